@@ -1,0 +1,1 @@
+//! The first bytes of every client: request head, routing, the upgrade or another answer.
