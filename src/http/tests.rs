@@ -1,0 +1,301 @@
+//! The corpus: heads, targets, origins and handshakes in tables of `corpus/`, each line with what has to become of it.
+
+use std::io::{self, Read};
+
+use super::*;
+use crate::Config;
+
+/// A stream that gives so many bytes at a time.
+struct Cut<'a>(&'a [u8], usize);
+
+impl Read for Cut<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (now, later) = self.0.split_at(self.0.len().min(self.1));
+        self.0 = later;
+        buffer[..now.len()].copy_from_slice(now);
+        Ok(now.len())
+    }
+}
+
+/// The lines of a table without comments, each as its first word and the rest.
+fn table(text: &str) -> Vec<(&str, &str)> {
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| line.split_once(' ').unwrap_or((line, "")))
+        .collect()
+}
+
+/// Bytes written as in Rust, with `{n*x}` for x, n times.
+fn bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let repeat = || {
+            let (inside, after) = rest.strip_prefix('{')?.split_once('}')?;
+            let (times, what) = inside.split_once('*')?;
+            Some((times.parse().ok()?, what, after))
+        };
+        if let Some((times, what, after)) = repeat() {
+            bytes.extend(self::bytes(what).repeat(times));
+            rest = after;
+            continue;
+        }
+        let (byte, taken) = match (c, rest.as_bytes().get(1)) {
+            ('\\', Some(b'r')) => (b'\r', 2),
+            ('\\', Some(b'n')) => (b'\n', 2),
+            ('\\', Some(b't')) => (b'\t', 2),
+            ('\\', Some(b'0')) => (0, 2),
+            ('\\', Some(b'x')) => (u8::from_str_radix(&rest[2..4], 16).expect("\\xNN"), 4),
+            ('\\', _) => panic!("what is {rest:?}?"),
+            (c, _) => (u8::try_from(c).expect("a table of ASCII"), 1),
+        };
+        bytes.push(byte);
+        rest = &rest[taken..];
+    }
+    bytes
+}
+
+fn read(head: &[u8], cut: usize) -> Result<Request, HeadError> {
+    read_head(&mut Cut(head, cut), Peer::Unix).map(|(request, _)| request)
+}
+
+/// What becomes of a head: `ask` decides on the requests that are read.
+fn outcome(head: &[u8], cut: usize, ask: impl Fn(&Request) -> Result<String, Refusal>) -> String {
+    let result = match read(head, cut) {
+        Ok(request) => ask(&request),
+        Err(HeadError::Refused(reply, why)) => Err((reply, why)),
+        Err(HeadError::Gone) => return "gone".into(),
+        Err(HeadError::Io(error)) => panic!("{error}"),
+    };
+    result.unwrap_or_else(|(reply, why)| {
+        assert!(!why.is_empty(), "a refusal without a reason");
+        assert_complete(&reply);
+        reply.code().to_string()
+    })
+}
+
+/// One status line, one length that is right, and the end of the connection.
+fn assert_complete(reply: &Reply) {
+    let answer = String::from_utf8(reply.to_bytes(false)).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an empty line");
+    assert!(
+        head.starts_with(&format!("HTTP/1.1 {} ", reply.code())),
+        "{answer}"
+    );
+    assert!(
+        head.contains(&format!("\r\nContent-Length: {}", body.len())),
+        "{answer}"
+    );
+    assert!(head.contains("\r\nConnection: close"), "{answer}");
+    assert_eq!(
+        answer.matches("HTTP/1.1 ").count() - body.matches("HTTP/1.1 ").count(),
+        1
+    );
+}
+
+/// Every line of a table, in one piece and cut in every way that matters.
+fn check(text: &str, at_least: usize, ask: impl Fn(&Request) -> Result<String, Refusal>) {
+    let table = table(text);
+    assert!(table.len() >= at_least, "{} lines", table.len());
+    for (want, head) in table {
+        let raw = bytes(head);
+        for cut in [4096, 1, 2, 3, 7] {
+            assert_eq!(
+                outcome(&raw, cut, &ask),
+                want,
+                "{cut} bytes at a time: {head}"
+            );
+        }
+    }
+}
+
+#[test]
+fn heads_meet_the_same_verdict_however_they_are_cut() {
+    check(include_str!("corpus/heads.txt"), 90, |_| Ok("200".into()));
+}
+
+#[test]
+fn nothing_is_smuggled() {
+    check(include_str!("corpus/smuggling.txt"), 60, |_| {
+        Ok("200".into())
+    });
+}
+
+#[test]
+fn handshakes_are_accepted_or_told_why_not() {
+    let host = "Host: localhost\r\n";
+    let up = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let version = "Sec-WebSocket-Version: 13\r\n";
+    let text = include_str!("corpus/handshakes.txt")
+        .replace(
+            "{get}",
+            &format!("GET /ws HTTP/1.1\r\n{host}")
+                .escape_default()
+                .to_string(),
+        )
+        .replace("{ws}", "{up}{key}{13}")
+        .replace("{up}", &up.escape_default().to_string())
+        .replace("{key}", &key.escape_default().to_string())
+        .replace("{13}", &version.escape_default().to_string());
+    let rules = Rules::new(&Config::default(), true).expect("rules");
+    check(&text, 65, |request| {
+        rules.judge(request)?;
+        let accepted = accept(request, Reply::upgrade()).inspect_err(|(reply, _)| {
+            let answer = String::from_utf8(reply.to_bytes(false)).expect("text");
+            let version = answer.contains("\r\nSec-WebSocket-Version: 13\r\n");
+            assert_eq!(version, reply.code() == 426, "{answer}");
+            assert_eq!(
+                answer.contains("\r\nUpgrade: websocket\r\n"),
+                reply.code() == 426
+            );
+            assert_eq!(
+                answer.contains("\r\nAllow: GET\r\n"),
+                reply.code() == 405,
+                "{answer}"
+            );
+        })?;
+        let head = String::from_utf8(accepted.head).expect("text");
+        assert!(
+            head.starts_with("HTTP/1.1 101 ") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
+        Ok("101".into())
+    });
+}
+
+#[test]
+fn targets_are_routed_by_one_decoding() {
+    let lines = include_str!("corpus/paths.txt").lines();
+    let mut count = 0;
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("# ")) {
+        let (target, want) = line.split_once(" =>").expect("a target and its segments");
+        let head = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let routed = outcome(head.as_bytes(), 4096, |request| {
+            assert_eq!(request.path(), format!("/{}", request.segments().join("/")));
+            Ok(request.segments().join(" | "))
+        });
+        assert_eq!(routed.trim_end(), want.trim(), "{target}");
+        count += 1;
+    }
+    assert!(count >= 70, "{count} targets");
+}
+
+fn judged(rules: &Rules, origin: &str, host: &str) -> String {
+    let origin = match origin {
+        "-" => String::new(),
+        "\"\"" => "Origin:\r\n".into(),
+        origin => format!("Origin: {origin}\r\n"),
+    };
+    let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
+    outcome(head.as_bytes(), 4096, |request| {
+        rules.judge(request).map(|()| "in".into())
+    })
+}
+
+#[test]
+fn origins_are_compared_part_by_part() {
+    let allowed = [
+        "https://app.example",
+        "both.example",
+        "dev.example:3000",
+        "https://*.wild.example",
+        "*.any.example:8443",
+        "chrome-extension://abcdefgh",
+    ];
+    let config = Config::default().origin(allowed.map(String::from).to_vec());
+    let rules = Rules::new(&config, false).expect("rules");
+    let open = Rules::new(&config.allow_any_origin(true), false).expect("rules");
+    let table = table(include_str!("corpus/origins.txt"));
+    assert!(table.len() >= 75, "{} lines", table.len());
+    for (want, line) in table {
+        let (origin, host) = line.trim().split_once(' ').expect("an origin and a host");
+        assert_eq!(judged(&rules, origin, host.trim()), want, "{line}");
+        assert_eq!(judged(&open, origin, host.trim()), "in", "{line}");
+    }
+}
+
+#[test]
+fn on_loopback_only_loopback_names_are_ours() {
+    let allowed = [
+        "https://app.example",
+        "*.wild.example:8443",
+        "chrome-extension://abc",
+    ];
+    let config = Config::default().origin(allowed.map(String::from).to_vec());
+    let near = Rules::new(&config.clone().allow_any_origin(true), true).expect("rules");
+    let far = Rules::new(&config, false).expect("rules");
+    for (want, host) in [
+        ("in", "localhost"),
+        ("in", "LOCALHOST:9000"),
+        ("in", "app.localhost:9000"),
+        ("in", "127.0.0.1:9000"),
+        ("in", "127.255.0.3"),
+        ("in", "[::1]:9000"),
+        ("in", "app.example"),
+        ("in", "app.example:9000"),
+        ("in", "x.wild.example"),
+        ("421", "wild.example"),
+        ("421", "abc"),
+        ("421", "evil.com"),
+        ("421", "evil.com:9000"),
+        ("421", "localhost.evil.com"),
+        ("421", "127.0.0.1.evil.com"),
+        ("421", "notlocalhost"),
+        ("421", "10.0.0.1"),
+        ("421", "0.0.0.0"),
+        ("421", "[::]"),
+        ("421", "[2001:db8::1]"),
+        ("421", "localhost."),
+    ] {
+        assert_eq!(judged(&near, "-", host), want, "{host}");
+        assert_eq!(
+            judged(&near, &format!("http://{host}"), host),
+            want,
+            "{host}"
+        );
+        assert_eq!(judged(&far, "-", host), "in", "{host}");
+    }
+    let old = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
+        near.judge(request).map(|()| "in".into())
+    });
+    assert_eq!(old, "in", "no browser sends HTTP/1.0 without Host");
+}
+
+#[test]
+fn a_refusals_log_line_is_short_and_of_one_line() {
+    let rules = Rules::new(&Config::default(), false).expect("rules");
+    let head = format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: \t\"{}\r\n\r\n",
+        "a\t".repeat(5000)
+    );
+    let request = read(head.as_bytes(), 4096).expect("a request");
+    let (reply, why) = rules.judge(&request).expect_err("no origin");
+    assert_eq!(reply.code(), 403);
+    assert!(why.len() < 250 && !why.contains(char::is_control), "{why}");
+}
+
+#[test]
+fn what_the_client_sent_never_stands_in_an_answers_head() {
+    let split = "GET /ws/a%0d%0aSet-Cookie:%20injected=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let Err(HeadError::Refused(reply, why)) = read(split.as_bytes(), 4096) else {
+        panic!("a path with a line end was read");
+    };
+    let answer = String::from_utf8(reply.to_bytes(false)).expect("text");
+    assert!(
+        !answer.contains("injected") && !why.contains("injected"),
+        "{answer} {why}"
+    );
+
+    // A handler that agrees to whatever a query names: only what was offered, and so is a token, is agreed on.
+    let head = "GET /ws?p=a%0d%0aX:injected HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a\r\nX-Note: injected\r\n\r\n";
+    let request = read(head.as_bytes(), 4096).expect("a request");
+    let wanted = request.query("p").expect("a query").to_owned();
+    let accepted = accept(&request, Reply::upgrade().subprotocol(wanted)).expect("an upgrade");
+    assert!(!String::from_utf8_lossy(&accepted.head).contains("injected"));
+    assert_eq!(accepted.subprotocol, None);
+}

@@ -1,0 +1,207 @@
+//! A request head to the 101, or why not (RFC 6455 §4.2).
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, StatusCode, Version};
+use tungstenite::handshake::derive_accept_key;
+
+use super::reply::{Head, Refusal, is_framing, refuse};
+use super::{Reply, Request};
+
+/// The opening handshake, agreed on.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The whole 101, ready to be written.
+    pub(crate) head: Vec<u8>,
+    /// What both sides will speak, if they agreed on something.
+    pub(crate) subprotocol: Option<String>,
+}
+
+/// Turns a request and the handler's [`Reply::upgrade`] into the 101.
+///
+/// Extensions are not agreed on: an offer without an answer is declined (RFC 6455 §9.1).
+pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusal> {
+    let key = check(request)?;
+    let (wanted, extra) = reply.into_upgrade();
+    let subprotocol =
+        wanted.filter(|wanted| request.subprotocols().any(|offered| offered == wanted));
+
+    let fixed = HeaderValue::from_static;
+    let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS);
+    head.line(&header::UPGRADE, &fixed("websocket"));
+    head.line(&header::CONNECTION, &fixed("Upgrade"));
+    // Base64 of a hash: never what the client wrote.
+    let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
+    head.line(
+        &header::SEC_WEBSOCKET_ACCEPT,
+        &accept.expect("base64 is a header value"),
+    );
+    if let Some(name) = &subprotocol {
+        let name = HeaderValue::from_str(name).expect("it equals an offer, which is a token");
+        head.line(&header::SEC_WEBSOCKET_PROTOCOL, &name);
+    }
+    for (name, value) in &extra {
+        if !is_framing(name) && !is_handshake(name) {
+            head.line(name, value);
+        }
+    }
+    Ok(Accepted {
+        head: head.end(),
+        subprotocol,
+    })
+}
+
+/// Headers of the handshake itself.
+fn is_handshake(name: &HeaderName) -> bool {
+    *name == header::UPGRADE || name.as_str().starts_with("sec-websocket-")
+}
+
+/// Goes through RFC 6455 §4.2.1 in its order, and gives the key.
+fn check(request: &Request) -> Result<&str, Refusal> {
+    if request.method != Method::GET {
+        let (reply, why) = refuse(405, "a WebSocket begins with a GET");
+        return Err((
+            reply.header(header::ALLOW, HeaderValue::from_static("GET")),
+            why,
+        ));
+    }
+    if request.version != Version::HTTP_11 {
+        return Err(refuse(400, "a WebSocket begins with HTTP/1.1"));
+    }
+    if !request.wants_upgrade() {
+        return Err(upgrade_required(
+            "this is a WebSocket: ask for Upgrade: websocket",
+        ));
+    }
+    if !request.has_token(header::CONNECTION, "upgrade") {
+        return Err(refuse(400, "Connection does not name upgrade"));
+    }
+    // Before the key: older versions do not know it, and are told what we speak (RFC 6455 §4.4).
+    if request.header("sec-websocket-version") != Some("13") {
+        return Err(upgrade_required("Sec-WebSocket-Version has to be 13"));
+    }
+    let key = request
+        .header("sec-websocket-key")
+        .filter(|key| is_key(key));
+    let key = key.ok_or_else(|| refuse(400, "Sec-WebSocket-Key is not 16 bytes in base64"))?;
+    if !offers_are_tokens(&request.headers, request.subprotocols()) {
+        return Err(refuse(
+            400,
+            "Sec-WebSocket-Protocol is not a list of tokens",
+        ));
+    }
+    Ok(key)
+}
+
+/// 426 names what to upgrade to (RFC 9110 §15.5.22), and which version of it (RFC 6455 §4.2.2).
+fn upgrade_required(why: &'static str) -> Refusal {
+    let (reply, why) = refuse(426, why);
+    let reply = reply
+        .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+        .header(
+            header::SEC_WEBSOCKET_VERSION,
+            HeaderValue::from_static("13"),
+        );
+    (reply, why)
+}
+
+/// 16 bytes are 22 characters of base64 and two of padding.
+fn is_key(key: &str) -> bool {
+    let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    key.strip_suffix("==")
+        .is_some_and(|data| data.len() == 22 && data.bytes().all(alphabet))
+}
+
+/// No `Sec-WebSocket-Protocol`, or one token at least and nothing else (RFC 6455 §4.1, item 10).
+fn offers_are_tokens<'a>(headers: &HeaderMap, mut offers: impl Iterator<Item = &'a str>) -> bool {
+    let mut lines = headers
+        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .peekable();
+    if lines.peek().is_none() {
+        return true;
+    }
+    // A line that is not ASCII gives no offers, and is found here.
+    let ascii = lines.all(|line| line.to_str().is_ok());
+    let first = offers.next();
+    ascii && first.is_some_and(is_token) && offers.all(is_token)
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(text: &str) -> bool {
+    let sign = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || sign(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Peer, read_head};
+
+    fn request(extra: &str) -> Request {
+        let head = format!(
+            "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extra}\r\n"
+        );
+        read_head(&mut head.as_bytes(), Peer::Unix)
+            .expect("a request")
+            .0
+    }
+
+    fn answer(extra: &str, reply: Reply) -> (String, Option<String>) {
+        let accepted = accept(&request(extra), reply).expect("an upgrade");
+        (
+            String::from_utf8(accepted.head).expect("text"),
+            accepted.subprotocol,
+        )
+    }
+
+    #[test]
+    fn the_rfcs_own_example_is_answered_as_the_rfc_does() {
+        // RFC 6455 §1.2.
+        let offer = "Sec-WebSocket-Protocol: chat, superchat\r\n";
+        let (head, subprotocol) = answer(offer, Reply::upgrade().subprotocol("chat"));
+        assert_eq!(
+            head,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
+        );
+        assert_eq!(subprotocol.as_deref(), Some("chat"));
+    }
+
+    #[test]
+    fn a_subprotocol_that_was_not_offered_is_not_agreed_on() {
+        for offer in ["", "Sec-WebSocket-Protocol: Chat, chat2\r\n"] {
+            let (head, subprotocol) = answer(offer, Reply::upgrade().subprotocol("chat"));
+            assert!(!head.contains("Protocol:"), "{head}");
+            assert_eq!(subprotocol, None);
+        }
+    }
+
+    #[test]
+    fn extensions_are_declined() {
+        let (head, _) = answer(
+            "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+            Reply::upgrade(),
+        );
+        assert!(!head.contains("Extensions"), "{head}");
+    }
+
+    #[test]
+    fn a_handlers_cookie_is_sent_and_its_framing_is_not() {
+        let value = HeaderValue::from_static;
+        let reply = Reply::upgrade()
+            .header(header::SET_COOKIE, value("a=1"))
+            .header(header::CONNECTION, value("close"))
+            .header(
+                header::SEC_WEBSOCKET_EXTENSIONS,
+                value("permessage-deflate"),
+            )
+            .header(header::CONTENT_LENGTH, value("5"));
+        let (head, _) = answer("", reply);
+        assert!(head.contains("\r\nSet-Cookie: a=1\r\n"), "{head}");
+        assert!(
+            !head.contains("close") && !head.contains("deflate") && !head.contains("Length"),
+            "{head}"
+        );
+    }
+}
