@@ -54,7 +54,7 @@ config! {
     close_timeout: Duration = Duration::from_secs(5);
     /// For the whole of a shutdown: what is queued, 1001, and every peer's answer. Default 5 s; then resets.
     shutdown_timeout: Duration = Duration::from_secs(5);
-    /// From the first byte of a message to its last, while we wait for it. Default 30 s; then 1008.
+    /// From the first byte of a message to its last, while we wait for it. Default 30 s; then a reset.
     message_timeout: Duration = Duration::from_secs(30);
     /// A ping goes out when nothing has come for so long. Default 20 s.
     ping_interval: Duration = Duration::from_secs(20);

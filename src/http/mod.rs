@@ -8,7 +8,6 @@
 //! request ends and the next begins is a question that nobody can be fooled about (RFC 9112 §11.2).
 
 // The server that calls all this is being written beside it.
-#![allow(dead_code, unused_imports)]
 
 // Bytes become a request.
 mod head;
@@ -32,6 +31,6 @@ pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;
 pub use reply::Reply;
-pub(crate) use reply::{Refusal, unavailable};
+pub(crate) use reply::unavailable;
 pub use request::Request;
-pub(crate) use upgrade::{Accepted, accept};
+pub(crate) use upgrade::accept;

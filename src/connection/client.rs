@@ -1,0 +1,235 @@
+//! [`Client`]: what is shared by a client's two threads, the watchdog, and every [`Outbox`](super::Outbox).
+//!
+//! It does not own the socket: the two halves do, and both are gone with their threads, so that an outbox kept for ever
+//! keeps no descriptor.
+
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::control::{Control, Goodbye, When};
+use super::queue::Queue;
+use super::state::State;
+use super::transport::Transport;
+use super::wire::{Lent, Step};
+use crate::config::Config;
+use crate::http::Peer;
+
+/// Why a client's connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The peer closed, with this code (1005: none) and reason.
+    Peer {
+        /// The code in its Close; 1005 stands for none (RFC 6455 §7.1.5).
+        code: u16,
+        /// The reason in its Close.
+        reason: String,
+    },
+    /// The server closed, with this code and reason: the handler returned or failed, the peer broke a rule, was slow,
+    /// or the server shut down.
+    Server {
+        /// The code in our Close.
+        code: u16,
+        /// The reason in our Close.
+        reason: String,
+    },
+    /// The peer was gone without a closing handshake.
+    Gone,
+    /// This clock of [`Config`] ran out, and the connection was reset.
+    TimedOut(&'static str),
+    /// [`Outbox::terminate`](crate::Outbox::terminate) reset it.
+    Terminated,
+}
+
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    pub(crate) config: Arc<Config>,
+    pub(crate) state: State,
+    pub(crate) queue: Queue,
+    pub(crate) control: Control,
+    pub(crate) wire: Lent,
+    bell: Sender<()>,
+    rung: Receiver<()>,
+    transport: Weak<dyn Transport>,
+    why: OnceLock<Why>,
+    /// Nothing will be written any more.
+    over: AtomicBool,
+    /// Where it stands when shutdown comes by.
+    place: AtomicU8,
+}
+
+/// The client's head is in flight; it has its 101, or soon will; shutdown came first.
+const AT_THE_DOOR: u8 = 0;
+const INSIDE: u8 = 1;
+const TURNED_AWAY: u8 = 2;
+
+impl Client {
+    pub(crate) fn new(
+        number: u64,
+        peer: Peer,
+        config: Arc<Config>,
+        transport: &Arc<dyn Transport>,
+    ) -> Client {
+        let (bell, rung) = crossbeam_channel::bounded(1);
+        Client {
+            number,
+            peer,
+            state: State::new(&config),
+            queue: Queue::new(config.queue, config.queue_bytes),
+            control: Control::default(),
+            wire: Lent::new(),
+            bell,
+            rung,
+            transport: Arc::downgrade(transport),
+            why: OnceLock::new(),
+            over: AtomicBool::new(false),
+            place: AtomicU8::new(AT_THE_DOOR),
+            config,
+        }
+    }
+
+    /// Sends what is queued on its way: as far as the socket takes it at once, and by the writer beyond that.
+    ///
+    /// Never waits. When it returns, what was queued before is in the kernel, or whoever holds the wire will look
+    /// again, or the writer has been rung.
+    pub(crate) fn flush(&self) {
+        if !self.config.early_flush {
+            return self.ring();
+        }
+        let Some(mut wire) = self.wire.borrow() else {
+            return;
+        };
+        let step = wire.step(self);
+        self.wire.give_back(wire);
+        // Given back first, looked at then: see `wire.rs`.
+        if matches!(step, Step::Refused | Step::Over) || self.has_work() {
+            self.ring();
+        }
+    }
+
+    /// Wakes the writer, or leaves the bell rung for when it next listens.
+    pub(crate) fn ring(&self) {
+        // Full means rung already.
+        let _ = self.bell.try_send(());
+    }
+
+    /// Waits for the bell. The writer's alone.
+    pub(crate) fn listen(&self) {
+        self.rung
+            .recv()
+            .expect("the bell hangs in the client itself");
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || self.control.is_filled() || self.is_over()
+    }
+
+    /// Posts a Close, refuses further messages, and sends it on its way. Says whether this Close was taken.
+    pub(crate) fn close(&self, when: When, goodbye: Goodbye) -> bool {
+        self.queue.shut();
+        let why = Why::Server {
+            code: goodbye.code(),
+            reason: goodbye
+                .0
+                .as_ref()
+                .map_or("", |(_, reason)| reason)
+                .to_owned(),
+        };
+        let taken = self.control.close(when, goodbye);
+        if taken {
+            let _ = self.why.set(why);
+            if when == When::Now {
+                self.state.closing(&self.config);
+            }
+            self.flush();
+        }
+        taken
+    }
+
+    /// Answers the peer's Close with the only one of ours, unless that is out already.
+    pub(crate) fn answer(&self, goodbye: Goodbye) {
+        let _ = self.why.set(Why::Peer {
+            code: goodbye.code(),
+            reason: goodbye
+                .0
+                .as_ref()
+                .map_or("", |(_, reason)| reason)
+                .to_owned(),
+        });
+        self.state.peer_closed.store(true, Ordering::SeqCst);
+        self.close(When::Now, goodbye);
+    }
+
+    /// Resets the connection at once: frees whoever waits in its socket, and what the kernel holds for it.
+    pub(crate) fn reset(&self, why: Why) {
+        let _ = self.why.set(why);
+        if let Some(transport) = self.transport.upgrade() {
+            self.state.was_reset.store(true, Ordering::SeqCst);
+            transport.reset_at_end();
+            transport.shutdown(Shutdown::Both);
+        }
+        self.give_up();
+    }
+
+    /// The socket is of no use any more: nothing will be written, and whoever waits in it is freed.
+    pub(crate) fn give_up(&self) {
+        if !self.over.swap(true, Ordering::SeqCst) {
+            let _ = self.why.set(Why::Gone);
+            self.control.end();
+            self.queue.end();
+            if let Some(transport) = self.transport.upgrade() {
+                transport.shutdown(Shutdown::Both);
+            }
+        }
+        self.ring();
+    }
+
+    /// The last byte has been written; the reader may still wait for the peer's Close.
+    pub(crate) fn end_of_writing(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.control.end();
+        self.queue.end();
+        self.ring();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    /// No end in sight: no Close posted, sent or received, no reset.
+    pub(crate) fn is_open(&self) -> bool {
+        self.control.is_open()
+    }
+
+    /// Goes in, unless shutdown has turned it away.
+    pub(crate) fn pass_the_door(&self) -> bool {
+        self.change_place(INSIDE)
+    }
+
+    /// Shutdown's part: a client inside gets a Close with 1001 after what is queued, one at the door is turned away.
+    pub(crate) fn shut_down(&self) {
+        if self.change_place(TURNED_AWAY) {
+            // A reader that waits for the head sees an end, and answers 503.
+            if let Some(transport) = self.transport.upgrade() {
+                transport.shutdown(Shutdown::Read);
+            }
+        } else {
+            self.close(When::Queued, Goodbye::new(1001, "server is shutting down"));
+        }
+    }
+
+    fn change_place(&self, to: u8) -> bool {
+        self.place
+            .compare_exchange(AT_THE_DOOR, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    pub(crate) fn why(&self) -> Option<&Why> {
+        self.why.get()
+    }
+}

@@ -1,0 +1,337 @@
+//! [`Guard`]: judges a frame by its header, before its payload.
+//!
+//! tungstenite checks mask, reserved bits, control size and continuation only after it has buffered the whole payload
+//! (a 15 MiB ping), accepts lengths that are longer than they need be, and has no limit on fragments: one `read`
+//! swallowed 100 million empty ones. So a state machine that looks at headers alone sits under it. It copies nothing.
+
+/// What is wrong with a frame, as the Close that answers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub(crate) struct Fault {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+const fn protocol(reason: &'static str) -> Fault {
+    Fault { code: 1002, reason }
+}
+
+const TOO_BIG: Fault = Fault {
+    code: 1009,
+    reason: "message too big",
+};
+
+const FRAGMENTS: Fault = Fault {
+    code: 1008,
+    reason: "too many fragments",
+};
+
+/// A header is at most 2 + 8 + 4 bytes (RFC 6455 §5.2).
+const MAX_HEADER: usize = 14;
+
+#[derive(Debug)]
+pub(crate) struct Guard {
+    max_message: u64,
+    max_fragments: usize,
+    /// The header that is coming in.
+    header: [u8; MAX_HEADER],
+    have: usize,
+    /// Bytes of payload to come.
+    payload: u64,
+    /// The message that is coming in: frames and bytes so far.
+    message: Option<Message>,
+    /// The frame that is coming in is the message's last.
+    last: bool,
+    /// A Close has come: what follows is nobody's.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Message {
+    frames: usize,
+    bytes: u64,
+}
+
+impl Guard {
+    pub(crate) fn new(max_message: usize, max_fragments: usize) -> Guard {
+        Guard {
+            max_message: max_message as u64,
+            max_fragments,
+            header: [0; MAX_HEADER],
+            have: 0,
+            payload: 0,
+            message: None,
+            last: false,
+            closed: false,
+        }
+    }
+
+    /// Judges the next bytes of the stream. On a fault, says how many bytes stand before the frame that has it: those
+    /// are good, and are to be handed on first.
+    pub(crate) fn judge(&mut self, bytes: &[u8]) -> Result<(), (usize, Fault)> {
+        let mut at = 0;
+        let mut frame_at = 0;
+        while at < bytes.len() && !self.closed {
+            if self.payload > 0 {
+                let rest = bytes.len() - at;
+                let skip = usize::try_from(self.payload).map_or(rest, |payload| payload.min(rest));
+                self.payload -= skip as u64;
+                at += skip;
+                if self.payload == 0 {
+                    self.frame_ended();
+                }
+                continue;
+            }
+            if self.have == 0 {
+                frame_at = at;
+            }
+            self.header[self.have] = bytes[at];
+            self.have += 1;
+            at += 1;
+            self.header_grew().map_err(|fault| (frame_at, fault))?;
+        }
+        Ok(())
+    }
+
+    /// The bytes seen so far end inside a frame or a message.
+    pub(crate) fn in_message(&self) -> bool {
+        !self.closed && (self.have > 0 || self.payload > 0 || self.message.is_some())
+    }
+
+    /// Judges as much of the header as there is, as soon as it is there.
+    fn header_grew(&mut self) -> Result<(), Fault> {
+        let (first, second) = (self.header[0], self.header[1]);
+        if self.have == 1 {
+            return self.first_byte(first);
+        }
+        let short = second & 0x7f;
+        if self.have == 2 {
+            // RFC 6455 §5.1
+            if second & 0x80 == 0 {
+                return Err(protocol("frame is not masked"));
+            }
+            // RFC 6455 §5.5
+            if first & 0x08 != 0 && short > 125 {
+                return Err(protocol("control frame over 125 bytes"));
+            }
+        }
+        let extended = match short {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        if self.have == 2 + extended {
+            let length = match extended {
+                0 => u64::from(short),
+                _ => self.header[2..2 + extended]
+                    .iter()
+                    .fold(0, |length, byte| length << 8 | u64::from(*byte)),
+            };
+            // RFC 6455 §5.2: the minimal number of bytes, and the most significant bit 0.
+            if length >> 63 != 0 {
+                return Err(protocol("length has its highest bit set"));
+            }
+            if (extended == 2 && length < 126) || (extended == 8 && length < 65_536) {
+                return Err(protocol("length is not in its shortest form"));
+            }
+            self.frame_begins(first, length)?;
+        }
+        if self.have == 2 + extended + 4 {
+            self.have = 0;
+            if self.payload == 0 {
+                self.frame_ended();
+            }
+        }
+        Ok(())
+    }
+
+    fn first_byte(&self, first: u8) -> Result<(), Fault> {
+        if first & 0x70 != 0 {
+            return Err(protocol("reserved bits without an extension"));
+        }
+        let is_final = first & 0x80 != 0;
+        match first & 0x0f {
+            0 if self.message.is_none() => Err(protocol("continuation of nothing")),
+            1 | 2 if self.message.is_some() => Err(protocol("new message inside another")),
+            0..=2 => Ok(()),
+            8..=10 if !is_final => Err(protocol("control frame in fragments")),
+            8..=10 => Ok(()),
+            _ => Err(protocol("reserved opcode")),
+        }
+    }
+
+    /// The length is known.
+    fn frame_begins(&mut self, first: u8, length: u64) -> Result<(), Fault> {
+        self.payload = length;
+        if first & 0x08 != 0 {
+            self.last = false;
+            return Ok(());
+        }
+        let message = self.message.get_or_insert(Message {
+            frames: 0,
+            bytes: 0,
+        });
+        message.frames += 1;
+        message.bytes = message.bytes.saturating_add(length);
+        if message.bytes > self.max_message {
+            return Err(TOO_BIG);
+        }
+        if message.frames > self.max_fragments {
+            return Err(FRAGMENTS);
+        }
+        self.last = first & 0x80 != 0;
+        Ok(())
+    }
+
+    fn frame_ended(&mut self) {
+        if self.last {
+            self.message = None;
+            self.last = false;
+        }
+        self.closed = self.header[0] & 0x0f == 8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(first: u8, length: usize) -> Vec<u8> {
+        let mut frame = vec![first];
+        match length {
+            0..=125 => frame.push(0x80 | length as u8),
+            126..=65_535 => {
+                frame.push(0x80 | 126);
+                frame.extend((length as u16).to_be_bytes());
+            }
+            _ => {
+                frame.push(0x80 | 127);
+                frame.extend((length as u64).to_be_bytes());
+            }
+        }
+        frame.extend([0; 4]);
+        frame.extend(vec![0; length]);
+        frame
+    }
+
+    /// The verdict, which must be the same however the bytes are cut.
+    fn judge(stream: &[u8]) -> Result<(), (usize, Fault)> {
+        let whole = Guard::new(70_000, 4).judge(stream);
+        for chunk in [1, 2, 3, 7] {
+            let mut guard = Guard::new(70_000, 4);
+            let mut at = 0;
+            let mut cut = Ok(());
+            for part in stream.chunks(chunk) {
+                cut = guard
+                    .judge(part)
+                    .map_err(|(good, fault)| (at + good, fault));
+                if cut.is_err() {
+                    break;
+                }
+                at += part.len();
+            }
+            assert_eq!(
+                cut.map_err(|(_, fault)| fault),
+                whole.map_err(|(_, fault)| fault),
+                "in pieces of {chunk}"
+            );
+        }
+        whole
+    }
+
+    fn code(stream: &[u8]) -> u16 {
+        judge(stream).map_or_else(|(_, fault)| fault.code, |()| 0)
+    }
+
+    #[test]
+    fn headers_are_judged_by_rfc_6455() {
+        let fragmented = [
+            frame(0x01, 1),
+            frame(0x89, 3),
+            frame(0x00, 0),
+            frame(0x80, 1),
+        ]
+        .concat();
+        for (stream, expected, what) in [
+            (frame(0x81, 5), 0, "text"),
+            (frame(0x82, 70_000), 0, "binary at the limit"),
+            (fragmented, 0, "fragments with a ping between"),
+            (frame(0x82, 70_001), 1009, "over the limit"),
+            (
+                [frame(0x01, 40_000), frame(0x80, 30_001)].concat(),
+                1009,
+                "over it in two",
+            ),
+            (frame(0xc1, 1), 1002, "RSV1"),
+            (frame(0xa1, 1), 1002, "RSV2"),
+            (frame(0x91, 1), 1002, "RSV3"),
+            (frame(0x83, 0), 1002, "opcode 3"),
+            (frame(0x8b, 0), 1002, "opcode 11"),
+            (frame(0x09, 0), 1002, "ping in fragments"),
+            (frame(0x89, 126), 1002, "long ping"),
+            (frame(0x80, 1), 1002, "continuation of nothing"),
+            (
+                [frame(0x01, 1), frame(0x81, 1)].concat(),
+                1002,
+                "message in a message",
+            ),
+            (vec![0x81, 0x05], 1002, "no mask"),
+            (vec![0x81, 0xfe, 0, 125], 1002, "125 in three bytes"),
+            (
+                vec![0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+                1002,
+                "65535 in nine",
+            ),
+            (
+                vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0],
+                1002,
+                "highest bit",
+            ),
+            (
+                vec![0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255],
+                1009,
+                "2^63 - 1",
+            ),
+        ] {
+            assert_eq!(code(&stream), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn empty_fragments_count() {
+        let mut stream = frame(0x01, 0);
+        for _ in 0..3 {
+            stream.extend(frame(0x00, 0));
+        }
+        assert_eq!(code(&stream), 0, "four frames are allowed");
+        stream.extend(frame(0x00, 0));
+        assert_eq!(code(&stream), 1008);
+    }
+
+    #[test]
+    fn the_good_frames_before_a_fault_are_handed_on() {
+        let stream = [frame(0x81, 10), frame(0x82, 300), frame(0xc1, 1)].concat();
+        assert_eq!(judge(&stream).map_err(|(good, _)| good), Err(16 + 308));
+    }
+
+    #[test]
+    fn what_follows_a_close_is_not_judged() {
+        assert_eq!(code(&[frame(0x88, 2), vec![0xff; 40]].concat()), 0);
+    }
+
+    #[test]
+    fn it_knows_when_it_is_inside_a_message() {
+        let mut guard = Guard::new(1000, 4);
+        for (bytes, inside) in [
+            (&frame(0x81, 3)[..], false),
+            (&frame(0x81, 3)[..5], true),
+            (&frame(0x81, 3)[5..], false),
+            (&frame(0x01, 0), true),
+            (&frame(0x8a, 0), true),
+            (&frame(0x80, 0), false),
+        ] {
+            guard.judge(bytes).expect("all of these are fine");
+            assert_eq!(guard.in_message(), inside, "{bytes:?}");
+        }
+    }
+}

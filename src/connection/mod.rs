@@ -1,0 +1,146 @@
+//! [`Connection`]: one client after the handshake, as its handler sees it.
+
+// In the order in which a message travels.
+
+mod door;
+
+mod split;
+
+mod guard;
+
+mod reader;
+
+mod frame;
+
+mod outbox;
+
+mod queue;
+
+mod control;
+
+mod wire;
+
+mod writer;
+
+mod transport;
+
+// What all of them share, and the life from first byte to join.
+
+mod client;
+mod life;
+mod state;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use tungstenite::Message;
+
+pub(crate) use client::Client;
+pub use client::Why;
+pub(crate) use frame::Frame;
+pub(crate) use life::{Arrival, Fate, live};
+pub use outbox::Outbox;
+pub(crate) use outbox::{Offer, Patience};
+pub use queue::Accounts;
+pub(crate) use state::Verdict;
+pub(crate) use transport::{Transport, prepare};
+
+use crate::error::{RecvError, SendError};
+use crate::http::{Peer, Request};
+use reader::Reader;
+
+/// One client after the handshake. The handler pulls with [`recv`](Self::recv) and pushes with [`send`](Self::send);
+/// other threads push through its [`Outbox`].
+pub struct Connection {
+    request: Arc<Request>,
+    subprotocol: Option<String>,
+    reader: Reader,
+    outbox: Outbox,
+}
+
+impl Connection {
+    /// The next text or binary message. `None`: the closing handshake is done, the server closed this client, or it
+    /// shuts down; return from the handler.
+    ///
+    /// Pings are answered and pongs taken note of in here, so keep calling it.
+    ///
+    /// # Blocking
+    /// Waits for the peer. Woken by a message, by the peer's end, or by the watchdog when a clock of
+    /// [`Config`](crate::Config) runs out. During a shutdown the peer's answer to the Close wakes it, and
+    /// [`shutdown_timeout`](crate::Config::shutdown_timeout) at the latest.
+    ///
+    /// # Errors
+    /// [`RecvError`] says what ended the connection without a closing handshake.
+    pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        self.reader.recv()
+    }
+
+    /// [`Outbox::send`] to this client itself. While the peer does not read, this waits, nothing more is read from it,
+    /// and TCP makes it wait in turn: backpressure for one.
+    ///
+    /// # Blocking
+    /// As [`Outbox::send`].
+    ///
+    /// # Errors
+    /// [`SendError`] gives the message back if the connection has ended or is closing.
+    pub fn send(&self, message: Message) -> Result<(), SendError> {
+        self.outbox.send(message)
+    }
+
+    /// [`Outbox::close`]: ends this client politely after what is queued. [`recv`](Self::recv) gives `None` from here.
+    pub fn close(&self, code: u16, reason: &str) {
+        self.outbox.close(code, reason);
+    }
+
+    /// The sending end, for other threads.
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+
+    /// [`Outbox::closed`]: disconnects when the connection begins to end or shutdown begins.
+    pub fn closed(&self) -> &Receiver<Infallible> {
+        self.outbox.closed()
+    }
+
+    /// What the client asked for: path, query, headers.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The same, to keep.
+    pub(crate) fn shared_request(&self) -> Arc<Request> {
+        Arc::clone(&self.request)
+    }
+
+    /// The subprotocol that was agreed on.
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> &Peer {
+        self.request.peer()
+    }
+
+    /// The connection's number: it begins its lines in the log and names its threads.
+    pub fn number(&self) -> u64 {
+        self.outbox.client()
+    }
+
+    /// Why the connection ended, once it has.
+    pub(crate) fn why(&self) -> Option<Why> {
+        self.outbox.inner().why().cloned()
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("number", &self.number())
+            .field("peer", self.peer())
+            .field("outbox", &self.outbox)
+            .finish_non_exhaustive()
+    }
+}

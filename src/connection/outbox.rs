@@ -1,0 +1,297 @@
+//! [`Outbox`]: the sending end of one client's bounded queue. *The verb is the policy.*
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+use tungstenite::Message;
+
+use super::client::{Client, Why};
+use super::control::{Goodbye, When};
+use super::frame::Frame;
+use super::queue::{Accounts, Refused, Wait};
+use super::state::Doing;
+use crate::error::{SendError, SendTimeoutError, TrySendError};
+use crate::quoted::quoted;
+
+/// Sends messages to one client from any thread. Cloning it is cheap; all clones feed the same queue.
+///
+/// `send` waits for room, `send_timeout` waits so long, `try_send` never waits; each gives the message back when it was
+/// not queued. An outbox kept after its client's end holds memory, but no descriptor and no thread.
+#[derive(Clone)]
+pub struct Outbox {
+    client: Arc<Client>,
+}
+
+impl Outbox {
+    pub(crate) fn new(client: Arc<Client>) -> Outbox {
+        Outbox { client }
+    }
+
+    /// Queues `message` for the peer, waiting while the outbox is full.
+    ///
+    /// Messages reach the wire in the order of these calls. `Ok` means *queued*, not *delivered*.
+    ///
+    /// # Blocking
+    /// Waits for room for one message (in flight: a full outbox plus the batch in the writer's hand). Woken by that, or
+    /// by the end of the connection, which a peer that takes nothing meets after
+    /// [`write_timeout`](crate::Config::write_timeout).
+    ///
+    /// # Errors
+    /// [`SendError`] gives the message back if the connection has ended or is closing.
+    pub fn send(&self, message: Message) -> Result<(), SendError> {
+        match self.queue(&message, Wait::Forever) {
+            Queued::Yes => Ok(()),
+            Queued::Full | Queued::Closed => Err(SendError(message)),
+        }
+    }
+
+    /// As [`send`](Self::send), for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendTimeoutError`] gives the message back, and says whether time or the connection ended.
+    pub fn send_timeout(
+        &self,
+        message: Message,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
+        // A moment beyond the clock's end never comes.
+        let wait = Instant::now()
+            .checked_add(timeout)
+            .map_or(Wait::Forever, Wait::Until);
+        match self.queue(&message, wait) {
+            Queued::Yes => Ok(()),
+            Queued::Full => Err(SendTimeoutError::Timeout(message)),
+            Queued::Closed => Err(SendTimeoutError::Closed(message)),
+        }
+    }
+
+    /// Queues `message` if there is room for it now.
+    ///
+    /// # Errors
+    /// [`TrySendError`] gives the message back, and says whether it was room that was missing.
+    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+        match self.queue(&message, Wait::Never) {
+            Queued::Yes => Ok(()),
+            Queued::Full => Err(TrySendError::Full(message)),
+            Queued::Closed => Err(TrySendError::Closed(message)),
+        }
+    }
+
+    /// Ends the client politely: what is queued, then a Close with `code` and `reason`; no further message is taken.
+    ///
+    /// `code` is 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4), else 1000 is sent; of the reason at most 123 bytes.
+    /// The first polite close stands. Returns at once.
+    pub fn close(&self, code: u16, reason: &str) {
+        let goodbye = Goodbye::new(sendable(code), reason);
+        self.client.close(When::Queued, goodbye);
+    }
+
+    /// Ends the client at once, with a TCP reset: nothing queued is sent, and nobody waits. Returns at once.
+    pub fn terminate(&self) {
+        self.client.reset(Why::Terminated);
+    }
+
+    /// A receiver that disconnects when the connection begins to end or shutdown begins. Nothing is ever sent on it: it
+    /// is for `select!`, and for `recv_timeout` in place of a sleep.
+    pub fn closed(&self) -> &Receiver<Infallible> {
+        self.client.queue.closed()
+    }
+
+    /// Messages that wait in the queue.
+    pub fn len(&self) -> usize {
+        self.client.queue.len()
+    }
+
+    /// No message waits in the queue.
+    pub fn is_empty(&self) -> bool {
+        self.client.queue.is_empty()
+    }
+
+    /// Messages the queue holds: [`Config::queue`](crate::Config::queue).
+    pub fn capacity(&self) -> usize {
+        self.client.queue.capacity()
+    }
+
+    /// Bytes that are queued or in the writer's hand, frame headers included.
+    pub fn bytes(&self) -> usize {
+        self.client.queue.bytes()
+    }
+
+    /// What became of the messages that were queued here.
+    pub fn accounts(&self) -> Accounts {
+        self.client.queue.accounts()
+    }
+
+    /// The number of this connection, which begins its lines in the log and names its threads.
+    pub fn client(&self) -> u64 {
+        self.client.number
+    }
+
+    /// Queues a frame that many clients get, and does not flush. *Slow is not full*: a full outbox whose socket has
+    /// not refused anything is our own delay, so it is flushed or waited for before it is called slow. This is the one
+    /// place that decides it.
+    ///
+    /// # Blocking
+    /// For room, within `patience`. Woken by the writer's progress, or by the client's end.
+    pub(crate) fn offer(&self, frame: &Frame, patience: &mut Patience) -> Offer {
+        let mut wait = Wait::Never;
+        loop {
+            // Asked before: blocked *and* still full is slow, whatever happens in between.
+            let blocked = self.client.state.is_blocked();
+            match self.client.queue.push(frame.clone(), wait) {
+                Ok(()) => return Offer::Queued,
+                Err(Refused::Closed) => return Offer::Closed,
+                Err(Refused::Full(_)) if blocked => return Offer::Slow,
+                Err(Refused::Full(_)) => {}
+            }
+            self.client.flush();
+            if self.client.state.is_blocked() {
+                wait = Wait::Never;
+            } else {
+                match patience.next() {
+                    Some(moment) => wait = Wait::Until(moment),
+                    None => return Offer::Slow,
+                }
+            }
+        }
+    }
+
+    /// Sends what is queued on its way; never waits.
+    pub(crate) fn flush(&self) {
+        self.client.flush();
+    }
+
+    /// Cuts a slow consumer: the queue is discarded, and it is told why, if it still listens within `close_timeout`.
+    pub(crate) fn cut(&self, topic: &str) {
+        let Client { number, peer, .. } = &*self.client;
+        let (messages, capacity, bytes) = (self.len(), self.capacity(), self.bytes());
+        let reason =
+            format!("slow consumer: {messages} of {capacity} messages, {bytes} bytes queued");
+        if self
+            .client
+            .close(When::Now, Goodbye::new(SLOW_CONSUMER, &reason))
+        {
+            log::warn!(
+                "#{number} {peer} cut from {}: {SLOW_CONSUMER}, {reason}",
+                quoted(topic)
+            );
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn queue(&self, message: &Message, wait: Wait) -> Queued {
+        let Some(frame) = Frame::data(message) else {
+            return Queued::Closed;
+        };
+        let pushed = match (self.client.queue.push(frame, Wait::Never), wait) {
+            (Err(Refused::Full(frame)), Wait::Until(_) | Wait::Forever) => {
+                // What is queued must be on its way before anybody waits for it to go.
+                self.client.flush();
+                let _waiting = Waiting::for_room(&self.client);
+                self.client.queue.push(frame, wait)
+            }
+            (pushed, _) => pushed,
+        };
+        // Also when there was no room: then somebody should be making some.
+        self.client.flush();
+        match pushed {
+            Ok(()) => Queued::Yes,
+            Err(Refused::Full(_)) => Queued::Full,
+            Err(Refused::Closed) => Queued::Closed,
+        }
+    }
+}
+
+/// The close code of a slow consumer.
+const SLOW_CONSUMER: u16 = 4008;
+
+/// What became of a frame that was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Queued,
+    /// The outbox is full and its socket refuses bytes.
+    Slow,
+    Closed,
+}
+
+/// How much longer one publish waits for outboxes that are full though their sockets are not: 100 ms in all, from the
+/// first time it has to, and looking again every few for a socket that has refused meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    const IN_ALL: Duration = Duration::from_millis(100);
+    const LOOK: Duration = Duration::from_millis(5);
+
+    /// The moment until which to wait now; `None` when patience is at its end.
+    fn next(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let end = *self.0.get_or_insert(now + Self::IN_ALL);
+        (now < end).then(|| end.min(now + Self::LOOK))
+    }
+}
+
+enum Queued {
+    Yes,
+    Full,
+    Closed,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox")
+            .field("client", &self.client.number)
+            .field("len", &self.len())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Codes that may stand in a Close (RFC 6455 §7.4.1, §7.4.2, and IANA's 1012 to 1014); others become 1000.
+pub(crate) fn sendable(code: u16) -> u16 {
+    match code {
+        1000..=1003 | 1007..=1014 | 3000..=4999 => code,
+        _ => 1000,
+    }
+}
+
+thread_local! {
+    /// The client whose reader this thread is.
+    static READER_OF: RefCell<Option<Arc<Client>>> = const { RefCell::new(None) };
+}
+
+/// Says for whom this thread reads, so that its waits can be shown.
+pub(crate) fn this_thread_reads_for(client: Option<Arc<Client>>) {
+    READER_OF.with_borrow_mut(|reader_of| *reader_of = client);
+}
+
+/// While it lives, this thread's client is shown as waiting for room in another's outbox.
+struct Waiting;
+
+impl Waiting {
+    fn for_room(whose: &Client) -> Waiting {
+        Waiting::say(Doing::WaitingForRoom(whose.number));
+        Waiting
+    }
+
+    fn say(doing: Doing) {
+        READER_OF.with_borrow(|reader_of| {
+            if let Some(client) = reader_of {
+                client.state.reader.set(doing);
+            }
+        });
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        Waiting::say(Doing::InHandler);
+    }
+}

@@ -1,0 +1,98 @@
+//! One socket → read half + write half: *who may write* as a type.
+//!
+//! tungstenite's own `WebSocket` answers pings and closes from inside `read`, so two of them on one socket are two
+//! writers, and a pong can land in the middle of a frame. Here its context reads through a [`ReadHalf`], whose `write`
+//! is a sink: what it wants to answer is thrown away, and the reader leaves the answer in the control slot instead.
+//! The other half is the [`Wire`](super::wire::Wire).
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use super::client::Client;
+use super::guard::Guard;
+use super::state::Doing;
+use super::transport::Transport;
+use crate::clock;
+
+#[derive(Debug)]
+pub(crate) struct ReadHalf {
+    transport: Arc<dyn Transport>,
+    client: Arc<Client>,
+    guard: Guard,
+    /// Bytes that came behind the request head; they pass the guard like all others.
+    ahead: io::Cursor<Vec<u8>>,
+    /// The guard's verdict on what comes next, once the good bytes before it are handed on.
+    fault: Option<super::guard::Fault>,
+    read_at: u64,
+}
+
+impl ReadHalf {
+    pub(crate) fn new(transport: Arc<dyn Transport>, client: Arc<Client>, ahead: Vec<u8>) -> Self {
+        let config = &client.config;
+        ReadHalf {
+            guard: Guard::new(config.max_message, config.max_fragments),
+            transport,
+            ahead: io::Cursor::new(ahead),
+            fault: None,
+            read_at: clock::now(),
+            client,
+        }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ahead = self.ahead.read(buffer)?;
+        if ahead > 0 {
+            return Ok(ahead);
+        }
+        if self.ahead.position() > 0 {
+            self.ahead = io::Cursor::default();
+        }
+        self.client.state.begins_to_read(self.read_at);
+        let read = loop {
+            match self.transport.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.client.state.reader.set(Doing::InHandler);
+        self.read_at = clock::now();
+        read
+    }
+}
+
+impl Read for ReadHalf {
+    /// # Blocking
+    /// Woken by bytes, the peer's end, or a `shutdown` of the socket by the watchdog.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Before the socket is touched: with a verdict pending there may be nothing more to come.
+        if let Some(fault) = self.fault {
+            return Err(io::Error::other(fault));
+        }
+        let read = self.fill(buffer)?;
+        let judged = self.guard.judge(&buffer[..read]);
+        if read > 0 {
+            self.client.state.heard(self.guard.in_message());
+        }
+        match judged {
+            Ok(()) => Ok(read),
+            Err((good, fault)) => {
+                self.fault = Some(fault);
+                if good == 0 {
+                    return Err(io::Error::other(fault));
+                }
+                Ok(good)
+            }
+        }
+    }
+}
+
+impl Write for ReadHalf {
+    /// The sink.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

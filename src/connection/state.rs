@@ -1,0 +1,236 @@
+//! [`State`]: what the two threads of one client are doing since when, in atomics: the watchdog and whoever watches the
+//! server read them without stopping anybody.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::clock;
+use crate::config::Config;
+
+/// What a thread is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// The reader reads the request head.
+    Head,
+    /// The reader waits for the peer's bytes.
+    Reading,
+    /// The reader runs the handler.
+    InHandler,
+    /// The reader waits for room in the outbox of the client with this number.
+    WaitingForRoom(u64),
+    /// The handler has returned; the reader waits for the end of the closing handshake.
+    Closing,
+    /// The writer waits for its bell.
+    Idle,
+    /// The writer writes what the socket takes at once.
+    Writing,
+    /// The writer waits for the socket.
+    Blocked,
+}
+
+/// One thread's [`Doing`] and the moment it began.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    /// The kind in the top byte, the moment in the rest.
+    what: AtomicU64,
+    /// For `WaitingForRoom`.
+    whose: AtomicU64,
+}
+
+const KIND_SHIFT: u32 = 56;
+
+impl Activity {
+    fn new(doing: Doing) -> Activity {
+        let activity = Activity {
+            what: AtomicU64::new(0),
+            whose: AtomicU64::new(0),
+        };
+        activity.set(doing);
+        activity
+    }
+
+    pub(crate) fn set(&self, doing: Doing) {
+        let kind = match doing {
+            Doing::Head => 0,
+            Doing::Reading => 1,
+            Doing::InHandler => 2,
+            Doing::WaitingForRoom(client) => {
+                self.whose.store(client, Relaxed);
+                3
+            }
+            Doing::Closing => 4,
+            Doing::Idle => 5,
+            Doing::Writing => 6,
+            Doing::Blocked => 7,
+        };
+        self.what.store(kind << KIND_SHIFT | clock::now(), Relaxed);
+    }
+
+    /// What, and since when.
+    pub(crate) fn get(&self) -> (Doing, u64) {
+        let what = self.what.load(Relaxed);
+        let doing = match what >> KIND_SHIFT {
+            0 => Doing::Head,
+            1 => Doing::Reading,
+            2 => Doing::InHandler,
+            3 => Doing::WaitingForRoom(self.whose.load(Relaxed)),
+            4 => Doing::Closing,
+            5 => Doing::Idle,
+            6 => Doing::Writing,
+            _ => Doing::Blocked,
+        };
+        (doing, what & ((1 << KIND_SHIFT) - 1))
+    }
+}
+
+/// One client's state. Moments are [`clock::now`]'s; 0 is *not set*.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) reader: Activity,
+    pub(crate) writer: Activity,
+    /// The socket has refused bytes since.
+    blocked_since: AtomicU64,
+    /// Our ping went out, and nothing has come since.
+    pinged: AtomicU64,
+    /// The message that is coming in began, shifted by the time in which we did not read.
+    message_since: AtomicU64,
+    /// The moments by which the head must be answered, and the closing handshake be over.
+    head_by: AtomicU64,
+    close_by: AtomicU64,
+    /// The peer's last answer to a ping took so many milliseconds, plus one.
+    round_trip: AtomicU64,
+    /// It was reset, not closed.
+    pub(crate) was_reset: AtomicBool,
+    /// The peer's Close has come.
+    pub(crate) peer_closed: AtomicBool,
+    /// Our Close has been given to the kernel whole.
+    pub(crate) close_sent: AtomicBool,
+}
+
+/// What the watchdog finds when it looks at a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Well,
+    /// Nothing has come for `ping_interval`.
+    Ping,
+    /// This deadline has passed; the names are [`Config`]'s.
+    Overdue(&'static str),
+}
+
+impl State {
+    pub(crate) fn new(config: &Config) -> State {
+        State {
+            reader: Activity::new(Doing::Head),
+            writer: Activity::new(Doing::Idle),
+            blocked_since: AtomicU64::new(0),
+            pinged: AtomicU64::new(0),
+            message_since: AtomicU64::new(0),
+            head_by: AtomicU64::new(clock::after(config.handshake_timeout)),
+            close_by: AtomicU64::new(0),
+            round_trip: AtomicU64::new(0),
+            was_reset: AtomicBool::new(false),
+            peer_closed: AtomicBool::new(false),
+            close_sent: AtomicBool::new(false),
+        }
+    }
+
+    /// The request head is answered: its clock stops.
+    pub(crate) fn head_answered(&self) {
+        self.head_by.store(0, Relaxed);
+    }
+
+    /// The closing handshake must be over within `close_timeout` from now; the first such moment stands.
+    pub(crate) fn closing(&self, config: &Config) {
+        let by = clock::after(config.close_timeout);
+        let _ = self.close_by.compare_exchange(0, by, Relaxed, Relaxed);
+    }
+
+    /// The socket refused bytes. The first refusal starts the clock, and so does each further 64 KiB.
+    pub(crate) fn refused(&self, anew: bool) {
+        if anew || self.blocked_since.load(Relaxed) == 0 {
+            self.blocked_since.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// The socket took all it was offered.
+    pub(crate) fn took_all(&self) {
+        if self.blocked_since.load(Relaxed) != 0 {
+            self.blocked_since.store(0, Relaxed);
+        }
+    }
+
+    /// Whether the socket has refused bytes and has not taken all it was offered since.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked_since.load(Relaxed) != 0
+    }
+
+    /// The reader begins to wait for the peer, having last read at `read_at`.
+    pub(crate) fn begins_to_read(&self, read_at: u64) {
+        let since = self.message_since.load(Relaxed);
+        if since != 0 {
+            // Time in the handler or under backpressure is ours, not the peer's.
+            let ours = clock::now().saturating_sub(read_at);
+            self.message_since.store(since + ours, Relaxed);
+        }
+        self.reader.set(Doing::Reading);
+    }
+
+    /// Bytes have come; `in_message` says whether they end inside a message.
+    pub(crate) fn heard(&self, in_message: bool) {
+        if self.pinged.load(Relaxed) != 0 {
+            self.pinged.store(0, Relaxed);
+        }
+        if !in_message {
+            self.message_since.store(0, Relaxed);
+        } else if self.message_since.load(Relaxed) == 0 {
+            self.message_since.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// The peer answered a ping that was sent at `sent`.
+    pub(crate) fn answered(&self, sent: u64) {
+        let took = clock::now().saturating_sub(sent);
+        self.round_trip.store(took.saturating_add(1), Relaxed);
+    }
+
+    /// What the watchdog has to do about this client at the moment `now`.
+    ///
+    /// The peer's clocks run only while the reader waits in `read`: while it is in the handler, or held by
+    /// backpressure, nobody reads, and a healthy peer's pongs lie in the kernel. A dead one is then found by the write
+    /// rule, or by TCP.
+    pub(crate) fn judge(&self, now: u64, config: &Config) -> Verdict {
+        let passed = |by: u64| by != 0 && now >= by;
+        let lasted =
+            |since: u64, limit| since != 0 && now.saturating_sub(since) >= clock::millis(limit);
+        if passed(self.head_by.load(Relaxed)) {
+            return Verdict::Overdue("handshake_timeout");
+        }
+        let close_by = self.close_by.load(Relaxed);
+        if close_by != 0 {
+            return if passed(close_by) {
+                Verdict::Overdue("close_timeout")
+            } else {
+                Verdict::Well
+            };
+        }
+        if lasted(self.blocked_since.load(Relaxed), config.write_timeout) {
+            return Verdict::Overdue("write_timeout");
+        }
+        let (Doing::Reading, reading_since) = self.reader.get() else {
+            return Verdict::Well;
+        };
+        if lasted(self.message_since.load(Relaxed), config.message_timeout) {
+            return Verdict::Overdue("message_timeout");
+        }
+        match self.pinged.load(Relaxed) {
+            0 if lasted(reading_since, config.ping_interval) => {
+                self.pinged.store(now, Relaxed);
+                Verdict::Ping
+            }
+            0 => Verdict::Well,
+            pinged if lasted(pinged.max(reading_since), config.ping_timeout) => {
+                Verdict::Overdue("ping_timeout")
+            }
+            _ => Verdict::Well,
+        }
+    }
+}

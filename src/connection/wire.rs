@@ -1,0 +1,306 @@
+//! [`Wire`]: the write half of one client, lent to one thread at a time.
+//!
+//! *Anyone may write what the socket takes at once; only the writer waits.* A thread that has queued a frame borrows the
+//! wire, writes one batch without waiting, and gives it back; what the socket refused stays in the wire, and the writer
+//! is rung to wait for it. Whoever finds the wire lent leaves: its holder gives it back *first* and looks at queue and
+//! slot *then*, so one of the two sees the frame.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use super::client::Client;
+use super::control::Goodbye;
+use super::frame::Frame;
+use super::transport::Transport;
+use crate::clock::lock;
+
+/// Bytes and pieces a batch has at most. More saves no system call worth having, and delays a Close.
+const BATCH: usize = 64 << 10;
+const PIECES: usize = 64;
+
+/// A blocked socket that takes so much within `write_timeout` is served on.
+const PROGRESS: usize = 64 << 10;
+
+/// The place where the wire lies when nobody has it. The lock is held to take it out and to put it back, never during
+/// a write.
+#[derive(Debug)]
+pub(crate) struct Lent(Mutex<Place>);
+
+#[derive(Debug)]
+enum Place {
+    Here(Wire),
+    Lent,
+    /// The connection has ended; a wire that is given back now is dropped, and its half of the socket with it.
+    Gone,
+}
+
+impl Lent {
+    /// At first it is lent to the handshake.
+    pub(crate) fn new() -> Lent {
+        Lent(Mutex::new(Place::Lent))
+    }
+
+    pub(crate) fn borrow(&self) -> Option<Wire> {
+        let mut place = lock(&self.0);
+        match std::mem::replace(&mut *place, Place::Lent) {
+            Place::Here(wire) => Some(wire),
+            other => {
+                *place = other;
+                None
+            }
+        }
+    }
+
+    pub(crate) fn give_back(&self, wire: Wire) {
+        let mut place = lock(&self.0);
+        if !matches!(*place, Place::Gone) {
+            *place = Place::Here(wire);
+        }
+    }
+
+    /// Drops the wire, now or when it is given back.
+    pub(crate) fn end(&self) {
+        *lock(&self.0) = Place::Gone;
+    }
+}
+
+/// The write half: the socket, and what has left the queue but not yet this process.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    transport: Arc<dyn Transport>,
+    in_hand: VecDeque<InHand>,
+    /// Bytes of the first frame in hand that the socket has taken.
+    taken: usize,
+    /// Bytes taken since the socket first refused.
+    taken_since_refused: usize,
+    /// A Close is in hand: the last frame there will be.
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct InHand {
+    frame: Frame,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Control,
+    Close,
+}
+
+/// How far one step came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There was nothing to write.
+    Idle,
+    /// The socket took the whole batch; there may be more.
+    Took,
+    /// The socket refused something, which is in hand.
+    Refused,
+    /// Nothing will be written any more: the Close is out, the socket failed, or the client was given up.
+    Over,
+}
+
+impl Wire {
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Wire {
+        Wire {
+            transport,
+            in_hand: VecDeque::new(),
+            taken: 0,
+            taken_since_refused: 0,
+            closing: false,
+        }
+    }
+
+    /// Writes one batch as far as the socket takes it at once: control first, then what is queued.
+    pub(crate) fn step(&mut self, client: &Client) -> Step {
+        if !self.fill(client) {
+            return self.over(client);
+        }
+        if self.in_hand.is_empty() {
+            client.state.took_all();
+            self.in_hand = VecDeque::new();
+            return Step::Idle;
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let (count, offered) = self.offer(&mut pieces);
+        match retry(|| self.transport.try_write(&pieces[..count])) {
+            Ok(written) => self.wrote(written, offered, client),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wrote(0, offered, client)
+            }
+            Err(error) => self.failed(&error, client),
+        }
+    }
+
+    /// Waits until the frame in progress is taken, or 64 KiB of it. The writer's alone.
+    ///
+    /// # Blocking
+    /// Woken by the peer reading, or by the watchdog's `shutdown` of the socket at `write_timeout`.
+    pub(crate) fn wait(&mut self, client: &Client) -> Step {
+        let Some(first) = self.in_hand.front() else {
+            return Step::Took;
+        };
+        // Not the whole batch: a Close *now* comes after the frame in progress, and in here nobody looks for one.
+        let (front, rest) = first.frame.pieces(self.taken);
+        let piece = if front.is_empty() { rest } else { front };
+        let piece = &piece[..piece.len().min(PROGRESS)];
+        match retry(|| self.transport.write(piece)) {
+            Ok(written) => self.wrote(written, usize::MAX, client),
+            Err(error) => self.failed(&error, client),
+        }
+    }
+
+    /// Puts the next batch in hand. False: there is nothing to write ever again.
+    fn fill(&mut self, client: &Client) -> bool {
+        if client.is_over() {
+            return false;
+        }
+        if self.closing {
+            return true;
+        }
+        let control = client.control.take();
+        // Control overtakes everything but the frame in progress.
+        let next = usize::from(self.taken > 0);
+        for frame in [control.ping, control.pong].into_iter().flatten() {
+            self.insert(next, frame, Kind::Control);
+        }
+        if let Some(goodbye) = control.close {
+            while self.in_hand.len() > next {
+                if let Some(InHand {
+                    frame,
+                    kind: Kind::Data,
+                }) = self.in_hand.pop_back()
+                {
+                    client.queue.discard(frame.len());
+                }
+            }
+            client.queue.drain();
+            self.close(&goodbye);
+            return true;
+        }
+        let mut bytes: usize = self.in_hand.iter().map(|item| item.frame.len()).sum();
+        while bytes < BATCH && self.in_hand.len() < PIECES / 2 {
+            let Some(frame) = client.queue.pop() else {
+                break;
+            };
+            bytes += frame.len();
+            self.in_hand.push_back(InHand {
+                frame,
+                kind: Kind::Data,
+            });
+        }
+        if self.in_hand.is_empty() {
+            if let Some(goodbye) = client.control.take_last() {
+                self.close(&goodbye);
+            }
+        }
+        true
+    }
+
+    fn insert(&mut self, at: usize, frame: Frame, kind: Kind) {
+        self.in_hand.insert(at, InHand { frame, kind });
+    }
+
+    fn close(&mut self, goodbye: &Goodbye) {
+        self.closing = true;
+        self.in_hand.push_back(InHand {
+            frame: goodbye.frame(),
+            kind: Kind::Close,
+        });
+    }
+
+    /// Points `pieces` at what is in hand; gives their number and bytes.
+    fn offer<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES]) -> (usize, usize) {
+        let (mut count, mut bytes) = (0, 0);
+        let mut at = self.taken;
+        for item in &self.in_hand {
+            let (front, rest) = item.frame.pieces(at);
+            at = 0;
+            for piece in [front, rest] {
+                if !piece.is_empty() && count < PIECES {
+                    pieces[count] = IoSlice::new(piece);
+                    count += 1;
+                    bytes += piece.len();
+                }
+            }
+        }
+        (count, bytes)
+    }
+
+    /// Accounts for `written` of `offered` bytes.
+    fn wrote(&mut self, written: usize, offered: usize, client: &Client) -> Step {
+        self.taken += written;
+        let (mut messages, mut bytes) = (0, 0);
+        while let Some(first) = self.in_hand.front() {
+            let length = first.frame.len();
+            if self.taken < length {
+                break;
+            }
+            self.taken -= length;
+            match first.kind {
+                Kind::Data => {
+                    messages += 1;
+                    bytes += length;
+                }
+                Kind::Control => {}
+                Kind::Close => {
+                    client.queue.settle(messages, bytes);
+                    // Nothing follows a Close (RFC 6455 §5.5.1), and the peer may know it.
+                    self.transport.shutdown(Shutdown::Write);
+                    client.state.close_sent.store(true, Ordering::SeqCst);
+                    client.state.closing(&client.config);
+                    self.in_hand.pop_front();
+                    return self.over(client);
+                }
+            }
+            self.in_hand.pop_front();
+        }
+        if messages > 0 {
+            client.queue.settle(messages, bytes);
+        }
+        if written == offered {
+            client.state.took_all();
+            return Step::Took;
+        }
+        self.taken_since_refused += written;
+        let anew = !client.state.is_blocked() || self.taken_since_refused >= PROGRESS;
+        if anew {
+            self.taken_since_refused = 0;
+        }
+        client.state.refused(anew);
+        Step::Refused
+    }
+
+    fn failed(&mut self, error: &io::Error, client: &Client) -> Step {
+        log::debug!("#{} writing failed: {error}", client.number);
+        client.give_up();
+        self.over(client)
+    }
+
+    fn over(&mut self, client: &Client) -> Step {
+        for item in self.in_hand.drain(..) {
+            if item.kind == Kind::Data {
+                client.queue.discard(item.frame.len());
+            }
+        }
+        client.end_of_writing();
+        Step::Over
+    }
+}
+
+/// A signal is no reason to stop writing.
+fn retry(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match write() {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The accepting thread, one for each listener: permit → accept → spawn, or refuse.
+//!
+//! The first runs on the thread that called `serve`, further ones as `sp-accept-N`. It never waits for a client: reading
+//! the request is the new client's own thread's business, and beyond 256 requests at a time it refuses unread. It ends
+//! when the latch is set, which it notices at the next connection, or when accepting has failed for good.
+
+use std::io::{self, IoSlice};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{Builder, Scope};
+use std::time::Duration;
+
+use socket2::Socket;
+
+use super::house::House;
+use super::listener::Listener;
+use super::shutdown::SetAtEnd;
+use crate::connection::{Arrival, Client, Transport, live, prepare};
+use crate::error::Error;
+use crate::handler::Handler;
+use crate::http::{self, Peer};
+
+/// Stack of a reader thread, where the handler runs. Only what is touched becomes memory.
+const READER_STACK: usize = 256 << 10;
+
+/// How long to leave a kernel alone that has nothing to give; doubled up to the second.
+const FIRST_REST: Duration = Duration::from_millis(50);
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// # Blocking
+/// In `accept`, woken by a client or by the watchdog's knock; at rest, woken by the latch.
+pub(super) fn run<'scope, H: Handler>(
+    listener: &Listener,
+    house: &'scope House,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) -> Result<(), Error> {
+    let _set = SetAtEnd(&house.latch);
+    let result = accept(listener, house, scope, handler);
+    listener.done();
+    result
+}
+
+fn accept<'scope, H: Handler>(
+    listener: &Listener,
+    house: &'scope House,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) -> Result<(), Error> {
+    let mut rest = FIRST_REST;
+    while !house.latch.is_set() {
+        match listener.accept() {
+            // The knock of our own watchdog, or somebody as late.
+            Ok(_) if house.latch.is_set() => {}
+            Ok((socket, peer)) => {
+                rest = FIRST_REST;
+                admit(socket, peer, house, scope, handler);
+            }
+            Err(error) if is_hopeless(&error) => {
+                log::error!("accepting on {listener} failed for good: {error}");
+                return Err(Error::Accept {
+                    listener: listener.to_string(),
+                    source: error,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The client gave up while it waited (accept(2)).
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            // Out of descriptors or memory: the client stays in the backlog, and trying at once would only spin.
+            Err(error) => {
+                log::error!("accepting on {listener} failed, next try in {rest:?}: {error}");
+                house.latch.wait(rest);
+                rest = LONGEST_REST.min(rest * 2);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The listener itself is broken, and no waiting mends it.
+fn is_hopeless(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT)
+    )
+}
+
+fn admit<'scope, H: Handler>(
+    socket: Socket,
+    peer: Peer,
+    house: &'scope House,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) {
+    let number = house.next_number();
+    let Some(head) = house.heads.take() else {
+        log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
+        return refuse(&socket);
+    };
+    prepare(&socket, &house.config, number);
+    let transport: Arc<dyn Transport> = Arc::new(socket);
+    let kept = Arc::clone(&transport);
+    let client = Arc::new(Client::new(
+        number,
+        peer,
+        Arc::clone(&house.config),
+        &transport,
+    ));
+    let entry = house.clients.enter(&client);
+    let arrival = Arrival {
+        client,
+        transport,
+        entry,
+        head,
+    };
+    let spawned = Builder::new()
+        .name(format!("sp-{number}-read"))
+        .stack_size(READER_STACK)
+        .spawn_scoped(scope, move || {
+            // A panic of the user's is caught further in; one of ours must not end the whole server.
+            if catch_unwind(AssertUnwindSafe(|| live(arrival, house, scope, handler))).is_err() {
+                log::error!("#{number} its reader thread panicked");
+            }
+        });
+    if let Err(error) = spawned {
+        log::error!("#{number} refused: 503, no thread to be had: {error}");
+        refuse(&*kept);
+    }
+}
+
+/// Answers 503 as far as that goes at once: the acceptor waits for nobody.
+fn refuse(transport: &dyn Transport) {
+    let answer = http::unavailable(5, "too busy to read this").to_bytes(false);
+    let _ = transport.try_write(&[IoSlice::new(&answer)]);
+    transport.shutdown(std::net::Shutdown::Write);
+}

@@ -1,0 +1,132 @@
+//! [`Listener`]: a listening socket, TCP or unix, and how its acceptor is woken.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::http::Peer;
+
+/// Connections the kernel keeps for us before `accept`; it cuts this to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// How long a knock at our own door may take.
+const KNOCK: Duration = Duration::from_millis(100);
+
+/// Where a server listens.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: Socket,
+    address: Address,
+    /// Its acceptor has seen the latch.
+    done: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Listener {
+    pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        // A restarted server must not wait for the last one's connections to leave TIME_WAIT.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Listener::from_tcp(TcpListener::from(socket))
+    }
+
+    pub(super) fn from_tcp(listener: TcpListener) -> io::Result<Listener> {
+        listener.set_nonblocking(false)?;
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Listener::new(listener.into(), address))
+    }
+
+    pub(super) fn from_unix(listener: UnixListener) -> io::Result<Listener> {
+        listener.set_nonblocking(false)?;
+        let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
+        let address = Address::Unix(path.unwrap_or_default());
+        Ok(Listener::new(listener.into(), address))
+    }
+
+    fn new(socket: Socket, address: Address) -> Listener {
+        Listener {
+            socket,
+            address,
+            done: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
+        match self.address {
+            Address::Tcp(address) => Some(address),
+            Address::Unix(_) => None,
+        }
+    }
+
+    /// Only this machine can reach it.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.tcp_address()
+            .is_none_or(|address| address.ip().is_loopback())
+    }
+
+    /// # Blocking
+    /// Woken by a client, or by [`wake`](Self::wake).
+    pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
+        let (socket, address) = self.socket.accept()?;
+        Ok((socket, peer(&address)))
+    }
+
+    /// Its acceptor has left.
+    pub(super) fn done(&self) {
+        self.done.store(true, Ordering::SeqCst);
+    }
+
+    /// Wakes the acceptor with a connection from ourselves, and says whether it still has to be woken. (`shutdown` on
+    /// the listener would wake it too, and kill it for every process that shares it.)
+    pub(super) fn wake(&self) -> bool {
+        if self.done.load(Ordering::SeqCst) {
+            return false;
+        }
+        // Failing is no harm: it is tried again until the acceptor has answered.
+        match &self.address {
+            Address::Tcp(address) => {
+                let _ = std::net::TcpStream::connect_timeout(&reachable(*address), KNOCK);
+            }
+            Address::Unix(path) => {
+                let _ = UnixStream::connect(path);
+            }
+        }
+        true
+    }
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.address {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn peer(address: &SockAddr) -> Peer {
+    address.as_socket().map_or(Peer::Unix, Peer::Tcp)
+}
+
+/// Listening on every address is reached on loopback.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        match &mut address {
+            SocketAddr::V4(v4) => v4.set_ip(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(v6) => v6.set_ip(Ipv6Addr::LOCALHOST),
+        }
+    }
+    address
+}

@@ -1,0 +1,53 @@
+//! Thread `sp-watchdog`: ends what is overdue, and wakes the acceptors when the latch is set.
+//!
+//! Every tick it looks at each client's atomics; it holds clients weakly, takes no lock that anybody waits under, and
+//! acts by resetting the client's socket, which frees a thread blocked in `read` and one blocked in `write` in under a
+//! millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` would not do: they are per call, and a peer that trickles never meets
+//! them. It ends when the latch is set and the last client is gone; the scope in `serve` joins it.
+
+use std::thread;
+use std::time::Duration;
+
+use super::house::House;
+use super::listener::Listener;
+use crate::clock;
+use crate::connection::{Client, Verdict, Why};
+
+/// How late a deadline may be noticed.
+const TICK: Duration = Duration::from_millis(50);
+
+/// # Blocking
+/// On its tick and on the latch.
+pub(super) fn run(house: &House, listeners: &[Listener]) {
+    while !house.latch.wait(TICK) {
+        patrol(house);
+    }
+    // The latch no longer waits, so from here the tick is a sleep.
+    while listeners.iter().filter(|listener| listener.wake()).count() > 0
+        || !house.clients.is_empty()
+    {
+        patrol(house);
+        thread::sleep(TICK / 5);
+    }
+}
+
+fn patrol(house: &House) {
+    let now = clock::now();
+    for client in house.clients.snapshot() {
+        look_at(&client, now);
+    }
+}
+
+fn look_at(client: &Client, now: u64) {
+    match client.state.judge(now, &client.config) {
+        Verdict::Well => {}
+        Verdict::Ping => {
+            client.control.ping(now.to_be_bytes());
+            client.ring();
+        }
+        Verdict::Overdue(clock) => {
+            log::warn!("#{} {} overdue: {clock}, reset", client.number, client.peer);
+            client.reset(Why::TimedOut(clock));
+        }
+    }
+}
