@@ -1,5 +1,6 @@
 //! The corpus: heads, targets, origins and handshakes in tables of `corpus/`, each line with what has to become of it.
 
+use super::reply::Refusal;
 use std::io::{self, Read};
 
 use super::*;
