@@ -1,0 +1,15 @@
+//! What only the binary needs: its arguments, and what it runs with them. The library knows nothing of this directory.
+
+// What a person types, judged before anything is started.
+pub(crate) mod args;
+pub(crate) mod units;
+pub(crate) mod values;
+
+/// What the process tells its parent when it ends. `0` is a clean end, also after one Ctrl-C or SIGTERM.
+pub(crate) mod exit {
+    /// What was asked for could not be done, or could not go on.
+    pub(crate) const RUNTIME: u8 = 1;
+    /// A second Ctrl-C, by which somebody says that the orderly end takes too long: 128 + SIGINT.
+    pub(crate) const INTERRUPTED: i32 = 130;
+    // A wrong flag or value is 2, and clap's own; see `args`.
+}
