@@ -25,7 +25,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A pattern in [`Config::origin`](crate::Config::origin) is not an origin.
-    #[error("origin pattern {0:?} is not like https://example.com, example.com:8080 or https://*.example.com")]
+    #[error(
+        "origin pattern {0:?} is not like https://example.com, example.com:8080 or https://*.example.com"
+    )]
     Origin(String),
 }
 
