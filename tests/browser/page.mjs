@@ -238,6 +238,7 @@ await check('the links lead to 200', async () => {
 });
 
 await check('nothing was asked of anybody else, and no page complained', async () => {
+  equal('whether anything was asked at all', asked.length > 0, true);
   equal('requests elsewhere', asked.filter((url) => new URL(url).origin !== base).join(' '), '');
   equal('requests but for the page and its sockets',
     asked.filter((url) => !/^\/(echo|ws\/.*)?$/.test(new URL(url).pathname)).join(' '), '');
