@@ -49,9 +49,9 @@ class Person {
     return this.until(`the state ${state}`, (state) => document.querySelector('#state').textContent === state, state);
   }
 
-  /// A line of the log of this kind (in, out, life, bad) that holds the text.
+  /// A line of the log of this kind (in, out, life, bad, or * for any) that holds the text.
   sees(text, kind = 'in') {
-    return this.until(`“${text}”`, ([text, kind]) => [...document.querySelectorAll(`#log .${kind} .what`)]
+    return this.until(`“${text}”`, ([text, kind]) => [...document.querySelectorAll(`#log ${kind === '*' ? '' : '.' + kind} .what`)]
       .some((line) => line.textContent.includes(text)), [text, kind]);
   }
 
@@ -213,12 +213,14 @@ await check('a close that no page may send is explained', withPeople([ann], asyn
 }));
 
 await check('a message over the limit ends the connection with 1009', withPeople([ann], async (ann) => {
-  for (const over of [1, 1 << 20]) {
+  // As much as the server still reads after its Close; beyond that it resets, and the code may be lost.
+  for (const over of [1, 100_000]) {
     await ann.connect();
     await ann.page.fill('#bytes', String(limit + over));
     await ann.page.click('#send-binary');
     await ann.state('closed');
-    await ann.sees('closed with 1009 (message too big)', 'life');
+    // Whether the browser calls it clean depends on whether it had sent everything by then.
+    await ann.sees('closed with 1009 (message too big)', '*');
     await ann.page.click('#clear');
   }
 }));

@@ -108,7 +108,8 @@ def burst():
 
 @check("a message over the limit is answered with 1009")
 def over_the_limit():
-    for length in [LIMIT + 1, LIMIT + (1 << 20)]:
+    # As much as the server still reads after its Close; beyond that it resets, and the code may be lost.
+    for length in [LIMIT + 1, LIMIT + 100_000]:
         with opened() as client:
             try:
                 client.send(b"\0" * length)

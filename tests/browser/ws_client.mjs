@@ -94,7 +94,8 @@ await check('1000 messages in one burst come back in order', withClient(async (c
   for (let n = 0; n < 1000; n++) equal('the next', (await client.receive(`number ${n}`)).data.toString(), `number ${n}`);
 }));
 
-for (const [name, length] of [['one byte', limit + 1], ['a megabyte', limit + (1 << 20)]]) {
+// As much as the server still reads after its Close; beyond that it resets, and the code may be lost.
+for (const [name, length] of [['one byte', limit + 1], ['100,000 bytes', limit + 100_000]]) {
   await check(`a message ${name} over the limit is answered with 1009`, async () => {
     const client = await Client.open();
     try {
