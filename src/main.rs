@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
-            ExitCode::from(exit::RUNTIME)
+            ExitCode::from(exit::of(&*error))
         }
     }
 }

@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_field_with_and_without_the_command() {
-        let flags = "--listen 127.0.0.1:0 -l unix:/tmp/sp.sock --max-clients 1 --queue 2 --queue-bytes 3KiB \
+        let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --max-clients 1 --queue 2 --queue-bytes 3KiB \
                      --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
                      --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                      --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
@@ -300,7 +300,7 @@ mod tests {
                 args.listen,
                 [
                     Listen::Tcp("127.0.0.1:0".into()),
-                    Listen::Unix("/tmp/sp.sock".into())
+                    Listen::Unix("/run/sp.sock".into())
                 ]
             );
             assert!(args.no_echo);

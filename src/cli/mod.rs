@@ -8,9 +8,20 @@ pub(crate) mod values;
 
 /// What the process tells its parent when it ends. `0` is a clean end, also after one Ctrl-C or SIGTERM.
 pub(crate) mod exit {
+    use std::error::Error;
+
     /// What was asked for could not be done, or could not go on.
-    pub(crate) const RUNTIME: u8 = 1;
+    const RUNTIME: u8 = 1;
     /// A second Ctrl-C, by which somebody says that the orderly end takes too long: 128 + SIGINT.
     pub(crate) const INTERRUPTED: i32 = 130;
-    // A wrong flag or value is 2, and clap's own; see `args`.
+    /// A wrong flag or value; also clap's own, see `args`.
+    const USAGE: u8 = 2;
+
+    /// What an error ends the process with.
+    pub(crate) fn of(error: &(dyn Error + Send + Sync + 'static)) -> u8 {
+        match error.downcast_ref() {
+            Some(standpipe::Error::Origin(_)) => USAGE,
+            _ => RUNTIME,
+        }
+    }
 }

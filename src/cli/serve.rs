@@ -60,7 +60,12 @@ fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
                 }
             }
         };
-        server = Some(next.map_err(cannot)?);
+        server = Some(
+            next.map_err(|error| match error.downcast::<standpipe::Error>() {
+                Ok(pattern) => pattern.into(),
+                Err(error) => Failure::from(cannot(error)),
+            })?,
+        );
     }
     let server = server.ok_or("nowhere to listen: give --listen ADDR:PORT or unix:PATH")?;
     Ok((server, sockets))
