@@ -65,6 +65,7 @@ mod clock;
 mod config;
 mod error;
 mod quoted;
+mod rate;
 
 pub use config::Config;
 pub use connection::{Accounts, Connection, Outbox, Why};
@@ -73,6 +74,9 @@ pub use events::{Event, Events};
 pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
 pub use hub::{Hub, Published, Subscription, Topic};
-pub use server::{Report, Running, Server, ServerHandle};
+pub use rate::Rate;
+pub use server::{
+    ClientState, Listener, QueueState, Report, Running, Server, ServerHandle, ThreadState,
+};
 pub use tungstenite;
 pub use tungstenite::Message;

@@ -44,6 +44,9 @@ pub enum Why {
     Terminated,
 }
 
+/// The close code of a slow consumer.
+pub(crate) const SLOW_CONSUMER: u16 = 4008;
+
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) number: u64,
@@ -57,6 +60,8 @@ pub(crate) struct Client {
     rung: Receiver<()>,
     transport: Weak<dyn Transport>,
     why: OnceLock<Why>,
+    /// The clock that reset it, perhaps in the middle of a closing handshake.
+    overdue: OnceLock<&'static str>,
     /// Nothing will be written any more.
     over: AtomicBool,
     /// Where it stands when shutdown comes by.
@@ -87,6 +92,7 @@ impl Client {
             rung,
             transport: Arc::downgrade(transport),
             why: OnceLock::new(),
+            overdue: OnceLock::new(),
             over: AtomicBool::new(false),
             place: AtomicU8::new(AT_THE_DOOR),
             config,
@@ -167,6 +173,9 @@ impl Client {
 
     /// Resets the connection at once: frees whoever waits in its socket, and what the kernel holds for it.
     pub(crate) fn reset(&self, why: Why) {
+        if let Why::TimedOut(clock) = why {
+            let _ = self.overdue.set(clock);
+        }
         let _ = self.why.set(why);
         if let Some(transport) = self.transport.upgrade() {
             self.state.was_reset.store(true, Ordering::SeqCst);
@@ -211,6 +220,11 @@ impl Client {
         self.change_place(INSIDE)
     }
 
+    /// It has its 101, or soon will.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.place.load(Ordering::SeqCst) == INSIDE
+    }
+
     /// Shutdown's part: a client inside gets a Close with 1001 after what is queued, one at the door is turned away.
     pub(crate) fn shut_down(&self) {
         if self.change_place(TURNED_AWAY) {
@@ -227,6 +241,20 @@ impl Client {
         self.place
             .compare_exchange(AT_THE_DOOR, to, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
+    }
+
+    /// What to count its end as, if it was not simply over.
+    pub(crate) fn ending(&self) -> Option<&'static str> {
+        match (self.overdue.get(), self.why.get()) {
+            (Some(clock), _) => Some(clock),
+            (None, Some(Why::Server { code, .. })) => match code {
+                1002 | 1003 | 1007 | 1008 | 1009 => Some("fault"),
+                1011 => Some("handler_failed"),
+                &SLOW_CONSUMER => Some("slow_consumer"),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     pub(crate) fn why(&self) -> Option<&Why> {

@@ -59,6 +59,9 @@ pub(crate) fn live<'scope, H: Handler>(
             client.why()
         );
     }
+    if let Some(ending) = client.ending() {
+        house.endings.count(ending);
+    }
     client.give_up();
     client.wire.end();
     // The descriptor first: whoever finds the client gone from the list finds its socket closed.
@@ -77,7 +80,7 @@ fn run<H: Handler>(
         subprotocol,
         ahead,
         writer,
-        _seat,
+        _places,
     } = upgraded;
     let mut conn = Connection {
         request: Arc::new(request),
