@@ -1,0 +1,11 @@
+//! The server, seen from outside: real sockets, real threads, and the binary itself.
+//!
+//! Tests wait for events, never for time to pass; whatever could hang has a deadline that names what it waited for. The
+//! name of a test is the sentence that would be false if it failed.
+
+// A test that meets an error it did not expect ends there.
+#![allow(clippy::unwrap_used)]
+// Shown only when a test fails.
+#![allow(clippy::print_stderr)]
+
+mod support;

@@ -1,0 +1,51 @@
+//! A place where a handler stands still until the test lets it go on.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::within::DEADLINE;
+
+/// Shared by handler and test. Opened once, it stays open.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    arrived: (Sender<u64>, Receiver<u64>),
+    opener: Sender<()>,
+    open: Receiver<()>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Gate {
+        let (opener, open) = bounded(1);
+        Gate {
+            arrived: unbounded(),
+            opener,
+            open,
+        }
+    }
+
+    /// The handler's part: says that client `number` is here, and waits for the gate to open.
+    pub(crate) fn pass(&self, number: u64) {
+        self.arrived.0.send(number).unwrap();
+        // Longer than any test, so that one that fails ends.
+        let opened = self.open.recv_timeout(DEADLINE * 2);
+        assert!(opened.is_ok(), "nobody opened the gate");
+        let _ = self.opener.try_send(());
+    }
+
+    /// The test's part: waits until somebody stands at the gate, and says who.
+    #[track_caller]
+    pub(crate) fn arrival(&self) -> u64 {
+        let arrived = self.arrived.1.recv_timeout(DEADLINE);
+        arrived.unwrap_or_else(|_| panic!("waited {DEADLINE:?} for somebody to reach the gate"))
+    }
+
+    /// Whether somebody reaches the gate within `time`.
+    pub(crate) fn is_reached_within(&self, time: Duration) -> bool {
+        self.arrived.1.recv_timeout(time).is_ok()
+    }
+
+    pub(crate) fn open(&self) {
+        let _ = self.opener.try_send(());
+    }
+}

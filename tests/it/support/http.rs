@@ -1,0 +1,74 @@
+//! One plain HTTP exchange, read to the end of the connection.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::within::DEADLINE;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Reads one answer out of all the bytes of a connection.
+    #[track_caller]
+    pub(crate) fn parse(bytes: &[u8]) -> Answer {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .unwrap_or_else(|| panic!("no whole answer in {text:?}"));
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap();
+        let status = status
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3))
+            .and_then(|code| code.parse().ok())
+            .unwrap_or_else(|| panic!("no status line: {status:?}"));
+        let headers = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        Answer {
+            status,
+            headers,
+            body: body.to_owned(),
+        }
+    }
+
+    /// The value of the only header of this name.
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self
+            .headers
+            .iter()
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        let value = values.next().map(|(_, value)| &**value);
+        assert!(values.next().is_none(), "{name} twice in {self:?}");
+        value
+    }
+}
+
+/// Sends `request` as it is, and reads to the end of the connection, which must be a clean one.
+#[track_caller]
+pub(crate) fn http(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_ref()).unwrap();
+    let mut bytes = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        let read = String::from_utf8_lossy(&bytes);
+        panic!("waited for the end of the answer, got {error} after {read:?}");
+    }
+    Answer::parse(&bytes)
+}
+
+/// `GET path`, with the lines in `headers` (each with its CRLF).
+#[track_caller]
+pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+    http(address, request)
+}

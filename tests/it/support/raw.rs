@@ -1,0 +1,570 @@
+//! A WebSocket client that does what it is told, right or wrong, and notes what comes back byte by byte.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use standpipe::Message;
+
+use super::http::Answer;
+use super::within::DEADLINE;
+
+/// Opcodes (RFC 6455 §11.8).
+pub(crate) mod op {
+    pub(crate) const CONTINUATION: u8 = 0;
+    pub(crate) const TEXT: u8 = 1;
+    pub(crate) const BINARY: u8 = 2;
+    pub(crate) const CLOSE: u8 = 8;
+    pub(crate) const PING: u8 = 9;
+    pub(crate) const PONG: u8 = 10;
+}
+
+/// A frame, to send or received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) fin: bool,
+    /// The three reserved bits.
+    pub(crate) rsv: u8,
+    pub(crate) opcode: u8,
+    pub(crate) masked: bool,
+    pub(crate) length: Length,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// How a frame says its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As RFC 6455 §5.2 wants it.
+    Shortest,
+    /// In two bytes, in eight bytes: the payload's length or a lie.
+    Two(u16),
+    Eight(u64),
+}
+
+impl Frame {
+    /// A whole message, as a client should send it.
+    pub(crate) fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Frame {
+        Frame {
+            fin: true,
+            rsv: 0,
+            opcode,
+            masked: true,
+            length: Length::Shortest,
+            payload: payload.as_ref().to_vec(),
+        }
+    }
+
+    /// The same with more to come.
+    pub(crate) fn unfinished(mut self) -> Frame {
+        self.fin = false;
+        self
+    }
+
+    /// A Close; its payload is code and reason.
+    pub(crate) fn close(code: u16, reason: &str) -> Frame {
+        let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
+        Frame::new(op::CLOSE, payload)
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mask: u8 = if self.masked { 0x80 } else { 0 };
+        let mut bytes = vec![u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode];
+        match (self.length, self.payload.len()) {
+            (Length::Two(length), _) => {
+                bytes.push(mask | 126);
+                bytes.extend(length.to_be_bytes());
+            }
+            (Length::Eight(length), _) => {
+                bytes.push(mask | 127);
+                bytes.extend(length.to_be_bytes());
+            }
+            (Length::Shortest, length @ 0..126) => bytes.push(mask | length as u8),
+            (Length::Shortest, length @ 126..65_536) => {
+                bytes.push(mask | 126);
+                bytes.extend((length as u16).to_be_bytes());
+            }
+            (Length::Shortest, length) => {
+                bytes.push(mask | 127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        if self.masked {
+            let key = [0x37, 0xfa, 0x21, 0x3d];
+            bytes.extend(key);
+            let masked = self.payload.iter().zip(key.iter().cycle());
+            bytes.extend(masked.map(|(byte, key)| byte ^ key));
+        } else {
+            bytes.extend(&self.payload);
+        }
+        bytes
+    }
+
+    /// Code and reason of a Close; 1005 stands for none.
+    #[track_caller]
+    pub(crate) fn code(&self) -> (u16, String) {
+        assert_eq!(self.opcode, op::CLOSE, "not a Close: {self:?}");
+        match &self.payload[..] {
+            [] => (1005, String::new()),
+            [high, low, reason @ ..] => {
+                let reason = String::from_utf8(reason.to_vec()).unwrap();
+                (u16::from_be_bytes([*high, *low]), reason)
+            }
+            [_] => panic!("a Close with one byte"),
+        }
+    }
+}
+
+/// What came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Frame(Frame),
+    /// The end of the stream, between frames.
+    Eof,
+    /// ECONNRESET.
+    Reset,
+}
+
+/// All that came until the end.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) pongs: Vec<Vec<u8>>,
+    pub(crate) closes: Vec<(u16, String)>,
+    /// Frames behind the first Close: there may be none.
+    pub(crate) after_close: usize,
+    /// It ended with a reset.
+    pub(crate) reset: bool,
+}
+
+/// A client that is not connected yet.
+pub(crate) struct Connect {
+    to: SockAddr,
+    host: String,
+    path: String,
+    headers: String,
+    rcvbuf: Option<usize>,
+}
+
+impl Connect {
+    pub(crate) fn to(address: SocketAddr) -> Connect {
+        Connect::with(address.into(), address.to_string())
+    }
+
+    pub(crate) fn to_unix(path: &Path) -> Connect {
+        Connect::with(SockAddr::unix(path).unwrap(), "localhost".into())
+    }
+
+    fn with(to: SockAddr, host: String) -> Connect {
+        Connect {
+            to,
+            host,
+            path: "/".into(),
+            headers: String::new(),
+            rcvbuf: None,
+        }
+    }
+
+    pub(crate) fn path(mut self, path: &str) -> Connect {
+        self.path = path.into();
+        self
+    }
+
+    /// Adds a line, without its CRLF.
+    pub(crate) fn header(mut self, line: &str) -> Connect {
+        self.headers = format!("{}{line}\r\n", self.headers);
+        self
+    }
+
+    /// `SO_RCVBUF`, set before connecting, so that a client that stops reading is full soon.
+    pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
+        self.rcvbuf = Some(bytes);
+        self
+    }
+
+    /// As [`rcvbuf`](Self::rcvbuf): as small as the kernel allows.
+    pub(crate) fn small_rcvbuf(self) -> Connect {
+        self.rcvbuf(2048)
+    }
+
+    /// The request for an upgrade.
+    pub(crate) fn head(&self) -> String {
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            self.path, self.host, self.headers
+        )
+    }
+
+    /// Only TCP: nothing is sent yet.
+    #[track_caller]
+    pub(crate) fn open(&self) -> Raw {
+        let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
+        if let Some(bytes) = self.rcvbuf {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        if self.to.domain() != Domain::UNIX {
+            socket.set_tcp_nodelay(true).unwrap();
+        }
+        socket.connect(&self.to).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        Raw {
+            pen: Pen(Arc::new(socket)),
+            buffer: Vec::new(),
+            closes: 0,
+        }
+    }
+
+    /// Through the handshake, which must end in a 101.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Raw {
+        let (raw, answer) = self.ask();
+        assert_eq!(answer.status, 101, "{answer:?}");
+        raw
+    }
+
+    /// Sends the request and reads the head of the answer.
+    #[track_caller]
+    pub(crate) fn ask(&self) -> (Raw, Answer) {
+        let mut raw = self.open();
+        raw.bytes(self.head());
+        let answer = raw.read_head();
+        (raw, answer)
+    }
+}
+
+/// The sending half, to be given to another thread.
+#[derive(Clone)]
+pub(crate) struct Pen(Arc<Socket>);
+
+impl Pen {
+    /// Sends these bytes, whatever they mean.
+    #[track_caller]
+    pub(crate) fn bytes(&self, bytes: impl AsRef<[u8]>) {
+        let sent = (&*self.0).write_all(bytes.as_ref());
+        sent.unwrap_or_else(|error| panic!("the server did not take what was sent: {error}"));
+    }
+
+    /// Sends these bytes, and says whether the connection still took them all.
+    pub(crate) fn try_bytes(&self, bytes: impl AsRef<[u8]>) -> bool {
+        (&*self.0).write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends what the kernel takes at once, and says how much that was.
+    pub(crate) fn bytes_now(&self, bytes: impl AsRef<[u8]>) -> usize {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        self.0.send_with_flags(bytes.as_ref(), flags).unwrap_or(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn frame(&self, frame: &Frame) {
+        self.bytes(frame.bytes());
+    }
+
+    #[track_caller]
+    pub(crate) fn text(&self, text: impl AsRef<str>) {
+        self.frame(&Frame::new(op::TEXT, text.as_ref()));
+    }
+
+    #[track_caller]
+    pub(crate) fn binary(&self, bytes: impl AsRef<[u8]>) {
+        self.frame(&Frame::new(op::BINARY, bytes));
+    }
+
+    #[track_caller]
+    pub(crate) fn ping(&self, payload: impl AsRef<[u8]>) {
+        self.frame(&Frame::new(op::PING, payload));
+    }
+
+    #[track_caller]
+    pub(crate) fn close(&self, code: u16, reason: &str) {
+        self.frame(&Frame::close(code, reason));
+    }
+
+    /// A Close without code and reason.
+    #[track_caller]
+    pub(crate) fn close_empty(&self) {
+        self.frame(&Frame::new(op::CLOSE, ""));
+    }
+
+    /// Ends our side of TCP; the other still comes.
+    pub(crate) fn end(&self) {
+        // The server may have ended both already.
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
+/// A client, connected. It is gone when it and all its pens are dropped.
+pub(crate) struct Raw {
+    pen: Pen,
+    buffer: Vec<u8>,
+    /// Close frames seen so far.
+    pub(crate) closes: usize,
+}
+
+impl Deref for Raw {
+    type Target = Pen;
+
+    fn deref(&self) -> &Pen {
+        &self.pen
+    }
+}
+
+impl Raw {
+    /// Through the handshake.
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr, path: &str) -> Raw {
+        Connect::to(address).path(path).connect()
+    }
+
+    /// The sending half, for another thread.
+    pub(crate) fn pen(&self) -> Pen {
+        self.pen.clone()
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.pen.0.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    /// Leaves with a TCP reset.
+    pub(crate) fn reset(self) {
+        self.pen.0.set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// The head of an answer; what follows it stays to be read.
+    #[track_caller]
+    pub(crate) fn read_head(&mut self) -> Answer {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                let rest = self.buffer.split_off(at + 4);
+                let head = std::mem::replace(&mut self.buffer, rest);
+                return Answer::parse(&head);
+            }
+            match self.fill(deadline) {
+                Some(Fill::Bytes) => {}
+                other => panic!(
+                    "waited for the head of an answer, got {other:?} after {:?}",
+                    String::from_utf8_lossy(&self.buffer)
+                ),
+            }
+        }
+    }
+
+    /// All bytes to the end of the connection, which must be a clean one.
+    #[track_caller]
+    pub(crate) fn read_to_eof(&mut self) -> Vec<u8> {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.fill(deadline) {
+                Some(Fill::Bytes) => {}
+                Some(Fill::Eof) => return std::mem::take(&mut self.buffer),
+                other => panic!("waited for the end of the stream, got {other:?}"),
+            }
+        }
+    }
+
+    /// The next frame, or the end.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Seen {
+        self.next_within(DEADLINE)
+            .unwrap_or_else(|| panic!("waited {DEADLINE:?} for a frame, or the end"))
+    }
+
+    /// The next frame or the end, if one comes in `time`.
+    #[track_caller]
+    pub(crate) fn next_within(&mut self, time: Duration) -> Option<Seen> {
+        let deadline = Instant::now() + time;
+        loop {
+            if let Some(frame) = self.take_frame() {
+                if frame.opcode == op::CLOSE {
+                    self.closes += 1;
+                }
+                return Some(Seen::Frame(frame));
+            }
+            match self.fill(deadline)? {
+                Fill::Bytes => {}
+                // A reset, or the process's end, may cut a frame; the end that we are shown may not.
+                Fill::Eof => {
+                    let partial = &self.buffer;
+                    assert!(partial.is_empty(), "the stream ended inside {partial:?}");
+                    return Some(Seen::Eof);
+                }
+                Fill::Reset => return Some(Seen::Reset),
+            }
+        }
+    }
+
+    /// The next frame.
+    #[track_caller]
+    pub(crate) fn next_frame(&mut self) -> Frame {
+        match self.next() {
+            Seen::Frame(frame) => frame,
+            end => panic!("waited for a frame, got {end:?}"),
+        }
+    }
+
+    /// The next message, which the server sends in one frame; pings and pongs are passed over.
+    #[track_caller]
+    pub(crate) fn read_message(&mut self) -> Message {
+        loop {
+            let frame = self.next_frame();
+            if let Some(message) = message(&frame) {
+                return message;
+            }
+            assert!(
+                matches!(frame.opcode, op::PING | op::PONG),
+                "waited for a message, got {frame:?}"
+            );
+        }
+    }
+
+    /// The next message, which has to be this text.
+    #[track_caller]
+    pub(crate) fn expect_text(&mut self, text: &str) {
+        assert_eq!(self.read_message(), Message::text(text));
+    }
+
+    /// The next frame is a Close with this code (1005: without one). Gives its reason.
+    #[track_caller]
+    pub(crate) fn expect_close(&mut self, code: u16) -> String {
+        let (seen, reason) = self.next_frame().code();
+        assert_eq!(seen, code, "closed with {seen} {reason:?}");
+        reason
+    }
+
+    /// Nothing comes any more but the end of the stream.
+    #[track_caller]
+    pub(crate) fn expect_eof(&mut self) {
+        assert_eq!(self.next(), Seen::Eof);
+    }
+
+    /// Closes with 1000, and sees it answered and the connection ended.
+    #[track_caller]
+    pub(crate) fn leave(mut self) {
+        self.close(1000, "");
+        let rest = self.rest();
+        assert_eq!(rest.closes, [(1000, String::new())]);
+        assert!(!rest.reset && rest.after_close == 0, "{rest:?}");
+    }
+
+    /// All that comes until the end. The server's Close is answered when `answers`.
+    #[track_caller]
+    fn read_rest(&mut self, answers: bool) -> Rest {
+        let mut rest = Rest::default();
+        loop {
+            let frame = match self.next() {
+                Seen::Frame(frame) => frame,
+                Seen::Eof => return rest,
+                Seen::Reset => {
+                    rest.reset = true;
+                    return rest;
+                }
+            };
+            if !rest.closes.is_empty() {
+                rest.after_close += 1;
+            }
+            match frame.opcode {
+                op::CLOSE => {
+                    rest.closes.push(frame.code());
+                    if answers {
+                        self.try_bytes(Frame::new(op::CLOSE, &frame.payload).bytes());
+                    }
+                }
+                op::PONG => rest.pongs.push(frame.payload),
+                op::PING => {}
+                _ => rest
+                    .messages
+                    .extend(message(&frame).or_else(|| panic!("not a message: {frame:?}"))),
+            }
+        }
+    }
+
+    /// All that comes until the end, answering nothing.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> Rest {
+        self.read_rest(false)
+    }
+
+    /// All that comes until the end, answering the Close as a client should.
+    #[track_caller]
+    pub(crate) fn rest_politely(&mut self) -> Rest {
+        self.read_rest(true)
+    }
+
+    fn take_frame(&mut self) -> Option<Frame> {
+        let (first, second) = (*self.buffer.first()?, *self.buffer.get(1)?);
+        assert_eq!(second & 0x80, 0, "a server's frame is not masked");
+        let (length, at, form) = match second {
+            126 => {
+                let length = u16::from_be_bytes(self.buffer.get(2..4)?.try_into().unwrap());
+                assert!(length >= 126, "{length} is not in its shortest form");
+                (u64::from(length), 4, Length::Shortest)
+            }
+            127 => {
+                let length = u64::from_be_bytes(self.buffer.get(2..10)?.try_into().unwrap());
+                assert!(length >= 65_536, "{length} is not in its shortest form");
+                (length, 10, Length::Shortest)
+            }
+            short => (u64::from(short), 2, Length::Shortest),
+        };
+        let end = at + usize::try_from(length).unwrap();
+        let payload = self.buffer.get(at..end)?.to_vec();
+        self.buffer.drain(..end);
+        Some(Frame {
+            fin: first & 0x80 != 0,
+            rsv: first >> 4 & 7,
+            opcode: first & 15,
+            masked: false,
+            length: form,
+            payload,
+        })
+    }
+
+    /// More bytes, the end, or `None` at the deadline.
+    fn fill(&mut self, deadline: Instant) -> Option<Fill> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Zero would mean for ever.
+            let left = left.max(Duration::from_millis(1));
+            self.pen.0.set_read_timeout(Some(left)).unwrap();
+            return match (&*self.pen.0).read(&mut chunk) {
+                Ok(0) => Some(Fill::Eof),
+                Ok(read) => {
+                    self.buffer.extend_from_slice(&chunk[..read]);
+                    Some(Fill::Bytes)
+                }
+                Err(error) => match error.kind() {
+                    ErrorKind::ConnectionReset => Some(Fill::Reset),
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut => None,
+                    _ => panic!("reading failed: {error}"),
+                },
+            };
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Fill {
+    Bytes,
+    Eof,
+    Reset,
+}
+
+/// A data frame as a message.
+fn message(frame: &Frame) -> Option<Message> {
+    assert!(frame.fin, "the server does not fragment: {frame:?}");
+    assert_eq!(frame.rsv, 0, "reserved bits in {frame:?}");
+    match frame.opcode {
+        op::TEXT => Some(Message::text(
+            String::from_utf8(frame.payload.clone()).unwrap(),
+        )),
+        op::BINARY => Some(Message::binary(frame.payload.clone())),
+        _ => None,
+    }
+}
