@@ -9,3 +9,7 @@
 #![allow(clippy::print_stderr)]
 
 mod support;
+
+mod threats;
+
+mod cycles;
