@@ -10,6 +10,11 @@ use standpipe::{Config, Connection, Event, Handler, Message, Reply, Request, Ser
 use super::{LONG, SHORT, tight};
 use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, op, until, within};
 
+/// The end without a Close: what the watchdog's reset looks like to a peer, whether FIN or RST comes first.
+fn is_cut(seen: &Seen) -> bool {
+    matches!(seen, Seen::Reset | Seen::Eof)
+}
+
 #[test]
 fn c11_shutdown_may_be_asked_for_while_a_request_is_judged() {
     struct Ends(Arc<Mutex<Option<standpipe::ServerHandle>>>);
@@ -70,7 +75,7 @@ fn c14_nobody_waits_for_who_reads_the_log() {
     let mut silent = Raw::connect(spawned.addr(), "/echo");
     assert_eq!(silent.next_frame().opcode, op::PING);
     let mut head = spawned.client("/").open();
-    assert_eq!(head.next(), Seen::Reset);
+    assert!(is_cut(&head.next()));
     spawned.connect("/ws/log").leave();
     spawned.signal(&["TERM"]);
     silent.expect_close(1001);
@@ -114,7 +119,7 @@ fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
     for _ in 0..2 {
         let mut silent = server.connect();
         assert_eq!(silent.next_frame().opcode, op::PING);
-        assert_eq!(silent.next(), Seen::Reset);
+        assert!(is_cut(&silent.next()));
     }
     gate.open();
     assert_eq!(room.next_frame().opcode, op::BINARY);

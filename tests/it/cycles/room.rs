@@ -8,7 +8,7 @@ use crossbeam_channel::{TryRecvError, bounded};
 use standpipe::{Config, Connection, Handler, Hub, Message, Outbox};
 
 use super::{SHORT, everybody_is_gone, tight};
-use crate::support::{Failure, TestServer, both_ways, until, within};
+use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
 
 /// Raw mode without the binary: what a client sends goes to all; who leaves is announced by its own thread.
 struct Room {
@@ -37,7 +37,7 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
     both_ways(|config| {
         let hub = Hub::new();
         let server = TestServer::start(tight(config), Room { hub: hub.clone() });
-        let _stuck: Vec<_> = (0..5)
+        let mut stuck: Vec<_> = (0..5)
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
         until("all are members", || hub.topic("room").members() == 5);
@@ -53,13 +53,10 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
         for _ in 0..30 {
             let mut client = server.connect();
             client.next_frame();
-            client.close(1000, "");
-            let rest = client.rest();
-            assert!(
-                !rest.reset && rest.closes == [(1000, String::new())],
-                "{:?}",
-                rest.closes
-            );
+            client.try_bytes(Frame::close(1000, "").bytes());
+            // Or it is cut itself: what counts is that it came in, got something, and is let go.
+            assert_eq!(client.rest().closes.len(), 1);
+            stuck.push(server.client().small_rcvbuf().connect());
         }
         drop(stop);
         within(20, "the publisher to end", || publisher.join().unwrap());
@@ -125,7 +122,7 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
         until("they are in", || outboxes.lock().unwrap().len() == 4);
         let leaving = thread::spawn(move || {
             for client in clients {
-                client.close(1000, "");
+                client.try_bytes(Frame::close(1000, "").bytes());
                 drop(client);
             }
         });

@@ -51,7 +51,7 @@ fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
             assert!(began.elapsed() < DEADLINE, "it was never cut");
         }
         assert!(began.elapsed() >= SHORT);
-        assert_eq!(client.next(), Seen::Reset);
+        assert!(matches!(client.next(), Seen::Reset | Seen::Eof));
         assert_eq!(ended_by(&server, "message_timeout"), 1);
     });
 }

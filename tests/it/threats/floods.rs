@@ -69,12 +69,16 @@ fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
         client.text("all pings are read");
         full.recv_timeout(Duration::from_secs(20))
             .expect("the reader read on");
-        client.close(1000, "");
-        let rest = client.rest();
+        let mut pongs = Vec::new();
+        while pongs.last().is_none_or(|last| last != b"149") {
+            let frame = client.next_frame();
+            if frame.opcode == op::PONG {
+                pongs.push(frame.payload);
+            }
+        }
         // One may have been half written when the socket refused; of the others the latest alone waited.
-        assert!((1..=2).contains(&rest.pongs.len()), "{:?}", rest.pongs);
-        assert_eq!(rest.pongs.last().unwrap(), b"149");
-        assert_eq!(rest.closes.len(), 1);
+        assert!(pongs.len() <= 2, "{} pongs waited", pongs.len());
+        client.leave();
     });
 }
 

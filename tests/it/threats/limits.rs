@@ -89,10 +89,9 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
         return;
     }
     for client in ["without a reader", "without a writer", "without a writer"] {
-        let (mut refused, answer) = spawned.client("/echo").ask();
+        let (_, answer) = spawned.client("/echo").ask();
         assert_eq!(answer.status, 503, "{client}: {answer:?}");
         assert!(answer.header("Retry-After").is_some(), "{client}");
-        let _ = refused.next_within(Duration::ZERO);
     }
     witness.text("not touched");
     witness.expect_text("not touched");
@@ -120,7 +119,7 @@ fn t31_beyond_256_heads_a_client_is_refused_unread_and_the_next_gets_in() {
     let answer = refused.read_head();
     assert_eq!(answer.status, 503);
     assert!(answer.header("Retry-After").is_some());
-    refused.expect_eof();
+    assert_eq!(refused.read_to_eof(), b"too busy to read this");
     // Who has its 101 no longer counts.
     let mut last = heads.pop().unwrap();
     last.write_all(server.client().head().as_bytes()).unwrap();
