@@ -160,7 +160,6 @@ impl Client {
     }
 
     fn post(&self, when: When, goodbye: Goodbye, why: Why, by_shutdown: bool) -> bool {
-        self.queue.shut();
         let taken = {
             let mut ending = lock(&self.ending);
             let taken = self.control.close(when, goodbye);
@@ -171,6 +170,8 @@ impl Client {
             }
             taken
         };
+        // Only now: a handler that this wakes returns, and its 1000 or 1011 must find this Close posted.
+        self.queue.shut();
         if taken {
             if when == When::Now {
                 self.state.closing(&self.config);
