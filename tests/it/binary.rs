@@ -311,7 +311,10 @@ fn a_client_costs_one_descriptor_and_two_threads_with_its_number_until_it_leaves
         .flat_map(|n| [format!("sp-{n}-read"), format!("sp-{n}-write")])
         .collect();
     names.sort();
-    assert_eq!(process.client_threads(), names);
+    // A thread gives itself its name, when it first runs.
+    until("all threads have their names", || {
+        process.client_threads() == names
+    });
     assert_eq!(
         process.threads().len(),
         threads + 10,

@@ -514,6 +514,24 @@ fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_bac
 }
 
 #[test]
+fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
+    both_ways(|config| {
+        let (give, outboxes) = unbounded();
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            give.send(conn.outbox())?;
+            assert!(conn.closed().recv().is_err());
+            Ok(())
+        });
+        for _ in 0..200 {
+            let mut client = server.connect();
+            let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
+            outbox.close(4321, "x");
+            only_close(&client.rest_politely(), 4321, "x");
+        }
+    });
+}
+
+#[test]
 fn recv_gives_none_after_the_end_as_often_as_it_is_asked() {
     both_ways(|config| {
         let (give, said) = unbounded();
