@@ -9,3 +9,16 @@
 #![allow(clippy::print_stderr)]
 
 mod support;
+
+// In the order of a client's life.
+mod handshake;
+
+mod echo;
+
+mod close;
+
+mod shutdown;
+
+// All of it as people run it.
+#[cfg(feature = "cli")]
+mod binary;
