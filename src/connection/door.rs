@@ -185,8 +185,9 @@ fn upgrade<'scope>(
             let reply = http::unavailable(5, "no thread to be had");
             Answer::refusal(reply, format!("no thread: {error}"))
         })?;
-    // From here shutdown says 1001 to it, and before, 503.
-    let answered = if client.pass_the_door() {
+    // From here shutdown says 1001 to it, and before, 503. The latch too: shutdown comes by only when the acceptors
+    // have noticed it.
+    let answered = if !house.latch.is_set() && client.pass_the_door() {
         write_all(&**transport, &accepted.head).map_err(|error| {
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))

@@ -198,7 +198,8 @@ impl Guard {
         self.payload = length;
         if first & 0x08 != 0 {
             self.last = false;
-            return if self.control.take(now) {
+            // A Close ends it anyway, and is owed an answer.
+            return if first & 0x0f == 8 || self.control.take(now) {
                 Ok(())
             } else {
                 Err(CONTROL_FLOOD)

@@ -37,10 +37,10 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub(crate) use client::Client;
 pub use client::Why;
+pub(crate) use client::{Client, Fate};
 pub(crate) use frame::Frame;
-pub(crate) use life::{Arrival, Fate, live};
+pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
 pub(crate) use outbox::{Offer, Patience};
 pub use queue::Accounts;
@@ -131,7 +131,7 @@ impl Connection {
 
     /// Why the connection ended, once it has.
     pub(crate) fn why(&self) -> Option<Why> {
-        self.outbox.inner().why().cloned()
+        self.outbox.inner().why()
     }
 }
 

@@ -10,6 +10,20 @@
 
 mod support;
 
+// In the order of a client's life.
+mod handshake;
+
+mod echo;
+
+mod close;
+
+mod shutdown;
+
+// All of it as people run it.
+#[cfg(feature = "cli")]
+mod binary;
+
+// What it must survive, and every way in which threads could wait for each other for ever.
 mod threats;
 
 mod cycles;

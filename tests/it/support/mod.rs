@@ -13,7 +13,7 @@ pub(crate) use gate::Gate;
 pub(crate) use http::{Answer, get, http};
 pub(crate) use process::Process;
 pub(crate) use raw::{Connect, Frame, Length, Pen, Raw, Rest, Seen, op};
-pub(crate) use server::{TestServer, both_ways, echo};
+pub(crate) use server::{TestServer, both_ways, echo, fill, waiting_send};
 pub(crate) use within::{DEADLINE, until, within};
 
 /// What handlers return.

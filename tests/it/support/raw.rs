@@ -374,6 +374,19 @@ impl Raw {
             .unwrap_or_else(|| panic!("waited {DEADLINE:?} for a frame, or the end"))
     }
 
+    /// The next byte; `None` at the end, a reset too.
+    #[track_caller]
+    pub(crate) fn next_byte(&mut self) -> Option<u8> {
+        while self.buffer.is_empty() {
+            match self.fill(Instant::now() + DEADLINE) {
+                Some(Fill::Bytes) => {}
+                Some(Fill::Eof | Fill::Reset) => return None,
+                None => panic!("waited {DEADLINE:?} for a byte, or the end"),
+            }
+        }
+        Some(self.buffer.remove(0))
+    }
+
     /// The next frame or the end, if one comes in `time`.
     #[track_caller]
     pub(crate) fn next_within(&mut self, time: Duration) -> Option<Seen> {
@@ -440,6 +453,19 @@ impl Raw {
     #[track_caller]
     pub(crate) fn expect_eof(&mut self) {
         assert_eq!(self.next(), Seen::Eof);
+    }
+
+    /// Nothing comes any more but the end, and that is a reset.
+    #[track_caller]
+    pub(crate) fn expect_reset(&mut self) {
+        match self.next() {
+            Seen::Reset => {}
+            // The server ends both directions first, to free its threads; the reset comes behind that.
+            Seen::Eof => super::until("the reset is here", || {
+                self.pen.0.take_error().unwrap().is_some()
+            }),
+            frame => panic!("waited for a reset, got {frame:?}"),
+        }
     }
 
     /// Closes with 1000, and sees it answered and the connection ended.
