@@ -34,7 +34,9 @@ fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
     assert!(began.elapsed() >= SHORT);
-    assert_eq!(ended_by(&server, "handshake_timeout"), 1);
+    until("it is counted", || {
+        ended_by(&server, "handshake_timeout") == 1
+    });
 }
 
 #[test]
@@ -52,7 +54,9 @@ fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
         }
         assert!(began.elapsed() >= SHORT);
         assert!(matches!(client.next(), Seen::Reset | Seen::Eof));
-        assert_eq!(ended_by(&server, "message_timeout"), 1);
+        until("it is counted", || {
+            ended_by(&server, "message_timeout") == 1
+        });
     });
 }
 
