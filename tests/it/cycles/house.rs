@@ -1,14 +1,19 @@
 //! C11 to C17: cycles through the acceptor, the log, the watchdog and the end of the server.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use standpipe::{Config, Connection, Event, Handler, Message, Reply, Request, Server, Why};
+use socket2::{Domain, SockAddr, Socket, Type};
+use standpipe::{
+    Config, Connection, Event, Handler, Listener, Message, Reply, Request, Server, Why,
+};
 
 use super::{LONG, SHORT, tight};
-use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, op, until, within};
+use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, until, within};
 
 /// The end without a Close: what the watchdog's reset looks like to a peer, whether FIN or RST comes first.
 fn is_cut(seen: &Seen) -> bool {
@@ -42,6 +47,34 @@ fn c11_shutdown_may_be_asked_for_while_a_request_is_judged() {
     assert!(status == 503 || status == 101, "{status}");
     drop(asks);
     within(20, "the end of the server", || server.report());
+}
+
+#[test]
+fn c11_a_crowd_in_line_at_a_unix_socket_does_not_keep_the_watchdog_from_ending() {
+    let place = std::env::temp_dir().join(format!("standpipe-crowd-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    let listeners = (0..30).map(|n| {
+        let path = place.join(format!("{n}.sock"));
+        let _ = std::fs::remove_file(&path);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let address = SockAddr::unix(&path).unwrap();
+        socket.bind(&address).unwrap();
+        socket.listen(1).unwrap();
+        // Until the line is full: one more would wait.
+        let joins = || {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client.connect(&address).is_ok()
+        };
+        while joins() {}
+        Listener::try_from(UnixListener::from(OwnedFd::from(socket))).unwrap()
+    });
+    let server = Server::from_listeners(listeners.collect(), Config::default()).unwrap();
+    // Its acceptors leave at once, and the watchdog knocks at doors behind which nobody is left.
+    server.handle().shutdown();
+    let report = within(20, "the end of the server", || server.serve(echo).unwrap());
+    assert_eq!((report.drained, report.lost), (0, 0));
+    std::fs::remove_dir_all(&place).unwrap();
 }
 
 #[test]
