@@ -10,6 +10,8 @@ mod peers;
 
 mod clocks;
 
+mod errors;
+
 // These run the binary: what they count is a process's.
 #[cfg(feature = "cli")]
 pub(crate) mod spawned;
