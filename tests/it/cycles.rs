@@ -24,6 +24,7 @@ fn tight(config: Config) -> Config {
         .unsent(16 << 10)
         .queue(8)
         .write_timeout(LONG)
+        .close_timeout(LONG)
         .ping_interval(LONG)
         .ping_timeout(LONG)
         .message_timeout(LONG)

@@ -55,7 +55,14 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
             client.next_frame();
             client.try_bytes(Frame::close(1000, "").bytes());
             // Or it is cut itself: what counts is that it came in, got something, and is let go.
-            assert_eq!(client.rest().closes.len(), 1);
+            let rest = client.rest();
+            assert_eq!(
+                rest.closes.len(),
+                1,
+                "reset {}, {} messages",
+                rest.reset,
+                rest.messages.len()
+            );
             stuck.push(server.client().small_rcvbuf().connect());
         }
         drop(stop);

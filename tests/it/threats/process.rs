@@ -74,7 +74,10 @@ fn t33_a_client_costs_one_descriptor_and_two_threads_with_its_number() {
         .flat_map(|n| [format!("sp-{n}-read"), format!("sp-{n}-write")])
         .collect();
     expected.sort();
-    assert_eq!(process.client_threads(), expected);
+    // Each gives itself its name as it begins.
+    until("all have their names", || {
+        process.client_threads() == expected
+    });
     // As people see it.
     let shown = Command::new("ps")
         .args(["-T", "-o", "comm=", "-p", &spawned.pid().to_string()])
