@@ -98,7 +98,7 @@ fn c13_who_is_refused_and_does_not_read_keeps_nobody_waiting() {
 #[test]
 fn c14_nobody_waits_for_who_reads_the_log() {
     use crate::threats::spawned::{Spawned, standpipe};
-    let mut command = standpipe(&["--handshake-timeout", "500ms", "--ping-interval", "500ms"]);
+    let mut command = standpipe(&["--handshake-timeout", "2s", "--ping-interval", "2s"]);
     command.env("RUST_LOG", "trace");
     let mut spawned = Spawned::unread(command);
     for _ in 0..5000 {

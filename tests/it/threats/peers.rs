@@ -185,16 +185,13 @@ fn answering(server: &TestServer) -> Child {
 
 #[test]
 fn t24_a_frozen_process_is_reset_though_its_kernel_still_acknowledges() {
-    let ping_timeout = Duration::from_secs(2);
+    let ping_timeout = SHORT * 8;
     let config = tight(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(ping_timeout);
     let server = TestServer::echo(config);
-    let mut frozen = Vec::new();
-    for _ in 0..5 {
-        frozen.push(answering(&server));
-    }
     let mut alive = answering(&server);
+    let frozen: Vec<Child> = (0..3).map(|_| answering(&server)).collect();
     for child in &frozen {
         let stop = Command::new("kill")
             .args(["-s", "STOP", &child.id().to_string()])
@@ -202,7 +199,7 @@ fn t24_a_frozen_process_is_reset_though_its_kernel_still_acknowledges() {
         assert!(stop.unwrap().success());
     }
     until("the frozen ones are gone", || {
-        ended_by(&server, "ping_timeout") == 5
+        ended_by(&server, "ping_timeout") >= 3
     });
     // It was asked as often, and has answered.
     assert_eq!(server.handle().clients(), 1);
