@@ -21,6 +21,13 @@ fn pour(conn: &mut Connection) -> Result<(), Failure> {
     }
 }
 
+/// The same with 1 KiB, so that every sip lets something go.
+fn pour_small(conn: &mut Connection) -> Result<(), Failure> {
+    loop {
+        conn.send(Message::binary(vec![0; 1 << 10]))?;
+    }
+}
+
 /// The kernel's buffers small, and every clock but the one under test far away.
 fn tight(config: Config) -> Config {
     config
@@ -114,13 +121,13 @@ fn by_hand(server: &TestServer, rcvbuf: usize) -> Socket {
 #[test]
 fn t22_a_peer_that_takes_a_little_all_the_time_is_reset_too() {
     both_ways(|config| {
-        let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour);
+        let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour_small);
         let client = by_hand(&server, 4 << 10);
         let (sipped, ended) = within(20, "the end of a peer that sips", move || {
-            // 10 KiB/s where 64 are the least; a timeout of each write would never fire.
-            sip(&client, 1 << 10, Duration::from_millis(100), usize::MAX)
+            // 40 KiB/s where 64 are the least; a timeout of each write would never fire.
+            sip(&client, 4 << 10, Duration::from_millis(100), usize::MAX)
         });
-        assert!(ended && sipped > 4 << 10, "{sipped}");
+        assert!(ended && sipped > 16 << 10, "{sipped}");
         until("it is gone", || server.handle().clients() == 0);
         until("it is counted", || ended_by(&server, "write_timeout") == 1);
     });
