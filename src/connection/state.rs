@@ -159,6 +159,12 @@ impl State {
         self.head_by.store(0, Relaxed);
     }
 
+    /// The answer to a request must be taken within `handshake_timeout` from now.
+    pub(crate) fn answering(&self, config: &Config) {
+        let by = clock::after(config.handshake_timeout);
+        self.head_by.store(by, Relaxed);
+    }
+
     /// The closing handshake must be over within `close_timeout` from now; the first such moment stands.
     pub(crate) fn closing(&self, config: &Config) {
         let by = clock::after(config.close_timeout);
