@@ -262,8 +262,12 @@ fn the_report_counts_who_was_drained_and_who_was_lost() {
         let full: Vec<Raw> = (0..3)
             .map(|_| server.client().path("/full").small_rcvbuf().connect())
             .collect();
-        for _ in &full {
-            fill(&outboxes.recv_timeout(DEADLINE).unwrap());
+        let fillers: Vec<_> = (full.iter())
+            .map(|_| outboxes.recv_timeout(DEADLINE).unwrap())
+            .map(|outbox| thread::spawn(move || fill(&outbox)))
+            .collect();
+        for filler in fillers {
+            filler.join().unwrap();
         }
         let healthy: Vec<_> = (0..20)
             .map(|i| {
