@@ -2,7 +2,7 @@
 
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
-use standpipe::Config;
+use standpipe::{Config, Rate};
 
 use super::units::{Size, Time};
 use super::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
@@ -49,6 +49,18 @@ pub(crate) struct ServeArgs {
     /// Clients held at once; one more is answered 503 [default: what the kernel lets this process have]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
     max_clients: Option<usize>,
+
+    /// Clients one address may have at once, an IPv6 /64 counted as one [default: no limit]
+    #[arg(long, env = "STANDPIPE_MAX_CLIENTS_PER_IP", value_name = "N", value_parser = count)]
+    max_clients_per_ip: Option<usize>,
+
+    /// Connections one address may open, such as 20/s or 20/s:100 with a burst [default: no limit]
+    #[arg(long, env = "STANDPIPE_CONNECT_RATE", value_name = "N/s[:BURST]")]
+    connect_rate: Option<Rate>,
+
+    /// Messages one client may send, such as 100/s or 100/s:500 with a burst; beyond: close code 1008 [default: no limit]
+    #[arg(long, env = "STANDPIPE_RATE", value_name = "N/s[:BURST]")]
+    rate: Option<Rate>,
 
     /// Messages that may wait for one client
     #[arg(long, env = "STANDPIPE_QUEUE", value_name = "N", value_parser = queue)]
@@ -175,6 +187,9 @@ impl ServeArgs {
     pub(crate) fn config(&self) -> Config {
         Config::default()
             .max_clients(self.max_clients)
+            .max_clients_per_ip(self.max_clients_per_ip)
+            .connect_rate(self.connect_rate)
+            .rate(self.rate)
             .queue(self.queue)
             .queue_bytes(self.queue_bytes.0)
             .write_timeout(self.write_timeout.0)
@@ -262,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_its_field_with_and_without_the_command() {
-        let flags = "--listen 127.0.0.1:0 -l unix:/tmp/sp.sock --max-clients 1 --queue 2 --queue-bytes 3KiB \
+        let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
                      --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
                      --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                      --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
@@ -271,6 +286,9 @@ mod tests {
         let flags: Vec<&str> = flags.split_whitespace().collect();
         let expected = Config::default()
             .max_clients(Some(1))
+            .max_clients_per_ip(Some(17))
+            .connect_rate(Some(Rate::per_second(18)))
+            .rate(Some("19/s:20".parse().expect("a rate")))
             .queue(2)
             .queue_bytes(3 << 10)
             .write_timeout(Duration::from_secs(4))
@@ -300,7 +318,7 @@ mod tests {
                 args.listen,
                 [
                     Listen::Tcp("127.0.0.1:0".into()),
-                    Listen::Unix("/tmp/sp.sock".into())
+                    Listen::Unix("/run/sp.sock".into())
                 ]
             );
             assert!(args.no_echo);
@@ -323,6 +341,7 @@ mod tests {
             ("--queue", "many", "a whole number like 1024"),
             ("--queue", "99999999", "at most 1048576"),
             ("--max-message", "64K", "64KiB"),
+            ("--rate", "100", "100/s"),
             ("--rcvbuf", "4GiB", "at most 2147483647"),
             ("--write-timeout", "30", "30s"),
             ("--ping-interval", "0s", "longer than zero"),
@@ -357,6 +376,6 @@ mod tests {
             assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
             assert!(arg.get_help().is_some(), "{name}");
         }
-        assert_eq!(command.get_arguments().count(), 22);
+        assert_eq!(command.get_arguments().count(), 25);
     }
 }

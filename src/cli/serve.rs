@@ -7,11 +7,11 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process;
 
-use standpipe::{Connection, Handler, Hub, Reply, Request, Server, ServerHandle};
+use standpipe::{Connection, Handler, Hub, Listener, Reply, Request, Server, ServerHandle};
 
 use super::args::ServeArgs;
-use super::exit;
 use super::values::Listen;
+use super::{debug, exit};
 
 const PAGE: &str = include_str!("pages/index.html");
 
@@ -44,25 +44,25 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
-    let mut server: Option<Server> = None;
+    let mut listeners = Vec::new();
     let mut sockets = Vec::new();
     for listen in &args.listen {
-        let cannot = |error: io::Error| format!("cannot listen on {}: {error}", shown(listen));
-        let next = match (listen, server) {
-            (Listen::Tcp(address), None) => Server::bind(address, args.config()),
-            (Listen::Tcp(address), Some(server)) => server.also_bind(address),
-            (Listen::Unix(path), server) => {
-                let listener = bind_unix(path).map_err(cannot)?;
+        let bound = match listen {
+            Listen::Tcp(address) => Listener::bind(address),
+            Listen::Unix(path) => {
                 sockets.push(path.clone());
-                match server {
-                    None => Server::from_unix_listener(listener, args.config()),
-                    Some(server) => server.also_unix_listener(listener),
-                }
+                bind_unix(path).and_then(Listener::try_from)
             }
         };
-        server = Some(next.map_err(cannot)?);
+        listeners
+            .push(bound.map_err(|error| format!("cannot listen on {}: {error}", shown(listen)))?);
     }
-    let server = server.ok_or("nowhere to listen: give --listen ADDR:PORT or unix:PATH")?;
+    let server = Server::from_listeners(listeners, args.config());
+    // A wrong pattern is the caller's mistake, and has an exit code of its own.
+    let server = server.map_err(|error| match error.downcast::<standpipe::Error>() {
+        Ok(pattern) => Failure::from(pattern),
+        Err(error) => error.into(),
+    })?;
     Ok((server, sockets))
 }
 
@@ -153,6 +153,9 @@ impl Handler for Site {
                     Reply::text(200, "ready\n")
                 }
             }),
+            ["debug", "clients"] => {
+                self.private(request, || debug::clients(&self.handle, &self.hub))
+            }
             _ => Reply::text(404, "nothing here; / says what there is\n"),
         }
     }
@@ -168,7 +171,28 @@ impl Handler for Site {
     }
 }
 
+/// What a proxy adds: with one of these the request is somebody else's, from wherever.
+const FORWARDED: [&str; 4] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
 impl Site {
+    /// A page for whoever sits at this machine: every listener and the peer are on loopback, and no proxy stands
+    /// between.
+    fn private(&self, request: &Request, page: impl FnOnce() -> Reply) -> Reply {
+        let forwarded = FORWARDED
+            .iter()
+            .any(|name| request.headers().contains_key(*name));
+        if self.handle.is_loopback_only() && request.peer().is_loopback() && !forwarded {
+            get(request, page)
+        } else {
+            Reply::text(403, "this is shown on loopback only\n")
+        }
+    }
+
     /// Raw mode: what this client sends goes to every member, itself too unless it asked for `echo=false`.
     fn relay(&self, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
         let topic = self.hub.topic(topic);

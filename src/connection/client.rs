@@ -45,6 +45,9 @@ pub enum Why {
     Terminated,
 }
 
+/// The close code of a slow consumer.
+pub(crate) const SLOW_CONSUMER: u16 = 4008;
+
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) number: u64,
@@ -68,6 +71,8 @@ pub(crate) struct Client {
 #[derive(Debug, Default)]
 struct Ending {
     why: Option<Why>,
+    /// The clock that reset it, perhaps in the middle of a closing handshake.
+    overdue: Option<&'static str>,
     /// It was there when shutdown began.
     dismissed: bool,
     /// The Close that is posted or sent is shutdown's.
@@ -188,6 +193,9 @@ impl Client {
 
     /// Resets the connection at once: frees whoever waits in its socket, and what the kernel holds for it.
     pub(crate) fn reset(&self, why: Why) {
+        if let Why::TimedOut(clock) = why {
+            lock(&self.ending).overdue.get_or_insert(clock);
+        }
         self.ended(why);
         if let Some(transport) = self.transport.upgrade() {
             self.state.was_reset.store(true, Ordering::SeqCst);
@@ -232,6 +240,11 @@ impl Client {
         self.change_place(INSIDE)
     }
 
+    /// It has its 101, or soon will.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.place.load(Ordering::SeqCst) == INSIDE
+    }
+
     /// Shutdown's part: a client inside gets a Close with 1001 after what is queued, one at the door is turned away.
     pub(crate) fn shut_down(&self) {
         if self.change_place(TURNED_AWAY) {
@@ -255,6 +268,21 @@ impl Client {
         self.place
             .compare_exchange(AT_THE_DOOR, to, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
+    }
+
+    /// What to count its end as, if it was not simply over.
+    pub(crate) fn ending(&self) -> Option<&'static str> {
+        let ending = lock(&self.ending);
+        match (ending.overdue, &ending.why) {
+            (Some(clock), _) => Some(clock),
+            (None, Some(Why::Server { code, .. })) => match *code {
+                1002 | 1003 | 1007 | 1008 | 1009 => Some("fault"),
+                1011 => Some("handler_failed"),
+                SLOW_CONSUMER => Some("slow_consumer"),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     pub(crate) fn why(&self) -> Option<Why> {

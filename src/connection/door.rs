@@ -15,7 +15,7 @@ use super::writer;
 use crate::handler::Handler;
 use crate::http::{self, HeadError, Reply, Request};
 use crate::quoted::quoted;
-use crate::server::{House, Permit};
+use crate::server::{House, Permit, Visit};
 
 /// Stack of a writer thread: it calls nothing of the user's.
 const WRITER_STACK: usize = 64 << 10;
@@ -27,8 +27,11 @@ pub(super) struct Upgraded<'scope> {
     /// Bytes that came behind the request head.
     pub(super) ahead: Vec<u8>,
     pub(super) writer: ScopedJoinHandle<'scope, ()>,
-    pub(super) _seat: Permit<'scope>,
+    pub(super) _places: Places<'scope>,
 }
+
+/// One of the places there are for clients, and one of those there are for its address.
+pub(super) type Places<'house> = (Permit<'house>, Visit<'house>);
 
 /// Leads a client through the door. `None`: it was answered otherwise, or is gone.
 ///
@@ -46,7 +49,7 @@ pub(super) fn enter<'scope, H: Handler>(
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = unreadable(error, client, house) {
-                answer.give(client, &**transport, None);
+                answer.give(client, &**transport, house, None);
             }
             return None;
         }
@@ -56,15 +59,15 @@ pub(super) fn enter<'scope, H: Handler>(
         Err(answer) => Err(answer),
     };
     match upgraded {
-        Ok((subprotocol, writer, seat)) => Some(Upgraded {
+        Ok((subprotocol, writer, places)) => Some(Upgraded {
             request,
             subprotocol,
             ahead,
             writer,
-            _seat: seat,
+            _places: places,
         }),
         Err(answer) => {
-            answer.give(client, &**transport, Some(&request));
+            answer.give(client, &**transport, house, Some(&request));
             None
         }
     }
@@ -88,7 +91,13 @@ impl Answer {
     }
 
     /// Logs it, writes all of it, and waits a moment for the peer to have read it.
-    fn give(&self, client: &Client, transport: &dyn Transport, request: Option<&Request>) {
+    fn give(
+        &self,
+        client: &Client,
+        transport: &dyn Transport,
+        house: &House,
+        request: Option<&Request>,
+    ) {
         let Client { number, peer, .. } = client;
         let code = self.reply.code();
         let what = request.map_or_else(
@@ -97,7 +106,10 @@ impl Answer {
         );
         match &self.reason {
             None => log::debug!("#{number} {peer} {what}: {code}"),
-            Some(reason) => log::warn!("#{number} {peer} {what}: {code}, {reason}"),
+            Some(reason) => {
+                house.endings.count("refused_request");
+                log::warn!("#{number} {peer} {what}: {code}, {reason}");
+            }
         }
         let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
         if write_all(transport, &self.reply.to_bytes(head_only)).is_ok() {
@@ -144,7 +156,7 @@ fn ask<H: Handler>(
     }
 }
 
-type Entered<'scope> = (Option<String>, ScopedJoinHandle<'scope, ()>, Permit<'scope>);
+type Entered<'scope> = (Option<String>, ScopedJoinHandle<'scope, ()>, Places<'scope>);
 
 fn upgrade<'scope>(
     client: &Arc<Client>,
@@ -159,6 +171,10 @@ fn upgrade<'scope>(
     let seat = house.seats.take().ok_or_else(|| {
         let reply = http::unavailable(5, "all places are taken");
         Answer::refusal(reply, "max_clients are here")
+    })?;
+    let visit = house.visitors.enter(&client.peer).ok_or_else(|| {
+        let reply = http::unavailable(5, "too many clients of your address");
+        Answer::refusal(reply, "max_clients_per_ip of this address are here")
     })?;
     let writing = Arc::clone(client);
     let writer = Builder::new()
@@ -185,7 +201,7 @@ fn upgrade<'scope>(
             client.wire.give_back(Wire::new(Arc::clone(transport)));
             // A Close may have been posted while the wire was lent to the handshake.
             client.flush();
-            Ok((accepted.subprotocol, writer, seat))
+            Ok((accepted.subprotocol, writer, (seat, visit)))
         }
         Err(answer) => {
             client.end_of_writing();

@@ -5,6 +5,8 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
 
+use crate::clock;
+
 /// A payload from here on is shared, not copied behind its header. Below, one piece costs less than two, and a copy
 /// does not keep the read buffer alive that the payload came in.
 const SHARED_FROM: usize = 16 << 10;
@@ -19,6 +21,8 @@ pub(crate) struct Frame {
     front: Bytes,
     /// A large payload.
     rest: Option<Box<Bytes>>,
+    /// When it was encoded, as [`clock::now`] counts.
+    at: u64,
 }
 
 impl Frame {
@@ -61,6 +65,7 @@ impl Frame {
         Frame {
             front: front.into(),
             rest: Some(Box::new(payload.clone())),
+            at: clock::now(),
         }
     }
 
@@ -71,7 +76,13 @@ impl Frame {
         Frame {
             front: front.into(),
             rest: None,
+            at: clock::now(),
         }
+    }
+
+    /// The moment it was made.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
     }
 
     /// Bytes on the wire.

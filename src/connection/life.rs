@@ -58,6 +58,9 @@ pub(crate) fn live<'scope, H: Handler>(
             client.why()
         );
     }
+    if let Some(ending) = client.ending() {
+        house.endings.count(ending);
+    }
     client.give_up();
     client.wire.end();
     // The descriptor first: whoever finds the client gone from the list finds its socket closed.
@@ -76,7 +79,7 @@ fn run<H: Handler>(
         subprotocol,
         ahead,
         writer,
-        _seat,
+        _places,
     } = upgraded;
     let mut conn = Connection {
         request: Arc::new(request),

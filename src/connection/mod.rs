@@ -44,7 +44,7 @@ pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
 pub(crate) use outbox::{Offer, Patience};
 pub use queue::Accounts;
-pub(crate) use state::Verdict;
+pub(crate) use state::{Doing, Verdict};
 pub(crate) use transport::{Transport, prepare};
 
 use crate::error::{RecvError, SendError};

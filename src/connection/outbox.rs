@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-use super::client::{Client, Why};
+use super::client::{Client, SLOW_CONSUMER, Why};
 use super::control::{Goodbye, When};
 use super::frame::Frame;
 use super::queue::{Accounts, Refused, Wait};
@@ -208,9 +208,6 @@ impl Outbox {
         }
     }
 }
-
-/// The close code of a slow consumer.
-const SLOW_CONSUMER: u16 = 4008;
 
 /// What became of a frame that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! [`State`]: what the two threads of one client are doing since when, in atomics: the watchdog and whoever watches the
 //! server read them without stopping anybody.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::clock;
@@ -25,6 +26,23 @@ pub(crate) enum Doing {
     Writing,
     /// The writer waits for the socket.
     Blocked,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doing::Head => "reading the request",
+            Doing::Reading => "waiting for the peer",
+            Doing::InHandler => "in the handler",
+            Doing::WaitingForRoom(client) => {
+                return write!(f, "waiting for room in client {client}'s queue");
+            }
+            Doing::Closing => "closing",
+            Doing::Idle => "idle",
+            Doing::Writing => "writing",
+            Doing::Blocked => "blocked in write",
+        })
+    }
 }
 
 /// One thread's [`Doing`] and the moment it began.
@@ -89,6 +107,8 @@ pub(crate) struct State {
     pub(crate) writer: Activity,
     /// The socket has refused bytes since.
     blocked_since: AtomicU64,
+    /// The message that the socket refuses was queued.
+    oldest: AtomicU64,
     /// Our ping went out, and nothing has come since.
     pinged: AtomicU64,
     /// The message that is coming in began, shifted by the time in which we did not read.
@@ -122,6 +142,7 @@ impl State {
             reader: Activity::new(Doing::Head),
             writer: Activity::new(Doing::Idle),
             blocked_since: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
             pinged: AtomicU64::new(0),
             message_since: AtomicU64::new(0),
             head_by: AtomicU64::new(clock::after(config.handshake_timeout)),
@@ -144,8 +165,10 @@ impl State {
         let _ = self.close_by.compare_exchange(0, by, Relaxed, Relaxed);
     }
 
-    /// The socket refused bytes. The first refusal starts the clock, and so does each further 64 KiB.
-    pub(crate) fn refused(&self, anew: bool) {
+    /// The socket refused bytes of a message that was queued at `queued`. The first refusal starts the clock, and so
+    /// does each further 64 KiB.
+    pub(crate) fn refused(&self, anew: bool, queued: u64) {
+        self.oldest.store(queued, Relaxed);
         if anew || self.blocked_since.load(Relaxed) == 0 {
             self.blocked_since.store(clock::now(), Relaxed);
         }
@@ -155,7 +178,21 @@ impl State {
     pub(crate) fn took_all(&self) {
         if self.blocked_since.load(Relaxed) != 0 {
             self.blocked_since.store(0, Relaxed);
+            self.oldest.store(0, Relaxed);
         }
+    }
+
+    /// When the message was queued that the socket refuses, if it does.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        match self.oldest.load(Relaxed) {
+            0 => None,
+            queued => Some(queued),
+        }
+    }
+
+    /// Milliseconds the peer's last answer to a ping took.
+    pub(crate) fn round_trip(&self) -> Option<u64> {
+        self.round_trip.load(Relaxed).checked_sub(1)
     }
 
     /// Whether the socket has refused bytes and has not taken all it was offered since.

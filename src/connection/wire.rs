@@ -285,7 +285,8 @@ impl Wire {
         if anew {
             self.taken_since_refused = 0;
         }
-        client.state.refused(anew);
+        let oldest = self.in_hand.front().map_or(0, |item| item.frame.at());
+        client.state.refused(anew, oldest);
         Step::Refused
     }
 

@@ -44,6 +44,17 @@ impl Hub {
         Topic::new(members)
     }
 
+    /// Who is subscribed to what at this moment: connection numbers and topic names.
+    pub fn memberships(&self) -> Vec<(u64, String)> {
+        let topics: Vec<_> = lock(&self.topics)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        // Without the lock: the last of these to go takes it.
+        let topics = topics.into_iter().map(Topic::new);
+        topics.flat_map(|topic| topic.memberships()).collect()
+    }
+
     /// Topics that are there now.
     pub fn len(&self) -> usize {
         lock(&self.topics).len()

@@ -95,6 +95,12 @@ impl Topic {
         lock(&self.members.list).len()
     }
 
+    pub(super) fn memberships(&self) -> Vec<(u64, String)> {
+        let members = Arc::clone(&lock(&self.members.list));
+        let membership = |outbox: &Outbox| (outbox.client(), self.name().to_owned());
+        members.iter().map(membership).collect()
+    }
+
     /// Makes the client behind `outbox` a member until the subscription is dropped.
     pub fn subscribe(&self, outbox: Outbox) -> Subscription {
         let client = outbox.client();

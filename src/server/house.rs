@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
+use super::endings::Endings;
 use super::shutdown::{Latch, Tally};
+use super::visitors::Visitors;
 use crate::clock::lock;
 use crate::config::Config;
 use crate::connection::Client;
@@ -22,12 +24,18 @@ pub(crate) struct House {
     /// Places for clients whose request is being read or answered.
     pub(crate) heads: Permits,
     pub(crate) tally: Tally,
+    pub(crate) endings: Endings,
+    pub(crate) visitors: Visitors,
+    pub(crate) loopback_only: bool,
     last_number: AtomicU64,
 }
 
 impl House {
-    pub(crate) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
+    pub(super) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
         House {
+            endings: Endings::default(),
+            visitors: Visitors::new(config.max_clients_per_ip, config.connect_rate),
+            loopback_only: rules.loopback_only(),
             config: Arc::new(config),
             rules,
             latch: Latch::new(),

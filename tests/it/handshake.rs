@@ -316,7 +316,8 @@ fn a_unix_socket_is_served_too() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
-    let server = Server::from_unix_listener(listener, Config::default()).unwrap();
+    let listeners = vec![listener.try_into().unwrap()];
+    let server = Server::from_listeners(listeners, Config::default()).unwrap();
     let server = TestServer::of(server, |conn: &mut Connection| {
         let peer = format!("{:?}", conn.peer());
         conn.send(standpipe::Message::text(peer))?;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 use standpipe::{
-    Config, Connection, Handler, Message, Reply, Report, Request, SendTimeoutError, Server,
-    ServerHandle, TrySendError,
+    Config, Connection, Handler, Listener, Message, Reply, Report, Request, SendTimeoutError,
+    Server, ServerHandle, TrySendError,
 };
 
 use crate::support::{
@@ -397,8 +397,8 @@ fn a_handler_may_shut_its_own_server_down() {
 
 #[test]
 fn both_of_two_listeners_serve_and_end() {
-    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
-    let server = server.also_bind("127.0.0.1:0").unwrap();
+    let bind = || Listener::bind("127.0.0.1:0").unwrap();
+    let server = Server::from_listeners(vec![bind(), bind()], Config::default()).unwrap();
     let server = TestServer::of(server, echo);
     let addresses = server.handle().local_addrs().to_vec();
     assert_eq!(addresses.len(), 2);
