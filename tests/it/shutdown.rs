@@ -238,6 +238,8 @@ fn clients_get_what_is_queued_and_then_1001() {
 #[test]
 fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
     both_ways(|config| {
+        // No other clock may do it.
+        let config = config.close_timeout(10 * DEADLINE);
         let config = config.shutdown_timeout(Duration::from_millis(200));
         let server = TestServer::echo(config);
         let mut silent = server.connect();
@@ -252,6 +254,8 @@ fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
 fn the_report_counts_who_was_drained_and_who_was_lost() {
     both_ways(|config| {
         let (give, outboxes) = unbounded();
+        // No other clock may end the three.
+        let config = config.write_timeout(10 * DEADLINE);
         let config = config.shutdown_timeout(Duration::from_secs(2));
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/full" {
