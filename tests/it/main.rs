@@ -16,7 +16,11 @@ mod handshake;
 mod echo;
 
 mod close;
+mod ended;
+mod events;
+mod faults;
 
+mod report;
 mod shutdown;
 
 // All of it as people run it.
