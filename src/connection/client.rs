@@ -131,7 +131,6 @@ impl Client {
 
     /// Posts a Close, refuses further messages, and sends it on its way. Says whether this Close was taken.
     pub(crate) fn close(&self, when: When, goodbye: Goodbye) -> bool {
-        self.queue.shut();
         let why = Why::Server {
             code: goodbye.code(),
             reason: goodbye
@@ -143,6 +142,10 @@ impl Client {
         let taken = self.control.close(when, goodbye);
         if taken {
             let _ = self.why.set(why);
+        }
+        // Posted first: whoever this wakes finds the Close in place, and posts none of its own.
+        self.queue.shut();
+        if taken {
             if when == When::Now {
                 self.state.closing(&self.config);
             }

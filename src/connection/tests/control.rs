@@ -150,3 +150,25 @@ fn nothing_is_written_after_a_close() {
         guest.end();
     });
 }
+
+/// Whoever is woken by the end and says goodbye in turn must find the first goodbye in place, or a handler that a
+/// shutdown woke out of `send` would be closed with 1011 now, instead of with 1001 after what is queued.
+#[test]
+fn a_close_is_posted_before_anybody_is_woken_by_it() {
+    for round in 0..1000 {
+        let guest = Guest::without_writer(Config::default());
+        let woken = [(); 4].map(|()| {
+            let client = Arc::clone(&guest.client);
+            thread::spawn(move || {
+                let _ = client.queue.closed().recv();
+                client.is_open()
+            })
+        });
+        guest.client.close(When::Queued, Goodbye::new(1001, ""));
+        for woken in woken {
+            let found_open = woken.join().expect("it does not panic");
+            assert!(!found_open, "round {round}: woken, and no Close was there");
+        }
+        guest.end();
+    }
+}
