@@ -149,3 +149,39 @@ fn a_peer_that_dies_in_mid_batch_closes_the_outbox_and_is_accounted_for() {
         }
     });
 }
+
+/// The reader finds the peer gone while a helper is in the middle of a write: the writer leaves, and what the helper
+/// gives back is nobody's.
+#[test]
+fn what_a_helper_has_in_hand_at_the_end_is_accounted_for() {
+    for taken in [0, 1, 6, 7, 12] {
+        for life_ends_first in [false, true] {
+            let mut guest = Guest::without_writer(Config::default());
+            // Two in hand.
+            guest.gate.take(0);
+            guest.outbox.try_send(text("1234")).expect("room");
+            guest.gate.hold_helpers(true);
+            let outbox = guest.outbox.clone();
+            let helper = thread::spawn(move || outbox.send(text("5678")));
+            guest.gate.until_a_helper_is_held();
+            guest.start_writer();
+            guest.gate.take(taken);
+            let gate = Arc::clone(&guest.gate);
+            let let_go = move || {
+                gate.hold_helpers(false);
+                helper.join().expect("it does not panic").expect("room");
+            };
+            // What `give_up` does, but for the shutdown of the socket, which the helper's write may precede.
+            guest.client.end_of_writing();
+            guest.join_writer();
+            if life_ends_first {
+                guest.client.wire.end(&guest.client);
+                let_go();
+            } else {
+                let_go();
+            }
+            let accounts = guest.end();
+            assert_eq!(accounts.delivered, taken as u64 / 6);
+        }
+    }
+}

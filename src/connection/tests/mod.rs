@@ -58,7 +58,7 @@ impl Guest {
         assert!(client.pass_the_door());
         client.state.head_answered();
         let wire = Wire::new(Arc::clone(&transport));
-        client.wire.give_back(wire);
+        client.wire.give_back(wire, &client);
         Guest {
             outbox: Outbox::new(Arc::clone(&client)),
             client,
@@ -104,7 +104,7 @@ impl Guest {
     fn end(mut self) -> Accounts {
         self.client.give_up();
         self.join_writer();
-        self.client.wire.end();
+        self.client.wire.end(&self.client);
         let accounts = self.outbox.accounts();
         let frames = self.frames();
         let data = frames.iter().filter(|(first, _)| first & 0x08 == 0);
