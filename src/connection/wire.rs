@@ -96,7 +96,8 @@ struct InHand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Data,
-    Control,
+    Ping,
+    Pong,
     Close,
 }
 
@@ -174,8 +175,10 @@ impl Wire {
         let control = client.control.take();
         // Control overtakes everything but the frame in progress.
         let next = usize::from(self.taken > 0);
-        for frame in [control.ping, control.pong].into_iter().flatten() {
-            self.insert(next, frame, Kind::Control);
+        for (frame, kind) in [(control.ping, Kind::Ping), (control.pong, Kind::Pong)] {
+            if let Some(frame) = frame {
+                self.overtake(next, frame, kind);
+            }
         }
         if let Some(goodbye) = control.close {
             while self.in_hand.len() > next {
@@ -210,8 +213,17 @@ impl Wire {
         true
     }
 
-    fn insert(&mut self, at: usize, frame: Frame, kind: Kind) {
-        self.in_hand.insert(at, InHand { frame, kind });
+    /// Puts a control frame at `next`, in place of one of its kind that still waits: what the slot forbids must not
+    /// happen in hand, or the client fills it with pongs while its socket refuses them.
+    fn overtake(&mut self, next: usize, frame: Frame, kind: Kind) {
+        let waiting = self.in_hand.iter().skip(next);
+        if let Some(at) = waiting
+            .map(|item| item.kind)
+            .position(|other| other == kind)
+        {
+            self.in_hand.remove(next + at);
+        }
+        self.in_hand.insert(next, InHand { frame, kind });
     }
 
     fn close(&mut self, goodbye: &Goodbye) {
@@ -255,7 +267,7 @@ impl Wire {
                     messages += 1;
                     bytes += length;
                 }
-                Kind::Control => {}
+                Kind::Ping | Kind::Pong => {}
                 Kind::Close => {
                     client.queue.settle(messages, bytes);
                     // Nothing follows a Close (RFC 6455 §5.5.1), and the peer may know it.
