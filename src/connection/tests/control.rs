@@ -151,6 +151,33 @@ fn nothing_is_written_after_a_close() {
     });
 }
 
+/// A client that sends pings while it reads slowly would fill the writer's hand.
+#[test]
+fn pongs_never_queue_behind_a_large_frame_in_progress() {
+    both_ways(|config| {
+        let guest = Guest::new(config);
+        guest.gate.take(0);
+        let large = 40 * (64 << 10);
+        let message = Message::binary(vec![0; large]);
+        guest.outbox.try_send(message).expect("room");
+        for n in 0..40 {
+            guest.gate.until_in_write();
+            guest.client.control.pong(Bytes::from(vec![n]));
+            guest.client.flush();
+            guest.gate.take(64 << 10);
+            guest.gate.until_written((usize::from(n) + 1) * (64 << 10));
+        }
+        guest.gate.open();
+        until("the last pong is written", || {
+            guest.frames().contains(&(PONG, vec![39]))
+        });
+        let frames = guest.frames();
+        let pongs = frames.iter().filter(|(first, _)| *first == PONG).count();
+        assert!(pongs <= 2, "{pongs} pongs waited");
+        guest.end();
+    });
+}
+
 /// Whoever is woken by the end and says goodbye in turn must find the first goodbye in place, or a handler that a
 /// shutdown woke out of `send` would be closed with 1011 now, instead of with 1001 after what is queued.
 #[test]
