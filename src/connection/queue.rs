@@ -110,9 +110,11 @@ impl Queue {
                 unreachable!("the receiver lives beside the sender")
             }
         };
-        let mut select = Select::new();
-        let room = select.send(&self.sender);
+        // `closed` first: the end that wakes a sender also makes room, by discarding what is queued, and chance would
+        // put every other message that waited among the discarded, with `Ok`.
+        let mut select = Select::new_biased();
         select.recv(&self.closed);
+        let room = select.send(&self.sender);
         let operation = match wait {
             Wait::Until(deadline) => match select.select_deadline(deadline) {
                 Ok(operation) => operation,

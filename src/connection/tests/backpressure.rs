@@ -4,6 +4,8 @@ use std::io::ErrorKind;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam_channel::Select;
+
 use super::super::control::{Goodbye, When};
 use super::super::outbox::this_thread_reads_for;
 use super::super::state::Doing;
@@ -22,6 +24,15 @@ impl Waiter {
         let shown = Guest::without_writer(Config::default());
         let reads_for = Arc::clone(&shown.client);
         let sender = thread::spawn(move || {
+            // crossbeam's choice among what is ready is the same in each new thread, so let it come to another.
+            for _ in 0..message.len() % 4 {
+                let ready = [(); 2].map(|()| crossbeam_channel::never::<()>());
+                let mut select = Select::new();
+                for never in &ready {
+                    select.recv(never);
+                }
+                let _ = select.try_select();
+            }
             this_thread_reads_for(Some(reads_for));
             outbox.send(message)
         });
@@ -184,7 +195,7 @@ fn every_end_wakes_waiting_senders_and_gives_their_messages_back() {
             ] {
                 let guest = Guest::held(config, 0);
                 guest.outbox.try_send(text("1")).expect("room");
-                let waiters = ["a", "b", "c"].map(|name| (name, Waiter::sends(&guest, name)));
+                let waiters = ["a", "aa", "aaa"].map(|name| (name, Waiter::sends(&guest, name)));
                 let closed = guest.outbox.closed().clone();
                 end(&guest);
                 for (name, waiter) in waiters {
