@@ -9,3 +9,7 @@
 #![allow(clippy::print_stderr)]
 
 mod support;
+
+mod backpressure;
+mod hub;
+mod slow_consumer;

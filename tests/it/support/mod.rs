@@ -2,6 +2,7 @@
 // Not every tool has a user in every state of the suite.
 #![allow(dead_code, unused_imports)]
 
+mod alone;
 mod gate;
 mod http;
 mod process;
@@ -9,6 +10,7 @@ mod raw;
 mod server;
 mod within;
 
+pub(crate) use alone::alone;
 pub(crate) use gate::Gate;
 pub(crate) use http::{Answer, get, http};
 pub(crate) use process::Process;
