@@ -210,7 +210,8 @@ fn upgrade<'scope>(
     match answered {
         Ok(()) => {
             client.state.head_answered();
-            client.wire.give_back(Wire::new(Arc::clone(transport)));
+            let wire = Wire::new(Arc::clone(transport));
+            client.wire.give_back(wire, client);
             // A Close may have been posted while the wire was lent to the handshake.
             client.flush();
             Ok((accepted.subprotocol, writer, (seat, visit)))

@@ -32,6 +32,11 @@ mod client;
 mod life;
 mod state;
 
+#[cfg(test)]
+mod gate;
+#[cfg(test)]
+mod tests;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;

@@ -169,9 +169,11 @@ impl Queue {
             (Err(full), Wait::Never) => return Err(Refused::Full(full.into_inner().into_frame())),
             (Err(full), _) => full.into_inner(),
         };
-        let mut select = Select::new();
-        let room = select.send(&self.sender);
+        // `closed` first: the end that wakes a sender also makes room, by discarding what is queued, and chance would
+        // put every other message that waited among the discarded, with `Ok`.
+        let mut select = Select::new_biased();
         select.recv(&self.closed);
+        let room = select.send(&self.sender);
         let operation = match wait {
             Wait::Until(deadline) => match select.select_deadline(deadline) {
                 Ok(operation) => operation,
@@ -205,7 +207,7 @@ impl Queue {
 
     /// Gives back what [`admit`](Self::admit) let in, for a message that found no place.
     pub(crate) fn return_bytes(&self, size: usize) {
-        self.gate.leave(size);
+        self.gate.take_back(size);
     }
 
     /// Queues a ticket. False: the channel is full.

@@ -55,16 +55,23 @@ impl Lent {
         }
     }
 
-    pub(crate) fn give_back(&self, wire: Wire) {
+    pub(crate) fn give_back(&self, mut wire: Wire, client: &Client) {
         let mut place = lock(&self.0);
-        if !matches!(*place, Place::Gone) {
+        if matches!(*place, Place::Gone) {
+            drop(place);
+            wire.over(client);
+        } else {
             *place = Place::Here(wire);
         }
     }
 
-    /// Drops the wire, now or when it is given back.
-    pub(crate) fn end(&self) {
-        *lock(&self.0) = Place::Gone;
+    /// Drops the wire, now or when it is given back. What it has in hand is discarded and counted: a helper may have
+    /// had it when the writer left.
+    pub(crate) fn end(&self, client: &Client) {
+        let place = std::mem::replace(&mut *lock(&self.0), Place::Gone);
+        if let Place::Here(mut wire) = place {
+            wire.over(client);
+        }
     }
 }
 

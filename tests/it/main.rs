@@ -10,6 +10,10 @@
 
 mod support;
 
+mod backpressure;
+mod hub;
+mod slow_consumer;
+
 // In the order of a client's life.
 mod handshake;
 

@@ -2,6 +2,7 @@
 // Not every tool has a user in every state of the suite.
 #![allow(dead_code, unused_imports)]
 
+mod alone;
 mod connect;
 mod frame;
 mod gate;
@@ -11,6 +12,7 @@ mod raw;
 mod server;
 mod within;
 
+pub(crate) use alone::alone;
 pub(crate) use connect::Connect;
 pub(crate) use frame::{Frame, Length, op};
 pub(crate) use gate::Gate;
