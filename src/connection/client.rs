@@ -121,7 +121,7 @@ impl Client {
             return;
         };
         let step = wire.step(self);
-        self.wire.give_back(wire);
+        self.wire.give_back(wire, self);
         // Given back first, looked at then: see `wire.rs`.
         if matches!(step, Step::Refused | Step::Over) || self.has_work() {
             self.ring();

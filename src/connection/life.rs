@@ -62,7 +62,7 @@ pub(crate) fn live<'scope, H: Handler>(
         house.endings.count(ending);
     }
     client.give_up();
-    client.wire.end();
+    client.wire.end(&client);
     // The descriptor first: whoever finds the client gone from the list finds its socket closed.
     drop(transport);
     drop(entry);

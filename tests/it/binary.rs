@@ -158,8 +158,9 @@ fn it_serves_its_page_and_its_health() {
         (post.status, post.header("Allow")),
         (405, Some("GET, HEAD"))
     );
+    // JSON mode is a subprotocol, and who does not speak it is told.
     let (_, answer) = Connect::to(binary.address).path("/ws").ask();
-    assert_eq!(answer.status, 404);
+    assert_eq!(answer.status, 400);
 }
 
 #[test]

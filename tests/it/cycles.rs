@@ -46,6 +46,7 @@ fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
     both_ways(|config| {
         let pair: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let server = TestServer::start(
+            // Whose send fails first is closed with 1011, and does not read that either.
             tight(config).write_timeout(SHORT).close_timeout(SHORT),
             move |conn: &mut Connection| {
                 pair.lock().unwrap().push(conn.outbox());

@@ -106,6 +106,22 @@ fn refusals_are_whole_answers_that_end_the_connection() {
 }
 
 #[test]
+fn a_peer_that_looks_only_after_it_has_sent_all_sees_its_refusal() {
+    let server = site();
+    let head = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let bytes = [head.as_bytes(), &[b'x'; 150_000]].concat();
+    for _ in 0..50 {
+        let mut client = server.client().open();
+        for piece in bytes.chunks(10_000) {
+            client.bytes(piece);
+        }
+        assert_eq!(client.read_head().status, 404);
+        client.end();
+        client.read_to_eof();
+    }
+}
+
+#[test]
 fn a_second_request_on_a_connection_is_not_answered() {
     let server = site();
     for path in ["/nothing", "/page"] {

@@ -10,13 +10,21 @@
 
 mod support;
 
+mod backpressure;
+mod hub;
+mod slow_consumer;
+
 // In the order of a client's life.
 mod handshake;
 
 mod echo;
 
 mod close;
+mod ended;
+mod events;
+mod faults;
 
+mod report;
 mod shutdown;
 
 // All of it as people run it.

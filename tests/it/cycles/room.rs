@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{TryRecvError, bounded};
-use standpipe::{Config, Connection, Handler, Hub, Message, Outbox};
+use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, Subscribe};
 
 use super::{SHORT, everybody_is_gone, tight};
 use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
@@ -17,17 +17,19 @@ struct Room {
 
 impl Handler for Room {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
-        let topic = self.hub.topic("room");
-        let member = topic.subscribe(conn.outbox());
+        let topic = self.hub.topic("room").unwrap();
+        let member = topic.subscribe(conn.outbox(), Subscribe::new()).unwrap();
         let ended = loop {
             match conn.recv() {
-                Ok(Some(message)) => topic.publish(&message),
+                Ok(Some(message)) => topic.publish(message).unwrap(),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error.into()),
             };
         };
         drop(member);
-        topic.publish(&Message::text(format!("{} left", conn.number())));
+        topic
+            .publish(Message::text(format!("{} left", conn.number())))
+            .unwrap();
         ended
     }
 }
@@ -35,19 +37,21 @@ impl Handler for Room {
 #[test]
 fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
     both_ways(|config| {
-        let hub = Hub::new();
+        let hub = Hub::default();
         let server = TestServer::start(tight(config), Room { hub: hub.clone() });
         let mut stuck: Vec<_> = (0..5)
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
-        until("all are members", || hub.topic("room").members() == 5);
+        until("all are members", || {
+            hub.topic("room").unwrap().members() == 5
+        });
         // Publishes all the time from outside, and waits for nobody's peer.
         let (stop, stopped) = bounded::<()>(0);
-        let topic = hub.topic("room");
+        let topic = hub.topic("room").unwrap();
         let publisher = thread::spawn(move || {
             let message = Message::binary(vec![0; 8 << 10]);
             while stopped.try_recv() != Err(TryRecvError::Disconnected) {
-                topic.publish(&message);
+                topic.publish(message.clone()).unwrap();
             }
         });
         for _ in 0..30 {
@@ -73,7 +77,7 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
 #[test]
 fn c04_members_are_cut_while_others_publish_to_them() {
     both_ways(|config| {
-        let hub = Hub::new();
+        let hub = Hub::default();
         let server = TestServer::start(
             tight(config).close_timeout(SHORT),
             Room { hub: hub.clone() },
@@ -81,13 +85,17 @@ fn c04_members_are_cut_while_others_publish_to_them() {
         let stuck: Vec<_> = (0..20)
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
-        until("all are members", || hub.topic("room").members() == 20);
+        until("all are members", || {
+            hub.topic("room").unwrap().members() == 20
+        });
         let publishers: Vec<_> = (0..4)
             .map(|_| {
-                let topic = hub.topic("room");
+                let topic = hub.topic("room").unwrap();
                 thread::spawn(move || {
                     let message = Message::binary(vec![0; 8 << 10]);
-                    (0..200).map(|_| topic.publish(&message).cut).sum::<usize>()
+                    (0..200)
+                        .map(|_| topic.publish(message.clone()).unwrap().dropped)
+                        .sum::<usize>()
                 })
             })
             .collect();
@@ -109,12 +117,16 @@ fn c04_members_are_cut_while_others_publish_to_them() {
 fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
     let outboxes: Arc<Mutex<HashMap<u64, Outbox>>> = Arc::default();
     let all = Arc::clone(&outboxes);
-    let hub = Hub::new();
+    let hub = Hub::default();
     let members = hub.clone();
     let server = TestServer::start(
         Config::default().close_timeout(SHORT),
         move |conn: &mut Connection| {
-            let _member = members.topic("room").subscribe(conn.outbox());
+            let _member = members
+                .topic("room")
+                .unwrap()
+                .subscribe(conn.outbox(), Subscribe::new())
+                .unwrap();
             all.lock().unwrap().insert(conn.number(), conn.outbox());
             while conn.recv()?.is_some() {}
             // The one who ends clients does it under this lock.
@@ -149,7 +161,12 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
 #[test]
 fn c06_everybody_who_leaves_tells_the_others_while_all_leave() {
     both_ways(|config| {
-        let server = TestServer::start(config, Room { hub: Hub::new() });
+        let server = TestServer::start(
+            config,
+            Room {
+                hub: Hub::default(),
+            },
+        );
         let clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
         until("all are in", || server.handle().clients() == 40);
         for client in &clients {

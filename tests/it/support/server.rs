@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, bounded, unbounded};
 use standpipe::{
     Config, Connection, Handler, Message, Outbox, Report, Running, Server, ServerHandle,
 };
 
-use super::raw::{Connect, Raw};
+use super::connect::Connect;
+use super::raw::{Raw, Rest};
 use super::within::{DEADLINE, within};
 use super::{Answer, Failure};
 
@@ -130,7 +132,7 @@ pub(crate) fn waiting_send(
     message: Message,
 ) -> JoinHandle<Result<(), standpipe::SendError>> {
     let outbox = outbox.clone();
-    let (begins, begun) = crossbeam_channel::bounded(1);
+    let (begins, begun) = bounded(1);
     let sender = thread::spawn(move || {
         begins.send(()).unwrap();
         outbox.send(message)
@@ -140,4 +142,22 @@ pub(crate) fn waiting_send(
     // weaker, never wrong.
     thread::sleep(Duration::from_millis(50));
     sender
+}
+
+/// A handler's outbox, handed out to the test; then an echo.
+pub(crate) fn lends_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
+    let (give, take) = unbounded();
+    let server = TestServer::start(config, move |conn: &mut Connection| {
+        give.send(conn.outbox()).unwrap();
+        echo(conn)
+    });
+    (server, take)
+}
+
+/// One Close, this one, nothing behind it, and a clean end.
+#[track_caller]
+pub(crate) fn only_close(rest: &Rest, code: u16, reason: &str) {
+    assert_eq!(rest.closes, [(code, reason.to_owned())]);
+    assert_eq!(rest.after_close, 0, "{rest:?}");
+    assert!(!rest.reset, "{rest:?}");
 }
