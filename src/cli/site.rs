@@ -159,6 +159,7 @@ impl Site {
         }
         let echo = conn.request().query("echo") != Some("false");
         let _member = topic.subscribe(conn.outbox(), how)?;
+        conn.cork(true);
         while let Some(message) = conn.recv()? {
             let mut publication = Publication::from(message);
             if !echo {
@@ -268,6 +269,7 @@ impl Site {
 }
 
 fn echo(conn: &mut Connection) -> Result<(), Failure> {
+    conn.cork(true);
     while let Some(message) = conn.recv()? {
         conn.send(message)?;
     }

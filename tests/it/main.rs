@@ -19,6 +19,8 @@ mod handshake;
 
 mod echo;
 
+mod cork;
+
 mod close;
 mod ended;
 mod events;
