@@ -24,7 +24,7 @@ pub(crate) use raw::{Pen, Raw, Rest, Seen};
 pub(crate) use server::{
     TestServer, both_ways, echo, fill, lends_outboxes, only_close, waiting_send,
 };
-pub(crate) use stage::{Heard, Reader, Stage, heard, heard_of, whole};
+pub(crate) use stage::{Heard, Reader, Stage, Words, heard, heard_of, whole};
 pub(crate) use within::{DEADLINE, until, within};
 
 /// What handlers return.
