@@ -253,6 +253,15 @@ impl Topic {
         state.last_id
     }
 
+    /// As [`add`](Self::add); what the member hears begins there. One step, or a publisher in between would give it a
+    /// message before it knows where it begins, and it would be told of a gap since ever.
+    pub(super) fn add_from_now(&self, member: &Arc<Member>) -> u64 {
+        let mut state = lock(&self.inner.state);
+        member.begin_after(state.last_id);
+        Arc::make_mut(&mut state.list).push(Arc::clone(member));
+        state.last_id
+    }
+
     pub(super) fn remove(&self, member: &Arc<Member>) {
         let mut state = lock(&self.inner.state);
         if let Some(at) = state
