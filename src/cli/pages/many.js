@@ -194,11 +194,12 @@ const many = {
   },
 
   gap(topic, name, first, last) {
-    if (topic) Object.assign(topic, { last, gaps: topic.gaps + 1 });
     const count = last - first + 1;
-    // Ids begin with a time, so a gap from before the topic's beginning is no count of messages.
-    const what = count < 1_000_000 ? number(count) + (count === 1 ? ' message' : ' messages') : 'what was before';
-    log.add('gap', 'gap: ' + what + ' will never come, ' + first + ' to ' + last, name);
+    // Whoever asks for all, since 0, is told where all begins: nothing was missed.
+    if (topic) Object.assign(topic, { last, gaps: topic.gaps + (first === 1 ? 0 : 1) });
+    // Ids begin with a time, so those from before the topic's beginning are no count of messages.
+    const what = count < 1_000_000 ? number(count) + (count === 1 ? ' message' : ' messages') : 'what there was';
+    log.add('gap', first === 1 ? 'gap: nothing is kept up to ' + last : 'gap: ' + what + ' will never come, ' + first + ' to ' + last, name);
   },
 
   presence(topic, message) {
