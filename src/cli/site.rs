@@ -8,11 +8,10 @@ use standpipe::{
 };
 
 use super::envelope::{element, to_json};
+use super::page::PAGE;
 use super::secrets::Secrets;
 use super::session::Session;
 use super::{Failure, debug, metrics, names};
-
-const PAGE: &str = include_str!("pages/index.html");
 
 /// The subprotocol of JSON mode.
 const PROTOCOL: &str = "standpipe.v1";
