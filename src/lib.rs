@@ -73,7 +73,10 @@ pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
 pub use events::{Event, Events};
 pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
-pub use hub::{Hub, Published, Subscription, Topic};
+pub use hub::{
+    Envelope, Hub, HubConfig, Policy, Post, Publication, PublishError, Published, Soft, Subscribe,
+    Subscription, TooManyTopics, Topic, TopicAccounts, TopicSettings,
+};
 pub use rate::Rate;
 pub use server::{
     ClientState, Listener, QueueState, Report, Running, Server, ServerHandle, ThreadState,

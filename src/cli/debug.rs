@@ -64,7 +64,7 @@ impl Client {
             topics,
             accepted: state.accounts.accepted,
             delivered: state.accounts.delivered,
-            dropped: 0,
+            dropped: state.accounts.dropped,
             discarded: state.accounts.discarded,
             queue: Queue {
                 messages: state.queue.messages,

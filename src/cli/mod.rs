@@ -2,11 +2,29 @@
 
 // What a person types, judged before anything is started.
 pub(crate) mod args;
-pub(crate) mod debug;
-pub(crate) mod logs;
-pub(crate) mod serve;
+pub(crate) mod names;
+pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
+
+// What runs, in the order in which a client meets it.
+pub(crate) mod logs;
+pub(crate) mod serve;
+
+pub(crate) mod site;
+
+pub(crate) mod secrets;
+
+pub(crate) mod session;
+
+pub(crate) mod envelope;
+
+// What it shows of itself.
+pub(crate) mod debug;
+pub(crate) mod metrics;
+
+/// Why a handler, or the whole command, ended early.
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the process tells its parent when it ends. `0` is a clean end, also after one Ctrl-C or SIGTERM.
 pub(crate) mod exit {

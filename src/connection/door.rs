@@ -13,7 +13,7 @@ use super::transport::{Transport, linger};
 use super::wire::Wire;
 use super::writer;
 use crate::handler::Handler;
-use crate::http::{self, HeadError, Reply, Request};
+use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::quoted::quoted;
 use crate::server::{House, Permit, Visit};
 
@@ -45,7 +45,7 @@ pub(super) fn enter<'scope, H: Handler>(
     handler: &H,
 ) -> Option<Upgraded<'scope>> {
     let peer = client.peer.clone();
-    let (mut request, ahead) = match http::read_head(&mut Head(&**transport), peer) {
+    let (mut request, mut ahead) = match http::read_head(&mut Head(&**transport), peer) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = unreadable(error, client, house) {
@@ -54,7 +54,18 @@ pub(super) fn enter<'scope, H: Handler>(
             return None;
         }
     };
-    let upgraded = match ask(client, house, handler, &mut request) {
+    if request.content_length().is_some_and(|length| length > 0) {
+        let ahead = io::Cursor::new(std::mem::take(&mut ahead));
+        let (client, transport) = (Arc::clone(client), Arc::clone(transport));
+        request.set_body(Some(Box::new(Rest {
+            ahead,
+            transport,
+            client,
+        })));
+    }
+    let asked = ask(client, house, handler, &mut request);
+    request.set_body(None);
+    let upgraded = match asked {
         Ok(reply) => upgrade(client, transport, house, scope, &request, reply),
         Err(answer) => Err(answer),
     };
@@ -111,6 +122,7 @@ impl Answer {
                 log::warn!("#{number} {peer} {what}: {code}, {reason}");
             }
         }
+        client.state.answering(&client.config);
         let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
         if write_all(transport, &self.reply.to_bytes(head_only)).is_ok() {
             linger(transport);
@@ -185,8 +197,9 @@ fn upgrade<'scope>(
             let reply = http::unavailable(5, "no thread to be had");
             Answer::refusal(reply, format!("no thread: {error}"))
         })?;
-    // From here shutdown says 1001 to it, and before, 503.
-    let answered = if client.pass_the_door() {
+    // From here shutdown says 1001 to it, and before, 503. The latch too: shutdown comes by only when the acceptors
+    // have noticed it.
+    let answered = if !house.latch.is_set() && client.pass_the_door() {
         write_all(&**transport, &accepted.head).map_err(|error| {
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))
@@ -197,7 +210,8 @@ fn upgrade<'scope>(
     match answered {
         Ok(()) => {
             client.state.head_answered();
-            client.wire.give_back(Wire::new(Arc::clone(transport)));
+            let wire = Wire::new(Arc::clone(transport));
+            client.wire.give_back(wire, client);
             // A Close may have been posted while the wire was lent to the handshake.
             client.flush();
             Ok((accepted.subprotocol, writer, (seat, visit)))
@@ -235,5 +249,31 @@ struct Head<'a>(&'a dyn Transport);
 impl io::Read for Head<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
+    }
+}
+
+/// A request's body: what came with the head, then the socket.
+struct Rest {
+    ahead: io::Cursor<Vec<u8>>,
+    transport: Arc<dyn Transport>,
+    client: Arc<Client>,
+}
+
+impl io::Read for Rest {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.ahead.read(buffer)? {
+            0 => self.transport.read(buffer),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Body for Rest {
+    fn go_on(&mut self) -> io::Result<()> {
+        write_all(&*self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
+    fn is_read(&mut self) {
+        self.client.state.head_answered();
     }
 }

@@ -80,6 +80,21 @@ impl Frame {
         }
     }
 
+    /// The payload alone; it shares the bytes.
+    pub(crate) fn payload(&self) -> Bytes {
+        match &self.rest {
+            Some(rest) => Bytes::clone(rest),
+            None => {
+                let header = match self.front[1] {
+                    126 => 4,
+                    127 => 10,
+                    _ => 2,
+                };
+                self.front.slice(header..)
+            }
+        }
+    }
+
     /// The moment it was made.
     pub(crate) fn at(&self) -> u64 {
         self.at
@@ -132,6 +147,11 @@ mod tests {
         for at in [0, 9, 10, 11, 70_009] {
             let (a, b) = large.pieces(at);
             assert_eq!(a.len() + b.len(), large.len() - at, "from {at}");
+        }
+        for length in [0, 125, 126, 16_383, 16_384, 65_535, 65_536] {
+            let payload = Bytes::from(vec![3; length]);
+            let frame = Frame::data(&Message::Binary(payload.clone())).expect("binary is data");
+            assert_eq!(frame.payload(), payload, "{length}");
         }
     }
 

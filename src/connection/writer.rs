@@ -43,7 +43,7 @@ fn write_all(client: &Client) -> Step {
             // The wire, and with it this half of the socket, ends here.
             return Step::Over;
         }
-        client.wire.give_back(wire);
+        client.wire.give_back(wire, client);
         if !client.has_work() {
             break;
         }

@@ -69,6 +69,22 @@ impl ServerHandle {
         states
     }
 
+    /// What became of the messages for all clients since the server began.
+    pub fn accounts(&self) -> Accounts {
+        self.house.clients.accounts()
+    }
+
+    /// Requests that are being read or answered.
+    pub fn heads(&self) -> usize {
+        self.house.heads.taken()
+    }
+
+    /// Has `what` called some five times a second by the watchdog, as long as the server runs. It must not wait:
+    /// every deadline of every client waits with it. [`Hub::sweep`](crate::Hub::sweep) is made for it.
+    pub fn on_tick(&self, what: impl Fn() + Send + Sync + 'static) {
+        self.house.errands.add(Box::new(what));
+    }
+
     /// How often each clock or limit has ended a client since the server began, by the name of its field in
     /// [`Config`](crate::Config).
     pub fn endings(&self) -> Vec<(&'static str, u64)> {

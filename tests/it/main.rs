@@ -9,3 +9,29 @@
 #![allow(clippy::print_stderr)]
 
 mod support;
+
+mod backpressure;
+mod hub;
+mod slow_consumer;
+
+// In the order of a client's life.
+mod handshake;
+
+mod echo;
+
+mod close;
+mod ended;
+mod events;
+mod faults;
+
+mod report;
+mod shutdown;
+
+// All of it as people run it.
+#[cfg(feature = "cli")]
+mod binary;
+
+// What it must survive, and every way in which threads could wait for each other for ever.
+mod threats;
+
+mod cycles;

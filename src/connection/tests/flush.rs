@@ -1,0 +1,152 @@
+//! Who writes: helpers as far as the peer takes it at once, the writer beyond that, and the hand-over between them.
+
+use super::super::frame::Frame;
+use super::super::queue::Wait;
+use super::*;
+
+/// Messages of every form of length, and the bytes that they are on the wire.
+fn messages() -> (Vec<Message>, Vec<u8>) {
+    let messages: Vec<Message> = [1, 0, 130, 3, 200]
+        .into_iter()
+        .enumerate()
+        .map(|(n, length)| Message::binary(vec![n as u8 + 1; length]))
+        .collect();
+    (messages.clone(), on_the_wire(&messages))
+}
+
+fn on_the_wire(messages: &[Message]) -> Vec<u8> {
+    let frame = |message| Frame::data(message).expect("data");
+    let bytes = |message| {
+        let frame = frame(message);
+        let (front, rest) = frame.pieces(0);
+        [front, rest].concat()
+    };
+    messages.iter().flat_map(bytes).collect()
+}
+
+#[test]
+fn a_full_socket_is_handed_over_to_the_writer_whatever_it_took() {
+    both_ways(|config| {
+        let (messages, expected) = messages();
+        for taken in 0..=expected.len() {
+            for then in [1, 2, 7, taken + 1] {
+                let guest = Guest::new(config.clone());
+                guest.gate.take(taken);
+                for message in &messages {
+                    guest.outbox.try_send(message.clone()).expect("room");
+                }
+                guest.gate.until_written(taken);
+                // It is the writer's now, and nobody rings for it again.
+                guest.gate.take_at_most(then);
+                guest.gate.open();
+                guest.gate.until_written(expected.len());
+                assert_eq!(guest.gate.written(), expected, "{taken}, then {then}");
+                assert_eq!(guest.end().delivered, 5);
+            }
+        }
+    });
+}
+
+#[test]
+fn large_messages_in_two_pieces_are_cut_anywhere() {
+    both_ways(|config| {
+        let messages = [20_000, 5, 70_000, 66_000].map(|length| {
+            Message::binary(
+                (0..length)
+                    .map(|n: usize| (n % 251) as u8)
+                    .collect::<Vec<_>>(),
+            )
+        });
+        let expected = on_the_wire(&messages);
+        for at_most in [1, 9, 10, 11, 1_000, 19_999, 64 << 10, usize::MAX] {
+            let guest = Guest::new(config.clone());
+            guest.gate.take(at_most);
+            for message in &messages {
+                guest.outbox.try_send(message.clone()).expect("room");
+            }
+            guest.gate.until_in_write_or(expected.len());
+            guest.gate.take_at_most(at_most.max(500));
+            guest.gate.open();
+            guest.gate.until_written(expected.len());
+            assert!(guest.gate.written() == expected, "{at_most} at a time");
+            guest.end();
+        }
+    });
+}
+
+/// With early flush, an open peer is written to by the sender itself: it takes no writer at all.
+#[test]
+fn when_send_returns_an_open_peer_has_the_message() {
+    let guest = Guest::without_writer(Config::default());
+    let (messages, expected) = messages();
+    for message in &messages {
+        guest.outbox.send(message.clone()).expect("room");
+    }
+    assert_eq!(guest.gate.written(), expected);
+    guest.end();
+}
+
+#[test]
+fn without_early_flush_the_writer_alone_writes() {
+    let mut guest = Guest::without_writer(Config::default().early_flush(false));
+    let (messages, expected) = messages();
+    for message in &messages {
+        guest.outbox.send(message.clone()).expect("room");
+    }
+    assert_eq!(guest.gate.written(), b"");
+    guest.start_writer();
+    guest.gate.until_written(expected.len());
+    assert_eq!(guest.gate.written(), expected);
+    guest.end();
+}
+
+#[test]
+fn two_threads_flush_one_outbox_and_nothing_is_left_lost_or_reordered() {
+    const EACH: usize = 20;
+    both_ways(|config| {
+        for round in 0..500 {
+            let guest = Guest::new(config.clone());
+            guest.gate.take_at_whim(round);
+            let senders = [b'a', b'b'].map(|name| {
+                let client = Arc::clone(&guest.client);
+                thread::spawn(move || {
+                    for n in 0..EACH {
+                        let message = Message::binary(vec![name, n as u8]);
+                        let frame = Frame::data(&message).expect("data");
+                        client.queue.push(frame, Wait::Never).expect("room");
+                        client.flush();
+                    }
+                })
+            });
+            for sender in senders {
+                sender.join().expect("it does not panic");
+            }
+            // Nobody does anything any more: what is queued is on its way, or never will be.
+            guest.gate.until_written(2 * EACH * 4);
+            let frames = guest.frames();
+            for name in [b'a', b'b'] {
+                let sent = frames.iter().filter(|(_, payload)| payload[0] == name);
+                let numbers: Vec<usize> = sent.map(|(_, payload)| payload[1].into()).collect();
+                assert_eq!(numbers, (0..EACH).collect::<Vec<_>>());
+            }
+            assert_eq!(guest.end().delivered, 2 * EACH as u64);
+        }
+    });
+}
+
+/// The helper looks again after it has given the wire back; what came while it had it is not left to nobody.
+#[test]
+fn what_is_queued_while_a_helper_has_the_wire_is_not_forgotten() {
+    let guest = Guest::new(Config::default());
+    guest.gate.hold_helpers(true);
+    let outbox = guest.outbox.clone();
+    let helper = thread::spawn(move || outbox.send(text("first")));
+    guest.gate.until_a_helper_is_held();
+    // It finds the wire lent, and leaves.
+    guest.outbox.send(text("second")).expect("room");
+    assert_eq!(guest.outbox.len(), 1);
+    guest.gate.hold_helpers(false);
+    helper.join().expect("it does not panic").expect("room");
+    guest.gate.until_written(2 + 5 + 2 + 6);
+    assert_eq!(guest.end().delivered, 2);
+}
