@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rate::Rate;
+
 /// Writes the struct, its defaults and a chained setter for each field from one list, so that the three cannot differ.
 macro_rules! config {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
@@ -41,6 +43,14 @@ config! {
     /// Clients held at once; one more is answered `503` with `Retry-After`. Default `None`: computed from what the
     /// kernel lets this process have, see [`Server`](crate::Server).
     max_clients: Option<usize> = None;
+    /// Clients one address may have at once; IPv6 is counted by /64. Default `None`: no limit, which is right behind a
+    /// proxy. One more is answered `503`.
+    max_clients_per_ip: Option<usize> = None;
+    /// Connections one address may open. Default `None`. One more is answered `503` unread.
+    connect_rate: Option<Rate> = None;
+    /// Text and binary messages one client may send. Default `None`; beyond: 1008. A slow handler makes a client wait
+    /// without this; it is for those that must not.
+    rate: Option<Rate> = None;
     /// Messages an outbox holds. Default 64. More rides out longer bursts and hides a slow peer longer.
     queue: usize = 64;
     /// Bytes an outbox holds, frame headers included. Default 1 MiB. A message larger than all of it goes alone.

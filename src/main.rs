@@ -4,27 +4,23 @@ mod cli;
 
 use std::process::ExitCode;
 
-use cli::args::{Command, ServeArgs};
-use cli::exit;
-use log::LevelFilter;
+use cli::args::Command;
+use cli::{exit, logs};
 
 fn main() -> ExitCode {
     let Command::Serve(args) = Command::of_process();
-    start_log(&args);
-    match cli::serve::run(&args) {
+    // Dropped last, so that the last lines are still written.
+    let log = match logs::start(args.log_level()) {
+        Ok(log) => log,
+        Err(error) => return exit::without_log(&error),
+    };
+    let code = match cli::serve::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
-            ExitCode::from(exit::RUNTIME)
+            ExitCode::from(exit::of(&*error))
         }
-    }
-}
-
-/// `RUST_LOG` wins over `-v`. tungstenite logs payloads below info, and what clients send is not ours to show.
-fn start_log(args: &ServeArgs) {
-    env_logger::Builder::new()
-        .filter_level(args.log_level())
-        .parse_default_env()
-        .filter_module("tungstenite", LevelFilter::Info)
-        .init();
+    };
+    drop(log);
+    code
 }

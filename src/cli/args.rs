@@ -1,9 +1,12 @@
 //! What a person types: flags and environment → [`Config`], or exit 2 with what is right.
 
+use std::path::PathBuf;
+
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use log::LevelFilter;
-use standpipe::Config;
+use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use super::topics::{self, TopicFlag};
 use super::units::{Size, Time};
 use super::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
 
@@ -50,10 +53,60 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
     max_clients: Option<usize>,
 
+    /// Clients one address may have at once, an IPv6 /64 counted as one [default: no limit]
+    #[arg(long, env = "STANDPIPE_MAX_CLIENTS_PER_IP", value_name = "N", value_parser = count)]
+    max_clients_per_ip: Option<usize>,
+
+    /// Connections one address may open, such as 20/s or 20/s:100 with a burst [default: no limit]
+    #[arg(long, env = "STANDPIPE_CONNECT_RATE", value_name = "N/s[:BURST]")]
+    connect_rate: Option<Rate>,
+
+    /// Messages one client may send, such as 100/s or 100/s:500 with a burst; beyond: close code 1008 [default: no limit]
+    #[arg(long, env = "STANDPIPE_RATE", value_name = "N/s[:BURST]")]
+    rate: Option<Rate>,
+
     /// Messages that may wait for one client
     #[arg(long, env = "STANDPIPE_QUEUE", value_name = "N", value_parser = queue)]
     #[arg(default_value_t = Config::default().queue)]
     queue: usize,
+
+    /// What happens to a member that is slow: block[:TIMEOUT], drop-newest, drop-oldest, conflate,
+    /// disconnect[:SOFT%:FOR]
+    #[arg(long, env = "STANDPIPE_POLICY", value_name = "P", value_parser = topics::policy, default_value = "disconnect")]
+    policy: Policy,
+
+    /// The topics that match, such as 'doc-*:policy=disconnect,queue=256,history=1000,max-age=1h'; the first match wins.
+    /// May be given more than once, in the environment separated by semicolons
+    #[arg(
+        long,
+        env = "STANDPIPE_TOPIC",
+        value_name = "PATTERN:KEY=VALUE,…",
+        value_delimiter = ';'
+    )]
+    topic: Vec<TopicFlag>,
+
+    /// Topics at once
+    #[arg(long, env = "STANDPIPE_MAX_TOPICS", value_name = "N", value_parser = count)]
+    #[arg(default_value_t = HubConfig::default().max_topics)]
+    max_topics: usize,
+
+    /// Topics one client may be subscribed to; one more is answered with close code 1013
+    #[arg(long, env = "STANDPIPE_MAX_SUBSCRIPTIONS", value_name = "N", value_parser = count, default_value_t = 1024)]
+    pub(crate) max_subscriptions: usize,
+
+    /// Bytes that all histories may keep together
+    #[arg(long, env = "STANDPIPE_HISTORY_BYTES", value_name = "B")]
+    #[arg(default_value_t = Size(HubConfig::default().history_bytes))]
+    history_bytes: Size,
+
+    /// A file with a token a line: clients must bring one, as a bearer, in the subprotocol or in the query
+    #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// A file with a key a line: whoever brings one as a bearer may publish over HTTP, read histories and /debug;
+    /// without it that is open to this machine alone
+    #[arg(long, env = "STANDPIPE_PUBLISH_KEY_FILE", value_name = "FILE")]
+    pub(crate) publish_key_file: Option<PathBuf>,
 
     /// Bytes that may wait for one client; whichever of the two is full first
     #[arg(long, env = "STANDPIPE_QUEUE_BYTES", value_name = "B")]
@@ -175,7 +228,11 @@ impl ServeArgs {
     pub(crate) fn config(&self) -> Config {
         Config::default()
             .max_clients(self.max_clients)
-            .queue(self.queue)
+            .max_clients_per_ip(self.max_clients_per_ip)
+            .connect_rate(self.connect_rate)
+            .rate(self.rate)
+            // A client's outbox has a place for each message of its largest topic.
+            .queue(self.hub().largest_queue())
             .queue_bytes(self.queue_bytes.0)
             .write_timeout(self.write_timeout.0)
             .handshake_timeout(self.handshake_timeout.0)
@@ -195,6 +252,21 @@ impl ServeArgs {
             .allow_any_origin(self.allow_any_origin)
     }
 
+    /// The topics and their policies, in the library's terms.
+    pub(crate) fn hub(&self) -> HubConfig {
+        let default = TopicSettings::default()
+            .queue(self.queue)
+            .policy(self.policy);
+        let mut config = HubConfig::default();
+        config.default = default;
+        config.max_topics = self.max_topics;
+        config.history_bytes = self.history_bytes.0;
+        for flag in &self.topic {
+            config = config.topic(flag.pattern.clone(), flag.settings(default));
+        }
+        config
+    }
+
     /// The server's life, with `-v` each client's too, with `-vv` each message's.
     pub(crate) fn log_level(&self) -> LevelFilter {
         match self.verbose {
@@ -206,157 +278,5 @@ impl ServeArgs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
-        // The tests' own environment must not decide them.
-        let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
-        let command = bare(command()).mut_subcommands(bare);
-        let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
-        let Command::Serve(args) = Command::of_matches(&mut matches)?;
-        Ok(*args)
-    }
-
-    fn refused(flags: &[&str]) -> String {
-        let error = parse(flags).expect_err("the flags are wrong");
-        assert_eq!(error.exit_code(), 2);
-        error.to_string()
-    }
-
-    #[test]
-    fn defaults_are_the_contracts() {
-        let args = parse(&[]).expect("no flag is needed");
-        let config = args.config();
-        assert_eq!(args.listen, [Listen::Tcp("127.0.0.1:9000".into())]);
-        assert!(!args.no_echo);
-        assert_eq!(args.log_level(), LevelFilter::Info);
-        assert_eq!(config.max_clients, None);
-        assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
-        let clocks = [
-            (config.write_timeout, 30),
-            (config.handshake_timeout, 10),
-            (config.close_timeout, 5),
-            (config.shutdown_timeout, 5),
-            (config.message_timeout, 30),
-            (config.ping_interval, 20),
-            (config.ping_timeout, 20),
-        ];
-        for (index, (clock, seconds)) in clocks.into_iter().enumerate() {
-            assert_eq!(clock, Duration::from_secs(seconds), "clock {index}");
-        }
-        assert_eq!((config.max_message, config.max_fragments), (64 << 10, 1024));
-        assert_eq!(
-            (
-                config.read_buffer,
-                config.rcvbuf,
-                config.sndbuf,
-                config.unsent
-            ),
-            (8 << 10, None, None, 128 << 10)
-        );
-        assert!(config.early_flush && config.origin.is_empty() && !config.allow_any_origin);
-        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
-    }
-
-    #[test]
-    fn every_flag_reaches_its_field_with_and_without_the_command() {
-        let flags = "--listen 127.0.0.1:0 -l unix:/tmp/sp.sock --max-clients 1 --queue 2 --queue-bytes 3KiB \
-                     --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
-                     --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
-                     --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
-                     --origin https://a.example --origin b.example:8080,https://*.c.example --allow-any-origin \
-                     --no-echo -vv";
-        let flags: Vec<&str> = flags.split_whitespace().collect();
-        let expected = Config::default()
-            .max_clients(Some(1))
-            .queue(2)
-            .queue_bytes(3 << 10)
-            .write_timeout(Duration::from_secs(4))
-            .handshake_timeout(Duration::from_millis(5))
-            .close_timeout(Duration::from_secs(6))
-            .shutdown_timeout(Duration::from_secs(7))
-            .message_timeout(Duration::from_secs(8))
-            .ping_interval(Duration::from_secs(9))
-            .ping_timeout(Duration::from_secs(600))
-            .max_message(11 << 20)
-            .max_fragments(12)
-            .read_buffer(13 << 10)
-            .rcvbuf(Some(14_000))
-            .sndbuf(Some(15 << 10))
-            .unsent(16 << 10)
-            .early_flush(false)
-            .origin(vec![
-                "https://a.example".into(),
-                "b.example:8080".into(),
-                "https://*.c.example".into(),
-            ])
-            .allow_any_origin(true);
-        for flags in [flags.clone(), [vec!["serve"], flags].concat()] {
-            let args = parse(&flags).expect("all flags go together");
-            assert_eq!(format!("{:?}", args.config()), format!("{expected:?}"));
-            assert_eq!(
-                args.listen,
-                [
-                    Listen::Tcp("127.0.0.1:0".into()),
-                    Listen::Unix("/tmp/sp.sock".into())
-                ]
-            );
-            assert!(args.no_echo);
-            assert_eq!(args.log_level(), LevelFilter::Trace);
-        }
-    }
-
-    #[test]
-    fn a_wrong_value_is_told_the_right_form() {
-        for (flag, value, right) in [
-            ("--listen", "9000", "127.0.0.1:9000"),
-            ("--listen", ":9000", "127.0.0.1:9000"),
-            ("--listen", "::1:9000", "[::1]:9000"),
-            ("--listen", "localhost:99999", "at most 65535"),
-            ("--listen", "unix:", "unix:/run/standpipe.sock"),
-            ("--listen", "fd:3", "127.0.0.1:9000"),
-            ("--listen", "http://localhost:9000", "localhost:9000"),
-            ("--max-clients", "0", "at least 1"),
-            ("--queue", "0", "at least 1"),
-            ("--queue", "many", "a whole number like 1024"),
-            ("--queue", "99999999", "at most 1048576"),
-            ("--max-message", "64K", "64KiB"),
-            ("--rcvbuf", "4GiB", "at most 2147483647"),
-            ("--write-timeout", "30", "30s"),
-            ("--ping-interval", "0s", "longer than zero"),
-            ("--early-flush", "maybe", "true or false"),
-            ("--origin", "https://example.com/path", "without a path"),
-        ] {
-            let said = refused(&[flag, value]);
-            assert!(
-                said.contains(flag) && said.contains(right),
-                "{flag} {value}: {said}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_wrong_flag_is_told_its_neighbour_and_a_flag_before_the_command_is_refused() {
-        assert!(refused(&["--queue-byte", "1"]).contains("--queue-bytes"));
-        assert!(refused(&["sevre"]).contains("serve"));
-        assert!(refused(&["--queue", "1", "serve"]).contains("cannot be used with"));
-    }
-
-    #[test]
-    fn every_flag_has_its_name_in_the_environment_and_a_sentence() {
-        let command = Cli::command();
-        command.clone().debug_assert();
-        for arg in command.get_arguments() {
-            let name = arg
-                .get_long()
-                .expect("every flag has a long name")
-                .replace('-', "_")
-                .to_uppercase();
-            assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
-            assert!(arg.get_help().is_some(), "{name}");
-        }
-        assert_eq!(command.get_arguments().count(), 22);
-    }
-}
+#[path = "args_tests.rs"]
+mod tests;

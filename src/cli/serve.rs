@@ -1,35 +1,42 @@
 //! `standpipe serve`: the hub on its listeners, from the first line it prints to its report.
 
-use std::error::Error;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Arc;
 
-use standpipe::{Connection, Handler, Hub, Reply, Request, Server, ServerHandle};
+use standpipe::{Hub, Listener, Server, ServerHandle};
 
 use super::args::ServeArgs;
-use super::exit;
+use super::envelope::Json;
+use super::secrets::Secrets;
+use super::site::Site;
 use super::values::Listen;
-
-const PAGE: &str = include_str!("pages/index.html");
-
-/// Topic names have 1 to so many bytes.
-const TOPIC_BYTES: usize = 200;
-
-type Failure = Box<dyn Error + Send + Sync>;
+use super::{Failure, exit};
 
 /// Serves until a signal, and prints what became of the clients.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let read = |path: &Option<PathBuf>| path.as_deref().map(Secrets::read).transpose();
+    let (tokens, keys) = (read(&args.token_file)?, read(&args.publish_key_file)?);
     let (server, sockets) = listen(args)?;
     let handle = server.handle();
     on_signals(handle.clone())?;
     announce(&handle, &sockets)?;
+    let mut settings = args.hub();
+    settings.envelope = Some(Arc::new(Json));
+    let hub = Hub::new(settings);
+    let sweeper = hub.clone();
+    handle.on_tick(move || sweeper.sweep());
     let site = Site {
-        hub: Hub::new(),
-        echo: !args.no_echo,
+        hub,
         handle,
+        echo: !args.no_echo,
+        max_subscriptions: args.max_subscriptions,
+        max_body: args.config().max_message,
+        tokens,
+        keys,
     };
     let served = server.serve(site);
     for path in &sockets {
@@ -44,25 +51,25 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
-    let mut server: Option<Server> = None;
+    let mut listeners = Vec::new();
     let mut sockets = Vec::new();
     for listen in &args.listen {
-        let cannot = |error: io::Error| format!("cannot listen on {}: {error}", shown(listen));
-        let next = match (listen, server) {
-            (Listen::Tcp(address), None) => Server::bind(address, args.config()),
-            (Listen::Tcp(address), Some(server)) => server.also_bind(address),
-            (Listen::Unix(path), server) => {
-                let listener = bind_unix(path).map_err(cannot)?;
+        let bound = match listen {
+            Listen::Tcp(address) => Listener::bind(address),
+            Listen::Unix(path) => {
                 sockets.push(path.clone());
-                match server {
-                    None => Server::from_unix_listener(listener, args.config()),
-                    Some(server) => server.also_unix_listener(listener),
-                }
+                bind_unix(path).and_then(Listener::try_from)
             }
         };
-        server = Some(next.map_err(cannot)?);
+        listeners
+            .push(bound.map_err(|error| format!("cannot listen on {}: {error}", shown(listen)))?);
     }
-    let server = server.ok_or("nowhere to listen: give --listen ADDR:PORT or unix:PATH")?;
+    let server = Server::from_listeners(listeners, args.config());
+    // A wrong pattern is the caller's mistake, and has an exit code of its own.
+    let server = server.map_err(|error| match error.downcast::<standpipe::Error>() {
+        Ok(pattern) => Failure::from(pattern),
+        Err(error) => error.into(),
+    })?;
     Ok((server, sockets))
 }
 
@@ -126,78 +133,4 @@ fn openable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
-}
-
-/// What stands at which path.
-struct Site {
-    hub: Hub,
-    echo: bool,
-    handle: ServerHandle,
-}
-
-impl Handler for Site {
-    fn request(&self, request: &mut Request) -> Reply {
-        let path: Vec<&str> = request.segments().iter().map(String::as_str).collect();
-        match path[..] {
-            ["echo"] if self.echo => Reply::upgrade(),
-            ["ws", topic] => match topic.len() {
-                1..=TOPIC_BYTES => Reply::upgrade(),
-                _ => Reply::text(400, "a topic has 1 to 200 bytes\n"),
-            },
-            [] => get(request, || Reply::html(PAGE)),
-            ["healthz"] => get(request, || Reply::text(200, "ok\n")),
-            ["readyz"] => get(request, || {
-                if self.handle.is_shutting_down() {
-                    Reply::text(503, "shutting down\n")
-                } else {
-                    Reply::text(200, "ready\n")
-                }
-            }),
-            _ => Reply::text(404, "nothing here; / says what there is\n"),
-        }
-    }
-
-    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
-        match conn.request().segments() {
-            [_, topic] => {
-                let topic = topic.clone();
-                self.relay(conn, &topic)
-            }
-            _ => echo(conn),
-        }
-    }
-}
-
-impl Site {
-    /// Raw mode: what this client sends goes to every member, itself too unless it asked for `echo=false`.
-    fn relay(&self, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
-        let topic = self.hub.topic(topic);
-        let _member = topic.subscribe(conn.outbox());
-        let echo = conn.request().query("echo") != Some("false");
-        while let Some(message) = conn.recv()? {
-            if echo {
-                topic.publish(&message);
-            } else {
-                topic.publish_except(&message, conn.number());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn echo(conn: &mut Connection) -> Result<(), Failure> {
-    while let Some(message) = conn.recv()? {
-        conn.send(message)?;
-    }
-    Ok(())
-}
-
-/// A page that is only read.
-fn get(request: &Request, page: impl FnOnce() -> Reply) -> Reply {
-    use http::{HeaderValue, Method, header::ALLOW};
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        page()
-    } else {
-        Reply::status(405).header(ALLOW, HeaderValue::from_static("GET, HEAD"))
-    }
 }

@@ -5,7 +5,7 @@
 
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::state::State;
 use super::transport::Transport;
 use super::wire::{Lent, Step};
+use crate::clock::lock;
 use crate::config::Config;
 use crate::http::Peer;
 
@@ -44,6 +45,9 @@ pub enum Why {
     Terminated,
 }
 
+/// The close code of a slow consumer.
+pub(crate) const SLOW_CONSUMER: u16 = 4008;
+
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) number: u64,
@@ -56,11 +60,23 @@ pub(crate) struct Client {
     bell: Sender<()>,
     rung: Receiver<()>,
     transport: Weak<dyn Transport>,
-    why: OnceLock<Why>,
+    ending: Mutex<Ending>,
     /// Nothing will be written any more.
     over: AtomicBool,
     /// Where it stands when shutdown comes by.
     place: AtomicU8,
+}
+
+/// How a client ends, as far as that is decided.
+#[derive(Debug, Default)]
+struct Ending {
+    why: Option<Why>,
+    /// The clock that reset it, perhaps in the middle of a closing handshake.
+    overdue: Option<&'static str>,
+    /// It was there when shutdown began.
+    dismissed: bool,
+    /// The Close that is posted or sent is shutdown's.
+    by_shutdown: bool,
 }
 
 /// The client's head is in flight; it has its 101, or soon will; shutdown came first.
@@ -86,7 +102,7 @@ impl Client {
             bell,
             rung,
             transport: Arc::downgrade(transport),
-            why: OnceLock::new(),
+            ending: Mutex::default(),
             over: AtomicBool::new(false),
             place: AtomicU8::new(AT_THE_DOOR),
             config,
@@ -133,17 +149,33 @@ impl Client {
     pub(crate) fn close(&self, when: When, goodbye: Goodbye) -> bool {
         let why = Why::Server {
             code: goodbye.code(),
-            reason: goodbye
-                .0
-                .as_ref()
-                .map_or("", |(_, reason)| reason)
-                .to_owned(),
+            reason: goodbye.reason().to_owned(),
         };
-        let taken = self.control.close(when, goodbye);
-        if taken {
-            let _ = self.why.set(why);
-        }
-        // Posted first: whoever this wakes finds the Close in place, and posts none of its own.
+        self.post(when, goodbye, why, false)
+    }
+
+    /// Answers the peer's Close with the only one of ours, unless that is out already.
+    pub(crate) fn answer(&self, goodbye: Goodbye) {
+        self.state.peer_closed.store(true, Ordering::SeqCst);
+        let why = Why::Peer {
+            code: goodbye.code(),
+            reason: goodbye.reason().to_owned(),
+        };
+        self.post(When::Now, goodbye, why, false);
+    }
+
+    fn post(&self, when: When, goodbye: Goodbye, why: Why, by_shutdown: bool) -> bool {
+        let taken = {
+            let mut ending = lock(&self.ending);
+            let taken = self.control.close(when, goodbye);
+            // A Close that hardens takes the reason of the polite one with it; whatever else ended the client stands.
+            if taken && matches!(ending.why, None | Some(Why::Server { .. })) {
+                ending.why = Some(why);
+                ending.by_shutdown = by_shutdown;
+            }
+            taken
+        };
+        // Only now: a handler that this wakes returns, and its 1000 or 1011 must find this Close posted.
         self.queue.shut();
         if taken {
             if when == When::Now {
@@ -154,23 +186,17 @@ impl Client {
         taken
     }
 
-    /// Answers the peer's Close with the only one of ours, unless that is out already.
-    pub(crate) fn answer(&self, goodbye: Goodbye) {
-        let _ = self.why.set(Why::Peer {
-            code: goodbye.code(),
-            reason: goodbye
-                .0
-                .as_ref()
-                .map_or("", |(_, reason)| reason)
-                .to_owned(),
-        });
-        self.state.peer_closed.store(true, Ordering::SeqCst);
-        self.close(When::Now, goodbye);
+    /// Says why it ended, unless that is decided.
+    fn ended(&self, why: Why) {
+        lock(&self.ending).why.get_or_insert(why);
     }
 
     /// Resets the connection at once: frees whoever waits in its socket, and what the kernel holds for it.
     pub(crate) fn reset(&self, why: Why) {
-        let _ = self.why.set(why);
+        if let Why::TimedOut(clock) = why {
+            lock(&self.ending).overdue.get_or_insert(clock);
+        }
+        self.ended(why);
         if let Some(transport) = self.transport.upgrade() {
             self.state.was_reset.store(true, Ordering::SeqCst);
             transport.reset_at_end();
@@ -182,7 +208,7 @@ impl Client {
     /// The socket is of no use any more: nothing will be written, and whoever waits in it is freed.
     pub(crate) fn give_up(&self) {
         if !self.over.swap(true, Ordering::SeqCst) {
-            let _ = self.why.set(Why::Gone);
+            self.ended(Why::Gone);
             self.control.end();
             self.queue.end();
             if let Some(transport) = self.transport.upgrade() {
@@ -214,6 +240,11 @@ impl Client {
         self.change_place(INSIDE)
     }
 
+    /// It has its 101, or soon will.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.place.load(Ordering::SeqCst) == INSIDE
+    }
+
     /// Shutdown's part: a client inside gets a Close with 1001 after what is queued, one at the door is turned away.
     pub(crate) fn shut_down(&self) {
         if self.change_place(TURNED_AWAY) {
@@ -222,7 +253,14 @@ impl Client {
                 transport.shutdown(Shutdown::Read);
             }
         } else {
-            self.close(When::Queued, Goodbye::new(1001, "server is shutting down"));
+            // Who has all that was queued, and its Close, has ended for a reason of its own.
+            lock(&self.ending).dismissed = !self.is_over();
+            let (code, reason) = (1001, "server is shutting down");
+            let why = Why::Server {
+                code,
+                reason: reason.to_owned(),
+            };
+            self.post(When::Queued, Goodbye::new(code, reason), why, true);
         }
     }
 
@@ -232,7 +270,48 @@ impl Client {
             .is_ok()
     }
 
-    pub(crate) fn why(&self) -> Option<&Why> {
-        self.why.get()
+    /// What to count its end as, if it was not simply over.
+    pub(crate) fn ending(&self) -> Option<&'static str> {
+        let ending = lock(&self.ending);
+        match (ending.overdue, &ending.why) {
+            (Some(clock), _) => Some(clock),
+            (None, Some(Why::Server { code, .. })) => match *code {
+                1002 | 1003 | 1007 | 1008 | 1009 => Some("fault"),
+                1011 => Some("handler_failed"),
+                SLOW_CONSUMER => Some("slow_consumer"),
+                _ => None,
+            },
+            _ => None,
+        }
     }
+
+    pub(crate) fn why(&self) -> Option<Why> {
+        lock(&self.ending).why.clone()
+    }
+
+    /// What a shutdown's report says of it, once it has ended.
+    pub(crate) fn fate(&self) -> Fate {
+        let ending = lock(&self.ending);
+        let (sent, reset) = (&self.state.close_sent, &self.state.was_reset);
+        if !ending.dismissed {
+            Fate::Other
+        } else if reset.load(Ordering::SeqCst) || !sent.load(Ordering::SeqCst) {
+            Fate::Lost
+        } else if ending.by_shutdown {
+            Fate::Drained
+        } else {
+            Fate::Other
+        }
+    }
+}
+
+/// What a shutdown's report says of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It got all that was queued, and shutdown's 1001.
+    Drained,
+    /// It was reset, or broke off, before that.
+    Lost,
+    /// It ended for a reason of its own, or before the shutdown.
+    Other,
 }

@@ -30,6 +30,10 @@ impl Goodbye {
     pub(crate) fn code(&self) -> u16 {
         self.0.as_ref().map_or(1005, |(code, _)| *code)
     }
+
+    pub(crate) fn reason(&self) -> &str {
+        self.0.as_ref().map_or("", |(_, reason)| reason)
+    }
 }
 
 /// When a Close goes out.

@@ -13,9 +13,9 @@ use super::transport::{Transport, linger};
 use super::wire::Wire;
 use super::writer;
 use crate::handler::Handler;
-use crate::http::{self, HeadError, Reply, Request};
+use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::quoted::quoted;
-use crate::server::{House, Permit};
+use crate::server::{House, Permit, Visit};
 
 /// Stack of a writer thread: it calls nothing of the user's.
 const WRITER_STACK: usize = 64 << 10;
@@ -27,8 +27,11 @@ pub(super) struct Upgraded<'scope> {
     /// Bytes that came behind the request head.
     pub(super) ahead: Vec<u8>,
     pub(super) writer: ScopedJoinHandle<'scope, ()>,
-    pub(super) _seat: Permit<'scope>,
+    pub(super) _places: Places<'scope>,
 }
+
+/// One of the places there are for clients, and one of those there are for its address.
+pub(super) type Places<'house> = (Permit<'house>, Visit<'house>);
 
 /// Leads a client through the door. `None`: it was answered otherwise, or is gone.
 ///
@@ -42,29 +45,40 @@ pub(super) fn enter<'scope, H: Handler>(
     handler: &H,
 ) -> Option<Upgraded<'scope>> {
     let peer = client.peer.clone();
-    let (mut request, ahead) = match http::read_head(&mut Head(&**transport), peer) {
+    let (mut request, mut ahead) = match http::read_head(&mut Head(&**transport), peer) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = unreadable(error, client, house) {
-                answer.give(client, &**transport, None);
+                answer.give(client, &**transport, house, None);
             }
             return None;
         }
     };
-    let upgraded = match ask(client, house, handler, &mut request) {
+    if request.content_length().is_some_and(|length| length > 0) {
+        let ahead = io::Cursor::new(std::mem::take(&mut ahead));
+        let (client, transport) = (Arc::clone(client), Arc::clone(transport));
+        request.set_body(Some(Box::new(Rest {
+            ahead,
+            transport,
+            client,
+        })));
+    }
+    let asked = ask(client, house, handler, &mut request);
+    request.set_body(None);
+    let upgraded = match asked {
         Ok(reply) => upgrade(client, transport, house, scope, &request, reply),
         Err(answer) => Err(answer),
     };
     match upgraded {
-        Ok((subprotocol, writer, seat)) => Some(Upgraded {
+        Ok((subprotocol, writer, places)) => Some(Upgraded {
             request,
             subprotocol,
             ahead,
             writer,
-            _seat: seat,
+            _places: places,
         }),
         Err(answer) => {
-            answer.give(client, &**transport, Some(&request));
+            answer.give(client, &**transport, house, Some(&request));
             None
         }
     }
@@ -88,7 +102,13 @@ impl Answer {
     }
 
     /// Logs it, writes all of it, and waits a moment for the peer to have read it.
-    fn give(&self, client: &Client, transport: &dyn Transport, request: Option<&Request>) {
+    fn give(
+        &self,
+        client: &Client,
+        transport: &dyn Transport,
+        house: &House,
+        request: Option<&Request>,
+    ) {
         let Client { number, peer, .. } = client;
         let code = self.reply.code();
         let what = request.map_or_else(
@@ -97,8 +117,12 @@ impl Answer {
         );
         match &self.reason {
             None => log::debug!("#{number} {peer} {what}: {code}"),
-            Some(reason) => log::warn!("#{number} {peer} {what}: {code}, {reason}"),
+            Some(reason) => {
+                house.endings.count("refused_request");
+                log::warn!("#{number} {peer} {what}: {code}, {reason}");
+            }
         }
+        client.state.answering(&client.config);
         let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
         if write_all(transport, &self.reply.to_bytes(head_only)).is_ok() {
             linger(transport);
@@ -144,7 +168,7 @@ fn ask<H: Handler>(
     }
 }
 
-type Entered<'scope> = (Option<String>, ScopedJoinHandle<'scope, ()>, Permit<'scope>);
+type Entered<'scope> = (Option<String>, ScopedJoinHandle<'scope, ()>, Places<'scope>);
 
 fn upgrade<'scope>(
     client: &Arc<Client>,
@@ -160,6 +184,10 @@ fn upgrade<'scope>(
         let reply = http::unavailable(5, "all places are taken");
         Answer::refusal(reply, "max_clients are here")
     })?;
+    let visit = house.visitors.enter(&client.peer).ok_or_else(|| {
+        let reply = http::unavailable(5, "too many clients of your address");
+        Answer::refusal(reply, "max_clients_per_ip of this address are here")
+    })?;
     let writing = Arc::clone(client);
     let writer = Builder::new()
         .name(format!("sp-{}-write", client.number))
@@ -169,8 +197,9 @@ fn upgrade<'scope>(
             let reply = http::unavailable(5, "no thread to be had");
             Answer::refusal(reply, format!("no thread: {error}"))
         })?;
-    // From here shutdown says 1001 to it, and before, 503.
-    let answered = if client.pass_the_door() {
+    // From here shutdown says 1001 to it, and before, 503. The latch too: shutdown comes by only when the acceptors
+    // have noticed it.
+    let answered = if !house.latch.is_set() && client.pass_the_door() {
         write_all(&**transport, &accepted.head).map_err(|error| {
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))
@@ -185,7 +214,7 @@ fn upgrade<'scope>(
             client.wire.give_back(wire, client);
             // A Close may have been posted while the wire was lent to the handshake.
             client.flush();
-            Ok((accepted.subprotocol, writer, seat))
+            Ok((accepted.subprotocol, writer, (seat, visit)))
         }
         Err(answer) => {
             client.end_of_writing();
@@ -220,5 +249,31 @@ struct Head<'a>(&'a dyn Transport);
 impl io::Read for Head<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer)
+    }
+}
+
+/// A request's body: what came with the head, then the socket.
+struct Rest {
+    ahead: io::Cursor<Vec<u8>>,
+    transport: Arc<dyn Transport>,
+    client: Arc<Client>,
+}
+
+impl io::Read for Rest {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.ahead.read(buffer)? {
+            0 => self.transport.read(buffer),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Body for Rest {
+    fn go_on(&mut self) -> io::Result<()> {
+        write_all(&*self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
+    fn is_read(&mut self) {
+        self.client.state.head_answered();
     }
 }

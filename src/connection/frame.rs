@@ -5,6 +5,8 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
 
+use crate::clock;
+
 /// A payload from here on is shared, not copied behind its header. Below, one piece costs less than two, and a copy
 /// does not keep the read buffer alive that the payload came in.
 const SHARED_FROM: usize = 16 << 10;
@@ -19,6 +21,8 @@ pub(crate) struct Frame {
     front: Bytes,
     /// A large payload.
     rest: Option<Box<Bytes>>,
+    /// When it was encoded, as [`clock::now`] counts.
+    at: u64,
 }
 
 impl Frame {
@@ -61,6 +65,7 @@ impl Frame {
         Frame {
             front: front.into(),
             rest: Some(Box::new(payload.clone())),
+            at: clock::now(),
         }
     }
 
@@ -71,7 +76,28 @@ impl Frame {
         Frame {
             front: front.into(),
             rest: None,
+            at: clock::now(),
         }
+    }
+
+    /// The payload alone; it shares the bytes.
+    pub(crate) fn payload(&self) -> Bytes {
+        match &self.rest {
+            Some(rest) => Bytes::clone(rest),
+            None => {
+                let header = match self.front[1] {
+                    126 => 4,
+                    127 => 10,
+                    _ => 2,
+                };
+                self.front.slice(header..)
+            }
+        }
+    }
+
+    /// The moment it was made.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
     }
 
     /// Bytes on the wire.
@@ -121,6 +147,11 @@ mod tests {
         for at in [0, 9, 10, 11, 70_009] {
             let (a, b) = large.pieces(at);
             assert_eq!(a.len() + b.len(), large.len() - at, "from {at}");
+        }
+        for length in [0, 125, 126, 16_383, 16_384, 65_535, 65_536] {
+            let payload = Bytes::from(vec![3; length]);
+            let frame = Frame::data(&Message::Binary(payload.clone())).expect("binary is data");
+            assert_eq!(frame.payload(), payload, "{length}");
         }
     }
 

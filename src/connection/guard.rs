@@ -4,6 +4,9 @@
 //! (a 15 MiB ping), accepts lengths that are longer than they need be, and has no limit on fragments: one `read`
 //! swallowed 100 million empty ones. So a state machine that looks at headers alone sits under it. It copies nothing.
 
+use crate::config::Config;
+use crate::rate::{Bucket, Rate};
+
 /// What is wrong with a frame, as the Close that answers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {reason}")]
@@ -21,6 +24,22 @@ const TOO_BIG: Fault = Fault {
     reason: "message too big",
 };
 
+const TOO_FAST: Fault = Fault {
+    code: 1008,
+    reason: "too many messages a second",
+};
+
+const CONTROL_FLOOD: Fault = Fault {
+    code: 1008,
+    reason: "too many control frames a second",
+};
+
+/// Pings, pongs and the like that a peer may send: each costs us a look at the slot, and nobody needs so many.
+const CONTROL_FRAMES: Rate = Rate {
+    per_second: 100,
+    burst: 200,
+};
+
 const FRAGMENTS: Fault = Fault {
     code: 1008,
     reason: "too many fragments",
@@ -33,6 +52,8 @@ const MAX_HEADER: usize = 14;
 pub(crate) struct Guard {
     max_message: u64,
     max_fragments: usize,
+    messages: Option<Bucket>,
+    control: Bucket,
     /// The header that is coming in.
     header: [u8; MAX_HEADER],
     have: usize,
@@ -53,10 +74,13 @@ struct Message {
 }
 
 impl Guard {
-    pub(crate) fn new(max_message: usize, max_fragments: usize) -> Guard {
+    /// For a client that began at the moment `now`.
+    pub(crate) fn new(config: &Config, now: u64) -> Guard {
         Guard {
-            max_message: max_message as u64,
-            max_fragments,
+            max_message: config.max_message as u64,
+            max_fragments: config.max_fragments,
+            messages: config.rate.map(|rate| Bucket::new(rate, now)),
+            control: Bucket::new(CONTROL_FRAMES, now),
             header: [0; MAX_HEADER],
             have: 0,
             payload: 0,
@@ -66,9 +90,9 @@ impl Guard {
         }
     }
 
-    /// Judges the next bytes of the stream. On a fault, says how many bytes stand before the frame that has it: those
+    /// Judges the next bytes of the stream, which came at the moment `now`. On a fault, says how many bytes stand before the frame that has it: those
     /// are good, and are to be handed on first.
-    pub(crate) fn judge(&mut self, bytes: &[u8]) -> Result<(), (usize, Fault)> {
+    pub(crate) fn judge(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Fault)> {
         let mut at = 0;
         let mut frame_at = 0;
         while at < bytes.len() && !self.closed {
@@ -88,7 +112,7 @@ impl Guard {
             self.header[self.have] = bytes[at];
             self.have += 1;
             at += 1;
-            self.header_grew().map_err(|fault| (frame_at, fault))?;
+            self.header_grew(now).map_err(|fault| (frame_at, fault))?;
         }
         Ok(())
     }
@@ -99,7 +123,7 @@ impl Guard {
     }
 
     /// Judges as much of the header as there is, as soon as it is there.
-    fn header_grew(&mut self) -> Result<(), Fault> {
+    fn header_grew(&mut self, now: u64) -> Result<(), Fault> {
         let (first, second) = (self.header[0], self.header[1]);
         if self.have == 1 {
             return self.first_byte(first);
@@ -134,7 +158,7 @@ impl Guard {
             if (extended == 2 && length < 126) || (extended == 8 && length < 65_536) {
                 return Err(protocol("length is not in its shortest form"));
             }
-            self.frame_begins(first, length)?;
+            self.frame_begins(first, length, now)?;
         }
         if self.have == 2 + extended + 4 {
             self.have = 0;
@@ -161,11 +185,21 @@ impl Guard {
     }
 
     /// The length is known.
-    fn frame_begins(&mut self, first: u8, length: u64) -> Result<(), Fault> {
+    fn frame_begins(&mut self, first: u8, length: u64, now: u64) -> Result<(), Fault> {
         self.payload = length;
         if first & 0x08 != 0 {
             self.last = false;
-            return Ok(());
+            // A Close ends it anyway, and is owed an answer.
+            return if first & 0x0f == 8 || self.control.take(now) {
+                Ok(())
+            } else {
+                Err(CONTROL_FLOOD)
+            };
+        }
+        if let (None, Some(messages)) = (&self.message, &mut self.messages) {
+            if !messages.take(now) {
+                return Err(TOO_FAST);
+            }
         }
         let message = self.message.get_or_insert(Message {
             frames: 0,
@@ -196,6 +230,10 @@ impl Guard {
 mod tests {
     use super::*;
 
+    fn guard() -> Guard {
+        Guard::new(&Config::default().max_message(70_000).max_fragments(4), 1)
+    }
+
     fn frame(first: u8, length: usize) -> Vec<u8> {
         let mut frame = vec![first];
         match length {
@@ -216,14 +254,14 @@ mod tests {
 
     /// The verdict, which must be the same however the bytes are cut.
     fn judge(stream: &[u8]) -> Result<(), (usize, Fault)> {
-        let whole = Guard::new(70_000, 4).judge(stream);
+        let whole = guard().judge(stream, 1);
         for chunk in [1, 2, 3, 7] {
-            let mut guard = Guard::new(70_000, 4);
+            let mut guard = guard();
             let mut at = 0;
             let mut cut = Ok(());
             for part in stream.chunks(chunk) {
                 cut = guard
-                    .judge(part)
+                    .judge(part, 1)
                     .map_err(|(good, fault)| (at + good, fault));
                 if cut.is_err() {
                     break;
@@ -315,13 +353,36 @@ mod tests {
     }
 
     #[test]
+    fn messages_and_control_frames_have_a_rate() {
+        let rate = Rate {
+            per_second: 10,
+            burst: 2,
+        };
+        let mut guard = Guard::new(&Config::default().rate(Some(rate)), 1);
+        let fragments = [frame(0x01, 1), frame(0x00, 1), frame(0x80, 1)].concat();
+        assert_eq!(
+            guard.judge(&fragments, 1),
+            Ok(()),
+            "three frames, one message"
+        );
+        assert_eq!(guard.judge(&frame(0x82, 1), 1), Ok(()));
+        assert_eq!(guard.judge(&frame(0x82, 1), 101), Ok(()));
+        assert_eq!(guard.judge(&frame(0x82, 1), 102), Err((0, TOO_FAST)));
+
+        let pings = frame(0x89, 0).repeat(200);
+        let mut guard = super::tests::guard();
+        assert_eq!(guard.judge(&pings, 1), Ok(()));
+        assert_eq!(guard.judge(&frame(0x8a, 0), 2), Err((0, CONTROL_FLOOD)));
+    }
+
+    #[test]
     fn what_follows_a_close_is_not_judged() {
         assert_eq!(code(&[frame(0x88, 2), vec![0xff; 40]].concat()), 0);
     }
 
     #[test]
     fn it_knows_when_it_is_inside_a_message() {
-        let mut guard = Guard::new(1000, 4);
+        let mut guard = guard();
         for (bytes, inside) in [
             (&frame(0x81, 3)[..], false),
             (&frame(0x81, 3)[..5], true),
@@ -330,7 +391,7 @@ mod tests {
             (&frame(0x8a, 0), true),
             (&frame(0x80, 0), false),
         ] {
-            guard.judge(bytes).expect("all of these are fine");
+            guard.judge(bytes, 1).expect("all of these are fine");
             assert_eq!(guard.in_message(), inside, "{bytes:?}");
         }
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread::{Result as Caught, Scope};
 
 use super::Connection;
-use super::client::{Client, Why};
+use super::client::Client;
 use super::control::{Goodbye, When};
 use super::door::{self, Upgraded};
 use super::outbox::{Outbox, this_thread_reads_for};
@@ -50,14 +50,16 @@ pub(crate) fn live<'scope, H: Handler>(
         drop(head);
         log::debug!("#{} {} opened", client.number, client.peer);
         run(upgraded, &client, &transport, handler);
-        let fate = fate(&client);
-        house.tally.count(fate);
+        house.tally.count(client.fate());
         log::debug!(
             "#{} {} closed: {:?}",
             client.number,
             client.peer,
             client.why()
         );
+    }
+    if let Some(ending) = client.ending() {
+        house.endings.count(ending);
     }
     client.give_up();
     client.wire.end(&client);
@@ -77,7 +79,7 @@ fn run<H: Handler>(
         subprotocol,
         ahead,
         writer,
-        _seat,
+        _places,
     } = upgraded;
     let mut conn = Connection {
         request: Arc::new(request),
@@ -129,30 +131,5 @@ fn close_after(returned: Caught<Result<(), Box<dyn Error + Send + Sync>>>, clien
             client.close(When::Now, Goodbye::new(1011, "handler failed"));
             log::error!("#{} the handler panicked", client.number);
         }
-    }
-}
-
-/// What a shutdown's report says of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It got all that was queued, and 1001.
-    Drained,
-    /// It was reset, or broke off, before that.
-    Lost,
-    /// It ended for a reason of its own.
-    Other,
-}
-
-fn fate(client: &Client) -> Fate {
-    let state = &client.state;
-    match client.why() {
-        Some(Why::Server { code: 1001, .. }) => {
-            if state.close_sent.load(SeqCst) && !state.was_reset.load(SeqCst) {
-                Fate::Drained
-            } else {
-                Fate::Lost
-            }
-        }
-        _ => Fate::Other,
     }
 }

@@ -16,6 +16,8 @@ mod outbox;
 
 mod queue;
 
+mod budget;
+
 mod control;
 
 mod wire;
@@ -42,14 +44,16 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub(crate) use client::Client;
+pub(crate) use budget::Admission;
 pub use client::Why;
+pub(crate) use client::{Client, Fate};
 pub(crate) use frame::Frame;
-pub(crate) use life::{Arrival, Fate, live};
+pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
-pub(crate) use outbox::{Offer, Patience};
+pub(crate) use outbox::Patience;
 pub use queue::Accounts;
-pub(crate) use state::Verdict;
+pub(crate) use queue::{Lane, Redeemed};
+pub(crate) use state::{Doing, Verdict};
 pub(crate) use transport::{Transport, prepare};
 
 use crate::error::{RecvError, SendError};
@@ -99,6 +103,11 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
+    /// Nobody has begun to end it.
+    pub fn is_open(&self) -> bool {
+        self.outbox.inner().is_open()
+    }
+
     /// The sending end, for other threads.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
@@ -136,7 +145,7 @@ impl Connection {
 
     /// Why the connection ended, once it has.
     pub(crate) fn why(&self) -> Option<Why> {
-        self.outbox.inner().why().cloned()
+        self.outbox.inner().why()
     }
 }
 

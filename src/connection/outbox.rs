@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-use super::client::{Client, Why};
+use super::client::{Client, SLOW_CONSUMER, Why};
 use super::control::{Goodbye, When};
 use super::frame::Frame;
-use super::queue::{Accounts, Refused, Wait};
+use super::queue::{Accounts, Queue, Refused, Wait};
 use super::state::Doing;
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 use crate::quoted::quoted;
@@ -43,7 +43,7 @@ impl Outbox {
     /// # Errors
     /// [`SendError`] gives the message back if the connection has ended or is closing.
     pub fn send(&self, message: Message) -> Result<(), SendError> {
-        match self.queue(&message, Wait::Forever) {
+        match self.push(&message, Wait::Forever) {
             Queued::Yes => Ok(()),
             Queued::Full | Queued::Closed => Err(SendError(message)),
         }
@@ -62,7 +62,7 @@ impl Outbox {
         let wait = Instant::now()
             .checked_add(timeout)
             .map_or(Wait::Forever, Wait::Until);
-        match self.queue(&message, wait) {
+        match self.push(&message, wait) {
             Queued::Yes => Ok(()),
             Queued::Full => Err(SendTimeoutError::Timeout(message)),
             Queued::Closed => Err(SendTimeoutError::Closed(message)),
@@ -74,7 +74,7 @@ impl Outbox {
     /// # Errors
     /// [`TrySendError`] gives the message back, and says whether it was room that was missing.
     pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
-        match self.queue(&message, Wait::Never) {
+        match self.push(&message, Wait::Never) {
             Queued::Yes => Ok(()),
             Queued::Full => Err(TrySendError::Full(message)),
             Queued::Closed => Err(TrySendError::Closed(message)),
@@ -131,33 +131,64 @@ impl Outbox {
         self.client.number
     }
 
-    /// Queues a frame that many clients get, and does not flush. *Slow is not full*: a full outbox whose socket has
-    /// not refused anything is our own delay, so it is flushed or waited for before it is called slow. This is the one
-    /// place that decides it.
+    /// Lets `place` queue something, trying again while the lack of room is our own doing. *Slow is not full*: a full
+    /// outbox whose socket has not refused anything is our own delay, so it is flushed, or waited for, before it is
+    /// called slow. This is the one place that decides it.
     ///
     /// # Blocking
     /// For room, within `patience`. Woken by the writer's progress, or by the client's end.
-    pub(crate) fn offer(&self, frame: &Frame, patience: &mut Patience) -> Offer {
-        let mut wait = Wait::Never;
+    pub(crate) fn unless_slow<T>(
+        &self,
+        patience: &mut Patience,
+        mut place: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
         loop {
             // Asked before: blocked *and* still full is slow, whatever happens in between.
             let blocked = self.client.state.is_blocked();
-            match self.client.queue.push(frame.clone(), wait) {
-                Ok(()) => return Offer::Queued,
-                Err(Refused::Closed) => return Offer::Closed,
-                Err(Refused::Full(_)) if blocked => return Offer::Slow,
-                Err(Refused::Full(_)) => {}
+            if let Some(placed) = place() {
+                return Some(placed);
+            }
+            if blocked {
+                return None;
             }
             self.client.flush();
-            if self.client.state.is_blocked() {
-                wait = Wait::Never;
-            } else {
-                match patience.next() {
-                    Some(moment) => wait = Wait::Until(moment),
-                    None => return Offer::Slow,
-                }
+            if !self.client.state.is_blocked() {
+                self.client.queue.wait_for_change(patience.next()?);
             }
         }
+    }
+
+    /// Lets `place` queue something, waiting for room until `deadline`, or as long as the client lasts: `place` has to
+    /// give something when it has ended.
+    ///
+    /// # Blocking
+    /// Woken by the writer's progress, or by the client's end, which a peer that takes nothing meets after
+    /// [`write_timeout`](crate::Config::write_timeout).
+    pub(crate) fn wait_for_room<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut place: impl FnMut() -> Option<T>,
+    ) -> Option<T> {
+        let _waiting = Waiting::for_room(&self.client);
+        loop {
+            if let Some(placed) = place() {
+                return Some(placed);
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return None;
+            }
+            self.client.flush();
+            // Progress wakes us; looking again costs little, and room that came without progress is seen too.
+            let look = now + Patience::LOOK;
+            self.client
+                .queue
+                .wait_for_change(deadline.map_or(look, |deadline| deadline.min(look)));
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.client.queue
     }
 
     /// Sends what is queued on its way; never waits.
@@ -186,7 +217,7 @@ impl Outbox {
         &self.client
     }
 
-    fn queue(&self, message: &Message, wait: Wait) -> Queued {
+    fn push(&self, message: &Message, wait: Wait) -> Queued {
         let Some(frame) = Frame::data(message) else {
             return Queued::Closed;
         };
@@ -209,18 +240,6 @@ impl Outbox {
     }
 }
 
-/// The close code of a slow consumer.
-const SLOW_CONSUMER: u16 = 4008;
-
-/// What became of a frame that was offered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offer {
-    Queued,
-    /// The outbox is full and its socket refuses bytes.
-    Slow,
-    Closed,
-}
-
 /// How much longer one publish waits for outboxes that are full though their sockets are not: 100 ms in all, from the
 /// first time it has to, and looking again every few for a socket that has refused meanwhile.
 #[derive(Debug, Default)]
@@ -228,7 +247,7 @@ pub(crate) struct Patience(Option<Instant>);
 
 impl Patience {
     const IN_ALL: Duration = Duration::from_millis(100);
-    const LOOK: Duration = Duration::from_millis(5);
+    const LOOK: Duration = Duration::from_millis(10);
 
     /// The moment until which to wait now; `None` when patience is at its end.
     fn next(&mut self) -> Option<Instant> {

@@ -4,15 +4,22 @@
 //! The end of a connection is a flag and a drain, never a disconnection: the receiver lives beside the sender, so
 //! `Disconnected` never comes. Set the flag, end the gate, drop `closed`, drain and count; a sender that slipped in
 //! looks at the flag after sending and drains again, so the accounts are exact whoever comes last.
+//!
+//! The channel carries frames, and *tickets*: a topic that may displace its own messages keeps them in a [`Lane`], and
+//! the writer redeems a ticket at the last moment. So one FIFO belongs to the client, and a policy to each topic.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Select, Sender};
 
+use super::budget::{Admission, Budget, Entry};
 use super::frame::Frame;
+
 use crate::clock::lock;
 
 /// How long a sender is willing to wait for room.
@@ -31,24 +38,75 @@ pub(crate) enum Refused {
     Closed,
 }
 
-/// What became of the messages offered to one outbox. At the end, `accepted = delivered + discarded`.
+/// What became of the messages offered to one outbox. At the end, `accepted = delivered + dropped +
+/// discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accounts {
-    /// Messages that were queued.
+    /// Messages that were queued, or offered by a topic.
     pub accepted: u64,
     /// Messages given to the kernel whole. Equal to what the client counts, if it still reads or ended with a closing
     /// handshake; an upper bound for one that was reset.
     pub delivered: u64,
+    /// Messages that a topic's policy dropped.
+    pub dropped: u64,
     /// Messages that were still queued when the connection ended.
     pub discarded: u64,
 }
 
+/// Where a topic keeps what it has for one client, until the writer comes for it.
+pub(crate) trait Lane: Send + Sync + fmt::Debug {
+    /// The next message. `None`: there is none any more for this ticket.
+    fn redeem(&self) -> Option<Redeemed>;
+    /// For a lane that the channel owes tickets: as `redeem`, and whether there is still more without a ticket.
+    fn redeem_owed(&self) -> (Option<Redeemed>, bool);
+    /// What was redeemed has been given to the kernel whole, or never will be.
+    fn settled(&self, delivered: bool);
+}
+
+/// What a ticket stood for.
+#[derive(Debug)]
+pub(crate) struct Redeemed {
+    /// A word about what was left out, to be sent before it; it counts as no message.
+    pub(crate) notice: Option<Frame>,
+    pub(crate) frame: Option<Frame>,
+}
+
+/// What the writer takes out of the queue.
+#[derive(Debug)]
+pub(crate) struct Popped {
+    pub(crate) notice: Option<Frame>,
+    pub(crate) frame: Option<(Frame, Option<Arc<dyn Lane>>)>,
+}
+
+impl std::ops::Add for Accounts {
+    type Output = Accounts;
+
+    fn add(self, other: Accounts) -> Accounts {
+        Accounts {
+            accepted: self.accepted + other.accepted,
+            delivered: self.delivered + other.delivered,
+            dropped: self.dropped + other.dropped,
+            discarded: self.discarded + other.discarded,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Item {
+    Frame(Frame),
+    Ticket(Arc<dyn Lane>),
+}
+
 #[derive(Debug)]
 pub(crate) struct Queue {
-    gate: Gate,
-    sender: Sender<Frame>,
-    receiver: Receiver<Frame>,
+    gate: Budget,
+    sender: Sender<Item>,
+    receiver: Receiver<Item>,
+    /// Lanes with something to send for which the channel had no place: each stands here once, and is served when the
+    /// channel is empty.
+    owed: Mutex<VecDeque<Arc<dyn Lane>>>,
+    owes: AtomicBool,
     /// Nothing is taken any more: whoever still finds a frame in the channel counts it as discarded.
     ended: AtomicBool,
     /// Dropped when the connection begins to end; `closed` tells everybody who waits.
@@ -56,6 +114,7 @@ pub(crate) struct Queue {
     closed: Receiver<Infallible>,
     accepted: AtomicU64,
     delivered: AtomicU64,
+    dropped: AtomicU64,
     discarded: AtomicU64,
 }
 
@@ -65,14 +124,17 @@ impl Queue {
         let (sender, receiver) = crossbeam_channel::bounded(messages.max(1));
         let (open, closed) = crossbeam_channel::bounded(0);
         Queue {
-            gate: Gate::new(bytes),
+            gate: Budget::new(bytes),
             sender,
             receiver,
+            owed: Mutex::default(),
+            owes: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             open: Mutex::new(Some(open)),
             closed,
             accepted: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             discarded: AtomicU64::new(0),
         }
     }
@@ -102,13 +164,10 @@ impl Queue {
     }
 
     fn place(&self, frame: Frame, wait: Wait) -> Result<(), Refused> {
-        let frame = match (self.sender.try_send(frame), wait) {
+        let item = match (self.sender.try_send(Item::Frame(frame)), wait) {
             (Ok(()), _) => return Ok(()),
-            (Err(TrySendError::Full(frame)), Wait::Never) => return Err(Refused::Full(frame)),
-            (Err(TrySendError::Full(frame)), _) => frame,
-            (Err(TrySendError::Disconnected(_)), _) => {
-                unreachable!("the receiver lives beside the sender")
-            }
+            (Err(full), Wait::Never) => return Err(Refused::Full(full.into_inner().into_frame())),
+            (Err(full), _) => full.into_inner(),
         };
         // `closed` first: the end that wakes a sender also makes room, by discarding what is queued, and chance would
         // put every other message that waited among the discarded, with `Ok`.
@@ -118,13 +177,13 @@ impl Queue {
         let operation = match wait {
             Wait::Until(deadline) => match select.select_deadline(deadline) {
                 Ok(operation) => operation,
-                Err(_) => return Err(Refused::Full(frame)),
+                Err(_) => return Err(Refused::Full(item.into_frame())),
             },
             _ => select.select(),
         };
         if operation.index() == room {
             operation
-                .send(&self.sender, frame)
+                .send(&self.sender, item)
                 .expect("the receiver lives beside the sender");
             Ok(())
         } else {
@@ -133,9 +192,99 @@ impl Queue {
         }
     }
 
-    /// The oldest frame. Its bytes count as used until [`settle`](Self::settle).
-    pub(crate) fn pop(&self) -> Option<Frame> {
-        self.receiver.try_recv().ok()
+    /// Asks the byte gate for `size` on behalf of a lane, without waiting; `forced` lets it in in any case, for a value
+    /// that takes the place of another.
+    pub(crate) fn admit(&self, size: usize, forced: bool) -> Admission {
+        if forced {
+            return self.gate.force(size);
+        }
+        match self.gate.enter(size, Wait::Never) {
+            Entry::Passed => Admission::In,
+            Entry::Full => Admission::Full,
+            Entry::Ended => Admission::Closed,
+        }
+    }
+
+    /// Gives back what [`admit`](Self::admit) let in, for a message that found no place.
+    pub(crate) fn return_bytes(&self, size: usize) {
+        self.gate.leave(size);
+    }
+
+    /// Queues a ticket. False: the channel is full.
+    pub(crate) fn ticket(&self, lane: &Arc<dyn Lane>) -> bool {
+        self.sender.try_send(Item::Ticket(Arc::clone(lane))).is_ok()
+    }
+
+    /// Remembers a lane that got no ticket. The lane sees to it that it stands here once.
+    pub(crate) fn owe(&self, lane: &Arc<dyn Lane>) {
+        let mut owed = lock(&self.owed);
+        owed.push_back(Arc::clone(lane));
+        self.owes.store(true, Ordering::Release);
+    }
+
+    /// After a lane has queued: if the end came in between, what it queued is discarded.
+    pub(crate) fn settle_late(&self) {
+        if self.ended.load(Ordering::SeqCst) {
+            self.drain();
+        }
+    }
+
+    /// A message was offered to this client's lanes.
+    pub(crate) fn count_accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A message of `bytes` that was offered is dropped by its topic's policy.
+    pub(crate) fn drop_one(&self, bytes: usize) {
+        self.dropped.fetch_add(1, Ordering::Release);
+        self.gate.leave(bytes);
+    }
+
+    /// Waits until something has left the queue, at most until `deadline`.
+    ///
+    /// # Blocking
+    /// Woken by the writer's progress and by the end.
+    pub(crate) fn wait_for_change(&self, deadline: Instant) {
+        self.gate.wait_for_change(deadline);
+    }
+
+    /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
+    pub(crate) fn pop(&self) -> Option<Popped> {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(Item::Frame(frame)) => {
+                    return Some(Popped {
+                        notice: None,
+                        frame: Some((frame, None)),
+                    });
+                }
+                Ok(Item::Ticket(lane)) => {
+                    if let Some(redeemed) = lane.redeem() {
+                        return Some(redeemed.of(lane));
+                    }
+                }
+                Err(_) => return self.pop_owed(),
+            }
+        }
+    }
+
+    fn pop_owed(&self) -> Option<Popped> {
+        while self.owes.load(Ordering::Acquire) {
+            let lane = {
+                let mut owed = lock(&self.owed);
+                let lane = owed.pop_front();
+                self.owes.store(!owed.is_empty(), Ordering::Release);
+                lane?
+            };
+            let (redeemed, more) = lane.redeem_owed();
+            if more {
+                self.owe(&lane);
+            }
+            if let Some(redeemed) = redeemed {
+                return Some(redeemed.of(lane));
+            }
+        }
+        None
     }
 
     /// `messages` of `bytes` in all have been given to the kernel whole.
@@ -165,8 +314,13 @@ impl Queue {
 
     /// Discards what is queued.
     pub(crate) fn drain(&self) {
-        while let Some(frame) = self.pop() {
-            self.discard(frame.len());
+        while let Some(popped) = self.pop() {
+            if let Some((frame, lane)) = popped.frame {
+                self.discard(frame.len());
+                if let Some(lane) = lane {
+                    lane.settled(false);
+                }
+            }
         }
     }
 
@@ -180,7 +334,7 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.receiver.is_empty()
+        self.receiver.is_empty() && !self.owes.load(Ordering::Acquire)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -199,98 +353,30 @@ impl Queue {
         // What is delivered is read before what was accepted, so that it is never more.
         let delivered = self.delivered.load(Ordering::Acquire);
         let discarded = self.discarded.load(Ordering::Acquire);
+        let dropped = self.dropped.load(Ordering::Acquire);
         Accounts {
             accepted: self.accepted.load(Ordering::Acquire),
             delivered,
+            dropped,
             discarded,
         }
     }
 }
 
-/// Lets bytes in while there is room for them; when nothing is in use, a message of any size goes alone.
-#[derive(Debug)]
-struct Gate {
-    limit: usize,
-    inside: Mutex<Inside>,
-    changed: Condvar,
-}
-
-#[derive(Debug)]
-struct Inside {
-    used: usize,
-    /// How many wait, so that leaving without anybody waiting costs no wake-up.
-    waiting: usize,
-    ended: bool,
-}
-
-enum Entry {
-    Passed,
-    Full,
-    Ended,
-}
-
-impl Gate {
-    fn new(limit: usize) -> Gate {
-        Gate {
-            limit,
-            inside: Mutex::new(Inside {
-                used: 0,
-                waiting: 0,
-                ended: false,
-            }),
-            changed: Condvar::new(),
+impl Redeemed {
+    fn of(self, lane: Arc<dyn Lane>) -> Popped {
+        Popped {
+            notice: self.notice,
+            frame: self.frame.map(|frame| (frame, Some(lane))),
         }
     }
+}
 
-    fn enter(&self, size: usize, wait: Wait) -> Entry {
-        let mut inside = lock(&self.inside);
-        loop {
-            if inside.ended {
-                return Entry::Ended;
-            }
-            if inside.used == 0 || inside.used.saturating_add(size) <= self.limit {
-                inside.used += size;
-                return Entry::Passed;
-            }
-            let left = match wait {
-                Wait::Never => return Entry::Full,
-                Wait::Forever => None,
-                Wait::Until(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    Some(left) if !left.is_zero() => Some(left),
-                    _ => return Entry::Full,
-                },
-            };
-            inside.waiting += 1;
-            inside = match left {
-                None => self
-                    .changed
-                    .wait(inside)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
-                Some(left) => {
-                    self.changed
-                        .wait_timeout(inside, left)
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .0
-                }
-            };
-            inside.waiting -= 1;
+impl Item {
+    fn into_frame(self) -> Frame {
+        match self {
+            Item::Frame(frame) => frame,
+            Item::Ticket(_) => unreachable!("only frames are placed with waiting"),
         }
-    }
-
-    fn leave(&self, size: usize) {
-        let mut inside = lock(&self.inside);
-        inside.used -= size;
-        if inside.waiting > 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn end(&self) {
-        lock(&self.inside).ended = true;
-        self.changed.notify_all();
-    }
-
-    fn used(&self) -> usize {
-        lock(&self.inside).used
     }
 }

@@ -28,13 +28,13 @@ pub(crate) struct ReadHalf {
 
 impl ReadHalf {
     pub(crate) fn new(transport: Arc<dyn Transport>, client: Arc<Client>, ahead: Vec<u8>) -> Self {
-        let config = &client.config;
+        let read_at = clock::now();
         ReadHalf {
-            guard: Guard::new(config.max_message, config.max_fragments),
+            guard: Guard::new(&client.config, read_at),
             transport,
             ahead: io::Cursor::new(ahead),
             fault: None,
-            read_at: clock::now(),
+            read_at,
             client,
         }
     }
@@ -69,7 +69,7 @@ impl Read for ReadHalf {
             return Err(io::Error::other(fault));
         }
         let read = self.fill(buffer)?;
-        let judged = self.guard.judge(&buffer[..read]);
+        let judged = self.guard.judge(&buffer[..read], self.read_at);
         if read > 0 {
             self.client.state.heard(self.guard.in_message());
         }

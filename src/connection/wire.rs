@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use super::client::Client;
 use super::control::Goodbye;
 use super::frame::Frame;
+use super::queue::Lane;
 use super::transport::Transport;
 use crate::clock::lock;
 
@@ -91,14 +92,30 @@ pub(crate) struct Wire {
 struct InHand {
     frame: Frame,
     kind: Kind,
+    /// The topic's, for a message that was redeemed for a ticket.
+    lane: Option<Arc<dyn Lane>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Data,
+    /// A topic's word about what it left out; no message.
+    Notice,
     Ping,
     Pong,
     Close,
+}
+
+impl InHand {
+    /// It will not be sent.
+    fn discard(self, client: &Client) {
+        if self.kind == Kind::Data {
+            client.queue.discard(self.frame.len());
+            if let Some(lane) = self.lane {
+                lane.settled(false);
+            }
+        }
+    }
 }
 
 /// How far one step came.
@@ -181,29 +198,15 @@ impl Wire {
             }
         }
         if let Some(goodbye) = control.close {
-            while self.in_hand.len() > next {
-                if let Some(InHand {
-                    frame,
-                    kind: Kind::Data,
-                }) = self.in_hand.pop_back()
-                {
-                    client.queue.discard(frame.len());
-                }
+            for item in self.in_hand.drain(next..) {
+                item.discard(client);
             }
             client.queue.drain();
             self.close(&goodbye);
             return true;
         }
-        let mut bytes: usize = self.in_hand.iter().map(|item| item.frame.len()).sum();
-        while bytes < BATCH && self.in_hand.len() < PIECES / 2 {
-            let Some(frame) = client.queue.pop() else {
-                break;
-            };
-            bytes += frame.len();
-            self.in_hand.push_back(InHand {
-                frame,
-                kind: Kind::Data,
-            });
+        if self.in_hand.is_empty() {
+            self.take_batch(client);
         }
         if self.in_hand.is_empty() {
             if let Some(goodbye) = client.control.take_last() {
@@ -211,6 +214,31 @@ impl Wire {
             }
         }
         true
+    }
+
+    /// Takes the next messages out of the queue. While the socket refuses, one at a time: what waits in the queue can
+    /// still be replaced by something newer, what is in hand cannot.
+    fn take_batch(&mut self, client: &Client) {
+        let most = if client.state.is_blocked() { 1 } else { BATCH };
+        let mut bytes = 0;
+        while bytes < most && self.in_hand.len() < PIECES / 2 - 1 {
+            let Some(popped) = client.queue.pop() else {
+                break;
+            };
+            if let Some(notice) = popped.notice {
+                self.push(notice, Kind::Notice);
+            }
+            if let Some((frame, lane)) = popped.frame {
+                bytes += frame.len();
+                let kind = Kind::Data;
+                self.in_hand.push_back(InHand { frame, kind, lane });
+            }
+        }
+    }
+
+    fn push(&mut self, frame: Frame, kind: Kind) {
+        let lane = None;
+        self.in_hand.push_back(InHand { frame, kind, lane });
     }
 
     /// Puts a control frame at `next`, in place of one of its kind that still waits: what the slot forbids must not
@@ -223,15 +251,13 @@ impl Wire {
         {
             self.in_hand.remove(next + at);
         }
-        self.in_hand.insert(next, InHand { frame, kind });
+        let lane = None;
+        self.in_hand.insert(next, InHand { frame, kind, lane });
     }
 
     fn close(&mut self, goodbye: &Goodbye) {
         self.closing = true;
-        self.in_hand.push_back(InHand {
-            frame: goodbye.frame(),
-            kind: Kind::Close,
-        });
+        self.push(goodbye.frame(), Kind::Close);
     }
 
     /// Points `pieces` at what is in hand; gives their number and bytes.
@@ -266,8 +292,11 @@ impl Wire {
                 Kind::Data => {
                     messages += 1;
                     bytes += length;
+                    if let Some(lane) = &first.lane {
+                        lane.settled(true);
+                    }
                 }
-                Kind::Ping | Kind::Pong => {}
+                Kind::Notice | Kind::Ping | Kind::Pong => {}
                 Kind::Close => {
                     client.queue.settle(messages, bytes);
                     // Nothing follows a Close (RFC 6455 §5.5.1), and the peer may know it.
@@ -292,7 +321,8 @@ impl Wire {
         if anew {
             self.taken_since_refused = 0;
         }
-        client.state.refused(anew);
+        let oldest = self.in_hand.front().map_or(0, |item| item.frame.at());
+        client.state.refused(anew, oldest);
         Step::Refused
     }
 
@@ -304,9 +334,7 @@ impl Wire {
 
     fn over(&mut self, client: &Client) -> Step {
         for item in self.in_hand.drain(..) {
-            if item.kind == Kind::Data {
-                client.queue.discard(item.frame.len());
-            }
+            item.discard(client);
         }
         client.end_of_writing();
         Step::Over

@@ -5,6 +5,7 @@
 //! once, or the request is refused.
 
 use std::io::{self, Read};
+use std::sync::Mutex;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Version};
@@ -99,6 +100,7 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
         content_length,
         peer,
         extensions: Extensions::new(),
+        body: Mutex::default(),
     };
     // RFC 6455 §4.1 asks for a GET, and what follows the 101 are frames: a body would be read as one.
     if request.wants_upgrade() && content_length.is_some_and(|length| length > 0) {

@@ -32,5 +32,6 @@ pub(crate) use origin::Rules;
 pub use peer::Peer;
 pub use reply::Reply;
 pub(crate) use reply::unavailable;
+pub(crate) use request::Body;
 pub use request::Request;
 pub(crate) use upgrade::accept;

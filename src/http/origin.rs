@@ -36,6 +36,11 @@ impl Rules {
         })
     }
 
+    /// No listener can be reached from another machine.
+    pub(crate) fn loopback_only(&self) -> bool {
+        self.loopback_only
+    }
+
     /// Lets `request` in or says what to answer: 421 for its `Host`, 403 for its `Origin`.
     pub(crate) fn judge(&self, request: &Request) -> Result<(), Refusal> {
         if !self.host_is_ours(request) {

@@ -36,7 +36,7 @@ pub struct Reply {
 
 /// A page of ours holds its script and style, and talks to the server it came from: nothing else loads or leaks.
 /// `'self'` covers ws: and wss: of the same host (CSP Level 3), where `ws:` would let a page talk to any host.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
+const PAGE_POLICY: &str = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 

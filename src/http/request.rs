@@ -1,12 +1,14 @@
 //! [`Request`]: a head that was read whole and found in order.
 
 use std::fmt;
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, Method, Version, header};
 
-use super::Peer;
 use super::authority::Authority;
 use super::target::Target;
+use super::{Peer, Reply};
 
 /// What a client asked for.
 ///
@@ -20,6 +22,17 @@ pub struct Request {
     pub(super) content_length: Option<u64>,
     pub(super) peer: Peer,
     pub(super) extensions: Extensions,
+    /// What is left to read of it, until the handler is done with the request. In a mutex because a request is shared
+    /// between threads later, and this is not.
+    pub(super) body: Mutex<Option<Box<dyn Body>>>,
+}
+
+/// Where a request's body comes from.
+pub(crate) trait Body: Read + Send {
+    /// The client waits to hear that its body is wanted (RFC 9110 §10.1.1).
+    fn go_on(&mut self) -> io::Result<()>;
+    /// All of it is here: what follows is our time, not the client's.
+    fn is_read(&mut self);
 }
 
 impl Request {
@@ -90,6 +103,45 @@ impl Request {
     /// Bytes of body that follow the head. `None` when the client did not say.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
+    }
+
+    /// Reads the body, of at most `limit` bytes. Once; and only in [`Handler::request`](crate::Handler::request).
+    ///
+    /// # Blocking
+    /// For the client's bytes, under [`handshake_timeout`](crate::Config::handshake_timeout).
+    ///
+    /// # Errors
+    /// The answer to give: 411 without a length, 413 beyond the limit, 400 when it ends too soon.
+    pub fn read_body(&mut self, limit: usize) -> Result<Vec<u8>, Reply> {
+        let length = self.content_length.ok_or_else(|| Reply::status(411))?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if length > limit {
+            let text = format!("a body has at most {limit} bytes here\n");
+            return Err(Reply::text(413, text));
+        }
+        let waits = self.has_token(header::EXPECT, "100-continue");
+        let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut body = slot.take().ok_or_else(|| Reply::text(400, "no body\n"))?;
+        let mut bytes = Vec::new();
+        let gone = |_| Reply::text(400, "the body ended too soon\n");
+        if waits {
+            body.go_on().map_err(gone)?;
+        }
+        let read = body
+            .by_ref()
+            .take(length as u64)
+            .read_to_end(&mut bytes)
+            .map_err(gone)?;
+        if read < length {
+            return Err(Reply::text(400, "the body ended too soon\n"));
+        }
+        body.is_read();
+        Ok(bytes)
+    }
+
+    /// Gives it its body, or takes away what was not read of it.
+    pub(crate) fn set_body(&mut self, body: Option<Box<dyn Body>>) {
+        *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = body;
     }
 
     /// What [`Handler::request`](crate::Handler::request) left here for the rest of the client's life.

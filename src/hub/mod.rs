@@ -3,54 +3,195 @@
 //! It knows outboxes and no socket. There is no hub thread: whoever publishes does the work, and joining and leaving
 //! are a moment under a lock that nobody waits under.
 
+// In the order in which a message travels.
+
 mod topic;
 
+mod post;
+
+mod history;
+
+mod fan;
+
+mod lane;
+
+mod subscription;
+
+mod presence;
+
+mod settings;
+
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-pub use topic::{Published, Subscription, Topic};
+pub use post::{Envelope, Post, Publication};
+pub use settings::{HubConfig, Policy, Soft, TopicSettings};
+pub use subscription::{Subscribe, Subscription};
+pub use topic::{PublishError, Published, Topic, TopicAccounts};
 
 use crate::clock::lock;
-use topic::Members;
+use history::Bytes;
+use topic::{Held, Inner};
 
 /// Topics by name. Cloning it is cheap; all clones are the same hub.
 ///
-/// A topic is there while somebody holds it or is subscribed to it, and costs nothing after.
-#[derive(Clone, Debug, Default)]
+/// A topic is there while somebody holds it or is subscribed to it, or it has a history to keep; it costs nothing after.
+#[derive(Clone, Debug)]
 pub struct Hub {
-    topics: Arc<Topics>,
+    shared: Arc<Shared>,
+    budget: Arc<Bytes>,
 }
 
-type Topics = Mutex<HashMap<Arc<str>, Weak<Members>>>;
+#[derive(Debug)]
+struct Shared {
+    config: HubConfig,
+    topics: Mutex<HashMap<Arc<str>, Held>>,
+    /// Topics that nobody may hold but us: they have a history, or a name that is about to go.
+    kept: Mutex<HashMap<Arc<str>, Arc<Inner>>>,
+    /// The last id of any topic that is gone.
+    floor: AtomicU64,
+}
+
+/// There are as many topics as may be: no new one is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are {0} topics, and no more are made")]
+pub struct TooManyTopics(pub usize);
 
 impl Hub {
     /// A hub without topics.
-    pub fn new() -> Hub {
-        Hub::default()
+    pub fn new(config: HubConfig) -> Hub {
+        Hub {
+            budget: Arc::new(Bytes::new(config.history_bytes)),
+            shared: Arc::new(Shared {
+                config,
+                topics: Mutex::default(),
+                kept: Mutex::default(),
+                floor: AtomicU64::new(0),
+            }),
+        }
     }
 
     /// The topic of this name, made when it is not there.
-    pub fn topic(&self, name: &str) -> Topic {
-        let mut topics = lock(&self.topics);
-        if let Some(members) = topics.get(name).and_then(Weak::upgrade) {
-            return Topic::new(members);
+    ///
+    /// # Errors
+    /// [`TooManyTopics`]: it is not there, and [`HubConfig::max_topics`] are.
+    pub fn topic(&self, name: &str) -> Result<Topic, TooManyTopics> {
+        let mut topics = lock(&self.shared.topics);
+        if let Some(inner) = topics.get(name).and_then(Weak::upgrade) {
+            return Ok(Topic { inner });
+        }
+        if topics.len() >= self.shared.config.max_topics {
+            return Err(TooManyTopics(topics.len()));
         }
         let name: Arc<str> = name.into();
-        let members = Arc::new(Members::new(
+        let settings = self.shared.config.settings(&name);
+        let shared = Arc::clone(&self.shared);
+        let inner = Inner::new(
             Arc::clone(&name),
-            Arc::downgrade(&self.topics),
-        ));
-        topics.insert(name, Arc::downgrade(&members));
-        Topic::new(members)
+            shared,
+            settings,
+            Arc::clone(&self.budget),
+        );
+        let inner = Arc::new(inner);
+        topics.insert(name, Arc::downgrade(&inner));
+        Ok(Topic { inner })
+    }
+
+    /// The topic of this name, if it is there.
+    pub fn get(&self, name: &str) -> Option<Topic> {
+        let inner = lock(&self.shared.topics)
+            .get(name)
+            .and_then(Weak::upgrade)?;
+        Some(Topic { inner })
+    }
+
+    /// The topics that are there at this moment, by name.
+    pub fn topics(&self) -> Vec<Topic> {
+        // Held beyond the lock: the last of a topic to go takes it.
+        let inners: Vec<_> = lock(&self.shared.topics)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut topics: Vec<_> = inners.into_iter().map(|inner| Topic { inner }).collect();
+        topics.sort_by(|a, b| a.name().cmp(b.name()));
+        topics
+    }
+
+    /// Who is subscribed to what at this moment: connection numbers and topic names.
+    pub fn memberships(&self) -> Vec<(u64, String)> {
+        self.topics().iter().flat_map(Topic::memberships).collect()
+    }
+
+    /// Lets time pass: forgets posts that are too old and names that are gone, tells who left, and cuts members that
+    /// are over a soft limit for too long. To be called some times a second, see
+    /// [`ServerHandle::on_tick`](crate::ServerHandle::on_tick). Never waits.
+    pub fn sweep(&self) {
+        for topic in self.topics() {
+            topic.sweep();
+        }
+    }
+
+    /// Bytes that all histories keep.
+    pub fn history_bytes(&self) -> usize {
+        self.budget.used()
     }
 
     /// Topics that are there now.
     pub fn len(&self) -> usize {
-        lock(&self.topics).len()
+        lock(&self.shared.topics).len()
     }
 
     /// No topic is there.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub::new(HubConfig::default())
+    }
+}
+
+impl Shared {
+    /// Holds a topic that has something to keep, which is there already when this is called.
+    fn keep(&self, inner: &Arc<Inner>) {
+        if inner.kept.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut kept = lock(&self.kept);
+        if !inner.kept.swap(true, Ordering::SeqCst) {
+            kept.insert(Arc::clone(&inner.name), Arc::clone(inner));
+        }
+    }
+
+    /// Lets go of a topic that has nothing to keep any more.
+    fn release(&self, inner: &Inner) {
+        if !inner.kept.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut kept = lock(&self.kept);
+        // First the word, then the look: whoever still read the word had put something there before.
+        inner.kept.store(false, Ordering::SeqCst);
+        if inner.has_something_to_keep() {
+            inner.kept.store(true, Ordering::SeqCst);
+            return;
+        }
+        let released = kept.remove(&inner.name);
+        // Beyond the lock: the last of a topic to go takes others.
+        drop(kept);
+        drop(released);
+    }
+
+    /// A topic is gone. A new one of its name may stand there already.
+    fn forget(&self, name: &str) {
+        let mut topics = lock(&self.topics);
+        if topics
+            .get(name)
+            .is_some_and(|held| held.strong_count() == 0)
+        {
+            topics.remove(name);
+        }
     }
 }

@@ -1,78 +1,135 @@
 //! [`Topic`]: a message to it goes to every member, to all in the same order.
 //!
-//! The order is made by the *turn*, a token that one publisher holds while it queues to every member. (Taking a
-//! snapshot of the members and then sending gave 21,870 backward steps in 600,000 deliveries.) The lock on the list of
-//! members is for memory work only: who joins, leaves or closes never needs the turn. Flushing sockets and cutting slow
-//! members come after the turn.
+//! The order is made by the *turn*, a token that one publisher holds while it takes its id, keeps the post in the
+//! history and queues it for every member. (Taking a snapshot of the members and then sending gave 21,870 backward steps
+//! in 600,000 deliveries.) The lock on the list of members is for memory work only: who joins, leaves or closes never
+//! needs the turn. Flushing sockets and cutting members come after it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
-use tungstenite::Message;
 
-use super::Topics;
+use super::Shared;
+use super::fan::Fan;
+use super::history::{Bytes, History};
+use super::lane::{Counts, Member};
+use super::post::{Envelope, Post, Publication};
+use super::presence::Presence;
+use super::settings::{Policy, TopicSettings};
 use crate::clock::lock;
-use crate::connection::{Frame, Offer, Outbox, Patience};
+use crate::connection::Frame;
 
-/// How long a publisher waits for its turn. A turn lasts as long as queueing to every member does, and at most 100 ms
-/// more, so this is met only where hundreds publish to one topic of slow members.
-const TURN: Duration = Duration::from_secs(30);
+/// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
+/// under `block`.
+const TURN: Duration = Duration::from_secs(60);
 
-/// One topic, to publish to and to subscribe to.
+/// One topic, to publish to and to subscribe to. Cloning it is cheap.
 #[derive(Clone)]
 pub struct Topic {
-    members: Arc<Members>,
+    pub(super) inner: Arc<Inner>,
 }
 
 /// What became of a published message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Published {
+    /// Its place in the topic.
+    pub id: u64,
     /// Members it was queued for.
     pub receivers: usize,
-    /// Members that were too slow for it, and are cut with 4008.
-    pub cut: usize,
+    /// Members that were too slow for it: their policy dropped it, or they were cut.
+    pub dropped: usize,
+    /// Under `block`, the time ran out with members still without room; they were cut.
+    pub timed_out: bool,
 }
 
-pub(super) struct Members {
-    name: Arc<str>,
-    /// Replaced as a whole: publishers walk through the list that was there when their turn began.
-    list: Mutex<Arc<Vec<Outbox>>>,
+/// Why a message was not published: nobody got it, and it has no id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic's turn did not come in time: its publishers wait for slow members. Try again later.
+    #[error("the topic is busy: its publishers wait for slow members")]
+    Busy,
+    /// Only text and binary messages can be published.
+    #[error("only text and binary messages can be published")]
+    NotData,
+}
+
+pub(super) struct Inner {
+    pub(super) name: Arc<str>,
+    pub(super) shared: Arc<Shared>,
+    settings: Mutex<TopicSettings>,
+    state: Mutex<Members>,
     turn: (Sender<()>, Receiver<()>),
-    topics: Weak<Topics>,
+    pub(super) history: History,
+    pub(super) presence: Presence,
+    pub(super) counts: Arc<Counts>,
+    /// The hub holds it although nobody else may.
+    pub(super) kept: AtomicBool,
 }
 
-impl Members {
-    pub(super) fn new(name: Arc<str>, topics: Weak<Topics>) -> Members {
+struct Members {
+    /// Replaced as a whole: publishers walk through the list that was there when they took their id.
+    list: Arc<Vec<Arc<Member>>>,
+    last_id: u64,
+}
+
+impl Inner {
+    pub(super) fn new(
+        name: Arc<str>,
+        shared: Arc<Shared>,
+        settings: TopicSettings,
+        budget: Arc<Bytes>,
+    ) -> Inner {
         let turn = crossbeam_channel::bounded(1);
         turn.0.send(()).expect("the receiver is beside it");
-        Members {
+        let last_id = first_id(&shared.floor) - 1;
+        Inner {
             name,
-            list: Mutex::default(),
+            shared,
+            settings: Mutex::new(settings),
+            state: Mutex::new(Members {
+                list: Arc::default(),
+                last_id,
+            }),
             turn,
-            topics,
+            history: History::new(budget),
+            presence: Presence::default(),
+            counts: Arc::default(),
+            kept: AtomicBool::new(false),
         }
     }
 }
 
-impl Drop for Members {
+impl Inner {
+    pub(super) fn has_something_to_keep(&self) -> bool {
+        self.history.len() > 0 || !self.presence.is_empty()
+    }
+}
+
+/// Ids begin at the topic's creation in microseconds since 1970, and after those of any topic that is gone: so they
+/// grow across restarts and re-creations, and an id from before is simply too old.
+fn first_id(floor: &AtomicU64) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.map_or(1, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX / 2)
+    });
+    now.max(floor.load(Ordering::SeqCst) + 1)
+}
+
+impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(topics) = self.topics.upgrade() {
-            let mut topics = lock(&topics);
-            // A new topic of this name may stand there already.
-            if topics
-                .get(&self.name)
-                .is_some_and(|topic| topic.strong_count() == 0)
-            {
-                topics.remove(&self.name);
-            }
-        }
+        let last_id = lock(&self.state).last_id;
+        self.shared.floor.fetch_max(last_id, Ordering::SeqCst);
+        self.shared.forget(&self.name);
     }
 }
 
 /// The turn, until it is dropped.
-struct Turn<'a>(&'a Sender<()>);
+pub(super) struct Turn<'a>(&'a Sender<()>);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
@@ -81,80 +138,185 @@ impl Drop for Turn<'_> {
 }
 
 impl Topic {
-    pub(super) fn new(members: Arc<Members>) -> Topic {
-        Topic { members }
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.members.name
+        &self.inner.name
     }
 
     /// How many members it has.
     pub fn members(&self) -> usize {
-        lock(&self.members.list).len()
+        self.list().len()
     }
 
-    /// Makes the client behind `outbox` a member until the subscription is dropped.
-    pub fn subscribe(&self, outbox: Outbox) -> Subscription {
-        let client = outbox.client();
-        Arc::make_mut(&mut lock(&self.members.list)).push(outbox);
-        Subscription {
-            topic: self.clone(),
-            client,
+    /// The id of its last message; before the first, the one before it.
+    pub fn last_id(&self) -> u64 {
+        lock(&self.inner.state).last_id
+    }
+
+    /// What it is like now.
+    pub fn settings(&self) -> TopicSettings {
+        *lock(&self.inner.settings)
+    }
+
+    /// Changes what happens to the slow, from the next message on.
+    pub fn set_policy(&self, policy: Policy) {
+        lock(&self.inner.settings).policy = policy;
+    }
+
+    /// Names of those who are here, sorted.
+    pub fn presence(&self) -> Vec<String> {
+        self.inner.presence.names()
+    }
+
+    /// The posts it still has with ids above `since`, the oldest first.
+    pub fn history(&self, since: u64) -> Vec<Arc<Post>> {
+        self.inner.history.expire(&self.settings());
+        self.inner.history.after(since, usize::MAX)
+    }
+
+    /// What became of the messages for its members: accepted, delivered, discarded, and dropped by the policy's name.
+    pub fn accounts(&self) -> TopicAccounts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.inner.counts;
+        let names = super::settings::REASONS.into_iter();
+        TopicAccounts {
+            delivered: count(&counts.delivered),
+            discarded: count(&counts.discarded),
+            dropped: names.zip(counts.dropped.iter().map(count)).collect(),
+            accepted: count(&counts.accepted),
+            history: self.inner.history.len(),
         }
     }
 
-    /// Queues a text or binary message for every member; other messages for none.
+    /// Queues a text or binary message for every member.
     ///
-    /// A member that is *slow*, whose outbox is full and whose socket has refused bytes since, is cut with 4008. One
-    /// that is only full is waited for.
+    /// For a member that is slow, the topic's [`Policy`] decides.
     ///
     /// # Blocking
-    /// For the topic's turn, at most 30 s: then nobody gets the message. For members that are full and not blocked, at
-    /// most 100 ms in all.
-    pub fn publish(&self, message: &Message) -> Published {
-        self.publish_to(message, None)
-    }
-
-    /// As [`publish`](Self::publish), to all but the client with the number `sender`.
-    pub fn publish_except(&self, message: &Message, sender: u64) -> Published {
-        self.publish_to(message, Some(sender))
-    }
-
-    fn publish_to(&self, message: &Message, except: Option<u64>) -> Published {
-        let mut published = Published::default();
-        let (Some(frame), Some(turn)) = (Frame::data(message), self.take_turn()) else {
-            return published;
+    /// For the topic's turn, which another publisher may hold, at most 60 s, or `block`'s time. For members without room whose sockets are
+    /// not blocked, at most 100 ms in all. Under [`Policy::Block`], for slow members too, as long as that says.
+    ///
+    /// # Errors
+    /// [`PublishError`]: nobody got it.
+    pub fn publish(&self, publication: impl Into<Publication>) -> Result<Published, PublishError> {
+        let publication = publication.into();
+        let frame = Frame::data(&publication.message).ok_or(PublishError::NotData)?;
+        let deadline = self.settings().deadline();
+        let turn = self.take_turn(deadline).ok_or(PublishError::Busy)?;
+        let settings = self.settings();
+        let except = publication.except;
+        let (id, members) = {
+            let mut state = lock(&self.inner.state);
+            state.last_id += 1;
+            (state.last_id, Arc::clone(&state.list))
         };
-        let members = Arc::clone(&lock(&self.members.list));
-        let mut patience = Patience::default();
-        let mut victims = Vec::new();
-        for outbox in members.iter() {
-            if Some(outbox.client()) == except {
-                continue;
-            }
-            match outbox.offer(&frame, &mut patience) {
-                Offer::Queued => published.receivers += 1,
-                Offer::Slow => victims.push(outbox),
-                Offer::Closed => {}
+        let post = Arc::new(Post::new(publication, frame, id));
+        if settings.history > 0 {
+            self.inner.history.keep(&post, &settings);
+            self.inner.shared.keep(&self.inner);
+        }
+        let mut fan = Fan::new(&post, &settings, deadline);
+        for member in members.iter() {
+            if Some(member.outbox.client()) != except {
+                fan.offer(member);
             }
         }
         drop(turn);
-        for outbox in members.iter() {
-            outbox.flush();
+        let Fan {
+            published, victims, ..
+        } = fan;
+        for member in members.iter() {
+            member.outbox.flush();
         }
-        published.cut = victims.len();
-        for outbox in victims {
-            outbox.cut(self.name());
+        for member in victims {
+            member.outbox.cut(self.name());
         }
-        published
+        Ok(published)
     }
 
-    fn take_turn(&self) -> Option<Turn<'_>> {
-        let (give, take) = &self.members.turn;
-        take.recv_timeout(TURN).ok().map(|()| Turn(give))
+    pub(super) fn take_turn(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
+        let (give, take) = &self.inner.turn;
+        let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
+        take.recv_deadline(deadline).ok().map(|()| Turn(give))
     }
+
+    pub(super) fn list(&self) -> Arc<Vec<Arc<Member>>> {
+        Arc::clone(&lock(&self.inner.state).list)
+    }
+
+    /// Puts a member on the list, and gives the last id that was published before it.
+    pub(super) fn add(&self, member: &Arc<Member>) -> u64 {
+        let mut state = lock(&self.inner.state);
+        Arc::make_mut(&mut state.list).push(Arc::clone(member));
+        state.last_id
+    }
+
+    pub(super) fn remove(&self, member: &Arc<Member>) {
+        let mut state = lock(&self.inner.state);
+        if let Some(at) = state
+            .list
+            .iter()
+            .position(|other| Arc::ptr_eq(other, member))
+        {
+            Arc::make_mut(&mut state.list).swap_remove(at);
+        }
+    }
+
+    /// Tells the members that asked who came or went. A word beside the sequence: a member without room misses it.
+    pub(super) fn tell_presence(&self, name: &str, joined: bool) {
+        let Some(envelope) = &self.inner.shared.config.envelope else {
+            return;
+        };
+        let message = envelope.presence(self.name(), name, joined);
+        for member in self.list().iter().filter(|member| member.wants_presence) {
+            // Closed, it needs none; full, it can still ask.
+            let _ = member.outbox.try_send(message.clone());
+        }
+    }
+
+    pub(super) fn envelope(&self) -> Option<Arc<dyn Envelope>> {
+        self.inner.shared.config.envelope.clone()
+    }
+
+    pub(super) fn memberships(&self) -> Vec<(u64, String)> {
+        let membership = |member: &Arc<Member>| (member.outbox.client(), self.name().to_owned());
+        self.list().iter().map(membership).collect()
+    }
+
+    /// What time brings: posts grow old, names go, and soft limits run out.
+    pub(super) fn sweep(&self) {
+        let settings = self.settings();
+        for name in self.inner.presence.expire() {
+            self.tell_presence(&name, false);
+        }
+        if let Policy::Disconnect { soft: Some(soft) } = settings.policy {
+            for member in self.list().iter() {
+                if member.is_overdue(soft, settings.queue) {
+                    member.outbox.cut(self.name());
+                }
+            }
+        }
+        self.inner.history.expire(&settings);
+        if !self.inner.has_something_to_keep() {
+            self.inner.shared.release(&self.inner);
+        }
+    }
+}
+
+/// What became of a topic's messages, over all its members since it is there.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TopicAccounts {
+    /// Messages offered, once for each member.
+    pub accepted: u64,
+    /// Messages given to the kernel whole.
+    pub delivered: u64,
+    /// Messages still queued when their member ended.
+    pub discarded: u64,
+    /// Messages dropped, by the name of the policy that did it.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Messages kept for those who come later.
+    pub history: usize,
 }
 
 impl fmt::Debug for Topic {
@@ -162,33 +324,18 @@ impl fmt::Debug for Topic {
         f.debug_struct("Topic")
             .field("name", &self.name())
             .field("members", &self.members())
-            .finish()
+            .field("last_id", &self.last_id())
+            .finish_non_exhaustive()
     }
 }
 
-/// A membership; dropping it ends it.
-#[derive(Debug)]
-#[must_use = "dropping a subscription ends it"]
-pub struct Subscription {
-    topic: Topic,
-    client: u64,
-}
-
-impl Subscription {
-    /// The topic.
-    pub fn topic(&self) -> &Topic {
-        &self.topic
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut list = lock(&self.topic.members.list);
-        if let Some(at) = list
-            .iter()
-            .position(|outbox| outbox.client() == self.client)
-        {
-            Arc::make_mut(&mut list).swap_remove(at);
-        }
-    }
-}
+/// A topic that may be gone.
+pub(super) type Held = Weak<Inner>;

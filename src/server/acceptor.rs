@@ -93,9 +93,13 @@ fn admit<'scope, H: Handler>(
     handler: &'scope H,
 ) {
     let number = house.next_number();
+    if !house.visitors.may_connect(&peer) {
+        log::warn!("#{number} {peer} refused unread: 503, its address connects too often");
+        return refuse(&socket, house);
+    }
     let Some(head) = house.heads.take() else {
         log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
-        return refuse(&socket);
+        return refuse(&socket, house);
     };
     prepare(&socket, &house.config, number);
     let transport: Arc<dyn Transport> = Arc::new(socket);
@@ -124,12 +128,13 @@ fn admit<'scope, H: Handler>(
         });
     if let Err(error) = spawned {
         log::error!("#{number} refused: 503, no thread to be had: {error}");
-        refuse(&*kept);
+        refuse(&*kept, house);
     }
 }
 
 /// Answers 503 as far as that goes at once: the acceptor waits for nobody.
-fn refuse(transport: &dyn Transport) {
+fn refuse(transport: &dyn Transport, house: &House) {
+    house.endings.count("refused_unread");
     let answer = http::unavailable(5, "too busy to read this").to_bytes(false);
     let _ = transport.try_write(&[IoSlice::new(&answer)]);
     transport.shutdown(std::net::Shutdown::Write);

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
+use super::endings::Endings;
 use super::shutdown::{Latch, Tally};
+use super::visitors::Visitors;
+use super::watchdog::Errands;
 use crate::clock::lock;
 use crate::config::Config;
-use crate::connection::Client;
+use crate::connection::{Accounts, Client};
 use crate::http::Rules;
 
 #[derive(Debug)]
@@ -22,12 +25,20 @@ pub(crate) struct House {
     /// Places for clients whose request is being read or answered.
     pub(crate) heads: Permits,
     pub(crate) tally: Tally,
+    pub(crate) endings: Endings,
+    pub(crate) visitors: Visitors,
+    pub(super) errands: Errands,
+    pub(crate) loopback_only: bool,
     last_number: AtomicU64,
 }
 
 impl House {
-    pub(crate) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
+    pub(super) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
         House {
+            endings: Endings::default(),
+            errands: Errands::default(),
+            visitors: Visitors::new(config.max_clients_per_ip, config.connect_rate),
+            loopback_only: rules.loopback_only(),
             config: Arc::new(config),
             rules,
             latch: Latch::new(),
@@ -85,6 +96,8 @@ impl Drop for Permit<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     list: Mutex<HashMap<u64, Weak<Client>>>,
+    /// What became of the messages for clients that are gone; changed under the list's lock.
+    gone: Mutex<Accounts>,
     empty: Condvar,
 }
 
@@ -104,6 +117,14 @@ impl Clients {
             .values()
             .filter_map(Weak::upgrade)
             .collect()
+    }
+
+    /// What became of the messages for all clients there ever were.
+    pub(super) fn accounts(&self) -> Accounts {
+        let list = lock(&self.list);
+        let gone = *lock(&self.gone);
+        let here = list.values().filter_map(Weak::upgrade);
+        here.fold(gone, |sum, client| sum + client.queue.accounts())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -138,7 +159,13 @@ pub(crate) struct Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         let mut list = lock(&self.clients.list);
-        list.remove(&self.number);
+        if let Some(client) = list
+            .remove(&self.number)
+            .and_then(|client| client.upgrade())
+        {
+            let mut gone = lock(&self.clients.gone);
+            *gone = *gone + client.queue.accounts();
+        }
         if list.is_empty() {
             self.clients.empty.notify_all();
         }

@@ -1,7 +1,7 @@
 //! [`Listener`]: a listening socket, TCP or unix, and how its acceptor is woken.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,16 @@ const BACKLOG: i32 = 4096;
 /// How long a knock at our own door may take.
 const KNOCK: Duration = Duration::from_millis(100);
 
-/// Where a server listens.
+/// Where a server listens: TCP or a unix socket, bound here or elsewhere.
+///
+/// ```no_run
+/// use standpipe::{Config, Listener, Server};
+/// let listeners = vec![Listener::bind("127.0.0.1:9000")?, Listener::bind("[::1]:9000")?];
+/// let server = Server::from_listeners(listeners, Config::default())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub struct Listener {
     socket: Socket,
     address: Address,
     /// Its acceptor has seen the latch.
@@ -33,26 +40,28 @@ enum Address {
 }
 
 impl Listener {
-    pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<Listener> {
+    /// Listens on the first of the addresses that `address` stands for and that can be bound.
+    ///
+    /// # Errors
+    /// None of them can be bound.
+    pub fn bind(address: impl ToSocketAddrs) -> io::Result<Listener> {
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the address stands for none");
+        for address in address.to_socket_addrs()? {
+            match Listener::bind_one(address) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn bind_one(address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
         // A restarted server must not wait for the last one's connections to leave TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Listener::from_tcp(TcpListener::from(socket))
-    }
-
-    pub(super) fn from_tcp(listener: TcpListener) -> io::Result<Listener> {
-        listener.set_nonblocking(false)?;
-        let address = Address::Tcp(listener.local_addr()?);
-        Ok(Listener::new(listener.into(), address))
-    }
-
-    pub(super) fn from_unix(listener: UnixListener) -> io::Result<Listener> {
-        listener.set_nonblocking(false)?;
-        let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
-        let address = Address::Unix(path.unwrap_or_default());
-        Ok(Listener::new(listener.into(), address))
+        TcpListener::from(socket).try_into()
     }
 
     fn new(socket: Socket, address: Address) -> Listener {
@@ -104,6 +113,27 @@ impl Listener {
             }
         }
         true
+    }
+}
+
+impl TryFrom<TcpListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(listener: TcpListener) -> io::Result<Listener> {
+        listener.set_nonblocking(false)?;
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Listener::new(listener.into(), address))
+    }
+}
+
+impl TryFrom<UnixListener> for Listener {
+    type Error = io::Error;
+
+    fn try_from(listener: UnixListener) -> io::Result<Listener> {
+        listener.set_nonblocking(false)?;
+        let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
+        let address = Address::Unix(path.unwrap_or_default());
+        Ok(Listener::new(listener.into(), address))
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Server`]: bind, serve, spawn; [`ServerHandle`]: ask it to end.
+//! [`Server`]: bind, serve, spawn.
 
 // What there is once per process, in the order in which a client meets it.
 
@@ -8,21 +8,29 @@ mod acceptor;
 
 mod capacity;
 
+mod visitors;
+
 mod house;
 
 mod watchdog;
 
 mod shutdown;
 
-use std::fmt;
-use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::net::UnixListener;
-use std::sync::Arc;
-use std::thread::{self, Builder, JoinHandle};
+mod endings;
 
+// How it is asked to end, and watched.
+
+mod handle;
+
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::{self, Builder};
+
+pub use handle::{ClientState, QueueState, Report, Running, ServerHandle, ThreadState};
 pub(crate) use house::{Entry, House, Permit};
-use listener::Listener;
+pub use listener::Listener;
+pub(crate) use visitors::Visit;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -54,7 +62,6 @@ use crate::http::Rules;
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
-    config: Config,
     handle: ServerHandle,
 }
 
@@ -64,7 +71,7 @@ impl Server {
     /// # Errors
     /// The address cannot be bound, or [`Config::origin`] has a pattern that is none (`InvalidInput`).
     pub fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Server> {
-        Server::new(vec![bind_first(address)?], config)
+        Server::from_listeners(vec![Listener::bind(address)?], config)
     }
 
     /// Serves a listener that is there already: inherited, or bound with options of your own.
@@ -72,41 +79,17 @@ impl Server {
     /// # Errors
     /// As [`bind`](Self::bind).
     pub fn from_listener(listener: TcpListener, config: Config) -> io::Result<Server> {
-        Server::new(vec![Listener::from_tcp(listener)?], config)
+        Server::from_listeners(vec![listener.try_into()?], config)
     }
 
-    /// Serves a unix socket.
+    /// Serves several listeners, TCP and unix sockets, as one server.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind).
-    pub fn from_unix_listener(listener: UnixListener, config: Config) -> io::Result<Server> {
-        Server::new(vec![Listener::from_unix(listener)?], config)
-    }
-
-    /// Listens on `address` too.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind).
-    pub fn also_bind(self, address: impl ToSocketAddrs) -> io::Result<Server> {
-        let listener = bind_first(address)?;
-        self.also(listener)
-    }
-
-    /// Serves `listener` too.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind).
-    pub fn also_unix_listener(self, listener: UnixListener) -> io::Result<Server> {
-        self.also(Listener::from_unix(listener)?)
-    }
-
-    fn also(self, listener: Listener) -> io::Result<Server> {
-        let mut listeners = self.listeners;
-        listeners.push(listener);
-        Server::new(listeners, self.config)
-    }
-
-    fn new(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
+    /// There are none, or [`Config::origin`] has a pattern that is none (`InvalidInput`).
+    pub fn from_listeners(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
+        if listeners.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
+        }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
         let rules = Rules::new(&config, loopback_only)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
@@ -117,16 +100,9 @@ impl Server {
             capacity.clients,
             capacity.binds
         );
-        let house = House::new(config.clone(), rules, capacity.clients, capacity::HEADS);
-        let handle = ServerHandle {
-            house: Arc::new(house),
-            addresses,
-        };
-        Ok(Server {
-            listeners,
-            config,
-            handle,
-        })
+        let house = House::new(config, rules, capacity.clients, capacity::HEADS);
+        let handle = ServerHandle::new(Arc::new(house), addresses);
+        Ok(Server { listeners, handle })
     }
 
     /// The bell that ends it, for other threads.
@@ -145,7 +121,7 @@ impl Server {
     /// [`Error`]: accepting failed for good, or the server's own threads could not be had. The clients it had were
     /// closed as by a shutdown.
     pub fn serve<H: Handler>(self, handler: H) -> Result<Report, Error> {
-        let house = &*self.handle.house;
+        let house = self.handle.house();
         let (first, others) = self
             .listeners
             .split_first()
@@ -186,7 +162,7 @@ impl Server {
             shutdown::close(house);
             result
         })?;
-        Ok(self.handle.house.tally.report())
+        Ok(self.handle.house().tally.report())
     }
 
     /// [`serve`](Self::serve) on a thread of its own.
@@ -203,109 +179,6 @@ impl Server {
                 thread: name.into(),
                 source,
             })?;
-        Ok(Running { thread, handle })
-    }
-}
-
-fn bind_first(address: impl ToSocketAddrs) -> io::Result<Listener> {
-    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the address stands for none");
-    for address in address.to_socket_addrs()? {
-        match Listener::bind_tcp(address) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => failed = error,
-        }
-    }
-    Err(failed)
-}
-
-/// Rings for the end of a server, from any thread, a handler's too. Cloneable.
-#[derive(Clone)]
-pub struct ServerHandle {
-    house: Arc<House>,
-    addresses: Vec<SocketAddr>,
-}
-
-impl ServerHandle {
-    /// The address that is listened on, with the port that the kernel chose. The first TCP one; on a server with unix
-    /// sockets only it is `0.0.0.0:0`.
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses.first().copied().unwrap_or(none)
-    }
-
-    /// Every TCP address that is listened on.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// Asks the server to end, and returns at once. [`Server::serve`] says what follows.
-    pub fn shutdown(&self) {
-        self.house.latch.set();
-    }
-
-    /// Shutdown has begun.
-    pub fn is_shutting_down(&self) -> bool {
-        self.house.latch.is_set()
-    }
-
-    /// Clients that have been upgraded and are not gone yet.
-    pub fn clients(&self) -> usize {
-        self.house.seats.taken()
-    }
-}
-
-impl fmt::Debug for ServerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle")
-            .field("addresses", &self.addresses)
-            .field("clients", &self.clients())
-            .field("shutting_down", &self.is_shutting_down())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A server on a thread of its own.
-#[derive(Debug)]
-pub struct Running {
-    thread: JoinHandle<Result<Report, Error>>,
-    handle: ServerHandle,
-}
-
-impl Running {
-    /// The bell that ends it.
-    pub fn handle(&self) -> ServerHandle {
-        self.handle.clone()
-    }
-
-    /// Waits for the server to end; it does not ask it to.
-    ///
-    /// # Blocking
-    /// As [`Server::serve`].
-    ///
-    /// # Errors
-    /// As [`Server::serve`].
-    ///
-    /// # Panics
-    /// If the server's thread has panicked.
-    pub fn join(self) -> Result<Report, Error> {
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-}
-
-/// What became of the clients that were there when shutdown began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Clients that got all that was queued for them, and 1001.
-    pub drained: u64,
-    /// Clients that were reset, or broke off, before that.
-    pub lost: u64,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "drained {}, lost {}", self.drained, self.lost)
+        Ok(Running::new(thread, handle))
     }
 }

@@ -5,22 +5,57 @@
 //! millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` would not do: they are per call, and a peer that trickles never meets
 //! them. It ends when the latch is set and the last client is gone; the scope in `serve` joins it.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use super::house::House;
 use super::listener::Listener;
-use crate::clock;
+use crate::clock::{self, lock};
 use crate::connection::{Client, Verdict, Why};
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What others want done now and then. Every fourth tick.
+#[derive(Default)]
+pub(super) struct Errands(Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
+
+const ERRANDS_EVERY: u32 = 4;
+
+impl Errands {
+    pub(super) fn add(&self, errand: Box<dyn Fn() + Send + Sync>) {
+        lock(&self.0).push(errand.into());
+    }
+
+    fn run(&self) {
+        let errands = lock(&self.0).clone();
+        for errand in errands {
+            if catch_unwind(AssertUnwindSafe(&*errand)).is_err() {
+                log::error!("what was to be done on a tick panicked");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Errands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Errands({})", lock(&self.0).len())
+    }
+}
+
 /// # Blocking
 /// On its tick and on the latch.
 pub(super) fn run(house: &House, listeners: &[Listener]) {
+    let mut tick = 0_u32;
     while !house.latch.wait(TICK) {
         patrol(house);
+        tick = tick.wrapping_add(1);
+        if tick % ERRANDS_EVERY == 0 {
+            house.errands.run();
+        }
     }
     // The latch no longer waits, so from here the tick is a sleep.
     while listeners.iter().filter(|listener| listener.wake()).count() > 0

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::unbounded;
-use standpipe::{Connection, Handler, Hub, Message, Outbox};
+use standpipe::{
+    Connection, Handler, Hub, Message, Outbox, Publication, PublishError, Subscribe, Topic,
+};
 
 use crate::support::{Failure, Frame, Raw, TestServer, both_ways, op, until, within};
 
@@ -15,11 +17,11 @@ struct Rooms(Hub);
 
 impl Handler for Rooms {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
-        let topic = self.0.topic(conn.request().path());
-        let _member = topic.subscribe(conn.outbox());
+        let topic = self.0.topic(conn.request().path())?;
+        let _member = topic.subscribe(conn.outbox(), Subscribe::new())?;
         conn.send(Message::text("joined"))?;
         while let Some(message) = conn.recv()? {
-            topic.publish(&message);
+            topic.publish(message)?;
         }
         Ok(())
     }
@@ -38,7 +40,7 @@ fn a_thousand_frames_in_one_write_reach_every_reading_member() {
     const ROUNDS: usize = 20;
     const FRAMES: usize = 1000;
     both_ways(|config| {
-        let server = TestServer::start(config.queue(64), Rooms(Hub::new()));
+        let server = TestServer::start(config.queue(64), Rooms(Hub::default()));
         let publisher = join(&server, "/room");
         let pen = publisher.pen();
         let members: Vec<Raw> = (0..4).map(|_| join(&server, "/room")).collect();
@@ -78,10 +80,10 @@ fn a_thousand_frames_in_one_write_reach_every_reading_member() {
 fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go() {
     const EACH: usize = 300;
     both_ways(|config| {
-        let hub = Hub::new();
+        let hub = Hub::default();
         let server = TestServer::start(config, Rooms(hub.clone()));
         let subscribers: Vec<Raw> = (0..10).map(|_| join(&server, "/t")).collect();
-        assert_eq!((hub.len(), hub.topic("/t").members()), (1, 10));
+        assert_eq!((hub.len(), hub.topic("/t").unwrap().members()), (1, 10));
 
         let over = Arc::new(AtomicBool::new(false));
         let passed_by = Arc::new(AtomicUsize::new(0));
@@ -186,31 +188,37 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
         let (server, outboxes) = outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();
-        let hub = Hub::new();
+        let hub = Hub::default();
         assert!(hub.is_empty());
-        let topic = hub.topic("t");
+        let topic = hub.topic("t").unwrap();
         assert_eq!((hub.len(), topic.name(), topic.members()), (1, "t", 0));
-        let member = hub.topic("t").subscribe(outbox.clone());
+        let member = hub
+            .topic("t")
+            .unwrap()
+            .subscribe(outbox.clone(), Subscribe::new())
+            .unwrap();
         assert_eq!(topic.members(), 1, "the same topic");
         drop(topic);
         assert_eq!(hub.len(), 1, "a member keeps it");
-        assert_eq!(hub.topic("t").publish(&Message::text("1")).receivers, 1);
+        let published = |topic: &Topic, text: &str| topic.publish(Message::text(text)).unwrap();
+        assert_eq!(published(&hub.topic("t").unwrap(), "1").receivers, 1);
         drop(member);
         assert!(hub.is_empty());
-        assert_eq!(hub.topic("t").publish(&Message::text("2")).receivers, 0);
+        assert_eq!(published(&hub.topic("t").unwrap(), "2").receivers, 0);
 
-        let topic = hub.topic("t");
-        let _member = topic.subscribe(outbox.clone());
-        let except = topic.publish_except(&Message::text("3"), outbox.client());
-        assert_eq!((except.receivers, except.cut), (0, 0));
+        let topic = hub.topic("t").unwrap();
+        let _member = topic.subscribe(outbox.clone(), Subscribe::new()).unwrap();
+        let to_others = Publication::from(Message::text("3")).except(outbox.client());
+        let others = topic.publish(to_others).unwrap();
+        assert_eq!((others.receivers, others.dropped), (0, 0));
         let ping = Message::Ping(vec![1].into());
-        assert_eq!(topic.publish(&ping).receivers, 0, "not a message");
-        topic.publish(&Message::text("4"));
+        assert_eq!(topic.publish(ping), Err(PublishError::NotData));
+        published(&topic, "4");
         client.expect_text("1");
         client.expect_text("4");
         client.leave();
         until("its outbox is closed", || {
-            topic.publish(&Message::text("5")).receivers == 0
+            published(&topic, "5").receivers == 0
         });
     });
 }

@@ -10,6 +10,23 @@
 
 mod support;
 
+// In the order of a client's life.
+mod handshake;
+
+mod echo;
+
 mod backpressure;
 mod hub;
 mod slow_consumer;
+
+mod close;
+mod ended;
+mod events;
+mod faults;
+
+mod report;
+mod shutdown;
+
+// All of it as people run it.
+#[cfg(feature = "cli")]
+mod binary;

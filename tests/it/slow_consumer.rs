@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
-use standpipe::{Config, Connection, Hub, Message, Outbox, Topic};
+use standpipe::{Config, Connection, Hub, Message, Outbox, Subscribe, Topic};
 
 use crate::support::{
     Failure, Process, Raw, Rest, TestServer, alone, both_ways, op, until, within,
@@ -33,12 +33,12 @@ fn message(n: usize) -> Message {
 
 impl Room {
     fn open(config: Config) -> Room {
-        let hub = Hub::new();
-        let topic = hub.topic("room");
+        let hub = Hub::default();
+        let topic = hub.topic("room").unwrap();
         let (give, outboxes) = unbounded();
         let room = topic.clone();
         let joins = move |conn: &mut Connection| -> Result<(), Failure> {
-            let _member = room.subscribe(conn.outbox());
+            let _member = room.subscribe(conn.outbox(), Subscribe::new())?;
             give.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
@@ -82,10 +82,10 @@ impl Room {
                 .iter()
                 .all(|got| got.load(Ordering::SeqCst) >= least)
         });
-        let published = self.topic.publish(&message(self.published));
+        let published = self.topic.publish(message(self.published)).unwrap();
         self.published += 1;
         assert!(published.receivers >= READERS, "{published:?}");
-        published.cut
+        published.dropped
     }
 
     /// Publishes until the one that does not read is cut.

@@ -143,7 +143,7 @@ fn a_peer_that_dies_in_mid_batch_closes_the_outbox_and_is_accounted_for() {
             }
             let late = guest.outbox.try_send(text("late"));
             assert!(matches!(late, Err(TrySendError::Closed(_))));
-            assert_eq!(guest.client.why(), Some(&Why::Gone));
+            assert_eq!(guest.client.why(), Some(Why::Gone));
             let accounts = guest.end();
             assert_eq!(accounts.delivered, 1 + dies_at as u64 / 6, "at {dies_at}");
         }
@@ -157,19 +157,21 @@ fn what_a_helper_has_in_hand_at_the_end_is_accounted_for() {
     for taken in [0, 1, 6, 7, 12] {
         for life_ends_first in [false, true] {
             let mut guest = Guest::without_writer(Config::default());
-            // Two in hand.
-            guest.gate.take(0);
-            guest.outbox.try_send(text("1234")).expect("room");
+            // It has two in hand.
+            for message in ["1234", "5678"] {
+                let frame = Frame::data(&text(message)).expect("data");
+                guest.client.queue.push(frame, Wait::Never).expect("room");
+            }
             guest.gate.hold_helpers(true);
-            let outbox = guest.outbox.clone();
-            let helper = thread::spawn(move || outbox.send(text("5678")));
+            let client = Arc::clone(&guest.client);
+            let helper = thread::spawn(move || client.flush());
             guest.gate.until_a_helper_is_held();
             guest.start_writer();
             guest.gate.take(taken);
             let gate = Arc::clone(&guest.gate);
             let let_go = move || {
                 gate.hold_helpers(false);
-                helper.join().expect("it does not panic").expect("room");
+                helper.join().expect("it does not panic");
             };
             // What `give_up` does, but for the shutdown of the socket, which the helper's write may precede.
             guest.client.end_of_writing();

@@ -60,14 +60,16 @@ fn a_pending_verdict_is_looked_at_before_the_socket() {
     let mut half = ReadHalf::new(transport, Arc::clone(&guest.client), Vec::new());
     let good = from_client(0x81, b"good");
     guest.gate.send([&good, UNMASKED].concat());
-    let mut buffer = [0; 100];
-    let read = half.read(&mut buffer).expect("the good bytes come first");
-    assert_eq!(buffer[..read], good);
-    for _ in 0..2 {
-        // The socket has nothing more, so asking it would be waiting.
-        let error = half.read(&mut buffer).expect_err("then the fault");
-        assert_eq!(error.to_string(), "1002: frame is not masked");
-    }
+    within("the good bytes and the fault are read", move || {
+        let mut buffer = [0; 100];
+        let read = half.read(&mut buffer).expect("the good bytes come first");
+        assert_eq!(buffer[..read], good);
+        for _ in 0..2 {
+            // The socket has nothing more, so asking it would be waiting.
+            let error = half.read(&mut buffer).expect_err("then the fault");
+            assert_eq!(error.to_string(), "1002: frame is not masked");
+        }
+    });
     assert_eq!(guest.gate.look(|inside| inside.reads), 1);
     guest.end();
 }
@@ -217,7 +219,7 @@ fn the_peers_close_is_answered_once_with_its_code_and_reason() {
             guest.join_writer();
             assert_eq!(closes(&guest), [body]);
             let reason = reason.to_owned();
-            assert_eq!(guest.client.why(), Some(&Why::Peer { code, reason }));
+            assert_eq!(guest.client.why(), Some(Why::Peer { code, reason }));
             guest.end();
         }
     });
@@ -243,7 +245,7 @@ fn the_peers_answer_to_our_close_is_not_answered_again() {
             code: 1000,
             reason: "ours".into(),
         };
-        assert_eq!(guest.client.why(), Some(&ours));
+        assert_eq!(guest.client.why(), Some(ours));
         guest.end();
     });
 }
@@ -256,7 +258,7 @@ fn the_end_of_the_stream_is_an_error_before_our_close_and_none_after() {
         let (reader, received) = recv(guest.reader(&[]));
         assert!(matches!(received, Err(RecvError::Gone)), "{received:?}");
         assert_eq!(reader.end(), Some(End::Gone));
-        assert_eq!(guest.client.why(), Some(&Why::Gone));
+        assert_eq!(guest.client.why(), Some(Why::Gone));
         guest.end();
 
         for when in [When::Queued, When::Now] {
@@ -292,6 +294,6 @@ fn a_reset_by_a_clock_says_which_and_terminate_is_no_error() {
     guest.outbox.terminate();
     let received = within("recv returns", || waiting.join()).expect("it does not panic");
     assert!(matches!(received, Ok(None)));
-    assert_eq!(guest.client.why(), Some(&Why::Terminated));
+    assert_eq!(guest.client.why(), Some(Why::Terminated));
     guest.end();
 }

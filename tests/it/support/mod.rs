@@ -3,6 +3,8 @@
 #![allow(dead_code, unused_imports)]
 
 mod alone;
+mod connect;
+mod frame;
 mod gate;
 mod http;
 mod process;
@@ -11,11 +13,15 @@ mod server;
 mod within;
 
 pub(crate) use alone::alone;
+pub(crate) use connect::Connect;
+pub(crate) use frame::{Frame, Length, op};
 pub(crate) use gate::Gate;
 pub(crate) use http::{Answer, get, http};
 pub(crate) use process::Process;
-pub(crate) use raw::{Connect, Frame, Length, Pen, Raw, Rest, Seen, op};
-pub(crate) use server::{TestServer, both_ways, echo};
+pub(crate) use raw::{Pen, Raw, Rest, Seen};
+pub(crate) use server::{
+    TestServer, both_ways, echo, fill, lends_outboxes, only_close, waiting_send,
+};
 pub(crate) use within::{DEADLINE, until, within};
 
 /// What handlers return.

@@ -3,120 +3,16 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::ops::Deref;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Socket;
 use standpipe::Message;
 
+use super::connect::Connect;
+use super::frame::{Frame, Length, message, op};
 use super::http::Answer;
 use super::within::DEADLINE;
-
-/// Opcodes (RFC 6455 §11.8).
-pub(crate) mod op {
-    pub(crate) const CONTINUATION: u8 = 0;
-    pub(crate) const TEXT: u8 = 1;
-    pub(crate) const BINARY: u8 = 2;
-    pub(crate) const CLOSE: u8 = 8;
-    pub(crate) const PING: u8 = 9;
-    pub(crate) const PONG: u8 = 10;
-}
-
-/// A frame, to send or received.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) fin: bool,
-    /// The three reserved bits.
-    pub(crate) rsv: u8,
-    pub(crate) opcode: u8,
-    pub(crate) masked: bool,
-    pub(crate) length: Length,
-    pub(crate) payload: Vec<u8>,
-}
-
-/// How a frame says its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// As RFC 6455 §5.2 wants it.
-    Shortest,
-    /// In two bytes, in eight bytes: the payload's length or a lie.
-    Two(u16),
-    Eight(u64),
-}
-
-impl Frame {
-    /// A whole message, as a client should send it.
-    pub(crate) fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Frame {
-        Frame {
-            fin: true,
-            rsv: 0,
-            opcode,
-            masked: true,
-            length: Length::Shortest,
-            payload: payload.as_ref().to_vec(),
-        }
-    }
-
-    /// The same with more to come.
-    pub(crate) fn unfinished(mut self) -> Frame {
-        self.fin = false;
-        self
-    }
-
-    /// A Close; its payload is code and reason.
-    pub(crate) fn close(code: u16, reason: &str) -> Frame {
-        let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
-        Frame::new(op::CLOSE, payload)
-    }
-
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        let mask: u8 = if self.masked { 0x80 } else { 0 };
-        let mut bytes = vec![u8::from(self.fin) << 7 | self.rsv << 4 | self.opcode];
-        match (self.length, self.payload.len()) {
-            (Length::Two(length), _) => {
-                bytes.push(mask | 126);
-                bytes.extend(length.to_be_bytes());
-            }
-            (Length::Eight(length), _) => {
-                bytes.push(mask | 127);
-                bytes.extend(length.to_be_bytes());
-            }
-            (Length::Shortest, length @ 0..126) => bytes.push(mask | length as u8),
-            (Length::Shortest, length @ 126..65_536) => {
-                bytes.push(mask | 126);
-                bytes.extend((length as u16).to_be_bytes());
-            }
-            (Length::Shortest, length) => {
-                bytes.push(mask | 127);
-                bytes.extend((length as u64).to_be_bytes());
-            }
-        }
-        if self.masked {
-            let key = [0x37, 0xfa, 0x21, 0x3d];
-            bytes.extend(key);
-            let masked = self.payload.iter().zip(key.iter().cycle());
-            bytes.extend(masked.map(|(byte, key)| byte ^ key));
-        } else {
-            bytes.extend(&self.payload);
-        }
-        bytes
-    }
-
-    /// Code and reason of a Close; 1005 stands for none.
-    #[track_caller]
-    pub(crate) fn code(&self) -> (u16, String) {
-        assert_eq!(self.opcode, op::CLOSE, "not a Close: {self:?}");
-        match &self.payload[..] {
-            [] => (1005, String::new()),
-            [high, low, reason @ ..] => {
-                let reason = String::from_utf8(reason.to_vec()).unwrap();
-                (u16::from_be_bytes([*high, *low]), reason)
-            }
-            [_] => panic!("a Close with one byte"),
-        }
-    }
-}
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,102 +34,6 @@ pub(crate) struct Rest {
     pub(crate) after_close: usize,
     /// It ended with a reset.
     pub(crate) reset: bool,
-}
-
-/// A client that is not connected yet.
-pub(crate) struct Connect {
-    to: SockAddr,
-    host: String,
-    path: String,
-    headers: String,
-    rcvbuf: Option<usize>,
-}
-
-impl Connect {
-    pub(crate) fn to(address: SocketAddr) -> Connect {
-        Connect::with(address.into(), address.to_string())
-    }
-
-    pub(crate) fn to_unix(path: &Path) -> Connect {
-        Connect::with(SockAddr::unix(path).unwrap(), "localhost".into())
-    }
-
-    fn with(to: SockAddr, host: String) -> Connect {
-        Connect {
-            to,
-            host,
-            path: "/".into(),
-            headers: String::new(),
-            rcvbuf: None,
-        }
-    }
-
-    pub(crate) fn path(mut self, path: &str) -> Connect {
-        self.path = path.into();
-        self
-    }
-
-    /// Adds a line, without its CRLF.
-    pub(crate) fn header(mut self, line: &str) -> Connect {
-        self.headers = format!("{}{line}\r\n", self.headers);
-        self
-    }
-
-    /// `SO_RCVBUF`, set before connecting, so that a client that stops reading is full soon.
-    pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
-        self.rcvbuf = Some(bytes);
-        self
-    }
-
-    /// As [`rcvbuf`](Self::rcvbuf): as small as the kernel allows.
-    pub(crate) fn small_rcvbuf(self) -> Connect {
-        self.rcvbuf(2048)
-    }
-
-    /// The request for an upgrade.
-    pub(crate) fn head(&self) -> String {
-        format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
-            self.path, self.host, self.headers
-        )
-    }
-
-    /// Only TCP: nothing is sent yet.
-    #[track_caller]
-    pub(crate) fn open(&self) -> Raw {
-        let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
-        if let Some(bytes) = self.rcvbuf {
-            socket.set_recv_buffer_size(bytes).unwrap();
-        }
-        if self.to.domain() != Domain::UNIX {
-            socket.set_tcp_nodelay(true).unwrap();
-        }
-        socket.connect(&self.to).unwrap();
-        socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        Raw {
-            pen: Pen(Arc::new(socket)),
-            buffer: Vec::new(),
-            closes: 0,
-        }
-    }
-
-    /// Through the handshake, which must end in a 101.
-    #[track_caller]
-    pub(crate) fn connect(&self) -> Raw {
-        let (raw, answer) = self.ask();
-        assert_eq!(answer.status, 101, "{answer:?}");
-        raw
-    }
-
-    /// Sends the request and reads the head of the answer.
-    #[track_caller]
-    pub(crate) fn ask(&self) -> (Raw, Answer) {
-        let mut raw = self.open();
-        raw.bytes(self.head());
-        let answer = raw.read_head();
-        (raw, answer)
-    }
 }
 
 /// The sending half, to be given to another thread.
@@ -314,6 +114,14 @@ impl Deref for Raw {
 }
 
 impl Raw {
+    pub(super) fn new(socket: Socket) -> Raw {
+        Raw {
+            pen: Pen(Arc::new(socket)),
+            buffer: Vec::new(),
+            closes: 0,
+        }
+    }
+
     /// Through the handshake.
     #[track_caller]
     pub(crate) fn connect(address: SocketAddr, path: &str) -> Raw {
@@ -372,6 +180,19 @@ impl Raw {
     pub(crate) fn next(&mut self) -> Seen {
         self.next_within(DEADLINE)
             .unwrap_or_else(|| panic!("waited {DEADLINE:?} for a frame, or the end"))
+    }
+
+    /// The next byte; `None` at the end, a reset too.
+    #[track_caller]
+    pub(crate) fn next_byte(&mut self) -> Option<u8> {
+        while self.buffer.is_empty() {
+            match self.fill(Instant::now() + DEADLINE) {
+                Some(Fill::Bytes) => {}
+                Some(Fill::Eof | Fill::Reset) => return None,
+                None => panic!("waited {DEADLINE:?} for a byte, or the end"),
+            }
+        }
+        Some(self.buffer.remove(0))
     }
 
     /// The next frame or the end, if one comes in `time`.
@@ -440,6 +261,19 @@ impl Raw {
     #[track_caller]
     pub(crate) fn expect_eof(&mut self) {
         assert_eq!(self.next(), Seen::Eof);
+    }
+
+    /// Nothing comes any more but the end, and that is a reset.
+    #[track_caller]
+    pub(crate) fn expect_reset(&mut self) {
+        match self.next() {
+            Seen::Reset => {}
+            // The server ends both directions first, to free its threads; the reset comes behind that.
+            Seen::Eof => super::until("the reset is here", || {
+                self.pen.0.take_error().unwrap().is_some()
+            }),
+            frame => panic!("waited for a reset, got {frame:?}"),
+        }
     }
 
     /// Closes with 1000, and sees it answered and the connection ended.
@@ -554,17 +388,4 @@ enum Fill {
     Bytes,
     Eof,
     Reset,
-}
-
-/// A data frame as a message.
-fn message(frame: &Frame) -> Option<Message> {
-    assert!(frame.fin, "the server does not fragment: {frame:?}");
-    assert_eq!(frame.rsv, 0, "reserved bits in {frame:?}");
-    match frame.opcode {
-        op::TEXT => Some(Message::text(
-            String::from_utf8(frame.payload.clone()).unwrap(),
-        )),
-        op::BINARY => Some(Message::binary(frame.payload.clone())),
-        _ => None,
-    }
 }

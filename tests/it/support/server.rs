@@ -1,11 +1,17 @@
 //! A server whose end is part of the test.
 
 use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use standpipe::{Config, Connection, Handler, Report, Running, Server, ServerHandle};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+use standpipe::{
+    Config, Connection, Handler, Message, Outbox, Report, Running, Server, ServerHandle,
+};
 
-use super::raw::{Connect, Raw};
-use super::within::within;
+use super::connect::Connect;
+use super::raw::{Raw, Rest};
+use super::within::{DEADLINE, within};
 use super::{Answer, Failure};
 
 /// Listens on a free port; dropped, it shuts down and joins, and fails the test if that does not end.
@@ -83,7 +89,7 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.shutdown();
         // A test that has failed already says why, and its gates may never open.
-        if !std::thread::panicking() {
+        if !thread::panicking() {
             self.join();
         }
     }
@@ -103,4 +109,55 @@ pub(crate) fn both_ways(test: impl Fn(Config)) {
         eprintln!("early_flush {early_flush}:");
         test(Config::default().early_flush(early_flush));
     }
+}
+
+/// Queues messages until the peer's window, the kernel and the outbox are full, of bytes and of places, and nothing
+/// moves any more.
+#[track_caller]
+pub(crate) fn fill(outbox: &Outbox) {
+    let deadline = Instant::now() + DEADLINE;
+    // Full once is not full for good: the kernel may still take some of it.
+    let still = Duration::from_millis(200);
+    for size in [16 << 10, 1] {
+        let message = Message::binary(vec![b'x'; size]);
+        while outbox.send_timeout(message.clone(), still).is_ok() {
+            assert!(Instant::now() < deadline, "waited for a peer to be full");
+        }
+    }
+}
+
+/// A thread that waits in `send` for room in a full outbox; it gives what became of the message.
+pub(crate) fn waiting_send(
+    outbox: &Outbox,
+    message: Message,
+) -> JoinHandle<Result<(), standpipe::SendError>> {
+    let outbox = outbox.clone();
+    let (begins, begun) = bounded(1);
+    let sender = thread::spawn(move || {
+        begins.send(()).unwrap();
+        outbox.send(message)
+    });
+    begun.recv().unwrap();
+    // That a thread waits cannot be seen from outside, so it is given the time to get there. Too little makes a test
+    // weaker, never wrong.
+    thread::sleep(Duration::from_millis(50));
+    sender
+}
+
+/// A handler's outbox, handed out to the test; then an echo.
+pub(crate) fn lends_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
+    let (give, take) = unbounded();
+    let server = TestServer::start(config, move |conn: &mut Connection| {
+        give.send(conn.outbox()).unwrap();
+        echo(conn)
+    });
+    (server, take)
+}
+
+/// One Close, this one, nothing behind it, and a clean end.
+#[track_caller]
+pub(crate) fn only_close(rest: &Rest, code: u16, reason: &str) {
+    assert_eq!(rest.closes, [(code, reason.to_owned())]);
+    assert_eq!(rest.after_close, 0, "{rest:?}");
+    assert!(!rest.reset, "{rest:?}");
 }

@@ -1,0 +1,165 @@
+//! Every flag: its default, its way into the configuration, and what a wrong value is told.
+
+use super::*;
+use std::time::Duration;
+
+fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
+    // The tests' own environment must not decide them.
+    let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
+    let command = bare(command()).mut_subcommands(bare);
+    let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
+    let Command::Serve(args) = Command::of_matches(&mut matches)?;
+    Ok(*args)
+}
+
+fn refused(flags: &[&str]) -> String {
+    let error = parse(flags).expect_err("the flags are wrong");
+    assert_eq!(error.exit_code(), 2);
+    error.to_string()
+}
+
+#[test]
+fn defaults_are_the_contracts() {
+    let args = parse(&[]).expect("no flag is needed");
+    let config = args.config();
+    assert_eq!(args.listen, [Listen::Tcp("127.0.0.1:9000".into())]);
+    assert!(!args.no_echo);
+    assert_eq!(args.log_level(), LevelFilter::Info);
+    assert_eq!(config.max_clients, None);
+    assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
+    let clocks = [
+        (config.write_timeout, 30),
+        (config.handshake_timeout, 10),
+        (config.close_timeout, 5),
+        (config.shutdown_timeout, 5),
+        (config.message_timeout, 30),
+        (config.ping_interval, 20),
+        (config.ping_timeout, 20),
+    ];
+    for (index, (clock, seconds)) in clocks.into_iter().enumerate() {
+        assert_eq!(clock, Duration::from_secs(seconds), "clock {index}");
+    }
+    assert_eq!((config.max_message, config.max_fragments), (64 << 10, 1024));
+    assert_eq!(
+        (
+            config.read_buffer,
+            config.rcvbuf,
+            config.sndbuf,
+            config.unsent
+        ),
+        (8 << 10, None, None, 128 << 10)
+    );
+    assert!(config.early_flush && config.origin.is_empty() && !config.allow_any_origin);
+    assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn every_flag_reaches_its_field_with_and_without_the_command() {
+    let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
+                 --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
+                 --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
+                 --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
+                 --origin https://a.example --origin b.example:8080,https://*.c.example --allow-any-origin \
+                 --no-echo -vv";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let expected = Config::default()
+        .max_clients(Some(1))
+        .max_clients_per_ip(Some(17))
+        .connect_rate(Some(Rate::per_second(18)))
+        .rate(Some("19/s:20".parse().expect("a rate")))
+        .queue(2)
+        .queue_bytes(3 << 10)
+        .write_timeout(Duration::from_secs(4))
+        .handshake_timeout(Duration::from_millis(5))
+        .close_timeout(Duration::from_secs(6))
+        .shutdown_timeout(Duration::from_secs(7))
+        .message_timeout(Duration::from_secs(8))
+        .ping_interval(Duration::from_secs(9))
+        .ping_timeout(Duration::from_secs(600))
+        .max_message(11 << 20)
+        .max_fragments(12)
+        .read_buffer(13 << 10)
+        .rcvbuf(Some(14_000))
+        .sndbuf(Some(15 << 10))
+        .unsent(16 << 10)
+        .early_flush(false)
+        .origin(vec![
+            "https://a.example".into(),
+            "b.example:8080".into(),
+            "https://*.c.example".into(),
+        ])
+        .allow_any_origin(true);
+    for flags in [flags.clone(), [vec!["serve"], flags].concat()] {
+        let args = parse(&flags).expect("all flags go together");
+        assert_eq!(format!("{:?}", args.config()), format!("{expected:?}"));
+        assert_eq!(
+            args.listen,
+            [
+                Listen::Tcp("127.0.0.1:0".into()),
+                Listen::Unix("/run/sp.sock".into())
+            ]
+        );
+        assert!(args.no_echo);
+        assert_eq!(args.log_level(), LevelFilter::Trace);
+    }
+}
+
+#[test]
+fn a_wrong_value_is_told_the_right_form() {
+    for (flag, value, right) in [
+        ("--listen", "9000", "127.0.0.1:9000"),
+        ("--listen", ":9000", "127.0.0.1:9000"),
+        ("--listen", "::1:9000", "[::1]:9000"),
+        ("--listen", "localhost:99999", "at most 65535"),
+        ("--listen", "unix:", "unix:/run/standpipe.sock"),
+        ("--listen", "fd:3", "127.0.0.1:9000"),
+        ("--listen", "http://localhost:9000", "localhost:9000"),
+        ("--max-clients", "0", "at least 1"),
+        ("--queue", "0", "at least 1"),
+        ("--queue", "many", "a whole number like 1024"),
+        ("--queue", "99999999", "at most 1048576"),
+        ("--max-message", "64K", "64KiB"),
+        ("--rate", "100", "100/s"),
+        ("--policy", "drop", "drop-newest"),
+        ("--policy", "block:5", "50ms"),
+        ("--policy", "disconnect:80", "disconnect:80%:10s"),
+        ("--topic", "chat", "PATTERN:policy="),
+        ("--topic", "chat:policy=none", "drop-newest"),
+        ("--topic", "chat:queue=0", "at least 1"),
+        ("--topic", "chat:size=1", "max-age"),
+        ("--rcvbuf", "4GiB", "at most 2147483647"),
+        ("--write-timeout", "30", "30s"),
+        ("--ping-interval", "0s", "longer than zero"),
+        ("--early-flush", "maybe", "true or false"),
+        ("--origin", "https://example.com/path", "without a path"),
+    ] {
+        let said = refused(&[flag, value]);
+        assert!(
+            said.contains(flag) && said.contains(right),
+            "{flag} {value}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_told_its_neighbour_and_a_flag_before_the_command_is_refused() {
+    assert!(refused(&["--queue-byte", "1"]).contains("--queue-bytes"));
+    assert!(refused(&["sevre"]).contains("serve"));
+    assert!(refused(&["--queue", "1", "serve"]).contains("cannot be used with"));
+}
+
+#[test]
+fn every_flag_has_its_name_in_the_environment_and_a_sentence() {
+    let command = Cli::command();
+    command.clone().debug_assert();
+    for arg in command.get_arguments() {
+        let name = arg
+            .get_long()
+            .expect("every flag has a long name")
+            .replace('-', "_")
+            .to_uppercase();
+        assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
+        assert!(arg.get_help().is_some(), "{name}");
+    }
+    assert_eq!(command.get_arguments().count(), 32);
+}

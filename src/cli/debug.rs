@@ -1,0 +1,80 @@
+//! `GET /debug/clients`: every client, what its two threads are doing since when, and what waits for it.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use standpipe::{ClientState, Hub, Reply, ServerHandle, ThreadState};
+
+#[derive(Serialize)]
+struct Client {
+    client: u64,
+    peer: String,
+    topics: Vec<String>,
+    accepted: u64,
+    delivered: u64,
+    dropped: u64,
+    discarded: u64,
+    queue: Queue,
+    reader: Thread,
+    writer: Thread,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    round_trip_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Queue {
+    messages: usize,
+    capacity: usize,
+    bytes: usize,
+    oldest_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Thread {
+    state: String,
+    since_ms: u64,
+}
+
+/// The answer, in the contract's shape.
+pub(crate) fn clients(handle: &ServerHandle, hub: &Hub) -> Reply {
+    let mut topics: HashMap<u64, Vec<String>> = HashMap::new();
+    for (client, topic) in hub.memberships() {
+        topics.entry(client).or_default().push(topic);
+    }
+    let states = handle.client_states();
+    let clients: Vec<Client> = states
+        .into_iter()
+        .map(|state| Client::new(&state, topics.remove(&state.client).unwrap_or_default()))
+        .collect();
+    match serde_json::to_string(&clients) {
+        Ok(json) => Reply::json(200, json),
+        Err(error) => Reply::text(500, format!("{error}\n")),
+    }
+}
+
+impl Client {
+    fn new(state: &ClientState, topics: Vec<String>) -> Client {
+        let thread = |thread: &ThreadState| Thread {
+            state: thread.state.clone(),
+            since_ms: thread.since_ms,
+        };
+        Client {
+            client: state.client,
+            peer: state.peer.to_string(),
+            topics,
+            accepted: state.accounts.accepted,
+            delivered: state.accounts.delivered,
+            dropped: state.accounts.dropped,
+            discarded: state.accounts.discarded,
+            queue: Queue {
+                messages: state.queue.messages,
+                capacity: state.queue.capacity,
+                bytes: state.queue.bytes,
+                oldest_ms: state.queue.oldest_ms,
+            },
+            reader: thread(&state.reader),
+            writer: thread(&state.writer),
+            round_trip_ms: state.round_trip_ms,
+        }
+    }
+}

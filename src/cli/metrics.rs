@@ -1,0 +1,108 @@
+//! `GET /metrics`: sums in Prometheus' text form. No name that a client chose is a label: there is no bound to them.
+
+use std::fmt;
+
+use http::HeaderValue;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use standpipe::{Hub, Reply, ServerHandle};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct By {
+    by: &'static str,
+}
+
+/// The answer, from this moment's figures.
+pub(crate) fn text(handle: &ServerHandle, hub: &Hub) -> Reply {
+    match write(handle, hub) {
+        Ok(text) => Reply::bytes(
+            200,
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            text.into_bytes(),
+        ),
+        Err(error) => Reply::text(500, format!("{error}\n")),
+    }
+}
+
+fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("standpipe");
+    let mut gauge = |name: &str, help: &str, value: usize| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        registry.register(name, help, gauge);
+    };
+    gauge("clients", "Clients that are connected", handle.clients());
+    gauge(
+        "requests",
+        "Requests that are being read or answered",
+        handle.heads(),
+    );
+    gauge("topics", "Topics that are there", hub.len());
+    gauge(
+        "history_bytes",
+        "Bytes that all histories keep",
+        hub.history_bytes(),
+    );
+    let states = handle.client_states();
+    let queued = states.iter().map(|state| state.queue.messages).sum();
+    gauge(
+        "queued_messages",
+        "Messages that wait for their clients",
+        queued,
+    );
+    let bytes = states.iter().map(|state| state.queue.bytes).sum();
+    gauge("queued_bytes", "Bytes that wait for their clients", bytes);
+    let blocked = states
+        .iter()
+        .filter(|state| state.queue.oldest_ms > 0)
+        .count();
+    gauge(
+        "blocked_clients",
+        "Clients whose socket refuses bytes",
+        blocked,
+    );
+
+    let accounts = handle.accounts();
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter(
+        "messages_accepted",
+        "Messages queued or offered",
+        accounts.accepted,
+    );
+    counter(
+        "messages_delivered",
+        "Messages given to the kernel whole",
+        accounts.delivered,
+    );
+    counter(
+        "messages_dropped",
+        "Messages dropped by a policy",
+        accounts.dropped,
+    );
+    counter(
+        "messages_discarded",
+        "Messages still queued at their client's end",
+        accounts.discarded,
+    );
+    let endings = Family::<By, Counter>::default();
+    for (by, count) in handle.endings() {
+        endings.get_or_create(&By { by }).inc_by(count);
+    }
+    registry.register(
+        "endings",
+        "Clients ended, or requests refused, by what did it",
+        endings,
+    );
+
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}

@@ -1,0 +1,170 @@
+//! `--policy` and `--topic`: what a person writes of a topic.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use standpipe::{Policy, Soft, TopicSettings};
+
+use super::units::Time;
+use super::values::queue;
+
+/// `PATTERN:policy=…,queue=…,history=…,max-age=…`; what is not said is as for all topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicFlag {
+    pub(crate) pattern: String,
+    policy: Option<Policy>,
+    queue: Option<usize>,
+    history: Option<usize>,
+    max_age: Option<Duration>,
+}
+
+impl TopicFlag {
+    /// The settings, over those of all topics.
+    pub(crate) fn settings(&self, default: TopicSettings) -> TopicSettings {
+        let mut settings = default;
+        settings.policy = self.policy.unwrap_or(settings.policy);
+        settings.queue = self.queue.unwrap_or(settings.queue);
+        settings.history = self.history.unwrap_or(settings.history);
+        settings.max_age = self.max_age.or(settings.max_age);
+        settings
+    }
+}
+
+/// Posts are small things in memory, and a slip of the finger must not have it all.
+const MOST_HISTORY: usize = 1 << 20;
+
+impl FromStr for TopicFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const FORM: &str =
+            "write PATTERN:policy=P,queue=N,history=N,max-age=TIME, each part once or not at all";
+        let (pattern, rest) = text.split_once(':').ok_or(FORM)?;
+        if pattern.is_empty() {
+            return Err(FORM.into());
+        }
+        let mut flag = TopicFlag {
+            pattern: pattern.into(),
+            policy: None,
+            queue: None,
+            history: None,
+            max_age: None,
+        };
+        for part in rest.split(',') {
+            let (key, value) = part.split_once('=').ok_or(FORM)?;
+            let said = |error: String| format!("{key}: {error}");
+            let twice = match key {
+                "policy" => flag.policy.replace(policy(value).map_err(said)?).is_some(),
+                "queue" => flag.queue.replace(queue(value).map_err(said)?).is_some(),
+                "history" => flag
+                    .history
+                    .replace(history(value).map_err(said)?)
+                    .is_some(),
+                "max-age" => {
+                    let Time(age) = value.parse().map_err(said)?;
+                    flag.max_age.replace(age).is_some()
+                }
+                _ => {
+                    return Err(format!(
+                        "{key} is none of policy, queue, history, max-age: {FORM}"
+                    ));
+                }
+            };
+            if twice {
+                return Err(format!("{key} is there twice: {FORM}"));
+            }
+        }
+        Ok(flag)
+    }
+}
+
+fn history(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(history) if history <= MOST_HISTORY => Ok(history),
+        Ok(_) => Err(format!("must be at most {MOST_HISTORY}")),
+        Err(_) => Err("a history is a number of messages like 100; 0 keeps none".into()),
+    }
+}
+
+/// A policy as it is written: `block:50ms`, `disconnect:80%:10s`.
+pub(crate) fn policy(text: &str) -> Result<Policy, String> {
+    const FORM: &str = "a policy is block, block:50ms, drop-newest, drop-oldest, conflate, disconnect, \
+                        or disconnect:80%:10s";
+    let (name, rest) = match text.split_once(':') {
+        Some((name, rest)) => (name, Some(rest)),
+        None => (text, None),
+    };
+    let time = |text: &str| {
+        text.parse()
+            .map(|Time(time)| time)
+            .map_err(|error| format!("{error}: {FORM}"))
+    };
+    match (name, rest) {
+        ("block", None) => Ok(Policy::Block { timeout: None }),
+        ("block", Some(timeout)) => {
+            let timeout = Some(time(timeout)?);
+            Ok(Policy::Block { timeout })
+        }
+        ("drop-newest", None) => Ok(Policy::DropNewest),
+        ("drop-oldest", None) => Ok(Policy::DropOldest),
+        ("conflate", None) => Ok(Policy::Conflate),
+        ("disconnect", None) => Ok(Policy::Disconnect { soft: None }),
+        ("disconnect", Some(soft)) => {
+            let (percent, lasting) = soft.split_once("%:").ok_or(FORM)?;
+            let percent = percent
+                .parse()
+                .ok()
+                .filter(|percent| (1..=100).contains(percent));
+            let soft = Soft {
+                percent: percent.ok_or(FORM)?,
+                lasting: time(lasting)?,
+            };
+            Ok(Policy::Disconnect { soft: Some(soft) })
+        }
+        _ => Err(FORM.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_reads_as_it_is_shown() {
+        for text in [
+            "block",
+            "block:50ms",
+            "drop-newest",
+            "drop-oldest",
+            "conflate",
+            "disconnect",
+            "disconnect:80%:10s",
+        ] {
+            assert_eq!(
+                policy(text).map(|policy| policy.to_string()),
+                Ok(text.to_owned())
+            );
+        }
+        for wrong in [
+            "",
+            "Block",
+            "block:",
+            "block:0s",
+            "conflate:1s",
+            "disconnect:0%:1s",
+            "disconnect:101%:1s",
+        ] {
+            assert!(policy(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_topic_does_not_say_is_as_for_all() {
+        let flag: TopicFlag = "doc-*:history=100,policy=block:1s".parse().expect("right");
+        let default = TopicSettings::default().queue(7);
+        let settings = flag.settings(default);
+        assert_eq!((settings.queue, settings.history), (7, 100));
+        assert_eq!(settings.policy.to_string(), "block:1s");
+        assert!("a:queue=1,queue=2".parse::<TopicFlag>().is_err());
+    }
+}

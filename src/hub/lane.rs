@@ -1,0 +1,377 @@
+//! [`Member`]: one client's membership in one topic, and the lane of what waits for it.
+//!
+//! The FIFO belongs to the client, the policy to the topic. So the client's queue holds only *tickets* of this topic;
+//! the messages wait here, where the policy may drop or replace them, until the writer redeems a ticket. A topic never
+//! displaces another's message: it touches its own lane alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use super::post::{Envelope, Post};
+use super::settings::{Policy, REASONS, Soft, TopicSettings};
+use crate::clock::{self, lock};
+use crate::connection::{Admission, Frame, Lane, Outbox, Redeemed};
+
+/// What became of the messages of one topic, over all its members.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) accepted: AtomicU64,
+    pub(super) delivered: AtomicU64,
+    pub(super) discarded: AtomicU64,
+    pub(super) dropped: [AtomicU64; REASONS.len()],
+}
+
+impl Counts {
+    fn one(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) struct Member {
+    pub(super) outbox: Outbox,
+    /// It hears who joins and leaves.
+    pub(super) wants_presence: bool,
+    topic: Arc<str>,
+    envelope: Option<Arc<dyn Envelope>>,
+    counts: Arc<Counts>,
+    ring: Mutex<Ring>,
+    myself: Weak<Member>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    waiting: VecDeque<Waiting>,
+    /// How many have left at the front: what `keys` counts from.
+    left: u64,
+    /// The place of each key that waits, for a conflating topic.
+    keys: HashMap<Option<Arc<str>>, u64>,
+    /// Tickets in the client's queue.
+    tickets: usize,
+    /// The client's queue owes this lane a visit.
+    owed: bool,
+    /// The last id that the client got, or was told that it will not come.
+    told: u64,
+    /// The last id that was offered.
+    offered: u64,
+    /// Over the soft limit since; 0: it is not.
+    over_since: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    frame: Frame,
+    id: u64,
+    key: Option<Arc<str>>,
+    /// Ids before it may never come without being a gap.
+    conflated: bool,
+}
+
+/// What became of one post for one member, before any policy for the slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    Queued,
+    /// No room: the topic's queue, the client's bytes, or the client's places.
+    Full,
+    /// It is over the soft limit for too long.
+    Overdue,
+    Closed,
+}
+
+impl Member {
+    pub(super) fn new(
+        outbox: Outbox,
+        topic: Arc<str>,
+        envelope: Option<Arc<dyn Envelope>>,
+        wants_presence: bool,
+        counts: Arc<Counts>,
+    ) -> Arc<Member> {
+        Arc::new_cyclic(|myself| Member {
+            outbox,
+            wants_presence,
+            topic,
+            envelope,
+            counts,
+            ring: Mutex::default(),
+            myself: myself.clone(),
+        })
+    }
+
+    /// It has heard everything up to `id`.
+    pub(super) fn begin_after(&self, id: u64) {
+        let mut ring = lock(&self.ring);
+        ring.told = id;
+        ring.offered = id;
+    }
+
+    /// Ids up to `id` were published before it came, and are not all there any more.
+    pub(super) fn missed_up_to(&self, id: u64, policy: Policy) {
+        let mut ring = lock(&self.ring);
+        ring.offered = ring.offered.max(id);
+        if policy.conflates() {
+            ring.told = ring.offered;
+        } else if ring.offered > ring.told && ring.waiting.is_empty() {
+            self.tell_the_rest(&mut ring);
+        }
+    }
+
+    pub(super) fn is_enveloped(&self) -> bool {
+        self.envelope.is_some()
+    }
+
+    /// Queues `post` if there is room for it, or, in a conflating topic, one with its key to be replaced.
+    pub(super) fn place(&self, post: &Post, settings: &TopicSettings) -> Placed {
+        let envelope = self
+            .envelope
+            .as_deref()
+            .map(|envelope| (envelope, &*self.topic));
+        let frame = post.frame(envelope);
+        let placed = self.place_in(&mut lock(&self.ring), frame, post, settings);
+        self.outbox.queue().settle_late();
+        placed
+    }
+
+    fn place_in(
+        &self,
+        ring: &mut Ring,
+        frame: Frame,
+        post: &Post,
+        settings: &TopicSettings,
+    ) -> Placed {
+        let queue = self.outbox.queue();
+        let size = frame.len();
+        let conflates = settings.policy.conflates();
+        if let Some(at) = ring.keys.get(&post.key().cloned()).filter(|_| conflates) {
+            let at = usize::try_from(at - ring.left).expect("a place in a queue in memory");
+            if queue.admit(size, true) == Admission::Closed {
+                return Placed::Closed;
+            }
+            let waiting = &mut ring.waiting[at];
+            self.dropped(waiting.frame.len(), settings.policy);
+            *waiting = Waiting {
+                frame,
+                id: post.id(),
+                key: waiting.key.clone(),
+                conflated: true,
+            };
+            self.accepted(ring, post);
+            return Placed::Queued;
+        }
+        if ring.waiting.len() >= settings.queue {
+            return Placed::Full;
+        }
+        match queue.admit(size, false) {
+            Admission::In => {}
+            Admission::Full => return Placed::Full,
+            Admission::Closed => return Placed::Closed,
+        }
+        if !self.take_ticket(ring) {
+            queue.return_bytes(size);
+            return Placed::Full;
+        }
+        self.append(ring, frame, post, conflates);
+        match settings.policy {
+            Policy::Disconnect { soft: Some(soft) } if ring.is_overdue(soft, settings.queue) => {
+                Placed::Overdue
+            }
+            _ => Placed::Queued,
+        }
+    }
+
+    /// Queues `post` in the place of the oldest that waits in this lane. When nothing does, and the client's room is
+    /// taken by its other topics, it goes in all the same: one for each lane, which is the bound.
+    pub(super) fn displace(&self, post: &Post, settings: &TopicSettings) -> Placed {
+        let envelope = self
+            .envelope
+            .as_deref()
+            .map(|envelope| (envelope, &*self.topic));
+        let frame = post.frame(envelope);
+        let queue = self.outbox.queue();
+        let placed = {
+            let mut ring = lock(&self.ring);
+            match self.place_in(&mut ring, frame.clone(), post, settings) {
+                Placed::Full => {
+                    if let Some(oldest) = ring.pop() {
+                        self.dropped(oldest.frame.len(), settings.policy);
+                    }
+                    if queue.admit(frame.len(), true) == Admission::Closed {
+                        Placed::Closed
+                    } else {
+                        if !self.take_ticket(&mut ring) {
+                            self.be_owed(&mut ring);
+                        }
+                        self.append(&mut ring, frame, post, settings.policy.conflates());
+                        Placed::Queued
+                    }
+                }
+                placed => placed,
+            }
+        };
+        queue.settle_late();
+        placed
+    }
+
+    /// Counts `post` as offered and dropped; a member with an envelope will be told.
+    pub(super) fn drop_newest(&self, post: &Post, policy: Policy) {
+        let mut ring = lock(&self.ring);
+        self.accepted(&mut ring, post);
+        self.dropped(0, policy);
+        self.tell_the_rest(&mut ring);
+    }
+
+    /// Over its soft limit for too long at this moment.
+    pub(super) fn is_overdue(&self, soft: Soft, queue: usize) -> bool {
+        lock(&self.ring).is_overdue(soft, queue)
+    }
+
+    fn append(&self, ring: &mut Ring, frame: Frame, post: &Post, conflated: bool) {
+        let key = post.key().cloned();
+        if conflated {
+            ring.keys
+                .insert(key.clone(), ring.left + ring.waiting.len() as u64);
+        } else {
+            // The policy was another before: what waits under this key must not be overtaken in its place.
+            ring.keys.remove(&key);
+        }
+        self.accepted(ring, post);
+        ring.waiting.push_back(Waiting {
+            frame,
+            id: post.id(),
+            key,
+            conflated,
+        });
+    }
+
+    /// Sees to it that the client's queue holds a ticket for the next message. False: it has no place.
+    fn take_ticket(&self, ring: &mut Ring) -> bool {
+        if ring.tickets > ring.waiting.len() {
+            return true;
+        }
+        let taken = self
+            .myself()
+            .is_some_and(|lane| self.outbox.queue().ticket(&lane));
+        ring.tickets += usize::from(taken);
+        taken
+    }
+
+    /// Asks to be visited when the client's queue is empty.
+    fn be_owed(&self, ring: &mut Ring) {
+        if let (false, Some(lane)) = (ring.owed, self.myself()) {
+            ring.owed = true;
+            self.outbox.queue().owe(&lane);
+        }
+    }
+
+    /// If nothing more comes, the client must still hear what it has missed.
+    fn tell_the_rest(&self, ring: &mut Ring) {
+        if self.is_enveloped() {
+            self.be_owed(ring);
+        }
+    }
+
+    fn myself(&self) -> Option<Arc<dyn Lane>> {
+        self.myself.upgrade().map(|member| member as Arc<dyn Lane>)
+    }
+
+    fn accepted(&self, ring: &mut Ring, post: &Post) {
+        ring.offered = ring.offered.max(post.id());
+        Counts::one(&self.counts.accepted);
+        self.outbox.queue().count_accepted();
+    }
+
+    fn dropped(&self, bytes: usize, policy: Policy) {
+        Counts::one(&self.counts.dropped[policy.reason()]);
+        self.outbox.queue().drop_one(bytes);
+    }
+
+    /// The next message, with word of what will never come before it.
+    fn next(&self, ring: &mut Ring) -> Option<Redeemed> {
+        let next = ring.pop();
+        let (up_to, frame) = match next {
+            Some(next) if next.conflated => {
+                ring.told = ring.told.max(next.id);
+                return Some(Redeemed {
+                    notice: None,
+                    frame: Some(next.frame),
+                });
+            }
+            Some(next) => (next.id, Some(next.frame)),
+            None if ring.offered > ring.told => (ring.offered + 1, None),
+            None => return None,
+        };
+        let (first, last) = (ring.told + 1, up_to - 1);
+        ring.told = ring.told.max(if frame.is_some() { up_to } else { last });
+        let gap =
+            |envelope: &Arc<dyn Envelope>| Frame::data(&envelope.gap(&self.topic, first, last));
+        let notice = self
+            .envelope
+            .as_ref()
+            .filter(|_| first <= last)
+            .and_then(gap);
+        (notice.is_some() || frame.is_some()).then_some(Redeemed { notice, frame })
+    }
+}
+
+impl Lane for Member {
+    fn redeem(&self) -> Option<Redeemed> {
+        let mut ring = lock(&self.ring);
+        ring.tickets = ring.tickets.saturating_sub(1);
+        if ring.waiting.is_empty() {
+            // Dropped since; what is to be told is told when the lane is visited.
+            return None;
+        }
+        self.next(&mut ring)
+    }
+
+    fn redeem_owed(&self) -> (Option<Redeemed>, bool) {
+        let mut ring = lock(&self.ring);
+        let redeemed = self.next(&mut ring);
+        let more = ring.waiting.len() > ring.tickets;
+        ring.owed = more;
+        (redeemed, more)
+    }
+
+    fn settled(&self, delivered: bool) {
+        Counts::one(if delivered {
+            &self.counts.delivered
+        } else {
+            &self.counts.discarded
+        });
+    }
+}
+
+impl Ring {
+    fn pop(&mut self) -> Option<Waiting> {
+        let first = self.waiting.pop_front()?;
+        if self.keys.get(&first.key) == Some(&self.left) {
+            self.keys.remove(&first.key);
+        }
+        self.left += 1;
+        if self.waiting.is_empty() {
+            // After a burst an idle member costs no more than before.
+            self.waiting = VecDeque::new();
+            self.keys = HashMap::new();
+        }
+        Some(first)
+    }
+
+    fn is_overdue(&mut self, soft: Soft, queue: usize) -> bool {
+        let now = clock::now();
+        if self.waiting.len() * 100 <= queue * usize::from(soft.percent) {
+            self.over_since = 0;
+        } else if self.over_since == 0 {
+            self.over_since = now;
+        }
+        self.over_since != 0 && now - self.over_since >= clock::millis(soft.lasting)
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("client", &self.outbox.client())
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}

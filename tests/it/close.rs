@@ -1,0 +1,253 @@
+//! Who closes, and with what: one Close on the wire in every case, and nothing after it.
+
+use std::thread;
+use std::time::Duration;
+
+use standpipe::{Config, Connection, Message};
+
+use crate::support::{
+    Frame, Seen, TestServer, both_ways, fill, lends_outboxes, only_close, op, until,
+};
+
+#[test]
+fn the_peers_code_and_reason_come_back() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        for (code, reason) in [
+            (1000, ""),
+            (1001, "going away"),
+            (1003, "ü"),
+            (3000, "library"),
+            (4999, &*"r".repeat(123)),
+        ] {
+            let mut client = server.connect();
+            client.text("before");
+            client.close(code, reason);
+            // What was queued when the Close came may be thrown away; its answer may not.
+            let rest = client.rest();
+            only_close(&rest, code, reason);
+        }
+        let mut client = server.connect();
+        client.close_empty();
+        only_close(&client.rest(), 1005, "");
+    });
+}
+
+#[test]
+fn what_comes_behind_the_peers_close_is_nobodys() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        let frames = [
+            Frame::close(1000, "bye"),
+            Frame::new(op::TEXT, "late"),
+            Frame::new(op::PING, "late"),
+            Frame::close(1001, "again"),
+        ];
+        client.bytes(frames.iter().flat_map(Frame::bytes).collect::<Vec<u8>>());
+        let rest = client.rest();
+        assert_eq!(rest.closes, [(1000, "bye".to_owned())]);
+        assert_eq!(rest.after_close, 0, "{rest:?}");
+        assert!(
+            rest.messages.is_empty() && rest.pongs.is_empty(),
+            "{rest:?}"
+        );
+    });
+}
+
+#[test]
+fn a_handlers_return_closes_with_1000_after_what_is_queued() {
+    both_ways(|config| {
+        let server = TestServer::start(config, |conn: &mut Connection| {
+            for i in 0..50 {
+                conn.send(Message::text(format!("{i}")))?;
+            }
+            Ok(())
+        });
+        let mut client = server.connect();
+        let rest = client.rest_politely();
+        let all: Vec<_> = (0..50).map(|i| Message::text(format!("{i}"))).collect();
+        assert_eq!(rest.messages, all);
+        only_close(&rest, 1000, "");
+    });
+}
+
+#[test]
+fn what_is_queued_reaches_a_slow_reader_before_the_1000() {
+    both_ways(|config| {
+        let message = "x".repeat(10_000);
+        let sent = message.clone();
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            for _ in 0..50 {
+                conn.send(Message::text(&*sent))?;
+            }
+            Ok(())
+        });
+        let mut client = server.client().small_rcvbuf().connect();
+        until("the handler has queued all it has", || {
+            server.handle().clients() == 1
+        });
+        let rest = client.rest_politely();
+        assert_eq!(rest.messages.len(), 50);
+        assert!(rest.messages.iter().all(|m| *m == Message::text(&*message)));
+        only_close(&rest, 1000, "");
+    });
+}
+
+#[test]
+fn a_handlers_error_or_panic_closes_with_1011_and_harms_nobody_else() {
+    both_ways(|config| {
+        let server = TestServer::start(config, |conn: &mut Connection| {
+            while let Some(message) = conn.recv()? {
+                match message.to_text()? {
+                    "fail" => return Err("as the test wants it".into()),
+                    "panic" => panic!("as the test wants it"),
+                    _ => conn.send(message)?,
+                }
+            }
+            Ok(())
+        });
+        let mut other = server.connect();
+        for word in ["fail", "panic"] {
+            let mut client = server.connect();
+            client.text(word);
+            let rest = client.rest_politely();
+            assert_eq!(rest.closes.len(), 1, "{word}: {rest:?}");
+            assert_eq!(rest.closes[0].0, 1011, "{word}");
+            // What went wrong in the program is not the peer's business.
+            assert!(!rest.closes[0].1.contains("test"), "{rest:?}");
+            assert!(rest.after_close == 0 && !rest.reset, "{word}: {rest:?}");
+        }
+        other.text("unharmed");
+        other.expect_text("unharmed");
+        other.leave();
+        server.connect().leave();
+    });
+}
+
+#[test]
+fn a_handler_closes_with_its_own_code_after_what_is_queued() {
+    both_ways(|config| {
+        let server = TestServer::start(config, |conn: &mut Connection| {
+            conn.send(Message::text("queued"))?;
+            conn.close(4321, "x");
+            conn.close(4322, "the first stands");
+            // From here nothing is taken, and nothing comes.
+            let refused = conn.send(Message::text("late")).unwrap_err();
+            assert_eq!(refused.0, Message::text("late"));
+            assert!(conn.recv()?.is_none());
+            Ok(())
+        });
+        let mut client = server.connect();
+        client.text("never read");
+        let rest = client.rest_politely();
+        assert_eq!(rest.messages, [Message::text("queued")]);
+        only_close(&rest, 4321, "x");
+    });
+}
+
+#[test]
+fn codes_that_may_not_be_sent_become_1000_and_long_reasons_are_cut_at_a_character() {
+    let (server, outboxes) = lends_outboxes(Config::default());
+    for code in [0, 999, 1005, 1006, 1015, 2000, 5000] {
+        let mut client = server.connect();
+        outboxes.recv().unwrap().close(code, "");
+        only_close(&client.rest_politely(), 1000, "");
+    }
+    let mut client = server.connect();
+    outboxes.recv().unwrap().close(1000, &"ü".repeat(100));
+    only_close(&client.rest_politely(), 1000, &"ü".repeat(61));
+}
+
+#[test]
+fn another_thread_closes_through_the_outbox_and_the_handler_ends() {
+    both_ways(|config| {
+        let (server, outboxes) = lends_outboxes(config);
+        let mut client = server.connect();
+        let outbox = outboxes.recv().unwrap();
+        thread::spawn(move || {
+            outbox.send(Message::text("last")).unwrap();
+            outbox.close(4000, "from elsewhere");
+        });
+        let rest = client.rest_politely();
+        assert_eq!(rest.messages, [Message::text("last")]);
+        only_close(&rest, 4000, "from elsewhere");
+        until("its reader is gone", || server.handle().clients() == 0);
+    });
+}
+
+#[test]
+fn terminate_resets_at_once_whatever_is_queued() {
+    both_ways(|config| {
+        let (server, outboxes) = lends_outboxes(config);
+        let mut idle = server.connect();
+        outboxes.recv().unwrap().terminate();
+        idle.expect_reset();
+        // And one whose writer waits for the socket.
+        let full = server.client().small_rcvbuf().connect();
+        let outbox = outboxes.recv().unwrap();
+        fill(&outbox);
+        outbox.terminate();
+        until("both are gone", || server.handle().clients() == 0);
+        assert!(outbox.is_empty());
+        let accounts = outbox.accounts();
+        assert_eq!(accounts.accepted, accounts.delivered + accounts.discarded);
+        assert!(accounts.discarded > 0);
+        drop(full);
+    });
+}
+
+#[test]
+fn closes_that_cross_are_one_from_each_side() {
+    both_ways(|config| {
+        let (server, outboxes) = lends_outboxes(config);
+        for _ in 0..200 {
+            let mut client = server.connect();
+            let outbox = outboxes.recv().unwrap();
+            let ours = thread::spawn(move || outbox.close(4001, "ours"));
+            client.close(4002, "theirs");
+            let rest = client.rest();
+            ours.join().unwrap();
+            assert_eq!(rest.closes.len(), 1, "{rest:?}");
+            let theirs = (4002, "theirs".to_owned());
+            assert!(rest.closes[0] == (4001, "ours".to_owned()) || rest.closes[0] == theirs);
+            assert!(rest.after_close == 0 && !rest.reset, "{rest:?}");
+        }
+        until("all are gone", || server.handle().clients() == 0);
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_answer_our_close_is_gone_after_close_timeout() {
+    both_ways(|config| {
+        let config = config.close_timeout(Duration::from_millis(200));
+        let (server, outboxes) = lends_outboxes(config);
+        let mut client = server.connect();
+        outboxes.recv().unwrap().close(1000, "");
+        client.expect_close(1000);
+        assert_eq!(client.next(), Seen::Eof, "nothing comes behind a Close");
+        // We hold our side open, and say nothing.
+        until("the silent client is gone", || {
+            server.handle().clients() == 0
+        });
+    });
+}
+
+#[test]
+fn a_peer_that_sends_on_after_our_close_is_read_and_not_heard() {
+    both_ways(|config| {
+        let (server, outboxes) = lends_outboxes(config);
+        let mut client = server.connect();
+        let outbox = outboxes.recv().unwrap();
+        outbox.close(1000, "");
+        client.expect_close(1000);
+        for _ in 0..100 {
+            client.binary([0; 10_000]);
+            client.ping("late");
+        }
+        client.close(1000, "");
+        client.expect_eof();
+        until("it is gone", || server.handle().clients() == 0);
+        assert_eq!(outbox.accounts().accepted, 0);
+    });
+}

@@ -1,0 +1,222 @@
+//! What goes in comes back: every kind and size, in order, whoever writes it.
+
+use std::thread;
+
+use standpipe::{Config, Message};
+
+use crate::support::{Frame, Seen, TestServer, both_ways, op};
+
+#[test]
+fn text_and_binary_come_back_as_they_are() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        for text in ["hello", "", "grüße, 世界 🚰", "\0"] {
+            client.text(text);
+            assert_eq!(client.read_message(), Message::text(text));
+        }
+        for bytes in [&b"\x00\xff\xc0"[..], b"", b"text"] {
+            client.binary(bytes);
+            assert_eq!(client.read_message(), Message::binary(bytes.to_vec()));
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn every_length_form_comes_back_in_its_shortest() {
+    both_ways(|config| {
+        let server = TestServer::echo(config.max_message(1 << 20));
+        let mut client = server.connect();
+        for size in [
+            1,
+            124,
+            125,
+            126,
+            127,
+            8191,
+            8192,
+            16_384,
+            65_535,
+            65_536,
+            1 << 20,
+        ] {
+            let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            // From a thread: nobody promises that a megabyte is taken before some of it is read back.
+            let (pen, sent) = (client.pen(), bytes.clone());
+            let sender = thread::spawn(move || pen.binary(&sent));
+            // Shortest form is the client's own check.
+            assert!(
+                client.read_message() == Message::binary(bytes),
+                "{size} bytes"
+            );
+            sender.join().unwrap();
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn fragments_come_back_as_one_message_and_a_ping_between_them_is_answered_at_once() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        client.frame(&Frame::new(op::TEXT, "one ").unfinished());
+        client.frame(&Frame::new(op::CONTINUATION, "").unfinished());
+        client.ping("between");
+        let pong = client.next_frame();
+        assert_eq!(
+            (pong.opcode, &pong.payload[..]),
+            (op::PONG, &b"between"[..])
+        );
+        // A character may be cut by the end of a fragment.
+        client.frame(&Frame::new(op::CONTINUATION, [0xc3]).unfinished());
+        client.frame(&Frame::new(op::CONTINUATION, [0xbc]));
+        client.expect_text("one ü");
+        client.leave();
+    });
+}
+
+#[test]
+fn ten_thousand_pipelined_messages_come_back_in_order() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        let pen = client.pen();
+        let sender = thread::spawn(move || {
+            for hundred in 0..100 {
+                let frames =
+                    (0..100).map(|i| Frame::new(op::TEXT, format!("{}", hundred * 100 + i)));
+                pen.bytes(frames.flat_map(|frame| frame.bytes()).collect::<Vec<u8>>());
+            }
+        });
+        for i in 0..10_000 {
+            client.expect_text(&format!("{i}"));
+        }
+        sender.join().unwrap();
+        client.leave();
+    });
+}
+
+#[test]
+fn one_message_at_a_time_comes_back_a_thousand_times() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        for i in 0..1000 {
+            client.text(format!("{i}"));
+            client.expect_text(&format!("{i}"));
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn a_frame_may_come_one_byte_at_a_time() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        for byte in Frame::new(op::TEXT, "x".repeat(200)).bytes() {
+            client.bytes([byte]);
+        }
+        client.expect_text(&"x".repeat(200));
+        client.leave();
+    });
+}
+
+#[test]
+fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut client = server.connect();
+        for payload in [&b""[..], b"p", &[0xff; 125]] {
+            client.frame(&Frame::new(op::PONG, payload));
+            client.ping(payload);
+            let pong = client.next_frame();
+            assert_eq!((pong.opcode, &pong.payload[..]), (op::PONG, payload));
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn the_last_of_many_pings_is_answered_and_no_ping_twice() {
+    both_ways(|config| {
+        // Little room on the way back, so that pongs may have to wait and be replaced by later ones.
+        let server = TestServer::echo(config.sndbuf(Some(4096)).unsent(4096));
+        let mut client = server.client().small_rcvbuf().connect();
+        // As many as the guard lets through at once.
+        let pings = 200_u32;
+        let pen = client.pen();
+        let payload = |i: u32| [&i.to_be_bytes()[..], &[b'p'; 121]].concat();
+        for i in 1..=pings {
+            pen.ping(payload(i));
+        }
+        pen.text("behind them all");
+        // In the order they were sent, some left out, the last one not.
+        let mut answered = 0;
+        let mut echoed = false;
+        while answered < pings || !echoed {
+            let frame = client.next_frame();
+            if frame.opcode == op::TEXT {
+                echoed = true;
+                continue;
+            }
+            assert_eq!(frame.opcode, op::PONG);
+            let number = u32::from_be_bytes(frame.payload[..4].try_into().unwrap());
+            assert!(number > answered, "{number} after {answered}");
+            assert!(frame.payload == payload(number));
+            answered = number;
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn clients_do_not_see_each_others_echo() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+        let threads: Vec<_> = (clients.into_iter().enumerate())
+            .map(|(n, mut client)| {
+                thread::spawn(move || {
+                    for i in 0..100 {
+                        client.text(format!("{n}: {i}"));
+                        client.expect_text(&format!("{n}: {i}"));
+                    }
+                    client.leave();
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_client_that_ends_without_a_close_is_gone() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let mut half = server.connect();
+        half.text("last words");
+        half.expect_text("last words");
+        half.end();
+        assert!(matches!(half.next(), Seen::Eof | Seen::Reset));
+        let middle = server.connect();
+        middle.bytes(&Frame::new(op::TEXT, "cut in the middle").bytes()[..9]);
+        middle.reset();
+        crate::support::until("both are gone", || server.handle().clients() == 0);
+    });
+}
+
+#[test]
+fn the_default_limit_is_64_kib_to_the_byte() {
+    let server = TestServer::echo(Config::default());
+    let mut client = server.connect();
+    let largest = vec![b'x'; 64 << 10];
+    client.binary(&largest);
+    assert!(client.read_message() == Message::binary(largest.clone()));
+    client.binary([&largest[..], b"x"].concat());
+    client.expect_close(1009);
+}

@@ -1,0 +1,202 @@
+//! What a program notices of a client's end: whoever waits is woken, nothing is taken, and nothing is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, unbounded};
+use standpipe::{Config, Connection, Handler, Message, Outbox, SendTimeoutError, TrySendError};
+
+use crate::support::{
+    DEADLINE, Failure, Gate, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close,
+    until, waiting_send, within,
+};
+
+#[test]
+fn closed_fires_however_the_client_ends() {
+    type End = fn(&Outbox, Raw) -> Option<Raw>;
+    let ways: [(&str, End); 6] = [
+        ("the peer closes", |_, client| {
+            client.close(1000, "");
+            Some(client)
+        }),
+        ("the peer resets", |_, client| {
+            client.reset();
+            None
+        }),
+        ("a fault", |_, client| {
+            client.bytes([0xff, 0xff]);
+            Some(client)
+        }),
+        ("close", |outbox, client| {
+            outbox.close(1000, "");
+            Some(client)
+        }),
+        ("terminate", |outbox, client| {
+            outbox.terminate();
+            Some(client)
+        }),
+        ("a message that fails the handler", |_, client| {
+            client.text("");
+            Some(client)
+        }),
+    ];
+    both_ways(|config| {
+        let (give, outboxes) = unbounded();
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            give.send(conn.outbox()).unwrap();
+            match conn.recv()? {
+                Some(_) => Err("as the test wants it".into()),
+                None => Ok(()),
+            }
+        });
+        for (name, end) in &ways {
+            let client = server.connect();
+            let outbox = outboxes.recv().unwrap();
+            let open = outbox.closed().recv_timeout(Duration::ZERO);
+            assert_eq!(open, Err(RecvTimeoutError::Timeout), "{name}: too early");
+            let client = end(&outbox, client);
+            let closed = outbox.closed().recv_timeout(DEADLINE);
+            assert_eq!(closed, Err(RecvTimeoutError::Disconnected), "{name}");
+            drop(client);
+            // What is sent from here comes back, with each verb.
+            let message = || Message::text("back");
+            assert_eq!(outbox.send(message()).unwrap_err().0, message());
+            let refused = outbox.try_send(message()).unwrap_err();
+            assert!(matches!(refused, TrySendError::Closed(m) if m == message()));
+            let refused = outbox.send_timeout(message(), DEADLINE).unwrap_err();
+            assert!(matches!(refused, SendTimeoutError::Closed(m) if m == message()));
+        }
+    });
+}
+
+#[test]
+fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_back() {
+    let ways: [fn(&Outbox, Raw); 3] = [
+        |outbox, _client| outbox.terminate(),
+        |_, client| client.reset(),
+        // A polite close refuses new messages at once, though what is queued still goes first.
+        |outbox, _client| outbox.close(1000, ""),
+    ];
+    both_ways(|config| {
+        let config = config.close_timeout(Duration::from_millis(200));
+        let (server, outboxes) = lends_outboxes(config);
+        for end in ways {
+            let client = server.client().small_rcvbuf().connect();
+            let outbox = outboxes.recv().unwrap();
+            fill(&outbox);
+            let sender = waiting_send(&outbox, Message::text("back"));
+            end(&outbox, client);
+            let sent = within(20, "the waiting send to be woken", || {
+                sender.join().unwrap()
+            });
+            assert_eq!(sent.unwrap_err().0, Message::text("back"));
+        }
+    });
+}
+
+#[test]
+fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
+    both_ways(|config| {
+        let (give, outboxes) = unbounded();
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            give.send(conn.outbox())?;
+            assert!(conn.closed().recv().is_err());
+            Ok(())
+        });
+        for _ in 0..200 {
+            let mut client = server.connect();
+            let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
+            outbox.close(4321, "x");
+            only_close(&client.rest_politely(), 4321, "x");
+        }
+    });
+}
+
+#[test]
+fn recv_gives_none_after_the_end_as_often_as_it_is_asked() {
+    both_ways(|config| {
+        let (give, said) = unbounded();
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            while conn.recv()?.is_some() {}
+            let again = [conn.recv()?, conn.recv()?];
+            give.send(again).unwrap();
+            Ok(())
+        });
+        let client = server.connect();
+        client.text("one");
+        client.leave();
+        let again = said.recv_timeout(DEADLINE).expect("waited for the handler");
+        assert_eq!(again, [None, None]);
+    });
+}
+
+#[test]
+fn only_text_and_binary_can_be_sent() {
+    let (server, outboxes) = lends_outboxes(Config::default());
+    let client = server.connect();
+    let outbox = outboxes.recv().unwrap();
+    for message in [
+        Message::Ping("x".into()),
+        Message::Pong("x".into()),
+        Message::Close(None),
+    ] {
+        assert_eq!(outbox.send(message.clone()).unwrap_err().0, message);
+    }
+    client.leave();
+}
+
+#[test]
+fn a_panic_while_the_outbox_is_full_ends_that_client_alone() {
+    both_ways(|config| {
+        let gate = Gate::new();
+        let at = gate.clone();
+        let config = config.close_timeout(Duration::from_millis(200));
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            if conn.request().path() == "/full" {
+                fill(&conn.outbox());
+                at.pass(conn.number());
+                panic!("as the test wants it");
+            }
+            echo(conn)
+        });
+        let full = server.client().path("/full").small_rcvbuf().connect();
+        gate.arrival();
+        gate.open();
+        let mut other = server.connect();
+        other.text("unharmed");
+        other.expect_text("unharmed");
+        other.leave();
+        until("the full one is gone", || server.handle().clients() == 0);
+        drop(full);
+    });
+}
+
+/// A handler that can be asked about its last client.
+struct Keeps(Arc<std::sync::Mutex<Vec<Outbox>>>);
+
+impl Handler for Keeps {
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        self.0.lock().unwrap().push(conn.outbox());
+        echo(conn)
+    }
+}
+
+#[test]
+fn an_outbox_that_is_kept_keeps_no_client() {
+    let kept = Arc::default();
+    let server = TestServer::start(Config::default(), Keeps(Arc::clone(&kept)));
+    let mut clients: Vec<Raw> = (0..10).map(|_| server.connect()).collect();
+    let last = clients.pop().unwrap();
+    for client in clients {
+        client.leave();
+    }
+    until("nine are gone", || server.handle().clients() == 1);
+    last.leave();
+    let outboxes = std::mem::take(&mut *kept.lock().unwrap());
+    assert_eq!(outboxes.len(), 10);
+    for outbox in outboxes {
+        assert!(outbox.try_send(Message::text("x")).is_err());
+        let accounts = outbox.accounts();
+        assert_eq!((accounts.accepted, accounts.delivered), (0, 0));
+    }
+}

@@ -1,0 +1,142 @@
+//! The server as a channel of events: one Closed for each Opened, and the right reason.
+
+use std::thread;
+
+use standpipe::{Event, Events, Message, Server, Why};
+
+use crate::support::{Connect, DEADLINE, Raw, both_ways, fill, only_close, within};
+
+/// What the events of one client were: its messages, and why it ended.
+#[track_caller]
+fn story(events: &Events) -> (Vec<Message>, Why) {
+    let mut told = Vec::new();
+    let mut number = None;
+    loop {
+        let event = events.receiver().recv_timeout(DEADLINE);
+        match event.expect("waited for an event") {
+            Event::Opened { client, .. } => {
+                assert_eq!(number.replace(client), None, "opened twice");
+            }
+            Event::Message { client, message } => {
+                assert_eq!(Some(client), number);
+                told.push(message);
+            }
+            Event::Closed { client, why } => {
+                assert_eq!(Some(client), number);
+                return (told, why);
+            }
+            other => panic!("unknown event {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn events_tell_one_closed_for_each_opened_and_why() {
+    both_ways(|config| {
+        let config = config.max_message(1000);
+        let server = Server::bind("127.0.0.1:0", config).unwrap();
+        let events = server.events(4).unwrap();
+        let address = events.handle().local_addr();
+        let connect = || Raw::connect(address, "/");
+        let peer = |code, reason: &str| Why::Peer {
+            code,
+            reason: reason.into(),
+        };
+
+        let client = connect();
+        // More than the channel holds.
+        for i in 0..20 {
+            client.text(format!("{i}"));
+        }
+        client.close(4000, "bye");
+        let (told, why) = story(&events);
+        let all: Vec<_> = (0..20).map(|i| Message::text(format!("{i}"))).collect();
+        assert_eq!((told, why), (all, peer(4000, "bye")));
+
+        let client = connect();
+        client.close_empty();
+        assert_eq!(story(&events), (vec![], peer(1005, "")));
+
+        connect().reset();
+        assert_eq!(story(&events), (vec![], Why::Gone));
+
+        let client = connect();
+        client.end();
+        assert_eq!(story(&events), (vec![], Why::Gone));
+
+        let client = connect();
+        client.text("good");
+        client.binary([0; 1001]);
+        let (told, why) = story(&events);
+        assert_eq!(told, [Message::text("good")]);
+        assert!(matches!(why, Why::Server { code: 1009, .. }), "{why:?}");
+        drop(client);
+
+        let client = connect();
+        let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+            panic!("waited for a client to be opened");
+        };
+        outbox.terminate();
+        let Ok(Event::Closed { why, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+            panic!("waited for a client to be closed");
+        };
+        assert_eq!(why, Why::Terminated);
+        drop(client);
+
+        let mut client = connect();
+        let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+            panic!("waited for a client to be opened");
+        };
+        outbox.close(4321, "x");
+        only_close(&client.rest_politely(), 4321, "x");
+        let Ok(Event::Closed { why, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+            panic!("waited for a client to be closed");
+        };
+        let reason = "x".to_owned();
+        assert_eq!(why, Why::Server { code: 4321, reason });
+
+        // Nobody empties the channel any more: its end does.
+        let clients: Vec<Raw> = (0..3).map(|_| connect()).collect();
+        for client in &clients {
+            for _ in 0..20 {
+                client.text("x");
+            }
+        }
+        events.handle().shutdown();
+        let polite: Vec<_> = (clients.into_iter())
+            .map(|mut client| thread::spawn(move || client.rest_politely().closes))
+            .collect();
+        let report = within(20, "the events to end", || events.join().unwrap());
+        assert_eq!((report.drained, report.lost), (3, 0));
+        for client in polite {
+            assert_eq!(client.join().unwrap()[0].0, 1001);
+        }
+    });
+}
+
+#[test]
+fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
+    both_ways(|config| {
+        let server = Server::bind("127.0.0.1:0", config).unwrap();
+        let events = server.events(4).unwrap();
+        let address = events.handle().local_addr();
+        let mut client = Connect::to(address).small_rcvbuf().connect();
+        let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+            panic!("waited for a client to be opened");
+        };
+        fill(&outbox);
+        outbox.close(4001, "ours");
+        client.close(4002, "theirs");
+        // Told when theirs has been read.
+        let Ok(Event::Closed { why, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+            panic!("waited for a client to be closed");
+        };
+        let (code, reason) = (4002, "theirs".to_owned());
+        assert_eq!(why, Why::Peer { code, reason });
+        only_close(&client.rest(), 4002, "theirs");
+        let accounts = outbox.accounts();
+        assert!(accounts.discarded > 0, "{accounts:?}");
+        events.handle().shutdown();
+        within(20, "the events to end", || events.join().unwrap());
+    });
+}

@@ -1,0 +1,356 @@
+//! The door: who gets a 101, and what everybody else gets.
+
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use standpipe::{Config, Connection, Handler, Reply, Request, Server};
+
+use crate::support::{
+    Answer, Connect, Failure, Frame, Raw, TestServer, both_ways, echo, get, http, op, until,
+};
+
+/// What an upgrade says besides request line and Host.
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+
+/// Plain pages beside an echo.
+struct Site;
+
+impl Handler for Site {
+    fn request(&self, request: &mut Request) -> Reply {
+        match request.path() {
+            "/echo" => Reply::upgrade(),
+            "/page" => Reply::text(200, "a page\n"),
+            "/panics" => panic!("as the test wants it"),
+            _ => Reply::status(404),
+        }
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        echo(conn)
+    }
+}
+
+fn site() -> TestServer {
+    TestServer::start(Config::default(), Site)
+}
+
+#[test]
+fn an_upgrade_is_answered_with_101_and_the_accept_key() {
+    let server = site();
+    let (_client, answer) = server.client().path("/echo").ask();
+    assert_eq!(answer.status, 101);
+    // The pair of RFC 6455 §1.3.
+    let key = answer.header("Sec-WebSocket-Accept");
+    assert_eq!(key, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    let upgrade = answer.header("Upgrade").unwrap();
+    assert!(upgrade.eq_ignore_ascii_case("websocket"));
+    let connection = answer.header("Connection").unwrap();
+    assert!(connection.eq_ignore_ascii_case("upgrade"));
+    assert_eq!(answer.header("Sec-WebSocket-Protocol"), None);
+    assert_eq!(answer.header("Sec-WebSocket-Extensions"), None);
+}
+
+#[test]
+fn refusals_are_whole_answers_that_end_the_connection() {
+    let server = site();
+    let host = format!("Host: {}", server.addr());
+    let long = "a".repeat(20_000);
+    let refused = |status, request: String| {
+        // It reads to a clean end: a connection that is kept open, or reset, fails there.
+        let answer = http(server.addr(), &request);
+        let start = &request[..request.len().min(200)];
+        assert_eq!(answer.status, status, "{start:?}: {answer:?}");
+        assert_eq!(answer.header("Connection"), Some("close"), "{start:?}");
+        let length = answer.header("Content-Length").map(str::parse);
+        assert_eq!(length, Some(Ok(answer.body.len())), "{start:?}");
+        answer
+    };
+    refused(400, "hello\r\n\r\n".into());
+    refused(400, "GET /echo HTTP/1.1\r\n\r\n".into());
+    refused(
+        400,
+        format!("GET /echo HTTP/1.1\r\n{host}\r\n{host}\r\n{UPGRADE}\r\n"),
+    );
+    let no_key = UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "short");
+    refused(400, format!("GET /echo HTTP/1.1\r\n{host}\r\n{no_key}\r\n"));
+    refused(
+        403,
+        format!("GET /echo HTTP/1.1\r\n{host}\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n"),
+    );
+    refused(
+        404,
+        format!("GET /nothing HTTP/1.1\r\n{host}\r\n{UPGRADE}\r\n"),
+    );
+    let answer = refused(
+        405,
+        format!("POST /echo HTTP/1.1\r\n{host}\r\n{UPGRADE}\r\n"),
+    );
+    assert_eq!(answer.header("Allow"), Some("GET"));
+    refused(414, format!("GET /{long} HTTP/1.1\r\n{host}\r\n\r\n"));
+    refused(
+        421,
+        format!("GET /echo HTTP/1.1\r\nHost: evil.example\r\n{UPGRADE}\r\n"),
+    );
+    let old = UPGRADE.replace("Version: 13", "Version: 8");
+    let answer = refused(426, format!("GET /echo HTTP/1.1\r\n{host}\r\n{old}\r\n"));
+    assert_eq!(answer.header("Sec-WebSocket-Version"), Some("13"));
+    let answer = refused(426, format!("GET /echo HTTP/1.1\r\n{host}\r\n\r\n"));
+    assert_eq!(answer.header("Sec-WebSocket-Version"), Some("13"));
+    refused(
+        431,
+        format!("GET /echo HTTP/1.1\r\n{host}\r\nX: {long}\r\n\r\n"),
+    );
+    let many = "X: 1\r\n".repeat(100);
+    refused(431, format!("GET /echo HTTP/1.1\r\n{host}\r\n{many}\r\n"));
+}
+
+#[test]
+fn a_peer_that_looks_only_after_it_has_sent_all_sees_its_refusal() {
+    let server = site();
+    let head = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let bytes = [head.as_bytes(), &[b'x'; 150_000]].concat();
+    for _ in 0..50 {
+        let mut client = server.client().open();
+        for piece in bytes.chunks(10_000) {
+            client.bytes(piece);
+        }
+        assert_eq!(client.read_head().status, 404);
+        client.end();
+        client.read_to_eof();
+    }
+}
+
+#[test]
+fn a_second_request_on_a_connection_is_not_answered() {
+    let server = site();
+    for path in ["/nothing", "/page"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr());
+        let mut client = server.client().open();
+        client.bytes(request.repeat(2));
+        let all = String::from_utf8(client.read_to_eof()).unwrap();
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{all}");
+    }
+}
+
+#[test]
+fn frames_right_behind_the_head_are_served() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        let client = server.client();
+        let mut bytes = client.head().into_bytes();
+        bytes.extend(Frame::new(op::TEXT, "one").bytes());
+        bytes.extend(Frame::new(op::PING, "two").bytes());
+        // And the half of one more.
+        let last = Frame::new(op::TEXT, "three").bytes();
+        bytes.extend(&last[..5]);
+        let mut client = client.open();
+        client.bytes(&bytes);
+        assert_eq!(client.read_head().status, 101);
+        let mut got = [client.next_frame(), client.next_frame()];
+        // A pong may overtake data.
+        got.sort_by_key(|frame| frame.opcode);
+        assert_eq!(
+            (got[0].opcode, &got[0].payload[..]),
+            (op::TEXT, &b"one"[..])
+        );
+        assert_eq!(
+            (got[1].opcode, &got[1].payload[..]),
+            (op::PONG, &b"two"[..])
+        );
+        client.bytes(&last[5..]);
+        client.expect_text("three");
+        client.leave();
+    });
+}
+
+#[test]
+fn a_fault_right_behind_the_head_is_answered_with_its_close() {
+    let server = TestServer::echo(Config::default());
+    let client = server.client();
+    let mut bytes = client.head().into_bytes();
+    bytes.extend([0x81, 0x01, b'x']);
+    let mut client = client.open();
+    client.bytes(&bytes);
+    assert_eq!(client.read_head().status, 101);
+    client.expect_close(1002);
+    client.expect_eof();
+}
+
+#[test]
+fn a_head_may_come_one_byte_at_a_time() {
+    let server = TestServer::echo(Config::default());
+    let client = server.client();
+    let head = client.head();
+    let mut client = client.open();
+    for byte in head.as_bytes() {
+        client.bytes([*byte]);
+    }
+    assert_eq!(client.read_head().status, 101);
+    client.text("here");
+    client.expect_text("here");
+}
+
+#[test]
+fn a_head_that_never_ends_is_cut_at_handshake_timeout() {
+    let config = Config::default().handshake_timeout(Duration::from_millis(300));
+    let server = TestServer::echo(config);
+    // Silent from the start, silent in the middle, and one that trickles: the clock is for all of the head.
+    let mut silent = server.client().open();
+    let mut half = server.client().open();
+    half.bytes("GET / HTTP/1.1\r\nHost: localhost\r\n");
+    let mut trickling = server.client().open();
+    let pen = trickling.pen();
+    let trickle = std::thread::spawn(move || {
+        while pen.try_bytes("X") {
+            // Slow is what is tested: at full speed it would be too long a head before its time is up.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+    silent.expect_reset();
+    half.expect_reset();
+    assert_eq!(trickling.next_byte(), None, "nothing is answered");
+    trickle.join().unwrap();
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_head_costs_nothing() {
+    let server = site();
+    for bytes in ["", "GET", "GET /echo HTTP/1.1\r\n"] {
+        let client = server.client().open();
+        client.bytes(bytes);
+        client.reset();
+        let mut client = server.client().open();
+        client.bytes(bytes);
+        client.end();
+        client.expect_eof();
+    }
+    server.client().path("/echo").connect().leave();
+}
+
+/// Speaks "b", and says so.
+struct Speaks;
+
+impl Handler for Speaks {
+    fn request(&self, _: &mut Request) -> Reply {
+        Reply::upgrade().subprotocol("b")
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        let spoken = format!("{:?}", conn.subprotocol());
+        conn.send(standpipe::Message::text(spoken))?;
+        echo(conn)
+    }
+}
+
+#[test]
+fn a_subprotocol_is_chosen_from_the_clients_list_or_not_at_all() {
+    let server = TestServer::start(Config::default(), Speaks);
+    for (offers, chosen) in [
+        (&["a, b"][..], Some("b")),
+        (&["a", "b"], Some("b")),
+        (&["b"], Some("b")),
+        (&["a, c"], None),
+        (&["B"], None),
+        (&[], None),
+    ] {
+        let mut client = server.client();
+        for offer in offers {
+            client = client.header(&format!("Sec-WebSocket-Protocol: {offer}"));
+        }
+        let (mut client, answer) = client.ask();
+        assert_eq!(answer.status, 101, "{offers:?}");
+        assert_eq!(
+            answer.header("Sec-WebSocket-Protocol"),
+            chosen,
+            "{offers:?}"
+        );
+        client.expect_text(&format!("{chosen:?}"));
+    }
+}
+
+#[test]
+fn a_handler_answers_plain_http() {
+    let server = site();
+    let answer = server.get("/page");
+    assert_eq!((answer.status, &*answer.body), (200, "a page\n"));
+    assert_eq!(answer.header("Connection"), Some("close"));
+    let request = format!("HEAD /page HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr());
+    let head = http(server.addr(), request);
+    assert_eq!((head.status, &*head.body), (200, ""));
+    assert_eq!(head.header("Content-Length"), Some("7"));
+}
+
+#[test]
+fn a_panic_at_a_request_is_answered_500_and_the_server_lives() {
+    let server = site();
+    let mut before = server.client().path("/echo").connect();
+    for _ in 0..3 {
+        assert_eq!(server.get("/panics").status, 500);
+        let (_, answer) = server.client().path("/panics").ask();
+        assert_eq!(answer.status, 500);
+    }
+    before.text("still here");
+    before.expect_text("still here");
+    server.client().path("/echo").connect().leave();
+}
+
+#[test]
+fn one_client_too_many_is_answered_503_until_a_place_is_free() {
+    let config = Config::default().max_clients(Some(2));
+    let server = TestServer::start(config, Site);
+    let client = || server.client().path("/echo");
+    let (first, mut second) = (client().connect(), client().connect());
+    let (mut refused, answer): (Raw, Answer) = client().ask();
+    assert_eq!(answer.status, 503);
+    let seconds = answer.header("Retry-After").map(str::parse::<u32>);
+    assert!(matches!(seconds, Some(Ok(1..))), "{answer:?}");
+    assert_eq!(answer.header("Connection"), Some("close"));
+    refused.read_to_eof();
+    // The cap counts upgraded clients, so whoever watches the server can still ask it.
+    assert_eq!(server.get("/page").status, 200);
+    second.text("undisturbed");
+    second.expect_text("undisturbed");
+    first.leave();
+    until("the place is free", || server.handle().clients() == 1);
+    client().connect().leave();
+}
+
+#[test]
+fn refused_upgrades_and_plain_requests_take_no_place() {
+    let config = Config::default().max_clients(Some(1));
+    let server = TestServer::start(config, Site);
+    for _ in 0..5 {
+        assert_eq!(get(server.addr(), "/nothing", UPGRADE).status, 404);
+        assert_eq!(server.get("/page").status, 200);
+    }
+    server.client().path("/echo").connect().leave();
+}
+
+#[test]
+fn a_unix_socket_is_served_too() {
+    let path = std::env::temp_dir().join(format!("standpipe-it-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let listeners = vec![listener.try_into().unwrap()];
+    let server = Server::from_listeners(listeners, Config::default()).unwrap();
+    let server = TestServer::of(server, |conn: &mut Connection| {
+        let peer = format!("{:?}", conn.peer());
+        conn.send(standpipe::Message::text(peer))?;
+        echo(conn)
+    });
+    let mut client = Connect::to_unix(&path).connect();
+    client.expect_text("Unix");
+    let large = "x".repeat(60_000);
+    client.text(&large);
+    client.expect_text(&large);
+    client.leave();
+    let mut last = Connect::to_unix(&path).connect();
+    last.expect_text("Unix");
+    server.handle().shutdown();
+    last.expect_close(1001);
+    last.close(1001, "");
+    let report = server.report();
+    assert_eq!((report.drained, report.lost), (1, 0));
+    std::fs::remove_file(&path).unwrap();
+}

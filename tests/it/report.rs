@@ -1,0 +1,147 @@
+//! What a shutdown does for the clients it finds, and how its report counts them.
+
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, unbounded};
+use standpipe::{Config, Connection, Message, Report};
+
+use crate::support::{
+    DEADLINE, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close, until,
+};
+
+use crate::shutdown::{polite, report, saw_1001};
+
+#[test]
+fn clients_get_what_is_queued_and_then_1001() {
+    both_ways(|config| {
+        let message = Message::binary(vec![b'x'; 16 << 10]);
+        let all = vec![message; 50];
+        let queued = all.clone();
+        let (give, outboxes) = bounded(1);
+        let config = config.sndbuf(Some(8192)).shutdown_timeout(DEADLINE);
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            for message in &queued {
+                conn.outbox().try_send(message.clone())?;
+            }
+            give.send(conn.outbox())?;
+            while conn.recv()?.is_some() {}
+            Ok(())
+        });
+        let client = server.client().small_rcvbuf().connect();
+        let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
+        assert!(outbox.len() > 10, "the kernel has taken it: {outbox:?}");
+        server.handle().shutdown();
+        let messages = saw_1001(polite(client));
+        assert!(
+            messages == all,
+            "{} messages of {}",
+            messages.len(),
+            all.len()
+        );
+        assert_eq!(server.report(), report(1, 0));
+    });
+}
+
+#[test]
+fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
+    both_ways(|config| {
+        // No other clock may do it.
+        let config = config.close_timeout(10 * DEADLINE);
+        let config = config.shutdown_timeout(Duration::from_millis(200));
+        let server = TestServer::echo(config);
+        let mut silent = server.connect();
+        server.handle().shutdown();
+        silent.expect_close(1001);
+        // Its side stays open until the server has ended all the same.
+        assert_eq!(server.report(), report(0, 1));
+    });
+}
+
+#[test]
+fn the_report_counts_who_was_drained_and_who_was_lost() {
+    both_ways(|config| {
+        let (give, outboxes) = unbounded();
+        // No other clock may end the three.
+        let config = config.write_timeout(10 * DEADLINE);
+        let config = config.shutdown_timeout(Duration::from_secs(2));
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            if conn.request().path() == "/full" {
+                give.send(conn.outbox()).unwrap();
+            }
+            echo(conn)
+        });
+        let full: Vec<Raw> = (0..3)
+            .map(|_| server.client().path("/full").small_rcvbuf().connect())
+            .collect();
+        let fillers: Vec<_> = (full.iter())
+            .map(|_| outboxes.recv_timeout(DEADLINE).unwrap())
+            .map(|outbox| thread::spawn(move || fill(&outbox)))
+            .collect();
+        for filler in fillers {
+            filler.join().unwrap();
+        }
+        let healthy: Vec<_> = (0..20)
+            .map(|i| {
+                let mut client = server.connect();
+                client.text(format!("{i}"));
+                client.expect_text(&format!("{i}"));
+                client
+            })
+            .collect();
+        // Whoever left before does not count.
+        server.connect().leave();
+        until("it is gone", || server.handle().clients() == 23);
+        let healthy: Vec<_> = healthy.into_iter().map(polite).collect();
+        server.handle().shutdown();
+        for client in healthy {
+            saw_1001(client);
+        }
+        let report = server.report();
+        assert_eq!(report.to_string(), "drained 20, lost 3");
+        drop(full);
+    });
+}
+
+#[test]
+fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
+    both_ways(|config| {
+        let (give, outboxes) = unbounded();
+        let (ends, ended) = bounded(1);
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            give.send(conn.outbox()).unwrap();
+            while conn.recv()?.is_some() {}
+            ends.send(()).unwrap();
+            Ok(())
+        });
+        let mut full = server.client().small_rcvbuf().connect();
+        let outbox = outboxes.recv().unwrap();
+        fill(&outbox);
+        server.handle().shutdown();
+        assert!(outbox.closed().recv().is_err());
+        full.close(4002, "bye");
+        ended
+            .recv_timeout(DEADLINE)
+            .expect("waited for the goodbye to be read");
+        // 1001 still waited behind what was queued: the answer goes at once, and the queue with it.
+        let rest = full.rest();
+        assert_eq!(rest.closes, [(4002, "bye".to_owned())]);
+        assert_eq!(rest.after_close, 0);
+        assert_eq!(server.report(), report(0, 0));
+    });
+}
+
+/// What the report of a shutdown says is of the shutdown: other ends before it, and other codes, do not count.
+#[test]
+fn clients_that_ended_before_the_shutdown_are_not_in_its_report() {
+    let (server, outboxes) = lends_outboxes(Config::default());
+    let mut client = server.connect();
+    outboxes
+        .recv()
+        .unwrap()
+        .close(1001, "a code of the handler's own");
+    only_close(&client.rest_politely(), 1001, "a code of the handler's own");
+    server.connect().leave();
+    until("both are gone", || server.handle().clients() == 0);
+    assert_eq!(server.shut_down(), Report::default());
+}

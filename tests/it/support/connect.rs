@@ -1,0 +1,102 @@
+//! The way to a [`Raw`]: address, path, headers, buffers, and then the handshake.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::http::Answer;
+use super::raw::Raw;
+use super::within::DEADLINE;
+
+/// A client that is not connected yet.
+pub(crate) struct Connect {
+    to: SockAddr,
+    host: String,
+    path: String,
+    headers: String,
+    rcvbuf: Option<usize>,
+}
+
+impl Connect {
+    pub(crate) fn to(address: SocketAddr) -> Connect {
+        Connect::with(address.into(), address.to_string())
+    }
+
+    pub(crate) fn to_unix(path: &Path) -> Connect {
+        Connect::with(SockAddr::unix(path).unwrap(), "localhost".into())
+    }
+
+    fn with(to: SockAddr, host: String) -> Connect {
+        Connect {
+            to,
+            host,
+            path: "/".into(),
+            headers: String::new(),
+            rcvbuf: None,
+        }
+    }
+
+    pub(crate) fn path(mut self, path: &str) -> Connect {
+        self.path = path.into();
+        self
+    }
+
+    /// Adds a line, without its CRLF.
+    pub(crate) fn header(mut self, line: &str) -> Connect {
+        self.headers = format!("{}{line}\r\n", self.headers);
+        self
+    }
+
+    /// `SO_RCVBUF`, set before connecting, so that a client that stops reading is full soon.
+    pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
+        self.rcvbuf = Some(bytes);
+        self
+    }
+
+    /// As [`rcvbuf`](Self::rcvbuf): as small as the kernel allows.
+    pub(crate) fn small_rcvbuf(self) -> Connect {
+        self.rcvbuf(2048)
+    }
+
+    /// The request for an upgrade.
+    pub(crate) fn head(&self) -> String {
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            self.path, self.host, self.headers
+        )
+    }
+
+    /// Only TCP: nothing is sent yet.
+    #[track_caller]
+    pub(crate) fn open(&self) -> Raw {
+        let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
+        if let Some(bytes) = self.rcvbuf {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        if self.to.domain() != Domain::UNIX {
+            socket.set_tcp_nodelay(true).unwrap();
+        }
+        socket.connect(&self.to).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        Raw::new(socket)
+    }
+
+    /// Through the handshake, which must end in a 101.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Raw {
+        let (raw, answer) = self.ask();
+        assert_eq!(answer.status, 101, "{answer:?}");
+        raw
+    }
+
+    /// Sends the request and reads the head of the answer.
+    #[track_caller]
+    pub(crate) fn ask(&self) -> (Raw, Answer) {
+        let mut raw = self.open();
+        raw.bytes(self.head());
+        let answer = raw.read_head();
+        (raw, answer)
+    }
+}
