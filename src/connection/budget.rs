@@ -84,6 +84,16 @@ impl Budget {
         }
     }
 
+    /// Takes back what [`enter`](Self::enter) let in and was not used. Nothing has left, so nobody is woken; unless
+    /// nothing is left either, for then nobody else would wake who was refused in between.
+    pub(super) fn take_back(&self, size: usize) {
+        let mut inside = lock(&self.inside);
+        inside.used -= size;
+        if inside.used == 0 && inside.waiting > 0 {
+            self.changed.notify_all();
+        }
+    }
+
     /// Lets `size` in whatever the limit says, unless it has ended.
     pub(super) fn force(&self, size: usize) -> Admission {
         let mut inside = lock(&self.inside);

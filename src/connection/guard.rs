@@ -63,6 +63,8 @@ pub(crate) struct Guard {
     message: Option<Message>,
     /// The frame that is coming in is the message's last.
     last: bool,
+    /// In the bytes judged last a message ended, or a control frame between two.
+    ended: bool,
     /// A Close has come: what follows is nobody's.
     closed: bool,
 }
@@ -86,6 +88,7 @@ impl Guard {
             payload: 0,
             message: None,
             last: false,
+            ended: false,
             closed: false,
         }
     }
@@ -95,6 +98,7 @@ impl Guard {
     pub(crate) fn judge(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Fault)> {
         let mut at = 0;
         let mut frame_at = 0;
+        self.ended = false;
         while at < bytes.len() && !self.closed {
             if self.payload > 0 {
                 let rest = bytes.len() - at;
@@ -120,6 +124,11 @@ impl Guard {
     /// The bytes seen so far end inside a frame or a message.
     pub(crate) fn in_message(&self) -> bool {
         !self.closed && (self.have > 0 || self.payload > 0 || self.message.is_some())
+    }
+
+    /// Somewhere in the bytes judged last the stream stood between messages: what it is inside of now began after that.
+    pub(crate) fn ended_one(&self) -> bool {
+        self.ended
     }
 
     /// Judges as much of the header as there is, as soon as it is there.
@@ -222,6 +231,7 @@ impl Guard {
             self.message = None;
             self.last = false;
         }
+        self.ended |= self.message.is_none();
         self.closed = self.header[0] & 0x0f == 8;
     }
 }

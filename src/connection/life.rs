@@ -115,8 +115,9 @@ fn close_after(returned: Caught<Result<(), Box<dyn Error + Send + Sync>>>, clien
         // The error is the end of the connection itself, passed on.
         Ok(Err(error)) if !client.is_open() => {
             log::debug!(
-                "#{} the handler ended with the connection: {error}",
-                client.number
+                "#{} the handler ended with the connection: {}",
+                client.number,
+                quoted(&error.to_string())
             );
         }
         Ok(Err(error)) => {

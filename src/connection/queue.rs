@@ -207,7 +207,7 @@ impl Queue {
 
     /// Gives back what [`admit`](Self::admit) let in, for a message that found no place.
     pub(crate) fn return_bytes(&self, size: usize) {
-        self.gate.leave(size);
+        self.gate.take_back(size);
     }
 
     /// Queues a ticket. False: the channel is full.

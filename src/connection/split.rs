@@ -71,6 +71,10 @@ impl Read for ReadHalf {
         let read = self.fill(buffer)?;
         let judged = self.guard.judge(&buffer[..read], self.read_at);
         if read > 0 {
+            if self.guard.ended_one() {
+                // Or a client that is always in the middle of some message would be late with all of them together.
+                self.client.state.heard(false);
+            }
             self.client.state.heard(self.guard.in_message());
         }
         match judged {

@@ -158,13 +158,15 @@ impl Member {
             self.accepted(ring, post);
             return Placed::Queued;
         }
-        if ring.waiting.len() >= settings.queue {
-            return Placed::Full;
-        }
+        // The gate first: who is being closed is closed, however full.
         match queue.admit(size, false) {
             Admission::In => {}
             Admission::Full => return Placed::Full,
             Admission::Closed => return Placed::Closed,
+        }
+        if ring.waiting.len() >= settings.queue {
+            queue.return_bytes(size);
+            return Placed::Full;
         }
         if !self.take_ticket(ring) {
             queue.return_bytes(size);

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -109,7 +109,7 @@ impl Listener {
                 let _ = std::net::TcpStream::connect_timeout(&reachable(*address), KNOCK);
             }
             Address::Unix(path) => {
-                let _ = UnixStream::connect(path);
+                let _ = knock(path);
             }
         }
         true
@@ -144,6 +144,13 @@ impl std::fmt::Display for Listener {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Connects without waiting: while the backlog is full `connect` would wait for an acceptor that may have left already.
+fn knock(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 fn peer(address: &SockAddr) -> Peer {

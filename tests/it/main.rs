@@ -30,3 +30,8 @@ mod shutdown;
 // All of it as people run it.
 #[cfg(feature = "cli")]
 mod binary;
+
+// What it must survive, and every way in which threads could wait for each other for ever.
+mod threats;
+
+mod cycles;

@@ -24,7 +24,8 @@ fn thirty_behind_one(config: Config, taken: usize, in_hand: bool) -> Guest {
         assert_eq!(guest.outbox.len(), 30);
         return guest;
     }
-    let mut guest = Guest::without_writer(config);
+    // Not flushed by their sender, they are one batch of the writer's.
+    let mut guest = Guest::without_writer(config.early_flush(false));
     guest.gate.take(taken);
     let numbers = (0..30).map(|n| n.to_string());
     for message in ["held".to_owned()].into_iter().chain(numbers) {

@@ -1,0 +1,73 @@
+//! The drills: what a server of threads has to survive, tried on the release binary from raw sockets.
+//!
+//! `cargo bench --bench drills -- [--small] [cap|churn|siege|drip|all]` prints what each did and found, then how many
+//! checks passed and failed; a failed one makes the exit code 1. `--small` is for every change, the full size for a
+//! person. What was tried with which result stands in `src/DRILLS.md`.
+#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+
+mod cap;
+mod churn;
+mod client;
+mod drip;
+mod frame;
+mod report;
+mod server;
+mod siege;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use report::Report;
+
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+/// A drill: by its size it does its work, and puts what it finds into the report.
+type Drill = fn(small: bool, &mut Report) -> Result<(), Failure>;
+
+const DRILLS: [(&str, Drill); 4] = [
+    ("cap", cap::run),
+    ("churn", churn::run),
+    ("siege", siege::run),
+    ("drip", drip::run),
+];
+
+const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|all]";
+
+fn main() -> ExitCode {
+    // cargo adds `--bench` behind what was typed.
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    arguments.retain(|argument| argument != "--bench");
+    // A siege's frozen clients are a process of their own: this program again.
+    if let [command, rest @ ..] = &arguments[..] {
+        if command == siege::CLIENT_PROCESS {
+            return match siege::client_process(rest) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    println!("failed: {error}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
+    }
+    let small = arguments.iter().any(|argument| argument == "--small");
+    arguments.retain(|argument| argument != "--small" && argument != "all");
+    let known = |name: &String| DRILLS.iter().any(|(drill, _)| drill == name);
+    if let Some(wrong) = arguments.iter().find(|name| !known(name)) {
+        println!("there is no drill {wrong}: {USAGE}");
+        return ExitCode::from(2);
+    }
+    let mut report = Report::default();
+    for (name, drill) in DRILLS {
+        if !arguments.is_empty() && !arguments.iter().any(|argument| argument == name) {
+            continue;
+        }
+        report.begin(name, small);
+        let began = Instant::now();
+        if let Err(error) = drill(small, &mut report) {
+            report.check("it went to its end", false, error.to_string());
+        }
+        println!("  {:.1} s", began.elapsed().as_secs_f64());
+    }
+    report.end()
+}

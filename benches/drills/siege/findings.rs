@@ -1,0 +1,144 @@
+//! What a siege has shown, as checks of the report.
+
+use std::time::Duration;
+
+use super::attackers::Kind;
+use super::floods::Floods;
+use super::healthy::{Group, Health};
+use super::{CLOSE, FILL, HEAD, PING, PONG, SLACK, Size, Wave};
+use crate::report::Report;
+
+pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
+    let waves = all.len();
+    for (kind, count, deadline, what) in [
+        (
+            Kind::NeverReads,
+            size.never_read,
+            FILL + CLOSE,
+            "who never reads is cut with 4008, then reset",
+        ),
+        (
+            Kind::ReadsOn,
+            size.read_on,
+            FILL + CLOSE,
+            "who reads on when it is cut sees 4008",
+        ),
+        (
+            Kind::Slow,
+            size.slow,
+            FILL + CLOSE,
+            "who takes 1 KiB/s of it is cut with 4008, then reset",
+        ),
+        (
+            Kind::Silent,
+            size.silent,
+            PING + PONG,
+            "who answers no ping is reset",
+        ),
+        (
+            Kind::Head,
+            size.heads,
+            HEAD,
+            "who sends its head a byte a second is reset",
+        ),
+    ] {
+        let attackers = all.iter().flat_map(|wave| &wave.attackers);
+        let of_kind: Vec<_> = attackers.filter(|one| one.kind == kind).collect();
+        let right = of_kind.iter().filter(|one| one.ended_right()).count();
+        let last = of_kind.iter().filter_map(|one| one.gone).max();
+        let last = last.unwrap_or(Duration::MAX);
+        report.check(
+            what,
+            right == count * waves && last <= deadline + SLACK,
+            format!(
+                "{right} of {}, the last after {:.1} s (clock {} s)",
+                of_kind.len(),
+                last.as_secs_f64(),
+                deadline.as_secs()
+            ),
+        );
+    }
+    let thawed: Vec<_> = all.iter().flat_map(|wave| &wave.thawed).collect();
+    let ended = thawed.iter().filter(|one| one.ended_right()).count();
+    let told = thawed.iter().filter(|one| one.code == Some(4008)).count();
+    let gone = all.iter().map(|wave| wave.frozen_gone).max();
+    let all_gone = all.iter().all(|wave| wave.frozen_gone.is_some());
+    let gone = gone.flatten().unwrap_or(Duration::MAX);
+    report.check(
+        "clients of a stopped process are let go, and see it when it runs again",
+        ended == size.frozen * waves && all_gone && gone <= FILL + CLOSE + SLACK,
+        format!(
+            "{ended} of {}, the last after {:.1} s; {told} could still read 4008",
+            thawed.len(),
+            gone.as_secs_f64()
+        ),
+    );
+    let newcomers: usize = all.iter().map(|wave| wave.newcomers).sum();
+    let slowest = all.iter().map(|wave| wave.slowest_newcomer).max();
+    report.check(
+        "newcomers in the middle of it are served",
+        newcomers > 0,
+        format!(
+            "{newcomers}, the slowest in {:.0?}",
+            slowest.unwrap_or_default()
+        ),
+    );
+}
+
+pub(super) fn floods(all: &[Floods], report: &mut Report) {
+    for flood in all {
+        report.check(
+            &format!("{} is ended with {}", flood.name, flood.expected),
+            flood.tried > 0 && flood.right == flood.tried,
+            format!(
+                "{} of {} times, {} frames sent{}",
+                flood.right,
+                flood.tried,
+                flood.frames,
+                flood.wrong.as_deref().unwrap_or_default()
+            ),
+        );
+    }
+}
+
+pub(super) fn health(health: &Health, lasted: Duration, report: &mut Report) {
+    let Health {
+        published,
+        subscribers,
+        echoers,
+        ..
+    } = health;
+    let wrong = |group: &Group| match &group.wrong[..] {
+        [] => String::new(),
+        [first, ..] => format!("; {} wrong: {first}", group.wrong.len()),
+    };
+    let expected = published * subscribers.clients as u64;
+    report.check(
+        "no healthy subscriber is lost, cut or gapped",
+        subscribers.wrong.is_empty() && subscribers.messages == expected && *published > 0,
+        format!(
+            "{published} numbered messages × {} = {} of {expected}, {} pings answered{}",
+            subscribers.clients,
+            subscribers.messages,
+            subscribers.pings,
+            wrong(subscribers)
+        ),
+    );
+    report.check(
+        "no healthy echo client is lost or cut",
+        echoers.wrong.is_empty() && echoers.messages > 0,
+        format!(
+            "{} clients, {} echoes{}",
+            echoers.clients,
+            echoers.messages,
+            wrong(echoers)
+        ),
+    );
+    report.say(format!(
+        "in {:.1} s, worst latency: published → received {:.0?}, echo {:.0?}, publisher's write {:.0?}",
+        lasted.as_secs_f64(),
+        subscribers.worst,
+        echoers.worst,
+        health.worst_publish
+    ));
+}

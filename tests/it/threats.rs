@@ -1,0 +1,32 @@
+//! What a blocking server must survive, a test for each threat: hostile frames, slow and dead peers, what may not be
+//! shown, and the process's own resources. The numbers are those of the project's list of threats; the rows on the
+//! handshake are in `handshake.rs`.
+
+mod frames;
+
+mod floods;
+
+mod peers;
+
+mod clocks;
+
+mod errors;
+
+// These run the binary: what they count is a process's.
+#[cfg(feature = "cli")]
+pub(crate) mod spawned;
+
+#[cfg(feature = "cli")]
+mod logs;
+
+#[cfg(feature = "cli")]
+mod states;
+
+#[cfg(feature = "cli")]
+mod process;
+
+#[cfg(feature = "cli")]
+mod limits;
+
+#[cfg(feature = "cli")]
+mod signals;

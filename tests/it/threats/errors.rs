@@ -1,0 +1,55 @@
+//! T27 for the library: what a handler's error says may be a client's own words.
+
+use std::sync::Mutex;
+
+use log::{LevelFilter, Log, Metadata, Record};
+use standpipe::{Config, Connection};
+
+use crate::support::{TestServer, until};
+
+const CANARY: &str = "canary-of-errors";
+
+static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keeps the lines that are about this test, of all the tests of this process.
+struct Keeps;
+
+impl Log for Keeps {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let line = record.args().to_string();
+        if line.contains(CANARY) {
+            LINES.lock().unwrap().push(line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn t27_an_error_of_a_handler_is_logged_in_one_line_whenever_it_comes() {
+    log::set_logger(&Keeps).unwrap();
+    log::set_max_level(LevelFilter::Debug);
+    let server = TestServer::start(Config::default(), |conn: &mut Connection| {
+        if conn.request().path() == "/late" {
+            conn.close(4000, "over");
+            while conn.recv()?.is_some() {}
+        }
+        Err(format!("{CANARY}\r\n\x1b[2J\u{202e}{}", "x".repeat(1000)).into())
+    });
+    server.connect().expect_close(1011);
+    let mut late = server.client().path("/late").connect();
+    late.expect_close(4000);
+    late.close(4000, "over");
+    until("both are logged", || LINES.lock().unwrap().len() == 2);
+    for line in &*LINES.lock().unwrap() {
+        assert!(
+            !line.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{line:?}"
+        );
+        assert!(line.chars().count() < 400, "{line:?}");
+    }
+}

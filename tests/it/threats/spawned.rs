@@ -1,0 +1,212 @@
+//! The binary as a process of its own, whose memory, descriptors, processor time and log can be looked at.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crossbeam_channel::bounded;
+
+use crate::support::{Answer, Connect, DEADLINE, Process, Raw, get, until};
+
+/// What a stream of the process has said so far.
+type Said = Arc<Mutex<Vec<u8>>>;
+
+/// Dropped, it is killed.
+pub(crate) struct Spawned {
+    child: Child,
+    address: SocketAddr,
+    out: Said,
+    log: Said,
+    /// Held so that nobody reads it.
+    unread: Option<ChildStderr>,
+}
+
+/// The command, listening on a free port, with nothing in its environment that would decide a test.
+pub(crate) fn standpipe(flags: &[&str]) -> Command {
+    with_limits("true", flags)
+}
+
+/// The same from a shell in which `limits` has run.
+pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+        .arg(env!("CARGO_BIN_EXE_standpipe"));
+    if !flags.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
+    command.args(flags).env_clear();
+    command
+}
+
+impl Spawned {
+    #[track_caller]
+    pub(crate) fn start(flags: &[&str]) -> Spawned {
+        Spawned::of(standpipe(flags))
+    }
+
+    /// As `start`, with every line of the log that there is.
+    #[track_caller]
+    pub(crate) fn tracing(flags: &[&str]) -> Spawned {
+        let mut command = standpipe(flags);
+        command.env("RUST_LOG", "trace");
+        Spawned::of(command)
+    }
+
+    #[track_caller]
+    pub(crate) fn of(command: Command) -> Spawned {
+        let mut spawned = Spawned::unread(command);
+        let stderr = spawned.unread.take().unwrap();
+        collect(stderr, Arc::clone(&spawned.log));
+        spawned
+    }
+
+    /// Its standard error is a pipe that nobody reads.
+    #[track_caller]
+    pub(crate) fn unread(mut command: Command) -> Spawned {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (said, first) = bounded(1);
+        let out = Said::default();
+        let kept = Arc::clone(&out);
+        thread::spawn(move || {
+            let mut line = String::new();
+            let _ = stdout.read_line(&mut line);
+            let _ = said.send(line);
+            collect(stdout, kept);
+        });
+        let first = first.recv_timeout(DEADLINE);
+        let first = first.expect("waited for it to say where it listens");
+        let address = first
+            .trim_end()
+            .strip_prefix("standpipe listening on http://")
+            .and_then(|rest| rest.strip_suffix('/')?.parse().ok())
+            .unwrap_or_else(|| panic!("it said {first:?}"));
+        Spawned {
+            unread: child.stderr.take(),
+            child,
+            address,
+            out,
+            log: Said::default(),
+        }
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        Process::of(self.pid())
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&self, path: &str) -> Raw {
+        Raw::connect(self.address, path)
+    }
+
+    pub(crate) fn client(&self, path: &str) -> Connect {
+        Connect::to(self.address).path(path)
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        get(self.address, path, "")
+    }
+
+    /// Every client, as `/debug/clients` shows it.
+    #[track_caller]
+    pub(crate) fn clients(&self) -> Vec<serde_json::Value> {
+        let answer = self.get("/debug/clients");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    /// The log so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
+    }
+
+    /// What it has printed since it said where it listens.
+    pub(crate) fn printed(&self) -> String {
+        String::from_utf8(self.out.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Sends signals, in one go.
+    #[track_caller]
+    pub(crate) fn signal(&self, names: &[&str]) {
+        let kills: Vec<String> = names
+            .iter()
+            .map(|name| format!("kill -s {name} {}", self.pid()))
+            .collect();
+        let sent = Command::new("/bin/sh")
+            .args(["-c", &kills.join(" && ")])
+            .status();
+        assert!(sent.unwrap().success(), "{names:?} could not be sent");
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let mut ended = None;
+        until("standpipe has ended", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        });
+        ended.unwrap()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
+    #[track_caller]
+    pub(crate) fn kib(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        let value = value.and_then(|rest| rest.strip_prefix(':')?.trim().strip_suffix(" kB"));
+        value.unwrap().parse().unwrap()
+    }
+
+    /// Processor time it has used, in hundredths of a second.
+    #[track_caller]
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name, which may hold anything, ends at the last bracket; utime and stime are the 14th and 15th field.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let field = |at: usize| fields.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
+        field(11) + field(12)
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the log:\n{}", self.log());
+        }
+        // Ended already is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(mut stream: impl Read + Send + 'static, said: Said) {
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut chunk) {
+            said.lock().unwrap().extend_from_slice(&chunk[..read]);
+        }
+    });
+}
