@@ -8,6 +8,7 @@ use tungstenite::Message;
 use super::assembler::{Assembler, Incoming};
 use super::client::{Client, Why};
 use super::control::{Goodbye, When};
+use super::cork;
 use super::guard::Fault;
 use super::split::ReadHalf;
 use super::transport::Transport;
@@ -83,6 +84,8 @@ impl Reader {
                 }
                 Ok(Incoming::Close(goodbye)) => {
                     self.end = Some(End::Closed);
+                    // What was held back came before the Close that throws away what still waits.
+                    cork::release();
                     // Its code and reason come back to it (RFC 6455 §5.5.1).
                     self.client.answer(goodbye);
                 }
@@ -101,6 +104,7 @@ impl Reader {
         };
         let (code, reason) = (*code, *reason);
         self.end = Some(End::Fault);
+        cork::release();
         if client.close(When::Now, Goodbye::new(code, reason)) {
             log::warn!("#{} refused: {code}, {reason}", client.number);
         }

@@ -68,3 +68,20 @@ fn what_was_held_back_goes_out_when_the_cork_is_pulled_and_when_the_handler_retu
         client.expect_close(1000);
     });
 }
+
+#[test]
+fn what_came_before_a_close_or_a_fault_is_answered_before_it() {
+    // With the writer alone an answer may still be queued when the Close throws it away.
+    let server = TestServer::start(Config::default(), corked_echo);
+    for (last, code) in [
+        (Frame::new(op::CLOSE, [3, 232]).bytes(), 1000),
+        (Frame::new(op::CONTINUATION, "of nothing").bytes(), 1002),
+    ] {
+        let mut client = server.connect();
+        client.bytes([together(16), last].concat());
+        for n in 0..16 {
+            client.expect_text(&n.to_string());
+        }
+        client.expect_close(code);
+    }
+}
