@@ -202,7 +202,7 @@ fn a_gap_at_the_end_is_told_although_nothing_follows() {
         let stage = stage(config, 16, 8);
         let topic = stage.topic("new");
         let first = topic.last_id() + 1;
-        let (mut client, _outbox, _members) = stalls(&stage, &[topic.clone()]);
+        let (mut client, _outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
         fill(&topic);
         let mut all = Vec::new();
         // Nothing is published any more, and the connection stays.
@@ -222,7 +222,7 @@ fn a_policy_changes_live() {
     both_ways(|config| {
         let stage = stage(config, 16, 8);
         let topic = stage.topic("new");
-        let (mut client, outbox, _members) = stalls(&stage, &[topic.clone()]);
+        let (mut client, outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
         fill(&topic);
         topic.set_policy(Policy::DropOldest);
         let published = topic.publish(Message::text("the newest")).unwrap();
@@ -268,7 +268,7 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
     both_ways(|config| {
         let stage = stage(config, 16, 16);
         let topic = stage.topic("latest");
-        let (mut client, outbox, _members) = stalls(&stage, &[topic.clone()]);
+        let (mut client, outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
         let mut chance = Chance(7);
         let mut newest = [0; KEYS];
         let mut seen = [0; KEYS];
