@@ -12,7 +12,7 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
 
 use super::control::Goodbye;
-use super::guard::Fault;
+use super::fault::{CLOSE_BODY, CLOSE_CODE, Fault, NOT_UTF8};
 use super::outbox::sendable;
 
 /// Bytes that are asked for at a time at most, however full the reads are.
@@ -52,27 +52,6 @@ struct Partial {
     payload: Vec<u8>,
     /// Bytes of a text that are UTF-8 so far.
     valid: usize,
-}
-
-const UTF8: Fault = Fault {
-    code: 1007,
-    reason: "text is not UTF-8",
-};
-
-const CLOSE_BODY: Fault = Fault {
-    code: 1002,
-    reason: "close frame with one byte",
-};
-
-const CLOSE_CODE: Fault = Fault {
-    code: 1002,
-    reason: "close code that may not be sent",
-};
-
-impl From<Fault> for io::Error {
-    fn from(fault: Fault) -> io::Error {
-        io::Error::other(fault)
-    }
 }
 
 impl Assembler {
@@ -247,7 +226,7 @@ impl Partial {
         match std::str::from_utf8(&self.payload[self.valid..]) {
             Ok(_) => self.valid = self.payload.len(),
             Err(error) if error.error_len().is_none() => self.valid += error.valid_up_to(),
-            Err(_) => return Err(UTF8),
+            Err(_) => return Err(NOT_UTF8),
         }
         Ok(())
     }
@@ -260,7 +239,7 @@ fn is_text(header: &FrameHeader) -> bool {
 fn text(payload: Vec<u8>) -> Result<Message, Fault> {
     String::from_utf8(payload)
         .map(Message::text)
-        .map_err(|_| UTF8)
+        .map_err(|_| NOT_UTF8)
 }
 
 /// A Close's body: nothing, or a code and a reason (RFC 6455 §5.5.1, §7.4).
@@ -270,7 +249,7 @@ fn goodbye(body: &[u8]) -> Result<Goodbye, Fault> {
         [_] => return Err(CLOSE_BODY),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
-    let reason = std::str::from_utf8(reason).map_err(|_| UTF8)?;
+    let reason = std::str::from_utf8(reason).map_err(|_| NOT_UTF8)?;
     if sendable(code) == code {
         Ok(Goodbye::new(code, reason))
     } else {

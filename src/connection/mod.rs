@@ -35,6 +35,7 @@ mod transport;
 // What all of them share, and the life from first byte to join.
 
 mod client;
+mod fault;
 mod life;
 mod state;
 

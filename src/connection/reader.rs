@@ -9,7 +9,7 @@ use super::assembler::{Assembler, Incoming};
 use super::client::{Client, Why};
 use super::control::{Goodbye, When};
 use super::cork;
-use super::guard::Fault;
+use super::fault::Fault;
 use super::split::ReadHalf;
 use super::transport::Transport;
 use crate::error::RecvError;

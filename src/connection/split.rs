@@ -23,7 +23,7 @@ pub(crate) struct ReadHalf {
     /// Bytes that came behind the request head; they pass the guard like all others.
     ahead: io::Cursor<Vec<u8>>,
     /// The guard's verdict on what comes next, once the good bytes before it are handed on.
-    fault: Option<super::guard::Fault>,
+    fault: Option<super::fault::Fault>,
     read_at: u64,
 }
 
