@@ -74,7 +74,8 @@ config! {
     max_message: usize = 64 << 10;
     /// Frames a message may come in, empty ones too. Default 1024; beyond: 1008.
     max_fragments: usize = 1024;
-    /// Bytes a reader asks the kernel for at a time. Default 8 KiB, resident for each client.
+    /// Bytes a reader asks the kernel for at a time. Default 8 KiB. While reads fill it, it asks for more, up to
+    /// 256 KiB; an idle client's reader has room for 1 KiB only.
     read_buffer: usize = 8 << 10;
     /// `SO_RCVBUF` in bytes. Default `None`: the kernel's own, which adjusts itself.
     rcvbuf: Option<usize> = None;

@@ -18,6 +18,9 @@ use super::outbox::sendable;
 /// Bytes that are asked for at a time at most, however full the reads are.
 const LARGEST: usize = 256 << 10;
 
+/// Bytes that an idle client's reader asks for: enough for what wakes it.
+const IDLE: usize = 1 << 10;
+
 /// One step of growing or shrinking.
 const STEP: usize = 4;
 
@@ -38,7 +41,7 @@ pub(crate) struct Assembler {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes asked for at rest.
+    /// Bytes asked for when there is more than a little to read.
     rest: usize,
     /// The last read took all the room there was.
     filled: bool,
@@ -130,7 +133,10 @@ impl Assembler {
             self.start = 0;
         }
         let room = self.buffer.len();
-        if self.end == room || (self.filled && room < LARGEST) {
+        let idle = IDLE.min(self.rest);
+        if room == 0 {
+            self.resize(idle);
+        } else if self.end == room || (self.filled && room < LARGEST) {
             let most = LARGEST.max(self.end + self.rest);
             self.resize((room * STEP).clamp(self.rest, most));
         }
@@ -138,8 +144,8 @@ impl Assembler {
         self.end += read;
         let room = self.buffer.len();
         self.filled = self.end == room;
-        if room > self.rest && self.start == 0 && self.end < room / (2 * STEP) {
-            self.resize((room / STEP).max(self.rest));
+        if room > idle && self.start == 0 && self.end < room / STEP {
+            self.resize((room / STEP).max(idle));
         }
         Ok(read > 0)
     }
@@ -356,7 +362,7 @@ mod tests {
             let mut stream = Trickle(&small, usize::MAX);
             assert!(matches!(assembler.next(&mut stream), Ok(Incoming::Data(_))));
         }
-        assert_eq!(assembler.buffer.len(), 8 << 10);
+        assert_eq!(assembler.buffer.len(), IDLE);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) type Places<'house> = (Permit<'house>, Visit<'house>);
 ///
 /// # Blocking
 /// For the peer's bytes, and for it to take the answer: all under `handshake_timeout`.
+// Not inlined, so that the client's life does not stand on the stack of its handshake.
+#[inline(never)]
 pub(super) fn enter<'scope, H: Handler>(
     client: &Arc<Client>,
     transport: &Arc<dyn Transport>,

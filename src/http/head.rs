@@ -17,7 +17,7 @@ use super::target::Target;
 use super::{Peer, Request};
 
 /// Bytes asked of the kernel at a time. Most heads have a few hundred.
-const READ: usize = 4 << 10;
+const READ: usize = 2 << 10;
 
 /// Why there is no request.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ pub(crate) fn read_head(
 ) -> Result<(Request, Vec<u8>), HeadError> {
     let mut scan = Scan::new();
     let mut bytes = Vec::new();
-    let mut chunk = [0; READ];
+    // Not on the stack: what this touches of it stays with the client's thread for its whole life.
+    let mut chunk = vec![0; READ];
     loop {
         let count = match stream.read(&mut chunk) {
             Ok(0) => return Err(HeadError::Gone),
@@ -66,7 +67,7 @@ pub(crate) fn read_head(
 /// Reads a whole head.
 fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
     let not_http = || refuse(400, "the request head is not HTTP");
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut lines = vec![httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut lines);
     if !parsed.parse(head).is_ok_and(|status| status.is_complete()) {
         return Err(not_http());
