@@ -421,6 +421,7 @@ await check('the keyboard alone subscribes and publishes', withPeople([ann], asy
   await ann.page.keyboard.press('Enter');
   await beside(ann, 'room-keys', '0 received');
   await ann.page.focus('#data');
+  await ann.page.keyboard.press('End');
   await ann.page.keyboard.type(' by hand');
   await ann.page.keyboard.press('Enter');
   await ann.sees('hello by hand');

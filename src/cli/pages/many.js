@@ -4,6 +4,7 @@ const listed = {
   timer: 0,
   asking: false,
   rows: new Map(),
+  policies: new Map(),
 
   get isWanted() { return !target.isEcho && !document.hidden; },
 
@@ -26,6 +27,7 @@ const listed = {
 
   show(topics) {
     $('topics-note').textContent = topics.length ? '' : 'None yet. Connecting to one, or subscribing, makes it.';
+    this.policies = new Map(topics.map(({ topic, policy }) => [topic, policy]));
     const gone = new Set(this.rows.keys());
     for (const topic of topics) {
       gone.delete(topic.topic);
@@ -84,7 +86,8 @@ const many = {
 
   opened() {
     this.tries = 0;
-    for (const topic of this.topics.values()) this.subscribe(topic, topic.last);
+    // In a conflating topic the last id is no mark: it may have come before an older one of another key.
+    for (const topic of this.topics.values()) this.subscribe(topic, listed.policies.get(topic.name) === 'conflate' ? 0 : topic.last);
   },
 
   ended(code, byUs) {
