@@ -10,7 +10,7 @@ use standpipe::{
 use super::envelope::{element, to_json};
 use super::secrets::Secrets;
 use super::session::Session;
-use super::{Failure, debug, metrics, names};
+use super::{Failure, debug, metrics, names, nesting};
 
 const PAGE: &str = include_str!("pages/index.html");
 
@@ -308,6 +308,7 @@ fn publication(content_type: Option<&str>, body: Vec<u8>) -> Result<Publication,
     if json {
         serde_json::from_str::<serde::de::IgnoredAny>(&text)
             .map_err(|error| bad(format!("no JSON: {error}")))?;
+        nesting::check(&text).map_err(bad)?;
         return Ok(Publication::from(Message::text(text)).json());
     }
     Ok(Message::text(text).into())

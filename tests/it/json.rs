@@ -296,17 +296,21 @@ fn ten_thousand_brackets_are_an_error_and_no_crash() {
     is_error(&client.ask(format!(r#"{{"pub":"t","data":{deep}}}"#)), None);
     is_error(&client.ask(&deep), None);
     client.is_there_and_silent();
-    // Over HTTP nobody looks into it: refused, or passed on as it is.
-    let answer = post(
-        binary.address,
-        "/publish/t",
-        "Content-Type: application/json\r\n",
-        &deep,
+    // Not a matter of the field they stand in, nor of what is closed again.
+    client.ask(format!(r#"{{"sub":"u","what":{deep},"ref":1}}"#));
+    is_error(&client.ask(format!(r#"{{"sub":"v","ref":{deep}}}"#)), None);
+    is_error(&client.ask("[".repeat(10_000)), None);
+    let json = "Content-Type: application/json\r\n";
+    assert_eq!(post(binary.address, "/publish/t", json, &deep).status, 400);
+    // A hundred are no more than somebody's document.
+    let document = r#"{"a":"#.repeat(100) + "1" + &"}".repeat(100);
+    client.say(format!(r#"{{"pub":"t","data":{document}}}"#));
+    assert!(client.hear_text().contains(&document));
+    assert_eq!(
+        post(binary.address, "/publish/t", json, &document).status,
+        202
     );
-    match answer.status {
-        202 => assert!(client.hear_text().contains(&deep)),
-        status => assert_eq!(status, 400),
-    }
+    assert!(client.hear_text().contains(&document));
     client.is_there_and_silent();
     assert_eq!(get(binary.address, "/healthz", "").status, 200);
 }
