@@ -71,12 +71,10 @@ impl Handler for Site {
 }
 
 /// What a proxy adds: with one of these the request is somebody else's, from wherever.
-const FORWARDED: [&str; 4] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-];
+fn is_forwarded(request: &Request) -> bool {
+    let mut names = request.headers().keys().map(http::HeaderName::as_str);
+    names.any(|name| name == "forwarded" || name.starts_with("x-forwarded-"))
+}
 
 impl Site {
     /// A request that brings a token, where one is asked for.
@@ -99,10 +97,8 @@ impl Site {
                 Err(unauthorized("a key is needed here\n"))
             };
         }
-        let forwarded = FORWARDED
-            .iter()
-            .any(|name| request.headers().contains_key(*name));
-        if self.handle.is_loopback_only() && request.peer().is_loopback() && !forwarded {
+        if self.handle.is_loopback_only() && request.peer().is_loopback() && !is_forwarded(request)
+        {
             Ok(())
         } else {
             Err(Reply::text(
