@@ -20,6 +20,7 @@ pub(crate) mod secrets;
 pub(crate) mod session;
 
 pub(crate) mod envelope;
+pub(crate) mod nesting;
 
 // What it shows of itself.
 pub(crate) mod debug;

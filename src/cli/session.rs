@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use standpipe::{Connection, Hub, Message, Publication, Subscribe, Subscription};
 
 use super::Failure;
-use super::names;
 use super::site::publish_waiting;
+use super::{names, nesting};
 
 /// Messages that are no JSON at all, before the client is taken for another protocol's.
 const STRIKES: u32 = 3;
@@ -88,8 +88,8 @@ impl<'a> Session<'a> {
 
     /// Obeys one command; gives what it wants its answer called.
     fn command(&mut self, conn: &Connection, text: &str) -> (Option<Value>, Done) {
-        let value: Value = match serde_json::from_str(text) {
-            Ok(value) => value,
+        let fields = match fields(text) {
+            Ok(fields) => fields,
             Err(error) => {
                 self.strikes += 1;
                 let error = format!("this is not JSON: {error}");
@@ -97,7 +97,7 @@ impl<'a> Session<'a> {
                 return (None, Err(Refusal { error, close }));
             }
         };
-        let Value::Object(mut fields) = value else {
+        let Some(mut fields) = fields else {
             return (None, Err("a command is an object".into()));
         };
         let reference = fields.remove("ref");
@@ -201,6 +201,23 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The fields of a command; `None`: it is JSON, but no object. Lists and objects in it are not looked into, and shown as
+/// empty: a tree of them would be as deep as a client likes, and our stack is not.
+fn fields(text: &str) -> serde_json::Result<Option<Map<String, Value>>> {
+    let whole: &RawValue = serde_json::from_str(text)?;
+    if !whole.get().starts_with('{') {
+        return Ok(None);
+    }
+    let raw: HashMap<String, &RawValue> = serde_json::from_str(whole.get())?;
+    let flat = |raw: &RawValue| match raw.get().as_bytes() {
+        [b'[', ..] => Ok(Value::Array(Vec::new())),
+        [b'{', ..] => Ok(Value::Object(Map::new())),
+        _ => serde_json::from_str(raw.get()),
+    };
+    let fields = raw.into_iter().map(|(name, raw)| Ok((name, flat(raw)?)));
+    fields.collect::<serde_json::Result<_>>().map(Some)
+}
+
 /// A string is published as the text it is, and everything else as JSON, with every digit as it was written.
 fn publication(fields: &Map<String, Value>, text: &str) -> Result<Publication, Refusal> {
     #[derive(Deserialize)]
@@ -222,6 +239,7 @@ fn publication(fields: &Map<String, Value>, text: &str) -> Result<Publication, R
         }
         (None | Some(Value::Bool(false)), _) => {
             let raw: Data = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            nesting::check(raw.data.get())?;
             Ok(Publication::from(Message::text(raw.data.get())).json())
         }
         (Some(_), _) => Err("base64 is true or false".into()),

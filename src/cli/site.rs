@@ -11,7 +11,7 @@ use super::envelope::{element, to_json};
 use super::page::PAGE;
 use super::secrets::Secrets;
 use super::session::Session;
-use super::{Failure, debug, metrics, names};
+use super::{Failure, debug, metrics, names, nesting};
 
 /// The subprotocol of JSON mode.
 const PROTOCOL: &str = "standpipe.v1";
@@ -70,12 +70,10 @@ impl Handler for Site {
 }
 
 /// What a proxy adds: with one of these the request is somebody else's, from wherever.
-const FORWARDED: [&str; 4] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-];
+fn is_forwarded(request: &Request) -> bool {
+    let mut names = request.headers().keys().map(http::HeaderName::as_str);
+    names.any(|name| name == "forwarded" || name.starts_with("x-forwarded-"))
+}
 
 impl Site {
     /// A request that brings a token, where one is asked for.
@@ -98,10 +96,8 @@ impl Site {
                 Err(unauthorized("a key is needed here\n"))
             };
         }
-        let forwarded = FORWARDED
-            .iter()
-            .any(|name| request.headers().contains_key(*name));
-        if self.handle.is_loopback_only() && request.peer().is_loopback() && !forwarded {
+        if self.handle.is_loopback_only() && request.peer().is_loopback() && !is_forwarded(request)
+        {
             Ok(())
         } else {
             Err(Reply::text(
@@ -309,6 +305,7 @@ fn publication(content_type: Option<&str>, body: Vec<u8>) -> Result<Publication,
     if json {
         serde_json::from_str::<serde::de::IgnoredAny>(&text)
             .map_err(|error| bad(format!("no JSON: {error}")))?;
+        nesting::check(&text).map_err(bad)?;
         return Ok(Publication::from(Message::text(text)).json());
     }
     Ok(Message::text(text).into())

@@ -1,1 +1,131 @@
-//! x
+//! `GET /metrics`: parsed, bounded, and equal to what was counted.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::binary::Binary;
+use crate::support::{Json, Raw, post, until};
+
+/// The figures, by name and labels. Every line has to be one of the format's.
+#[track_caller]
+fn figures(text: &str) -> HashMap<String, f64> {
+    let mut figures = HashMap::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        if line == "# EOF" {
+            assert_eq!(lines.peek(), None, "something behind the end");
+            return figures;
+        }
+        if let Some(comment) = line.strip_prefix("# ") {
+            assert!(
+                comment.starts_with("HELP ") || comment.starts_with("TYPE "),
+                "{line}"
+            );
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("standpipe_"), "{line}");
+        let before = figures.insert(name.to_owned(), value.parse().unwrap());
+        assert_eq!(before, None, "twice: {line}");
+    }
+    panic!("no # EOF in {text}");
+}
+
+#[track_caller]
+fn scrape(binary: &Binary) -> (HashMap<String, f64>, usize) {
+    let answer = binary.get("/metrics");
+    assert_eq!(answer.status, 200);
+    let kind = answer.header("content-type").unwrap();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    (figures(&answer.body), answer.body.len())
+}
+
+#[test]
+fn the_sums_are_what_the_clients_counted() {
+    let binary = Binary::start(&[]);
+    let mut json = Json::connect(binary.address);
+    json.subscribe("t");
+    let mut raw = Raw::connect(binary.address, "/ws/t");
+    raw.text("here");
+    raw.expect_text("here");
+    json.hear();
+    for n in 0..50 {
+        assert_eq!(
+            post(binary.address, "/publish/t", "", format!("{n}")).status,
+            202
+        );
+    }
+    for _ in 0..50 {
+        json.hear();
+        raw.read_message();
+    }
+    let mut echo = Raw::connect(binary.address, "/echo");
+    for _ in 0..7 {
+        echo.text("x");
+        echo.expect_text("x");
+    }
+    // An answer to a command, 51 posts for each of two, and 7 echoes.
+    let sent = 1.0 + 2.0 * 51.0 + 7.0;
+    until("all is counted as delivered", || {
+        scrape(&binary).0["standpipe_messages_delivered_total"] == sent
+    });
+    let (figures, _) = scrape(&binary);
+    let expected = [
+        ("messages_accepted_total", sent),
+        ("messages_dropped_total", 0.0),
+        ("messages_discarded_total", 0.0),
+        ("clients", 3.0),
+        ("topics", 1.0),
+        ("queued_messages", 0.0),
+        ("queued_bytes", 0.0),
+        ("history_bytes", 0.0),
+    ];
+    for (name, expected) in expected {
+        assert_eq!(figures[&format!("standpipe_{name}")], expected, "{name}");
+    }
+    let topics: Value = serde_json::from_str(&binary.get("/topics").body).unwrap();
+    assert_eq!(
+        (&topics[0]["accepted"], &topics[0]["delivered"]),
+        (&102.into(), &102.into())
+    );
+    let clients: Value = serde_json::from_str(&binary.get("/debug/clients").body).unwrap();
+    let delivered = clients
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|client| &client["delivered"]);
+    assert_eq!(delivered.map(|n| n.as_f64().unwrap()).sum::<f64>(), sent);
+
+    // Who is gone still counts.
+    echo.leave();
+    raw.leave();
+    json.0.leave();
+    until("all are gone", || {
+        scrape(&binary).0["standpipe_clients"] == 0.0
+    });
+    let (figures, _) = scrape(&binary);
+    assert_eq!(figures["standpipe_messages_delivered_total"], sent);
+    assert_eq!(figures["standpipe_messages_accepted_total"], sent);
+    assert_eq!(figures["standpipe_topics"], 0.0);
+}
+
+#[test]
+fn ten_thousand_names_make_no_more_lines() {
+    let binary = Binary::start(&[]);
+    let mut json = Json::connect(binary.address);
+    json.subscribe("t");
+    let before = scrape(&binary).0;
+    for n in 0..10_000 {
+        json.say(format!(r#"{{"pub":"name {n}","data":1,"key":"key {n}"}}"#));
+    }
+    for n in 0..50 {
+        json.subscribe(&format!("member of {n}"));
+    }
+    let (after, size) = scrape(&binary);
+    let mut names: [Vec<&String>; 2] = [before.keys().collect(), after.keys().collect()];
+    names.iter_mut().for_each(|names| names.sort());
+    assert_eq!(names[0], names[1]);
+    assert!(size < 8 << 10, "{size} bytes");
+    assert_eq!(after["standpipe_topics"], 51.0);
+}

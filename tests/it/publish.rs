@@ -1,1 +1,289 @@
-//! x
+//! Publishing over HTTP, and what can be asked about topics.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use standpipe::{Message, Policy, PublishError, Subscribe};
+
+use crate::binary::{Binary, run};
+use crate::support::{
+    Answer, Connect, Json, Raw, Reader, Stage, both_ways, get, http, post, until, within,
+};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
+
+#[track_caller]
+fn published(answer: &Answer, status: u16) -> (u64, u64, u64) {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.header("connection"), Some("close"));
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
+    let figure = |name: &str| body[name].as_u64().unwrap();
+    (figure("id"), figure("receivers"), figure("dropped"))
+}
+
+#[track_caller]
+fn row(binary: &Binary, topic: &str) -> Value {
+    let rows: Value = serde_json::from_str(&binary.get("/topics").body).unwrap();
+    let rows = rows.as_array().unwrap();
+    let row = rows.iter().find(|row| row["topic"] == topic);
+    row.unwrap_or_else(|| panic!("no {topic} in {rows:?}"))
+        .clone()
+}
+
+#[test]
+fn what_is_posted_comes_as_its_content_type_says_and_the_answer_counts_who_gets_it() {
+    let binary = Binary::start(&[]);
+    let mut json = Json::connect(binary.address);
+    let last = json.subscribe("a topic/é");
+    let mut raw = [0; 2].map(|_| Raw::connect(binary.address, "/ws/a%20topic%2F%C3%A9"));
+    until("all three are members", || {
+        row(&binary, "a topic/é")["members"] == 3
+    });
+    let path = "/publish/a%20topic%2F%C3%A9";
+    let texts = [TEXT, "Content-Type: TEXT/html\r\n"];
+    let bytes = ["", "Content-Type: application/octet-stream\r\n"];
+    let mut id = last;
+    for (kind, body, data, message) in [
+        (texts[0], "{}", json!("{}"), Message::text("{}")),
+        (texts[1], "", json!(""), Message::text("")),
+        (
+            JSON,
+            r#"{"a":1}"#,
+            json!({"a": 1}),
+            Message::text(r#"{"a":1}"#),
+        ),
+        (bytes[0], "abc", json!("YWJj"), Message::binary("abc")),
+        (bytes[1], "abc", json!("YWJj"), Message::binary("abc")),
+    ] {
+        id += 1;
+        let answer = post(binary.address, path, kind, body);
+        assert_eq!(published(&answer, 202), (id, 3, 0), "{kind}");
+        let heard = json.hear();
+        assert_eq!(
+            (&heard["id"], &heard["data"]),
+            (&json!(id), &data),
+            "{kind}"
+        );
+        assert_eq!(
+            heard.get("base64").is_some(),
+            bytes.contains(&kind),
+            "{heard}"
+        );
+        for raw in &mut raw {
+            assert_eq!(raw.read_message(), message, "{kind}");
+        }
+    }
+    let nobody = post(binary.address, "/publish/nobody", TEXT, "x");
+    let (_, receivers, dropped) = published(&nobody, 202);
+    assert_eq!((receivers, dropped), (0, 0));
+}
+
+#[test]
+fn what_cannot_be_published_is_answered_with_its_status() {
+    let binary = Binary::start(&["--max-message", "1KiB"]);
+    let address = binary.address;
+    let large = vec![b'x'; 1025];
+    assert_eq!(post(address, "/publish/t", TEXT, &large[1..]).status, 202);
+    let long = format!("/publish/{}", "t".repeat(201));
+    let key = format!("/publish/t?key={}", "k".repeat(201));
+    for (path, headers, body, status) in [
+        ("/publish/t", JSON, &b"{"[..], 400),
+        ("/publish/t", JSON, b"", 400),
+        ("/publish/t", JSON, b"1 2", 400),
+        ("/publish/t", JSON, b"\"\xff\"", 400),
+        ("/publish/t", TEXT, b"\xc3\x28", 400),
+        ("/publish/t", TEXT, &large[..], 413),
+        (&long, TEXT, b"x", 400),
+        (&key, TEXT, b"x", 400),
+        ("/publish/t?key=", TEXT, b"x", 400),
+        ("/publish/a%00b", TEXT, b"x", 400),
+        ("/publish", TEXT, b"x", 404),
+        ("/topics", TEXT, b"x", 405),
+        ("/topics/t/history", TEXT, b"x", 405),
+    ] {
+        let answer = post(address, path, headers, body);
+        assert_eq!(answer.status, status, "{path} {headers} {answer:?}");
+    }
+    let without = format!("POST /publish/t HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    assert_eq!(http(address, without).status, 411);
+    let answer = get(address, "/publish/t", "");
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+    assert_eq!(get(address, "/topics/t/history?since=x", "").status, 400);
+    assert_eq!(get(address, "/topics/nobody/history", "").body, "[]");
+    assert_eq!(get(address, "/topics/nobody/presence", "").body, "[]");
+    for (path, status) in [("/topics", 200), ("/metrics", 200), ("/publish/t", 405)] {
+        let head = format!("HEAD {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        let answer = http(address, head);
+        assert_eq!((answer.status, &*answer.body), (status, ""), "{path}");
+    }
+}
+
+#[test]
+fn who_waits_for_100_continue_gets_it_unless_it_is_refused() {
+    let binary = Binary::start(&["--max-message", "1KiB"]);
+    let head = |length| {
+        format!(
+            "POST /publish/t HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n{TEXT}\
+             Expect: 100-continue\r\n\r\n",
+            binary.address
+        )
+    };
+    let mut client = Connect::to(binary.address).open();
+    client.bytes(head(5));
+    assert_eq!(client.read_head().status, 100);
+    client.bytes("hello");
+    let answer = Answer::parse(&client.read_to_eof());
+    published(&answer, 202);
+
+    let mut client = Connect::to(binary.address).open();
+    client.bytes(head(5000));
+    assert_eq!(client.read_head().status, 413);
+}
+
+/// A member that does not read, of a server with small buffers.
+fn stalled(binary: &Binary, topic: &str) -> Raw {
+    let client = Connect::to(binary.address).small_rcvbuf();
+    let client = client.path(&format!("/ws/{topic}")).connect();
+    until("it is a member", || {
+        let topics = binary.get("/topics").body;
+        topics.contains(&format!(r#""topic":"{topic}","members":1"#))
+    });
+    client
+}
+
+const SMALL: [&str; 4] = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
+
+#[test]
+fn block_with_a_timeout_makes_a_poster_wait_and_then_says_what_became_of_it() {
+    let binary = Binary::start(&[&SMALL[..], &["--topic", "t:policy=block:50ms,queue=4"]].concat());
+    let mut client = stalled(&binary, "t");
+    let mut posts = 0;
+    let mut answer = None;
+    until("the member is full", || {
+        posts += 1;
+        let posted = post(binary.address, "/publish/t", "", vec![b'x'; 10_000]);
+        if posted.status == 202 {
+            let (_, receivers, dropped) = published(&posted, 202);
+            assert_eq!((receivers, dropped), (1, 0));
+            return false;
+        }
+        answer = Some(posted);
+        true
+    });
+    // Published: there is an id, and nobody should repeat it.
+    let (id, receivers, dropped) = published(&answer.unwrap(), 503);
+    assert_eq!((receivers, dropped), (0, 1));
+    let rest = client.rest_politely();
+    assert_eq!(rest.closes[0].0, 4008, "{:?}", rest.closes);
+    assert!(rest.messages.len() < posts);
+    let again = post(binary.address, "/publish/t", "", "x");
+    // Without a member the topic was gone, or it was not yet; its ids grow either way.
+    let (next, receivers, dropped) = published(&again, 202);
+    assert_eq!((receivers, dropped), (0, 0));
+    assert!(next > id);
+}
+
+#[test]
+fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
+    both_ways(|config| {
+        let stage = Stage::with(config, Policy::Block { timeout: None }, 4);
+        let topic = stage.topic("t");
+        let (client, outbox) = stage.small_client();
+        let member = topic
+            .subscribe(outbox.clone(), Subscribe::new().enveloped())
+            .unwrap();
+        let publisher = {
+            let topic = topic.clone();
+            std::thread::spawn(move || {
+                for n in 0..200 {
+                    topic
+                        .publish(Message::text(format!("{n} {}", "x".repeat(1000))))
+                        .unwrap();
+                }
+            })
+        };
+        until("the member is full", || outbox.len() == 4);
+        topic.set_policy(Policy::Block {
+            timeout: Some(Duration::from_millis(20)),
+        });
+        until("the publisher waits in its turn", || {
+            topic.publish(Message::text("another's")) == Err(PublishError::Busy)
+        });
+        // Nothing of what was not published is anywhere.
+        let last = topic.last_id();
+        assert_eq!(
+            topic.publish(Message::text("another's")),
+            Err(PublishError::Busy)
+        );
+        assert_eq!(topic.last_id(), last);
+        let reader = Reader::start(client);
+        within(20, "the publisher to go on", || publisher.join()).unwrap();
+        reader.wait_for(200);
+        drop(member);
+    });
+}
+
+#[test]
+fn a_key_conflates_over_http_too() {
+    let binary = Binary::start(&[&SMALL[..], &["--topic", "t:policy=conflate,queue=4"]].concat());
+    let mut client = stalled(&binary, "t");
+    let mut posts = 0;
+    until("some are conflated", || {
+        posts += 1;
+        let body = format!("{posts} {}", "x".repeat(10_000));
+        let answer = post(binary.address, "/publish/t?key=k", TEXT, body);
+        let (_, receivers, dropped) = published(&answer, 202);
+        assert_eq!((receivers, dropped), (1, 0));
+        row(&binary, "t")["dropped"].as_u64().unwrap() >= 5
+    });
+    let dropped = row(&binary, "t")["dropped"].as_u64().unwrap();
+    let other = post(binary.address, "/publish/t?key=other", TEXT, "other");
+    published(&other, 202);
+    let mut numbers = Vec::new();
+    loop {
+        let message = client.read_message();
+        let text = message.to_text().unwrap();
+        if text == "other" {
+            break;
+        }
+        numbers.push(text.split(' ').next().unwrap().parse::<u64>().unwrap());
+    }
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(numbers.last(), Some(&posts), "not the latest");
+    assert_eq!(numbers.len() as u64, posts - dropped);
+}
+
+#[test]
+fn a_wrong_policy_or_topic_ends_with_2_and_says_the_right_form() {
+    let policy = "block:50ms, drop-newest, drop-oldest, conflate, disconnect";
+    let topic = "PATTERN:policy=P,queue=N,history=N,max-age=TIME";
+    for (flags, right) in [
+        (["--policy", "drop"], policy),
+        (["--policy", "block:"], policy),
+        (["--policy", "block:soon"], policy),
+        (["--policy", "conflate:1s"], policy),
+        (["--policy", "disconnect:0%:1s"], policy),
+        (["--policy", "disconnect:80:1s"], policy),
+        (["--topic", "t"], topic),
+        (["--topic", ":queue=1"], topic),
+        (["--topic", "t:queue"], topic),
+        (["--topic", "t:size=1"], topic),
+        (["--topic", "t:queue=1,queue=2"], topic),
+        (["--topic", "t:policy=drop"], policy),
+        (["--topic", "t:queue=0"], "at least 1"),
+        (
+            ["--topic", "t:history=many"],
+            "a number of messages like 100",
+        ),
+        (["--topic", "t:history=1048577"], "at most 1048576"),
+        (["--topic", "t:max-age=60"], "60s"),
+    ] {
+        let (code, said) = run(&flags);
+        assert_eq!(code, Some(2), "{flags:?}: {said}");
+        // Wrapped to the terminal's width, if there is one.
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(right), "{flags:?}: {said}");
+    }
+}

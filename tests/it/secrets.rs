@@ -1,1 +1,160 @@
-//! x
+//! Who may have what: tokens, keys, and this machine alone.
+
+use std::path::PathBuf;
+
+use crate::binary::Binary;
+use crate::support::{Connect, Json, Raw, get, post};
+
+/// A file of secrets, gone when it is dropped.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, secrets: &str) -> File {
+        let name = format!("standpipe-it-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, secrets).unwrap();
+        File(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What only this machine, or a key, may have.
+#[track_caller]
+fn private(binary: &Binary, headers: &str) -> [u16; 3] {
+    let address = binary.address;
+    [
+        post(address, "/publish/t", headers, "x").status,
+        get(address, "/topics/t/history", headers).status,
+        get(address, "/debug/clients", headers).status,
+    ]
+}
+
+#[test]
+fn without_a_key_publishing_is_for_this_machine_alone() {
+    let binary = Binary::start(&[]);
+    assert_eq!(private(&binary, ""), [202, 200, 200]);
+    // Behind a proxy everybody comes from this machine.
+    for forwarded in [
+        "Forwarded: for=192.0.2.1\r\n",
+        "X-Forwarded-For: 192.0.2.1\r\n",
+        "x-forwarded-for: 127.0.0.1\r\n",
+        "X-Forwarded-Host: example.com\r\n",
+        "X-Forwarded-Proto: https\r\n",
+        "X-Forwarded-Port: 443\r\n",
+        "X-Forwarded-Server: proxy\r\n",
+    ] {
+        assert_eq!(private(&binary, forwarded), [403; 3], "{forwarded}");
+    }
+    // What is not private is there for those too.
+    let answer = get(binary.address, "/topics", "X-Forwarded-For: 192.0.2.1\r\n");
+    assert_eq!(answer.status, 200);
+
+    let everywhere = Binary::start(&["--listen", "0.0.0.0:0"]);
+    assert_eq!(
+        private(&everywhere, ""),
+        [403; 3],
+        "one listener is not on loopback"
+    );
+}
+
+#[test]
+fn with_a_key_file_publishing_is_for_those_who_bring_a_key_from_wherever() {
+    let keys = File::new("keys", "first\n\n  second \n");
+    let binary = Binary::start(&["--publish-key-file", keys.path()]);
+    for wrong in [
+        "",
+        "Authorization: Bearer third\r\n",
+        "Authorization: Bearer \r\n",
+        "Authorization: Bearer firs\r\n",
+        "Authorization: Bearer first second\r\n",
+        "Authorization: Basic first\r\n",
+        "Authorization: first\r\n",
+    ] {
+        assert_eq!(private(&binary, wrong), [401; 3], "{wrong:?}");
+    }
+    let refused = post(binary.address, "/publish/t?token=first", "", "x");
+    assert_eq!(refused.status, 401, "a key in an address ends up in logs");
+    assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
+    for right in [
+        "Authorization: Bearer first\r\n",
+        "authorization: bearer second\r\n",
+    ] {
+        assert_eq!(private(&binary, right), [202, 200, 200], "{right:?}");
+        let forwarded = format!("{right}X-Forwarded-For: 192.0.2.1\r\n");
+        assert_eq!(private(&binary, &forwarded), [202, 200, 200]);
+    }
+    // A key is for publishing over HTTP; clients need none.
+    Raw::connect(binary.address, "/ws/t").leave();
+}
+
+#[test]
+fn with_a_token_file_clients_bring_a_token_in_one_of_three_ways() {
+    let tokens = File::new("tokens", "s3cret\n");
+    let binary = Binary::start(&["--token-file", tokens.path()]);
+    let address = binary.address;
+    let wrong = [
+        ("", "X-Nothing: here"),
+        ("?token=s3cre", "X-Nothing: here"),
+        ("?token=", "X-Nothing: here"),
+        ("", "Authorization: Bearer s3crets"),
+        ("", "Sec-WebSocket-Protocol: standpipe.v1, bearer.S3CRET"),
+        ("", "Sec-WebSocket-Protocol: s3cret"),
+    ];
+    let right = [
+        ("?token=s3cret", "X-Nothing: here"),
+        ("", "Authorization: Bearer s3cret"),
+        ("", "Sec-WebSocket-Protocol: bearer.s3cret, standpipe.v1"),
+    ];
+    for path in ["/ws/t", "/echo", "/ws"] {
+        for (query, header) in wrong {
+            let client = Connect::to(address).path(&format!("{path}{query}"));
+            let (_, answer) = client.header(header).ask();
+            assert_eq!(answer.status, 401, "{path} {query} {header}");
+        }
+    }
+    for (query, header) in right {
+        for path in ["/ws/t", "/echo"] {
+            let client = Connect::to(address).path(&format!("{path}{query}"));
+            let (_, answer) = client.header(header).ask();
+            assert_eq!(answer.status, 101, "{path} {query} {header}");
+        }
+    }
+    // The token is not the subprotocol that is spoken.
+    let client = Connect::to(address).path("/ws");
+    let (_, answer) = client.header(right[2].1).ask();
+    assert_eq!(
+        answer.header("sec-websocket-protocol"),
+        Some("standpipe.v1")
+    );
+    drop(Json::at(address, "/ws?token=s3cret"));
+
+    let bearer = "Authorization: Bearer s3cret\r\n";
+    for path in ["/topics", "/topics/t/presence"] {
+        assert_eq!(get(address, path, "").status, 401);
+        assert_eq!(get(address, path, bearer).status, 200);
+    }
+    // Health is no secret.
+    assert_eq!(get(address, "/healthz", "").status, 200);
+}
+
+#[test]
+fn a_file_without_a_secret_is_not_taken_for_no_secret_needed() {
+    let empty = File::new("empty", "\n  \n");
+    for flag in ["--token-file", "--publish-key-file"] {
+        let (code, said) = crate::binary::run(&[flag, empty.path()]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(empty.path()), "{said}");
+        let (code, said) = crate::binary::run(&[flag, "no/such/file"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("no/such/file"), "{said}");
+    }
+}

@@ -72,3 +72,19 @@ pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
     http(address, request)
 }
+
+/// `POST path` with this body, and the lines in `headers` (each with its CRLF).
+#[track_caller]
+pub(crate) fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &str,
+    body: impl AsRef<[u8]>,
+) -> Answer {
+    let body = body.as_ref();
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    http(address, [head.as_bytes(), body].concat())
+}

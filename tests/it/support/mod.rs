@@ -7,6 +7,8 @@ mod connect;
 mod frame;
 mod gate;
 mod http;
+#[cfg(feature = "cli")]
+mod json;
 pub(crate) mod play;
 mod process;
 mod raw;
@@ -18,7 +20,9 @@ pub(crate) use alone::alone;
 pub(crate) use connect::Connect;
 pub(crate) use frame::{Frame, Length, op};
 pub(crate) use gate::Gate;
-pub(crate) use http::{Answer, get, http};
+pub(crate) use http::{Answer, get, http, post};
+#[cfg(feature = "cli")]
+pub(crate) use json::Json;
 pub(crate) use process::Process;
 pub(crate) use raw::{Pen, Raw, Rest, Seen};
 pub(crate) use server::{
