@@ -33,6 +33,7 @@
 //! - [`Hub`] and [`Topic`] send to many, in one order, and cut who is too slow.
 //! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
 //! - [`architecture`] says which threads there are, what each waits for, and who wakes it.
+//! - [`drills`] says what was tried against it, and with which result.
 //!
 //! # Blocking
 //! Every method that waits says so under this heading: for what, and who wakes it. Nothing here waits for a peer without
@@ -40,6 +41,9 @@
 
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
+
+#[doc = include_str!("DRILLS.md")]
+pub mod drills {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
