@@ -32,7 +32,8 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits so long, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many, in one order, and cut who is too slow.
 //! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
-//! - [`architecture`] says which threads there are, what each waits for, and who wakes it.
+//! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
+//!   binary's clients speak.
 //! - [`drills`] says what was tried against it, and with which result.
 //!
 //! # Blocking
@@ -41,6 +42,9 @@
 
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
+
+#[doc = include_str!("PROTOCOL.md")]
+pub mod protocol {}
 
 #[doc = include_str!("DRILLS.md")]
 pub mod drills {}

@@ -37,8 +37,9 @@ pub(super) struct Inside {
     whim: Option<Dice>,
     /// Fails once so many bytes were taken.
     breaks_at: usize,
-    /// A thread stands still in `write`.
+    /// A thread stands still in `write`, and the most that one was asked to wait for.
     pub(super) writing: bool,
+    pub(super) most_waited_for: usize,
     /// Holds threads in `try_write`, which a socket never does: so a helper can be caught with the wire.
     holds_helpers: bool,
     helpers_held: usize,
@@ -73,6 +74,7 @@ impl Default for Gate {
                 whim: None,
                 breaks_at: usize::MAX,
                 writing: false,
+                most_waited_for: 0,
                 holds_helpers: false,
                 helpers_held: 0,
                 no_more_writing: false,
@@ -190,6 +192,11 @@ impl Gate {
 }
 
 impl Inside {
+    /// Bytes that were taken.
+    pub(super) fn taken(&self) -> usize {
+        self.written.len()
+    }
+
     /// Takes of `bytes` what it is told to; an error when it is of no use any more.
     fn take(&mut self, bytes: &[&[u8]], waiting: bool) -> io::Result<usize> {
         if self.no_more_writing {
@@ -265,6 +272,7 @@ impl Transport for Gate {
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut inside = lock(&self.inside);
+        inside.most_waited_for = inside.most_waited_for.max(bytes.len());
         loop {
             match inside.take(&[bytes], true) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

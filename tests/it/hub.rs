@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::unbounded;
-use standpipe::{Connection, Handler, Hub, Message, Outbox, Publication, PublishError, Subscribe};
+use standpipe::{
+    Connection, Handler, Hub, Message, Outbox, Publication, PublishError, Subscribe, Topic,
+};
 
 use crate::support::{Failure, Frame, Raw, TestServer, both_ways, op, until, within};
 
@@ -198,39 +200,25 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
         assert_eq!(topic.members(), 1, "the same topic");
         drop(topic);
         assert_eq!(hub.len(), 1, "a member keeps it");
-        assert_eq!(
-            hub.topic("t")
-                .unwrap()
-                .publish(Message::text("1"))
-                .unwrap()
-                .receivers,
-            1
-        );
+        let published = |topic: &Topic, text: &str| topic.publish(Message::text(text)).unwrap();
+        assert_eq!(published(&hub.topic("t").unwrap(), "1").receivers, 1);
         drop(member);
         assert!(hub.is_empty());
-        assert_eq!(
-            hub.topic("t")
-                .unwrap()
-                .publish(Message::text("2"))
-                .unwrap()
-                .receivers,
-            0
-        );
+        assert_eq!(published(&hub.topic("t").unwrap(), "2").receivers, 0);
 
         let topic = hub.topic("t").unwrap();
         let _member = topic.subscribe(outbox.clone(), Subscribe::new()).unwrap();
-        let except = topic
-            .publish(Publication::from(Message::text("3")).except(outbox.client()))
-            .unwrap();
-        assert_eq!((except.receivers, except.dropped), (0, 0));
+        let to_others = Publication::from(Message::text("3")).except(outbox.client());
+        let others = topic.publish(to_others).unwrap();
+        assert_eq!((others.receivers, others.dropped), (0, 0));
         let ping = Message::Ping(vec![1].into());
         assert_eq!(topic.publish(ping), Err(PublishError::NotData));
-        topic.publish(Message::text("4")).unwrap();
+        published(&topic, "4");
         client.expect_text("1");
         client.expect_text("4");
         client.leave();
         until("its outbox is closed", || {
-            topic.publish(Message::text("5")).unwrap().receivers == 0
+            published(&topic, "5").receivers == 0
         });
     });
 }

@@ -157,20 +157,21 @@ fn what_a_helper_has_in_hand_at_the_end_is_accounted_for() {
     for taken in [0, 1, 6, 7, 12] {
         for life_ends_first in [false, true] {
             let mut guest = Guest::without_writer(Config::default());
-            // Two in one batch: the first is queued and not flushed.
-            guest.gate.take(0);
-            let first = Frame::data(&text("1234")).expect("text is data");
-            assert!(guest.client.queue.push(first, Wait::Never).is_ok());
+            // It has two in hand.
+            for message in ["1234", "5678"] {
+                let frame = Frame::data(&text(message)).expect("data");
+                guest.client.queue.push(frame, Wait::Never).expect("room");
+            }
             guest.gate.hold_helpers(true);
-            let outbox = guest.outbox.clone();
-            let helper = thread::spawn(move || outbox.send(text("5678")));
+            let client = Arc::clone(&guest.client);
+            let helper = thread::spawn(move || client.flush());
             guest.gate.until_a_helper_is_held();
             guest.start_writer();
             guest.gate.take(taken);
             let gate = Arc::clone(&guest.gate);
             let let_go = move || {
                 gate.hold_helpers(false);
-                helper.join().expect("it does not panic").expect("room");
+                helper.join().expect("it does not panic");
             };
             // What `give_up` does, but for the shutdown of the socket, which the helper's write may precede.
             guest.client.end_of_writing();

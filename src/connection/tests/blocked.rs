@@ -105,3 +105,21 @@ fn many_small_messages_are_progress_too() {
         guest.end();
     });
 }
+
+/// A socket takes all of what a blocking write gives it, and only then is there progress to be seen.
+#[test]
+fn nobody_waits_for_more_than_64_kib_at_once() {
+    both_ways(|config| {
+        let guest = Guest::new(config);
+        guest.gate.take(0);
+        let message = Message::binary(vec![0; 200 << 10]);
+        guest.outbox.try_send(message).expect("room");
+        guest.gate.until_in_write();
+        guest.gate.take_at_most(1000);
+        guest.gate.open();
+        guest.gate.until_written(200 << 10);
+        let most = guest.gate.look(|inside| inside.most_waited_for);
+        assert!((1..=64 << 10).contains(&most), "{most} bytes");
+        guest.end();
+    });
+}

@@ -4,6 +4,8 @@ use tungstenite::Bytes;
 
 use super::super::client::Why;
 use super::super::control::{Goodbye, When};
+use super::super::frame::Frame;
+use super::super::queue::Wait;
 use super::*;
 
 const TEXT: u8 = 0x81;
@@ -25,10 +27,13 @@ fn thirty_behind_one(config: Config, taken: usize, in_hand: bool) -> Guest {
     // Not flushed by their sender, they are one batch of the writer's.
     let mut guest = Guest::without_writer(config.early_flush(false));
     guest.gate.take(taken);
-    guest.outbox.try_send(text("held")).expect("room");
-    for n in 0..30 {
-        guest.outbox.try_send(text(n.to_string())).expect("room");
+    let numbers = (0..30).map(|n| n.to_string());
+    for message in ["held".to_owned()].into_iter().chain(numbers) {
+        let frame = Frame::data(&text(message)).expect("data");
+        // Without a flush: whoever has the wire next takes all of them.
+        guest.client.queue.push(frame, Wait::Never).expect("room");
     }
+    guest.client.ring();
     guest.start_writer();
     guest.gate.until_in_write();
     guest.gate.until_written(taken);
@@ -82,6 +87,12 @@ fn a_close_now_comes_after_the_frame_in_progress_and_the_queue_is_discarded_and_
         assert!(guest.client.close(When::Now, goodbye.clone()));
         assert!(!guest.client.close(When::Now, Goodbye::new(1011, "")));
         assert!(!guest.client.close(When::Queued, Goodbye::new(1000, "")));
+        // Once the frame in progress is out, the queue is gone, though the Close itself still waits for the peer.
+        let left = "held".len() + 2 - guest.gate.written().len();
+        guest.gate.take(left);
+        guest.gate.until_written("held".len() + 2);
+        until("the queue is gone", || guest.outbox.bytes() == 0);
+        guest.gate.until_in_write();
         guest.gate.open();
         guest.join_writer();
         let frames = guest.frames();

@@ -1,8 +1,11 @@
 //! Who writes: helpers as far as the peer takes it at once, the writer beyond that, and the hand-over between them.
 
 use super::super::frame::Frame;
+use super::super::gate::Dice;
 use super::super::queue::Wait;
 use super::*;
+
+const ROUNDS: usize = 3000;
 
 /// Messages of every form of length, and the bytes that they are on the wire.
 fn messages() -> (Vec<Message>, Vec<u8>) {
@@ -149,4 +152,31 @@ fn what_is_queued_while_a_helper_has_the_wire_is_not_forgotten() {
     helper.join().expect("it does not panic").expect("room");
     guest.gate.until_written(2 + 5 + 2 + 6);
     assert_eq!(guest.end().delivered, 2);
+}
+
+/// The writer, too, looks again after it has given the wire back. There is no standing still between its last look and
+/// that, so thousands of senders come by at about that moment.
+#[test]
+fn what_is_queued_while_the_writer_comes_to_rest_is_not_forgotten() {
+    let guest = Guest::new(Config::default());
+    let mut dice = Dice::new(1);
+    let mut written = 0;
+    for _ in 0..ROUNDS {
+        guest.gate.take(0);
+        guest.outbox.send(text("to the writer")).expect("room");
+        written += 2 + 13;
+        guest.gate.until_in_write();
+        guest.gate.open();
+        // Not asleep when it comes, or it would be over.
+        until("the writer has written", || {
+            guest.gate.look(|inside| inside.taken()) == written
+        });
+        for _ in 0..dice.below(200) {
+            std::hint::spin_loop();
+        }
+        guest.outbox.send(text("now")).expect("room");
+        written += 2 + 3;
+        guest.gate.until_written(written);
+    }
+    guest.end();
 }

@@ -60,14 +60,16 @@ fn a_pending_verdict_is_looked_at_before_the_socket() {
     let mut half = ReadHalf::new(transport, Arc::clone(&guest.client), Vec::new());
     let good = from_client(0x81, b"good");
     guest.gate.send([&good, UNMASKED].concat());
-    let mut buffer = [0; 100];
-    let read = half.read(&mut buffer).expect("the good bytes come first");
-    assert_eq!(buffer[..read], good);
-    for _ in 0..2 {
-        // The socket has nothing more, so asking it would be waiting.
-        let error = half.read(&mut buffer).expect_err("then the fault");
-        assert_eq!(error.to_string(), "1002: frame is not masked");
-    }
+    within("the good bytes and the fault are read", move || {
+        let mut buffer = [0; 100];
+        let read = half.read(&mut buffer).expect("the good bytes come first");
+        assert_eq!(buffer[..read], good);
+        for _ in 0..2 {
+            // The socket has nothing more, so asking it would be waiting.
+            let error = half.read(&mut buffer).expect_err("then the fault");
+            assert_eq!(error.to_string(), "1002: frame is not masked");
+        }
+    });
     assert_eq!(guest.gate.look(|inside| inside.reads), 1);
     guest.end();
 }
@@ -243,7 +245,7 @@ fn the_peers_answer_to_our_close_is_not_answered_again() {
             code: 1000,
             reason: "ours".into(),
         };
-        assert_eq!(guest.client.why(), Some(ours.clone()));
+        assert_eq!(guest.client.why(), Some(ours));
         guest.end();
     });
 }
