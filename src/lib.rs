@@ -34,6 +34,7 @@
 //! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
 //! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
 //!   binary's clients speak.
+//! - [`drills`] says what was tried against it, and with which result.
 //!
 //! # Blocking
 //! Every method that waits says so under this heading: for what, and who wakes it. Nothing here waits for a peer without
@@ -44,6 +45,9 @@ pub mod architecture {}
 
 #[doc = include_str!("PROTOCOL.md")]
 pub mod protocol {}
+
+#[doc = include_str!("DRILLS.md")]
+pub mod drills {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
