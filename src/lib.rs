@@ -32,7 +32,8 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits so long, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many, in one order, and cut who is too slow.
 //! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
-//! - [`architecture`] says which threads there are, what each waits for, and who wakes it.
+//! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
+//!   binary's clients speak.
 //!
 //! # Blocking
 //! Every method that waits says so under this heading: for what, and who wakes it. Nothing here waits for a peer without
@@ -40,6 +41,9 @@
 
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
+
+#[doc = include_str!("PROTOCOL.md")]
+pub mod protocol {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

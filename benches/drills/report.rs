@@ -1,6 +1,7 @@
 //! [`Report`]: what was checked, with what result.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Prints each check as it is made, and all of them as a table at the end.
 #[derive(Default)]
@@ -48,4 +49,11 @@ impl Report {
 
 fn verdict(holds: bool) -> &'static str {
     if holds { "ok" } else { "FAILED" }
+}
+
+/// Seconds after which something happened, if it did.
+pub(crate) fn after(happened: Option<Duration>) -> String {
+    happened.map_or("never".into(), |after| {
+        format!("after {:.1} s", after.as_secs_f64())
+    })
 }

@@ -148,10 +148,17 @@ impl Standpipe {
         Ok(serde_json::from_str(&body)?)
     }
 
-    /// How many memberships there are in topics.
-    pub(crate) fn members(&self) -> Result<usize, Failure> {
-        let topics = |client: &Value| client["topics"].as_array().map_or(0, Vec::len);
-        Ok(self.clients()?.iter().map(topics).sum())
+    /// How many members all topics have together, those that have outlived their clients too.
+    pub(crate) fn members(&self) -> Result<u64, Failure> {
+        let (status, body) = self.get("/topics")?;
+        if !status.starts_with("HTTP/1.1 200") {
+            Err(format!("/topics answered {status}"))?;
+        }
+        let topics: Vec<Value> = serde_json::from_str(&body)?;
+        let members = topics.iter().map(|topic| topic["members"].as_u64());
+        Ok(members
+            .sum::<Option<u64>>()
+            .ok_or("a topic without members")?)
     }
 
     pub(crate) fn has(&self) -> Result<Has, Failure> {

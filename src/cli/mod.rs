@@ -13,6 +13,8 @@ pub(crate) mod serve;
 
 pub(crate) mod site;
 
+pub(crate) mod page;
+
 pub(crate) mod secrets;
 
 pub(crate) mod session;

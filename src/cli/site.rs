@@ -8,11 +8,10 @@ use standpipe::{
 };
 
 use super::envelope::{element, to_json};
+use super::page::PAGE;
 use super::secrets::Secrets;
 use super::session::Session;
 use super::{Failure, debug, metrics, names};
-
-const PAGE: &str = include_str!("pages/index.html");
 
 /// The subprotocol of JSON mode.
 const PROTOCOL: &str = "standpipe.v1";
@@ -159,6 +158,7 @@ impl Site {
         }
         let echo = conn.request().query("echo") != Some("false");
         let _member = topic.subscribe(conn.outbox(), how)?;
+        conn.cork(true);
         while let Some(message) = conn.recv()? {
             let mut publication = Publication::from(message);
             if !echo {
@@ -268,6 +268,7 @@ impl Site {
 }
 
 fn echo(conn: &mut Connection) -> Result<(), Failure> {
+    conn.cork(true);
     while let Some(message) = conn.recv()? {
         conn.send(message)?;
     }

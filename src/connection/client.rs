@@ -63,6 +63,7 @@ pub(crate) struct Client {
     ending: Mutex<Ending>,
     /// Nothing will be written any more.
     over: AtomicBool,
+    held_back: AtomicBool,
     /// Where it stands when shutdown comes by.
     place: AtomicU8,
 }
@@ -104,6 +105,7 @@ impl Client {
             transport: Arc::downgrade(transport),
             ending: Mutex::default(),
             over: AtomicBool::new(false),
+            held_back: AtomicBool::new(false),
             place: AtomicU8::new(AT_THE_DOOR),
             config,
         }
@@ -126,6 +128,16 @@ impl Client {
         if matches!(step, Step::Refused | Step::Over) || self.has_work() {
             self.ring();
         }
+    }
+
+    /// Whether some thread's cork holds a flush of this client already; from now on one does.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_back.swap(true, Ordering::SeqCst)
+    }
+
+    /// No cork holds its flush any more. Before the flush: who queues after this holds it anew.
+    pub(super) fn let_go(&self) {
+        self.held_back.store(false, Ordering::SeqCst);
     }
 
     /// Wakes the writer, or leaves the bell rung for when it next listens.

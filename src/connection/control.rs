@@ -82,8 +82,7 @@ impl Control {
     pub(crate) fn pong(&self, payload: Bytes) {
         let mut slot = lock(&self.slot);
         if !matches!(slot.close, Close::Over) {
-            // Copied: the payload is a slice of the whole read buffer.
-            slot.pong = Some(Bytes::copy_from_slice(&payload));
+            slot.pong = Some(payload);
             self.filled.store(true, Ordering::Release);
         }
     }

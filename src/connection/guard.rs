@@ -1,48 +1,17 @@
 //! [`Guard`]: judges a frame by its header, before its payload.
 //!
-//! tungstenite checks mask, reserved bits, control size and continuation only after it has buffered the whole payload
-//! (a 15 MiB ping), accepts lengths that are longer than they need be, and has no limit on fragments: one `read`
-//! swallowed 100 million empty ones. So a state machine that looks at headers alone sits under it. It copies nothing.
+//! A reader that looks at a frame once it is whole buffers what it will refuse: tungstenite's context a 15 MiB ping, or
+//! 100 million empty fragments in one `read`. So a state machine that looks at headers alone sits in front of ours, and
+//! copies nothing.
 
+use super::fault::{CONTROL_FLOOD, FRAGMENTS, Fault, TOO_BIG, TOO_FAST, protocol};
 use crate::config::Config;
 use crate::rate::{Bucket, Rate};
-
-/// What is wrong with a frame, as the Close that answers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {reason}")]
-pub(crate) struct Fault {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
-}
-
-const fn protocol(reason: &'static str) -> Fault {
-    Fault { code: 1002, reason }
-}
-
-const TOO_BIG: Fault = Fault {
-    code: 1009,
-    reason: "message too big",
-};
-
-const TOO_FAST: Fault = Fault {
-    code: 1008,
-    reason: "too many messages a second",
-};
-
-const CONTROL_FLOOD: Fault = Fault {
-    code: 1008,
-    reason: "too many control frames a second",
-};
 
 /// Pings, pongs and the like that a peer may send: each costs us a look at the slot, and nobody needs so many.
 const CONTROL_FRAMES: Rate = Rate {
     per_second: 100,
     burst: 200,
-};
-
-const FRAGMENTS: Fault = Fault {
-    code: 1008,
-    reason: "too many fragments",
 };
 
 /// A header is at most 2 + 8 + 4 bytes (RFC 6455 §5.2).

@@ -14,6 +14,7 @@ use std::thread::{Result as Caught, Scope};
 use super::Connection;
 use super::client::Client;
 use super::control::{Goodbye, When};
+use super::cork;
 use super::door::{self, Upgraded};
 use super::outbox::{Outbox, this_thread_reads_for};
 use super::reader::{End, Reader};
@@ -90,6 +91,7 @@ fn run<H: Handler>(
     client.state.reader.set(Doing::InHandler);
     this_thread_reads_for(Some(Arc::clone(client)));
     let returned = catch_unwind(AssertUnwindSafe(|| handler.run(&mut conn)));
+    cork::set(false);
     this_thread_reads_for(None);
     close_after(returned, client);
     client.state.reader.set(Doing::Closing);

@@ -8,6 +8,8 @@ mod split;
 
 mod guard;
 
+mod assembler;
+
 mod reader;
 
 mod frame;
@@ -24,11 +26,16 @@ mod wire;
 
 mod writer;
 
+// Flushes that a thread holds back while it still has input.
+
+mod cork;
+
 mod transport;
 
 // What all of them share, and the life from first byte to join.
 
 mod client;
+mod fault;
 mod life;
 mod state;
 
@@ -47,6 +54,7 @@ use tungstenite::Message;
 pub(crate) use budget::Admission;
 pub use client::Why;
 pub(crate) use client::{Client, Fate};
+pub(crate) use cork::{FlushAll, flush_all, release};
 pub(crate) use frame::Frame;
 pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
@@ -106,6 +114,15 @@ impl Connection {
     /// Nobody has begun to end it.
     pub fn is_open(&self) -> bool {
         self.outbox.inner().is_open()
+    }
+
+    /// Holds back this thread's flushes while the input it has read lasts; off again, what was held goes out.
+    ///
+    /// A client that sends sixteen messages in one segment is then answered in one write, not sixteen. Held flushes are
+    /// done before this thread waits in [`recv`](Self::recv), for room, or for a topic's turn. So it is for handlers
+    /// that come back to `recv` soon: what is sent before a long computation waits for its end.
+    pub fn cork(&self, is_on: bool) {
+        cork::set(is_on);
     }
 
     /// The sending end, for other threads.

@@ -11,6 +11,7 @@ use tungstenite::Message;
 
 use super::client::{Client, SLOW_CONSUMER, Why};
 use super::control::{Goodbye, When};
+use super::cork;
 use super::frame::Frame;
 use super::queue::{Accounts, Queue, Refused, Wait};
 use super::state::Doing;
@@ -151,6 +152,7 @@ impl Outbox {
             if blocked {
                 return None;
             }
+            cork::release();
             self.client.flush();
             if !self.client.state.is_blocked() {
                 self.client.queue.wait_for_change(patience.next()?);
@@ -169,6 +171,7 @@ impl Outbox {
         deadline: Option<Instant>,
         mut place: impl FnMut() -> Option<T>,
     ) -> Option<T> {
+        cork::release();
         let _waiting = Waiting::for_room(&self.client);
         loop {
             if let Some(placed) = place() {
@@ -224,6 +227,7 @@ impl Outbox {
         let pushed = match (self.client.queue.push(frame, Wait::Never), wait) {
             (Err(Refused::Full(frame)), Wait::Until(_) | Wait::Forever) => {
                 // What is queued must be on its way before anybody waits for it to go.
+                cork::release();
                 self.client.flush();
                 let _waiting = Waiting::for_room(&self.client);
                 self.client.queue.push(frame, wait)
@@ -231,7 +235,7 @@ impl Outbox {
             (pushed, _) => pushed,
         };
         // Also when there was no room: then somebody should be making some.
-        self.client.flush();
+        cork::flush(&self.client);
         match pushed {
             Ok(()) => Queued::Yes,
             Err(Refused::Full(_)) => Queued::Full,

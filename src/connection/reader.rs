@@ -1,25 +1,22 @@
 //! The reading side of thread `sp-N-read`: frames in, control answered, messages for the handler.
-//!
-//! tungstenite assembles messages; every byte passes the guard first, and nothing that tungstenite would write is
-//! written. After an error its `read` is never called again: its state stays active, and the next frame would pass.
 
 use std::io;
 use std::sync::Arc;
 
-use tungstenite::error::{CapacityError, ProtocolError};
-use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
-use tungstenite::{Error, Message};
+use tungstenite::Message;
 
+use super::assembler::{Assembler, Incoming};
 use super::client::{Client, Why};
 use super::control::{Goodbye, When};
-use super::guard::Fault;
+use super::cork;
+use super::fault::Fault;
 use super::split::ReadHalf;
 use super::transport::Transport;
 use crate::error::RecvError;
 
 #[derive(Debug)]
 pub(crate) struct Reader {
-    context: WebSocketContext,
+    assembler: Assembler,
     half: ReadHalf,
     client: Arc<Client>,
     end: Option<End>,
@@ -38,15 +35,8 @@ pub(crate) enum End {
 
 impl Reader {
     pub(crate) fn new(transport: Arc<dyn Transport>, client: &Arc<Client>, ahead: Vec<u8>) -> Self {
-        let config = &client.config;
-        let mut settings = WebSocketConfig::default();
-        settings.read_buffer_size = config.read_buffer.max(64);
-        settings.max_message_size = Some(config.max_message);
-        settings.max_frame_size = Some(config.max_message);
-        // It writes into a sink, and need not keep anything for that.
-        settings.write_buffer_size = 0;
         Reader {
-            context: WebSocketContext::new(Role::Server, Some(settings)),
+            assembler: Assembler::new(client.config.read_buffer),
             half: ReadHalf::new(transport, Arc::clone(client), ahead),
             client: Arc::clone(client),
             end: None,
@@ -81,60 +71,46 @@ impl Reader {
 
     fn next(&mut self) -> Result<Option<Message>, RecvError> {
         while self.end.is_none() {
-            match self.context.read(&mut self.half) {
-                Ok(message @ (Message::Text(_) | Message::Binary(_))) => return Ok(Some(message)),
-                Ok(Message::Ping(payload)) => {
+            match self.assembler.next(&mut self.half) {
+                Ok(Incoming::Data(message)) => return Ok(Some(message)),
+                Ok(Incoming::Ping(payload)) => {
                     self.client.control.pong(payload);
                     self.client.flush();
                 }
-                Ok(Message::Pong(payload)) => {
+                Ok(Incoming::Pong(payload)) => {
                     if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
                         self.client.state.answered(u64::from_be_bytes(sent));
                     }
                 }
-                Ok(Message::Close(close)) => {
+                Ok(Incoming::Close(goodbye)) => {
                     self.end = Some(End::Closed);
+                    // What was held back came before the Close that throws away what still waits.
+                    cork::release();
                     // Its code and reason come back to it (RFC 6455 §5.5.1).
-                    let close = close.map(|close| (close.code.into(), close.reason.to_string()));
-                    self.client.answer(Goodbye(close));
+                    self.client.answer(goodbye);
                 }
-                Ok(Message::Frame(_)) => unreachable!("reading gives whole messages"),
+                Ok(Incoming::End) => return self.gone(None),
                 Err(error) => return self.failed(error),
             }
         }
         Ok(None)
     }
 
-    fn failed(&mut self, error: Error) -> Result<Option<Message>, RecvError> {
+    fn failed(&mut self, error: io::Error) -> Result<Option<Message>, RecvError> {
         let client = &self.client;
-        let fault = match error {
-            Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(fault) => *fault,
-                None => return self.gone(Some(error)),
-            },
-            Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)
-            | Error::ConnectionClosed
-            | Error::AlreadyClosed => return self.gone(None),
-            Error::Capacity(CapacityError::MessageTooLong { .. }) => Fault {
-                code: 1009,
-                reason: "message too big",
-            },
-            Error::Utf8(_) => Fault {
-                code: 1007,
-                reason: "text is not UTF-8",
-            },
-            _ => Fault {
-                code: 1002,
-                reason: "protocol error",
-            },
+        let Some(Fault { code, reason }) = error.get_ref().and_then(|inner| inner.downcast_ref())
+        else {
+            return self.gone(Some(error));
         };
+        let (code, reason) = (*code, *reason);
         self.end = Some(End::Fault);
-        if client.close(When::Now, Goodbye::new(fault.code, fault.reason)) {
-            log::warn!("#{} refused: {fault}", client.number);
+        cork::release();
+        if client.close(When::Now, Goodbye::new(code, reason)) {
+            log::warn!("#{} refused: {code}, {reason}", client.number);
         }
         Err(RecvError::Refused {
-            code: fault.code,
-            reason: fault.reason.to_owned(),
+            code,
+            reason: reason.to_owned(),
         })
     }
 

@@ -1,14 +1,15 @@
 //! One socket → read half + write half: *who may write* as a type.
 //!
 //! tungstenite's own `WebSocket` answers pings and closes from inside `read`, so two of them on one socket are two
-//! writers, and a pong can land in the middle of a frame. Here its context reads through a [`ReadHalf`], whose `write`
-//! is a sink: what it wants to answer is thrown away, and the reader leaves the answer in the control slot instead.
-//! The other half is the [`Wire`](super::wire::Wire).
+//! writers, and a pong can land in the middle of a frame. Here the reader has a [`ReadHalf`], which cannot write: what
+//! is to be answered it leaves in the control slot. The other half is the [`Wire`](super::wire::Wire).
+//! (`examples/00_two_pumps.rs` does the same with tungstenite's reading context, over a half whose `write` is a sink.)
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::client::Client;
+use super::cork;
 use super::guard::Guard;
 use super::state::Doing;
 use super::transport::Transport;
@@ -22,7 +23,7 @@ pub(crate) struct ReadHalf {
     /// Bytes that came behind the request head; they pass the guard like all others.
     ahead: io::Cursor<Vec<u8>>,
     /// The guard's verdict on what comes next, once the good bytes before it are handed on.
-    fault: Option<super::guard::Fault>,
+    fault: Option<super::fault::Fault>,
     read_at: u64,
 }
 
@@ -47,6 +48,8 @@ impl ReadHalf {
         if self.ahead.position() > 0 {
             self.ahead = io::Cursor::default();
         }
+        // Whoever holds back flushes does them before it waits.
+        cork::release();
         self.client.state.begins_to_read(self.read_at);
         let read = loop {
             match self.transport.read(buffer) {
@@ -87,16 +90,5 @@ impl Read for ReadHalf {
                 Ok(good)
             }
         }
-    }
-}
-
-impl Write for ReadHalf {
-    /// The sink.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

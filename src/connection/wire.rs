@@ -18,9 +18,21 @@ use super::queue::Lane;
 use super::transport::Transport;
 use crate::clock::lock;
 
-/// Bytes and pieces a batch has at most. More saves no system call worth having, and delays a Close.
+/// Bytes a batch has at most, but for a larger message, which goes alone. More saves no system call worth having, and
+/// delays a Close.
 const BATCH: usize = 64 << 10;
-const PIECES: usize = 64;
+
+/// Messages a batch has at most.
+const MESSAGES: usize = 1024;
+
+/// Places in hand that are kept for the next batch.
+const KEPT: usize = 4;
+
+/// Pieces offered to the kernel at once; a frame is one or two.
+const PIECES: usize = 32;
+
+/// Below so many bytes, one piece is cheaper than several.
+const SMALL: usize = 8 << 10;
 
 /// A blocked socket that takes so much within `write_timeout` is served on.
 const PROGRESS: usize = 64 << 10;
@@ -149,18 +161,45 @@ impl Wire {
         }
         if self.in_hand.is_empty() {
             client.state.took_all();
-            self.in_hand = VecDeque::new();
+            // After a burst an idle client costs no more than before.
+            if self.in_hand.capacity() > KEPT {
+                self.in_hand = VecDeque::new();
+            }
             return Step::Idle;
         }
-        let mut pieces = [IoSlice::new(&[]); PIECES];
-        let (count, offered) = self.offer(&mut pieces);
-        match retry(|| self.transport.try_write(&pieces[..count])) {
+        let (written, offered) = self.try_write();
+        match written {
             Ok(written) => self.wrote(written, offered, client),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.wrote(0, offered, client)
             }
             Err(error) => self.failed(&error, client),
         }
+    }
+
+    /// Offers what is in hand to the socket: many small frames as one piece, which costs a copy and spares the kernel a
+    /// list; few or large ones as they are.
+    fn try_write(&self) -> (io::Result<usize>, usize) {
+        let bytes: usize = self.in_hand.iter().map(|item| item.frame.len()).sum();
+        let bytes = bytes - self.taken;
+        if self.in_hand.len() > PIECES / 2 || (self.in_hand.len() > 1 && bytes < SMALL) {
+            let mut one = Vec::with_capacity(bytes);
+            let mut at = self.taken;
+            for item in &self.in_hand {
+                let (front, rest) = item.frame.pieces(at);
+                at = 0;
+                one.extend_from_slice(front);
+                one.extend_from_slice(rest);
+            }
+            let written = retry(|| self.transport.try_write(&[IoSlice::new(&one)]));
+            return (written, bytes);
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let (count, offered) = self.offer(&mut pieces);
+        (
+            retry(|| self.transport.try_write(&pieces[..count])),
+            offered,
+        )
     }
 
     /// Waits until the frame in progress is taken, or 64 KiB of it. The writer's alone.
@@ -221,7 +260,8 @@ impl Wire {
     fn take_batch(&mut self, client: &Client) {
         let most = if client.state.is_blocked() { 1 } else { BATCH };
         let mut bytes = 0;
-        while bytes < most && self.in_hand.len() < PIECES / 2 - 1 {
+        self.in_hand.reserve(client.queue.len().min(MESSAGES));
+        while bytes < most && self.in_hand.len() < MESSAGES {
             let Some(popped) = client.queue.pop() else {
                 break;
             };

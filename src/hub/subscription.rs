@@ -81,11 +81,7 @@ impl Topic {
         let counts = Arc::clone(&self.inner.counts);
         let member = Member::new(outbox, name, envelope, how.presence, counts);
         let last_id = match how.since {
-            None => {
-                let last_id = self.add(&member);
-                member.begin_after(last_id);
-                last_id
-            }
+            None => self.add_from_now(&member),
             Some(since) => self.replay(&member, since)?,
         };
         member.outbox.flush();

@@ -20,7 +20,7 @@ use super::post::{Envelope, Post, Publication};
 use super::presence::Presence;
 use super::settings::{Policy, TopicSettings};
 use crate::clock::lock;
-use crate::connection::Frame;
+use crate::connection::{self, FlushAll, Frame};
 
 /// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
 /// under `block`.
@@ -225,9 +225,7 @@ impl Topic {
         let Fan {
             published, victims, ..
         } = fan;
-        for member in members.iter() {
-            member.outbox.flush();
-        }
+        connection::flush_all(Box::new(Fanned(Arc::clone(&members))));
         for member in victims {
             member.outbox.cut(self.name());
         }
@@ -236,6 +234,10 @@ impl Topic {
 
     pub(super) fn take_turn(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
         let (give, take) = &self.inner.turn;
+        if take.try_recv().is_ok() {
+            return Some(Turn(give));
+        }
+        connection::release();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
         take.recv_deadline(deadline).ok().map(|()| Turn(give))
     }
@@ -247,6 +249,15 @@ impl Topic {
     /// Puts a member on the list, and gives the last id that was published before it.
     pub(super) fn add(&self, member: &Arc<Member>) -> u64 {
         let mut state = lock(&self.inner.state);
+        Arc::make_mut(&mut state.list).push(Arc::clone(member));
+        state.last_id
+    }
+
+    /// As [`add`](Self::add); what the member hears begins there. One step, or a publisher in between would give it a
+    /// message before it knows where it begins, and it would be told of a gap since ever.
+    pub(super) fn add_from_now(&self, member: &Arc<Member>) -> u64 {
+        let mut state = lock(&self.inner.state);
+        member.begin_after(state.last_id);
         Arc::make_mut(&mut state.list).push(Arc::clone(member));
         state.last_id
     }
@@ -300,6 +311,21 @@ impl Topic {
         if !self.inner.has_something_to_keep() {
             self.inner.shared.release(&self.inner);
         }
+    }
+}
+
+/// The members that a publish has queued to.
+struct Fanned(Arc<Vec<Arc<Member>>>);
+
+impl FlushAll for Fanned {
+    fn flush_all(&self) {
+        for member in self.0.iter() {
+            member.outbox.flush();
+        }
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
     }
 }
 

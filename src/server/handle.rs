@@ -39,7 +39,7 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Asks the server to end, and returns at once. [`Server::serve`] says what follows.
+    /// Asks the server to end, and returns at once. [`Server::serve`](crate::Server::serve) says what follows.
     pub fn shutdown(&self) {
         self.house.latch.set();
     }
@@ -122,10 +122,10 @@ impl Running {
     /// Waits for the server to end; it does not ask it to.
     ///
     /// # Blocking
-    /// As [`Server::serve`].
+    /// As [`Server::serve`](crate::Server::serve).
     ///
     /// # Errors
-    /// As [`Server::serve`].
+    /// As [`Server::serve`](crate::Server::serve).
     ///
     /// # Panics
     /// If the server's thread has panicked.

@@ -225,16 +225,234 @@ await check('a message over the limit ends the connection with 1009', withPeople
   }
 }));
 
+// ── JSON mode: many topics on one connection. The server keeps 100 messages of each: .ci/clients starts it so. ──────
+
+/// A person who is in JSON mode, connected, under her name.
+async function isPresent(person) {
+  await person.page.check('#target-many');
+  await person.page.fill('#name', person.name);
+  await person.connect();
+}
+
+async function subscribes(person, topic, from = 'now') {
+  await person.page.fill('#sub-topic', topic);
+  await person.page.selectOption('#from', from);
+  await person.page.click('#subscribe');
+  await person.until(`${topic} to be subscribed to`, (topic) =>
+    document.querySelector(`#subscriptions li[data-topic="${topic}"]:not(.off)`) !== null, topic);
+}
+
+async function publishes(person, topic, data, key = '') {
+  for (const [field, value] of [['#pub-topic', topic], ['#data', data], ['#key', key]]) await person.page.fill(field, value);
+  await person.page.press('#data', 'Enter');
+}
+
+/// What stands beside a subscription: how much came, the gaps, the names.
+const beside = (person, topic, text) => person.until(`“${text}” beside ${topic}`, ([topic, text]) =>
+  document.querySelector(`#subscriptions li[data-topic="${topic}"]`)?.textContent.includes(text), [topic, text]);
+
+const published = async (topic, data) => {
+  const answer = await fetch(`${base}/publish/${topic}`, { method: 'POST', headers: { 'content-type': 'text/plain' }, body: data });
+  equal('the answer to a publish', answer.status, 202);
+  return (await answer.json()).id;
+};
+
+const two = [['Ann', ''], ['Bob', '']];
+
+await check('two people on two topics: each message in its topic, with its id', withPeople(two, async (ann, bob) => {
+  const [first, second] = [`${topic}-first`, `${topic}-second`];
+  for (const person of [ann, bob]) {
+    await isPresent(person);
+    await subscribes(person, first);
+    await subscribes(person, second);
+  }
+  await publishes(ann, first, 'to the first');
+  await publishes(bob, second, 'to the second');
+  for (const person of [ann, bob]) {
+    await person.sees('to the first');
+    await person.sees('to the second');
+    await beside(person, first, '1 received · 0 gaps');
+    await beside(person, second, '1 received · 0 gaps');
+    const note = await person.page.locator('#log .in').filter({ hasText: 'to the first' }).locator('.note').innerText();
+    equal('what stands beside the message', /^\S+-first · \d{16}$/.test(note), true);
+  }
+  await ann.page.click(`[aria-label="Unsubscribe from ${second}"]`);
+  await ann.sees('unsubscribed', 'life');
+  await publishes(bob, second, 'without Ann');
+  await bob.sees('without Ann');
+  await publishes(bob, first, 'with Ann');
+  await ann.sees('with Ann');
+  equal('how often Ann heard what was not for her', await ann.count('without Ann'), 0);
+}));
+
+await check('data is a text, or JSON as it is, with a key', withPeople([ann], async (ann) => {
+  await isPresent(ann);
+  await subscribes(ann, `${topic}-json`);
+  await ann.page.check('#is-json');
+  await publishes(ann, `${topic}-json`, '{"x":[1,2]}', 'a');
+  await ann.sees('{"x":[1,2]}');
+  await publishes(ann, `${topic}-json`, '{"x":');
+  await ann.until('the explanation', () => document.querySelector('#pub-problem').textContent.includes('not JSON'));
+  await ann.page.uncheck('#is-json');
+  await publishes(ann, `${topic}-json`, '{"x":<i>');
+  await ann.sees('{"x":<i>');
+  await ann.until('a round trip', () => document.querySelector('#round-trip').textContent.endsWith(' ms'));
+}));
+
+await check('who comes and who leaves is seen, and a reload is neither', withPeople(two, async (ann, bob) => {
+  const room = `${topic}-presence`;
+  await isPresent(ann);
+  await subscribes(ann, room);
+  await beside(ann, room, 'here: Ann');
+  await isPresent(bob);
+  await subscribes(bob, room);
+  await ann.sees('Bob has come', 'who');
+  await beside(ann, room, 'here: Ann, Bob');
+  await beside(bob, room, 'here: Ann, Bob');
+  await bob.closes(1000, '');
+  await bob.connect();
+  await beside(bob, room, 'here: Ann, Bob');
+  // Longer than a name stays without a connection: it is the absence of an event that is looked at.
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  equal('how often Bob has left', await ann.count('Bob has left', 'who'), 0);
+  await bob.closes(1000, '');
+  await ann.sees('Bob has left', 'who');
+  await beside(ann, room, 'here: Ann');
+}));
+
+await check('after a reconnect comes what was missed, once', withPeople([ann], async (ann) => {
+  const room = `${topic}-resume`;
+  await isPresent(ann);
+  await subscribes(ann, room);
+  await published(room, 'before.');
+  await ann.sees('before.');
+  await ann.closes(1000, '');
+  for (let n = 0; n < 20; n++) await published(room, `missed ${n}.`);
+  await ann.connect();
+  await ann.sees('missed 19.');
+  await beside(ann, room, '21 received · 0 gaps');
+  await published(room, 'live.');
+  await ann.sees('live.');
+  const heard = await ann.page.locator('#log .in .what').allInnerTexts();
+  equal('what Ann heard', heard.join(' '), ['before.', ...Array.from({ length: 20 }, (_, n) => `missed ${n}.`), 'live.'].join(' '));
+}));
+
+await check('what the history has no more is shown as a gap', withPeople([ann], async (ann) => {
+  const room = `${topic}-gap`;
+  await isPresent(ann);
+  await subscribes(ann, room);
+  const last = await published(room, 'before.');
+  await ann.sees('before.');
+  await ann.closes(1000, '');
+  for (let n = 0; n < 103; n++) await published(room, `missed ${n}.`);
+  await ann.connect();
+  await ann.sees('missed 102.');
+  await ann.sees(`gap: 3 messages will never come, ${last + 1} to ${last + 3}`, 'gap');
+  await beside(ann, room, `101 received · 1 gap · last id ${last + 103}`);
+}));
+
+await check('history is there for who comes late', withPeople([ann], async (ann) => {
+  const room = `${topic}-late`;
+  const first = await published(room, 'long ago');
+  await published(room, 'not so long ago');
+  await isPresent(ann);
+  await subscribes(ann, room, 'all');
+  await ann.sees('long ago');
+  await ann.sees('not so long ago');
+  await ann.page.click(`[aria-label="Unsubscribe from ${room}"]`);
+  await ann.sees('unsubscribed', 'life');
+  await ann.page.click('#clear');
+  await ann.page.selectOption('#from', 'id');
+  await ann.page.fill('#since', String(first));
+  await subscribes(ann, room, 'id');
+  await ann.sees('not so long ago');
+  equal('lines that are older', await ann.count('long ago'), 1);
+}));
+
+await check('a connection that is cut comes back by itself, and goes on', withPeople([ann], async (ann) => {
+  const room = `${topic}-again`;
+  let cut = true;
+  await ann.page.routeWebSocket(/\/ws\b/, (socket) => {
+    const server = socket.connectToServer();
+    socket.onMessage((message) => server.send(message));
+    server.onMessage((message) => {
+      if (cut && message.includes('the last word')) {
+        cut = false;
+        socket.close({ code: 4008, reason: 'slow consumer' });
+        server.close();
+      } else socket.send(message);
+    });
+  });
+  // The route holds for pages that are loaded after it.
+  await ann.page.reload();
+  await isPresent(ann);
+  await subscribes(ann, room);
+  await published(room, 'the first word');
+  await ann.sees('the first word');
+  await published(room, 'the last word');
+  await ann.sees('closed with 4008 (slow consumer)', '*');
+  await ann.state('open');
+  await ann.sees('the last word');
+  await beside(ann, room, '2 received · 0 gaps');
+}));
+
+await check('the topics that are there are listed, and can be picked', withPeople(two, async (ann, bob) => {
+  const room = `${topic}-listed`;
+  await isPresent(ann);
+  await subscribes(ann, room);
+  await bob.page.check('#target-topic');
+  const row = bob.page.locator('#topics .pick').filter({ hasText: room });
+  await row.filter({ hasText: '1 member · disconnect' }).waitFor();
+  await row.click();
+  equal('the topic', await bob.page.inputValue('#topic'), room);
+  await bob.connect();
+  await row.filter({ hasText: '2 members' }).waitFor();
+  await bob.says('picked');
+  await ann.sees('picked');
+}));
+
+await check('the keyboard alone subscribes and publishes', withPeople([ann], async (ann) => {
+  await ann.page.check('#target-many');
+  await ann.page.focus('#connect');
+  await ann.page.keyboard.press('Enter');
+  await ann.state('open');
+  await ann.until('the focus in the topic field', () => document.activeElement.id === 'sub-topic');
+  await ann.page.keyboard.type('room-keys');
+  await ann.page.keyboard.press('Enter');
+  await beside(ann, 'room-keys', '0 received');
+  await ann.page.focus('#data');
+  await ann.page.keyboard.type(' by hand');
+  await ann.page.keyboard.press('Enter');
+  await ann.sees('hello by hand');
+}));
+
+await check('an error is shown, and nothing else happens', withPeople([ann], async (ann) => {
+  await isPresent(ann);
+  await subscribes(ann, `${topic}-error`);
+  await ann.page.fill('#sub-topic', 'x'.repeat(201));
+  await ann.page.click('#subscribe');
+  await ann.sees('a topic has 1 to 200 bytes', 'bad');
+  equal('subscriptions', await ann.page.locator('#subscriptions li').count(), 1);
+  await publishes(ann, `${topic}-error`, 'still here');
+  await ann.sees('still here');
+}));
+
 await check('it fits a phone of 360 pixels', withPeople([ann], async (ann) => {
   await ann.page.setViewportSize({ width: 360, height: 740 });
   await ann.connect();
   await ann.says('w'.repeat(300));
   await ann.sees('www');
   equal('the page width', await ann.page.evaluate(() => document.documentElement.scrollWidth), 360);
+  await ann.closes(1000, '');
+  await isPresent(ann);
+  await subscribes(ann, `${topic}-${'t'.repeat(120)}`);
+  await publishes(ann, `${topic}-${'t'.repeat(120)}`, 'm'.repeat(300));
+  await ann.sees('mmm');
+  equal('the page width in JSON mode', await ann.page.evaluate(() => document.documentElement.scrollWidth), 360);
 }));
 
 await check('the links lead to 200', async () => {
-  for (const path of ['/healthz', '/readyz']) {
+  for (const path of ['/topics', '/debug/clients', '/metrics', '/healthz', '/readyz']) {
     equal(path, (await fetch(base + path, { signal: AbortSignal.timeout(5000) })).status, 200);
   }
 });
@@ -242,8 +460,8 @@ await check('the links lead to 200', async () => {
 await check('nothing was asked of anybody else, and no page complained', async () => {
   equal('whether anything was asked at all', asked.length > 0, true);
   equal('requests elsewhere', asked.filter((url) => new URL(url).origin !== base).join(' '), '');
-  equal('requests but for the page and its sockets',
-    asked.filter((url) => !/^\/(echo|ws\/.*)?$/.test(new URL(url).pathname)).join(' '), '');
+  equal('requests but for the page, its sockets and its topics',
+    asked.filter((url) => !/^\/(echo|ws(\/.*)?|topics(\/.*)?)?$/.test(new URL(url).pathname)).join(' '), '');
   equal('complaints', complaints.join('; '), '');
 });
 

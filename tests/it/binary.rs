@@ -19,9 +19,9 @@ fn standpipe(flags: &[&str]) -> Command {
 }
 
 /// The binary, serving on a free port. Dropped, it is killed.
-struct Binary {
+pub(crate) struct Binary {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// What it printed up to where it serves.
     announced: Vec<String>,
     printed: Receiver<String>,
@@ -30,7 +30,7 @@ struct Binary {
 
 impl Binary {
     #[track_caller]
-    fn start(flags: &[&str]) -> Binary {
+    pub(crate) fn start(flags: &[&str]) -> Binary {
         let mut child = standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -69,12 +69,12 @@ impl Binary {
     }
 
     #[track_caller]
-    fn connect(&self, path: &str) -> Raw {
+    pub(crate) fn connect(&self, path: &str) -> Raw {
         Raw::connect(self.address, path)
     }
 
     #[track_caller]
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         get(self.address, path, "")
     }
 
@@ -116,7 +116,7 @@ impl Drop for Binary {
 
 /// Runs it to its end: exit code and what it said on standard error.
 #[track_caller]
-fn run(flags: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String) {
     let mut command = standpipe(flags);
     let what = format!("standpipe {} to end", flags.join(" "));
     let output = within(20, &what, move || command.output().unwrap());

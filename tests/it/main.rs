@@ -10,14 +10,23 @@
 
 mod support;
 
+mod backpressure;
+mod hub;
+mod slow_consumer;
+
+// What each policy promises, who is on many topics, and what a topic remembers.
+mod history;
+mod lanes;
+mod order;
+mod policies;
+mod presence;
+
 // In the order of a client's life.
 mod handshake;
 
 mod echo;
 
-mod backpressure;
-mod hub;
-mod slow_consumer;
+mod cork;
 
 mod close;
 mod ended;
@@ -30,6 +39,14 @@ mod shutdown;
 // All of it as people run it.
 #[cfg(feature = "cli")]
 mod binary;
+#[cfg(feature = "cli")]
+mod json;
+#[cfg(feature = "cli")]
+mod metrics;
+#[cfg(feature = "cli")]
+mod publish;
+#[cfg(feature = "cli")]
+mod secrets;
 
 // What it must survive, and every way in which threads could wait for each other for ever.
 mod threats;

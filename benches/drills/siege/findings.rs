@@ -6,7 +6,7 @@ use super::attackers::Kind;
 use super::floods::Floods;
 use super::healthy::{Group, Health};
 use super::{CLOSE, FILL, HEAD, PING, PONG, SLACK, Size, Wave};
-use crate::report::Report;
+use crate::report::{Report, after};
 
 pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
     let waves = all.len();
@@ -46,14 +46,13 @@ pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
         let of_kind: Vec<_> = attackers.filter(|one| one.kind == kind).collect();
         let right = of_kind.iter().filter(|one| one.ended_right()).count();
         let last = of_kind.iter().filter_map(|one| one.gone).max();
-        let last = last.unwrap_or(Duration::MAX);
         report.check(
             what,
-            right == count * waves && last <= deadline + SLACK,
+            right == count * waves && last.is_some_and(|last| last <= deadline + SLACK),
             format!(
-                "{right} of {}, the last after {:.1} s (clock {} s)",
+                "{right} of {}, the last {} (clock {} s)",
                 of_kind.len(),
-                last.as_secs_f64(),
+                after(last),
                 deadline.as_secs()
             ),
         );
@@ -63,14 +62,14 @@ pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
     let told = thawed.iter().filter(|one| one.code == Some(4008)).count();
     let gone = all.iter().map(|wave| wave.frozen_gone).max();
     let all_gone = all.iter().all(|wave| wave.frozen_gone.is_some());
-    let gone = gone.flatten().unwrap_or(Duration::MAX);
+    let gone = gone.flatten().filter(|_| all_gone);
     report.check(
         "clients of a stopped process are let go, and see it when it runs again",
-        ended == size.frozen * waves && all_gone && gone <= FILL + CLOSE + SLACK,
+        ended == size.frozen * waves && gone.is_some_and(|gone| gone <= FILL + CLOSE + SLACK),
         format!(
-            "{ended} of {}, the last after {:.1} s; {told} could still read 4008",
+            "{ended} of {}, the last {}; {told} could still read 4008",
             thawed.len(),
-            gone.as_secs_f64()
+            after(gone)
         ),
     );
     let newcomers: usize = all.iter().map(|wave| wave.newcomers).sum();

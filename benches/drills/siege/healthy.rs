@@ -14,8 +14,8 @@ use crate::frame::{BINARY, Got, PONG, frame};
 const SUBSCRIBERS: usize = 40;
 const ECHOERS: usize = 10;
 /// The publisher is a member too; it asked not to hear itself.
-pub(super) const MEMBERS: usize = SUBSCRIBERS + 1;
-pub(super) const CLIENTS: usize = MEMBERS + ECHOERS;
+pub(super) const MEMBERS: u64 = SUBSCRIBERS as u64 + 1;
+pub(super) const CLIENTS: usize = SUBSCRIBERS + 1 + ECHOERS;
 
 pub(super) const TOPIC: &str = "/ws/siege";
 

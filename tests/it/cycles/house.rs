@@ -98,7 +98,7 @@ fn c13_who_is_refused_and_does_not_read_keeps_nobody_waiting() {
 #[test]
 fn c14_nobody_waits_for_who_reads_the_log() {
     use crate::threats::spawned::{Spawned, standpipe};
-    let mut command = standpipe(&["--handshake-timeout", "500ms", "--ping-interval", "500ms"]);
+    let mut command = standpipe(&["--handshake-timeout", "2s", "--ping-interval", "2s"]);
     command.env("RUST_LOG", "trace");
     let mut spawned = Spawned::unread(command);
     for _ in 0..5000 {
@@ -168,7 +168,15 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
     let address = server.handle().local_addr();
     let events = server.events(16).unwrap();
     let told = events.receiver().clone();
-    let telling = thread::spawn(move || told.iter().collect::<Vec<Event>>());
+    let telling = thread::spawn(move || {
+        let (mut all, mut ends) = (Vec::new(), 0);
+        while ends < 30 {
+            let event = told.recv().unwrap();
+            ends += usize::from(matches!(event, Event::Closed { .. }));
+            all.push(event);
+        }
+        all
+    });
     let talkers: Vec<_> = (0..30_u64)
         .map(|n| {
             thread::spawn(move || {
@@ -187,11 +195,12 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
     talkers
         .into_iter()
         .for_each(|talker| talker.join().unwrap());
+    let told = within(20, "an end for each", || telling.join().unwrap());
     let handle = events.handle();
     until("all are gone", || handle.clients() == 0);
+    assert!(events.receiver().is_empty(), "more was told after the ends");
     handle.shutdown();
     within(20, "the end of the server", || events.join().unwrap());
-    let told = within(20, "the end of the events", || telling.join().unwrap());
     let (mut open, mut ended) = (HashMap::new(), 0);
     for event in told {
         match event {

@@ -7,9 +7,11 @@ mod connect;
 mod frame;
 mod gate;
 mod http;
+pub(crate) mod play;
 mod process;
 mod raw;
 mod server;
+mod stage;
 mod within;
 
 pub(crate) use alone::alone;
@@ -22,6 +24,7 @@ pub(crate) use raw::{Pen, Raw, Rest, Seen};
 pub(crate) use server::{
     TestServer, both_ways, echo, fill, lends_outboxes, only_close, waiting_send,
 };
+pub(crate) use stage::{Heard, Reader, Stage, Words, heard, heard_of, whole};
 pub(crate) use within::{DEADLINE, until, within};
 
 /// What handlers return.

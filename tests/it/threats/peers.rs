@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Connection, Message};
 
-use crate::support::{
-    DEADLINE, Failure, Frame, Raw, Seen, TestServer, both_ways, op, until, within,
-};
+use crate::support::{DEADLINE, Failure, Frame, Seen, TestServer, both_ways, op, until, within};
 
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
@@ -20,6 +18,13 @@ const LONG: Duration = Duration::from_secs(60);
 fn pour(conn: &mut Connection) -> Result<(), Failure> {
     loop {
         conn.send(Message::binary(vec![0; 16 << 10]))?;
+    }
+}
+
+/// The same with 1 KiB, so that every sip lets something go.
+fn pour_small(conn: &mut Connection) -> Result<(), Failure> {
+    loop {
+        conn.send(Message::binary(vec![0; 1 << 10]))?;
     }
 }
 
@@ -65,26 +70,16 @@ fn t21_a_peer_that_never_reads_is_reset_by_the_write_rule() {
     both_ways(|config| {
         let server = TestServer::start(tight(config).write_timeout(SHORT), pour);
         let began = Instant::now();
-        let mut client = server.client().small_rcvbuf().connect();
+        let client = by_hand(&server, 2 << 10);
         until("it is gone", || server.handle().clients() == 0);
         assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
         until("it is counted", || ended_by(&server, "write_timeout") == 1);
-        // Not a polite end: what the kernel held for it is freed at once.
-        within(
-            20,
-            "the reset",
-            move || while client_sees_more(&mut client) {},
-        );
+        // What was queued for it is not sent any more: what it finds is what its own buffer and ours held.
+        let (left, ended) = within(20, "the end", move || {
+            sip(&client, 16 << 10, Duration::ZERO, usize::MAX)
+        });
+        assert!(ended && left < 512 << 10, "{left}");
     });
-}
-
-/// Whether more came; the end has to be a reset.
-fn client_sees_more(client: &mut Raw) -> bool {
-    match client.next() {
-        Seen::Frame(_) => true,
-        Seen::Reset => false,
-        Seen::Eof => panic!("it was closed, not reset"),
-    }
 }
 
 /// Takes up to `bytes` every `pause` until the end; says how much that was, and how it ended.
@@ -126,13 +121,13 @@ fn by_hand(server: &TestServer, rcvbuf: usize) -> Socket {
 #[test]
 fn t22_a_peer_that_takes_a_little_all_the_time_is_reset_too() {
     both_ways(|config| {
-        let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour);
+        let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour_small);
         let client = by_hand(&server, 4 << 10);
         let (sipped, ended) = within(20, "the end of a peer that sips", move || {
-            // 10 KiB/s where 64 are the least; a timeout of each write would never fire.
-            sip(&client, 1 << 10, Duration::from_millis(100), usize::MAX)
+            // 40 KiB/s where 64 are the least; a timeout of each write would never fire.
+            sip(&client, 4 << 10, Duration::from_millis(100), usize::MAX)
         });
-        assert!(ended && sipped > 4 << 10, "{sipped}");
+        assert!(ended && sipped > 16 << 10, "{sipped}");
         until("it is gone", || server.handle().clients() == 0);
         until("it is counted", || ended_by(&server, "write_timeout") == 1);
     });
@@ -197,16 +192,13 @@ fn answering(server: &TestServer) -> Child {
 
 #[test]
 fn t24_a_frozen_process_is_reset_though_its_kernel_still_acknowledges() {
-    let ping_timeout = Duration::from_secs(2);
+    let ping_timeout = SHORT * 8;
     let config = tight(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(ping_timeout);
     let server = TestServer::echo(config);
-    let mut frozen = Vec::new();
-    for _ in 0..5 {
-        frozen.push(answering(&server));
-    }
     let mut alive = answering(&server);
+    let frozen: Vec<Child> = (0..3).map(|_| answering(&server)).collect();
     for child in &frozen {
         let stop = Command::new("kill")
             .args(["-s", "STOP", &child.id().to_string()])
@@ -214,7 +206,7 @@ fn t24_a_frozen_process_is_reset_though_its_kernel_still_acknowledges() {
         assert!(stop.unwrap().success());
     }
     until("the frozen ones are gone", || {
-        ended_by(&server, "ping_timeout") == 5
+        ended_by(&server, "ping_timeout") >= 3
     });
     // It was asked as often, and has answered.
     assert_eq!(server.handle().clients(), 1);

@@ -1,0 +1,89 @@
+//! The cork: a thread that surely comes back holds its flushes back while the input it has read lasts, and sixteen
+//! messages in become sixteen out in one write for each receiver, not in sixteen.
+//!
+//! *A thread that holds back flushes does them all before it waits for anything*: input, room, a turn, the user's code.
+//! [`release`] stands at each of these places.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::client::Client;
+
+/// Many clients at once: the members a topic had.
+pub(crate) trait FlushAll {
+    fn flush_all(&self);
+    /// Tells two of them apart, so that one is not held twice.
+    fn address(&self) -> usize;
+}
+
+#[derive(Default)]
+struct Held {
+    is_on: bool,
+    /// Each once, by its own flag.
+    clients: Vec<Arc<Client>>,
+    /// A few at most: one for each topic published to, and each change of its members.
+    fans: Vec<Box<dyn FlushAll>>,
+}
+
+thread_local! {
+    static HELD: RefCell<Held> = RefCell::default();
+}
+
+/// Turns this thread's cork on or off; off, what it held goes out.
+pub(super) fn set(is_on: bool) {
+    HELD.with_borrow_mut(|held| held.is_on = is_on);
+    if !is_on {
+        release();
+    }
+}
+
+/// Flushes `client` now, or before this thread next waits.
+pub(super) fn flush(client: &Arc<Client>) {
+    let held = HELD.with_borrow_mut(|held| {
+        if held.is_on && client.config.early_flush {
+            // Held by another thread, it is flushed when that one waits; and what is queued now is queued before.
+            if !client.is_held_back() {
+                held.clients.push(Arc::clone(client));
+            }
+        }
+        held.is_on && client.config.early_flush
+    });
+    if !held {
+        client.flush();
+    }
+}
+
+/// Flushes them all now, or before this thread next waits.
+pub(crate) fn flush_all(fan: Box<dyn FlushAll>) {
+    let now = HELD.with_borrow_mut(|held| {
+        if !held.is_on {
+            return Some(fan);
+        }
+        if held
+            .fans
+            .iter()
+            .all(|other| other.address() != fan.address())
+        {
+            held.fans.push(fan);
+        }
+        None
+    });
+    if let Some(fan) = now {
+        fan.flush_all();
+    }
+}
+
+/// Does what was held back. Before every wait.
+pub(crate) fn release() {
+    let (clients, fans) = HELD.with_borrow_mut(|held| {
+        let clients = std::mem::take(&mut held.clients);
+        (clients, std::mem::take(&mut held.fans))
+    });
+    for client in clients {
+        client.let_go();
+        client.flush();
+    }
+    for fan in fans {
+        fan.flush_all();
+    }
+}

@@ -1,0 +1,87 @@
+//! Held-back flushes: they are done before their thread waits for anything, and when the cork is pulled.
+
+use crossbeam_channel::bounded;
+use standpipe::{Config, Connection, Message};
+
+use crate::support::{Frame, TestServer, both_ways, op};
+
+fn corked_echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    conn.cork(true);
+    while let Some(message) = conn.recv()? {
+        conn.send(message)?;
+    }
+    Ok(())
+}
+
+/// Frames of numbered messages, as one piece.
+fn together(count: usize) -> Vec<u8> {
+    (0..count)
+        .flat_map(|n| Frame::new(op::TEXT, n.to_string()).bytes())
+        .collect()
+}
+
+#[test]
+fn what_came_together_is_answered_before_recv_waits() {
+    both_ways(|config| {
+        let server = TestServer::start(config, corked_echo);
+        let mut client = server.connect();
+        for count in [1, 16, 64, 500] {
+            client.bytes(together(count));
+            for n in 0..count {
+                client.expect_text(&n.to_string());
+            }
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn a_corked_sender_that_waits_for_room_has_sent_what_it_held_back() {
+    // A queue of two: the third message waits for room, which comes only if the first two are on their way.
+    let server = TestServer::start(Config::default().queue(2), corked_echo);
+    let mut client = server.connect();
+    client.bytes(together(300));
+    for n in 0..300 {
+        client.expect_text(&n.to_string());
+    }
+    client.leave();
+}
+
+#[test]
+fn what_was_held_back_goes_out_when_the_cork_is_pulled_and_when_the_handler_returns() {
+    both_ways(|config| {
+        let (go_on, wait) = bounded::<()>(0);
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            conn.cork(true);
+            conn.send(Message::text("held"))?;
+            conn.cork(false);
+            // In the user's code, which nobody wakes but the test.
+            wait.recv()?;
+            conn.cork(true);
+            conn.send(Message::text("last"))?;
+            Ok(())
+        });
+        let mut client = server.connect();
+        client.expect_text("held");
+        go_on.send(()).unwrap();
+        client.expect_text("last");
+        client.expect_close(1000);
+    });
+}
+
+#[test]
+fn what_came_before_a_close_or_a_fault_is_answered_before_it() {
+    // With the writer alone an answer may still be queued when the Close throws it away.
+    let server = TestServer::start(Config::default(), corked_echo);
+    for (last, code) in [
+        (Frame::new(op::CLOSE, [3, 232]).bytes(), 1000),
+        (Frame::new(op::CONTINUATION, "of nothing").bytes(), 1002),
+    ] {
+        let mut client = server.connect();
+        client.bytes([together(16), last].concat());
+        for n in 0..16 {
+            client.expect_text(&n.to_string());
+        }
+        client.expect_close(code);
+    }
+}

@@ -1,0 +1,316 @@
+//! One connection on several topics: each with its own policy, and none in another's way.
+
+use std::collections::HashMap;
+
+use standpipe::{
+    Config, HubConfig, Message, Outbox, Policy, Publication, Published, Subscribe, Subscription,
+    Topic, TopicSettings,
+};
+
+use crate::support::{Heard, Raw, Reader, Stage, both_ways, heard, heard_of, until, whole};
+
+fn large(n: usize) -> Message {
+    Message::text(format!("{n} {}", "x".repeat(1000)))
+}
+
+fn number(said: &str) -> usize {
+    said.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate), and clients with `places`.
+fn stage(config: Config, places: usize, queue: usize) -> Stage {
+    let settings = |policy| TopicSettings::default().policy(policy).queue(queue);
+    let hub = HubConfig::default()
+        .topic(
+            "new",
+            TopicSettings::default()
+                .policy(Policy::DropNewest)
+                .queue(places),
+        )
+        .topic("old", settings(Policy::DropOldest))
+        .topic("latest", settings(Policy::Conflate));
+    Stage::new(config.queue(places), hub)
+}
+
+fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
+    let join = |topic: &Topic| topic.subscribe(outbox.clone(), Subscribe::new().enveloped());
+    topics.iter().map(|topic| join(topic).unwrap()).collect()
+}
+
+fn stalls(stage: &Stage, topics: &[Topic]) -> (Raw, Outbox, Vec<Subscription>) {
+    let (client, outbox) = stage.small_client();
+    let members = join(topics, &outbox);
+    (client, outbox, members)
+}
+
+/// Publishes to a topic that drops the newest until its only member is full for good. Gives what became of each.
+#[track_caller]
+fn fill(topic: &Topic) -> Vec<Published> {
+    let (mut all, mut in_a_row) = (Vec::new(), 0);
+    until("the client is full", || {
+        let published = topic.publish(large(all.len())).unwrap();
+        in_a_row = if published.dropped > 0 {
+            in_a_row + 1
+        } else {
+            0
+        };
+        all.push(published);
+        in_a_row > 50
+    });
+    all
+}
+
+#[test]
+fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
+    const QUEUE: usize = 8;
+    const MESSAGES: usize = 400;
+    both_ways(|config| {
+        let hub = HubConfig::default()
+            .topic(
+                "new",
+                TopicSettings::default()
+                    .policy(Policy::DropNewest)
+                    .queue(QUEUE),
+            )
+            .topic(
+                "old",
+                TopicSettings::default()
+                    .policy(Policy::DropOldest)
+                    .queue(QUEUE),
+            )
+            .topic(
+                "latest",
+                TopicSettings::default()
+                    .policy(Policy::Conflate)
+                    .queue(QUEUE),
+            );
+        let stage = Stage::new(config.queue(64), hub);
+        let topics = ["new", "old", "latest"].map(|name| stage.topic(name));
+        let first: Vec<u64> = topics.iter().map(|topic| topic.last_id() + 1).collect();
+        let (client, outbox) = stage.client();
+        let fast = Reader::start(client);
+        let mut members = join(&topics, &outbox);
+        let (slow, stalled, more) = stalls(&stage, &topics);
+        members.extend(more);
+        let mut dropped = Vec::new();
+        for n in 0..MESSAGES {
+            for (at, topic) in topics.iter().enumerate() {
+                fast.wait_for(3 * n + at);
+                let key = format!("k{}", n % 3);
+                let publication = Publication::from(large(n)).key(&key);
+                let published = topic.publish(publication).unwrap();
+                if at == 0 && published.dropped > 0 {
+                    dropped.push(published.id);
+                }
+            }
+        }
+        let slow = Reader::start(slow);
+        fast.wait_for(3 * MESSAGES);
+        stage.server.shut_down();
+        let (fast, slow) = (fast.end().messages, slow.end().messages);
+        for (at, topic) in topics.iter().enumerate() {
+            let last = topic.last_id();
+            let heard = heard_of(topic.name(), &fast);
+            let (posts, missing) = whole(&heard, first[at], last);
+            assert_eq!((posts.len(), missing.len()), (MESSAGES, 0), "{topic:?}");
+            let heard = heard_of(topic.name(), &slow);
+            let mut got = heard
+                .iter()
+                .filter(|one| matches!(one, Heard::Post(..)))
+                .count();
+            match topic.name() {
+                "new" => {
+                    let (_, missing) = whole(&heard, first[at], last);
+                    assert_eq!(missing, dropped);
+                }
+                "old" => {
+                    let (posts, _) = whole(&heard, first[at], last);
+                    let newest: Vec<u64> = (last + 1 - QUEUE as u64..=last).collect();
+                    assert!(posts.ends_with(&newest));
+                }
+                _ => {
+                    let mut latest = HashMap::new();
+                    for one in &heard {
+                        let Heard::Post(_, said) = one else {
+                            panic!("{one:?}")
+                        };
+                        latest.insert(number(said) % 3, number(said));
+                    }
+                    let mut latest: Vec<usize> = latest.into_values().collect();
+                    latest.sort_unstable();
+                    assert_eq!(latest, [MESSAGES - 3, MESSAGES - 2, MESSAGES - 1]);
+                }
+            }
+            got += MESSAGES;
+            let accounts = topic.accounts();
+            let gone: u64 = accounts.dropped.iter().map(|(_, dropped)| dropped).sum();
+            assert_eq!(
+                (accounts.delivered, accounts.discarded),
+                (got as u64, 0),
+                "{topic:?}"
+            );
+            assert_eq!(accounts.accepted, accounts.delivered + gone);
+        }
+        let accounts = stalled.accounts();
+        assert_eq!(accounts.accepted, 3 * MESSAGES as u64);
+        assert_eq!(accounts.accepted, accounts.delivered + accounts.dropped);
+    });
+}
+
+/// The client's places are all taken by `new`; then the others still get one message each into its hands.
+#[test]
+fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
+    both_ways(|config| {
+        let stage = stage(config, 16, 8);
+        let topics = ["new", "old", "latest"].map(|name| stage.topic(name));
+        let first: Vec<u64> = topics.iter().map(|topic| topic.last_id() + 1).collect();
+        let (client, outbox, _members) = stalls(&stage, &topics);
+        let filled = fill(&topics[0]);
+        for n in 0..100 {
+            for topic in &topics[1..] {
+                let published = topic.publish(Publication::from(large(n)).key("k")).unwrap();
+                assert_eq!((published.receivers, published.dropped), (1, 0));
+            }
+        }
+        let reader = Reader::start(client);
+        stage.server.shut_down();
+        let messages = reader.end().messages;
+        let (_, missing) = whole(&heard_of("new", &messages), first[0], topics[0].last_id());
+        let dropped = filled.iter().filter(|p| p.dropped == 1).map(|p| p.id);
+        assert_eq!(
+            missing,
+            dropped.collect::<Vec<_>>(),
+            "somebody displaced another's"
+        );
+        let old = heard_of("old", &messages);
+        let (posts, _) = whole(&old, first[1], topics[1].last_id());
+        assert_eq!(posts, [topics[1].last_id()]);
+        let latest = heard_of("latest", &messages);
+        assert!(
+            matches!(&latest[..], [Heard::Post(id, _)] if *id == topics[2].last_id()),
+            "{latest:?}"
+        );
+        let accounts = outbox.accounts();
+        assert_eq!(accounts.accepted, filled.len() as u64 + 200);
+        assert_eq!(accounts.accepted, accounts.delivered + accounts.dropped);
+    });
+}
+
+#[test]
+fn a_gap_at_the_end_is_told_although_nothing_follows() {
+    both_ways(|config| {
+        let stage = stage(config, 16, 8);
+        let topic = stage.topic("new");
+        let first = topic.last_id() + 1;
+        let (mut client, _outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
+        fill(&topic);
+        let mut all = Vec::new();
+        // Nothing is published any more, and the connection stays.
+        while !matches!(all.last(), Some(Heard::Gap(_, to)) if *to == topic.last_id()) {
+            all.push(heard(&client.read_message()).1);
+        }
+        whole(&all, first, topic.last_id());
+        let published = topic.publish(Message::text("after")).unwrap();
+        let (_, after) = heard(&client.read_message());
+        assert_eq!(after, Heard::Post(published.id, "after".into()));
+        client.leave();
+    });
+}
+
+#[test]
+fn a_policy_changes_live() {
+    both_ways(|config| {
+        let stage = stage(config, 16, 8);
+        let topic = stage.topic("new");
+        let (mut client, outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
+        fill(&topic);
+        topic.set_policy(Policy::DropOldest);
+        let published = topic.publish(Message::text("the newest")).unwrap();
+        assert_eq!((published.receivers, published.dropped), (1, 0));
+        topic.set_policy(Policy::Disconnect { soft: None });
+        let published = topic.publish(Message::text("too much")).unwrap();
+        assert_eq!((published.receivers, published.dropped), (0, 1));
+        let rest = client.rest_politely();
+        assert_eq!(rest.closes[0].0, 4008);
+        until("it is gone", || stage.server.handle().clients() == 0);
+        let accounts = outbox.accounts();
+        let ended = accounts.delivered + accounts.dropped + accounts.discarded;
+        assert_eq!(accounts.accepted, ended);
+        let by = |name| {
+            topic
+                .accounts()
+                .dropped
+                .iter()
+                .find(|(by, _)| *by == name)
+                .unwrap()
+                .1
+        };
+        assert_eq!((by("drop-oldest"), by("disconnect")), (1, 1));
+    });
+}
+
+/// The numbers of a linear congruence (Knuth's MMIX): the same in every run.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+#[test]
+fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
+    const KEYS: usize = 4;
+    both_ways(|config| {
+        let stage = stage(config, 16, 16);
+        let topic = stage.topic("latest");
+        let (mut client, outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
+        let mut chance = Chance(7);
+        let mut newest = [0; KEYS];
+        let mut seen = [0; KEYS];
+        let see = |seen: &mut [usize; KEYS], message: &Message| {
+            if let (_, Heard::Post(_, said)) = heard(message) {
+                let n = number(&said);
+                assert!(n > seen[n % KEYS], "{n} after {}", seen[n % KEYS]);
+                seen[n % KEYS] = n;
+            }
+        };
+        let mut n = KEYS;
+        for _ in 0..150 {
+            topic.set_policy(if chance.below(2) == 0 {
+                Policy::Conflate
+            } else {
+                Policy::DropOldest
+            });
+            for _ in 0..chance.below(40) {
+                n += 1;
+                let key = n % KEYS;
+                topic
+                    .publish(Publication::from(large(n)).key(&key.to_string()))
+                    .unwrap();
+                newest[key] = n;
+            }
+            // It reads a little, so that what waits begins somewhere else each time.
+            let reads = chance.below(30).min(outbox.len());
+            for _ in 0..reads {
+                see(&mut seen, &client.read_message());
+            }
+        }
+        topic.set_policy(Policy::Conflate);
+        for _ in 0..KEYS {
+            n += 1;
+            newest[n % KEYS] = n;
+            topic
+                .publish(Publication::from(large(n)).key(&(n % KEYS).to_string()))
+                .unwrap();
+        }
+        // What arrives last is the latest of every key.
+        while seen != newest {
+            see(&mut seen, &client.read_message());
+        }
+    });
+}

@@ -1,0 +1,192 @@
+//! One order for all, and the healthy undisturbed by the stalled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use standpipe::{Config, Message, Policy, Subscribe};
+
+use crate::support::{Heard, Reader, Stage, both_ways, heard_of, until, whole, within};
+
+/// Members come while publishers publish. Under `block` nobody misses anything, so nobody may be told of a gap; and what
+/// came before a membership began is no part of it.
+#[test]
+fn who_joins_while_others_publish_hears_of_no_gap() {
+    both_ways(|config| {
+        let stage = Stage::with(config, Policy::Block { timeout: None }, 64);
+        let topic = stage.topic("t");
+        let over = Arc::new(AtomicBool::new(false));
+        let publishers: Vec<_> = (0..2)
+            .map(|_| {
+                let (topic, over) = (topic.clone(), Arc::clone(&over));
+                thread::spawn(move || {
+                    while !over.load(Ordering::SeqCst) {
+                        topic.publish(Message::text("x")).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let (client, outbox) = stage.client();
+        let reader = Reader::start(client);
+        for n in 0..10_000 {
+            let how = Subscribe::new().enveloped();
+            let member = topic.subscribe(outbox.clone(), how).unwrap();
+            if n % 100 == 0 {
+                until("it gets something", || reader.got() > n / 100);
+            }
+            drop(member);
+        }
+        over.store(true, Ordering::SeqCst);
+        for publisher in publishers {
+            within(20, "a publisher to end", || publisher.join()).unwrap();
+        }
+        stage.server.shut_down();
+        for one in heard_of("t", &reader.end().messages) {
+            assert!(matches!(one, Heard::Post(..)), "{one:?}");
+        }
+    });
+}
+
+#[test]
+fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
+    const EACH: usize = 300;
+    both_ways(|config| {
+        let stage = Stage::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
+        let topic = stage.topic("t");
+        let how = || Subscribe::new().enveloped();
+        let first = topic.last_id() + 1;
+        let members: Vec<_> = (0..10).map(|_| stage.reader(&topic, how())).collect();
+        let over = Arc::new(AtomicBool::new(false));
+        let guest = {
+            let (topic, over) = (topic.clone(), Arc::clone(&over));
+            let (client, outbox) = stage.client();
+            let reader = Reader::start(client);
+            thread::spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    drop(topic.subscribe(outbox.clone(), how()).unwrap());
+                }
+                reader
+            })
+        };
+        let publishers: Vec<_> = ["a", "b", "c"]
+            .map(|name| {
+                let topic = topic.clone();
+                thread::spawn(move || {
+                    let publish = |n| topic.publish(Message::text(format!("{name} {n}"))).unwrap();
+                    (0..EACH).map(|n| publish(n).id).collect::<Vec<u64>>()
+                })
+            })
+            .into();
+        let mut ids = Vec::new();
+        for publisher in publishers {
+            let its = within(30, "a publisher to end", || publisher.join()).unwrap();
+            assert!(its.is_sorted());
+            ids.extend(its);
+        }
+        over.store(true, Ordering::SeqCst);
+        let guest = within(20, "the guest to leave", || guest.join()).unwrap();
+        ids.sort_unstable();
+        let last = first + 3 * EACH as u64 - 1;
+        assert_eq!(ids, (first..=last).collect::<Vec<_>>());
+        for (reader, ..) in &members {
+            reader.wait_for(3 * EACH);
+        }
+        let mut members = members;
+        let kept: Vec<_> = members
+            .drain(..)
+            .map(|(reader, _, member)| (reader, member))
+            .collect();
+        stage.server.shut_down();
+        let mut orders = Vec::new();
+        for (reader, _member) in kept {
+            let heard = heard_of("t", &reader.end().messages);
+            let (posts, missing) = whole(&heard, first, last);
+            assert_eq!((posts.len(), missing.len()), (3 * EACH, 0));
+            orders.push(heard);
+        }
+        assert!(orders.iter().all(|order| *order == orders[0]), "two orders");
+        // The guest's pieces fit in, and nothing is doubled.
+        let mut before = 0;
+        for one in heard_of("t", &guest.end().messages) {
+            assert!(orders[0].contains(&one), "{one:?}");
+            let Heard::Post(id, _) = one else {
+                unreachable!("it is one of the posts")
+            };
+            assert!(id > before, "{id} after {before}");
+            before = id;
+        }
+    });
+}
+
+/// 10 of 60 do not read.
+fn ten_stalled_of_sixty(config: Config, policy: Policy) {
+    const QUEUE: usize = 32;
+    const LAG: usize = 16;
+    const MESSAGES: usize = 300;
+    let stage = Stage::with(config, policy, QUEUE);
+    let topic = stage.topic("t");
+    let how = || Subscribe::new().enveloped();
+    let first = topic.last_id() + 1;
+    let mut stalled = Vec::new();
+    let mut healthy = Vec::new();
+    for n in 0..60 {
+        if n % 6 == 5 {
+            let (client, outbox) = stage.small_client();
+            let member = topic.subscribe(outbox.clone(), how()).unwrap();
+            stalled.push((client, outbox, member));
+        } else {
+            healthy.push(stage.reader(&topic, how()));
+        }
+    }
+    for n in 0..MESSAGES {
+        // None of them is later than this, or the test ends here; and it is half of what the queue holds.
+        for (reader, ..) in &healthy {
+            reader.wait_for((n + 1).saturating_sub(LAG));
+        }
+        // Each message another key: the healthy lose none to conflation.
+        let publication =
+            standpipe::Publication::from(Message::text(format!("{n} {}", "x".repeat(1500))));
+        let published = topic.publish(publication.key(&n.to_string())).unwrap();
+        assert!(published.receivers >= 50, "{published:?}");
+    }
+    for (reader, ..) in &healthy {
+        reader.wait_for(MESSAGES);
+    }
+    for (_, outbox, _) in &stalled {
+        let accounts = outbox.accounts();
+        assert!(accounts.dropped > 0, "it is not stalled: {accounts:?}");
+    }
+    for (_, outbox, _) in &healthy {
+        let accounts = outbox.accounts();
+        assert_eq!((accounts.accepted, accounts.dropped), (MESSAGES as u64, 0));
+        until("all is delivered", || {
+            outbox.accounts().delivered == MESSAGES as u64
+        });
+    }
+    drop(stalled);
+    let last = first + MESSAGES as u64 - 1;
+    let readers: Vec<_> = healthy
+        .into_iter()
+        .map(|(reader, _, member)| (reader, member))
+        .collect();
+    stage.server.shut_down();
+    for (reader, _member) in readers {
+        let rest = reader.end();
+        assert_eq!(rest.closes[0].0, 1001);
+        let (_, missing) = whole(&heard_of("t", &rest.messages), first, last);
+        assert_eq!(missing, [0; 0], "a healthy one was gapped");
+    }
+}
+
+#[test]
+fn ten_stalled_among_sixty_disturb_nobody_under_any_policy_that_does_not_wait() {
+    for policy in [
+        Policy::DropNewest,
+        Policy::DropOldest,
+        Policy::Conflate,
+        Policy::Disconnect { soft: None },
+    ] {
+        eprintln!("{policy}:");
+        both_ways(|config| ten_stalled_of_sixty(config, policy));
+    }
+}

@@ -1,0 +1,283 @@
+//! Each policy, with members that read and one that does not: what it promises, on both sides, counted.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use standpipe::{Message, Policy, Soft, Subscribe};
+
+use crate::support::play::{FAST, MESSAGES, Play, QUEUE, number, text};
+use crate::support::{Heard, Reader, Stage, both_ways, until, whole, within};
+
+#[test]
+fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing() {
+    both_ways(|config| {
+        let mut play = Play::begin(config, Policy::DropNewest);
+        play.publish_all();
+        let outcome = play.end();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+        let dropped = outcome.published.iter().filter(|p| p.dropped == 1);
+        assert_eq!(missing, dropped.map(|p| p.id).collect::<Vec<_>>());
+        assert_eq!(outcome.dropped_by("drop-newest"), missing.len() as u64);
+        // It stalled once, so what it has is the beginning.
+        assert!(posts.len() >= QUEUE && missing.len() > MESSAGES / 2);
+        assert_eq!(missing[0], outcome.first + posts.len() as u64);
+        assert_eq!(outcome.stalled.closes.len(), 1);
+    });
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
+    both_ways(|config| {
+        let mut play = Play::begin(config, Policy::DropOldest);
+        play.publish_all();
+        let outcome = play.end();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+        assert!(missing.len() > MESSAGES / 2, "{}", missing.len());
+        assert_eq!(outcome.dropped_by("drop-oldest"), missing.len() as u64);
+        // Nobody's publish was refused: what was dropped was another's.
+        assert!(
+            outcome
+                .published
+                .iter()
+                .all(|p| p.receivers == FAST + 1 && p.dropped == 0)
+        );
+        let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
+        assert!(
+            posts.ends_with(&newest.collect::<Vec<_>>()),
+            "not the newest {QUEUE}"
+        );
+        assert!(
+            missing.windows(2).all(|two| two[1] == two[0] + 1),
+            "it stalled once"
+        );
+    });
+}
+
+#[test]
+fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
+    const KEYS: usize = 5;
+    both_ways(|config| {
+        let mut play = Play::begin(config, Policy::Conflate);
+        for n in 0..MESSAGES {
+            // Paced so that nothing waits for a member that reads: then conflation costs it nothing.
+            for reader in &play.fast {
+                reader.wait_for(n);
+            }
+            let published = play.publish(Some(&format!("k{}", n % KEYS)));
+            assert_eq!((published.receivers, published.dropped), (FAST + 1, 0));
+        }
+        let outcome = play.end();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        let mut latest: HashMap<usize, usize> = HashMap::new();
+        let heard = outcome.stalled();
+        for one in &heard {
+            let Heard::Post(id, said) = one else {
+                panic!("a conflating topic tells no gaps: {one:?}");
+            };
+            let n = number(said);
+            assert_eq!(*id, outcome.first + n as u64);
+            let before = latest.insert(n % KEYS, n);
+            assert!(
+                before.is_none_or(|before| before < n),
+                "{n} after {before:?}"
+            );
+        }
+        for (key, n) in latest {
+            assert_eq!(n, MESSAGES - KEYS + key, "not the latest of k{key}");
+        }
+        let conflated = (MESSAGES - heard.len()) as u64;
+        assert_eq!(outcome.dropped_by("conflate"), conflated);
+        assert!(conflated > MESSAGES as u64 / 2);
+    });
+}
+
+#[test]
+fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
+    both_ways(|config| {
+        let mut play = Play::begin(config, Policy::Conflate);
+        for n in 0..MESSAGES {
+            play.publish(Some(&format!("k{n}")));
+        }
+        let outcome = play.end();
+        outcome.the_accounts_are_exact();
+        let ids: Vec<u64> = outcome
+            .stalled()
+            .iter()
+            .map(|one| match one {
+                Heard::Post(id, _) => *id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
+        assert!(
+            ids.ends_with(&newest.collect::<Vec<_>>()),
+            "not the newest {QUEUE} keys"
+        );
+        assert!(ids.is_sorted());
+    });
+}
+
+#[test]
+fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
+    both_ways(|config| {
+        let mut play = Play::begin(config, Policy::Disconnect { soft: None });
+        play.publish_all();
+        let cut: Vec<_> = play
+            .published
+            .iter()
+            .filter(|p| p.dropped > 0)
+            .copied()
+            .collect();
+        assert_eq!(cut.len(), 1, "{cut:?}");
+        assert_eq!((cut[0].receivers, cut[0].dropped), (FAST, 1));
+        let first = play.first;
+        let outcome = play.end();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        assert_eq!(outcome.dropped_by("disconnect"), 1);
+        assert!(outcome.topic.discarded >= QUEUE as u64);
+        assert_eq!(outcome.stalled.closes.len(), 1);
+        assert_eq!(outcome.stalled.closes[0].0, 4008);
+        // What came before is the beginning, in order.
+        let heard = outcome.stalled();
+        whole(&heard, first, first + heard.len() as u64 - 1);
+        assert!(first + (heard.len() as u64) < cut[0].id);
+    });
+}
+
+#[test]
+fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full() {
+    const LASTING: Duration = Duration::from_millis(150);
+    both_ways(|config| {
+        let soft = Some(Soft {
+            percent: 50,
+            lasting: LASTING,
+        });
+        let mut play = Play::begin(config, Policy::Disconnect { soft });
+        let over = Instant::now();
+        // What the kernel still takes is made up for; then nobody publishes, and time alone does it.
+        until("the tick has cut it", || {
+            while play.stalled_outbox().len() <= QUEUE / 2 + 2 && !play.stalled_has_ended() {
+                assert_eq!(play.publish(None).dropped, 0);
+            }
+            play.stage.hub.sweep();
+            play.stalled_has_ended()
+        });
+        assert!(over.elapsed() >= LASTING, "after {:?}", over.elapsed());
+        let outcome = play.end();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        assert_eq!(outcome.stalled.closes.len(), 1);
+        assert_eq!(outcome.stalled.closes[0].0, 4008);
+        assert!(
+            outcome
+                .topic
+                .dropped
+                .iter()
+                .all(|(_, dropped)| *dropped == 0)
+        );
+    });
+}
+
+#[test]
+fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
+    both_ways(|config| {
+        let soft = Some(Soft {
+            percent: 50,
+            lasting: Duration::ZERO,
+        });
+        let stage = Stage::with(config, Policy::Disconnect { soft }, QUEUE);
+        let topic = stage.topic("t");
+        let (reader, outbox, _member) = stage.reader(&topic, Subscribe::new().enveloped());
+        for n in 0..200 {
+            topic.publish(Message::text(text(n))).unwrap();
+            reader.wait_for(n + 1);
+            until("the queue is empty", || outbox.is_empty());
+            stage.hub.sweep();
+        }
+        stage.server.shut_down();
+        assert_eq!(outbox.accounts().delivered, 200);
+        assert_eq!(reader.end().closes[0].0, 1001);
+    });
+}
+
+#[test]
+fn block_makes_the_publisher_wait_and_nothing_is_lost() {
+    both_ways(|config| {
+        let mut play = Play::begin(config, Policy::Block { timeout: None });
+        let stalled = play.stalled_outbox().clone();
+        let client = play.stalled.take().unwrap();
+        let begun = Arc::new(AtomicUsize::new(0));
+        let (counts, (done, is_done)) = (Arc::clone(&begun), mpsc::channel());
+        let publisher = thread::spawn(move || {
+            for n in 0..MESSAGES {
+                counts.store(n + 1, Ordering::SeqCst);
+                let published = play.publish(None);
+                assert_eq!(
+                    (published.receivers, published.timed_out),
+                    (FAST + 1, false)
+                );
+            }
+            done.send(()).unwrap();
+            play
+        });
+        until("the stalled one is full", || stalled.len() == QUEUE);
+        // That a publisher waits cannot be seen from outside; here it gets the time to be wrong.
+        let waits = is_done.recv_timeout(Duration::from_millis(100));
+        assert_eq!(waits, Err(mpsc::RecvTimeoutError::Timeout));
+        let begun = begun.load(Ordering::SeqCst) as u64;
+        let accounts = stalled.accounts();
+        assert!(begun < MESSAGES as u64);
+        // In its queue and in the writer's hand is all that is not delivered, and the one that waits.
+        assert!(
+            begun <= accounts.delivered + 2 * QUEUE as u64 + 1,
+            "{begun}: {accounts:?}"
+        );
+        // Reading on, it lets the publisher go on.
+        let reads = Reader::start(client);
+        let play = within(60, "the publisher to go on", || publisher.join()).unwrap();
+        let outcome = play.end_with(reads);
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+        assert_eq!((posts.len(), missing.len()), (MESSAGES, 0));
+    });
+}
+
+#[test]
+fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
+    const TIMEOUT: Duration = Duration::from_millis(80);
+    both_ways(|config| {
+        let mut play = Play::begin(
+            config,
+            Policy::Block {
+                timeout: Some(TIMEOUT),
+            },
+        );
+        let (mut timed_out, mut lasted) = (Vec::new(), Duration::ZERO);
+        for _ in 0..MESSAGES {
+            let begins = Instant::now();
+            let published = play.publish(None);
+            if published.timed_out {
+                lasted = begins.elapsed();
+                timed_out.push(published);
+            }
+        }
+        assert_eq!(timed_out.len(), 1, "{timed_out:?}");
+        assert_eq!((timed_out[0].receivers, timed_out[0].dropped), (FAST, 1));
+        assert!(lasted >= TIMEOUT, "{lasted:?}");
+        let outcome = play.end();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact();
+        assert_eq!(outcome.dropped_by("block"), 1);
+        assert_eq!(outcome.stalled.closes[0].0, 4008);
+    });
+}

@@ -1,0 +1,214 @@
+//! A play for one policy: members that read, one that does not, and what happened on both sides.
+
+use crossbeam_channel::TryRecvError;
+use standpipe::{
+    Accounts, Config, Message, Outbox, Policy, Publication, Published, Subscribe, Subscription,
+    Topic, TopicAccounts,
+};
+
+use super::raw::{Raw, Rest};
+use super::stage::{Heard, Reader, Stage, heard_of, whole};
+
+pub(crate) const QUEUE: usize = 32;
+pub(crate) const FAST: usize = 3;
+pub(crate) const MESSAGES: usize = 2000;
+/// How far the fast may be behind: less than the queue, so that none of them is slow on a busy machine.
+pub(crate) const LAG: usize = 16;
+
+/// The text of message `n`, large enough that a client that does not read is full soon.
+pub(crate) fn text(n: usize) -> String {
+    format!("{n} {}", "x".repeat(1000))
+}
+
+pub(crate) fn number(text: &str) -> usize {
+    text.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// What happened on both sides.
+pub(crate) struct Outcome {
+    /// The id of the first message.
+    pub(crate) first: u64,
+    pub(crate) published: Vec<Published>,
+    pub(crate) fast: Vec<Rest>,
+    pub(crate) stalled: Rest,
+    /// The fast, then the stalled one.
+    pub(crate) accounts: Vec<Accounts>,
+    pub(crate) topic: TopicAccounts,
+}
+
+impl Outcome {
+    pub(crate) fn last(&self) -> u64 {
+        self.first + self.published.len() as u64 - 1
+    }
+
+    pub(crate) fn stalled(&self) -> Vec<Heard> {
+        heard_of("t", &self.stalled.messages)
+    }
+
+    pub(crate) fn dropped_by(&self, policy: &str) -> u64 {
+        let mut by = self.topic.dropped.iter();
+        by.find(|(name, _)| *name == policy).unwrap().1
+    }
+
+    /// The fast got everything, in order, and were told goodbye.
+    #[track_caller]
+    pub(crate) fn the_fast_got_everything(&self) {
+        for rest in &self.fast {
+            let heard = heard_of("t", &rest.messages);
+            let (posts, missing) = whole(&heard, self.first, self.last());
+            assert_eq!((posts.len(), missing), (self.published.len(), vec![]));
+            for (n, one) in heard.iter().enumerate() {
+                assert!(
+                    matches!(one, Heard::Post(_, said) if *said == text(n)),
+                    "{one:?}"
+                );
+            }
+            assert_eq!(rest.closes, [(1001, "server is shutting down".into())]);
+        }
+    }
+
+    /// `accepted = delivered + dropped + discarded`, for each client and for the topic, and the clients counted the
+    /// same.
+    #[track_caller]
+    pub(crate) fn the_accounts_are_exact(&self) {
+        let mut sum = Accounts::default();
+        for (accounts, rest) in self
+            .accounts
+            .iter()
+            .zip(self.fast.iter().chain([&self.stalled]))
+        {
+            let ended = accounts.delivered + accounts.dropped + accounts.discarded;
+            assert_eq!(accounts.accepted, ended, "{accounts:?}");
+            let heard = heard_of("t", &rest.messages);
+            let posts = heard.iter().filter(|one| matches!(one, Heard::Post(..)));
+            assert_eq!(accounts.delivered, posts.count() as u64);
+            sum = sum + *accounts;
+        }
+        let dropped = self
+            .topic
+            .dropped
+            .iter()
+            .map(|(_, dropped)| dropped)
+            .sum::<u64>();
+        assert_eq!(
+            (sum.accepted, sum.delivered, sum.dropped, sum.discarded),
+            (
+                self.topic.accepted,
+                self.topic.delivered,
+                dropped,
+                self.topic.discarded
+            )
+        );
+        let offered = self
+            .published
+            .iter()
+            .map(|p| p.receivers + p.dropped)
+            .sum::<usize>();
+        assert_eq!(sum.accepted, offered as u64);
+    }
+}
+
+pub(crate) struct Play {
+    pub(crate) stage: Stage,
+    pub(crate) topic: Topic,
+    pub(crate) fast: Vec<Reader>,
+    pub(crate) stalled: Option<Raw>,
+    pub(crate) outboxes: Vec<Outbox>,
+    pub(crate) members: Vec<Subscription>,
+    pub(crate) first: u64,
+    pub(crate) published: Vec<Published>,
+}
+
+impl Play {
+    pub(crate) fn begin(config: Config, policy: Policy) -> Play {
+        let stage = Stage::with(config, policy, QUEUE);
+        let topic = stage.topic("t");
+        let how = || Subscribe::new().enveloped();
+        let (mut fast, mut outboxes, mut members) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..FAST {
+            let (reader, outbox, member) = stage.reader(&topic, how());
+            fast.push(reader);
+            outboxes.push(outbox);
+            members.push(member);
+        }
+        let (stalled, outbox) = stage.small_client();
+        members.push(topic.subscribe(outbox.clone(), how()).unwrap());
+        outboxes.push(outbox);
+        let first = topic.last_id() + 1;
+        let (stalled, published) = (Some(stalled), Vec::new());
+        Play {
+            stage,
+            topic,
+            fast,
+            stalled,
+            outboxes,
+            members,
+            first,
+            published,
+        }
+    }
+
+    pub(crate) fn publish(&mut self, key: Option<&str>) -> Published {
+        let n = self.published.len();
+        for reader in &self.fast {
+            reader.wait_for((n + 1).saturating_sub(LAG));
+        }
+        let mut publication = Publication::from(Message::text(text(n)));
+        if let Some(key) = key {
+            publication = publication.key(key);
+        }
+        let published = self.topic.publish(publication).unwrap();
+        self.published.push(published);
+        published
+    }
+
+    pub(crate) fn publish_all(&mut self) {
+        while self.published.len() < MESSAGES {
+            self.publish(None);
+        }
+    }
+
+    pub(crate) fn stalled_has_ended(&self) -> bool {
+        self.stalled_outbox().closed().try_recv() == Err(TryRecvError::Disconnected)
+    }
+
+    pub(crate) fn stalled_outbox(&self) -> &Outbox {
+        &self.outboxes[FAST]
+    }
+
+    /// The stalled one reads on, and the server shuts down when everything is on its way.
+    pub(crate) fn end(mut self) -> Outcome {
+        let stalled = Reader::start(self.stalled.take().unwrap());
+        self.end_with(stalled)
+    }
+
+    pub(crate) fn end_with(self, stalled: Reader) -> Outcome {
+        let Play {
+            stage,
+            topic,
+            fast,
+            outboxes,
+            members,
+            first,
+            published,
+            ..
+        } = self;
+        for reader in &fast {
+            reader.wait_for(published.len());
+        }
+        stage.server.shut_down();
+        let fast = fast.into_iter().map(Reader::end).collect();
+        let stalled = stalled.end();
+        drop(members);
+        let accounts = outboxes.iter().map(Outbox::accounts).collect();
+        let topic = topic.accounts();
+        Outcome {
+            first,
+            published,
+            fast,
+            stalled,
+            accounts,
+            topic,
+        }
+    }
+}
