@@ -273,7 +273,8 @@ fn reads_on(mut client: Raw, pen: &Mutex<Pen>, seen: &Sender<usize>) -> Raw {
 
 #[test]
 fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
-    const PERIOD: Duration = Duration::from_millis(100);
+    const INTERVAL: Duration = Duration::from_millis(100);
+    const TIMEOUT: Duration = Duration::from_millis(400);
     const MESSAGES: usize = 300;
     both_ways(|config| {
         let consumer: Arc<Mutex<Option<Outbox>>> = Arc::default();
@@ -293,7 +294,7 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
             }
             Ok(())
         };
-        let config = small(config).ping_interval(PERIOD).ping_timeout(PERIOD);
+        let config = small(config).ping_interval(INTERVAL).ping_timeout(TIMEOUT);
         let server = TestServer::start(config, publishes);
         let slow = server.client().path("/consumer").rcvbuf(SMALL).connect();
         is_ready.recv().unwrap();
@@ -302,7 +303,7 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
         let pen = slow.pen();
         let alive = thread::spawn(move || {
             while reads
-                .recv_timeout(PERIOD / 5)
+                .recv_timeout(INTERVAL / 5)
                 .is_err_and(|end| end.is_timeout())
             {
                 pen.frame(&Frame::new(op::PONG, "alive"));
@@ -322,7 +323,7 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
         });
         expect_a_wait(&waits);
         // The periods are what is tested, each an interval and a timeout.
-        thread::sleep(3 * 2 * PERIOD);
+        thread::sleep(3 * (INTERVAL + TIMEOUT));
         assert_eq!(server.handle().clients(), 2, "both are still there");
         let outbox = consumer.lock().unwrap().clone().unwrap();
         assert_eq!(outbox.len(), outbox.capacity());
