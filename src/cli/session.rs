@@ -100,7 +100,9 @@ impl<'a> Session<'a> {
         let Some(mut fields) = fields else {
             return (None, Err("a command is an object".into()));
         };
-        let reference = fields.remove("ref");
+        let reference = fields
+            .remove("ref")
+            .filter(|reference| !reference.is_null());
         match reference {
             None | Some(Value::Number(_) | Value::String(_)) => {}
             Some(_) => return (None, Err("ref is a number or a string".into())),

@@ -16,6 +16,10 @@ use super::{Failure, debug, metrics, names, nesting};
 /// The subprotocol of JSON mode.
 const PROTOCOL: &str = "standpipe.v1";
 
+/// The subprotocol of everything else, for browsers that bring a token as a subprotocol: they insist on one that the
+/// server chooses, and the token itself is nothing to send back.
+const RAW: &str = "standpipe.raw";
+
 pub(crate) struct Site {
     pub(crate) hub: Hub,
     pub(crate) handle: ServerHandle,
@@ -37,7 +41,9 @@ impl Handler for Site {
             ["healthz"] => get(request).map(|()| Reply::text(200, "ok\n")),
             ["readyz"] => get(request).map(|()| self.ready()),
             ["metrics"] => get(request).map(|()| metrics::text(&self.handle, &self.hub)),
-            ["echo"] if self.echo => self.known(request).map(|()| Reply::upgrade()),
+            ["echo"] if self.echo => self
+                .known(request)
+                .map(|()| Reply::upgrade().subprotocol(RAW)),
             ["ws"] => self.json_mode(request),
             ["ws", topic] => self.raw_mode(request, topic),
             ["publish", topic] => self.publish(request, topic),
@@ -132,7 +138,7 @@ impl Site {
         check_name(request)?;
         names::check("a topic", topic).map_err(bad)?;
         since(request)?;
-        Ok(Reply::upgrade())
+        Ok(Reply::upgrade().subprotocol(RAW))
     }
 
     /// Raw mode: what this client sends goes to every member, itself too unless it asked for `echo=false`.

@@ -107,6 +107,8 @@ pub(crate) struct State {
     pub(crate) writer: Activity,
     /// The socket has refused bytes since.
     blocked_since: AtomicU64,
+    /// A socket that had refused took something: its peer lives, whatever it says.
+    progressed: AtomicU64,
     /// The message that the socket refuses was queued.
     oldest: AtomicU64,
     /// Our ping went out, and nothing has come since.
@@ -142,6 +144,7 @@ impl State {
             reader: Activity::new(Doing::Head),
             writer: Activity::new(Doing::Idle),
             blocked_since: AtomicU64::new(0),
+            progressed: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
             pinged: AtomicU64::new(0),
             message_since: AtomicU64::new(0),
@@ -175,14 +178,20 @@ impl State {
     /// does each further 64 KiB.
     pub(crate) fn refused(&self, anew: bool, queued: u64) {
         self.oldest.store(queued, Relaxed);
-        if anew || self.blocked_since.load(Relaxed) == 0 {
-            self.blocked_since.store(clock::now(), Relaxed);
+        let was_blocked = self.blocked_since.load(Relaxed) != 0;
+        if anew || !was_blocked {
+            let now = clock::now();
+            self.blocked_since.store(now, Relaxed);
+            if was_blocked {
+                self.progressed.store(now, Relaxed);
+            }
         }
     }
 
     /// The socket took all it was offered.
     pub(crate) fn took_all(&self) {
         if self.blocked_since.load(Relaxed) != 0 {
+            self.progressed.store(clock::now(), Relaxed);
             self.blocked_since.store(0, Relaxed);
             self.oldest.store(0, Relaxed);
         }
@@ -264,13 +273,15 @@ impl State {
         if lasted(self.message_since.load(Relaxed), config.message_timeout) {
             return Verdict::Overdue("message_timeout");
         }
+        // A peer that takes what it is sent may find our ping only behind all of that.
+        let quiet_since = reading_since.max(self.progressed.load(Relaxed));
         match self.pinged.load(Relaxed) {
             0 if lasted(reading_since, config.ping_interval) => {
                 self.pinged.store(now, Relaxed);
                 Verdict::Ping
             }
             0 => Verdict::Well,
-            pinged if lasted(pinged.max(reading_since), config.ping_timeout) => {
+            pinged if lasted(pinged.max(quiet_since), config.ping_timeout) => {
                 Verdict::Overdue("ping_timeout")
             }
             _ => Verdict::Well,
