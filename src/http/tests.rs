@@ -11,7 +11,7 @@ struct Cut<'a>(&'a [u8], usize);
 
 impl Read for Cut<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (now, later) = self.0.split_at(self.0.len().min(self.1));
+        let (now, later) = self.0.split_at(self.0.len().min(self.1).min(buffer.len()));
         self.0 = later;
         buffer[..now.len()].copy_from_slice(now);
         Ok(now.len())

@@ -1,6 +1,7 @@
 //! One connection on several topics: each with its own policy, and none in another's way.
 
 use std::collections::HashMap;
+use std::slice::from_ref;
 
 use standpipe::{
     Config, HubConfig, Message, Outbox, Policy, Publication, Published, Subscribe, Subscription,
@@ -202,7 +203,7 @@ fn a_gap_at_the_end_is_told_although_nothing_follows() {
         let stage = stage(config, 16, 8);
         let topic = stage.topic("new");
         let first = topic.last_id() + 1;
-        let (mut client, _outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
+        let (mut client, _outbox, _members) = stalls(&stage, from_ref(&topic));
         fill(&topic);
         let mut all = Vec::new();
         // Nothing is published any more, and the connection stays.
@@ -222,7 +223,7 @@ fn a_policy_changes_live() {
     both_ways(|config| {
         let stage = stage(config, 16, 8);
         let topic = stage.topic("new");
-        let (mut client, outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
+        let (mut client, outbox, _members) = stalls(&stage, from_ref(&topic));
         fill(&topic);
         topic.set_policy(Policy::DropOldest);
         let published = topic.publish(Message::text("the newest")).unwrap();
@@ -268,7 +269,7 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
     both_ways(|config| {
         let stage = stage(config, 16, 16);
         let topic = stage.topic("latest");
-        let (mut client, outbox, _members) = stalls(&stage, std::slice::from_ref(&topic));
+        let (mut client, outbox, _members) = stalls(&stage, from_ref(&topic));
         let mut chance = Chance(7);
         let mut newest = [0; KEYS];
         let mut seen = [0; KEYS];

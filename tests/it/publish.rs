@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::unbounded;
 use serde_json::{Value, json};
 use standpipe::{Message, Policy, PublishError, Subscribe};
 
@@ -194,22 +195,28 @@ fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
         let member = topic
             .subscribe(outbox.clone(), Subscribe::new().enveloped())
             .unwrap();
+        let (go, goes) = unbounded();
+        let (done, is_done) = unbounded();
         let publisher = {
             let topic = topic.clone();
             std::thread::spawn(move || {
-                for n in 0..200 {
-                    topic
-                        .publish(Message::text(format!("{n} {}", "x".repeat(1000))))
-                        .unwrap();
+                for n in goes {
+                    let message = Message::text(format!("{n} {}", "x".repeat(1000)));
+                    done.send(topic.publish(message).unwrap()).unwrap();
                 }
             })
         };
-        until("the member is full", || outbox.len() == 4);
+        let mut posts = 0;
+        until("the publisher waits in its turn", || {
+            let before = topic.last_id();
+            go.send(posts).unwrap();
+            posts += 1;
+            // With its id it has the turn and knows the policy; that it waits there cannot be seen from outside.
+            until("it has its id", || topic.last_id() > before);
+            is_done.recv_timeout(Duration::from_millis(300)).is_err()
+        });
         topic.set_policy(Policy::Block {
             timeout: Some(Duration::from_millis(20)),
-        });
-        until("the publisher waits in its turn", || {
-            topic.publish(Message::text("another's")) == Err(PublishError::Busy)
         });
         // Nothing of what was not published is anywhere.
         let last = topic.last_id();
@@ -219,8 +226,9 @@ fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
         );
         assert_eq!(topic.last_id(), last);
         let reader = Reader::start(client);
-        within(20, "the publisher to go on", || publisher.join()).unwrap();
-        reader.wait_for(200);
+        reader.wait_for(posts);
+        drop(go);
+        within(20, "the publisher to end", || publisher.join()).unwrap();
         drop(member);
     });
 }
