@@ -75,12 +75,15 @@ impl<'a> Fan<'a> {
                     return placed;
                 }
                 self.published.timed_out = true;
-                self.victims.push(member);
             }
-            Policy::Disconnect { .. } => self.victims.push(member),
-            Policy::DropNewest => {}
+            Policy::Disconnect { .. } => {}
+            Policy::DropNewest => {
+                member.drop_newest(self.post, policy);
+                return Placed::Full;
+            }
         }
-        member.drop_newest(self.post, policy);
+        member.count_lost(policy);
+        self.victims.push(member);
         Placed::Full
     }
 }

@@ -222,6 +222,14 @@ impl Member {
         self.tell_the_rest(&mut ring);
     }
 
+    /// Counts `post` as offered and dropped for a member that is cut. It is told 4008 and nothing else: of a gap it
+    /// would think that the history has none of it either.
+    pub(super) fn count_lost(&self, policy: Policy) {
+        Counts::one(&self.counts.accepted);
+        self.outbox.queue().count_accepted();
+        self.dropped(0, policy);
+    }
+
     /// Over its soft limit for too long at this moment.
     pub(super) fn is_overdue(&self, soft: Soft, queue: usize) -> bool {
         lock(&self.ring).is_overdue(soft, queue)

@@ -25,11 +25,11 @@ struct Present {
 }
 
 impl Presence {
-    /// Says whether the name is new.
-    pub(super) fn enter(&self, name: &Arc<str>) -> bool {
+    /// Says whether the name is new. `None`: there are so many names that this one is not shown.
+    pub(super) fn enter(&self, name: &Arc<str>) -> Option<bool> {
         let mut names = lock(&self.names);
         if !names.contains_key(name) && names.len() >= NAMES {
-            return false;
+            return None;
         }
         let mut new = false;
         let present = names.entry(Arc::clone(name)).or_insert_with(|| {
@@ -37,7 +37,7 @@ impl Presence {
             Present::default()
         });
         present.connections += 1;
-        new
+        Some(new)
     }
 
     /// Says whether that was its last connection, so that the name will go in a while.
@@ -82,18 +82,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_found_no_room_takes_nobodys_place_when_it_leaves() {
+        let presence = Presence::default();
+        for n in 0..NAMES {
+            assert_eq!(presence.enter(&n.to_string().into()), Some(true));
+        }
+        assert_eq!(presence.enter(&"one too many".into()), None);
+        assert_eq!(
+            presence.enter(&"7".into()),
+            Some(false),
+            "who is there may come twice"
+        );
+        assert_eq!(presence.names().len(), NAMES);
+    }
+
+    #[test]
     fn who_comes_back_at_once_has_never_left() {
         let presence = Presence::default();
         let ann: Arc<str> = "ann".into();
-        assert!(presence.enter(&ann));
-        assert!(!presence.enter(&ann), "a second tab is no second ann");
+        assert_eq!(presence.enter(&ann), Some(true));
+        assert_eq!(
+            presence.enter(&ann),
+            Some(false),
+            "a second tab is no second ann"
+        );
         assert!(!presence.leave(&ann));
         assert!(presence.leave(&ann));
         assert!(
             presence.expire().is_empty(),
             "she has a moment to come back"
         );
-        assert!(!presence.enter(&ann));
+        assert_eq!(presence.enter(&ann), Some(false));
         assert_eq!(presence.names(), ["ann"]);
     }
 }

@@ -86,15 +86,18 @@ impl Topic {
         };
         member.outbox.flush();
         // From here its end is the subscription's.
-        let subscription = Subscription {
+        let mut subscription = Subscription {
             topic: self.clone(),
             member,
             name: how.name,
             last_id,
         };
         if let Some(name) = &subscription.name {
-            if self.inner.presence.enter(name) {
-                self.tell_presence(name, true);
+            match self.inner.presence.enter(name) {
+                Some(true) => self.tell_presence(name, true),
+                Some(false) => {}
+                // Who was never shown does not leave.
+                None => subscription.name = None,
             }
         }
         Ok(subscription)
