@@ -38,6 +38,9 @@ fn least(limits: Vec<(u64, String)>, wanted: Option<usize>) -> Capacity {
     let computed = limits.into_iter().min_by_key(|(clients, _)| *clients);
     let (clients, binds) = computed.unwrap_or((u64::MAX, "nothing known".into()));
     let clients = usize::try_from(clients).unwrap_or(usize::MAX);
+    if clients == 0 {
+        log::warn!("there is no room for any client, by {binds}");
+    }
     match wanted {
         Some(wanted) if wanted > clients => {
             log::warn!(
@@ -96,9 +99,11 @@ fn limits() -> Vec<(u64, String)> {
         THREADS_A_CLIENT,
         "ulimit -u",
     );
+    let descriptors = limit(rlimit::Resource::NOFILE);
     add(
-        limit(rlimit::Resource::NOFILE),
-        SPARE_DESCRIPTORS,
+        descriptors,
+        // Where there are few, half of them are for clients all the same.
+        descriptors.map_or(0, |all| SPARE_DESCRIPTORS.min(all / 2)),
         1,
         "ulimit -n (hard)",
     );
