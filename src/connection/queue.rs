@@ -211,8 +211,8 @@ impl Queue {
     }
 
     /// Queues a ticket. False: the channel is full.
-    pub(crate) fn ticket(&self, lane: &Arc<dyn Lane>) -> bool {
-        self.sender.try_send(Item::Ticket(Arc::clone(lane))).is_ok()
+    pub(crate) fn ticket(&self, lane: Arc<dyn Lane>) -> bool {
+        self.sender.try_send(Item::Ticket(lane)).is_ok()
     }
 
     /// Remembers a lane that got no ticket. The lane sees to it that it stands here once.

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 
 use super::post::{Envelope, Post};
 use super::settings::{Policy, REASONS, Soft, TopicSettings};
@@ -37,8 +37,10 @@ pub(super) struct Member {
     envelope: Option<Arc<dyn Envelope>>,
     counts: Arc<Counts>,
     ring: Mutex<Ring>,
-    myself: Weak<Member>,
 }
+
+/// Places in a lane that are kept for the next message.
+const KEPT: usize = 4;
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -87,14 +89,13 @@ impl Member {
         wants_presence: bool,
         counts: Arc<Counts>,
     ) -> Arc<Member> {
-        Arc::new_cyclic(|myself| Member {
+        Arc::new(Member {
             outbox,
             wants_presence,
             topic,
             envelope,
             counts,
             ring: Mutex::default(),
-            myself: myself.clone(),
         })
     }
 
@@ -106,7 +107,7 @@ impl Member {
     }
 
     /// Ids up to `id` were published before it came, and are not all there any more.
-    pub(super) fn missed_up_to(&self, id: u64, policy: Policy) {
+    pub(super) fn missed_up_to(self: &Arc<Self>, id: u64, policy: Policy) {
         let mut ring = lock(&self.ring);
         ring.offered = ring.offered.max(id);
         if policy.conflates() {
@@ -121,7 +122,7 @@ impl Member {
     }
 
     /// Queues `post` if there is room for it, or, in a conflating topic, one with its key to be replaced.
-    pub(super) fn place(&self, post: &Post, settings: &TopicSettings) -> Placed {
+    pub(super) fn place(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
         let envelope = self
             .envelope
             .as_deref()
@@ -133,7 +134,7 @@ impl Member {
     }
 
     fn place_in(
-        &self,
+        self: &Arc<Self>,
         ring: &mut Ring,
         frame: Frame,
         post: &Post,
@@ -142,7 +143,8 @@ impl Member {
         let queue = self.outbox.queue();
         let size = frame.len();
         let conflates = settings.policy.conflates();
-        if let Some(at) = ring.keys.get(&post.key().cloned()).filter(|_| conflates) {
+        let known = conflates.then(|| ring.keys.get(&post.key().cloned()));
+        if let Some(at) = known.flatten() {
             let at = usize::try_from(at - ring.left).expect("a place in a queue in memory");
             if queue.admit(size, true) == Admission::Closed {
                 return Placed::Closed;
@@ -183,7 +185,7 @@ impl Member {
 
     /// Queues `post` in the place of the oldest that waits in this lane. When nothing does, and the client's room is
     /// taken by its other topics, it goes in all the same: one for each lane, which is the bound.
-    pub(super) fn displace(&self, post: &Post, settings: &TopicSettings) -> Placed {
+    pub(super) fn displace(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
         let envelope = self
             .envelope
             .as_deref()
@@ -215,7 +217,7 @@ impl Member {
     }
 
     /// Counts `post` as offered and dropped; a member with an envelope will be told.
-    pub(super) fn drop_newest(&self, post: &Post, policy: Policy) {
+    pub(super) fn drop_newest(self: &Arc<Self>, post: &Post, policy: Policy) {
         let mut ring = lock(&self.ring);
         self.accepted(&mut ring, post);
         self.dropped(0, policy);
@@ -235,7 +237,7 @@ impl Member {
         lock(&self.ring).is_overdue(soft, queue)
     }
 
-    fn append(&self, ring: &mut Ring, frame: Frame, post: &Post, conflated: bool) {
+    fn append(self: &Arc<Self>, ring: &mut Ring, frame: Frame, post: &Post, conflated: bool) {
         let key = post.key().cloned();
         if conflated {
             ring.keys
@@ -254,34 +256,32 @@ impl Member {
     }
 
     /// Sees to it that the client's queue holds a ticket for the next message. False: it has no place.
-    fn take_ticket(&self, ring: &mut Ring) -> bool {
+    fn take_ticket(self: &Arc<Self>, ring: &mut Ring) -> bool {
         if ring.tickets > ring.waiting.len() {
             return true;
         }
-        let taken = self
-            .myself()
-            .is_some_and(|lane| self.outbox.queue().ticket(&lane));
+        let taken = self.outbox.queue().ticket(self.lane());
         ring.tickets += usize::from(taken);
         taken
     }
 
     /// Asks to be visited when the client's queue is empty.
-    fn be_owed(&self, ring: &mut Ring) {
-        if let (false, Some(lane)) = (ring.owed, self.myself()) {
+    fn be_owed(self: &Arc<Self>, ring: &mut Ring) {
+        if !ring.owed {
             ring.owed = true;
-            self.outbox.queue().owe(&lane);
+            self.outbox.queue().owe(&self.lane());
         }
     }
 
     /// If nothing more comes, the client must still hear what it has missed.
-    fn tell_the_rest(&self, ring: &mut Ring) {
+    fn tell_the_rest(self: &Arc<Self>, ring: &mut Ring) {
         if self.is_enveloped() {
             self.be_owed(ring);
         }
     }
 
-    fn myself(&self) -> Option<Arc<dyn Lane>> {
-        self.myself.upgrade().map(|member| member as Arc<dyn Lane>)
+    fn lane(self: &Arc<Self>) -> Arc<dyn Lane> {
+        Arc::clone(self) as Arc<dyn Lane>
     }
 
     fn accepted(&self, ring: &mut Ring, post: &Post) {
@@ -358,8 +358,8 @@ impl Ring {
             self.keys.remove(&first.key);
         }
         self.left += 1;
-        if self.waiting.is_empty() {
-            // After a burst an idle member costs no more than before.
+        // After a burst an idle member costs no more than before.
+        if self.waiting.is_empty() && self.waiting.capacity() > KEPT {
             self.waiting = VecDeque::new();
             self.keys = HashMap::new();
         }
