@@ -12,9 +12,12 @@ use standpipe::{Hub, Listener, Server, ServerHandle};
 use super::args::ServeArgs;
 use super::envelope::Json;
 use super::secrets::Secrets;
-use super::site::Site;
+use super::site::{Places, Site};
 use super::values::Listen;
 use super::{Failure, exit};
+
+/// Requests that may publish at a time: half of the requests there may be.
+const PUBLISHING: usize = 128;
 
 /// Serves until a signal, and prints what became of the clients.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -35,6 +38,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         echo: !args.no_echo,
         max_subscriptions: args.max_subscriptions,
         max_body: args.config().max_message,
+        publishing: Places::new(PUBLISHING),
         tokens,
         keys,
     };

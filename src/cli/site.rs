@@ -1,5 +1,7 @@
 //! [`Site`]: what stands at which path, and who may have it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::{HeaderValue, Method, header};
 use serde::Serialize;
 use standpipe::{
@@ -26,6 +28,9 @@ pub(crate) struct Site {
     pub(crate) echo: bool,
     pub(crate) max_subscriptions: usize,
     pub(crate) max_body: usize,
+    /// Requests that may publish at a time. Under `block` they wait, and would take all places that there are for
+    /// requests: nobody else could connect, or ask how the server is.
+    pub(crate) publishing: Places,
     /// Clients must bring one of these, if there are any.
     pub(crate) tokens: Option<Secrets>,
     /// Who publishes over HTTP or looks behind the scenes brings one of these; without them, only this machine may.
@@ -72,6 +77,33 @@ impl Handler for Site {
             }
             _ => echo(conn),
         }
+    }
+}
+
+/// So many places.
+pub(crate) struct Places(AtomicUsize);
+
+impl Places {
+    pub(crate) fn new(places: usize) -> Places {
+        Places(AtomicUsize::new(places))
+    }
+
+    /// One of them, until it is dropped.
+    fn take(&self) -> Option<Place<'_>> {
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        self.0
+            .fetch_update(order, order, one_less)
+            .ok()
+            .map(|_| Place(self))
+    }
+}
+
+struct Place<'a>(&'a Places);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -192,6 +224,10 @@ impl Site {
         if let Some(key) = key {
             publication = publication.key(&key);
         }
+        let _place = self
+            .publishing
+            .take()
+            .ok_or_else(|| busy("too many publishers wait".into()))?;
         let topic = self
             .hub
             .topic(topic)

@@ -56,7 +56,7 @@ pub(super) fn enter<'scope, H: Handler>(
             return None;
         }
     };
-    if request.content_length().is_some_and(|length| length > 0) {
+    if request.content_length().is_some() {
         let ahead = io::Cursor::new(std::mem::take(&mut ahead));
         let (client, transport) = (Arc::clone(client), Arc::clone(transport));
         request.set_body(Some(Box::new(Rest {

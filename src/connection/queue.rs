@@ -72,6 +72,9 @@ pub(crate) struct Redeemed {
     pub(crate) frame: Option<Frame>,
 }
 
+/// Every so-many-th message is an owed lane's, while there is one.
+const OWED_EVERY: u64 = 8;
+
 /// What the writer takes out of the queue.
 #[derive(Debug)]
 pub(crate) struct Popped {
@@ -103,10 +106,12 @@ pub(crate) struct Queue {
     gate: Budget,
     sender: Sender<Item>,
     receiver: Receiver<Item>,
-    /// Lanes with something to send for which the channel had no place: each stands here once, and is served when the
-    /// channel is empty.
+    /// Lanes with something to send for which the channel had no place: each stands here once, and is served now and
+    /// then, and when the channel is empty.
     owed: Mutex<VecDeque<Arc<dyn Lane>>>,
     owes: AtomicBool,
+    /// What was popped while lanes were owed: each so-many-th time it is one of theirs.
+    popped: AtomicU64,
     /// Nothing is taken any more: whoever still finds a frame in the channel counts it as discarded.
     ended: AtomicBool,
     /// Dropped when the connection begins to end; `closed` tells everybody who waits.
@@ -129,6 +134,7 @@ impl Queue {
             receiver,
             owed: Mutex::default(),
             owes: AtomicBool::new(false),
+            popped: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             open: Mutex::new(Some(open)),
             closed,
@@ -251,6 +257,14 @@ impl Queue {
     /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
     pub(crate) fn pop(&self) -> Option<Popped> {
         loop {
+            // A topic that keeps the channel full must not keep another's lane waiting for it to be empty.
+            if self.owes.load(Ordering::Acquire)
+                && self.popped.fetch_add(1, Ordering::Relaxed) % OWED_EVERY == 0
+            {
+                if let Some(popped) = self.pop_owed() {
+                    return Some(popped);
+                }
+            }
             match self.receiver.try_recv() {
                 Ok(Item::Frame(frame)) => {
                     return Some(Popped {

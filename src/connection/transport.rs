@@ -90,7 +90,7 @@ pub(crate) fn prepare(socket: &Socket, config: &Config, number: u64) {
         // Shorter than our own clocks it would cut a live peer whose window is closed.
         let patience = config
             .write_timeout
-            .max(config.ping_interval + config.ping_timeout);
+            .max(config.ping_interval.saturating_add(config.ping_timeout));
         said(
             "TCP_USER_TIMEOUT",
             socket.set_tcp_user_timeout(Some(patience)),

@@ -119,12 +119,6 @@ impl Request {
             let text = format!("a body has at most {limit} bytes here\n");
             return Err(Reply::text(413, text));
         }
-        if length == 0 {
-            return Ok(Vec::new());
-        }
-        if length == 0 {
-            return Ok(Vec::new());
-        }
         let waits = self.has_token(header::EXPECT, "100-continue");
         let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut body = slot.take().ok_or_else(|| Reply::text(400, "no body\n"))?;

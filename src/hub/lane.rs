@@ -6,28 +6,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
+use super::counts::Counts;
 use super::post::{Envelope, Post};
-use super::settings::{Policy, REASONS, Soft, TopicSettings};
+use super::settings::{Policy, Soft, TopicSettings};
 use crate::clock::{self, lock};
 use crate::connection::{Admission, Frame, Lane, Outbox, Redeemed};
-
-/// What became of the messages of one topic, over all its members.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) accepted: AtomicU64,
-    pub(super) delivered: AtomicU64,
-    pub(super) discarded: AtomicU64,
-    pub(super) dropped: [AtomicU64; REASONS.len()],
-}
-
-impl Counts {
-    fn one(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -115,6 +101,8 @@ impl Member {
         } else if ring.offered > ring.told && ring.waiting.is_empty() {
             self.tell_the_rest(&mut ring);
         }
+        drop(ring);
+        self.outbox.queue().settle_late();
     }
 
     pub(super) fn is_enveloped(&self) -> bool {
@@ -222,6 +210,8 @@ impl Member {
         self.accepted(&mut ring, post);
         self.dropped(0, policy);
         self.tell_the_rest(&mut ring);
+        drop(ring);
+        self.outbox.queue().settle_late();
     }
 
     /// Counts `post` as offered and dropped for a member that is cut. It is told 4008 and nothing else: of a gap it
@@ -295,16 +285,12 @@ impl Member {
         self.outbox.queue().drop_one(bytes);
     }
 
-    /// The next message, with word of what will never come before it.
-    fn next(&self, ring: &mut Ring) -> Option<Redeemed> {
-        let next = ring.pop();
-        let (up_to, frame) = match next {
+    /// The next message, and the ids that will never come before it.
+    fn next(ring: &mut Ring) -> Option<Next> {
+        let (up_to, frame) = match ring.pop() {
             Some(next) if next.conflated => {
                 ring.told = ring.told.max(next.id);
-                return Some(Redeemed {
-                    notice: None,
-                    frame: Some(next.frame),
-                });
+                return Some((None, Some(next.frame)));
             }
             Some(next) => (next.id, Some(next.frame)),
             None if ring.offered > ring.told => (ring.offered + 1, None),
@@ -312,34 +298,50 @@ impl Member {
         };
         let (first, last) = (ring.told + 1, up_to - 1);
         ring.told = ring.told.max(if frame.is_some() { up_to } else { last });
-        let gap =
-            |envelope: &Arc<dyn Envelope>| Frame::data(&envelope.gap(&self.topic, first, last));
-        let notice = self
-            .envelope
-            .as_ref()
-            .filter(|_| first <= last)
-            .and_then(gap);
+        Some(((first <= last).then_some((first, last)), frame))
+    }
+
+    /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
+    /// a panic costs this word alone.
+    fn redeemed(&self, (gap, frame): Next) -> Option<Redeemed> {
+        let say = |(first, last), envelope: &Arc<dyn Envelope>| {
+            let said = AssertUnwindSafe(|| envelope.gap(&self.topic, first, last));
+            let said = catch_unwind(said).ok();
+            said.and_then(|message| Frame::data(&message))
+        };
+        let notice = gap
+            .zip(self.envelope.as_ref())
+            .and_then(|(gap, envelope)| say(gap, envelope));
         (notice.is_some() || frame.is_some()).then_some(Redeemed { notice, frame })
     }
 }
 
+/// Ids that will never come, and the message after them.
+type Next = (Option<(u64, u64)>, Option<Frame>);
+
 impl Lane for Member {
     fn redeem(&self) -> Option<Redeemed> {
-        let mut ring = lock(&self.ring);
-        ring.tickets = ring.tickets.saturating_sub(1);
-        if ring.waiting.is_empty() {
-            // Dropped since; what is to be told is told when the lane is visited.
-            return None;
-        }
-        self.next(&mut ring)
+        let next = {
+            let mut ring = lock(&self.ring);
+            ring.tickets = ring.tickets.saturating_sub(1);
+            if ring.waiting.is_empty() {
+                // Dropped since; what is to be told is told when the lane is visited.
+                return None;
+            }
+            Member::next(&mut ring)
+        };
+        self.redeemed(next?)
     }
 
     fn redeem_owed(&self) -> (Option<Redeemed>, bool) {
-        let mut ring = lock(&self.ring);
-        let redeemed = self.next(&mut ring);
-        let more = ring.waiting.len() > ring.tickets;
-        ring.owed = more;
-        (redeemed, more)
+        let (next, more) = {
+            let mut ring = lock(&self.ring);
+            let next = Member::next(&mut ring);
+            ring.owed =
+                ring.waiting.len() > ring.tickets || (self.is_enveloped() && ring.ends_in_a_gap());
+            (next, ring.owed)
+        };
+        (next.and_then(|next| self.redeemed(next)), more)
     }
 
     fn settled(&self, delivered: bool) {
@@ -352,6 +354,12 @@ impl Lane for Member {
 }
 
 impl Ring {
+    /// Something was offered after the last that waits, or was told, and did not stay.
+    fn ends_in_a_gap(&self) -> bool {
+        let last = self.waiting.iter().map(|waiting| waiting.id).max();
+        self.offered > last.unwrap_or(0).max(self.told)
+    }
+
     fn pop(&mut self) -> Option<Waiting> {
         let first = self.waiting.pop_front()?;
         if self.keys.get(&first.key) == Some(&self.left) {

@@ -15,6 +15,8 @@ mod fan;
 
 mod lane;
 
+mod counts;
+
 mod subscription;
 
 mod presence;

@@ -106,8 +106,8 @@ impl Post {
 
     /// Bytes it keeps in memory, about.
     pub(super) fn size(&self) -> usize {
-        // The envelope is made later, if at all, and is about as large again.
-        size_of::<Post>() + 2 * self.raw.len() + self.key.as_ref().map_or(0, |key| key.len())
+        let wrapped = self.wrapped.get().map_or(0, Frame::len);
+        size_of::<Post>() + self.raw.len() + wrapped + self.key.as_ref().map_or(0, |key| key.len())
     }
 
     /// Its bytes on the wire: as it is, or in the envelope, which is made for the first who asks.

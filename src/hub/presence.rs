@@ -1,7 +1,7 @@
 //! [`Presence`]: the names of who is in a topic. Who comes back at once has never left.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::clock::{self, lock};
@@ -15,6 +15,8 @@ const NAMES: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     names: Mutex<BTreeMap<Arc<str>, Present>>,
+    /// Held from deciding to telling, which never waits: or who comes as another goes is told in the wrong order.
+    telling: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +27,11 @@ struct Present {
 }
 
 impl Presence {
+    /// To be held while a change is decided and told.
+    pub(super) fn telling(&self) -> MutexGuard<'_, ()> {
+        lock(&self.telling)
+    }
+
     /// Says whether the name is new. `None`: there are so many names that this one is not shown.
     pub(super) fn enter(&self, name: &Arc<str>) -> Option<bool> {
         let mut names = lock(&self.names);

@@ -93,6 +93,7 @@ impl Topic {
             last_id,
         };
         if let Some(name) = &subscription.name {
+            let _telling = self.inner.presence.telling();
             match self.inner.presence.enter(name) {
                 Some(true) => self.tell_presence(name, true),
                 Some(false) => {}
@@ -140,9 +141,10 @@ impl Topic {
                 continue;
             };
             let place = || full_is_none(member.place(&next, &settings));
-            if member.outbox.wait_for_room(None, place).is_some() {
-                at = next.id();
+            if member.outbox.wait_for_room(None, place) == Some(Placed::Closed) {
+                return Ok(self.add(member));
             }
+            at = next.id();
         }
     }
 }

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Shared;
+use super::counts::Counts;
 use super::fan::Fan;
 use super::history::{Bytes, History};
-use super::lane::{Counts, Member};
+use super::lane::Member;
 use super::post::{Envelope, Post, Publication};
 use super::presence::Presence;
 use super::settings::{Policy, TopicSettings};
@@ -212,6 +213,10 @@ impl Topic {
         };
         let post = Arc::new(Post::new(publication, frame, id));
         if settings.history > 0 {
+            // Made now, so that it is counted: escaped, it may be several times as large as what came.
+            if let Some(envelope) = &self.inner.shared.config.envelope {
+                post.frame(Some((&**envelope, self.name())));
+            }
             self.inner.history.keep(&post, &settings);
             self.inner.shared.keep(&self.inner);
         }
@@ -297,8 +302,11 @@ impl Topic {
     /// What time brings: posts grow old, names go, and soft limits run out.
     pub(super) fn sweep(&self) {
         let settings = self.settings();
-        for name in self.inner.presence.expire() {
-            self.tell_presence(&name, false);
+        {
+            let _telling = self.inner.presence.telling();
+            for name in self.inner.presence.expire() {
+                self.tell_presence(&name, false);
+            }
         }
         if let Policy::Disconnect { soft: Some(soft) } = settings.policy {
             for member in self.list().iter() {

@@ -56,6 +56,7 @@ fn accept<'scope, H: Handler>(
                 rest = FIRST_REST;
                 admit(socket, peer, house, scope, handler);
             }
+            Err(_) if house.latch.is_set() => {}
             Err(error) if is_hopeless(&error) => {
                 log::error!("accepting on {listener} failed for good: {error}");
                 return Err(Error::Accept {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -13,6 +13,9 @@ use crate::http::Peer;
 
 /// Connections the kernel keeps for us before `accept`; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+/// Knocks before the listener itself is shut down.
+const MOST_KNOCKS: u32 = 50;
 
 /// How long a knock at our own door may take.
 const KNOCK: Duration = Duration::from_millis(100);
@@ -31,6 +34,8 @@ pub struct Listener {
     address: Address,
     /// Its acceptor has seen the latch.
     done: AtomicBool,
+    /// How often it was knocked at since.
+    knocks: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -69,6 +74,7 @@ impl Listener {
             socket,
             address,
             done: AtomicBool::new(false),
+            knocks: AtomicU32::new(0),
         }
     }
 
@@ -98,10 +104,15 @@ impl Listener {
     }
 
     /// Wakes the acceptor with a connection from ourselves, and says whether it still has to be woken. (`shutdown` on
-    /// the listener would wake it too, and kill it for every process that shares it.)
+    /// the listener would wake it too, and kill it for every process that shares it: so it is the last resort.)
     pub(super) fn wake(&self) -> bool {
         if self.done.load(Ordering::SeqCst) {
             return false;
+        }
+        // The socket's path may be gone, or another's by now, and then nobody is ever there to hear.
+        if self.knocks.fetch_add(1, Ordering::Relaxed) == MOST_KNOCKS {
+            log::warn!("{self} does not hear its own knock, and is shut down");
+            let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
         // Failing is no harm: it is tried again until the acceptor has answered.
         match &self.address {

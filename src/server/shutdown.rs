@@ -82,7 +82,12 @@ const AFTER_RESET: Duration = Duration::from_secs(1);
 /// # Blocking
 /// For the clients to go, at most `shutdown_timeout` and one second.
 pub(super) fn close(house: &House) {
-    let deadline = Instant::now() + house.config.shutdown_timeout;
+    // Who configured *never* gets a year.
+    let timeout = house
+        .config
+        .shutdown_timeout
+        .min(Duration::from_secs(365 * 24 * 3600));
+    let deadline = Instant::now() + timeout;
     // Those at the door are refused with 503; to those inside, Close 1001 after what is queued. From here every call
     // on a Connection or an Outbox fails or ends.
     let clients = house.clients.snapshot();

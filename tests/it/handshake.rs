@@ -328,6 +328,18 @@ fn refused_upgrades_and_plain_requests_take_no_place() {
 }
 
 #[test]
+fn a_unix_socket_whose_path_is_gone_does_not_keep_the_server_from_ending() {
+    let path = std::env::temp_dir().join(format!("standpipe-gone-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let listeners = vec![listener.try_into().unwrap()];
+    let server = Server::from_listeners(listeners, Config::default()).unwrap();
+    let server = TestServer::of(server, echo);
+    std::fs::remove_file(&path).unwrap();
+    server.shut_down();
+}
+
+#[test]
 fn a_unix_socket_is_served_too() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);

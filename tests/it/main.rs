@@ -18,6 +18,7 @@ mod slow_consumer;
 mod history;
 mod lanes;
 mod order;
+mod owed;
 mod policies;
 mod presence;
 
