@@ -75,6 +75,8 @@ pub(crate) struct Taken {
     pub(crate) ping: Option<Frame>,
     /// A Close that goes now.
     pub(crate) close: Option<Goodbye>,
+    /// A Close waits for the queue: who finds the queue empty *after* this may take it.
+    pub(crate) waits: bool,
 }
 
 impl Control {
@@ -138,6 +140,7 @@ impl Control {
                 .take()
                 .map(|payload| Frame::control(Opcode::Ping, &payload)),
             close: None,
+            waits: false,
         };
         match std::mem::take(&mut slot.close) {
             Close::Posted(When::Now, goodbye) => {
@@ -146,12 +149,13 @@ impl Control {
             }
             other => slot.close = other,
         }
-        let waits = matches!(slot.close, Close::Posted(..));
-        self.filled.store(waits, Ordering::Release);
+        taken.waits = matches!(slot.close, Close::Posted(..));
+        self.filled.store(taken.waits, Ordering::Release);
         taken
     }
 
-    /// Takes the Close that waited for the queue, now that the queue is empty.
+    /// Takes the Close that waited for the queue, now that the queue was found empty. Only after [`take`](Self::take)
+    /// saw it: what was queued before a Close that came later may have been missed.
     pub(crate) fn take_last(&self) -> Option<Goodbye> {
         if !self.is_filled() {
             return None;

@@ -5,7 +5,7 @@ use tungstenite::Bytes;
 use super::super::client::Why;
 use super::super::control::{Goodbye, When};
 use super::super::frame::Frame;
-use super::super::queue::Wait;
+use super::super::queue::{Lane, Redeemed, Wait};
 use super::*;
 
 const TEXT: u8 = 0x81;
@@ -210,4 +210,41 @@ fn a_close_is_posted_before_anybody_is_woken_by_it() {
         }
         guest.end();
     }
+}
+
+/// A lane with nothing to send, which is asked after the channel was found empty: the moment between the empty queue and
+/// the slot, in the thread that has the wire.
+#[derive(Debug)]
+struct Between(Outbox);
+
+impl Lane for Between {
+    fn redeem(&self) -> Option<Redeemed> {
+        None
+    }
+
+    fn redeem_owed(&self) -> (Option<Redeemed>, bool) {
+        self.0.try_send(text("last word")).expect("there is room");
+        self.0.close(1000, "");
+        (None, false)
+    }
+
+    fn settled(&self, _: bool) {}
+}
+
+#[test]
+fn a_polite_close_does_not_overtake_a_message_that_the_batch_missed() {
+    both_ways(|config| {
+        let mut guest = Guest::without_writer(config);
+        guest.gate.open();
+        let lane: Arc<dyn Lane> = Arc::new(Between(guest.outbox.clone()));
+        guest.client.queue.owe(&lane);
+        guest.start_writer();
+        guest.client.ring();
+        guest.join_writer();
+        let frames = guest.frames();
+        let first: Vec<u8> = frames.iter().map(|(first, _)| *first).collect();
+        assert_eq!(first, [TEXT, CLOSE], "{frames:?}");
+        assert_eq!(frames[0].1, b"last word");
+        assert_eq!(guest.end().discarded, 0);
+    });
 }
