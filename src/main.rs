@@ -4,17 +4,26 @@ mod cli;
 
 use std::process::ExitCode;
 
-use cli::args::Command;
+use cli::args::{Command, ServeArgs};
 use cli::{exit, logs};
 
 fn main() -> ExitCode {
-    let Command::Serve(args) = Command::of_process();
+    match Command::of_process() {
+        Command::Serve(args) => serve(&args),
+        Command::Bench(args) => match cli::bench::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => exit::told(&*error),
+        },
+    }
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
     // Dropped last, so that the last lines are still written.
     let log = match logs::start(args.log_level()) {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };
-    let code = match cli::serve::run(&args) {
+    let code = match cli::serve::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use super::bench::Url;
 use super::topics::{self, TopicFlag};
 use super::units::{Size, Time};
-use super::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
+use super::values::{Listen, bench_size, count, kernel_size, origin, queue, yes_or_no};
 
 /// A WebSocket server made of plain blocking threads
 #[derive(Debug, Parser)]
@@ -26,6 +27,46 @@ pub(crate) enum Command {
     /// Listens and serves until Ctrl-C or SIGTERM (the default)
     #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeArgs>),
+    /// Loads any WebSocket server, and says how fast it was
+    Bench(BenchArgs),
+}
+
+/// The flags of `bench`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchArgs {
+    /// The server, such as ws://127.0.0.1:9000/echo, or /ws/TOPIC for a fan-out
+    pub(crate) url: Url,
+
+    /// What the clients do
+    #[arg(long, value_enum, default_value_t = Kind::Echo)]
+    pub(crate) kind: Kind,
+
+    /// Clients at once, each with a thread
+    #[arg(long, value_name = "N", value_parser = count, default_value_t = 10)]
+    pub(crate) clients: usize,
+
+    /// Bytes of a message
+    #[arg(long, value_name = "B", value_parser = bench_size, default_value = "64")]
+    pub(crate) size: Size,
+
+    /// Messages in flight: of each client in an echo, in all in a fan-out
+    #[arg(long, value_name = "N", value_parser = queue, default_value_t = 1)]
+    pub(crate) window: usize,
+
+    /// For how long
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub(crate) time: Time,
+}
+
+/// What the clients of a benchmark do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Each sends and waits for what comes back
+    Echo,
+    /// One sends, and all receive, itself among them
+    Fanout,
+    /// They are there, and do nothing
+    Idle,
 }
 
 const AFTER_HELP: &str = "\

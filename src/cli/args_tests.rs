@@ -8,7 +8,9 @@ fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
     let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
     let command = bare(command()).mut_subcommands(bare);
     let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
-    let Command::Serve(args) = Command::of_matches(&mut matches)?;
+    let Command::Serve(args) = Command::of_matches(&mut matches)? else {
+        panic!("{flags:?} do not serve");
+    };
     Ok(*args)
 }
 

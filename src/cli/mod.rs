@@ -26,6 +26,9 @@ pub(crate) mod nesting;
 pub(crate) mod debug;
 pub(crate) mod metrics;
 
+// What is run beside it.
+pub(crate) mod bench;
+
 /// Why a handler, or the whole command, ended early.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -46,6 +49,12 @@ pub(crate) mod exit {
     pub(crate) fn without_log(error: &std::io::Error) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "could not start the log: {error}");
         ExitCode::from(RUNTIME)
+    }
+
+    /// A command that prints its result and has no log.
+    pub(crate) fn told(error: &(dyn Error + Send + Sync + 'static)) -> ExitCode {
+        let _ = writeln!(std::io::stderr(), "{error}");
+        ExitCode::from(of(error))
     }
 
     /// What an error ends the process with.

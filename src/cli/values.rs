@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::bench::STAMP;
 use super::units::Size;
 
 /// A place to listen at.
@@ -72,6 +73,16 @@ pub(super) fn kernel_size(text: &str) -> Result<Size, String> {
     match text.parse()? {
         Size(bytes) if bytes > MOST => Err(format!(
             "must be at most {MOST}: the kernel counts it in an int"
+        )),
+        size => Ok(size),
+    }
+}
+
+/// A benchmark's message begins with the time at which it was sent.
+pub(super) fn bench_size(text: &str) -> Result<Size, String> {
+    match text.parse()? {
+        Size(bytes) if bytes < STAMP => Err(format!(
+            "must be at least {STAMP}: a message carries its time"
         )),
         size => Ok(size),
     }

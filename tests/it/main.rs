@@ -41,6 +41,8 @@ mod shutdown;
 #[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
+mod binary_bench;
+#[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod metrics;
