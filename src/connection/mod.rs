@@ -34,6 +34,7 @@ mod transport;
 
 // What all of them share, and the life from first byte to join.
 
+mod accounts;
 mod client;
 mod fault;
 mod life;
@@ -51,6 +52,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
+pub use accounts::Accounts;
 pub(crate) use budget::Admission;
 pub use client::Why;
 pub(crate) use client::{Client, Fate};
@@ -59,7 +61,6 @@ pub(crate) use frame::Frame;
 pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
 pub(crate) use outbox::Patience;
-pub use queue::Accounts;
 pub(crate) use queue::{Lane, Redeemed};
 pub(crate) use state::{Doing, Verdict};
 pub(crate) use transport::{Transport, prepare};

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
+use super::accounts::Accounts;
 use super::client::{Client, SLOW_CONSUMER, Why};
 use super::control::{Goodbye, When};
 use super::cork;
 use super::frame::Frame;
-use super::queue::{Accounts, Queue, Refused, Wait};
+use super::queue::{Queue, Refused, Wait};
 use super::state::Doing;
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 use crate::quoted::quoted;

@@ -11,12 +11,13 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
+use super::accounts::Accounts;
 use super::budget::{Admission, Budget, Entry};
 use super::frame::Frame;
 
@@ -36,22 +37,6 @@ pub(crate) enum Refused {
     /// It comes back, to be offered again.
     Full(Frame),
     Closed,
-}
-
-/// What became of the messages offered to one outbox. At the end, `accepted = delivered + dropped +
-/// discarded`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Accounts {
-    /// Messages that were queued, or offered by a topic.
-    pub accepted: u64,
-    /// Messages given to the kernel whole. Equal to what the client counts, if it still reads or ended with a closing
-    /// handshake; an upper bound for one that was reset.
-    pub delivered: u64,
-    /// Messages that a topic's policy dropped.
-    pub dropped: u64,
-    /// Messages that were still queued when the connection ended.
-    pub discarded: u64,
 }
 
 /// Where a topic keeps what it has for one client, until the writer comes for it.
@@ -82,19 +67,6 @@ pub(crate) struct Popped {
     pub(crate) frame: Option<(Frame, Option<Arc<dyn Lane>>)>,
 }
 
-impl std::ops::Add for Accounts {
-    type Output = Accounts;
-
-    fn add(self, other: Accounts) -> Accounts {
-        Accounts {
-            accepted: self.accepted + other.accepted,
-            delivered: self.delivered + other.delivered,
-            dropped: self.dropped + other.dropped,
-            discarded: self.discarded + other.discarded,
-        }
-    }
-}
-
 #[derive(Debug)]
 enum Item {
     Frame(Frame),
@@ -117,6 +89,8 @@ pub(crate) struct Queue {
     /// Dropped when the connection begins to end; `closed` tells everybody who waits.
     open: Mutex<Option<Sender<Infallible>>>,
     closed: Receiver<Infallible>,
+    /// Messages that wait, here or in a lane. Tickets would not do: a lane may have fewer messages than tickets.
+    waiting: AtomicIsize,
     accepted: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
@@ -138,6 +112,7 @@ impl Queue {
             ended: AtomicBool::new(false),
             open: Mutex::new(Some(open)),
             closed,
+            waiting: AtomicIsize::new(0),
             accepted: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
@@ -163,6 +138,7 @@ impl Queue {
             self.gate.leave(size);
             return Err(refused);
         }
+        self.waits(1);
         if self.ended.load(Ordering::SeqCst) {
             self.drain();
         }
@@ -235,6 +211,16 @@ impl Queue {
         }
     }
 
+    /// So many messages more wait, here or in a lane.
+    pub(crate) fn waits(&self, messages: isize) {
+        self.waiting.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// So many messages wait no more.
+    pub(crate) fn waits_no_more(&self, messages: isize) {
+        self.waiting.fetch_sub(messages, Ordering::Relaxed);
+    }
+
     /// A message was offered to this client's lanes.
     pub(crate) fn count_accepted(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -256,6 +242,14 @@ impl Queue {
 
     /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
     pub(crate) fn pop(&self) -> Option<Popped> {
+        let popped = self.pop_next();
+        if popped.as_ref().is_some_and(|popped| popped.frame.is_some()) {
+            self.waits_no_more(1);
+        }
+        popped
+    }
+
+    fn pop_next(&self) -> Option<Popped> {
         loop {
             // A topic that keeps the channel full must not keep another's lane waiting for it to be empty.
             if self.owes.load(Ordering::Acquire)
@@ -352,7 +346,8 @@ impl Queue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.receiver.len()
+        // Taken by the writer before its sender has counted it, a message is -1 for a moment.
+        usize::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     pub(crate) fn capacity(&self) -> usize {

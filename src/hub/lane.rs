@@ -4,15 +4,15 @@
 //! the messages wait here, where the policy may drop or replace them, until the writer redeems a ticket. A topic never
 //! displaces another's message: it touches its own lane alone.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::counts::Counts;
 use super::post::{Envelope, Post};
+use super::ring::{Next, Ring, Waiting};
 use super::settings::{Policy, Soft, TopicSettings};
-use crate::clock::{self, lock};
+use crate::clock::lock;
 use crate::connection::{Admission, Frame, Lane, Outbox, Redeemed};
 
 pub(super) struct Member {
@@ -23,37 +23,6 @@ pub(super) struct Member {
     envelope: Option<Arc<dyn Envelope>>,
     counts: Arc<Counts>,
     ring: Mutex<Ring>,
-}
-
-/// Places in a lane that are kept for the next message.
-const KEPT: usize = 4;
-
-#[derive(Debug, Default)]
-struct Ring {
-    waiting: VecDeque<Waiting>,
-    /// How many have left at the front: what `keys` counts from.
-    left: u64,
-    /// The place of each key that waits, for a conflating topic.
-    keys: HashMap<Option<Arc<str>>, u64>,
-    /// Tickets in the client's queue.
-    tickets: usize,
-    /// The client's queue owes this lane a visit.
-    owed: bool,
-    /// The last id that the client got, or was told that it will not come.
-    told: u64,
-    /// The last id that was offered.
-    offered: u64,
-    /// Over the soft limit since; 0: it is not.
-    over_since: u64,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    frame: Frame,
-    id: u64,
-    key: Option<Arc<str>>,
-    /// Ids before it may never come without being a gap.
-    conflated: bool,
 }
 
 /// What became of one post for one member, before any policy for the slow.
@@ -109,7 +78,7 @@ impl Member {
         self.envelope.is_some()
     }
 
-    /// Queues `post` if there is room for it, or, in a conflating topic, one with its key to be replaced.
+    /// Queues `post` if there is room for it.
     pub(super) fn place(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
         let envelope = self
             .envelope
@@ -131,23 +100,6 @@ impl Member {
         let queue = self.outbox.queue();
         let size = frame.len();
         let conflates = settings.policy.conflates();
-        let known = conflates.then(|| ring.keys.get(&post.key().cloned()));
-        if let Some(at) = known.flatten() {
-            let at = usize::try_from(at - ring.left).expect("a place in a queue in memory");
-            if queue.admit(size, true) == Admission::Closed {
-                return Placed::Closed;
-            }
-            let waiting = &mut ring.waiting[at];
-            self.dropped(waiting.frame.len(), settings.policy);
-            *waiting = Waiting {
-                frame,
-                id: post.id(),
-                key: waiting.key.clone(),
-                conflated: true,
-            };
-            self.accepted(ring, post);
-            return Placed::Queued;
-        }
         // The gate first: who is being closed is closed, however full.
         match queue.admit(size, false) {
             Admission::In => {}
@@ -171,37 +123,69 @@ impl Member {
         }
     }
 
-    /// Queues `post` in the place of the oldest that waits in this lane. When nothing does, and the client's room is
-    /// taken by its other topics, it goes in all the same: one for each lane, which is the bound.
+    /// Queues `post` for a member that is slow, in the place of another of this lane.
     pub(super) fn displace(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
         let envelope = self
             .envelope
             .as_deref()
             .map(|envelope| (envelope, &*self.topic));
         let frame = post.frame(envelope);
-        let queue = self.outbox.queue();
         let placed = {
             let mut ring = lock(&self.ring);
             match self.place_in(&mut ring, frame.clone(), post, settings) {
-                Placed::Full => {
-                    if let Some(oldest) = ring.pop() {
-                        self.dropped(oldest.frame.len(), settings.policy);
-                    }
-                    if queue.admit(frame.len(), true) == Admission::Closed {
-                        Placed::Closed
-                    } else {
-                        if !self.take_ticket(&mut ring) {
-                            self.be_owed(&mut ring);
-                        }
-                        self.append(&mut ring, frame, post, settings.policy.conflates());
-                        Placed::Queued
-                    }
-                }
+                Placed::Full => self.replace(&mut ring, frame, post, settings.policy),
                 placed => placed,
             }
         };
-        queue.settle_late();
+        self.outbox.queue().settle_late();
         placed
+    }
+
+    /// Takes the place of the newest with this key, in a conflating topic, else of the oldest. When nothing waits here,
+    /// and the client's room is taken by its other topics, it goes in all the same: one for each lane, which is the
+    /// bound.
+    fn replace(
+        self: &Arc<Self>,
+        ring: &mut Ring,
+        frame: Frame,
+        post: &Post,
+        policy: Policy,
+    ) -> Placed {
+        if self.outbox.queue().admit(frame.len(), true) == Admission::Closed {
+            return Placed::Closed;
+        }
+        // Full for whatever reason: there is room only if something has gone.
+        let most = ring.waiting.len().max(1);
+        if policy.conflates() {
+            for old in ring.take_superseded() {
+                self.outbox.queue().waits_no_more(1);
+                self.dropped(old, policy);
+            }
+        }
+        let known = policy
+            .conflates()
+            .then(|| ring.keys.get(&post.key().cloned()));
+        if let Some(at) = known.flatten() {
+            let at = usize::try_from(at - ring.left).expect("a place in a queue in memory");
+            let waiting = &mut ring.waiting[at];
+            self.dropped(waiting.frame.len(), policy);
+            waiting.frame = frame;
+            waiting.id = post.id();
+            waiting.conflated = true;
+            self.accepted(ring, post);
+            return Placed::Queued;
+        }
+        if ring.waiting.len() >= most {
+            if let Some(oldest) = ring.pop() {
+                self.outbox.queue().waits_no_more(1);
+                self.dropped(oldest.frame.len(), policy);
+            }
+        }
+        if !self.take_ticket(ring) {
+            self.be_owed(ring);
+        }
+        self.append(ring, frame, post, policy.conflates());
+        Placed::Queued
     }
 
     /// Counts `post` as offered and dropped; a member with an envelope will be told.
@@ -236,6 +220,7 @@ impl Member {
             // The policy was another before: what waits under this key must not be overtaken in its place.
             ring.keys.remove(&key);
         }
+        self.outbox.queue().waits(1);
         self.accepted(ring, post);
         ring.waiting.push_back(Waiting {
             frame,
@@ -285,22 +270,6 @@ impl Member {
         self.outbox.queue().drop_one(bytes);
     }
 
-    /// The next message, and the ids that will never come before it.
-    fn next(ring: &mut Ring) -> Option<Next> {
-        let (up_to, frame) = match ring.pop() {
-            Some(next) if next.conflated => {
-                ring.told = ring.told.max(next.id);
-                return Some((None, Some(next.frame)));
-            }
-            Some(next) => (next.id, Some(next.frame)),
-            None if ring.offered > ring.told => (ring.offered + 1, None),
-            None => return None,
-        };
-        let (first, last) = (ring.told + 1, up_to - 1);
-        ring.told = ring.told.max(if frame.is_some() { up_to } else { last });
-        Some(((first <= last).then_some((first, last)), frame))
-    }
-
     /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
     /// a panic costs this word alone.
     fn redeemed(&self, (gap, frame): Next) -> Option<Redeemed> {
@@ -316,9 +285,6 @@ impl Member {
     }
 }
 
-/// Ids that will never come, and the message after them.
-type Next = (Option<(u64, u64)>, Option<Frame>);
-
 impl Lane for Member {
     fn redeem(&self) -> Option<Redeemed> {
         let next = {
@@ -328,7 +294,7 @@ impl Lane for Member {
                 // Dropped since; what is to be told is told when the lane is visited.
                 return None;
             }
-            Member::next(&mut ring)
+            ring.next()
         };
         self.redeemed(next?)
     }
@@ -336,7 +302,7 @@ impl Lane for Member {
     fn redeem_owed(&self) -> (Option<Redeemed>, bool) {
         let (next, more) = {
             let mut ring = lock(&self.ring);
-            let next = Member::next(&mut ring);
+            let next = ring.next();
             ring.owed =
                 ring.waiting.len() > ring.tickets || (self.is_enveloped() && ring.ends_in_a_gap());
             (next, ring.owed)
@@ -350,38 +316,6 @@ impl Lane for Member {
         } else {
             &self.counts.discarded
         });
-    }
-}
-
-impl Ring {
-    /// Something was offered after the last that waits, or was told, and did not stay.
-    fn ends_in_a_gap(&self) -> bool {
-        let last = self.waiting.iter().map(|waiting| waiting.id).max();
-        self.offered > last.unwrap_or(0).max(self.told)
-    }
-
-    fn pop(&mut self) -> Option<Waiting> {
-        let first = self.waiting.pop_front()?;
-        if self.keys.get(&first.key) == Some(&self.left) {
-            self.keys.remove(&first.key);
-        }
-        self.left += 1;
-        // After a burst an idle member costs no more than before.
-        if self.waiting.is_empty() && self.waiting.capacity() > KEPT {
-            self.waiting = VecDeque::new();
-            self.keys = HashMap::new();
-        }
-        Some(first)
-    }
-
-    fn is_overdue(&mut self, soft: Soft, queue: usize) -> bool {
-        let now = clock::now();
-        if self.waiting.len() * 100 <= queue * usize::from(soft.percent) {
-            self.over_since = 0;
-        } else if self.over_since == 0 {
-            self.over_since = now;
-        }
-        self.over_since != 0 && now - self.over_since >= clock::millis(soft.lasting)
     }
 }
 

@@ -15,6 +15,8 @@ mod fan;
 
 mod lane;
 
+mod ring;
+
 mod counts;
 
 mod subscription;

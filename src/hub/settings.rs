@@ -23,8 +23,7 @@ pub enum Policy {
     DropNewest,
     /// The oldest message of this topic that waits for this member is dropped.
     DropOldest,
-    /// A message takes the place of one with the same key that still waits; with no room and an unknown key the oldest
-    /// goes. Messages without a key share one. A slow member gets the latest value of every key; no gaps are told.
+    /// A message takes the place of the newest with its key that still waits; when none does the oldest goes. Messages without a key share one. A slow member gets the latest value of every key; no gaps are told.
     Conflate,
     /// The member is cut with 4008. Made whole again by `since`, if the topic has a history.
     Disconnect {

@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use tungstenite::Message;
 
+use super::accounts::Accounts;
 use super::client::Client;
 use super::gate::{Gate, PATIENCE};
 use super::outbox::Outbox;
-use super::queue::Accounts;
 use super::reader::Reader;
 use super::transport::Transport;
 use super::wire::Wire;
