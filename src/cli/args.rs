@@ -86,7 +86,7 @@ const LISTEN: &str = "127.0.0.1:9000";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one and says which. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH", default_value = LISTEN)]
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH|fd:N", default_value = LISTEN)]
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Listen>,
 

@@ -114,7 +114,7 @@ fn a_wrong_value_is_told_the_right_form() {
         ("--listen", "::1:9000", "[::1]:9000"),
         ("--listen", "localhost:99999", "at most 65535"),
         ("--listen", "unix:", "unix:/run/standpipe.sock"),
-        ("--listen", "fd:3", "127.0.0.1:9000"),
+        ("--listen", "fd:2", "begin at fd:3"),
         ("--listen", "http://localhost:9000", "localhost:9000"),
         ("--max-clients", "0", "at least 1"),
         ("--queue", "0", "at least 1"),

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
 
+use listenfd::ListenFd;
 use standpipe::{Hub, Listener, Server, ServerHandle};
 
 use super::args::ServeArgs;
 use super::envelope::Json;
 use super::secrets::Secrets;
 use super::site::{Places, Site};
-use super::values::Listen;
+use super::values::{FIRST_FD, Listen};
 use super::{Failure, exit};
 
 /// Requests that may publish at a time: half of the requests there may be.
@@ -55,6 +56,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
+    let mut passed = ListenFd::from_env();
     let mut listeners = Vec::new();
     let mut sockets = Vec::new();
     for listen in &args.listen {
@@ -64,6 +66,7 @@ fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
                 sockets.push(path.clone());
                 bind_unix(path).and_then(Listener::try_from)
             }
+            Listen::Fd(fd) => passed_on(&mut passed, fd - FIRST_FD),
         };
         listeners
             .push(bound.map_err(|error| format!("cannot listen on {}: {error}", shown(listen)))?);
@@ -81,6 +84,25 @@ fn shown(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => address.clone(),
         Listen::Unix(path) => format!("unix:{}", path.display()),
+        Listen::Fd(fd) => format!("fd:{fd}"),
+    }
+}
+
+/// A socket that whoever started us has opened, and named in `LISTEN_FDS` and `LISTEN_PID` (sd_listen_fds(3)).
+fn passed_on(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
+    let none = || {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "LISTEN_FDS and LISTEN_PID name no such socket",
+        )
+    };
+    // It may be of either kind; asking for the wrong one leaves it there.
+    match passed.take_tcp_listener(index) {
+        Ok(listener) => listener.ok_or_else(none)?.try_into(),
+        Err(_) => passed
+            .take_unix_listener(index)?
+            .ok_or_else(none)?
+            .try_into(),
     }
 }
 

@@ -13,18 +13,29 @@ pub(crate) enum Listen {
     Tcp(String),
     /// The path of a unix socket.
     Unix(PathBuf),
+    /// A listening socket that whoever started us has opened: systemd, or another that speaks its protocol.
+    Fd(usize),
 }
+
+/// Sockets that are passed on begin here (sd_listen_fds(3)).
+pub(crate) const FIRST_FD: usize = 3;
 
 impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str =
-            "write 127.0.0.1:9000, [::1]:9000, localhost:9000 or unix:/run/standpipe.sock";
+            "write 127.0.0.1:9000, [::1]:9000, localhost:9000, unix:/run/standpipe.sock or fd:3";
         match text.rsplit_once(':') {
             _ if text.starts_with("unix:") && text.len() > "unix:".len() => {
                 Ok(Listen::Unix(text["unix:".len()..].into()))
             }
+            Some(("fd", number)) => match number.parse() {
+                Ok(fd) if fd >= FIRST_FD => Ok(Listen::Fd(fd)),
+                _ => Err(format!(
+                    "descriptors that are passed on begin at fd:{FIRST_FD}"
+                )),
+            },
             // Only an address in brackets may hold a colon, and a family's name is no host.
             Some((host, port))
                 if !matches!(host, "" | "unix" | "fd") && !host.contains(['/', ' ']) =>
@@ -128,13 +139,16 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Listen::Tcp(text.into())));
         }
+        assert_eq!("fd:3".parse(), Ok(Listen::Fd(3)));
+        for text in ["fd:2", "fd:x", "fd:"] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
         assert_eq!(
             "unix:/run/a:b.sock".parse(),
             Ok(Listen::Unix("/run/a:b.sock".into()))
         );
         for text in [
-            "", ":", "9000", ":9000", "::1:9000", "[::1]", "a:b", "a:", "a:-1", "fd:3", "unix:",
-            "/a:1",
+            "", ":", "9000", ":9000", "::1:9000", "[::1]", "a:b", "a:", "a:-1", "unix:", "/a:1",
         ] {
             let refusal = text.parse::<Listen>().expect_err(text);
             assert!(refusal.contains("127.0.0.1:9000"), "{text}: {refusal}");

@@ -31,7 +31,12 @@ pub(crate) struct Binary {
 impl Binary {
     #[track_caller]
     pub(crate) fn start(flags: &[&str]) -> Binary {
-        let mut child = standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat())
+        Binary::of(standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat()))
+    }
+
+    #[track_caller]
+    fn of(mut command: Command) -> Binary {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -122,6 +127,27 @@ pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String) {
     let output = within(20, &what, move || command.output().unwrap());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
+}
+
+#[test]
+fn it_serves_a_socket_that_is_passed_on() {
+    // What systemd does: the socket as descriptor 3, and its heir's own number beside it.
+    const PASS_ON: &str = "import os, socket, sys\n\
+        s = socket.create_server(('127.0.0.1', 0))\n\
+        os.dup2(s.fileno(), 3)\n\
+        os.set_inheritable(3, True)\n\
+        env = {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())}\n\
+        os.execve(sys.argv[1], ['standpipe', '--listen', 'fd:3'], env)";
+    let mut command = Command::new("python3");
+    command.args(["-c", PASS_ON, env!("CARGO_BIN_EXE_standpipe")]);
+    let binary = Binary::of(command);
+    let mut client = binary.connect("/echo");
+    client.text("passed on");
+    client.expect_text("passed on");
+    client.leave();
+    let (code, log) = run(&["--listen", "fd:3"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("cannot listen on fd:3"), "{log}");
 }
 
 #[test]
