@@ -76,6 +76,7 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
                     for n in 0..MESSAGES {
                         topic.publish(Message::text(n.to_string())).unwrap();
                         if n % 16 == 0 && !enough.load(Ordering::SeqCst) {
+                            // The pace of a publisher: the subscribers resume while it goes on, not after.
                             thread::sleep(Duration::from_millis(1));
                         }
                     }
