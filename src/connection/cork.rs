@@ -19,6 +19,8 @@ pub(crate) trait FlushAll {
 #[derive(Default)]
 struct Held {
     is_on: bool,
+    /// The input that was read holds more than the message that was handed out last.
+    lasts: bool,
     /// Each once, by its own flag.
     clients: Vec<Arc<Client>>,
     /// A few at most: one for each topic published to, and each change of its members.
@@ -37,16 +39,28 @@ pub(super) fn set(is_on: bool) {
     }
 }
 
+/// Says whether the input that this thread has read holds more than what it is given now. With the last of it nothing
+/// is held back: what would come next is waiting.
+pub(super) fn input_lasts(lasts: bool) {
+    HELD.with_borrow_mut(|held| held.lasts = lasts);
+}
+
+/// Whether a flush would be held back now.
+pub(crate) fn holds_back() -> bool {
+    HELD.with_borrow(|held| held.is_on && held.lasts)
+}
+
 /// Flushes `client` now, or before this thread next waits.
 pub(super) fn flush(client: &Arc<Client>) {
     let held = HELD.with_borrow_mut(|held| {
-        if held.is_on && client.config.early_flush {
+        let holds = held.is_on && held.lasts && client.config.early_flush;
+        if holds {
             // Held by another thread, it is flushed when that one waits; and what is queued now is queued before.
             if !client.is_held_back() {
                 held.clients.push(Arc::clone(client));
             }
         }
-        held.is_on && client.config.early_flush
+        holds
     });
     if !held {
         client.flush();
@@ -56,7 +70,7 @@ pub(super) fn flush(client: &Arc<Client>) {
 /// Flushes them all now, or before this thread next waits.
 pub(crate) fn flush_all(fan: Box<dyn FlushAll>) {
     let now = HELD.with_borrow_mut(|held| {
-        if !held.is_on {
+        if !(held.is_on && held.lasts) {
             return Some(fan);
         }
         if held
@@ -73,8 +87,16 @@ pub(crate) fn flush_all(fan: Box<dyn FlushAll>) {
     }
 }
 
+/// The members at this address have been flushed: nothing of theirs is held any more.
+pub(crate) fn flushed(address: usize) {
+    HELD.with_borrow_mut(|held| held.fans.retain(|fan| fan.address() != address));
+}
+
 /// Does what was held back. Before every wait.
 pub(crate) fn release() {
+    if HELD.with_borrow(|held| held.clients.is_empty() && held.fans.is_empty()) {
+        return;
+    }
     let (clients, fans) = HELD.with_borrow_mut(|held| {
         let clients = std::mem::take(&mut held.clients);
         (clients, std::mem::take(&mut held.fans))

@@ -1,28 +1,41 @@
 //! [`Frame`]: a message as it stands on the wire. Server frames carry no mask, so it is encoded once and the same bytes
 //! go to every client.
 
+use std::sync::Arc;
+
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
-
-use crate::clock;
 
 /// A payload from here on is shared, not copied behind its header. Below, one piece costs less than two, and a copy
 /// does not keep the read buffer alive that the payload came in.
 const SHARED_FROM: usize = 16 << 10;
 
+/// Up to here a frame is put together on the stack, and allocated once.
+const ON_STACK: usize = 512;
+
+/// A header without a mask has at most so many bytes (RFC 6455 §5.2).
+const MAX_HEADER: usize = 10;
+
 /// Control frames carry at most 125 bytes (RFC 6455 §5.5), a Close two of them for its code.
 const MAX_CONTROL: usize = 125;
 
-/// One encoded frame; cloning it shares the bytes.
+/// One encoded frame; cloning it shares the bytes. Two words, because every place in every queue has room for one.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame {
-    /// The header, and behind it the payload if that is small.
-    front: Bytes,
-    /// A large payload.
-    rest: Option<Box<Bytes>>,
-    /// When it was encoded, as [`clock::now`] counts.
-    at: u64,
+pub(crate) struct Frame(Encoded);
+
+#[derive(Clone, Debug)]
+enum Encoded {
+    /// Header and payload in one piece.
+    Small(Arc<[u8]>),
+    /// A large payload stays where it is.
+    Large(Arc<Large>),
+}
+
+#[derive(Debug)]
+struct Large {
+    header: Header,
+    payload: Bytes,
 }
 
 impl Frame {
@@ -60,69 +73,85 @@ impl Frame {
         if payload.len() < SHARED_FROM {
             return Frame::small(opcode, payload);
         }
-        let mut front = Vec::with_capacity(10);
-        header(opcode, payload.len(), &mut front);
-        Frame {
-            front: front.into(),
-            rest: Some(Box::new(payload.clone())),
-            at: clock::now(),
-        }
+        Frame(Encoded::Large(Arc::new(Large {
+            header: Header::new(opcode, payload.len()),
+            payload: payload.clone(),
+        })))
     }
 
     fn small(opcode: OpCode, payload: &[u8]) -> Frame {
-        let mut front = Vec::with_capacity(payload.len() + 4);
-        header(opcode, payload.len(), &mut front);
-        front.extend_from_slice(payload);
-        Frame {
-            front: front.into(),
-            rest: None,
-            at: clock::now(),
-        }
+        let header = Header::new(opcode, payload.len());
+        let header = header.bytes();
+        let all = header.len() + payload.len();
+        let bytes = if all <= ON_STACK {
+            let mut room = [0; ON_STACK];
+            room[..header.len()].copy_from_slice(header);
+            room[header.len()..all].copy_from_slice(payload);
+            Arc::from(&room[..all])
+        } else {
+            [header, payload].concat().into()
+        };
+        Frame(Encoded::Small(bytes))
     }
 
     /// The payload alone; it shares the bytes.
     pub(crate) fn payload(&self) -> Bytes {
-        match &self.rest {
-            Some(rest) => Bytes::clone(rest),
-            None => {
-                let header = match self.front[1] {
-                    126 => 4,
-                    127 => 10,
-                    _ => 2,
-                };
-                self.front.slice(header..)
+        match &self.0 {
+            Encoded::Large(large) => large.payload.clone(),
+            Encoded::Small(bytes) => {
+                let header = if bytes[1] == 126 { 4 } else { 2 };
+                Bytes::from_owner(Arc::clone(bytes)).slice(header..)
             }
         }
     }
 
-    /// The moment it was made.
-    pub(crate) fn at(&self) -> u64 {
-        self.at
-    }
-
     /// Bytes on the wire.
     pub(crate) fn len(&self) -> usize {
-        self.front.len() + self.rest.as_ref().map_or(0, |rest| rest.len())
+        match &self.0 {
+            Encoded::Small(bytes) => bytes.len(),
+            Encoded::Large(large) => large.header.bytes().len() + large.payload.len(),
+        }
     }
 
     /// The bytes from `at` on, in one or two pieces.
     pub(crate) fn pieces(&self, at: usize) -> (&[u8], &[u8]) {
-        let rest: &[u8] = self.rest.as_ref().map_or(&[], |rest| rest);
-        match at.checked_sub(self.front.len()) {
-            None => (&self.front[at..], rest),
+        let (front, rest): (&[u8], &[u8]) = match &self.0 {
+            Encoded::Small(bytes) => (bytes, &[]),
+            Encoded::Large(large) => (large.header.bytes(), &large.payload),
+        };
+        match at.checked_sub(front.len()) {
+            None => (&front[at..], rest),
             Some(at) => (&rest[at..], &[]),
         }
     }
 }
 
-fn header(opcode: OpCode, length: usize, out: &mut Vec<u8>) {
-    let header = FrameHeader {
-        opcode,
-        ..FrameHeader::default()
-    };
-    header
-        .format(length as u64, out)
-        .expect("writing into a Vec does not fail");
+/// The bytes before a payload.
+#[derive(Debug)]
+struct Header {
+    bytes: [u8; MAX_HEADER],
+    length: u8,
+}
+
+impl Header {
+    fn new(opcode: OpCode, payload: usize) -> Header {
+        let header = FrameHeader {
+            opcode,
+            ..FrameHeader::default()
+        };
+        let mut bytes = [0; MAX_HEADER];
+        let mut rest = &mut bytes[..];
+        header
+            .format(payload as u64, &mut rest)
+            .expect("there is room for the longest header");
+        let left = rest.len();
+        let length = u8::try_from(MAX_HEADER - left).expect("at most ten");
+        Header { bytes, length }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub use accounts::Accounts;
 pub(crate) use budget::Admission;
 pub use client::Why;
 pub(crate) use client::{Client, Fate};
-pub(crate) use cork::{FlushAll, flush_all, release};
+pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
 pub(crate) use frame::Frame;
 pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;

@@ -20,8 +20,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 use super::accounts::Accounts;
 use super::budget::{Admission, Budget, Entry};
 use super::frame::Frame;
-
-use crate::clock::lock;
+use crate::clock::{Stamp, lock};
 
 /// How long a sender is willing to wait for room.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +53,7 @@ pub(crate) trait Lane: Send + Sync + fmt::Debug {
 pub(crate) struct Redeemed {
     /// A word about what was left out, to be sent before it; it counts as no message.
     pub(crate) notice: Option<Frame>,
-    pub(crate) frame: Option<Frame>,
+    pub(crate) message: Option<(Frame, Stamp)>,
 }
 
 /// Every so-many-th message is an owed lane's, while there is one.
@@ -64,12 +63,21 @@ const OWED_EVERY: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct Popped {
     pub(crate) notice: Option<Frame>,
-    pub(crate) frame: Option<(Frame, Option<Arc<dyn Lane>>)>,
+    pub(crate) message: Option<Due>,
+}
+
+/// A message whose turn has come.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) frame: Frame,
+    pub(crate) queued: Stamp,
+    /// The topic's, for a message that was redeemed for a ticket.
+    pub(crate) lane: Option<Arc<dyn Lane>>,
 }
 
 #[derive(Debug)]
 enum Item {
-    Frame(Frame),
+    Frame(Frame, Stamp),
     Ticket(Arc<dyn Lane>),
 }
 
@@ -88,6 +96,8 @@ pub(crate) struct Queue {
     ended: AtomicBool,
     /// Dropped when the connection begins to end; `closed` tells everybody who waits.
     open: Mutex<Option<Sender<Infallible>>>,
+    /// It has been dropped; asked for every message, so without the lock.
+    shut: AtomicBool,
     closed: Receiver<Infallible>,
     /// Messages that wait, here or in a lane. Tickets would not do: a lane may have fewer messages than tickets.
     waiting: AtomicIsize,
@@ -111,6 +121,7 @@ impl Queue {
             popped: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             open: Mutex::new(Some(open)),
+            shut: AtomicBool::new(false),
             closed,
             waiting: AtomicIsize::new(0),
             accepted: AtomicU64::new(0),
@@ -146,7 +157,8 @@ impl Queue {
     }
 
     fn place(&self, frame: Frame, wait: Wait) -> Result<(), Refused> {
-        let item = match (self.sender.try_send(Item::Frame(frame)), wait) {
+        let item = Item::Frame(frame, Stamp::lately());
+        let item = match (self.sender.try_send(item), wait) {
             (Ok(()), _) => return Ok(()),
             (Err(full), Wait::Never) => return Err(Refused::Full(full.into_inner().into_frame())),
             (Err(full), _) => full.into_inner(),
@@ -243,7 +255,10 @@ impl Queue {
     /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
     pub(crate) fn pop(&self) -> Option<Popped> {
         let popped = self.pop_next();
-        if popped.as_ref().is_some_and(|popped| popped.frame.is_some()) {
+        if popped
+            .as_ref()
+            .is_some_and(|popped| popped.message.is_some())
+        {
             self.waits_no_more(1);
         }
         popped
@@ -260,10 +275,15 @@ impl Queue {
                 }
             }
             match self.receiver.try_recv() {
-                Ok(Item::Frame(frame)) => {
+                Ok(Item::Frame(frame, queued)) => {
+                    let lane = None;
                     return Some(Popped {
                         notice: None,
-                        frame: Some((frame, None)),
+                        message: Some(Due {
+                            frame,
+                            queued,
+                            lane,
+                        }),
                     });
                 }
                 Ok(Item::Ticket(lane)) => {
@@ -310,6 +330,7 @@ impl Queue {
     /// Refuses new frames and wakes everybody who waits for room. What is queued can still be taken.
     pub(crate) fn shut(&self) {
         self.gate.end();
+        self.shut.store(true, Ordering::SeqCst);
         drop(lock(&self.open).take());
     }
 
@@ -323,9 +344,9 @@ impl Queue {
     /// Discards what is queued.
     pub(crate) fn drain(&self) {
         while let Some(popped) = self.pop() {
-            if let Some((frame, lane)) = popped.frame {
-                self.discard(frame.len());
-                if let Some(lane) = lane {
+            if let Some(due) = popped.message {
+                self.discard(due.frame.len());
+                if let Some(lane) = due.lane {
                     lane.settled(false);
                 }
             }
@@ -338,7 +359,7 @@ impl Queue {
     }
 
     pub(crate) fn is_shut(&self) -> bool {
-        lock(&self.open).is_none()
+        self.shut.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -376,7 +397,11 @@ impl Redeemed {
     fn of(self, lane: Arc<dyn Lane>) -> Popped {
         Popped {
             notice: self.notice,
-            frame: self.frame.map(|frame| (frame, Some(lane))),
+            message: self.message.map(|(frame, queued)| Due {
+                frame,
+                queued,
+                lane: Some(lane),
+            }),
         }
     }
 }
@@ -384,7 +409,7 @@ impl Redeemed {
 impl Item {
     fn into_frame(self) -> Frame {
         match self {
-            Item::Frame(frame) => frame,
+            Item::Frame(frame, _) => frame,
             Item::Ticket(_) => unreachable!("only frames are placed with waiting"),
         }
     }

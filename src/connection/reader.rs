@@ -72,7 +72,10 @@ impl Reader {
     fn next(&mut self) -> Result<Option<Message>, RecvError> {
         while self.end.is_none() {
             match self.assembler.next(&mut self.half) {
-                Ok(Incoming::Data(message)) => return Ok(Some(message)),
+                Ok(Incoming::Data(message)) => {
+                    cork::input_lasts(self.assembler.has_more());
+                    return Ok(Some(message));
+                }
                 Ok(Incoming::Ping(payload)) => {
                     self.client.control.pong(payload);
                     self.client.flush();

@@ -57,8 +57,7 @@ impl ReadHalf {
                 read => break read,
             }
         };
-        self.client.state.reader.set(Doing::InHandler);
-        self.read_at = clock::now();
+        self.read_at = self.client.state.reader.set(Doing::InHandler);
         read
     }
 }

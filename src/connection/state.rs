@@ -66,7 +66,8 @@ impl Activity {
         activity
     }
 
-    pub(crate) fn set(&self, doing: Doing) {
+    /// Gives the moment.
+    pub(crate) fn set(&self, doing: Doing) -> u64 {
         let kind = match doing {
             Doing::Head => 0,
             Doing::Reading => 1,
@@ -80,7 +81,9 @@ impl Activity {
             Doing::Writing => 6,
             Doing::Blocked => 7,
         };
-        self.what.store(kind << KIND_SHIFT | clock::now(), Relaxed);
+        let now = clock::now();
+        self.what.store(kind << KIND_SHIFT | now, Relaxed);
+        now
     }
 
     /// What, and since when.

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex};
 use super::client::Client;
 use super::control::Goodbye;
 use super::frame::Frame;
-use super::queue::Lane;
+use super::queue::{Due, Lane};
 use super::transport::Transport;
-use crate::clock::lock;
+use crate::clock::{Stamp, lock};
 
 /// Bytes a batch has at most, but for a larger message, which goes alone. More saves no system call worth having, and
 /// delays a Close.
@@ -104,6 +104,7 @@ pub(crate) struct Wire {
 struct InHand {
     frame: Frame,
     kind: Kind,
+    queued: Stamp,
     /// The topic's, for a message that was redeemed for a ticket.
     lane: Option<Arc<dyn Lane>>,
 }
@@ -119,6 +120,16 @@ enum Kind {
 }
 
 impl InHand {
+    /// A frame that no sender has queued.
+    fn ours(frame: Frame, kind: Kind) -> InHand {
+        InHand {
+            frame,
+            kind,
+            queued: Stamp::lately(),
+            lane: None,
+        }
+    }
+
     /// It will not be sent.
     fn discard(self, client: &Client) {
         if self.kind == Kind::Data {
@@ -269,17 +280,25 @@ impl Wire {
             if let Some(notice) = popped.notice {
                 self.push(notice, Kind::Notice);
             }
-            if let Some((frame, lane)) = popped.frame {
+            if let Some(Due {
+                frame,
+                queued,
+                lane,
+            }) = popped.message
+            {
                 bytes += frame.len();
-                let kind = Kind::Data;
-                self.in_hand.push_back(InHand { frame, kind, lane });
+                self.in_hand.push_back(InHand {
+                    frame,
+                    kind: Kind::Data,
+                    queued,
+                    lane,
+                });
             }
         }
     }
 
     fn push(&mut self, frame: Frame, kind: Kind) {
-        let lane = None;
-        self.in_hand.push_back(InHand { frame, kind, lane });
+        self.in_hand.push_back(InHand::ours(frame, kind));
     }
 
     /// Puts a control frame at `next`, in place of one of its kind that still waits: what the slot forbids must not
@@ -292,8 +311,7 @@ impl Wire {
         {
             self.in_hand.remove(next + at);
         }
-        let lane = None;
-        self.in_hand.insert(next, InHand { frame, kind, lane });
+        self.in_hand.insert(next, InHand::ours(frame, kind));
     }
 
     fn close(&mut self, goodbye: &Goodbye) {
@@ -362,7 +380,7 @@ impl Wire {
         if anew {
             self.taken_since_refused = 0;
         }
-        let oldest = self.in_hand.front().map_or(0, |item| item.frame.at());
+        let oldest = self.in_hand.front().map_or(0, |item| item.queued.moment());
         client.state.refused(anew, oldest);
         Step::Refused
     }

@@ -171,6 +171,7 @@ impl Member {
             self.dropped(waiting.frame.len(), policy);
             waiting.frame = frame;
             waiting.id = post.id();
+            waiting.queued = post.stamp();
             waiting.conflated = true;
             self.accepted(ring, post);
             return Placed::Queued;
@@ -216,7 +217,7 @@ impl Member {
         if conflated {
             ring.keys
                 .insert(key.clone(), ring.left + ring.waiting.len() as u64);
-        } else {
+        } else if !ring.keys.is_empty() {
             // The policy was another before: what waits under this key must not be overtaken in its place.
             ring.keys.remove(&key);
         }
@@ -225,6 +226,7 @@ impl Member {
         ring.waiting.push_back(Waiting {
             frame,
             id: post.id(),
+            queued: post.stamp(),
             key,
             conflated,
         });
@@ -272,7 +274,7 @@ impl Member {
 
     /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
     /// a panic costs this word alone.
-    fn redeemed(&self, (gap, frame): Next) -> Option<Redeemed> {
+    fn redeemed(&self, (gap, message): Next) -> Option<Redeemed> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
             let said = AssertUnwindSafe(|| envelope.gap(&self.topic, first, last));
             let said = catch_unwind(said).ok();
@@ -281,7 +283,7 @@ impl Member {
         let notice = gap
             .zip(self.envelope.as_ref())
             .and_then(|(gap, envelope)| say(gap, envelope));
-        (notice.is_some() || frame.is_some()).then_some(Redeemed { notice, frame })
+        (notice.is_some() || message.is_some()).then_some(Redeemed { notice, message })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tungstenite::{Message, Utf8Bytes};
 
+use crate::clock::{self, Stamp};
 use crate::connection::Frame;
 
 /// A message on its way into a topic.
@@ -56,6 +57,7 @@ pub struct Post {
     text: bool,
     json: bool,
     key: Option<Arc<str>>,
+    at: u64,
     raw: Frame,
     wrapped: OnceLock<Frame>,
 }
@@ -68,6 +70,7 @@ impl Post {
             text: publication.message.is_text(),
             json: publication.json,
             key: publication.key,
+            at: clock::now(),
             raw,
             wrapped: OnceLock::new(),
         }
@@ -101,7 +104,12 @@ impl Post {
 
     /// When it was published, as [`clock::now`](crate::clock::now) counts.
     pub(super) fn at(&self) -> u64 {
-        self.raw.at()
+        self.at
+    }
+
+    /// The same, as a queue keeps it.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp::of(self.at)
     }
 
     /// Bytes it keeps in memory, about.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::settings::Soft;
-use crate::clock;
+use crate::clock::{self, Stamp};
 use crate::connection::Frame;
 
 /// Places in a lane that are kept for the next message.
@@ -33,29 +33,30 @@ pub(super) struct Ring {
 pub(super) struct Waiting {
     pub(super) frame: Frame,
     pub(super) id: u64,
+    pub(super) queued: Stamp,
     pub(super) key: Option<Arc<str>>,
     /// Ids before it may never come without being a gap.
     pub(super) conflated: bool,
 }
 
 /// Ids that will never come, and the message after them.
-pub(super) type Next = (Option<(u64, u64)>, Option<Frame>);
+pub(super) type Next = (Option<(u64, u64)>, Option<(Frame, Stamp)>);
 
 impl Ring {
     /// The next message, and the ids that will never come before it.
     pub(super) fn next(&mut self) -> Option<Next> {
-        let (up_to, frame) = match self.pop() {
+        let (up_to, message) = match self.pop() {
             Some(next) if next.conflated => {
                 self.told = self.told.max(next.id);
-                return Some((None, Some(next.frame)));
+                return Some((None, Some((next.frame, next.queued))));
             }
-            Some(next) => (next.id, Some(next.frame)),
+            Some(next) => (next.id, Some((next.frame, next.queued))),
             None if self.offered > self.told => (self.offered + 1, None),
             None => return None,
         };
         let (first, last) = (self.told + 1, up_to - 1);
-        self.told = self.told.max(if frame.is_some() { up_to } else { last });
-        Some(((first <= last).then_some((first, last)), frame))
+        self.told = self.told.max(if message.is_some() { up_to } else { last });
+        Some(((first <= last).then_some((first, last)), message))
     }
 
     /// Takes out the messages that a later one of their key stands behind, and gives their sizes.
