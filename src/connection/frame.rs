@@ -11,8 +11,8 @@ use tungstenite::{Bytes, Message};
 /// does not keep the read buffer alive that the payload came in.
 const SHARED_FROM: usize = 16 << 10;
 
-/// Up to here a frame is put together on the stack, and allocated once.
-const ON_STACK: usize = 512;
+/// Up to here a frame is put together on the stack, and allocated once. Room that is not used is zeroed all the same.
+const ON_STACK: usize = 144;
 
 /// A header without a mask has at most so many bytes (RFC 6455 §5.2).
 const MAX_HEADER: usize = 10;
