@@ -67,6 +67,11 @@ mod hub;
 
 mod events;
 
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(missing_docs, reason = "for the targets in `fuzz/` alone")]
+pub mod fuzzing;
+
 // What all of them use.
 
 mod clock;

@@ -21,6 +21,9 @@ const LARGEST: usize = 256 << 10;
 /// Bytes that an idle client's reader asks for: enough for what wakes it.
 const IDLE: usize = 1 << 10;
 
+/// A buffer holds at least one control frame whole, header and all: what is read past it is data.
+const LEAST: usize = 6 + 125;
+
 /// One step of growing or shrinking.
 const STEP: usize = 4;
 
@@ -63,7 +66,7 @@ impl Assembler {
             buffer: Vec::new(),
             start: 0,
             end: 0,
-            rest: rest.clamp(64, LARGEST),
+            rest: rest.clamp(LEAST, LARGEST),
             filled: false,
             message: None,
         }
@@ -348,6 +351,21 @@ mod tests {
                 }
             }
             assert!(matches!(assembler.next(&mut trickle), Ok(Incoming::End)));
+        }
+    }
+
+    #[test]
+    fn a_control_frame_in_pieces_is_no_message_however_small_the_buffer() {
+        let stream = [frame(0x82, b"a"), frame(0x8a, &[7; 125])].concat();
+        let mut assembler = Assembler::new(1);
+        let mut trickle = Trickle(&stream, 9);
+        assert!(matches!(
+            assembler.next(&mut trickle),
+            Ok(Incoming::Data(_))
+        ));
+        match assembler.next(&mut trickle).expect("well-formed") {
+            Incoming::Pong(payload) => assert_eq!(payload, vec![7; 125]),
+            other => panic!("{other:?}"),
         }
     }
 

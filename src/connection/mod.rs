@@ -40,6 +40,9 @@ mod fault;
 mod life;
 mod state;
 
+#[cfg(any(test, fuzzing))]
+mod rig;
+
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
@@ -62,6 +65,8 @@ pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
 pub(crate) use outbox::Patience;
 pub(crate) use queue::{Lane, Redeemed};
+#[cfg(any(test, fuzzing))]
+pub(crate) use rig::Rig;
 pub(crate) use state::{Doing, Verdict};
 pub(crate) use transport::{Transport, prepare};
 

@@ -23,7 +23,7 @@ pub(crate) fn run(client: &Client) {
 }
 
 /// Writes until there is nothing to write, waiting as long as it takes.
-fn write_all(client: &Client) -> Step {
+pub(super) fn write_all(client: &Client) -> Step {
     // A thread that has the wire rings again if it leaves anything.
     while let Some(mut wire) = client.wire.borrow() {
         let step = loop {

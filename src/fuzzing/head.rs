@@ -1,0 +1,78 @@
+//! The request head: bytes → request or refusal, and whether it may ask.
+
+use std::io::{self, Read};
+
+use super::Choices;
+use crate::config::Config;
+use crate::http::{self, HeadError, Peer, Reply, Rules};
+
+/// What a head may take from the stream: its limit, and one read beyond.
+const MOST: usize = 32 << 10;
+
+/// The first byte says how the rest is cut. Whatever the cut, the outcome is the same, and within the limits.
+pub fn head(data: &[u8]) {
+    let mut choices = Choices(data);
+    let cut = 1 + usize::from(choices.byte());
+    let whole = outcome(choices.0, usize::MAX);
+    let pieces = outcome(choices.0, cut);
+    assert_eq!(whole, pieces, "cut every {cut} bytes");
+}
+
+/// What becomes of a head, in words.
+fn outcome(bytes: &[u8], cut: usize) -> String {
+    let mut stream = Cut {
+        bytes,
+        cut,
+        read: 0,
+        interrupts: false,
+    };
+    let read = http::read_head(&mut stream, Peer::Unix);
+    assert!(stream.read <= MOST, "{} bytes were read", stream.read);
+    let request = match read {
+        Ok((request, _)) => request,
+        Err(HeadError::Refused(reply, reason)) => {
+            return format!("{} {reason}", reply.code());
+        }
+        Err(HeadError::Gone) => return "gone".to_owned(),
+        Err(HeadError::Io(error)) => return error.to_string(),
+    };
+    let rules = Rules::new(&Config::default(), true).expect("the default has no wrong pattern");
+    let judged = match rules.judge(&request) {
+        Err((reply, reason)) => format!("{} {reason}", reply.code()),
+        Ok(()) => match http::accept(&request, Reply::upgrade()) {
+            Err((reply, reason)) => format!("{} {reason}", reply.code()),
+            Ok(accepted) => {
+                let head = String::from_utf8(accepted.head).expect("a head is ASCII");
+                assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+                // Nothing of the client's makes a line of its own.
+                assert_eq!(head.matches("\r\n\r\n").count(), 1, "{head}");
+                head
+            }
+        },
+    };
+    format!("{request:?} {judged}")
+}
+
+/// Gives so many bytes at a time, and is interrupted before each.
+struct Cut<'a> {
+    bytes: &'a [u8],
+    cut: usize,
+    read: usize,
+    interrupts: bool,
+}
+
+impl Read for Cut<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.interrupts = !self.interrupts;
+        if self.interrupts && self.cut != usize::MAX {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let (now, later) = self
+            .bytes
+            .split_at(self.bytes.len().min(self.cut).min(buffer.len()));
+        self.bytes = later;
+        self.read += now.len();
+        buffer[..now.len()].copy_from_slice(now);
+        Ok(now.len())
+    }
+}

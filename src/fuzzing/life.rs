@@ -1,0 +1,72 @@
+//! A whole connection in memory: what comes in, what is sent, published and closed, in any order.
+
+use tungstenite::Message;
+
+use super::Choices;
+use crate::config::Config;
+use crate::connection::Rig;
+use crate::hub::{Hub, HubConfig, Policy, Subscribe};
+
+/// Two topics with policies that the input chooses, and steps that it chooses. At the end the laws hold: whole frames,
+/// one Close at most and nothing behind it, and one fate for each message.
+pub fn connection(data: &[u8]) {
+    let mut choices = Choices(data);
+    let setup = choices.byte();
+    let config = Config::default()
+        .queue(4)
+        .queue_bytes(2000)
+        .max_message(600)
+        .early_flush(setup & 1 == 0);
+    let mut rig = Rig::new(config);
+    rig.takes(usize::from(setup >> 1));
+    let hub = Hub::new(HubConfig::default());
+    let policies = [
+        Policy::Disconnect { soft: None },
+        Policy::DropNewest,
+        Policy::DropOldest,
+        Policy::Conflate,
+    ];
+    let topics = ["a", "b"].map(|name| hub.topic(name).expect("there is room for two"));
+    let mut members = Vec::new();
+    for _ in 0..200 {
+        if choices.is_empty() {
+            break;
+        }
+        let step = choices.byte();
+        let argument = choices.byte();
+        let message = || match argument & 3 {
+            0 => Message::text("x".repeat(usize::from(argument))),
+            1 => Message::binary(vec![argument; 700]),
+            2 => Message::binary(vec![argument; 17 << 10]),
+            _ => Message::text("y"),
+        };
+        let topic = &topics[usize::from(argument >> 7)];
+        match step % 10 {
+            0 | 1 => drop(rig.outbox().try_send(message())),
+            2 => {
+                // Nothing waits here: nobody else would take what is queued.
+                let publication = crate::Publication::from(message()).key(&argument.to_string());
+                let _ = topic.publish(publication);
+            }
+            3 => {
+                topic.set_policy(policies[usize::from(argument & 3)]);
+                if members.len() < 2 {
+                    members.push(topic.subscribe(rig.outbox().clone(), Subscribe::new()));
+                }
+            }
+            4 => {
+                let most = usize::from(argument);
+                rig.peer_sends(choices.bytes(most), 1 + usize::from(argument >> 4));
+            }
+            5 => drop(rig.recv_if_sent()),
+            6 => rig.takes(usize::from(argument)),
+            7 => rig.write(),
+            8 if argument < 32 => rig.outbox().close(1000 + u16::from(argument), "bye"),
+            8 if argument < 40 => rig.outbox().terminate(),
+            8 => rig.ping(),
+            _ => drop(members.pop()),
+        }
+    }
+    drop(members);
+    rig.end();
+}
