@@ -56,6 +56,7 @@ struct Visitor {
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let cycles = if small { 1500 } else { 12_000 };
+    report.fault("clients that break off at every moment");
     let server = Standpipe::start(&[])?;
     // A healthy member of the same topic, without whom the topic itself would come and go.
     let start = server.has()?.with_clients(1);
@@ -123,10 +124,12 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
             done as f64 / took.as_secs_f64()
         ),
     );
+    report.bad_inputs(done as u64);
     own(&mut healthy, "end", &mut heard)?;
     let all = heard.len();
     let heard: HashSet<u64> = heard.into_iter().collect();
     let missing = published.iter().filter(|one| !heard.contains(one)).count();
+    report.lost(missing as u64);
     report.check(
         "a healthy member has each of its own messages, and each that a visitor got back",
         missing == 0 && all == heard.len() && owns > 0 && !published.is_empty(),

@@ -24,6 +24,7 @@ const RCVBUF: usize = 32 << 10;
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     // At full size longer than the clock is.
     let mib = if small { 2 } else { 12 };
+    report.fault("slow readers, and those that are too slow");
     let server = Standpipe::start(&[])?;
     let start = server.has()?;
     let messages = (mib << 20) / MESSAGE;

@@ -1,18 +1,23 @@
 //! The drills: what a server of threads has to survive, tried on the release binary from raw sockets.
 //!
-//! `cargo bench --bench drills -- [--small] [cap|churn|siege|drip|all]` prints what each did and found, then how many
-//! checks passed and failed; a failed one makes the exit code 1. `--small` is for every change, the full size for a
+//! `cargo bench --bench drills -- [--small] [DRILL…|all]` prints what each did and found, the scoreboard of
+//! what this run has counted, and how many checks passed and failed; a failed one makes the exit code 1. `--small` is for every change, the full size for a
 //! person. What was tried with which result stands in `src/DRILLS.md`.
 #![allow(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod cap;
 mod churn;
 mod client;
+mod cut_off;
+mod doomed;
 mod drip;
 mod frame;
+mod healthy;
 mod report;
+mod scarce;
 mod server;
 mod siege;
+mod sudden;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,23 +30,36 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 /// A drill: by its size it does its work, and puts what it finds into the report.
 type Drill = fn(small: bool, &mut Report) -> Result<(), Failure>;
 
-const DRILLS: [(&str, Drill); 4] = [
+const DRILLS: [(&str, Drill); 7] = [
     ("cap", cap::run),
     ("churn", churn::run),
     ("siege", siege::run),
     ("drip", drip::run),
+    ("scarce", scarce::run),
+    ("sudden", sudden::run),
+    ("cut-off", cut_off::run),
 ];
 
-const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|all]";
+type Helper = fn(&[String]) -> Result<(), Failure>;
+
+const HELPERS: [(&str, Helper); 3] = [
+    (siege::CLIENT_PROCESS, siege::client_process),
+    (doomed::DOOMED_PROCESS, doomed::process),
+    (cut_off::CUT_OFF_PROCESS, cut_off::process),
+];
+
+const USAGE: &str =
+    "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|all]";
 
 fn main() -> ExitCode {
     // cargo adds `--bench` behind what was typed.
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     arguments.retain(|argument| argument != "--bench");
-    // A siege's frozen clients are a process of their own: this program again.
+    // Some clients are a process of their own: this program again.
     if let [command, rest @ ..] = &arguments[..] {
-        if command == siege::CLIENT_PROCESS {
-            return match siege::client_process(rest) {
+        let helper = HELPERS.iter().find(|(name, _)| name == command);
+        if let Some((_, helper)) = helper {
+            return match helper(rest) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     println!("failed: {error}");
