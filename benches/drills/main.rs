@@ -17,11 +17,12 @@ mod report;
 mod scarce;
 mod server;
 mod siege;
+mod soak;
 mod sudden;
 
 use std::error::Error;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use report::Report;
 
@@ -48,8 +49,8 @@ const HELPERS: [(&str, Helper); 3] = [
     (cut_off::CUT_OFF_PROCESS, cut_off::process),
 ];
 
-const USAGE: &str =
-    "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|all]";
+const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|all]\n\
+     cargo bench --bench drills -- soak [--small|--minutes N]";
 
 fn main() -> ExitCode {
     // cargo adds `--bench` behind what was typed.
@@ -70,6 +71,23 @@ fn main() -> ExitCode {
     }
     let small = arguments.iter().any(|argument| argument == "--small");
     arguments.retain(|argument| argument != "--small" && argument != "all");
+    if let ["soak", rest @ ..] = &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        let lasts = match rest {
+            ["--minutes", minutes] => minutes.parse().ok().map(|n: u64| 60 * n),
+            [] => Some(if small { 20 } else { 600 }),
+            _ => None,
+        };
+        let Some(lasts) = lasts else {
+            println!("{USAGE}");
+            return ExitCode::from(2);
+        };
+        let mut report = Report::default();
+        report.begin("soak", small);
+        if let Err(error) = soak::run(Duration::from_secs(lasts), &mut report) {
+            report.check("it went to its end", false, error.to_string());
+        }
+        return report.end();
+    }
     let known = |name: &String| DRILLS.iter().any(|(drill, _)| drill == name);
     if let Some(wrong) = arguments.iter().find(|name| !known(name)) {
         println!("there is no drill {wrong}: {USAGE}");
