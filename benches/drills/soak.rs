@@ -1,5 +1,6 @@
 //! *soak*: mixed work for long; what the process has must be a flat line.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use crate::report::Report;
 use crate::server::Standpipe;
 
 /// Clients that come and go at a time.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: u8 = 8;
 
 /// What the fitted line may rise by from its first second to its last. Threads and descriptors: what one client of each
 /// worker has, for a sample may find all of them in the middle of a visit, or none. Memory in KiB: an allocator's arenas
@@ -50,10 +51,12 @@ pub(crate) fn run(lasts: Duration, report: &mut Report) -> Result<(), Failure> {
             let (server, counts) = (&server, &counts);
             for worker in 0..AT_A_TIME {
                 scope.spawn(move || {
-                    let mut random = Random::from(worker as u64);
+                    // Each from an address of its own: the ports of one would run out.
+                    let from = Ipv4Addr::new(127, 0, 0, 2 + worker);
+                    let mut random = Random::from(u64::from(worker));
                     while !counts.over.load(Relaxed) {
                         counts.visits.fetch_add(1, Relaxed);
-                        if visit(server, &mut random, counts).is_err() {
+                        if visit(server, from, &mut random, counts).is_err() {
                             counts.failed.fetch_add(1, Relaxed);
                         }
                     }
@@ -118,10 +121,15 @@ fn rise(samples: &[[f64; 3]], n: usize) -> f64 {
 }
 
 /// One client: raw or JSON, in a topic of one policy, leaving politely or not.
-fn visit(server: &Standpipe, random: &mut Random, counts: &Counts) -> Result<(), Failure> {
+fn visit(
+    server: &Standpipe,
+    from: Ipv4Addr,
+    random: &mut Random,
+    counts: &Counts,
+) -> Result<(), Failure> {
     let topic = TOPICS[random.below(TOPICS.len())];
     let messages = 1 + random.below(5);
-    let mut client = Client::open(server.address)?;
+    let mut client = Client::open_from(from, server.address)?;
     if random.below(2) == 0 {
         json(&mut client, server, topic, messages)?;
     } else {
