@@ -48,6 +48,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         let (verdict, rest) = line.split_once(' ').unwrap_or((line, ""));
         let (what, figures) = rest.split_once(": ").unwrap_or((rest, ""));
         match verdict {
+            "lost" => report.lost(rest.parse()?),
             "ok" | "FAILED" => report.check(what, verdict == "ok", figures),
             _ => report.say(line),
         }
@@ -108,5 +109,7 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
         drop(peers);
         Ok(())
     })?;
-    server.check_end(&mut report)
+    server.check_end(&mut report)?;
+    report.say(format!("lost {}", report.lost_so_far()));
+    Ok(())
 }

@@ -81,6 +81,11 @@ impl Report {
         self.lost += messages;
     }
 
+    /// So many messages so far, for a report that goes on in another process.
+    pub(crate) fn lost_so_far(&self) -> u64 {
+        self.lost
+    }
+
     /// Prints the tables and the last lines.
     pub(crate) fn end(self) -> ExitCode {
         let width = |text: fn(&(&str, bool, String, String)) -> usize| {
