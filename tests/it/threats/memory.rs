@@ -46,6 +46,9 @@ fn a_client_that_never_reads_stays_under_the_documented_memory() {
     let grown = spawned.kib("VmRSS").saturating_sub(base);
     let each = grown as usize / CLIENTS;
     let most = at_most(&config) >> 10;
+    let said = format!("{},{} KiB", most / 1000, most % 1000);
+    let page = include_str!("../../../src/SECURITY.md");
+    assert!(page.contains(&said), "the page does not say {said}");
     assert!(each <= most, "{each} KiB each, {most} are documented");
     // Or the measurement has missed what it is about.
     assert!(each >= config.queue_bytes >> 11, "{each} KiB each");
