@@ -8,6 +8,7 @@
 mod cap;
 mod churn;
 mod client;
+mod corpus;
 mod cut_off;
 mod doomed;
 mod drip;
@@ -31,7 +32,7 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 /// A drill: by its size it does its work, and puts what it finds into the report.
 type Drill = fn(small: bool, &mut Report) -> Result<(), Failure>;
 
-const DRILLS: [(&str, Drill); 7] = [
+const DRILLS: [(&str, Drill); 8] = [
     ("cap", cap::run),
     ("churn", churn::run),
     ("siege", siege::run),
@@ -39,6 +40,7 @@ const DRILLS: [(&str, Drill); 7] = [
     ("scarce", scarce::run),
     ("sudden", sudden::run),
     ("cut-off", cut_off::run),
+    ("corpus", corpus::run),
 ];
 
 type Helper = fn(&[String]) -> Result<(), Failure>;
@@ -49,7 +51,7 @@ const HELPERS: [(&str, Helper); 3] = [
     (cut_off::CUT_OFF_PROCESS, cut_off::process),
 ];
 
-const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|all]\n\
+const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|corpus|all]\n\
      cargo bench --bench drills -- soak [--small|--minutes N]";
 
 fn main() -> ExitCode {
