@@ -34,7 +34,8 @@
 //! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
 //! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
 //!   binary's clients speak.
-//! - [`drills`] says what was tried against it, and with which result.
+//! - [`drills`] says what was tried against it, and with which result; [`security`] what is promised, what is left
+//!   to a proxy, and which test holds it.
 //!
 //! # Blocking
 //! Every method that waits says so under this heading: for what, and who wakes it. Nothing here waits for a peer without
@@ -48,6 +49,9 @@ pub mod protocol {}
 
 #[doc = include_str!("DRILLS.md")]
 pub mod drills {}
+
+#[doc = include_str!("SECURITY.md")]
+pub mod security {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

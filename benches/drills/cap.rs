@@ -24,6 +24,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         flags.extend(["--max-clients", "300"]);
     }
     let mut server = Standpipe::start(&flags)?;
+    report.fault("more clients than fit");
     let (mut cap, mut binds) = server.room()?;
     report.say(format!("room for {cap} clients, by {binds}"));
     let (ours, what) = our_room()?;
@@ -62,7 +63,9 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         rss.saturating_sub(idle) as f64 / cap as f64
     ));
 
+    report.held(echoing);
     over_the_cap(&server, too_many, report)?;
+    report.bad_inputs(too_many as u64);
 
     let echoing = echo_all(&mut clients)?;
     report.check(

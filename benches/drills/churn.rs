@@ -56,6 +56,7 @@ struct Visitor {
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let cycles = if small { 1500 } else { 12_000 };
+    report.fault("clients that break off at every moment");
     let server = Standpipe::start(&[])?;
     // A healthy member of the same topic, without whom the topic itself would come and go.
     let start = server.has()?.with_clients(1);
@@ -123,10 +124,12 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
             done as f64 / took.as_secs_f64()
         ),
     );
+    report.bad_inputs(done as u64);
     own(&mut healthy, "end", &mut heard)?;
     let all = heard.len();
     let heard: HashSet<u64> = heard.into_iter().collect();
     let missing = published.iter().filter(|one| !heard.contains(one)).count();
+    report.lost(missing as u64);
     report.check(
         "a healthy member has each of its own messages, and each that a visitor got back",
         missing == 0 && all == heard.len() && owns > 0 && !published.is_empty(),
@@ -259,10 +262,16 @@ fn after_close(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure
 }
 
 /// splitmix64: the same run from the same seed.
-struct Random(u64);
+pub(crate) struct Random(u64);
+
+impl From<u64> for Random {
+    fn from(seed: u64) -> Random {
+        Random(SEED ^ seed)
+    }
+}
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -270,7 +279,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 }

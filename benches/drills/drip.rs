@@ -24,11 +24,13 @@ const RCVBUF: usize = 32 << 10;
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     // At full size longer than the clock is.
     let mib = if small { 2 } else { 12 };
+    report.fault("slow readers, and those that are too slow");
     let server = Standpipe::start(&[])?;
     let start = server.has()?;
     let messages = (mib << 20) / MESSAGE;
     let limit = Duration::from_secs(mib as u64 * 4 * 3 + 30);
     let seen = drip(&server, messages, 256 << 10, limit)?;
+    report.lost((messages - seen.whole) as u64);
     report.check(
         "a reader of 256 KiB/s is served to the end at the default clocks",
         seen.whole == messages && seen.wrong == 0 && seen.end.is_none(),
@@ -65,6 +67,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let rate = scaled(10 << 10);
     let messages = (rate * clock * 3) as usize / MESSAGE;
     let seen = drip(&server, messages, rate as usize, limit * 3)?;
+    report.lost((messages - seen.whole) as u64);
     report.check(
         "a reader of 10 KiB/s is served for three times as long",
         seen.whole == messages && seen.wrong == 0 && seen.end.is_none(),

@@ -1,4 +1,4 @@
-//! [`Report`]: what was checked, with what result.
+//! [`Report`]: what was checked, with what result, and the scoreboard that the drills of one run add up to.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,6 +8,22 @@ use std::time::Duration;
 pub(crate) struct Report {
     drill: &'static str,
     checks: Vec<(&'static str, bool, String, String)>,
+    faults: Vec<Fault>,
+    /// The most clients that were held at once.
+    held: usize,
+    /// Frames, heads and pings that no client should send, by drill.
+    bad_inputs: Vec<(&'static str, u64)>,
+    /// Messages that a healthy client should have had.
+    lost: u64,
+}
+
+/// One kind of trouble, and how many checks were made of it.
+struct Fault {
+    drill: &'static str,
+    name: &'static str,
+    checks: usize,
+    failed: usize,
+    skipped: Option<String>,
 }
 
 impl Report {
@@ -21,29 +37,110 @@ impl Report {
         println!("  {}", text.as_ref());
     }
 
+    /// The checks from here on are of this fault: it is survived if there are some, and none fails.
+    pub(crate) fn fault(&mut self, name: &'static str) {
+        self.faults.push(Fault {
+            drill: self.drill,
+            name,
+            checks: 0,
+            failed: 0,
+            skipped: None,
+        });
+    }
+
+    /// This fault cannot be made here, and neither counts as survived nor as tried.
+    pub(crate) fn skip(&mut self, why: impl Into<String>) {
+        let why = why.into();
+        println!("  skipped: {why}");
+        if let Some(fault) = self.faults.last_mut() {
+            fault.skipped = Some(why);
+        }
+    }
+
     pub(crate) fn check(&mut self, what: &str, holds: bool, figures: impl Into<String>) {
         let figures = figures.into();
         println!("  {} {what}: {figures}", verdict(holds));
         self.checks
             .push((self.drill, holds, what.to_owned(), figures));
+        let fault = self.faults.last_mut();
+        if let Some(fault) = fault.filter(|fault| fault.drill == self.drill) {
+            fault.checks += 1;
+            fault.failed += usize::from(!holds);
+        }
     }
 
-    /// Prints the table and the last line.
+    pub(crate) fn held(&mut self, clients: usize) {
+        self.held = self.held.max(clients);
+    }
+
+    pub(crate) fn bad_inputs(&mut self, count: u64) {
+        self.bad_inputs.push((self.drill, count));
+    }
+
+    pub(crate) fn lost(&mut self, messages: u64) {
+        self.lost += messages;
+    }
+
+    /// So many messages so far, for a report that goes on in another process.
+    pub(crate) fn lost_so_far(&self) -> u64 {
+        self.lost
+    }
+
+    /// Prints the tables and the last lines.
     pub(crate) fn end(self) -> ExitCode {
         let width = |text: fn(&(&str, bool, String, String)) -> usize| {
             self.checks.iter().map(text).max().unwrap_or(0)
         };
         let what_width = width(|check| check.2.chars().count());
-        println!("\n{:<6} {:<6} {:<what_width$} figures", "drill", "", "what");
+        println!("\n{:<8} {:<6} {:<what_width$} figures", "drill", "", "what");
         for (drill, holds, what, figures) in &self.checks {
             println!(
-                "{drill:<6} {:<6} {what:<what_width$} {figures}",
+                "{drill:<8} {:<6} {what:<what_width$} {figures}",
                 verdict(*holds)
             );
         }
+        self.scoreboard();
         let failed = self.checks.iter().filter(|check| !check.1).count();
         println!("\n{} passed, {failed} failed", self.checks.len() - failed);
         ExitCode::from(u8::from(failed > 0))
+    }
+
+    /// What this run has counted, and nothing else.
+    fn scoreboard(&self) {
+        println!("\n{:<8} {:<9} {:<8} fault", "drill", "", "checks");
+        for fault in &self.faults {
+            let Fault { drill, name, .. } = fault;
+            let (result, why) = match &fault.skipped {
+                Some(why) => ("skipped", format!(": {why}")),
+                None if fault.survived() => ("survived", String::new()),
+                None => ("FAILED", String::new()),
+            };
+            let checks = format!("{}/{}", fault.checks - fault.failed, fault.checks);
+            println!("{drill:<8} {result:<9} {checks:<8} {name}{why}");
+        }
+        for (drill, count) in &self.bad_inputs {
+            println!("{drill:<8} {count} bad inputs");
+        }
+        let skipped = self.faults.iter().filter(|fault| fault.skipped.is_some());
+        let skipped = skipped.count();
+        let survived = self.faults.iter().filter(|fault| fault.survived()).count();
+        let bad: u64 = self.bad_inputs.iter().map(|(_, count)| count).sum();
+        println!(
+            "\nheld {}, survived {survived}/{} faults{}, {bad} bad inputs tried, {} lost",
+            self.held,
+            self.faults.len() - skipped,
+            match skipped {
+                0 => String::new(),
+                some => format!(" ({some} skipped)"),
+            },
+            self.lost
+        );
+    }
+}
+
+impl Fault {
+    fn survived(&self) -> bool {
+        self.skipped.is_none() && self.checks > 0 && self.failed == 0
     }
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,6 +23,10 @@ pub(crate) struct Standpipe {
     child: Child,
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    /// While it is set nobody reads the log.
+    log_stands: Arc<AtomicBool>,
+    /// What it has printed since it said where it listens.
+    printed: Arc<Mutex<String>>,
 }
 
 /// What one process has.
@@ -50,7 +55,15 @@ impl Drop for Standpipe {
 
 impl Standpipe {
     pub(crate) fn start(flags: &[&str]) -> Result<Standpipe, Failure> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        Standpipe::within("true", flags)
+    }
+
+    /// From a shell in which `limits` has run.
+    pub(crate) fn within(limits: &str, flags: &[&str]) -> Result<Standpipe, Failure> {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_standpipe"));
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         command.args(flags);
         // The caller's own settings must not decide a drill.
@@ -70,10 +83,17 @@ impl Standpipe {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log: Arc::clone(&log),
+            log_stands: Arc::default(),
+            printed: Arc::default(),
         };
+        let stands = Arc::clone(&standpipe.log_stands);
         thread::spawn(move || {
             let lines = BufReader::new(err.expect("it is piped")).lines();
             for line in lines.map_while(Result::ok) {
+                while stands.load(Relaxed) {
+                    // A reader that has stopped waits for nothing.
+                    thread::sleep(Duration::from_millis(5));
+                }
                 log.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(line);
@@ -82,7 +102,14 @@ impl Standpipe {
         let mut lines = BufReader::new(out.expect("it is piped")).lines();
         let first = lines.next().ok_or("the server said nothing")??;
         // Read to its end, or the server could not say goodbye.
-        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let printed = Arc::clone(&standpipe.printed);
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+                printed.push_str(&line);
+                printed.push('\n');
+            }
+        });
         let address = first.split("http://").nth(1).ok_or("it named no address")?;
         standpipe.address = address.trim_end_matches('/').parse()?;
         // What is made once is made now, and is part of the start.
@@ -101,6 +128,21 @@ impl Standpipe {
     pub(crate) fn log_from(&self, line: usize) -> Vec<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.get(line..).unwrap_or_default().to_vec()
+    }
+
+    /// Nobody reads its log from here on, or somebody does again.
+    pub(crate) fn log_stands(&self, stands: bool) {
+        self.log_stands.store(stands, Relaxed);
+    }
+
+    pub(crate) fn printed(&self) -> String {
+        let printed = self.printed.lock();
+        printed.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its exit status, if it has ended.
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        Ok(self.child.try_wait()?)
     }
 
     /// The cap it computed, and what binds: `room for N clients, by …`.

@@ -12,6 +12,8 @@ mod clocks;
 
 mod errors;
 
+mod panics;
+
 // These run the binary: what they count is a process's.
 #[cfg(feature = "cli")]
 pub(crate) mod spawned;
@@ -24,6 +26,9 @@ mod states;
 
 #[cfg(feature = "cli")]
 mod process;
+
+#[cfg(feature = "cli")]
+mod memory;
 
 #[cfg(feature = "cli")]
 mod limits;

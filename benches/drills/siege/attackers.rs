@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::healthy::TOPIC;
 use crate::Failure;
 use crate::client::{Client, End, head};
 use crate::frame::{Got, PONG, frame};
+use crate::healthy::TOPIC;
 
 /// What it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,47 +1,50 @@
 //! What a siege has shown, as checks of the report.
 
-use std::time::Duration;
-
 use super::attackers::Kind;
 use super::floods::Floods;
-use super::healthy::{Group, Health};
 use super::{CLOSE, FILL, HEAD, PING, PONG, SLACK, Size, Wave};
 use crate::report::{Report, after};
 
 pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
     let waves = all.len();
-    for (kind, count, deadline, what) in [
+    for (fault, kind, count, deadline, what) in [
         (
+            "subscribers that never read",
             Kind::NeverReads,
             size.never_read,
             FILL + CLOSE,
             "who never reads is cut with 4008, then reset",
         ),
         (
+            "subscribers that read on when they are cut",
             Kind::ReadsOn,
             size.read_on,
             FILL + CLOSE,
             "who reads on when it is cut sees 4008",
         ),
         (
+            "subscribers at 1 KiB/s",
             Kind::Slow,
             size.slow,
             FILL + CLOSE,
             "who takes 1 KiB/s of it is cut with 4008, then reset",
         ),
         (
+            "clients that answer no ping",
             Kind::Silent,
             size.silent,
             PING + PONG,
             "who answers no ping is reset",
         ),
         (
+            "heads of a byte a second",
             Kind::Head,
             size.heads,
             HEAD,
             "who sends its head a byte a second is reset",
         ),
     ] {
+        report.fault(fault);
         let attackers = all.iter().flat_map(|wave| &wave.attackers);
         let of_kind: Vec<_> = attackers.filter(|one| one.kind == kind).collect();
         let right = of_kind.iter().filter(|one| one.ended_right()).count();
@@ -57,6 +60,7 @@ pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
             ),
         );
     }
+    report.fault("clients of a stopped process");
     let thawed: Vec<_> = all.iter().flat_map(|wave| &wave.thawed).collect();
     let ended = thawed.iter().filter(|one| one.ended_right()).count();
     let told = thawed.iter().filter(|one| one.code == Some(4008)).count();
@@ -86,6 +90,8 @@ pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
 
 pub(super) fn floods(all: &[Floods], report: &mut Report) {
     for flood in all {
+        report.fault(flood.name);
+        report.bad_inputs(flood.frames);
         report.check(
             &format!("{} is ended with {}", flood.name, flood.expected),
             flood.tried > 0 && flood.right == flood.tried,
@@ -98,46 +104,4 @@ pub(super) fn floods(all: &[Floods], report: &mut Report) {
             ),
         );
     }
-}
-
-pub(super) fn health(health: &Health, lasted: Duration, report: &mut Report) {
-    let Health {
-        published,
-        subscribers,
-        echoers,
-        ..
-    } = health;
-    let wrong = |group: &Group| match &group.wrong[..] {
-        [] => String::new(),
-        [first, ..] => format!("; {} wrong: {first}", group.wrong.len()),
-    };
-    let expected = published * subscribers.clients as u64;
-    report.check(
-        "no healthy subscriber is lost, cut or gapped",
-        subscribers.wrong.is_empty() && subscribers.messages == expected && *published > 0,
-        format!(
-            "{published} numbered messages × {} = {} of {expected}, {} pings answered{}",
-            subscribers.clients,
-            subscribers.messages,
-            subscribers.pings,
-            wrong(subscribers)
-        ),
-    );
-    report.check(
-        "no healthy echo client is lost or cut",
-        echoers.wrong.is_empty() && echoers.messages > 0,
-        format!(
-            "{} clients, {} echoes{}",
-            echoers.clients,
-            echoers.messages,
-            wrong(echoers)
-        ),
-    );
-    report.say(format!(
-        "in {:.1} s, worst latency: published → received {:.0?}, echo {:.0?}, publisher's write {:.0?}",
-        lasted.as_secs_f64(),
-        subscribers.worst,
-        echoers.worst,
-        health.worst_publish
-    ));
 }

@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Field;
 use crate::Failure;
 use crate::client::Client;
 use crate::frame::{BEGINS, BINARY, GOES_ON, Got, PING, frame};
+use crate::healthy::Field;
 
 /// One more byte than a message may have.
 const TOO_MUCH: usize = (64 << 10) + 1;

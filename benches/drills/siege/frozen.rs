@@ -7,10 +7,10 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::CLIENT_PROCESS;
-use super::healthy::TOPIC;
 use crate::Failure;
 use crate::client::{Client, End};
 use crate::frame::Got;
+use crate::healthy::TOPIC;
 use crate::server::{Standpipe, signal};
 
 /// A process of ours with so many connections, stopped.

@@ -4,22 +4,21 @@ mod attackers;
 mod findings;
 mod floods;
 mod frozen;
-mod healthy;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::client::Client;
+use crate::healthy::{self, Field, Healthy};
 use crate::report::Report;
 use crate::server::{Standpipe, tcp_pages, until};
 use attackers::{Attacker, Kind};
 pub(crate) use frozen::client_process;
 use frozen::{Frozen, Thawed};
-use healthy::Healthy;
 
 /// What a frozen helper is started as.
 pub(crate) const CLIENT_PROCESS: &str = "client-process";
@@ -49,17 +48,6 @@ struct Size {
     heads: usize,
     silent: usize,
     frozen: usize,
-}
-
-/// What the threads of a siege share.
-struct Field {
-    to: SocketAddr,
-    /// The floods end, and then the publisher.
-    no_floods: AtomicBool,
-    no_more: AtomicBool,
-    /// The last message is published.
-    done: AtomicBool,
-    published: AtomicU64,
 }
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
@@ -98,9 +86,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     report.say(format!("clocks: {}", flags.as_flattened().join(" ")));
     let alone = server.has()?;
     let healthy = Healthy::connect(server.address)?;
-    until("the subscribers to be members", || {
-        Ok(server.members()? == healthy::MEMBERS)
-    })?;
+    healthy.are_in(&server)?;
     // A request that was just answered has a thread for a moment longer.
     let start = alone.with_clients(healthy::CLIENTS);
     until("only the healthy clients to be there", || {
@@ -108,13 +94,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     })?;
     let pages = tcp_pages()?;
 
-    let field = Field {
-        to: server.address,
-        no_floods: AtomicBool::new(false),
-        no_more: AtomicBool::new(false),
-        done: AtomicBool::new(false),
-        published: AtomicU64::new(0),
-    };
+    let field = Field::new(server.address);
     let began = Instant::now();
     let (result, floods, health) = thread::scope(|scope| {
         let watched = scope.spawn(|| healthy.run(&field));
@@ -134,7 +114,8 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     findings::waves(&waves, &size, report);
     findings::floods(&floods, report);
     let (health, healthy) = health?;
-    findings::health(&health, lasted, report);
+    report.fault("all of these at once, beside healthy clients");
+    health.check(lasted, report);
 
     afterwards(&server, start, pages, &waves, report)?;
     drop(healthy);

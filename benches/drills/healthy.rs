@@ -2,22 +2,23 @@
 //! counted.
 
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Field;
 use crate::Failure;
 use crate::client::Client;
 use crate::frame::{BINARY, Got, PONG, frame};
+use crate::report::Report;
+use crate::server::{Standpipe, until};
 
 const SUBSCRIBERS: usize = 40;
 const ECHOERS: usize = 10;
 /// The publisher is a member too; it asked not to hear itself.
-pub(super) const MEMBERS: u64 = SUBSCRIBERS as u64 + 1;
-pub(super) const CLIENTS: usize = SUBSCRIBERS + 1 + ECHOERS;
+pub(crate) const MEMBERS: u64 = SUBSCRIBERS as u64 + 1;
+pub(crate) const CLIENTS: usize = SUBSCRIBERS + 1 + ECHOERS;
 
-pub(super) const TOPIC: &str = "/ws/siege";
+pub(crate) const TOPIC: &str = "/ws/siege";
 
 /// 50 messages of 4 KiB a second: 200 KiB/s.
 const EVERY: Duration = Duration::from_millis(20);
@@ -29,7 +30,57 @@ const LAST: Duration = Duration::from_secs(20);
 /// Nobody here waits for one client alone, so all are looked at again after a moment.
 const LOOK: Duration = Duration::from_millis(2);
 
-pub(super) struct Healthy {
+/// What the threads of a drill share with the healthy clients.
+pub(crate) struct Field {
+    pub(crate) to: SocketAddr,
+    /// The floods end, and then the publisher.
+    pub(crate) no_floods: AtomicBool,
+    pub(crate) no_more: AtomicBool,
+    /// The last message is published.
+    done: AtomicBool,
+    published: AtomicU64,
+}
+
+impl Field {
+    pub(crate) fn new(to: SocketAddr) -> Field {
+        Field {
+            to,
+            no_floods: AtomicBool::new(false),
+            no_more: AtomicBool::new(false),
+            done: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Lets a fault happen while healthy clients are at work: none of them may notice, and when fault and clients are gone
+/// the server must have what it had.
+pub(crate) fn beside<T>(
+    server: &Standpipe,
+    report: &mut Report,
+    fault: impl FnOnce(&mut Report) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let alone = server.has()?;
+    let healthy = Healthy::connect(server.address)?;
+    healthy.are_in(server)?;
+    let field = Field::new(server.address);
+    let began = Instant::now();
+    let (result, health) = thread::scope(|scope| {
+        let watched = scope.spawn(|| healthy.run(&field));
+        let result = fault(report);
+        field.no_more.store(true, Relaxed);
+        (result, watched.join())
+    });
+    let (health, healthy) = health.map_err(|_| "the healthy clients panicked")??;
+    health.check(began.elapsed(), report);
+    let result = result?;
+    server.check_back(alone.with_clients(CLIENTS), report)?;
+    drop(healthy);
+    server.check_back(alone, report)?;
+    Ok(result)
+}
+
+pub(crate) struct Healthy {
     publisher: Client,
     subscribers: Vec<Client>,
     echoers: Vec<Client>,
@@ -37,25 +88,73 @@ pub(super) struct Healthy {
 
 /// How they fared.
 #[derive(Default)]
-pub(super) struct Health {
-    pub(super) published: u64,
-    pub(super) subscribers: Group,
-    pub(super) echoers: Group,
-    pub(super) worst_publish: Duration,
+pub(crate) struct Health {
+    pub(crate) published: u64,
+    pub(crate) subscribers: Group,
+    pub(crate) echoers: Group,
+    pub(crate) worst_publish: Duration,
+}
+
+impl Health {
+    /// Nobody may have lost anything, been cut, or be told twice.
+    pub(crate) fn check(&self, lasted: Duration, report: &mut Report) {
+        let Health {
+            published,
+            subscribers,
+            echoers,
+            ..
+        } = self;
+        let wrong = |group: &Group| match &group.wrong[..] {
+            [] => String::new(),
+            [first, ..] => format!("; {} wrong: {first}", group.wrong.len()),
+        };
+        let expected = published * subscribers.clients as u64;
+        report.lost(expected.saturating_sub(subscribers.messages) + echoers.unanswered);
+        report.check(
+            "no healthy subscriber is lost, cut or gapped",
+            subscribers.wrong.is_empty() && subscribers.messages == expected && *published > 0,
+            format!(
+                "{published} numbered messages × {} = {} of {expected}, {} pings answered{}",
+                subscribers.clients,
+                subscribers.messages,
+                subscribers.pings,
+                wrong(subscribers)
+            ),
+        );
+        report.check(
+            "no healthy echo client is lost or cut",
+            echoers.wrong.is_empty() && echoers.messages > 0,
+            format!(
+                "{} clients, {} echoes{}",
+                echoers.clients,
+                echoers.messages,
+                wrong(echoers)
+            ),
+        );
+        report.say(format!(
+        "in {:.1} s, worst latency: published → received {:.0?}, echo {:.0?}, publisher's write {:.0?}",
+        lasted.as_secs_f64(),
+        subscribers.worst,
+        echoers.worst,
+        self.worst_publish
+    ));
+    }
 }
 
 /// What one kind of them has seen, all together.
 #[derive(Default)]
-pub(super) struct Group {
-    pub(super) clients: usize,
-    pub(super) messages: u64,
-    pub(super) pings: u64,
-    pub(super) wrong: Vec<String>,
-    pub(super) worst: Duration,
+pub(crate) struct Group {
+    pub(crate) clients: usize,
+    pub(crate) messages: u64,
+    pub(crate) pings: u64,
+    /// Echoes that never came.
+    pub(crate) unanswered: u64,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) worst: Duration,
 }
 
 impl Healthy {
-    pub(super) fn connect(to: SocketAddr) -> Result<Healthy, Failure> {
+    pub(crate) fn connect(to: SocketAddr) -> Result<Healthy, Failure> {
         let many = |count: usize, path: &str| -> Result<Vec<Client>, Failure> {
             let clients = (0..count).map(|_| Client::connect(to, path));
             clients.collect()
@@ -67,8 +166,15 @@ impl Healthy {
         })
     }
 
+    /// Waits until all its subscribers are members.
+    pub(crate) fn are_in(&self, server: &Standpipe) -> Result<(), Failure> {
+        until("the subscribers to be members", || {
+            Ok(server.members()? == MEMBERS)
+        })
+    }
+
     /// Until the field says that it is enough. The connections are still there then.
-    pub(super) fn run(mut self, field: &Field) -> Result<(Health, Healthy), Failure> {
+    pub(crate) fn run(mut self, field: &Field) -> Result<(Health, Healthy), Failure> {
         let Healthy {
             publisher,
             subscribers,
@@ -217,6 +323,7 @@ fn echo(clients: &mut [Client], field: &Field) -> Result<Group, Failure> {
             if end.is_some() || overdue {
                 let text = format!("{n} was cut: {end:?}, or its echo did not come");
                 group.wrong.push(text);
+                group.unanswered += u64::from(sent[n].is_some());
                 return Ok(group);
             }
             group.pings += pings.len() as u64;

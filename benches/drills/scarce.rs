@@ -1,0 +1,193 @@
+//! *scarce*: the kernel has no more: `accept` fails, descriptors run out, no thread can be had.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::client::Client;
+use crate::doomed::Doomed;
+use crate::healthy;
+use crate::report::Report;
+use crate::server::{SETTLES, Standpipe, signal, until};
+
+/// Failures in a row, more than come in [`LONG`] at a rest of up to a second between them, and far fewer than spinning
+/// makes.
+const FAILURES: usize = 1000;
+
+const LONG: Duration = Duration::from_secs(3);
+
+/// 50, 100, 200, 400, 800 and then 1000 ms: seven tries in three seconds; the rest is for a slow start of the tracer.
+const TRIES: usize = 12;
+
+pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
+    let server = Standpipe::start(&[])?;
+    report.fault("accept fails with EMFILE");
+    accept_fails(&server, report)?;
+    report.fault("no thread can be had");
+    no_thread(&server, report)?;
+    server.check_end(report)?;
+    report.fault("descriptors run out, and who holds them is killed");
+    run_out(if small { 1 } else { 5 }, report)
+}
+
+/// The server under `strace`, which makes system calls fail.
+struct Traced {
+    child: Child,
+    output: PathBuf,
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.output);
+    }
+}
+
+impl Traced {
+    /// `None`, with the reason in the report, where nobody can be traced.
+    fn start(
+        server: &Standpipe,
+        inject: &str,
+        report: &mut Report,
+    ) -> Result<Option<Traced>, Failure> {
+        let calls = inject.split(':').next().unwrap_or_default();
+        let name = format!("standpipe-drill-{}.strace", std::process::id());
+        let output = std::env::temp_dir().join(name);
+        let spawned = Command::new("strace")
+            .args(["-f", "-qq", "-o"])
+            .arg(&output)
+            .args(["-e", &format!("trace={calls}")])
+            .args(["-e", &format!("inject={inject}")])
+            .args(["-p", &server.pid().to_string()])
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(child) = spawned else {
+            report.skip("there is no strace here");
+            return Ok(None);
+        };
+        let mut traced = Traced { child, output };
+        let mut attached = false;
+        until("strace to hold every thread", || {
+            attached = is_traced(server.pid())?;
+            Ok(attached || traced.child.try_wait()?.is_some())
+        })?;
+        if attached {
+            return Ok(Some(traced));
+        }
+        report.skip("strace may not trace here");
+        Ok(None)
+    }
+
+    fn injected(&self) -> Result<usize, Failure> {
+        Ok(fs::read_to_string(&self.output)?
+            .matches("(INJECTED)")
+            .count())
+    }
+
+    /// Lets the server go.
+    fn stop(mut self) -> Result<(), Failure> {
+        signal(self.child.id(), "TERM")?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+fn is_traced(pid: u32) -> Result<bool, Failure> {
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+    Ok(tasks.all(|task| {
+        let status = fs::read_to_string(task.path().join("status"));
+        status.is_ok_and(|status| !status.contains("TracerPid:\t0\n"))
+    }))
+}
+
+fn accept_fails(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
+    healthy::beside(server, report, |report| {
+        let inject = format!("accept4:error=EMFILE:when=1..{FAILURES}");
+        let Some(traced) = Traced::start(server, &inject, report)? else {
+            return Ok(());
+        };
+        // It is in `accept` already; the next call is the first that fails.
+        let mut client = Client::open(server.address)?;
+        until("accept to fail", || Ok(traced.injected()? > 0))?;
+        // What is counted is what it does in this time.
+        thread::sleep(LONG);
+        let tries = traced.injected()?;
+        report.check(
+            "it rests between its tries, and does not spin",
+            (2..=TRIES).contains(&tries),
+            format!("{tries} calls of accept in {LONG:?}; {TRIES} are allowed"),
+        );
+        traced.stop()?;
+        let began = Instant::now();
+        client.upgrade(server.address, "/echo")?;
+        client.echo("who stood in line")?;
+        client.close()?;
+        report.check(
+            "who stood in line is served when accept works again",
+            true,
+            format!("after {:.1} s", began.elapsed().as_secs_f64()),
+        );
+        Ok(())
+    })
+}
+
+fn no_thread(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
+    healthy::beside(server, report, |report| {
+        let inject = "clone3,clone:error=EAGAIN:when=1";
+        let Some(traced) = Traced::start(server, inject, report)? else {
+            return Ok(());
+        };
+        // Of each thread the first: once the acceptor's reader, then each reader's writer.
+        let mut refused = 0;
+        for _ in 0..20 {
+            let mut client = Client::open(server.address)?;
+            client.bytes(crate::client::head(server.address, "/echo").as_bytes())?;
+            refused += usize::from(client.answer()?.starts_with("HTTP/1.1 503"));
+        }
+        let injected = traced.injected()?;
+        traced.stop()?;
+        report.check(
+            "who would need it is answered 503",
+            refused == 20 && injected == 20,
+            format!("{refused} of 20, {injected} failed spawns"),
+        );
+        Client::connect(server.address, "/echo")?.close()
+    })
+}
+
+/// A process takes all descriptors there are, silently, and is killed; again and again.
+fn run_out(rounds: usize, report: &mut Report) -> Result<(), Failure> {
+    let few = healthy::CLIENTS + 64;
+    let flags = ["--handshake-timeout", "60s"];
+    let server = Standpipe::within(&format!("ulimit -n {few}"), &flags)?;
+    healthy::beside(&server, report, |report| {
+        let (mut failed, mut slowest) = (0, Duration::ZERO);
+        for _ in 0..rounds {
+            let line = server.log_from(0).len();
+            let doomed = Doomed::start(server.address, 100, true)?;
+            until("accept to fail", || {
+                let lines = server.log_from(line);
+                Ok(lines.iter().any(|line| line.contains("next try in")))
+            })?;
+            failed += 1;
+            drop(doomed);
+            let began = Instant::now();
+            let mut late = Client::connect(server.address, "/echo")?;
+            late.echo("now there is room")?;
+            late.close()?;
+            slowest = slowest.max(began.elapsed());
+            report.bad_inputs(100);
+        }
+        report.check(
+            "when they are gone the next one is served",
+            failed == rounds && slowest < SETTLES,
+            format!("{failed} of {rounds} times, the slowest after {slowest:.1?}"),
+        );
+        Ok(())
+    })?;
+    server.check_end(report)
+}
