@@ -10,4 +10,5 @@ mod support;
 // The course, in reading order.
 mod two_pumps;
 
+mod course;
 mod echo;
