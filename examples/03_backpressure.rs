@@ -97,7 +97,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     println!(
         "5  the client reads. After {read} messages, {} KiB, send went on:",
-        read * SIZE >> 10
+        read * SIZE / 1024
     );
     println!("     it had waited {waited:.0?}");
 

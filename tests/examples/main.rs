@@ -10,5 +10,6 @@ mod support;
 // The course, in reading order.
 mod two_pumps;
 
+mod broken;
 mod course;
 mod echo;
