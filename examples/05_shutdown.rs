@@ -21,7 +21,7 @@ use tungstenite::WebSocket;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
-    let config = Config::default().shutdown_timeout(Duration::from_secs(1));
+    let config = Config::default().shutdown_timeout(Duration::from_secs(2));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
     let address = handle.local_addr();
