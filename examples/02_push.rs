@@ -1,7 +1,7 @@
 //! Learn: why there is a writer. The server speaks when *it* has something to say, while the reader waits in `read`.
 //! Run:   cargo run --example 02_push    then, in two more terminals:  python3 -m websockets ws://127.0.0.1:9001/
 //! Watch: a line each second in both, without asking. Type `hello` into one: it stands in both, in the same order.
-//! Try next: stop one client with Ctrl-Z. The other goes on; the stopped one is cut once its queue is full.
+//! Try next: tick each millisecond, with a kilobyte of dots. Stop one client with Ctrl-Z: after how many is it cut?
 //!
 //! ```text
 //! ticker ──────────┐              ┌─▶ queue of client 1 ─▶ writer 1
