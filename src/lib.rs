@@ -32,6 +32,7 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits so long, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many, in one order, and cut who is too slow.
 //! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
+//! - [`guide`] says what happens when a client stops reading, which policy fits what, and how it is deployed.
 //! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
 //!   binary's clients speak.
 //! - [`drills`] says what was tried against it, and with which result; [`security`] what is promised, what is left
@@ -40,6 +41,9 @@
 //! # Blocking
 //! Every method that waits says so under this heading: for what, and who wakes it. Nothing here waits for a peer without
 //! a deadline.
+
+#[doc = include_str!("GUIDE.md")]
+pub mod guide {}
 
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}

@@ -1,0 +1,53 @@
+//! Wrong: one WebSocket in a mutex, for the thread that reads and for all that write.
+//! What happens: the reader holds the mutex while it waits in `read`. Nobody can write until the client says something.
+//! Where it happened: meow-rs #278 (one mutex held across a blocking read), rust-native-tls #276, kubestellar #7957.
+//! Right: two halves, each owned by one thread: `src/connection/split.rs` reads, `src/connection/wire.rs` writes.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::bounded;
+use tungstenite::Message;
+
+use crate::{Outcome, within};
+
+pub(crate) fn run() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let (connected, server) = bounded(1);
+    thread::Builder::new().spawn(move || {
+        let (stream, _) = listener.accept().ok()?;
+        let socket = Arc::new(Mutex::new(tungstenite::accept(stream).ok()?));
+        let _ = connected.send(Arc::clone(&socket));
+        let (reading, started) = bounded::<()>(1);
+        let for_reader = Arc::clone(&socket);
+        let reader = thread::Builder::new().spawn(move || {
+            let mut socket = for_reader.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(reading);
+            socket.read() // Waits for the client, and holds the mutex.
+        });
+        let _ = started.recv();
+        reader.ok()?.join().ok()?.ok()
+    })?;
+    let stream = TcpStream::connect(address)?;
+    let (mut client, _) =
+        tungstenite::client("ws://localhost/", stream).map_err(|error| error.to_string())?;
+    let server = server.recv()?;
+
+    // The reader comes first, as it does in life: it is there as soon as the client is.
+    while server.try_lock().is_ok() {
+        thread::yield_now();
+    }
+    let for_writer = Arc::clone(&server);
+    let pushed = within(move || {
+        let mut socket = for_writer.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.send(Message::text("news")).is_ok()
+    })?;
+    println!("pushed within a second: {}", pushed.is_some());
+
+    // The client has nothing to say, and only waits for news. When it does speak, the mutex is free, and the news come.
+    client.send(Message::text("anything new?"))?;
+    println!("after the client spoke: {}", client.read()?);
+    Ok(())
+}
