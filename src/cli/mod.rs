@@ -17,6 +17,7 @@ pub(crate) mod page;
 
 pub(crate) mod secrets;
 
+pub(crate) mod command;
 pub(crate) mod session;
 
 pub(crate) mod envelope;
