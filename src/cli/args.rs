@@ -6,9 +6,9 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
-use super::bench::Url;
 use super::topics::{self, TopicFlag};
 use super::units::{Size, Time};
+use super::url::Url;
 use super::values::{Listen, bench_size, count, kernel_size, origin, queue, yes_or_no};
 
 /// A WebSocket server made of plain blocking threads

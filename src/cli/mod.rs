@@ -23,10 +23,14 @@ pub(crate) mod envelope;
 pub(crate) mod nesting;
 
 // What it shows of itself.
+pub(crate) mod dashboard;
 pub(crate) mod debug;
 pub(crate) mod metrics;
 
-// What is run beside it.
+// What is run beside it, and what those commands share.
+pub(crate) mod pace;
+pub(crate) mod url;
+
 pub(crate) mod bench;
 
 /// Why a handler, or the whole command, ended early.
