@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Reads a second, at most: each gets its share of the rate, so that a small rate trickles and does not jump.
+/// Reads a second, at least: none takes more than its share of the rate, so that a small rate trickles and does not jump.
 const STEPS: u64 = 20;
 
 /// How fast a socket is read; shared by the thread that reads and whoever moves the slider.
@@ -58,8 +58,8 @@ impl Pace {
     /// Waits until something may be read: how much.
     ///
     /// # Blocking
-    /// Until `since` is long enough ago for the rate; woken by another rate and by the end. At rate 0 only by those.
-    fn allowance(&self, since: Instant) -> io::Result<usize> {
+    /// Until `since` is long enough ago for the `last` bytes that were read then; woken by another rate and by the end. At rate 0 only by those.
+    fn allowance(&self, since: Instant, last: u64) -> io::Result<usize> {
         let mut state = self.lock();
         loop {
             if state.over {
@@ -76,7 +76,7 @@ impl Pace {
                 continue;
             }
             let share = (rate / STEPS).max(1);
-            let due = Duration::from_micros(share * 1_000_000 / rate);
+            let due = Duration::from_micros(last.saturating_mul(1_000_000) / rate);
             match due.checked_sub(since.elapsed()) {
                 None | Some(Duration::ZERO) => {
                     return Ok(usize::try_from(share).unwrap_or(usize::MAX));
@@ -99,12 +99,13 @@ impl Pace {
 pub(crate) struct Paced {
     tcp: TcpStream,
     pace: Arc<Pace>,
-    last: Instant,
+    /// When bytes were last read, and how many.
+    last: (Instant, u64),
 }
 
 impl Paced {
     pub(crate) fn new(tcp: TcpStream, pace: Arc<Pace>) -> Paced {
-        let last = Instant::now();
+        let last = (Instant::now(), 0);
         Paced { tcp, pace, last }
     }
 
@@ -115,9 +116,12 @@ impl Paced {
 
 impl Read for Paced {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = self.pace.allowance(self.last)?.min(buf.len());
+        let most = self
+            .pace
+            .allowance(self.last.0, self.last.1)?
+            .min(buf.len());
         let read = self.tcp.read(&mut buf[..most])?;
-        self.last = Instant::now();
+        self.last = (Instant::now(), read as u64);
         self.pace.lock().read += read as u64;
         Ok(read)
     }
@@ -137,5 +141,43 @@ impl Drop for Paced {
     fn drop(&mut self) {
         // Whoever else holds the socket, to wake a read, must not keep it open.
         let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn nothing_is_read_at_0_until_the_pace_changes_and_nothing_after_its_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let reading = TcpStream::connect(address).expect("a connection");
+        let (mut writing, _) = listener.accept().expect("a peer");
+        writing.write_all(b"four").expect("room in the kernel");
+        let pace = Pace::new(Some(0));
+        let (mut paced, mut bytes) = (Paced::new(reading, Arc::clone(&pace)), [0; 16]);
+        let read = std::thread::spawn(move || (paced.read(&mut bytes).ok(), paced));
+        assert_eq!(pace.bytes(), 0);
+        pace.set(None);
+        let (first, mut paced) = read.join().expect("a read that ends");
+        assert_eq!((first, pace.bytes()), (Some(4), 4));
+        pace.set(Some(0));
+        let read = std::thread::spawn(move || paced.read(&mut bytes).is_err());
+        pace.end();
+        assert!(read.join().expect("a read that ends"));
+    }
+
+    #[test]
+    fn one_read_takes_its_share_and_what_was_read_is_waited_for() {
+        let pace = Pace::new(Some(1000));
+        let long_ago = Instant::now()
+            .checked_sub(Duration::from_secs(1))
+            .expect("the machine has run for a second");
+        assert_eq!(pace.allowance(long_ago, 1000).ok(), Some(50));
+        let began = Instant::now();
+        assert_eq!(pace.allowance(began, 20).ok(), Some(50));
+        assert!(began.elapsed() >= Duration::from_millis(20));
     }
 }

@@ -80,8 +80,8 @@ await check('under disconnect a client that reads too slowly is cut, and told 40
   // It still reads, so it gets to the code before the deadline of its close.
   await page.focus('#slow input[type=range]');
   await page.keyboard.press('Home');
-  for (let step = 0; step < 6; step++) await page.keyboard.press('ArrowRight');
-  await until(page, 'a client that reads slowly', () => document.querySelector('#slow .who').textContent.includes('reads 64.0 KiB/s'));
+  for (let step = 0; step < 7; step++) await page.keyboard.press('ArrowRight');
+  await until(page, 'a client that reads slowly', () => document.querySelector('#slow .who').textContent.includes('reads 256.0 KiB/s'));
   await page.selectOption(`tr[data-topic="${topic}"] select`, 'disconnect');
   await until(page, 'the code', () => document.querySelector('#slow .ended')?.textContent.includes('4008'));
   await inTopic(page, 'members', 'no member', (text) => text === '0');
