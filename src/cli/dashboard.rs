@@ -3,7 +3,6 @@
 //! Its thread `sp-dash` looks twice a second while somebody watches, and publishes what it saw, encoded once, to a topic
 //! of a hub of its own that conflates: a watcher that is slow gets the latest, and costs the others nothing.
 
-use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +17,7 @@ use standpipe::{
     TopicSettings,
 };
 
+use super::publish::escaped;
 use super::{Failure, names, topics};
 use generator::Generator;
 use slow::{Slow, Whereto};
@@ -268,6 +268,7 @@ impl Dashboard {
             }
             last = Instant::now();
             self.reap();
+            self.run_out();
             let watchers = self.watchers.load(Ordering::Acquire);
             if watchers > 0 {
                 watched = last;
@@ -314,8 +315,7 @@ impl Dashboard {
     }
 
     /// Lets everything run out when the house is being closed: slow clients read what is left, and get their 1001.
-    /// Called from the watchdog's tick, so it does not wait.
-    pub(crate) fn tick(&self) {
+    fn run_out(&self) {
         if self.handle.is_shutting_down() {
             let mut toys = lock(&self.toys);
             toys.generators.iter_mut().for_each(Generator::stop);
@@ -364,20 +364,6 @@ impl Drop for Watcher<'_> {
     fn drop(&mut self) {
         self.0.watchers.fetch_sub(1, Ordering::AcqRel);
     }
-}
-
-/// A topic as a segment of a path.
-fn escaped(topic: &str) -> String {
-    let mut escaped = String::new();
-    for byte in topic.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // A string takes everything.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -51,10 +51,6 @@ impl Pace {
         self.changed.notify_all();
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.lock().over
-    }
-
     /// Waits until something may be read: how much.
     ///
     /// # Blocking

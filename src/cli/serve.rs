@@ -13,8 +13,9 @@ use standpipe::{Hub, Listener, Server, ServerHandle};
 use super::args::ServeArgs;
 use super::dashboard::Dashboard;
 use super::envelope::Json;
+use super::places::Places;
 use super::secrets::Secrets;
-use super::site::{Places, Site};
+use super::site::Site;
 use super::values::{FIRST_FD, Listen};
 use super::{Failure, exit};
 
@@ -39,11 +40,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         token,
         args.config().queue_bytes,
     )?;
-    let (sweeper, ticking) = (hub.clone(), Arc::clone(&dashboard));
-    handle.on_tick(move || {
-        sweeper.sweep();
-        ticking.tick();
-    });
+    let sweeper = hub.clone();
+    handle.on_tick(move || sweeper.sweep());
     let site = Site {
         dashboard: Arc::clone(&dashboard),
         hub,

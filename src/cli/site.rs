@@ -1,7 +1,6 @@
 //! [`Site`]: what stands at which path, and who may have it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderValue, Method, header};
 use serde::Serialize;
@@ -13,6 +12,7 @@ use standpipe::{
 use super::dashboard::{Dashboard, LIVE};
 use super::envelope::{element, to_json};
 use super::page::{DASHBOARD, PAGE};
+use super::places::Places;
 use super::secrets::Secrets;
 use super::session::Session;
 use super::{Failure, debug, metrics, names, nesting};
@@ -87,33 +87,6 @@ impl Handler for Site {
             }
             _ => echo(conn),
         }
-    }
-}
-
-/// So many places.
-pub(crate) struct Places(AtomicUsize);
-
-impl Places {
-    pub(crate) fn new(places: usize) -> Places {
-        Places(AtomicUsize::new(places))
-    }
-
-    /// One of them, until it is dropped.
-    fn take(&self) -> Option<Place<'_>> {
-        let one_less = |left: usize| left.checked_sub(1);
-        let order = Ordering::Relaxed;
-        self.0
-            .fetch_update(order, order, one_less)
-            .ok()
-            .map(|_| Place(self))
-    }
-}
-
-struct Place<'a>(&'a Places);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
