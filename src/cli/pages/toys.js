@@ -66,7 +66,7 @@ function generatorItem({ topic }) {
   stop.onclick = () => order({ do: 'stop', topic });
   stop.setAttribute('aria-label', `Stop sending to ${topic}`);
   item.append(who, make('span'), make('span'), stop);
-  return Object.assign(item, { who, stop, rate: 0 });
+  return Object.assign(item, { who, stop, rate: '–' });
 }
 
 function fillGenerator(item, generator) {
@@ -78,7 +78,7 @@ function fillGenerator(item, generator) {
     item.before = { at: now, sent: generator.sent };
   }
   const waits = generator.waits ? ', the publisher waits' : '';
-  put(item.who, `to ${generator.topic}: ${item.rate}/s of ${generator.rate}/s wanted, ${bytes(generator.size)} each · ${number(generator.sent)} sent · ${time(generator.waited_ms)} spent publishing${waits}${generator.stopping ? ', stopping' : ''}`);
+  put(item.who, `to ${generator.topic}: ${item.rate} of ${generator.rate} a second, ${bytes(generator.size)} each · ${number(generator.sent)} sent · ${time(generator.waited_ms)} spent publishing${waits}${generator.stopping ? ', stopping' : ''}`);
   item.stop.disabled = generator.stopping;
 }
 
