@@ -10,10 +10,18 @@ use cli::{exit, logs};
 fn main() -> ExitCode {
     match Command::of_process() {
         Command::Serve(args) => serve(&args),
-        Command::Bench(args) => match cli::bench::run(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => exit::told(&*error),
-        },
+        Command::Client(args) => told(cli::client::run(&args)),
+        Command::Pub(args) => told(cli::publish::run(&args)),
+        Command::Top(args) => told(cli::top::run(&args)),
+        Command::Bench(args) => told(cli::bench::run(&args)),
+    }
+}
+
+/// How a command without a log has ended.
+fn told(end: Result<(), cli::Failure>) -> ExitCode {
+    match end {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::told(&*error),
     }
 }
 

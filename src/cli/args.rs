@@ -6,10 +6,14 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
-use super::bench::Url;
 use super::topics::{self, TopicFlag};
 use super::units::{Size, Time};
+use super::url::Url;
 use super::values::{Listen, bench_size, count, kernel_size, origin, queue, yes_or_no};
+
+pub(crate) use peers::{ClientArgs, PublishArgs, TopArgs};
+
+mod peers;
 
 /// A WebSocket server made of plain blocking threads
 #[derive(Debug, Parser)]
@@ -27,6 +31,12 @@ pub(crate) enum Command {
     /// Listens and serves until Ctrl-C or SIGTERM (the default)
     #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeArgs>),
+    /// Talks to a WebSocket: what is typed is sent, what comes is printed; or reads it slowly
+    Client(ClientArgs),
+    /// Publishes over HTTP
+    Pub(PublishArgs),
+    /// Shows every client of a server, live in the terminal
+    Top(TopArgs),
     /// Loads any WebSocket server, and says how fast it was
     Bench(BenchArgs),
 }

@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Failure;
 use super::args::{BenchArgs, Kind};
+pub(crate) use client::STAMP;
 use client::{Client, Read};
-pub(crate) use client::{STAMP, Url};
 use latency::Latency;
 
 mod client;

@@ -11,6 +11,7 @@ pub(crate) mod values;
 pub(crate) mod logs;
 pub(crate) mod serve;
 
+pub(crate) mod places;
 pub(crate) mod site;
 
 pub(crate) mod page;
@@ -24,10 +25,19 @@ pub(crate) mod envelope;
 pub(crate) mod nesting;
 
 // What it shows of itself.
+pub(crate) mod dashboard;
 pub(crate) mod debug;
 pub(crate) mod metrics;
 
-// What is run beside it.
+// What is run beside it, and what those commands share.
+pub(crate) mod pace;
+pub(crate) mod shown;
+pub(crate) mod url;
+
+pub(crate) mod client;
+pub(crate) mod publish;
+pub(crate) mod top;
+
 pub(crate) mod bench;
 
 /// Why a handler, or the whole command, ended early.

@@ -14,3 +14,17 @@ pub(crate) const PAGE: &str = concat!(
     include_str!("pages/page.js"),
     "</script>\n</body>\n</html>\n",
 );
+
+/// The page of `GET /dashboard`. `page.css` comes first: it has the colours and what stands in both.
+pub(crate) const DASHBOARD: &str = concat!(
+    include_str!("pages/dashboard_head.html"),
+    "<style>\n",
+    include_str!("pages/page.css"),
+    include_str!("pages/dashboard.css"),
+    "</style>\n",
+    include_str!("pages/dashboard_body.html"),
+    "<script type=\"module\">\n",
+    include_str!("pages/dashboard.js"),
+    include_str!("pages/toys.js"),
+    "</script>\n</body>\n</html>\n",
+);

@@ -42,14 +42,23 @@ impl Secrets {
 
     /// Whether the request brings one as a bearer, as the subprotocol `bearer.SECRET`, or as `?token=`.
     pub(crate) fn has_token(&self, request: &Request) -> bool {
-        let offered = request
-            .subprotocols()
-            .filter_map(|name| name.strip_prefix(SUBPROTOCOL));
-        self.has_bearer(request)
+        self.has_bearer_or_offers(request)
             || request
                 .query("token")
                 .is_some_and(|token| self.knows(token))
-            || offered.into_iter().any(|token| self.knows(token))
+    }
+
+    /// Whether the request brings one as a bearer, or as the subprotocol: in neither place is it logged, as a query is.
+    pub(crate) fn has_bearer_or_offers(&self, request: &Request) -> bool {
+        let mut offered = request
+            .subprotocols()
+            .filter_map(|name| name.strip_prefix(SUBPROTOCOL));
+        self.has_bearer(request) || offered.any(|token| self.knows(token))
+    }
+
+    /// One of them, for a client of our own.
+    pub(crate) fn first(&self) -> Option<&str> {
+        self.0.first().map(String::as_str)
     }
 
     /// In a time that depends on lengths alone.

@@ -11,9 +11,11 @@ use listenfd::ListenFd;
 use standpipe::{Hub, Listener, Server, ServerHandle};
 
 use super::args::ServeArgs;
+use super::dashboard::Dashboard;
 use super::envelope::Json;
+use super::places::Places;
 use super::secrets::Secrets;
-use super::site::{Places, Site};
+use super::site::Site;
 use super::values::{FIRST_FD, Listen};
 use super::{Failure, exit};
 
@@ -31,9 +33,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = args.hub();
     settings.envelope = Some(Arc::new(Json));
     let hub = Hub::new(settings);
+    let token = tokens.as_ref().and_then(Secrets::first).map(str::to_owned);
+    let dashboard = Dashboard::start(
+        handle.clone(),
+        hub.clone(),
+        token,
+        args.config().queue_bytes,
+    )?;
     let sweeper = hub.clone();
     handle.on_tick(move || sweeper.sweep());
     let site = Site {
+        dashboard: Arc::clone(&dashboard),
         hub,
         handle,
         echo: !args.no_echo,
@@ -44,6 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         keys,
     };
     let served = server.serve(site);
+    dashboard.end();
     for path in &sockets {
         // Left behind it would stand in the next start's way; gone already, it does not.
         let _ = std::fs::remove_file(path);
@@ -151,7 +162,7 @@ fn announce(handle: &ServerHandle, sockets: &[PathBuf]) -> io::Result<()> {
 }
 
 /// An address that a person on this machine can open.
-fn openable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn openable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),

@@ -1,6 +1,6 @@
 //! [`Site`]: what stands at which path, and who may have it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use http::{HeaderValue, Method, header};
 use serde::Serialize;
@@ -9,8 +9,10 @@ use standpipe::{
     ServerHandle, Subscribe, Topic,
 };
 
+use super::dashboard::{Dashboard, LIVE};
 use super::envelope::{element, to_json};
-use super::page::PAGE;
+use super::page::{DASHBOARD, PAGE};
+use super::places::Places;
 use super::secrets::Secrets;
 use super::session::Session;
 use super::{Failure, debug, metrics, names, nesting};
@@ -23,6 +25,7 @@ const PROTOCOL: &str = "standpipe.v1";
 const RAW: &str = "standpipe.raw";
 
 pub(crate) struct Site {
+    pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
     pub(crate) handle: ServerHandle,
     pub(crate) echo: bool,
@@ -60,6 +63,12 @@ impl Handler for Site {
             ["debug", "clients"] => get(request)
                 .and_then(|()| self.private(request))
                 .map(|()| debug::clients(&self.handle, &self.hub)),
+            ["dashboard"] => get(request)
+                .and_then(|()| self.shown(request))
+                .map(|()| Reply::html(DASHBOARD)),
+            ["dashboard", live] if live == LIVE => self
+                .watching(request)
+                .map(|()| Reply::upgrade().subprotocol(RAW)),
             _ => Err(Reply::text(404, "nothing here; / says what there is\n")),
         };
         answer.unwrap_or_else(|refusal| refusal)
@@ -67,6 +76,7 @@ impl Handler for Site {
 
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         match conn.request().segments() {
+            [dashboard, _] if dashboard == "dashboard" => self.dashboard.watch(conn),
             [_, topic] => {
                 let topic = topic.clone();
                 self.relay(conn, &topic)
@@ -77,33 +87,6 @@ impl Handler for Site {
             }
             _ => echo(conn),
         }
-    }
-}
-
-/// So many places.
-pub(crate) struct Places(AtomicUsize);
-
-impl Places {
-    pub(crate) fn new(places: usize) -> Places {
-        Places(AtomicUsize::new(places))
-    }
-
-    /// One of them, until it is dropped.
-    fn take(&self) -> Option<Place<'_>> {
-        let one_less = |left: usize| left.checked_sub(1);
-        let order = Ordering::Relaxed;
-        self.0
-            .fetch_update(order, order, one_less)
-            .ok()
-            .map(|_| Place(self))
-    }
-}
-
-struct Place<'a>(&'a Places);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +125,23 @@ impl Site {
                 403,
                 "without --publish-key-file this is for this machine alone\n",
             ))
+        }
+    }
+
+    /// The dashboard's page holds nothing of ours. Where there are keys it asks for one: nobody can give a browser a
+    /// header to bring.
+    fn shown(&self, request: &Request) -> Result<(), Reply> {
+        if self.keys.is_some() {
+            return Ok(());
+        }
+        self.private(request)
+    }
+
+    /// The dashboard's WebSocket: as [`private`](Self::private), and a key may come as a subprotocol.
+    fn watching(&self, request: &Request) -> Result<(), Reply> {
+        match &self.keys {
+            Some(keys) if keys.has_bearer_or_offers(request) => Ok(()),
+            _ => self.private(request),
         }
     }
 

@@ -59,7 +59,7 @@ impl FromStr for Listen {
 }
 
 /// A number of things, at least one.
-pub(super) fn count(text: &str) -> Result<usize, String> {
+pub(crate) fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
         Ok(count) => Ok(count),
@@ -68,7 +68,7 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
 }
 
 /// The slots of a queue are taken from memory when its client arrives, so a slip of the finger must not have it all.
-pub(super) fn queue(text: &str) -> Result<usize, String> {
+pub(crate) fn queue(text: &str) -> Result<usize, String> {
     const MOST: usize = 1 << 20;
     match count(text)? {
         queue if queue > MOST => Err(format!(
@@ -79,7 +79,7 @@ pub(super) fn queue(text: &str) -> Result<usize, String> {
 }
 
 /// Socket options are a C `int`.
-pub(super) fn kernel_size(text: &str) -> Result<Size, String> {
+pub(crate) fn kernel_size(text: &str) -> Result<Size, String> {
     const MOST: usize = i32::MAX as usize;
     match text.parse()? {
         Size(bytes) if bytes > MOST => Err(format!(
@@ -90,7 +90,7 @@ pub(super) fn kernel_size(text: &str) -> Result<Size, String> {
 }
 
 /// A benchmark's message begins with the time at which it was sent.
-pub(super) fn bench_size(text: &str) -> Result<Size, String> {
+pub(crate) fn bench_size(text: &str) -> Result<Size, String> {
     match text.parse()? {
         Size(bytes) if bytes < STAMP => Err(format!(
             "must be at least {STAMP}: a message carries its time"
@@ -100,7 +100,7 @@ pub(super) fn bench_size(text: &str) -> Result<Size, String> {
 }
 
 /// A switch. The environment says `1` where a command line says `true`.
-pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
+pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -109,7 +109,7 @@ pub(super) fn yes_or_no(text: &str) -> Result<bool, String> {
 }
 
 /// Refuses what can be no origin (a path, a list, a space); the library judges the rest when it is bound.
-pub(super) fn origin(text: &str) -> Result<String, String> {
+pub(crate) fn origin(text: &str) -> Result<String, String> {
     let host = text.split_once("://").map_or(text, |(_, host)| host);
     if host.is_empty()
         || host.contains(['/', '?', '#', '@'])

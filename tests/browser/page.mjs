@@ -453,7 +453,7 @@ await check('it fits a phone of 360 pixels', withPeople([ann], async (ann) => {
 }));
 
 await check('the links lead to 200', async () => {
-  for (const path of ['/topics', '/debug/clients', '/metrics', '/healthz', '/readyz']) {
+  for (const path of ['/topics', '/dashboard', '/debug/clients', '/metrics', '/healthz', '/readyz']) {
     equal(path, (await fetch(base + path, { signal: AbortSignal.timeout(5000) })).status, 200);
   }
 });

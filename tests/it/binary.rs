@@ -84,12 +84,12 @@ impl Binary {
     }
 
     /// What the kernel knows of it.
-    fn process(&self) -> Process {
+    pub(crate) fn process(&self) -> Process {
         Process::of(self.child.id())
     }
 
     #[track_caller]
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status();
         assert!(sent.unwrap().success(), "{name} could not be sent");
@@ -97,7 +97,7 @@ impl Binary {
 
     /// Waits for its end: exit code, last line, log.
     #[track_caller]
-    fn end(mut self) -> (ExitStatus, Option<String>, String) {
+    pub(crate) fn end(mut self) -> (ExitStatus, Option<String>, String) {
         let mut ended = None;
         until("standpipe has ended", || {
             ended = self.child.try_wait().unwrap();

@@ -43,6 +43,10 @@ mod binary;
 #[cfg(feature = "cli")]
 mod binary_bench;
 #[cfg(feature = "cli")]
+mod binary_client;
+#[cfg(feature = "cli")]
+mod dashboard;
+#[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod metrics;

@@ -6,17 +6,17 @@ use crate::binary::Binary;
 use crate::support::{Connect, Json, Raw, get, post};
 
 /// A file of secrets, gone when it is dropped.
-struct File(PathBuf);
+pub(crate) struct File(PathBuf);
 
 impl File {
-    fn new(name: &str, secrets: &str) -> File {
+    pub(crate) fn new(name: &str, secrets: &str) -> File {
         let name = format!("standpipe-it-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, secrets).unwrap();
         File(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().unwrap()
     }
 }

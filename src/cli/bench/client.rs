@@ -1,8 +1,7 @@
 //! One client of the load: a blocking socket under tungstenite, which masks, and answers pings.
 
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::str::FromStr;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use standpipe::tungstenite::client::client_with_config;
@@ -10,41 +9,15 @@ use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
 use crate::cli::Failure;
+use crate::cli::url::Url;
 
 /// A message begins with the time at which it was sent, so it is at least so long.
 pub(crate) const STAMP: usize = size_of::<u64>();
 
-/// For a connection, its handshake, and a socket that takes nothing.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// For the answer to our Close.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How late a client sees that its time is over.
 const LOOK_UP: Duration = Duration::from_millis(50);
-
-/// Where the server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Url {
-    uri: http::Uri,
-    /// `HOST:PORT`, to be looked up.
-    address: String,
-}
-
-impl FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Url, String> {
-        const FORM: &str = "write ws://127.0.0.1:9000/echo";
-        let uri: http::Uri = text.parse().map_err(|error| format!("{error}: {FORM}"))?;
-        match (uri.scheme_str(), uri.host()) {
-            (Some("ws"), Some(host)) if !host.is_empty() => {
-                let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-                Ok(Url { uri, address })
-            }
-            (Some("wss"), _) => Err(format!("TLS is not spoken here: {FORM}")),
-            _ => Err(FORM.into()),
-        }
-    }
-}
 
 /// What came.
 #[derive(Clone, Copy, Debug)]
@@ -62,20 +35,10 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn connect(url: &Url) -> Result<Client, Failure> {
-        let mut why = io::Error::from(io::ErrorKind::NotFound);
-        for address in url.address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
-                Ok(tcp) => return Client::over(tcp, url),
-                Err(error) => why = error,
-            }
-        }
-        Err(format!("cannot connect to {}: {why}", url.address).into())
+        Client::over(url.dial(None)?, url)
     }
 
     fn over(tcp: TcpStream, url: &Url) -> Result<Client, Failure> {
-        tcp.set_nodelay(true)?;
-        tcp.set_read_timeout(Some(PATIENCE))?;
-        tcp.set_write_timeout(Some(PATIENCE))?;
         let socket = Socket {
             tcp,
             out: Vec::new(),
@@ -180,34 +143,5 @@ impl Write for Socket {
             ),
             _ => error,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_ws_with_a_host() {
-        let url: Url = "ws://localhost:9000/ws/lobby?echo=false"
-            .parse()
-            .expect("right");
-        assert_eq!(url.address, "localhost:9000");
-        let url: Url = "ws://[::1]/".parse().expect("right");
-        assert_eq!(url.address, "[::1]:80");
-        for text in [
-            "",
-            "localhost",
-            "http://a/",
-            "wss://a/",
-            "ws://",
-            "ws:///echo",
-        ] {
-            let refusal = text.parse::<Url>().expect_err(text);
-            assert!(
-                refusal.contains("ws://127.0.0.1:9000/echo"),
-                "{text}: {refusal}"
-            );
-        }
     }
 }

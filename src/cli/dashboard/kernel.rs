@@ -1,0 +1,83 @@
+//! What the kernel still holds for each client: written by us, not yet acknowledged by it. Linux tells in `/proc/net`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Of these tables, no more is read: they hold the sockets of the whole machine.
+const MOST: u64 = 4 << 20;
+
+/// By the client's address; empty where there is no such table.
+pub(super) fn unacknowledged(ports: &[u16]) -> HashMap<SocketAddr, u64> {
+    let mut bytes = HashMap::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        if let Ok(file) = File::open(table) {
+            let lines = BufReader::new(file.take(MOST)).lines();
+            bytes.extend(
+                lines
+                    .map_while(Result::ok)
+                    .filter_map(|line| entry(&line, ports)),
+            );
+        }
+    }
+    bytes
+}
+
+/// `sl local_address rem_address st tx_queue:rx_queue …`, all in hexadecimal.
+fn entry(line: &str, ports: &[u16]) -> Option<(SocketAddr, u64)> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    // Most lines are somebody else's, so the port is looked at first.
+    let (_, port) = fields.next()?.split_once(':')?;
+    if !ports.contains(&u16::from_str_radix(port, 16).ok()?) {
+        return None;
+    }
+    let peer = address(fields.next()?)?;
+    let queues = fields.nth(1)?;
+    let waiting = u64::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
+    Some((peer, waiting))
+}
+
+/// `0100007F:2328` is 127.0.0.1:9000: each word of four bytes is printed as a number of this machine.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.split_once(':')?;
+    let word = |at: usize| {
+        let word = u32::from_str_radix(host.get(at..at + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    let ip: IpAddr = match host.len() {
+        8 => Ipv4Addr::from(word(0)?).into(),
+        32 => {
+            let mut bytes = [0; 16];
+            for (n, four) in bytes.chunks_exact_mut(4).enumerate() {
+                four.copy_from_slice(&word(n * 8)?);
+            }
+            IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+#[cfg(target_endian = "little")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_kernels_table_is_read_for_our_ports_only() {
+        let line = "   3: 0100007F:2328 0100007F:D431 01 0000A1B2:00000000 01:00000014 00000000     0        0 1 2";
+        let peer = "127.0.0.1:54321".parse().expect("an address");
+        assert_eq!(entry(line, &[9000]), Some((peer, 0xa1b2)));
+        assert_eq!(entry(line, &[9001]), None);
+        let mapped = line.replace("0100007F", "0000000000000000FFFF00000100007F");
+        assert_eq!(entry(&mapped, &[9000]), Some((peer, 0xa1b2)));
+        for wrong in [
+            "",
+            "  sl  local_address rem_address   st tx_queue rx_queue",
+            "0: x:y z",
+        ] {
+            assert_eq!(entry(wrong, &[9000]), None);
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The dashboard: who may see it, what it shows, what can be tried on it, and that none of it outlives the server.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use crate::binary::Binary;
+use crate::secrets::File;
+use crate::support::{Connect, Raw, get, until};
+
+fn watch(binary: &Binary) -> Raw {
+    Raw::connect(binary.address, "/dashboard/live")
+}
+
+#[track_caller]
+fn heard(watcher: &mut Raw) -> Value {
+    serde_json::from_str(watcher.read_message().to_text().unwrap()).unwrap()
+}
+
+/// The next snapshot of which this holds.
+#[track_caller]
+fn seen(watcher: &mut Raw, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    // Twice a second: so many are far more than a minute.
+    for _ in 0..200 {
+        let message = heard(watcher);
+        if message.get("server").is_some() && holds(&message) {
+            return message;
+        }
+    }
+    panic!("200 snapshots came, and none shows {what}");
+}
+
+/// Does it, and gives the answer.
+#[track_caller]
+fn order(watcher: &mut Raw, order: &Value) -> Value {
+    watcher.text(order.to_string());
+    for _ in 0..200 {
+        let message = heard(watcher);
+        if message.get("server").is_none() {
+            return message;
+        }
+    }
+    panic!("no answer came to {order}");
+}
+
+#[track_caller]
+fn done(watcher: &mut Raw, what: Value) {
+    let answer = order(watcher, &what);
+    assert!(answer.get("done").is_some(), "{what}: {answer}");
+}
+
+#[track_caller]
+fn refused(watcher: &mut Raw, what: Value, why: &str) {
+    let answer = order(watcher, &what);
+    let error = answer["error"].as_str().unwrap_or_default();
+    assert!(error.contains(why), "{what}: {answer}");
+}
+
+#[test]
+fn a_snapshot_shows_every_client_with_its_threads_and_queue() {
+    let binary = Binary::start(&[]);
+    let member = binary.connect("/ws/t");
+    let peer = member.local_addr().to_string();
+    let mut watcher = watch(&binary);
+    let is_member = |client: &&Value| client[1] == peer.as_str();
+    let find = |snapshot: &Value| {
+        let clients = snapshot["clients"].as_array().unwrap();
+        clients.iter().find(is_member).cloned()
+    };
+    let snapshot = seen(&mut watcher, "the member in its topic", |snapshot| {
+        find(snapshot).is_some_and(|client| client[2] == json!(["t"]))
+    });
+    let client = find(&snapshot).unwrap();
+    assert_eq!(client[3][0], "waiting for the peer");
+    assert_eq!(client[3][2], "idle");
+    assert_eq!(client[4], json!([0, 64, 0, 0]));
+    assert_eq!(snapshot["server"]["clients"], 2);
+    assert_eq!(snapshot["topics"][0]["policy"], "disconnect");
+    #[cfg(target_os = "linux")]
+    assert_eq!(client[5], 0);
+}
+
+#[test]
+fn a_slow_client_fills_its_queue_and_a_policy_changed_live_decides() {
+    let binary = Binary::start(&["--policy", "drop-newest"]);
+    let mut watcher = watch(&binary);
+    done(
+        &mut watcher,
+        json!({"do": "add-slow", "topic": "t", "rate": 0}),
+    );
+    done(
+        &mut watcher,
+        json!({"do": "generate", "topic": "t", "rate": 500, "size": 4096}),
+    );
+    seen(&mut watcher, "drops under drop-newest", |snapshot| {
+        snapshot["topics"][0]["dropped"].as_u64() > Some(0)
+    });
+    done(
+        &mut watcher,
+        json!({"do": "set-policy", "topic": "t", "policy": "block:30s"}),
+    );
+    seen(&mut watcher, "a publisher that waits", |snapshot| {
+        snapshot["generators"][0]["waits"] == true
+    });
+    done(
+        &mut watcher,
+        json!({"do": "set-rate", "name": "slow-1", "rate": null}),
+    );
+    seen(&mut watcher, "a queue that empties", |snapshot| {
+        snapshot["clients"][0][4][0].as_u64() < Some(60)
+            && snapshot["slow"][0]["read"].as_u64() > Some(100_000)
+    });
+    done(&mut watcher, json!({"do": "stop", "topic": "t"}));
+    done(&mut watcher, json!({"do": "remove-slow", "name": "slow-1"}));
+    seen(&mut watcher, "nothing of it", |snapshot| {
+        snapshot["slow"] == json!([])
+            && snapshot["generators"] == json!([])
+            && snapshot["server"]["clients"] == 1
+    });
+}
+
+#[test]
+fn a_wrong_command_is_answered_and_all_is_bounded() {
+    let binary = Binary::start(&[]);
+    let mut watcher = watch(&binary);
+    for (what, why) in [
+        (json!({"do": "reboot"}), "unknown variant"),
+        (json!([1]), "no command"),
+        (
+            json!({"do": "add-slow", "topic": "", "rate": 0}),
+            "1 to 200 bytes",
+        ),
+        (
+            json!({"do": "add-slow", "topic": "a\nb", "rate": 0}),
+            "control",
+        ),
+        (
+            json!({"do": "set-rate", "name": "slow-9", "rate": 1}),
+            "no such client",
+        ),
+        (
+            json!({"do": "remove-slow", "name": "slow-9"}),
+            "no such client",
+        ),
+        (
+            json!({"do": "set-policy", "topic": "t", "policy": "conflate"}),
+            "no such topic",
+        ),
+        (
+            json!({"do": "generate", "topic": "t", "rate": 0, "size": 1}),
+            "1 to 2000",
+        ),
+        (
+            json!({"do": "generate", "topic": "t", "rate": 9999, "size": 1}),
+            "1 to 2000",
+        ),
+        (
+            json!({"do": "generate", "topic": "t", "rate": 1, "size": 99_999}),
+            "at most",
+        ),
+        (json!({"do": "stop", "topic": "t"}), "nothing is generated"),
+    ] {
+        refused(&mut watcher, what, why);
+    }
+    let slow = json!({"do": "add-slow", "topic": "t", "rate": 0});
+    for _ in 0..8 {
+        done(&mut watcher, slow.clone());
+    }
+    refused(&mut watcher, slow, "there are 8 slow clients");
+    for n in 0..4 {
+        done(
+            &mut watcher,
+            json!({"do": "generate", "topic": format!("g{n}"), "rate": 1, "size": 1}),
+        );
+    }
+    let fifth = json!({"do": "generate", "topic": "g5", "rate": 1, "size": 1});
+    refused(&mut watcher, fifth, "4 generators");
+    refused(
+        &mut watcher,
+        json!({"do": "set-policy", "topic": "g1", "policy": "drop"}),
+        "drop-newest",
+    );
+}
+
+#[test]
+fn its_threads_have_names_and_end_with_the_server_which_drains_its_slow_clients() {
+    let binary = Binary::start(&[]);
+    let mut watcher = watch(&binary);
+    done(
+        &mut watcher,
+        json!({"do": "add-slow", "topic": "t", "rate": 0}),
+    );
+    done(
+        &mut watcher,
+        json!({"do": "generate", "topic": "t", "rate": 10, "size": 64}),
+    );
+    let process = binary.process();
+    for name in ["sp-dash", "sp-slow-1", "sp-gen-2"] {
+        // A thread names itself when it first runs.
+        until(name, || {
+            process.threads().iter().any(|thread| thread == name)
+        });
+    }
+    binary.signal("TERM");
+    // Snapshots, and then its Close, which is answered.
+    let rest = watcher.rest_politely();
+    assert_eq!(rest.closes.first().map(|(code, _)| *code), Some(1001));
+    let (status, last, log) = binary.end();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(last.as_deref(), Some("drained 2, lost 0"), "{log}");
+}
+
+/// What the page and its socket are answered.
+fn doors(address: SocketAddr, header: &str) -> (u16, u16) {
+    let live = Connect::to(address).path("/dashboard/live");
+    let live = if header.is_empty() {
+        live
+    } else {
+        live.header(header)
+    };
+    let page = get(address, "/dashboard", "").status;
+    (page, live.ask().1.status)
+}
+
+#[test]
+fn it_is_for_this_machine_alone_or_for_who_brings_a_key() {
+    let binary = Binary::start(&[]);
+    assert_eq!(doors(binary.address, ""), (200, 101));
+    assert_eq!(doors(binary.address, "X-Forwarded-For: 10.0.0.1").1, 403);
+    let forwarded = get(binary.address, "/dashboard", "Forwarded: for=10.0.0.1\r\n");
+    assert_eq!(forwarded.status, 403);
+    let tokens = File::new("dash-tokens", "t0ken\n");
+    let keys = File::new("dash-keys", "s3cret\n");
+    let flags = [
+        "--publish-key-file",
+        keys.path(),
+        "--token-file",
+        tokens.path(),
+    ];
+    let binary = Binary::start(&flags);
+    // With keys the page holds nothing, and asks for one.
+    assert_eq!(doors(binary.address, ""), (200, 401));
+    for (header, status) in [
+        ("Authorization: Bearer s3cret", 101),
+        ("Sec-WebSocket-Protocol: standpipe.raw, bearer.s3cret", 101),
+        ("Authorization: Bearer t0ken", 401),
+        ("Sec-WebSocket-Protocol: standpipe.raw, bearer.wrong", 401),
+    ] {
+        assert_eq!(doors(binary.address, header).1, status, "{header}");
+    }
+    // A slow client is one like any other: it brings a token.
+    let live = Connect::to(binary.address).path("/dashboard/live");
+    let (mut watcher, _) = live.header("Authorization: Bearer s3cret").ask();
+    done(
+        &mut watcher,
+        json!({"do": "add-slow", "topic": "t", "rate": 0}),
+    );
+}
+
+#[test]
+fn the_page_is_whole_and_loads_nothing() {
+    let binary = Binary::start(&[]);
+    let page = binary.get("/dashboard");
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.contains("default-src 'none'"), "{policy}");
+    for elsewhere in ["src=\"", "@import", "http://", "https://"] {
+        assert!(!page.body.contains(elsewhere), "{elsewhere}");
+    }
+    until("no watcher is left behind", || {
+        binary.get("/debug/clients").body == "[]"
+    });
+}
