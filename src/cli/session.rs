@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use standpipe::{Connection, Hub, Message, Publication, Subscribe, Subscription};
 
 use super::Failure;
 use super::command::{self, Asked, Command, Unreadable};
+use super::envelope::to_json;
 use super::site::publish_waiting;
 
 /// Messages that are no JSON at all, before the client is taken for another protocol's.
@@ -24,6 +26,20 @@ pub(crate) struct Session<'a> {
     max_subscriptions: usize,
     subscriptions: HashMap<String, Subscription>,
     strikes: u32,
+}
+
+/// The answers to a command.
+#[derive(Serialize)]
+struct Ack<'a> {
+    ack: &'a RawValue,
+    id: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct NotDone<'a> {
+    error: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a RawValue>,
 }
 
 /// What a command that was not done is answered, and whether that was the end.
@@ -61,16 +77,19 @@ impl<'a> Session<'a> {
                 Message::Text(text) => self.command(conn, text),
                 _ => (None, Err("commands are text".into())),
             };
-            let answer = match (&done, reference) {
-                (Ok(id), Some(reference)) => Some(json!({"ack": reference, "id": id})),
+            let answer = match (&done, &reference) {
+                (Ok(id), Some(reference)) => Some(to_json(&Ack {
+                    ack: reference,
+                    id: *id,
+                })),
                 (Ok(_), None) => None,
-                (Err(refusal), Some(reference)) => {
-                    Some(json!({"error": refusal.error, "ref": reference}))
-                }
-                (Err(refusal), None) => Some(json!({"error": refusal.error})),
+                (Err(refusal), reference) => Some(to_json(&NotDone {
+                    error: &refusal.error,
+                    reference: reference.as_deref(),
+                })),
             };
             if let Some(answer) = answer {
-                conn.send(Message::text(answer.to_string()))?;
+                conn.send(Message::text(answer))?;
             }
             if let Err(Refusal {
                 error,
@@ -84,7 +103,7 @@ impl<'a> Session<'a> {
     }
 
     /// Obeys one command; gives what it wants its answer called.
-    fn command(&mut self, conn: &Connection, text: &str) -> (Option<Value>, Done) {
+    fn command(&mut self, conn: &Connection, text: &str) -> (Option<Box<RawValue>>, Done) {
         let Asked { reference, command } = command::read(text);
         let done = match command {
             Ok(Command::Subscribe {

@@ -44,7 +44,10 @@ pub fn connection(data: &[u8]) {
         match step % 10 {
             0 | 1 => drop(rig.outbox().try_send(message())),
             2 => {
-                // Nothing waits here: nobody else would take what is queued.
+                // Without early flush it would wait for a writer that only we are.
+                if setup & 1 != 0 {
+                    rig.write();
+                }
                 let publication = crate::Publication::from(message()).key(&argument.to_string());
                 let _ = topic.publish(publication);
             }
