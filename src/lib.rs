@@ -35,6 +35,7 @@
 //! - [`guide`] says what happens when a client stops reading, which policy fits what, and how it is deployed.
 //! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
 //!   binary's clients speak.
+//! - [`benchmarks`] says how fast it is beside its peers, and where it is not the fastest.
 //! - [`drills`] says what was tried against it, and with which result; [`security`] what is promised, what is left
 //!   to a proxy, and which test holds it.
 //!
@@ -56,6 +57,9 @@ pub mod drills {}
 
 #[doc = include_str!("SECURITY.md")]
 pub mod security {}
+
+#[doc = include_str!("BENCHMARKS.md")]
+pub mod benchmarks {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -18,11 +18,15 @@ mod outbox;
 
 mod queue;
 
+mod ticket;
+
 mod budget;
 
 mod control;
 
 mod wire;
+
+mod in_hand;
 
 mod writer;
 
@@ -64,10 +68,10 @@ pub(crate) use frame::Frame;
 pub(crate) use life::{Arrival, live};
 pub use outbox::Outbox;
 pub(crate) use outbox::Patience;
-pub(crate) use queue::{Lane, Redeemed};
 #[cfg(any(test, fuzzing))]
 pub(crate) use rig::Rig;
 pub(crate) use state::{Doing, Verdict};
+pub(crate) use ticket::{Lane, Redeemed};
 pub(crate) use transport::{Transport, prepare};
 
 use crate::error::{RecvError, SendError};

@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -20,6 +19,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 use super::accounts::Accounts;
 use super::budget::{Admission, Budget, Entry};
 use super::frame::Frame;
+use super::ticket::{Due, Item, Lane, Popped};
 use crate::clock::{Stamp, lock};
 
 /// How long a sender is willing to wait for room.
@@ -38,48 +38,8 @@ pub(crate) enum Refused {
     Closed,
 }
 
-/// Where a topic keeps what it has for one client, until the writer comes for it.
-pub(crate) trait Lane: Send + Sync + fmt::Debug {
-    /// The next message. `None`: there is none any more for this ticket.
-    fn redeem(&self) -> Option<Redeemed>;
-    /// For a lane that the channel owes tickets: as `redeem`, and whether there is still more without a ticket.
-    fn redeem_owed(&self) -> (Option<Redeemed>, bool);
-    /// What was redeemed has been given to the kernel whole, or never will be.
-    fn settled(&self, delivered: bool);
-}
-
-/// What a ticket stood for.
-#[derive(Debug)]
-pub(crate) struct Redeemed {
-    /// A word about what was left out, to be sent before it; it counts as no message.
-    pub(crate) notice: Option<Frame>,
-    pub(crate) message: Option<(Frame, Stamp)>,
-}
-
 /// Every so-many-th message is an owed lane's, while there is one.
 const OWED_EVERY: u64 = 8;
-
-/// What the writer takes out of the queue.
-#[derive(Debug)]
-pub(crate) struct Popped {
-    pub(crate) notice: Option<Frame>,
-    pub(crate) message: Option<Due>,
-}
-
-/// A message whose turn has come.
-#[derive(Debug)]
-pub(crate) struct Due {
-    pub(crate) frame: Frame,
-    pub(crate) queued: Stamp,
-    /// The topic's, for a message that was redeemed for a ticket.
-    pub(crate) lane: Option<Arc<dyn Lane>>,
-}
-
-#[derive(Debug)]
-enum Item {
-    Frame(Frame, Stamp),
-    Ticket(Arc<dyn Lane>),
-}
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -389,28 +349,6 @@ impl Queue {
             delivered,
             dropped,
             discarded,
-        }
-    }
-}
-
-impl Redeemed {
-    fn of(self, lane: Arc<dyn Lane>) -> Popped {
-        Popped {
-            notice: self.notice,
-            message: self.message.map(|(frame, queued)| Due {
-                frame,
-                queued,
-                lane: Some(lane),
-            }),
-        }
-    }
-}
-
-impl Item {
-    fn into_frame(self) -> Frame {
-        match self {
-            Item::Frame(frame, _) => frame,
-            Item::Ticket(_) => unreachable!("only frames are placed with waiting"),
         }
     }
 }

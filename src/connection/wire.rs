@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex};
 use super::client::Client;
 use super::control::Goodbye;
 use super::frame::Frame;
-use super::queue::{Due, Lane};
+use super::in_hand::{InHand, Kind};
+use super::ticket::Due;
 use super::transport::Transport;
-use crate::clock::{Stamp, lock};
+use crate::clock::lock;
 
 /// Bytes a batch has at most, but for a larger message, which goes alone. More saves no system call worth having, and
 /// delays a Close.
@@ -98,47 +99,6 @@ pub(crate) struct Wire {
     taken_since_refused: usize,
     /// A Close is in hand: the last frame there will be.
     closing: bool,
-}
-
-#[derive(Debug)]
-struct InHand {
-    frame: Frame,
-    kind: Kind,
-    queued: Stamp,
-    /// The topic's, for a message that was redeemed for a ticket.
-    lane: Option<Arc<dyn Lane>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Data,
-    /// A topic's word about what it left out; no message.
-    Notice,
-    Ping,
-    Pong,
-    Close,
-}
-
-impl InHand {
-    /// A frame that no sender has queued.
-    fn ours(frame: Frame, kind: Kind) -> InHand {
-        InHand {
-            frame,
-            kind,
-            queued: Stamp::lately(),
-            lane: None,
-        }
-    }
-
-    /// It will not be sent.
-    fn discard(self, client: &Client) {
-        if self.kind == Kind::Data {
-            client.queue.discard(self.frame.len());
-            if let Some(lane) = self.lane {
-                lane.settled(false);
-            }
-        }
-    }
 }
 
 /// How far one step came.

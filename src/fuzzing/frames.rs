@@ -1,5 +1,7 @@
 //! Frames in: guard, assembler and reader, under every way of cutting the stream.
 
+use tungstenite::Message;
+
 use super::Choices;
 use crate::config::Config;
 use crate::connection::Rig;
@@ -48,11 +50,11 @@ fn heard(stream: &[u8], cut: usize) -> Vec<String> {
 }
 
 /// Valid messages, fragmented as the input likes, with control frames between: with the guard and without it the same
-/// messages come out, and all of them.
+/// messages come out: those that were sent, each once and in order.
 pub fn guard_differential(data: &[u8]) {
     let mut choices = Choices(data);
     let cut = 1 + usize::from(choices.byte());
-    let (mut stream, mut sent) = (Vec::new(), 0);
+    let (mut stream, mut sent) = (Vec::new(), Vec::new());
     while !choices.is_empty() && stream.len() < STREAM {
         let shape = choices.byte();
         if shape & 3 == 3 {
@@ -65,18 +67,25 @@ pub fn guard_differential(data: &[u8]) {
             continue;
         }
         let fragments = 1 + usize::from(shape >> 5);
+        let mut whole = Vec::new();
         for n in 0..fragments {
             let most = usize::from(choices.byte());
             let payload: Vec<u8> = choices.bytes(most % 70).iter().map(|b| b & 0x7f).collect();
             let opcode = if n > 0 { 0 } else { 1 + (shape & 1) };
             let last = if n + 1 == fragments { 0x80 } else { 0 };
             frame(&mut stream, last | opcode, &payload);
+            whole.extend(payload);
         }
-        sent += 1;
+        let message = match String::from_utf8(whole) {
+            Ok(text) if shape & 1 == 0 => Message::text(text),
+            Ok(text) => Message::binary(text.into_bytes()),
+            Err(_) => unreachable!("seven bits are ASCII"),
+        };
+        sent.push(format!("{message:?}"));
     }
     let guarded = heard(&stream, cut);
     let (end, messages) = guarded.split_last().expect("it ends somehow");
-    assert_eq!(messages.len(), sent, "it ended with {end}");
+    assert_eq!(messages, sent, "it ended with {end}");
     assert_eq!(messages, Rig::heard_without_guard(&stream));
 }
 

@@ -5,7 +5,8 @@ use tungstenite::Bytes;
 use super::super::client::Why;
 use super::super::control::{Goodbye, When};
 use super::super::frame::Frame;
-use super::super::queue::{Lane, Redeemed, Wait};
+use super::super::queue::Wait;
+use super::super::ticket::{Lane, Redeemed};
 use super::*;
 
 const TEXT: u8 = 0x81;

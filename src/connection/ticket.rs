@@ -1,0 +1,69 @@
+//! [`Item`]: what stands in a client's queue: a frame, or a ticket that is redeemed for one at the last moment.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::frame::Frame;
+use crate::clock::Stamp;
+
+/// Where a topic keeps what it has for one client, until the writer comes for it.
+pub(crate) trait Lane: Send + Sync + fmt::Debug {
+    /// The next message. `None`: there is none any more for this ticket.
+    fn redeem(&self) -> Option<Redeemed>;
+    /// For a lane that the channel owes tickets: as `redeem`, and whether there is still more without a ticket.
+    fn redeem_owed(&self) -> (Option<Redeemed>, bool);
+    /// What was redeemed has been given to the kernel whole, or never will be.
+    fn settled(&self, delivered: bool);
+}
+
+/// What a ticket stood for.
+#[derive(Debug)]
+pub(crate) struct Redeemed {
+    /// A word about what was left out, to be sent before it; it counts as no message.
+    pub(crate) notice: Option<Frame>,
+    pub(crate) message: Option<(Frame, Stamp)>,
+}
+
+/// What the writer takes out of the queue.
+#[derive(Debug)]
+pub(crate) struct Popped {
+    pub(crate) notice: Option<Frame>,
+    pub(crate) message: Option<Due>,
+}
+
+/// A message whose turn has come.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) frame: Frame,
+    pub(crate) queued: Stamp,
+    /// The topic's, for a message that was redeemed for a ticket.
+    pub(crate) lane: Option<Arc<dyn Lane>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Frame(Frame, Stamp),
+    Ticket(Arc<dyn Lane>),
+}
+
+impl Redeemed {
+    pub(super) fn of(self, lane: Arc<dyn Lane>) -> Popped {
+        Popped {
+            notice: self.notice,
+            message: self.message.map(|(frame, queued)| Due {
+                frame,
+                queued,
+                lane: Some(lane),
+            }),
+        }
+    }
+}
+
+impl Item {
+    pub(super) fn into_frame(self) -> Frame {
+        match self {
+            Item::Frame(frame, _) => frame,
+            Item::Ticket(_) => unreachable!("only frames are placed with waiting"),
+        }
+    }
+}
