@@ -26,7 +26,7 @@ mod presence;
 mod settings;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 pub use post::{Envelope, Post, Publication};
@@ -45,6 +45,24 @@ use topic::{Held, Inner};
 pub struct Hub {
     shared: Arc<Shared>,
     budget: Arc<Bytes>,
+    _last: Arc<LastOut>,
+}
+
+/// Dropped with the last of a hub's clones: from then on a topic is kept by nobody but those who hold it. Else the topics
+/// that are kept, and what they share, would hold each other for ever.
+#[derive(Debug)]
+struct LastOut(Arc<Shared>);
+
+impl Drop for LastOut {
+    fn drop(&mut self) {
+        let kept = {
+            let mut kept = lock(&self.0.kept);
+            self.0.is_gone.store(true, Ordering::SeqCst);
+            std::mem::take(&mut *kept)
+        };
+        // Beyond the lock: the last of a topic to go takes others.
+        drop(kept);
+    }
 }
 
 #[derive(Debug)]
@@ -53,6 +71,8 @@ struct Shared {
     topics: Mutex<HashMap<Arc<str>, Held>>,
     /// Topics that nobody may hold but us: they have a history, or a name that is about to go.
     kept: Mutex<HashMap<Arc<str>, Arc<Inner>>>,
+    /// Nobody has the hub any more. Changed under the lock of `kept`.
+    is_gone: AtomicBool,
     /// The last id of any topic that is gone.
     floor: AtomicU64,
 }
@@ -65,14 +85,18 @@ pub struct TooManyTopics(pub usize);
 impl Hub {
     /// A hub without topics.
     pub fn new(config: HubConfig) -> Hub {
+        let budget = Arc::new(Bytes::new(config.history_bytes));
+        let shared = Arc::new(Shared {
+            config,
+            topics: Mutex::default(),
+            kept: Mutex::default(),
+            is_gone: AtomicBool::new(false),
+            floor: AtomicU64::new(0),
+        });
         Hub {
-            budget: Arc::new(Bytes::new(config.history_bytes)),
-            shared: Arc::new(Shared {
-                config,
-                topics: Mutex::default(),
-                kept: Mutex::default(),
-                floor: AtomicU64::new(0),
-            }),
+            budget,
+            _last: Arc::new(LastOut(Arc::clone(&shared))),
+            shared,
         }
     }
 
@@ -165,6 +189,9 @@ impl Shared {
             return;
         }
         let mut kept = lock(&self.kept);
+        if self.is_gone.load(Ordering::SeqCst) {
+            return;
+        }
         if !inner.kept.swap(true, Ordering::SeqCst) {
             kept.insert(Arc::clone(&inner.name), Arc::clone(inner));
         }
@@ -197,5 +224,31 @@ impl Shared {
         {
             topics.remove(name);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tungstenite::Message;
+
+    #[test]
+    fn a_hub_with_a_history_is_freed_with_its_last_clone_and_topic() {
+        let mut config = HubConfig::default();
+        config.default.history = 2;
+        let hub = Hub::new(config);
+        let shared = Arc::downgrade(&hub.shared);
+        let topic = hub.topic("kept").expect("there is room");
+        topic.publish(Message::text("x")).expect("nobody is busy");
+        drop(topic);
+        let again = hub.clone();
+        drop(hub);
+        let topic = again.get("kept").expect("its history keeps it");
+        drop(again);
+        // Whoever holds it may go on with it.
+        topic.publish(Message::text("y")).expect("nobody is busy");
+        assert_eq!(topic.history(0).len(), 2);
+        drop(topic);
+        assert!(shared.upgrade().is_none());
     }
 }
