@@ -29,7 +29,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let (server, sockets) = listen(args)?;
     let handle = server.handle();
     on_signals(handle.clone())?;
-    announce(&handle, &sockets)?;
     let mut settings = args.hub();
     settings.envelope = Some(Arc::new(Json));
     let hub = Hub::new(settings);
@@ -42,6 +41,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     )?;
     let sweeper = hub.clone();
     handle.on_tick(move || sweeper.sweep());
+    // Who listens is told last: whoever waits for these lines finds the house complete.
+    announce(&handle, &sockets)?;
     let site = Site {
         dashboard: Arc::clone(&dashboard),
         hub,
@@ -149,10 +150,17 @@ fn announce(handle: &ServerHandle, sockets: &[PathBuf]) -> io::Result<()> {
     for address in handle.local_addrs() {
         let address = openable(*address);
         writeln!(out, "standpipe listening on http://{address}/")?;
-        writeln!(out, "  ws://{address}/echo       every message comes back")?;
         writeln!(
             out,
-            "  ws://{address}/ws/TOPIC   what you send goes to all of TOPIC"
+            "  ws://{address}/echo          every message comes back"
+        )?;
+        writeln!(
+            out,
+            "  ws://{address}/ws/TOPIC      what you send goes to all of TOPIC"
+        )?;
+        writeln!(
+            out,
+            "  http://{address}/dashboard   every client's queue and threads, live"
         )?;
     }
     for path in sockets {
