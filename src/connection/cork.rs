@@ -4,7 +4,7 @@
 //! *A thread that holds back flushes does them all before it waits for anything*: input, room, a turn, the user's code.
 //! [`release`] stands at each of these places.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use super::client::Client;
@@ -18,9 +18,6 @@ pub(crate) trait FlushAll {
 
 #[derive(Default)]
 struct Held {
-    is_on: bool,
-    /// The input that was read holds more than the message that was handed out last.
-    lasts: bool,
     /// Each once, by its own flag.
     clients: Vec<Arc<Client>>,
     /// A few at most: one for each topic published to, and each change of its members.
@@ -28,12 +25,15 @@ struct Held {
 }
 
 thread_local! {
+    static IS_ON: Cell<bool> = const { Cell::new(false) };
+    /// The input that was read holds more than the message that was handed out last.
+    static LASTS: Cell<bool> = const { Cell::new(false) };
     static HELD: RefCell<Held> = RefCell::default();
 }
 
 /// Turns this thread's cork on or off; off, what it held goes out.
 pub(super) fn set(is_on: bool) {
-    HELD.with_borrow_mut(|held| held.is_on = is_on);
+    IS_ON.set(is_on);
     if !is_on {
         release();
     }
@@ -42,49 +42,35 @@ pub(super) fn set(is_on: bool) {
 /// Says whether the input that this thread has read holds more than what it is given now. With the last of it nothing
 /// is held back: what would come next is waiting.
 pub(super) fn input_lasts(lasts: bool) {
-    HELD.with_borrow_mut(|held| held.lasts = lasts);
+    LASTS.set(lasts);
 }
 
 /// Whether a flush would be held back now.
 pub(crate) fn holds_back() -> bool {
-    HELD.with_borrow(|held| held.is_on && held.lasts)
+    IS_ON.get() && LASTS.get()
 }
 
 /// Flushes `client` now, or before this thread next waits.
 pub(super) fn flush(client: &Arc<Client>) {
-    let held = HELD.with_borrow_mut(|held| {
-        let holds = held.is_on && held.lasts && client.config.early_flush;
-        if holds {
-            // Held by another thread, it is flushed when that one waits; and what is queued now is queued before.
-            if !client.is_held_back() {
-                held.clients.push(Arc::clone(client));
-            }
-        }
-        holds
-    });
-    if !held {
+    if !(holds_back() && client.config.early_flush) {
         client.flush();
+    } else if !client.is_held_back() {
+        // Held by another thread, it is flushed when that one waits; and what is queued now is queued before.
+        HELD.with_borrow_mut(|held| held.clients.push(Arc::clone(client)));
     }
 }
 
 /// Flushes them all now, or before this thread next waits.
 pub(crate) fn flush_all(fan: Box<dyn FlushAll>) {
-    let now = HELD.with_borrow_mut(|held| {
-        if !(held.is_on && held.lasts) {
-            return Some(fan);
-        }
-        if held
-            .fans
-            .iter()
-            .all(|other| other.address() != fan.address())
-        {
+    if !holds_back() {
+        return fan.flush_all();
+    }
+    HELD.with_borrow_mut(|held| {
+        let mut fans = held.fans.iter();
+        if fans.all(|other| other.address() != fan.address()) {
             held.fans.push(fan);
         }
-        None
     });
-    if let Some(fan) = now {
-        fan.flush_all();
-    }
 }
 
 /// The members at this address have been flushed: nothing of theirs is held any more.

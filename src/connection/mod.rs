@@ -28,6 +28,8 @@ mod wire;
 
 mod in_hand;
 
+mod straight;
+
 mod writer;
 
 // Flushes that a thread holds back while it still has input.
@@ -71,6 +73,7 @@ pub(crate) use outbox::Patience;
 #[cfg(any(test, fuzzing))]
 pub(crate) use rig::Rig;
 pub(crate) use state::{Doing, Verdict};
+pub(crate) use straight::{Straight, Went};
 pub(crate) use ticket::{Lane, Redeemed};
 pub(crate) use transport::{Transport, prepare};
 

@@ -16,6 +16,7 @@ use super::cork;
 use super::frame::Frame;
 use super::queue::{Queue, Refused, Wait};
 use super::state::Doing;
+use super::straight::{Alone, Went};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 use crate::quoted::quoted;
 
@@ -225,6 +226,12 @@ impl Outbox {
         let Some(frame) = Frame::data(message) else {
             return Queued::Closed;
         };
+        if !cork::holds_back() {
+            match self.client.go_straight(&Alone(&frame)) {
+                Went::Whole | Went::InHand => return Queued::Yes,
+                Went::Nowhere => {}
+            }
+        }
         let pushed = match (self.client.queue.push(frame, Wait::Never), wait) {
             (Err(Refused::Full(frame)), Wait::Until(_) | Wait::Forever) => {
                 // What is queued must be on its way before anybody waits for it to go.

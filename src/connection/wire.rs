@@ -91,7 +91,7 @@ impl Lent {
 /// The write half: the socket, and what has left the queue but not yet this process.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    transport: Arc<dyn Transport>,
+    pub(super) transport: Arc<dyn Transport>,
     in_hand: VecDeque<InHand>,
     /// Bytes of the first frame in hand that the socket has taken.
     taken: usize,
@@ -257,6 +257,14 @@ impl Wire {
         }
     }
 
+    pub(super) fn has_some_in_hand(&self) -> bool {
+        !self.in_hand.is_empty()
+    }
+
+    pub(super) fn take_in_hand(&mut self, item: InHand) {
+        self.in_hand.push_back(item);
+    }
+
     fn push(&mut self, frame: Frame, kind: Kind) {
         self.in_hand.push_back(InHand::ours(frame, kind));
     }
@@ -298,7 +306,7 @@ impl Wire {
     }
 
     /// Accounts for `written` of `offered` bytes.
-    fn wrote(&mut self, written: usize, offered: usize, client: &Client) -> Step {
+    pub(super) fn wrote(&mut self, written: usize, offered: usize, client: &Client) -> Step {
         self.taken += written;
         let (mut messages, mut bytes) = (0, 0);
         while let Some(first) = self.in_hand.front() {
@@ -345,7 +353,7 @@ impl Wire {
         Step::Refused
     }
 
-    fn failed(&mut self, error: &io::Error, client: &Client) -> Step {
+    pub(super) fn failed(&mut self, error: &io::Error, client: &Client) -> Step {
         log::debug!("#{} writing failed: {error}", client.number);
         client.give_up();
         self.over(client)
@@ -361,7 +369,7 @@ impl Wire {
 }
 
 /// A signal is no reason to stop writing.
-fn retry(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match write() {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

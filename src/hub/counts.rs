@@ -14,6 +14,12 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// So many were offered and given to the kernel in one step.
+    pub(super) fn delivered_at_once(&self, messages: u64) {
+        self.accepted.fetch_add(messages, Ordering::Relaxed);
+        self.delivered.fetch_add(messages, Ordering::Relaxed);
+    }
+
     pub(super) fn one(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }

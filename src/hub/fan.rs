@@ -7,7 +7,7 @@ use super::lane::{Member, Placed};
 use super::post::Post;
 use super::settings::{Policy, TopicSettings};
 use super::topic::Published;
-use crate::connection::Patience;
+use crate::connection::{Patience, Went};
 
 /// One publish on its way through the members.
 pub(super) struct Fan<'a> {
@@ -17,6 +17,8 @@ pub(super) struct Fan<'a> {
     /// Under `block`, until when.
     deadline: Option<Instant>,
     pub(super) published: Published,
+    /// Messages that the kernel has, and that the topic's books do not have yet: one entry for all of them.
+    pub(super) whole: u64,
     /// To be cut when the turn is over.
     pub(super) victims: Vec<&'a Arc<Member>>,
 }
@@ -37,11 +39,30 @@ impl<'a> Fan<'a> {
                 id,
                 ..Published::default()
             },
+            whole: 0,
             victims: Vec::new(),
         }
     }
 
-    pub(super) fn offer(&mut self, member: &'a Arc<Member>) {
+    /// Gives the post to a member. `at_once`: as far as its socket takes it now.
+    pub(super) fn give(&mut self, member: &'a Arc<Member>, at_once: bool) {
+        if !at_once {
+            return self.offer(member);
+        }
+        match member.go_straight(self.post) {
+            Went::Whole => {
+                self.published.receivers += 1;
+                self.whole += 1;
+            }
+            Went::InHand => self.published.receivers += 1,
+            Went::Nowhere => {
+                self.offer(member);
+                member.outbox.flush();
+            }
+        }
+    }
+
+    fn offer(&mut self, member: &'a Arc<Member>) {
         let place = || match member.place(self.post, self.settings) {
             Placed::Full => None,
             placed => Some(placed),

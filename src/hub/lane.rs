@@ -12,8 +12,8 @@ use super::counts::Counts;
 use super::post::{Envelope, Post};
 use super::ring::{Next, Ring, Waiting};
 use super::settings::{Policy, Soft, TopicSettings};
-use crate::clock::lock;
-use crate::connection::{Admission, Frame, Lane, Outbox, Redeemed};
+use crate::clock::{Stamp, lock};
+use crate::connection::{Admission, Frame, Lane, Outbox, Redeemed, Straight, Went};
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -78,13 +78,24 @@ impl Member {
         self.envelope.is_some()
     }
 
+    /// Writes `post` past queue and lane, if nothing is before it.
+    pub(super) fn go_straight(self: &Arc<Self>, post: &Post) -> Went {
+        let frame = post.frame(self.envelope());
+        self.outbox.inner().go_straight(&Past {
+            member: self,
+            post,
+            frame,
+        })
+    }
+
+    fn envelope(&self) -> Option<(&dyn Envelope, &str)> {
+        let envelope = self.envelope.as_deref()?;
+        Some((envelope, &self.topic))
+    }
+
     /// Queues `post` if there is room for it.
     pub(super) fn place(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
-        let envelope = self
-            .envelope
-            .as_deref()
-            .map(|envelope| (envelope, &*self.topic));
-        let frame = post.frame(envelope);
+        let frame = post.frame(self.envelope()).clone();
         let placed = self.place_in(&mut lock(&self.ring), frame, post, settings);
         self.outbox.queue().settle_late();
         placed
@@ -125,11 +136,7 @@ impl Member {
 
     /// Queues `post` for a member that is slow, in the place of another of this lane.
     pub(super) fn displace(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
-        let envelope = self
-            .envelope
-            .as_deref()
-            .map(|envelope| (envelope, &*self.topic));
-        let frame = post.frame(envelope);
+        let frame = post.frame(self.envelope()).clone();
         let placed = {
             let mut ring = lock(&self.ring);
             match self.place_in(&mut ring, frame.clone(), post, settings) {
@@ -318,6 +325,33 @@ impl Lane for Member {
         } else {
             &self.counts.discarded
         });
+    }
+}
+
+/// A post on its way past its member's lane.
+struct Past<'a> {
+    member: &'a Arc<Member>,
+    post: &'a Post,
+    frame: &'a Frame,
+}
+
+impl Straight for Past<'_> {
+    fn frame(&self) -> &Frame {
+        self.frame
+    }
+
+    fn queued(&self) -> Stamp {
+        self.post.stamp()
+    }
+
+    fn passes(&self) -> bool {
+        lock(&self.member.ring).pass(self.post.id())
+    }
+
+    fn lane(&self) -> Option<Arc<dyn Lane>> {
+        // Before anybody can call it delivered; what went whole is counted for all members together.
+        Counts::one(&self.member.counts.accepted);
+        Some(self.member.lane())
     }
 }
 

@@ -119,12 +119,12 @@ impl Post {
     }
 
     /// Its bytes on the wire: as it is, or in the envelope, which is made for the first who asks.
-    pub(super) fn frame(&self, envelope: Option<(&dyn Envelope, &str)>) -> Frame {
+    pub(super) fn frame(&self, envelope: Option<(&dyn Envelope, &str)>) -> &Frame {
         let Some((envelope, topic)) = envelope else {
-            return self.raw.clone();
+            return &self.raw;
         };
         let wrap = || Frame::data(&envelope.post(topic, self)).unwrap_or_else(|| self.raw.clone());
-        self.wrapped.get_or_init(wrap).clone()
+        self.wrapped.get_or_init(wrap)
     }
 }
 

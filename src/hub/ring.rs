@@ -59,6 +59,16 @@ impl Ring {
         Some(((first <= last).then_some((first, last)), message))
     }
 
+    /// Says whether nothing comes before the message with this id, neither another nor the word of a gap. Then it has
+    /// come.
+    pub(super) fn pass(&mut self, id: u64) -> bool {
+        let passes = self.waiting.is_empty() && self.offered <= self.told && id == self.told + 1;
+        if passes {
+            (self.told, self.offered, self.over_since) = (id, id, 0);
+        }
+        passes
+    }
+
     /// Takes out the messages that a later one of their key stands behind, and gives their sizes.
     pub(super) fn take_superseded(&mut self) -> Vec<usize> {
         let mut gone = Vec::new();

@@ -229,16 +229,17 @@ impl Topic {
         let at_once = !connection::holds_back() && self.inner.wanted.load(Ordering::Relaxed) == 0;
         for member in members.iter() {
             if Some(member.outbox.client()) != except {
-                fan.offer(member);
-                if at_once {
-                    member.outbox.flush();
-                }
+                fan.give(member, at_once);
             }
         }
         drop(turn);
         let Fan {
-            published, victims, ..
+            published,
+            whole,
+            victims,
+            ..
         } = fan;
+        self.inner.counts.delivered_at_once(whole);
         let fanned = Fanned(Arc::clone(&members));
         if !at_once {
             connection::flush_all(Box::new(fanned));

@@ -5,7 +5,8 @@
 //!
 //! | here | there, in `src/connection/` |
 //! |---|---|
-//! | [`Client::send`] | `queue.rs`: `push`, then `client.rs`: `flush` |
+//! | [`Client::send`] | `outbox.rs`: `push`: `go_straight`, or else `queue.rs`: `push`, then `client.rs`: `flush` |
+//! | `go_straight` | `straight.rs`: borrow, look at hand, queue and slot, write, give back, *then* look, ring |
 //! | [`Client::close`] | `client.rs`: `post`: slot, then `queue.shut`, then `flush` |
 //! | `flush` | `client.rs`: `flush` with `early_flush`: borrow, one `step`, give back, *then* look, ring |
 //! | [`Client::write`], `write_all` | `writer.rs`: `run`, `write_all`; at its end `wire.rs`: `Lent::end` |
@@ -53,6 +54,12 @@ pub enum Order {
     KeepsRefusalsToItself,
     /// Asks for the polite Close only after the queue was found empty.
     AsksForTheCloseTooLate,
+    /// Goes straight although something is queued.
+    PassesTheQueue,
+    /// Goes not straight, is refused by the queue, and does not flush what it kept the wire from.
+    IsRefusedAndLeaves,
+    /// Goes straight although something is in hand.
+    PassesTheHand,
 }
 
 /// When a Close goes out.
@@ -156,11 +163,25 @@ impl Client {
 
     /// Queues `message` and sends it on its way. False: the queue is shut.
     pub fn send(&self, message: u8) -> bool {
-        if !self.push(message) {
-            return false;
+        if self.go_straight(message) {
+            return true;
         }
+        let pushed = self.push(message);
+        // Refused too: who looked with the wire in hand may have kept it from another who had something to write.
+        if pushed || self.order != Order::IsRefusedAndLeaves {
+            self.flush();
+        }
+        pushed
+    }
+
+    /// [`send`](Self::send) while the sender's cork holds: queued only.
+    pub fn hold_back(&self, message: u8) -> bool {
+        self.push(message)
+    }
+
+    /// The cork holds no more.
+    pub fn release(&self) {
         self.flush();
-        true
     }
 
     /// Posts a Close and sends it on its way. False: another one stands.
@@ -198,6 +219,53 @@ impl Client {
 
     fn note<T>(&self, note: impl FnOnce(&mut Record) -> T) -> T {
         note(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// `straight.rs`.
+impl Client {
+    /// False: it is to be queued, and flushed.
+    fn go_straight(&self, message: u8) -> bool {
+        let Some(mut wire) = self.borrow() else {
+            return false;
+        };
+        let before_it = match self.order {
+            Order::PassesTheQueue => !wire.in_hand.is_empty(),
+            Order::PassesTheHand => self.has_work(),
+            _ => !wire.in_hand.is_empty() || self.has_work(),
+        };
+        let went = !before_it && self.note_in_order(message);
+        let step = went.then(|| {
+            let written = wire.script.pop_front().unwrap_or(BYTES).min(BYTES);
+            if written == BYTES {
+                self.note(|record| record.written.extend([message; BYTES]));
+                return Step::Took;
+            }
+            wire.in_hand.push_back(message);
+            wire.wrote(written, BYTES, self)
+        });
+        let early = self.order == Order::LooksTooEarly && self.has_work();
+        self.give_back(wire);
+        let more = match self.order {
+            Order::LooksTooEarly => early,
+            _ => self.has_work(),
+        };
+        let refused = step == Some(Step::Refused) && self.order != Order::KeepsRefusalsToItself;
+        if refused || (went && more) {
+            self.ring();
+        }
+        went
+    }
+
+    /// Notes it among what was queued. Whoever queued since the look is behind it, and for the record it would stand
+    /// before it: then it is queued too, as if the look had come later.
+    fn note_in_order(&self, message: u8) -> bool {
+        let items = lock(&self.items);
+        let first = items.is_empty() || self.order == Order::PassesTheQueue;
+        if first {
+            self.note(|record| record.queued.push(message));
+        }
+        first
     }
 }
 

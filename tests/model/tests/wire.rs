@@ -138,6 +138,23 @@ fn a_last_word(order: Order, script: &[usize]) {
     );
 }
 
+/// One thread has queued something and holds its flush back, when it sends more.
+fn held_back_then_sent(order: Order, script: &[usize]) {
+    let record = between(
+        order,
+        script,
+        |client| {
+            client.hold_back(b'a');
+            client.send(b'b');
+            client.release();
+        },
+        |client| {
+            client.send(b'c');
+        },
+    );
+    all_is_written(&record);
+}
+
 #[test]
 fn a_message_queued_while_the_wire_is_lent_is_not_forgotten() {
     explore("lent", &[&[]], |script| {
@@ -185,6 +202,13 @@ fn a_close_now_cuts_the_queue_and_a_polite_one_beside_it_goes_nowhere() {
     });
 }
 
+#[test]
+fn who_goes_straight_passes_nobody() {
+    explore("straight", &[&[], &[1], &[0, 3]], |script| {
+        held_back_then_sent(Order::Right, script);
+    });
+}
+
 // The model can fail: each of these is one line away from the product.
 
 #[test]
@@ -216,5 +240,29 @@ fn who_keeps_a_refusal_to_itself_forgets_a_message() {
 fn who_asks_for_the_close_behind_the_batch_overtakes_a_message() {
     explore("mutant", &[&[0]], |script| {
         a_last_word(Order::AsksForTheCloseTooLate, script);
+    });
+}
+
+#[test]
+#[should_panic(expected = "another order")]
+fn who_goes_straight_past_the_queue_changes_the_order() {
+    explore("mutant", &[&[]], |script| {
+        held_back_then_sent(Order::PassesTheQueue, script);
+    });
+}
+
+#[test]
+#[should_panic(expected = "another order")]
+fn who_goes_straight_past_the_hand_changes_the_order() {
+    explore("mutant", &[&[0], &[1]], |script| {
+        one_message_each(Order::PassesTheHand, script);
+    });
+}
+
+#[test]
+#[should_panic(expected = "not the last")]
+fn who_looked_was_refused_and_leaves_forgets_anothers_close() {
+    explore("mutant", &[&[]], |script| {
+        a_last_word(Order::IsRefusedAndLeaves, script);
     });
 }
