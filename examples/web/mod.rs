@@ -3,7 +3,7 @@
 use standpipe::Reply;
 
 /// A page: `body`, what only it needs of style, and its script, which finds the class `Link` there.
-pub fn page(title: &str, style: &str, body: &str, script: &str) -> Reply {
+pub(crate) fn page(title: &str, style: &str, body: &str, script: &str) -> Reply {
     let look = include_str!("look.css");
     let link = include_str!("link.js");
     Reply::html(format!(

@@ -12,5 +12,6 @@ mod support;
 mod two_pumps;
 
 mod broken;
+mod chat;
 mod course;
 mod echo;

@@ -1,0 +1,57 @@
+import { Program, check, end, equal, isOpen, picture, until, visit } from '../program.mjs';
+
+const chat = await new Program('chat').start();
+
+async function enter(name, options) {
+  const page = await visit(chat.base, options);
+  await page.fill('#name', name);
+  await page.keyboard.press('Enter');
+  await isOpen(page);
+  return page;
+}
+async function say(page, text) {
+  await page.fill('#say', text);
+  await page.keyboard.press('Enter');
+}
+const shows = (page, text) => until(page, `the words ${text}`, (text) => document.querySelector('#log').textContent.includes(text), text);
+const settled = (page) => until(page, 'that all is acknowledged', () => document.querySelector('#log .waits') === null);
+
+const ann = await enter('Ann');
+const bob = await enter('Bob', { colorScheme: 'dark' });
+
+await check('what one says stands in both windows, and who is here is shown', async () => {
+  await until(ann, 'Bob in the list', () => document.querySelector('#here').textContent.includes('Bob'));
+  await say(ann, 'Is anybody there?');
+  await shows(bob, 'Is anybody there?');
+  await say(bob, 'Yes, <b>Bob</b> is.');
+  await shows(ann, 'Yes, <b>Bob</b> is.');
+  await settled(bob);
+});
+
+await check('another room is joined, and its words are marked until they are read', async () => {
+  await bob.click('#rooms button:text("kitchen")');
+  await say(bob, 'Tea is ready');
+  await until(ann, 'a mark', () => document.querySelector('#rooms .unread')?.textContent === 'kitchen');
+  await picture(ann, 'chat');
+  await ann.click('#rooms button:text("kitchen")');
+  await shows(ann, 'Tea is ready');
+  await picture(bob, 'chat-dark');
+});
+
+await check('words said while the server is away arrive once when it is back', async () => {
+  await chat.stop();
+  await until(ann, 'that it is away', () => document.querySelector('#state').dataset.state !== 'open');
+  await say(ann, 'Said into the void');
+  await chat.start();
+  await isOpen(ann);
+  await isOpen(bob);
+  await shows(bob, 'Said into the void');
+  await settled(ann);
+  for (const page of [ann, bob]) {
+    const count = await page.evaluate(() => document.querySelector('#log').textContent.split('Said into the void').length - 1);
+    equal('times it is shown', count, 1);
+  }
+});
+
+await bob.context().close();
+await end(chat, ann);

@@ -1,0 +1,175 @@
+use std::net::TcpStream;
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use tungstenite::Message;
+
+use crate::support::{Client, DEADLINE, Example, close_code, connect, text};
+
+/// Sends a command.
+fn tell(client: &mut Client, command: Value) {
+    client.send(Message::text(command.to_string())).unwrap();
+}
+
+/// What the client is told next that has `field`; the rest is passed over.
+#[track_caller]
+fn told(client: &mut Client, field: &str) -> Value {
+    loop {
+        let told: Value = serde_json::from_str(&text(client)).unwrap();
+        if !told[field].is_null() {
+            return told;
+        }
+    }
+}
+
+fn say(client: &mut Client, word: &str, reference: &str) -> u64 {
+    tell(
+        client,
+        json!({ "do": "say", "say": word, "room": "lobby", "ref": reference }),
+    );
+    told(client, "ack")["id"].as_u64().unwrap()
+}
+
+/// A client whose window is so small that the kernel hides little of its slowness.
+fn connect_small(address: std::net::SocketAddr, path: &str) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    tungstenite::client(format!("ws://{address}{path}"), stream)
+        .unwrap()
+        .0
+}
+
+#[test]
+fn chat_remembers_a_room_and_says_a_word_once_however_often_it_is_sent() {
+    let mut chat = Example::start("chat", &["127.0.0.1:0"]);
+    let address = chat.address();
+    let mut ann = connect(address, "/ws?name=ann");
+    tell(&mut ann, json!({ "do": "join", "room": "lobby" }));
+    told(&mut ann, "joined");
+    let id = say(&mut ann, "hello", "a1");
+    assert_eq!(
+        say(&mut ann, "hello", "a1"),
+        id,
+        "sent again, it is the same"
+    );
+    assert!(say(&mut ann, "again", "a2") > id);
+
+    let mut bob = connect(address, "/ws?name=bob");
+    tell(&mut bob, json!({ "do": "join", "room": "lobby" }));
+    assert_eq!(told(&mut bob, "say")["say"], "hello");
+    let second = told(&mut bob, "say");
+    assert_eq!(
+        (&second["say"], &second["from"]),
+        (&json!("again"), &json!("ann"))
+    );
+    assert_eq!(told(&mut bob, "joined")["here"], json!(["ann", "bob"]));
+    assert_eq!(told(&mut ann, "came")["came"], "bob");
+    tell(&mut bob, json!({ "do": "rooms" }));
+    assert_eq!(
+        told(&mut bob, "rooms")["rooms"][0],
+        json!({ "name": "lobby", "members": 2 })
+    );
+
+    chat.type_line("kick bob");
+    assert_eq!(close_code(&mut bob), 4003);
+    assert_eq!(told(&mut ann, "went")["went"], "bob");
+    drop((ann, bob));
+    chat.report();
+}
+
+#[test]
+fn chat_answers_what_is_wrong_and_stays() {
+    let mut chat = Example::start("chat", &["127.0.0.1:0"]);
+    let address = chat.address();
+    let mut ann = connect(address, "/ws?name=ann");
+    for wrong in [
+        json!("lobby"),
+        json!({ "do": "join", "room": "" }),
+        json!({ "do": "join", "room": "x".repeat(33) }),
+        json!({ "do": "leave", "room": "lobby" }),
+        json!({ "do": "say", "say": "hello", "room": "lobby", "ref": "1" }),
+    ] {
+        tell(&mut ann, wrong.clone());
+        assert!(told(&mut ann, "error")["error"].is_string(), "{wrong}");
+    }
+    ann.send(Message::text("[".repeat(5000))).unwrap();
+    told(&mut ann, "error");
+    tell(&mut ann, json!({ "do": "join", "room": "lobby" }));
+    told(&mut ann, "joined");
+    tell(
+        &mut ann,
+        json!({ "do": "say", "say": "x".repeat(1001), "room": "lobby", "ref": "1" }),
+    );
+    told(&mut ann, "error");
+    for n in 0..7 {
+        tell(
+            &mut ann,
+            json!({ "do": "join", "room": format!("room {n}") }),
+        );
+        told(&mut ann, "joined");
+    }
+    tell(&mut ann, json!({ "do": "join", "room": "one too many" }));
+    told(&mut ann, "error");
+    ann.send(Message::binary(vec![1])).unwrap();
+    assert_eq!(close_code(&mut ann), 1003);
+
+    let mut flood = connect(address, "/ws?name=flood");
+    for _ in 0..100 {
+        // The server may have closed by now.
+        let _ = flood.send(Message::text("{\"do\":\"rooms\"}"));
+    }
+    assert_eq!(close_code(&mut flood), 1008);
+    let nameless = tungstenite::connect(format!("ws://{address}/ws"));
+    assert!(nameless.is_err_and(|error| error.to_string().contains("400")));
+    chat.report();
+}
+
+#[test]
+fn chat_cuts_who_does_not_read_and_gives_it_all_it_missed_when_it_is_back() {
+    let mut chat = Example::start("chat", &["127.0.0.1:0", "1000000/s"]);
+    let address = chat.address();
+    let mut ann = connect(address, "/ws?name=ann");
+    tell(&mut ann, json!({ "do": "join", "room": "lobby" }));
+    told(&mut ann, "joined");
+    let mut slow = connect_small(address, "/ws?name=slow");
+    tell(&mut slow, json!({ "do": "join", "room": "lobby" }));
+    told(&mut slow, "joined");
+
+    // It reads nothing. The kernel hides some 100 KiB of that, then its queue fills, and it is cut; Ann does not notice.
+    let said: Vec<u64> = (0..300)
+        .map(|n| say(&mut ann, &format!("{n:0>900}"), &format!("s{n}")))
+        .collect();
+    let mut got = Vec::new();
+    let code = loop {
+        match slow.read() {
+            Ok(Message::Text(text)) => {
+                let told: Value = serde_json::from_str(&text).unwrap();
+                got.extend(told["id"].as_u64());
+            }
+            Ok(Message::Close(frame)) => break frame.map(|frame| u16::from(frame.code)),
+            Ok(_) => {}
+            Err(error) => panic!("waited for the Close, and {error} came after {}", got.len()),
+        }
+    };
+    assert_eq!(code, Some(4008));
+    assert!(got.len() < said.len(), "it missed something");
+
+    let mut back = connect(address, "/ws?name=slow");
+    tell(
+        &mut back,
+        json!({ "do": "join", "room": "lobby", "since": got.last() }),
+    );
+    loop {
+        let told: Value = serde_json::from_str(&text(&mut back)).unwrap();
+        assert!(told["gap"].is_null(), "{told}");
+        got.extend(told["id"].as_u64());
+        if !told["joined"].is_null() {
+            break;
+        }
+    }
+    assert_eq!(got, said, "each once, in order");
+    chat.report();
+}
