@@ -234,3 +234,7 @@ impl Guard {
 #[cfg(test)]
 #[path = "tests/guarding.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/headers.rs"]
+mod headers;
