@@ -113,6 +113,17 @@ fn check(text: &str, at_least: usize, ask: impl Fn(&Request) -> Result<String, R
 }
 
 #[test]
+fn the_corpus_does_not_shrink() {
+    let heads = [
+        include_str!("corpus/heads.txt"),
+        include_str!("corpus/smuggling.txt"),
+        include_str!("corpus/handshakes.txt"),
+    ];
+    let total: usize = heads.iter().map(|text| table(text).len()).sum();
+    assert!(total >= 235, "{total} heads");
+}
+
+#[test]
 fn heads_meet_the_same_verdict_however_they_are_cut() {
     check(include_str!("corpus/heads.txt"), 90, |_| Ok("200".into()));
 }
