@@ -95,6 +95,21 @@ impl Rig {
         }
     }
 
+    /// The payloads of the pongs that were written.
+    #[cfg(test)]
+    pub(crate) fn pongs(&self) -> Vec<Vec<u8>> {
+        let script = lock(&self.script.0);
+        let (mut at, mut pongs) = (0, Vec::new());
+        while let Some((first, length)) = frame(&script.written[at..]) {
+            // A control frame's header is two bytes.
+            if first == 0x8a {
+                pongs.push(script.written[at + 2..at + length].to_vec());
+            }
+            at += length;
+        }
+        pongs
+    }
+
     /// Ends it as `life` does, and sees that the laws were kept.
     pub(crate) fn end(self) {
         self.write();

@@ -94,7 +94,7 @@ fn choices_length(shape: u8) -> u8 {
 }
 
 /// A frame as a client sends it.
-fn frame(stream: &mut Vec<u8>, first: u8, payload: &[u8]) {
+pub(super) fn frame(stream: &mut Vec<u8>, first: u8, payload: &[u8]) {
     let mask = [0x37, 0xfa, 0x21, first];
     let length = u8::try_from(payload.len()).expect("a short payload");
     assert!(length < 126);

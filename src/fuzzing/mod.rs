@@ -6,6 +6,8 @@
 mod frames;
 mod head;
 mod life;
+#[cfg(test)]
+mod properties;
 
 pub use frames::{frames, guard_differential};
 pub use head::head;

@@ -1,0 +1,86 @@
+//! Any messages, in any fragments and pieces, with control frames between: each arrives once, equal and in order.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
+use tungstenite::Message;
+
+use super::frames::frame;
+use crate::config::Config;
+use crate::connection::Rig;
+
+/// A message, where it is cut into fragments, and the pings and pongs that go before each fragment.
+type Sent = (Message, Vec<prop::sample::Index>, Vec<(bool, Vec<u8>)>);
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let message = prop_oneof![
+        vec(any::<char>(), 0..20).prop_map(|text| Message::text(String::from_iter(text))),
+        vec(any::<u8>(), 0..100).prop_map(Message::binary),
+    ];
+    let control = (any::<bool>(), vec(any::<u8>(), 0..20));
+    (
+        message,
+        vec(any::<prop::sample::Index>(), 0..5),
+        vec(control, 0..4),
+    )
+}
+
+fn stream(all: &[Sent]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let (mut stream, mut pings) = (Vec::new(), Vec::new());
+    for (message, cuts, controls) in all {
+        let payload = message.clone().into_data();
+        let mut cuts: Vec<usize> = cuts.iter().map(|at| at.index(payload.len() + 1)).collect();
+        cuts.sort_unstable();
+        cuts.push(payload.len());
+        let (mut from, mut controls) = (0, controls.iter());
+        for (n, to) in cuts.iter().enumerate() {
+            if let Some((ping, payload)) = controls.next() {
+                frame(&mut stream, if *ping { 0x89 } else { 0x8a }, payload);
+                pings.extend(ping.then(|| payload.clone()));
+            }
+            let opcode = match (n, message.is_text()) {
+                (0, true) => 1,
+                (0, false) => 2,
+                _ => 0,
+            };
+            let last = if n + 1 == cuts.len() { 0x80 } else { 0 };
+            frame(&mut stream, last | opcode, &payload[from..*to]);
+            from = *to;
+        }
+    }
+    (stream, pings)
+}
+
+#[test]
+fn any_messages_arrive_once_equal_and_in_order_and_pings_are_answered_in_order() {
+    let cases = Cases {
+        cases: 500,
+        failure_persistence: None,
+        ..Cases::default()
+    };
+    // The same cases in every run.
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let input = (vec(sent(), 0..12), vec(1_usize..200, 1..20));
+    TestRunner::new_with_rng(cases, rng)
+        .run(&input, |(all, pieces)| {
+            let (stream, pings) = stream(&all);
+            let mut rig = Rig::new(Config::default().read_buffer(64));
+            rig.takes(1 << 20);
+            let (mut rest, mut pieces) = (&stream[..], pieces.iter().cycle());
+            while !rest.is_empty() {
+                let most = pieces.next().copied().unwrap_or(1).min(rest.len());
+                let (now, later) = rest.split_at(most);
+                rig.peer_sends(now, most);
+                rest = later;
+            }
+            for (message, ..) in &all {
+                let heard = rig.recv().ok().flatten();
+                prop_assert_eq!(heard.as_ref(), Some(message));
+            }
+            prop_assert!(!matches!(rig.recv(), Ok(Some(_))), "nothing comes twice");
+            prop_assert_eq!(rig.pongs(), pings);
+            rig.end();
+            Ok(())
+        })
+        .unwrap_or_else(|failure| panic!("{failure}"));
+}
