@@ -10,6 +10,7 @@
 
 mod support;
 
+mod accounts;
 mod backpressure;
 mod hub;
 mod slow_consumer;
