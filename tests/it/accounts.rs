@@ -8,7 +8,8 @@ use standpipe::{Accounts, Outbox, Policy};
 use crate::support::play::{FAST, MESSAGES, Play, QUEUE};
 use crate::support::{both_ways, heard_of, until};
 
-/// Publishes to members that read and one that does not, and resets that one when its queue is full.
+/// Publishes to members that read and one that does not, and resets that one when its queue is full or has
+/// been.
 fn a_reset_member_leaves_exact_books(policy: Policy) {
     both_ways(|config| {
         let mut play = Play::begin(config, policy);
@@ -16,8 +17,10 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
         let outbox: Outbox = play.stalled_outbox().clone();
         thread::scope(|scope| {
             scope.spawn(|| {
-                until("the stalled member to be full, or cut", || {
-                    outbox.len() >= QUEUE || outbox.closed().try_recv() != EMPTY
+                // Either it keeps the publisher waiting, or its policy has done something to it.
+                until("the stalled member to be full, or dealt with", || {
+                    let acted = outbox.accounts().dropped > 0;
+                    acted || outbox.len() >= QUEUE || outbox.closed().try_recv() != EMPTY
                 });
                 let client = stalled.lock().unwrap().take();
                 client.unwrap().reset();
