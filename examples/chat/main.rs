@@ -104,9 +104,19 @@ impl Handler for Shared {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         let name = conn.request().query("name").unwrap_or_default().to_owned();
         let _here = Here::new(&self.0, conn, &name);
+        // A page keeps its key, so that a word sent again on another connection is known; else the connection is the key.
+        let key = conn
+            .request()
+            .query("key")
+            .filter(|key| (1..=64).contains(&key.len()));
+        let key = key.map_or_else(
+            || format!("client {}", conn.number()),
+            |key| format!("key {key}"),
+        );
         let mut member = Member {
             chat: &self.0,
             name,
+            key,
             rooms: HashMap::new(),
         };
         while let Some(message) = conn.recv()? {
@@ -123,8 +133,13 @@ impl Handler for Shared {
     }
 }
 
+/// A name that shows as what it is: no blanks around it, nothing invisible, nothing that turns the line around.
 fn is_name(name: &str) -> bool {
-    (1..=NAME).contains(&name.chars().count()) && !name.contains(char::is_control)
+    let hides = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    (1..=NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(hides)
 }
 
 /// In the list of those present, until it is dropped.
@@ -178,6 +193,7 @@ enum Command {
 struct Member<'a> {
     chat: &'a Chat,
     name: String,
+    key: String,
     rooms: HashMap<String, Subscription>,
 }
 
@@ -197,17 +213,26 @@ impl Member<'_> {
                 say,
                 reference,
             } => {
-                let room = self.rooms.get(&room).ok_or("join the room first")?;
-                let word = Word {
-                    from: &self.name,
-                    say: &say,
-                    reference: &reference,
-                };
-                let id = self.chat.rooms.say(room.topic(), word)?;
-                Ok(json!({ "ack": reference, "id": id }))
+                // A refusal names the word too, or its sender would send it again and again.
+                let said = self.say(&room, &say, &reference);
+                Ok(match said {
+                    Ok(id) => json!({ "ack": reference, "id": id }),
+                    Err(error) => json!({ "error": error, "ref": reference }),
+                })
             }
             Command::Rooms => Ok(json!({ "rooms": self.chat.rooms.list() })),
         }
+    }
+
+    fn say(&self, room: &str, say: &str, reference: &str) -> Result<u64, String> {
+        let room = self.rooms.get(room).ok_or("join the room first")?;
+        let word = Word {
+            from: &self.name,
+            key: &self.key,
+            say,
+            reference,
+        };
+        self.chat.rooms.say(room.topic(), word)
     }
 
     /// What came since that id comes first, then the answer.

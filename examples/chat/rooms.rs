@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use standpipe::{
@@ -12,6 +13,8 @@ use standpipe::{
 const ROOMS: usize = 50;
 /// Messages a room remembers.
 const HISTORY: usize = 500;
+/// How long it remembers them; after that a room without anybody is gone, and makes room for another.
+const MEMORY: Duration = Duration::from_secs(3600);
 /// Words a room knows again when they are sent anew: more than anybody has unanswered.
 const KNOWN: usize = 1000;
 /// Characters of a room's name, of a word, and of the client's own name for it.
@@ -22,7 +25,7 @@ pub(crate) struct Rooms {
     known: Mutex<HashMap<String, Arc<Mutex<Known>>>>,
 }
 
-/// The last words of a room, by their senders' own names for them.
+/// The last words of a room, by their senders' keys and names for them.
 #[derive(Default)]
 struct Known {
     ids: HashMap<(String, String), u64>,
@@ -32,6 +35,8 @@ struct Known {
 /// What somebody says.
 pub(crate) struct Word<'a> {
     pub(crate) from: &'a str,
+    /// Whose refs they are. Not the name, which others may have too.
+    pub(crate) key: &'a str,
     pub(crate) say: &'a str,
     pub(crate) reference: &'a str,
 }
@@ -42,7 +47,8 @@ impl Default for Rooms {
         config.max_topics = ROOMS;
         config.default = TopicSettings::default()
             .policy(Policy::Disconnect { soft: None })
-            .history(HISTORY);
+            .history(HISTORY)
+            .max_age(MEMORY);
         config.envelope = Some(Arc::new(InRoom));
         Rooms {
             hub: Hub::new(config),
@@ -67,7 +73,7 @@ impl Rooms {
         if !fits(word.say, LENGTHS[1]) || !fits(word.reference, LENGTHS[2]) {
             let [_, say, reference] = LENGTHS;
             return Err(format!(
-                "a word has 1 to {say} characters, its ref 1 to {reference}"
+                "a word has 1 to {say} characters, no control characters, and a ref of 1 to {reference}"
             ));
         }
         let known = {
@@ -77,7 +83,7 @@ impl Rooms {
             Arc::clone(all.entry(room.name().to_owned()).or_default())
         };
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (word.from.to_owned(), word.reference.to_owned());
+        let key = (word.key.to_owned(), word.reference.to_owned());
         if let Some(id) = known.ids.get(&key) {
             return Ok(*id);
         }
@@ -111,7 +117,7 @@ impl Rooms {
 
 fn fits(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.chars().count())
-        && !text.contains(|c: char| c.is_control() && c != '\n')
+        && !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t')
 }
 
 /// What members are told of a room, as JSON. A post is an object already, and gets its room and its id.

@@ -2,10 +2,12 @@
 const $ = (id) => document.getElementById(id);
 const rooms = new Map(); // name → {last, lines, here, unread, joined}
 const waiting = new Map(); // ref → {room, say, line}: said, and not acknowledged
+const random = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
+const key = random(); // whose refs these are: names are not unique
 let link = null, me = '', current = '';
 
 const room = (name) => {
-  if (!rooms.has(name)) rooms.set(name, { last: 0, lines: [], here: new Set(), unread: false, joined: false });
+  if (!rooms.has(name)) rooms.set(name, { last: 0, lines: [], here: new Set(), unread: false, wanted: false });
   return rooms.get(name);
 };
 
@@ -39,7 +41,7 @@ function line(name, kind, text, from) {
 
 const on = {
   open() {
-    for (const name of rooms.keys()) join(name);
+    for (const [name, { wanted }] of rooms) if (wanted) join(name);
     tell({ do: 'rooms' });
   },
   message(data) {
@@ -62,13 +64,17 @@ const on = {
       const here = room(told.joined);
       here.here = new Set(told.here);
       here.last = Math.max(here.last, told.last);
-      here.joined = true;
       showHere();
       // Sent again after a lost connection; what had arrived is acknowledged with the id it has.
       for (const [ref, word] of waiting) if (word.room === told.joined) say(ref, word);
     } else if (told.ack) arrived(told.ack);
-    else if (told.rooms) { for (const { name } of told.rooms) if (!rooms.has(name)) { room(name); join(name); } showRooms(); }
-    else if (told.error) $('error').textContent = told.error;
+    else if (told.rooms) { for (const { name } of told.rooms) room(name); showRooms(); }
+    else if (told.error) {
+      $('error').textContent = told.error;
+      const refused = waiting.get(told.ref)?.line;
+      if (refused) refused.className = 'mine refused';
+      waiting.delete(told.ref);
+    }
   },
   ended(code, reason) {
     if (code === 4003) return false; // kicked: coming back by itself would be rude
@@ -103,8 +109,16 @@ function showHere() {
   }));
 }
 
+function want(name) {
+  if (room(name).wanted) return;
+  room(name).wanted = true;
+  if (link?.isOpen) join(name);
+}
+
 function enter(name) {
   current = name;
+  want(name);
+  $('leave').hidden = name === 'lobby';
   room(name).unread = false;
   $('title').textContent = name;
   $('log').replaceChildren(...room(name).lines);
@@ -121,17 +135,22 @@ $('enter').onsubmit = (event) => {
   $('enter').hidden = true;
   document.querySelector('main').hidden = false;
   $('me').textContent = me;
-  for (const name of ['lobby', 'kitchen']) room(name);
+  for (const name of ['lobby', 'kitchen']) want(name);
   enter('lobby');
-  link = new Link(() => `/ws?name=${encodeURIComponent(me)}`, on);
+  link = new Link(() => `/ws?name=${encodeURIComponent(me)}&key=${key}`, on);
 };
 $('join').onsubmit = (event) => {
   event.preventDefault();
   const name = $('room').value.trim();
   if (!name) return;
   $('room').value = '';
-  if (!rooms.has(name)) { room(name); if (link.isOpen) join(name); }
   enter(name);
+};
+$('leave').onclick = () => {
+  room(current).wanted = false;
+  room(current).here.clear();
+  tell({ do: 'leave', room: current });
+  enter('lobby');
 };
 $('speak').onsubmit = (event) => {
   event.preventDefault();
@@ -140,7 +159,7 @@ $('speak').onsubmit = (event) => {
   $('say').value = '';
   $('error').textContent = '';
   // Shown at once, grey until the room has it. The ref makes it the same word however often it is sent.
-  const ref = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
+  const ref = random();
   const word = { room: current, say: text, line: line(current, 'mine waits', text, me) };
   waiting.set(ref, word);
   if (link.isOpen) say(ref, word);

@@ -81,6 +81,26 @@ fn chat_remembers_a_room_and_says_a_word_once_however_often_it_is_sent() {
 }
 
 #[test]
+fn chat_keeps_apart_two_people_of_one_name_and_knows_a_key_on_another_connection() {
+    let mut chat = Example::start("chat", &["127.0.0.1:0"]);
+    let address = chat.address();
+    let paths = [
+        "/ws?name=zoe&key=1",
+        "/ws?name=zoe&key=2",
+        "/ws?name=zoe&key=1",
+    ];
+    let ids = paths.map(|path| {
+        let mut zoe = connect(address, path);
+        tell(&mut zoe, json!({ "do": "join", "room": "lobby" }));
+        told(&mut zoe, "joined");
+        say(&mut zoe, path, "r1")
+    });
+    assert_ne!(ids[0], ids[1], "another person's word");
+    assert_eq!(ids[0], ids[2], "the same, sent again");
+    chat.report();
+}
+
+#[test]
 fn chat_answers_what_is_wrong_and_stays() {
     let mut chat = Example::start("chat", &["127.0.0.1:0"]);
     let address = chat.address();
@@ -122,6 +142,13 @@ fn chat_answers_what_is_wrong_and_stays() {
         let _ = flood.send(Message::text("{\"do\":\"rooms\"}"));
     }
     assert_eq!(close_code(&mut flood), 1008);
+    for name in ["%20", "bob%20", "%E2%80%AEbob"] {
+        let hidden = tungstenite::connect(format!("ws://{address}/ws?name={name}"));
+        assert!(
+            hidden.is_err_and(|error| error.to_string().contains("400")),
+            "{name}"
+        );
+    }
     let nameless = tungstenite::connect(format!("ws://{address}/ws"));
     assert!(nameless.is_err_and(|error| error.to_string().contains("400")));
     chat.report();
