@@ -52,6 +52,7 @@ const quiet = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
   '--disable-component-update', '--disable-sync'];
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 const browser = await within(60, `${executablePath} to start`, chromium.launch({ executablePath, args: quiet }));
+const expected = /^WebSocket connection to .*ERR_CONNECTION_(REFUSED|RESET)|^Failed to load resource: (net::ERR_CONNECTION_(REFUSED|RESET)|the server responded with a status of 400)/;
 const asked = new Set();
 const complaints = [];
 
@@ -59,9 +60,9 @@ const complaints = [];
 export async function visit(url, options = {}) {
   const page = await (await browser.newContext({ viewport: { width: 1040, height: 720 }, ...options })).newPage();
   page.setDefaultTimeout(10_000);
-  // A server that is away is what some checks are about; Chromium reports it as an error of the network.
+  // A server that is away, or that refuses what is wrong, is what some checks are about; Chromium reports it as an error.
   page.on('console', (message) => {
-    if (message.type() === 'error' && !/^WebSocket connection to .*ERR_CONNECTION_(REFUSED|RESET)/.test(message.text())) {
+    if (message.type() === 'error' && !expected.test(message.text())) {
       complaints.push(message.text());
     }
   });

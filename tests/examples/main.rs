@@ -15,3 +15,4 @@ mod broken;
 mod chat;
 mod course;
 mod echo;
+mod notifications;

@@ -1,0 +1,221 @@
+// The inbox of one user. What it shows is what the server said: `hello` says all that is unread whenever the connection
+// (re)opens, and after it each event says what has changed. A mark that could not be sent waits for the next `hello`.
+const $ = (id) => document.getElementById(id);
+
+// As the server has it: letters and digits of any script, and - _ . @
+const NAME = /^[\p{Alphabetic}\p{N}_.@-]{1,32}$/u;
+// More are not kept on the page; the server keeps 50 at most, so no unread one has to go.
+const SHOWN = 200;
+// Ids in one ack.
+const AT_ONCE = 50;
+
+let user = '';
+let link = null;
+let unread = 0;
+let missed = 0;
+const items = new Map();
+
+const isOpenItem = (item) => item.state === 'unread' || item.state === 'marking';
+
+// ── what the server says ──
+
+const on = {
+  hello(event) {
+    const waiting = new Set(event.unread.map((one) => one.id));
+    const read = new Set(event.read);
+    for (const [id, item] of items) {
+      // Read or gone while this tab was away.
+      if (isOpenItem(item) && !waiting.has(id)) change(id, read.has(id) ? 'read' : 'gone', 'no longer kept');
+    }
+    event.unread.forEach(show);
+    badge(event.unread.length);
+    tellMissed(event.missed);
+    acknowledge([...items.keys()].filter((id) => items.get(id).state === 'marking'));
+  },
+  new: show,
+  read: (event) => event.ids.forEach((id) => change(id, 'read')),
+  gone(event) {
+    const why = { expired: 'too old', dropped: 'made room', unknown: 'no longer kept' }[event.why] ?? event.why;
+    event.ids.forEach((id) => change(id, 'gone', why));
+  },
+  badge: (event) => badge(event.unread),
+  missed: (event) => tellMissed(event.missed),
+  error: (event) => console.warn('the server did not understand:', event.why),
+};
+
+/// Shows one that is unread. It comes again until it is read: a known id is no new notification.
+function show(one) {
+  const known = items.get(one.id);
+  if (known) {
+    known.tries = one.tries;
+    return paint(known);
+  }
+  const item = { ...one, state: 'unread', why: '', row: document.createElement('li') };
+  items.set(one.id, item);
+  if (one.urgent) item.row.dataset.urgent = '';
+  paint(item);
+  const later = [...items.values()].filter((other) => other !== item && isBefore(item, other));
+  const next = [...$('list').children].find((row) => later.some((other) => other.row === row));
+  $('list').insertBefore(item.row, next ?? null);
+  if (one.urgent) $('urgent').textContent = `Urgent: ${one.text}`;
+  forget();
+}
+
+/// Urgent ones that are unread stand on top, then the newest.
+function isBefore(a, b) {
+  const rank = (item) => (item.urgent && isOpenItem(item) ? 1 : 0);
+  return rank(a) !== rank(b) ? rank(a) > rank(b) : a.id > b.id;
+}
+
+function change(id, state, why = '') {
+  const item = items.get(id);
+  if (!item || !isOpenItem(item)) return;
+  Object.assign(item, { state, why });
+  paint(item);
+}
+
+function paint(item) {
+  const element = (name, className, text) => Object.assign(document.createElement(name), { className, textContent: text });
+  const what = element('div', 'what', '');
+  const meta = element('p', 'meta', '');
+  if (item.urgent) meta.append(element('span', 'flag', 'urgent'), ' · ');
+  const time = element('time', '', new Date(item.at).toLocaleTimeString());
+  time.dateTime = new Date(item.at).toISOString();
+  meta.append(time, item.tries > 1 ? ` · sent ${item.tries} times` : '');
+  what.append(element('p', 'text', item.text), meta);
+  let end;
+  if (item.state === 'unread') {
+    end = element('button', 'slim', 'Mark as read');
+    end.ariaLabel = `Mark as read: ${item.text}`;
+    end.onclick = () => mark([item.id]);
+  } else {
+    const words = { marking: link?.isOpen ? 'marking …' : 'marked when connected', read: '✓ read', gone: item.why };
+    end = element('span', 'done', words[item.state]);
+  }
+  const hadFocus = item.row.contains(document.activeElement);
+  item.row.dataset.state = item.state;
+  item.row.replaceChildren(what, end);
+  if (hadFocus) (item.row.querySelector('button') ?? $('list').querySelector('button') ?? $('inbox-title')).focus();
+  $('empty').hidden = items.size > 0;
+  $('all').disabled = ![...items.values()].some((one) => one.state === 'unread');
+}
+
+function forget() {
+  for (const [id, item] of items) {
+    if (items.size <= SHOWN) return;
+    if (!isOpenItem(item)) {
+      item.row.remove();
+      items.delete(id);
+    }
+  }
+}
+
+function badge(count) {
+  unread = count;
+  $('badge').hidden = count === 0;
+  $('badge').textContent = count;
+  $('badge').ariaLabel = `${count} unread`;
+  document.title = `${count ? `(${count}) ` : ''}${user} – Notifications`;
+}
+
+function tellMissed(count) {
+  missed = count;
+  $('missed').hidden = count === 0;
+  $('missed-text').textContent = `${count} ${count === 1 ? 'was' : 'were'} never read: too old, or had to make room.`;
+}
+
+// ── what the user does ──
+
+function mark(ids) {
+  for (const id of ids) change(id, 'marking');
+  acknowledge(ids);
+}
+
+function acknowledge(ids) {
+  for (let at = 0; at < ids.length; at += AT_ONCE) link.send(JSON.stringify({ ack: ids.slice(at, at + AT_ONCE) }));
+}
+
+$('all').onclick = () => mark([...items.keys()].filter((id) => items.get(id).state === 'unread'));
+$('dismiss').onclick = () => {
+  link.send(JSON.stringify({ dismiss: missed }));
+  $('inbox-title').focus();
+};
+
+$('who').onsubmit = (event) => {
+  event.preventDefault();
+  location.hash = encodeURIComponent($('name').value.trim());
+};
+
+function nameInHash() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return location.hash.slice(1);
+  }
+}
+
+/// The hash says who the user is: so a bookmark does, and each tab may be another's.
+function enter() {
+  const name = nameInHash() || 'ann';
+  $('name').value = name;
+  if (!NAME.test(name)) {
+    $('who-error').textContent = 'A name is 1 to 32 letters, digits and any of - _ . @';
+    return;
+  }
+  $('who-error').textContent = '';
+  if (name === user) return;
+  user = name;
+  items.clear();
+  $('list').replaceChildren();
+  $('inbox-title').textContent = `Inbox of ${name}`;
+  $('empty').hidden = false;
+  $('all').disabled = true;
+  $('to').value = name;
+  badge(0);
+  tellMissed(0);
+  preview();
+  link?.close();
+  link = new Link(() => `/ws?user=${encodeURIComponent(name)}`, {
+    message(data) {
+      // What was still under way to the user before is not for this one.
+      if (name !== user) return;
+      const event = JSON.parse(data);
+      on[event.type]?.(event);
+    },
+  });
+}
+
+window.onhashchange = enter;
+
+// ── the other end: a backend ──
+
+function notice() {
+  const body = { user: $('to').value.trim(), text: $('text').value };
+  if ($('key').value) body.id = $('key').value;
+  if ($('pressing').checked) body.urgent = true;
+  if ($('ttl').value) body.ttl = Number($('ttl').value);
+  return JSON.stringify(body);
+}
+
+function preview() {
+  $('curl').textContent = `curl -d '${notice().replaceAll("'", "'\\''")}' ${location.origin}/publish`;
+}
+
+$('publish').oninput = preview;
+$('publish').onsubmit = async (event) => {
+  event.preventDefault();
+  const say = (kind, text) => {
+    $('answer').dataset.kind = kind;
+    $('answer').textContent = text;
+  };
+  try {
+    const answer = await fetch('/publish', { method: 'POST', body: notice() });
+    const said = await answer.json();
+    if (!answer.ok) return say('bad', `${answer.status}: ${said.error}`);
+    say('good', `${answer.status}: kept as ${said.id}, queued for ${said.tabs} ${said.tabs === 1 ? 'tab' : 'tabs'}`);
+  } catch {
+    say('bad', 'No answer: is the server there? With a dedupe id it is safe to try again.');
+  }
+};
+
+enter();

@@ -1,0 +1,445 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+use tungstenite::Message;
+
+use crate::support::{Client, DEADLINE, Example, close_code, connect, text};
+
+// The rules of a mailbox, without the program around it.
+#[allow(dead_code)]
+#[path = "../../examples/notifications/mailbox.rs"]
+mod mailbox;
+#[allow(dead_code)]
+#[path = "../../examples/notifications/notice.rs"]
+mod notice;
+
+use mailbox::{KEEP, Mailbox};
+use notice::Notice;
+
+fn start() -> (Example, SocketAddr) {
+    let mut example = Example::start("notifications", &["127.0.0.1:0"]);
+    let address = example.address();
+    (example, address)
+}
+
+/// A request as `curl` sends it, and the whole answer.
+fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// The status and the JSON of an answer.
+fn parts(answer: &str) -> (u16, Value) {
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+/// Posts a notice, which must be taken, and gives its id and its number of tabs.
+#[track_caller]
+fn post(address: SocketAddr, notice: &Value) -> (u64, u64) {
+    let body = notice.to_string();
+    let answer = http(address, "POST", "/publish", "", body.as_bytes());
+    let (status, receipt) = parts(&answer);
+    assert_eq!(status, 202, "{answer}");
+    (
+        receipt["id"].as_u64().unwrap(),
+        receipt["tabs"].as_u64().unwrap(),
+    )
+}
+
+/// What a tab is told next that has this type; the rest is passed over.
+#[track_caller]
+fn told(tab: &mut Client, kind: &str) -> Value {
+    loop {
+        let event: Value = serde_json::from_str(&text(tab)).unwrap();
+        if event["type"] == kind {
+            return event;
+        }
+    }
+}
+
+/// Opens a tab, and gives it with its `hello`.
+fn open(address: SocketAddr, user: &str) -> (Client, Value) {
+    let mut tab = connect(address, &format!("/ws?user={user}"));
+    let hello: Value = serde_json::from_str(&text(&mut tab)).unwrap();
+    assert_eq!(hello["type"], "hello");
+    (tab, hello)
+}
+
+/// Closes a tab, and waits until the server has let go of it.
+fn leave(mut tab: Client) {
+    tab.close(None).unwrap();
+    while tab.read().is_ok() {}
+}
+
+fn ids(hello: &Value) -> Vec<u64> {
+    let unread = hello["unread"].as_array().unwrap();
+    unread
+        .iter()
+        .map(|one| one["id"].as_u64().unwrap())
+        .collect()
+}
+
+fn say(tab: &mut Client, what: &Value) {
+    tab.send(Message::text(what.to_string())).unwrap();
+}
+
+#[test]
+fn notifications_reach_all_tabs_and_what_is_read_in_one_is_read_in_the_other() {
+    let (example, address) = start();
+    let (mut one, _) = open(address, "ann");
+    let (mut two, _) = open(address, "ann");
+    let (id, tabs) = post(
+        address,
+        &json!({ "user": "ann", "text": "build failed", "urgent": true }),
+    );
+    assert_eq!(tabs, 2);
+    for tab in [&mut one, &mut two] {
+        let new = told(tab, "new");
+        assert_eq!(
+            (new["id"].as_u64(), &new["text"]),
+            (Some(id), &json!("build failed"))
+        );
+        assert_eq!(new["urgent"], true);
+        assert_eq!(told(tab, "badge")["unread"], 1);
+    }
+    say(&mut one, &json!({ "ack": [id] }));
+    for tab in [&mut one, &mut two] {
+        assert_eq!(told(tab, "read")["ids"], json!([id]));
+        assert_eq!(told(tab, "badge")["unread"], 0);
+    }
+    // Said twice, it is the same; and what is not known is said to be so, to this tab alone.
+    say(&mut two, &json!({ "ack": [id, 1] }));
+    assert_eq!(told(&mut two, "read")["ids"], json!([id]));
+    let gone = told(&mut two, "gone");
+    assert_eq!(
+        (&gone["ids"], &gone["why"]),
+        (&json!([1]), &json!("unknown"))
+    );
+    // A tab that comes later knows that it was read.
+    let (_three, hello) = open(address, "ann");
+    assert_eq!(hello["unread"], json!([]));
+    assert_eq!(hello["read"], json!([id]));
+    // Another user knows nothing of it, and cannot mark it.
+    let (mut bob, hello) = open(address, "bob");
+    assert_eq!(hello["read"], json!([]));
+    say(&mut bob, &json!({ "ack": [id] }));
+    assert_eq!(told(&mut bob, "gone")["why"], "unknown");
+    example.report();
+}
+
+#[test]
+fn notifications_for_a_user_who_is_away_arrive_once_and_again_until_they_are_read() {
+    let (example, address) = start();
+    let (one, _) = open(address, "ann");
+    let (two, _) = open(address, "ann");
+    leave(one);
+    leave(two);
+    let first = post(address, &json!({ "user": "ann", "text": "one" })).0;
+    let second = post(address, &json!({ "user": "ann", "text": "two" })).0;
+    let urgent = post(
+        address,
+        &json!({ "user": "ann", "text": "three", "urgent": true }),
+    );
+    let expected = [urgent.0, first, second];
+    let (mut tab, hello) = open(address, "ann");
+    assert_eq!(ids(&hello), expected, "once each, the urgent one first");
+    say(&mut tab, &json!({ "ack": [first] }));
+    told(&mut tab, "read");
+    leave(tab);
+    let (mut tab, hello) = open(address, "ann");
+    assert_eq!(ids(&hello), [urgent.0, second]);
+    assert!(hello["unread"][0]["tries"].as_u64().unwrap() >= 2);
+    // A tab that is there and says nothing gets them again, too.
+    let again = told(&mut tab, "new");
+    assert_eq!(again["id"], urgent.0);
+    assert!(again["tries"].as_u64().unwrap() >= 3, "{again}");
+    assert_eq!(told(&mut tab, "new")["id"], second);
+    example.interrupt();
+    assert_eq!(close_code(&mut tab), 1001);
+    assert_eq!(example.end().last().unwrap(), "drained 1, lost 0");
+}
+
+#[test]
+fn notifications_posted_twice_with_one_dedupe_id_are_answered_alike_and_not_doubled() {
+    let (_example, address) = start();
+    let (mut tab, _) = open(address, "ann");
+    let notice = json!({ "user": "ann", "text": "deployed", "id": "ci-812" });
+    let first = post(address, &notice);
+    assert_eq!(first.1, 1);
+    assert_eq!(post(address, &notice), first);
+    // Another user's id is another id.
+    let other = json!({ "user": "bob", "text": "deployed", "id": "ci-812" });
+    assert_ne!(post(address, &other).0, first.0);
+    assert_eq!(told(&mut tab, "new")["id"], first.0);
+    // Read, it is still remembered.
+    say(&mut tab, &json!({ "ack": [first.0] }));
+    told(&mut tab, "read");
+    assert_eq!(post(address, &notice), first);
+    let next = post(address, &json!({ "user": "ann", "text": "next" })).0;
+    assert_eq!(
+        told(&mut tab, "new")["id"],
+        next,
+        "nothing came between them"
+    );
+}
+
+#[test]
+fn notifications_beyond_the_bound_or_their_time_are_told_as_missed() {
+    let (_example, address) = start();
+    let posted: Vec<u64> = (0..KEEP + 3)
+        .map(|n| post(address, &json!({ "user": "ann", "text": n.to_string() })).0)
+        .collect();
+    let (mut tab, hello) = open(address, "ann");
+    assert_eq!(ids(&hello), posted[3..], "the oldest have made room");
+    assert_eq!(hello["missed"], 3);
+    // To a tab that is there it is told when it happens: what went, how many in all, what is left.
+    let last = post(
+        address,
+        &json!({ "user": "ann", "text": "short", "ttl": 1, "urgent": true }),
+    );
+    let gone = told(&mut tab, "gone");
+    assert_eq!(
+        (&gone["ids"], &gone["why"]),
+        (&json!([posted[3]]), &json!("dropped"))
+    );
+    assert_eq!(told(&mut tab, "missed")["missed"], 4);
+    let expired = told(&mut tab, "gone");
+    assert_eq!(
+        (&expired["ids"], &expired["why"]),
+        (&json!([last.0]), &json!("expired"))
+    );
+    assert_eq!(told(&mut tab, "missed")["missed"], 5);
+    assert_eq!(told(&mut tab, "badge")["unread"], KEEP - 1);
+    say(&mut tab, &json!({ "dismiss": 5 }));
+    assert_eq!(told(&mut tab, "missed")["missed"], 0);
+    let (_other, hello) = open(address, "ann");
+    assert_eq!(hello["missed"], 0);
+}
+
+#[test]
+fn notifications_that_are_malformed_are_refused_with_the_reason() {
+    let (example, address) = start();
+    for (body, reason) in [
+        (&b""[..], "one JSON object"),
+        (b"\xff\xfe", "one JSON object"),
+        (br#"["ann","text"]"#, "one JSON object"),
+        (br#"{"user":"ann""#, "EOF"),
+        (b"{\"user\":\"\xff\"}", "invalid unicode"),
+        (br#"{"text":"x"}"#, "missing field `user`"),
+        (br#"{"user":"ann"}"#, "missing field `text`"),
+        (br#"{"user":7,"text":"x"}"#, "expected a string"),
+        (br#"{"user":"","text":"x"}"#, "`user` is a name"),
+        (br#"{"user":"a b","text":"x"}"#, "`user` is a name"),
+        (br#"{"user":"ann","text":" "}"#, "`text` has"),
+        (br#"{"user":"ann","text":"\u0007"}"#, "control"),
+        (br#"{"user":"ann","text":"x","id":""}"#, "`id` has"),
+        (
+            br#"{"user":"ann","text":"x","urgent":"yes"}"#,
+            "expected a boolean",
+        ),
+        (br#"{"user":"ann","text":"x","ttl":0}"#, "`ttl` is"),
+        (br#"{"user":"ann","text":"x","ttl":-5}"#, "expected u64"),
+        (
+            br#"{"user":"ann","text":"x","urgnet":true}"#,
+            "unknown field `urgnet`",
+        ),
+    ] {
+        let answer = http(address, "POST", "/publish", "", body);
+        let (status, said) = parts(&answer);
+        assert_eq!(status, 400, "{answer}");
+        let error = said["error"].as_str().unwrap();
+        assert!(error.contains(reason), "{reason} in {answer}");
+    }
+    let long = json!({ "user": "ann", "text": "x".repeat(1001) }).to_string();
+    let (status, _) = parts(&http(address, "POST", "/publish", "", long.as_bytes()));
+    assert_eq!(status, 400);
+    let (status, _) = parts(&http(address, "POST", "/publish", "", &[b' '; 9000]));
+    assert_eq!(status, 413);
+    // As deep as JSON goes: no thread's stack may end before.
+    for before in ["", "{\"user\":", "{\"x\":"] {
+        let body = format!("{before}{}", "[".repeat(8000));
+        let answer = http(address, "POST", "/publish", "", body.as_bytes());
+        assert_eq!(parts(&answer).0, 400, "{answer}");
+    }
+    for method in ["GET", "PUT", "DELETE", "BREW"] {
+        let answer = http(address, method, "/publish", "", b"");
+        assert_eq!(parts(&answer).0, 405, "{answer}");
+        assert!(answer.contains("\r\nAllow: POST\r\n"), "{answer}");
+    }
+    assert_eq!(parts(&http(address, "POST", "/", "", b"")).0, 405);
+    assert_eq!(parts(&http(address, "GET", "/nothing", "", b"")).0, 404);
+    assert_eq!(
+        parts(&http(address, "GET", "/ws?user=a%20b", "", b"")).0,
+        400
+    );
+    assert_eq!(parts(&http(address, "GET", "/ws", "", b"")).0, 400);
+    // A page of another site that is open on this machine publishes nothing.
+    let body = json!({ "user": "ann", "text": "x" }).to_string();
+    let foreign = "Origin: http://evil.example\r\n";
+    let answer = http(address, "POST", "/publish", foreign, body.as_bytes());
+    assert_eq!(parts(&answer).0, 403, "{answer}");
+    example.report();
+}
+
+#[test]
+fn notifications_with_a_secret_are_taken_from_those_who_know_it() {
+    let mut example = Example::start("notifications", &["127.0.0.1:0", "s3cret"]);
+    let address = example.address();
+    let body = json!({ "user": "ann", "text": "x" }).to_string();
+    let status = |headers: &str| {
+        let answer = http(address, "POST", "/publish", headers, body.as_bytes());
+        parts(&answer).0
+    };
+    assert_eq!(status(""), 401);
+    assert_eq!(status("Authorization: Bearer s3creT\r\n"), 401);
+    assert_eq!(status("Authorization: s3cret\r\n"), 401);
+    assert_eq!(status("Authorization: Bearer s3cret\r\n"), 202);
+}
+
+#[test]
+fn notifications_answer_a_tab_that_talks_nonsense_and_cut_one_that_floods() {
+    let (example, address) = start();
+    let (mut tab, _) = open(address, "ann");
+    let many: Vec<usize> = (0..=KEEP).collect();
+    for nonsense in [
+        Message::text("hello"),
+        Message::binary(vec![1, 2, 3]),
+        Message::text("{\"ack\":7}"),
+        Message::text("{\"read\":[7]}"),
+        Message::text("[".repeat(4000)),
+        Message::text(format!("{{\"ack\":{}", "[".repeat(4000))),
+        Message::text("{\"ack\":[-1]}"),
+        Message::text("{\"dismiss\":\"all\"}"),
+        Message::text(json!({ "ack": many }).to_string()),
+    ] {
+        tab.send(nonsense).unwrap();
+        assert!(told(&mut tab, "error")["why"].is_string());
+    }
+    // It is still a tab like any other.
+    post(address, &json!({ "user": "ann", "text": "still here" }));
+    told(&mut tab, "new");
+    for _ in 0..200 {
+        // The server may have closed by now.
+        let _ = tab.send(Message::text("{}"));
+    }
+    assert_eq!(close_code(&mut tab), 1008);
+    let (mut large, _) = open(address, "ann");
+    large.send(Message::text("x".repeat(5000))).unwrap();
+    assert_eq!(close_code(&mut large), 1009);
+    let mut tabs: Vec<_> = (0..16).map(|_| open(address, "bob").0).collect();
+    let mut one_more = connect(address, "/ws?user=bob");
+    assert_eq!(close_code(&mut one_more), 1013);
+    assert_eq!(post(address, &json!({ "user": "bob", "text": "x" })).1, 16);
+    tabs.iter_mut().for_each(|tab| {
+        told(tab, "new");
+    });
+    drop(tabs);
+    example.report();
+}
+
+#[test]
+fn notifications_cut_a_tab_that_does_not_read_and_lose_nothing_for_it() {
+    let (mut example, address) = start();
+    // Its window is so small that the kernel hides little of its slowness.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    socket.connect(&address.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let (mut slow, _) = tungstenite::client(format!("ws://{address}/ws?user=ann"), stream).unwrap();
+    told(&mut slow, "hello");
+    let (mut quick, _) = open(address, "ann");
+    // Until the kernel takes no more for the one that does not read. It always ends: what the kernel takes is bounded.
+    let long = "x".repeat(1000);
+    let mut posted = 0;
+    loop {
+        let (id, tabs) = post(address, &json!({ "user": "ann", "text": long }));
+        posted += 1;
+        assert!(posted < 5_000, "the slow tab was never cut");
+        while told(&mut quick, "new")["id"] != id {}
+        if tabs == 1 {
+            break;
+        }
+        // Read by the quick one, so the mailbox stays small, and nothing is missed.
+        say(&mut quick, &json!({ "ack": [id] }));
+        while told(&mut quick, "read")["ids"] != json!([id]) {}
+    }
+    example.line("slow tabs are cut");
+    while slow.read().is_ok() {}
+    let (_back, hello) = open(address, "ann");
+    assert_eq!(ids(&hello).len(), 1, "what it was cut for");
+    assert_eq!(hello["missed"], 0);
+}
+
+fn notice(text: &str) -> Notice {
+    Notice::parse(
+        json!({ "user": "ann", "text": text, "ttl": 60 })
+            .to_string()
+            .as_bytes(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_mailbox_that_is_full_lets_go_of_what_was_read_then_of_what_is_not_urgent() {
+    let (now, mut mailbox) = (Instant::now(), Mailbox::default());
+    for id in 0..KEEP as u64 {
+        let urgent = id == 0;
+        let notice = Notice {
+            urgent,
+            ..notice("x")
+        };
+        assert_eq!(mailbox.add(id, notice, now, 0), None);
+    }
+    mailbox.ack(&[7]);
+    assert_eq!(mailbox.add(100, notice("x"), now, 0), None, "7 was read");
+    assert!(mailbox.read().is_empty());
+    assert_eq!(mailbox.add(101, notice("x"), now, 0), Some(1));
+    assert_eq!((mailbox.missed(), mailbox.unread_count()), (1, KEEP));
+    mailbox.dismiss(9);
+    assert_eq!(mailbox.missed(), 0);
+}
+
+#[test]
+fn a_mailbox_sends_again_after_twice_the_time_before_and_the_urgent_first() {
+    let (now, mut mailbox) = (Instant::now(), Mailbox::default());
+    mailbox.add(1, notice("calm"), now, 0);
+    let urgent = Notice {
+        urgent: true,
+        ..notice("pressing")
+    };
+    mailbox.add(2, urgent, now, 0);
+    let due = |mailbox: &mut Mailbox, seconds: u64| -> Vec<u64> {
+        let now = now + Duration::from_secs(seconds);
+        let due = mailbox.due(now).into_iter();
+        due.map(|item| {
+            item.sent(now);
+            item.id
+        })
+        .collect()
+    };
+    assert_eq!(due(&mut mailbox, 0), [2, 1]);
+    assert!(due(&mut mailbox, 1).is_empty());
+    assert_eq!(due(&mut mailbox, 2), [2, 1]);
+    assert!(due(&mut mailbox, 5).is_empty());
+    mailbox.ack(&[2]);
+    assert_eq!(due(&mut mailbox, 6), [1]);
+    assert!(mailbox.expire(now + Duration::from_secs(59)).is_empty());
+    assert_eq!(mailbox.expire(now + Duration::from_secs(60)), [1]);
+    assert_eq!(mailbox.missed(), 1, "2 was read, and is not missed");
+    assert!(!mailbox.is_empty() && mailbox.unread_count() == 0);
+}
