@@ -104,11 +104,6 @@ impl Budget {
         Admission::In
     }
 
-    /// Counts `size` as used, whatever the limit says: it is in hand already, and nothing else was.
-    pub(super) fn hold(&self, size: usize) {
-        lock(&self.inside).used += size;
-    }
-
     /// Waits for the next [`leave`](Self::leave) or [`end`](Self::end), at most until `deadline`.
     pub(super) fn wait_for_change(&self, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -198,16 +198,6 @@ impl Queue {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A message that was never queued has been given to the kernel whole.
-    pub(crate) fn deliver_one(&self) {
-        self.delivered.fetch_add(1, Ordering::Release);
-    }
-
-    /// A message that was never queued is in hand, and its bytes are in use until [`settle`](Self::settle).
-    pub(crate) fn hold(&self, bytes: usize) {
-        self.gate.hold(bytes);
-    }
-
     /// A message of `bytes` that was offered is dropped by its topic's policy.
     pub(crate) fn drop_one(&self, bytes: usize) {
         self.dropped.fetch_add(1, Ordering::Release);

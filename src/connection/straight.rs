@@ -1,7 +1,7 @@
 //! [`Straight`]: a message that nothing is before goes to the socket without having been queued.
 //!
-//! Most messages meet an empty queue and a socket with room. Going through byte gate, channel and lane they would touch a
-//! dozen cache lines of their client's, and in a fan-out to a thousand clients none of them is at hand: that was a fifth
+//! Most messages meet an empty queue and a socket with room. Going through channel and lane they would touch a dozen
+//! cache lines of their client's, and in a fan-out to a thousand clients none of them is at hand: that was a fifth
 //! of what a message costs. The rule of `wire.rs` is the same, *anyone may write what the socket takes at once*, and so
 //! is the order: whoever has the wire and sees nothing in hand, in the queue and in the control slot has nobody before
 //! it, and who queues meanwhile comes behind.
@@ -9,6 +9,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use super::budget::Admission;
 use super::client::Client;
 use super::frame::Frame;
 use super::in_hand::{InHand, Kind};
@@ -59,11 +60,19 @@ impl Client {
 
 impl Wire {
     fn straight(&mut self, message: &impl Straight, client: &Client) -> Went {
-        if self.has_some_in_hand() || client.has_work() || !message.passes() {
+        let (frame, queue) = (message.frame(), &client.queue);
+        if self.has_some_in_hand() || client.has_work() {
             return Went::Nowhere;
         }
-        let frame = message.frame();
-        client.queue.count_accepted();
+        // What others queue meanwhile and this together stay within `queue_bytes`.
+        if queue.admit(frame.len(), false) != Admission::In {
+            return Went::Nowhere;
+        }
+        if !message.passes() {
+            queue.return_bytes(frame.len());
+            return Went::Nowhere;
+        }
+        queue.count_accepted();
         let (front, rest) = frame.pieces(0);
         let pieces = [IoSlice::new(front), IoSlice::new(rest)];
         let pieces = &pieces[..1 + usize::from(!rest.is_empty())];
@@ -72,12 +81,11 @@ impl Wire {
             .as_ref()
             .is_ok_and(|&written| written == frame.len())
         {
-            client.queue.deliver_one();
+            queue.settle(1, frame.len());
             client.state.took_all();
             return Went::Whole;
         }
-        // From here on it is as any that was queued: its bytes count, and the writer sees to it.
-        client.queue.hold(frame.len());
+        // From here on it is as any that was queued, and the writer sees to it.
         self.take_in_hand(InHand {
             frame: frame.clone(),
             kind: Kind::Data,

@@ -14,13 +14,35 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// So many were offered and given to the kernel in one step.
-    pub(super) fn delivered_at_once(&self, messages: u64) {
-        self.accepted.fetch_add(messages, Ordering::Relaxed);
-        self.delivered.fetch_add(messages, Ordering::Relaxed);
-    }
-
     pub(super) fn one(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Messages of one publish that the kernel has already: one entry in the books for all members, made when it is dropped,
+/// so also when the user's envelope panics in the middle.
+#[derive(Debug)]
+pub(super) struct AtOnce<'a> {
+    counts: &'a Counts,
+    pub(super) messages: u64,
+}
+
+impl AtOnce<'_> {
+    pub(super) fn new(counts: &Counts) -> AtOnce<'_> {
+        AtOnce {
+            counts,
+            messages: 0,
+        }
+    }
+}
+
+impl Drop for AtOnce<'_> {
+    fn drop(&mut self) {
+        self.counts
+            .accepted
+            .fetch_add(self.messages, Ordering::Relaxed);
+        self.counts
+            .delivered
+            .fetch_add(self.messages, Ordering::Relaxed);
     }
 }

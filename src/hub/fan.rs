@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::counts::{AtOnce, Counts};
 use super::lane::{Member, Placed};
 use super::post::Post;
 use super::settings::{Policy, TopicSettings};
@@ -16,11 +17,10 @@ pub(super) struct Fan<'a> {
     patience: Patience,
     /// Under `block`, until when.
     deadline: Option<Instant>,
-    pub(super) published: Published,
-    /// Messages that the kernel has, and that the topic's books do not have yet: one entry for all of them.
-    pub(super) whole: u64,
+    published: Published,
+    at_once: AtOnce<'a>,
     /// To be cut when the turn is over.
-    pub(super) victims: Vec<&'a Arc<Member>>,
+    victims: Vec<&'a Arc<Member>>,
 }
 
 impl<'a> Fan<'a> {
@@ -28,6 +28,7 @@ impl<'a> Fan<'a> {
         post: &'a Post,
         settings: &'a TopicSettings,
         deadline: Option<Instant>,
+        counts: &'a Counts,
     ) -> Fan<'a> {
         let id = post.id();
         Fan {
@@ -39,7 +40,7 @@ impl<'a> Fan<'a> {
                 id,
                 ..Published::default()
             },
-            whole: 0,
+            at_once: AtOnce::new(counts),
             victims: Vec::new(),
         }
     }
@@ -52,7 +53,7 @@ impl<'a> Fan<'a> {
         match member.go_straight(self.post) {
             Went::Whole => {
                 self.published.receivers += 1;
-                self.whole += 1;
+                self.at_once.messages += 1;
             }
             Went::InHand => self.published.receivers += 1,
             Went::Nowhere => {
@@ -60,6 +61,11 @@ impl<'a> Fan<'a> {
                 member.outbox.flush();
             }
         }
+    }
+
+    /// What became of it, and who is to be cut. The books have it now.
+    pub(super) fn end(self) -> (Published, Vec<&'a Arc<Member>>) {
+        (self.published, self.victims)
     }
 
     fn offer(&mut self, member: &'a Arc<Member>) {

@@ -42,7 +42,7 @@ impl Publication {
         self
     }
 
-    /// Not to the client with this number.
+    /// Not to the client with this number. With an envelope it is told a gap in its place.
     #[must_use]
     pub fn except(mut self, client: u64) -> Self {
         self.except = Some(client);

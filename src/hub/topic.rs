@@ -223,7 +223,7 @@ impl Topic {
             self.inner.history.keep(&post, &settings);
             self.inner.shared.keep(&self.inner);
         }
-        let mut fan = Fan::new(&post, &settings, deadline);
+        let mut fan = Fan::new(&post, &settings, deadline, &self.inner.counts);
         // A member's memory is at hand now, and will not be when a thousand others have been visited. But a flush is a
         // system call, and who waits for the turn shall not wait for those: then they come after it.
         let at_once = !connection::holds_back() && self.inner.wanted.load(Ordering::Relaxed) == 0;
@@ -233,13 +233,7 @@ impl Topic {
             }
         }
         drop(turn);
-        let Fan {
-            published,
-            whole,
-            victims,
-            ..
-        } = fan;
-        self.inner.counts.delivered_at_once(whole);
+        let (published, victims) = fan.end();
         let fanned = Fanned(Arc::clone(&members));
         if !at_once {
             connection::flush_all(Box::new(fanned));

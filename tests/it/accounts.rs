@@ -6,7 +6,7 @@ use std::thread;
 use standpipe::{Accounts, Outbox, Policy};
 
 use crate::support::play::{FAST, MESSAGES, Play, QUEUE};
-use crate::support::{both_ways, heard_of, until};
+use crate::support::{both_ways, until};
 
 /// Publishes to members that read and one that does not, and resets that one when its queue is full or has
 /// been.
@@ -40,44 +40,12 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
         });
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0), "{policy}");
 
-        let Play {
-            stage,
-            topic,
-            fast,
-            outboxes,
-            members,
-            published,
-            ..
-        } = play;
-        for reader in &fast {
-            reader.wait_for(published.len());
-        }
-        stage.server.shut_down();
-        for (reader, outbox) in fast.into_iter().zip(&outboxes) {
-            let heard = heard_of("t", &reader.end().messages);
-            assert_eq!(
-                heard.len(),
-                MESSAGES,
-                "{policy}: somebody else missed something"
-            );
-            assert_eq!(outbox.accounts().delivered, MESSAGES as u64, "{policy}");
-        }
-        drop(members);
-        let sum = outboxes
-            .iter()
-            .map(Outbox::accounts)
-            .fold(Accounts::default(), |sum, accounts| sum + accounts);
-        let topic = topic.accounts();
-        let dropped: u64 = topic.dropped.iter().map(|(_, dropped)| dropped).sum();
-        assert_eq!(
-            (sum.accepted, sum.delivered, sum.dropped, sum.discarded),
-            (topic.accepted, topic.delivered, dropped, topic.discarded),
-            "{policy}: the topic's books beside its members'"
-        );
-        let offered: usize = published.iter().map(|p| p.receivers + p.dropped).sum();
-        assert_eq!(sum.accepted, offered as u64, "{policy}");
+        let outcome = play.end_without();
+        outcome.the_fast_got_everything();
+        outcome.the_accounts_are_exact_but_for_what_a_reset_hid();
+        let offered = outcome.topic.accepted;
         assert!(
-            offered > FAST * MESSAGES,
+            offered > (FAST * MESSAGES) as u64,
             "{policy}: the stalled one was offered nothing"
         );
     });

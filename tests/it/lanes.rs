@@ -315,3 +315,25 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
         }
     });
 }
+
+#[test]
+fn who_is_left_out_of_a_message_is_told_before_the_next() {
+    both_ways(|config| {
+        let stage = stage(config, 64, 64);
+        let topic = stage.topic("new");
+        let (reader, outbox, member) = stage.reader(&topic, Subscribe::new().enveloped());
+        let publish = |n: usize, except: u64| {
+            let publication = Publication::from(Message::text(n.to_string())).except(except);
+            topic.publish(publication).unwrap().id
+        };
+        let first = publish(1, 0);
+        publish(2, outbox.client());
+        publish(3, 0);
+        reader.wait_for(3);
+        drop(member);
+        stage.server.shut_down();
+        let heard = heard_of("new", &reader.end().messages);
+        let (posts, missing) = whole(&heard, first, first + 2);
+        assert_eq!((posts, missing), (vec![first, first + 2], vec![first + 1]));
+    });
+}

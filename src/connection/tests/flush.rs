@@ -1,9 +1,11 @@
 //! Who writes: helpers as far as the peer takes it at once, the writer beyond that, and the hand-over between them.
 
+use super::super::budget::Admission;
 use super::super::frame::Frame;
 use super::super::gate::Dice;
 use super::super::queue::Wait;
 use super::*;
+use crate::error::TrySendError;
 
 const ROUNDS: usize = 3000;
 
@@ -111,10 +113,15 @@ fn two_threads_flush_one_outbox_and_nothing_is_left_lost_or_reordered() {
             let guest = Guest::new(config.clone());
             guest.gate.take_at_whim(round);
             let senders = [b'a', b'b'].map(|name| {
-                let client = Arc::clone(&guest.client);
+                let (client, outbox) = (Arc::clone(&guest.client), guest.outbox.clone());
                 thread::spawn(move || {
                     for n in 0..EACH {
                         let message = Message::binary(vec![name, n as u8]);
+                        // By turns past the queue, where nothing is before it, and through the queue.
+                        if (n + round as usize) % 2 == 0 {
+                            outbox.try_send(message).expect("room");
+                            continue;
+                        }
                         let frame = Frame::data(&message).expect("data");
                         client.queue.push(frame, Wait::Never).expect("room");
                         client.flush();
@@ -135,6 +142,38 @@ fn two_threads_flush_one_outbox_and_nothing_is_left_lost_or_reordered() {
             assert_eq!(guest.end().delivered, 2 * EACH as u64);
         }
     });
+}
+
+/// Otherwise what others queue meanwhile and the rest of this would be more than `queue_bytes`.
+#[test]
+fn what_goes_straight_counts_as_queued_bytes_while_it_is_written() {
+    let guest = Guest::new(Config::default().queue_bytes(100));
+    guest.gate.hold_helpers(true);
+    let outbox = guest.outbox.clone();
+    let helper = thread::spawn(move || outbox.send(text("x".repeat(58))));
+    guest.gate.until_a_helper_is_held();
+    assert_eq!((guest.outbox.len(), guest.outbox.bytes()), (0, 60));
+    let more = guest.outbox.try_send(text("y".repeat(58)));
+    assert!(matches!(more, Err(TrySendError::Full(_))), "{more:?}");
+    guest.outbox.try_send(text("z")).expect("3 bytes fit");
+    guest.gate.hold_helpers(false);
+    helper.join().expect("it does not panic").expect("room");
+    guest.gate.until_written(63);
+    assert_eq!(guest.end().delivered, 2);
+}
+
+/// A sender is past the byte gate and not yet in the queue: its bytes are in use though nothing can be seen of them.
+#[test]
+fn who_would_go_straight_finds_no_room_while_another_has_it() {
+    let guest = Guest::without_writer(Config::default().queue_bytes(100));
+    assert_eq!(guest.client.queue.admit(60, false), Admission::In);
+    let refused = guest.outbox.try_send(text("x".repeat(58)));
+    assert!(matches!(refused, Err(TrySendError::Full(_))), "{refused:?}");
+    assert_eq!((guest.gate.written(), guest.outbox.bytes()), (vec![], 60));
+    guest.client.queue.return_bytes(60);
+    guest.outbox.try_send(text("x".repeat(58))).expect("room");
+    assert_eq!(guest.gate.written().len(), 60);
+    guest.end();
 }
 
 /// The helper looks again after it has given the wire back; what came while it had it is not left to nobody.

@@ -25,7 +25,7 @@ pub(crate) enum Seen {
 }
 
 /// All that came until the end.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rest {
     pub(crate) messages: Vec<Message>,
     pub(crate) pongs: Vec<Vec<u8>>,

@@ -1,11 +1,12 @@
 //! T35: panics where the server calls the user's code besides `request` and `run`, which are in `process.rs`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use standpipe::{Connection, Envelope, Handler, Hub, HubConfig, Message, Post, Subscribe};
 
-use crate::support::{Failure, TestServer, both_ways, until};
+use crate::support::{DEADLINE, Failure, TestServer, both_ways, lends_outboxes, until};
 
 struct Panics;
 
@@ -58,6 +59,41 @@ fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
         }
         until("only the witness is left", || {
             server.handle().clients() == 1
+        });
+    });
+}
+
+#[test]
+fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
+    both_ways(|config| {
+        let mut settings = HubConfig::default();
+        settings.envelope = Some(Arc::new(Panics));
+        let topic = Hub::new(settings).topic("room").unwrap();
+        let (server, outboxes) = lends_outboxes(config);
+        let one = |_| (server.connect(), outboxes.recv_timeout(DEADLINE).unwrap());
+        let (mut clients, outboxes): (Vec<_>, Vec<_>) = (0..3).map(one).unzip();
+        // Two have got it as it is when the third wants it in an envelope.
+        let how = [false, false, true].map(|enveloped| match enveloped {
+            true => Subscribe::new().enveloped(),
+            false => Subscribe::new(),
+        });
+        let members: Vec<_> = outboxes
+            .iter()
+            .zip(how)
+            .map(|(outbox, how)| topic.subscribe(outbox.clone(), how).unwrap())
+            .collect();
+        let published = catch_unwind(AssertUnwindSafe(|| topic.publish(Message::text("panic"))));
+        assert!(published.is_err(), "{published:?}");
+        // What comes next also sends on its way what the panic left in a queue.
+        drop(members);
+        for (client, outbox) in clients.iter_mut().zip(&outboxes).take(2) {
+            outbox.try_send(Message::text("next")).unwrap();
+            client.expect_text("panic");
+            client.expect_text("next");
+        }
+        until("the topic's books to be as its members saw it", || {
+            let accounts = topic.accounts();
+            (accounts.accepted, accounts.delivered) == (2, 2)
         });
     });
 }
