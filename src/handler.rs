@@ -49,6 +49,9 @@ pub trait Handler: Sync {
     ///
     /// Control frames are answered inside [`Connection::recv`], so a handler keeps calling it.
     ///
+    /// That thread's stack is 256 KiB, and a stack that overflows ends the process. What recurses as deep as a client
+    /// likes (a JSON tree, in a build without optimization) is given a fixed shape, or its depth is looked at first.
+    ///
     /// # Errors
     /// Whatever ended the client's life early; it is logged with the client's number.
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>>;

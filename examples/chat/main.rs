@@ -74,10 +74,15 @@ fn moderate(chat: &Chat) {
             println!("kick NAME is all there is");
             continue;
         };
-        let present = chat.present.lock().unwrap_or_else(|dead| dead.into_inner());
-        let theirs = present.values().filter(|(other, _)| other == name.trim());
-        let kicked = theirs.map(|(_, outbox)| outbox.close(KICKED, "kicked"));
-        println!("kicked {} connections of {name:?}", kicked.count());
+        let theirs: Vec<Outbox> = {
+            let present = chat.present.lock().unwrap_or_else(|dead| dead.into_inner());
+            let theirs = present.values().filter(|(other, _)| other == name.trim());
+            theirs.map(|(_, outbox)| outbox.clone()).collect()
+        };
+        for outbox in &theirs {
+            outbox.close(KICKED, "kicked");
+        }
+        println!("kicked {} connections of {name:?}", theirs.len());
     }
 }
 

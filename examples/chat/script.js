@@ -156,6 +156,8 @@ $('speak').onsubmit = (event) => {
   event.preventDefault();
   const text = $('say').value.trim();
   if (!text) return;
+  // What waits for a server that is away has a bound too.
+  if (waiting.size >= 100) { $('error').textContent = 'A hundred words wait already.'; return; }
   $('say').value = '';
   $('error').textContent = '';
   // Shown at once, grey until the room has it. The ref makes it the same word however often it is sent.

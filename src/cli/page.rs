@@ -3,6 +3,7 @@
 pub(crate) const PAGE: &str = concat!(
     include_str!("pages/head.html"),
     "<style>\n",
+    include_str!("pages/colours.css"),
     include_str!("pages/page.css"),
     "</style>\n",
     include_str!("pages/body.html"),
@@ -15,10 +16,11 @@ pub(crate) const PAGE: &str = concat!(
     "</script>\n</body>\n</html>\n",
 );
 
-/// The page of `GET /dashboard`. `page.css` comes first: it has the colours and what stands in both.
+/// The page of `GET /dashboard`. `page.css` comes first: it has what stands in both.
 pub(crate) const DASHBOARD: &str = concat!(
     include_str!("pages/dashboard_head.html"),
     "<style>\n",
+    include_str!("pages/colours.css"),
     include_str!("pages/page.css"),
     include_str!("pages/dashboard.css"),
     "</style>\n",

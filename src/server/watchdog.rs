@@ -57,7 +57,8 @@ pub(super) fn run(house: &House, listeners: &[Listener]) {
             house.errands.run();
         }
     }
-    // The latch no longer waits, so from here the tick is a sleep.
+    // The latch no longer waits, so from here the tick is a sleep. No event could stand for it: what is looked for is that
+    // a clock has run out, that a listener has not heard its knock, and that a client of 8,000 is gone.
     while listeners.iter().filter(|listener| listener.wake()).count() > 0
         || !house.clients.is_empty()
     {

@@ -1,45 +1,41 @@
-use std::net::TcpStream;
-
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 use tungstenite::Message;
 
-use crate::support::{Client, DEADLINE, Example, close_code, connect, text};
+use crate::support::{Client, Example, close_code, connect, connect_small, text};
 
 /// Sends a command.
+#[track_caller]
 fn tell(client: &mut Client, command: Value) {
-    client.send(Message::text(command.to_string())).unwrap();
+    let sent = client.send(Message::text(command.to_string()));
+    sent.expect("the server takes commands until it closes");
+}
+
+/// What one text message says.
+#[track_caller]
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("the chat speaks JSON")
 }
 
 /// What the client is told next that has `field`; the rest is passed over.
 #[track_caller]
 fn told(client: &mut Client, field: &str) -> Value {
     loop {
-        let told: Value = serde_json::from_str(&text(client)).unwrap();
+        let told = parsed(&text(client));
         if !told[field].is_null() {
             return told;
         }
     }
 }
 
+#[track_caller]
 fn say(client: &mut Client, word: &str, reference: &str) -> u64 {
     tell(
         client,
         json!({ "do": "say", "say": word, "room": "lobby", "ref": reference }),
     );
-    told(client, "ack")["id"].as_u64().unwrap()
-}
-
-/// A client whose window is so small that the kernel hides little of its slowness.
-fn connect_small(address: std::net::SocketAddr, path: &str) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    socket.connect(&address.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    tungstenite::client(format!("ws://{address}{path}"), stream)
-        .unwrap()
-        .0
+    told(client, "ack")["id"]
+        .as_u64()
+        .expect("an ack has an id")
 }
 
 #[test]
@@ -115,8 +111,26 @@ fn chat_answers_what_is_wrong_and_stays() {
         tell(&mut ann, wrong.clone());
         assert!(told(&mut ann, "error")["error"].is_string(), "{wrong}");
     }
-    ann.send(Message::text("[".repeat(5000))).unwrap();
-    told(&mut ann, "error");
+    // Deep JSON in every place where it could be parsed: a client's stack is small, and its overflow is everybody's end.
+    for (deep, answer) in [
+        ("[".repeat(5000), "error"),
+        (
+            format!(r#"{{"do":"rooms","x":{}"#, "[".repeat(5000)),
+            "error",
+        ),
+        (
+            format!(
+                r#"{{"x":{}{},"do":"rooms"}}"#,
+                "[".repeat(120),
+                "]".repeat(120)
+            ),
+            "rooms",
+        ),
+    ] {
+        let sent = ann.send(Message::text(deep));
+        sent.expect("the server takes it, and says what it thinks of it");
+        told(&mut ann, answer);
+    }
     tell(&mut ann, json!({ "do": "join", "room": "lobby" }));
     told(&mut ann, "joined");
     tell(
@@ -133,7 +147,8 @@ fn chat_answers_what_is_wrong_and_stays() {
     }
     tell(&mut ann, json!({ "do": "join", "room": "one too many" }));
     told(&mut ann, "error");
-    ann.send(Message::binary(vec![1])).unwrap();
+    let sent = ann.send(Message::binary(vec![1]));
+    sent.expect("the server reads it, and closes then");
     assert_eq!(close_code(&mut ann), 1003);
 
     let mut flood = connect(address, "/ws?name=flood");
@@ -173,7 +188,7 @@ fn chat_cuts_who_does_not_read_and_gives_it_all_it_missed_when_it_is_back() {
     let code = loop {
         match slow.read() {
             Ok(Message::Text(text)) => {
-                let told: Value = serde_json::from_str(&text).unwrap();
+                let told = parsed(&text);
                 got.extend(told["id"].as_u64());
             }
             Ok(Message::Close(frame)) => break frame.map(|frame| u16::from(frame.code)),
@@ -190,7 +205,7 @@ fn chat_cuts_who_does_not_read_and_gives_it_all_it_missed_when_it_is_back() {
         json!({ "do": "join", "room": "lobby", "since": got.last() }),
     );
     loop {
-        let told: Value = serde_json::from_str(&text(&mut back)).unwrap();
+        let told = parsed(&text(&mut back));
         assert!(told["gap"].is_null(), "{told}");
         got.extend(told["id"].as_u64());
         if !told["joined"].is_null() {

@@ -3,10 +3,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use socket2::{Domain, Socket, Type};
 use tungstenite::Message;
 
-use crate::support::{Client, DEADLINE, Example, close_code, connect, text};
+use crate::support::{Client, DEADLINE, Example, close_code, connect, connect_small, text};
 
 // The rules of a mailbox, without the program around it.
 #[allow(dead_code)]
@@ -354,13 +353,7 @@ fn notifications_answer_a_tab_that_talks_nonsense_and_cut_one_that_floods() {
 #[test]
 fn notifications_cut_a_tab_that_does_not_read_and_lose_nothing_for_it() {
     let (mut example, address) = start();
-    // Its window is so small that the kernel hides little of its slowness.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    socket.connect(&address.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let (mut slow, _) = tungstenite::client(format!("ws://{address}/ws?user=ann"), stream).unwrap();
+    let mut slow = connect_small(address, "/ws?user=ann");
     told(&mut slow, "hello");
     let (mut quick, _) = open(address, "ann");
     // Until the kernel takes no more for the one that does not read. It always ends: what the kernel takes is bounded.

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
+use socket2::{Domain, Socket, Type};
 use tungstenite::{Message, WebSocket};
 
 /// Far beyond what anything here takes, on a machine that does much else: meeting it means hanging.
@@ -159,10 +160,26 @@ impl Drop for Example {
 /// Opens a WebSocket.
 #[track_caller]
 pub(crate) fn connect(address: SocketAddr, path: &str) -> Client {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.set_write_timeout(Some(DEADLINE)).unwrap();
-    let (client, _) = tungstenite::client(format!("ws://{address}{path}"), stream).unwrap();
+    let stream = TcpStream::connect(address).expect("somebody listens");
+    upgrade(stream, address, path)
+}
+
+/// Opens a WebSocket whose window is so small that the kernel hides little of it when the test does not read.
+#[track_caller]
+pub(crate) fn connect_small(address: SocketAddr, path: &str) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let small = socket.set_recv_buffer_size(4 << 10);
+    small.expect("before it connects its window is ours to choose");
+    socket.connect(&address.into()).expect("somebody listens");
+    upgrade(TcpStream::from(socket), address, path)
+}
+
+fn upgrade(stream: TcpStream, address: SocketAddr, path: &str) -> Client {
+    for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+        set(&stream, Some(DEADLINE)).expect("a deadline that is not zero");
+    }
+    let (client, _) = tungstenite::client(format!("ws://{address}{path}"), stream)
+        .expect("waited for the 101 of an example");
     client
 }
 
