@@ -64,6 +64,8 @@ pub(crate) fn live<'scope, H: Handler>(
     }
     client.give_up();
     client.wire.end(&client);
+    // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
+    client.queue.drain();
     // The descriptor first: whoever finds the client gone from the list finds its socket closed.
     drop(transport);
     drop(entry);

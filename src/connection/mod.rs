@@ -74,7 +74,7 @@ pub(crate) use outbox::Patience;
 pub(crate) use rig::Rig;
 pub(crate) use state::{Doing, Verdict};
 pub(crate) use straight::{Straight, Went};
-pub(crate) use ticket::{Lane, Redeemed};
+pub(crate) use ticket::{End, Lane, Redeemed};
 pub(crate) use transport::{Transport, prepare};
 
 use crate::error::{RecvError, SendError};

@@ -19,7 +19,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 use super::accounts::Accounts;
 use super::budget::{Admission, Budget, Entry};
 use super::frame::Frame;
-use super::ticket::{Due, Item, Lane, Popped};
+use super::ticket::{Due, End, Item, Lane, Popped};
 use crate::clock::{Stamp, lock};
 
 /// How long a sender is willing to wait for room.
@@ -54,6 +54,7 @@ pub(crate) struct Queue {
     popped: AtomicU64,
     /// Nothing is taken any more: whoever still finds a frame in the channel counts it as discarded.
     ended: AtomicBool,
+    draining: Mutex<()>,
     /// Dropped when the connection begins to end; `closed` tells everybody who waits.
     open: Mutex<Option<Sender<Infallible>>>,
     /// It has been dropped; asked for every message, so without the lock.
@@ -80,6 +81,7 @@ impl Queue {
             owes: AtomicBool::new(false),
             popped: AtomicU64::new(0),
             ended: AtomicBool::new(false),
+            draining: Mutex::new(()),
             open: Mutex::new(Some(open)),
             shut: AtomicBool::new(false),
             closed,
@@ -213,8 +215,8 @@ impl Queue {
     }
 
     /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
-    pub(crate) fn pop(&self) -> Option<Popped> {
-        let popped = self.pop_next();
+    pub(crate) fn pop(&self, end: End) -> Option<Popped> {
+        let popped = self.pop_next(end);
         if popped
             .as_ref()
             .is_some_and(|popped| popped.message.is_some())
@@ -224,13 +226,13 @@ impl Queue {
         popped
     }
 
-    fn pop_next(&self) -> Option<Popped> {
+    fn pop_next(&self, end: End) -> Option<Popped> {
         loop {
             // A topic that keeps the channel full must not keep another's lane waiting for it to be empty.
             if self.owes.load(Ordering::Acquire)
                 && self.popped.fetch_add(1, Ordering::Relaxed) % OWED_EVERY == 0
             {
-                if let Some(popped) = self.pop_owed() {
+                if let Some(popped) = self.pop_owed(end) {
                     return Some(popped);
                 }
             }
@@ -247,16 +249,16 @@ impl Queue {
                     });
                 }
                 Ok(Item::Ticket(lane)) => {
-                    if let Some(redeemed) = lane.redeem() {
+                    if let Some(redeemed) = lane.redeem(end) {
                         return Some(redeemed.of(lane));
                     }
                 }
-                Err(_) => return self.pop_owed(),
+                Err(_) => return self.pop_owed(end),
             }
         }
     }
 
-    fn pop_owed(&self) -> Option<Popped> {
+    fn pop_owed(&self, end: End) -> Option<Popped> {
         while self.owes.load(Ordering::Acquire) {
             let lane = {
                 let mut owed = lock(&self.owed);
@@ -264,7 +266,7 @@ impl Queue {
                 self.owes.store(!owed.is_empty(), Ordering::Release);
                 lane?
             };
-            let (redeemed, more) = lane.redeem_owed();
+            let (redeemed, more) = lane.redeem_owed(end);
             if more {
                 self.owe(&lane);
             }
@@ -301,9 +303,13 @@ impl Queue {
         self.drain();
     }
 
-    /// Discards what is queued.
+    /// Discards what is queued. When it returns, the books have what any thread has taken out to discard it.
+    ///
+    /// # Blocking
+    /// For another thread that does the same. It waits for nothing in here.
     pub(crate) fn drain(&self) {
-        while let Some(popped) = self.pop() {
+        let _one_at_a_time = lock(&self.draining);
+        while let Some(popped) = self.pop(End::Discarded) {
             if let Some(due) = popped.message {
                 self.discard(due.frame.len());
                 if let Some(lane) = due.lane {

@@ -9,11 +9,19 @@ use crate::clock::Stamp;
 /// Where a topic keeps what it has for one client, until the writer comes for it.
 pub(crate) trait Lane: Send + Sync + fmt::Debug {
     /// The next message. `None`: there is none any more for this ticket.
-    fn redeem(&self) -> Option<Redeemed>;
+    fn redeem(&self, end: End) -> Option<Redeemed>;
     /// For a lane that the channel owes tickets: as `redeem`, and whether there is still more without a ticket.
-    fn redeem_owed(&self) -> (Option<Redeemed>, bool);
+    fn redeem_owed(&self, end: End) -> (Option<Redeemed>, bool);
     /// What was redeemed has been given to the kernel whole, or never will be.
     fn settled(&self, delivered: bool);
+}
+
+/// What will become of what is taken out of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Sent,
+    /// Nobody will read what was left out, so it is not put into words, which is the user's code.
+    Discarded,
 }
 
 /// What a ticket stood for.

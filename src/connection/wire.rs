@@ -15,7 +15,7 @@ use super::client::Client;
 use super::control::Goodbye;
 use super::frame::Frame;
 use super::in_hand::{InHand, Kind};
-use super::ticket::Due;
+use super::ticket::{Due, End};
 use super::transport::Transport;
 use crate::clock::lock;
 
@@ -234,7 +234,7 @@ impl Wire {
         let mut bytes = 0;
         self.in_hand.reserve(client.queue.len().min(MESSAGES));
         while bytes < most && self.in_hand.len() < MESSAGES {
-            let Some(popped) = client.queue.pop() else {
+            let Some(popped) = client.queue.pop(End::Sent) else {
                 break;
             };
             if let Some(notice) = popped.notice {

@@ -13,7 +13,7 @@ use super::post::{Envelope, Post};
 use super::ring::{Next, Ring, Waiting};
 use super::settings::{Policy, Soft, TopicSettings};
 use crate::clock::{Stamp, lock};
-use crate::connection::{Admission, Frame, Lane, Outbox, Redeemed, Straight, Went};
+use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Straight, Went};
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -281,13 +281,14 @@ impl Member {
 
     /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
     /// a panic costs this word alone.
-    fn redeemed(&self, (gap, message): Next) -> Option<Redeemed> {
+    fn redeemed(&self, (gap, message): Next, end: End) -> Option<Redeemed> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
             let said = AssertUnwindSafe(|| envelope.gap(&self.topic, first, last));
             let said = catch_unwind(said).ok();
             said.and_then(|message| Frame::data(&message))
         };
         let notice = gap
+            .filter(|_| end == End::Sent)
             .zip(self.envelope.as_ref())
             .and_then(|(gap, envelope)| say(gap, envelope));
         (notice.is_some() || message.is_some()).then_some(Redeemed { notice, message })
@@ -295,7 +296,7 @@ impl Member {
 }
 
 impl Lane for Member {
-    fn redeem(&self) -> Option<Redeemed> {
+    fn redeem(&self, end: End) -> Option<Redeemed> {
         let next = {
             let mut ring = lock(&self.ring);
             ring.tickets = ring.tickets.saturating_sub(1);
@@ -305,10 +306,10 @@ impl Lane for Member {
             }
             ring.next()
         };
-        self.redeemed(next?)
+        self.redeemed(next?, end)
     }
 
-    fn redeem_owed(&self) -> (Option<Redeemed>, bool) {
+    fn redeem_owed(&self, end: End) -> (Option<Redeemed>, bool) {
         let (next, more) = {
             let mut ring = lock(&self.ring);
             let next = ring.next();
@@ -316,7 +317,7 @@ impl Lane for Member {
                 ring.waiting.len() > ring.tickets || (self.is_enveloped() && ring.ends_in_a_gap());
             (next, ring.owed)
         };
-        (next.and_then(|next| self.redeemed(next)), more)
+        (next.and_then(|next| self.redeemed(next, end)), more)
     }
 
     fn settled(&self, delivered: bool) {

@@ -126,20 +126,9 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
             loop {
                 let began = Instant::now();
                 match sender.send(Message::binary(numbered(n))) {
-                    Ok(()) => {
-                        n += 1;
-                        if began.elapsed().as_millis() > 0 {
-                            eprintln!("WAIT {n} {:?} {:?}", began.elapsed(), sender.accounts())
-                        }
-                    }
+                    Ok(()) => n += 1,
                     Err(error) => {
                         assert_eq!(number(&error.0), n, "the message comes back");
-                        eprintln!(
-                            "END {n} {:?} {:?} closed {:?}",
-                            began.elapsed(),
-                            sender.accounts(),
-                            sender.closed().try_recv()
-                        );
                         return (n, began.elapsed());
                     }
                 }

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::slice::from_ref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use standpipe::{
-    Config, HubConfig, Message, Outbox, Policy, Publication, Published, Subscribe, Subscription,
-    Topic, TopicSettings,
+    Config, Envelope, Hub, HubConfig, Message, Outbox, Policy, Post, Publication, Published,
+    Subscribe, Subscription, Topic, TopicSettings,
 };
 
-use crate::support::{Heard, Raw, Reader, Stage, both_ways, heard, heard_of, until, whole};
+use crate::support::{
+    DEADLINE, Heard, Raw, Reader, Stage, both_ways, heard, heard_of, lends_outboxes, until, whole,
+};
 
 fn large(n: usize) -> Message {
     Message::text(format!("{n} {}", "x".repeat(1000)))
@@ -335,5 +339,47 @@ fn who_is_left_out_of_a_message_is_told_before_the_next() {
         let heard = heard_of("new", &reader.end().messages);
         let (posts, missing) = whole(&heard, first, first + 2);
         assert_eq!((posts, missing), (vec![first, first + 2], vec![first + 1]));
+    });
+}
+
+/// Says gaps aloud, and how often it was asked to.
+struct Asked(AtomicUsize);
+
+impl Envelope for Asked {
+    fn post(&self, _: &str, post: &Post) -> Message {
+        post.message()
+    }
+
+    fn gap(&self, _: &str, first: u64, last: u64) -> Message {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Message::text(format!("{first} to {last}"))
+    }
+
+    fn presence(&self, _: &str, name: &str, _: bool) -> Message {
+        Message::text(name.to_owned())
+    }
+}
+
+/// The envelope is the user's code, and who discards may be the watchdog, which waits for nobody.
+#[test]
+fn a_gap_that_nobody_will_read_is_not_put_into_words() {
+    both_ways(|config| {
+        let asked = Arc::new(Asked(AtomicUsize::new(0)));
+        let mut hub = HubConfig::default();
+        hub.default = TopicSettings::default().policy(Policy::DropNewest).queue(8);
+        hub.envelope = Some(asked.clone());
+        let topic = Hub::new(hub).topic("t").unwrap();
+        let (server, outboxes) = lends_outboxes(config.sndbuf(Some(16 << 10)).unsent(16 << 10));
+        let stalled = server.client().small_rcvbuf().connect();
+        let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
+        let how = Subscribe::new().enveloped();
+        let member = topic.subscribe(outbox.clone(), how).unwrap();
+        // Its socket takes nothing more, its lane is full, and behind that is a gap.
+        fill(&topic);
+        let told = asked.0.load(Ordering::SeqCst);
+        outbox.terminate();
+        until("the client to be gone", || server.handle().clients() == 0);
+        assert_eq!(asked.0.load(Ordering::SeqCst), told);
+        drop((member, stalled));
     });
 }

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::super::budget::Admission;
 use super::super::client::Why;
 use super::super::control::{Goodbye, When};
 use super::super::frame::Frame;
 use super::super::gate::Dice;
 use super::super::queue::{Queue, Wait};
+use super::super::ticket::{End, Lane, Redeemed};
 use super::*;
+use crate::clock::Stamp;
 use crate::error::TrySendError;
 
 /// Sends `count` messages with verbs at random, and says how many were taken.
@@ -181,5 +186,72 @@ fn what_a_helper_has_in_hand_at_the_end_is_accounted_for() {
             let accounts = guest.end();
             assert_eq!(accounts.delivered, taken as u64 / 6);
         }
+    }
+}
+
+/// A lane whose message is taken out and held still, before it is counted as discarded.
+#[derive(Debug)]
+struct Still {
+    taken: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl Lane for Still {
+    fn redeem(&self, end: End) -> Option<Redeemed> {
+        assert_eq!(end, End::Discarded);
+        self.taken.send(()).expect("the test waits for it");
+        self.go_on.recv().expect("the test says so");
+        let frame = Frame::data(&text("x")).expect("data");
+        Some(Redeemed {
+            notice: None,
+            message: Some((frame, Stamp::lately())),
+        })
+    }
+
+    fn redeem_owed(&self, _: End) -> (Option<Redeemed>, bool) {
+        (None, false)
+    }
+
+    fn settled(&self, delivered: bool) {
+        assert!(!delivered);
+    }
+}
+
+/// The watchdog resets a client, and is stopped while it discards. Whoever finds the client's threads gone then must
+/// not find a message that is neither here nor there.
+#[test]
+fn whoever_has_drained_a_queue_finds_its_books_closed_though_another_took_the_message_out() {
+    // Whether the second is there before the first goes on is the scheduler's choice, at each round anew.
+    for round in 0..300 {
+        let (taken, is_taken) = bounded(1);
+        let (go_on, goes_on) = bounded(1);
+        let still = Still {
+            taken,
+            go_on: goes_on,
+        };
+        let queue = Queue::new(8, 1000);
+        assert_eq!(queue.admit(3, false), Admission::In);
+        assert!(queue.ticket(Arc::new(still)));
+        queue.waits(1);
+        queue.count_accepted();
+        thread::scope(|scope| {
+            scope.spawn(|| queue.end());
+            is_taken.recv().expect("the first takes it");
+            let (begins, begun) = bounded(1);
+            scope.spawn(|| {
+                let begins = begins;
+                begins.send(()).expect("the test waits for it");
+                queue.drain();
+                let Accounts {
+                    accepted,
+                    discarded,
+                    ..
+                } = queue.accounts();
+                assert_eq!((accepted, discarded), (1, 1), "round {round}");
+                assert_eq!((queue.len(), queue.bytes()), (0, 0), "round {round}");
+            });
+            begun.recv().expect("the second begins");
+            go_on.send(()).expect("the first waits for it");
+        });
     }
 }

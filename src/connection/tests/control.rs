@@ -6,7 +6,7 @@ use super::super::client::Why;
 use super::super::control::{Goodbye, When};
 use super::super::frame::Frame;
 use super::super::queue::Wait;
-use super::super::ticket::{Lane, Redeemed};
+use super::super::ticket::{End, Lane, Redeemed};
 use super::*;
 
 const TEXT: u8 = 0x81;
@@ -219,11 +219,11 @@ fn a_close_is_posted_before_anybody_is_woken_by_it() {
 struct Between(Outbox);
 
 impl Lane for Between {
-    fn redeem(&self) -> Option<Redeemed> {
+    fn redeem(&self, _: End) -> Option<Redeemed> {
         None
     }
 
-    fn redeem_owed(&self) -> (Option<Redeemed>, bool) {
+    fn redeem_owed(&self, _: End) -> (Option<Redeemed>, bool) {
         self.0.try_send(text("last word")).expect("there is room");
         self.0.close(1000, "");
         (None, false)
