@@ -15,4 +15,5 @@ mod broken;
 mod chat;
 mod course;
 mod echo;
+mod game;
 mod notifications;
