@@ -227,6 +227,8 @@ function draw() {
   const style = getComputedStyle(document.documentElement);
   const isLive = link?.isOpen && shot;
   canvas.style.opacity = isLive ? 1 : .4;
+  $('veil').hidden = isLive;
+  if (!isLive) $('veil').textContent = isRefused ? 'The match is full. Waiting for a seat …' : 'Not connected. The arena goes on without you …';
   if (!shot) return;
   const step = 1000 / game.rate * (old ? shot.tick - old.tick : 1);
   const part = Math.min((now() - shot.at) / step, 1);
@@ -255,7 +257,7 @@ function draw() {
     }
     pen.fillStyle = style.getPropertyValue('--text');
     const below = at.y + PLAYER + 20 / unit < game.height;
-    pen.fillText(seat === game.seat ? 'you' : nameOf(seat), at.x, below ? at.y + PLAYER + 17 / unit : at.y - PLAYER - 8 / unit);
+    pen.fillText(seat === game.seat ? 'you' : nameOf(seat), Math.min(Math.max(at.x, 40 / unit), game.width - 40 / unit), below ? at.y + PLAYER + 17 / unit : at.y - PLAYER - 8 / unit);
   }
   pen.globalAlpha = 1;
 }

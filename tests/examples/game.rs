@@ -192,7 +192,9 @@ impl Human {
 
     #[track_caller]
     fn closed(&mut self) -> (u16, String) {
+        let deadline = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < deadline, "waited for a Close");
             if let Told::Closed(code, why) = self.told() {
                 return (code, why);
             }
@@ -261,7 +263,9 @@ fn an_input_moves_its_player_in_everybodys_snapshots_and_no_tick_is_missing() {
     assert_eq!(next.player(seat).unwrap().at, last.player(seat).unwrap().at);
 
     ann.say(&[2, 1, 2, 3, 4]);
+    let deadline = Instant::now() + DEADLINE;
     let stamp = loop {
+        assert!(Instant::now() < deadline, "waited for the echo");
         if let Told::Echo(stamp) = ann.told() {
             break stamp;
         }
@@ -290,7 +294,7 @@ fn what_is_caught_is_told_to_all_and_counted() {
                 };
                 let (x, y) = (i32::from(player.at.0), i32::from(player.at.1));
                 let by = |&(dx, dy): &(u16, u16)| (i32::from(dx) - x, i32::from(dy) - y);
-                let far = |&(dx, dy): &(i32, i32)| dx * dx / 64 + dy * dy / 64;
+                let far = |&(dx, dy): &(i32, i32)| dx.abs() + dy.abs();
                 let (dx, dy) = shot.dots.iter().map(by).min_by_key(far).unwrap();
                 let (left, right, up, down) = (dx < -384, dx > 384, dy < -384, dy > 384);
                 seq += 1;
@@ -322,7 +326,12 @@ fn who_does_not_read_costs_others_nothing_and_then_sees_what_is_now() {
     // Slow reads nothing until 60 of its snapshots have been replaced; Ann sees every one.
     let mut events = 0;
     let mut last = None;
+    let deadline = Instant::now() + DEADLINE;
     let seen = loop {
+        assert!(
+            Instant::now() < deadline,
+            "waited for 60 replaced snapshots, at tick {last:?}"
+        );
         match ann.told() {
             Told::Event(_) => events += 1,
             Told::Shot(shot) => {

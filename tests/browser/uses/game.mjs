@@ -117,6 +117,7 @@ await check('a player that does not read makes its own numbers grow and nobody e
 await check('server gone and back, both play on, on new seats', async () => {
   await program.stop();
   await until(ann, 'the loss', () => $('state').dataset.state === 'waiting');
+  await until(ann, 'the same in the arena', () => !$('veil').hidden);
   await program.start();
   for (const page of [ann, bob]) {
     await seated(page);
@@ -139,6 +140,7 @@ await check('a full match says so, and lets in by itself when there is room', as
   await late.fill('#name', 'Late');
   await late.press('#name', 'Enter');
   await until(late, 'the refusal', () => $('state').textContent.includes('the match is full: 12 play'));
+  await until(late, 'the same in the arena', () => !$('veil').hidden && $('veil').textContent.startsWith('The match is full.'));
   await picture(late, 'game-refused');
   await ann.evaluate(() => { for (const socket of others) socket.send(new Uint8Array([3])); });
   await seated(late);
