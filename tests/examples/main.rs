@@ -13,6 +13,7 @@ mod two_pumps;
 
 mod broken;
 mod chat;
+mod collab_editor;
 mod course;
 mod echo;
 mod game;

@@ -1,0 +1,21 @@
+#[path = "../../examples/collab_editor/client.rs"]
+#[allow(dead_code, reason = "it is for others too")]
+mod client;
+#[path = "../../examples/collab_editor/document.rs"]
+#[allow(dead_code, reason = "it is the program's")]
+mod document;
+#[path = "../../examples/collab_editor/text.rs"]
+#[allow(dead_code, reason = "it is the program's")]
+mod text;
+
+mod converge;
+mod merge;
+mod program;
+mod random;
+
+use serde_json::Value;
+use text::Op;
+
+fn op(parts: &Value) -> Op {
+    serde_json::from_value(parts.clone()).unwrap()
+}
