@@ -19,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) typed: Option<Op>,
     /// Texts of ours that could not be brought together with the server's: for a person to look at.
     pub(crate) aside: Vec<String>,
+    /// How often an edit came back as another one than it should have: never, but for those made coarser on their way.
+    pub(crate) mended: usize,
     you: u64,
     n: u64,
 }
@@ -126,6 +128,7 @@ impl Client {
             // As we have it already, but for an edit that was made coarser on its way.
             Some((_, sent)) if sent == told.op => {}
             Some((_, sent)) => {
+                self.mended += 1;
                 let change = Op::between(&self.base.apply(&sent)?, &base);
                 self.goes_under(&change)?;
             }

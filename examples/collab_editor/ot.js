@@ -141,7 +141,7 @@ class Lost extends Error {}
 /// One edit on its way, all later ones in one that waits. What is shown is `base`, then `sent`, then `typed`.
 class Client {
   constructor() {
-    Object.assign(this, { life: 0, revision: 0, base: '', text: '', sent: null, typed: null, aside: [], you: 0, n: 0 });
+    Object.assign(this, { life: 0, revision: 0, base: '', text: '', sent: null, typed: null, aside: [], you: 0, n: 0, mended: 0 });
   }
 
   /// Edits what is shown.
@@ -191,7 +191,10 @@ class Client {
       const ours = apply(this.base, this.sent.op);
       this.sent = null;
       // Only where an edit was made coarser on its way it is not what we have.
-      if (ours !== base) change = this.goesUnder(between(ours, base));
+      if (ours !== base) {
+        this.mended++;
+        change = this.goesUnder(between(ours, base));
+      }
     } else change = this.goesUnder(op);
     this.revision = rev;
     this.base = base;

@@ -101,7 +101,7 @@ function run(seed) {
   }
   for (let round = 0; round < 2000; round++) for (const one of people) { connect(one); send(one); serve(one); hear(one); }
   const texts = new Set([server.text, ...people.flatMap(({ client }) => [client.text, client.base])]);
-  const left = people.some(({ client }) => client.sent || client.typed || client.aside.length);
+  const left = people.some(({ client }) => client.sent || client.typed || client.aside.length || client.mended);
   return texts.size === 1 && !left && server.text.isWellFormed();
 }
 

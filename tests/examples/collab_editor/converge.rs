@@ -18,6 +18,9 @@ pub(super) struct Outcome {
     pub(super) wrong: Vec<char>,
     /// Texts that were put aside.
     pub(super) aside: usize,
+    /// Edits that came back to their author as others than it had them. What is mended converges too, so this is what
+    /// shows that both transform alike.
+    pub(super) mended: usize,
     /// How often each thing happened: a test that tries nothing shows nothing.
     pub(super) happened: BTreeMap<&'static str, usize>,
 }
@@ -345,8 +348,10 @@ impl World {
             .iter()
             .map(|person| person.client.aside.len())
             .sum();
+        let mended = self.people.iter().map(|person| person.client.mended).sum();
         Outcome {
             texts,
+            mended,
             wrong,
             aside,
             happened: self.happened,
