@@ -19,6 +19,7 @@ pub(crate) mod page;
 pub(crate) mod secrets;
 
 pub(crate) mod command;
+pub(crate) mod raw;
 pub(crate) mod session;
 
 pub(crate) mod envelope;

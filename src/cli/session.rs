@@ -9,7 +9,7 @@ use standpipe::{Connection, Hub, Message, Publication, Subscribe, Subscription};
 use super::Failure;
 use super::command::{self, Asked, Command, Unreadable};
 use super::envelope::to_json;
-use super::site::publish_waiting;
+use super::raw::publish_waiting;
 
 /// Messages that are no JSON at all, before the client is taken for another protocol's.
 const STRIKES: u32 = 3;
@@ -167,9 +167,9 @@ impl<'a> Session<'a> {
             Some(subscription) => subscription.topic().clone(),
             None => self.topic(name)?,
         };
-        let published =
-            publish_waiting(conn, &topic, publication).map_err(|error| error.to_string())?;
-        Ok(Some(published.id))
+        let published = publish_waiting(conn, &topic, vec![publication]);
+        let published = published.map_err(|error| error.to_string())?;
+        Ok(published.first().map(|published| published.id))
     }
 
     fn topic(&self, name: &str) -> Result<standpipe::Topic, Refusal> {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, header};
 use serde::Serialize;
 use standpipe::{
-    Connection, Handler, Hub, Message, Publication, PublishError, Published, Reply, Request,
-    ServerHandle, Subscribe, Topic,
+    Connection, Handler, Hub, Message, Publication, Reply, Request, ServerHandle, Topic,
 };
 
 use super::dashboard::{Dashboard, LIVE};
@@ -15,7 +14,7 @@ use super::page::{DASHBOARD, PAGE};
 use super::places::Places;
 use super::secrets::Secrets;
 use super::session::Session;
-use super::{Failure, debug, metrics, names, nesting};
+use super::{Failure, debug, metrics, names, nesting, raw};
 
 /// The subprotocol of JSON mode.
 const PROTOCOL: &str = "standpipe.v1";
@@ -79,13 +78,13 @@ impl Handler for Site {
             [dashboard, _] if dashboard == "dashboard" => self.dashboard.watch(conn),
             [_, topic] => {
                 let topic = topic.clone();
-                self.relay(conn, &topic)
+                raw::relay(&self.hub, conn, &topic)
             }
             [ws] if ws == "ws" => {
                 let name = conn.request().query("name").map(str::to_owned);
                 Session::new(&self.hub, name, self.max_subscriptions).run(conn)
             }
-            _ => echo(conn),
+            _ => raw::echo(conn),
         }
     }
 }
@@ -171,36 +170,6 @@ impl Site {
         names::check("a topic", topic).map_err(bad)?;
         since(request)?;
         Ok(Reply::upgrade().subprotocol(RAW))
-    }
-
-    /// Raw mode: what this client sends goes to every member, itself too unless it asked for `echo=false`.
-    fn relay(&self, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
-        let topic = match self.hub.topic(topic) {
-            Ok(topic) => topic,
-            Err(error) => {
-                conn.close(1013, &error.to_string());
-                return Ok(());
-            }
-        };
-        let mut how = Subscribe::new();
-        // Judged before the 101.
-        if let Ok(Some(id)) = since(conn.request()) {
-            how = how.since(id);
-        }
-        if let Some(name) = conn.request().query("name") {
-            how = how.named(name);
-        }
-        let echo = conn.request().query("echo") != Some("false");
-        let _member = topic.subscribe(conn.outbox(), how)?;
-        conn.cork(true);
-        while let Some(message) = conn.recv()? {
-            let mut publication = Publication::from(message);
-            if !echo {
-                publication = publication.except(conn.number());
-            }
-            publish_waiting(conn, &topic, publication)?;
-        }
-        Ok(())
     }
 
     fn publish(&self, request: &mut Request, topic: &str) -> Result<Reply, Reply> {
@@ -305,31 +274,6 @@ impl Site {
     }
 }
 
-fn echo(conn: &mut Connection) -> Result<(), Failure> {
-    conn.cork(true);
-    while let Some(message) = conn.recv()? {
-        conn.send(message)?;
-    }
-    Ok(())
-}
-
-/// Publishes for a client of ours: while the topic is busy it waits, and TCP makes the client wait.
-///
-/// # Blocking
-/// As [`Topic::publish`], again and again until the client's own connection begins to end.
-pub(crate) fn publish_waiting(
-    conn: &Connection,
-    topic: &Topic,
-    publication: Publication,
-) -> Result<Published, PublishError> {
-    loop {
-        match topic.publish(publication.clone()) {
-            Err(PublishError::Busy) if conn.is_open() => {}
-            published => return published,
-        }
-    }
-}
-
 /// `text/*` and JSON are text, everything else is bytes.
 fn publication(content_type: Option<&str>, body: Vec<u8>) -> Result<Publication, Reply> {
     let kind = content_type
@@ -359,7 +303,8 @@ fn check_name(request: &Request) -> Result<(), Reply> {
         .map_err(bad)
 }
 
-fn since(request: &Request) -> Result<Option<u64>, Reply> {
+/// The id after which a client wants to hear what it missed.
+pub(crate) fn since(request: &Request) -> Result<Option<u64>, Reply> {
     let since = request.query("since").map(str::parse).transpose();
     since.map_err(|_| bad("since is an id: a whole number, not below 0"))
 }

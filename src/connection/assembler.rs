@@ -115,6 +115,21 @@ impl Assembler {
         }
     }
 
+    /// The next message, if it has been read whole, in one frame, and no control frame or mistake comes before it: those
+    /// are for [`next`](Self::next).
+    pub(crate) fn next_if_read(&mut self) -> Option<Message> {
+        let (header, length, at) = self.header().ok()??;
+        let is_whole = header.is_final && self.message.is_none() && self.end - at >= length;
+        if !is_whole || !matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary)) {
+            return None;
+        }
+        let mut payload = self.buffer[at..at + length].to_vec();
+        unmask(&mut payload, &header);
+        let message = message(is_text(&header), payload).ok()?;
+        self.start = at + length;
+        Some(message)
+    }
+
     /// Something of what was read has not been handed out yet.
     pub(crate) fn has_more(&self) -> bool {
         self.start < self.end
@@ -197,12 +212,7 @@ impl Assembler {
     fn data(&mut self, header: &FrameHeader, payload: Vec<u8>) -> Result<Option<Message>, Fault> {
         let mut message = match self.message.take() {
             None if header.is_final => {
-                return if is_text(header) {
-                    text(payload)
-                } else {
-                    Ok(Message::binary(payload))
-                }
-                .map(Some);
+                return message(is_text(header), payload).map(Some);
             }
             None => Partial {
                 is_text: is_text(header),
@@ -218,12 +228,7 @@ impl Assembler {
             let Partial {
                 is_text, payload, ..
             } = message;
-            return if is_text {
-                text(payload)
-            } else {
-                Ok(Message::binary(payload))
-            }
-            .map(Some);
+            return self::message(is_text, payload).map(Some);
         }
         message.check()?;
         self.message = Some(message);
@@ -250,7 +255,10 @@ fn is_text(header: &FrameHeader) -> bool {
     header.opcode == OpCode::Data(Data::Text)
 }
 
-fn text(payload: Vec<u8>) -> Result<Message, Fault> {
+fn message(is_text: bool, payload: Vec<u8>) -> Result<Message, Fault> {
+    if !is_text {
+        return Ok(Message::binary(payload));
+    }
     String::from_utf8(payload)
         .map(Message::text)
         .map_err(|_| NOT_UTF8)

@@ -133,6 +133,10 @@ impl Budget {
         self.changed.notify_all();
     }
 
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(super) fn used(&self) -> usize {
         lock(&self.inside).used
     }

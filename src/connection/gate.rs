@@ -30,6 +30,8 @@ pub(super) struct Inside {
     reading: bool,
     /// Every byte that was taken.
     written: Vec<u8>,
+    /// Calls of `try_write`.
+    pub(super) tries: usize,
     /// Bytes it will take before it refuses, and in one call.
     room: usize,
     most: usize,
@@ -69,6 +71,7 @@ impl Default for Gate {
                 reads: 0,
                 reading: false,
                 written: Vec::new(),
+                tries: 0,
                 room: usize::MAX,
                 most: usize::MAX,
                 whim: None,
@@ -258,6 +261,7 @@ impl Transport for Gate {
 
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut inside = lock(&self.inside);
+        inside.tries += 1;
         inside.helpers_held += 1;
         self.changed.notify_all();
         while inside.holds_helpers {

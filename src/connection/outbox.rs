@@ -16,7 +16,7 @@ use super::cork;
 use super::frame::Frame;
 use super::queue::{Queue, Refused, Wait};
 use super::state::Doing;
-use super::straight::{Alone, Went};
+use super::straight::{Alone, Run, Went};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 use crate::quoted::quoted;
 
@@ -50,6 +50,33 @@ impl Outbox {
             Queued::Yes => Ok(()),
             Queued::Full | Queued::Closed => Err(SendError(message)),
         }
+    }
+
+    /// As [`send`](Self::send) of one after the other, and in one write if nothing is before them: for messages that are
+    /// there at the same time.
+    ///
+    /// # Blocking
+    /// As [`send`](Self::send), for each.
+    ///
+    /// # Errors
+    /// [`SendError`] gives back the first that was not queued. The connection has ended or is closing, so those after it
+    /// would not have been queued either.
+    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
+        let mut left = messages.into_iter();
+        while !left.as_slice().is_empty() {
+            let sizes = left.as_slice().iter().map(Message::len);
+            let together = &left.as_slice()[..Run::together(sizes)];
+            let frames: Vec<Frame> = together.iter().map_while(Frame::data).collect();
+            let together = frames.len();
+            if together > 1 && self.goes_straight(Run::new(frames)) {
+                left.by_ref().take(together).for_each(drop);
+                continue;
+            }
+            for message in left.by_ref().take(together.max(1)) {
+                self.send(message)?;
+            }
+        }
+        Ok(())
     }
 
     /// As [`send`](Self::send), for at most `timeout`.
@@ -222,15 +249,17 @@ impl Outbox {
         &self.client
     }
 
+    /// Writes messages that nothing is before. Not in a cork: there they would be a write each time.
+    fn goes_straight(&self, run: Run) -> bool {
+        !cork::holds_back() && self.client.go_straight(&Alone(run)) != Went::Nowhere
+    }
+
     fn push(&self, message: &Message, wait: Wait) -> Queued {
         let Some(frame) = Frame::data(message) else {
             return Queued::Closed;
         };
-        if !cork::holds_back() {
-            match self.client.go_straight(&Alone(&frame)) {
-                Went::Whole | Went::InHand => return Queued::Yes,
-                Went::Nowhere => {}
-            }
+        if self.goes_straight(Run::One(frame.clone())) {
+            return Queued::Yes;
         }
         let pushed = match (self.client.queue.push(frame, Wait::Never), wait) {
             (Err(Refused::Full(frame)), Wait::Until(_) | Wait::Forever) => {

@@ -195,9 +195,9 @@ impl Queue {
         self.waiting.fetch_sub(messages, Ordering::Relaxed);
     }
 
-    /// A message was offered to this client's lanes.
-    pub(crate) fn count_accepted(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+    /// So many messages were offered to this client beside the channel.
+    pub(crate) fn count_accepted(&self, messages: u64) {
+        self.accepted.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// A message of `bytes` that was offered is dropped by its topic's policy.
@@ -343,6 +343,10 @@ impl Queue {
 
     pub(crate) fn bytes(&self) -> usize {
         self.gate.used()
+    }
+
+    pub(crate) fn most_bytes(&self) -> usize {
+        self.gate.limit()
     }
 
     pub(crate) fn accounts(&self) -> Accounts {

@@ -61,6 +61,23 @@ impl Reader {
         received
     }
 
+    /// The next message and those that came with it, at most `most`; none is the end.
+    pub(crate) fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
+        let mut messages: Vec<Message> = self.recv()?.into_iter().collect();
+        while !messages.is_empty() && messages.len() < most {
+            let Some(message) = self.assembler.next_if_read() else {
+                break;
+            };
+            messages.push(message);
+        }
+        cork::input_lasts(self.assembler.has_more());
+        // What came after our Close was posted is discarded.
+        if self.client.queue.is_shut() {
+            messages.clear();
+        }
+        Ok(messages)
+    }
+
     /// Reads on and throws away, until the peer's Close, its end, or the watchdog's.
     pub(crate) fn discard(&mut self) {
         while self.end.is_none() {

@@ -66,10 +66,22 @@ impl Rig {
         self.reader.recv()
     }
 
+    #[cfg(test)]
+    pub(crate) fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
+        self.reader.recv_all(most)
+    }
+
     /// Reads only if the peer has sent something.
     pub(crate) fn recv_if_sent(&mut self) -> Option<Message> {
         let sent = !lock(&self.script.0).to_read.is_empty();
         sent.then(|| self.recv()).and_then(Result::ok).flatten()
+    }
+
+    /// The same, with what came with it.
+    pub(crate) fn recv_all_if_sent(&mut self, most: usize) -> Vec<Message> {
+        let sent = !lock(&self.script.0).to_read.is_empty();
+        let received = sent.then(|| self.reader.recv_all(most));
+        received.and_then(Result::ok).unwrap_or_default()
     }
 
     pub(crate) fn ping(&self) {

@@ -1,10 +1,11 @@
-//! [`Straight`]: a message that nothing is before goes to the socket without having been queued.
+//! [`Straight`]: messages that nothing is before go to the socket without having been queued.
 //!
 //! Most messages meet an empty queue and a socket with room. Going through channel and lane they would touch a dozen
 //! cache lines of their client's, and in a fan-out to a thousand clients none of them is at hand: that was a fifth
 //! of what a message costs. The rule of `wire.rs` is the same, *anyone may write what the socket takes at once*, and so
 //! is the order: whoever has the wire and sees nothing in hand, in the queue and in the control slot has nobody before
-//! it, and who queues meanwhile comes behind.
+//! it, and who queues meanwhile comes behind. Several messages that came together go together, as one piece and in one
+//! write, or none of them does.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -14,41 +15,93 @@ use super::client::Client;
 use super::frame::Frame;
 use super::in_hand::{InHand, Kind};
 use super::ticket::Lane;
-use super::wire::{Wire, retry};
+use super::wire::{BATCH, Wire, retry};
 use crate::clock::Stamp;
 
-/// A message that would go straight, and where it comes from.
+/// Messages that would go straight, and where they come from.
 pub(crate) trait Straight {
-    fn frame(&self) -> &Frame;
+    /// In their order.
+    fn run(&self) -> &Run;
     fn queued(&self) -> Stamp;
-    /// Asked when nothing else is before it: whether nothing of its own topic is. After a yes it goes.
+    /// Asked when nothing else is before them: whether nothing of their own topic is. After a yes they go.
     fn passes(&self) -> bool;
-    /// The socket has not taken all of it: who will be told when it has.
+    /// The socket has not taken all of them: who will be told, of each, when it has.
     fn lane(&self) -> Option<Arc<dyn Lane>>;
 }
 
-/// What became of it.
+/// Frames that go one behind the other; made once, for every client that gets them.
+#[derive(Debug)]
+pub(crate) enum Run {
+    One(Frame),
+    /// And their bytes in one piece: for so little that costs less than a list of pieces.
+    Several(Vec<Frame>, Vec<u8>),
+}
+
+impl Run {
+    /// Messages that go together at most.
+    pub(crate) const MOST: usize = 64;
+
+    pub(crate) fn new(mut frames: Vec<Frame>) -> Run {
+        if frames.len() == 1 {
+            return Run::One(frames.remove(0));
+        }
+        let mut bytes = Vec::with_capacity(frames.iter().map(Frame::len).sum());
+        for frame in &frames {
+            let (front, rest) = frame.pieces(0);
+            bytes.extend_from_slice(front);
+            bytes.extend_from_slice(rest);
+        }
+        Run::Several(frames, bytes)
+    }
+
+    /// How many of `sizes` go together: as many as a batch has bytes, and one at least.
+    pub(crate) fn together(sizes: impl Iterator<Item = usize>) -> usize {
+        let mut bytes = 0;
+        let fits = |size: &usize| {
+            bytes += size;
+            bytes <= BATCH
+        };
+        sizes.take(Run::MOST).take_while(fits).count().max(1)
+    }
+
+    pub(crate) fn frames(&self) -> &[Frame] {
+        match self {
+            Run::One(frame) => std::slice::from_ref(frame),
+            Run::Several(frames, _) => frames,
+        }
+    }
+
+    /// All their bytes, in one or two pieces.
+    fn pieces(&self) -> (&[u8], &[u8]) {
+        match self {
+            Run::One(frame) => frame.pieces(0),
+            Run::Several(_, bytes) => (bytes, &[]),
+        }
+    }
+}
+
+/// What became of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Went {
-    /// The kernel has it.
+    /// The kernel has them.
     Whole,
-    /// The kernel has some of it at most. The rest is in hand, and the writer has been rung.
+    /// The kernel has some of them at most. The rest is in hand, and the writer has been rung.
     InHand,
-    /// Nothing has happened: something is before it, or another has the wire. It is to be queued; and to be flushed also
-    /// when the queue refuses it, for while this looked it may have kept the wire from who had something to write.
+    /// Nothing has happened: something is before them, or another has the wire. They are to be queued; and to be flushed
+    /// also when the queue refuses them, for while this looked it may have kept the wire from who had something to write.
     Nowhere,
 }
 
 impl Client {
-    /// Writes a message past the queue, if nothing is before it. Never waits.
-    pub(crate) fn go_straight(&self, message: &impl Straight) -> Went {
+    /// Writes messages past the queue, if nothing is before them. Never waits.
+    pub(crate) fn go_straight(&self, messages: &impl Straight) -> Went {
         if !self.config.early_flush {
             return Went::Nowhere;
         }
         let Some(mut wire) = self.wire.borrow() else {
             return Went::Nowhere;
         };
-        let went = wire.straight(message, self);
+        let went = wire.straight(messages, self);
         self.wire.give_back(wire, self);
         // Given back first, looked at then: see `wire.rs`.
         if went == Went::InHand || (went == Went::Whole && self.has_work()) {
@@ -59,56 +112,60 @@ impl Client {
 }
 
 impl Wire {
-    fn straight(&mut self, message: &impl Straight, client: &Client) -> Went {
-        let (frame, queue) = (message.frame(), &client.queue);
+    fn straight(&mut self, messages: &impl Straight, client: &Client) -> Went {
+        let (run, queue) = (messages.run(), &client.queue);
         if self.has_some_in_hand() || client.has_work() {
             return Went::Nowhere;
         }
-        // What others queue meanwhile and this together stay within `queue_bytes`.
-        if queue.admit(frame.len(), false) != Admission::In {
+        let frames = run.frames();
+        let (front, rest) = run.pieces();
+        let bytes = front.len() + rest.len();
+        // The socket may refuse all of them, and then as many are in hand as the queue may hold, and no more.
+        let most = BATCH.min(queue.most_bytes());
+        if frames.len() > 1 && (frames.len() > queue.capacity() || bytes > most) {
             return Went::Nowhere;
         }
-        if !message.passes() {
-            queue.return_bytes(frame.len());
+        // What others queue meanwhile and these together stay within `queue_bytes`.
+        if queue.admit(bytes, false) != Admission::In {
             return Went::Nowhere;
         }
-        queue.count_accepted();
-        let (front, rest) = frame.pieces(0);
+        if !messages.passes() {
+            queue.return_bytes(bytes);
+            return Went::Nowhere;
+        }
+        queue.count_accepted(frames.len() as u64);
         let pieces = [IoSlice::new(front), IoSlice::new(rest)];
         let pieces = &pieces[..1 + usize::from(!rest.is_empty())];
         let written = retry(|| self.transport.try_write(pieces));
-        if written
-            .as_ref()
-            .is_ok_and(|&written| written == frame.len())
-        {
-            queue.settle(1, frame.len());
+        if written.as_ref().is_ok_and(|&written| written == bytes) {
+            queue.settle(frames.len() as u64, bytes);
             client.state.took_all();
             return Went::Whole;
         }
-        // From here on it is as any that was queued, and the writer sees to it.
-        self.take_in_hand(InHand {
-            frame: frame.clone(),
-            kind: Kind::Data,
-            queued: message.queued(),
-            lane: message.lane(),
-        });
+        // From here on they are as any that were queued, and the writer sees to them.
+        for frame in frames {
+            self.take_in_hand(InHand {
+                frame: frame.clone(),
+                kind: Kind::Data,
+                queued: messages.queued(),
+                lane: messages.lane(),
+            });
+        }
         match written {
-            Ok(written) => self.wrote(written, frame.len(), client),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.wrote(0, frame.len(), client)
-            }
+            Ok(written) => self.wrote(written, bytes, client),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wrote(0, bytes, client),
             Err(error) => self.failed(&error, client),
         };
         Went::InHand
     }
 }
 
-/// A message to one client alone.
-pub(super) struct Alone<'a>(pub(super) &'a Frame);
+/// Messages to one client alone.
+pub(super) struct Alone(pub(super) Run);
 
-impl Straight for Alone<'_> {
-    fn frame(&self) -> &Frame {
-        self.0
+impl Straight for Alone {
+    fn run(&self) -> &Run {
+        &self.0
     }
 
     fn queued(&self) -> Stamp {

@@ -21,7 +21,7 @@ use crate::clock::lock;
 
 /// Bytes a batch has at most, but for a larger message, which goes alone. More saves no system call worth having, and
 /// delays a Close.
-const BATCH: usize = 64 << 10;
+pub(super) const BATCH: usize = 64 << 10;
 
 /// Messages a batch has at most.
 const MESSAGES: usize = 1024;

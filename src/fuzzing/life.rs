@@ -5,7 +5,10 @@ use tungstenite::Message;
 use super::Choices;
 use crate::config::Config;
 use crate::connection::Rig;
-use crate::hub::{Hub, HubConfig, Policy, Subscribe};
+use crate::hub::{Hub, HubConfig, Policy, Subscribe, TopicSettings};
+
+/// Messages that a topic keeps.
+const HISTORY: usize = 3;
 
 /// Two topics with policies that the input chooses, and steps that it chooses. At the end the laws hold: whole frames,
 /// one Close at most and nothing behind it, and one fate for each message.
@@ -19,7 +22,8 @@ pub fn connection(data: &[u8]) {
         .early_flush(setup & 1 == 0);
     let mut rig = Rig::new(config);
     rig.takes(usize::from(setup >> 1));
-    let hub = Hub::new(HubConfig::default());
+    let settings = TopicSettings::default().history(HISTORY);
+    let hub = Hub::new(HubConfig::default().topic("*", settings));
     let policies = [
         Policy::Disconnect { soft: None },
         Policy::DropNewest,
@@ -44,12 +48,28 @@ pub fn connection(data: &[u8]) {
         match step % 10 {
             0 | 1 => drop(rig.outbox().try_send(message())),
             2 => {
-                // Without early flush it would wait for a writer that only we are.
+                let publication =
+                    |message: Message| crate::Publication::from(message).key(&argument.to_string());
+                let mut publications = vec![publication(message())];
                 if setup & 1 != 0 {
+                    // Without early flush it would wait, for a writer that only we are: what two memberships get has
+                    // to fit.
                     rig.write();
+                    publications = vec![publication(Message::text("z"))];
+                } else if argument & 4 != 0 {
+                    let count = 1 + usize::from(argument >> 3 & 7);
+                    publications = vec![publication(message()); count];
                 }
-                let publication = crate::Publication::from(message()).key(&argument.to_string());
-                let _ = topic.publish(publication);
+                let count = publications.len() as u64;
+                let before = topic.last_id();
+                let published = topic
+                    .publish_all(publications)
+                    .expect("nobody else has the turn");
+                let ids: Vec<u64> = published.iter().map(|published| published.id).collect();
+                assert_eq!(ids, (before + 1..=before + count).collect::<Vec<_>>());
+                let kept = topic.history(before);
+                assert_eq!(kept.len() as u64, count.min(HISTORY as u64));
+                assert!(kept.last().is_some_and(|post| post.id() == topic.last_id()));
             }
             3 => {
                 topic.set_policy(policies[usize::from(argument & 3)]);
@@ -61,7 +81,11 @@ pub fn connection(data: &[u8]) {
                 let most = usize::from(argument);
                 rig.peer_sends(choices.bytes(most), 1 + usize::from(argument >> 4));
             }
-            5 => drop(rig.recv_if_sent()),
+            5 if argument & 1 == 0 => drop(rig.recv_if_sent()),
+            5 => {
+                let messages = rig.recv_all_if_sent(1 + usize::from(argument >> 1));
+                assert!(messages.len() <= 1 + usize::from(argument >> 1));
+            }
             6 => rig.takes(usize::from(argument)),
             7 => rig.write(),
             8 if argument < 32 => rig.outbox().close(1000 + u16::from(argument), "bye"),

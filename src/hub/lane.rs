@@ -13,7 +13,7 @@ use super::post::{Envelope, Post};
 use super::ring::{Next, Ring, Waiting};
 use super::settings::{Policy, Soft, TopicSettings};
 use crate::clock::{Stamp, lock};
-use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Straight, Went};
+use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Run, Straight, Went};
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -78,17 +78,16 @@ impl Member {
         self.envelope.is_some()
     }
 
-    /// Writes `post` past queue and lane, if nothing is before it.
-    pub(super) fn go_straight(self: &Arc<Self>, post: &Post) -> Went {
-        let frame = post.frame(self.envelope());
+    /// Writes `posts`, which are `run` on the wire, past queue and lane, if nothing is before them.
+    pub(super) fn go_straight(self: &Arc<Self>, posts: &[Arc<Post>], run: &Run) -> Went {
         self.outbox.inner().go_straight(&Past {
             member: self,
-            post,
-            frame,
+            posts,
+            run,
         })
     }
 
-    fn envelope(&self) -> Option<(&dyn Envelope, &str)> {
+    pub(super) fn envelope(&self) -> Option<(&dyn Envelope, &str)> {
         let envelope = self.envelope.as_deref()?;
         Some((envelope, &self.topic))
     }
@@ -210,7 +209,7 @@ impl Member {
     /// would think that the history has none of it either.
     pub(super) fn count_lost(&self, policy: Policy) {
         Counts::one(&self.counts.accepted);
-        self.outbox.queue().count_accepted();
+        self.outbox.queue().count_accepted(1);
         self.dropped(0, policy);
     }
 
@@ -271,7 +270,7 @@ impl Member {
     fn accepted(&self, ring: &mut Ring, post: &Post) {
         ring.offered = ring.offered.max(post.id());
         Counts::one(&self.counts.accepted);
-        self.outbox.queue().count_accepted();
+        self.outbox.queue().count_accepted(1);
     }
 
     fn dropped(&self, bytes: usize, policy: Policy) {
@@ -329,24 +328,25 @@ impl Lane for Member {
     }
 }
 
-/// A post on its way past its member's lane.
+/// Posts on their way past their member's lane.
 struct Past<'a> {
     member: &'a Arc<Member>,
-    post: &'a Post,
-    frame: &'a Frame,
+    posts: &'a [Arc<Post>],
+    run: &'a Run,
 }
 
 impl Straight for Past<'_> {
-    fn frame(&self) -> &Frame {
-        self.frame
+    fn run(&self) -> &Run {
+        self.run
     }
 
     fn queued(&self) -> Stamp {
-        self.post.stamp()
+        self.posts[0].stamp()
     }
 
     fn passes(&self) -> bool {
-        lock(&self.member.ring).pass(self.post.id())
+        let (first, last) = (&self.posts[0], &self.posts[self.posts.len() - 1]);
+        lock(&self.member.ring).pass(first.id(), last.id())
     }
 
     fn lane(&self) -> Option<Arc<dyn Lane>> {

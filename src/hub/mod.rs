@@ -7,6 +7,8 @@
 
 mod topic;
 
+mod publishing;
+
 mod post;
 
 mod history;
@@ -30,9 +32,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 pub use post::{Envelope, Post, Publication};
+pub use publishing::{PublishError, Published};
 pub use settings::{HubConfig, Policy, Soft, TopicSettings};
 pub use subscription::{Subscribe, Subscription};
-pub use topic::{PublishError, Published, Topic, TopicAccounts};
+pub use topic::{Topic, TopicAccounts};
 
 use crate::clock::lock;
 use history::Bytes;

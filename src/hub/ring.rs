@@ -59,12 +59,12 @@ impl Ring {
         Some(((first <= last).then_some((first, last)), message))
     }
 
-    /// Says whether nothing comes before the message with this id, neither another nor the word of a gap. Then it has
-    /// come.
-    pub(super) fn pass(&mut self, id: u64) -> bool {
-        let passes = self.waiting.is_empty() && self.offered <= self.told && id == self.told + 1;
+    /// Says whether nothing comes before the messages with the ids `first` to `last`, neither another nor the word of a
+    /// gap. Then they have come.
+    pub(super) fn pass(&mut self, first: u64, last: u64) -> bool {
+        let passes = self.waiting.is_empty() && self.offered <= self.told && first == self.told + 1;
         if passes {
-            (self.told, self.offered, self.over_since) = (id, id, 0);
+            (self.told, self.offered, self.over_since) = (last, last, 0);
         }
         passes
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::lane::{Member, Placed};
 use super::post::Post;
-use super::topic::{PublishError, Topic};
+use super::publishing::PublishError;
+use super::topic::Topic;
 use crate::connection::Outbox;
 
 /// How a membership begins.

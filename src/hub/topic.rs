@@ -1,31 +1,25 @@
 //! [`Topic`]: a message to it goes to every member, to all in the same order.
 //!
-//! The order is made by the *turn*, a token that one publisher holds while it takes its id, keeps the post in the
-//! history and queues it for every member. (Taking a snapshot of the members and then sending gave 21,870 backward steps
-//! in 600,000 deliveries.) The lock on the list of members is for memory work only: who joins, leaves or closes never
-//! needs the turn. Flushing sockets and cutting members come after it.
+//! The order is made by the *turn* (`publishing.rs`), a token that one publisher holds while it takes its id, keeps the
+//! post in the history and queues it for every member. (Taking a snapshot of the members and then sending gave 21,870
+//! backward steps in 600,000 deliveries.) The lock on the list of members is for memory work only: who joins, leaves or
+//! closes never needs the turn. Flushing sockets and cutting members come after it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Shared;
 use super::counts::Counts;
-use super::fan::Fan;
 use super::history::{Bytes, History};
 use super::lane::Member;
-use super::post::{Envelope, Post, Publication};
+use super::post::{Envelope, Post};
 use super::presence::Presence;
 use super::settings::{Policy, TopicSettings};
 use crate::clock::lock;
-use crate::connection::{self, FlushAll, Frame};
-
-/// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
-/// under `block`.
-const TURN: Duration = Duration::from_secs(60);
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
 #[derive(Clone)]
@@ -33,40 +27,14 @@ pub struct Topic {
     pub(super) inner: Arc<Inner>,
 }
 
-/// What became of a published message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Published {
-    /// Its place in the topic.
-    pub id: u64,
-    /// Members it was queued for.
-    pub receivers: usize,
-    /// Members that were too slow for it: their policy dropped it, or they were cut.
-    pub dropped: usize,
-    /// Under `block`, the time ran out with members still without room; they were cut.
-    pub timed_out: bool,
-}
-
-/// Why a message was not published: nobody got it, and it has no id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The topic's turn did not come in time: its publishers wait for slow members. Try again later.
-    #[error("the topic is busy: its publishers wait for slow members")]
-    Busy,
-    /// Only text and binary messages can be published.
-    #[error("only text and binary messages can be published")]
-    NotData,
-}
-
 pub(super) struct Inner {
     pub(super) name: Arc<str>,
     pub(super) shared: Arc<Shared>,
     settings: Mutex<TopicSettings>,
     state: Mutex<Members>,
-    turn: (Sender<()>, Receiver<()>),
+    pub(super) turn: (Sender<()>, Receiver<()>),
     /// Publishers that wait for it.
-    wanted: AtomicUsize,
+    pub(super) wanted: AtomicUsize,
     pub(super) history: History,
     pub(super) presence: Presence,
     pub(super) counts: Arc<Counts>,
@@ -132,15 +100,6 @@ impl Drop for Inner {
     }
 }
 
-/// The turn, until it is dropped.
-pub(super) struct Turn<'a>(&'a Sender<()>);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.send(()).expect("the receiver is beside it");
-    }
-}
-
 impl Topic {
     /// Its name.
     pub fn name(&self) -> &str {
@@ -192,71 +151,12 @@ impl Topic {
         }
     }
 
-    /// Queues a text or binary message for every member.
-    ///
-    /// For a member that is slow, the topic's [`Policy`] decides.
-    ///
-    /// # Blocking
-    /// For the topic's turn, which another publisher may hold, at most 60 s, or `block`'s time. For members without room whose sockets are
-    /// not blocked, at most 100 ms in all. Under [`Policy::Block`], for slow members too, as long as that says.
-    ///
-    /// # Errors
-    /// [`PublishError`]: nobody got it.
-    pub fn publish(&self, publication: impl Into<Publication>) -> Result<Published, PublishError> {
-        let publication = publication.into();
-        let frame = Frame::data(&publication.message).ok_or(PublishError::NotData)?;
-        let deadline = self.settings().deadline();
-        let turn = self.take_turn(deadline).ok_or(PublishError::Busy)?;
-        let settings = self.settings();
-        let except = publication.except;
-        let (id, members) = {
-            let mut state = lock(&self.inner.state);
-            state.last_id += 1;
-            (state.last_id, Arc::clone(&state.list))
-        };
-        let post = Arc::new(Post::new(publication, frame, id));
-        if settings.history > 0 {
-            // Made now, so that it is counted: escaped, it may be several times as large as what came.
-            if let Some(envelope) = &self.inner.shared.config.envelope {
-                post.frame(Some((&**envelope, self.name())));
-            }
-            self.inner.history.keep(&post, &settings);
-            self.inner.shared.keep(&self.inner);
-        }
-        let mut fan = Fan::new(&post, &settings, deadline, &self.inner.counts);
-        // A member's memory is at hand now, and will not be when a thousand others have been visited. But a flush is a
-        // system call, and who waits for the turn shall not wait for those: then they come after it.
-        let at_once = !connection::holds_back() && self.inner.wanted.load(Ordering::Relaxed) == 0;
-        for member in members.iter() {
-            if Some(member.outbox.client()) != except {
-                fan.give(member, at_once);
-            }
-        }
-        drop(turn);
-        let (published, victims) = fan.end();
-        let fanned = Fanned(Arc::clone(&members));
-        if !at_once {
-            connection::flush_all(Box::new(fanned));
-        } else if except.is_none() {
-            connection::flushed(fanned.address());
-        }
-        for member in victims {
-            member.outbox.cut(self.name());
-        }
-        Ok(published)
-    }
-
-    pub(super) fn take_turn(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
-        let (give, take) = &self.inner.turn;
-        if take.try_recv().is_ok() {
-            return Some(Turn(give));
-        }
-        connection::release();
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
-        self.inner.wanted.fetch_add(1, Ordering::Relaxed);
-        let taken = take.recv_deadline(deadline);
-        self.inner.wanted.fetch_sub(1, Ordering::Relaxed);
-        taken.ok().map(|()| Turn(give))
+    /// Takes the next ids for `count` messages; gives the first, and who is a member at this moment.
+    pub(super) fn next_ids(&self, count: usize) -> (u64, Arc<Vec<Arc<Member>>>) {
+        let mut state = lock(&self.inner.state);
+        let first = state.last_id + 1;
+        state.last_id += count as u64;
+        (first, Arc::clone(&state.list))
     }
 
     pub(super) fn list(&self) -> Arc<Vec<Arc<Member>>> {
@@ -331,21 +231,6 @@ impl Topic {
         if !self.inner.has_something_to_keep() {
             self.inner.shared.release(&self.inner);
         }
-    }
-}
-
-/// The members that a publish has queued to.
-struct Fanned(Arc<Vec<Arc<Member>>>);
-
-impl FlushAll for Fanned {
-    fn flush_all(&self) {
-        for member in self.0.iter() {
-            member.outbox.flush();
-        }
-    }
-
-    fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
     }
 }
 

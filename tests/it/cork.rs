@@ -1,4 +1,4 @@
-//! Held-back flushes: they are done before their thread waits for anything, and when the cork is pulled.
+//! Messages that come together and go together. Held-back flushes: they are done before their thread waits for anything, and when the cork is pulled.
 
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message};
@@ -84,4 +84,46 @@ fn what_came_before_a_close_or_a_fault_is_answered_before_it() {
         }
         client.expect_close(code);
     }
+}
+
+fn echo_together(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let messages = conn.recv_all(64)?;
+        assert!(messages.len() <= 64);
+        if messages.is_empty() {
+            return Ok(());
+        }
+        conn.send_all(messages)?;
+    }
+}
+
+#[test]
+fn what_is_received_together_and_sent_together_is_all_there_in_order_and_before_what_ends_it() {
+    both_ways(|config| {
+        let early_flush = config.early_flush;
+        let server = TestServer::start(config.queue(5), echo_together);
+        for (last, code) in [
+            (Frame::new(op::CLOSE, [3, 232]).bytes(), 1000),
+            (Frame::new(op::CONTINUATION, "of nothing").bytes(), 1002),
+        ] {
+            let mut client = server.connect();
+            for count in [1, 3, 64, 65, 500] {
+                let ping = Frame::new(op::PING, "between").bytes();
+                client.bytes([together(count), ping, together(count)].concat());
+                for n in (0..count).chain(0..count) {
+                    client.expect_text(&n.to_string());
+                }
+            }
+            // With the writer alone an answer may still be queued when the Close throws it away.
+            if early_flush {
+                client.bytes([together(3), last].concat());
+                for n in 0..3 {
+                    client.expect_text(&n.to_string());
+                }
+            } else {
+                client.bytes(last);
+            }
+            client.expect_close(code);
+        }
+    });
 }

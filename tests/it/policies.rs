@@ -281,3 +281,45 @@ fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
         assert_eq!(outcome.stalled.closes[0].0, 4008);
     });
 }
+
+/// As one by one, whatever the policy; and who is cut for one message is not offered those that came with it.
+#[test]
+fn messages_published_together_keep_the_promise_of_every_policy() {
+    const TOGETHER: usize = 8;
+    for policy in [
+        Policy::DropNewest,
+        Policy::DropOldest,
+        Policy::Conflate,
+        Policy::Disconnect { soft: None },
+        Policy::Block {
+            timeout: Some(Duration::from_millis(50)),
+        },
+    ] {
+        both_ways(|config| {
+            let mut play = Play::begin(config, policy);
+            while play.published.len() < MESSAGES {
+                play.publish_together(TOGETHER);
+            }
+            let outcome = play.end();
+            outcome.the_fast_got_everything();
+            outcome.the_accounts_are_exact();
+            let ids: Vec<u64> = outcome.published.iter().map(|p| p.id).collect();
+            assert_eq!(ids, (outcome.first..=outcome.last()).collect::<Vec<_>>());
+            let lost = outcome.published.iter().map(|p| p.dropped).sum::<usize>() as u64;
+            let dropped = outcome.dropped_by(policy.to_string().split(':').next().unwrap());
+            match policy {
+                Policy::DropNewest => {
+                    let (_, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+                    assert_eq!((missing.len() as u64, dropped), (lost, lost), "{policy}");
+                }
+                Policy::DropOldest => {
+                    let (_, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+                    assert_eq!((missing.len() as u64, lost), (dropped, 0), "{policy}");
+                }
+                Policy::Conflate => assert!(dropped > 0 && lost == 0, "{policy}"),
+                // It is cut once, for one message.
+                _ => assert_eq!((dropped, lost), (1, 1), "{policy}"),
+            }
+        });
+    }
+}

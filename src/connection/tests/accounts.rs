@@ -233,7 +233,7 @@ fn whoever_has_drained_a_queue_finds_its_books_closed_though_another_took_the_me
         assert_eq!(queue.admit(3, false), Admission::In);
         assert!(queue.ticket(Arc::new(still)));
         queue.waits(1);
-        queue.count_accepted();
+        queue.count_accepted(1);
         thread::scope(|scope| {
             scope.spawn(|| queue.end());
             is_taken.recv().expect("the first takes it");

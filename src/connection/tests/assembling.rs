@@ -127,3 +127,29 @@ fn a_wrong_text_is_refused_at_the_fragment_that_makes_it_wrong() {
     assert!(fault(&[(0x88, b"\x03\xe8\xff")]).is_err());
     assert_eq!(fault(&[(0x88, b"\x03\xe8bye")]), Ok(()));
 }
+
+#[test]
+fn what_was_read_with_a_message_is_given_without_reading_until_something_else_comes_first() {
+    let (a, b) = (frame(0x81, b"a"), frame(0x82, b"b"));
+    let whole = Some(Message::text("c"));
+    for (then, behind) in [
+        // Nothing comes first, and the stream is not asked for more.
+        (vec![], None),
+        (frame(0x81, b"c"), whole),
+        // A control frame, a fragment, half a frame, and a text that is none are for `next`.
+        ([frame(0x89, b""), frame(0x81, b"c")].concat(), None),
+        ([frame(0x01, b"c"), frame(0x80, b"")].concat(), None),
+        (frame(0x81, b"c")[..4].to_vec(), None),
+        (frame(0x81, b"\xff"), None),
+    ] {
+        let stream = [a.clone(), b.clone(), then.clone()].concat();
+        let mut assembler = Assembler::new(1024);
+        let first = assembler.next(&mut &stream[..]).expect("well-formed");
+        assert!(matches!(first, Incoming::Data(message) if message == Message::text("a")));
+        assert_eq!(assembler.next_if_read(), Some(Message::binary("b")));
+        assert_eq!(assembler.next_if_read(), behind, "{then:?}");
+        assert_eq!(assembler.next_if_read(), None);
+        let at_rest = behind.is_some() || then.is_empty();
+        assert_eq!(assembler.has_more(), !at_rest, "{then:?}");
+    }
+}

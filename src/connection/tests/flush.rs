@@ -79,6 +79,78 @@ fn large_messages_in_two_pieces_are_cut_anywhere() {
     });
 }
 
+/// Sends them all on a thread of its own: a peer that takes little makes it wait.
+fn send_all(guest: &Guest, messages: &[Message]) -> JoinHandle<()> {
+    let (outbox, messages) = (guest.outbox.clone(), messages.to_vec());
+    thread::spawn(move || outbox.send_all(messages).expect("it is open"))
+}
+
+#[test]
+fn messages_that_go_together_are_cut_anywhere_and_none_is_lost() {
+    both_ways(|config| {
+        let (messages, expected) = messages();
+        for taken in 0..=expected.len() {
+            let guest = Guest::new(config.clone());
+            guest.gate.take(taken);
+            let sender = send_all(&guest, &messages);
+            sender.join().expect("there is room for five");
+            guest.gate.until_written(taken);
+            guest.gate.take_at_most(1 + taken % 7);
+            guest.gate.open();
+            guest.gate.until_written(expected.len());
+            assert_eq!(guest.gate.written(), expected, "{taken}");
+            assert_eq!(guest.end().delivered, 5);
+        }
+    });
+}
+
+#[test]
+fn messages_that_go_together_are_one_write() {
+    let guest = Guest::without_writer(Config::default());
+    let (messages, expected) = messages();
+    guest.outbox.send_all(messages).expect("room");
+    assert_eq!(guest.gate.written(), expected);
+    assert_eq!(guest.gate.look(|inside| inside.tries), 1);
+    guest.end();
+}
+
+/// What the socket refuses of them is in hand, where no policy can reach it: so it is never more than may be queued.
+#[test]
+fn more_than_may_be_queued_does_not_go_together() {
+    // One in hand, three in the queue, and the fifth waits for its place; or the fifth waits for 204 bytes of 348.
+    for config in [
+        Config::default().queue(3),
+        Config::default().queue_bytes(300),
+    ] {
+        let guest = Guest::new(config);
+        guest.gate.take(0);
+        let (messages, expected) = messages();
+        let sender = send_all(&guest, &messages);
+        guest.gate.until_in_write();
+        until("the others are queued", || guest.outbox.len() == 3);
+        guest.gate.open();
+        sender.join().expect("it does not panic");
+        guest.gate.until_written(expected.len());
+        assert_eq!(guest.gate.written(), expected);
+        assert_eq!(guest.end().delivered, 5);
+    }
+}
+
+#[test]
+fn messages_after_the_first_that_is_refused_are_not_sent() {
+    let guest = Guest::new(Config::default());
+    let refused = guest
+        .outbox
+        .send_all(vec![text("a"), Message::Ping(vec![1].into()), text("b")])
+        .expect_err("a ping is the server's");
+    assert_eq!(refused.0, Message::Ping(vec![1].into()));
+    guest.gate.until_written(3);
+    guest.outbox.close(1000, "");
+    let refused = guest.outbox.send_all(vec![text("c"), text("d")]);
+    assert_eq!(refused.expect_err("it is closing").0, text("c"));
+    assert_eq!(guest.end().delivered, 1);
+}
+
 /// With early flush, an open peer is written to by the sender itself: it takes no writer at all.
 #[test]
 fn when_send_returns_an_open_peer_has_the_message() {

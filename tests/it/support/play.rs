@@ -173,6 +173,16 @@ impl Play {
         published
     }
 
+    pub(crate) fn publish_together(&mut self, count: usize) {
+        let numbers = self.published.len()..self.published.len() + count;
+        for reader in &self.fast {
+            reader.wait_for(numbers.end.saturating_sub(LAG));
+        }
+        let publication = |n| Publication::from(Message::text(text(n)));
+        let published = self.topic.publish_all(numbers.map(publication).collect());
+        self.published.extend(published.unwrap());
+    }
+
     pub(crate) fn publish_all(&mut self) {
         while self.published.len() < MESSAGES {
             self.publish(None);

@@ -21,8 +21,8 @@
 //!
 //! **What it does not see.** Sockets that block, or fail; time, and so every clock and the watchdog; the inside of
 //! crossbeam's channels (a queue is a locked list here) and waiting for room in them; tickets, lanes and owed lanes; pings
-//! and pongs; the cork; more than three threads; more preemptions in one run than `PREEMPTIONS`, beyond the switches
-//! where a thread waits. That writes cannot interleave it takes from the type: there is one [`Client`], one wire in it,
+//! and pongs; the cork; several messages that go straight together (here one stands for them); more than three threads;
+//! more preemptions in one run than `PREEMPTIONS`, beyond the switches where a thread waits. That writes cannot interleave it takes from the type: there is one [`Client`], one wire in it,
 //! and it is moved.
 
 use std::collections::VecDeque;
