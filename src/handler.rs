@@ -37,7 +37,7 @@ pub trait Handler: Sync {
     /// the upgrade's own headers will be judged after. A panic is answered 500.
     ///
     /// # Blocking
-    /// It runs on the client's reader thread, under
+    /// It runs on a thread at the client's door, which ends with the answer, under
     /// [`handshake_timeout`](crate::Config::handshake_timeout).
     fn request(&self, request: &mut Request) -> Reply {
         let _ = request;

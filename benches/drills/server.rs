@@ -210,7 +210,7 @@ impl Standpipe {
         })
     }
 
-    /// Its threads that belong to clients: `sp-N-read` and `sp-N-write`.
+    /// Its threads that belong to clients: `sp-N-door`, `sp-N-read` and `sp-N-write`.
     fn client_threads(&self) -> Result<usize, Failure> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid()))?;
         // A thread may end between its entry and its name.

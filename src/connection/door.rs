@@ -1,14 +1,21 @@
-//! The door: from the first byte of a client to its 101, or to another answer.
+//! The door: from the first byte of a client to its 101, or to another answer, on thread `sp-N-door`.
 //!
 //! Everything that can be refused is refused before the 101: origin and form are right, the handler wants it, there is
-//! room, and both threads exist.
+//! room, and both threads exist. The thread ends with the answer. It is not the reader's, because reading a request goes
+//! deep, and of a stack what was touched once stays in memory: 8 KiB for every idle client.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
+use crossbeam_channel::Sender;
+
+use super::Connection;
 use super::client::Client;
+use super::life::{self, Here};
+use super::outbox::Outbox;
+use super::reader::Reader;
 use super::transport::{Transport, linger};
 use super::wire::Wire;
 use super::writer;
@@ -20,32 +27,48 @@ use crate::server::{House, Permit, Visit};
 /// Stack of a writer thread: it calls nothing of the user's.
 const WRITER_STACK: usize = 64 << 10;
 
+/// Stack of a reader thread, where the handler runs. Only what is touched becomes memory.
+const READER_STACK: usize = 256 << 10;
+
 /// A client that was answered 101.
 pub(super) struct Upgraded<'scope> {
-    pub(super) request: Request,
-    pub(super) subprotocol: Option<String>,
-    /// Bytes that came behind the request head.
-    pub(super) ahead: Vec<u8>,
+    pub(super) here: Here<'scope>,
+    pub(super) conn: Connection,
     pub(super) writer: ScopedJoinHandle<'scope, ()>,
-    pub(super) _places: Places<'scope>,
+    pub(super) places: Places<'scope>,
 }
 
 /// One of the places there are for clients, and one of those there are for its address.
 pub(super) type Places<'house> = (Permit<'house>, Visit<'house>);
 
-/// Leads a client through the door. `None`: it was answered otherwise, or is gone.
+/// Leads a client through the door: either its reader thread has it then, or it is gone. `_head` is its place among the
+/// heads in flight.
 ///
 /// # Blocking
 /// For the peer's bytes, and for it to take the answer: all under `handshake_timeout`.
-// Not inlined, so that the client's life does not stand on the stack of its handshake.
-#[inline(never)]
-pub(super) fn enter<'scope, H: Handler>(
-    client: &Arc<Client>,
-    transport: &Arc<dyn Transport>,
+pub(crate) fn receive<'scope, H: Handler>(
+    here: Here<'scope>,
+    _head: Permit<'scope>,
     house: &'scope House,
     scope: &'scope Scope<'scope, '_>,
-    handler: &H,
-) -> Option<Upgraded<'scope>> {
+    handler: &'scope H,
+) {
+    match enter(&here, house, scope, handler) {
+        Some(entered) => entered.go_on(here),
+        None => here.leave(house),
+    }
+}
+
+/// `None`: it was answered otherwise, or is gone.
+fn enter<'scope, H: Handler>(
+    here: &Here<'scope>,
+    house: &'scope House,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) -> Option<Entered<'scope>> {
+    let Here {
+        client, transport, ..
+    } = here;
     let peer = client.peer.clone();
     let (mut request, mut ahead) = match http::read_head(&mut Head(&**transport), peer) {
         Ok(read) => read,
@@ -68,21 +91,84 @@ pub(super) fn enter<'scope, H: Handler>(
     let asked = ask(client, house, handler, &mut request);
     request.set_body(None);
     let upgraded = match asked {
-        Ok(reply) => upgrade(client, transport, house, scope, &request, reply),
+        Ok(reply) => upgrade(here, house, scope, handler, &request, reply),
         Err(answer) => Err(answer),
     };
     match upgraded {
-        Ok((subprotocol, writer, places)) => Some(Upgraded {
-            request,
-            subprotocol,
-            ahead,
-            writer,
-            _places: places,
+        Ok((threads, subprotocol, places)) => Some(Entered {
+            conn: Connection {
+                request: Arc::new(request),
+                subprotocol,
+                reader: Reader::new(Arc::clone(transport), client, ahead),
+                outbox: Outbox::new(Arc::clone(client)),
+            },
+            threads,
+            places,
         }),
         Err(answer) => {
             answer.give(client, &**transport, house, Some(&request));
             None
         }
+    }
+}
+
+/// A client that was answered 101, and still is on this thread.
+struct Entered<'scope> {
+    conn: Connection,
+    threads: Threads<'scope>,
+    places: Places<'scope>,
+}
+
+impl<'scope> Entered<'scope> {
+    fn go_on(self, here: Here<'scope>) {
+        let Threads { writer, reader } = self.threads;
+        let upgraded = Upgraded {
+            here,
+            conn: self.conn,
+            writer,
+            places: self.places,
+        };
+        reader
+            .send(Box::new(upgraded))
+            .expect("it waits for this, whatever comes");
+    }
+}
+
+/// Both threads of a client: the reader waits to be given it, and ends when it is not.
+struct Threads<'scope> {
+    writer: ScopedJoinHandle<'scope, ()>,
+    reader: Sender<Box<Upgraded<'scope>>>,
+}
+
+impl<'scope> Threads<'scope> {
+    fn start<H: Handler>(
+        client: &Arc<Client>,
+        house: &'scope House,
+        scope: &'scope Scope<'scope, '_>,
+        handler: &'scope H,
+    ) -> io::Result<Threads<'scope>> {
+        let number = client.number;
+        let (reader, given) = crossbeam_channel::bounded::<Box<Upgraded<'scope>>>(1);
+        Builder::new()
+            .name(format!("sp-{number}-read"))
+            .stack_size(READER_STACK)
+            .spawn_scoped(scope, move || {
+                let Ok(upgraded) = given.recv() else {
+                    return;
+                };
+                drop(given);
+                // A panic of the user's is caught further in; one of ours must not end the whole server.
+                let lived = AssertUnwindSafe(|| life::live(upgraded, house, handler));
+                if catch_unwind(lived).is_err() {
+                    log::error!("#{number} its reader thread panicked");
+                }
+            })?;
+        let writing = Arc::clone(client);
+        let writer = Builder::new()
+            .name(format!("sp-{number}-write"))
+            .stack_size(WRITER_STACK)
+            .spawn_scoped(scope, move || writer::run(&writing))?;
+        Ok(Threads { writer, reader })
     }
 }
 
@@ -170,16 +256,19 @@ fn ask<H: Handler>(
     }
 }
 
-type Entered<'scope> = (Option<String>, ScopedJoinHandle<'scope, ()>, Places<'scope>);
+type Let<'scope> = (Threads<'scope>, Option<String>, Places<'scope>);
 
-fn upgrade<'scope>(
-    client: &Arc<Client>,
-    transport: &Arc<dyn Transport>,
+fn upgrade<'scope, H: Handler>(
+    here: &Here<'scope>,
     house: &'scope House,
     scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
     request: &Request,
     reply: Reply,
-) -> Result<Entered<'scope>, Answer> {
+) -> Result<Let<'scope>, Answer> {
+    let Here {
+        client, transport, ..
+    } = here;
     let accepted =
         http::accept(request, reply).map_err(|(reply, reason)| Answer::refusal(reply, reason))?;
     let seat = house.seats.take().ok_or_else(|| {
@@ -190,15 +279,10 @@ fn upgrade<'scope>(
         let reply = http::unavailable(5, "too many clients of your address");
         Answer::refusal(reply, "max_clients_per_ip of this address are here")
     })?;
-    let writing = Arc::clone(client);
-    let writer = Builder::new()
-        .name(format!("sp-{}-write", client.number))
-        .stack_size(WRITER_STACK)
-        .spawn_scoped(scope, move || writer::run(&writing))
-        .map_err(|error| {
-            let reply = http::unavailable(5, "no thread to be had");
-            Answer::refusal(reply, format!("no thread: {error}"))
-        })?;
+    let threads = Threads::start(client, house, scope, handler).map_err(|error| {
+        let reply = http::unavailable(5, "no thread to be had");
+        Answer::refusal(reply, format!("no thread: {error}"))
+    })?;
     // From here shutdown says 1001 to it, and before, 503. The latch too: shutdown comes by only when the acceptors
     // have noticed it.
     let answered = if !house.latch.is_set() && client.pass_the_door() {
@@ -216,11 +300,11 @@ fn upgrade<'scope>(
             client.wire.give_back(wire, client);
             // A Close may have been posted while the wire was lent to the handshake.
             client.flush();
-            Ok((accepted.subprotocol, writer, (seat, visit)))
+            Ok((threads, accepted.subprotocol, (seat, visit)))
         }
         Err(answer) => {
             client.end_of_writing();
-            join(writer, client);
+            join(threads.writer, client);
             Err(answer)
         }
     }

@@ -1,7 +1,7 @@
-//! One client's life, on thread `sp-N-read`: the door, the handler, the closing handshake, and the end, which is the
+//! One client's life after the 101, on thread `sp-N-read`: the handler, the closing handshake, and the end, which is the
 //! same few lines whatever happened before.
 //!
-//! Spawned by the acceptor. It starts the writer and joins it. It ends when the handler has returned and the closing
+//! Spawned by the door, beside the writer, which it joins. It ends when the handler has returned and the closing
 //! handshake is over, one way or another; the scope in `serve` joins it.
 
 use std::error::Error;
@@ -9,98 +9,87 @@ use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::thread::{Result as Caught, Scope};
+use std::thread::Result as Caught;
 
 use super::Connection;
 use super::client::Client;
 use super::control::{Goodbye, When};
 use super::cork;
 use super::door::{self, Upgraded};
-use super::outbox::{Outbox, this_thread_reads_for};
-use super::reader::{End, Reader};
+use super::outbox::this_thread_reads_for;
+use super::reader::End;
 use super::state::Doing;
 use super::transport::{Transport, linger};
 use crate::handler::Handler;
 use crate::quoted::quoted;
-use crate::server::{Entry, House, Permit};
+use crate::server::{Entry, House};
 
-/// A client whose first byte has not been read.
-pub(crate) struct Arrival<'house> {
+/// A client that is here: its socket, and its place in the list of clients.
+pub(crate) struct Here<'house> {
     pub(crate) client: Arc<Client>,
     pub(crate) transport: Arc<dyn Transport>,
-    /// It stands in the list of clients until this is dropped.
+    /// It stands in the list until this is dropped.
     pub(crate) entry: Entry<'house>,
-    /// It is one of the heads in flight until it is upgraded.
-    pub(crate) head: Permit<'house>,
 }
 
-/// Lives it.
-pub(crate) fn live<'scope, H: Handler>(
-    arrival: Arrival<'scope>,
-    house: &'scope House,
-    scope: &'scope Scope<'scope, '_>,
-    handler: &H,
-) {
-    let Arrival {
-        client,
-        transport,
-        entry,
-        head,
-    } = arrival;
-    if let Some(upgraded) = door::enter(&client, &transport, house, scope, handler) {
-        drop(head);
-        log::debug!("#{} {} opened", client.number, client.peer);
-        run(upgraded, &client, &transport, handler);
-        house.tally.count(client.fate());
-        log::debug!(
-            "#{} {} closed: {:?}",
-            client.number,
-            client.peer,
-            client.why()
-        );
+impl Here<'_> {
+    /// The end, whatever was before.
+    pub(super) fn leave(self, house: &House) {
+        let Here {
+            client,
+            transport,
+            entry,
+        } = self;
+        if let Some(ending) = client.ending() {
+            house.endings.count(ending);
+        }
+        client.give_up();
+        client.wire.end(&client);
+        // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
+        client.queue.drain();
+        // The descriptor first: whoever finds the client gone from the list finds its socket closed.
+        drop(transport);
+        drop(entry);
     }
-    if let Some(ending) = client.ending() {
-        house.endings.count(ending);
-    }
-    client.give_up();
-    client.wire.end(&client);
-    // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
-    client.queue.drain();
-    // The descriptor first: whoever finds the client gone from the list finds its socket closed.
-    drop(transport);
-    drop(entry);
 }
 
-fn run<H: Handler>(
-    upgraded: Upgraded<'_>,
-    client: &Arc<Client>,
-    transport: &Arc<dyn Transport>,
-    handler: &H,
-) {
-    let Upgraded {
-        request,
-        subprotocol,
-        ahead,
-        writer,
-        _places,
-    } = upgraded;
-    let mut conn = Connection {
-        request: Arc::new(request),
-        subprotocol,
-        reader: Reader::new(Arc::clone(transport), client, ahead),
-        outbox: Outbox::new(Arc::clone(client)),
-    };
+/// Lives it, from the 101 on.
+///
+/// It comes in a box, and its beginning and its end are functions of their own: what is on the stack while the reader
+/// waits, and what was deeper before, is memory of every idle client, by the page.
+pub(super) fn live<H: Handler>(mut upgraded: Box<Upgraded<'_>>, house: &House, handler: &H) {
+    begin(&upgraded.here.client);
+    let returned = run(handler, &mut upgraded.conn);
+    end(upgraded, returned, house);
+}
+
+#[inline(never)]
+fn begin(client: &Arc<Client>) {
+    log::debug!("#{} {} opened", client.number, client.peer);
     client.state.reader.set(Doing::InHandler);
     this_thread_reads_for(Some(Arc::clone(client)));
-    let returned = catch_unwind(AssertUnwindSafe(|| handler.run(&mut conn)));
+}
+
+type Returned = Caught<Result<(), Box<dyn Error + Send + Sync>>>;
+
+#[inline(never)]
+fn run<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
+    catch_unwind(AssertUnwindSafe(|| handler.run(conn)))
+}
+
+#[inline(never)]
+fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, house: &House) {
+    let Here {
+        client, transport, ..
+    } = &upgraded.here;
     cork::set(false);
     this_thread_reads_for(None);
     close_after(returned, client);
     client.state.reader.set(Doing::Closing);
     // While the Close waits for its writer, and the peer's for the network, what still comes is thrown away.
-    conn.reader.discard();
-    door::join(writer, client);
-    match conn.reader.end() {
+    upgraded.conn.reader.discard();
+    door::join(upgraded.writer, client);
+    match upgraded.conn.reader.end() {
         // The server closes TCP first (RFC 6455 §7.1.1).
         Some(End::Closed) => transport.shutdown(Shutdown::Write),
         Some(End::Fault) if !client.state.was_reset.load(SeqCst) => linger(&**transport),
@@ -108,10 +97,19 @@ fn run<H: Handler>(
         // Nobody is left to read what the kernel still holds.
         _ => transport.reset_at_end(),
     }
+    house.tally.count(client.fate());
+    log::debug!(
+        "#{} {} closed: {:?}",
+        client.number,
+        client.peer,
+        client.why()
+    );
+    drop((upgraded.conn, upgraded.places));
+    upgraded.here.leave(house);
 }
 
 /// Posts the Close that the handler's end calls for; one that was posted before stands.
-fn close_after(returned: Caught<Result<(), Box<dyn Error + Send + Sync>>>, client: &Client) {
+fn close_after(returned: Returned, client: &Client) {
     match returned {
         Ok(Ok(())) => {
             client.close(When::Queued, Goodbye::new(1000, ""));

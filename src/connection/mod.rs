@@ -66,8 +66,9 @@ pub(crate) use budget::Admission;
 pub use client::Why;
 pub(crate) use client::{Client, Fate};
 pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
+pub(crate) use door::receive;
 pub(crate) use frame::Frame;
-pub(crate) use life::{Arrival, live};
+pub(crate) use life::Here;
 pub use outbox::Outbox;
 pub(crate) use outbox::Patience;
 #[cfg(any(test, fuzzing))]

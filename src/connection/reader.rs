@@ -71,10 +71,6 @@ impl Reader {
             messages.push(message);
         }
         cork::input_lasts(self.assembler.has_more());
-        // What came after our Close was posted is discarded.
-        if self.client.queue.is_shut() {
-            messages.clear();
-        }
         Ok(messages)
     }
 

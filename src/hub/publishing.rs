@@ -228,3 +228,70 @@ impl FlushAll for Fanned {
         Arc::as_ptr(&self.0).addr()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::Message;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::connection::Rig;
+    use crate::hub::{Hub, HubConfig, Policy, Subscribe};
+
+    fn publications(count: u8) -> Vec<Publication> {
+        let publication = |n| Publication::from(Message::binary(vec![n]));
+        (0..count).map(publication).collect()
+    }
+
+    fn topic(policy: Policy, queue: usize) -> Topic {
+        let settings = TopicSettings::default().policy(policy).queue(queue);
+        let hub = Hub::new(HubConfig::default().topic("*", settings));
+        hub.topic("t").expect("there is room for one")
+    }
+
+    /// What goes together is in hand when the socket refuses it, out of the policy's reach.
+    #[test]
+    fn no_more_goes_together_than_may_wait_for_a_member() {
+        let topic = topic(Policy::DropOldest, 2);
+        let rig = Rig::new(Config::default());
+        rig.takes(0);
+        let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+        let published = topic.publish_all(publications(10)).expect("it is free");
+        assert!(published.iter().all(|published| published.receivers == 1));
+        rig.write();
+        // Two in hand, and the two newest.
+        let accounts = rig.outbox().accounts();
+        assert_eq!((accounts.delivered, accounts.dropped), (4, 6));
+        rig.end();
+    }
+
+    #[test]
+    fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
+        let topic = topic(Policy::DropNewest, 64);
+        let rig = Rig::new(Config::default());
+        rig.takes(1000);
+        let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+        let mut publications = publications(4);
+        publications[1] = publications[1].clone().except(rig.outbox().client());
+        publications[2] = publications[2].clone().except(rig.outbox().client() + 1);
+        let published = topic.publish_all(publications).expect("it is free");
+        let receivers: Vec<usize> = published
+            .iter()
+            .map(|published| published.receivers)
+            .collect();
+        assert_eq!(receivers, [1, 0, 1, 1]);
+        assert_eq!(rig.outbox().accounts().delivered, 3);
+        rig.end();
+    }
+
+    #[test]
+    fn nothing_is_published_when_one_of_them_cannot_be() {
+        let topic = topic(Policy::DropNewest, 64);
+        let before = topic.last_id();
+        let mut publications = publications(2);
+        publications.push(Message::Ping(vec![].into()).into());
+        assert_eq!(topic.publish_all(publications), Err(PublishError::NotData));
+        assert_eq!(topic.last_id(), before);
+        assert_eq!(topic.publish_all(vec![]), Ok(vec![]));
+    }
+}

@@ -83,9 +83,12 @@ impl Topic {
         let member = Member::new(outbox, name, envelope, how.presence, counts);
         let last_id = match how.since {
             None => self.add_from_now(&member),
-            Some(since) => self.replay(&member, since)?,
+            Some(since) => {
+                let last_id = self.replay(&member, since)?;
+                member.outbox.flush();
+                last_id
+            }
         };
-        member.outbox.flush();
         // From here its end is the subscription's.
         let mut subscription = Subscription {
             topic: self.clone(),

@@ -1,7 +1,7 @@
 //! The accepting thread, one for each listener: permit → accept → spawn, or refuse.
 //!
 //! The first runs on the thread that called `serve`, further ones as `sp-accept-N`. It never waits for a client: reading
-//! the request is the new client's own thread's business, and beyond 256 requests at a time it refuses unread. It ends
+//! the request is for the thread at the new client's door, and beyond 256 requests at a time it refuses unread. It ends
 //! when the latch is set, which it notices at the next connection, or when accepting has failed for good.
 
 use std::io::{self, IoSlice};
@@ -15,13 +15,13 @@ use socket2::Socket;
 use super::house::House;
 use super::listener::Listener;
 use super::shutdown::SetAtEnd;
-use crate::connection::{Arrival, Client, Transport, live, prepare};
+use crate::connection::{Client, Here, Transport, prepare, receive};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
 
-/// Stack of a reader thread, where the handler runs. Only what is touched becomes memory.
-const READER_STACK: usize = 256 << 10;
+/// Stack of a thread at the door, where the handler judges requests.
+const DOOR_STACK: usize = 256 << 10;
 
 /// How long to leave a kernel alone that has nothing to give; doubled up to the second.
 const FIRST_REST: Duration = Duration::from_millis(50);
@@ -112,19 +112,19 @@ fn admit<'scope, H: Handler>(
         &transport,
     ));
     let entry = house.clients.enter(&client);
-    let arrival = Arrival {
+    let here = Here {
         client,
         transport,
         entry,
-        head,
     };
     let spawned = Builder::new()
-        .name(format!("sp-{number}-read"))
-        .stack_size(READER_STACK)
+        .name(format!("sp-{number}-door"))
+        .stack_size(DOOR_STACK)
         .spawn_scoped(scope, move || {
             // A panic of the user's is caught further in; one of ours must not end the whole server.
-            if catch_unwind(AssertUnwindSafe(|| live(arrival, house, scope, handler))).is_err() {
-                log::error!("#{number} its reader thread panicked");
+            let received = AssertUnwindSafe(|| receive(here, head, house, scope, handler));
+            if catch_unwind(received).is_err() {
+                log::error!("#{number} the thread at its door panicked");
             }
         });
     if let Err(error) = spawned {

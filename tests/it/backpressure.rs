@@ -115,11 +115,11 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
         let well = server.connect();
         let _ = outboxes.recv().unwrap();
         let descriptors = Process::this().descriptors();
-        let threads = Process::this().client_threads().len();
+        let threads = Process::this().threads_of_clients();
 
         let mut client = server.client().rcvbuf(SMALL).connect();
         let outbox = outboxes.recv().unwrap();
-        assert_eq!(Process::this().client_threads().len(), threads + 2);
+        assert_eq!(Process::this().threads_of_clients(), threads + 2);
         let sender = outbox.clone();
         let (lost, waited) = within(20, "a blocked send to be given up", move || {
             let mut n = 0;

@@ -195,9 +195,9 @@ fn a_member_that_never_reads_again_is_reset_after_close_timeout_and_leaves_nothi
     let test = |config: Config| {
         let mut room = Room::open(config.close_timeout(TIMEOUT));
         let process = Process::this();
-        let (threads, descriptors) = (process.client_threads().len(), process.descriptors());
+        let (threads, descriptors) = (process.threads_of_clients(), process.descriptors());
         let (mut slow, outbox) = room.join_and_stop();
-        assert_eq!(process.client_threads().len(), threads + 2);
+        assert_eq!(process.threads_of_clients(), threads + 2);
         assert_eq!(room.topic.members(), READERS + 1);
         room.publish_until_cut();
         let cut = Instant::now();

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use super::until;
+
 /// Tests run side by side in one process: to count there, filter by a connection's number, or look at a process of
 /// your own.
 pub(crate) struct Process(PathBuf);
@@ -28,17 +30,28 @@ impl Process {
         names
     }
 
-    /// The names of its threads that belong to clients: `sp-N-read` and `sp-N-write`, sorted.
+    /// The names of its threads that belong to clients: `sp-N-door`, `sp-N-read` and `sp-N-write`, sorted.
     pub(crate) fn client_threads(&self) -> Vec<String> {
         let mut names = self.threads();
         names.retain(|name| {
             let number = name.strip_prefix("sp-").and_then(|rest| {
-                rest.strip_suffix("-read")
-                    .or_else(|| rest.strip_suffix("-write"))
+                let what = ["-door", "-read", "-write"];
+                what.iter().find_map(|what| rest.strip_suffix(what))
             });
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
         });
         names
+    }
+
+    /// How many threads its clients have when nobody is at a door any more. A client has its 101 a moment before the
+    /// thread at its door ends, and a thread that has not run yet bears the name of the one that began it.
+    #[track_caller]
+    pub(crate) fn threads_of_clients(&self) -> usize {
+        until("nobody is at a door", || {
+            let names = self.client_threads();
+            !names.iter().any(|name| name.ends_with("-door"))
+        });
+        self.client_threads().len()
     }
 
     /// Open descriptors; of this process one more, which looks.
