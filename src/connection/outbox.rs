@@ -63,16 +63,17 @@ impl Outbox {
     /// would not have been queued either.
     pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
         let mut left = messages.into_iter();
-        while !left.as_slice().is_empty() {
-            let sizes = left.as_slice().iter().map(Message::len);
-            let together = &left.as_slice()[..Run::together(sizes)];
-            let frames: Vec<Frame> = together.iter().map_while(Frame::data).collect();
-            let together = frames.len();
-            if together > 1 && self.goes_straight(Run::new(frames)) {
-                left.by_ref().take(together).for_each(drop);
-                continue;
+        while let [_, ..] = left.as_slice() {
+            let together = Run::together(left.as_slice().iter().map(Message::len));
+            if together > 1 {
+                let frames = left.as_slice()[..together].iter().map(Frame::data);
+                let frames: Option<Vec<Frame>> = frames.collect();
+                if frames.is_some_and(|frames| self.goes_straight(Run::new(frames))) {
+                    left.by_ref().take(together).for_each(drop);
+                    continue;
+                }
             }
-            for message in left.by_ref().take(together.max(1)) {
+            for message in left.by_ref().take(together) {
                 self.send(message)?;
             }
         }
