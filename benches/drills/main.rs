@@ -10,6 +10,7 @@ mod churn;
 mod client;
 mod corpus;
 mod cut_off;
+mod cycles;
 mod doomed;
 mod drip;
 mod frame;
@@ -32,7 +33,7 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 /// A drill: by its size it does its work, and puts what it finds into the report.
 type Drill = fn(small: bool, &mut Report) -> Result<(), Failure>;
 
-const DRILLS: [(&str, Drill); 8] = [
+const DRILLS: [(&str, Drill); 9] = [
     ("cap", cap::run),
     ("churn", churn::run),
     ("siege", siege::run),
@@ -40,6 +41,7 @@ const DRILLS: [(&str, Drill); 8] = [
     ("scarce", scarce::run),
     ("sudden", sudden::run),
     ("cut-off", cut_off::run),
+    ("cycles", cycles::run),
     ("corpus", corpus::run),
 ];
 
@@ -51,7 +53,7 @@ const HELPERS: [(&str, Helper); 3] = [
     (cut_off::CUT_OFF_PROCESS, cut_off::process),
 ];
 
-const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|corpus|all]\n\
+const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|cycles|corpus|all]\n\
      cargo bench --bench drills -- soak [--small|--minutes N]";
 
 fn main() -> ExitCode {

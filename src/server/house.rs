@@ -33,7 +33,7 @@ pub(crate) struct House {
 }
 
 impl House {
-    pub(super) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
+    pub(crate) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
         House {
             endings: Endings::default(),
             errands: Errands::default(),
@@ -103,7 +103,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Puts a client on the list until the entry is dropped.
-    pub(super) fn enter(&self, client: &Arc<Client>) -> Entry<'_> {
+    pub(crate) fn enter(&self, client: &Arc<Client>) -> Entry<'_> {
         lock(&self.list).insert(client.number, Arc::downgrade(client));
         Entry {
             clients: self,

@@ -4,6 +4,7 @@ mod accounts;
 mod backpressure;
 mod blocked;
 mod control;
+mod door;
 mod flush;
 mod reading;
 
