@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::Failure;
 use super::args::{BenchArgs, Kind};
 pub(crate) use client::STAMP;
-use client::{Client, Read};
+use client::{Client, PROBE, Read};
 use latency::Latency;
 
 mod client;
@@ -30,10 +30,13 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     // Fewer are enough for most, and for others the error says what is missing.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let began = Instant::now();
-    let clients: Vec<Client> = (0..args.clients)
+    let mut clients: Vec<Client> = (0..args.clients)
         .map(|n| Client::connect(&args.url).map_err(|error| format!("client {n}: {error}").into()))
         .collect::<Result<_, Failure>>()?;
     let connected = began.elapsed();
+    if args.kind == Kind::Fanout {
+        gather(&mut clients)?;
+    }
     let ends = together(args, clients)?;
     let failed = ends.iter().filter(|end| end.is_err()).count();
     let (clients, size, time) = (args.clients, args.size, args.time);
@@ -82,6 +85,23 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
 fn in_flight(window: usize) -> String {
     let s = if window == 1 { "" } else { "s" };
     format!("{window} message{s} in flight")
+}
+
+/// Waits until each client hears what the first one says: a server may let a client in a moment after its 101, and a message
+/// that went out in between would never have come to all.
+fn gather(clients: &mut [Client]) -> Result<(), Failure> {
+    let deadline = Instant::now() + SILENCE;
+    let say = |clients: &mut [Client]| clients[0].probe();
+    say(clients)?;
+    for n in 0..clients.len() {
+        while !clients[n].hears_a_probe()? {
+            if Instant::now() >= deadline {
+                return Err(format!("client {n} does not hear what client 0 sends").into());
+            }
+            say(clients)?;
+        }
+    }
+    Ok(())
 }
 
 /// Every client on a thread of its own, begun at once when the last is there.
@@ -221,7 +241,7 @@ fn next(client: &mut Client, end: Instant) -> Result<Option<Duration>, Failure> 
     let patience = Instant::now() + SILENCE;
     loop {
         match client.read(end.min(patience))? {
-            Read::Message(sent) if Instant::now() < end => return Ok(Some(sent)),
+            Read::Message(sent) if Instant::now() < end && sent != PROBE => return Ok(Some(sent)),
             _ if Instant::now() >= end => return Ok(None),
             Read::Nothing if Instant::now() >= patience => return Err(silence()),
             _ => {}

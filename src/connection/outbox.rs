@@ -65,16 +65,25 @@ impl Outbox {
         let mut left = messages.into_iter();
         while let [_, ..] = left.as_slice() {
             let together = Run::together(left.as_slice().iter().map(Message::len));
-            if together > 1 {
-                let frames = left.as_slice()[..together].iter().map(Frame::data);
-                let frames: Option<Vec<Frame>> = frames.collect();
-                if frames.is_some_and(|frames| self.goes_straight(Run::new(frames))) {
-                    left.by_ref().take(together).for_each(drop);
-                    continue;
+            let frames = left.as_slice()[..together].iter().map(Frame::data);
+            let frames: Option<Vec<Frame>> = frames.collect();
+            if frames.is_some_and(|frames| self.goes_straight(Run::new(frames))) {
+                left.by_ref().take(together).for_each(drop);
+                continue;
+            }
+            let mut refused = None;
+            for message in left.by_ref().take(together) {
+                let frame = Frame::data(&message);
+                let queued =
+                    frame.map_or(Queued::Closed, |frame| self.enqueue(frame, Wait::Forever));
+                if !matches!(queued, Queued::Yes) {
+                    refused = Some(SendError(message));
+                    break;
                 }
             }
-            for message in left.by_ref().take(together) {
-                self.send(message)?;
+            cork::flush(&self.client);
+            if let Some(refused) = refused {
+                return Err(refused);
             }
         }
         Ok(())
@@ -262,6 +271,14 @@ impl Outbox {
         if self.goes_straight(Run::One(frame.clone())) {
             return Queued::Yes;
         }
+        let queued = self.enqueue(frame, wait);
+        // Also when there was no room: then somebody should be making some.
+        cork::flush(&self.client);
+        queued
+    }
+
+    /// Queues a frame, and leaves it to the caller to flush.
+    fn enqueue(&self, frame: Frame, wait: Wait) -> Queued {
         let pushed = match (self.client.queue.push(frame, Wait::Never), wait) {
             (Err(Refused::Full(frame)), Wait::Until(_) | Wait::Forever) => {
                 // What is queued must be on its way before anybody waits for it to go.
@@ -272,8 +289,6 @@ impl Outbox {
             }
             (pushed, _) => pushed,
         };
-        // Also when there was no room: then somebody should be making some.
-        cork::flush(&self.client);
         match pushed {
             Ok(()) => Queued::Yes,
             Err(Refused::Full(_)) => Queued::Full,

@@ -15,7 +15,7 @@ use super::client::Client;
 use super::frame::Frame;
 use super::in_hand::{InHand, Kind};
 use super::ticket::Lane;
-use super::wire::{BATCH, Wire, retry};
+use super::wire::{BATCH, PIECES, Wire, is_one_piece, retry};
 use crate::clock::Stamp;
 
 /// Messages that would go straight, and where they come from.
@@ -33,8 +33,10 @@ pub(crate) trait Straight {
 #[derive(Debug)]
 pub(crate) enum Run {
     One(Frame),
-    /// And their bytes in one piece: for so little that costs less than a list of pieces.
-    Several(Vec<Frame>, Vec<u8>),
+    /// Few and large ones, as they are.
+    Few(Vec<Frame>),
+    /// Many or small ones, and their bytes in one piece: a copy, which spares the kernel a list for every client.
+    Many(Vec<Frame>, Vec<u8>),
 }
 
 impl Run {
@@ -45,38 +47,53 @@ impl Run {
         if frames.len() == 1 {
             return Run::One(frames.remove(0));
         }
-        let mut bytes = Vec::with_capacity(frames.iter().map(Frame::len).sum());
+        let bytes = frames.iter().map(Frame::len).sum();
+        if !is_one_piece(frames.len(), bytes) {
+            return Run::Few(frames);
+        }
+        let mut all = Vec::with_capacity(bytes);
         for frame in &frames {
             let (front, rest) = frame.pieces(0);
-            bytes.extend_from_slice(front);
-            bytes.extend_from_slice(rest);
+            all.extend_from_slice(front);
+            all.extend_from_slice(rest);
         }
-        Run::Several(frames, bytes)
+        Run::Many(frames, all)
     }
 
-    /// How many of `sizes` go together: as many as a batch has bytes, and one at least.
+    /// How many of `sizes` go together: as a batch, until it has its bytes, but for a larger message, which goes alone.
     pub(crate) fn together(sizes: impl Iterator<Item = usize>) -> usize {
-        let mut bytes = 0;
+        let mut before = 0;
         let fits = |size: &usize| {
-            bytes += size;
-            bytes <= BATCH
+            let fits = before == 0 || (before < BATCH && *size <= BATCH);
+            before += size.max(&1);
+            fits
         };
-        sizes.take(Run::MOST).take_while(fits).count().max(1)
+        sizes.take(Run::MOST).take_while(fits).count()
     }
 
-    pub(crate) fn frames(&self) -> &[Frame] {
+    fn frames(&self) -> &[Frame] {
         match self {
             Run::One(frame) => std::slice::from_ref(frame),
-            Run::Several(frames, _) => frames,
+            Run::Few(frames) | Run::Many(frames, _) => frames,
         }
     }
 
-    /// All their bytes, in one or two pieces.
-    fn pieces(&self) -> (&[u8], &[u8]) {
-        match self {
-            Run::One(frame) => frame.pieces(0),
-            Run::Several(_, bytes) => (bytes, &[]),
+    /// Points `pieces` at all bytes; gives their number.
+    fn offer<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES]) -> usize {
+        if let Run::Many(_, bytes) = self {
+            pieces[0] = IoSlice::new(bytes);
+            return 1;
         }
+        let both = self.frames().iter().flat_map(|frame| {
+            let (front, rest) = frame.pieces(0);
+            [front, rest]
+        });
+        let mut count = 0;
+        for piece in both.filter(|piece| !piece.is_empty()) {
+            pieces[count] = IoSlice::new(piece);
+            count += 1;
+        }
+        count
     }
 }
 
@@ -118,10 +135,12 @@ impl Wire {
             return Went::Nowhere;
         }
         let frames = run.frames();
-        let (front, rest) = run.pieces();
-        let bytes = front.len() + rest.len();
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let count = run.offer(&mut pieces);
+        let pieces = &pieces[..count];
+        let bytes = pieces.iter().map(|piece| piece.len()).sum();
         // The socket may refuse all of them, and then as many are in hand as the queue may hold, and no more.
-        let most = BATCH.min(queue.most_bytes());
+        let most = queue.most_bytes().min(2 * BATCH);
         if frames.len() > 1 && (frames.len() > queue.capacity() || bytes > most) {
             return Went::Nowhere;
         }
@@ -134,8 +153,6 @@ impl Wire {
             return Went::Nowhere;
         }
         queue.count_accepted(frames.len() as u64);
-        let pieces = [IoSlice::new(front), IoSlice::new(rest)];
-        let pieces = &pieces[..1 + usize::from(!rest.is_empty())];
         let written = retry(|| self.transport.try_write(pieces));
         if written.as_ref().is_ok_and(|&written| written == bytes) {
             queue.settle(frames.len() as u64, bytes);

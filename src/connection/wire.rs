@@ -30,7 +30,7 @@ const MESSAGES: usize = 1024;
 const KEPT: usize = 4;
 
 /// Pieces offered to the kernel at once; a frame is one or two.
-const PIECES: usize = 32;
+pub(super) const PIECES: usize = 32;
 
 /// Below so many bytes, one piece is cheaper than several.
 const SMALL: usize = 8 << 10;
@@ -153,7 +153,7 @@ impl Wire {
     fn try_write(&self) -> (io::Result<usize>, usize) {
         let bytes: usize = self.in_hand.iter().map(|item| item.frame.len()).sum();
         let bytes = bytes - self.taken;
-        if self.in_hand.len() > PIECES / 2 || (self.in_hand.len() > 1 && bytes < SMALL) {
+        if is_one_piece(self.in_hand.len(), bytes) {
             let mut one = Vec::with_capacity(bytes);
             let mut at = self.taken;
             for item in &self.in_hand {
@@ -366,6 +366,11 @@ impl Wire {
         client.end_of_writing();
         Step::Over
     }
+}
+
+/// So many frames of so many bytes are cheaper copied together than as a list of pieces.
+pub(super) fn is_one_piece(frames: usize, bytes: usize) -> bool {
+    frames > PIECES / 2 || (frames > 1 && bytes < SMALL)
 }
 
 /// A signal is no reason to stop writing.

@@ -14,6 +14,9 @@ use crate::cli::url::Url;
 /// A message begins with the time at which it was sent, so it is at least so long.
 pub(crate) const STAMP: usize = size_of::<u64>();
 
+/// The time in a message that is none of the load.
+pub(super) const PROBE: Duration = Duration::from_nanos(u64::MAX);
+
 /// For the answer to our Close.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How late a client sees that its time is over.
@@ -59,6 +62,19 @@ impl Client {
         let now = u64::try_from(start.elapsed().as_nanos())?;
         payload[..STAMP].copy_from_slice(&now.to_be_bytes());
         self.socket.write(Message::binary(payload)).map_err(told)
+    }
+
+    /// Sends a message that is none of the load.
+    pub(super) fn probe(&mut self) -> Result<(), Failure> {
+        let payload = u64::MAX.to_be_bytes().to_vec();
+        self.socket.write(Message::binary(payload)).map_err(told)?;
+        self.flush()
+    }
+
+    /// Waits a moment for such a message.
+    pub(super) fn hears_a_probe(&mut self) -> Result<bool, Failure> {
+        let read = self.read(Instant::now() + LOOK_UP)?;
+        Ok(matches!(read, Read::Message(PROBE)))
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Failure> {

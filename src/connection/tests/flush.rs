@@ -106,28 +106,46 @@ fn messages_that_go_together_are_cut_anywhere_and_none_is_lost() {
 
 #[test]
 fn messages_that_go_together_are_one_write() {
-    let guest = Guest::without_writer(Config::default());
-    let (messages, expected) = messages();
-    guest.outbox.send_all(messages).expect("room");
-    assert_eq!(guest.gate.written(), expected);
-    assert_eq!(guest.gate.look(|inside| inside.tries), 1);
-    guest.end();
+    let of = |sizes: &[usize]| -> Vec<Message> {
+        let message = |size: &usize| Message::binary(vec![7; *size]);
+        sizes.iter().map(message).collect()
+    };
+    for (messages, writes) in [
+        (messages().0, 1),
+        (of(&[0; 64]), 1),
+        (of(&[0; 65]), 2),
+        // As a batch: the message that fills it is in it, headers and all.
+        (of(&[4096; 16]), 1),
+        (of(&[4096; 17]), 2),
+        // A larger one goes alone.
+        (of(&[5, 70_000, 5, 5]), 3),
+    ] {
+        let guest = Guest::without_writer(Config::default());
+        let expected = on_the_wire(&messages);
+        guest.outbox.send_all(messages.clone()).expect("room");
+        assert!(guest.gate.written() == expected);
+        let tries = guest.gate.look(|inside| inside.tries);
+        assert_eq!(tries, writes, "{} messages", messages.len());
+        guest.end();
+    }
 }
 
 /// What the socket refuses of them is in hand, where no policy can reach it: so it is never more than may be queued.
 #[test]
 fn more_than_may_be_queued_does_not_go_together() {
-    // One in hand, three in the queue, and the fifth waits for its place; or the fifth waits for 204 bytes of 348.
-    for config in [
-        Config::default().queue(3),
-        Config::default().queue_bytes(300),
+    // Three in hand, and the other two fit; or four in hand, and the fifth waits for 204 bytes of 348 in all.
+    for (config, waiting, bytes) in [
+        (Config::default().queue(3), 2, 348),
+        (Config::default().queue_bytes(300), 0, 144),
     ] {
         let guest = Guest::new(config);
         guest.gate.take(0);
         let (messages, expected) = messages();
         let sender = send_all(&guest, &messages);
         guest.gate.until_in_write();
-        until("the others are queued", || guest.outbox.len() == 3);
+        until("no more is taken", || {
+            (guest.outbox.len(), guest.outbox.bytes()) == (waiting, bytes)
+        });
         guest.gate.open();
         sender.join().expect("it does not panic");
         guest.gate.until_written(expected.len());
