@@ -1,14 +1,14 @@
-//! Learn: ten thousand prices a second for every reader, also for one whose line takes four hundred: its prices stay new.
+//! Learn: ten thousand prices a second, and a reader whose line takes eight hundred: it gets fewer of them, and new ones.
 //! Run:   cargo run --release --example live_feed    then open http://127.0.0.1:9001/ and add a slow reader there
-//! Watch: it gets fewer messages, and the oldest price it shows is as old as one round of all symbols takes on its line.
-//! Try next: switch to `drop-newest`, and look at its oldest price again; to `block`, and everybody is slow. Then give it
-//!        `127.0.0.1:9001 1000 20`, which are arguments: address, symbols, updates of each in a second.
+//! Watch: at 20 KiB/s the oldest of the 500 prices it shows is a second old: they come in turn, each the newest there is.
+//! Try next: choose `drop-newest`, and its oldest price is from long ago; `block`, and everybody is slow. Then start it with
+//!        `127.0.0.1:9001 1000 20`: the arguments are an address, symbols, and updates of each in a second.
 //!
 //! ```text
-//!                                    ┌─ one place for each symbol, the newest price in it ─▶ writer of a fast reader
-//! generator ─▶ book (last of each) ──┤
-//!                  │     key=symbol  └─ one place for each symbol, the newest price in it ─▶ writer of a slow one
-//! who comes ───────┴─ snapshot, then what is published
+//!                    key = symbol   ┌─▶ a place for each symbol, the newest price in it ─▶ writer of 1
+//! generator ─▶ book ─────────────────┤
+//!               └─snapshot─▶ (who    └─▶ a place for each symbol, the newest price in it ─▶ writer of 2
+//!                             comes)
 //! ```
 //! Quotes *conflate* by symbol: a price is a state, and of a state only the newest counts. Trades *drop the oldest*: each
 //! is an event, and it has a number, so that a reader sees how many it has missed.

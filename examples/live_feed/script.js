@@ -42,7 +42,7 @@ function quote([symbol, n, t, price], isUpdate) {
 
 const kinds = {
   welcome({ symbols, rate, control }) {
-    $('size').textContent = `${count(symbols)} symbols, ${rate} prices a second for each, ${count(symbols * rate)} messages a second for every reader`;
+    $('size').textContent = `${count(symbols)} symbols, ${rate} prices a second for each, ${count(symbols * rate)} messages a second`;
     $('control').disabled = !control;
     if (!control) say('Only programs on the machine of the server may change anything here.');
   },
@@ -292,7 +292,7 @@ function tape() {
 
 // ── this page, as the others see theirs ──
 
-let counted = { messages: 0, at: performance.now() };
+let counted = { messages: 0, at: performance.now() }, late = 0;
 function me() {
   const at = performance.now();
   mine.rate = rate(mine.messages, counted.messages, at - counted.at);
@@ -306,6 +306,9 @@ function me() {
     }
     [newest, oldest] = [now() - last, now() - first];
   }
+  // What a browser has taken off the line it queues without a bound, and no policy of a server sees it.
+  late = newest > 3000 && mine.rate > 0 && !told?.paused ? late + 1 : 0;
+  if (late === 3) say('This browser is behind: it takes more than it can show. Fewer symbols, or a lower rate, are arguments of the program.', 'bad');
   fill(rowOf(0, 'You', 'this page'), { ...mine, newest, oldest, cuts: 0, why: '' });
   if (compared && link.isOpen) command({ look: compared });
 }
