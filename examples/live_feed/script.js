@@ -117,9 +117,12 @@ function ping() {
 const count = (number) => number.toLocaleString('en');
 const cents = (price) => (price / 100).toFixed(2);
 const age = (ms) => ms === null ? '–' : ms < 1000 ? `${Math.max(0, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`;
+let saidAt = 0;
+/// The answer to what was done last. It goes after a while: somebody else may have done something since.
 function say(text, kind = '') {
   $('said').textContent = text;
   $('said').dataset.kind = kind;
+  saidAt = performance.now();
 }
 /// Written only when it changes: a browser lays out again what is written.
 function put(cell, text) { if (cell.textContent !== text) cell.textContent = text; }
@@ -311,6 +314,7 @@ function me() {
   if (late === 3) say('This browser is behind: it takes more than it can show. Fewer symbols, or a lower rate, are arguments of the program.', 'bad');
   fill(rowOf(0, 'You', 'this page'), { ...mine, newest, oldest, cuts: 0, why: '' });
   if (compared && link.isOpen) command({ look: compared });
+  if (performance.now() - saidAt > 8000 && !$('control').disabled) put($('said'), '');
 }
 
 // ── controls ──
