@@ -142,7 +142,7 @@ function status(next) {
   const span = before ? told.now - before.now : 0;
   const made = before ? rate(told.published, before.published, span) : null;
   // Two may come at once, when somebody has changed something: of those the second says no rate.
-  if (!before || span >= 100) put($('made'), made === null ? '–' : told.paused ? 'paused' : `${count(made)} a second`);
+  if (!before || span >= 100) put($('made'), made === null ? '–' : told.paused ? 'paused' : count(made));
   put($('delivered'), count(told.delivered));
   for (const name of ['conflate', 'drop-oldest', 'drop-newest']) put($(name), count(told.dropped[name]));
   put($('cut'), count(told.dropped.disconnect + told.dropped.block));
@@ -267,6 +267,7 @@ function ages() {
     const quote = quotes.get(row.symbol);
     if (!quote) continue;
     put(row.cells[2], age(time - quote.t));
+    // While prices come it stays lit: twenty times a second on and off would be hard on the eyes.
     if (time - quote.t > 250) row.cells[1].removeAttribute('data-flash');
     const theirs = looked.get(row.symbol);
     if (!compared) continue;

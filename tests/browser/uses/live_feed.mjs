@@ -23,7 +23,7 @@ const pauses = async (page) => {
 };
 const resumes = async (page) => {
   await page.click('#pause');
-  await until(page, 'prices again', () => /a second$/.test($('made').textContent));
+  await until(page, 'prices again', () => /^[\d,]+$/.test($('made').textContent));
 };
 /// What a page knows, in one line to compare.
 const knows = (page) => page.evaluate(() => [...quotes].sort().map(([symbol, { n, price }]) => `${symbol} ${n} ${price}`).join());
