@@ -11,6 +11,9 @@ use super::feed::Feed;
 use super::market::Market;
 use super::schedule::Schedule;
 
+/// Quotes that are published together: as many as a member gets in one write.
+const TOGETHER: u64 = 64;
+
 /// To pause, or to go on. Answered when it is obeyed: then all that was made has been published.
 pub(crate) struct Order {
     pub(crate) is_pause: bool,
@@ -19,7 +22,7 @@ pub(crate) struct Order {
 
 /// Makes prices until `ended` ends.
 ///
-/// It waits for a client under `block` alone, 2 s at most for each quote. Under the others a publish has 100 ms in all, for
+/// It waits for a client under `block` alone, 2 s at most for each publish. Under the others a publish has 100 ms in all, for
 /// queues that are full although their sockets take bytes: our own delay, and nobody's slowness.
 pub(crate) fn run(
     feed: &Feed,
@@ -52,17 +55,17 @@ pub(crate) fn run(
                 let _ = order.obeyed.try_send(());
             }
             recv(due) -> _ => {
-                for _ in 0..schedule.owed(Instant::now()) {
-                    quote(feed, &mut market);
-                    schedule.made();
+                let mut owed = schedule.owed(Instant::now());
+                // Under `block` each may take its time, and who wants something of us has waited enough.
+                while owed > 0 && orders.is_empty() {
+                    let made = owed.min(TOGETHER);
+                    let rounds = quote(feed, &mut market, made);
+                    schedule.made(made);
+                    owed -= made;
                     // One trade for each round of quotes.
-                    if market.is_round() {
+                    for _ in 0..rounds {
                         trades += 1;
                         trade(feed, &mut market, trades);
-                    }
-                    // Under `block` each may take its time, and who wants something of us has waited enough.
-                    if !orders.is_empty() {
-                        break;
                     }
                 }
             }
@@ -70,16 +73,25 @@ pub(crate) fn run(
     }
 }
 
-/// One message for each quote. Several in one would cost less on the wire, and could not be replaced one by one: a slow
-/// reader would get twenty old prices or none of them.
-fn quote(feed: &Feed, market: &mut Market) {
-    let (symbol, price) = market.step();
-    // First the book: who comes in between has it in the snapshot.
-    let quote = Publication::from(feed.book.set(symbol, price));
-    let published = feed.quotes.publish(quote.key(feed.book.symbol(symbol)));
+/// Makes so many quotes, publishes them together, and gives how many rounds ended with one of them.
+///
+/// Together a fast reader gets them in one write. They stay messages of their own: several in one could not be replaced one
+/// by one, and a slow reader would get all of their prices, old ones too, or none.
+fn quote(feed: &Feed, market: &mut Market, count: u64) -> u64 {
+    let mut rounds = 0;
+    let next = |_| {
+        let (symbol, price) = market.step();
+        rounds += u64::from(market.is_round());
+        // First the book: who comes in between has it in the snapshot.
+        let quote = Publication::from(feed.book.set(symbol, price));
+        quote.key(feed.book.symbol(symbol))
+    };
+    let quotes = (0..count).map(next).collect();
+    let published = feed.quotes.publish_all(quotes);
     // Nobody else publishes here, so the turn is always there; and text is data.
     debug_assert!(published.is_ok(), "{published:?}");
-    feed.published.fetch_add(1, Ordering::Relaxed);
+    feed.published.fetch_add(count, Ordering::Relaxed);
+    rounds
 }
 
 /// Its number makes a gap visible: numbers of trades are consecutive.

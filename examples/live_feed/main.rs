@@ -91,7 +91,7 @@ fn config(symbols: usize) -> Config {
         .rate(Some(rate))
         // The longest command has 25 bytes; beyond 256 it is closed with 1009 before it is read whole.
         .max_message(256)
-        // A reader costs what its messages cost: at 10,000 a second a core has its fill long before memory has.
+        // A reader costs what its messages cost: at 10,000 a second processors have their fill long before memory has.
         .max_clients(Some(256))
         // Places for all that the topics may have waiting, and a few for answers.
         .queue(symbols + TRADES + ANSWERS)

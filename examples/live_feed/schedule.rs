@@ -46,8 +46,8 @@ impl Schedule {
         owed
     }
 
-    /// One was made.
-    pub(crate) fn made(&mut self) {
-        self.done += 1;
+    /// So many were made.
+    pub(crate) fn made(&mut self, count: u64) {
+        self.done += count;
     }
 }
