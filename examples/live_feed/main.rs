@@ -25,6 +25,7 @@ mod feed;
 mod generator;
 mod market;
 mod paced;
+mod reader;
 mod schedule;
 mod seen;
 mod slow;

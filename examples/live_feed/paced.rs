@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::slow::Reader;
+use super::reader::Reader;
 
 /// One slow reader's end of its connection.
 pub(crate) struct Paced<'a> {
@@ -39,8 +39,8 @@ impl Read for Paced<'_> {
         let most = buffer.len().min(self.step);
         let read = self.stream.read(&mut buffer[..most])?;
         let lasts = Duration::from_secs_f64(read as f64 / (f64::from(self.reader.kib) * 1024.0));
-        // From now on when it had nothing to read: what it did not use is no credit.
-        self.next = self.next.max(Instant::now() - lasts) + lasts;
+        // Not in the past, when it had nothing to read: what it did not use is no credit.
+        self.next = (self.next + lasts).max(Instant::now());
         Ok(read)
     }
 }
