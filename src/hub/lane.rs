@@ -116,6 +116,13 @@ impl Member {
             Admission::Full => return Placed::Full,
             Admission::Closed => return Placed::Closed,
         }
+        // Full it was, and not empty since: room for one would send a key that has a place to the end of the line, again
+        // and again, and luck would say who comes to the front.
+        if conflates && ring.crowded {
+            if let Some(at) = ring.place_of(post) {
+                return self.take_place(ring, at, frame, post, settings.policy);
+            }
+        }
         if ring.waiting.len() >= settings.queue {
             queue.return_bytes(size);
             return Placed::Full;
@@ -168,19 +175,11 @@ impl Member {
                 self.dropped(old, policy);
             }
         }
-        let known = policy
-            .conflates()
-            .then(|| ring.keys.get(&post.key().cloned()));
-        if let Some(at) = known.flatten() {
-            let at = usize::try_from(at - ring.left).expect("a place in a queue in memory");
-            let waiting = &mut ring.waiting[at];
-            self.dropped(waiting.frame.len(), policy);
-            waiting.frame = frame;
-            waiting.id = post.id();
-            waiting.queued = post.stamp();
-            waiting.conflated = true;
-            self.accepted(ring, post);
-            return Placed::Queued;
+        if policy.conflates() {
+            ring.crowded = true;
+            if let Some(at) = ring.place_of(post) {
+                return self.take_place(ring, at, frame, post, policy);
+            }
         }
         if ring.waiting.len() >= most {
             if let Some(oldest) = ring.pop() {
@@ -192,6 +191,25 @@ impl Member {
             self.be_owed(ring);
         }
         self.append(ring, frame, post, policy.conflates());
+        Placed::Queued
+    }
+
+    /// Takes the place of an older one of its key, for which bytes have been admitted.
+    fn take_place(
+        &self,
+        ring: &mut Ring,
+        at: usize,
+        frame: Frame,
+        post: &Post,
+        policy: Policy,
+    ) -> Placed {
+        let waiting = &mut ring.waiting[at];
+        self.dropped(waiting.frame.len(), policy);
+        waiting.frame = frame;
+        waiting.id = post.id();
+        waiting.queued = post.stamp();
+        waiting.conflated = true;
+        self.accepted(ring, post);
         Placed::Queued
     }
 

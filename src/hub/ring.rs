@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::post::Post;
 use super::settings::Soft;
 use crate::clock::{self, Stamp};
 use crate::connection::Frame;
@@ -25,6 +26,8 @@ pub(super) struct Ring {
     pub(super) told: u64,
     /// The last id that was offered.
     pub(super) offered: u64,
+    /// A conflating topic's: it was full, and has not been empty since.
+    pub(super) crowded: bool,
     /// Over the soft limit since; 0: it is not.
     pub(super) over_since: u64,
 }
@@ -69,6 +72,12 @@ impl Ring {
         passes
     }
 
+    /// Where the newest with this post's key waits, in a conflating topic.
+    pub(super) fn place_of(&self, post: &Post) -> Option<usize> {
+        let at = self.keys.get(&post.key().cloned())?;
+        Some(usize::try_from(at - self.left).expect("a place in a queue in memory"))
+    }
+
     /// Takes out the messages that a later one of their key stands behind, and gives their sizes.
     pub(super) fn take_superseded(&mut self) -> Vec<usize> {
         let mut gone = Vec::new();
@@ -99,6 +108,7 @@ impl Ring {
             self.keys.remove(&first.key);
         }
         self.left += 1;
+        self.crowded &= !self.waiting.is_empty();
         // After a burst an idle member costs no more than before.
         if self.waiting.is_empty() && self.waiting.capacity() > KEPT {
             self.waiting = VecDeque::new();

@@ -17,4 +17,5 @@ mod collab_editor;
 mod course;
 mod echo;
 mod game;
+mod live_feed;
 mod notifications;

@@ -320,6 +320,54 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
     });
 }
 
+/// A key that has a place keeps it, also when there is room for one more behind it: else luck would say who comes to the
+/// front, and each message would cost a walk through all that wait.
+#[test]
+fn every_key_has_its_turn_with_a_member_that_stays_slow() {
+    const KEYS: usize = 32;
+    both_ways(|config| {
+        // So large that two of them are a batch, and most of what is unread waits where it can be replaced.
+        let message_of = |key: usize| Message::text(format!("{key} {}", "x".repeat(60_000)));
+        let stage = stage(config.queue_bytes(8 << 20), KEYS, KEYS);
+        let topic = stage.topic("latest");
+        let (mut client, outbox, _members) = stalls(&stage, from_ref(&topic));
+        let mut chance = Chance(7);
+        let mut round: Vec<usize> = (0..KEYS).collect();
+        let mut n = 0;
+        let mut publish = || {
+            if n % KEYS == 0 {
+                for at in (1..KEYS).rev() {
+                    round.swap(at, chance.below(at + 1));
+                }
+            }
+            let key = round[n % KEYS];
+            let publication = Publication::from(message_of(key)).key(&key.to_string());
+            topic.publish(publication).unwrap();
+            n += 1;
+        };
+        until("it is slow", || {
+            publish();
+            outbox.accounts().dropped > 200
+        });
+        let mut last = [0; KEYS];
+        let mut longest = 0;
+        for at in 0..20 * KEYS {
+            // A round in the time of four reads: so no key is long without a place.
+            (0..KEYS / 4).for_each(|_| publish());
+            let message = client.read_message();
+            let (_, Heard::Post(_, said)) = heard(&message) else {
+                panic!("a conflating topic tells no gaps: {message:?}");
+            };
+            // What the kernel had already comes first.
+            if at > 4 * KEYS {
+                longest = longest.max(at - last[number(&said)]);
+            }
+            last[number(&said)] = at;
+        }
+        assert!(longest < 2 * KEYS, "a key waited for {longest} others");
+    });
+}
+
 #[test]
 fn who_is_left_out_of_a_message_is_told_before_the_next() {
     both_ways(|config| {
