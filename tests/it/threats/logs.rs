@@ -8,7 +8,9 @@ const CANARY: &str = "canary-4f1d9a";
 #[test]
 fn t26_a_token_is_shown_nowhere() {
     let mut command = standpipe(&["-vv"]);
-    command.env("RUST_LOG", "trace,tungstenite=trace");
+    let every_line =
+        "trace,tungstenite=trace,tungstenite::protocol=trace,tungstenite::protocol::frame=trace";
+    command.env("RUST_LOG", every_line);
     let mut spawned = Spawned::of(command);
     let address = spawned.addr();
     let secret = [
@@ -38,6 +40,11 @@ fn t26_a_token_is_shown_nowhere() {
         ("/", 200),
         ("/nothing", 404),
         ("/healthz", 200),
+        ("/metrics", 200),
+        ("/topics", 200),
+        ("/topics/topic/history", 200),
+        ("/topics/topic/presence", 200),
+        ("/dashboard", 200),
         ("/ws/topic", 426),
     ] {
         let answer = get(address, &format!("{path}{query}"), &all);
