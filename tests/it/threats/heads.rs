@@ -289,6 +289,28 @@ fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
 }
 
 #[test]
+fn t06_what_stands_behind_a_body_is_no_request() {
+    let spawned = Spawned::start(&["--topic", "t:history=10"]);
+    let host = format!("Host: {}\r\n", spawned.addr());
+    let second = format!("POST /publish/t HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\n2");
+    let mut published = 0;
+    for (length, status) in [(0, 202), (1, 202), (second.len(), 202), (1 << 20, 413)] {
+        let mut client = spawned.client("/").open();
+        client.bytes(format!(
+            "POST /publish/t HTTP/1.1\r\n{host}Content-Length: {length}\r\n\r\n"
+        ));
+        client.bytes(second.repeat(3));
+        client.end();
+        let all = String::from_utf8(client.read_to_eof()).unwrap();
+        assert!(all.starts_with(&format!("HTTP/1.1 {status} ")), "{all}");
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{length}: {all}");
+        published += usize::from(status == 202);
+    }
+    let history = spawned.get("/topics/t/history").body;
+    assert_eq!(history.matches("\"id\"").count(), published, "{history}");
+}
+
+#[test]
 fn t09a_nothing_that_a_client_says_stands_in_the_head_of_an_answer() {
     const SAID: &str = "injected";
     let spawned = Spawned::start(&[]);
