@@ -1,9 +1,11 @@
 //! T1 to T9a on the wire of the binary. What becomes of each head is in the tables beside `src/http`; here is what heads
 //! cost, that no spelling of one gets past a door, and that an answer is the last thing on its connection.
 
+use standpipe::Config;
+
 use super::spawned::Spawned;
 use crate::secrets::File;
-use crate::support::{Frame, get, http, op, post};
+use crate::support::{Frame, TestServer, get, http, op, post};
 
 /// Every path that answers anything.
 const PATHS: [&str; 13] = [
@@ -308,6 +310,53 @@ fn t06_what_stands_behind_a_body_is_no_request() {
     }
     let history = spawned.get("/topics/t/history").body;
     assert_eq!(history.matches("\"id\"").count(), published, "{history}");
+}
+
+#[test]
+fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_table_says() {
+    let server = TestServer::echo(Config::default());
+    let own = server.client().head();
+    let line = |name: &str| {
+        let line = own.lines().find(|line| line.starts_with(name)).unwrap();
+        format!("{line}\\r\\n")
+    };
+    let up = line("Upgrade: ") + &line("Connection: ");
+    let (key, version) = (line("Sec-WebSocket-Key: "), line("Sec-WebSocket-Version: "));
+    let corpus = include_str!("../../../src/http/corpus/handshakes.txt")
+        .replace("{get}", r"GET /ws HTTP/1.1\r\nHost: localhost\r\n")
+        .replace("{ws}", "{up}{key}{13}")
+        .replace("{up}", &up)
+        .replace("{key}", &key)
+        .replace("{13}", &version);
+    let (mut accepted, mut refused) = (0, 0);
+    for line in corpus.lines() {
+        let Some((status, head)) = line.split_once(' ').filter(|(word, _)| *word != "#") else {
+            continue;
+        };
+        let mut client = server.client().open();
+        client.bytes(unescaped(head));
+        let answer = client.read_head();
+        assert_eq!(answer.status.to_string(), status, "{head}");
+        if answer.status == 101 {
+            // Nobody chose one of them.
+            assert_eq!(answer.header("Sec-WebSocket-Protocol"), None, "{head}");
+            assert_eq!(answer.header("Sec-WebSocket-Extensions"), None, "{head}");
+            client.text("agreed");
+            client.expect_text("agreed");
+            client.leave();
+            accepted += 1;
+        } else {
+            assert_eq!(answer.header("Connection"), Some("close"), "{head}");
+            client.try_bytes(Frame::new(op::PING, "p").bytes());
+            client.end();
+            let length = client.read_to_eof().len().to_string();
+            if !head.starts_with("HEAD ") {
+                assert_eq!(answer.header("Content-Length"), Some(&*length), "{head}");
+            }
+            refused += 1;
+        }
+    }
+    assert!(accepted >= 15 && refused >= 50, "{accepted} and {refused}");
 }
 
 #[test]

@@ -26,8 +26,9 @@ impl Envelope for Panics {
         panic!("a panic in gap")
     }
 
-    fn presence(&self, _: &str, _: &str, _: bool) -> Message {
-        panic!("a panic in presence")
+    fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {
+        assert!(name != "panic", "a panic in presence");
+        Message::text(format!("{topic} {name} {joined}"))
     }
 }
 
@@ -101,6 +102,51 @@ fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
             let accounts = topic.accounts();
             (accounts.accepted, accounts.delivered) == (2, 2)
         });
+    });
+}
+
+#[test]
+fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
+    both_ways(|config| {
+        let mut settings = HubConfig::default();
+        settings.envelope = Some(Arc::new(Panics));
+        let hub = Hub::new(settings);
+        let topics = ["one", "two"].map(|name| hub.topic(name).unwrap());
+        let (server, outboxes) = lends_outboxes(config);
+        let sweeper = hub.clone();
+        server.handle().on_tick(move || sweeper.sweep());
+        let mut witness = server.connect();
+        let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
+        let _hears: Vec<_> = topics
+            .iter()
+            .map(|topic| {
+                let how = Subscribe::new().with_presence();
+                topic.subscribe(outbox.clone(), how).unwrap()
+            })
+            .collect();
+        let _client = server.connect();
+        let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
+        for topic in &topics {
+            let members = ["ann", "panic", "zoe"].map(|name| {
+                let how = Subscribe::new().named(name);
+                topic.subscribe(outbox.clone(), how).unwrap()
+            });
+            for name in ["ann", "zoe"] {
+                witness.expect_text(&format!("{} {name} true", topic.name()));
+            }
+            drop(members);
+        }
+        let mut gone: Vec<_> = (0..4)
+            .map(|_| witness.read_message().to_text().unwrap().to_owned())
+            .collect();
+        gone.sort();
+        let all = [
+            "one ann false",
+            "one zoe false",
+            "two ann false",
+            "two zoe false",
+        ];
+        assert_eq!(gone, all);
     });
 }
 
