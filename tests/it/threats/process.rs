@@ -91,6 +91,53 @@ fn t14_a_million_pings_without_reading_cost_no_memory() {
 }
 
 #[test]
+fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
+    let flags = ["--close-timeout", "1s", "--handshake-timeout", "1s"];
+    let small = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
+    let slow = ["--write-timeout", "1s"];
+    let spawned = Spawned::start(&[&flags[..], &small, &slow].concat());
+    let large = Frame::new(op::BINARY, vec![0; 60 << 10]).bytes();
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        for end in [
+            // A fault, a Close, half of each, and no more than the end of one side.
+            Some(vec![0xff]),
+            Some(Frame::close(1000, "bye").bytes()),
+            Some(Frame::close(1000, "bye").bytes()[..3].to_vec()),
+            Some(Frame::new(op::TEXT, "half").bytes()[..8].to_vec()),
+            None,
+        ] {
+            let client = spawned.connect("/echo");
+            if let Some(bytes) = &end {
+                client.bytes(bytes);
+            }
+            // Those with a Close stay, and never end their side.
+            if end.is_none_or(|bytes| bytes.len() < 10) {
+                client.end();
+            }
+            held.push(client);
+        }
+        // One whose writer waits when its other side ends, and one that never says what it wants.
+        let stuck = spawned.client("/echo").small_rcvbuf().connect();
+        while stuck.bytes_now(&large) == large.len() {}
+        stuck.end();
+        let head = spawned.client("/echo").open();
+        head.bytes("GET /");
+        let ended = spawned.client("/echo").open();
+        ended.bytes("GET /");
+        ended.end();
+        held.extend([stuck, head, ended]);
+    }
+    let ticks = spawned.ticks();
+    until("all are gone", || {
+        spawned.process().client_threads().is_empty()
+    });
+    let worked = spawned.ticks() - ticks;
+    assert!(worked < 40, "{worked} hundredths of a second of waiting");
+    drop(held);
+}
+
+#[test]
 fn t33_a_client_costs_one_descriptor_and_two_threads_with_its_number() {
     let spawned = Spawned::start(&[]);
     spawned.connect("/echo").leave();
