@@ -86,6 +86,7 @@ pub mod fuzzing;
 
 // What all of them use.
 
+mod caught;
 mod clock;
 mod config;
 mod error;

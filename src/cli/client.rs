@@ -110,7 +110,7 @@ fn life(args: &ClientArgs, n: usize) -> Result<End, Failure> {
         .write_buffer_size(0);
     let stream = Queued::new(Paced::new(tcp, Arc::clone(&pace)));
     let (mut socket, response) = client_with_config(request, stream, Some(config))
-        .map_err(|error| format!("no WebSocket at {}: {error}", args.url.uri))?;
+        .map_err(|error| format!("no WebSocket at {}: {error}", args.url))?;
     // From here the server's own clocks decide; a socket that is shut down frees both threads.
     own.set_read_timeout(None)?;
     own.set_write_timeout(None)?;

@@ -1,5 +1,6 @@
 //! [`Url`]: where a server is, and a connection to it. For every command that is a client.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
@@ -64,6 +65,13 @@ fn parse(text: &str, schemes: &[&str], form: &str) -> Result<(http::Uri, String)
         }
         (Some("wss" | "https"), _) => Err(format!("TLS is not spoken here: {form}")),
         _ => Err(form.into()),
+    }
+}
+
+/// Without user and query, where people write tokens: what is shown ends up in somebody's log.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ws://{}{}", self.address, self.uri.path())
     }
 }
 

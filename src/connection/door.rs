@@ -5,7 +5,6 @@
 //! deep, and of a stack what was touched once stays in memory: 8 KiB for every idle client.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
@@ -19,6 +18,7 @@ use super::reader::Reader;
 use super::transport::{Transport, linger};
 use super::wire::Wire;
 use super::writer;
+use crate::caught::caught;
 use crate::handler::Handler;
 use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::quoted::quoted;
@@ -158,8 +158,7 @@ impl<'scope> Threads<'scope> {
                 };
                 drop(given);
                 // A panic of the user's is caught further in; one of ours must not end the whole server.
-                let lived = AssertUnwindSafe(|| life::live(upgraded, house, handler));
-                if catch_unwind(lived).is_err() {
+                if caught(|| life::live(upgraded, house, handler)).is_none() {
                     log::error!("#{number} its reader thread panicked");
                 }
             })?;
@@ -242,7 +241,7 @@ fn ask<H: Handler>(
         .rules
         .judge(request)
         .map_err(|(reply, reason)| Answer::refusal(reply, reason))?;
-    let reply = catch_unwind(AssertUnwindSafe(|| handler.request(request))).map_err(|_| {
+    let reply = caught(|| handler.request(request)).ok_or_else(|| {
         log::error!("#{} the handler panicked at a request", client.number);
         Answer::refusal(Reply::status(500), "the handler panicked")
     })?;

@@ -6,10 +6,8 @@
 
 use std::error::Error;
 use std::net::Shutdown;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::thread::Result as Caught;
 
 use super::Connection;
 use super::client::Client;
@@ -20,6 +18,7 @@ use super::outbox::this_thread_reads_for;
 use super::reader::End;
 use super::state::Doing;
 use super::transport::{Transport, linger};
+use crate::caught::caught;
 use crate::handler::Handler;
 use crate::quoted::quoted;
 use crate::server::{Entry, House};
@@ -70,11 +69,14 @@ fn begin(client: &Arc<Client>) {
     this_thread_reads_for(Some(Arc::clone(client)));
 }
 
-type Returned = Caught<Result<(), Box<dyn Error + Send + Sync>>>;
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// What the handler returned. `None`: it panicked.
+type Returned = Option<Result<(), Failure>>;
 
 #[inline(never)]
 fn run<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
-    catch_unwind(AssertUnwindSafe(|| handler.run(conn)))
+    caught(|| handler.run(conn))
 }
 
 #[inline(never)]
@@ -104,35 +106,41 @@ fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, house: &House) {
         client.peer,
         client.why()
     );
-    drop((upgraded.conn, upgraded.places));
+    // In the request's extensions stands what the user put there.
+    let conn = upgraded.conn;
+    caught(|| drop(conn));
+    drop(upgraded.places);
     upgraded.here.leave(house);
 }
 
 /// Posts the Close that the handler's end calls for; one that was posted before stands.
 fn close_after(returned: Returned, client: &Client) {
     match returned {
-        Ok(Ok(())) => {
+        Some(Ok(())) => {
             client.close(When::Queued, Goodbye::new(1000, ""));
         }
         // The error is the end of the connection itself, passed on.
-        Ok(Err(error)) if !client.is_open() => {
+        Some(Err(error)) if !client.is_open() => {
+            let said = said(error);
             log::debug!(
                 "#{} the handler ended with the connection: {}",
                 client.number,
-                quoted(&error.to_string())
+                quoted(&said)
             );
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             client.close(When::Now, Goodbye::new(1011, "handler failed"));
-            log::warn!(
-                "#{} the handler failed: {}",
-                client.number,
-                quoted(&error.to_string())
-            );
+            let said = said(error);
+            log::warn!("#{} the handler failed: {}", client.number, quoted(&said));
         }
-        Err(_) => {
+        None => {
             client.close(When::Now, Goodbye::new(1011, "handler failed"));
             log::error!("#{} the handler panicked", client.number);
         }
     }
+}
+
+/// What a handler's error says, which is the user's code too, as is its end.
+fn said(error: Failure) -> String {
+    caught(move || error.to_string()).unwrap_or_else(|| "an error that panicked".into())
 }

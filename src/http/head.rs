@@ -111,9 +111,10 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
 }
 
 /// Of these there is one or none. Who takes the first and who takes the last of two would see different requests.
-const ONCE: [(HeaderName, &str); 5] = [
+const ONCE: [(HeaderName, &str); 6] = [
     (header::HOST, "more than one Host"),
     (header::ORIGIN, "more than one Origin"),
+    (header::AUTHORIZATION, "more than one Authorization"),
     (header::CONTENT_LENGTH, "more than one Content-Length"),
     (header::SEC_WEBSOCKET_KEY, "more than one Sec-WebSocket-Key"),
     (

@@ -5,13 +5,13 @@
 //! displaces another's message: it touches its own lane alone.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::counts::Counts;
 use super::post::{Envelope, Post};
 use super::ring::{Next, Ring, Waiting};
 use super::settings::{Policy, Soft, TopicSettings};
+use crate::caught::caught;
 use crate::clock::{Stamp, lock};
 use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Run, Straight, Went};
 
@@ -300,8 +300,7 @@ impl Member {
     /// a panic costs this word alone.
     fn redeemed(&self, (gap, message): Next, end: End) -> Option<Redeemed> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
-            let said = AssertUnwindSafe(|| envelope.gap(&self.topic, first, last));
-            let said = catch_unwind(said).ok();
+            let said = caught(|| envelope.gap(&self.topic, first, last));
             said.and_then(|message| Frame::data(&message))
         };
         let notice = gap

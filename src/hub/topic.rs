@@ -19,6 +19,7 @@ use super::lane::Member;
 use super::post::{Envelope, Post};
 use super::presence::Presence;
 use super::settings::{Policy, TopicSettings};
+use crate::caught::caught;
 use crate::clock::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
@@ -190,12 +191,15 @@ impl Topic {
         }
     }
 
-    /// Tells the members that asked who came or went. A word beside the sequence: a member without room misses it.
+    /// Tells the members that asked who came or went. A word beside the sequence: a member without room misses it, and a
+    /// panic of the envelope, which is the user's code, costs this word alone.
     pub(super) fn tell_presence(&self, name: &str, joined: bool) {
         let Some(envelope) = &self.inner.shared.config.envelope else {
             return;
         };
-        let message = envelope.presence(self.name(), name, joined);
+        let Some(message) = caught(|| envelope.presence(self.name(), name, joined)) else {
+            return;
+        };
         for member in self.list().iter().filter(|member| member.wants_presence) {
             // Closed, it needs none; full, it can still ask.
             let _ = member.outbox.try_send(message.clone());

@@ -5,7 +5,6 @@
 //! when the latch is set, which it notices at the next connection, or when accepting has failed for good.
 
 use std::io::{self, IoSlice};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use socket2::Socket;
 use super::house::House;
 use super::listener::Listener;
 use super::shutdown::SetAtEnd;
+use crate::caught::caught;
 use crate::connection::{Client, Here, Transport, prepare, receive};
 use crate::error::Error;
 use crate::handler::Handler;
@@ -122,8 +122,7 @@ fn admit<'scope, H: Handler>(
         .stack_size(DOOR_STACK)
         .spawn_scoped(scope, move || {
             // A panic of the user's is caught further in; one of ours must not end the whole server.
-            let received = AssertUnwindSafe(|| receive(here, head, house, scope, handler));
-            if catch_unwind(received).is_err() {
+            if caught(|| receive(here, head, house, scope, handler)).is_none() {
                 log::error!("#{number} the thread at its door panicked");
             }
         });

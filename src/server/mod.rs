@@ -100,6 +100,9 @@ impl Server {
             capacity.clients,
             capacity.binds
         );
+        if cfg!(panic = "abort") {
+            log::warn!("built with panic = \"abort\": a panic of one handler ends the process");
+        }
         let house = House::new(config, rules, capacity.clients, capacity::HEADS);
         let handle = ServerHandle::new(Arc::new(house), addresses);
         Ok(Server { listeners, handle })

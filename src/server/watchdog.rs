@@ -6,13 +6,13 @@
 //! them. It ends when the latch is set and the last client is gone; the scope in `serve` joins it.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use super::house::House;
 use super::listener::Listener;
+use crate::caught::caught;
 use crate::clock::{self, lock};
 use crate::connection::{Client, Verdict, Why};
 
@@ -33,7 +33,7 @@ impl Errands {
     fn run(&self) {
         let errands = lock(&self.0).clone();
         for errand in errands {
-            if catch_unwind(AssertUnwindSafe(&*errand)).is_err() {
+            if caught(&*errand).is_none() {
                 log::error!("what was to be done on a tick panicked");
             }
         }

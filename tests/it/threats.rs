@@ -1,6 +1,6 @@
 //! What a blocking server must survive, a test for each threat: hostile frames, slow and dead peers, what may not be
-//! shown, and the process's own resources. The numbers are those of the project's list of threats; the rows on the
-//! handshake are in `handshake.rs`.
+//! shown, and the process's own resources. The numbers are those of the project's list of threats; more of the rows on the
+//! handshake is in `handshake.rs`, and in the tables beside `src/http`.
 
 mod frames;
 
@@ -17,6 +17,9 @@ mod panics;
 // These run the binary: what they count is a process's.
 #[cfg(feature = "cli")]
 pub(crate) mod spawned;
+
+#[cfg(feature = "cli")]
+mod heads;
 
 #[cfg(feature = "cli")]
 mod logs;

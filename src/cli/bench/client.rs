@@ -51,7 +51,7 @@ impl Client {
             .write_buffer_size(0)
             .read_buffer_size(16 << 10);
         let (socket, _) = client_with_config(url.uri.clone(), socket, Some(config))
-            .map_err(|error| format!("no WebSocket at {}: {error}", url.uri))?;
+            .map_err(|error| format!("no WebSocket at {url}: {error}"))?;
         socket.get_ref().tcp.set_read_timeout(Some(LOOK_UP))?;
         Ok(Client { socket })
     }

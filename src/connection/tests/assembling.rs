@@ -129,6 +129,48 @@ fn a_wrong_text_is_refused_at_the_fragment_that_makes_it_wrong() {
 }
 
 #[test]
+fn every_character_of_up_to_four_bytes_is_judged_as_std_has_it_however_it_is_cut() {
+    let mut judged = 0;
+    let mut judge = |text: &[u8]| {
+        let good = std::str::from_utf8(text).is_ok();
+        let whole = frame(0x81, text);
+        let parts = text.iter().map(|byte| frame(0x00, &[*byte]));
+        let parts: Vec<u8> = [frame(0x01, b"")]
+            .into_iter()
+            .chain(parts)
+            .flatten()
+            .collect();
+        for stream in [whole, [parts, frame(0x80, b"")].concat()] {
+            let mut assembler = Assembler::new(64);
+            match assembler.next(&mut &stream[..]) {
+                Ok(Incoming::Data(message)) => {
+                    assert!(good && message.to_text().is_ok(), "{text:x?}");
+                    assert_eq!(message.into_data(), text);
+                }
+                Err(error) => assert!(!good && error.to_string().starts_with("1007"), "{text:x?}"),
+                other => panic!("{text:x?}: {other:?}"),
+            }
+        }
+        judged += 1;
+    };
+    // Of the third and the fourth byte only those at the edges of what may follow.
+    let edges = [0x7f, 0x80, 0xbf, 0xc0];
+    for first in 0x7f..=0xff {
+        judge(&[first]);
+        for second in 0x7f..=0xc0 {
+            judge(&[first, second]);
+            for third in edges {
+                judge(&[first, second, third]);
+                for fourth in edges {
+                    judge(&[first, second, third, fourth]);
+                }
+            }
+        }
+    }
+    assert_eq!(judged, 129 * (1 + 66 * (1 + 4 * 5)));
+}
+
+#[test]
 fn what_was_read_with_a_message_is_given_without_reading_until_something_else_comes_first() {
     let (a, b) = (frame(0x81, b"a"), frame(0x82, b"b"));
     let whole = Some(Message::text("c"));

@@ -36,6 +36,21 @@ fn t14_a_flood_of_pings_ends_in_1008() {
 }
 
 #[test]
+fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
+    both_ways(|config| {
+        let server = TestServer::echo(config);
+        for opcode in [op::PONG, op::PING] {
+            let mut client = server.connect();
+            client.frame(&Frame::new(op::TEXT, "begun").unfinished());
+            client.bytes(Frame::new(opcode, "p").bytes().repeat(20_000));
+            let rest = client.rest();
+            assert_eq!(rest.closes.len(), 1, "{rest:?}");
+            assert_eq!(rest.closes[0].0, 1008);
+        }
+    });
+}
+
+#[test]
 fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
     both_ways(|config| {
         let (filled, full) = bounded::<()>(0);

@@ -242,10 +242,15 @@ fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
             (vec![3], 1002),
             ([&code(1000)[..2], b"\xff\xfe"].concat(), 1007),
         ];
-        for wrong in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999] {
+        for wrong in [
+            0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
+        ] {
             closes.push((code(wrong), 1002));
         }
-        for right in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011] {
+        // The last three are IANA's.
+        for right in [
+            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
+        ] {
             closes.push((code(right), right));
         }
         closes.extend([(code(3000), 3000), (code(4999), 4999)]);

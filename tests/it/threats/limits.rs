@@ -1,4 +1,4 @@
-//! T30 to T32: no more clients than fit, no more heads than are read, and what happens when the kernel has no more.
+//! T28 and T30 to T32: no more clients than fit, no more heads than are read, and what happens when the kernel has no more.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -181,6 +181,23 @@ fn t31_an_address_has_so_many_clients_and_its_neighbour_as_many() {
     until("a place of its address is free", || {
         ask_from("127.0.0.2", server.addr()).1 == 101
     });
+}
+
+#[test]
+fn t28_a_client_that_names_other_addresses_counts_as_its_own() {
+    let server = TestServer::echo(Config::default().max_clients_per_ip(Some(3)));
+    let from = |n: u32| {
+        let named = IpAddr::V4((0xc633_6400 + n).into());
+        let client = server.client();
+        let client = client.header(&format!("X-Forwarded-For: {named}, 192.0.2.{}", n % 256));
+        let client = client.header(&format!("Forwarded: for={named}"));
+        client.header(&format!("X-Real-IP: {named}")).ask()
+    };
+    let inside: Vec<_> = (0..3).map(from).collect();
+    assert!(inside.iter().all(|(_, answer)| answer.status == 101));
+    for n in 3..300 {
+        assert_eq!(from(n).1.status, 503, "with {n} addresses named");
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! T26 and T27: what the log may show of a client, and that nobody waits for whoever reads the log.
 
+use std::process::{Command, Stdio};
+
 use super::spawned::{Spawned, standpipe};
 use crate::support::{Frame, get, http, op, until};
 
@@ -8,7 +10,9 @@ const CANARY: &str = "canary-4f1d9a";
 #[test]
 fn t26_a_token_is_shown_nowhere() {
     let mut command = standpipe(&["-vv"]);
-    command.env("RUST_LOG", "trace,tungstenite=trace");
+    let every_line =
+        "trace,tungstenite=trace,tungstenite::protocol=trace,tungstenite::protocol::frame=trace";
+    command.env("RUST_LOG", every_line);
     let mut spawned = Spawned::of(command);
     let address = spawned.addr();
     let secret = [
@@ -38,6 +42,11 @@ fn t26_a_token_is_shown_nowhere() {
         ("/", 200),
         ("/nothing", 404),
         ("/healthz", 200),
+        ("/metrics", 200),
+        ("/topics", 200),
+        ("/topics/topic/history", 200),
+        ("/topics/topic/presence", 200),
+        ("/dashboard", 200),
         ("/ws/topic", 426),
     ] {
         let answer = get(address, &format!("{path}{query}"), &all);
@@ -81,6 +90,26 @@ fn t26_a_token_is_shown_nowhere() {
     );
     assert!(!log.contains(CANARY), "{log}");
     assert!(!printed.contains(CANARY), "{printed}");
+}
+
+#[test]
+fn t26_a_url_on_the_command_line_is_shown_without_the_token_in_it() {
+    let spawned = Spawned::start(&[]);
+    let address = spawned.addr();
+    for user in [String::new(), format!("{CANARY}:{CANARY}@")] {
+        let url = format!("ws://{user}{address}/nothing?token={CANARY}");
+        for command in ["client", "bench"] {
+            let said = Command::new(env!("CARGO_BIN_EXE_standpipe"))
+                .args([command, &url])
+                .env("RUST_LOG", "trace,tungstenite=trace")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let said = format!("{said:?}");
+            assert!(said.contains(&format!("{address}/nothing")), "{said}");
+            assert!(!said.contains(CANARY), "{said}");
+        }
+    }
 }
 
 #[test]

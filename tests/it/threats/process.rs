@@ -5,7 +5,7 @@ use std::process::Command;
 use standpipe::{Config, Connection, Handler, Message, Reply, Request};
 
 use super::spawned::Spawned;
-use crate::support::{Failure, Frame, TestServer, both_ways, get, op, until};
+use crate::support::{Failure, Frame, Json, TestServer, both_ways, get, op, post, until};
 
 #[test]
 fn t10_claims_of_gigabytes_cost_no_memory() {
@@ -25,6 +25,36 @@ fn t10_claims_of_gigabytes_cost_no_memory() {
     }
     let cost = spawned.kib("VmHWM").saturating_sub(base);
     assert!(cost / 300 < 128, "{cost} KiB for 300 claims");
+}
+
+#[test]
+fn t10_claims_of_the_largest_message_take_no_addresses_either() {
+    const CLIENTS: u64 = 64;
+    let spawned = Spawned::start(&["--max-message", "16MiB"]);
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| spawned.connect("/echo")).collect();
+    for client in &mut clients {
+        // What an allocator sets aside for a thread, and memory for some bytes, is there before.
+        client.binary(vec![0; 20 << 10]);
+        client.read_message();
+    }
+    let (memory, addresses) = (spawned.kib("VmHWM"), spawned.kib("VmPeak"));
+    let mut frame = Frame::new(op::BINARY, "");
+    frame.length = crate::support::Length::Eight(16 << 20);
+    let claim = [frame.bytes(), vec![0; 1000]].concat();
+    for client in &clients {
+        client.bytes(&claim);
+        client.end();
+    }
+    until("all claims are read, to their end", || {
+        spawned.clients().is_empty()
+    });
+    let memory = spawned.kib("VmHWM").saturating_sub(memory);
+    let addresses = spawned.kib("VmPeak").saturating_sub(addresses);
+    assert!(memory / CLIENTS < 64, "{memory} KiB for {CLIENTS} claims");
+    assert!(
+        addresses / CLIENTS < 1024,
+        "{addresses} KiB of addresses for {CLIENTS} claims of 16 MiB"
+    );
 }
 
 #[test]
@@ -58,6 +88,53 @@ fn t14_a_million_pings_without_reading_cost_no_memory() {
     assert!(thousands < 1000, "a million pings were taken");
     let cost = spawned.kib("VmHWM").saturating_sub(base);
     assert!(cost < 1024, "{cost} KiB");
+}
+
+#[test]
+fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
+    let flags = ["--close-timeout", "1s", "--handshake-timeout", "1s"];
+    let small = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
+    let slow = ["--write-timeout", "1s"];
+    let spawned = Spawned::start(&[&flags[..], &small, &slow].concat());
+    let large = Frame::new(op::BINARY, vec![0; 60 << 10]).bytes();
+    let mut held = Vec::new();
+    for _ in 0..10 {
+        for end in [
+            // A fault, a Close, half of each, and no more than the end of one side.
+            Some(vec![0xff]),
+            Some(Frame::close(1000, "bye").bytes()),
+            Some(Frame::close(1000, "bye").bytes()[..3].to_vec()),
+            Some(Frame::new(op::TEXT, "half").bytes()[..8].to_vec()),
+            None,
+        ] {
+            let client = spawned.connect("/echo");
+            if let Some(bytes) = &end {
+                client.bytes(bytes);
+            }
+            // Those with a Close stay, and never end their side.
+            if end.is_none_or(|bytes| bytes.len() < 10) {
+                client.end();
+            }
+            held.push(client);
+        }
+        // One whose writer waits when its other side ends, and one that never says what it wants.
+        let stuck = spawned.client("/echo").small_rcvbuf().connect();
+        while stuck.bytes_now(&large) == large.len() {}
+        stuck.end();
+        let head = spawned.client("/echo").open();
+        head.bytes("GET /");
+        let ended = spawned.client("/echo").open();
+        ended.bytes("GET /");
+        ended.end();
+        held.extend([stuck, head, ended]);
+    }
+    let ticks = spawned.ticks();
+    until("all are gone", || {
+        spawned.process().client_threads().is_empty()
+    });
+    let worked = spawned.ticks() - ticks;
+    assert!(worked < 40, "{worked} hundredths of a second of waiting");
+    drop(held);
 }
 
 #[test]
@@ -149,6 +226,7 @@ fn t34_clients_that_leave_at_any_moment_leave_nothing_behind() {
     until("descriptors and threads are back", || {
         process.descriptors() <= descriptors && process.threads().len() <= threads
     });
+    assert_eq!(spawned.get("/topics").body, "[]");
     let grown = spawned.kib("VmRSS").saturating_sub(memory);
     assert!(grown < 4096, "{grown} KiB for 1600 clients that are gone");
 }
@@ -216,6 +294,35 @@ fn t36_the_largest_head_and_the_deepest_text_fit_the_stack() {
     assert_eq!(answer.status, 431);
     let path = format!("/ws/{}", "%61".repeat(200));
     spawned.connect(&path).leave();
+    assert!(spawned.is_running());
+}
+
+#[test]
+fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
+    let mut spawned = Spawned::start(&[]);
+    let kind = "Content-Type: application/json\r\n";
+    for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":[", "]}]")] {
+        // As deep as the largest message can be, whole and without its end.
+        let depth = (60 << 10) / (open.len() + close.len());
+        for close in [close, ""] {
+            let deep = format!("{}0{}", open.repeat(depth), close.repeat(depth));
+            let posted = post(spawned.addr(), "/publish/deep", kind, &deep);
+            assert_eq!(posted.status, 400, "{open}{close}");
+            for command in [
+                deep.clone(),
+                format!(r#"{{"pub":"deep","data":{deep},"ref":1}}"#),
+                format!(r#"{{"pub":"deep","ref":{deep}}}"#),
+            ] {
+                assert!(command.len() <= 64 << 10);
+                // Anew each time: three messages that are no JSON are another protocol's.
+                let mut json = Json::connect(spawned.addr());
+                let answer = json.ask(&command);
+                assert!(answer["error"].is_string(), "{open}{close}: {answer}");
+                json.is_there_and_silent();
+            }
+        }
+    }
+    assert_eq!(spawned.get("/topics").body, "[]");
     assert!(spawned.is_running());
 }
 

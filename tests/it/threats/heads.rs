@@ -1,0 +1,413 @@
+//! T1 to T9a on the wire of the binary. What becomes of each head is in the tables beside `src/http`; here is what heads
+//! cost, that no spelling of one gets past a door, and that an answer is the last thing on its connection.
+
+use standpipe::Config;
+
+use super::spawned::Spawned;
+use crate::secrets::File;
+use crate::support::{Frame, TestServer, get, http, op, post};
+
+/// Every path that answers anything.
+const PATHS: [&str; 13] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/echo",
+    "/ws",
+    "/ws/t",
+    "/topics",
+    "/topics/t/history",
+    "/topics/t/presence",
+    "/debug/clients",
+    "/dashboard",
+    "/dashboard/live",
+];
+
+#[test]
+fn t01_a_page_of_another_site_gets_nothing_at_all() {
+    let spawned = Spawned::start(&[]);
+    let address = spawned.addr();
+    let host = address.to_string();
+    let own = format!("http://{host}");
+    // What a proxy would say of the request is not believed either.
+    let claims = [
+        String::new(),
+        "X-Forwarded-Host: elsewhere.example\r\nX-Forwarded-Proto: https\r\n".into(),
+        "Forwarded: host=elsewhere.example;proto=https\r\n".into(),
+        "X-Original-Host: elsewhere.example\r\n".into(),
+    ];
+    for origin in [
+        "https://elsewhere.example",
+        "null",
+        "",
+        &format!("{own}.elsewhere.example"),
+        &format!("http://{host}@elsewhere.example"),
+        "http://localhost:1",
+        &format!("{own}/"),
+        &format!("{own}, https://elsewhere.example"),
+    ] {
+        for claim in &claims {
+            let headers = format!("Origin: {origin}\r\n{claim}");
+            for path in PATHS {
+                let answer = get(address, path, &headers);
+                assert_eq!(answer.status, 403, "{path} {headers}");
+                let line = format!("Origin: {origin}");
+                let upgrade = spawned.client(path).header(&line);
+                assert_eq!(upgrade.ask().1.status, 403, "{path} {headers}");
+            }
+            let posted = post(address, "/publish/t?key=k", &headers, "x");
+            assert_eq!(posted.status, 403, "{headers}");
+        }
+    }
+    let twice = format!("Origin: {own}\r\nOrigin: {own}\r\n");
+    assert_eq!(get(address, "/", &twice).status, 400);
+    assert_eq!(spawned.get("/topics").body, "[]", "nothing was published");
+    let own = format!("Origin: {own}");
+    assert_eq!(spawned.client("/ws/t").header(&own).ask().1.status, 101);
+    let posted = post(address, "/publish/t", &format!("{own}\r\n"), "x");
+    assert_eq!(posted.status, 202);
+}
+
+#[test]
+fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
+    let tokens = File::new("spellings-tokens", "s3cret\n");
+    let keys = File::new("spellings-keys", "k3y\n");
+    let flags = [
+        "--token-file",
+        tokens.path(),
+        "--publish-key-file",
+        keys.path(),
+    ];
+    let spawned = Spawned::start(&flags);
+    let address = spawned.addr();
+    let upgrade = |path: &str, token: bool| {
+        let client = spawned.client(path);
+        let token = if token { "s3cret" } else { "" };
+        let client = client.header(&format!("Authorization: Bearer {token}"));
+        client.ask().1.status
+    };
+    for same in [
+        "/echo",
+        "/%65cho",
+        "/ech%6F",
+        "/echo?x=/../",
+        &format!("http://{address}/echo"),
+        &format!("HTTP://{address}/%65cho"),
+        "/ws/t",
+        "/%77s/t",
+        "/w%73/%74",
+        "/ws/a%2Fb",
+        "/ws/echo",
+        &format!("http://{address}/ws/t"),
+    ] {
+        assert_eq!(upgrade(same, false), 401, "{same}");
+        assert_eq!(upgrade(same, true), 101, "{same}");
+    }
+    for none in [
+        "/ECHO",
+        "/echo/",
+        "/echo%20",
+        "/echo;x",
+        "/echo/x",
+        "/x/echo",
+        "/ws%2Ft",
+        "/WS/t",
+        "/ws/t/x",
+        "/metrics%2F..%2Fecho",
+    ] {
+        let status = upgrade(none, false);
+        assert!(matches!(status, 400 | 404), "{none}: {status}");
+        assert_eq!(upgrade(none, true), status, "{none}");
+    }
+    for wrong in [
+        "//echo",
+        "/./echo",
+        "/healthz/../echo",
+        "/healthz/%2e%2e/echo",
+        "/echo%00",
+        "/echo#x",
+        "/\\echo",
+        "/ws//t",
+        "/ws/%ff",
+        "/ws/ü",
+        "echo",
+        "http://elsewhere.example/echo",
+        "http://localhost:1/echo",
+    ] {
+        assert_eq!(upgrade(wrong, false), 400, "{wrong}");
+        assert_eq!(upgrade(wrong, true), 400, "{wrong}");
+    }
+    let key = "Authorization: Bearer k3y\r\n";
+    for (posts, reads, looks) in [
+        ("/publish/t", "/topics/t/history", "/debug/clients"),
+        ("/%70ublish/t", "/topics/%74/history", "/debug/client%73"),
+        ("/publish/%74", "/topic%73/t/histor%79", "/%64ebug/clients"),
+    ] {
+        assert_eq!(post(address, posts, "", "x").status, 401, "{posts}");
+        assert_eq!(post(address, posts, key, "x").status, 202, "{posts}");
+        for path in [reads, looks] {
+            assert_eq!(get(address, path, "").status, 401, "{path}");
+            assert_eq!(get(address, path, key).status, 200, "{path}");
+        }
+    }
+}
+
+#[test]
+fn t03_twenty_mebibytes_of_head_cost_neither_time_nor_memory() {
+    let spawned = Spawned::start(&[]);
+    assert_eq!(spawned.get("/healthz").status, 200);
+    let (base, ticks) = (spawned.kib("VmHWM"), spawned.ticks());
+    let host = "GET / HTTP/1.1\r\nHost: localhost\r\n";
+    let endless = "a".repeat(20 << 20);
+    for _ in 0..10 {
+        for (head, status) in [
+            (format!("GET /{endless}"), 414),
+            (format!("{host}X-Long: {endless}"), 431),
+            (format!("{host}{}", "X-Many: 1\r\n".repeat(2 << 20)), 431),
+        ] {
+            let mut client = spawned.client("/").open();
+            let pen = client.pen();
+            let sending = std::thread::spawn(move || pen.try_bytes(head));
+            assert_eq!(client.read_head().status, status);
+            assert!(!sending.join().unwrap(), "20 MiB were read");
+        }
+    }
+    let (cost, worked) = (
+        spawned.kib("VmHWM").saturating_sub(base),
+        spawned.ticks() - ticks,
+    );
+    assert!(cost < 2048, "{cost} KiB");
+    assert!(worked < 20, "{worked} hundredths of a second for 30 heads");
+}
+
+#[test]
+fn t05_a_gibibyte_behind_a_head_costs_no_memory() {
+    let spawned = Spawned::start(&[]);
+    assert_eq!(spawned.get("/healthz").status, 200);
+    let base = spawned.kib("VmHWM");
+    let length = "Content-Length: 1073741824\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let upgrade = spawned.client("/echo").head();
+    let upgrade = upgrade.strip_suffix("\r\n").unwrap();
+    let host = format!("HTTP/1.1\r\nHost: {}\r\n", spawned.addr());
+    for (head, status) in [
+        (format!("{upgrade}{length}"), 400),
+        (format!("{upgrade}{chunked}"), 400),
+        (format!("GET /healthz {host}{length}"), 400),
+        (format!("POST /publish/t {host}{length}"), 413),
+        (format!("POST /publish/t {host}{chunked}"), 411),
+        (format!("POST /nothing {host}{length}"), 404),
+        (format!("POST /echo {host}{length}"), 405),
+    ] {
+        let mut client = spawned.client("/").open();
+        client.bytes(format!("{head}\r\n"));
+        let pen = client.pen();
+        let sending = std::thread::spawn(move || {
+            let piece = vec![b'x'; 1 << 20];
+            (0..1024).take_while(|_| pen.try_bytes(&piece)).count()
+        });
+        assert_eq!(client.read_head().status, status, "{head}");
+        let taken = sending.join().unwrap();
+        assert!(taken < 64, "{taken} MiB were taken behind {head}");
+    }
+    let cost = spawned.kib("VmHWM").saturating_sub(base);
+    assert!(cost < 2048, "{cost} KiB");
+    assert_eq!(spawned.get("/topics").body, "[]", "nothing was published");
+}
+
+/// Bytes written as in Rust.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend(before.as_bytes());
+        let (byte, taken) = match after.as_bytes()[0] {
+            b'r' => (b'\r', 1),
+            b'n' => (b'\n', 1),
+            b't' => (b'\t', 1),
+            b'0' => (0, 1),
+            b'x' => (u8::from_str_radix(&after[1..3], 16).unwrap(), 3),
+            other => panic!("what is \\{other}?"),
+        };
+        bytes.push(byte);
+        rest = &after[taken..];
+    }
+    bytes.extend(rest.as_bytes());
+    bytes
+}
+
+#[test]
+fn t06_to_a_head_on_which_readers_disagree_there_is_one_answer_and_the_end() {
+    let spawned = Spawned::start(&[]);
+    let corpus = include_str!("../../../src/http/corpus/smuggling.txt");
+    let second = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", spawned.addr());
+    let mut count = 0;
+    for line in corpus.lines() {
+        let Some((status, head)) = line.split_once(' ').filter(|(word, _)| *word != "#") else {
+            continue;
+        };
+        let mut client = spawned.client("/").open();
+        client.bytes([&unescaped(head), second.as_bytes()].concat());
+        let all = String::from_utf8(client.read_to_eof()).unwrap();
+        assert!(
+            all.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{head}: {all}"
+        );
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{head}: {all}");
+        assert!(all.contains("\r\nConnection: close\r\n"), "{head}: {all}");
+        count += 1;
+    }
+    assert!(count >= 60, "{count} heads");
+}
+
+#[test]
+fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
+    let spawned = Spawned::start(&[]);
+    let host = format!("Host: {}\r\n", spawned.addr());
+    let second = format!("GET /healthz HTTP/1.1\r\n{host}\r\n");
+    let upgrade = spawned.client("/echo").head();
+    for (head, status) in [
+        (format!("GET /echo HTTP/1.1\r\n{host}\r\n"), 426),
+        (upgrade.replace("Version: 13", "Version: 8"), 426),
+        (upgrade.replace("Version: 13", "Version: 777"), 426),
+        (upgrade.replace("/echo", "/nothing"), 404),
+    ] {
+        let mut client = spawned.client("/").open();
+        client.bytes(head);
+        let answer = client.read_head();
+        assert_eq!(answer.status, status);
+        assert_eq!(
+            answer.header("Sec-WebSocket-Version"),
+            (status == 426).then_some("13")
+        );
+        // Also what would be a frame is nobody's now.
+        client.bytes([second.as_bytes(), &Frame::new(op::PING, "p").bytes()].concat());
+        client.end();
+        let rest = client.read_to_eof();
+        let length = answer.header("Content-Length").unwrap();
+        assert_eq!(rest.len().to_string(), length, "{}", rest.escape_ascii());
+    }
+}
+
+#[test]
+fn t06_what_stands_behind_a_body_is_no_request() {
+    let spawned = Spawned::start(&["--topic", "t:history=10"]);
+    let host = format!("Host: {}\r\n", spawned.addr());
+    let second = format!("POST /publish/t HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\n2");
+    let mut published = 0;
+    for (length, status) in [(0, 202), (1, 202), (second.len(), 202), (1 << 20, 413)] {
+        let mut client = spawned.client("/").open();
+        client.bytes(format!(
+            "POST /publish/t HTTP/1.1\r\n{host}Content-Length: {length}\r\n\r\n"
+        ));
+        client.bytes(second.repeat(3));
+        client.end();
+        let all = String::from_utf8(client.read_to_eof()).unwrap();
+        assert!(all.starts_with(&format!("HTTP/1.1 {status} ")), "{all}");
+        assert_eq!(all.matches("HTTP/1.1 ").count(), 1, "{length}: {all}");
+        published += usize::from(status == 202);
+    }
+    let history = spawned.get("/topics/t/history").body;
+    assert_eq!(history.matches("\"id\"").count(), published, "{history}");
+}
+
+#[test]
+fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_table_says() {
+    let server = TestServer::echo(Config::default());
+    let own = server.client().head();
+    let line = |name: &str| {
+        let line = own.lines().find(|line| line.starts_with(name)).unwrap();
+        format!("{line}\\r\\n")
+    };
+    let up = line("Upgrade: ") + &line("Connection: ");
+    let (key, version) = (line("Sec-WebSocket-Key: "), line("Sec-WebSocket-Version: "));
+    let corpus = include_str!("../../../src/http/corpus/handshakes.txt")
+        .replace("{get}", r"GET /ws HTTP/1.1\r\nHost: localhost\r\n")
+        .replace("{ws}", "{up}{key}{13}")
+        .replace("{up}", &up)
+        .replace("{key}", &key)
+        .replace("{13}", &version);
+    let (mut accepted, mut refused) = (0, 0);
+    for line in corpus.lines() {
+        let Some((status, head)) = line.split_once(' ').filter(|(word, _)| *word != "#") else {
+            continue;
+        };
+        let mut client = server.client().open();
+        client.bytes(unescaped(head));
+        let answer = client.read_head();
+        assert_eq!(answer.status.to_string(), status, "{head}");
+        if answer.status == 101 {
+            // Nobody chose one of them.
+            assert_eq!(answer.header("Sec-WebSocket-Protocol"), None, "{head}");
+            assert_eq!(answer.header("Sec-WebSocket-Extensions"), None, "{head}");
+            client.text("agreed");
+            client.expect_text("agreed");
+            client.leave();
+            accepted += 1;
+        } else {
+            assert_eq!(answer.header("Connection"), Some("close"), "{head}");
+            client.try_bytes(Frame::new(op::PING, "p").bytes());
+            client.end();
+            let length = client.read_to_eof().len().to_string();
+            if !head.starts_with("HEAD ") {
+                assert_eq!(answer.header("Content-Length"), Some(&*length), "{head}");
+            }
+            refused += 1;
+        }
+    }
+    assert!(accepted >= 15 && refused >= 50, "{accepted} and {refused}");
+}
+
+#[test]
+fn t09a_nothing_that_a_client_says_stands_in_the_head_of_an_answer() {
+    const SAID: &str = "injected";
+    let spawned = Spawned::start(&[]);
+    let address = spawned.addr();
+    let split = "%0d%0aSet-Cookie:%20injected=1%0d%0a%0d%0ainjected";
+    let silent = |request: String| {
+        let all = http(address, &request);
+        assert!(
+            all.headers
+                .iter()
+                .all(|(name, value)| !name.contains(SAID) && !value.contains(SAID)),
+            "{request}: {all:?}"
+        );
+    };
+    for path in ["/", "/ws/", "/topics/", "/publish/", "/healthz?", "/x?"] {
+        for said in [SAID, split] {
+            for (method, headers) in [
+                ("GET", String::new()),
+                ("HEAD", String::new()),
+                ("POST", "Content-Length: 0\r\n".into()),
+                ("INJECTED", String::new()),
+                ("GET", format!("Origin: https://{SAID}.example\r\n")),
+                ("GET", format!("User-Agent: {SAID}\r\nCookie: {SAID}=1\r\n")),
+            ] {
+                silent(format!(
+                    "{method} {path}{said} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n"
+                ));
+            }
+        }
+    }
+    silent(format!("GET / HTTP/1.1\r\nHost: {SAID}.example\r\n\r\n"));
+    for (path, offers) in [
+        (format!("/ws/{SAID}?name={SAID}&since=1"), SAID),
+        (
+            format!("/ws/t?name=x&x={split}"),
+            "standpipe.raw, bearer.injected",
+        ),
+        (
+            format!("/ws?name={SAID}"),
+            "injected, standpipe.v1, bearer.injected",
+        ),
+    ] {
+        let offers = format!("Sec-WebSocket-Protocol: {offers}");
+        let client = spawned.client(&path).header(&offers);
+        let client = client.header(&format!("Sec-WebSocket-Extensions: {SAID}"));
+        let (_, answer) = client.ask();
+        assert_eq!(answer.status, 101, "{path}: {answer:?}");
+        let spoken = |(_, value): &(String, String)| !value.contains(SAID);
+        assert!(answer.headers.iter().all(spoken), "{path}: {answer:?}");
+    }
+}
