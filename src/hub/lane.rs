@@ -120,7 +120,8 @@ impl Member {
         // and again, and luck would say who comes to the front.
         if conflates && ring.crowded {
             if let Some(at) = ring.place_of(post) {
-                return self.take_place(ring, at, frame, post, settings.policy);
+                self.take_place(ring, at, frame, post, settings.policy);
+                return Placed::Queued;
             }
         }
         if ring.waiting.len() >= settings.queue {
@@ -154,9 +155,9 @@ impl Member {
         placed
     }
 
-    /// Takes the place of the newest with this key, in a conflating topic, else of the oldest. When nothing waits here,
-    /// and the client's room is taken by its other topics, it goes in all the same: one for each lane, which is the
-    /// bound.
+    /// Takes the place of the newest with this key, in a conflating topic, else of the oldest; and of so many more of the
+    /// oldest as its bytes need. When nothing waits here, and the client's room is taken by its other topics, it goes in all
+    /// the same: one for each lane, which is the bound.
     fn replace(
         self: &Arc<Self>,
         ring: &mut Ring,
@@ -164,45 +165,49 @@ impl Member {
         post: &Post,
         policy: Policy,
     ) -> Placed {
-        if self.outbox.queue().admit(frame.len(), true) == Admission::Closed {
+        let queue = self.outbox.queue();
+        if queue.admit(frame.len(), true) == Admission::Closed {
             return Placed::Closed;
         }
         // Full for whatever reason: there is room only if something has gone.
         let most = ring.waiting.len().max(1);
-        if policy.conflates() {
-            for old in ring.take_superseded() {
-                self.outbox.queue().waits_no_more(1);
-                self.dropped(old, policy);
-            }
-        }
+        let mut known = None;
         if policy.conflates() {
             ring.crowded = true;
-            if let Some(at) = ring.place_of(post) {
-                return self.take_place(ring, at, frame, post, policy);
+            for old in ring.take_superseded() {
+                queue.waits_no_more(1);
+                self.dropped(old, policy);
             }
+            known = ring.place_of(post);
         }
-        if ring.waiting.len() >= most {
-            if let Some(oldest) = ring.pop() {
-                self.outbox.queue().waits_no_more(1);
-                self.dropped(oldest.frame.len(), policy);
+        if let Some(at) = known {
+            self.take_place(ring, at, frame, post, policy);
+        } else {
+            if ring.waiting.len() >= most {
+                self.drop_oldest(ring, policy);
             }
+            if !self.take_ticket(ring) {
+                self.be_owed(ring);
+            }
+            self.append(ring, frame, post, policy.conflates());
         }
-        if !self.take_ticket(ring) {
-            self.be_owed(ring);
+        // Larger than what it replaced: not more than what was there and this one.
+        let is_older = |oldest: &Waiting| oldest.id != post.id();
+        while queue.bytes() > queue.most_bytes() && ring.waiting.front().is_some_and(is_older) {
+            self.drop_oldest(ring, policy);
         }
-        self.append(ring, frame, post, policy.conflates());
         Placed::Queued
     }
 
+    fn drop_oldest(&self, ring: &mut Ring, policy: Policy) {
+        if let Some(oldest) = ring.pop() {
+            self.outbox.queue().waits_no_more(1);
+            self.dropped(oldest.frame.len(), policy);
+        }
+    }
+
     /// Takes the place of an older one of its key, for which bytes have been admitted.
-    fn take_place(
-        &self,
-        ring: &mut Ring,
-        at: usize,
-        frame: Frame,
-        post: &Post,
-        policy: Policy,
-    ) -> Placed {
+    fn take_place(&self, ring: &mut Ring, at: usize, frame: Frame, post: &Post, policy: Policy) {
         let waiting = &mut ring.waiting[at];
         self.dropped(waiting.frame.len(), policy);
         waiting.frame = frame;
@@ -210,7 +215,6 @@ impl Member {
         waiting.queued = post.stamp();
         waiting.conflated = true;
         self.accepted(ring, post);
-        Placed::Queued
     }
 
     /// Counts `post` as offered and dropped; a member with an envelope will be told.

@@ -265,6 +265,26 @@ mod tests {
         rig.end();
     }
 
+    /// A message may be larger than the one it replaces.
+    #[test]
+    fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
+        for policy in [Policy::DropOldest, Policy::Conflate] {
+            let topic = topic(policy, 64);
+            let rig = Rig::new(Config::default().queue_bytes(1000));
+            rig.takes(0);
+            let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+            for (size, key) in (0..300).map(|n| (if n < 100 { 5 } else { n }, n % 50)) {
+                let message = Message::binary(vec![7; size]);
+                let publication = Publication::from(message).key(&key.to_string());
+                topic.publish(publication).expect("it is free");
+                let bytes = rig.outbox().bytes();
+                assert!(bytes <= 1000 + size + 4, "{policy}: {bytes} with {size}");
+            }
+            assert!(rig.outbox().accounts().dropped > 200, "{policy}");
+            rig.end();
+        }
+    }
+
     #[test]
     fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
         let topic = topic(Policy::DropNewest, 64);

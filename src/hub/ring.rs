@@ -81,6 +81,9 @@ impl Ring {
     /// Takes out the messages that a later one of their key stands behind, and gives their sizes.
     pub(super) fn take_superseded(&mut self) -> Vec<usize> {
         let mut gone = Vec::new();
+        if self.keys.len() == self.waiting.len() {
+            return gone;
+        }
         let (mut kept, mut keys) = (VecDeque::new(), HashMap::new());
         for (at, waiting) in (self.left..).zip(std::mem::take(&mut self.waiting)) {
             if waiting.conflated && self.keys.get(&waiting.key) != Some(&at) {

@@ -13,9 +13,11 @@ const READ_AT_MOST: usize = 256 << 10;
 fn at_most(config: &Config) -> usize {
     STACKS
         + config.queue_bytes.max(config.max_message)
-        + BATCH.max(config.max_message)
+        + (2 * BATCH).max(config.max_message)
         + 2 * config.max_message
         + READ_AT_MOST
+        // Received together, and made ready to be sent together.
+        + 2 * READ_AT_MOST
 }
 
 #[test]
