@@ -1,7 +1,8 @@
 //! The door: from the first byte of a client to its 101, or to another answer, on thread `sp-N-door`.
 //!
 //! Everything that can be refused is refused before the 101: origin and form are right, the handler wants it, there is
-//! room, and both threads exist. The thread ends with the answer. It is not the reader's, because reading a request goes
+//! room, and both threads exist. The thread ends with another answer, or when the reader has the client and writes the
+//! 101. It is not the reader's, because reading a request goes
 //! deep, and of a stack what was touched once stays in memory: 8 KiB for every idle client.
 
 use std::io;
@@ -30,9 +31,11 @@ const WRITER_STACK: usize = 64 << 10;
 /// Stack of a reader thread, where the handler runs. Only what is touched becomes memory.
 const READER_STACK: usize = 256 << 10;
 
-/// A client that was answered 101.
+/// A client that is to be answered 101.
 pub(super) struct Upgraded<'scope> {
     pub(super) here: Here<'scope>,
+    /// The 101.
+    head: Vec<u8>,
     pub(super) conn: Connection,
     pub(super) writer: ScopedJoinHandle<'scope, ()>,
     pub(super) places: Places<'scope>,
@@ -95,7 +98,8 @@ fn enter<'scope, H: Handler>(
         Err(answer) => Err(answer),
     };
     match upgraded {
-        Ok((threads, subprotocol, places)) => Some(Entered {
+        Ok((threads, head, subprotocol, places)) => Some(Entered {
+            head,
             conn: Connection {
                 request: Arc::new(request),
                 subprotocol,
@@ -112,8 +116,9 @@ fn enter<'scope, H: Handler>(
     }
 }
 
-/// A client that was answered 101, and still is on this thread.
+/// The same, still on the thread at the door.
 struct Entered<'scope> {
+    head: Vec<u8>,
     conn: Connection,
     threads: Threads<'scope>,
     places: Places<'scope>,
@@ -124,6 +129,7 @@ impl<'scope> Entered<'scope> {
         let Threads { writer, reader } = self.threads;
         let upgraded = Upgraded {
             here,
+            head: self.head,
             conn: self.conn,
             writer,
             places: self.places,
@@ -148,6 +154,7 @@ impl<'scope> Threads<'scope> {
         handler: &'scope H,
     ) -> io::Result<Threads<'scope>> {
         let number = client.number;
+        let kept = Arc::clone(client);
         let (reader, given) = crossbeam_channel::bounded::<Box<Upgraded<'scope>>>(1);
         Builder::new()
             .name(format!("sp-{number}-read"))
@@ -159,6 +166,8 @@ impl<'scope> Threads<'scope> {
                 drop(given);
                 // A panic of the user's is caught further in; one of ours must not end the whole server.
                 if caught(|| life::live(upgraded, house, handler)).is_none() {
+                    // Its writer must not wait for ever.
+                    life::abandon(&kept);
                     log::error!("#{number} its reader thread panicked");
                 }
             })?;
@@ -255,7 +264,7 @@ fn ask<H: Handler>(
     }
 }
 
-type Let<'scope> = (Threads<'scope>, Option<String>, Places<'scope>);
+type Let<'scope> = (Threads<'scope>, Vec<u8>, Option<String>, Places<'scope>);
 
 fn upgrade<'scope, H: Handler>(
     here: &Here<'scope>,
@@ -265,9 +274,7 @@ fn upgrade<'scope, H: Handler>(
     request: &Request,
     reply: Reply,
 ) -> Result<Let<'scope>, Answer> {
-    let Here {
-        client, transport, ..
-    } = here;
+    let client = &here.client;
     let accepted =
         http::accept(request, reply).map_err(|(reply, reason)| Answer::refusal(reply, reason))?;
     let seat = house.seats.take().ok_or_else(|| {
@@ -282,31 +289,44 @@ fn upgrade<'scope, H: Handler>(
         let reply = http::unavailable(5, "no thread to be had");
         Answer::refusal(reply, format!("no thread: {error}"))
     })?;
+    Ok((threads, accepted.head, accepted.subprotocol, (seat, visit)))
+}
+
+/// Writes the 101, on the reader's thread: so what its handler does first, to subscribe perhaps, comes right behind it, and a
+/// client that has its 101 need not wait for a thread that has not run yet. `None`: it was answered otherwise.
+#[inline(never)]
+pub(super) fn open<'scope>(
+    upgraded: Box<Upgraded<'scope>>,
+    house: &House,
+) -> Option<Box<Upgraded<'scope>>> {
+    let Here {
+        client, transport, ..
+    } = &upgraded.here;
     // From here shutdown says 1001 to it, and before, 503. The latch too: shutdown comes by only when the acceptors
     // have noticed it.
     let answered = if !house.latch.is_set() && client.pass_the_door() {
-        write_all(&**transport, &accepted.head).map_err(|error| {
+        write_all(&**transport, &upgraded.head).map_err(|error| {
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))
         })
     } else {
         Err(Answer::shutting_down())
     };
-    match answered {
-        Ok(()) => {
-            client.state.head_answered();
-            let wire = Wire::new(Arc::clone(transport));
-            client.wire.give_back(wire, client);
-            // A Close may have been posted while the wire was lent to the handshake.
-            client.flush();
-            Ok((threads, accepted.subprotocol, (seat, visit)))
-        }
-        Err(answer) => {
-            client.end_of_writing();
-            join(threads.writer, client);
-            Err(answer)
-        }
-    }
+    let Err(answer) = answered else {
+        client.state.head_answered();
+        let wire = Wire::new(Arc::clone(transport));
+        client.wire.give_back(wire, client);
+        // A Close may have been posted while the wire was lent to the handshake.
+        client.flush();
+        return Some(upgraded);
+    };
+    client.end_of_writing();
+    join(upgraded.writer, client);
+    drop(upgraded.places);
+    answer.give(client, &**transport, house, Some(upgraded.conn.request()));
+    drop(upgraded.conn);
+    upgraded.here.leave(house);
+    None
 }
 
 /// Waits for the writer thread, whose every wait has a deadline.

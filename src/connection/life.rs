@@ -42,21 +42,29 @@ impl Here<'_> {
         if let Some(ending) = client.ending() {
             house.endings.count(ending);
         }
-        client.give_up();
-        client.wire.end(&client);
-        // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
-        client.queue.drain();
+        abandon(&client);
         // The descriptor first: whoever finds the client gone from the list finds its socket closed.
         drop(transport);
         drop(entry);
     }
 }
 
+/// Ends what a client still has, its writer too.
+pub(crate) fn abandon(client: &Client) {
+    client.give_up();
+    client.wire.end(client);
+    // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
+    client.queue.drain();
+}
+
 /// Lives it, from the 101 on.
 ///
 /// It comes in a box, and its beginning and its end are functions of their own: what is on the stack while the reader
 /// waits, and what was deeper before, is memory of every idle client, by the page.
-pub(super) fn live<H: Handler>(mut upgraded: Box<Upgraded<'_>>, house: &House, handler: &H) {
+pub(super) fn live<H: Handler>(upgraded: Box<Upgraded<'_>>, house: &House, handler: &H) {
+    let Some(mut upgraded) = door::open(upgraded, house) else {
+        return;
+    };
     begin(&upgraded.here.client);
     let returned = run(handler, &mut upgraded.conn);
     end(upgraded, returned, house);
@@ -142,5 +150,7 @@ fn close_after(returned: Returned, client: &Client) {
 
 /// What a handler's error says, which is the user's code too, as is its end.
 fn said(error: Failure) -> String {
-    caught(move || error.to_string()).unwrap_or_else(|| "an error that panicked".into())
+    let said = caught(|| error.to_string());
+    caught(|| drop(error));
+    said.unwrap_or_else(|| "an error that panicked".into())
 }

@@ -68,7 +68,7 @@ pub(crate) use client::{Client, Fate};
 pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
 pub(crate) use door::receive;
 pub(crate) use frame::Frame;
-pub(crate) use life::Here;
+pub(crate) use life::{Here, abandon};
 pub use outbox::Outbox;
 pub(crate) use outbox::Patience;
 #[cfg(any(test, fuzzing))]

@@ -21,21 +21,26 @@ pub(super) struct Fan<'a> {
     /// The posts on the wire: as they are, and in the envelope. Made for the first member who gets them so.
     raw: OnceCell<Run>,
     enveloped: OnceCell<Run>,
-    patience: Patience,
+    patience: &'a mut Patience,
     /// Under `block`, until when.
     deadline: Option<Instant>,
+    members: &'a [Arc<Member>],
+    /// Members are written to as their turn comes; else all of them when this is over, or before it waits.
+    at_once: bool,
     published: Vec<Published>,
-    at_once: AtOnce<'a>,
+    books: AtOnce<'a>,
     /// To be cut when the turn is over.
-    victims: Vec<&'a Arc<Member>>,
+    victims: &'a mut Vec<Arc<Member>>,
 }
 
 impl<'a> Fan<'a> {
     pub(super) fn new(
         posts: &'a [Arc<Post>],
+        members: &'a [Arc<Member>],
         settings: &'a TopicSettings,
-        deadline: Option<Instant>,
         counts: &'a Counts,
+        (patience, deadline): (&'a mut Patience, Option<Instant>),
+        victims: &'a mut Vec<Arc<Member>>,
     ) -> Fan<'a> {
         let published = posts.iter().map(|post| Published {
             id: post.id(),
@@ -46,23 +51,36 @@ impl<'a> Fan<'a> {
             settings,
             raw: OnceCell::new(),
             enveloped: OnceCell::new(),
-            patience: Patience::default(),
+            patience,
             deadline,
+            members,
+            at_once: true,
             published: published.collect(),
-            at_once: AtOnce::new(counts),
-            victims: Vec::new(),
+            books: AtOnce::new(counts),
+            victims,
         }
     }
 
-    /// Gives the posts to a member. `at_once`: as far as its socket takes them now.
-    pub(super) fn give(&mut self, member: &'a Arc<Member>, at_once: bool) {
-        if !at_once {
+    /// Gives the posts to every member but one. `at_once`: as far as their sockets take them now. The books have it when
+    /// this returns, or panics.
+    pub(super) fn give(mut self, except: Option<u64>, at_once: bool) -> Vec<Published> {
+        self.at_once = at_once;
+        for member in self.members {
+            if Some(member.outbox.client()) != except {
+                self.give_to(member);
+            }
+        }
+        self.published
+    }
+
+    fn give_to(&mut self, member: &'a Arc<Member>) {
+        if !self.at_once {
             return self.offer_all(member);
         }
         match member.go_straight(self.posts, self.run(member)) {
             Went::Whole => {
                 self.received();
-                self.at_once.messages += self.posts.len() as u64;
+                self.books.messages += self.posts.len() as u64;
             }
             Went::InHand => self.received(),
             Went::Nowhere => {
@@ -70,11 +88,6 @@ impl<'a> Fan<'a> {
                 member.outbox.flush();
             }
         }
-    }
-
-    /// What became of them, and who is to be cut. The books have it now.
-    pub(super) fn end(self) -> (Vec<Published>, Vec<&'a Arc<Member>>) {
-        (self.published, self.victims)
     }
 
     fn run(&self, member: &Member) -> &Run {
@@ -111,13 +124,17 @@ impl<'a> Fan<'a> {
             Placed::Full => None,
             placed => Some(placed),
         };
-        let placed = member.outbox.unless_slow(&mut self.patience, place);
+        let placed = member.outbox.unless_slow(self.patience, place);
         let published = &mut self.published[at];
         let end = match placed {
             Some(placed) => placed,
             None => match settings.policy {
                 Policy::DropOldest | Policy::Conflate => member.displace(&posts[at], settings),
                 Policy::Block { .. } => {
+                    if !self.at_once {
+                        // Nobody shall wait for a message because another does.
+                        self.members.iter().for_each(|member| member.outbox.flush());
+                    }
                     let placed = member.outbox.wait_for_room(self.deadline, place);
                     published.timed_out |= placed.is_none();
                     placed.unwrap_or(Placed::Full)
@@ -137,12 +154,12 @@ impl<'a> Fan<'a> {
             }
             Placed::Overdue => {
                 published.receivers += 1;
-                self.victims.push(member);
+                self.victims.push(Arc::clone(member));
             }
             Placed::Full => {
                 published.dropped += 1;
                 member.count_lost(settings.policy);
-                self.victims.push(member);
+                self.victims.push(Arc::clone(member));
             }
             Placed::Closed => {}
         }

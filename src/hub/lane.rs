@@ -170,40 +170,49 @@ impl Member {
             return Placed::Closed;
         }
         // Full for whatever reason: there is room only if something has gone.
-        let most = ring.waiting.len().max(1);
-        let mut known = None;
+        let (most, size) = (ring.waiting.len().max(1), frame.len());
+        let (mut freed, mut known) = (0, None);
         if policy.conflates() {
             ring.crowded = true;
             for old in ring.take_superseded() {
                 queue.waits_no_more(1);
                 self.dropped(old, policy);
+                freed += old;
             }
             known = ring.place_of(post);
         }
         if let Some(at) = known {
+            freed += ring.waiting[at].frame.len();
             self.take_place(ring, at, frame, post, policy);
         } else {
             if ring.waiting.len() >= most {
-                self.drop_oldest(ring, policy);
+                freed += self.drop_oldest(ring, policy);
             }
             if !self.take_ticket(ring) {
                 self.be_owed(ring);
             }
             self.append(ring, frame, post, policy.conflates());
         }
-        // Larger than what it replaced: not more than what was there and this one.
+        // Larger than what has gone: then more goes, so that what waits never grows beyond its bytes. What others have too
+        // much of is not this lane's to make good.
         let is_older = |oldest: &Waiting| oldest.id != post.id();
-        while queue.bytes() > queue.most_bytes() && ring.waiting.front().is_some_and(is_older) {
-            self.drop_oldest(ring, policy);
+        while freed < size
+            && queue.bytes() > queue.most_bytes()
+            && ring.waiting.front().is_some_and(is_older)
+        {
+            freed += self.drop_oldest(ring, policy);
         }
         Placed::Queued
     }
 
-    fn drop_oldest(&self, ring: &mut Ring, policy: Policy) {
-        if let Some(oldest) = ring.pop() {
-            self.outbox.queue().waits_no_more(1);
-            self.dropped(oldest.frame.len(), policy);
-        }
+    /// Gives its bytes.
+    fn drop_oldest(&self, ring: &mut Ring, policy: Policy) -> usize {
+        let Some(oldest) = ring.pop() else {
+            return 0;
+        };
+        self.outbox.queue().waits_no_more(1);
+        self.dropped(oldest.frame.len(), policy);
+        oldest.frame.len()
     }
 
     /// Takes the place of an older one of its key, for which bytes have been admitted.

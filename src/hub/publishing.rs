@@ -12,7 +12,7 @@ use super::lane::Member;
 use super::post::{Post, Publication};
 use super::settings::TopicSettings;
 use super::topic::Topic;
-use crate::connection::{self, FlushAll, Frame, Run};
+use crate::connection::{self, FlushAll, Frame, Patience, Run};
 
 /// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
 /// under `block`.
@@ -71,7 +71,7 @@ impl Topic {
     }
 
     /// As [`publish`](Self::publish) of one after the other, with nobody's in between: for messages that are there at the
-    /// same time. A member that nothing waits for gets up to 64 of them, or 64 KiB, in one write.
+    /// same time. A member that nothing waits for gets up to 64 of them in one write, or as many as fill 64 KiB.
     ///
     /// A member that is cut for one of them is not counted for those after it.
     ///
@@ -91,23 +91,25 @@ impl Topic {
         let encoded: Option<Vec<_>> = publications.into_iter().map(encode).collect();
         let mut left = encoded.ok_or(PublishError::NotData)?.into_iter();
         let deadline = self.settings().deadline();
+        // Before the turn, so that it is dropped after it: also when the user's envelope panics.
+        let mut given = AllGiven(self, Vec::new());
         let turn = self.take_turn(deadline).ok_or(PublishError::Busy)?;
-        let (mut published, mut given) = (Vec::new(), Vec::<Given>::new());
+        let (mut published, mut patience) = (Vec::new(), Patience::default());
         while !left.as_slice().is_empty() {
             // Who is cut for a message before gets none of these.
-            if let Some(last) = given.last_mut() {
+            if let Some(last) = given.1.last_mut() {
                 last.cut(self.name());
             }
             let settings = self.settings();
+            // The policy may have become one that waits so long only.
+            let deadline = deadline.or_else(|| settings.deadline());
             let together = together(left.as_slice(), &settings);
             let run = left.by_ref().take(together);
-            given.push(self.give(run, &settings, deadline, &mut published));
+            let how = (&settings, (&mut patience, deadline));
+            published.extend(self.give(run, how, &mut given.1));
         }
         drop(turn);
-        for mut given in given {
-            given.flush();
-            given.cut(self.name());
-        }
+        drop(given);
         Ok(published)
     }
 
@@ -115,10 +117,9 @@ impl Topic {
     fn give(
         &self,
         run: impl ExactSizeIterator<Item = (Publication, Frame)>,
-        settings: &TopicSettings,
-        deadline: Option<Instant>,
-        published: &mut Vec<Published>,
-    ) -> Given {
+        (settings, patience): (&TopicSettings, (&mut Patience, Option<Instant>)),
+        all_given: &mut Vec<Given>,
+    ) -> Vec<Published> {
         let (first, members) = self.next_ids(run.len());
         let mut except = None;
         let post = |(id, (publication, frame)): (u64, (Publication, Frame))| {
@@ -139,25 +140,22 @@ impl Topic {
         // A member's memory is at hand now, and will not be when a thousand others have been visited. But a flush is a
         // system call, and who waits for the turn shall not wait for those: then they come after it.
         let at_once = !connection::holds_back() && self.inner.wanted.load(Ordering::Relaxed) == 0;
-        let mut fan = Fan::new(&posts, settings, deadline, &self.inner.counts);
-        for member in members.iter() {
-            if Some(member.outbox.client()) != except {
-                fan.give(member, at_once);
-            }
-        }
-        let (told, victims) = fan.end();
-        published.extend(told);
-        let victims = victims.into_iter().map(Arc::clone).collect();
-        let flushed = match (at_once, except) {
+        all_given.push(Given {
+            members: Arc::clone(&members),
+            victims: Vec::new(),
+            flushed: Flushed::Nobody,
+        });
+        let given = all_given.last_mut().expect("it has been pushed");
+        let counts = &self.inner.counts;
+        let victims = &mut given.victims;
+        let fan = Fan::new(&posts, &members, settings, counts, patience, victims);
+        let published = fan.give(except, at_once);
+        given.flushed = match (at_once, except) {
             (false, _) => Flushed::Nobody,
             (true, None) => Flushed::All,
             (true, Some(_)) => Flushed::AllButOne,
         };
-        Given {
-            members,
-            victims,
-            flushed,
-        }
+        published
     }
 
     pub(super) fn take_turn(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
@@ -197,6 +195,18 @@ enum Flushed {
     AllButOne,
 }
 
+/// What is left to do for all runs of one publish, done when it is dropped.
+struct AllGiven<'a>(&'a Topic, Vec<Given>);
+
+impl Drop for AllGiven<'_> {
+    fn drop(&mut self) {
+        for given in &mut self.1 {
+            given.flush();
+            given.cut(self.0.name());
+        }
+    }
+}
+
 impl Given {
     fn flush(&self) {
         let fanned = Fanned(Arc::clone(&self.members));
@@ -230,88 +240,5 @@ impl FlushAll for Fanned {
 }
 
 #[cfg(test)]
-mod tests {
-    use tungstenite::Message;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::connection::Rig;
-    use crate::hub::{Hub, HubConfig, Policy, Subscribe};
-
-    fn publications(count: u8) -> Vec<Publication> {
-        let publication = |n| Publication::from(Message::binary(vec![n]));
-        (0..count).map(publication).collect()
-    }
-
-    fn topic(policy: Policy, queue: usize) -> Topic {
-        let settings = TopicSettings::default().policy(policy).queue(queue);
-        let hub = Hub::new(HubConfig::default().topic("*", settings));
-        hub.topic("t").expect("there is room for one")
-    }
-
-    /// What goes together is in hand when the socket refuses it, out of the policy's reach.
-    #[test]
-    fn no_more_goes_together_than_may_wait_for_a_member() {
-        let topic = topic(Policy::DropOldest, 2);
-        let rig = Rig::new(Config::default());
-        rig.takes(0);
-        let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
-        let published = topic.publish_all(publications(10)).expect("it is free");
-        assert!(published.iter().all(|published| published.receivers == 1));
-        rig.write();
-        // Two in hand, and the two newest.
-        let accounts = rig.outbox().accounts();
-        assert_eq!((accounts.delivered, accounts.dropped), (4, 6));
-        rig.end();
-    }
-
-    /// A message may be larger than the one it replaces.
-    #[test]
-    fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
-        for policy in [Policy::DropOldest, Policy::Conflate] {
-            let topic = topic(policy, 64);
-            let rig = Rig::new(Config::default().queue_bytes(1000));
-            rig.takes(0);
-            let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
-            for (size, key) in (0..300).map(|n| (if n < 100 { 5 } else { n }, n % 50)) {
-                let message = Message::binary(vec![7; size]);
-                let publication = Publication::from(message).key(&key.to_string());
-                topic.publish(publication).expect("it is free");
-                let bytes = rig.outbox().bytes();
-                assert!(bytes <= 1000 + size + 4, "{policy}: {bytes} with {size}");
-            }
-            assert!(rig.outbox().accounts().dropped > 200, "{policy}");
-            rig.end();
-        }
-    }
-
-    #[test]
-    fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
-        let topic = topic(Policy::DropNewest, 64);
-        let rig = Rig::new(Config::default());
-        rig.takes(1000);
-        let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
-        let mut publications = publications(4);
-        publications[1] = publications[1].clone().except(rig.outbox().client());
-        publications[2] = publications[2].clone().except(rig.outbox().client() + 1);
-        let published = topic.publish_all(publications).expect("it is free");
-        let receivers: Vec<usize> = published
-            .iter()
-            .map(|published| published.receivers)
-            .collect();
-        assert_eq!(receivers, [1, 0, 1, 1]);
-        assert_eq!(rig.outbox().accounts().delivered, 3);
-        rig.end();
-    }
-
-    #[test]
-    fn nothing_is_published_when_one_of_them_cannot_be() {
-        let topic = topic(Policy::DropNewest, 64);
-        let before = topic.last_id();
-        let mut publications = publications(2);
-        publications.push(Message::Ping(vec![].into()).into());
-        assert_eq!(topic.publish_all(publications), Err(PublishError::NotData));
-        assert_eq!(topic.last_id(), before);
-        assert_eq!(topic.publish_all(vec![]), Ok(vec![]));
-    }
-}
+#[path = "tests/publishing.rs"]
+mod tests;

@@ -15,7 +15,7 @@ use super::house::House;
 use super::listener::Listener;
 use super::shutdown::SetAtEnd;
 use crate::caught::caught;
-use crate::connection::{Client, Here, Transport, prepare, receive};
+use crate::connection::{Client, Here, Transport, abandon, prepare, receive};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
@@ -117,12 +117,14 @@ fn admit<'scope, H: Handler>(
         transport,
         entry,
     };
+    let kept_client = Arc::clone(&here.client);
     let spawned = Builder::new()
         .name(format!("sp-{number}-door"))
         .stack_size(DOOR_STACK)
         .spawn_scoped(scope, move || {
             // A panic of the user's is caught further in; one of ours must not end the whole server.
             if caught(|| receive(here, head, house, scope, handler)).is_none() {
+                abandon(&kept_client);
                 log::error!("#{number} the thread at its door panicked");
             }
         });
