@@ -14,6 +14,8 @@
     reason = "an example shows what happens where it is run"
 )]
 
+#[path = "../web/names.rs"]
+mod names;
 mod rooms;
 #[path = "../web/mod.rs"]
 mod web;
@@ -22,6 +24,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::{env, error::Error, io, thread};
 
+use names::is_name;
 use rooms::{Rooms, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -98,7 +101,7 @@ impl Handler for Shared {
                 include_str!("script.js"),
             ),
             // Here a session cookie or a token would be looked at. A name alone is no proof of anything.
-            [ws] if ws == "ws" => match request.query("name").map(is_name) {
+            [ws] if ws == "ws" => match request.query("name").map(|name| is_name(name, NAME)) {
                 Some(true) => Reply::upgrade(),
                 _ => Reply::text(400, format!("a name has 1 to {NAME} characters\n")),
             },
@@ -136,15 +139,6 @@ impl Handler for Shared {
         }
         Ok(())
     }
-}
-
-/// A name that shows as what it is: no blanks around it, nothing invisible, nothing that turns the line around.
-fn is_name(name: &str) -> bool {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    (1..=NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(hides)
 }
 
 /// In the list of those present, until it is dropped.

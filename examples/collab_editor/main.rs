@@ -17,6 +17,8 @@
 )]
 
 mod document;
+#[path = "../web/names.rs"]
+mod names;
 mod room;
 mod rooms;
 mod shelf;
@@ -27,6 +29,7 @@ mod web;
 use std::{env, error::Error, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use names::is_name;
 use room::{Member, Visitor};
 use rooms::Rooms;
 use serde::Deserialize;
@@ -100,7 +103,9 @@ impl Handler for &Editor {
             ),
             // Here a cookie or a token would say who may edit what. A name alone is no proof of anything.
             [ws, text] if ws == "ws" => {
-                let name = request.query("name").is_some_and(is_name);
+                let name = request
+                    .query("name")
+                    .is_some_and(|name| is_name(name, NAME));
                 let key = request.query("key").is_some_and(is_key);
                 if !rooms::is_name(text) {
                     Reply::text(400, "a text's name has 1 to 32 of a-z, 0-9 and -\n")
@@ -152,15 +157,6 @@ impl Handler for &Editor {
         }
         Ok(())
     }
-}
-
-/// A name that shows as what it is: no blanks around it, nothing invisible, nothing that turns the line around.
-fn is_name(name: &str) -> bool {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    (1..=NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(hides)
 }
 
 /// A page makes its key of 128 random bits. Who has it can pass for its edits, so nobody else is told.

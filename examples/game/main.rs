@@ -23,6 +23,8 @@
 )]
 
 mod layout;
+#[path = "../web/names.rs"]
+mod names;
 mod schedule;
 mod seats;
 mod slow;
@@ -36,6 +38,7 @@ use std::{env, error::Error, thread, time::Duration};
 
 use crossbeam_channel::bounded;
 use layout::Said;
+use names::is_name;
 use seats::{SEATS, Seats};
 use serde_json::json;
 use standpipe::{Config, Connection, Handler, Hub, HubConfig, Message, Policy, Rate, Reply};
@@ -141,7 +144,10 @@ impl Handler for &Game {
                 include_str!("script.js"),
             ),
             "/ws" => {
-                if !request.query("name").is_some_and(is_name) {
+                if !request
+                    .query("name")
+                    .is_some_and(|name| is_name(name, NAME))
+                {
                     return Reply::text(400, format!("a name has 1 to {NAME} characters\n"));
                 }
                 match request.query("token").map(Token::parse) {
@@ -193,13 +199,4 @@ impl Handler for &Game {
         println!("client {}: gone from seat {}", conn.number(), seat.seat);
         Ok(())
     }
-}
-
-/// A name that shows as what it is: no blanks around it, nothing invisible, nothing that turns the line around.
-fn is_name(name: &str) -> bool {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    (1..=NAME).contains(&name.chars().count()) && name.trim() == name && !name.contains(hides)
 }

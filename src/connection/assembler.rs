@@ -115,11 +115,11 @@ impl Assembler {
         }
     }
 
-    /// The next message, if it has been read whole, in one frame, and no control frame or mistake comes before it: those
-    /// are for [`next`](Self::next).
+    /// The next message behind one that [`next`](Self::next) gave, if it has been read whole, in one frame, and no control
+    /// frame or mistake comes before it: those are for `next`.
     pub(crate) fn next_if_read(&mut self) -> Option<Message> {
         let (header, length, at) = self.header().ok()??;
-        let is_whole = header.is_final && self.message.is_none() && self.end - at >= length;
+        let is_whole = header.is_final && self.end - at >= length;
         if !is_whole || !matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary)) {
             return None;
         }

@@ -17,5 +17,5 @@ use serde_json::Value;
 use text::Op;
 
 fn op(parts: &Value) -> Op {
-    serde_json::from_value(parts.clone()).unwrap()
+    serde_json::from_value(parts.clone()).expect("the parts are an edit as it is sent")
 }

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use socket2::{Domain, Socket, Type};
 use tungstenite::{Message, WebSocket};
 
@@ -118,17 +118,15 @@ impl Example {
     #[track_caller]
     pub(crate) fn end(mut self) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
-        let code = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status.code();
+        // Its output ends with it, and that is an event.
+        loop {
+            match self.printed.recv_deadline(deadline) {
+                Ok(line) => self.said.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("waited for {} to end", self.name),
             }
-            assert!(Instant::now() < deadline, "waited for {} to end", self.name);
-            // A process's end is no event that a thread can wait for with a deadline.
-            thread::sleep(Duration::from_millis(2));
-        };
-        // Ends when the pipe does.
-        let rest: Vec<String> = self.printed.iter().collect();
-        self.said.extend(rest);
+        }
+        let code = self.child.wait().unwrap().code();
         let said = std::mem::take(&mut self.said);
         assert_eq!(code, Some(0), "{} said\n{}", self.name, said.join("\n"));
         said

@@ -111,7 +111,8 @@ impl World {
         if op.after > 400 {
             return;
         }
-        self.people[who].client.edit(&op).unwrap();
+        let made = self.people[who].client.edit(&op);
+        made.expect("it was made of the text that is there");
         self.count("edits");
     }
 
@@ -135,14 +136,15 @@ impl World {
                 } else {
                     0x4e00
                 };
-                inserted.push(char::from_u32(from + self.made).unwrap());
+                let made = char::from_u32(from + self.made);
+                inserted.push(made.expect("below the surrogates, or a plane above them"));
             }
-            let gone = String::from_utf16(&now.0[cut..end]).unwrap();
+            let gone = String::from_utf16(&now.0[cut..end]).expect("cut between characters");
             self.deleted.extend(gone.chars());
             let change = Op::default().keep(cut).insert(&inserted);
             let change = change.delete(end - cut).keep(now.len() - end);
-            now = now.apply(&change).unwrap();
-            op = op.then(&change).unwrap();
+            now = now.apply(&change).expect("it is as long as the text");
+            op = op.then(&change).expect("it begins where the other ends");
         }
         op
     }
@@ -211,12 +213,16 @@ impl World {
         match line.down.pop_front() {
             None => return,
             Some(Down::Hello(hello)) => {
-                person.client.hello(&hello).unwrap();
+                let heard = person.client.hello(&hello);
+                heard.expect("the room greets with what it has");
                 line.up.extend(person.client.again());
                 person.greeted = true;
                 return;
             }
-            Some(Down::Told(told)) => return person.client.told(&told).unwrap(),
+            Some(Down::Told(told)) => {
+                let heard = person.client.told(&told);
+                return heard.expect("the room tells edits that fit, in order");
+            }
             Some(Down::TooOld) => {}
         }
         self.count("too old while connected");
@@ -325,7 +331,8 @@ impl World {
         let mut wrong: Vec<char> = wrong.collect();
         // Each number is one of the two characters.
         for n in 1..=self.made {
-            let both = [0x1_f300 + n, 0x4e00 + n].map(|c| char::from_u32(c).unwrap());
+            let both = [0x1_f300 + n, 0x4e00 + n];
+            let both = both.map(|c| char::from_u32(c).expect("it was inserted as one"));
             let is_there = both.iter().any(|c| found.contains_key(c));
             let is_deleted = both.iter().any(|c| self.deleted.contains(c));
             if !is_there && !is_deleted {
