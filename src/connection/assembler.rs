@@ -194,10 +194,12 @@ impl Assembler {
         (self.start, self.end) = (0, 0);
         while have < length {
             if have == payload.len() {
-                // As much again as has come so far: a claim of a length is not worth memory yet.
-                let more = have.max(self.rest);
-                payload.reserve_exact(more.min(length - have));
-                payload.resize((have + more).min(length), 0);
+                // As much again as has come, and a quarter: a claim of a length is not worth memory yet. Without the quarter
+                // a MiB would be four doublings of what came with its header, and in the end some bytes short: one more
+                // read, and one more copy of all.
+                let more = (have + have / 4).max(self.rest).min(length - have);
+                payload.reserve_exact(more);
+                payload.resize(have + more, 0);
             }
             match stream.read(&mut payload[have..])? {
                 0 => return Ok(None),
