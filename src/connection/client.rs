@@ -3,6 +3,7 @@
 //! It does not own the socket: the two halves do, and both are gone with their threads, so that an outbox kept for ever
 //! keeps no descriptor.
 
+use std::hint::black_box;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -155,6 +156,13 @@ impl Client {
 
     pub(crate) fn has_work(&self) -> bool {
         !self.queue.is_empty() || self.control.is_filled() || self.is_over()
+    }
+
+    /// Brings into the processor's cache what [`go_straight`](Self::go_straight) will ask. Says nothing: an answer would be
+    /// old when it is used.
+    pub(crate) fn look(&self) {
+        black_box((self.has_work(), self.state.is_blocked()));
+        black_box((self.queue.len(), self.queue.most_bytes()));
     }
 
     /// Posts a Close, refuses further messages, and sends it on its way. Says whether this Close was taken.
