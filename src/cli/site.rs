@@ -89,11 +89,21 @@ impl Handler for Site {
     }
 }
 
-/// What a proxy adds: with one of these the request is somebody else's, from wherever.
+/// What proxies add: with one of these the request is somebody else's, from wherever.
 fn is_forwarded(request: &Request) -> bool {
     let mut names = request.headers().keys().map(http::HeaderName::as_str);
-    names.any(|name| name == "forwarded" || name.starts_with("x-forwarded-"))
+    names.any(|name| FORWARDED.contains(&name) || name.starts_with("x-forwarded-"))
 }
+
+/// RFC 7239, RFC 9110 §7.6.3, and what is in use beside them.
+const FORWARDED: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+];
 
 impl Site {
     /// A request that brings a token, where one is asked for.

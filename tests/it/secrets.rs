@@ -51,6 +51,11 @@ fn without_a_key_publishing_is_for_this_machine_alone() {
         "X-Forwarded-Proto: https\r\n",
         "X-Forwarded-Port: 443\r\n",
         "X-Forwarded-Server: proxy\r\n",
+        "Via: 1.1 proxy\r\n",
+        "X-Real-IP: 192.0.2.1\r\n",
+        "X-Client-IP: 192.0.2.1\r\n",
+        "CF-Connecting-IP: 192.0.2.1\r\n",
+        "True-Client-IP: 192.0.2.1\r\n",
     ] {
         assert_eq!(private(&binary, forwarded), [403; 3], "{forwarded}");
     }
