@@ -65,7 +65,7 @@ pub(crate) struct Client {
     /// Nothing will be written any more.
     over: AtomicBool,
     held_back: AtomicBool,
-    /// Where it stands when shutdown comes by.
+    /// Where it stands when shutdown comes by, or another needs its place.
     place: AtomicU8,
 }
 
@@ -81,7 +81,7 @@ struct Ending {
     by_shutdown: bool,
 }
 
-/// The client's head is in flight; it has its 101, or soon will; shutdown came first.
+/// The client's head is in flight; it has its 101, or soon will; shutdown came first, or another who needs its place.
 const AT_THE_DOOR: u8 = 0;
 const INSIDE: u8 = 1;
 const TURNED_AWAY: u8 = 2;
@@ -260,6 +260,11 @@ impl Client {
         self.change_place(INSIDE)
     }
 
+    /// Turns it away, unless it is inside.
+    pub(crate) fn turn_away(&self) -> bool {
+        self.change_place(TURNED_AWAY)
+    }
+
     /// It has its 101, or soon will.
     pub(crate) fn is_inside(&self) -> bool {
         self.place.load(Ordering::SeqCst) == INSIDE
@@ -267,7 +272,7 @@ impl Client {
 
     /// Shutdown's part: a client inside gets a Close with 1001 after what is queued, one at the door is turned away.
     pub(crate) fn shut_down(&self) {
-        if self.change_place(TURNED_AWAY) {
+        if self.turn_away() {
             // A reader that waits for the head sees an end, and answers 503.
             if let Some(transport) = self.transport.upgrade() {
                 transport.shutdown(Shutdown::Read);

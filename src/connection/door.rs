@@ -23,7 +23,7 @@ use crate::caught::caught;
 use crate::handler::Handler;
 use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::quoted::quoted;
-use crate::server::{House, Permit, Visit};
+use crate::server::{self, House, Permit, Visit};
 
 /// Stack of a writer thread: it calls nothing of the user's.
 const WRITER_STACK: usize = 64 << 10;
@@ -51,7 +51,7 @@ pub(super) type Places<'house> = (Permit<'house>, Visit<'house>);
 /// For the peer's bytes, and for it to take the answer: all under `handshake_timeout`.
 pub(crate) fn receive<'scope, H: Handler>(
     here: Here<'scope>,
-    _head: Permit<'scope>,
+    _head: server::Head<'scope>,
     house: &'scope House,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
@@ -309,8 +309,11 @@ pub(super) fn open<'scope>(
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))
         })
-    } else {
+    } else if house.latch.is_set() {
         Err(Answer::shutting_down())
+    } else {
+        let reply = http::unavailable(5, "too busy");
+        Err(Answer::refusal(reply, "another needed its place"))
     };
     let Err(answer) = answered else {
         client.state.head_answered();

@@ -15,7 +15,7 @@ use super::house::House;
 use super::listener::Listener;
 use super::shutdown::SetAtEnd;
 use crate::caught::caught;
-use crate::connection::{Client, Here, Transport, abandon, prepare, receive};
+use crate::connection::{Client, Here, Transport, Why, abandon, prepare, receive};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
@@ -98,19 +98,29 @@ fn admit<'scope, H: Handler>(
         log::warn!("#{number} {peer} refused unread: 503, its address connects too often");
         return refuse(&socket, house);
     }
-    let Some(head) = house.heads.take() else {
-        log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
-        return refuse(&socket, house);
-    };
-    prepare(&socket, &house.config, number);
-    let transport: Arc<dyn Transport> = Arc::new(socket);
-    let kept = Arc::clone(&transport);
+    let socket = Arc::new(socket);
+    let transport: Arc<dyn Transport> = socket.clone();
     let client = Arc::new(Client::new(
         number,
         peer,
         Arc::clone(&house.config),
         &transport,
     ));
+    let Some((head, given_up)) = house.heads.take(&client) else {
+        let peer = &client.peer;
+        log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
+        return refuse(&*socket, house);
+    };
+    if let Some(other) = given_up {
+        log::warn!(
+            "#{} {} gave up its place, its address has the most: reset",
+            other.number,
+            other.peer
+        );
+        house.endings.count("refused_unread");
+        other.reset(Why::Gone);
+    }
+    prepare(&socket, &house.config, number);
     let entry = house.clients.enter(&client);
     let here = Here {
         client,
@@ -130,7 +140,7 @@ fn admit<'scope, H: Handler>(
         });
     if let Err(error) = spawned {
         log::error!("#{number} refused: 503, no thread to be had: {error}");
-        refuse(&*kept, house);
+        refuse(&*socket, house);
     }
 }
 

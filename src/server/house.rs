@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Instant;
 
 use super::endings::Endings;
+use super::heads::Heads;
 use super::shutdown::{Latch, Tally};
 use super::visitors::Visitors;
 use super::watchdog::Errands;
@@ -23,7 +24,7 @@ pub(crate) struct House {
     /// Places for upgraded clients.
     pub(crate) seats: Permits,
     /// Places for clients whose request is being read or answered.
-    pub(crate) heads: Permits,
+    pub(crate) heads: Heads,
     pub(crate) tally: Tally,
     pub(crate) endings: Endings,
     pub(crate) visitors: Visitors,
@@ -44,7 +45,7 @@ impl House {
             latch: Latch::new(),
             clients: Clients::default(),
             seats: Permits::new(seats),
-            heads: Permits::new(heads),
+            heads: Heads::new(heads),
             tally: Tally::default(),
             last_number: AtomicU64::new(0),
         }

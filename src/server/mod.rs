@@ -10,6 +10,8 @@ mod capacity;
 
 mod visitors;
 
+mod heads;
+
 mod house;
 
 mod watchdog;
@@ -28,6 +30,9 @@ use std::sync::Arc;
 use std::thread::{self, Builder};
 
 pub use handle::{ClientState, QueueState, Report, Running, ServerHandle, ThreadState};
+pub(crate) use heads::Head;
+#[cfg(test)]
+pub(crate) use heads::Heads;
 pub(crate) use house::{Entry, House, Permit};
 pub use listener::Listener;
 pub(crate) use visitors::Visit;

@@ -96,7 +96,7 @@ impl Drop for Visit<'_> {
 }
 
 /// Who has one IPv6 address has the 2^64 beside it too.
-fn grouped(ip: IpAddr) -> IpAddr {
+pub(super) fn grouped(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -1,6 +1,7 @@
 //! T28 and T30 to T32: no more clients than fit, no more heads than are read, and what happens when the kernel has no more.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -144,25 +145,66 @@ fn t31_beyond_256_heads_a_client_is_refused_unread_and_the_next_gets_in() {
     drop(heads);
 }
 
-/// Asks for an upgrade from this loopback address; the connection is kept.
+#[test]
+fn t31_an_address_that_takes_all_places_for_requests_keeps_no_other_out() {
+    let config = Config::default().handshake_timeout(Duration::from_secs(60));
+    let server = TestServer::echo(config);
+    let siege: Vec<Socket> = (0..256)
+        .map(|_| connect_from("127.0.0.2", server.addr()))
+        .collect();
+    until("all places are taken", || server.handle().heads() == 256);
+    assert_eq!(ask_from("127.0.0.2", server.addr()).1, 503);
+    let inside: Vec<_> = (0..20)
+        .map(|_| ask_from("127.0.0.1", server.addr()))
+        .collect();
+    assert!(inside.iter().all(|(_, status)| *status == 101));
+    // Of those that take all of them the oldest has been reset, and the youngest has its place still.
+    let (oldest, youngest) = (&siege[0], &siege[255]);
+    let ended = oldest.peek(&mut [MaybeUninit::uninit()]);
+    let ended = ended.map_err(|error| error.kind());
+    assert!(
+        matches!(ended, Ok(0) | Err(ErrorKind::ConnectionReset)),
+        "{ended:?}"
+    );
+    assert_eq!(ask(youngest, server.addr()), 101);
+    let endings = server.handle().endings();
+    let unread = endings.iter().find(|(name, _)| *name == "refused_unread");
+    assert!(unread.unwrap().1 > 1, "{endings:?}");
+}
+
+/// A connection from this loopback address.
 #[track_caller]
-fn ask_from(ip: &str, server: SocketAddr) -> (Socket, u16) {
+fn connect_from(ip: &str, server: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let from = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 0);
     socket.bind(&from.into()).unwrap();
     socket.connect(&server.into()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+/// Asks for an upgrade from this loopback address; the connection is kept.
+#[track_caller]
+fn ask_from(ip: &str, server: SocketAddr) -> (Socket, u16) {
+    let socket = connect_from(ip, server);
+    let status = ask(&socket, server);
+    (socket, status)
+}
+
+/// The status of the answer to an upgrade.
+#[track_caller]
+fn ask(mut socket: &Socket, server: SocketAddr) -> u16 {
     // One that is refused unread may be closed already.
-    let _ = (&socket).write_all(Connect::to(server).head().as_bytes());
+    let _ = socket.write_all(Connect::to(server).head().as_bytes());
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
-        match (&socket).read(&mut byte) {
+        match socket.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
             end => panic!("{end:?} after {:?}", String::from_utf8_lossy(&head)),
         }
     }
-    (socket, Answer::parse(&head).status)
+    Answer::parse(&head).status
 }
 
 #[test]
