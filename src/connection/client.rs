@@ -81,10 +81,12 @@ struct Ending {
     by_shutdown: bool,
 }
 
-/// The client's head is in flight; it has its 101, or soon will; shutdown came first, or another who needs its place.
+/// The client's head is being read; it has come, and is being answered; it has its 101, or soon will; shutdown came first, or
+/// another who needs its place.
 const AT_THE_DOOR: u8 = 0;
-const INSIDE: u8 = 1;
-const TURNED_AWAY: u8 = 2;
+const HEARD: u8 = 1;
+const INSIDE: u8 = 2;
+const TURNED_AWAY: u8 = 3;
 
 impl Client {
     pub(crate) fn new(
@@ -255,14 +257,19 @@ impl Client {
         self.control.is_open()
     }
 
-    /// Goes in, unless shutdown has turned it away.
-    pub(crate) fn pass_the_door(&self) -> bool {
-        self.change_place(INSIDE)
+    /// Its head has come, unless it has been turned away.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.change_place(AT_THE_DOOR, HEARD)
     }
 
-    /// Turns it away, unless it is inside.
-    pub(crate) fn turn_away(&self) -> bool {
-        self.change_place(TURNED_AWAY)
+    /// Goes in, unless shutdown has turned it away.
+    pub(crate) fn pass_the_door(&self) -> bool {
+        self.change_place(HEARD, INSIDE)
+    }
+
+    /// Turned away for another who needs its place, unless its head has come, or it ends anyway.
+    pub(crate) fn gives_way(&self) -> bool {
+        !self.is_over() && self.change_place(AT_THE_DOOR, TURNED_AWAY)
     }
 
     /// It has its 101, or soon will.
@@ -272,12 +279,13 @@ impl Client {
 
     /// Shutdown's part: a client inside gets a Close with 1001 after what is queued, one at the door is turned away.
     pub(crate) fn shut_down(&self) {
-        if self.turn_away() {
+        let is_outside = self.change_place(AT_THE_DOOR, TURNED_AWAY);
+        if is_outside || self.change_place(HEARD, TURNED_AWAY) {
             // A reader that waits for the head sees an end, and answers 503.
             if let Some(transport) = self.transport.upgrade() {
                 transport.shutdown(Shutdown::Read);
             }
-        } else {
+        } else if self.is_inside() {
             // Who has all that was queued, and its Close, has ended for a reason of its own.
             lock(&self.ending).dismissed = !self.is_over();
             let (code, reason) = (1001, "server is shutting down");
@@ -289,9 +297,9 @@ impl Client {
         }
     }
 
-    fn change_place(&self, to: u8) -> bool {
+    fn change_place(&self, from: u8, to: u8) -> bool {
         self.place
-            .compare_exchange(AT_THE_DOOR, to, Ordering::SeqCst, Ordering::SeqCst)
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
     }
 

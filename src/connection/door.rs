@@ -82,6 +82,13 @@ fn enter<'scope, H: Handler>(
             return None;
         }
     };
+    if !client.is_heard() {
+        // For another who needed its place it has been reset; in a shutdown it is told.
+        if house.latch.is_set() {
+            Answer::shutting_down().give(client, &**transport, house, Some(&request));
+        }
+        return None;
+    }
     if request.content_length().is_some() {
         let ahead = io::Cursor::new(std::mem::take(&mut ahead));
         let (client, transport) = (Arc::clone(client), Arc::clone(transport));
@@ -309,11 +316,8 @@ pub(super) fn open<'scope>(
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))
         })
-    } else if house.latch.is_set() {
-        Err(Answer::shutting_down())
     } else {
-        let reply = http::unavailable(5, "too busy");
-        Err(Answer::refusal(reply, "another needed its place"))
+        Err(Answer::shutting_down())
     };
     let Err(answer) = answered else {
         client.state.head_answered();

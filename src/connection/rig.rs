@@ -33,7 +33,7 @@ impl Rig {
         let script = Arc::new(Script::default());
         let transport: Arc<dyn Transport> = script.clone();
         let client = Arc::new(Client::new(1, Peer::Unix, Arc::new(config), &transport));
-        assert!(client.pass_the_door());
+        assert!(client.is_heard() && client.pass_the_door());
         client.state.head_answered();
         let wire = Wire::new(Arc::clone(&transport));
         client.wire.give_back(wire, &client);

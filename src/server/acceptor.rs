@@ -1,8 +1,8 @@
 //! The accepting thread, one for each listener: permit → accept → spawn, or refuse.
 //!
 //! The first runs on the thread that called `serve`, further ones as `sp-accept-N`. It never waits for a client: reading
-//! the request is for the thread at the new client's door, and beyond 256 requests at a time it refuses unread. It ends
-//! when the latch is set, which it notices at the next connection, or when accepting has failed for good.
+//! the request is for the thread at the new client's door, and beyond 256 requests at a time it refuses unread, or makes
+//! room for who comes from elsewhere (`heads.rs`). It ends when the latch is set, which it notices at the next connection, or when accepting has failed for good.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -98,22 +98,13 @@ fn admit<'scope, H: Handler>(
         log::warn!("#{number} {peer} refused unread: 503, its address connects too often");
         return refuse(&socket, house);
     }
-    let socket = Arc::new(socket);
-    let transport: Arc<dyn Transport> = socket.clone();
-    let client = Arc::new(Client::new(
-        number,
-        peer,
-        Arc::clone(&house.config),
-        &transport,
-    ));
-    let Some((head, given_up)) = house.heads.take(&client) else {
-        let peer = &client.peer;
+    let Some((head, given_up)) = house.heads.take(number, &peer) else {
         log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
-        return refuse(&*socket, house);
+        return refuse(&socket, house);
     };
     if let Some(other) = given_up {
         log::warn!(
-            "#{} {} gave up its place, its address has the most: reset",
+            "#{} {} refused unread: reset, its address has the most requests and another needs the place",
             other.number,
             other.peer
         );
@@ -121,6 +112,15 @@ fn admit<'scope, H: Handler>(
         other.reset(Why::Gone);
     }
     prepare(&socket, &house.config, number);
+    let transport: Arc<dyn Transport> = Arc::new(socket);
+    let kept = Arc::clone(&transport);
+    let client = Arc::new(Client::new(
+        number,
+        peer,
+        Arc::clone(&house.config),
+        &transport,
+    ));
+    head.belongs_to(&client);
     let entry = house.clients.enter(&client);
     let here = Here {
         client,
@@ -140,7 +140,7 @@ fn admit<'scope, H: Handler>(
         });
     if let Err(error) = spawned {
         log::error!("#{number} refused: 503, no thread to be had: {error}");
-        refuse(&*socket, house);
+        refuse(&*kept, house);
     }
 }
 

@@ -74,7 +74,7 @@ impl ServerHandle {
         self.house.clients.accounts()
     }
 
-    /// Requests that are being read or answered.
+    /// Requests that are being read or answered, at most 256, and up to 32 that gave way and are not gone yet.
     pub fn heads(&self) -> usize {
         self.house.heads.taken()
     }

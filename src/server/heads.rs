@@ -1,17 +1,19 @@
 //! [`Heads`]: the places for clients whose request is being read or answered, and who gives one up when all are taken.
 //!
 //! A request that trickles keeps its place until `handshake_timeout`, so one host with as many sockets as there are
-//! places would keep everybody else out, at 26 connections a second. So the address that has the most places gives up
-//! its oldest for a newcomer whose own has at least two fewer. Among clients of one address, behind a proxy all of
-//! them, nobody gives way.
+//! places would keep everybody else out, at 26 connections a second. So the address that has the most gives up the
+//! oldest of its requests that have not come whole, for a newcomer whose own address has at least two places fewer.
+//! Who has been heard is answered. An IPv6 /64 is one address; peers on unix sockets never give way.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
+use super::capacity::LEAVING;
 use super::visitors::grouped;
 use crate::clock::lock;
 use crate::connection::Client;
+use crate::http::Peer;
 
 #[derive(Debug)]
 pub(crate) struct Heads {
@@ -23,13 +25,15 @@ pub(crate) struct Heads {
 struct Inside {
     /// By the connection's number, so the oldest is the first.
     held: BTreeMap<u64, Held>,
-    /// Have given up their place, and are not gone yet: as many as there are places at most.
+    /// How many of them each address has.
+    places: HashMap<Option<IpAddr>, usize>,
+    /// Have given up their place, and are not gone yet: [`LEAVING`] at most.
     leaving: usize,
 }
 
 #[derive(Debug)]
 struct Held {
-    /// All Unix peers are one.
+    /// None of a peer on a unix socket.
     address: Option<IpAddr>,
     client: Weak<Client>,
 }
@@ -42,30 +46,23 @@ impl Heads {
         }
     }
 
-    /// A place for `client`, until it is dropped; and who has been turned away for it, and is to be reset.
-    pub(crate) fn take(&self, client: &Arc<Client>) -> Option<(Head<'_>, Option<Arc<Client>>)> {
-        let address = client.peer.ip().map(grouped);
+    /// A place for the connection of this number, until it is dropped; and who has been turned away for it, and is to be
+    /// reset.
+    pub(crate) fn take(&self, number: u64, peer: &Peer) -> Option<(Head<'_>, Option<Arc<Client>>)> {
+        let address = peer.ip().map(grouped);
         let mut inside = lock(&self.inside);
         let mut given_up = None;
         if inside.held.len() >= self.limit {
-            if inside.leaving >= self.limit {
-                return None;
-            }
             given_up = Some(inside.make_room(address)?);
-            inside.leaving += 1;
         }
-        let held = Held {
-            address,
-            client: Arc::downgrade(client),
-        };
-        inside.held.insert(client.number, held);
-        let head = Head {
-            heads: self,
-            number: client.number,
-        };
-        Some((head, given_up))
+        let client = Weak::new();
+        inside.held.insert(number, Held { address, client });
+        *inside.places.entry(address).or_default() += 1;
+        let heads = self;
+        Some((Head { heads, number }, given_up))
     }
 
+    /// Places that are taken, and clients that have given theirs up and are not gone yet.
     pub(crate) fn taken(&self) -> usize {
         let inside = lock(&self.inside);
         inside.held.len() + inside.leaving
@@ -75,21 +72,32 @@ impl Heads {
 impl Inside {
     /// Takes a place from the address that has the most, if that is fair to it.
     fn make_room(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Client>> {
-        let mut places: HashMap<Option<IpAddr>, usize> = HashMap::new();
-        for held in self.held.values() {
-            *places.entry(held.address).or_default() += 1;
-        }
-        let own = places.get(&newcomer).copied().unwrap_or(0);
-        let (most, count) = places.into_iter().max_by_key(|(_, count)| *count)?;
-        if count < own + 2 {
+        let own = self.places.get(&newcomer).copied().unwrap_or(0);
+        let strangers = self.places.iter().filter(|(address, _)| address.is_some());
+        let (&most, &count) = strangers.max_by_key(|(_, count)| **count)?;
+        if count < own + 2 || self.leaving >= LEAVING {
             return None;
         }
-        let of_most = self.held.iter().filter(|(_, held)| held.address == most);
+        let of_most = self.held.values().filter(|held| held.address == most);
         let client = of_most
-            .filter_map(|(_, held)| held.client.upgrade())
-            .find(|client| client.turn_away())?;
-        self.held.remove(&client.number);
+            .filter_map(|held| held.client.upgrade())
+            .find(|client| client.gives_way())?;
+        self.remove(client.number);
+        self.leaving += 1;
         Some(client)
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let Some(Held { address, .. }) = self.held.remove(&number) else {
+            return false;
+        };
+        if let Some(count) = self.places.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.places.remove(&address);
+            }
+        }
+        true
     }
 }
 
@@ -100,10 +108,19 @@ pub(crate) struct Head<'a> {
     number: u64,
 }
 
+impl Head<'_> {
+    /// Whose place this is. Before that, it is given up for nobody.
+    pub(crate) fn belongs_to(&self, client: &Arc<Client>) {
+        if let Some(held) = lock(&self.heads.inside).held.get_mut(&self.number) {
+            held.client = Arc::downgrade(client);
+        }
+    }
+}
+
 impl Drop for Head<'_> {
     fn drop(&mut self) {
         let mut inside = lock(&self.heads.inside);
-        if inside.held.remove(&self.number).is_none() {
+        if !inside.remove(self.number) {
             inside.leaving -= 1;
         }
     }

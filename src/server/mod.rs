@@ -31,11 +31,11 @@ use std::thread::{self, Builder};
 
 pub use handle::{ClientState, QueueState, Report, Running, ServerHandle, ThreadState};
 pub(crate) use heads::Head;
-#[cfg(test)]
-pub(crate) use heads::Heads;
 pub(crate) use house::{Entry, House, Permit};
 pub use listener::Listener;
 pub(crate) use visitors::Visit;
+#[cfg(test)]
+pub(crate) use {capacity::LEAVING, heads::Heads};
 
 use crate::config::Config;
 use crate::error::Error;

@@ -4,12 +4,13 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::super::client::{Fate, Why};
 use super::super::life::Here;
 use super::super::{Connection, receive};
 use super::*;
 use crate::handler::Handler;
 use crate::http::{Reply, Request, Rules};
-use crate::server::{Heads, House};
+use crate::server::{Head, Heads, House, LEAVING};
 
 const HEAD: &[u8] =
     b"GET /x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -53,7 +54,8 @@ fn one_client(house: &House, gate: &Arc<Gate>, at_the_door: impl Fn() + Sync) ->
         let transport: Arc<dyn Transport> = gate.clone();
         let config = Arc::clone(&house.config);
         let client = Arc::new(Client::new(1, Peer::Unix, config, &transport));
-        let (head, _) = house.heads.take(&client).expect("one at a time");
+        let (head, _) = house.heads.take(1, &Peer::Unix).expect("one at a time");
+        head.belongs_to(&client);
         let here = Here {
             entry: house.clients.enter(&client),
             client,
@@ -108,103 +110,108 @@ fn who_is_turned_away_while_it_is_let_in_is_told_503_and_not_101() {
     assert_eq!(given, 0);
 }
 
+#[test]
+fn who_has_given_up_its_place_is_not_heard_and_not_counted_again() {
+    let (client, _transport) = at_the_door(1, GREEDY);
+    assert!(client.gives_way() && !client.gives_way());
+    assert!(!client.is_heard() && !client.pass_the_door());
+    // Shutdown has nothing to say to it, and nothing to report of it.
+    client.shut_down();
+    assert!(client.is_open());
+    client.reset(Why::Gone);
+    assert_eq!((client.fate(), client.ending()), (Fate::Other, None));
+}
+
 /// A client whose request has not come, and its socket.
 type AtTheDoor = (Arc<Client>, Arc<dyn Transport>);
 
 fn at_the_door(number: u64, ip: &str) -> AtTheDoor {
     let transport: Arc<dyn Transport> = Arc::new(Gate::default());
-    let peer = Peer::Tcp((ip.parse::<IpAddr>().expect("an address"), 1).into());
     let config = Arc::new(Config::default());
-    let client = Client::new(number, peer, config, &transport);
+    let client = Client::new(number, from(ip), config, &transport);
     (Arc::new(client), transport)
+}
+
+fn from(ip: &str) -> Peer {
+    Peer::Tcp((ip.parse::<IpAddr>().expect("an address"), 1).into())
 }
 
 const GREEDY: &str = "10.0.0.1";
 
-/// So many places, all taken by one address.
-fn siege(places: u64) -> (Heads, Vec<AtTheDoor>) {
-    let heads = Heads::new(usize::try_from(places).expect("small"));
-    (
-        heads,
-        (1..=places).map(|n| at_the_door(n, GREEDY)).collect(),
-    )
+/// Every place is taken by one address.
+fn siege<'heads>(heads: &'heads Heads, places: u64) -> Vec<(AtTheDoor, Head<'heads>)> {
+    let take = |number| {
+        let client = at_the_door(number, GREEDY);
+        let (head, given_up) = heads.take(number, &from(GREEDY)).expect("there is room");
+        assert!(given_up.is_none());
+        head.belongs_to(&client.0);
+        (client, head)
+    };
+    (1..=places).map(take).collect()
 }
 
 #[test]
 fn the_address_with_the_most_requests_gives_its_oldest_place_to_one_with_fewer() {
-    let (heads, siege) = siege(3);
-    let mut taken: Vec<_> = siege.iter().map(|(client, _)| heads.take(client)).collect();
-    assert!(taken.iter().all(|taken| matches!(taken, Some((_, None)))));
-    let again = at_the_door(4, GREEDY).0;
-    assert!(
-        heads.take(&again).is_none(),
-        "nobody gives way to a brother"
-    );
-    let other = at_the_door(5, "10.0.0.2").0;
-    let (_head, given_up) = heads
-        .take(&other)
-        .expect("it has none, and the greedy three");
+    let heads = Heads::new(3);
+    let mut siege = siege(&heads, 3);
+    let take = |number, ip: &str| heads.take(number, &from(ip));
+    assert!(take(4, GREEDY).is_none(), "nobody gives way to a brother");
+    let (_head, given_up) = take(5, "10.0.0.2").expect("three to none");
     assert_eq!(given_up.map(|client| client.number), Some(1), "the oldest");
-    assert!(!siege[0].0.pass_the_door(), "it is turned away");
     assert_eq!(heads.taken(), 4, "it is not gone yet");
-    let second = at_the_door(6, "10.0.0.2").0;
-    assert!(heads.take(&second).is_none(), "two to one is fair already");
-    let _third = heads
-        .take(&at_the_door(7, "10.0.0.3").0)
-        .expect("two to none");
-    drop(taken.remove(0));
-    assert_eq!(heads.taken(), 4, "one more is leaving");
-    taken.clear();
-    assert_eq!(heads.taken(), 2, "of the others");
-}
-
-#[test]
-fn who_is_inside_already_does_not_give_way() {
-    let (heads, siege) = siege(3);
-    let _taken: Vec<_> = siege.iter().map(|(client, _)| heads.take(client)).collect();
-    assert!(siege[0].0.pass_the_door());
-    let (_head, given_up) = heads
-        .take(&at_the_door(4, "10.0.0.2").0)
-        .expect("the next oldest gives way");
+    assert!(take(6, "10.0.0.2").is_none(), "two to one is fair already");
+    let (_other, given_up) = take(7, "10.0.0.3").expect("two to none");
     assert_eq!(given_up.map(|client| client.number), Some(2));
-    for (client, _) in &siege {
-        client.pass_the_door();
-    }
-    assert!(heads.take(&at_the_door(5, "10.0.0.3").0).is_none());
+    assert!(take(8, "10.0.0.4").is_none(), "each has one");
+    assert_eq!(heads.taken(), 5);
+    siege.clear();
+    assert_eq!(heads.taken(), 2, "of the others");
+    assert!(take(9, GREEDY).is_some());
 }
 
-/// A handler that never answers a request keeps its thread, whoever has its place.
 #[test]
-fn no_more_are_turned_away_at_a_time_than_there_are_places() {
-    let (heads, _) = siege(4);
-    let mut number = 0;
-    let mut next = |ip: &str| {
-        number += 1;
-        at_the_door(number, ip)
-    };
-    let (mut stuck, mut turned_away) = (Vec::new(), 0);
-    for _ in 0..4 {
-        loop {
-            let (client, transport) = next(GREEDY);
-            let Some((head, _)) = heads.take(&client) else {
-                break;
-            };
-            stuck.push((client, transport, head));
-        }
-        let (client, _transport) = next("10.0.0.2");
-        let (_head, given_up) = heads.take(&client).expect("it has none");
-        turned_away += usize::from(given_up.is_some());
-    }
-    assert_eq!(
-        (turned_away, heads.taken()),
-        (4, 7),
-        "the last of the others has gone"
+fn who_has_been_heard_or_is_over_does_not_give_way() {
+    let heads = Heads::new(4);
+    let siege = siege(&heads, 4);
+    let client = |at: usize| &siege[at].0.0;
+    assert!(client(0).is_heard());
+    assert!(client(1).is_heard() && client(1).pass_the_door());
+    client(2).give_up();
+    let (_head, given_up) = heads.take(5, &from("10.0.0.2")).expect("four to none");
+    assert_eq!(given_up.map(|client| client.number), Some(4));
+    assert!(
+        heads.take(6, &from("10.0.0.3")).is_none(),
+        "there is no other"
     );
-    let (client, transport) = next(GREEDY);
-    stuck.push((
-        Arc::clone(&client),
-        transport,
-        heads.take(&client).expect("one place is free").0,
-    ));
-    assert!(heads.take(&next("10.0.0.2").0).is_none());
+    assert_eq!(client(3).why(), None, "whoever asked resets it");
+}
+
+#[test]
+fn neither_a_unix_peer_nor_one_whose_client_is_not_known_yet_gives_way() {
+    let heads = Heads::new(4);
+    let _unix: Vec<_> = (1..=2).map(|n| heads.take(n, &Peer::Unix)).collect();
+    let _unknown: Vec<_> = (3..=4).map(|n| heads.take(n, &from(GREEDY))).collect();
+    assert!(heads.take(5, &from("10.0.0.2")).is_none());
+    assert_eq!(heads.taken(), 4);
+}
+
+/// Threads that are slow to go must not add up.
+#[test]
+fn no_more_than_so_many_have_given_up_their_place_and_are_not_gone() {
+    let heads = Heads::new(4);
+    let mut stuck = siege(&heads, 4);
+    for number in (0..).step_by(10).skip(1) {
+        let Some((head, given_up)) = heads.take(number, &from("10.0.0.2")) else {
+            break;
+        };
+        assert!(given_up.is_some());
+        drop(head);
+        let client = at_the_door(number + 1, GREEDY);
+        let (head, _) = heads.take(number + 1, &from(GREEDY)).expect("one is free");
+        head.belongs_to(&client.0);
+        stuck.push((client, head));
+    }
+    assert_eq!((stuck.len(), heads.taken()), (4 + LEAVING, 4 + LEAVING));
+    stuck.remove(0);
+    assert!(heads.take(1, &from("10.0.0.2")).is_some());
 }

@@ -56,7 +56,7 @@ impl Guest {
         let gate = Arc::new(Gate::default());
         let transport: Arc<dyn Transport> = gate.clone();
         let client = Arc::new(Client::new(1, Peer::Unix, Arc::new(config), &transport));
-        assert!(client.pass_the_door());
+        assert!(client.is_heard() && client.pass_the_door());
         client.state.head_answered();
         let wire = Wire::new(Arc::clone(&transport));
         client.wire.give_back(wire, &client);
