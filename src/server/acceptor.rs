@@ -2,7 +2,8 @@
 //!
 //! The first runs on the thread that called `serve`, further ones as `sp-accept-N`. It never waits for a client: reading
 //! the request is for the thread at the new client's door, and beyond 256 requests at a time it refuses unread, or makes
-//! room for who comes from elsewhere (`heads.rs`). It ends when the latch is set, which it notices at the next connection, or when accepting has failed for good.
+//! room for who comes from elsewhere (`heads.rs`). It ends when the latch is set, which it notices at the next connection, or
+//! when accepting has failed for good.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;

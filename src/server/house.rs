@@ -128,10 +128,6 @@ impl Clients {
         here.fold(gone, |sum, client| sum + client.queue.accounts())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.list).is_empty()
-    }
-
     /// Waits until the last client is gone. Says whether that came before the deadline.
     pub(super) fn wait_until_empty(&self, deadline: Instant) -> bool {
         let mut list = lock(&self.list);

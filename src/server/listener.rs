@@ -4,11 +4,12 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::shutdown::Latch;
 use crate::http::Peer;
 
 /// Connections the kernel keeps for us before `accept`; it cuts this to `net.core.somaxconn`.
@@ -33,7 +34,7 @@ pub struct Listener {
     socket: Socket,
     address: Address,
     /// Its acceptor has seen the latch.
-    done: AtomicBool,
+    done: Latch,
     /// How often it was knocked at since.
     knocks: AtomicU32,
 }
@@ -73,7 +74,7 @@ impl Listener {
         Listener {
             socket,
             address,
-            done: AtomicBool::new(false),
+            done: Latch::new(),
             knocks: AtomicU32::new(0),
         }
     }
@@ -100,13 +101,19 @@ impl Listener {
 
     /// Its acceptor has left.
     pub(super) fn done(&self) {
-        self.done.store(true, Ordering::SeqCst);
+        self.done.set();
+    }
+
+    /// # Blocking
+    /// For as long, woken when its acceptor leaves.
+    pub(super) fn wait_until_done(&self, most: Duration) {
+        self.done.wait(most);
     }
 
     /// Wakes the acceptor with a connection from ourselves, and says whether it still has to be woken. (`shutdown` on
     /// the listener would wake it too, and kill it for every process that shares it: so it is the last resort.)
     pub(super) fn wake(&self) -> bool {
-        if self.done.load(Ordering::SeqCst) {
+        if self.done.is_set() {
             return false;
         }
         // The socket's path may be gone, or another's by now, and then nobody is ever there to hear.

@@ -7,8 +7,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::house::House;
 use super::listener::Listener;
@@ -18,6 +17,9 @@ use crate::connection::{Client, Verdict, Why};
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
+
+/// The same when the latch is set.
+const LAST_TICK: Duration = Duration::from_millis(10);
 
 /// What others want done now and then. Every fourth tick.
 #[derive(Default)]
@@ -47,7 +49,7 @@ impl fmt::Debug for Errands {
 }
 
 /// # Blocking
-/// On its tick and on the latch.
+/// On its tick and on the latch; from then on, a shorter tick, on the acceptors leaving, and on the last client.
 pub(super) fn run(house: &House, listeners: &[Listener]) {
     let mut tick = 0_u32;
     while !house.latch.wait(TICK) {
@@ -57,13 +59,21 @@ pub(super) fn run(house: &House, listeners: &[Listener]) {
             house.errands.run();
         }
     }
-    // The latch no longer waits, so from here the tick is a sleep. No event could stand for it: what is looked for is that
-    // a clock has run out, that a listener has not heard its knock, and that a client of 8,000 is gone.
-    while listeners.iter().filter(|listener| listener.wake()).count() > 0
-        || !house.clients.is_empty()
-    {
+    loop {
+        // All of them are knocked at.
+        let deaf = listeners.iter().fold(None, |deaf, listener| {
+            if listener.wake() {
+                Some(listener)
+            } else {
+                deaf
+            }
+        });
+        match deaf {
+            Some(listener) => listener.wait_until_done(LAST_TICK),
+            None if house.clients.wait_until_empty(Instant::now() + LAST_TICK) => return,
+            None => {}
+        }
         patrol(house);
-        thread::sleep(TICK / 5);
     }
 }
 

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use standpipe::{Config, Connection, Message, Outbox, TrySendError};
 
 use crate::support::{
-    Failure, Frame, Pen, Process, Raw, Seen, TestServer, alone, both_ways, op, until, within,
+    Failure, Frame, Pen, Process, Raw, Seen, TestServer, alone, both_ways, op, pass, until, within,
 };
 
 /// Small buffers in the kernel, so that a queue fills soon.
@@ -177,7 +177,7 @@ fn a_slow_but_steady_reader_is_served_to_the_end() {
             assert_eq!(number(&client.read_message()), n);
             if n % 4 == 3 {
                 // Its pace is what is tested: 64 KiB in 80 ms.
-                thread::sleep(Duration::from_millis(20));
+                pass(Duration::from_millis(20));
             }
         }
         client.expect_close(1000);
@@ -312,7 +312,7 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
         });
         expect_a_wait(&waits);
         // The periods are what is tested, each an interval and a timeout.
-        thread::sleep(3 * (INTERVAL + TIMEOUT));
+        pass(3 * (INTERVAL + TIMEOUT));
         assert_eq!(server.handle().clients(), 2, "both are still there");
         let outbox = consumer.lock().unwrap().clone().unwrap();
         assert_eq!(outbox.len(), outbox.capacity());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use standpipe::{Config, Connection, Handler, Reply, Request, Server};
 
 use crate::support::{
-    Answer, Connect, Failure, Frame, Raw, TestServer, both_ways, echo, get, http, op, until,
+    Answer, Connect, Failure, Frame, Raw, TestServer, both_ways, echo, get, http, op, pass, until,
 };
 
 /// What an upgrade says besides request line and Host.
@@ -204,7 +204,7 @@ fn a_head_that_never_ends_is_cut_at_handshake_timeout() {
     let trickle = std::thread::spawn(move || {
         while pen.try_bytes("X") {
             // Slow is what is tested: at full speed it would be too long a head before its time is up.
-            std::thread::sleep(Duration::from_millis(2));
+            pass(Duration::from_millis(2));
         }
     });
     silent.expect_reset();

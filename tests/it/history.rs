@@ -1,10 +1,10 @@
 //! What a topic remembers, who resumes with it, and what comes and goes without a trace.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::unbounded;
 use standpipe::{
     Connection, Handler, Hub, HubConfig, Message, Policy, Subscribe, TooManyTopics, Topic,
     TopicSettings,
@@ -67,18 +67,17 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
         let topic = hub.topic("t").unwrap();
         let server = TestServer::start(config, Resumes(topic.clone()));
         let first = topic.last_id() + 1;
-        let enough = Arc::new(AtomicBool::new(false));
+        // Every life lets them publish about as many as it reads, so that the subscribers resume while they go on.
+        let (go_on, may_go_on) = unbounded();
         let publishers: Vec<_> = (0..2)
             .map(|_| {
-                let (topic, enough) = (topic.clone(), Arc::clone(&enough));
+                let (topic, may_go_on) = (topic.clone(), may_go_on.clone());
                 thread::spawn(move || {
-                    // They go on as long as anybody resumes.
                     for n in 0..MESSAGES {
-                        topic.publish(Message::text(n.to_string())).unwrap();
-                        if n % 16 == 0 && !enough.load(Ordering::SeqCst) {
-                            // The pace of a publisher: the subscribers resume while it goes on, not after.
-                            thread::sleep(Duration::from_millis(1));
+                        if n % 16 == 0 {
+                            let () = may_go_on.recv().unwrap();
                         }
+                        topic.publish(Message::text(n.to_string())).unwrap();
                     }
                 })
             })
@@ -94,7 +93,9 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
                 .wrapping_mul(6364136223846793005)
                 .wrapping_add(1442695040888963407);
             let mut life = (chance >> 33) % 300;
-            enough.store(lives > 15, Ordering::SeqCst);
+            for _ in 0..life / 16 + 2 {
+                go_on.send(()).unwrap();
+            }
             let mut client = Raw::connect(server.addr(), &format!("/?since={}", next - 1));
             while life > 0 && next <= last {
                 life -= 1;

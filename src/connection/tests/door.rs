@@ -44,6 +44,16 @@ fn house() -> House {
 /// Leads a client with this head through the door of `house`, and waits until it is gone; gives what it was sent and how
 /// many clients the handler had.
 fn one_client(house: &House, gate: &Arc<Gate>, at_the_door: impl Fn() + Sync) -> (String, usize) {
+    one_client_after(house, gate, |_| (), at_the_door)
+}
+
+/// The same, of one to which something has happened before its head comes.
+fn one_client_after(
+    house: &House,
+    gate: &Arc<Gate>,
+    before: impl FnOnce(&Client),
+    at_the_door: impl Fn() + Sync,
+) -> (String, usize) {
     let handler = Counts {
         at_the_door,
         given: AtomicUsize::new(0),
@@ -56,6 +66,7 @@ fn one_client(house: &House, gate: &Arc<Gate>, at_the_door: impl Fn() + Sync) ->
         let client = Arc::new(Client::new(1, Peer::Unix, config, &transport));
         let (head, _) = house.heads.take(1, &Peer::Unix).expect("one at a time");
         head.belongs_to(&client);
+        before(&client);
         let here = Here {
             entry: house.clients.enter(&client),
             client,
@@ -64,7 +75,7 @@ fn one_client(house: &House, gate: &Arc<Gate>, at_the_door: impl Fn() + Sync) ->
         receive(here, head, house, scope, &handler);
     });
     // The scope has joined every thread: it ended by itself.
-    assert!(house.clients.is_empty());
+    assert!(house.clients.snapshot().is_empty());
     assert_eq!((house.heads.taken(), house.seats.taken()), (0, 0));
     let written = String::from_utf8_lossy(&gate.written()).into_owned();
     (written, handler.given.into_inner())
@@ -106,6 +117,25 @@ fn who_is_turned_away_while_it_is_let_in_is_told_503_and_not_101() {
             client.shut_down();
         }
     });
+    assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
+    assert_eq!(given, 0);
+}
+
+#[test]
+fn whose_head_comes_when_it_has_been_turned_away_never_reaches_the_handler() {
+    let never = || panic!("the handler was asked");
+    // For another: it is about to be reset.
+    let (house, gate) = (house(), Arc::new(Gate::default()));
+    let gives_way = |client: &Client| assert!(client.gives_way());
+    let (written, given) = one_client_after(&house, &gate, gives_way, never);
+    assert_eq!((written.as_str(), given), ("", 0));
+    // By a shutdown, which tells it.
+    let (house, gate) = (self::house(), Arc::new(Gate::default()));
+    let shut_down = |client: &Client| {
+        house.latch.set();
+        client.shut_down();
+    };
+    let (written, given) = one_client_after(&house, &gate, shut_down, never);
     assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
     assert_eq!(given, 0);
 }

@@ -5,7 +5,7 @@ use tungstenite::Message;
 use super::*;
 use crate::config::Config;
 use crate::connection::Rig;
-use crate::hub::{Envelope, Hub, HubConfig, Policy, Subscribe};
+use crate::hub::{Envelope, Hub, HubConfig, Policy, Subscribe, Subscription};
 
 fn publications(count: u8) -> Vec<Publication> {
     let publication = |n| Publication::from(Message::binary(vec![n]));
@@ -18,13 +18,19 @@ fn topic(policy: Policy, queue: usize) -> Topic {
     hub.topic("t").expect("there is room for one")
 }
 
+/// One whose socket takes so many bytes at a time.
+fn member(topic: &Topic, takes: usize) -> (Rig, Subscription) {
+    let rig = Rig::new(Config::default());
+    rig.takes(takes);
+    let member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+    (rig, member.expect("the turn is free"))
+}
+
 /// What goes together is in hand when the socket refuses it, out of the policy's reach.
 #[test]
 fn no_more_goes_together_than_may_wait_for_a_member() {
     let topic = topic(Policy::DropOldest, 2);
-    let rig = Rig::new(Config::default());
-    rig.takes(0);
-    let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+    let (rig, _member) = member(&topic, 0);
     let published = topic.publish_all(publications(10)).expect("it is free");
     assert!(published.iter().all(|published| published.receivers == 1));
     rig.write();
@@ -156,9 +162,7 @@ fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
 #[test]
 fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
     let topic = topic(Policy::DropNewest, 64);
-    let rig = Rig::new(Config::default());
-    rig.takes(1000);
-    let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+    let (rig, _member) = member(&topic, 1000);
     let mut publications = publications(4);
     publications[1] = publications[1].clone().except(rig.outbox().client());
     publications[2] = publications[2].clone().except(rig.outbox().client() + 1);

@@ -286,8 +286,9 @@ impl World {
             self.people[who].late.clear();
         }
         let revision = self.document.revision + 1000;
-        let saved = serde_json::to_string(&self.document.saved()).unwrap();
-        let saved = serde_json::from_str(&saved).unwrap();
+        let saved = serde_json::to_string(&self.document.saved())
+            .expect("what is saved has no keys but words");
+        let saved = serde_json::from_str(&saved).expect("what was written is read");
         self.document = Document::from_saved(saved, revision).remembering(REMEMBERED);
         self.log.clear();
         self.count("restarts");

@@ -50,9 +50,10 @@ fn edits_made_at_once_give_the_same_text_in_both_orders() {
     for _ in 0..5000 {
         let text = Text::from(any_text(&mut random, 20).as_str());
         let (a, b) = (any_edit(&mut random, &text), any_edit(&mut random, &text));
-        let (a2, b2) = Op::transform(&a, &b).unwrap();
-        let one = text.apply(&a).unwrap().apply(&b2).unwrap();
-        let other = text.apply(&b).unwrap().apply(&a2).unwrap();
+        let (a2, b2) = Op::transform(&a, &b).expect("both are of this text");
+        let apply = |text: &Text, edit: &Op| text.apply(edit).expect("it is an edit of this text");
+        let one = apply(&apply(&text, &a), &b2);
+        let other = apply(&apply(&text, &b), &a2);
         assert_eq!(one, other, "{text:?} {a:?} {b:?}");
         // No half of a pair is anywhere.
         assert!(String::from_utf16(&one.0).is_ok(), "{text:?} {a:?} {b:?}");
@@ -69,12 +70,13 @@ fn two_edits_as_one_do_what_both_do_and_an_edit_is_found_between_two_texts() {
     for _ in 0..5000 {
         let text = Text::from(any_text(&mut random, 20).as_str());
         let a = any_edit(&mut random, &text);
-        let after = text.apply(&a).unwrap();
+        let apply = |text: &Text, edit: &Op| text.apply(edit).expect("it is an edit of this text");
+        let after = apply(&text, &a);
         let b = any_edit(&mut random, &after);
-        let end = after.apply(&b).unwrap();
-        let both = a.then(&b).unwrap();
-        assert_eq!(text.apply(&both).unwrap(), end, "{text:?} {a:?} {b:?}");
-        assert_eq!(text.apply(&Op::between(&text, &end)).unwrap(), end);
+        let end = apply(&after, &b);
+        let both = a.then(&b).expect("the second is of what the first makes");
+        assert_eq!(apply(&text, &both), end, "{text:?} {a:?} {b:?}");
+        assert_eq!(apply(&text, &Op::between(&text, &end)), end);
     }
     // Texts whose pairs share a half.
     for (before, after) in [
@@ -410,8 +412,9 @@ fn case(seed: u64) -> Value {
     let from = any_text(&mut random, 8);
     let text = Text::from(from.as_str());
     let (a, b) = (any_edit(&mut random, &text), any_edit(&mut random, &text));
-    let (a2, b2) = Op::transform(&a, &b).unwrap();
-    let after = text.apply(&a).unwrap();
+    let (a2, b2) = Op::transform(&a, &b).expect("both are of this text");
+    let apply = |text: &Text, edit: &Op| text.apply(edit).expect("it is an edit of this text");
+    let after = apply(&text, &a);
     let next = any_edit(&mut random, &after);
     let place = random.below(text.len() + 1);
     let end = after.apply(&next).unwrap();

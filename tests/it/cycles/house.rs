@@ -13,7 +13,7 @@ use standpipe::{
 };
 
 use super::{LONG, SHORT, tight};
-use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, until, within};
+use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, pass, until, within};
 
 /// The end without a Close: what the watchdog's reset looks like to a peer, whether FIN or RST comes first.
 fn is_cut(seen: &Seen) -> bool {
@@ -187,7 +187,7 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
                 while client.try_bytes(Frame::new(op::TEXT, "in time?").bytes()) && sent < 4 {
                     sent += 1;
                     // The race is with the clock itself.
-                    thread::sleep(pause);
+                    pass(pause);
                 }
             })
         })

@@ -29,7 +29,7 @@ pub(crate) use server::{
     TestServer, both_ways, echo, fill, lends_outboxes, only_close, waiting_send,
 };
 pub(crate) use stage::{Heard, Reader, Stage, Words, heard, heard_of, whole};
-pub(crate) use within::{DEADLINE, until, within};
+pub(crate) use within::{DEADLINE, pass, until, within};
 
 /// What handlers return.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

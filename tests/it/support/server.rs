@@ -11,7 +11,7 @@ use standpipe::{
 
 use super::connect::Connect;
 use super::raw::{Raw, Rest};
-use super::within::{DEADLINE, within};
+use super::within::{DEADLINE, until, within};
 use super::{Answer, Failure};
 
 /// Listens on a free port; dropped, it shuts down and joins, and fails the test if that does not end.
@@ -134,13 +134,18 @@ pub(crate) fn waiting_send(
     let outbox = outbox.clone();
     let (begins, begun) = bounded(1);
     let sender = thread::spawn(move || {
-        begins.send(()).unwrap();
+        begins
+            .send(std::fs::read_link("/proc/thread-self"))
+            .unwrap();
         outbox.send(message)
     });
-    begun.recv().unwrap();
-    // That a thread waits cannot be seen from outside, so it is given the time to get there. Too little makes a test
-    // weaker, never wrong.
-    thread::sleep(Duration::from_millis(50));
+    let thread = begun.recv().unwrap().unwrap();
+    let stat = std::path::Path::new("/proc").join(thread).join("stat");
+    // proc_pid_stat(5): the state stands behind the name, and S is a thread that waits.
+    until("it waits, or need not", || {
+        let stat = std::fs::read_to_string(&stat).unwrap_or_default();
+        sender.is_finished() || stat.contains(") S ")
+    });
     sender
 }
 

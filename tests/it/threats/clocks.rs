@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use standpipe::{Config, Connection, Handler, Message, Reply, Request};
 
 use crate::support::{
-    DEADLINE, Failure, Frame, Gate, Length, Seen, TestServer, both_ways, http, op, until, within,
+    DEADLINE, Failure, Frame, Gate, Length, Seen, TestServer, both_ways, http, op, pass, until,
+    within,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -39,7 +40,7 @@ fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
             break;
         }
         // The trickle itself.
-        thread::sleep(TRICKLE);
+        pass(TRICKLE);
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
     has_lasted(began, SHORT);
@@ -64,7 +65,7 @@ fn t04_two_hundred_heads_that_trickle_are_gone_in_time_and_another_gets_in_meanw
                 return;
             }
             // The trickle itself.
-            thread::sleep(TRICKLE * 5);
+            pass(TRICKLE * 5);
         }
     });
     // While all of them are at the door, who says all it has to say waits for none of them.
@@ -116,7 +117,7 @@ fn t04_a_body_that_trickles_is_cut_at_handshake_timeout_in_total() {
     client.bytes(head);
     while client.try_bytes("x") {
         // The trickle itself.
-        thread::sleep(TRICKLE);
+        pass(TRICKLE);
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
     has_lasted(began, SHORT);
@@ -144,7 +145,7 @@ fn t04_an_answer_that_trickles_away_is_cut_at_handshake_timeout_in_total() {
         taken += 1;
         if taken % 4096 == 0 {
             // The trickle itself.
-            thread::sleep(TRICKLE);
+            pass(TRICKLE);
         }
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
@@ -175,7 +176,7 @@ fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
             client.bytes(&start);
             while byte.is_some_and(|byte: u8| client.try_bytes([byte])) {
                 // The trickle itself.
-                thread::sleep(TRICKLE);
+                pass(TRICKLE);
                 assert!(began.elapsed() < DEADLINE, "it was never cut");
             }
             let end = client.next();
@@ -198,7 +199,7 @@ fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
         let began = Instant::now();
         while client.try_bytes(&fragment) {
             // The trickle itself.
-            thread::sleep(TRICKLE);
+            pass(TRICKLE);
             assert!(began.elapsed() < DEADLINE, "it was never cut");
         }
         has_lasted(began, SHORT);
@@ -223,7 +224,7 @@ fn a_client_in_the_middle_of_one_message_after_another_is_not_late_with_any() {
         client.bytes(&seam);
         client.expect_text("as long as the others");
         // How long a message takes is what the test is about.
-        thread::sleep(TRICKLE);
+        pass(TRICKLE);
     }
     assert_eq!(ended_by(&server, "message_timeout"), 0);
 }

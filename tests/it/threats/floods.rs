@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message, Rate, TrySendError};
 
-use crate::support::{Frame, TestServer, both_ways, op, within};
+use crate::support::{Frame, TestServer, both_ways, op, pass, within};
 
 #[test]
 fn t14_a_flood_of_pings_ends_in_1008() {
@@ -66,7 +66,7 @@ fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
                     Err(TrySendError::Closed(_)) => return Ok(()),
                 }
                 // Room is made by the kernel, which tells nobody.
-                std::thread::sleep(Duration::from_millis(1));
+                pass(Duration::from_millis(1));
             }
             filled.send(())?;
             // Reads on, though nothing can be written.

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Rate};
 
 use super::spawned::{Spawned, standpipe, with_limits};
-use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, until};
+use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, pass, until};
 
 #[test]
 fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
@@ -283,7 +283,7 @@ fn t32_without_descriptors_it_rests_says_so_once_and_goes_on() {
     let (ticks, began) = (spawned.ticks(), Instant::now());
     let lines = spawned.log().matches("next try in").count();
     // What is measured is a second's work.
-    std::thread::sleep(Duration::from_secs(1));
+    pass(Duration::from_secs(1));
     let (worked, lines) = (
         spawned.ticks() - ticks,
         spawned.log().matches("next try in").count() - lines,

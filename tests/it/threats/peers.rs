@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Connection, Message};
 
-use crate::support::{DEADLINE, Failure, Frame, Seen, TestServer, both_ways, op, until, within};
+use crate::support::{
+    DEADLINE, Failure, Frame, Seen, TestServer, both_ways, op, pass, until, within,
+};
 
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
@@ -93,7 +95,7 @@ fn sip(socket: &Socket, bytes: usize, pause: Duration, most: usize) -> (usize, b
             Ok(read) => taken += read,
         }
         // The pace is what the test is about.
-        thread::sleep(pause);
+        pass(pause);
     }
     (taken, false)
 }
@@ -160,7 +162,7 @@ fn t23_a_peer_from_which_nothing_comes_after_a_ping_is_reset() {
             while pen.try_bytes(Frame::new(op::PONG, "unasked").bytes()) && said < 25 {
                 said += 1;
                 // Life is what is shown here, again and again.
-                thread::sleep(SHORT / 8);
+                pass(SHORT / 8);
             }
         });
         assert_eq!(silent.next_frame().opcode, op::PING);
