@@ -218,11 +218,13 @@ fn who_has_been_heard_or_is_over_does_not_give_way() {
 
 #[test]
 fn neither_a_unix_peer_nor_one_whose_client_is_not_known_yet_gives_way() {
-    let heads = Heads::new(4);
-    let _unix: Vec<_> = (1..=2).map(|n| heads.take(n, &Peer::Unix)).collect();
-    let _unknown: Vec<_> = (3..=4).map(|n| heads.take(n, &from(GREEDY))).collect();
-    assert!(heads.take(5, &from("10.0.0.2")).is_none());
-    assert_eq!(heads.taken(), 4);
+    let heads = Heads::new(5);
+    let client = at_the_door(1, GREEDY).0;
+    let unix: Vec<_> = (1..=3).filter_map(|n| heads.take(n, &Peer::Unix)).collect();
+    unix.iter().for_each(|(head, _)| head.belongs_to(&client));
+    let _unknown: Vec<_> = (4..=5).map(|n| heads.take(n, &from(GREEDY))).collect();
+    assert!(heads.take(6, &from("10.0.0.2")).is_none());
+    assert_eq!(heads.taken(), 5);
 }
 
 /// Threads that are slow to go must not add up.
@@ -230,7 +232,7 @@ fn neither_a_unix_peer_nor_one_whose_client_is_not_known_yet_gives_way() {
 fn no_more_than_so_many_have_given_up_their_place_and_are_not_gone() {
     let heads = Heads::new(4);
     let mut stuck = siege(&heads, 4);
-    for number in (0..).step_by(10).skip(1) {
+    for number in (10..1000).step_by(10) {
         let Some((head, given_up)) = heads.take(number, &from("10.0.0.2")) else {
             break;
         };
