@@ -15,8 +15,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use crossbeam_channel::{Receiver, bounded};
 use standpipe::{
-    Config, Connection, Hub, HubConfig, Message, Outbox, Policy, Running, Server, Subscribe,
-    TopicSettings,
+    Config, Connection, Hub, HubConfig, Message, Outbox, Policy, Server, ServerThread,
+    SubscribeOptions, TopicSettings,
 };
 
 const SIZE: usize = 64;
@@ -68,7 +68,7 @@ fn publish(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<(), Failure> {
             let subscriptions = house
                 .outboxes
                 .iter()
-                .map(|outbox| topic.subscribe(outbox.clone(), Subscribe::new()))
+                .map(|outbox| topic.subscribe(outbox.clone(), SubscribeOptions::new()))
                 .collect::<Result<Vec<_>, _>>()?;
             let message = Message::binary(vec![b'x'; SIZE]);
             group.throughput(Throughput::Elements(members as u64));
@@ -92,7 +92,7 @@ fn flush(early: bool) -> &'static str {
 
 /// A server with its clients, and the outbox of each.
 struct House {
-    server: Running,
+    server: ServerThread,
     outboxes: Vec<Outbox>,
     /// Empties the sockets.
     readers: Vec<thread::JoinHandle<()>>,

@@ -18,7 +18,7 @@
 use std::{env, error::Error, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use standpipe::{Config, Connection, Hub, Message, Server, Subscribe, Topic};
+use standpipe::{Config, Connection, Hub, Message, Server, SubscribeOptions, Topic};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args()
@@ -58,7 +58,7 @@ fn tick(topic: &Topic, ended: Receiver<()>) {
 /// One client's life. It writes nothing itself: what the client says goes to everybody, as what the ticker says.
 fn client(topic: &Topic, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
     // Dropped at the end of this function, and with it the membership.
-    let _member = topic.subscribe(conn.outbox(), Subscribe::new())?;
+    let _member = topic.subscribe(conn.outbox(), SubscribeOptions::new())?;
     while let Some(message) = conn.recv()? {
         topic.publish(message)?;
     }

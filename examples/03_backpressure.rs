@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .send_timeout(message(), Duration::from_millis(500))
         .is_ok()
     {}
-    let (received, taken) = (waiting(&stream)?, outbox.accounts().delivered);
+    let (received, taken) = (waiting(&stream)?, outbox.counts().delivered);
     let kernel = usize::try_from(taken)? * SIZE;
     println!(
         "1  the kernel has taken {taken} messages, {} KiB:",
@@ -107,10 +107,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         read += 1;
     }
     while client.read().is_ok() {} // Sends the answer to the Close, and waits for the end.
-    let accounts = outbox.accounts();
+    let counts = outbox.counts();
     println!(
         "6  accepted {}, delivered {}, read {read}",
-        accounts.accepted, accounts.delivered
+        counts.accepted, counts.delivered
     );
     handle.shutdown();
     println!("{}", running.join()?);

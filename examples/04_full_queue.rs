@@ -1,7 +1,7 @@
 //! Learn: what happens to a message when the queue is full is a choice: by the verb to one, by the policy to many.
 //! Run:   cargo run --example 04_full_queue    one terminal: the clients that do not read are in the same process.
 //! Watch: the table. Each row adds up: accepted = delivered + dropped + discarded, and `got` is what the client counted.
-//! Try next: `QUEUE` 1 and 256; a `Block` of 5 s; `Soft { percent: 80, .. }` in `Disconnect`.
+//! Try next: `QUEUE` 1 and 256; a `Block` of 5 s; `SoftLimit { percent: 80, .. }` in `Disconnect`.
 #![allow(
     clippy::print_stdout,
     reason = "an example shows what happens where it is run"
@@ -14,7 +14,7 @@ use std::{env, error::Error, thread};
 use crossbeam_channel::{Receiver, bounded};
 use standpipe::{
     Config, Connection, Hub, HubConfig, Message, Outbox, Policy, Publication, SendTimeoutError,
-    Server, Subscribe, TopicSettings, TrySendError,
+    Server, SubscribeOptions, TopicSettings, TrySendError,
 };
 use tungstenite::WebSocket;
 
@@ -109,7 +109,7 @@ fn policy(
     let settings = TopicSettings::default().policy(policy).queue(QUEUE);
     let topic = Hub::new(HubConfig::default().topic("*", settings)).topic("one")?;
     let (mut client, outbox) = connect(address, lent)?;
-    let member = topic.subscribe(outbox.clone(), Subscribe::new())?;
+    let member = topic.subscribe(outbox.clone(), SubscribeOptions::new())?;
     let since = Instant::now();
     for n in 0..MESSAGES {
         // Four things whose latest value counts, for the policy that looks at keys.
@@ -119,7 +119,7 @@ fn policy(
     outbox.close(1000, ""); // One that was cut stays cut.
     let (got, last, code) = finish(&mut client);
     drop(member);
-    let a = outbox.accounts();
+    let a = outbox.counts();
     println!(
         "{:<14}{:>8}{:>10}{:>8}{:>10}{got:>6}{last:>6}{code:>7}  {took:.0?}",
         policy.to_string(),

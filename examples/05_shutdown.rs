@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     while to_left.closed().try_recv() != Err(crossbeam_channel::TryRecvError::Disconnected) {
         thread::yield_now(); // Its end is seen by its reader.
     }
-    while handle.heads() == 0 {
+    while handle.pending_handshakes() == 0 {
         thread::yield_now(); // It may not be accepted yet.
     }
     for _ in 0..50 {

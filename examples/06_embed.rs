@@ -41,20 +41,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     loop {
         select! {
             recv(events.receiver()) -> event => match event {
-                Ok(Event::Opened { client, request, outbox }) => {
-                    println!("client {client} is there, and asks for {}", request.path());
-                    clients.insert(client, outbox);
+                Ok(Event::Opened { number, request, outbox }) => {
+                    println!("client {number} is there, and asks for {}", request.path());
+                    clients.insert(number, outbox);
                 }
-                Ok(Event::Message { client, message }) => {
+                Ok(Event::Message { number, message }) => {
                     messages += 1;
-                    println!("client {client}: {} bytes", message.len());
-                    if let Some(outbox) = clients.get(&client) {
+                    println!("client {number}: {} bytes", message.len());
+                    if let Some(outbox) = clients.get(&number) {
                         push(outbox, Message::text(format!("message {messages} of all")));
                     }
                 }
-                Ok(Event::Closed { client, why }) => {
-                    println!("client {client} is gone: {why:?}");
-                    clients.remove(&client);
+                Ok(Event::Closed { number, cause }) => {
+                    println!("client {number} is gone: {cause:?}");
+                    clients.remove(&number);
                 }
                 Ok(_) => {} // What a later version may tell.
                 Err(_) => break,
@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A main loop never waits for one client while all others wait for it: who has no room is ended.
 fn push(outbox: &Outbox, message: Message) {
     if let Err(TrySendError::Full(_)) = outbox.try_send(message) {
-        println!("client {} is too slow", outbox.client());
+        println!("client {} is too slow", outbox.number());
         outbox.terminate();
     }
 }

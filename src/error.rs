@@ -39,7 +39,7 @@ pub enum Error {
 pub enum RecvError {
     /// The peer broke the protocol or a limit; a Close with this code is on its way to it.
     #[error("the peer was refused with {code}: {reason}")]
-    Refused {
+    Violation {
         /// The close code: 1002 protocol, 1007 UTF-8, 1008 policy, 1009 too big.
         code: u16,
         /// The reason in the Close.

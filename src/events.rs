@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use tungstenite::Message;
 
-use crate::connection::{Connection, Outbox, Why};
+use crate::connection::{CloseCause, Connection, Outbox};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::Request;
-use crate::server::{Report, Running, Server, ServerHandle};
+use crate::server::{Server, ServerHandle, ServerThread, ShutdownReport};
 
 /// Something happened to a client. For each client: one `Opened`, then its messages in order, then one `Closed`.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub enum Event {
     /// A client is there.
     Opened {
         /// The connection's number.
-        client: u64,
+        number: u64,
         /// What it asked for.
         request: Arc<Request>,
         /// The sending end to it. In a main loop use `try_send`: `send` would wait for one client while all others
@@ -29,16 +29,16 @@ pub enum Event {
     /// It sent a text or binary message.
     Message {
         /// The connection's number.
-        client: u64,
+        number: u64,
         /// What it sent.
         message: Message,
     },
     /// It is gone.
     Closed {
         /// The connection's number.
-        client: u64,
+        number: u64,
         /// Why.
-        why: Why,
+        cause: CloseCause,
     },
 }
 
@@ -48,7 +48,7 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Events {
     receiver: Receiver<Event>,
-    running: Running,
+    running: ServerThread,
 }
 
 impl Server {
@@ -82,7 +82,7 @@ impl Events {
     ///
     /// # Errors
     /// As [`Server::serve`].
-    pub fn join(self) -> Result<Report, Error> {
+    pub fn join(self) -> Result<ShutdownReport, Error> {
         while self.receiver.recv().is_ok() {}
         self.running.join()
     }
@@ -101,9 +101,9 @@ impl Tell {
 
 impl Handler for Tell {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn StdError + Send + Sync>> {
-        let client = conn.number();
+        let number = conn.number();
         let opened = Event::Opened {
-            client,
+            number,
             request: conn.shared_request(),
             outbox: conn.outbox(),
         };
@@ -113,13 +113,13 @@ impl Handler for Tell {
             let Ok(Some(message)) = conn.recv() else {
                 break;
             };
-            heard = self.tell(Event::Message { client, message });
+            heard = self.tell(Event::Message { number, message });
         }
         if !heard {
             conn.close(1001, "the program has ended");
         }
-        let why = conn.why().unwrap_or(Why::Gone);
-        self.tell(Event::Closed { client, why });
+        let cause = conn.why().unwrap_or(CloseCause::Gone);
+        self.tell(Event::Closed { number, cause });
         Ok(())
     }
 }

@@ -94,18 +94,19 @@ mod quoted;
 mod rate;
 
 pub use config::Config;
-pub use connection::{Accounts, Connection, Outbox, Why};
+pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
 pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
 pub use events::{Event, Events};
 pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
 pub use hub::{
-    Envelope, Hub, HubConfig, Policy, Post, Publication, PublishError, Published, Soft, Subscribe,
-    Subscription, TooManyTopics, Topic, TopicAccounts, TopicSettings,
+    Envelope, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
+    SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
 };
 pub use rate::Rate;
 pub use server::{
-    ClientState, Listener, QueueState, Report, Running, Server, ServerHandle, ThreadState,
+    ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
+    ThreadState,
 };
 pub use tungstenite;
 pub use tungstenite::Message;

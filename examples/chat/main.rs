@@ -29,7 +29,7 @@ use rooms::{Rooms, Word};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use standpipe::{Config, Connection, Handler, Message, Outbox, Rate, Reply, Request, Server};
-use standpipe::{Subscribe, Subscription};
+use standpipe::{SubscribeOptions, Subscription};
 
 /// Rooms one person may be in at once.
 const ROOMS_OF_ONE: usize = 8;
@@ -243,8 +243,8 @@ impl Member<'_> {
             return Err(format!("one person is in {ROOMS_OF_ONE} rooms at most"));
         }
         let topic = self.chat.rooms.topic(room)?;
-        let mut how = Subscribe::new().enveloped().with_presence();
-        how = how.named(&self.name);
+        let mut how = SubscribeOptions::new().with_envelope().with_presence();
+        how = how.with_name(&self.name);
         // Who comes for the first time reads what the room remembers; what it has forgotten is no gap to such a one.
         let oldest = || topic.history(0).first().map(|post| post.id() - 1);
         if let Some(since) = since.or_else(oldest) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use standpipe::{
-    Envelope, Hub, HubConfig, Message, Policy, Post, Publication, Topic, TopicSettings,
+    Envelope, Hub, HubConfig, Message, Policy, Publication, Topic, TopicMessage, TopicSettings,
 };
 
 /// Rooms at once.
@@ -124,7 +124,7 @@ fn fits(text: &str, most: usize) -> bool {
 struct InRoom;
 
 impl Envelope for InRoom {
-    fn post(&self, room: &str, post: &Post) -> Message {
+    fn message(&self, room: &str, post: &TopicMessage) -> Message {
         let text = post.message().into_text().unwrap_or_default();
         let fields = text.strip_prefix('{').unwrap_or("}");
         let (room, id) = (Value::from(room), post.id());

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use standpipe::{Connection, Envelope, Message, Outbox, Policy, Post, Publication};
-use standpipe::{Subscribe, Subscription, Topic, TopicSettings};
+use standpipe::{Connection, Envelope, Message, Outbox, Policy, Publication, TopicMessage};
+use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use crate::document::{Document, Edit, HISTORY, Refusal, Saved, Start};
 use crate::rooms::MEMORY;
@@ -138,7 +138,9 @@ impl Room {
             outbox
                 .try_send(Message::text(hello.to_string()))
                 .map_err(|error| error.to_string())?;
-            let cursors = self.cursors.subscribe(conn.outbox(), Subscribe::new());
+            let cursors = self
+                .cursors
+                .subscribe(conn.outbox(), SubscribeOptions::new());
             let cursors = cursors.map_err(|error| error.to_string())?;
             let (from, to) = (0, 0);
             let person = Person {
@@ -149,7 +151,7 @@ impl Room {
             };
             self.tell(
                 author.number,
-                outbox.client(),
+                outbox.number(),
                 person.told(author.number, revision),
             );
             if let Some(before) = state.people.insert(author.number, person) {
@@ -166,11 +168,11 @@ impl Room {
             room: self,
             author,
             key,
-            client: outbox.client(),
+            client: outbox.number(),
             _cursors: cursors,
             _edits: None,
         };
-        let edits = Subscribe::new().enveloped().since(since);
+        let edits = SubscribeOptions::new().with_envelope().since(since);
         let edits = member.room.edits.subscribe(outbox, edits);
         member._edits = Some(edits.map_err(|error| error.to_string())?);
         Ok(member)
@@ -267,7 +269,7 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut state = self.room.state();
-        let is_here = |person: &Person| person.outbox.client() == self.client;
+        let is_here = |person: &Person| person.outbox.number() == self.client;
         // Who has come back on another connection has not gone.
         if state.people.get(&self.author).is_some_and(is_here) {
             state.people.remove(&self.author);
@@ -282,7 +284,7 @@ impl Drop for Member {
 pub(crate) struct Revised;
 
 impl Envelope for Revised {
-    fn post(&self, _topic: &str, post: &Post) -> Message {
+    fn message(&self, _topic: &str, post: &TopicMessage) -> Message {
         let text = post.message().into_text().unwrap_or_default();
         let fields = text.strip_prefix('{').unwrap_or("}");
         Message::text(format!(r#"{{"rev":{},{fields}"#, post.id()))

@@ -42,7 +42,7 @@ use names::is_name;
 use seats::{SEATS, Seats};
 use serde_json::json;
 use standpipe::{Config, Connection, Handler, Hub, HubConfig, Message, Policy, Rate, Reply};
-use standpipe::{Request, Server, Subscribe, Topic, TopicSettings};
+use standpipe::{Request, Server, SubscribeOptions, Topic, TopicSettings};
 use token::Token;
 
 /// Characters of a name.
@@ -178,8 +178,12 @@ impl Handler for &Game {
         conn.send(Message::text(welcome.to_string()))?;
         // First the subscriptions, then the world: what the tick tells of this player this player hears too, and with it
         // who else is there. Whatever it hears before that is of a time before its own.
-        let _events = self.events.subscribe(conn.outbox(), Subscribe::new())?;
-        let _snapshots = self.snapshots.subscribe(conn.outbox(), Subscribe::new())?;
+        let _events = self
+            .events
+            .subscribe(conn.outbox(), SubscribeOptions::new())?;
+        let _snapshots = self
+            .snapshots
+            .subscribe(conn.outbox(), SubscribeOptions::new())?;
         if !seat.begin(conn.outbox()) {
             conn.close(TAKEN_OVER, seats::ELSEWHERE);
         }

@@ -51,7 +51,7 @@ pub(crate) fn run(game: &Game, ended: &Receiver<()>, server: ServerHandle) {
             Line {
                 is_away: outbox.is_none(),
                 waiting: outbox.map_or(0, standpipe::Outbox::len),
-                skipped: outbox.map_or(0, |outbox| outbox.accounts().dropped),
+                skipped: outbox.map_or(0, |outbox| outbox.counts().dropped),
             }
         });
         publish(&game.snapshots, snapshot(&world, late, &lines));
@@ -61,7 +61,7 @@ pub(crate) fn run(game: &Game, ended: &Receiver<()>, server: ServerHandle) {
 /// Lets in who has come and out who has gone, and gives the events that say so.
 fn welcome(world: &mut World, before: &Guests, now: &Guests) -> Vec<Value> {
     let mut events = Vec::new();
-    let connection = |guest: &Guest| guest.outbox.as_ref().map(standpipe::Outbox::client);
+    let connection = |guest: &Guest| guest.outbox.as_ref().map(standpipe::Outbox::number);
     for seat in 0..now.len() {
         let (mut before, now) = (before[seat].as_ref(), now[seat].as_ref());
         // Another one on the same seat: the first has gone, and the second has come.

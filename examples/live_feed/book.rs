@@ -20,7 +20,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use standpipe::{Message, Outbox, PublishError, Subscribe, Subscription, Topic};
+use standpipe::{Message, Outbox, PublishError, SubscribeOptions, Subscription, Topic};
 
 /// Symbols at most: two letters and a digit, by [`name`].
 pub(crate) const SYMBOLS: u32 = 1000;
@@ -85,7 +85,7 @@ impl Book {
         // The second message in a queue that has places for hundreds. If there is none the client has left already, and
         // `recv` will say so.
         let _ = outbox.try_send(self.snapshot_of(&held));
-        quotes.subscribe(outbox, Subscribe::new())
+        quotes.subscribe(outbox, SubscribeOptions::new())
     }
 
     /// Of all symbols, as they are now.

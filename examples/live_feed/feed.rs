@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use serde_json::{Map, Value, json};
 use standpipe::{Connection, Hub, HubConfig, Message, Policy, PublishError, ServerHandle};
-use standpipe::{Subscribe, Subscription, Topic, TopicSettings};
+use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use super::book::Book;
 use super::command::Command;
@@ -87,8 +87,12 @@ impl Feed {
         conn.send(Message::text(welcome.to_string()))?;
         let join = |topic: &str| match topic {
             "quotes" => self.book.join(&self.quotes, conn.outbox()),
-            "trades" => self.trades.subscribe(conn.outbox(), Subscribe::new()),
-            _ => self.status.subscribe(conn.outbox(), Subscribe::new()),
+            "trades" => self
+                .trades
+                .subscribe(conn.outbox(), SubscribeOptions::new()),
+            _ => self
+                .status
+                .subscribe(conn.outbox(), SubscribeOptions::new()),
         };
         // Whatever is said twice is joined once.
         let asked: Vec<&str> = super::topics(conn.request()).collect();
@@ -161,8 +165,8 @@ impl Feed {
     pub(crate) fn tell_status(&self) {
         let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.book.now();
-        let accounts = self.quotes.accounts();
-        let dropped = accounts.dropped.into_iter();
+        let counts = self.quotes.counts();
+        let dropped = counts.dropped.into_iter();
         let dropped: Map<String, Value> = dropped
             .map(|(policy, count)| (policy.to_owned(), count.into()))
             .collect();
@@ -170,7 +174,7 @@ impl Feed {
             "type": "status", "now": now, "policy": self.quotes.settings().policy.to_string(),
             "paused": self.is_paused.load(Ordering::Relaxed),
             "published": self.published.load(Ordering::Relaxed),
-            "delivered": accounts.delivered, "dropped": dropped,
+            "delivered": counts.delivered, "dropped": dropped,
             "clients": self.server.clients(), "memory": resident(), "readers": self.readers.list(now),
         });
         // It conflates, and so it is never busy: who has no room gets the next one.

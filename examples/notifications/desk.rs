@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use standpipe::{Hub, HubConfig, Message, Outbox, Policy, Subscribe, Subscription};
+use standpipe::{Hub, HubConfig, Message, Outbox, Policy, SubscribeOptions, Subscription};
 use standpipe::{Topic, TopicSettings};
 
 use crate::mailbox::{Acked, Item, KEEP, Mailbox};
@@ -120,7 +120,7 @@ impl Desk {
         }
         let busy = |_| Full("the user's other tabs are slow");
         let subscriptions = [&user.events, &user.badge].map(|topic| {
-            let subscribed = topic.subscribe(outbox.clone(), Subscribe::new());
+            let subscribed = topic.subscribe(outbox.clone(), SubscribeOptions::new());
             subscribed.map_err(busy)
         });
         let [events, badge] = subscriptions;

@@ -13,8 +13,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Deserialize;
 use serde_json::json;
 use standpipe::{
-    Connection, Hub, HubConfig, Message, Policy, Publication, ServerHandle, Subscribe, Topic,
-    TopicSettings,
+    Connection, Hub, HubConfig, Message, Policy, Publication, ServerHandle, SubscribeOptions,
+    Topic, TopicSettings,
 };
 
 use super::publish::escaped;
@@ -125,7 +125,9 @@ impl Dashboard {
 
     /// Shows a client everything until it is gone, and does what it asks for.
     pub(crate) fn watch(&self, conn: &mut Connection) -> Result<(), Failure> {
-        let _member = self.live.subscribe(conn.outbox(), Subscribe::new())?;
+        let _member = self
+            .live
+            .subscribe(conn.outbox(), SubscribeOptions::new())?;
         let _watcher = Watcher::new(self);
         while let Some(message) = conn.recv()? {
             let done = match &message {

@@ -44,7 +44,7 @@ pub(crate) fn clients(handle: &ServerHandle, hub: &Hub) -> Reply {
     let states = handle.client_states();
     let clients: Vec<Client> = states
         .into_iter()
-        .map(|state| Client::new(&state, topics.remove(&state.client).unwrap_or_default()))
+        .map(|state| Client::new(&state, topics.remove(&state.number).unwrap_or_default()))
         .collect();
     match serde_json::to_string(&clients) {
         Ok(json) => Reply::json(200, json),
@@ -59,13 +59,13 @@ impl Client {
             since_ms: thread.since_ms,
         };
         Client {
-            client: state.client,
+            client: state.number,
             peer: state.peer.to_string(),
             topics,
-            accepted: state.accounts.accepted,
-            delivered: state.accounts.delivered,
-            dropped: state.accounts.dropped,
-            discarded: state.accounts.discarded,
+            accepted: state.counts.accepted,
+            delivered: state.counts.delivered,
+            dropped: state.counts.dropped,
+            discarded: state.counts.discarded,
             queue: Queue {
                 messages: state.queue.messages,
                 capacity: state.queue.capacity,

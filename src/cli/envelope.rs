@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use standpipe::{Envelope, Message, Post};
+use standpipe::{Envelope, Message, TopicMessage};
 
 /// Wraps posts for clients that are on many topics.
 pub(crate) struct Json;
@@ -28,7 +28,7 @@ struct Wrapped<'a> {
     base64: Option<bool>,
 }
 
-fn wrapped(topic: Option<&str>, post: &Post) -> String {
+fn wrapped(topic: Option<&str>, post: &TopicMessage) -> String {
     let message = post.message();
     let (data, base64) = match &message {
         Message::Text(text) => {
@@ -53,7 +53,7 @@ fn wrapped(topic: Option<&str>, post: &Post) -> String {
 }
 
 /// One post as an element of `GET /topics/T/history`.
-pub(crate) fn element(post: &Post) -> String {
+pub(crate) fn element(post: &TopicMessage) -> String {
     wrapped(None, post)
 }
 
@@ -66,7 +66,7 @@ fn text(value: &Value) -> Message {
 }
 
 impl Envelope for Json {
-    fn post(&self, topic: &str, post: &Post) -> Message {
+    fn message(&self, topic: &str, post: &TopicMessage) -> Message {
         Message::text(wrapped(Some(topic), post))
     }
 

@@ -39,7 +39,7 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     gauge(
         "requests",
         "Requests that are being read or answered",
-        handle.heads(),
+        handle.pending_handshakes(),
     );
     gauge("topics", "Topics that are there", hub.len());
     gauge(
@@ -66,7 +66,7 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
         blocked,
     );
 
-    let accounts = handle.accounts();
+    let counts = handle.counts();
     let mut counter = |name: &str, help: &str, value: u64| {
         let counter = Counter::<u64>::default();
         counter.inc_by(value);
@@ -75,25 +75,25 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     counter(
         "messages_accepted",
         "Messages queued or offered",
-        accounts.accepted,
+        counts.accepted,
     );
     counter(
         "messages_delivered",
         "Messages given to the kernel whole",
-        accounts.delivered,
+        counts.delivered,
     );
     counter(
         "messages_dropped",
         "Messages dropped by a policy",
-        accounts.dropped,
+        counts.dropped,
     );
     counter(
         "messages_discarded",
         "Messages still queued at their client's end",
-        accounts.discarded,
+        counts.discarded,
     );
     let endings = Family::<By, Counter>::default();
-    for (by, count) in handle.endings() {
+    for (by, count) in handle.disconnects() {
         endings.get_or_create(&By { by }).inc_by(count);
     }
     registry.register(

@@ -1,7 +1,9 @@
 //! Raw mode: messages as they are, one topic to a connection; and `/echo`. Messages that came together are taken and sent
 //! together.
 
-use standpipe::{Connection, Hub, Publication, PublishError, Published, Subscribe, Topic};
+use standpipe::{
+    Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeOptions, Topic,
+};
 
 use super::Failure;
 use super::site::since;
@@ -18,13 +20,13 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
             return Ok(());
         }
     };
-    let mut how = Subscribe::new();
+    let mut how = SubscribeOptions::new();
     // Judged before the 101.
     if let Ok(Some(id)) = since(conn.request()) {
         how = how.since(id);
     }
     if let Some(name) = conn.request().query("name") {
-        how = how.named(name);
+        how = how.with_name(name);
     }
     let echo = conn.request().query("echo") != Some("false");
     let _member = topic.subscribe(conn.outbox(), how)?;
@@ -68,7 +70,7 @@ pub(crate) fn publish_waiting(
     conn: &Connection,
     topic: &Topic,
     publications: Vec<Publication>,
-) -> Result<Vec<Published>, PublishError> {
+) -> Result<Vec<PublishOutcome>, PublishError> {
     loop {
         match topic.publish_all(publications.clone()) {
             Err(PublishError::Busy) if conn.is_open() => {}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use standpipe::{Connection, Hub, Message, Publication, Subscribe, Subscription};
+use standpipe::{Connection, Hub, Message, Publication, SubscribeOptions, Subscription};
 
 use super::Failure;
 use super::command::{self, Asked, Command, Unreadable};
@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
                 close: Some(TRY_AGAIN_LATER),
             });
         }
-        let mut how = Subscribe::new().enveloped();
+        let mut how = SubscribeOptions::new().with_envelope();
         if let Some(since) = since {
             how = how.since(since);
         }
@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
             how = how.with_presence();
         }
         if let Some(own) = &self.name {
-            how = how.named(own);
+            how = how.with_name(own);
         }
         let topic = self.topic(&name)?;
         let subscription = topic

@@ -241,18 +241,18 @@ impl Site {
             discarded: u64,
         }
         let row = |topic: &Topic| {
-            let (accounts, settings) = (topic.accounts(), topic.settings());
+            let (counts, settings) = (topic.counts(), topic.settings());
             Row {
                 topic: topic.name().to_owned(),
                 members: topic.members(),
                 id: topic.last_id(),
                 policy: settings.policy.to_string(),
                 queue: settings.queue,
-                history: accounts.history,
-                accepted: accounts.accepted,
-                delivered: accounts.delivered,
-                dropped: accounts.dropped.iter().map(|(_, dropped)| dropped).sum(),
-                discarded: accounts.discarded,
+                history: counts.history,
+                accepted: counts.accepted,
+                delivered: counts.delivered,
+                dropped: counts.dropped.iter().map(|(_, dropped)| dropped).sum(),
+                discarded: counts.discarded,
             }
         };
         let rows: Vec<Row> = self.hub.topics().iter().map(row).collect();

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use standpipe::{Policy, Soft, TopicSettings};
+use standpipe::{Policy, SoftLimit, TopicSettings};
 
 use super::units::Time;
 use super::values::queue;
@@ -115,9 +115,9 @@ pub(crate) fn policy(text: &str) -> Result<Policy, String> {
                 .parse()
                 .ok()
                 .filter(|percent| (1..=100).contains(percent));
-            let soft = Soft {
+            let soft = SoftLimit {
                 percent: percent.ok_or(FORM)?,
-                lasting: time(lasting)?,
+                duration: time(lasting)?,
             };
             Ok(Policy::Disconnect { soft: Some(soft) })
         }

@@ -1,10 +1,10 @@
-//! [`Accounts`]: what became of messages. Nothing is lost without being counted.
+//! [`MessageCounts`]: what became of messages. Nothing is lost without being counted.
 
 /// What became of the messages offered to one outbox. At the end, `accepted = delivered + dropped +
 /// discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Accounts {
+pub struct MessageCounts {
     /// Messages that were queued, or offered by a topic.
     pub accepted: u64,
     /// Messages given to the kernel whole. Equal to what the client counts, if it still reads or ended with a closing
@@ -16,11 +16,11 @@ pub struct Accounts {
     pub discarded: u64,
 }
 
-impl std::ops::Add for Accounts {
-    type Output = Accounts;
+impl std::ops::Add for MessageCounts {
+    type Output = MessageCounts;
 
-    fn add(self, other: Accounts) -> Accounts {
-        Accounts {
+    fn add(self, other: MessageCounts) -> MessageCounts {
+        MessageCounts {
             accepted: self.accepted + other.accepted,
             delivered: self.delivered + other.delivered,
             dropped: self.dropped + other.dropped,

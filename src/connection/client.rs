@@ -22,7 +22,7 @@ use crate::http::Peer;
 /// Why a client's connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum CloseCause {
     /// The peer closed, with this code (1005: none) and reason.
     Peer {
         /// The code in its Close; 1005 stands for none (RFC 6455 §7.1.5).
@@ -72,7 +72,7 @@ pub(crate) struct Client {
 /// How a client ends, as far as that is decided.
 #[derive(Debug, Default)]
 struct Ending {
-    why: Option<Why>,
+    why: Option<CloseCause>,
     /// The clock that reset it, perhaps in the middle of a closing handshake.
     overdue: Option<&'static str>,
     /// It was there when shutdown began.
@@ -169,7 +169,7 @@ impl Client {
 
     /// Posts a Close, refuses further messages, and sends it on its way. Says whether this Close was taken.
     pub(crate) fn close(&self, when: When, goodbye: Goodbye) -> bool {
-        let why = Why::Server {
+        let why = CloseCause::Server {
             code: goodbye.code(),
             reason: goodbye.reason().to_owned(),
         };
@@ -179,19 +179,19 @@ impl Client {
     /// Answers the peer's Close with the only one of ours, unless that is out already.
     pub(crate) fn answer(&self, goodbye: Goodbye) {
         self.state.peer_closed.store(true, Ordering::SeqCst);
-        let why = Why::Peer {
+        let why = CloseCause::Peer {
             code: goodbye.code(),
             reason: goodbye.reason().to_owned(),
         };
         self.post(When::Now, goodbye, why, false);
     }
 
-    fn post(&self, when: When, goodbye: Goodbye, why: Why, by_shutdown: bool) -> bool {
+    fn post(&self, when: When, goodbye: Goodbye, why: CloseCause, by_shutdown: bool) -> bool {
         let taken = {
             let mut ending = lock(&self.ending);
             let taken = self.control.close(when, goodbye);
             // A Close that hardens takes the reason of the polite one with it; whatever else ended the client stands.
-            if taken && matches!(ending.why, None | Some(Why::Server { .. })) {
+            if taken && matches!(ending.why, None | Some(CloseCause::Server { .. })) {
                 ending.why = Some(why);
                 ending.by_shutdown = by_shutdown;
             }
@@ -209,13 +209,13 @@ impl Client {
     }
 
     /// Says why it ended, unless that is decided.
-    fn ended(&self, why: Why) {
+    fn ended(&self, why: CloseCause) {
         lock(&self.ending).why.get_or_insert(why);
     }
 
     /// Resets the connection at once: frees whoever waits in its socket, and what the kernel holds for it.
-    pub(crate) fn reset(&self, why: Why) {
-        if let Why::TimedOut(clock) = why {
+    pub(crate) fn reset(&self, why: CloseCause) {
+        if let CloseCause::TimedOut(clock) = why {
             lock(&self.ending).overdue.get_or_insert(clock);
         }
         self.ended(why);
@@ -230,7 +230,7 @@ impl Client {
     /// The socket is of no use any more: nothing will be written, and whoever waits in it is freed.
     pub(crate) fn give_up(&self) {
         if !self.over.swap(true, Ordering::SeqCst) {
-            self.ended(Why::Gone);
+            self.ended(CloseCause::Gone);
             self.control.end();
             self.queue.end();
             if let Some(transport) = self.transport.upgrade() {
@@ -289,7 +289,7 @@ impl Client {
             // Who has all that was queued, and its Close, has ended for a reason of its own.
             lock(&self.ending).dismissed = !self.is_over();
             let (code, reason) = (1001, "server is shutting down");
-            let why = Why::Server {
+            let why = CloseCause::Server {
                 code,
                 reason: reason.to_owned(),
             };
@@ -308,7 +308,7 @@ impl Client {
         let ending = lock(&self.ending);
         match (ending.overdue, &ending.why) {
             (Some(clock), _) => Some(clock),
-            (None, Some(Why::Server { code, .. })) => match *code {
+            (None, Some(CloseCause::Server { code, .. })) => match *code {
                 1002 | 1003 | 1007 | 1008 | 1009 => Some("fault"),
                 1011 => Some("handler_failed"),
                 SLOW_CONSUMER => Some("slow_consumer"),
@@ -318,7 +318,7 @@ impl Client {
         }
     }
 
-    pub(crate) fn why(&self) -> Option<Why> {
+    pub(crate) fn why(&self) -> Option<CloseCause> {
         lock(&self.ending).why.clone()
     }
 

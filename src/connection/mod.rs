@@ -61,9 +61,9 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub use accounts::Accounts;
+pub use accounts::MessageCounts;
 pub(crate) use budget::Admission;
-pub use client::Why;
+pub use client::CloseCause;
 pub(crate) use client::{Client, Fate};
 pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
 pub(crate) use door::receive;
@@ -198,11 +198,11 @@ impl Connection {
 
     /// The connection's number: it begins its lines in the log and names its threads.
     pub fn number(&self) -> u64 {
-        self.outbox.client()
+        self.outbox.number()
     }
 
     /// Why the connection ended, once it has.
-    pub(crate) fn why(&self) -> Option<Why> {
+    pub(crate) fn why(&self) -> Option<CloseCause> {
         self.outbox.inner().why()
     }
 }

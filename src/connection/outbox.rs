@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-use super::accounts::Accounts;
-use super::client::{Client, SLOW_CONSUMER, Why};
+use super::accounts::MessageCounts;
+use super::client::{Client, CloseCause, SLOW_CONSUMER};
 use super::control::{Goodbye, When};
 use super::cork;
 use super::frame::Frame;
@@ -132,7 +132,7 @@ impl Outbox {
 
     /// Ends the client at once, with a TCP reset: nothing queued is sent, and nobody waits. Returns at once.
     pub fn terminate(&self) {
-        self.client.reset(Why::Terminated);
+        self.client.reset(CloseCause::Terminated);
     }
 
     /// A receiver that disconnects when the connection begins to end or shutdown begins. Nothing is ever sent on it: it
@@ -162,12 +162,12 @@ impl Outbox {
     }
 
     /// What became of the messages that were queued here.
-    pub fn accounts(&self) -> Accounts {
-        self.client.queue.accounts()
+    pub fn counts(&self) -> MessageCounts {
+        self.client.queue.counts()
     }
 
     /// The number of this connection, which begins its lines in the log and names its threads.
-    pub fn client(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.client.number
     }
 

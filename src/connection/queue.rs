@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
-use super::accounts::Accounts;
+use super::accounts::MessageCounts;
 use super::budget::{Admission, Budget, Entry};
 use super::frame::Frame;
 use super::ticket::{Due, End, Item, Lane, Popped};
@@ -349,12 +349,12 @@ impl Queue {
         self.gate.limit()
     }
 
-    pub(crate) fn accounts(&self) -> Accounts {
+    pub(crate) fn counts(&self) -> MessageCounts {
         // What is delivered is read before what was accepted, so that it is never more.
         let delivered = self.delivered.load(Ordering::Acquire);
         let discarded = self.discarded.load(Ordering::Acquire);
         let dropped = self.dropped.load(Ordering::Acquire);
-        Accounts {
+        MessageCounts {
             accepted: self.accepted.load(Ordering::Acquire),
             delivered,
             dropped,

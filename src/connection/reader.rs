@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tungstenite::Message;
 
 use super::assembler::{Assembler, Incoming};
-use super::client::{Client, Why};
+use super::client::{Client, CloseCause};
 use super::control::{Goodbye, When};
 use super::cork;
 use super::fault::Fault;
@@ -124,7 +124,7 @@ impl Reader {
         if client.close(When::Now, Goodbye::new(code, reason)) {
             log::warn!("#{} refused: {code}, {reason}", client.number);
         }
-        Err(RecvError::Refused {
+        Err(RecvError::Violation {
             code,
             reason: reason.to_owned(),
         })
@@ -135,8 +135,11 @@ impl Reader {
         self.end = Some(End::Gone);
         self.client.give_up();
         match (self.client.why(), error) {
-            (Some(Why::Server { .. } | Why::Terminated | Why::Peer { .. }), _) => Ok(None),
-            (Some(Why::TimedOut(clock)), _) => Err(RecvError::TimedOut(clock)),
+            (
+                Some(CloseCause::Server { .. } | CloseCause::Terminated | CloseCause::Peer { .. }),
+                _,
+            ) => Ok(None),
+            (Some(CloseCause::TimedOut(clock)), _) => Err(RecvError::TimedOut(clock)),
             (_, Some(error)) if !ended_by_peer(&error) => Err(RecvError::Io(error)),
             _ => Err(RecvError::Gone),
         }

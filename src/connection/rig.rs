@@ -127,7 +127,7 @@ impl Rig {
         self.write();
         self.client.give_up();
         self.client.wire.end(&self.client);
-        let accounts = self.outbox.accounts();
+        let accounts = self.outbox.counts();
         let fates = accounts.delivered + accounts.dropped + accounts.discarded;
         assert_eq!(accounts.accepted, fates, "{accounts:?}");
         assert_eq!((self.outbox.len(), self.outbox.bytes()), (0, 0));

@@ -5,7 +5,7 @@ use tungstenite::Message;
 use super::Choices;
 use crate::config::Config;
 use crate::connection::Rig;
-use crate::hub::{Hub, HubConfig, Policy, Subscribe, TopicSettings};
+use crate::hub::{Hub, HubConfig, Policy, SubscribeOptions, TopicSettings};
 
 /// Messages that a topic keeps.
 const HISTORY: usize = 3;
@@ -74,7 +74,7 @@ pub fn connection(data: &[u8]) {
             3 => {
                 topic.set_policy(policies[usize::from(argument & 3)]);
                 if members.len() < 2 {
-                    members.push(topic.subscribe(rig.outbox().clone(), Subscribe::new()));
+                    members.push(topic.subscribe(rig.outbox().clone(), SubscribeOptions::new()));
                 }
             }
             4 => {

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::counts::{AtOnce, Counts};
 use super::lane::{Member, Placed};
-use super::post::Post;
-use super::publishing::Published;
+use super::post::TopicMessage;
+use super::publishing::PublishOutcome;
 use super::settings::{Policy, TopicSettings};
 use crate::connection::{Patience, Run, Went};
 
@@ -21,7 +21,7 @@ const LOOKED_AT: usize = 16;
 
 /// One publish on its way through the members.
 pub(super) struct Fan<'a> {
-    posts: &'a [Arc<Post>],
+    posts: &'a [Arc<TopicMessage>],
     settings: &'a TopicSettings,
     /// The posts on the wire: as they are, and in the envelope. Made for the first member who gets them so.
     raw: OnceCell<Run>,
@@ -32,7 +32,7 @@ pub(super) struct Fan<'a> {
     members: &'a [Arc<Member>],
     /// Members are written to as their turn comes; else all of them when this is over, or before it waits.
     at_once: bool,
-    published: Vec<Published>,
+    published: Vec<PublishOutcome>,
     books: AtOnce<'a>,
     /// To be cut when the turn is over.
     victims: &'a mut Vec<Arc<Member>>,
@@ -40,16 +40,16 @@ pub(super) struct Fan<'a> {
 
 impl<'a> Fan<'a> {
     pub(super) fn new(
-        posts: &'a [Arc<Post>],
+        posts: &'a [Arc<TopicMessage>],
         members: &'a [Arc<Member>],
         settings: &'a TopicSettings,
         counts: &'a Counts,
         (patience, deadline): (&'a mut Patience, Option<Instant>),
         victims: &'a mut Vec<Arc<Member>>,
     ) -> Fan<'a> {
-        let published = posts.iter().map(|post| Published {
+        let published = posts.iter().map(|post| PublishOutcome {
             id: post.id(),
-            ..Published::default()
+            ..PublishOutcome::default()
         });
         Fan {
             posts,
@@ -68,14 +68,14 @@ impl<'a> Fan<'a> {
 
     /// Gives the posts to every member but one. `at_once`: as far as their sockets take them now. The books have it when
     /// this returns, or panics.
-    pub(super) fn give(mut self, except: Option<u64>, at_once: bool) -> Vec<Published> {
+    pub(super) fn give(mut self, except: Option<u64>, at_once: bool) -> Vec<PublishOutcome> {
         self.at_once = at_once;
         for some in self.members.chunks(LOOKED_AT) {
             if at_once {
                 some.iter().for_each(|member| member.outbox.inner().look());
             }
             for member in some {
-                if Some(member.outbox.client()) != except {
+                if Some(member.outbox.number()) != except {
                     self.give_to(member);
                 }
             }
@@ -107,7 +107,7 @@ impl<'a> Fan<'a> {
             &self.raw
         };
         run.get_or_init(|| {
-            let frame = |post: &Arc<Post>| post.frame(member.envelope()).clone();
+            let frame = |post: &Arc<TopicMessage>| post.frame(member.envelope()).clone();
             Run::new(self.posts.iter().map(frame).collect())
         })
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::post::Post;
+use super::post::TopicMessage;
 use super::settings::TopicSettings;
 use crate::clock::{self, lock};
 
@@ -40,7 +40,7 @@ impl Bytes {
 pub(super) struct History {
     budget: Arc<Bytes>,
     /// With the bytes each one was counted with.
-    posts: Mutex<VecDeque<(Arc<Post>, usize)>>,
+    posts: Mutex<VecDeque<(Arc<TopicMessage>, usize)>>,
 }
 
 impl History {
@@ -51,7 +51,7 @@ impl History {
 
     /// Keeps `post`, in the place of the oldest where the settings or the budget leave no room. A post that the budget
     /// has no room for at all is not kept, and those before it are forgotten too: a history has no holes.
-    pub(super) fn keep(&self, post: &Arc<Post>, settings: &TopicSettings) {
+    pub(super) fn keep(&self, post: &Arc<TopicMessage>, settings: &TopicSettings) {
         if settings.history == 0 {
             return self.forget_all();
         }
@@ -73,7 +73,7 @@ impl History {
         let mut posts = lock(&self.posts);
         if let Some(age) = settings.max_age {
             let now = clock::now();
-            let old = |post: &Post| now.saturating_sub(post.at()) >= clock::millis(age);
+            let old = |post: &TopicMessage| now.saturating_sub(post.at()) >= clock::millis(age);
             while posts.front().is_some_and(|(post, _)| old(post)) {
                 self.forget_first(&mut posts);
             }
@@ -82,7 +82,7 @@ impl History {
     }
 
     /// The posts after `id`, at most `most` of them.
-    pub(super) fn after(&self, id: u64, most: usize) -> Vec<Arc<Post>> {
+    pub(super) fn after(&self, id: u64, most: usize) -> Vec<Arc<TopicMessage>> {
         let posts = lock(&self.posts);
         let from = posts.partition_point(|(post, _)| post.id() <= id);
         posts
@@ -97,7 +97,7 @@ impl History {
         lock(&self.posts).len()
     }
 
-    fn forget_first(&self, posts: &mut VecDeque<(Arc<Post>, usize)>) -> bool {
+    fn forget_first(&self, posts: &mut VecDeque<(Arc<TopicMessage>, usize)>) -> bool {
         let first = posts.pop_front();
         if let Some((_, size)) = &first {
             self.budget.give_back(*size);

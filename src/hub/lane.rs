@@ -8,9 +8,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::counts::Counts;
-use super::post::{Envelope, Post};
+use super::post::{Envelope, TopicMessage};
 use super::ring::{Next, Ring, Waiting};
-use super::settings::{Policy, Soft, TopicSettings};
+use super::settings::{Policy, SoftLimit, TopicSettings};
 use crate::caught::caught;
 use crate::clock::{Stamp, lock};
 use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Run, Straight, Went};
@@ -79,7 +79,7 @@ impl Member {
     }
 
     /// Writes `posts`, which are `run` on the wire, past queue and lane, if nothing is before them.
-    pub(super) fn go_straight(self: &Arc<Self>, posts: &[Arc<Post>], run: &Run) -> Went {
+    pub(super) fn go_straight(self: &Arc<Self>, posts: &[Arc<TopicMessage>], run: &Run) -> Went {
         self.outbox.inner().go_straight(&Past {
             member: self,
             posts,
@@ -93,7 +93,7 @@ impl Member {
     }
 
     /// Queues `post` if there is room for it.
-    pub(super) fn place(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
+    pub(super) fn place(self: &Arc<Self>, post: &TopicMessage, settings: &TopicSettings) -> Placed {
         let frame = post.frame(self.envelope()).clone();
         let placed = self.place_in(&mut lock(&self.ring), frame, post, settings);
         self.outbox.queue().settle_late();
@@ -104,7 +104,7 @@ impl Member {
         self: &Arc<Self>,
         ring: &mut Ring,
         frame: Frame,
-        post: &Post,
+        post: &TopicMessage,
         settings: &TopicSettings,
     ) -> Placed {
         let queue = self.outbox.queue();
@@ -142,7 +142,11 @@ impl Member {
     }
 
     /// Queues `post` for a member that is slow, in the place of another of this lane.
-    pub(super) fn displace(self: &Arc<Self>, post: &Post, settings: &TopicSettings) -> Placed {
+    pub(super) fn displace(
+        self: &Arc<Self>,
+        post: &TopicMessage,
+        settings: &TopicSettings,
+    ) -> Placed {
         let frame = post.frame(self.envelope()).clone();
         let placed = {
             let mut ring = lock(&self.ring);
@@ -162,7 +166,7 @@ impl Member {
         self: &Arc<Self>,
         ring: &mut Ring,
         frame: Frame,
-        post: &Post,
+        post: &TopicMessage,
         policy: Policy,
     ) -> Placed {
         let queue = self.outbox.queue();
@@ -216,7 +220,14 @@ impl Member {
     }
 
     /// Takes the place of an older one of its key, for which bytes have been admitted.
-    fn take_place(&self, ring: &mut Ring, at: usize, frame: Frame, post: &Post, policy: Policy) {
+    fn take_place(
+        &self,
+        ring: &mut Ring,
+        at: usize,
+        frame: Frame,
+        post: &TopicMessage,
+        policy: Policy,
+    ) {
         let waiting = &mut ring.waiting[at];
         self.dropped(waiting.frame.len(), policy);
         waiting.frame = frame;
@@ -227,7 +238,7 @@ impl Member {
     }
 
     /// Counts `post` as offered and dropped; a member with an envelope will be told.
-    pub(super) fn drop_newest(self: &Arc<Self>, post: &Post, policy: Policy) {
+    pub(super) fn drop_newest(self: &Arc<Self>, post: &TopicMessage, policy: Policy) {
         let mut ring = lock(&self.ring);
         self.accepted(&mut ring, post);
         self.dropped(0, policy);
@@ -245,11 +256,17 @@ impl Member {
     }
 
     /// Over its soft limit for too long at this moment.
-    pub(super) fn is_overdue(&self, soft: Soft, queue: usize) -> bool {
+    pub(super) fn is_overdue(&self, soft: SoftLimit, queue: usize) -> bool {
         lock(&self.ring).is_overdue(soft, queue)
     }
 
-    fn append(self: &Arc<Self>, ring: &mut Ring, frame: Frame, post: &Post, conflated: bool) {
+    fn append(
+        self: &Arc<Self>,
+        ring: &mut Ring,
+        frame: Frame,
+        post: &TopicMessage,
+        conflated: bool,
+    ) {
         let key = post.key().cloned();
         if conflated {
             ring.keys
@@ -298,7 +315,7 @@ impl Member {
         Arc::clone(self) as Arc<dyn Lane>
     }
 
-    fn accepted(&self, ring: &mut Ring, post: &Post) {
+    fn accepted(&self, ring: &mut Ring, post: &TopicMessage) {
         ring.offered = ring.offered.max(post.id());
         Counts::one(&self.counts.accepted);
         self.outbox.queue().count_accepted(1);
@@ -361,7 +378,7 @@ impl Lane for Member {
 /// Posts on their way past their member's lane.
 struct Past<'a> {
     member: &'a Arc<Member>,
-    posts: &'a [Arc<Post>],
+    posts: &'a [Arc<TopicMessage>],
     run: &'a Run,
 }
 
@@ -389,7 +406,7 @@ impl Straight for Past<'_> {
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Member")
-            .field("client", &self.outbox.client())
+            .field("client", &self.outbox.number())
             .field("topic", &self.topic)
             .finish_non_exhaustive()
     }

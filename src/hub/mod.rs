@@ -31,11 +31,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-pub use post::{Envelope, Post, Publication};
-pub use publishing::{PublishError, Published};
-pub use settings::{HubConfig, Policy, Soft, TopicSettings};
-pub use subscription::{Subscribe, Subscription};
-pub use topic::{Topic, TopicAccounts};
+pub use post::{Envelope, Publication, TopicMessage};
+pub use publishing::{PublishError, PublishOutcome};
+pub use settings::{HubConfig, Policy, SoftLimit, TopicSettings};
+pub use subscription::{SubscribeOptions, Subscription};
+pub use topic::{Topic, TopicCounts};
 
 use crate::clock::lock;
 use history::Bytes;

@@ -1,4 +1,4 @@
-//! [`Post`]: one message of a topic with its id, encoded once for all members.
+//! [`TopicMessage`]: one message of a topic with its id, encoded once for all members.
 
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +52,7 @@ impl Publication {
 
 /// One message of a topic.
 #[derive(Debug)]
-pub struct Post {
+pub struct TopicMessage {
     id: u64,
     text: bool,
     json: bool,
@@ -62,10 +62,10 @@ pub struct Post {
     wrapped: OnceLock<Frame>,
 }
 
-impl Post {
+impl TopicMessage {
     /// Of a publication it keeps the encoded bytes alone: the message itself may be a slice of a whole read buffer.
-    pub(super) fn new(publication: Publication, raw: Frame, id: u64) -> Post {
-        Post {
+    pub(super) fn new(publication: Publication, raw: Frame, id: u64) -> TopicMessage {
+        TopicMessage {
             id,
             text: publication.message.is_text(),
             json: publication.json,
@@ -115,7 +115,10 @@ impl Post {
     /// Bytes it keeps in memory, about.
     pub(super) fn size(&self) -> usize {
         let wrapped = self.wrapped.get().map_or(0, Frame::len);
-        size_of::<Post>() + self.raw.len() + wrapped + self.key.as_ref().map_or(0, |key| key.len())
+        size_of::<TopicMessage>()
+            + self.raw.len()
+            + wrapped
+            + self.key.as_ref().map_or(0, |key| key.len())
     }
 
     /// Its bytes on the wire: as it is, or in the envelope, which is made for the first who asks.
@@ -123,7 +126,8 @@ impl Post {
         let Some((envelope, topic)) = envelope else {
             return &self.raw;
         };
-        let wrap = || Frame::data(&envelope.post(topic, self)).unwrap_or_else(|| self.raw.clone());
+        let wrap =
+            || Frame::data(&envelope.message(topic, self)).unwrap_or_else(|| self.raw.clone());
         self.wrapped.get_or_init(wrap)
     }
 }
@@ -131,7 +135,7 @@ impl Post {
 /// How a topic speaks to members that are on many topics, and must know which one it was.
 pub trait Envelope: Send + Sync {
     /// The text or binary message that carries a post.
-    fn post(&self, topic: &str, post: &Post) -> Message;
+    fn message(&self, topic: &str, post: &TopicMessage) -> Message;
     /// The message that says which ids, `first` to `last`, will never come.
     fn gap(&self, topic: &str, first: u64, last: u64) -> Message;
     /// The message that says who joined or left.

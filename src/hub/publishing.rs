@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::fan::Fan;
 use super::lane::Member;
-use super::post::{Post, Publication};
+use super::post::{Publication, TopicMessage};
 use super::settings::TopicSettings;
 use super::topic::Topic;
 use crate::connection::{self, FlushAll, Frame, Patience, Run};
@@ -21,7 +21,7 @@ const TURN: Duration = Duration::from_secs(60);
 /// What became of a published message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Published {
+pub struct PublishOutcome {
     /// Its place in the topic.
     pub id: u64,
     /// Members it was queued for.
@@ -65,7 +65,10 @@ impl Topic {
     ///
     /// # Errors
     /// [`PublishError`]: nobody got it.
-    pub fn publish(&self, publication: impl Into<Publication>) -> Result<Published, PublishError> {
+    pub fn publish(
+        &self,
+        publication: impl Into<Publication>,
+    ) -> Result<PublishOutcome, PublishError> {
         let mut published = self.publish_all(vec![publication.into()])?;
         Ok(published.pop().expect("one for each"))
     }
@@ -83,7 +86,7 @@ impl Topic {
     pub fn publish_all(
         &self,
         publications: Vec<Publication>,
-    ) -> Result<Vec<Published>, PublishError> {
+    ) -> Result<Vec<PublishOutcome>, PublishError> {
         let encode = |publication: Publication| {
             let frame = Frame::data(&publication.message)?;
             Some((publication, frame))
@@ -119,14 +122,14 @@ impl Topic {
         run: impl ExactSizeIterator<Item = (Publication, Frame)>,
         (settings, patience): (&TopicSettings, (&mut Patience, Option<Instant>)),
         all_given: &mut Vec<Given>,
-    ) -> Vec<Published> {
+    ) -> Vec<PublishOutcome> {
         let (first, members) = self.next_ids(run.len());
         let mut except = None;
         let post = |(id, (publication, frame)): (u64, (Publication, Frame))| {
             except = publication.except;
-            Arc::new(Post::new(publication, frame, id))
+            Arc::new(TopicMessage::new(publication, frame, id))
         };
-        let posts: Vec<Arc<Post>> = (first..).zip(run).map(post).collect();
+        let posts: Vec<Arc<TopicMessage>> = (first..).zip(run).map(post).collect();
         if settings.history > 0 {
             for post in &posts {
                 // Made now, so that it is counted: escaped, it may be several times as large as what came.

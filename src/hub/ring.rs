@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::post::Post;
-use super::settings::Soft;
+use super::post::TopicMessage;
+use super::settings::SoftLimit;
 use crate::clock::{self, Stamp};
 use crate::connection::Frame;
 
@@ -73,7 +73,7 @@ impl Ring {
     }
 
     /// Where the newest with this post's key waits, in a conflating topic.
-    pub(super) fn place_of(&self, post: &Post) -> Option<usize> {
+    pub(super) fn place_of(&self, post: &TopicMessage) -> Option<usize> {
         let at = self.keys.get(&post.key().cloned())?;
         Some(usize::try_from(at - self.left).expect("a place in a queue in memory"))
     }
@@ -120,13 +120,13 @@ impl Ring {
         Some(first)
     }
 
-    pub(super) fn is_overdue(&mut self, soft: Soft, queue: usize) -> bool {
+    pub(super) fn is_overdue(&mut self, soft: SoftLimit, queue: usize) -> bool {
         let now = clock::now();
         if self.waiting.len() * 100 <= queue * usize::from(soft.percent) {
             self.over_since = 0;
         } else if self.over_since == 0 {
             self.over_since = now;
         }
-        self.over_since != 0 && now - self.over_since >= clock::millis(soft.lasting)
+        self.over_since != 0 && now - self.over_since >= clock::millis(soft.duration)
     }
 }

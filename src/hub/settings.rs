@@ -28,17 +28,17 @@ pub enum Policy {
     /// The member is cut with 4008. Made whole again by `since`, if the topic has a history.
     Disconnect {
         /// Cut earlier: when more than this part of the queue is in use for so long.
-        soft: Option<Soft>,
+        soft: Option<SoftLimit>,
     },
 }
 
 /// A soft limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Soft {
+pub struct SoftLimit {
     /// Per cent of the topic's queue, 1 to 100.
     pub percent: u8,
     /// How long a member may be over it.
-    pub lasting: Duration,
+    pub duration: Duration,
 }
 
 impl Policy {
@@ -76,7 +76,7 @@ impl fmt::Display for Policy {
                 timeout: Some(timeout),
             } => write!(f, ":{timeout:?}"),
             Policy::Disconnect { soft: Some(soft) } => {
-                write!(f, ":{}%:{:?}", soft.percent, soft.lasting)
+                write!(f, ":{}%:{:?}", soft.percent, soft.duration)
             }
             _ => Ok(()),
         }

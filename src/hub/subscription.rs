@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::lane::{Member, Placed};
-use super::post::Post;
+use super::post::TopicMessage;
 use super::publishing::PublishError;
 use super::topic::Topic;
 use crate::connection::Outbox;
@@ -12,17 +12,17 @@ use crate::connection::Outbox;
 /// How a membership begins.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Subscribe {
+pub struct SubscribeOptions {
     since: Option<u64>,
     envelope: bool,
     presence: bool,
     name: Option<Arc<str>>,
 }
 
-impl Subscribe {
+impl SubscribeOptions {
     /// A plain one: messages as they are, from now on.
-    pub fn new() -> Subscribe {
-        Subscribe::default()
+    pub fn new() -> SubscribeOptions {
+        SubscribeOptions::default()
     }
 
     /// With the messages after this id first; what is no longer there is told as a gap, to members with an envelope.
@@ -34,7 +34,7 @@ impl Subscribe {
 
     /// Each message in the hub's [`Envelope`](super::Envelope), so that one connection can be on many topics.
     #[must_use]
-    pub fn enveloped(mut self) -> Self {
+    pub fn with_envelope(mut self) -> Self {
         self.envelope = true;
         self
     }
@@ -48,7 +48,7 @@ impl Subscribe {
 
     /// Is present under this name.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.into());
         self
     }
@@ -71,12 +71,16 @@ impl Topic {
     /// Makes the client behind `outbox` a member until the subscription is dropped.
     ///
     /// # Blocking
-    /// With [`since`](Subscribe::since): for room for what is replayed, and for the topic's turn; woken by the client's
+    /// With [`since`](SubscribeOptions::since): for room for what is replayed, and for the topic's turn; woken by the client's
     /// progress or end. Without it, never.
     ///
     /// # Errors
     /// [`PublishError::Busy`]: with `since`, the turn did not come.
-    pub fn subscribe(&self, outbox: Outbox, how: Subscribe) -> Result<Subscription, PublishError> {
+    pub fn subscribe(
+        &self,
+        outbox: Outbox,
+        how: SubscribeOptions,
+    ) -> Result<Subscription, PublishError> {
         let envelope = self.envelope().filter(|_| how.envelope);
         let name = Arc::clone(&self.inner.name);
         let counts = Arc::clone(&self.inner.counts);
@@ -129,7 +133,7 @@ impl Topic {
             }
             let turn = self.take_turn(None).ok_or(PublishError::Busy)?;
             let missing = self.inner.history.after(at, usize::MAX);
-            let placed = |post: &Arc<Post>| match member.place(post, &settings) {
+            let placed = |post: &Arc<TopicMessage>| match member.place(post, &settings) {
                 Placed::Full => None,
                 _ => Some(post.id()),
             };

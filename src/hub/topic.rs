@@ -16,7 +16,7 @@ use super::Shared;
 use super::counts::Counts;
 use super::history::{Bytes, History};
 use super::lane::Member;
-use super::post::{Envelope, Post};
+use super::post::{Envelope, TopicMessage};
 use super::presence::Presence;
 use super::settings::{Policy, TopicSettings};
 use crate::caught::caught;
@@ -133,17 +133,17 @@ impl Topic {
     }
 
     /// The posts it still has with ids above `since`, the oldest first.
-    pub fn history(&self, since: u64) -> Vec<Arc<Post>> {
+    pub fn history(&self, since: u64) -> Vec<Arc<TopicMessage>> {
         self.inner.history.expire(&self.settings());
         self.inner.history.after(since, usize::MAX)
     }
 
     /// What became of the messages for its members: accepted, delivered, discarded, and dropped by the policy's name.
-    pub fn accounts(&self) -> TopicAccounts {
+    pub fn counts(&self) -> TopicCounts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.inner.counts;
         let names = super::settings::REASONS.into_iter();
-        TopicAccounts {
+        TopicCounts {
             delivered: count(&counts.delivered),
             discarded: count(&counts.discarded),
             dropped: names.zip(counts.dropped.iter().map(count)).collect(),
@@ -211,7 +211,7 @@ impl Topic {
     }
 
     pub(super) fn memberships(&self) -> Vec<(u64, String)> {
-        let membership = |member: &Arc<Member>| (member.outbox.client(), self.name().to_owned());
+        let membership = |member: &Arc<Member>| (member.outbox.number(), self.name().to_owned());
         self.list().iter().map(membership).collect()
     }
 
@@ -241,7 +241,7 @@ impl Topic {
 /// What became of a topic's messages, over all its members since it is there.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct TopicAccounts {
+pub struct TopicCounts {
     /// Messages offered, once for each member.
     pub accepted: u64,
     /// Messages given to the kernel whole.

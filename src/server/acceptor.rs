@@ -16,7 +16,7 @@ use super::house::House;
 use super::listener::Listener;
 use super::shutdown::SetAtEnd;
 use crate::caught::caught;
-use crate::connection::{Client, Here, Transport, Why, abandon, prepare, receive};
+use crate::connection::{Client, CloseCause, Here, Transport, abandon, prepare, receive};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
@@ -110,7 +110,7 @@ fn admit<'scope, H: Handler>(
             other.peer
         );
         house.endings.count("refused_unread");
-        other.reset(Why::Gone);
+        other.reset(CloseCause::Gone);
     }
     prepare(&socket, &house.config, number);
     let transport: Arc<dyn Transport> = Arc::new(socket);

@@ -1,4 +1,4 @@
-//! [`ServerHandle`]: asks a server to end, and watches it; [`Running`] and [`Report`].
+//! [`ServerHandle`]: asks a server to end, and watches it; [`ServerThread`] and [`ShutdownReport`].
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use super::house::House;
 use crate::clock;
-use crate::connection::{Accounts, Client, Doing};
+use crate::connection::{Client, Doing, MessageCounts};
 use crate::error::Error;
 use crate::http::Peer;
 
@@ -65,17 +65,17 @@ impl ServerHandle {
         let clients = self.house.clients.snapshot();
         let inside = clients.iter().filter(|client| client.is_inside());
         let mut states: Vec<_> = inside.map(|client| ClientState::of(client, now)).collect();
-        states.sort_by_key(|state| state.client);
+        states.sort_by_key(|state| state.number);
         states
     }
 
     /// What became of the messages for all clients since the server began.
-    pub fn accounts(&self) -> Accounts {
-        self.house.clients.accounts()
+    pub fn counts(&self) -> MessageCounts {
+        self.house.clients.counts()
     }
 
     /// Requests that are being read or answered, at most 256, and up to 32 that gave way and are not gone yet.
-    pub fn heads(&self) -> usize {
+    pub fn pending_handshakes(&self) -> usize {
         self.house.heads.taken()
     }
 
@@ -87,7 +87,7 @@ impl ServerHandle {
 
     /// How often each clock or limit has ended a client since the server began, by the name of its field in
     /// [`Config`](crate::Config).
-    pub fn endings(&self) -> Vec<(&'static str, u64)> {
+    pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
         self.house.endings.counts()
     }
 }
@@ -104,14 +104,17 @@ impl fmt::Debug for ServerHandle {
 
 /// A server on a thread of its own.
 #[derive(Debug)]
-pub struct Running {
-    thread: JoinHandle<Result<Report, Error>>,
+pub struct ServerThread {
+    thread: JoinHandle<Result<ShutdownReport, Error>>,
     handle: ServerHandle,
 }
 
-impl Running {
-    pub(super) fn new(thread: JoinHandle<Result<Report, Error>>, handle: ServerHandle) -> Running {
-        Running { thread, handle }
+impl ServerThread {
+    pub(super) fn new(
+        thread: JoinHandle<Result<ShutdownReport, Error>>,
+        handle: ServerHandle,
+    ) -> ServerThread {
+        ServerThread { thread, handle }
     }
 
     /// The bell that ends it.
@@ -129,7 +132,7 @@ impl Running {
     ///
     /// # Panics
     /// If the server's thread has panicked.
-    pub fn join(self) -> Result<Report, Error> {
+    pub fn join(self) -> Result<ShutdownReport, Error> {
         match self.thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -139,14 +142,14 @@ impl Running {
 
 /// What became of the clients that were there when shutdown began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct ShutdownReport {
     /// Clients that got all that was queued for them, and 1001.
     pub drained: u64,
     /// Clients that were reset, or broke off, before that.
     pub lost: u64,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "drained {}, lost {}", self.drained, self.lost)
     }
@@ -157,11 +160,11 @@ impl fmt::Display for Report {
 #[non_exhaustive]
 pub struct ClientState {
     /// The connection's number.
-    pub client: u64,
+    pub number: u64,
     /// Its address.
     pub peer: Peer,
     /// What became of the messages for it.
-    pub accounts: Accounts,
+    pub counts: MessageCounts,
     /// What waits for it.
     pub queue: QueueState,
     /// Its thread `sp-N-read`.
@@ -205,9 +208,9 @@ impl ClientState {
             since_ms: ago(since),
         };
         ClientState {
-            client: client.number,
+            number: client.number,
             peer: client.peer.clone(),
-            accounts: queue.accounts(),
+            counts: queue.counts(),
             queue: QueueState {
                 messages: queue.len(),
                 capacity: queue.capacity(),

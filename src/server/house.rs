@@ -12,7 +12,7 @@ use super::visitors::Visitors;
 use super::watchdog::Errands;
 use crate::clock::lock;
 use crate::config::Config;
-use crate::connection::{Accounts, Client};
+use crate::connection::{Client, MessageCounts};
 use crate::http::Rules;
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Drop for Permit<'_> {
 pub(crate) struct Clients {
     list: Mutex<HashMap<u64, Weak<Client>>>,
     /// What became of the messages for clients that are gone; changed under the list's lock.
-    gone: Mutex<Accounts>,
+    gone: Mutex<MessageCounts>,
     empty: Condvar,
 }
 
@@ -121,11 +121,11 @@ impl Clients {
     }
 
     /// What became of the messages for all clients there ever were.
-    pub(super) fn accounts(&self) -> Accounts {
+    pub(super) fn counts(&self) -> MessageCounts {
         let list = lock(&self.list);
         let gone = *lock(&self.gone);
         let here = list.values().filter_map(Weak::upgrade);
-        here.fold(gone, |sum, client| sum + client.queue.accounts())
+        here.fold(gone, |sum, client| sum + client.queue.counts())
     }
 
     /// Waits until the last client is gone. Says whether that came before the deadline.
@@ -161,7 +161,7 @@ impl Drop for Entry<'_> {
             .and_then(|client| client.upgrade())
         {
             let mut gone = lock(&self.clients.gone);
-            *gone = *gone + client.queue.accounts();
+            *gone = *gone + client.queue.counts();
         }
         if list.is_empty() {
             self.clients.empty.notify_all();

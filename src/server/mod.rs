@@ -29,7 +29,9 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
-pub use handle::{ClientState, QueueState, Report, Running, ServerHandle, ThreadState};
+pub use handle::{
+    ClientState, QueueState, ServerHandle, ServerThread, ShutdownReport, ThreadState,
+};
 pub(crate) use heads::Head;
 pub(crate) use house::{Entry, House, Permit};
 pub use listener::Listener;
@@ -128,7 +130,7 @@ impl Server {
     /// # Errors
     /// [`Error`]: accepting failed for good, or the server's own threads could not be had. The clients it had were
     /// closed as by a shutdown.
-    pub fn serve<H: Handler>(self, handler: H) -> Result<Report, Error> {
+    pub fn serve<H: Handler>(self, handler: H) -> Result<ShutdownReport, Error> {
         let house = self.handle.house();
         let (first, others) = self
             .listeners
@@ -177,7 +179,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Spawn`] if that thread cannot be had.
-    pub fn spawn<H: Handler + Send + 'static>(self, handler: H) -> Result<Running, Error> {
+    pub fn spawn<H: Handler + Send + 'static>(self, handler: H) -> Result<ServerThread, Error> {
         let handle = self.handle();
         let name = "sp-serve";
         let thread = Builder::new()
@@ -187,6 +189,6 @@ impl Server {
                 thread: name.into(),
                 source,
             })?;
-        Ok(Running::new(thread, handle))
+        Ok(ServerThread::new(thread, handle))
     }
 }

@@ -66,8 +66,8 @@ impl Tally {
         };
     }
 
-    pub(super) fn report(&self) -> super::Report {
-        super::Report {
+    pub(super) fn report(&self) -> super::ShutdownReport {
+        super::ShutdownReport {
             drained: self.drained.load(Ordering::Relaxed),
             lost: self.lost.load(Ordering::Relaxed),
         }
@@ -103,7 +103,7 @@ pub(super) fn close(house: &House) {
     // What is left is reset.
     for client in house.clients.snapshot() {
         log::warn!("#{} was not gone in time, and is reset", client.number);
-        client.reset(crate::Why::TimedOut("shutdown_timeout"));
+        client.reset(crate::CloseCause::TimedOut("shutdown_timeout"));
     }
     if house.clients.wait_until_empty(Instant::now() + AFTER_RESET) {
         return;

@@ -13,7 +13,7 @@ use super::house::House;
 use super::listener::Listener;
 use crate::caught::caught;
 use crate::clock::{self, lock};
-use crate::connection::{Client, Verdict, Why};
+use crate::connection::{Client, CloseCause, Verdict};
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -93,7 +93,7 @@ fn look_at(client: &Client, now: u64) {
         }
         Verdict::Overdue(clock) => {
             log::warn!("#{} {} overdue: {clock}, reset", client.number, client.peer);
-            client.reset(Why::TimedOut(clock));
+            client.reset(CloseCause::TimedOut(clock));
         }
     }
 }

@@ -33,9 +33,9 @@ fn backpressure_fills_the_kernel_then_the_queue_then_send_waits_until_the_client
     example.line("the queue is full: 64 of 64");
     example.line("reader: waiting for room in client 1's queue");
     example.line("send went on");
-    let accounts = numbers(&example.line("accepted"));
-    assert_eq!(accounts[1], accounts[2], "accepted, delivered");
-    assert_eq!(accounts[2], accounts[3], "delivered, read");
+    let counts = numbers(&example.line("accepted"));
+    assert_eq!(counts[1], counts[2], "accepted, delivered");
+    assert_eq!(counts[2], counts[3], "delivered, read");
     example.end();
 }
 

@@ -92,9 +92,9 @@ fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
         }
         rest.join().unwrap();
         client.leave();
-        let accounts = outbox.accounts();
-        assert_eq!(accounts.accepted, MESSAGES as u64);
-        assert_eq!(accounts.delivered, MESSAGES as u64);
+        let counts = outbox.counts();
+        assert_eq!(counts.accepted, MESSAGES as u64);
+        assert_eq!(counts.delivered, MESSAGES as u64);
     });
 }
 
@@ -150,10 +150,10 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
         drop(client);
         assert_eq!(Process::this().descriptors(), descriptors);
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
-        let accounts = outbox.accounts();
-        assert_eq!(accounts.accepted, lost as u64);
-        assert_eq!(accounts.accepted, accounts.delivered + accounts.discarded);
-        assert!(accounts.discarded >= 8, "a full queue: {accounts:?}");
+        let counts = outbox.counts();
+        assert_eq!(counts.accepted, lost as u64);
+        assert_eq!(counts.accepted, counts.delivered + counts.discarded);
+        assert!(counts.discarded >= 8, "a full queue: {counts:?}");
         well.leave();
     };
     alone(NAME, || both_ways(test));

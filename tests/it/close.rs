@@ -190,9 +190,9 @@ fn terminate_resets_at_once_whatever_is_queued() {
         outbox.terminate();
         until("both are gone", || server.handle().clients() == 0);
         assert!(outbox.is_empty());
-        let accounts = outbox.accounts();
-        assert_eq!(accounts.accepted, accounts.delivered + accounts.discarded);
-        assert!(accounts.discarded > 0);
+        let counts = outbox.counts();
+        assert_eq!(counts.accepted, counts.delivered + counts.discarded);
+        assert!(counts.discarded > 0);
         drop(full);
     });
 }
@@ -248,6 +248,6 @@ fn a_peer_that_sends_on_after_our_close_is_read_and_not_heard() {
         client.close(1000, "");
         client.expect_eof();
         until("it is gone", || server.handle().clients() == 0);
-        assert_eq!(outbox.accounts().accepted, 0);
+        assert_eq!(outbox.counts().accepted, 0);
     });
 }

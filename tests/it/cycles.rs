@@ -55,7 +55,7 @@ fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
                         .lock()
                         .unwrap()
                         .iter()
-                        .find(|outbox| outbox.client() != conn.number())
+                        .find(|outbox| outbox.number() != conn.number())
                         .cloned();
                     if let Some(other) = other {
                         // Waits as long as it takes: the worst a handler can do.

@@ -196,7 +196,7 @@ fn an_outbox_that_is_kept_keeps_no_client() {
     assert_eq!(outboxes.len(), 10);
     for outbox in outboxes {
         assert!(outbox.try_send(Message::text("x")).is_err());
-        let accounts = outbox.accounts();
-        assert_eq!((accounts.accepted, accounts.delivered), (0, 0));
+        let counts = outbox.counts();
+        assert_eq!((counts.accepted, counts.delivered), (0, 0));
     }
 }

@@ -2,28 +2,34 @@
 
 use std::thread;
 
-use standpipe::{Event, Events, Message, Server, Why};
+use standpipe::{CloseCause, Event, Events, Message, Server};
 
 use crate::support::{Connect, DEADLINE, Raw, both_ways, fill, only_close, within};
 
 /// What the events of one client were: its messages, and why it ended.
 #[track_caller]
-fn story(events: &Events) -> (Vec<Message>, Why) {
+fn story(events: &Events) -> (Vec<Message>, CloseCause) {
     let mut told = Vec::new();
     let mut number = None;
     loop {
         let event = events.receiver().recv_timeout(DEADLINE);
         match event.expect("waited for an event") {
-            Event::Opened { client, .. } => {
+            Event::Opened { number: client, .. } => {
                 assert_eq!(number.replace(client), None, "opened twice");
             }
-            Event::Message { client, message } => {
+            Event::Message {
+                number: client,
+                message,
+            } => {
                 assert_eq!(Some(client), number);
                 told.push(message);
             }
-            Event::Closed { client, why } => {
+            Event::Closed {
+                number: client,
+                cause,
+            } => {
                 assert_eq!(Some(client), number);
-                return (told, why);
+                return (told, cause);
             }
             other => panic!("unknown event {other:?}"),
         }
@@ -38,7 +44,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
         let events = server.events(4).unwrap();
         let address = events.handle().local_addr();
         let connect = || Raw::connect(address, "/");
-        let peer = |code, reason: &str| Why::Peer {
+        let peer = |code, reason: &str| CloseCause::Peer {
             code,
             reason: reason.into(),
         };
@@ -49,27 +55,30 @@ fn events_tell_one_closed_for_each_opened_and_why() {
             client.text(format!("{i}"));
         }
         client.close(4000, "bye");
-        let (told, why) = story(&events);
+        let (told, cause) = story(&events);
         let all: Vec<_> = (0..20).map(|i| Message::text(format!("{i}"))).collect();
-        assert_eq!((told, why), (all, peer(4000, "bye")));
+        assert_eq!((told, cause), (all, peer(4000, "bye")));
 
         let client = connect();
         client.close_empty();
         assert_eq!(story(&events), (vec![], peer(1005, "")));
 
         connect().reset();
-        assert_eq!(story(&events), (vec![], Why::Gone));
+        assert_eq!(story(&events), (vec![], CloseCause::Gone));
 
         let client = connect();
         client.end();
-        assert_eq!(story(&events), (vec![], Why::Gone));
+        assert_eq!(story(&events), (vec![], CloseCause::Gone));
 
         let client = connect();
         client.text("good");
         client.binary([0; 1001]);
-        let (told, why) = story(&events);
+        let (told, cause) = story(&events);
         assert_eq!(told, [Message::text("good")]);
-        assert!(matches!(why, Why::Server { code: 1009, .. }), "{why:?}");
+        assert!(
+            matches!(cause, CloseCause::Server { code: 1009, .. }),
+            "{cause:?}"
+        );
         drop(client);
 
         let client = connect();
@@ -77,10 +86,10 @@ fn events_tell_one_closed_for_each_opened_and_why() {
             panic!("waited for a client to be opened");
         };
         outbox.terminate();
-        let Ok(Event::Closed { why, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+        let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
             panic!("waited for a client to be closed");
         };
-        assert_eq!(why, Why::Terminated);
+        assert_eq!(cause, CloseCause::Terminated);
         drop(client);
 
         let mut client = connect();
@@ -89,11 +98,11 @@ fn events_tell_one_closed_for_each_opened_and_why() {
         };
         outbox.close(4321, "x");
         only_close(&client.rest_politely(), 4321, "x");
-        let Ok(Event::Closed { why, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+        let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
             panic!("waited for a client to be closed");
         };
         let reason = "x".to_owned();
-        assert_eq!(why, Why::Server { code: 4321, reason });
+        assert_eq!(cause, CloseCause::Server { code: 4321, reason });
 
         // Nobody empties the channel any more: its end does.
         let clients: Vec<Raw> = (0..3).map(|_| connect()).collect();
@@ -128,14 +137,14 @@ fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
         outbox.close(4001, "ours");
         client.close(4002, "theirs");
         // Told when theirs has been read.
-        let Ok(Event::Closed { why, .. }) = events.receiver().recv_timeout(DEADLINE) else {
+        let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
             panic!("waited for a client to be closed");
         };
         let (code, reason) = (4002, "theirs".to_owned());
-        assert_eq!(why, Why::Peer { code, reason });
+        assert_eq!(cause, CloseCause::Peer { code, reason });
         only_close(&client.rest(), 4002, "theirs");
-        let accounts = outbox.accounts();
-        assert!(accounts.discarded > 0, "{accounts:?}");
+        let counts = outbox.counts();
+        assert!(counts.discarded > 0, "{counts:?}");
         events.handle().shutdown();
         within(20, "the events to end", || events.join().unwrap());
     });

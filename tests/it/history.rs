@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use standpipe::{
-    Connection, Handler, Hub, HubConfig, Message, Policy, Subscribe, TooManyTopics, Topic,
+    Connection, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions, TooManyTopics, Topic,
     TopicSettings,
 };
 
@@ -33,7 +33,7 @@ fn hear_up_to(client: &mut Raw, last: u64) -> Vec<Heard> {
     loop {
         let (_, one) = heard(&client.read_message());
         let up_to = match one {
-            Heard::Post(id, _) => id,
+            Heard::Message(id, _) => id,
             Heard::Gap(_, to) => to,
             _ => 0,
         };
@@ -50,7 +50,7 @@ struct Resumes(Topic);
 impl Handler for Resumes {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let since = conn.request().query("since").unwrap().parse()?;
-        let how = Subscribe::new().enveloped().since(since);
+        let how = SubscribeOptions::new().with_envelope().since(since);
         let _member = self.0.subscribe(conn.outbox(), how)?;
         while conn.recv()?.is_some() {}
         Ok(())
@@ -107,7 +107,7 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
                     op::TEXT => {
                         let text = String::from_utf8(frame.payload).unwrap();
                         let (_, one) = heard(&Message::text(text));
-                        let Heard::Post(id, _) = one else {
+                        let Heard::Message(id, _) = one else {
                             panic!("{one:?}, not {next}")
                         };
                         next = id + 1;
@@ -143,7 +143,7 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
             let last = topic.last_id();
             let since = last.saturating_sub(back);
             let (mut client, outbox) = stage.client();
-            let how = Subscribe::new().enveloped().since(since);
+            let how = SubscribeOptions::new().with_envelope().since(since);
             let member = topic.subscribe(outbox, how).unwrap();
             assert_eq!(member.last_id(), last);
             let live = topic.publish(Message::text("live")).unwrap().id;
@@ -163,14 +163,14 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
         // An id of the future is from a clock that ran ahead: there is nothing to replay, and no gap.
         for ahead in [1, 1000, u64::MAX] {
             let (mut client, outbox) = stage.client();
-            let how = Subscribe::new()
-                .enveloped()
+            let how = SubscribeOptions::new()
+                .with_envelope()
                 .since(topic.last_id().saturating_add(ahead));
             let _member = topic.subscribe(outbox, how).unwrap();
             let live = topic.publish(Message::text("live")).unwrap().id;
             assert_eq!(
                 heard(&client.read_message()).1,
-                Heard::Post(live, "live".into())
+                Heard::Message(live, "live".into())
             );
             client.leave();
         }
@@ -185,7 +185,7 @@ fn a_topic_without_history_answers_since_with_a_gap() {
         let before = topic.last_id();
         publish(&topic, 5);
         let (mut client, outbox) = stage.client();
-        let how = Subscribe::new().enveloped().since(before);
+        let how = SubscribeOptions::new().with_envelope().since(before);
         let _member = topic.subscribe(outbox, how).unwrap();
         // It is told although nothing follows.
         let (_, gap) = heard(&client.read_message());
@@ -193,7 +193,7 @@ fn a_topic_without_history_answers_since_with_a_gap() {
         let live = topic.publish(Message::text("live")).unwrap().id;
         assert_eq!(
             heard(&client.read_message()).1,
-            Heard::Post(live, "live".into())
+            Heard::Message(live, "live".into())
         );
     });
 }
@@ -216,7 +216,10 @@ fn a_replay_longer_than_the_queue_comes_whole_while_others_publish() {
         };
         let (client, outbox) = stage.client();
         let joiner = {
-            let (topic, how) = (topic.clone(), Subscribe::new().enveloped().since(before));
+            let (topic, how) = (
+                topic.clone(),
+                SubscribeOptions::new().with_envelope().since(before),
+            );
             thread::spawn(move || topic.subscribe(outbox, how).unwrap())
         };
         let mut client = client;

@@ -7,7 +7,7 @@ use std::thread;
 
 use crossbeam_channel::unbounded;
 use standpipe::{
-    Connection, Handler, Hub, Message, Outbox, Publication, PublishError, Subscribe, Topic,
+    Connection, Handler, Hub, Message, Outbox, Publication, PublishError, SubscribeOptions, Topic,
 };
 
 use crate::support::{Failure, Frame, Raw, TestServer, both_ways, op, until, within};
@@ -18,7 +18,7 @@ struct Rooms(Hub);
 impl Handler for Rooms {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let topic = self.0.topic(conn.request().path())?;
-        let _member = topic.subscribe(conn.outbox(), Subscribe::new())?;
+        let _member = topic.subscribe(conn.outbox(), SubscribeOptions::new())?;
         conn.send(Message::text("joined"))?;
         while let Some(message) = conn.recv()? {
             topic.publish(message)?;
@@ -195,7 +195,7 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
         let member = hub
             .topic("t")
             .unwrap()
-            .subscribe(outbox.clone(), Subscribe::new())
+            .subscribe(outbox.clone(), SubscribeOptions::new())
             .unwrap();
         assert_eq!(topic.members(), 1, "the same topic");
         drop(topic);
@@ -207,8 +207,10 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
         assert_eq!(published(&hub.topic("t").unwrap(), "2").receivers, 0);
 
         let topic = hub.topic("t").unwrap();
-        let _member = topic.subscribe(outbox.clone(), Subscribe::new()).unwrap();
-        let to_others = Publication::from(Message::text("3")).except(outbox.client());
+        let _member = topic
+            .subscribe(outbox.clone(), SubscribeOptions::new())
+            .unwrap();
+        let to_others = Publication::from(Message::text("3")).except(outbox.number());
         let others = topic.publish(to_others).unwrap();
         assert_eq!((others.receivers, others.dropped), (0, 0));
         let ping = Message::Ping(vec![1].into());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use standpipe::{
-    Config, Envelope, Hub, HubConfig, Message, Outbox, Policy, Post, Publication, Published,
-    Subscribe, Subscription, Topic, TopicSettings,
+    Config, Envelope, Hub, HubConfig, Message, Outbox, Policy, Publication, PublishOutcome,
+    SubscribeOptions, Subscription, Topic, TopicMessage, TopicSettings,
 };
 
 use crate::support::{
@@ -38,7 +38,8 @@ fn stage(config: Config, places: usize, queue: usize) -> Stage {
 }
 
 fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
-    let join = |topic: &Topic| topic.subscribe(outbox.clone(), Subscribe::new().enveloped());
+    let join =
+        |topic: &Topic| topic.subscribe(outbox.clone(), SubscribeOptions::new().with_envelope());
     topics.iter().map(|topic| join(topic).unwrap()).collect()
 }
 
@@ -50,7 +51,7 @@ fn stalls(stage: &Stage, topics: &[Topic]) -> (Raw, Outbox, Vec<Subscription>) {
 
 /// Publishes to a topic that drops the newest until its only member is full for good. Gives what became of each.
 #[track_caller]
-fn fill(topic: &Topic) -> Vec<Published> {
+fn fill(topic: &Topic) -> Vec<PublishOutcome> {
     let (mut all, mut in_a_row) = (Vec::new(), 0);
     until("the client is full", || {
         let published = topic.publish(large(all.len())).unwrap();
@@ -121,7 +122,7 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
             let heard = heard_of(topic.name(), &slow);
             let mut got = heard
                 .iter()
-                .filter(|one| matches!(one, Heard::Post(..)))
+                .filter(|one| matches!(one, Heard::Message(..)))
                 .count();
             match topic.name() {
                 "new" => {
@@ -136,7 +137,7 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
                 _ => {
                     let mut latest = HashMap::new();
                     for one in &heard {
-                        let Heard::Post(_, said) = one else {
+                        let Heard::Message(_, said) = one else {
                             panic!("{one:?}")
                         };
                         latest.insert(number(said) % 3, number(said));
@@ -147,18 +148,18 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
                 }
             }
             got += MESSAGES;
-            let accounts = topic.accounts();
-            let gone: u64 = accounts.dropped.iter().map(|(_, dropped)| dropped).sum();
+            let counts = topic.counts();
+            let gone: u64 = counts.dropped.iter().map(|(_, dropped)| dropped).sum();
             assert_eq!(
-                (accounts.delivered, accounts.discarded),
+                (counts.delivered, counts.discarded),
                 (got as u64, 0),
                 "{topic:?}"
             );
-            assert_eq!(accounts.accepted, accounts.delivered + gone);
+            assert_eq!(counts.accepted, counts.delivered + gone);
         }
-        let accounts = stalled.accounts();
-        assert_eq!(accounts.accepted, 3 * MESSAGES as u64);
-        assert_eq!(accounts.accepted, accounts.delivered + accounts.dropped);
+        let counts = stalled.counts();
+        assert_eq!(counts.accepted, 3 * MESSAGES as u64);
+        assert_eq!(counts.accepted, counts.delivered + counts.dropped);
     });
 }
 
@@ -192,12 +193,12 @@ fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
         assert_eq!(posts, [topics[1].last_id()]);
         let latest = heard_of("latest", &messages);
         assert!(
-            matches!(&latest[..], [Heard::Post(id, _)] if *id == topics[2].last_id()),
+            matches!(&latest[..], [Heard::Message(id, _)] if *id == topics[2].last_id()),
             "{latest:?}"
         );
-        let accounts = outbox.accounts();
-        assert_eq!(accounts.accepted, filled.len() as u64 + 200);
-        assert_eq!(accounts.accepted, accounts.delivered + accounts.dropped);
+        let counts = outbox.counts();
+        assert_eq!(counts.accepted, filled.len() as u64 + 200);
+        assert_eq!(counts.accepted, counts.delivered + counts.dropped);
     });
 }
 
@@ -217,7 +218,7 @@ fn a_gap_at_the_end_is_told_although_nothing_follows() {
         whole(&all, first, topic.last_id());
         let published = topic.publish(Message::text("after")).unwrap();
         let (_, after) = heard(&client.read_message());
-        assert_eq!(after, Heard::Post(published.id, "after".into()));
+        assert_eq!(after, Heard::Message(published.id, "after".into()));
         client.leave();
     });
 }
@@ -238,12 +239,12 @@ fn a_policy_changes_live() {
         let rest = client.rest_politely();
         assert_eq!(rest.closes[0].0, 4008);
         until("it is gone", || stage.server.handle().clients() == 0);
-        let accounts = outbox.accounts();
-        let ended = accounts.delivered + accounts.dropped + accounts.discarded;
-        assert_eq!(accounts.accepted, ended);
+        let counts = outbox.counts();
+        let ended = counts.delivered + counts.dropped + counts.discarded;
+        assert_eq!(counts.accepted, ended);
         let by = |name| {
             topic
-                .accounts()
+                .counts()
                 .dropped
                 .iter()
                 .find(|(by, _)| *by == name)
@@ -278,7 +279,7 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
         let mut newest = [0; KEYS];
         let mut seen = [0; KEYS];
         let see = |seen: &mut [usize; KEYS], message: &Message| {
-            if let (_, Heard::Post(_, said)) = heard(message) {
+            if let (_, Heard::Message(_, said)) = heard(message) {
                 let n = number(&said);
                 assert!(n > seen[n % KEYS], "{n} after {}", seen[n % KEYS]);
                 seen[n % KEYS] = n;
@@ -347,7 +348,7 @@ fn every_key_has_its_turn_with_a_member_that_stays_slow() {
         };
         until("it is slow", || {
             publish();
-            outbox.accounts().dropped > 200
+            outbox.counts().dropped > 200
         });
         let mut last = [0; KEYS];
         let mut longest = 0;
@@ -355,7 +356,7 @@ fn every_key_has_its_turn_with_a_member_that_stays_slow() {
             // A round in the time of four reads: so no key is long without a place.
             (0..KEYS / 4).for_each(|_| publish());
             let message = client.read_message();
-            let (_, Heard::Post(_, said)) = heard(&message) else {
+            let (_, Heard::Message(_, said)) = heard(&message) else {
                 panic!("a conflating topic tells no gaps: {message:?}");
             };
             // What the kernel had already comes first.
@@ -373,13 +374,14 @@ fn who_is_left_out_of_a_message_is_told_before_the_next() {
     both_ways(|config| {
         let stage = stage(config, 64, 64);
         let topic = stage.topic("new");
-        let (reader, outbox, member) = stage.reader(&topic, Subscribe::new().enveloped());
+        let (reader, outbox, member) =
+            stage.reader(&topic, SubscribeOptions::new().with_envelope());
         let publish = |n: usize, except: u64| {
             let publication = Publication::from(Message::text(n.to_string())).except(except);
             topic.publish(publication).unwrap().id
         };
         let first = publish(1, 0);
-        publish(2, outbox.client());
+        publish(2, outbox.number());
         publish(3, 0);
         reader.wait_for(3);
         drop(member);
@@ -394,7 +396,7 @@ fn who_is_left_out_of_a_message_is_told_before_the_next() {
 struct Asked(AtomicUsize);
 
 impl Envelope for Asked {
-    fn post(&self, _: &str, post: &Post) -> Message {
+    fn message(&self, _: &str, post: &TopicMessage) -> Message {
         post.message()
     }
 
@@ -420,7 +422,7 @@ fn a_gap_that_nobody_will_read_is_not_put_into_words() {
         let (server, outboxes) = lends_outboxes(config.sndbuf(Some(16 << 10)).unsent(16 << 10));
         let stalled = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
-        let how = Subscribe::new().enveloped();
+        let how = SubscribeOptions::new().with_envelope();
         let member = topic.subscribe(outbox.clone(), how).unwrap();
         // Its socket takes nothing more, its lane is full, and behind that is a gap.
         fill(&topic);

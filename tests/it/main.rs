@@ -10,7 +10,6 @@
 
 mod support;
 
-mod accounts;
 mod backpressure;
 mod hub;
 mod slow_consumer;
@@ -18,6 +17,7 @@ mod slow_consumer;
 // What each policy promises, who is on many topics, and what a topic remembers.
 mod history;
 mod lanes;
+mod message_counts;
 mod order;
 mod owed;
 mod policies;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use standpipe::{Config, Message, Policy, Subscribe};
+use standpipe::{Config, Message, Policy, SubscribeOptions};
 
 use crate::support::{Heard, Reader, Stage, both_ways, heard_of, until, whole, within};
 
@@ -29,7 +29,7 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
         let (client, outbox) = stage.client();
         let reader = Reader::start(client);
         for n in 0..10_000 {
-            let how = Subscribe::new().enveloped();
+            let how = SubscribeOptions::new().with_envelope();
             let member = topic.subscribe(outbox.clone(), how).unwrap();
             if n % 100 == 0 {
                 until("it gets something", || reader.got() > n / 100);
@@ -42,7 +42,7 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
         }
         stage.server.shut_down();
         for one in heard_of("t", &reader.end().messages) {
-            assert!(matches!(one, Heard::Post(..)), "{one:?}");
+            assert!(matches!(one, Heard::Message(..)), "{one:?}");
         }
     });
 }
@@ -53,7 +53,7 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
     both_ways(|config| {
         let stage = Stage::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
         let topic = stage.topic("t");
-        let how = || Subscribe::new().enveloped();
+        let how = || SubscribeOptions::new().with_envelope();
         let first = topic.last_id() + 1;
         let members: Vec<_> = (0..10).map(|_| stage.reader(&topic, how())).collect();
         let over = Arc::new(AtomicBool::new(false));
@@ -109,7 +109,7 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
         let mut before = 0;
         for one in heard_of("t", &guest.end().messages) {
             assert!(orders[0].contains(&one), "{one:?}");
-            let Heard::Post(id, _) = one else {
+            let Heard::Message(id, _) = one else {
                 unreachable!("it is one of the posts")
             };
             assert!(id > before, "{id} after {before}");
@@ -125,7 +125,7 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
     const MESSAGES: usize = 300;
     let stage = Stage::with(config, policy, QUEUE);
     let topic = stage.topic("t");
-    let how = || Subscribe::new().enveloped();
+    let how = || SubscribeOptions::new().with_envelope();
     let first = topic.last_id() + 1;
     let mut stalled = Vec::new();
     let mut healthy = Vec::new();
@@ -153,14 +153,14 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
         reader.wait_for(MESSAGES);
     }
     for (_, outbox, _) in &stalled {
-        let accounts = outbox.accounts();
-        assert!(accounts.dropped > 0, "it is not stalled: {accounts:?}");
+        let counts = outbox.counts();
+        assert!(counts.dropped > 0, "it is not stalled: {counts:?}");
     }
     for (_, outbox, _) in &healthy {
-        let accounts = outbox.accounts();
-        assert_eq!((accounts.accepted, accounts.dropped), (MESSAGES as u64, 0));
+        let counts = outbox.counts();
+        assert_eq!((counts.accepted, counts.dropped), (MESSAGES as u64, 0));
         until("all is delivered", || {
-            outbox.accounts().delivered == MESSAGES as u64
+            outbox.counts().delivered == MESSAGES as u64
         });
     }
     drop(stalled);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use standpipe::{
-    Config, Connection, Envelope, Handler, Hub, HubConfig, Message, Policy, Post, Subscribe,
-    TopicSettings,
+    Config, Connection, Envelope, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions,
+    TopicMessage, TopicSettings,
 };
 
 use crate::support::{TestServer, both_ways, until};
@@ -13,7 +13,7 @@ use crate::support::{TestServer, both_ways, until};
 struct Members {
     hub: Hub,
     topics: &'static [&'static str],
-    how: Subscribe,
+    how: SubscribeOptions,
 }
 
 impl Handler for Members {
@@ -34,7 +34,7 @@ impl Handler for Members {
 struct AsItIs;
 
 impl Envelope for AsItIs {
-    fn post(&self, _: &str, post: &Post) -> Message {
+    fn message(&self, _: &str, post: &TopicMessage) -> Message {
         post.message()
     }
 
@@ -67,7 +67,7 @@ fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
         let members = Members {
             hub: hub.clone(),
             topics: &["h"],
-            how: Subscribe::new().enveloped().since(0),
+            how: SubscribeOptions::new().with_envelope().since(0),
         };
         let server = TestServer::start(config.queue_bytes(256 << 10), members);
         for _ in 0..5 {
@@ -105,7 +105,7 @@ fn a_topic_that_keeps_the_queue_full_does_not_keep_another_waiting() {
         let members = Members {
             hub: hub.clone(),
             topics: &["busy", "quiet"],
-            how: Subscribe::new(),
+            how: SubscribeOptions::new(),
         };
         let config = config.queue(PLACES).sndbuf(Some(16 << 10)).unsent(16 << 10);
         let server = TestServer::start(config, members);
@@ -114,7 +114,7 @@ fn a_topic_that_keeps_the_queue_full_does_not_keep_another_waiting() {
         until("it is a member", || quiet.members() == 1);
         let noise = || busy.publish(Message::binary(vec![0; 4096])).unwrap();
         until("the queue is full", || {
-            noise().receivers == 1 && busy.accounts().dropped[2].1 > 100
+            noise().receivers == 1 && busy.counts().dropped[2].1 > 100
         });
         quiet.publish(Message::text("the latest")).unwrap();
         // Each message read makes a place, and the busy topic takes it before it can stay empty.

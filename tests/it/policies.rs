@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Message, Policy, Soft, Subscribe};
+use standpipe::{Message, Policy, SoftLimit, SubscribeOptions};
 
 use crate::support::play::{FAST, MESSAGES, Play, QUEUE, number, text};
 use crate::support::{Heard, Reader, Stage, both_ways, until, whole, within};
@@ -79,7 +79,7 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
         let mut latest: HashMap<usize, usize> = HashMap::new();
         let heard = outcome.stalled();
         for one in &heard {
-            let Heard::Post(id, said) = one else {
+            let Heard::Message(id, said) = one else {
                 panic!("a conflating topic tells no gaps: {one:?}");
             };
             let n = number(said);
@@ -112,7 +112,7 @@ fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
             .stalled()
             .iter()
             .map(|one| match one {
-                Heard::Post(id, _) => *id,
+                Heard::Message(id, _) => *id,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -157,9 +157,9 @@ fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
 fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full() {
     const LASTING: Duration = Duration::from_millis(150);
     both_ways(|config| {
-        let soft = Some(Soft {
+        let soft = Some(SoftLimit {
             percent: 50,
-            lasting: LASTING,
+            duration: LASTING,
         });
         let mut play = Play::begin(config, Policy::Disconnect { soft });
         let over = Instant::now();
@@ -190,13 +190,14 @@ fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full()
 #[test]
 fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
     both_ways(|config| {
-        let soft = Some(Soft {
+        let soft = Some(SoftLimit {
             percent: 50,
-            lasting: Duration::ZERO,
+            duration: Duration::ZERO,
         });
         let stage = Stage::with(config, Policy::Disconnect { soft }, QUEUE);
         let topic = stage.topic("t");
-        let (reader, outbox, _member) = stage.reader(&topic, Subscribe::new().enveloped());
+        let (reader, outbox, _member) =
+            stage.reader(&topic, SubscribeOptions::new().with_envelope());
         for n in 0..200 {
             topic.publish(Message::text(text(n))).unwrap();
             reader.wait_for(n + 1);
@@ -204,7 +205,7 @@ fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
             stage.hub.sweep();
         }
         stage.server.shut_down();
-        assert_eq!(outbox.accounts().delivered, 200);
+        assert_eq!(outbox.counts().delivered, 200);
         assert_eq!(reader.end().closes[0].0, 1001);
     });
 }
@@ -234,12 +235,12 @@ fn block_makes_the_publisher_wait_and_nothing_is_lost() {
         let waits = is_done.recv_timeout(Duration::from_millis(100));
         assert_eq!(waits, Err(mpsc::RecvTimeoutError::Timeout));
         let begun = begun.load(Ordering::SeqCst) as u64;
-        let accounts = stalled.accounts();
+        let counts = stalled.counts();
         assert!(begun < MESSAGES as u64);
         // In its queue and in the writer's hand is all that is not delivered, and the one that waits.
         assert!(
-            begun <= accounts.delivered + 2 * QUEUE as u64 + 1,
-            "{begun}: {accounts:?}"
+            begun <= counts.delivered + 2 * QUEUE as u64 + 1,
+            "{begun}: {counts:?}"
         );
         // Reading on, it lets the publisher go on.
         let reads = Reader::start(client);

@@ -1,6 +1,6 @@
 //! Who is there: told to those who ask, without flicker.
 
-use standpipe::{Config, HubConfig, Message, Subscribe};
+use standpipe::{Config, HubConfig, Message, SubscribeOptions};
 
 use crate::support::{Heard, Raw, Stage, heard, until};
 
@@ -16,17 +16,17 @@ fn those_who_ask_hear_who_comes_and_goes_and_a_quick_return_is_neither() {
     let stage = Stage::new(config, HubConfig::default());
     let topic = stage.topic("t");
     let (mut asks, outbox) = stage.client();
-    let how = Subscribe::new().enveloped().with_presence();
+    let how = SubscribeOptions::new().with_envelope().with_presence();
     let _asks = topic.subscribe(outbox, how).unwrap();
     let (mut silent, outbox) = stage.client();
     let _silent = topic
-        .subscribe(outbox, Subscribe::new().enveloped())
+        .subscribe(outbox, SubscribeOptions::new().with_envelope())
         .unwrap();
 
     let (_client, outbox) = stage.client();
     let named = |name| {
         topic
-            .subscribe(outbox.clone(), Subscribe::new().named(name))
+            .subscribe(outbox.clone(), SubscribeOptions::new().with_name(name))
             .unwrap()
     };
     let ann = named("ann");
@@ -51,7 +51,7 @@ fn those_who_ask_hear_who_comes_and_goes_and_a_quick_return_is_neither() {
 
     // Who did not ask has heard none of it.
     let id = topic.publish(Message::text("x")).unwrap().id;
-    let post = Heard::Post(id, "x".into());
+    let post = Heard::Message(id, "x".into());
     assert_eq!((hear(&mut silent), hear(&mut asks)), (post.clone(), post));
     drop(bob);
     until("bob has left", || {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use serde_json::{Value, json};
-use standpipe::{Message, Policy, PublishError, Subscribe};
+use standpipe::{Message, Policy, PublishError, SubscribeOptions};
 
 use crate::binary::{Binary, run};
 use crate::support::{
@@ -193,7 +193,7 @@ fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
         let topic = stage.topic("t");
         let (client, outbox) = stage.small_client();
         let member = topic
-            .subscribe(outbox.clone(), Subscribe::new().enveloped())
+            .subscribe(outbox.clone(), SubscribeOptions::new().with_envelope())
             .unwrap();
         let (go, goes) = unbounded();
         let (done, is_done) = unbounded();

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
-use standpipe::{Config, Connection, Message, Report};
+use standpipe::{Config, Connection, Message, ShutdownReport};
 
 use crate::support::{
     DEADLINE, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close, until,
@@ -143,5 +143,5 @@ fn clients_that_ended_before_the_shutdown_are_not_in_its_report() {
     only_close(&client.rest_politely(), 1001, "a code of the handler's own");
     server.connect().leave();
     until("both are gone", || server.handle().clients() == 0);
-    assert_eq!(server.shut_down(), Report::default());
+    assert_eq!(server.shut_down(), ShutdownReport::default());
 }

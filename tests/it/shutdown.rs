@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 use standpipe::{
-    Config, Connection, Handler, Listener, Message, Reply, Report, Request, SendTimeoutError,
-    Server, ServerHandle, TrySendError,
+    Config, Connection, Handler, Listener, Message, Reply, Request, SendTimeoutError, Server,
+    ServerHandle, ShutdownReport, TrySendError,
 };
 
 use crate::support::{
     DEADLINE, Failure, Gate, Raw, Rest, TestServer, both_ways, echo, fill, waiting_send, within,
 };
 
-pub(crate) fn report(drained: u64, lost: u64) -> Report {
-    let mut report = Report::default();
+pub(crate) fn report(drained: u64, lost: u64) -> ShutdownReport {
+    let mut report = ShutdownReport::default();
     (report.drained, report.lost) = (drained, lost);
     report
 }
@@ -163,8 +163,8 @@ fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
         assert!(outbox.send(Message::text("back")).is_err());
         assert_eq!(server.report(), report(0, 1));
         drop(full);
-        let accounts = outbox.accounts();
-        assert_eq!(accounts.accepted, accounts.delivered + accounts.discarded);
+        let counts = outbox.counts();
+        assert_eq!(counts.accepted, counts.delivered + counts.discarded);
     });
 }
 

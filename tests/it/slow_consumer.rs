@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
-use standpipe::{Config, Connection, Hub, Message, Outbox, Subscribe, Topic};
+use standpipe::{Config, Connection, Hub, Message, Outbox, SubscribeOptions, Topic};
 
 use crate::support::{
     Failure, Process, Raw, Rest, TestServer, alone, both_ways, op, until, within,
@@ -38,7 +38,7 @@ impl Room {
         let (give, outboxes) = unbounded();
         let room = topic.clone();
         let joins = move |conn: &mut Connection| -> Result<(), Failure> {
-            let _member = room.subscribe(conn.outbox(), Subscribe::new())?;
+            let _member = room.subscribe(conn.outbox(), SubscribeOptions::new())?;
             give.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
@@ -141,9 +141,9 @@ fn reads(client: &mut Raw, got: &AtomicUsize) -> Rest {
 }
 
 fn assert_exact(outbox: &Outbox) {
-    let accounts = outbox.accounts();
-    let ended = accounts.delivered + accounts.dropped + accounts.discarded;
-    assert_eq!(accounts.accepted, ended);
+    let counts = outbox.counts();
+    let ended = counts.delivered + counts.dropped + counts.discarded;
+    assert_eq!(counts.accepted, ended);
     assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
 }
 
@@ -180,9 +180,9 @@ fn a_member_that_stops_reading_is_cut_with_4008_and_sees_it_when_it_reads_on() {
 
         until("it is gone", || room.server.handle().clients() == READERS);
         assert_exact(&outbox);
-        let delivered = outbox.accounts().delivered;
+        let delivered = outbox.counts().delivered;
         assert_eq!(delivered, rest.messages.len() as u64);
-        assert!(outbox.accounts().discarded >= 64);
+        assert!(outbox.counts().discarded >= 64);
         drop(slow);
         room.close();
     });

@@ -73,13 +73,13 @@ impl Serialize for Client {
         // Tuples go to 16; a list of lists reads as well.
         let waiting = (queue.messages, queue.capacity, queue.bytes, queue.oldest_ms);
         let books = (
-            state.accounts.delivered,
-            state.accounts.dropped,
-            state.accounts.discarded,
+            state.counts.delivered,
+            state.counts.dropped,
+            state.counts.discarded,
             self.rate,
         );
         (
-            state.client,
+            state.number,
             state.peer.to_string(),
             &self.topics,
             threads,
@@ -130,17 +130,17 @@ impl Observer {
         self.at = began;
         let clients = self.clients(since);
         let topics = self.topics(since);
-        let accounts = self.handle.accounts();
+        let counts = self.handle.counts();
         let snapshot = Snapshot {
             server: House {
                 clients: self.handle.clients(),
-                requests: self.handle.heads(),
+                requests: self.handle.pending_handshakes(),
                 topics: self.hub.len(),
                 watchers,
-                accepted: accounts.accepted,
-                delivered: accounts.delivered,
-                dropped: accounts.dropped,
-                discarded: accounts.discarded,
+                accepted: counts.accepted,
+                delivered: counts.delivered,
+                dropped: counts.dropped,
+                discarded: counts.discarded,
                 queue_bytes: self.queue_bytes,
                 shutting_down: self.handle.is_shutting_down(),
             },
@@ -158,13 +158,13 @@ impl Observer {
         let before = std::mem::take(&mut self.delivered);
         let now = states
             .iter()
-            .map(|state| (state.client, state.accounts.delivered));
+            .map(|state| (state.number, state.counts.delivered));
         self.delivered = now.collect();
         states.sort_by_key(|state| {
             let queue = &state.queue;
             (
                 std::cmp::Reverse((queue.messages, queue.oldest_ms)),
-                state.client,
+                state.number,
             )
         });
         states.truncate(CLIENTS);
@@ -175,7 +175,7 @@ impl Observer {
         self.ask_the_kernel();
         let unacknowledged = &self.unacknowledged.0;
         let row = |state: ClientState| Client {
-            topics: topics.remove(&state.client).unwrap_or_default(),
+            topics: topics.remove(&state.number).unwrap_or_default(),
             unacknowledged: match state.peer {
                 Peer::Tcp(peer) => {
                     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -184,8 +184,8 @@ impl Observer {
                 _ => None,
             },
             rate: rate(
-                before.get(&state.client).copied(),
-                state.accounts.delivered,
+                before.get(&state.number).copied(),
+                state.counts.delivered,
                 since,
             ),
             state,
@@ -209,16 +209,16 @@ impl Observer {
     fn topics(&mut self, since: Duration) -> Vec<Row> {
         let before = std::mem::take(&mut self.ids);
         let row = |topic: &Topic| {
-            let (accounts, settings, id) = (topic.accounts(), topic.settings(), topic.last_id());
+            let (counts, settings, id) = (topic.counts(), topic.settings(), topic.last_id());
             Row {
                 topic: topic.name().to_owned(),
                 members: topic.members(),
                 id,
                 policy: settings.policy.to_string(),
                 queue: settings.queue,
-                history: accounts.history,
-                dropped: accounts.dropped.iter().map(|(_, dropped)| dropped).sum(),
-                discarded: accounts.discarded,
+                history: counts.history,
+                dropped: counts.dropped.iter().map(|(_, dropped)| dropped).sum(),
+                discarded: counts.discarded,
                 rate: rate(before.get(topic.name()).copied(), id, since),
             }
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::super::budget::Admission;
-use super::super::client::Why;
+use super::super::client::CloseCause;
 use super::super::control::{Goodbye, When};
 use super::super::frame::Frame;
 use super::super::gate::Dice;
@@ -109,9 +109,9 @@ fn a_sender_that_slips_in_after_the_end_is_counted() {
                 std::hint::spin_loop();
             }
             queue.end();
-            drained = queue.accounts().discarded;
+            drained = queue.counts().discarded;
         });
-        let accounts = queue.accounts();
+        let accounts = queue.counts();
         assert_eq!(accounts.accepted, accounts.discarded);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
         slipped += accounts.discarded - drained;
@@ -144,7 +144,7 @@ fn a_peer_that_dies_in_mid_batch_closes_the_outbox_and_is_accounted_for() {
             }
             let late = guest.outbox.try_send(text("late"));
             assert!(matches!(late, Err(TrySendError::Closed(_))));
-            assert_eq!(guest.client.why(), Some(Why::Gone));
+            assert_eq!(guest.client.why(), Some(CloseCause::Gone));
             let accounts = guest.end();
             assert_eq!(accounts.delivered, 1 + dies_at as u64 / 6, "at {dies_at}");
         }
@@ -242,11 +242,11 @@ fn whoever_has_drained_a_queue_finds_its_books_closed_though_another_took_the_me
                 let begins = begins;
                 begins.send(()).expect("the test waits for it");
                 queue.drain();
-                let Accounts {
+                let MessageCounts {
                     accepted,
                     discarded,
                     ..
-                } = queue.accounts();
+                } = queue.counts();
                 assert_eq!((accepted, discarded), (1, 1), "round {round}");
                 assert_eq!((queue.len(), queue.bytes()), (0, 0), "round {round}");
             });

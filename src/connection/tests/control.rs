@@ -2,7 +2,7 @@
 
 use tungstenite::Bytes;
 
-use super::super::client::Why;
+use super::super::client::CloseCause;
 use super::super::control::{Goodbye, When};
 use super::super::frame::Frame;
 use super::super::queue::Wait;
@@ -155,7 +155,7 @@ fn nothing_is_written_after_a_close() {
         assert_eq!(guest.frames().len(), 1);
         assert_eq!(
             guest.client.why(),
-            Some(Why::Server {
+            Some(CloseCause::Server {
                 code: 1000,
                 reason: String::new()
             })

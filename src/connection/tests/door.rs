@@ -4,7 +4,7 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::super::client::{Fate, Why};
+use super::super::client::{CloseCause, Fate};
 use super::super::life::Here;
 use super::super::{Connection, receive};
 use super::*;
@@ -148,7 +148,7 @@ fn who_has_given_up_its_place_is_not_heard_and_not_counted_again() {
     // Shutdown has nothing to say to it, and nothing to report of it.
     client.shut_down();
     assert!(client.is_open());
-    client.reset(Why::Gone);
+    client.reset(CloseCause::Gone);
     assert_eq!((client.fate(), client.ending()), (Fate::Other, None));
 }
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use tungstenite::Message;
 
-use super::accounts::Accounts;
+use super::accounts::MessageCounts;
 use super::client::Client;
 use super::gate::{Gate, PATIENCE};
 use super::outbox::Outbox;
@@ -102,11 +102,11 @@ impl Guest {
     }
 
     /// Ends it as `life` does, whatever happened before, and sees that its accounts are exact.
-    fn end(mut self) -> Accounts {
+    fn end(mut self) -> MessageCounts {
         self.client.give_up();
         self.join_writer();
         self.client.wire.end(&self.client);
-        let accounts = self.outbox.accounts();
+        let accounts = self.outbox.counts();
         let frames = self.frames();
         let data = frames.iter().filter(|(first, _)| first & 0x08 == 0);
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use super::super::client::Why;
+use super::super::client::CloseCause;
 use super::super::control::{Goodbye, When};
 use super::super::reader::End;
 use super::super::split::ReadHalf;
@@ -30,7 +30,7 @@ fn expect_text(reader: Reader, expected: &str) -> Reader {
 #[track_caller]
 fn expect_refused(reader: Reader, expected: u16) -> Reader {
     match recv(reader) {
-        (reader, Err(RecvError::Refused { code, .. })) if code == expected => {
+        (reader, Err(RecvError::Violation { code, .. })) if code == expected => {
             assert_eq!(reader.end(), Some(End::Fault));
             reader
         }
@@ -219,7 +219,7 @@ fn the_peers_close_is_answered_once_with_its_code_and_reason() {
             guest.join_writer();
             assert_eq!(closes(&guest), [body]);
             let reason = reason.to_owned();
-            assert_eq!(guest.client.why(), Some(Why::Peer { code, reason }));
+            assert_eq!(guest.client.why(), Some(CloseCause::Peer { code, reason }));
             guest.end();
         }
     });
@@ -241,7 +241,7 @@ fn the_peers_answer_to_our_close_is_not_answered_again() {
         });
         assert_eq!(reader.end(), Some(End::Closed));
         assert_eq!(closes(&guest), [close_body(1000, "ours")]);
-        let ours = Why::Server {
+        let ours = CloseCause::Server {
             code: 1000,
             reason: "ours".into(),
         };
@@ -258,7 +258,7 @@ fn the_end_of_the_stream_is_an_error_before_our_close_and_none_after() {
         let (reader, received) = recv(guest.reader(&[]));
         assert!(matches!(received, Err(RecvError::Gone)), "{received:?}");
         assert_eq!(reader.end(), Some(End::Gone));
-        assert_eq!(guest.client.why(), Some(Why::Gone));
+        assert_eq!(guest.client.why(), Some(CloseCause::Gone));
         guest.end();
 
         for when in [When::Queued, When::Now] {
@@ -281,7 +281,7 @@ fn a_reset_by_a_clock_says_which_and_terminate_is_no_error() {
     let mut reader = guest.reader(&[]);
     let waiting = thread::spawn(move || reader.recv());
     guest.gate.until_in_read();
-    guest.client.reset(Why::TimedOut("ping_timeout"));
+    guest.client.reset(CloseCause::TimedOut("ping_timeout"));
     let received = within("recv returns", || waiting.join()).expect("it does not panic");
     assert!(matches!(received, Err(RecvError::TimedOut("ping_timeout"))));
     assert!(guest.gate.look(|inside| inside.was_reset));
@@ -294,6 +294,6 @@ fn a_reset_by_a_clock_says_which_and_terminate_is_no_error() {
     guest.outbox.terminate();
     let received = within("recv returns", || waiting.join()).expect("it does not panic");
     assert!(matches!(received, Ok(None)));
-    assert_eq!(guest.client.why(), Some(Why::Terminated));
+    assert_eq!(guest.client.why(), Some(CloseCause::Terminated));
     guest.end();
 }

@@ -5,7 +5,7 @@ use tungstenite::Message;
 use super::*;
 use crate::config::Config;
 use crate::connection::Rig;
-use crate::hub::{Envelope, Hub, HubConfig, Policy, Subscribe, Subscription};
+use crate::hub::{Envelope, Hub, HubConfig, Policy, SubscribeOptions, Subscription};
 
 fn publications(count: u8) -> Vec<Publication> {
     let publication = |n| Publication::from(Message::binary(vec![n]));
@@ -22,7 +22,7 @@ fn topic(policy: Policy, queue: usize) -> Topic {
 fn member(topic: &Topic, takes: usize) -> (Rig, Subscription) {
     let rig = Rig::new(Config::default());
     rig.takes(takes);
-    let member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+    let member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
     (rig, member.expect("the turn is free"))
 }
 
@@ -35,7 +35,7 @@ fn no_more_goes_together_than_may_wait_for_a_member() {
     assert!(published.iter().all(|published| published.receivers == 1));
     rig.write();
     // Two in hand, and the two newest.
-    let accounts = rig.outbox().accounts();
+    let accounts = rig.outbox().counts();
     assert_eq!((accounts.delivered, accounts.dropped), (4, 6));
     rig.end();
 }
@@ -47,7 +47,7 @@ fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
         let topic = topic(policy, 64);
         let rig = Rig::new(Config::default().queue_bytes(1000));
         rig.takes(0);
-        let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+        let _member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
         for (size, key) in (0..300).map(|n| (if n < 100 { 5 } else { n }, n % 50)) {
             let message = Message::binary(vec![7; size]);
             let publication = Publication::from(message).key(&key.to_string());
@@ -55,7 +55,7 @@ fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
             let bytes = rig.outbox().bytes();
             assert!(bytes <= 1000 + size + 4, "{policy}: {bytes} with {size}");
         }
-        assert!(rig.outbox().accounts().dropped > 200, "{policy}");
+        assert!(rig.outbox().counts().dropped > 200, "{policy}");
         rig.end();
     }
 }
@@ -66,13 +66,13 @@ fn who_takes_a_place_of_its_size_takes_no_other() {
     let topic = topic(Policy::Conflate, 64);
     let rig = Rig::new(Config::default().queue_bytes(1000));
     rig.takes(0);
-    let _member = topic.subscribe(rig.outbox().clone(), Subscribe::new());
+    let _member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
     let dropped_by = |size: usize, key: usize| {
-        let before = rig.outbox().accounts().dropped;
+        let before = rig.outbox().counts().dropped;
         let publication = Publication::from(Message::binary(vec![7; size]));
         let published = topic.publish(publication.key(&key.to_string()));
         published.expect("it is free");
-        rig.outbox().accounts().dropped - before
+        rig.outbox().counts().dropped - before
     };
     // The first is in hand, and 51 of 19 bytes wait.
     dropped_by(1, 99);
@@ -95,7 +95,7 @@ fn with_another_waiting<T>(topic: &Topic, publish: impl FnOnce() -> T) -> T {
 fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
     struct Panics;
     impl Envelope for Panics {
-        fn post(&self, _: &str, _: &Post) -> Message {
+        fn message(&self, _: &str, _: &TopicMessage) -> Message {
             panic!("the user's code")
         }
         fn gap(&self, _: &str, _: u64, _: u64) -> Message {
@@ -113,13 +113,16 @@ fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
     let topic = hub.topic("t").expect("there is room for one");
     let (plain, other) = (Rig::new(Config::default()), Rig::new(Config::default()));
     plain.takes(1000);
-    let _plain = topic.subscribe(plain.outbox().clone(), Subscribe::new());
-    let _other = topic.subscribe(other.outbox().clone(), Subscribe::new().enveloped());
+    let _plain = topic.subscribe(plain.outbox().clone(), SubscribeOptions::new());
+    let _other = topic.subscribe(
+        other.outbox().clone(),
+        SubscribeOptions::new().with_envelope(),
+    );
     let published = with_another_waiting(&topic, || {
         crate::caught::caught(|| topic.publish(Message::text("x")))
     });
     assert!(published.is_none());
-    assert_eq!(plain.outbox().accounts().delivered, 1);
+    assert_eq!(plain.outbox().counts().delivered, 1);
     plain.end();
     other.end();
 }
@@ -131,8 +134,8 @@ fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
     let (fast, full) = (Rig::new(Config::default()), Rig::new(Config::default()));
     fast.takes(1000);
     full.takes(0);
-    let _fast = topic.subscribe(fast.outbox().clone(), Subscribe::new());
-    let _full = topic.subscribe(full.outbox().clone(), Subscribe::new());
+    let _fast = topic.subscribe(fast.outbox().clone(), SubscribeOptions::new());
+    let _full = topic.subscribe(full.outbox().clone(), SubscribeOptions::new());
     for publication in publications(3) {
         topic.publish(publication).expect("one in hand, two wait");
     }
@@ -140,7 +143,7 @@ fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
         let publisher =
             scope.spawn(|| with_another_waiting(&topic, || topic.publish(Message::text("x"))));
         let deadline = Instant::now() + Duration::from_secs(30);
-        while fast.outbox().accounts().delivered < 4 {
+        while fast.outbox().counts().delivered < 4 {
             assert!(
                 Instant::now() < deadline,
                 "waited for the fast one's message"
@@ -164,15 +167,15 @@ fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
     let topic = topic(Policy::DropNewest, 64);
     let (rig, _member) = member(&topic, 1000);
     let mut publications = publications(4);
-    publications[1] = publications[1].clone().except(rig.outbox().client());
-    publications[2] = publications[2].clone().except(rig.outbox().client() + 1);
+    publications[1] = publications[1].clone().except(rig.outbox().number());
+    publications[2] = publications[2].clone().except(rig.outbox().number() + 1);
     let published = topic.publish_all(publications).expect("it is free");
     let receivers: Vec<usize> = published
         .iter()
         .map(|published| published.receivers)
         .collect();
     assert_eq!(receivers, [1, 0, 1, 1]);
-    assert_eq!(rig.outbox().accounts().delivered, 3);
+    assert_eq!(rig.outbox().counts().delivered, 3);
     rig.end();
 }
 

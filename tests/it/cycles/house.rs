@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use standpipe::{
-    Config, Connection, Event, Handler, Listener, Message, Reply, Request, Server, Why,
+    CloseCause, Config, Connection, Event, Handler, Listener, Message, Reply, Request, Server,
 };
 
 use super::{LONG, SHORT, tight};
@@ -204,16 +204,22 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
     let (mut open, mut ended) = (HashMap::new(), 0);
     for event in told {
         match event {
-            Event::Opened { client, .. } => assert!(open.insert(client, 0).is_none()),
-            Event::Message { client, .. } => *open.get_mut(&client).unwrap() += 1,
-            Event::Closed { client, why } => {
+            Event::Opened { number: client, .. } => assert!(open.insert(client, 0).is_none()),
+            Event::Message { number: client, .. } => *open.get_mut(&client).unwrap() += 1,
+            Event::Closed {
+                number: client,
+                cause,
+            } => {
                 let heard = open
                     .remove(&client)
                     .expect("closed once, after it was opened");
                 assert!(heard <= 5, "{heard} messages");
                 assert!(
-                    matches!(why, Why::Gone | Why::TimedOut("ping_timeout")),
-                    "{why:?}"
+                    matches!(
+                        cause,
+                        CloseCause::Gone | CloseCause::TimedOut("ping_timeout")
+                    ),
+                    "{cause:?}"
                 );
                 ended += 1;
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{TryRecvError, bounded};
-use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, Subscribe};
+use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, SubscribeOptions};
 
 use super::{SHORT, everybody_is_gone, tight};
 use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
@@ -18,7 +18,9 @@ struct Room {
 impl Handler for Room {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let topic = self.hub.topic("room").unwrap();
-        let member = topic.subscribe(conn.outbox(), Subscribe::new()).unwrap();
+        let member = topic
+            .subscribe(conn.outbox(), SubscribeOptions::new())
+            .unwrap();
         let ended = loop {
             match conn.recv() {
                 Ok(Some(message)) => topic.publish(message).unwrap(),
@@ -105,7 +107,7 @@ fn c04_members_are_cut_while_others_publish_to_them() {
         assert!(cut >= 20, "every one was found slow: {cut}");
         everybody_is_gone(&server);
         until("all are counted, each once", || {
-            let endings = server.handle().endings();
+            let endings = server.handle().disconnects();
             let ended = |name| endings.iter().find(|(known, _)| *known == name).unwrap().1;
             ended("slow_consumer") + ended("close_timeout") == 20
         });
@@ -125,7 +127,7 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
             let _member = members
                 .topic("room")
                 .unwrap()
-                .subscribe(conn.outbox(), Subscribe::new())
+                .subscribe(conn.outbox(), SubscribeOptions::new())
                 .unwrap();
             all.lock().unwrap().insert(conn.number(), conn.outbox());
             while conn.recv()?.is_some() {}

@@ -2,8 +2,8 @@
 
 use crossbeam_channel::TryRecvError;
 use standpipe::{
-    Accounts, Config, Message, Outbox, Policy, Publication, Published, Subscribe, Subscription,
-    Topic, TopicAccounts,
+    Config, Message, MessageCounts, Outbox, Policy, Publication, PublishOutcome, SubscribeOptions,
+    Subscription, Topic, TopicCounts,
 };
 
 use super::raw::{Raw, Rest};
@@ -28,12 +28,12 @@ pub(crate) fn number(text: &str) -> usize {
 pub(crate) struct Outcome {
     /// The id of the first message.
     pub(crate) first: u64,
-    pub(crate) published: Vec<Published>,
+    pub(crate) published: Vec<PublishOutcome>,
     pub(crate) fast: Vec<Rest>,
     pub(crate) stalled: Rest,
     /// The fast, then the stalled one.
-    pub(crate) accounts: Vec<Accounts>,
-    pub(crate) topic: TopicAccounts,
+    pub(crate) counts: Vec<MessageCounts>,
+    pub(crate) topic: TopicCounts,
 }
 
 impl Outcome {
@@ -59,7 +59,7 @@ impl Outcome {
             assert_eq!((posts.len(), missing), (self.published.len(), vec![]));
             for (n, one) in heard.iter().enumerate() {
                 assert!(
-                    matches!(one, Heard::Post(_, said) if *said == text(n)),
+                    matches!(one, Heard::Message(_, said) if *said == text(n)),
                     "{one:?}"
                 );
             }
@@ -83,17 +83,17 @@ impl Outcome {
     /// `seen` is of the first clients.
     #[track_caller]
     fn the_accounts_add_up(&self, seen: &[Rest]) {
-        let mut sum = Accounts::default();
-        for (n, accounts) in self.accounts.iter().enumerate() {
-            let ended = accounts.delivered + accounts.dropped + accounts.discarded;
-            assert_eq!(accounts.accepted, ended, "{accounts:?}");
-            sum = sum + *accounts;
+        let mut sum = MessageCounts::default();
+        for (n, counts) in self.counts.iter().enumerate() {
+            let ended = counts.delivered + counts.dropped + counts.discarded;
+            assert_eq!(counts.accepted, ended, "{counts:?}");
+            sum = sum + *counts;
             let Some(rest) = seen.get(n) else {
                 continue;
             };
             let heard = heard_of("t", &rest.messages);
-            let posts = heard.iter().filter(|one| matches!(one, Heard::Post(..)));
-            assert_eq!(accounts.delivered, posts.count() as u64);
+            let posts = heard.iter().filter(|one| matches!(one, Heard::Message(..)));
+            assert_eq!(counts.delivered, posts.count() as u64);
         }
         let dropped = self
             .topic
@@ -127,14 +127,14 @@ pub(crate) struct Play {
     pub(crate) outboxes: Vec<Outbox>,
     pub(crate) members: Vec<Subscription>,
     pub(crate) first: u64,
-    pub(crate) published: Vec<Published>,
+    pub(crate) published: Vec<PublishOutcome>,
 }
 
 impl Play {
     pub(crate) fn begin(config: Config, policy: Policy) -> Play {
         let stage = Stage::with(config, policy, QUEUE);
         let topic = stage.topic("t");
-        let how = || Subscribe::new().enveloped();
+        let how = || SubscribeOptions::new().with_envelope();
         let (mut fast, mut outboxes, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..FAST {
             let (reader, outbox, member) = stage.reader(&topic, how());
@@ -159,7 +159,7 @@ impl Play {
         }
     }
 
-    pub(crate) fn publish(&mut self, key: Option<&str>) -> Published {
+    pub(crate) fn publish(&mut self, key: Option<&str>) -> PublishOutcome {
         let n = self.published.len();
         for reader in &self.fast {
             reader.wait_for((n + 1).saturating_sub(LAG));
@@ -230,14 +230,14 @@ impl Play {
         let fast = fast.into_iter().map(Reader::end).collect();
         let stalled = stalled();
         drop(members);
-        let accounts = outboxes.iter().map(Outbox::accounts).collect();
-        let topic = topic.accounts();
+        let counts = outboxes.iter().map(Outbox::counts).collect();
+        let topic = topic.counts();
         Outcome {
             first,
             published,
             fast,
             stalled,
-            accounts,
+            counts,
             topic,
         }
     }

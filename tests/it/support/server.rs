@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, unbounded};
 use standpipe::{
-    Config, Connection, Handler, Message, Outbox, Report, Running, Server, ServerHandle,
+    Config, Connection, Handler, Message, Outbox, Server, ServerHandle, ServerThread,
+    ShutdownReport,
 };
 
 use super::connect::Connect;
@@ -18,7 +19,7 @@ use super::{Answer, Failure};
 ///
 /// Make it before its clients: they are then dropped, and gone, when its turn comes.
 pub(crate) struct TestServer {
-    running: Option<Running>,
+    running: Option<ServerThread>,
     handle: ServerHandle,
 }
 
@@ -65,19 +66,19 @@ impl TestServer {
 
     /// Waits until it has ended, and gives its report.
     #[track_caller]
-    pub(crate) fn report(mut self) -> Report {
+    pub(crate) fn report(mut self) -> ShutdownReport {
         self.join().expect("it has not ended yet")
     }
 
     /// Shuts it down and gives its report.
     #[track_caller]
-    pub(crate) fn shut_down(self) -> Report {
+    pub(crate) fn shut_down(self) -> ShutdownReport {
         self.handle.shutdown();
         self.report()
     }
 
     #[track_caller]
-    fn join(&mut self) -> Option<Report> {
+    fn join(&mut self) -> Option<ShutdownReport> {
         let running = self.running.take()?;
         let join = || running.join().unwrap();
         let what = "the server to end, with all its threads";

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::{
-    Config, Connection, Envelope, Hub, HubConfig, Message, Outbox, Policy, Post, Subscribe,
-    Subscription, Topic, TopicSettings,
+    Config, Connection, Envelope, Hub, HubConfig, Message, Outbox, Policy, SubscribeOptions,
+    Subscription, Topic, TopicMessage, TopicSettings,
 };
 
 use super::frame::{message, op};
@@ -20,7 +20,7 @@ use super::{Failure, Frame};
 pub(crate) struct Words;
 
 impl Envelope for Words {
-    fn post(&self, topic: &str, post: &Post) -> Message {
+    fn message(&self, topic: &str, post: &TopicMessage) -> Message {
         let (id, message) = (post.id(), post.message());
         Message::text(format!("{topic} post {id} {}", message.to_text().unwrap()))
     }
@@ -38,7 +38,7 @@ impl Envelope for Words {
 /// What one of [`Words`] said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Post(u64, String),
+    Message(u64, String),
     Gap(u64, u64),
     Join(String),
     Leave(String),
@@ -54,7 +54,7 @@ pub(crate) fn heard(message: &Message) -> (String, Heard) {
     let heard = match word() {
         "post" => {
             let id = word().parse().unwrap();
-            Heard::Post(id, word().to_owned())
+            Heard::Message(id, word().to_owned())
         }
         "gap" => Heard::Gap(word().parse().unwrap(), word().parse().unwrap()),
         "join" => Heard::Join(word().to_owned()),
@@ -81,7 +81,7 @@ pub(crate) fn whole(heard: &[Heard], first: u64, last: u64) -> (Vec<u64>, Vec<u6
     let mut next = first;
     for one in heard {
         match one {
-            Heard::Post(id, _) => {
+            Heard::Message(id, _) => {
                 assert_eq!(*id, next, "a post out of its place");
                 posts.push(next);
                 next += 1;
@@ -166,7 +166,11 @@ impl Stage {
 
     /// A member with an envelope, reading on a thread of its own.
     #[track_caller]
-    pub(crate) fn reader(&self, topic: &Topic, how: Subscribe) -> (Reader, Outbox, Subscription) {
+    pub(crate) fn reader(
+        &self,
+        topic: &Topic,
+        how: SubscribeOptions,
+    ) -> (Reader, Outbox, Subscription) {
         let (client, outbox) = self.client();
         let reader = Reader::start(client);
         let subscription = topic.subscribe(outbox.clone(), how).unwrap();

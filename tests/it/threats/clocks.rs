@@ -18,7 +18,7 @@ const SHORT: Duration = Duration::from_millis(500);
 const TRICKLE: Duration = Duration::from_millis(20);
 
 fn ended_by(server: &TestServer, clock: &str) -> u64 {
-    let endings = server.handle().endings();
+    let endings = server.handle().disconnects();
     endings.iter().find(|(name, _)| *name == clock).unwrap().1
 }
 

@@ -152,7 +152,9 @@ fn t31_an_address_that_takes_all_places_for_requests_keeps_no_other_out() {
     let siege: Vec<Socket> = (0..256)
         .map(|_| connect_from("127.0.0.2", server.addr()))
         .collect();
-    until("all places are taken", || server.handle().heads() == 256);
+    until("all places are taken", || {
+        server.handle().pending_handshakes() == 256
+    });
     assert_eq!(ask_from("127.0.0.2", server.addr()).1, 503);
     let inside: Vec<_> = (0..20)
         .map(|_| ask_from("127.0.0.1", server.addr()))
@@ -167,7 +169,7 @@ fn t31_an_address_that_takes_all_places_for_requests_keeps_no_other_out() {
         "{ended:?}"
     );
     assert_eq!(ask(youngest, server.addr()), 101);
-    let endings = server.handle().endings();
+    let endings = server.handle().disconnects();
     let unread = endings.iter().find(|(name, _)| *name == "refused_unread");
     assert!(unread.unwrap().1 > 1, "{endings:?}");
 }

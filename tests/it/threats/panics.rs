@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use standpipe::{
-    Connection, Envelope, Handler, Hub, HubConfig, Message, Post, Reply, Request, Subscribe,
+    Connection, Envelope, Handler, Hub, HubConfig, Message, Reply, Request, SubscribeOptions,
+    TopicMessage,
 };
 
 use crate::support::{
@@ -17,7 +18,7 @@ use crate::support::{
 struct Panics;
 
 impl Envelope for Panics {
-    fn post(&self, _: &str, post: &Post) -> Message {
+    fn message(&self, _: &str, post: &TopicMessage) -> Message {
         assert!(post.message() != Message::text("panic"), "a panic in post");
         post.message()
     }
@@ -38,7 +39,7 @@ struct Room(Hub);
 impl Handler for Room {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let topic = self.0.topic("room")?;
-        let _member = topic.subscribe(conn.outbox(), Subscribe::new().enveloped())?;
+        let _member = topic.subscribe(conn.outbox(), SubscribeOptions::new().with_envelope())?;
         while let Some(message) = conn.recv()? {
             topic.publish(message)?;
         }
@@ -81,8 +82,8 @@ fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
         let (mut clients, outboxes): (Vec<_>, Vec<_>) = (0..3).map(one).unzip();
         // Two have got it as it is when the third wants it in an envelope.
         let how = [false, false, true].map(|enveloped| match enveloped {
-            true => Subscribe::new().enveloped(),
-            false => Subscribe::new(),
+            true => SubscribeOptions::new().with_envelope(),
+            false => SubscribeOptions::new(),
         });
         let members: Vec<_> = outboxes
             .iter()
@@ -99,8 +100,8 @@ fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
             client.expect_text("next");
         }
         until("the topic's books to be as its members saw it", || {
-            let accounts = topic.accounts();
-            (accounts.accepted, accounts.delivered) == (2, 2)
+            let counts = topic.counts();
+            (counts.accepted, counts.delivered) == (2, 2)
         });
     });
 }
@@ -120,7 +121,7 @@ fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
         let _hears: Vec<_> = topics
             .iter()
             .map(|topic| {
-                let how = Subscribe::new().with_presence();
+                let how = SubscribeOptions::new().with_presence();
                 topic.subscribe(outbox.clone(), how).unwrap()
             })
             .collect();
@@ -128,7 +129,7 @@ fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
         for topic in &topics {
             let members = ["ann", "panic", "zoe"].map(|name| {
-                let how = Subscribe::new().named(name);
+                let how = SubscribeOptions::new().with_name(name);
                 topic.subscribe(outbox.clone(), how).unwrap()
             });
             for name in ["ann", "zoe"] {
@@ -252,7 +253,10 @@ fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
         });
         // Each has come to its end, and not only away.
         until("all are counted", || {
-            server.handle().endings().contains(&("handler_failed", 6))
+            server
+                .handle()
+                .disconnects()
+                .contains(&("handler_failed", 6))
         });
         witness.text("still here");
         witness.expect_text("still here");

@@ -43,7 +43,7 @@ fn tight(config: Config) -> Config {
 }
 
 fn ended_by(server: &TestServer, clock: &str) -> u64 {
-    let endings = server.handle().endings();
+    let endings = server.handle().disconnects();
     endings.iter().find(|(name, _)| *name == clock).unwrap().1
 }
 

@@ -268,7 +268,10 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
             server.handle().clients() == 1
         });
         until("all are counted", || {
-            server.handle().endings().contains(&("handler_failed", 20))
+            server
+                .handle()
+                .disconnects()
+                .contains(&("handler_failed", 20))
         });
     });
 }

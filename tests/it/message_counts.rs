@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::thread;
 
-use standpipe::{Accounts, Outbox, Policy};
+use standpipe::{MessageCounts, Outbox, Policy};
 
 use crate::support::play::{FAST, MESSAGES, Play, QUEUE};
 use crate::support::{both_ways, until};
@@ -19,7 +19,7 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
             scope.spawn(|| {
                 // Either it keeps the publisher waiting, or its policy has done something to it.
                 until("the stalled member to be full, or dealt with", || {
-                    let acted = outbox.accounts().dropped > 0;
+                    let acted = outbox.counts().dropped > 0;
                     acted || outbox.len() >= QUEUE || outbox.closed().try_recv() != EMPTY
                 });
                 let client = stalled.lock().unwrap().take();
@@ -29,13 +29,13 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
             play.publish_all();
         });
         until("the end of the member that was reset", || {
-            let Accounts {
+            let MessageCounts {
                 accepted,
                 delivered,
                 dropped,
                 discarded,
                 ..
-            } = outbox.accounts();
+            } = outbox.counts();
             outbox.closed().try_recv() != EMPTY && accepted == delivered + dropped + discarded
         });
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0), "{policy}");
