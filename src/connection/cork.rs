@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use super::client::Client;
+use crate::connection::shared::Client;
 
 /// Many clients at once: the members a topic had.
 pub(crate) trait FlushAll {
@@ -32,7 +32,7 @@ thread_local! {
 }
 
 /// Turns this thread's cork on or off; off, what it held goes out.
-pub(super) fn set(is_on: bool) {
+pub(crate) fn set(is_on: bool) {
     IS_ON.set(is_on);
     if !is_on {
         release();

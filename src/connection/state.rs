@@ -293,5 +293,5 @@ impl State {
 }
 
 #[cfg(test)]
-#[path = "tests/clocks.rs"]
+#[path = "tests/deadlines.rs"]
 mod tests;

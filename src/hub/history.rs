@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::post::TopicMessage;
-use super::settings::TopicSettings;
+use super::message::TopicMessage;
+use super::policy::TopicSettings;
 use crate::clock::{self, lock};
 
 /// Bytes that all histories of a hub keep together.

@@ -13,12 +13,12 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Shared;
-use super::counts::Counts;
 use super::history::{Bytes, History};
-use super::lane::Member;
-use super::post::{Envelope, TopicMessage};
+use super::member::Member;
+use super::message::{Envelope, TopicMessage};
+use super::policy::{Policy, TopicSettings};
 use super::presence::Presence;
-use super::settings::{Policy, TopicSettings};
+use super::stats::Counts;
 use crate::caught::caught;
 use crate::clock::lock;
 
@@ -142,7 +142,7 @@ impl Topic {
     pub fn counts(&self) -> TopicCounts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.inner.counts;
-        let names = super::settings::REASONS.into_iter();
+        let names = super::policy::REASONS.into_iter();
         TopicCounts {
             delivered: count(&counts.delivered),
             discarded: count(&counts.discarded),

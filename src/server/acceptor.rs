@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::house::House;
-use super::listener::Listener;
-use super::shutdown::SetAtEnd;
 use crate::caught::caught;
-use crate::connection::{Client, CloseCause, Here, Transport, abandon, prepare, receive};
+use crate::connection::{Client, CloseCause, Transport, prepare};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
+use crate::server::client::handshake::receive;
+use crate::server::client::session::{Here, abandon};
+use crate::server::listener::Listener;
+use crate::server::shutdown::SetAtEnd;
+use crate::server::state::House;
 
 /// Stack of a thread at the door, where the handler judges requests.
 const DOOR_STACK: usize = 256 << 10;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::house::House;
 use crate::clock;
 use crate::connection::{Client, Doing, MessageCounts};
 use crate::error::Error;
 use crate::http::Peer;
+use crate::server::state::House;
 
 /// Rings for the end of a server, from any thread, a handler's too. Cloneable.
 #[derive(Clone)]

@@ -1,28 +1,14 @@
 //! [`Server`]: bind, serve, spawn.
 
-// What there is once per process, in the order in which a client meets it.
-
-mod listener;
-
 mod acceptor;
-
-mod capacity;
-
-mod visitors;
-
-mod heads;
-
-mod house;
-
-mod watchdog;
-
-mod shutdown;
-
-mod endings;
-
-// How it is asked to end, and watched.
-
+mod admission;
+mod client;
 mod handle;
+mod listener;
+mod shutdown;
+mod state;
+mod stats;
+mod watchdog;
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -32,17 +18,14 @@ use std::thread::{self, Builder};
 pub use handle::{
     ClientState, QueueState, ServerHandle, ServerThread, ShutdownReport, ThreadState,
 };
-pub(crate) use heads::Head;
-pub(crate) use house::{Entry, House, Permit};
 pub use listener::Listener;
-pub(crate) use visitors::Visit;
-#[cfg(test)]
-pub(crate) use {capacity::LEAVING, heads::Heads};
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::Rules;
+use admission::capacity;
+use state::House;
 
 /// A WebSocket server that listens, and serves once [`serve`](Self::serve) is called.
 ///

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::house::House;
 use crate::clock::lock;
 use crate::connection::Fate;
+use crate::server::state::House;
 
 /// Set once, by whoever ends the server; everybody who waits on it is woken.
 #[derive(Debug)]

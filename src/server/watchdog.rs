@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::house::House;
-use super::listener::Listener;
 use crate::caught::caught;
 use crate::clock::{self, lock};
 use crate::connection::{Client, CloseCause, Verdict};
+use crate::server::listener::Listener;
+use crate::server::state::House;
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);

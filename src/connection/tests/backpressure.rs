@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 
-use super::super::control::{Goodbye, When};
-use super::super::outbox::this_thread_reads_for;
-use super::super::state::Doing;
 use super::*;
+use crate::connection::queue::outbox::this_thread_reads_for;
+use crate::connection::state::Doing;
+use crate::connection::write::control_slot::{Goodbye, When};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 
 /// A `send` that waits for room.

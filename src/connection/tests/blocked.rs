@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::state::Verdict;
 use super::*;
 use crate::clock;
+use crate::connection::state::Verdict;
 
 const TIMEOUT: u64 = 10_000;
 

@@ -1,12 +1,11 @@
 //! A client's queue, wire and reader, exactly: against a [`Gate`] instead of a socket.
 
-mod accounts;
 mod backpressure;
 mod blocked;
-mod control;
-mod door;
-mod flush;
-mod reading;
+mod control_slot;
+mod message_counts;
+mod reader;
+mod write_slot;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,15 +14,15 @@ use std::time::Instant;
 
 use tungstenite::Message;
 
-use super::accounts::MessageCounts;
-use super::client::Client;
-use super::gate::{Gate, PATIENCE};
-use super::outbox::Outbox;
-use super::reader::Reader;
-use super::transport::Transport;
-use super::wire::Wire;
-use super::writer;
 use crate::config::Config;
+use crate::connection::queue::outbox::Outbox;
+use crate::connection::read::reader::Reader;
+use crate::connection::shared::Client;
+use crate::connection::socket::Transport;
+use crate::connection::stats::MessageCounts;
+use crate::connection::testing::scripted_socket::{Gate, PATIENCE};
+use crate::connection::write::write_half::Wire;
+use crate::connection::write::writer;
 use crate::http::Peer;
 
 /// Runs a test with early flush and without: who writes may not change what is written.
