@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use crate::connection::shared::Client;
+use crate::connection::shared::Shared;
 
 /// Many clients at once: the members a topic had.
 pub(crate) trait FlushAll {
@@ -19,7 +19,7 @@ pub(crate) trait FlushAll {
 #[derive(Default)]
 struct Held {
     /// Each once, by its own flag.
-    clients: Vec<Arc<Client>>,
+    clients: Vec<Arc<Shared>>,
     /// A few at most: one for each topic published to, and each change of its members.
     fans: Vec<Box<dyn FlushAll>>,
 }
@@ -51,7 +51,7 @@ pub(crate) fn holds_back() -> bool {
 }
 
 /// Flushes `client` now, or before this thread next waits.
-pub(super) fn flush(client: &Arc<Client>) {
+pub(super) fn flush(client: &Arc<Shared>) {
     if !(holds_back() && client.config.early_flush) {
         client.flush();
     } else if !client.is_held_back() {

@@ -22,17 +22,17 @@ use tungstenite::Message;
 
 pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
 pub(crate) use queue::byte_limit::Admission;
-pub(crate) use queue::item::{End, Lane, Redeemed};
+pub(crate) use queue::item::{Purpose, Redeemed, TopicSource};
 pub use queue::outbox::Outbox;
-pub(crate) use queue::outbox::Patience;
+pub(crate) use queue::outbox::RetryBudget;
 pub use shared::CloseCause;
-pub(crate) use shared::{Client, Fate};
+pub(crate) use shared::{Shared, ShutdownOutcome};
 pub(crate) use socket::{Transport, prepare};
-pub(crate) use state::{Doing, Verdict};
+pub(crate) use state::{Activity, DeadlineCheck};
 pub use stats::MessageCounts;
 #[cfg(any(test, fuzzing))]
-pub(crate) use testing::client::Rig;
-pub(crate) use write::direct_write::{Run, Straight, Went};
+pub(crate) use testing::client::TestClient;
+pub(crate) use write::direct_write::{DirectWrite, FrameBatch, WriteNow};
 pub(crate) use write::frame::Frame;
 
 use crate::error::{RecvError, SendError};

@@ -1,4 +1,4 @@
-//! [`Client`]: what is shared by a client's two threads, the watchdog, and every [`Outbox`](super::Outbox).
+//! [`Shared`]: what is shared by a client's two threads, the watchdog, and every [`Outbox`](super::Outbox).
 //!
 //! It does not own the socket: the two halves do, and both are gone with their threads, so that an outbox kept for ever
 //! keeps no descriptor.
@@ -12,11 +12,11 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::clock::lock;
 use crate::config::Config;
-use crate::connection::queue::send_queue::Queue;
+use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::Transport;
 use crate::connection::state::State;
-use crate::connection::write::control_slot::{Control, Goodbye, When};
-use crate::connection::write::write_half::{Lent, Step};
+use crate::connection::write::control_slot::{CloseMode, CloseReason, ControlSlot};
+use crate::connection::write::write_half::{Step, WriteSlot};
 use crate::http::Peer;
 
 /// Why a client's connection ended.
@@ -50,14 +50,14 @@ pub enum CloseCause {
 pub(crate) const SLOW_CONSUMER: u16 = 4008;
 
 #[derive(Debug)]
-pub(crate) struct Client {
+pub(crate) struct Shared {
     pub(crate) number: u64,
     pub(crate) peer: Peer,
     pub(crate) config: Arc<Config>,
     pub(crate) state: State,
-    pub(crate) queue: Queue,
-    pub(crate) control: Control,
-    pub(crate) wire: Lent,
+    pub(crate) queue: SendQueue,
+    pub(crate) control: ControlSlot,
+    pub(crate) write_slot: WriteSlot,
     bell: Sender<()>,
     rung: Receiver<()>,
     transport: Weak<dyn Transport>,
@@ -88,21 +88,21 @@ const HEARD: u8 = 1;
 const INSIDE: u8 = 2;
 const TURNED_AWAY: u8 = 3;
 
-impl Client {
+impl Shared {
     pub(crate) fn new(
         number: u64,
         peer: Peer,
         config: Arc<Config>,
         transport: &Arc<dyn Transport>,
-    ) -> Client {
+    ) -> Shared {
         let (bell, rung) = crossbeam_channel::bounded(1);
-        Client {
+        Shared {
             number,
             peer,
             state: State::new(&config),
-            queue: Queue::new(config.queue, config.queue_bytes),
-            control: Control::default(),
-            wire: Lent::new(),
+            queue: SendQueue::new(config.queue, config.queue_bytes),
+            control: ControlSlot::default(),
+            write_slot: WriteSlot::new(),
             bell,
             rung,
             transport: Arc::downgrade(transport),
@@ -120,16 +120,16 @@ impl Client {
     /// again, or the writer has been rung.
     pub(crate) fn flush(&self) {
         if !self.config.early_flush {
-            return self.ring();
+            return self.notify_writer();
         }
-        let Some(mut wire) = self.wire.borrow() else {
+        let Some(mut wire) = self.write_slot.try_acquire() else {
             return;
         };
         let step = wire.step(self);
-        self.wire.give_back(wire, self);
+        self.write_slot.release(wire, self);
         // Given back first, looked at then: see `wire.rs`.
         if matches!(step, Step::Refused | Step::Over) || self.has_work() {
-            self.ring();
+            self.notify_writer();
         }
     }
 
@@ -144,13 +144,13 @@ impl Client {
     }
 
     /// Wakes the writer, or leaves the bell rung for when it next listens.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn notify_writer(&self) {
         // Full means rung already.
         let _ = self.bell.try_send(());
     }
 
     /// Waits for the bell. The writer's alone.
-    pub(crate) fn listen(&self) {
+    pub(crate) fn wait_for_work(&self) {
         self.rung
             .recv()
             .expect("the bell hangs in the client itself");
@@ -160,15 +160,15 @@ impl Client {
         !self.queue.is_empty() || self.control.is_filled() || self.is_over()
     }
 
-    /// Brings into the processor's cache what [`go_straight`](Self::go_straight) will ask. Says nothing: an answer would be
+    /// Brings into the processor's cache what [`try_write_now`](Self::go_straight) will ask. Says nothing: an answer would be
     /// old when it is used.
-    pub(crate) fn look(&self) {
+    pub(crate) fn prefetch(&self) {
         black_box((self.has_work(), self.state.is_blocked()));
         black_box((self.queue.len(), self.queue.most_bytes()));
     }
 
     /// Posts a Close, refuses further messages, and sends it on its way. Says whether this Close was taken.
-    pub(crate) fn close(&self, when: When, goodbye: Goodbye) -> bool {
+    pub(crate) fn close(&self, when: CloseMode, goodbye: CloseReason) -> bool {
         let why = CloseCause::Server {
             code: goodbye.code(),
             reason: goodbye.reason().to_owned(),
@@ -177,16 +177,22 @@ impl Client {
     }
 
     /// Answers the peer's Close with the only one of ours, unless that is out already.
-    pub(crate) fn answer(&self, goodbye: Goodbye) {
+    pub(crate) fn answer(&self, goodbye: CloseReason) {
         self.state.peer_closed.store(true, Ordering::SeqCst);
         let why = CloseCause::Peer {
             code: goodbye.code(),
             reason: goodbye.reason().to_owned(),
         };
-        self.post(When::Now, goodbye, why, false);
+        self.post(CloseMode::Immediate, goodbye, why, false);
     }
 
-    fn post(&self, when: When, goodbye: Goodbye, why: CloseCause, by_shutdown: bool) -> bool {
+    fn post(
+        &self,
+        when: CloseMode,
+        goodbye: CloseReason,
+        why: CloseCause,
+        by_shutdown: bool,
+    ) -> bool {
         let taken = {
             let mut ending = lock(&self.ending);
             let taken = self.control.close(when, goodbye);
@@ -200,7 +206,7 @@ impl Client {
         // Only now: a handler that this wakes returns, and its 1000 or 1011 must find this Close posted.
         self.queue.shut();
         if taken {
-            if when == When::Now {
+            if when == CloseMode::Immediate {
                 self.state.closing(&self.config);
             }
             self.flush();
@@ -237,7 +243,7 @@ impl Client {
                 transport.shutdown(Shutdown::Both);
             }
         }
-        self.ring();
+        self.notify_writer();
     }
 
     /// The last byte has been written; the reader may still wait for the peer's Close.
@@ -245,7 +251,7 @@ impl Client {
         self.over.store(true, Ordering::SeqCst);
         self.control.end();
         self.queue.end();
-        self.ring();
+        self.notify_writer();
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -258,17 +264,17 @@ impl Client {
     }
 
     /// Its head has come, unless it has been turned away.
-    pub(crate) fn is_heard(&self) -> bool {
+    pub(crate) fn mark_request_received(&self) -> bool {
         self.change_place(AT_THE_DOOR, HEARD)
     }
 
     /// Goes in, unless shutdown has turned it away.
-    pub(crate) fn pass_the_door(&self) -> bool {
+    pub(crate) fn mark_upgraded(&self) -> bool {
         self.change_place(HEARD, INSIDE)
     }
 
     /// Turned away for another who needs its place, unless its head has come, or it ends anyway.
-    pub(crate) fn gives_way(&self) -> bool {
+    pub(crate) fn try_evict(&self) -> bool {
         !self.is_over() && self.change_place(AT_THE_DOOR, TURNED_AWAY)
     }
 
@@ -293,7 +299,12 @@ impl Client {
                 code,
                 reason: reason.to_owned(),
             };
-            self.post(When::Queued, Goodbye::new(code, reason), why, true);
+            self.post(
+                CloseMode::AfterQueue,
+                CloseReason::new(code, reason),
+                why,
+                true,
+            );
         }
     }
 
@@ -323,24 +334,24 @@ impl Client {
     }
 
     /// What a shutdown's report says of it, once it has ended.
-    pub(crate) fn fate(&self) -> Fate {
+    pub(crate) fn fate(&self) -> ShutdownOutcome {
         let ending = lock(&self.ending);
         let (sent, reset) = (&self.state.close_sent, &self.state.was_reset);
         if !ending.dismissed {
-            Fate::Other
+            ShutdownOutcome::Other
         } else if reset.load(Ordering::SeqCst) || !sent.load(Ordering::SeqCst) {
-            Fate::Lost
+            ShutdownOutcome::Lost
         } else if ending.by_shutdown {
-            Fate::Drained
+            ShutdownOutcome::Drained
         } else {
-            Fate::Other
+            ShutdownOutcome::Other
         }
     }
 }
 
 /// What a shutdown's report says of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum ShutdownOutcome {
     /// It got all that was queued, and shutdown's 1001.
     Drained,
     /// It was reset, or broke off, before that.

@@ -1,4 +1,4 @@
-//! [`Fan`]: posts on their way to every member, inside the topic's turn. Here a policy becomes what it says.
+//! [`Delivery`]: posts on their way to every member, inside the topic's turn. Here a policy becomes what it says.
 //!
 //! Posts that were published together are given to a member all, and then to the next: a member's memory is at hand
 //! once, and its socket is written to once.
@@ -11,8 +11,8 @@ use super::member::{Member, Placed};
 use super::message::TopicMessage;
 use super::policy::{Policy, TopicSettings};
 use super::publish::PublishOutcome;
-use super::stats::{AtOnce, Counts};
-use crate::connection::{Patience, Run, Went};
+use super::stats::{BulkDelivered, Counts};
+use crate::connection::{FrameBatch, RetryBudget, WriteNow};
 
 /// Members that are looked at before the first of them is written to. Of a thousand members none is in the processor's
 /// cache, and what is read of one lies behind pointers: several waits for memory, one after the other, before each write.
@@ -20,38 +20,38 @@ use crate::connection::{Patience, Run, Went};
 const LOOKED_AT: usize = 16;
 
 /// One publish on its way through the members.
-pub(super) struct Fan<'a> {
+pub(super) struct Delivery<'a> {
     posts: &'a [Arc<TopicMessage>],
     settings: &'a TopicSettings,
     /// The posts on the wire: as they are, and in the envelope. Made for the first member who gets them so.
-    raw: OnceCell<Run>,
-    enveloped: OnceCell<Run>,
-    patience: &'a mut Patience,
+    raw: OnceCell<FrameBatch>,
+    enveloped: OnceCell<FrameBatch>,
+    patience: &'a mut RetryBudget,
     /// Under `block`, until when.
     deadline: Option<Instant>,
     members: &'a [Arc<Member>],
     /// Members are written to as their turn comes; else all of them when this is over, or before it waits.
     at_once: bool,
     published: Vec<PublishOutcome>,
-    books: AtOnce<'a>,
+    books: BulkDelivered<'a>,
     /// To be cut when the turn is over.
     victims: &'a mut Vec<Arc<Member>>,
 }
 
-impl<'a> Fan<'a> {
+impl<'a> Delivery<'a> {
     pub(super) fn new(
         posts: &'a [Arc<TopicMessage>],
         members: &'a [Arc<Member>],
         settings: &'a TopicSettings,
         counts: &'a Counts,
-        (patience, deadline): (&'a mut Patience, Option<Instant>),
+        (patience, deadline): (&'a mut RetryBudget, Option<Instant>),
         victims: &'a mut Vec<Arc<Member>>,
-    ) -> Fan<'a> {
+    ) -> Delivery<'a> {
         let published = posts.iter().map(|post| PublishOutcome {
             id: post.id(),
             ..PublishOutcome::default()
         });
-        Fan {
+        Delivery {
             posts,
             settings,
             raw: OnceCell::new(),
@@ -61,7 +61,7 @@ impl<'a> Fan<'a> {
             members,
             at_once: true,
             published: published.collect(),
-            books: AtOnce::new(counts),
+            books: BulkDelivered::new(counts),
             victims,
         }
     }
@@ -72,7 +72,8 @@ impl<'a> Fan<'a> {
         self.at_once = at_once;
         for some in self.members.chunks(LOOKED_AT) {
             if at_once {
-                some.iter().for_each(|member| member.outbox.inner().look());
+                some.iter()
+                    .for_each(|member| member.outbox.inner().prefetch());
             }
             for member in some {
                 if Some(member.outbox.number()) != except {
@@ -87,20 +88,20 @@ impl<'a> Fan<'a> {
         if !self.at_once {
             return self.offer_all(member);
         }
-        match member.go_straight(self.posts, self.run(member)) {
-            Went::Whole => {
+        match member.try_write_now(self.posts, self.run(member)) {
+            WriteNow::Written => {
                 self.received();
                 self.books.messages += self.posts.len() as u64;
             }
-            Went::InHand => self.received(),
-            Went::Nowhere => {
+            WriteNow::InFlight => self.received(),
+            WriteNow::NotWritten => {
                 self.offer_all(member);
                 member.outbox.flush();
             }
         }
     }
 
-    fn run(&self, member: &Member) -> &Run {
+    fn run(&self, member: &Member) -> &FrameBatch {
         let run = if member.is_enveloped() {
             &self.enveloped
         } else {
@@ -108,7 +109,7 @@ impl<'a> Fan<'a> {
         };
         run.get_or_init(|| {
             let frame = |post: &Arc<TopicMessage>| post.frame(member.envelope()).clone();
-            Run::new(self.posts.iter().map(frame).collect())
+            FrameBatch::new(self.posts.iter().map(frame).collect())
         })
     }
 
@@ -134,7 +135,7 @@ impl<'a> Fan<'a> {
             Placed::Full => None,
             placed => Some(placed),
         };
-        let placed = member.outbox.unless_slow(self.patience, place);
+        let placed = member.outbox.retry_until_blocked(self.patience, place);
         let published = &mut self.published[at];
         let end = match placed {
             Some(placed) => placed,

@@ -27,7 +27,7 @@ impl Bytes {
         self.used.fetch_update(order, order, more).is_ok()
     }
 
-    fn give_back(&self, size: usize) {
+    fn release(&self, size: usize) {
         self.used.fetch_sub(size, Ordering::Relaxed);
     }
 
@@ -100,7 +100,7 @@ impl History {
     fn forget_first(&self, posts: &mut VecDeque<(Arc<TopicMessage>, usize)>) -> bool {
         let first = posts.pop_front();
         if let Some((_, size)) = &first {
-            self.budget.give_back(*size);
+            self.budget.release(*size);
         }
         first.is_some()
     }

@@ -8,12 +8,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::message::{Envelope, TopicMessage};
-use super::pending::{Next, Ring, Waiting};
+use super::pending::{Next, PendingMessages, Waiting};
 use super::policy::{Policy, SoftLimit, TopicSettings};
 use super::stats::Counts;
 use crate::caught::caught;
 use crate::clock::{Stamp, lock};
-use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Run, Straight, Went};
+use crate::connection::{
+    Admission, DirectWrite, Frame, FrameBatch, Outbox, Purpose, Redeemed, TopicSource, WriteNow,
+};
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -22,7 +24,7 @@ pub(super) struct Member {
     topic: Arc<str>,
     envelope: Option<Arc<dyn Envelope>>,
     counts: Arc<Counts>,
-    ring: Mutex<Ring>,
+    pending: Mutex<PendingMessages>,
 }
 
 /// What became of one post for one member, before any policy for the slow.
@@ -50,27 +52,27 @@ impl Member {
             topic,
             envelope,
             counts,
-            ring: Mutex::default(),
+            pending: Mutex::default(),
         })
     }
 
     /// It has heard everything up to `id`.
     pub(super) fn begin_after(&self, id: u64) {
-        let mut ring = lock(&self.ring);
-        ring.told = id;
-        ring.offered = id;
+        let mut pending = lock(&self.pending);
+        pending.told = id;
+        pending.offered = id;
     }
 
     /// Ids up to `id` were published before it came, and are not all there any more.
     pub(super) fn missed_up_to(self: &Arc<Self>, id: u64, policy: Policy) {
-        let mut ring = lock(&self.ring);
-        ring.offered = ring.offered.max(id);
+        let mut pending = lock(&self.pending);
+        pending.offered = pending.offered.max(id);
         if policy.conflates() {
-            ring.told = ring.offered;
-        } else if ring.offered > ring.told && ring.waiting.is_empty() {
-            self.tell_the_rest(&mut ring);
+            pending.told = pending.offered;
+        } else if pending.offered > pending.told && pending.waiting.is_empty() {
+            self.tell_the_rest(&mut pending);
         }
-        drop(ring);
+        drop(pending);
         self.outbox.queue().settle_late();
     }
 
@@ -79,8 +81,12 @@ impl Member {
     }
 
     /// Writes `posts`, which are `run` on the wire, past queue and lane, if nothing is before them.
-    pub(super) fn go_straight(self: &Arc<Self>, posts: &[Arc<TopicMessage>], run: &Run) -> Went {
-        self.outbox.inner().go_straight(&Past {
+    pub(super) fn try_write_now(
+        self: &Arc<Self>,
+        posts: &[Arc<TopicMessage>],
+        run: &FrameBatch,
+    ) -> WriteNow {
+        self.outbox.inner().try_write_now(&Past {
             member: self,
             posts,
             run,
@@ -95,14 +101,14 @@ impl Member {
     /// Queues `post` if there is room for it.
     pub(super) fn place(self: &Arc<Self>, post: &TopicMessage, settings: &TopicSettings) -> Placed {
         let frame = post.frame(self.envelope()).clone();
-        let placed = self.place_in(&mut lock(&self.ring), frame, post, settings);
+        let placed = self.place_in(&mut lock(&self.pending), frame, post, settings);
         self.outbox.queue().settle_late();
         placed
     }
 
     fn place_in(
         self: &Arc<Self>,
-        ring: &mut Ring,
+        pending: &mut PendingMessages,
         frame: Frame,
         post: &TopicMessage,
         settings: &TopicSettings,
@@ -118,23 +124,23 @@ impl Member {
         }
         // Full it was, and not empty since: room for one would send a key that has a place to the end of the line, again
         // and again, and luck would say who comes to the front.
-        if conflates && ring.crowded {
-            if let Some(at) = ring.place_of(post) {
-                self.take_place(ring, at, frame, post, settings.policy);
+        if conflates && pending.crowded {
+            if let Some(at) = pending.place_of(post) {
+                self.take_place(pending, at, frame, post, settings.policy);
                 return Placed::Queued;
             }
         }
-        if ring.waiting.len() >= settings.queue {
+        if pending.waiting.len() >= settings.queue {
             queue.return_bytes(size);
             return Placed::Full;
         }
-        if !self.take_ticket(ring) {
+        if !self.take_ticket(pending) {
             queue.return_bytes(size);
             return Placed::Full;
         }
-        self.append(ring, frame, post, conflates);
+        self.append(pending, frame, post, conflates);
         match settings.policy {
-            Policy::Disconnect { soft: Some(soft) } if ring.is_overdue(soft, settings.queue) => {
+            Policy::Disconnect { soft: Some(soft) } if pending.is_overdue(soft, settings.queue) => {
                 Placed::Overdue
             }
             _ => Placed::Queued,
@@ -149,9 +155,9 @@ impl Member {
     ) -> Placed {
         let frame = post.frame(self.envelope()).clone();
         let placed = {
-            let mut ring = lock(&self.ring);
-            match self.place_in(&mut ring, frame.clone(), post, settings) {
-                Placed::Full => self.replace(&mut ring, frame, post, settings.policy),
+            let mut pending = lock(&self.pending);
+            match self.place_in(&mut pending, frame.clone(), post, settings) {
+                Placed::Full => self.replace(&mut pending, frame, post, settings.policy),
                 placed => placed,
             }
         };
@@ -164,7 +170,7 @@ impl Member {
     /// the same: one for each lane, which is the bound.
     fn replace(
         self: &Arc<Self>,
-        ring: &mut Ring,
+        pending: &mut PendingMessages,
         frame: Frame,
         post: &TopicMessage,
         policy: Policy,
@@ -174,44 +180,44 @@ impl Member {
             return Placed::Closed;
         }
         // Full for whatever reason: there is room only if something has gone.
-        let (most, size) = (ring.waiting.len().max(1), frame.len());
+        let (most, size) = (pending.waiting.len().max(1), frame.len());
         let (mut freed, mut known) = (0, None);
         if policy.conflates() {
-            ring.crowded = true;
-            for old in ring.take_superseded() {
+            pending.crowded = true;
+            for old in pending.take_superseded() {
                 queue.waits_no_more(1);
                 self.dropped(old, policy);
                 freed += old;
             }
-            known = ring.place_of(post);
+            known = pending.place_of(post);
         }
         if let Some(at) = known {
-            freed += ring.waiting[at].frame.len();
-            self.take_place(ring, at, frame, post, policy);
+            freed += pending.waiting[at].frame.len();
+            self.take_place(pending, at, frame, post, policy);
         } else {
-            if ring.waiting.len() >= most {
-                freed += self.drop_oldest(ring, policy);
+            if pending.waiting.len() >= most {
+                freed += self.drop_oldest(pending, policy);
             }
-            if !self.take_ticket(ring) {
-                self.be_owed(ring);
+            if !self.take_ticket(pending) {
+                self.be_owed(pending);
             }
-            self.append(ring, frame, post, policy.conflates());
+            self.append(pending, frame, post, policy.conflates());
         }
         // Larger than what has gone: then more goes, so that what waits never grows beyond its bytes. What others have too
         // much of is not this lane's to make good.
         let is_older = |oldest: &Waiting| oldest.id != post.id();
         while freed < size
             && queue.bytes() > queue.most_bytes()
-            && ring.waiting.front().is_some_and(is_older)
+            && pending.waiting.front().is_some_and(is_older)
         {
-            freed += self.drop_oldest(ring, policy);
+            freed += self.drop_oldest(pending, policy);
         }
         Placed::Queued
     }
 
     /// Gives its bytes.
-    fn drop_oldest(&self, ring: &mut Ring, policy: Policy) -> usize {
-        let Some(oldest) = ring.pop() else {
+    fn drop_oldest(&self, pending: &mut PendingMessages, policy: Policy) -> usize {
+        let Some(oldest) = pending.pop() else {
             return 0;
         };
         self.outbox.queue().waits_no_more(1);
@@ -222,28 +228,28 @@ impl Member {
     /// Takes the place of an older one of its key, for which bytes have been admitted.
     fn take_place(
         &self,
-        ring: &mut Ring,
+        pending: &mut PendingMessages,
         at: usize,
         frame: Frame,
         post: &TopicMessage,
         policy: Policy,
     ) {
-        let waiting = &mut ring.waiting[at];
+        let waiting = &mut pending.waiting[at];
         self.dropped(waiting.frame.len(), policy);
         waiting.frame = frame;
         waiting.id = post.id();
         waiting.queued = post.stamp();
         waiting.conflated = true;
-        self.accepted(ring, post);
+        self.accepted(pending, post);
     }
 
     /// Counts `post` as offered and dropped; a member with an envelope will be told.
     pub(super) fn drop_newest(self: &Arc<Self>, post: &TopicMessage, policy: Policy) {
-        let mut ring = lock(&self.ring);
-        self.accepted(&mut ring, post);
+        let mut pending = lock(&self.pending);
+        self.accepted(&mut pending, post);
         self.dropped(0, policy);
-        self.tell_the_rest(&mut ring);
-        drop(ring);
+        self.tell_the_rest(&mut pending);
+        drop(pending);
         self.outbox.queue().settle_late();
     }
 
@@ -257,27 +263,28 @@ impl Member {
 
     /// Over its soft limit for too long at this moment.
     pub(super) fn is_overdue(&self, soft: SoftLimit, queue: usize) -> bool {
-        lock(&self.ring).is_overdue(soft, queue)
+        lock(&self.pending).is_overdue(soft, queue)
     }
 
     fn append(
         self: &Arc<Self>,
-        ring: &mut Ring,
+        pending: &mut PendingMessages,
         frame: Frame,
         post: &TopicMessage,
         conflated: bool,
     ) {
         let key = post.key().cloned();
         if conflated {
-            ring.keys
-                .insert(key.clone(), ring.left + ring.waiting.len() as u64);
-        } else if !ring.keys.is_empty() {
+            pending
+                .keys
+                .insert(key.clone(), pending.left + pending.waiting.len() as u64);
+        } else if !pending.keys.is_empty() {
             // The policy was another before: what waits under this key must not be overtaken in its place.
-            ring.keys.remove(&key);
+            pending.keys.remove(&key);
         }
         self.outbox.queue().waits(1);
-        self.accepted(ring, post);
-        ring.waiting.push_back(Waiting {
+        self.accepted(pending, post);
+        pending.waiting.push_back(Waiting {
             frame,
             id: post.id(),
             queued: post.stamp(),
@@ -287,36 +294,36 @@ impl Member {
     }
 
     /// Sees to it that the client's queue holds a ticket for the next message. False: it has no place.
-    fn take_ticket(self: &Arc<Self>, ring: &mut Ring) -> bool {
-        if ring.tickets > ring.waiting.len() {
+    fn take_ticket(self: &Arc<Self>, pending: &mut PendingMessages) -> bool {
+        if pending.tickets > pending.waiting.len() {
             return true;
         }
         let taken = self.outbox.queue().ticket(self.lane());
-        ring.tickets += usize::from(taken);
+        pending.tickets += usize::from(taken);
         taken
     }
 
     /// Asks to be visited when the client's queue is empty.
-    fn be_owed(self: &Arc<Self>, ring: &mut Ring) {
-        if !ring.owed {
-            ring.owed = true;
+    fn be_owed(self: &Arc<Self>, pending: &mut PendingMessages) {
+        if !pending.owed {
+            pending.owed = true;
             self.outbox.queue().owe(&self.lane());
         }
     }
 
     /// If nothing more comes, the client must still hear what it has missed.
-    fn tell_the_rest(self: &Arc<Self>, ring: &mut Ring) {
+    fn tell_the_rest(self: &Arc<Self>, pending: &mut PendingMessages) {
         if self.is_enveloped() {
-            self.be_owed(ring);
+            self.be_owed(pending);
         }
     }
 
-    fn lane(self: &Arc<Self>) -> Arc<dyn Lane> {
-        Arc::clone(self) as Arc<dyn Lane>
+    fn lane(self: &Arc<Self>) -> Arc<dyn TopicSource> {
+        Arc::clone(self) as Arc<dyn TopicSource>
     }
 
-    fn accepted(&self, ring: &mut Ring, post: &TopicMessage) {
-        ring.offered = ring.offered.max(post.id());
+    fn accepted(&self, pending: &mut PendingMessages, post: &TopicMessage) {
+        pending.offered = pending.offered.max(post.id());
         Counts::one(&self.counts.accepted);
         self.outbox.queue().count_accepted(1);
     }
@@ -328,42 +335,42 @@ impl Member {
 
     /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
     /// a panic costs this word alone.
-    fn redeemed(&self, (gap, message): Next, end: End) -> Option<Redeemed> {
+    fn redeemed(&self, (gap, message): Next, purpose: Purpose) -> Option<Redeemed> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
             let said = caught(|| envelope.gap(&self.topic, first, last));
             said.and_then(|message| Frame::data(&message))
         };
         let notice = gap
-            .filter(|_| end == End::Sent)
+            .filter(|_| purpose == Purpose::Send)
             .zip(self.envelope.as_ref())
             .and_then(|(gap, envelope)| say(gap, envelope));
         (notice.is_some() || message.is_some()).then_some(Redeemed { notice, message })
     }
 }
 
-impl Lane for Member {
-    fn redeem(&self, end: End) -> Option<Redeemed> {
+impl TopicSource for Member {
+    fn redeem(&self, purpose: Purpose) -> Option<Redeemed> {
         let next = {
-            let mut ring = lock(&self.ring);
-            ring.tickets = ring.tickets.saturating_sub(1);
-            if ring.waiting.is_empty() {
+            let mut pending = lock(&self.pending);
+            pending.tickets = pending.tickets.saturating_sub(1);
+            if pending.waiting.is_empty() {
                 // Dropped since; what is to be told is told when the lane is visited.
                 return None;
             }
-            ring.next()
+            pending.next()
         };
-        self.redeemed(next?, end)
+        self.redeemed(next?, purpose)
     }
 
-    fn redeem_owed(&self, end: End) -> (Option<Redeemed>, bool) {
+    fn redeem_owed(&self, purpose: Purpose) -> (Option<Redeemed>, bool) {
         let (next, more) = {
-            let mut ring = lock(&self.ring);
-            let next = ring.next();
-            ring.owed =
-                ring.waiting.len() > ring.tickets || (self.is_enveloped() && ring.ends_in_a_gap());
-            (next, ring.owed)
+            let mut pending = lock(&self.pending);
+            let next = pending.next();
+            pending.owed = pending.waiting.len() > pending.tickets
+                || (self.is_enveloped() && pending.ends_in_a_gap());
+            (next, pending.owed)
         };
-        (next.and_then(|next| self.redeemed(next, end)), more)
+        (next.and_then(|next| self.redeemed(next, purpose)), more)
     }
 
     fn settled(&self, delivered: bool) {
@@ -379,11 +386,11 @@ impl Lane for Member {
 struct Past<'a> {
     member: &'a Arc<Member>,
     posts: &'a [Arc<TopicMessage>],
-    run: &'a Run,
+    run: &'a FrameBatch,
 }
 
-impl Straight for Past<'_> {
-    fn run(&self) -> &Run {
+impl DirectWrite for Past<'_> {
+    fn run(&self) -> &FrameBatch {
         self.run
     }
 
@@ -393,10 +400,10 @@ impl Straight for Past<'_> {
 
     fn passes(&self) -> bool {
         let (first, last) = (&self.posts[0], &self.posts[self.posts.len() - 1]);
-        lock(&self.member.ring).pass(first.id(), last.id())
+        lock(&self.member.pending).pass(first.id(), last.id())
     }
 
-    fn lane(&self) -> Option<Arc<dyn Lane>> {
+    fn lane(&self) -> Option<Arc<dyn TopicSource>> {
         // Before anybody can call it delivered; what went whole is counted for all members together.
         Counts::one(&self.member.counts.accepted);
         Some(self.member.lane())

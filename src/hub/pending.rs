@@ -1,4 +1,4 @@
-//! [`Ring`]: what of one topic waits for one client, in order.
+//! [`PendingMessages`]: what of one topic waits for one client, in order.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::connection::Frame;
 const KEPT: usize = 4;
 
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(super) struct PendingMessages {
     pub(super) waiting: VecDeque<Waiting>,
     /// How many have left at the front: what `keys` counts from.
     pub(super) left: u64,
@@ -45,7 +45,7 @@ pub(super) struct Waiting {
 /// Ids that will never come, and the message after them.
 pub(super) type Next = (Option<(u64, u64)>, Option<(Frame, Stamp)>);
 
-impl Ring {
+impl PendingMessages {
     /// The next message, and the ids that will never come before it.
     pub(super) fn next(&mut self) -> Option<Next> {
         let (up_to, message) = match self.pop() {

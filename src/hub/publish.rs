@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::delivery::Fan;
+use super::delivery::Delivery;
 use super::member::Member;
 use super::message::{Publication, TopicMessage};
 use super::policy::TopicSettings;
 use super::topic::Topic;
-use crate::connection::{self, FlushAll, Frame, Patience, Run};
+use crate::connection::{self, FlushAll, Frame, FrameBatch, RetryBudget};
 
 /// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
 /// under `block`.
@@ -45,9 +45,9 @@ pub enum PublishError {
 }
 
 /// The turn, until it is dropped.
-pub(super) struct Turn<'a>(&'a Sender<()>);
+pub(super) struct PublishToken<'a>(&'a Sender<()>);
 
-impl Drop for Turn<'_> {
+impl Drop for PublishToken<'_> {
     fn drop(&mut self) {
         self.0.send(()).expect("the receiver is beside it");
     }
@@ -96,8 +96,10 @@ impl Topic {
         let deadline = self.settings().deadline();
         // Before the turn, so that it is dropped after it: also when the user's envelope panics.
         let mut given = AllGiven(self, Vec::new());
-        let turn = self.take_turn(deadline).ok_or(PublishError::Busy)?;
-        let (mut published, mut patience) = (Vec::new(), Patience::default());
+        let publish_token = self
+            .take_publish_token(deadline)
+            .ok_or(PublishError::Busy)?;
+        let (mut published, mut patience) = (Vec::new(), RetryBudget::default());
         while !left.as_slice().is_empty() {
             // Who is cut for a message before gets none of these.
             if let Some(last) = given.1.last_mut() {
@@ -111,7 +113,7 @@ impl Topic {
             let how = (&settings, (&mut patience, deadline));
             published.extend(self.give(run, how, &mut given.1));
         }
-        drop(turn);
+        drop(publish_token);
         drop(given);
         Ok(published)
     }
@@ -120,7 +122,7 @@ impl Topic {
     fn give(
         &self,
         run: impl ExactSizeIterator<Item = (Publication, Frame)>,
-        (settings, patience): (&TopicSettings, (&mut Patience, Option<Instant>)),
+        (settings, patience): (&TopicSettings, (&mut RetryBudget, Option<Instant>)),
         all_given: &mut Vec<Given>,
     ) -> Vec<PublishOutcome> {
         let (first, members) = self.next_ids(run.len());
@@ -142,7 +144,8 @@ impl Topic {
         }
         // A member's memory is at hand now, and will not be when a thousand others have been visited. But a flush is a
         // system call, and who waits for the turn shall not wait for those: then they come after it.
-        let at_once = !connection::holds_back() && self.inner.wanted.load(Ordering::Relaxed) == 0;
+        let at_once =
+            !connection::holds_back() && self.inner.waiting_publishers.load(Ordering::Relaxed) == 0;
         all_given.push(Given {
             members: Arc::clone(&members),
             victims: Vec::new(),
@@ -151,7 +154,7 @@ impl Topic {
         let given = all_given.last_mut().expect("it has been pushed");
         let counts = &self.inner.counts;
         let victims = &mut given.victims;
-        let fan = Fan::new(&posts, &members, settings, counts, patience, victims);
+        let fan = Delivery::new(&posts, &members, settings, counts, patience, victims);
         let published = fan.give(except, at_once);
         given.flushed = match (at_once, except) {
             (false, _) => Flushed::Nobody,
@@ -161,26 +164,30 @@ impl Topic {
         published
     }
 
-    pub(super) fn take_turn(&self, deadline: Option<Instant>) -> Option<Turn<'_>> {
-        let (give, take) = &self.inner.turn;
+    pub(super) fn take_publish_token(&self, deadline: Option<Instant>) -> Option<PublishToken<'_>> {
+        let (give, take) = &self.inner.publish_token;
         if take.try_recv().is_ok() {
-            return Some(Turn(give));
+            return Some(PublishToken(give));
         }
         connection::release();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
-        self.inner.wanted.fetch_add(1, Ordering::Relaxed);
+        self.inner
+            .waiting_publishers
+            .fetch_add(1, Ordering::Relaxed);
         let taken = take.recv_deadline(deadline);
-        self.inner.wanted.fetch_sub(1, Ordering::Relaxed);
-        taken.ok().map(|()| Turn(give))
+        self.inner
+            .waiting_publishers
+            .fetch_sub(1, Ordering::Relaxed);
+        taken.ok().map(|()| PublishToken(give))
     }
 }
 
-/// How many of these go together: as [`Run::together`] says, no more than a member may have waiting, and all but for the
+/// How many of these go together: as [`FrameBatch::count_that_fits`] says, no more than a member may have waiting, and all but for the
 /// same client.
 fn together(left: &[(Publication, Frame)], settings: &TopicSettings) -> usize {
     let except = left[0].0.except;
     let alike = left.iter().take_while(|(next, _)| next.except == except);
-    Run::together(alike.map(|(_, frame)| frame.len())).min(settings.queue.max(1))
+    FrameBatch::count_that_fits(alike.map(|(_, frame)| frame.len())).min(settings.queue.max(1))
 }
 
 /// Messages that every member has, and what is left to do when the turn is over.

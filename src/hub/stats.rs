@@ -22,21 +22,21 @@ impl Counts {
 /// Messages of one publish that the kernel has already: one entry in the books for all members, made when it is dropped,
 /// so also when the user's envelope panics in the middle.
 #[derive(Debug)]
-pub(super) struct AtOnce<'a> {
+pub(super) struct BulkDelivered<'a> {
     counts: &'a Counts,
     pub(super) messages: u64,
 }
 
-impl AtOnce<'_> {
-    pub(super) fn new(counts: &Counts) -> AtOnce<'_> {
-        AtOnce {
+impl BulkDelivered<'_> {
+    pub(super) fn new(counts: &Counts) -> BulkDelivered<'_> {
+        BulkDelivered {
             counts,
             messages: 0,
         }
     }
 }
 
-impl Drop for AtOnce<'_> {
+impl Drop for BulkDelivered<'_> {
     fn drop(&mut self) {
         self.counts
             .accepted

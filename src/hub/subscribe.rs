@@ -131,7 +131,7 @@ impl Topic {
                 }
                 continue;
             }
-            let turn = self.take_turn(None).ok_or(PublishError::Busy)?;
+            let publish_token = self.take_publish_token(None).ok_or(PublishError::Busy)?;
             let missing = self.inner.history.after(at, usize::MAX);
             let placed = |post: &Arc<TopicMessage>| match member.place(post, &settings) {
                 Placed::Full => None,
@@ -144,7 +144,7 @@ impl Topic {
                 member.missed_up_to(last_id, settings.policy);
                 return Ok(last_id);
             }
-            drop(turn);
+            drop(publish_token);
             let Some(next) = self.inner.history.after(at, 1).pop() else {
                 continue;
             };

@@ -33,9 +33,9 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     settings: Mutex<TopicSettings>,
     state: Mutex<Members>,
-    pub(super) turn: (Sender<()>, Receiver<()>),
+    pub(super) publish_token: (Sender<()>, Receiver<()>),
     /// Publishers that wait for it.
-    pub(super) wanted: AtomicUsize,
+    pub(super) waiting_publishers: AtomicUsize,
     pub(super) history: History,
     pub(super) presence: Presence,
     pub(super) counts: Arc<Counts>,
@@ -56,8 +56,8 @@ impl Inner {
         settings: TopicSettings,
         budget: Arc<Bytes>,
     ) -> Inner {
-        let turn = crossbeam_channel::bounded(1);
-        turn.0.send(()).expect("the receiver is beside it");
+        let publish_token = crossbeam_channel::bounded(1);
+        publish_token.0.send(()).expect("the receiver is beside it");
         let last_id = first_id(&shared.floor) - 1;
         Inner {
             name,
@@ -67,8 +67,8 @@ impl Inner {
                 list: Arc::default(),
                 last_id,
             }),
-            turn,
-            wanted: AtomicUsize::new(0),
+            publish_token,
+            waiting_publishers: AtomicUsize::new(0),
             history: History::new(budget),
             presence: Presence::default(),
             counts: Arc::default(),

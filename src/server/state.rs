@@ -1,4 +1,4 @@
-//! [`House`]: what there is once per process: the limits, the list of clients, the latch.
+//! [`ServerState`]: what there is once per process: the limits, the list of clients, the latch.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,46 +7,51 @@ use std::time::Instant;
 
 use crate::clock::lock;
 use crate::config::Config;
-use crate::connection::{Client, MessageCounts};
+use crate::connection::{MessageCounts, Shared};
 use crate::http::Rules;
-use crate::server::admission::handshake_slots::Heads;
-use crate::server::admission::per_address::Visitors;
-use crate::server::shutdown::{Latch, Tally};
-use crate::server::stats::Endings;
-use crate::server::watchdog::Errands;
+use crate::server::admission::handshake_slots::HandshakeSlots;
+use crate::server::admission::per_address::PerAddress;
+use crate::server::shutdown::{Latch, ShutdownTally};
+use crate::server::stats::Disconnects;
+use crate::server::watchdog::TickCallbacks;
 
 #[derive(Debug)]
-pub(crate) struct House {
+pub(crate) struct ServerState {
     pub(crate) config: Arc<Config>,
     pub(crate) rules: Rules,
     pub(crate) latch: Latch,
-    pub(crate) clients: Clients,
+    pub(crate) clients: Registry,
     /// Places for upgraded clients.
-    pub(crate) seats: Permits,
+    pub(crate) client_permits: Permits,
     /// Places for clients whose request is being read or answered.
-    pub(crate) heads: Heads,
-    pub(crate) tally: Tally,
-    pub(crate) endings: Endings,
-    pub(crate) visitors: Visitors,
-    pub(super) errands: Errands,
+    pub(crate) heads: HandshakeSlots,
+    pub(crate) tally: ShutdownTally,
+    pub(crate) disconnects: Disconnects,
+    pub(crate) per_address: PerAddress,
+    pub(super) tick_callbacks: TickCallbacks,
     pub(crate) loopback_only: bool,
     last_number: AtomicU64,
 }
 
-impl House {
-    pub(crate) fn new(config: Config, rules: Rules, seats: usize, heads: usize) -> House {
-        House {
-            endings: Endings::default(),
-            errands: Errands::default(),
-            visitors: Visitors::new(config.max_clients_per_ip, config.connect_rate),
+impl ServerState {
+    pub(crate) fn new(
+        config: Config,
+        rules: Rules,
+        client_permits: usize,
+        heads: usize,
+    ) -> ServerState {
+        ServerState {
+            disconnects: Disconnects::default(),
+            tick_callbacks: TickCallbacks::default(),
+            per_address: PerAddress::new(config.max_clients_per_ip, config.connect_rate),
             loopback_only: rules.loopback_only(),
             config: Arc::new(config),
             rules,
             latch: Latch::new(),
-            clients: Clients::default(),
-            seats: Permits::new(seats),
-            heads: Heads::new(heads),
-            tally: Tally::default(),
+            clients: Registry::default(),
+            client_permits: Permits::new(client_permits),
+            heads: HandshakeSlots::new(heads),
+            tally: ShutdownTally::default(),
             last_number: AtomicU64::new(0),
         }
     }
@@ -95,25 +100,25 @@ impl Drop for Permit<'_> {
 
 /// Every client from `accept` to the end of its reader thread, held weakly.
 #[derive(Debug, Default)]
-pub(crate) struct Clients {
-    list: Mutex<HashMap<u64, Weak<Client>>>,
+pub(crate) struct Registry {
+    list: Mutex<HashMap<u64, Weak<Shared>>>,
     /// What became of the messages for clients that are gone; changed under the list's lock.
     gone: Mutex<MessageCounts>,
     empty: Condvar,
 }
 
-impl Clients {
+impl Registry {
     /// Puts a client on the list until the entry is dropped.
-    pub(crate) fn enter(&self, client: &Arc<Client>) -> Entry<'_> {
+    pub(crate) fn enter(&self, client: &Arc<Shared>) -> RegistryEntry<'_> {
         lock(&self.list).insert(client.number, Arc::downgrade(client));
-        Entry {
+        RegistryEntry {
             clients: self,
             number: client.number,
         }
     }
 
     /// The clients of this moment; what is done with them is done without the lock.
-    pub(crate) fn snapshot(&self) -> Vec<Arc<Client>> {
+    pub(crate) fn snapshot(&self) -> Vec<Arc<Shared>> {
         lock(&self.list)
             .values()
             .filter_map(Weak::upgrade)
@@ -148,12 +153,12 @@ impl Clients {
 
 /// A client's place in the list.
 #[derive(Debug)]
-pub(crate) struct Entry<'a> {
-    clients: &'a Clients,
+pub(crate) struct RegistryEntry<'a> {
+    clients: &'a Registry,
     number: u64,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for RegistryEntry<'_> {
     fn drop(&mut self) {
         let mut list = lock(&self.clients.list);
         if let Some(client) = list

@@ -1,4 +1,4 @@
-//! [`Endings`]: how often each clock and limit has ended a client.
+//! [`Disconnects`]: how often each clock and limit has ended a client.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,9 +18,9 @@ const NAMES: [&str; 11] = [
 ];
 
 #[derive(Debug, Default)]
-pub(crate) struct Endings([AtomicU64; NAMES.len()]);
+pub(crate) struct Disconnects([AtomicU64; NAMES.len()]);
 
-impl Endings {
+impl Disconnects {
     /// Counts one; a name that is not on the list is a mistake of ours.
     pub(crate) fn count(&self, name: &str) {
         match NAMES.iter().position(|known| *known == name) {

@@ -1,4 +1,4 @@
-//! [`Budget`]: the byte gate of one outbox.
+//! [`ByteLimit`]: the byte gate of one outbox.
 
 use std::sync::{Condvar, Mutex};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::connection::queue::send_queue::Wait;
 
 /// Lets bytes in while there is room for them; when nothing is in use, a message of any size goes alone.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct ByteLimit {
     limit: usize,
     inside: Mutex<Inside>,
     changed: Condvar,
@@ -36,9 +36,9 @@ pub(crate) enum Entry {
     Ended,
 }
 
-impl Budget {
-    pub(crate) fn new(limit: usize) -> Budget {
-        Budget {
+impl ByteLimit {
+    pub(crate) fn new(limit: usize) -> ByteLimit {
+        ByteLimit {
             limit,
             inside: Mutex::new(Inside {
                 used: 0,

@@ -1,4 +1,4 @@
-//! [`Item`]: what stands in a client's queue: a frame, or a ticket that is redeemed for one at the last moment.
+//! [`QueueItem`]: what stands in a client's queue: a frame, or a ticket that is redeemed for one at the last moment.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use crate::clock::Stamp;
 use crate::connection::write::frame::Frame;
 
 /// Where a topic keeps what it has for one client, until the writer comes for it.
-pub(crate) trait Lane: Send + Sync + fmt::Debug {
+pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
     /// The next message. `None`: there is none any more for this ticket.
-    fn redeem(&self, end: End) -> Option<Redeemed>;
+    fn redeem(&self, purpose: Purpose) -> Option<Redeemed>;
     /// For a lane that the channel owes tickets: as `redeem`, and whether there is still more without a ticket.
-    fn redeem_owed(&self, end: End) -> (Option<Redeemed>, bool);
+    fn redeem_owed(&self, purpose: Purpose) -> (Option<Redeemed>, bool);
     /// What was redeemed has been given to the kernel whole, or never will be.
     fn settled(&self, delivered: bool);
 }
 
 /// What will become of what is taken out of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Sent,
+pub(crate) enum Purpose {
+    Send,
     /// Nobody will read what was left out, so it is not put into words, which is the user's code.
-    Discarded,
+    Discard,
 }
 
 /// What a ticket stood for.
@@ -45,17 +45,17 @@ pub(crate) struct Due {
     pub(crate) frame: Frame,
     pub(crate) queued: Stamp,
     /// The topic's, for a message that was redeemed for a ticket.
-    pub(crate) lane: Option<Arc<dyn Lane>>,
+    pub(crate) lane: Option<Arc<dyn TopicSource>>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Item {
+pub(crate) enum QueueItem {
     Frame(Frame, Stamp),
-    Ticket(Arc<dyn Lane>),
+    Ticket(Arc<dyn TopicSource>),
 }
 
 impl Redeemed {
-    pub(crate) fn of(self, lane: Arc<dyn Lane>) -> Popped {
+    pub(crate) fn of(self, lane: Arc<dyn TopicSource>) -> Popped {
         Popped {
             notice: self.notice,
             message: self.message.map(|(frame, queued)| Due {
@@ -67,11 +67,11 @@ impl Redeemed {
     }
 }
 
-impl Item {
+impl QueueItem {
     pub(crate) fn into_frame(self) -> Frame {
         match self {
-            Item::Frame(frame, _) => frame,
-            Item::Ticket(_) => unreachable!("only frames are placed with waiting"),
+            QueueItem::Frame(frame, _) => frame,
+            QueueItem::Ticket(_) => unreachable!("only frames are placed with waiting"),
         }
     }
 }

@@ -10,12 +10,12 @@ use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
 use crate::connection::cork;
-use crate::connection::queue::send_queue::{Queue, Refused, Wait};
-use crate::connection::shared::{Client, CloseCause, SLOW_CONSUMER};
-use crate::connection::state::Doing;
+use crate::connection::queue::send_queue::{Refused, SendQueue, Wait};
+use crate::connection::shared::{CloseCause, SLOW_CONSUMER, Shared};
+use crate::connection::state::Activity;
 use crate::connection::stats::MessageCounts;
-use crate::connection::write::control_slot::{Goodbye, When};
-use crate::connection::write::direct_write::{Alone, Run, Went};
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
+use crate::connection::write::direct_write::{FrameBatch, ToOneClient, WriteNow};
 use crate::connection::write::frame::Frame;
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 use crate::quoted::quoted;
@@ -26,11 +26,11 @@ use crate::quoted::quoted;
 /// not queued. An outbox kept after its client's end holds memory, but no descriptor and no thread.
 #[derive(Clone)]
 pub struct Outbox {
-    client: Arc<Client>,
+    client: Arc<Shared>,
 }
 
 impl Outbox {
-    pub(crate) fn new(client: Arc<Client>) -> Outbox {
+    pub(crate) fn new(client: Arc<Shared>) -> Outbox {
         Outbox { client }
     }
 
@@ -64,10 +64,10 @@ impl Outbox {
     pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
         let mut left = messages.into_iter();
         while let [_, ..] = left.as_slice() {
-            let together = Run::together(left.as_slice().iter().map(Message::len));
+            let together = FrameBatch::count_that_fits(left.as_slice().iter().map(Message::len));
             let frames = left.as_slice()[..together].iter().map(Frame::data);
             let frames: Option<Vec<Frame>> = frames.collect();
-            if frames.is_some_and(|frames| self.goes_straight(Run::new(frames))) {
+            if frames.is_some_and(|frames| self.try_write_now(FrameBatch::new(frames))) {
                 left.by_ref().take(together).for_each(drop);
                 continue;
             }
@@ -126,8 +126,8 @@ impl Outbox {
     /// `code` is 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4), else 1000 is sent; of the reason at most 123 bytes.
     /// The first polite close stands. Returns at once.
     pub fn close(&self, code: u16, reason: &str) {
-        let goodbye = Goodbye::new(sendable(code), reason);
-        self.client.close(When::Queued, goodbye);
+        let goodbye = CloseReason::new(sendable(code), reason);
+        self.client.close(CloseMode::AfterQueue, goodbye);
     }
 
     /// Ends the client at once, with a TCP reset: nothing queued is sent, and nobody waits. Returns at once.
@@ -177,9 +177,9 @@ impl Outbox {
     ///
     /// # Blocking
     /// For room, within `patience`. Woken by the writer's progress, or by the client's end.
-    pub(crate) fn unless_slow<T>(
+    pub(crate) fn retry_until_blocked<T>(
         &self,
-        patience: &mut Patience,
+        patience: &mut RetryBudget,
         mut place: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         loop {
@@ -222,14 +222,14 @@ impl Outbox {
             }
             self.client.flush();
             // Progress wakes us; looking again costs little, and room that came without progress is seen too.
-            let look = now + Patience::LOOK;
+            let look = now + RetryBudget::LOOK;
             self.client
                 .queue
                 .wait_for_change(deadline.map_or(look, |deadline| deadline.min(look)));
         }
     }
 
-    pub(crate) fn queue(&self) -> &Queue {
+    pub(crate) fn queue(&self) -> &SendQueue {
         &self.client.queue
     }
 
@@ -240,14 +240,14 @@ impl Outbox {
 
     /// Cuts a slow consumer: the queue is discarded, and it is told why, if it still listens within `close_timeout`.
     pub(crate) fn cut(&self, topic: &str) {
-        let Client { number, peer, .. } = &*self.client;
+        let Shared { number, peer, .. } = &*self.client;
         let (messages, capacity, bytes) = (self.len(), self.capacity(), self.bytes());
         let reason =
             format!("slow consumer: {messages} of {capacity} messages, {bytes} bytes queued");
-        if self
-            .client
-            .close(When::Now, Goodbye::new(SLOW_CONSUMER, &reason))
-        {
+        if self.client.close(
+            CloseMode::Immediate,
+            CloseReason::new(SLOW_CONSUMER, &reason),
+        ) {
             log::warn!(
                 "#{number} {peer} cut from {}: {SLOW_CONSUMER}, {reason}",
                 quoted(topic)
@@ -255,20 +255,20 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn inner(&self) -> &Arc<Client> {
+    pub(crate) fn inner(&self) -> &Arc<Shared> {
         &self.client
     }
 
     /// Writes messages that nothing is before. Not in a cork: there they would be a write each time.
-    fn goes_straight(&self, run: Run) -> bool {
-        !cork::holds_back() && self.client.go_straight(&Alone(run)) != Went::Nowhere
+    fn try_write_now(&self, run: FrameBatch) -> bool {
+        !cork::holds_back() && self.client.try_write_now(&ToOneClient(run)) != WriteNow::NotWritten
     }
 
     fn push(&self, message: &Message, wait: Wait) -> Queued {
         let Some(frame) = Frame::data(message) else {
             return Queued::Closed;
         };
-        if self.goes_straight(Run::One(frame.clone())) {
+        if self.try_write_now(FrameBatch::One(frame.clone())) {
             return Queued::Yes;
         }
         let queued = self.enqueue(frame, wait);
@@ -300,9 +300,9 @@ impl Outbox {
 /// How much longer one publish waits for outboxes that are full though their sockets are not: 100 ms in all, from the
 /// first time it has to, and looking again every few for a socket that has refused meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct Patience(Option<Instant>);
+pub(crate) struct RetryBudget(Option<Instant>);
 
-impl Patience {
+impl RetryBudget {
     const IN_ALL: Duration = Duration::from_millis(100);
     const LOOK: Duration = Duration::from_millis(10);
 
@@ -340,11 +340,11 @@ pub(crate) fn sendable(code: u16) -> u16 {
 
 thread_local! {
     /// The client whose reader this thread is.
-    static READER_OF: RefCell<Option<Arc<Client>>> = const { RefCell::new(None) };
+    static READER_OF: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
 /// Says for whom this thread reads, so that its waits can be shown.
-pub(crate) fn this_thread_reads_for(client: Option<Arc<Client>>) {
+pub(crate) fn this_thread_reads_for(client: Option<Arc<Shared>>) {
     READER_OF.with_borrow_mut(|reader_of| *reader_of = client);
 }
 
@@ -352,12 +352,12 @@ pub(crate) fn this_thread_reads_for(client: Option<Arc<Client>>) {
 struct Waiting;
 
 impl Waiting {
-    fn for_room(whose: &Client) -> Waiting {
-        Waiting::say(Doing::WaitingForRoom(whose.number));
+    fn for_room(whose: &Shared) -> Waiting {
+        Waiting::say(Activity::WaitingForRoom(whose.number));
         Waiting
     }
 
-    fn say(doing: Doing) {
+    fn say(doing: Activity) {
         READER_OF.with_borrow(|reader_of| {
             if let Some(client) = reader_of {
                 client.state.reader.set(doing);
@@ -368,6 +368,6 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        Waiting::say(Doing::InHandler);
+        Waiting::say(Activity::InHandler);
     }
 }

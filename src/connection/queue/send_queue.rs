@@ -1,11 +1,11 @@
-//! [`Queue`]: what is behind an outbox. A byte gate, a bounded crossbeam channel, and a *closed* channel on which nobody
+//! [`SendQueue`]: what is behind an outbox. A byte gate, a bounded crossbeam channel, and a *closed* channel on which nobody
 //! sends, in this order.
 //!
 //! The end of a connection is a flag and a drain, never a disconnection: the receiver lives beside the sender, so
 //! `Disconnected` never comes. Set the flag, end the gate, drop `closed`, drain and count; a sender that slipped in
 //! looks at the flag after sending and drains again, so the accounts are exact whoever comes last.
 //!
-//! The channel carries frames, and *tickets*: a topic that may displace its own messages keeps them in a [`Lane`], and
+//! The channel carries frames, and *tickets*: a topic that may displace its own messages keeps them in a [`TopicSource`], and
 //! the writer redeems a ticket at the last moment. So one FIFO belongs to the client, and a policy to each topic.
 
 use std::collections::VecDeque;
@@ -17,8 +17,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Select, Sender};
 
 use crate::clock::{Stamp, lock};
-use crate::connection::queue::byte_limit::{Admission, Budget, Entry};
-use crate::connection::queue::item::{Due, End, Item, Lane, Popped};
+use crate::connection::queue::byte_limit::{Admission, ByteLimit, Entry};
+use crate::connection::queue::item::{Due, Popped, Purpose, QueueItem, TopicSource};
 use crate::connection::stats::MessageCounts;
 use crate::connection::write::frame::Frame;
 
@@ -42,13 +42,13 @@ pub(crate) enum Refused {
 const OWED_EVERY: u64 = 8;
 
 #[derive(Debug)]
-pub(crate) struct Queue {
-    gate: Budget,
-    sender: Sender<Item>,
-    receiver: Receiver<Item>,
+pub(crate) struct SendQueue {
+    byte_limit: ByteLimit,
+    sender: Sender<QueueItem>,
+    receiver: Receiver<QueueItem>,
     /// Lanes with something to send for which the channel had no place: each stands here once, and is served now and
     /// then, and when the channel is empty.
-    owed: Mutex<VecDeque<Arc<dyn Lane>>>,
+    owed: Mutex<VecDeque<Arc<dyn TopicSource>>>,
     owes: AtomicBool,
     /// What was popped while lanes were owed: each so-many-th time it is one of theirs.
     popped: AtomicU64,
@@ -68,13 +68,13 @@ pub(crate) struct Queue {
     discarded: AtomicU64,
 }
 
-impl Queue {
-    pub(crate) fn new(messages: usize, bytes: usize) -> Queue {
+impl SendQueue {
+    pub(crate) fn new(messages: usize, bytes: usize) -> SendQueue {
         // Of capacity 0 crossbeam makes a rendezvous, in which nothing can be queued.
         let (sender, receiver) = crossbeam_channel::bounded(messages.max(1));
         let (open, closed) = crossbeam_channel::bounded(0);
-        Queue {
-            gate: Budget::new(bytes),
+        SendQueue {
+            byte_limit: ByteLimit::new(bytes),
             sender,
             receiver,
             owed: Mutex::default(),
@@ -99,7 +99,7 @@ impl Queue {
     /// As `wait` says, for bytes and then for a place. Woken by the writer's progress and by [`shut`](Self::shut).
     pub(crate) fn push(&self, frame: Frame, wait: Wait) -> Result<(), Refused> {
         let size = frame.len();
-        match self.gate.enter(size, wait) {
+        match self.byte_limit.enter(size, wait) {
             Entry::Passed => {}
             Entry::Full => return Err(Refused::Full(frame)),
             Entry::Ended => return Err(Refused::Closed),
@@ -108,7 +108,7 @@ impl Queue {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = self.place(frame, wait) {
             self.accepted.fetch_sub(1, Ordering::Relaxed);
-            self.gate.leave(size);
+            self.byte_limit.leave(size);
             return Err(refused);
         }
         self.waits(1);
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     fn place(&self, frame: Frame, wait: Wait) -> Result<(), Refused> {
-        let item = Item::Frame(frame, Stamp::lately());
+        let item = QueueItem::Frame(frame, Stamp::lately());
         let item = match (self.sender.try_send(item), wait) {
             (Ok(()), _) => return Ok(()),
             (Err(full), Wait::Never) => return Err(Refused::Full(full.into_inner().into_frame())),
@@ -152,9 +152,9 @@ impl Queue {
     /// that takes the place of another.
     pub(crate) fn admit(&self, size: usize, forced: bool) -> Admission {
         if forced {
-            return self.gate.force(size);
+            return self.byte_limit.force(size);
         }
-        match self.gate.enter(size, Wait::Never) {
+        match self.byte_limit.enter(size, Wait::Never) {
             Entry::Passed => Admission::In,
             Entry::Full => Admission::Full,
             Entry::Ended => Admission::Closed,
@@ -163,16 +163,16 @@ impl Queue {
 
     /// Gives back what [`admit`](Self::admit) let in, for a message that found no place.
     pub(crate) fn return_bytes(&self, size: usize) {
-        self.gate.take_back(size);
+        self.byte_limit.take_back(size);
     }
 
     /// Queues a ticket. False: the channel is full.
-    pub(crate) fn ticket(&self, lane: Arc<dyn Lane>) -> bool {
-        self.sender.try_send(Item::Ticket(lane)).is_ok()
+    pub(crate) fn ticket(&self, lane: Arc<dyn TopicSource>) -> bool {
+        self.sender.try_send(QueueItem::Ticket(lane)).is_ok()
     }
 
     /// Remembers a lane that got no ticket. The lane sees to it that it stands here once.
-    pub(crate) fn owe(&self, lane: &Arc<dyn Lane>) {
+    pub(crate) fn owe(&self, lane: &Arc<dyn TopicSource>) {
         let mut owed = lock(&self.owed);
         owed.push_back(Arc::clone(lane));
         self.owes.store(true, Ordering::Release);
@@ -203,7 +203,7 @@ impl Queue {
     /// A message of `bytes` that was offered is dropped by its topic's policy.
     pub(crate) fn drop_one(&self, bytes: usize) {
         self.dropped.fetch_add(1, Ordering::Release);
-        self.gate.leave(bytes);
+        self.byte_limit.leave(bytes);
     }
 
     /// Waits until something has left the queue, at most until `deadline`.
@@ -211,12 +211,12 @@ impl Queue {
     /// # Blocking
     /// Woken by the writer's progress and by the end.
     pub(crate) fn wait_for_change(&self, deadline: Instant) {
-        self.gate.wait_for_change(deadline);
+        self.byte_limit.wait_for_change(deadline);
     }
 
     /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
-    pub(crate) fn pop(&self, end: End) -> Option<Popped> {
-        let popped = self.pop_next(end);
+    pub(crate) fn pop(&self, purpose: Purpose) -> Option<Popped> {
+        let popped = self.pop_next(purpose);
         if popped
             .as_ref()
             .is_some_and(|popped| popped.message.is_some())
@@ -226,18 +226,18 @@ impl Queue {
         popped
     }
 
-    fn pop_next(&self, end: End) -> Option<Popped> {
+    fn pop_next(&self, purpose: Purpose) -> Option<Popped> {
         loop {
             // A topic that keeps the channel full must not keep another's lane waiting for it to be empty.
             if self.owes.load(Ordering::Acquire)
                 && self.popped.fetch_add(1, Ordering::Relaxed) % OWED_EVERY == 0
             {
-                if let Some(popped) = self.pop_owed(end) {
+                if let Some(popped) = self.pop_owed(purpose) {
                     return Some(popped);
                 }
             }
             match self.receiver.try_recv() {
-                Ok(Item::Frame(frame, queued)) => {
+                Ok(QueueItem::Frame(frame, queued)) => {
                     let lane = None;
                     return Some(Popped {
                         notice: None,
@@ -248,17 +248,17 @@ impl Queue {
                         }),
                     });
                 }
-                Ok(Item::Ticket(lane)) => {
-                    if let Some(redeemed) = lane.redeem(end) {
+                Ok(QueueItem::Ticket(lane)) => {
+                    if let Some(redeemed) = lane.redeem(purpose) {
                         return Some(redeemed.of(lane));
                     }
                 }
-                Err(_) => return self.pop_owed(end),
+                Err(_) => return self.pop_owed(purpose),
             }
         }
     }
 
-    fn pop_owed(&self, end: End) -> Option<Popped> {
+    fn pop_owed(&self, purpose: Purpose) -> Option<Popped> {
         while self.owes.load(Ordering::Acquire) {
             let lane = {
                 let mut owed = lock(&self.owed);
@@ -266,7 +266,7 @@ impl Queue {
                 self.owes.store(!owed.is_empty(), Ordering::Release);
                 lane?
             };
-            let (redeemed, more) = lane.redeem_owed(end);
+            let (redeemed, more) = lane.redeem_owed(purpose);
             if more {
                 self.owe(&lane);
             }
@@ -280,18 +280,18 @@ impl Queue {
     /// `messages` of `bytes` in all have been given to the kernel whole.
     pub(crate) fn settle(&self, messages: u64, bytes: usize) {
         self.delivered.fetch_add(messages, Ordering::Release);
-        self.gate.leave(bytes);
+        self.byte_limit.leave(bytes);
     }
 
     /// A frame of `bytes` that was popped will not be sent.
     pub(crate) fn discard(&self, bytes: usize) {
         self.discarded.fetch_add(1, Ordering::Release);
-        self.gate.leave(bytes);
+        self.byte_limit.leave(bytes);
     }
 
     /// Refuses new frames and wakes everybody who waits for room. What is queued can still be taken.
     pub(crate) fn shut(&self) {
-        self.gate.end();
+        self.byte_limit.end();
         self.shut.store(true, Ordering::SeqCst);
         drop(lock(&self.open).take());
     }
@@ -309,7 +309,7 @@ impl Queue {
     /// For another thread that does the same. It waits for nothing in here.
     pub(crate) fn drain(&self) {
         let _one_at_a_time = lock(&self.draining);
-        while let Some(popped) = self.pop(End::Discarded) {
+        while let Some(popped) = self.pop(Purpose::Discard) {
             if let Some(due) = popped.message {
                 self.discard(due.frame.len());
                 if let Some(lane) = due.lane {
@@ -342,11 +342,11 @@ impl Queue {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.gate.used()
+        self.byte_limit.used()
     }
 
     pub(crate) fn most_bytes(&self) -> usize {
-        self.gate.limit()
+        self.byte_limit.limit()
     }
 
     pub(crate) fn counts(&self) -> MessageCounts {

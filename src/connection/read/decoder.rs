@@ -1,4 +1,4 @@
-//! [`Assembler`]: bytes → frames → messages. Every byte has passed the guard, so what is here is well-formed.
+//! [`Decoder`]: bytes → frames → messages. Every byte has passed the guard, so what is here is well-formed.
 //!
 //! It reads on tungstenite's public `FrameHeader` instead of its whole context, which asks the kernel for a fixed number
 //! of bytes and zeroes a buffer of that size each time, and of which one kept message pins all. Here one buffer serves
@@ -12,8 +12,8 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
 
 use crate::connection::queue::outbox::sendable;
-use crate::connection::read::violation::{CLOSE_BODY, CLOSE_CODE, Fault, NOT_UTF8};
-use crate::connection::write::control_slot::Goodbye;
+use crate::connection::read::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, Violation};
+use crate::connection::write::control_slot::CloseReason;
 
 /// Bytes that are asked for at a time at most, however full the reads are.
 const LARGEST: usize = 256 << 10;
@@ -33,13 +33,13 @@ pub(crate) enum Incoming {
     Data(Message),
     Ping(Bytes),
     Pong(Bytes),
-    Close(Goodbye),
+    Close(CloseReason),
     /// The stream has ended.
     End,
 }
 
 #[derive(Debug)]
-pub(crate) struct Assembler {
+pub(crate) struct Decoder {
     /// Bytes read and not yet used are `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
@@ -60,9 +60,9 @@ struct Partial {
     valid: usize,
 }
 
-impl Assembler {
-    pub(crate) fn new(rest: usize) -> Assembler {
-        Assembler {
+impl Decoder {
+    pub(crate) fn new(rest: usize) -> Decoder {
+        Decoder {
             buffer: Vec::new(),
             start: 0,
             end: 0,
@@ -211,7 +211,11 @@ impl Assembler {
     }
 
     /// One data frame; the message, if it is whole with it.
-    fn data(&mut self, header: &FrameHeader, payload: Vec<u8>) -> Result<Option<Message>, Fault> {
+    fn data(
+        &mut self,
+        header: &FrameHeader,
+        payload: Vec<u8>,
+    ) -> Result<Option<Message>, Violation> {
         let mut message = match self.message.take() {
             None if header.is_final => {
                 return message(is_text(header), payload).map(Some);
@@ -240,7 +244,7 @@ impl Assembler {
 
 impl Partial {
     /// A text that is wrong already is refused now, not when its last fragment comes.
-    fn check(&mut self) -> Result<(), Fault> {
+    fn check(&mut self) -> Result<(), Violation> {
         if !self.is_text {
             return Ok(());
         }
@@ -257,7 +261,7 @@ fn is_text(header: &FrameHeader) -> bool {
     header.opcode == OpCode::Data(Data::Text)
 }
 
-fn message(is_text: bool, payload: Vec<u8>) -> Result<Message, Fault> {
+fn message(is_text: bool, payload: Vec<u8>) -> Result<Message, Violation> {
     if !is_text {
         return Ok(Message::binary(payload));
     }
@@ -267,15 +271,15 @@ fn message(is_text: bool, payload: Vec<u8>) -> Result<Message, Fault> {
 }
 
 /// A Close's body: nothing, or a code and a reason (RFC 6455 §5.5.1, §7.4).
-fn goodbye(body: &[u8]) -> Result<Goodbye, Fault> {
+fn goodbye(body: &[u8]) -> Result<CloseReason, Violation> {
     let (code, reason) = match body {
-        [] => return Ok(Goodbye(None)),
+        [] => return Ok(CloseReason(None)),
         [_] => return Err(CLOSE_BODY),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
     let reason = std::str::from_utf8(reason).map_err(|_| NOT_UTF8)?;
     if sendable(code) == code {
-        Ok(Goodbye::new(code, reason))
+        Ok(CloseReason::new(code, reason))
     } else {
         Err(CLOSE_CODE)
     }

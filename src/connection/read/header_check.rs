@@ -1,4 +1,4 @@
-//! [`Guard`]: judges a frame by its header, before its payload.
+//! [`HeaderCheck`]: judges a frame by its header, before its payload.
 //!
 //! A reader that looks at a frame once it is whole buffers what it will refuse: tungstenite's context a 15 MiB ping, or
 //! 100 million empty fragments in one `read`. So a state machine that looks at headers alone sits in front of ours, and
@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use crate::connection::read::violation::{
-    CONTROL_FLOOD, FRAGMENTS, Fault, TOO_BIG, TOO_FAST, protocol,
+    CONTROL_FLOOD, FRAGMENTS, TOO_BIG, TOO_FAST, Violation, protocol,
 };
 use crate::rate::{Bucket, Rate};
 
@@ -20,7 +20,7 @@ const CONTROL_FRAMES: Rate = Rate {
 const MAX_HEADER: usize = 14;
 
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct HeaderCheck {
     max_message: u64,
     max_fragments: usize,
     messages: Option<Bucket>,
@@ -46,10 +46,10 @@ struct Message {
     bytes: u64,
 }
 
-impl Guard {
+impl HeaderCheck {
     /// For a client that began at the moment `now`.
-    pub(crate) fn new(config: &Config, now: u64) -> Guard {
-        Guard {
+    pub(crate) fn new(config: &Config, now: u64) -> HeaderCheck {
+        HeaderCheck {
             max_message: config.max_message as u64,
             max_fragments: config.max_fragments,
             messages: config.rate.map(|rate| Bucket::new(rate, now)),
@@ -66,7 +66,7 @@ impl Guard {
 
     /// Judges the next bytes of the stream, which came at the moment `now`. On a fault, says how many bytes stand before the frame that has it: those
     /// are good, and are to be handed on first.
-    pub(crate) fn judge(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Fault)> {
+    pub(crate) fn judge(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Violation)> {
         let mut at = 0;
         let mut frame_at = 0;
         self.ended = false;
@@ -129,7 +129,7 @@ impl Guard {
     }
 
     /// Judges as much of the header as there is, as soon as it is there.
-    fn header_grew(&mut self, now: u64) -> Result<(), Fault> {
+    fn header_grew(&mut self, now: u64) -> Result<(), Violation> {
         let (first, second) = (self.header[0], self.header[1]);
         if self.have == 1 {
             return self.first_byte(first);
@@ -175,7 +175,7 @@ impl Guard {
         Ok(())
     }
 
-    fn first_byte(&self, first: u8) -> Result<(), Fault> {
+    fn first_byte(&self, first: u8) -> Result<(), Violation> {
         if first & 0x70 != 0 {
             return Err(protocol("reserved bits without an extension"));
         }
@@ -191,7 +191,7 @@ impl Guard {
     }
 
     /// The length is known.
-    fn frame_begins(&mut self, first: u8, length: u64, now: u64) -> Result<(), Fault> {
+    fn frame_begins(&mut self, first: u8, length: u64, now: u64) -> Result<(), Violation> {
         self.payload = length;
         if first & 0x08 != 0 {
             self.last = false;

@@ -2,7 +2,7 @@
 //!
 //! tungstenite's own `WebSocket` answers pings and closes from inside `read`, so two of them on one socket are two
 //! writers, and a pong can land in the middle of a frame. Here the reader has a [`ReadHalf`], which cannot write: what
-//! is to be answered it leaves in the control slot. The other half is the [`Wire`](crate::connection::write::write_half::Wire).
+//! is to be answered it leaves in the control slot. The other half is the [`WriteHalf`](crate::connection::write::write_half::Wire).
 //! (`examples/00_two_pumps.rs` does the same with tungstenite's reading context, over a half whose `write` is a sink.)
 
 use std::io::{self, Read};
@@ -10,28 +10,28 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::connection::cork;
-use crate::connection::read::header_check::Guard;
-use crate::connection::shared::Client;
+use crate::connection::read::header_check::HeaderCheck;
+use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
-use crate::connection::state::Doing;
+use crate::connection::state::Activity;
 
 #[derive(Debug)]
 pub(crate) struct ReadHalf {
     transport: Arc<dyn Transport>,
-    client: Arc<Client>,
-    guard: Guard,
+    client: Arc<Shared>,
+    guard: HeaderCheck,
     /// Bytes that came behind the request head; they pass the guard like all others.
     ahead: io::Cursor<Vec<u8>>,
     /// The guard's verdict on what comes next, once the good bytes before it are handed on.
-    fault: Option<crate::connection::read::violation::Fault>,
+    fault: Option<crate::connection::read::violation::Violation>,
     read_at: u64,
 }
 
 impl ReadHalf {
-    pub(crate) fn new(transport: Arc<dyn Transport>, client: Arc<Client>, ahead: Vec<u8>) -> Self {
+    pub(crate) fn new(transport: Arc<dyn Transport>, client: Arc<Shared>, ahead: Vec<u8>) -> Self {
         let read_at = clock::now();
         ReadHalf {
-            guard: Guard::new(&client.config, read_at),
+            guard: HeaderCheck::new(&client.config, read_at),
             transport,
             ahead: io::Cursor::new(ahead),
             fault: None,
@@ -57,7 +57,7 @@ impl ReadHalf {
                 read => break read,
             }
         };
-        self.read_at = self.client.state.reader.set(Doing::InHandler);
+        self.read_at = self.client.state.reader.set(Activity::InHandler);
         read
     }
 }

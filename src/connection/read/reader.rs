@@ -6,19 +6,19 @@ use std::sync::Arc;
 use tungstenite::Message;
 
 use crate::connection::cork;
-use crate::connection::read::decoder::{Assembler, Incoming};
+use crate::connection::read::decoder::{Decoder, Incoming};
 use crate::connection::read::read_half::ReadHalf;
-use crate::connection::read::violation::Fault;
-use crate::connection::shared::{Client, CloseCause};
+use crate::connection::read::violation::Violation;
+use crate::connection::shared::{CloseCause, Shared};
 use crate::connection::socket::Transport;
-use crate::connection::write::control_slot::{Goodbye, When};
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
 use crate::error::RecvError;
 
 #[derive(Debug)]
 pub(crate) struct Reader {
-    assembler: Assembler,
+    assembler: Decoder,
     half: ReadHalf,
-    client: Arc<Client>,
+    client: Arc<Shared>,
     end: Option<End>,
 }
 
@@ -28,15 +28,15 @@ pub(crate) enum End {
     /// The peer's Close came.
     Closed,
     /// The peer broke a rule; it has to see our Close while it may still be sending.
-    Fault,
+    Violation,
     /// The stream ended or failed.
     Gone,
 }
 
 impl Reader {
-    pub(crate) fn new(transport: Arc<dyn Transport>, client: &Arc<Client>, ahead: Vec<u8>) -> Self {
+    pub(crate) fn new(transport: Arc<dyn Transport>, client: &Arc<Shared>, ahead: Vec<u8>) -> Self {
         Reader {
-            assembler: Assembler::new(client.config.read_buffer),
+            assembler: Decoder::new(client.config.read_buffer),
             half: ReadHalf::new(transport, Arc::clone(client), ahead),
             client: Arc::clone(client),
             end: None,
@@ -114,14 +114,15 @@ impl Reader {
 
     fn failed(&mut self, error: io::Error) -> Result<Option<Message>, RecvError> {
         let client = &self.client;
-        let Some(Fault { code, reason }) = error.get_ref().and_then(|inner| inner.downcast_ref())
+        let Some(Violation { code, reason }) =
+            error.get_ref().and_then(|inner| inner.downcast_ref())
         else {
             return self.gone(Some(error));
         };
         let (code, reason) = (*code, *reason);
-        self.end = Some(End::Fault);
+        self.end = Some(End::Violation);
         cork::release();
-        if client.close(When::Now, Goodbye::new(code, reason)) {
+        if client.close(CloseMode::Immediate, CloseReason::new(code, reason)) {
             log::warn!("#{} refused: {code}, {reason}", client.number);
         }
         Err(RecvError::Violation {

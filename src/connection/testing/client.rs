@@ -1,4 +1,4 @@
-//! [`Rig`]: one client in memory on one thread, for `fuzzing`: the peer's bytes are a script, and the writer runs when it
+//! [`TestClient`]: one client in memory on one thread, for `fuzzing`: the peer's bytes are a script, and the writer runs when it
 //! is told to.
 
 use std::collections::VecDeque;
@@ -12,32 +12,32 @@ use tungstenite::Message;
 use crate::clock::lock;
 use crate::config::Config;
 use crate::connection::queue::outbox::Outbox;
-use crate::connection::read::decoder::{Assembler, Incoming};
+use crate::connection::read::decoder::{Decoder, Incoming};
 use crate::connection::read::reader::Reader;
-use crate::connection::shared::Client;
+use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
-use crate::connection::write::write_half::Wire;
+use crate::connection::write::write_half::WriteHalf;
 use crate::connection::write::writer;
 use crate::error::RecvError;
 use crate::http::Peer;
 
-pub(crate) struct Rig {
-    client: Arc<Client>,
+pub(crate) struct TestClient {
+    client: Arc<Shared>,
     script: Arc<Script>,
     outbox: Outbox,
     reader: Reader,
 }
 
-impl Rig {
-    pub(crate) fn new(config: Config) -> Rig {
+impl TestClient {
+    pub(crate) fn new(config: Config) -> TestClient {
         let script = Arc::new(Script::default());
         let transport: Arc<dyn Transport> = script.clone();
-        let client = Arc::new(Client::new(1, Peer::Unix, Arc::new(config), &transport));
-        assert!(client.is_heard() && client.pass_the_door());
+        let client = Arc::new(Shared::new(1, Peer::Unix, Arc::new(config), &transport));
+        assert!(client.mark_request_received() && client.mark_upgraded());
         client.state.head_answered();
-        let wire = Wire::new(Arc::clone(&transport));
-        client.wire.give_back(wire, &client);
-        Rig {
+        let wire = WriteHalf::new(Arc::clone(&transport));
+        client.write_slot.release(wire, &client);
+        TestClient {
             outbox: Outbox::new(Arc::clone(&client)),
             reader: Reader::new(transport, &client, Vec::new()),
             script,
@@ -96,7 +96,7 @@ impl Rig {
 
     /// What an assembler alone makes of a stream.
     pub(crate) fn heard_without_guard(mut stream: &[u8]) -> Vec<String> {
-        let mut assembler = Assembler::new(64);
+        let mut assembler = Decoder::new(64);
         let mut heard = Vec::new();
         loop {
             match assembler.next(&mut stream) {
@@ -126,7 +126,7 @@ impl Rig {
     pub(crate) fn end(self) {
         self.write();
         self.client.give_up();
-        self.client.wire.end(&self.client);
+        self.client.write_slot.end(&self.client);
         let accounts = self.outbox.counts();
         let fates = accounts.delivered + accounts.dropped + accounts.discarded;
         assert_eq!(accounts.accepted, fates, "{accounts:?}");

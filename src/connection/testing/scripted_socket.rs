@@ -1,4 +1,4 @@
-//! [`Gate`]: a [`Transport`] in memory that stands still until the test opens it. So a slow peer is exact: the gate says
+//! [`ScriptedSocket`]: a [`Transport`] in memory that stands still until the test opens it. So a slow peer is exact: the gate says
 //! when the writer is *in* `write`, and nothing moves until it is told how many bytes to take.
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A peer in memory. It begins open.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct ScriptedSocket {
     inside: Mutex<Inside>,
     changed: Condvar,
 }
@@ -62,9 +62,9 @@ impl fmt::Debug for Inside {
     }
 }
 
-impl Default for Gate {
-    fn default() -> Gate {
-        Gate {
+impl Default for ScriptedSocket {
+    fn default() -> ScriptedSocket {
+        ScriptedSocket {
             inside: Mutex::new(Inside {
                 to_read: VecDeque::new(),
                 ended: false,
@@ -88,7 +88,7 @@ impl Default for Gate {
     }
 }
 
-impl Gate {
+impl ScriptedSocket {
     fn change(&self, how: impl FnOnce(&mut Inside)) {
         how(&mut lock(&self.inside));
         self.changed.notify_all();
@@ -232,7 +232,7 @@ impl Inside {
     }
 }
 
-impl Transport for Gate {
+impl Transport for ScriptedSocket {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut inside = lock(&self.inside);
         inside.reads += 1;

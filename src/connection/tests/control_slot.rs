@@ -3,10 +3,10 @@
 use tungstenite::Bytes;
 
 use super::*;
-use crate::connection::queue::item::{End, Lane, Redeemed};
+use crate::connection::queue::item::{Purpose, Redeemed, TopicSource};
 use crate::connection::queue::send_queue::Wait;
 use crate::connection::shared::CloseCause;
-use crate::connection::write::control_slot::{Goodbye, When};
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
 use crate::connection::write::frame::Frame;
 
 const TEXT: u8 = 0x81;
@@ -16,9 +16,9 @@ const PONG: u8 = 0x8a;
 
 /// A client whose first frame is in progress and has 30 data frames behind it: all in the queue, or all in the hand of
 /// whoever has the wire.
-fn thirty_behind_one(config: Config, taken: usize, in_hand: bool) -> Guest {
-    if !in_hand {
-        let guest = Guest::held(config, taken);
+fn thirty_behind_one(config: Config, taken: usize, in_flight: bool) -> FakeClient {
+    if !in_flight {
+        let guest = FakeClient::held(config, taken);
         for n in 0..30 {
             guest.outbox.try_send(text(n.to_string())).expect("room");
         }
@@ -26,7 +26,7 @@ fn thirty_behind_one(config: Config, taken: usize, in_hand: bool) -> Guest {
         return guest;
     }
     // Not flushed by their sender, they are one batch of the writer's.
-    let mut guest = Guest::without_writer(config.early_flush(false));
+    let mut guest = FakeClient::without_writer(config.early_flush(false));
     guest.gate.take(taken);
     let numbers = (0..30).map(|n| n.to_string());
     for message in ["held".to_owned()].into_iter().chain(numbers) {
@@ -34,7 +34,7 @@ fn thirty_behind_one(config: Config, taken: usize, in_hand: bool) -> Guest {
         // Without a flush: whoever has the wire next takes all of them.
         guest.client.queue.push(frame, Wait::Never).expect("room");
     }
-    guest.client.ring();
+    guest.client.notify_writer();
     guest.start_writer();
     guest.gate.until_in_write();
     guest.gate.until_written(taken);
@@ -42,18 +42,18 @@ fn thirty_behind_one(config: Config, taken: usize, in_hand: bool) -> Guest {
     guest
 }
 
-fn every_way(test: impl Fn(Guest)) {
+fn every_way(test: impl Fn(FakeClient)) {
     both_ways(|config| {
-        for in_hand in [false, true] {
+        for in_flight in [false, true] {
             for taken in [0, 1, 5] {
-                test(thirty_behind_one(config.clone(), taken, in_hand));
+                test(thirty_behind_one(config.clone(), taken, in_flight));
             }
         }
     });
 }
 
-fn payload(goodbye: &Goodbye) -> Vec<u8> {
-    goodbye.frame().pieces(2).0.to_vec()
+fn payload(reason: &CloseReason) -> Vec<u8> {
+    reason.frame().pieces(2).0.to_vec()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn ping_and_the_latest_pong_overtake_thirty_messages() {
             guest.client.flush();
         }
         guest.client.control.ping([7; 8]);
-        guest.client.ring();
+        guest.client.notify_writer();
         guest.gate.open();
         until("all is written", || guest.frames().len() >= 33);
         let frames = guest.frames();
@@ -83,11 +83,19 @@ fn ping_and_the_latest_pong_overtake_thirty_messages() {
 #[test]
 fn a_close_now_comes_after_the_frame_in_progress_and_the_queue_is_discarded_and_counted() {
     every_way(|mut guest| {
-        let goodbye = Goodbye::new(4008, "slow");
+        let reason = CloseReason::new(4008, "slow");
         guest.client.control.pong(Bytes::from_static(b"pong"));
-        assert!(guest.client.close(When::Now, goodbye.clone()));
-        assert!(!guest.client.close(When::Now, Goodbye::new(1011, "")));
-        assert!(!guest.client.close(When::Queued, Goodbye::new(1000, "")));
+        assert!(guest.client.close(CloseMode::Immediate, reason.clone()));
+        assert!(
+            !guest
+                .client
+                .close(CloseMode::Immediate, CloseReason::new(1011, ""))
+        );
+        assert!(
+            !guest
+                .client
+                .close(CloseMode::AfterQueue, CloseReason::new(1000, ""))
+        );
         // Once the frame in progress is out, the queue is gone, though the Close itself still waits for the peer.
         let left = "held".len() + 2 - guest.gate.written().len();
         guest.gate.take(left);
@@ -98,7 +106,7 @@ fn a_close_now_comes_after_the_frame_in_progress_and_the_queue_is_discarded_and_
         guest.join_writer();
         let frames = guest.frames();
         assert_eq!(frames[0], (TEXT, b"held".to_vec()));
-        assert_eq!(frames[1..], [(CLOSE, payload(&goodbye))]);
+        assert_eq!(frames[1..], [(CLOSE, payload(&reason))]);
         assert!(guest.gate.look(|inside| inside.no_more_writing));
         let accounts = guest.end();
         assert_eq!((accounts.delivered, accounts.discarded), (1, 30));
@@ -111,13 +119,13 @@ fn a_polite_close_comes_after_all_that_is_queued() {
         guest.outbox.close(1001, "bye");
         guest.outbox.close(1000, "too late");
         guest.client.control.ping([0; 8]);
-        guest.client.ring();
+        guest.client.notify_writer();
         guest.gate.open();
         guest.join_writer();
         let mut frames = guest.frames();
         assert_eq!(
             frames.pop(),
-            Some((CLOSE, payload(&Goodbye::new(1001, "bye"))))
+            Some((CLOSE, payload(&CloseReason::new(1001, "bye"))))
         );
         assert_eq!(frames.len(), 31, "no ping once a Close is posted");
         assert_eq!(frames[30], (TEXT, b"29".to_vec()));
@@ -129,12 +137,12 @@ fn a_polite_close_comes_after_all_that_is_queued() {
 fn a_polite_close_that_waits_hardens_into_one_now() {
     every_way(|mut guest| {
         guest.outbox.close(1001, "bye");
-        let goodbye = Goodbye::new(4008, "slow");
-        assert!(guest.client.close(When::Now, goodbye.clone()));
+        let reason = CloseReason::new(4008, "slow");
+        assert!(guest.client.close(CloseMode::Immediate, reason.clone()));
         guest.gate.open();
         guest.join_writer();
         let frames = guest.frames();
-        assert_eq!(frames[1..], [(CLOSE, payload(&goodbye))]);
+        assert_eq!(frames[1..], [(CLOSE, payload(&reason))]);
         assert_eq!(guest.end().discarded, 30);
     });
 }
@@ -142,13 +150,17 @@ fn a_polite_close_that_waits_hardens_into_one_now() {
 #[test]
 fn nothing_is_written_after_a_close() {
     both_ways(|config| {
-        let mut guest = Guest::new(config);
+        let mut guest = FakeClient::new(config);
         guest.outbox.close(1000, "");
         guest.join_writer();
         let written = guest.gate.written();
         guest.client.control.pong(Bytes::from_static(b"late"));
         guest.client.control.ping([0; 8]);
-        assert!(!guest.client.close(When::Now, Goodbye::new(1011, "")));
+        assert!(
+            !guest
+                .client
+                .close(CloseMode::Immediate, CloseReason::new(1011, ""))
+        );
         guest.outbox.send(text("late")).expect_err("it is closed");
         guest.client.flush();
         assert_eq!(guest.gate.written(), written);
@@ -168,7 +180,7 @@ fn nothing_is_written_after_a_close() {
 #[test]
 fn pongs_never_queue_behind_a_large_frame_in_progress() {
     both_ways(|config| {
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         guest.gate.take(0);
         let large = 40 * (64 << 10);
         let message = Message::binary(vec![0; large]);
@@ -196,7 +208,7 @@ fn pongs_never_queue_behind_a_large_frame_in_progress() {
 #[test]
 fn a_close_is_posted_before_anybody_is_woken_by_it() {
     for round in 0..1000 {
-        let guest = Guest::without_writer(Config::default());
+        let guest = FakeClient::without_writer(Config::default());
         let woken = [(); 4].map(|()| {
             let client = Arc::clone(&guest.client);
             thread::spawn(move || {
@@ -204,7 +216,9 @@ fn a_close_is_posted_before_anybody_is_woken_by_it() {
                 client.is_open()
             })
         });
-        guest.client.close(When::Queued, Goodbye::new(1001, ""));
+        guest
+            .client
+            .close(CloseMode::AfterQueue, CloseReason::new(1001, ""));
         for woken in woken {
             let found_open = woken.join().expect("it does not panic");
             assert!(!found_open, "round {round}: woken, and no Close was there");
@@ -218,12 +232,12 @@ fn a_close_is_posted_before_anybody_is_woken_by_it() {
 #[derive(Debug)]
 struct Between(Outbox);
 
-impl Lane for Between {
-    fn redeem(&self, _: End) -> Option<Redeemed> {
+impl TopicSource for Between {
+    fn redeem(&self, _: Purpose) -> Option<Redeemed> {
         None
     }
 
-    fn redeem_owed(&self, _: End) -> (Option<Redeemed>, bool) {
+    fn redeem_owed(&self, _: Purpose) -> (Option<Redeemed>, bool) {
         self.0.try_send(text("last word")).expect("there is room");
         self.0.close(1000, "");
         (None, false)
@@ -235,12 +249,12 @@ impl Lane for Between {
 #[test]
 fn a_polite_close_does_not_overtake_a_message_that_the_batch_missed() {
     both_ways(|config| {
-        let mut guest = Guest::without_writer(config);
+        let mut guest = FakeClient::without_writer(config);
         guest.gate.open();
-        let lane: Arc<dyn Lane> = Arc::new(Between(guest.outbox.clone()));
+        let lane: Arc<dyn TopicSource> = Arc::new(Between(guest.outbox.clone()));
         guest.client.queue.owe(&lane);
         guest.start_writer();
-        guest.client.ring();
+        guest.client.notify_writer();
         guest.join_writer();
         let frames = guest.frames();
         let first: Vec<u8> = frames.iter().map(|(first, _)| *first).collect();

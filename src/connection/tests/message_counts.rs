@@ -7,11 +7,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::*;
 use crate::clock::Stamp;
 use crate::connection::queue::byte_limit::Admission;
-use crate::connection::queue::item::{End, Lane, Redeemed};
-use crate::connection::queue::send_queue::{Queue, Wait};
+use crate::connection::queue::item::{Purpose, Redeemed, TopicSource};
+use crate::connection::queue::send_queue::{SendQueue, Wait};
 use crate::connection::shared::CloseCause;
 use crate::connection::testing::scripted_socket::Dice;
-use crate::connection::write::control_slot::{Goodbye, When};
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
 use crate::connection::write::frame::Frame;
 use crate::error::TrySendError;
 
@@ -32,7 +32,7 @@ fn produce(outbox: &Outbox, name: u8, count: u8, dice: &mut Dice) -> u64 {
     taken
 }
 
-fn end_at_random(guest: &Guest, dice: &mut Dice) {
+fn end_at_random(guest: &FakeClient, dice: &mut Dice) {
     for _ in 0..dice.below(400) {
         std::hint::spin_loop();
     }
@@ -44,7 +44,9 @@ fn end_at_random(guest: &Guest, dice: &mut Dice) {
         1 => guest.outbox.terminate(),
         2 => guest.client.give_up(),
         3 => {
-            guest.client.close(When::Now, Goodbye::new(4008, ""));
+            guest
+                .client
+                .close(CloseMode::Immediate, CloseReason::new(4008, ""));
         }
         4 => guest.client.shut_down(),
         _ => guest.gate.break_after(dice.below(200)),
@@ -57,7 +59,7 @@ fn whatever_ends_a_client_accounts_are_exact_and_nobody_hangs() {
         within("two thousand clients end", move || {
             for round in 0..2000 {
                 let mut dice = Dice::new(round);
-                let guest = Guest::new(
+                let guest = FakeClient::new(
                     config
                         .clone()
                         .queue(1 + dice.below(6))
@@ -98,7 +100,7 @@ fn a_sender_that_slips_in_after_the_end_is_counted() {
     let mut slipped = 0;
     // How often somebody slips in is the scheduler's choice: at least so many rounds, and more until somebody has.
     for round in 0..30_000 {
-        let queue = Queue::new(1000, 1 << 20);
+        let queue = SendQueue::new(1000, 1 << 20);
         let frame = Frame::data(&text("x")).expect("data");
         let mut drained = 0;
         thread::scope(|scope| {
@@ -126,7 +128,7 @@ fn a_peer_that_dies_in_mid_batch_closes_the_outbox_and_is_accounted_for() {
     both_ways(|config| {
         // Five messages of six bytes, in one batch where the writer finds them together.
         for dies_at in 0..=5 * 6 {
-            let mut guest = Guest::held(config.clone(), 0);
+            let mut guest = FakeClient::held(config.clone(), 0);
             for n in 0..5 {
                 guest.outbox.try_send(text(format!("{n:4}"))).expect("room");
             }
@@ -157,7 +159,7 @@ fn a_peer_that_dies_in_mid_batch_closes_the_outbox_and_is_accounted_for() {
 fn what_a_helper_has_in_hand_at_the_end_is_accounted_for() {
     for taken in [0, 1, 6, 7, 12] {
         for life_ends_first in [false, true] {
-            let mut guest = Guest::without_writer(Config::default());
+            let mut guest = FakeClient::without_writer(Config::default());
             // It has two in hand.
             for message in ["1234", "5678"] {
                 let frame = Frame::data(&text(message)).expect("data");
@@ -178,7 +180,7 @@ fn what_a_helper_has_in_hand_at_the_end_is_accounted_for() {
             guest.client.end_of_writing();
             guest.join_writer();
             if life_ends_first {
-                guest.client.wire.end(&guest.client);
+                guest.client.write_slot.end(&guest.client);
                 let_go();
             } else {
                 let_go();
@@ -196,9 +198,9 @@ struct Still {
     go_on: Receiver<()>,
 }
 
-impl Lane for Still {
-    fn redeem(&self, end: End) -> Option<Redeemed> {
-        assert_eq!(end, End::Discarded);
+impl TopicSource for Still {
+    fn redeem(&self, purpose: Purpose) -> Option<Redeemed> {
+        assert_eq!(purpose, Purpose::Discard);
         self.taken.send(()).expect("the test waits for it");
         self.go_on.recv().expect("the test says so");
         let frame = Frame::data(&text("x")).expect("data");
@@ -208,7 +210,7 @@ impl Lane for Still {
         })
     }
 
-    fn redeem_owed(&self, _: End) -> (Option<Redeemed>, bool) {
+    fn redeem_owed(&self, _: Purpose) -> (Option<Redeemed>, bool) {
         (None, false)
     }
 
@@ -229,7 +231,7 @@ fn whoever_has_drained_a_queue_finds_its_books_closed_though_another_took_the_me
             taken,
             go_on: goes_on,
         };
-        let queue = Queue::new(8, 1000);
+        let queue = SendQueue::new(8, 1000);
         assert_eq!(queue.admit(3, false), Admission::In);
         assert!(queue.ticket(Arc::new(still)));
         queue.waits(1);

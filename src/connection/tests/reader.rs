@@ -6,7 +6,7 @@ use super::*;
 use crate::connection::read::read_half::ReadHalf;
 use crate::connection::read::reader::End;
 use crate::connection::shared::CloseCause;
-use crate::connection::write::control_slot::{Goodbye, When};
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
 use crate::error::RecvError;
 
 type Received = Result<Option<Message>, RecvError>;
@@ -31,14 +31,14 @@ fn expect_text(reader: Reader, expected: &str) -> Reader {
 fn expect_refused(reader: Reader, expected: u16) -> Reader {
     match recv(reader) {
         (reader, Err(RecvError::Violation { code, .. })) if code == expected => {
-            assert_eq!(reader.end(), Some(End::Fault));
+            assert_eq!(reader.end(), Some(End::Violation));
             reader
         }
         (_, other) => panic!("{other:?}"),
     }
 }
 
-fn closes(guest: &Guest) -> Vec<Vec<u8>> {
+fn closes(guest: &FakeClient) -> Vec<Vec<u8>> {
     let frames = guest.frames().into_iter();
     frames
         .filter(|(first, _)| *first == 0x88)
@@ -55,7 +55,7 @@ const UNMASKED: &[u8] = b"\x81\x01x";
 
 #[test]
 fn a_pending_verdict_is_looked_at_before_the_socket() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     let transport: Arc<dyn Transport> = guest.gate.clone();
     let mut half = ReadHalf::new(transport, Arc::clone(&guest.client), Vec::new());
     let good = from_client(0x81, b"good");
@@ -78,7 +78,7 @@ fn a_pending_verdict_is_looked_at_before_the_socket() {
 fn good_frames_before_a_fault_are_delivered_and_then_the_fault() {
     both_ways(|config| {
         for cut in [usize::MAX, 1, 3] {
-            let mut guest = Guest::new(config.clone());
+            let mut guest = FakeClient::new(config.clone());
             let stream = [
                 from_client(0x81, b"one"),
                 from_client(0x81, b"two"),
@@ -104,7 +104,7 @@ fn good_frames_before_a_fault_are_delivered_and_then_the_fault() {
 
 #[test]
 fn bytes_that_came_with_the_request_pass_the_guard_like_all_others() {
-    let guest = Guest::new(Config::default().read_buffer(64));
+    let guest = FakeClient::new(Config::default().read_buffer(64));
     let many: Vec<u8> = (0..50).flat_map(|_| from_client(0x81, b"ahead")).collect();
     let late = from_client(0x81, b"late");
     // The last frame is half ahead, half in the socket.
@@ -123,7 +123,7 @@ fn bytes_that_came_with_the_request_pass_the_guard_like_all_others() {
 
 #[test]
 fn an_interrupted_read_is_tried_again() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     guest.gate.fail_read(ErrorKind::Interrupted);
     guest.gate.fail_read(ErrorKind::Interrupted);
     guest.gate.send(from_client(0x81, b"hello"));
@@ -142,7 +142,7 @@ fn faults_are_answered_with_their_code() {
     ];
     both_ways(|config| {
         for (what, mut bytes, code) in faults.clone() {
-            let mut guest = Guest::new(config.clone().max_message(100).max_fragments(3));
+            let mut guest = FakeClient::new(config.clone().max_message(100).max_fragments(3));
             if code == 1008 {
                 bytes.extend(from_client(0x00, b"").repeat(3));
             }
@@ -160,7 +160,7 @@ fn faults_are_answered_with_their_code() {
 #[test]
 fn a_ping_is_answered_between_messages() {
     both_ways(|config| {
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         guest.gate.send(
             [
                 from_client(0x01, b"a "),
@@ -180,7 +180,7 @@ fn a_ping_is_answered_between_messages() {
 fn recv_is_at_its_end_once_our_close_is_posted() {
     both_ways(|config| {
         // Before it is called.
-        let guest = Guest::new(config.clone());
+        let guest = FakeClient::new(config.clone());
         guest.gate.send(from_client(0x81, b"discarded"));
         guest.outbox.close(1000, "");
         let (_, received) = recv(guest.reader(&[]));
@@ -189,7 +189,7 @@ fn recv_is_at_its_end_once_our_close_is_posted() {
         guest.end();
 
         // While it waits: what comes is discarded (RFC 6455 §1.4).
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         let mut reader = guest.reader(&[]);
         let waiting = thread::spawn(move || reader.recv());
         guest.gate.until_in_read();
@@ -209,7 +209,7 @@ fn the_peers_close_is_answered_once_with_its_code_and_reason() {
             (close_body(4321, ""), 4321, ""),
             (Vec::new(), 1005, ""),
         ] {
-            let mut guest = Guest::new(config.clone());
+            let mut guest = FakeClient::new(config.clone());
             let close = from_client(0x88, &body);
             guest.gate.send([&close[..], &close, UNMASKED].concat());
             let (mut reader, received) = recv(guest.reader(&[]));
@@ -228,7 +228,7 @@ fn the_peers_close_is_answered_once_with_its_code_and_reason() {
 #[test]
 fn the_peers_answer_to_our_close_is_not_answered_again() {
     both_ways(|config| {
-        let mut guest = Guest::new(config);
+        let mut guest = FakeClient::new(config);
         let mut reader = guest.reader(&[]);
         guest.outbox.close(1000, "ours");
         guest.join_writer();
@@ -253,7 +253,7 @@ fn the_peers_answer_to_our_close_is_not_answered_again() {
 #[test]
 fn the_end_of_the_stream_is_an_error_before_our_close_and_none_after() {
     both_ways(|config| {
-        let guest = Guest::new(config.clone());
+        let guest = FakeClient::new(config.clone());
         guest.gate.hang_up();
         let (reader, received) = recv(guest.reader(&[]));
         assert!(matches!(received, Err(RecvError::Gone)), "{received:?}");
@@ -261,12 +261,12 @@ fn the_end_of_the_stream_is_an_error_before_our_close_and_none_after() {
         assert_eq!(guest.client.why(), Some(CloseCause::Gone));
         guest.end();
 
-        for when in [When::Queued, When::Now] {
-            let guest = Guest::new(config.clone());
+        for when in [CloseMode::AfterQueue, CloseMode::Immediate] {
+            let guest = FakeClient::new(config.clone());
             let mut reader = guest.reader(&[]);
             let waiting = thread::spawn(move || reader.recv());
             guest.gate.until_in_read();
-            guest.client.close(when, Goodbye::new(1001, ""));
+            guest.client.close(when, CloseReason::new(1001, ""));
             guest.gate.hang_up();
             let received = within("recv returns", || waiting.join());
             assert!(matches!(received.expect("it does not panic"), Ok(None)));
@@ -277,7 +277,7 @@ fn the_end_of_the_stream_is_an_error_before_our_close_and_none_after() {
 
 #[test]
 fn a_reset_by_a_clock_says_which_and_terminate_is_no_error() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     let mut reader = guest.reader(&[]);
     let waiting = thread::spawn(move || reader.recv());
     guest.gate.until_in_read();
@@ -287,7 +287,7 @@ fn a_reset_by_a_clock_says_which_and_terminate_is_no_error() {
     assert!(guest.gate.look(|inside| inside.was_reset));
     guest.end();
 
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     let mut reader = guest.reader(&[]);
     let waiting = thread::spawn(move || reader.recv());
     guest.gate.until_in_read();

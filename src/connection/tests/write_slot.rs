@@ -35,7 +35,7 @@ fn a_full_socket_is_handed_over_to_the_writer_whatever_it_took() {
         let (messages, expected) = messages();
         for taken in 0..=expected.len() {
             for then in [1, 2, 7, taken + 1] {
-                let guest = Guest::new(config.clone());
+                let guest = FakeClient::new(config.clone());
                 guest.gate.take(taken);
                 for message in &messages {
                     guest.outbox.try_send(message.clone()).expect("room");
@@ -64,7 +64,7 @@ fn large_messages_in_two_pieces_are_cut_anywhere() {
         });
         let expected = on_the_wire(&messages);
         for at_most in [1, 9, 10, 11, 1_000, 19_999, 64 << 10, usize::MAX] {
-            let guest = Guest::new(config.clone());
+            let guest = FakeClient::new(config.clone());
             guest.gate.take(at_most);
             for message in &messages {
                 guest.outbox.try_send(message.clone()).expect("room");
@@ -80,7 +80,7 @@ fn large_messages_in_two_pieces_are_cut_anywhere() {
 }
 
 /// Sends them all on a thread of its own: a peer that takes little makes it wait.
-fn send_all(guest: &Guest, messages: &[Message]) -> JoinHandle<()> {
+fn send_all(guest: &FakeClient, messages: &[Message]) -> JoinHandle<()> {
     let (outbox, messages) = (guest.outbox.clone(), messages.to_vec());
     thread::spawn(move || outbox.send_all(messages).expect("it is open"))
 }
@@ -90,7 +90,7 @@ fn messages_that_go_together_are_cut_anywhere_and_none_is_lost() {
     both_ways(|config| {
         let (messages, expected) = messages();
         for taken in 0..=expected.len() {
-            let guest = Guest::new(config.clone());
+            let guest = FakeClient::new(config.clone());
             guest.gate.take(taken);
             let sender = send_all(&guest, &messages);
             sender.join().expect("there is room for five");
@@ -120,7 +120,7 @@ fn messages_that_go_together_are_one_write() {
         // A larger one goes alone.
         (of(&[5, 70_000, 5, 5]), 3),
     ] {
-        let guest = Guest::without_writer(Config::default());
+        let guest = FakeClient::without_writer(Config::default());
         let expected = on_the_wire(&messages);
         guest.outbox.send_all(messages.clone()).expect("room");
         assert!(guest.gate.written() == expected);
@@ -138,7 +138,7 @@ fn more_than_may_be_queued_does_not_go_together() {
         (Config::default().queue(3), 2, 348),
         (Config::default().queue_bytes(300), 0, 144),
     ] {
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         guest.gate.take(0);
         let (messages, expected) = messages();
         let sender = send_all(&guest, &messages);
@@ -156,7 +156,7 @@ fn more_than_may_be_queued_does_not_go_together() {
 
 #[test]
 fn messages_after_the_first_that_is_refused_are_not_sent() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     let refused = guest
         .outbox
         .send_all(vec![text("a"), Message::Ping(vec![1].into()), text("b")])
@@ -172,7 +172,7 @@ fn messages_after_the_first_that_is_refused_are_not_sent() {
 /// With early flush, an open peer is written to by the sender itself: it takes no writer at all.
 #[test]
 fn when_send_returns_an_open_peer_has_the_message() {
-    let guest = Guest::without_writer(Config::default());
+    let guest = FakeClient::without_writer(Config::default());
     let (messages, expected) = messages();
     for message in &messages {
         guest.outbox.send(message.clone()).expect("room");
@@ -183,7 +183,7 @@ fn when_send_returns_an_open_peer_has_the_message() {
 
 #[test]
 fn without_early_flush_the_writer_alone_writes() {
-    let mut guest = Guest::without_writer(Config::default().early_flush(false));
+    let mut guest = FakeClient::without_writer(Config::default().early_flush(false));
     let (messages, expected) = messages();
     for message in &messages {
         guest.outbox.send(message.clone()).expect("room");
@@ -200,7 +200,7 @@ fn two_threads_flush_one_outbox_and_nothing_is_left_lost_or_reordered() {
     const EACH: usize = 20;
     both_ways(|config| {
         for round in 0..500 {
-            let guest = Guest::new(config.clone());
+            let guest = FakeClient::new(config.clone());
             guest.gate.take_at_whim(round);
             let senders = [b'a', b'b'].map(|name| {
                 let (client, outbox) = (Arc::clone(&guest.client), guest.outbox.clone());
@@ -237,7 +237,7 @@ fn two_threads_flush_one_outbox_and_nothing_is_left_lost_or_reordered() {
 /// Otherwise what others queue meanwhile and the rest of this would be more than `queue_bytes`.
 #[test]
 fn what_goes_straight_counts_as_queued_bytes_while_it_is_written() {
-    let guest = Guest::new(Config::default().queue_bytes(100));
+    let guest = FakeClient::new(Config::default().queue_bytes(100));
     guest.gate.hold_helpers(true);
     let outbox = guest.outbox.clone();
     let helper = thread::spawn(move || outbox.send(text("x".repeat(58))));
@@ -255,7 +255,7 @@ fn what_goes_straight_counts_as_queued_bytes_while_it_is_written() {
 /// A sender is past the byte gate and not yet in the queue: its bytes are in use though nothing can be seen of them.
 #[test]
 fn who_would_go_straight_finds_no_room_while_another_has_it() {
-    let guest = Guest::without_writer(Config::default().queue_bytes(100));
+    let guest = FakeClient::without_writer(Config::default().queue_bytes(100));
     assert_eq!(guest.client.queue.admit(60, false), Admission::In);
     let refused = guest.outbox.try_send(text("x".repeat(58)));
     assert!(matches!(refused, Err(TrySendError::Full(_))), "{refused:?}");
@@ -269,7 +269,7 @@ fn who_would_go_straight_finds_no_room_while_another_has_it() {
 /// The helper looks again after it has given the wire back; what came while it had it is not left to nobody.
 #[test]
 fn what_is_queued_while_a_helper_has_the_wire_is_not_forgotten() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     guest.gate.hold_helpers(true);
     let outbox = guest.outbox.clone();
     let helper = thread::spawn(move || outbox.send(text("first")));
@@ -287,7 +287,7 @@ fn what_is_queued_while_a_helper_has_the_wire_is_not_forgotten() {
 /// that, so thousands of senders come by at about that moment.
 #[test]
 fn what_is_queued_while_the_writer_comes_to_rest_is_not_forgotten() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     let mut dice = Dice::new(1);
     let mut written = 0;
     for _ in 0..ROUNDS {

@@ -15,11 +15,11 @@ use crate::connection::write::frame::Frame;
 
 /// A Close: its code and reason, or no body at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Goodbye(pub(crate) Option<(u16, String)>);
+pub(crate) struct CloseReason(pub(crate) Option<(u16, String)>);
 
-impl Goodbye {
-    pub(crate) fn new(code: u16, reason: &str) -> Goodbye {
-        Goodbye(Some((code, reason.to_owned())))
+impl CloseReason {
+    pub(crate) fn new(code: u16, reason: &str) -> CloseReason {
+        CloseReason(Some((code, reason.to_owned())))
     }
 
     pub(crate) fn frame(&self) -> Frame {
@@ -38,24 +38,24 @@ impl Goodbye {
 
 /// When a Close goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+pub(crate) enum CloseMode {
     /// After what is queued: the handler returned, `close()`, shutdown.
-    Queued,
+    AfterQueue,
     /// After the frame in progress; the queue is discarded: a fault, a slow consumer, the answer to the peer's Close.
-    Now,
+    Immediate,
 }
 
 #[derive(Debug, Default)]
 enum Close {
     #[default]
     Open,
-    Posted(When, Goodbye),
+    Posted(CloseMode, CloseReason),
     /// Its bytes are on their way, or will never be: nothing may follow.
     Over,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Control {
+pub(crate) struct ControlSlot {
     slot: Mutex<Slot>,
     /// Whether the slot has something for the wire: spares its holder the lock at every batch.
     filled: AtomicBool,
@@ -74,12 +74,12 @@ pub(crate) struct Taken {
     pub(crate) pong: Option<Frame>,
     pub(crate) ping: Option<Frame>,
     /// A Close that goes now.
-    pub(crate) close: Option<Goodbye>,
+    pub(crate) close: Option<CloseReason>,
     /// A Close waits for the queue: who finds the queue empty *after* this may take it.
-    pub(crate) waits: bool,
+    pub(crate) close_pending: bool,
 }
 
-impl Control {
+impl ControlSlot {
     /// Leaves a pong to be sent, in place of one that still waits.
     pub(crate) fn pong(&self, payload: Bytes) {
         let mut slot = lock(&self.slot);
@@ -100,15 +100,15 @@ impl Control {
 
     /// Posts a Close. One that waits for the queue may harden into one that goes now; otherwise the first stands.
     /// Says whether this one was taken.
-    pub(crate) fn close(&self, when: When, goodbye: Goodbye) -> bool {
+    pub(crate) fn close(&self, when: CloseMode, reason: CloseReason) -> bool {
         let mut slot = lock(&self.slot);
         let stands = match slot.close {
             Close::Open => false,
-            Close::Posted(When::Queued, _) => when == When::Queued,
-            Close::Posted(When::Now, _) | Close::Over => true,
+            Close::Posted(CloseMode::AfterQueue, _) => when == CloseMode::AfterQueue,
+            Close::Posted(CloseMode::Immediate, _) | Close::Over => true,
         };
         if !stands {
-            slot.close = Close::Posted(when, goodbye);
+            slot.close = Close::Posted(when, reason);
             self.filled.store(true, Ordering::Release);
         }
         !stands
@@ -140,32 +140,32 @@ impl Control {
                 .take()
                 .map(|payload| Frame::control(Opcode::Ping, &payload)),
             close: None,
-            waits: false,
+            close_pending: false,
         };
         match std::mem::take(&mut slot.close) {
-            Close::Posted(When::Now, goodbye) => {
+            Close::Posted(CloseMode::Immediate, reason) => {
                 slot.close = Close::Over;
-                taken.close = Some(goodbye);
+                taken.close = Some(reason);
             }
             other => slot.close = other,
         }
-        taken.waits = matches!(slot.close, Close::Posted(..));
-        self.filled.store(taken.waits, Ordering::Release);
+        taken.close_pending = matches!(slot.close, Close::Posted(..));
+        self.filled.store(taken.close_pending, Ordering::Release);
         taken
     }
 
     /// Takes the Close that waited for the queue, now that the queue was found empty. Only after [`take`](Self::take)
     /// saw it: what was queued before a Close that came later may have been missed.
-    pub(crate) fn take_last(&self) -> Option<Goodbye> {
+    pub(crate) fn take_deferred_close(&self) -> Option<CloseReason> {
         if !self.is_filled() {
             return None;
         }
         let mut slot = lock(&self.slot);
         match std::mem::take(&mut slot.close) {
-            Close::Posted(_, goodbye) => {
+            Close::Posted(_, reason) => {
                 slot.close = Close::Over;
                 self.filled.store(false, Ordering::Release);
-                Some(goodbye)
+                Some(reason)
             }
             other => {
                 slot.close = other;
@@ -188,13 +188,13 @@ impl Control {
 mod tests {
     use super::*;
 
-    fn goodbye(code: u16) -> Goodbye {
-        Goodbye::new(code, "")
+    fn reason(code: u16) -> CloseReason {
+        CloseReason::new(code, "")
     }
 
     #[test]
     fn only_the_latest_pong_waits() {
-        let control = Control::default();
+        let control = ControlSlot::default();
         for payload in [&b"a"[..], b"b", b"c"] {
             control.pong(Bytes::copy_from_slice(payload));
         }
@@ -205,29 +205,35 @@ mod tests {
 
     #[test]
     fn a_close_may_harden_once_and_then_never_changes() {
-        let control = Control::default();
+        let control = ControlSlot::default();
         assert!(control.is_open());
-        assert!(control.close(When::Queued, goodbye(1000)));
+        assert!(control.close(CloseMode::AfterQueue, reason(1000)));
         assert!(
-            !control.close(When::Queued, goodbye(1001)),
+            !control.close(CloseMode::AfterQueue, reason(1001)),
             "the first polite one stands"
         );
         assert!(
             control.take().close.is_none(),
             "a polite one waits for the queue"
         );
-        assert!(control.close(When::Now, goodbye(4008)));
-        assert!(!control.close(When::Now, goodbye(1011)));
-        assert_eq!(control.take().close, Some(goodbye(4008)));
-        assert!(!control.close(When::Now, goodbye(1002)), "it is on its way");
-        assert!(control.take_last().is_none(), "one Close on the wire");
+        assert!(control.close(CloseMode::Immediate, reason(4008)));
+        assert!(!control.close(CloseMode::Immediate, reason(1011)));
+        assert_eq!(control.take().close, Some(reason(4008)));
+        assert!(
+            !control.close(CloseMode::Immediate, reason(1002)),
+            "it is on its way"
+        );
+        assert!(
+            control.take_deferred_close().is_none(),
+            "one Close on the wire"
+        );
     }
 
     #[test]
     fn nothing_is_left_for_the_wire_after_a_close() {
-        let control = Control::default();
-        control.close(When::Queued, goodbye(1000));
-        assert_eq!(control.take_last(), Some(goodbye(1000)));
+        let control = ControlSlot::default();
+        control.close(CloseMode::AfterQueue, reason(1000));
+        assert_eq!(control.take_deferred_close(), Some(reason(1000)));
         control.pong(Bytes::from_static(b"late"));
         control.ping([0; 8]);
         assert!(!control.is_filled());

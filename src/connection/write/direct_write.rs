@@ -1,4 +1,4 @@
-//! [`Straight`]: messages that nothing is before go to the socket without having been queued.
+//! [`DirectWrite`]: messages that nothing is before go to the socket without having been queued.
 //!
 //! Most messages meet an empty queue and a socket with room. Going through channel and lane they would touch a dozen
 //! cache lines of their client's, and in a fan-out to a thousand clients none of them is at hand: that was a fifth
@@ -12,26 +12,26 @@ use std::sync::Arc;
 
 use crate::clock::Stamp;
 use crate::connection::queue::byte_limit::Admission;
-use crate::connection::queue::item::Lane;
-use crate::connection::shared::Client;
+use crate::connection::queue::item::TopicSource;
+use crate::connection::shared::Shared;
 use crate::connection::write::frame::Frame;
-use crate::connection::write::in_flight::{InHand, Kind};
-use crate::connection::write::write_half::{BATCH, PIECES, Wire, is_one_piece, retry};
+use crate::connection::write::in_flight::{InFlight, Kind};
+use crate::connection::write::write_half::{BATCH, PIECES, WriteHalf, is_one_piece, retry};
 
 /// Messages that would go straight, and where they come from.
-pub(crate) trait Straight {
+pub(crate) trait DirectWrite {
     /// In their order.
-    fn run(&self) -> &Run;
+    fn run(&self) -> &FrameBatch;
     fn queued(&self) -> Stamp;
     /// Asked when nothing else is before them: whether nothing of their own topic is. After a yes they go.
     fn passes(&self) -> bool;
     /// The socket has not taken all of them: who will be told, of each, when it has.
-    fn lane(&self) -> Option<Arc<dyn Lane>>;
+    fn lane(&self) -> Option<Arc<dyn TopicSource>>;
 }
 
 /// Frames that go one behind the other; made once, for every client that gets them.
 #[derive(Debug)]
-pub(crate) enum Run {
+pub(crate) enum FrameBatch {
     One(Frame),
     /// Few and large ones, as they are.
     Few(Vec<Frame>),
@@ -39,17 +39,17 @@ pub(crate) enum Run {
     Many(Vec<Frame>, Vec<u8>),
 }
 
-impl Run {
+impl FrameBatch {
     /// Messages that go together at most.
     pub(crate) const MOST: usize = 64;
 
-    pub(crate) fn new(mut frames: Vec<Frame>) -> Run {
+    pub(crate) fn new(mut frames: Vec<Frame>) -> FrameBatch {
         if frames.len() == 1 {
-            return Run::One(frames.remove(0));
+            return FrameBatch::One(frames.remove(0));
         }
         let bytes = frames.iter().map(Frame::len).sum();
         if !is_one_piece(frames.len(), bytes) {
-            return Run::Few(frames);
+            return FrameBatch::Few(frames);
         }
         let mut all = Vec::with_capacity(bytes);
         for frame in &frames {
@@ -57,30 +57,30 @@ impl Run {
             all.extend_from_slice(front);
             all.extend_from_slice(rest);
         }
-        Run::Many(frames, all)
+        FrameBatch::Many(frames, all)
     }
 
     /// How many of `sizes` go together: as a batch, until it has its bytes, but for a larger message, which goes alone.
-    pub(crate) fn together(sizes: impl Iterator<Item = usize>) -> usize {
+    pub(crate) fn count_that_fits(sizes: impl Iterator<Item = usize>) -> usize {
         let mut before = 0;
         let fits = |size: &usize| {
             let fits = before == 0 || (before < BATCH && *size <= BATCH);
             before += size.max(&1);
             fits
         };
-        sizes.take(Run::MOST).take_while(fits).count()
+        sizes.take(FrameBatch::MOST).take_while(fits).count()
     }
 
     fn frames(&self) -> &[Frame] {
         match self {
-            Run::One(frame) => std::slice::from_ref(frame),
-            Run::Few(frames) | Run::Many(frames, _) => frames,
+            FrameBatch::One(frame) => std::slice::from_ref(frame),
+            FrameBatch::Few(frames) | FrameBatch::Many(frames, _) => frames,
         }
     }
 
     /// Points `pieces` at all bytes; gives their number.
     fn offer<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES]) -> usize {
-        if let Run::Many(_, bytes) = self {
+        if let FrameBatch::Many(_, bytes) = self {
             pieces[0] = IoSlice::new(bytes);
             return 1;
         }
@@ -99,40 +99,40 @@ impl Run {
 
 /// What became of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Went {
+pub(crate) enum WriteNow {
     /// The kernel has them.
-    Whole,
+    Written,
     /// The kernel has some of them at most. The rest is in hand, and the writer has been rung.
-    InHand,
+    InFlight,
     /// Nothing has happened: something is before them, or another has the wire. They are to be queued; and to be flushed
     /// also when the queue refuses them, for while this looked it may have kept the wire from who had something to write.
-    Nowhere,
+    NotWritten,
 }
 
-impl Client {
+impl Shared {
     /// Writes messages past the queue, if nothing is before them. Never waits.
-    pub(crate) fn go_straight(&self, messages: &impl Straight) -> Went {
+    pub(crate) fn try_write_now(&self, messages: &impl DirectWrite) -> WriteNow {
         if !self.config.early_flush {
-            return Went::Nowhere;
+            return WriteNow::NotWritten;
         }
-        let Some(mut wire) = self.wire.borrow() else {
-            return Went::Nowhere;
+        let Some(mut wire) = self.write_slot.try_acquire() else {
+            return WriteNow::NotWritten;
         };
         let went = wire.straight(messages, self);
-        self.wire.give_back(wire, self);
+        self.write_slot.release(wire, self);
         // Given back first, looked at then: see `wire.rs`.
-        if went == Went::InHand || (went == Went::Whole && self.has_work()) {
-            self.ring();
+        if went == WriteNow::InFlight || (went == WriteNow::Written && self.has_work()) {
+            self.notify_writer();
         }
         went
     }
 }
 
-impl Wire {
-    fn straight(&mut self, messages: &impl Straight, client: &Client) -> Went {
+impl WriteHalf {
+    fn straight(&mut self, messages: &impl DirectWrite, client: &Shared) -> WriteNow {
         let (run, queue) = (messages.run(), &client.queue);
-        if self.has_some_in_hand() || client.has_work() {
-            return Went::Nowhere;
+        if self.has_in_flight() || client.has_work() {
+            return WriteNow::NotWritten;
         }
         let frames = run.frames();
         let mut pieces = [IoSlice::new(&[]); PIECES];
@@ -142,26 +142,26 @@ impl Wire {
         // The socket may refuse all of them, and then as many are in hand as the queue may hold, and no more.
         let most = queue.most_bytes().min(2 * BATCH);
         if frames.len() > 1 && (frames.len() > queue.capacity() || bytes > most) {
-            return Went::Nowhere;
+            return WriteNow::NotWritten;
         }
         // What others queue meanwhile and these together stay within `queue_bytes`.
         if queue.admit(bytes, false) != Admission::In {
-            return Went::Nowhere;
+            return WriteNow::NotWritten;
         }
         if !messages.passes() {
             queue.return_bytes(bytes);
-            return Went::Nowhere;
+            return WriteNow::NotWritten;
         }
         queue.count_accepted(frames.len() as u64);
         let written = retry(|| self.transport.try_write(pieces));
         if written.as_ref().is_ok_and(|&written| written == bytes) {
             queue.settle(frames.len() as u64, bytes);
             client.state.took_all();
-            return Went::Whole;
+            return WriteNow::Written;
         }
         // From here on they are as any that were queued, and the writer sees to them.
         for frame in frames {
-            self.take_in_hand(InHand {
+            self.push_in_flight(InFlight {
                 frame: frame.clone(),
                 kind: Kind::Data,
                 queued: messages.queued(),
@@ -173,15 +173,15 @@ impl Wire {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wrote(0, bytes, client),
             Err(error) => self.failed(&error, client),
         };
-        Went::InHand
+        WriteNow::InFlight
     }
 }
 
 /// Messages to one client alone.
-pub(crate) struct Alone(pub(crate) Run);
+pub(crate) struct ToOneClient(pub(crate) FrameBatch);
 
-impl Straight for Alone {
-    fn run(&self) -> &Run {
+impl DirectWrite for ToOneClient {
+    fn run(&self) -> &FrameBatch {
         &self.0
     }
 
@@ -193,7 +193,7 @@ impl Straight for Alone {
         true
     }
 
-    fn lane(&self) -> Option<Arc<dyn Lane>> {
+    fn lane(&self) -> Option<Arc<dyn TopicSource>> {
         None
     }
 }

@@ -1,19 +1,19 @@
-//! [`InHand`]: a frame that has left the queue, and not yet this process.
+//! [`InFlight`]: a frame that has left the queue, and not yet this process.
 
 use std::sync::Arc;
 
 use crate::clock::Stamp;
-use crate::connection::queue::item::Lane;
-use crate::connection::shared::Client;
+use crate::connection::queue::item::TopicSource;
+use crate::connection::shared::Shared;
 use crate::connection::write::frame::Frame;
 
 #[derive(Debug)]
-pub(crate) struct InHand {
+pub(crate) struct InFlight {
     pub(crate) frame: Frame,
     pub(crate) kind: Kind,
     pub(crate) queued: Stamp,
     /// The topic's, for a message that was redeemed for a ticket.
-    pub(crate) lane: Option<Arc<dyn Lane>>,
+    pub(crate) lane: Option<Arc<dyn TopicSource>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ pub(crate) enum Kind {
     Close,
 }
 
-impl InHand {
+impl InFlight {
     /// A frame that no sender has queued.
-    pub(crate) fn ours(frame: Frame, kind: Kind) -> InHand {
-        InHand {
+    pub(crate) fn ours(frame: Frame, kind: Kind) -> InFlight {
+        InFlight {
             frame,
             kind,
             queued: Stamp::lately(),
@@ -38,7 +38,7 @@ impl InHand {
     }
 
     /// It will not be sent.
-    pub(crate) fn discard(self, client: &Client) {
+    pub(crate) fn discard(self, client: &Shared) {
         if self.kind == Kind::Data {
             client.queue.discard(self.frame.len());
             if let Some(lane) = self.lane {

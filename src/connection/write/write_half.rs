@@ -1,4 +1,4 @@
-//! [`Wire`]: the write half of one client, lent to one thread at a time.
+//! [`WriteHalf`]: the write half of one client, lent to one thread at a time.
 //!
 //! *Anyone may write what the socket takes at once; only the writer waits.* A thread that has queued a frame borrows the
 //! wire, writes one batch without waiting, and gives it back; what the socket refused stays in the wire, and the writer
@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use crate::clock::lock;
-use crate::connection::queue::item::{Due, End};
-use crate::connection::shared::Client;
+use crate::connection::queue::item::{Due, Purpose};
+use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
-use crate::connection::write::control_slot::Goodbye;
+use crate::connection::write::control_slot::CloseReason;
 use crate::connection::write::frame::Frame;
-use crate::connection::write::in_flight::{InHand, Kind};
+use crate::connection::write::in_flight::{InFlight, Kind};
 
 /// Bytes a batch has at most, but for a larger message, which goes alone. More saves no system call worth having, and
 /// delays a Close.
@@ -41,26 +41,26 @@ const PROGRESS: usize = 64 << 10;
 /// The place where the wire lies when nobody has it. The lock is held to take it out and to put it back, never during
 /// a write.
 #[derive(Debug)]
-pub(crate) struct Lent(Mutex<Place>);
+pub(crate) struct WriteSlot(Mutex<SlotState>);
 
 #[derive(Debug)]
-enum Place {
-    Here(Wire),
-    Lent,
+enum SlotState {
+    Free(WriteHalf),
+    Held,
     /// The connection has ended; a wire that is given back now is dropped, and its half of the socket with it.
-    Gone,
+    Closed,
 }
 
-impl Lent {
+impl WriteSlot {
     /// At first it is lent to the handshake.
-    pub(crate) fn new() -> Lent {
-        Lent(Mutex::new(Place::Lent))
+    pub(crate) fn new() -> WriteSlot {
+        WriteSlot(Mutex::new(SlotState::Held))
     }
 
-    pub(crate) fn borrow(&self) -> Option<Wire> {
+    pub(crate) fn try_acquire(&self) -> Option<WriteHalf> {
         let mut place = lock(&self.0);
-        match std::mem::replace(&mut *place, Place::Lent) {
-            Place::Here(wire) => Some(wire),
+        match std::mem::replace(&mut *place, SlotState::Held) {
+            SlotState::Free(wire) => Some(wire),
             other => {
                 *place = other;
                 None
@@ -68,21 +68,21 @@ impl Lent {
         }
     }
 
-    pub(crate) fn give_back(&self, mut wire: Wire, client: &Client) {
+    pub(crate) fn release(&self, mut wire: WriteHalf, client: &Shared) {
         let mut place = lock(&self.0);
-        if matches!(*place, Place::Gone) {
+        if matches!(*place, SlotState::Closed) {
             drop(place);
             wire.over(client);
         } else {
-            *place = Place::Here(wire);
+            *place = SlotState::Free(wire);
         }
     }
 
     /// Drops the wire, now or when it is given back. What it has in hand is discarded and counted: a helper may have
     /// had it when the writer left.
-    pub(crate) fn end(&self, client: &Client) {
-        let place = std::mem::replace(&mut *lock(&self.0), Place::Gone);
-        if let Place::Here(mut wire) = place {
+    pub(crate) fn end(&self, client: &Shared) {
+        let place = std::mem::replace(&mut *lock(&self.0), SlotState::Closed);
+        if let SlotState::Free(mut wire) = place {
             wire.over(client);
         }
     }
@@ -90,9 +90,9 @@ impl Lent {
 
 /// The write half: the socket, and what has left the queue but not yet this process.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct WriteHalf {
     pub(crate) transport: Arc<dyn Transport>,
-    in_hand: VecDeque<InHand>,
+    in_flight: VecDeque<InFlight>,
     /// Bytes of the first frame in hand that the socket has taken.
     taken: usize,
     /// Bytes taken since the socket first refused.
@@ -114,11 +114,11 @@ pub(crate) enum Step {
     Over,
 }
 
-impl Wire {
-    pub(crate) fn new(transport: Arc<dyn Transport>) -> Wire {
-        Wire {
+impl WriteHalf {
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> WriteHalf {
+        WriteHalf {
             transport,
-            in_hand: VecDeque::new(),
+            in_flight: VecDeque::new(),
             taken: 0,
             taken_since_refused: 0,
             closing: false,
@@ -126,15 +126,15 @@ impl Wire {
     }
 
     /// Writes one batch as far as the socket takes it at once: control first, then what is queued.
-    pub(crate) fn step(&mut self, client: &Client) -> Step {
+    pub(crate) fn step(&mut self, client: &Shared) -> Step {
         if !self.fill(client) {
             return self.over(client);
         }
-        if self.in_hand.is_empty() {
+        if self.in_flight.is_empty() {
             client.state.took_all();
             // After a burst an idle client costs no more than before.
-            if self.in_hand.capacity() > KEPT {
-                self.in_hand = VecDeque::new();
+            if self.in_flight.capacity() > KEPT {
+                self.in_flight = VecDeque::new();
             }
             return Step::Idle;
         }
@@ -151,12 +151,12 @@ impl Wire {
     /// Offers what is in hand to the socket: many small frames as one piece, which costs a copy and spares the kernel a
     /// list; few or large ones as they are.
     fn try_write(&self) -> (io::Result<usize>, usize) {
-        let bytes: usize = self.in_hand.iter().map(|item| item.frame.len()).sum();
+        let bytes: usize = self.in_flight.iter().map(|item| item.frame.len()).sum();
         let bytes = bytes - self.taken;
-        if is_one_piece(self.in_hand.len(), bytes) {
+        if is_one_piece(self.in_flight.len(), bytes) {
             let mut one = Vec::with_capacity(bytes);
             let mut at = self.taken;
-            for item in &self.in_hand {
+            for item in &self.in_flight {
                 let (front, rest) = item.frame.pieces(at);
                 at = 0;
                 one.extend_from_slice(front);
@@ -177,8 +177,8 @@ impl Wire {
     ///
     /// # Blocking
     /// Woken by the peer reading, or by the watchdog's `shutdown` of the socket at `write_timeout`.
-    pub(crate) fn wait(&mut self, client: &Client) -> Step {
-        let Some(first) = self.in_hand.front() else {
+    pub(crate) fn wait(&mut self, client: &Shared) -> Step {
+        let Some(first) = self.in_flight.front() else {
             return Step::Took;
         };
         // Not the whole batch: a Close *now* comes after the frame in progress, and in here nobody looks for one.
@@ -192,7 +192,7 @@ impl Wire {
     }
 
     /// Puts the next batch in hand. False: there is nothing to write ever again.
-    fn fill(&mut self, client: &Client) -> bool {
+    fn fill(&mut self, client: &Shared) -> bool {
         if client.is_over() {
             return false;
         }
@@ -208,19 +208,19 @@ impl Wire {
             }
         }
         if let Some(goodbye) = control.close {
-            for item in self.in_hand.drain(next..) {
+            for item in self.in_flight.drain(next..) {
                 item.discard(client);
             }
             client.queue.drain();
             self.close(&goodbye);
             return true;
         }
-        if self.in_hand.is_empty() {
+        if self.in_flight.is_empty() {
             self.take_batch(client);
         }
         // A Close posted since then may have come right behind a message that the batch missed.
-        if self.in_hand.is_empty() && control.waits {
-            if let Some(goodbye) = client.control.take_last() {
+        if self.in_flight.is_empty() && control.close_pending {
+            if let Some(goodbye) = client.control.take_deferred_close() {
                 self.close(&goodbye);
             }
         }
@@ -229,12 +229,12 @@ impl Wire {
 
     /// Takes the next messages out of the queue. While the socket refuses, one at a time: what waits in the queue can
     /// still be replaced by something newer, what is in hand cannot.
-    fn take_batch(&mut self, client: &Client) {
+    fn take_batch(&mut self, client: &Shared) {
         let most = if client.state.is_blocked() { 1 } else { BATCH };
         let mut bytes = 0;
-        self.in_hand.reserve(client.queue.len().min(MESSAGES));
-        while bytes < most && self.in_hand.len() < MESSAGES {
-            let Some(popped) = client.queue.pop(End::Sent) else {
+        self.in_flight.reserve(client.queue.len().min(MESSAGES));
+        while bytes < most && self.in_flight.len() < MESSAGES {
+            let Some(popped) = client.queue.pop(Purpose::Send) else {
                 break;
             };
             if let Some(notice) = popped.notice {
@@ -247,7 +247,7 @@ impl Wire {
             }) = popped.message
             {
                 bytes += frame.len();
-                self.in_hand.push_back(InHand {
+                self.in_flight.push_back(InFlight {
                     frame,
                     kind: Kind::Data,
                     queued,
@@ -257,32 +257,32 @@ impl Wire {
         }
     }
 
-    pub(crate) fn has_some_in_hand(&self) -> bool {
-        !self.in_hand.is_empty()
+    pub(crate) fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
-    pub(crate) fn take_in_hand(&mut self, item: InHand) {
-        self.in_hand.push_back(item);
+    pub(crate) fn push_in_flight(&mut self, item: InFlight) {
+        self.in_flight.push_back(item);
     }
 
     fn push(&mut self, frame: Frame, kind: Kind) {
-        self.in_hand.push_back(InHand::ours(frame, kind));
+        self.in_flight.push_back(InFlight::ours(frame, kind));
     }
 
     /// Puts a control frame at `next`, in place of one of its kind that still waits: what the slot forbids must not
     /// happen in hand, or the client fills it with pongs while its socket refuses them.
     fn overtake(&mut self, next: usize, frame: Frame, kind: Kind) {
-        let waiting = self.in_hand.iter().skip(next);
+        let waiting = self.in_flight.iter().skip(next);
         if let Some(at) = waiting
             .map(|item| item.kind)
             .position(|other| other == kind)
         {
-            self.in_hand.remove(next + at);
+            self.in_flight.remove(next + at);
         }
-        self.in_hand.insert(next, InHand::ours(frame, kind));
+        self.in_flight.insert(next, InFlight::ours(frame, kind));
     }
 
-    fn close(&mut self, goodbye: &Goodbye) {
+    fn close(&mut self, goodbye: &CloseReason) {
         self.closing = true;
         self.push(goodbye.frame(), Kind::Close);
     }
@@ -291,7 +291,7 @@ impl Wire {
     fn offer<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES]) -> (usize, usize) {
         let (mut count, mut bytes) = (0, 0);
         let mut at = self.taken;
-        for item in &self.in_hand {
+        for item in &self.in_flight {
             let (front, rest) = item.frame.pieces(at);
             at = 0;
             for piece in [front, rest] {
@@ -306,10 +306,10 @@ impl Wire {
     }
 
     /// Accounts for `written` of `offered` bytes.
-    pub(crate) fn wrote(&mut self, written: usize, offered: usize, client: &Client) -> Step {
+    pub(crate) fn wrote(&mut self, written: usize, offered: usize, client: &Shared) -> Step {
         self.taken += written;
         let (mut messages, mut bytes) = (0, 0);
-        while let Some(first) = self.in_hand.front() {
+        while let Some(first) = self.in_flight.front() {
             let length = first.frame.len();
             if self.taken < length {
                 break;
@@ -330,11 +330,11 @@ impl Wire {
                     self.transport.shutdown(Shutdown::Write);
                     client.state.close_sent.store(true, Ordering::SeqCst);
                     client.state.closing(&client.config);
-                    self.in_hand.pop_front();
+                    self.in_flight.pop_front();
                     return self.over(client);
                 }
             }
-            self.in_hand.pop_front();
+            self.in_flight.pop_front();
         }
         if messages > 0 {
             client.queue.settle(messages, bytes);
@@ -348,19 +348,22 @@ impl Wire {
         if anew {
             self.taken_since_refused = 0;
         }
-        let oldest = self.in_hand.front().map_or(0, |item| item.queued.moment());
+        let oldest = self
+            .in_flight
+            .front()
+            .map_or(0, |item| item.queued.moment());
         client.state.refused(anew, oldest);
         Step::Refused
     }
 
-    pub(crate) fn failed(&mut self, error: &io::Error, client: &Client) -> Step {
+    pub(crate) fn failed(&mut self, error: &io::Error, client: &Shared) -> Step {
         log::debug!("#{} writing failed: {error}", client.number);
         client.give_up();
         self.over(client)
     }
 
-    fn over(&mut self, client: &Client) -> Step {
-        for item in self.in_hand.drain(..) {
+    fn over(&mut self, client: &Shared) -> Step {
+        for item in self.in_flight.drain(..) {
             item.discard(client);
         }
         client.end_of_writing();

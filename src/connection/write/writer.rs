@@ -4,18 +4,18 @@
 //! and data in the order it was queued. It ends when the Close is out, a write has failed, or the client was given up;
 //! the reader joins it.
 
-use crate::connection::shared::Client;
-use crate::connection::state::Doing;
+use crate::connection::shared::Shared;
+use crate::connection::state::Activity;
 use crate::connection::write::write_half::Step;
 
 /// # Blocking
 /// For the bell: woken by senders, helpers, the watchdog and the end of the client. For the socket: woken by the peer
 /// reading, or by the watchdog's `shutdown` of it.
-pub(crate) fn run(client: &Client) {
+pub(crate) fn run(client: &Shared) {
     loop {
-        client.state.writer.set(Doing::Idle);
-        client.listen();
-        client.state.writer.set(Doing::Writing);
+        client.state.writer.set(Activity::Idle);
+        client.wait_for_work();
+        client.state.writer.set(Activity::Writing);
         if write_all(client) == Step::Over {
             return;
         }
@@ -23,18 +23,18 @@ pub(crate) fn run(client: &Client) {
 }
 
 /// Writes until there is nothing to write, waiting as long as it takes.
-pub(crate) fn write_all(client: &Client) -> Step {
+pub(crate) fn write_all(client: &Shared) -> Step {
     // A thread that has the wire rings again if it leaves anything.
-    while let Some(mut wire) = client.wire.borrow() {
+    while let Some(mut wire) = client.write_slot.try_acquire() {
         let step = loop {
             match wire.step(client) {
                 Step::Took => {}
                 Step::Refused => {
-                    client.state.writer.set(Doing::Blocked);
+                    client.state.writer.set(Activity::Blocked);
                     if wire.wait(client) == Step::Over {
                         break Step::Over;
                     }
-                    client.state.writer.set(Doing::Writing);
+                    client.state.writer.set(Activity::Writing);
                 }
                 end => break end,
             }
@@ -43,7 +43,7 @@ pub(crate) fn write_all(client: &Client) -> Step {
             // The wire, and with it this half of the socket, ends here.
             return Step::Over;
         }
-        client.wire.give_back(wire, client);
+        client.write_slot.release(wire, client);
         if !client.has_work() {
             break;
         }

@@ -4,7 +4,7 @@ use tungstenite::Message;
 
 use super::*;
 use crate::config::Config;
-use crate::connection::Rig;
+use crate::connection::TestClient;
 use crate::hub::{Envelope, Hub, HubConfig, Policy, SubscribeOptions, Subscription};
 
 fn publications(count: u8) -> Vec<Publication> {
@@ -19,8 +19,8 @@ fn topic(policy: Policy, queue: usize) -> Topic {
 }
 
 /// One whose socket takes so many bytes at a time.
-fn member(topic: &Topic, takes: usize) -> (Rig, Subscription) {
-    let rig = Rig::new(Config::default());
+fn member(topic: &Topic, takes: usize) -> (TestClient, Subscription) {
+    let rig = TestClient::new(Config::default());
     rig.takes(takes);
     let member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
     (rig, member.expect("the turn is free"))
@@ -45,7 +45,7 @@ fn no_more_goes_together_than_may_wait_for_a_member() {
 fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
     for policy in [Policy::DropOldest, Policy::Conflate] {
         let topic = topic(policy, 64);
-        let rig = Rig::new(Config::default().queue_bytes(1000));
+        let rig = TestClient::new(Config::default().queue_bytes(1000));
         rig.takes(0);
         let _member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
         for (size, key) in (0..300).map(|n| (if n < 100 { 5 } else { n }, n % 50)) {
@@ -64,7 +64,7 @@ fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
 #[test]
 fn who_takes_a_place_of_its_size_takes_no_other() {
     let topic = topic(Policy::Conflate, 64);
-    let rig = Rig::new(Config::default().queue_bytes(1000));
+    let rig = TestClient::new(Config::default().queue_bytes(1000));
     rig.takes(0);
     let _member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
     let dropped_by = |size: usize, key: usize| {
@@ -85,9 +85,15 @@ fn who_takes_a_place_of_its_size_takes_no_other() {
 
 /// Somebody else waits for the turn, so members are flushed after it.
 fn with_another_waiting<T>(topic: &Topic, publish: impl FnOnce() -> T) -> T {
-    topic.inner.wanted.fetch_add(1, Ordering::Relaxed);
+    topic
+        .inner
+        .waiting_publishers
+        .fetch_add(1, Ordering::Relaxed);
     let published = publish();
-    topic.inner.wanted.fetch_sub(1, Ordering::Relaxed);
+    topic
+        .inner
+        .waiting_publishers
+        .fetch_sub(1, Ordering::Relaxed);
     published
 }
 
@@ -111,7 +117,10 @@ fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
     };
     let hub = Hub::new(config);
     let topic = hub.topic("t").expect("there is room for one");
-    let (plain, other) = (Rig::new(Config::default()), Rig::new(Config::default()));
+    let (plain, other) = (
+        TestClient::new(Config::default()),
+        TestClient::new(Config::default()),
+    );
     plain.takes(1000);
     let _plain = topic.subscribe(plain.outbox().clone(), SubscribeOptions::new());
     let _other = topic.subscribe(
@@ -131,7 +140,10 @@ fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
 fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
     let timeout = Some(Duration::from_secs(60));
     let topic = topic(Policy::Block { timeout }, 2);
-    let (fast, full) = (Rig::new(Config::default()), Rig::new(Config::default()));
+    let (fast, full) = (
+        TestClient::new(Config::default()),
+        TestClient::new(Config::default()),
+    );
     fast.takes(1000);
     full.takes(0);
     let _fast = topic.subscribe(fast.outbox().clone(), SubscribeOptions::new());

@@ -7,10 +7,10 @@
 use std::fs;
 
 /// Heads in flight: clients whose request is being read or answered, one thread each.
-pub(crate) const HEADS: usize = 256;
+pub(crate) const HANDSHAKE_SLOTS: usize = 256;
 
 /// Clients that have given up their place among those, and whose thread is not gone yet.
-pub(crate) const LEAVING: usize = 32;
+pub(crate) const MAX_EVICTED: usize = 32;
 
 /// Maps a Rust thread takes: stack, its guard page, the signal stack and its guard page.
 const MAPS_A_THREAD: u64 = 4;
@@ -19,7 +19,7 @@ const THREADS_A_CLIENT: u64 = 2;
 /// Left for the program itself and for the heads in flight.
 const SPARE_MAPS: u64 = 2048;
 const SPARE_THREADS: u64 = 512;
-const SPARE_DESCRIPTORS: u64 = 128 + (HEADS + LEAVING) as u64;
+const SPARE_DESCRIPTORS: u64 = 128 + (HANDSHAKE_SLOTS + MAX_EVICTED) as u64;
 
 /// The cap, and what sets it.
 #[derive(Debug, PartialEq, Eq)]

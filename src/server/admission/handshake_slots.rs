@@ -1,4 +1,4 @@
-//! [`Heads`]: the places for clients whose request is being read or answered, and who gives one up when all are taken.
+//! [`HandshakeSlots`]: the places for clients whose request is being read or answered, and who gives one up when all are taken.
 //!
 //! A request that trickles keeps its place until `handshake_timeout`, so one host with as many sockets as there are
 //! places would keep everybody else out, at 26 connections a second. So the address that has the most gives up the
@@ -10,13 +10,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::clock::lock;
-use crate::connection::Client;
+use crate::connection::Shared;
 use crate::http::Peer;
-use crate::server::admission::capacity::LEAVING;
-use crate::server::admission::per_address::grouped;
+use crate::server::admission::capacity::MAX_EVICTED;
+use crate::server::admission::per_address::address_group;
 
 #[derive(Debug)]
-pub(crate) struct Heads {
+pub(crate) struct HandshakeSlots {
     limit: usize,
     inside: Mutex<Inside>,
 }
@@ -27,7 +27,7 @@ struct Inside {
     held: BTreeMap<u64, Held>,
     /// How many of them each address has.
     places: HashMap<Option<IpAddr>, usize>,
-    /// Have given up their place, and are not gone yet: [`LEAVING`] at most.
+    /// Have given up their place, and are not gone yet: [`MAX_EVICTED`] at most.
     leaving: usize,
 }
 
@@ -35,12 +35,12 @@ struct Inside {
 struct Held {
     /// None of a peer on a unix socket.
     address: Option<IpAddr>,
-    client: Weak<Client>,
+    client: Weak<Shared>,
 }
 
-impl Heads {
-    pub(crate) fn new(limit: usize) -> Heads {
-        Heads {
+impl HandshakeSlots {
+    pub(crate) fn new(limit: usize) -> HandshakeSlots {
+        HandshakeSlots {
             limit,
             inside: Mutex::default(),
         }
@@ -48,8 +48,12 @@ impl Heads {
 
     /// A place for the connection of this number, until it is dropped; and who has been turned away for it, and is to be
     /// reset.
-    pub(crate) fn take(&self, number: u64, peer: &Peer) -> Option<(Head<'_>, Option<Arc<Client>>)> {
-        let address = peer.ip().map(grouped);
+    pub(crate) fn take(
+        &self,
+        number: u64,
+        peer: &Peer,
+    ) -> Option<(HandshakeSlot<'_>, Option<Arc<Shared>>)> {
+        let address = peer.ip().map(address_group);
         let mut inside = lock(&self.inside);
         let mut given_up = None;
         if inside.held.len() >= self.limit {
@@ -59,7 +63,7 @@ impl Heads {
         inside.held.insert(number, Held { address, client });
         *inside.places.entry(address).or_default() += 1;
         let heads = self;
-        Some((Head { heads, number }, given_up))
+        Some((HandshakeSlot { heads, number }, given_up))
     }
 
     /// Places that are taken, and clients that have given theirs up and are not gone yet.
@@ -71,17 +75,17 @@ impl Heads {
 
 impl Inside {
     /// Takes a place from the address that has the most, if that is fair to it.
-    fn make_room(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Client>> {
+    fn make_room(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
         let own = self.places.get(&newcomer).copied().unwrap_or(0);
         let strangers = self.places.iter().filter(|(address, _)| address.is_some());
         let (&most, &count) = strangers.max_by_key(|(_, count)| **count)?;
-        if count < own + 2 || self.leaving >= LEAVING {
+        if count < own + 2 || self.leaving >= MAX_EVICTED {
             return None;
         }
         let of_most = self.held.values().filter(|held| held.address == most);
         let client = of_most
             .filter_map(|held| held.client.upgrade())
-            .find(|client| client.gives_way())?;
+            .find(|client| client.try_evict())?;
         self.remove(client.number);
         self.leaving += 1;
         Some(client)
@@ -103,21 +107,21 @@ impl Inside {
 
 /// One of the places, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Head<'a> {
-    heads: &'a Heads,
+pub(crate) struct HandshakeSlot<'a> {
+    heads: &'a HandshakeSlots,
     number: u64,
 }
 
-impl Head<'_> {
+impl HandshakeSlot<'_> {
     /// Whose place this is. Before that, it is given up for nobody.
-    pub(crate) fn belongs_to(&self, client: &Arc<Client>) {
+    pub(crate) fn belongs_to(&self, client: &Arc<Shared>) {
         if let Some(held) = lock(&self.heads.inside).held.get_mut(&self.number) {
             held.client = Arc::downgrade(client);
         }
     }
 }
 
-impl Drop for Head<'_> {
+impl Drop for HandshakeSlot<'_> {
     fn drop(&mut self) {
         let mut inside = lock(&self.heads.inside);
         if !inside.remove(self.number) {

@@ -12,20 +12,20 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use crossbeam_channel::Sender;
 
 use crate::caught::caught;
-use crate::connection::Client;
 use crate::connection::Connection;
+use crate::connection::Shared;
 use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::socket::{Transport, linger};
-use crate::connection::write::write_half::Wire;
+use crate::connection::write::write_half::WriteHalf;
 use crate::connection::write::writer;
 use crate::handler::Handler;
 use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::quoted::quoted;
 use crate::server::admission::handshake_slots;
-use crate::server::admission::per_address::Visit;
-use crate::server::client::session::{self as life, Here};
-use crate::server::state::{House, Permit};
+use crate::server::admission::per_address::AddressPermit;
+use crate::server::client::session::{self as life, RegisteredClient};
+use crate::server::state::{Permit, ServerState};
 
 /// Stack of a writer thread: it calls nothing of the user's.
 const WRITER_STACK: usize = 64 << 10;
@@ -35,7 +35,7 @@ const READER_STACK: usize = 256 << 10;
 
 /// A client that is to be answered 101.
 pub(crate) struct Upgraded<'scope> {
-    pub(crate) here: Here<'scope>,
+    pub(crate) here: RegisteredClient<'scope>,
     /// The 101.
     head: Vec<u8>,
     pub(crate) conn: Connection,
@@ -44,7 +44,7 @@ pub(crate) struct Upgraded<'scope> {
 }
 
 /// One of the places there are for clients, and one of those there are for its address.
-pub(crate) type Places<'house> = (Permit<'house>, Visit<'house>);
+pub(crate) type Places<'server> = (Permit<'server>, AddressPermit<'server>);
 
 /// Leads a client through the door: either its reader thread has it then, or it is gone. `_head` is its place among the
 /// heads in flight.
@@ -52,42 +52,42 @@ pub(crate) type Places<'house> = (Permit<'house>, Visit<'house>);
 /// # Blocking
 /// For the peer's bytes, and for it to take the answer: all under `handshake_timeout`.
 pub(crate) fn receive<'scope, H: Handler>(
-    here: Here<'scope>,
-    _head: handshake_slots::Head<'scope>,
-    house: &'scope House,
+    here: RegisteredClient<'scope>,
+    _head: handshake_slots::HandshakeSlot<'scope>,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    match enter(&here, house, scope, handler) {
+    match enter(&here, server, scope, handler) {
         Some(entered) => entered.go_on(here),
-        None => here.leave(house),
+        None => here.leave(server),
     }
 }
 
 /// `None`: it was answered otherwise, or is gone.
 fn enter<'scope, H: Handler>(
-    here: &Here<'scope>,
-    house: &'scope House,
+    here: &RegisteredClient<'scope>,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Option<Entered<'scope>> {
-    let Here {
+    let RegisteredClient {
         client, transport, ..
     } = here;
     let peer = client.peer.clone();
     let (mut request, mut ahead) = match http::read_head(&mut Head(&**transport), peer) {
         Ok(read) => read,
         Err(error) => {
-            if let Some(answer) = unreadable(error, client, house) {
-                answer.give(client, &**transport, house, None);
+            if let Some(answer) = unreadable(error, client, server) {
+                answer.give(client, &**transport, server, None);
             }
             return None;
         }
     };
-    if !client.is_heard() {
+    if !client.mark_request_received() {
         // For another who needed its place it has been reset; in a shutdown it is told.
-        if house.latch.is_set() {
-            Answer::shutting_down().give(client, &**transport, house, Some(&request));
+        if server.latch.is_set() {
+            Answer::shutting_down().give(client, &**transport, server, Some(&request));
         }
         return None;
     }
@@ -100,10 +100,10 @@ fn enter<'scope, H: Handler>(
             client,
         })));
     }
-    let asked = ask(client, house, handler, &mut request);
+    let asked = ask(client, server, handler, &mut request);
     request.set_body(None);
     let upgraded = match asked {
-        Ok(reply) => upgrade(here, house, scope, handler, &request, reply),
+        Ok(reply) => upgrade(here, server, scope, handler, &request, reply),
         Err(answer) => Err(answer),
     };
     match upgraded {
@@ -119,7 +119,7 @@ fn enter<'scope, H: Handler>(
             places,
         }),
         Err(answer) => {
-            answer.give(client, &**transport, house, Some(&request));
+            answer.give(client, &**transport, server, Some(&request));
             None
         }
     }
@@ -134,7 +134,7 @@ struct Entered<'scope> {
 }
 
 impl<'scope> Entered<'scope> {
-    fn go_on(self, here: Here<'scope>) {
+    fn go_on(self, here: RegisteredClient<'scope>) {
         let Threads { writer, reader } = self.threads;
         let upgraded = Upgraded {
             here,
@@ -157,8 +157,8 @@ struct Threads<'scope> {
 
 impl<'scope> Threads<'scope> {
     fn start<H: Handler>(
-        client: &Arc<Client>,
-        house: &'scope House,
+        client: &Arc<Shared>,
+        server: &'scope ServerState,
         scope: &'scope Scope<'scope, '_>,
         handler: &'scope H,
     ) -> io::Result<Threads<'scope>> {
@@ -174,7 +174,7 @@ impl<'scope> Threads<'scope> {
                 };
                 drop(given);
                 // A panic of the user's is caught further in; one of ours must not end the whole server.
-                if caught(|| life::live(upgraded, house, handler)).is_none() {
+                if caught(|| life::live(upgraded, server, handler)).is_none() {
                     // Its writer must not wait for ever.
                     life::abandon(&kept);
                     log::error!("#{number} its reader thread panicked");
@@ -209,12 +209,12 @@ impl Answer {
     /// Logs it, writes all of it, and waits a moment for the peer to have read it.
     fn give(
         &self,
-        client: &Client,
+        client: &Shared,
         transport: &dyn Transport,
-        house: &House,
+        server: &ServerState,
         request: Option<&Request>,
     ) {
-        let Client { number, peer, .. } = client;
+        let Shared { number, peer, .. } = client;
         let code = self.reply.code();
         let what = request.map_or_else(
             || "unreadable request".to_owned(),
@@ -223,7 +223,7 @@ impl Answer {
         match &self.reason {
             None => log::debug!("#{number} {peer} {what}: {code}"),
             Some(reason) => {
-                house.endings.count("refused_request");
+                server.disconnects.count("refused_request");
                 log::warn!("#{number} {peer} {what}: {code}, {reason}");
             }
         }
@@ -235,11 +235,13 @@ impl Answer {
     }
 }
 
-fn unreadable(error: HeadError, client: &Client, house: &House) -> Option<Answer> {
+fn unreadable(error: HeadError, client: &Shared, server: &ServerState) -> Option<Answer> {
     match error {
         HeadError::Refused(reply, reason) => Some(Answer::refusal(reply, reason)),
         // Shutdown ends the waiting for a head as if the peer had.
-        HeadError::Gone | HeadError::Io(_) if house.latch.is_set() => Some(Answer::shutting_down()),
+        HeadError::Gone | HeadError::Io(_) if server.latch.is_set() => {
+            Some(Answer::shutting_down())
+        }
         HeadError::Gone => None,
         HeadError::Io(error) => {
             log::debug!("#{} reading the request failed: {error}", client.number);
@@ -250,12 +252,12 @@ fn unreadable(error: HeadError, client: &Client, house: &House) -> Option<Answer
 
 /// Judges the request, and lets the handler judge it.
 fn ask<H: Handler>(
-    client: &Client,
-    house: &House,
+    client: &Shared,
+    server: &ServerState,
     handler: &H,
     request: &mut Request,
 ) -> Result<Reply, Answer> {
-    house
+    server
         .rules
         .judge(request)
         .map_err(|(reply, reason)| Answer::refusal(reply, reason))?;
@@ -276,8 +278,8 @@ fn ask<H: Handler>(
 type Let<'scope> = (Threads<'scope>, Vec<u8>, Option<String>, Places<'scope>);
 
 fn upgrade<'scope, H: Handler>(
-    here: &Here<'scope>,
-    house: &'scope House,
+    here: &RegisteredClient<'scope>,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     request: &Request,
@@ -286,15 +288,15 @@ fn upgrade<'scope, H: Handler>(
     let client = &here.client;
     let accepted =
         http::accept(request, reply).map_err(|(reply, reason)| Answer::refusal(reply, reason))?;
-    let seat = house.seats.take().ok_or_else(|| {
+    let seat = server.client_permits.take().ok_or_else(|| {
         let reply = http::unavailable(5, "all places are taken");
         Answer::refusal(reply, "max_clients are here")
     })?;
-    let visit = house.visitors.enter(&client.peer).ok_or_else(|| {
+    let visit = server.per_address.enter(&client.peer).ok_or_else(|| {
         let reply = http::unavailable(5, "too many clients of your address");
         Answer::refusal(reply, "max_clients_per_ip of this address are here")
     })?;
-    let threads = Threads::start(client, house, scope, handler).map_err(|error| {
+    let threads = Threads::start(client, server, scope, handler).map_err(|error| {
         let reply = http::unavailable(5, "no thread to be had");
         Answer::refusal(reply, format!("no thread: {error}"))
     })?;
@@ -306,14 +308,14 @@ fn upgrade<'scope, H: Handler>(
 #[inline(never)]
 pub(crate) fn open<'scope>(
     upgraded: Box<Upgraded<'scope>>,
-    house: &House,
+    server: &ServerState,
 ) -> Option<Box<Upgraded<'scope>>> {
-    let Here {
+    let RegisteredClient {
         client, transport, ..
     } = &upgraded.here;
     // From here shutdown says 1001 to it, and before, 503. The latch too: shutdown comes by only when the acceptors
     // have noticed it.
-    let answered = if !house.latch.is_set() && client.pass_the_door() {
+    let answered = if !server.latch.is_set() && client.mark_upgraded() {
         write_all(&**transport, &upgraded.head).map_err(|error| {
             let reply = Reply::status(408);
             Answer::refusal(reply, format!("the 101 was not taken: {error}"))
@@ -323,8 +325,8 @@ pub(crate) fn open<'scope>(
     };
     let Err(answer) = answered else {
         client.state.head_answered();
-        let wire = Wire::new(Arc::clone(transport));
-        client.wire.give_back(wire, client);
+        let wire = WriteHalf::new(Arc::clone(transport));
+        client.write_slot.release(wire, client);
         // A Close may have been posted while the wire was lent to the handshake.
         client.flush();
         return Some(upgraded);
@@ -332,14 +334,14 @@ pub(crate) fn open<'scope>(
     client.end_of_writing();
     join(upgraded.writer, client);
     drop(upgraded.places);
-    answer.give(client, &**transport, house, Some(upgraded.conn.request()));
+    answer.give(client, &**transport, server, Some(upgraded.conn.request()));
     drop(upgraded.conn);
-    upgraded.here.leave(house);
+    upgraded.here.leave(server);
     None
 }
 
 /// Waits for the writer thread, whose every wait has a deadline.
-pub(crate) fn join(writer: ScopedJoinHandle<'_, ()>, client: &Client) {
+pub(crate) fn join(writer: ScopedJoinHandle<'_, ()>, client: &Shared) {
     if writer.join().is_err() {
         log::error!("#{} its writer thread panicked", client.number);
     }
@@ -370,7 +372,7 @@ impl io::Read for Head<'_> {
 struct Rest {
     ahead: io::Cursor<Vec<u8>>,
     transport: Arc<dyn Transport>,
-    client: Arc<Client>,
+    client: Arc<Shared>,
 }
 
 impl io::Read for Rest {

@@ -14,33 +14,33 @@ use crate::connection::Connection;
 use crate::connection::cork;
 use crate::connection::queue::outbox::this_thread_reads_for;
 use crate::connection::read::reader::End;
-use crate::connection::shared::Client;
+use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, linger};
-use crate::connection::state::Doing;
-use crate::connection::write::control_slot::{Goodbye, When};
+use crate::connection::state::Activity;
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
 use crate::handler::Handler;
 use crate::quoted::quoted;
 use crate::server::client::handshake::{self as door, Upgraded};
-use crate::server::state::{Entry, House};
+use crate::server::state::{RegistryEntry, ServerState};
 
 /// A client that is here: its socket, and its place in the list of clients.
-pub(crate) struct Here<'house> {
-    pub(crate) client: Arc<Client>,
+pub(crate) struct RegisteredClient<'server> {
+    pub(crate) client: Arc<Shared>,
     pub(crate) transport: Arc<dyn Transport>,
     /// It stands in the list until this is dropped.
-    pub(crate) entry: Entry<'house>,
+    pub(crate) entry: RegistryEntry<'server>,
 }
 
-impl Here<'_> {
+impl RegisteredClient<'_> {
     /// The end, whatever was before.
-    pub(crate) fn leave(self, house: &House) {
-        let Here {
+    pub(crate) fn leave(self, server: &ServerState) {
+        let RegisteredClient {
             client,
             transport,
             entry,
         } = self;
         if let Some(ending) = client.ending() {
-            house.endings.count(ending);
+            server.disconnects.count(ending);
         }
         abandon(&client);
         // The descriptor first: whoever finds the client gone from the list finds its socket closed.
@@ -50,9 +50,9 @@ impl Here<'_> {
 }
 
 /// Ends what a client still has, its writer too.
-pub(crate) fn abandon(client: &Client) {
+pub(crate) fn abandon(client: &Shared) {
     client.give_up();
-    client.wire.end(client);
+    client.write_slot.end(client);
     // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
     client.queue.drain();
 }
@@ -61,19 +61,19 @@ pub(crate) fn abandon(client: &Client) {
 ///
 /// It comes in a box, and its beginning and its end are functions of their own: what is on the stack while the reader
 /// waits, and what was deeper before, is memory of every idle client, by the page.
-pub(crate) fn live<H: Handler>(upgraded: Box<Upgraded<'_>>, house: &House, handler: &H) {
-    let Some(mut upgraded) = door::open(upgraded, house) else {
+pub(crate) fn live<H: Handler>(upgraded: Box<Upgraded<'_>>, server: &ServerState, handler: &H) {
+    let Some(mut upgraded) = door::open(upgraded, server) else {
         return;
     };
     begin(&upgraded.here.client);
     let returned = run(handler, &mut upgraded.conn);
-    end(upgraded, returned, house);
+    end(upgraded, returned, server);
 }
 
 #[inline(never)]
-fn begin(client: &Arc<Client>) {
+fn begin(client: &Arc<Shared>) {
     log::debug!("#{} {} opened", client.number, client.peer);
-    client.state.reader.set(Doing::InHandler);
+    client.state.reader.set(Activity::InHandler);
     this_thread_reads_for(Some(Arc::clone(client)));
 }
 
@@ -88,26 +88,26 @@ fn run<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
 }
 
 #[inline(never)]
-fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, house: &House) {
-    let Here {
+fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, server: &ServerState) {
+    let RegisteredClient {
         client, transport, ..
     } = &upgraded.here;
     cork::set(false);
     this_thread_reads_for(None);
     close_after(returned, client);
-    client.state.reader.set(Doing::Closing);
+    client.state.reader.set(Activity::Closing);
     // While the Close waits for its writer, and the peer's for the network, what still comes is thrown away.
     upgraded.conn.reader().discard();
     door::join(upgraded.writer, client);
     match upgraded.conn.reader().end() {
         // The server closes TCP first (RFC 6455 §7.1.1).
         Some(End::Closed) => transport.shutdown(Shutdown::Write),
-        Some(End::Fault) if !client.state.was_reset.load(SeqCst) => linger(&**transport),
+        Some(End::Violation) if !client.state.was_reset.load(SeqCst) => linger(&**transport),
         _ if client.state.close_sent.load(SeqCst) => {}
         // Nobody is left to read what the kernel still holds.
         _ => transport.reset_at_end(),
     }
-    house.tally.count(client.fate());
+    server.tally.count(client.fate());
     log::debug!(
         "#{} {} closed: {:?}",
         client.number,
@@ -118,14 +118,14 @@ fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, house: &House) {
     let conn = upgraded.conn;
     caught(|| drop(conn));
     drop(upgraded.places);
-    upgraded.here.leave(house);
+    upgraded.here.leave(server);
 }
 
 /// Posts the Close that the handler's end calls for; one that was posted before stands.
-fn close_after(returned: Returned, client: &Client) {
+fn close_after(returned: Returned, client: &Shared) {
     match returned {
         Some(Ok(())) => {
-            client.close(When::Queued, Goodbye::new(1000, ""));
+            client.close(CloseMode::AfterQueue, CloseReason::new(1000, ""));
         }
         // The error is the end of the connection itself, passed on.
         Some(Err(error)) if !client.is_open() => {
@@ -137,12 +137,18 @@ fn close_after(returned: Returned, client: &Client) {
             );
         }
         Some(Err(error)) => {
-            client.close(When::Now, Goodbye::new(1011, "handler failed"));
+            client.close(
+                CloseMode::Immediate,
+                CloseReason::new(1011, "handler failed"),
+            );
             let said = said(error);
             log::warn!("#{} the handler failed: {}", client.number, quoted(&said));
         }
         None => {
-            client.close(When::Now, Goodbye::new(1011, "handler failed"));
+            client.close(
+                CloseMode::Immediate,
+                CloseReason::new(1011, "handler failed"),
+            );
             log::error!("#{} the handler panicked", client.number);
         }
     }

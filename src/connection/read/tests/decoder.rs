@@ -48,7 +48,7 @@ fn messages_of_every_size_come_out_whole_however_they_come_in() {
         .flat_map(|size| frame(0x82, &payload(*size)))
         .collect();
     for step in [1, 13, 4_096, 1 << 20] {
-        let mut assembler = Assembler::new(8 << 10);
+        let mut assembler = Decoder::new(8 << 10);
         let mut trickle = Trickle(&stream, step);
         for size in sizes {
             match assembler.next(&mut trickle).expect("well-formed") {
@@ -65,7 +65,7 @@ fn messages_of_every_size_come_out_whole_however_they_come_in() {
 #[test]
 fn a_control_frame_in_pieces_is_no_message_however_small_the_buffer() {
     let stream = [frame(0x82, b"a"), frame(0x8a, &[7; 125])].concat();
-    let mut assembler = Assembler::new(1);
+    let mut assembler = Decoder::new(1);
     let mut trickle = Trickle(&stream, 9);
     assert!(matches!(
         assembler.next(&mut trickle),
@@ -81,7 +81,7 @@ fn a_control_frame_in_pieces_is_no_message_however_small_the_buffer() {
 fn the_buffer_grows_while_reads_fill_it_and_shrinks_when_they_do_not() {
     let small = frame(0x82, &[1; 100]);
     let burst = small.repeat(20_000);
-    let mut assembler = Assembler::new(8 << 10);
+    let mut assembler = Decoder::new(8 << 10);
     let mut stream = Trickle(&burst, usize::MAX);
     let mut largest = 0;
     for _ in 0..20_000 {
@@ -103,7 +103,7 @@ fn a_wrong_text_is_refused_at_the_fragment_that_makes_it_wrong() {
             .iter()
             .flat_map(|(first, part)| frame(*first, part))
             .collect();
-        let mut assembler = Assembler::new(64);
+        let mut assembler = Decoder::new(64);
         let mut stream = Trickle(&stream, 3);
         assembler
             .next(&mut stream)
@@ -141,7 +141,7 @@ fn every_character_of_up_to_four_bytes_is_judged_as_std_has_it_however_it_is_cut
             .flatten()
             .collect();
         for stream in [whole, [parts, frame(0x80, b"")].concat()] {
-            let mut assembler = Assembler::new(64);
+            let mut assembler = Decoder::new(64);
             match assembler.next(&mut &stream[..]) {
                 Ok(Incoming::Data(message)) => {
                     assert!(good && message.to_text().is_ok(), "{text:x?}");
@@ -185,7 +185,7 @@ fn what_was_read_with_a_message_is_given_without_reading_until_something_else_co
         (frame(0x81, b"\xff"), None),
     ] {
         let stream = [a.clone(), b.clone(), then.clone()].concat();
-        let mut assembler = Assembler::new(1024);
+        let mut assembler = Decoder::new(1024);
         let first = assembler.next(&mut &stream[..]).expect("well-formed");
         assert!(matches!(first, Incoming::Data(message) if message == Message::text("a")));
         assert_eq!(assembler.next_if_read(), Some(Message::binary("b")));

@@ -49,7 +49,7 @@ fn model(first: u8, second: u8, claimed: u64, before: Option<u64>) -> u16 {
 
 /// The guard's verdict on one frame more, whole or byte by byte.
 fn verdict(config: &Config, opening: &[u8], frame: &[u8], cut: usize) -> u16 {
-    let mut guard = Guard::new(config, 1);
+    let mut guard = HeaderCheck::new(config, 1);
     guard.judge(opening, 1).expect("the opening is well-formed");
     for piece in frame.chunks(cut) {
         if let Err((_, fault)) = guard.judge(piece, 1) {

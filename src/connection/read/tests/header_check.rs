@@ -1,7 +1,7 @@
 use super::*;
 
-fn guard() -> Guard {
-    Guard::new(&Config::default().max_message(70_000).max_fragments(4), 1)
+fn guard() -> HeaderCheck {
+    HeaderCheck::new(&Config::default().max_message(70_000).max_fragments(4), 1)
 }
 
 fn frame(first: u8, length: usize) -> Vec<u8> {
@@ -23,7 +23,7 @@ fn frame(first: u8, length: usize) -> Vec<u8> {
 }
 
 /// The verdict, which must be the same however the bytes are cut.
-fn judge(stream: &[u8]) -> Result<(), (usize, Fault)> {
+fn judge(stream: &[u8]) -> Result<(), (usize, Violation)> {
     let whole = guard().judge(stream, 1);
     for chunk in [1, 2, 3, 7] {
         let mut guard = guard();
@@ -128,7 +128,7 @@ fn messages_and_control_frames_have_a_rate() {
         per_second: 10,
         burst: 2,
     };
-    let mut guard = Guard::new(&Config::default().rate(Some(rate)), 1);
+    let mut guard = HeaderCheck::new(&Config::default().rate(Some(rate)), 1);
     let fragments = [frame(0x01, 1), frame(0x00, 1), frame(0x80, 1)].concat();
     assert_eq!(
         guard.judge(&fragments, 1),
