@@ -1,6 +1,5 @@
 //! [`Connection`]: one client after the handshake, as its handler sees it.
 
-pub(crate) mod cork;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod shared;
@@ -20,7 +19,6 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
 pub(crate) use queue::byte_limit::Admission;
 pub(crate) use queue::item::{Purpose, Redeemed, TopicSource};
 pub use queue::outbox::Outbox;
@@ -130,15 +128,6 @@ impl Connection {
     /// Nobody has begun to end it.
     pub fn is_open(&self) -> bool {
         self.outbox.inner().is_open()
-    }
-
-    /// Holds back this thread's flushes while the input it has read lasts; off again, what was held goes out.
-    ///
-    /// A client that sends sixteen messages in one segment is then answered in one write, not sixteen. Held flushes are
-    /// done before this thread waits in [`recv`](Self::recv), for room, or for a topic's turn. So it is for handlers
-    /// that come back to `recv` soon: what is sent before a long computation waits for its end.
-    pub fn cork(&self, is_on: bool) {
-        cork::set(is_on);
     }
 
     /// The sending end, for other threads.

@@ -64,7 +64,6 @@ pub(crate) struct Shared {
     ending: Mutex<Ending>,
     /// Nothing will be written any more.
     over: AtomicBool,
-    held_back: AtomicBool,
     /// Where it stands when shutdown comes by, or another needs its place.
     place: AtomicU8,
 }
@@ -108,7 +107,6 @@ impl Shared {
             transport: Arc::downgrade(transport),
             ending: Mutex::default(),
             over: AtomicBool::new(false),
-            held_back: AtomicBool::new(false),
             place: AtomicU8::new(AT_THE_DOOR),
             config,
         }
@@ -131,16 +129,6 @@ impl Shared {
         if matches!(step, Step::Refused | Step::Over) || self.has_work() {
             self.notify_writer();
         }
-    }
-
-    /// Whether some thread's cork holds a flush of this client already; from now on one does.
-    pub(super) fn is_held_back(&self) -> bool {
-        self.held_back.swap(true, Ordering::SeqCst)
-    }
-
-    /// No cork holds its flush any more. Before the flush: who queues after this holds it anew.
-    pub(super) fn let_go(&self) {
-        self.held_back.store(false, Ordering::SeqCst);
     }
 
     /// Wakes the writer, or leaves the bell rung for when it next listens.
@@ -178,7 +166,6 @@ impl Shared {
 
     /// Answers the peer's Close with the only one of ours, unless that is out already.
     pub(crate) fn answer(&self, goodbye: CloseReason) {
-        self.state.peer_closed.store(true, Ordering::SeqCst);
         let why = CloseCause::Peer {
             code: goodbye.code(),
             reason: goodbye.reason().to_owned(),

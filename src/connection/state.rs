@@ -125,8 +125,6 @@ pub(crate) struct State {
     round_trip: AtomicU64,
     /// It was reset, not closed.
     pub(crate) was_reset: AtomicBool,
-    /// The peer's Close has come.
-    pub(crate) peer_closed: AtomicBool,
     /// Our Close has been given to the kernel whole.
     pub(crate) close_sent: AtomicBool,
 }
@@ -155,7 +153,6 @@ impl State {
             close_by: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
             was_reset: AtomicBool::new(false),
-            peer_closed: AtomicBool::new(false),
             close_sent: AtomicBool::new(false),
         }
     }

@@ -12,7 +12,7 @@ use super::member::Member;
 use super::message::{Publication, TopicMessage};
 use super::policy::TopicSettings;
 use super::topic::Topic;
-use crate::connection::{self, FlushAll, Frame, FrameBatch, RetryBudget};
+use crate::connection::{Frame, FrameBatch, RetryBudget};
 
 /// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
 /// under `block`.
@@ -142,25 +142,20 @@ impl Topic {
             }
             self.inner.shared.keep(&self.inner);
         }
-        // A member's memory is at hand now, and will not be when a thousand others have been visited. But a flush is a
-        // system call, and who waits for the turn shall not wait for those: then they come after it.
-        let at_once =
-            !connection::holds_back() && self.inner.waiting_publishers.load(Ordering::Relaxed) == 0;
+        // Members are flushed while their memory is in the cache. But a flush is a system call, so if another publisher
+        // waits for the publish token, members are flushed after it has been given back.
+        let at_once = self.inner.waiting_publishers.load(Ordering::Relaxed) == 0;
         all_given.push(Given {
             members: Arc::clone(&members),
             victims: Vec::new(),
-            flushed: Flushed::Nobody,
+            flushed: false,
         });
         let given = all_given.last_mut().expect("it has been pushed");
         let counts = &self.inner.counts;
         let victims = &mut given.victims;
         let fan = Delivery::new(&posts, &members, settings, counts, patience, victims);
         let published = fan.give(except, at_once);
-        given.flushed = match (at_once, except) {
-            (false, _) => Flushed::Nobody,
-            (true, None) => Flushed::All,
-            (true, Some(_)) => Flushed::AllButOne,
-        };
+        given.flushed = at_once;
         published
     }
 
@@ -169,7 +164,6 @@ impl Topic {
         if take.try_recv().is_ok() {
             return Some(PublishToken(give));
         }
-        connection::release();
         let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
         self.inner
             .waiting_publishers
@@ -194,15 +188,7 @@ fn together(left: &[(Publication, Frame)], settings: &TopicSettings) -> usize {
 struct Given {
     members: Arc<Vec<Arc<Member>>>,
     victims: Vec<Arc<Member>>,
-    flushed: Flushed,
-}
-
-/// Who has been flushed already.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flushed {
-    Nobody,
-    All,
-    AllButOne,
+    flushed: bool,
 }
 
 /// What is left to do for all runs of one publish, done when it is dropped.
@@ -211,41 +197,22 @@ struct AllGiven<'a>(&'a Topic, Vec<Given>);
 impl Drop for AllGiven<'_> {
     fn drop(&mut self) {
         for given in &mut self.1 {
-            given.flush();
+            if !given.flushed {
+                given
+                    .members
+                    .iter()
+                    .for_each(|member| member.outbox.flush());
+            }
             given.cut(self.0.name());
         }
     }
 }
 
 impl Given {
-    fn flush(&self) {
-        let fanned = Fanned(Arc::clone(&self.members));
-        match self.flushed {
-            Flushed::Nobody => connection::flush_all(Box::new(fanned)),
-            Flushed::All => connection::flushed(fanned.address()),
-            Flushed::AllButOne => {}
-        }
-    }
-
     fn cut(&mut self, topic: &str) {
         for victim in self.victims.drain(..) {
             victim.outbox.cut(topic);
         }
-    }
-}
-
-/// The members that a publish has queued to.
-struct Fanned(Arc<Vec<Arc<Member>>>);
-
-impl FlushAll for Fanned {
-    fn flush_all(&self) {
-        for member in self.0.iter() {
-            member.outbox.flush();
-        }
-    }
-
-    fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
     }
 }
 

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-use crate::connection::cork;
 use crate::connection::queue::send_queue::{Refused, SendQueue, Wait};
 use crate::connection::shared::{CloseCause, SLOW_CONSUMER, Shared};
 use crate::connection::state::Activity;
@@ -81,7 +80,7 @@ impl Outbox {
                     break;
                 }
             }
-            cork::flush(&self.client);
+            self.client.flush();
             if let Some(refused) = refused {
                 return Err(refused);
             }
@@ -191,7 +190,6 @@ impl Outbox {
             if blocked {
                 return None;
             }
-            cork::release();
             self.client.flush();
             if !self.client.state.is_blocked() {
                 self.client.queue.wait_for_change(patience.next()?);
@@ -210,7 +208,6 @@ impl Outbox {
         deadline: Option<Instant>,
         mut place: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        cork::release();
         let _waiting = Waiting::for_room(&self.client);
         loop {
             if let Some(placed) = place() {
@@ -259,9 +256,9 @@ impl Outbox {
         &self.client
     }
 
-    /// Writes messages that nothing is before. Not in a cork: there they would be a write each time.
+    /// Writes messages that nothing is before.
     fn try_write_now(&self, run: FrameBatch) -> bool {
-        !cork::holds_back() && self.client.try_write_now(&ToOneClient(run)) != WriteNow::NotWritten
+        self.client.try_write_now(&ToOneClient(run)) != WriteNow::NotWritten
     }
 
     fn push(&self, message: &Message, wait: Wait) -> Queued {
@@ -273,7 +270,7 @@ impl Outbox {
         }
         let queued = self.enqueue(frame, wait);
         // Also when there was no room: then somebody should be making some.
-        cork::flush(&self.client);
+        self.client.flush();
         queued
     }
 
@@ -282,7 +279,6 @@ impl Outbox {
         let pushed = match (self.client.queue.push(frame, Wait::Never), wait) {
             (Err(Refused::Full(frame)), Wait::Until(_) | Wait::Forever) => {
                 // What is queued must be on its way before anybody waits for it to go.
-                cork::release();
                 self.client.flush();
                 let _waiting = Waiting::for_room(&self.client);
                 self.client.queue.push(frame, wait)

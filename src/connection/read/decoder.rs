@@ -130,11 +130,6 @@ impl Decoder {
         Some(message)
     }
 
-    /// Something of what was read has not been handed out yet.
-    pub(crate) fn has_more(&self) -> bool {
-        self.start < self.end
-    }
-
     /// The header at the front, the length of its payload, and where that begins.
     fn header(&self) -> io::Result<Option<(FrameHeader, usize, usize)>> {
         let mut cursor = Cursor::new(&self.buffer[self.start..self.end]);

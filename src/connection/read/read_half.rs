@@ -9,7 +9,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::clock;
-use crate::connection::cork;
 use crate::connection::read::header_check::HeaderCheck;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
@@ -48,8 +47,6 @@ impl ReadHalf {
         if self.ahead.position() > 0 {
             self.ahead = io::Cursor::default();
         }
-        // Whoever holds back flushes does them before it waits.
-        cork::release();
         self.client.state.begins_to_read(self.read_at);
         let read = loop {
             match self.transport.read(buffer) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tungstenite::Message;
 
-use crate::connection::cork;
 use crate::connection::read::decoder::{Decoder, Incoming};
 use crate::connection::read::read_half::ReadHalf;
 use crate::connection::read::violation::Violation;
@@ -70,7 +69,6 @@ impl Reader {
             };
             messages.push(message);
         }
-        cork::input_lasts(self.assembler.has_more());
         Ok(messages)
     }
 
@@ -85,10 +83,7 @@ impl Reader {
     fn next(&mut self) -> Result<Option<Message>, RecvError> {
         while self.end.is_none() {
             match self.assembler.next(&mut self.half) {
-                Ok(Incoming::Data(message)) => {
-                    cork::input_lasts(self.assembler.has_more());
-                    return Ok(Some(message));
-                }
+                Ok(Incoming::Data(message)) => return Ok(Some(message)),
                 Ok(Incoming::Ping(payload)) => {
                     self.client.control.pong(payload);
                     self.client.flush();
@@ -100,8 +95,6 @@ impl Reader {
                 }
                 Ok(Incoming::Close(goodbye)) => {
                     self.end = Some(End::Closed);
-                    // What was held back came before the Close that throws away what still waits.
-                    cork::release();
                     // Its code and reason come back to it (RFC 6455 §5.5.1).
                     self.client.answer(goodbye);
                 }
@@ -121,7 +114,6 @@ impl Reader {
         };
         let (code, reason) = (*code, *reason);
         self.end = Some(End::Violation);
-        cork::release();
         if client.close(CloseMode::Immediate, CloseReason::new(code, reason)) {
             log::warn!("#{} refused: {code}, {reason}", client.number);
         }

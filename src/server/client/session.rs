@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use crate::caught::caught;
 use crate::connection::Connection;
-use crate::connection::cork;
 use crate::connection::queue::outbox::this_thread_reads_for;
 use crate::connection::read::reader::End;
 use crate::connection::shared::Shared;
@@ -92,7 +91,6 @@ fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, server: &ServerState
     let RegisteredClient {
         client, transport, ..
     } = &upgraded.here;
-    cork::set(false);
     this_thread_reads_for(None);
     close_after(returned, client);
     client.state.reader.set(Activity::Closing);
