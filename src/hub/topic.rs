@@ -20,7 +20,7 @@ use super::policy::{Policy, TopicSettings};
 use super::presence::Presence;
 use super::stats::Counts;
 use crate::caught::caught;
-use crate::clock::lock;
+use crate::sync::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
 #[derive(Clone)]
@@ -227,7 +227,7 @@ impl Topic {
         if let Policy::Disconnect { soft: Some(soft) } = settings.policy {
             for member in self.list().iter() {
                 if member.is_overdue(soft, settings.queue) {
-                    member.outbox.cut(self.name());
+                    member.outbox.disconnect_slow_consumer(self.name());
                 }
             }
         }
