@@ -52,10 +52,13 @@ impl PerAddress {
 
     /// Counts a connection of `peer`'s address. Returns false if the address exceeds its rate.
     pub(crate) fn may_connect(&self, peer: &Peer) -> bool {
+        self.may_connect_at(peer, clock::now())
+    }
+
+    fn may_connect_at(&self, peer: &Peer, now: u64) -> bool {
         let (Some(rate), Some(ip)) = (self.rate, peer.ip()) else {
             return true;
         };
-        let now = clock::now();
         let mut buckets = lock(&self.buckets);
         if buckets.len() >= REMEMBERED {
             buckets.retain(|_, bucket| !bucket.is_full(now));
@@ -159,10 +162,11 @@ mod tests {
             }),
         );
         for n in 0..u32::try_from(REMEMBERED).expect("small") {
-            assert!(limits.may_connect(&Peer::Tcp((IpAddr::V4(n.into()), 1).into())));
+            let peer = Peer::Tcp((IpAddr::V4(n.into()), 1).into());
+            assert!(limits.may_connect_at(&peer, 1));
         }
         assert!(
-            !limits.may_connect(&peer("250.0.0.1")),
+            !limits.may_connect_at(&peer("250.0.0.1"), 1),
             "no bucket has refilled"
         );
         assert_eq!(lock(&limits.buckets).len(), REMEMBERED);
