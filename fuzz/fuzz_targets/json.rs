@@ -9,4 +9,4 @@ mod names;
 #[path = "../../src/cli/nesting.rs"]
 mod nesting;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| command::keeps_its_laws(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| command::check_invariants(data));

@@ -18,6 +18,7 @@ pub(crate) mod page;
 
 pub(crate) mod secrets;
 
+pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod raw;
 pub(crate) mod session;

@@ -8,8 +8,8 @@ use standpipe::{
 use super::Failure;
 use super::site::since;
 
-/// Messages that are taken together when they came together: what goes out in one write at most.
-const TOGETHER: usize = 64;
+/// The most messages that are received and published in one call. A member gets up to as many in one write.
+pub(crate) const MAX_BATCH: usize = 64;
 
 /// Raw mode: what this client sends goes to every member, itself too unless it asked for `echo=false`.
 pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
@@ -39,7 +39,7 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
         }
     };
     loop {
-        let messages = conn.recv_all(TOGETHER)?;
+        let messages = conn.recv_all(MAX_BATCH)?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -54,7 +54,7 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
 /// Sends back what comes.
 pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
     loop {
-        let messages = conn.recv_all(TOGETHER)?;
+        let messages = conn.recv_all(MAX_BATCH)?;
         if messages.is_empty() {
             return Ok(());
         }
