@@ -30,6 +30,7 @@ pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
 pub(crate) mod nesting;
+pub(crate) mod parser;
 pub(crate) mod session;
 
 // What the server shows of itself.

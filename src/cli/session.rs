@@ -12,7 +12,8 @@ use standpipe::{
 
 use super::Failure;
 use super::answers::{Answers, Outcome, Refusal};
-use super::command::{self, Command, CommandError, CommandMessage, Publish, Reference};
+use super::command::{Command, CommandError, CommandMessage, Publish, Reference};
+use super::parser::parse;
 use super::raw::{MAX_BATCH, publish_waiting};
 
 /// The connection is closed with the third message that is not JSON, because the client speaks another protocol.
@@ -67,7 +68,7 @@ impl<'a> Session<'a> {
         messages: &[Message],
         answers: &mut Answers,
     ) -> Result<(), SendError> {
-        let mut commands = messages.iter().map(command::parse).peekable();
+        let mut commands = messages.iter().map(parse).peekable();
         while let Some(CommandMessage { reference, command }) = commands.next() {
             match command {
                 Ok(Command::Publish { topic, publish }) => {

@@ -21,24 +21,24 @@ pub(crate) struct ServeArgs {
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Listen>,
 
-    /// Most clients connected at the same time; a further one is answered 503 [default: what the kernel's limits allow]
+    /// Maximum number of clients connected at the same time; a further one is answered 503 [default: what the kernel's limits allow]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
     max_clients: Option<usize>,
 
-    /// Most clients of one address at the same time; an IPv6 /64 counts as one address [default: no limit]
+    /// Maximum number of clients per address at the same time; an IPv6 /64 counts as one address [default: no limit]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS_PER_IP", value_name = "N", value_parser = count)]
     max_clients_per_ip: Option<usize>,
 
-    /// Most new connections of one address, such as 20/s, or 20/s:100 with a burst [default: no limit]
+    /// Maximum rate of new connections per address, such as 20/s, or 20/s:100 with a burst [default: no limit]
     #[arg(long, env = "STANDPIPE_CONNECT_RATE", value_name = "N/s[:BURST]")]
     connect_rate: Option<Rate>,
 
-    /// Most messages from one client, such as 100/s, or 100/s:500 with a burst; a client that sends more is closed with
-    /// code 1008 [default: no limit]
+    /// Maximum rate of messages from one client, such as 100/s, or 100/s:500 with a burst; a client that exceeds it is
+    /// closed with code 1008 [default: no limit]
     #[arg(long, env = "STANDPIPE_RATE", value_name = "N/s[:BURST]")]
     rate: Option<Rate>,
 
-    /// Most messages that may be queued for one client
+    /// Maximum number of messages queued for one client
     #[arg(long, env = "STANDPIPE_QUEUE", value_name = "N", value_parser = queue)]
     #[arg(default_value_t = Config::default().queue)]
     queue: usize,
@@ -59,16 +59,16 @@ pub(crate) struct ServeArgs {
     )]
     topic: Vec<TopicFlag>,
 
-    /// Most topics at the same time
+    /// Maximum number of topics at the same time
     #[arg(long, env = "STANDPIPE_MAX_TOPICS", value_name = "N", value_parser = count)]
     #[arg(default_value_t = HubConfig::default().max_topics)]
     max_topics: usize,
 
-    /// Most topics that one client may subscribe to; a client that exceeds it is closed with code 1013
+    /// Maximum number of topics that one client may subscribe to; a client that exceeds it is closed with code 1013
     #[arg(long, env = "STANDPIPE_MAX_SUBSCRIPTIONS", value_name = "N", value_parser = count, default_value_t = 1024)]
     pub(crate) max_subscriptions: usize,
 
-    /// Most bytes in all histories together
+    /// Maximum number of bytes in all histories together
     #[arg(long, env = "STANDPIPE_HISTORY_BYTES", value_name = "B")]
     #[arg(default_value_t = Size(HubConfig::default().history_bytes))]
     history_bytes: Size,
@@ -82,7 +82,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_PUBLISH_KEY_FILE", value_name = "FILE")]
     pub(crate) publish_key_file: Option<PathBuf>,
 
-    /// Most bytes that may be queued for one client; its queue is full when either limit is reached
+    /// Maximum number of bytes queued for one client; its queue is full when either limit is reached
     #[arg(long, env = "STANDPIPE_QUEUE_BYTES", value_name = "B")]
     #[arg(default_value_t = Size(Config::default().queue_bytes))]
     queue_bytes: Size,
@@ -127,7 +127,7 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Size(Config::default().max_message))]
     max_message: Size,
 
-    /// Most frames of one message
+    /// Maximum number of frames in one message
     #[arg(long, env = "STANDPIPE_MAX_FRAGMENTS", value_name = "N", value_parser = count)]
     #[arg(default_value_t = Config::default().max_fragments)]
     max_fragments: usize,
@@ -145,7 +145,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_SNDBUF", value_name = "B", value_parser = kernel_size)]
     sndbuf: Option<Size>,
 
-    /// Most bytes in a socket's send buffer that have not been sent yet, TCP_NOTSENT_LOWAT
+    /// Maximum number of unsent bytes in a socket's send buffer, TCP_NOTSENT_LOWAT
     #[arg(long, env = "STANDPIPE_UNSENT", value_name = "B", value_parser = kernel_size)]
     #[arg(default_value_t = Size(Config::default().unsent))]
     unsent: Size,
