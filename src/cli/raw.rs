@@ -12,8 +12,8 @@ use super::params::since;
 /// The most messages that are received in one call. It is also the most that one publish writes to a member in one write.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// The close code when the limit on topics is reached.
-const TRY_AGAIN_LATER: u16 = 1013;
+/// Close code when a limit on topics or subscriptions is reached.
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
 /// not receive its own messages.

@@ -14,13 +14,12 @@ use super::Failure;
 use super::answers::{Answers, Outcome, Refusal};
 use super::command::{Command, CommandError, CommandMessage, Publish, Reference};
 use super::parser::parse;
-use super::raw::{MAX_BATCH, publish_waiting};
+use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
 
 /// The connection is closed with the third message that is not JSON, because the client speaks another protocol.
 const MAX_NOT_JSON: u32 = 3;
 
-/// Close code when a limit on topics or subscriptions is reached.
-const TRY_AGAIN_LATER: u16 = 1013;
+/// Close code for a client that speaks another protocol.
 const POLICY_VIOLATION: u16 = 1008;
 
 /// One client's subscriptions.
