@@ -35,7 +35,7 @@ def run(policy, stalled, loadgen, a):
                               "--stalled", str(stalled), "--size", "1024", "--window", "4", "--secs", str(a.secs), "--pid", str(server.pid)],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 + a.secs)
         seen = counters(port)
-        slow = seen.get('endings_total{by="slow_consumer"}', 0) if policy.startswith("disconnect") else seen["messages_dropped_total"]
+        slow = seen.get('disconnects_total{by="slow_consumer"}', 0) if policy.startswith("disconnect") else seen["messages_dropped_total"]
         return {**figures(out), "slow": slow}
     except (subprocess.TimeoutExpired, OSError) as error:
         return {"failed": str(error)[:160]}

@@ -1,12 +1,15 @@
 #![no_main]
-//! JSON mode is the binary's, so its reading of a command is included here as it stands.
+//! The parser of JSON mode is part of the binary, so its files are included here.
 
 #[path = "../../src/cli/command.rs"]
-#[allow(dead_code, reason = "the target reads commands, and obeys none")]
+#[allow(dead_code, reason = "the target parses commands and carries none out")]
 mod command;
 #[path = "../../src/cli/names.rs"]
 mod names;
 #[path = "../../src/cli/nesting.rs"]
 mod nesting;
+#[path = "../../src/cli/parser.rs"]
+#[allow(dead_code, reason = "the target parses text and no messages")]
+mod parser;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| command::keeps_its_laws(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| parser::check_invariants(data));
