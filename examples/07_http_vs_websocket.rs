@@ -78,47 +78,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(stream);
 
     let bytes = |count: u64| format!("{count} bytes");
-    let time = |measured: &Measured| format!("{:.0?}", measured.median);
     let size = SIZE as u64;
     println!("{ROUNDS} messages of {SIZE} bytes, one after another:\n");
-    row(
-        "",
-        ["HTTP, new connection", "HTTP, kept alive", "WebSocket"],
+    println!("                      HTTP, new connection  HTTP, kept alive      WebSocket");
+    println!("direction             client asks           client asks           both, unasked");
+    println!(
+        "connection            one per message       one                   one, after a handshake"
     );
-    row("direction", ["client asks", "client asks", "both, unasked"]);
-    row(
-        "connection",
-        ["one per message", "one", "one, after a handshake"],
-    );
-    row("opening, once", ["-", "-", &bytes(handshake)]);
+    println!("opening, once         -                     -                     {handshake} bytes");
     row("one round trip", [&new, &kept, &ws].map(|m| bytes(m.bytes)));
     // An HTTP response carries one message. A WebSocket round trip carries two: the request is a message as well.
     let overhead = [new.bytes - size, kept.bytes - size, ws.bytes - 2 * size];
     row("of that, overhead", overhead.map(bytes));
-    row("latency, median", [&new, &kept, &ws].map(time));
     row(
-        "one push to client",
-        [
-            "waits to be asked",
-            "waits to be asked",
-            "2 bytes + message",
-        ],
+        "latency, median",
+        [&new, &kept, &ws].map(|m| format!("{:.0?}", m.median)),
     );
-    row(
-        "typical use",
-        [
-            "pages, forms, APIs",
-            "polling, many assets",
-            "chat, feeds, games",
-        ],
+    println!("one push to client    waits to be asked     waits to be asked     2 bytes + message");
+    println!(
+        "typical use           pages, forms, APIs    polling, many assets  chat, feeds, games"
     );
     handle.shutdown();
     running.join()?;
     Ok(())
 }
 
-fn row(what: &str, [new, kept, ws]: [impl AsRef<str>; 3]) {
-    let (new, kept, ws) = (new.as_ref(), kept.as_ref(), ws.as_ref());
+fn row(what: &str, [new, kept, ws]: [String; 3]) {
     println!("{what:<22}{new:<22}{kept:<22}{ws}");
 }
 
