@@ -230,7 +230,7 @@ fn dropped_and_expired_notifications_count_as_missed() {
 }
 
 #[test]
-fn notifications_that_are_malformed_are_refused_with_the_reason() {
+fn malformed_notices_are_rejected_with_reason() {
     let (example, address) = start();
     for (body, reason) in [
         (&b""[..], "one JSON object"),
