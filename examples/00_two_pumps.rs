@@ -1,8 +1,8 @@
 //! Learn: one client is two threads with a bounded queue between them. When the client stops reading, `send` waits.
-//! Run:   cargo run --example 00_two_pumps    In a second terminal, start a client that sends and reads 3 messages only:
+//! Run:   cargo run --example 00_two_pumps    In a second terminal, a client that reads only 3 of the replies:
 //!        yes "$(seq -s, 1000)" | cargo run -- client --send - --pause-after 3 ws://127.0.0.1:9001/
-//! Watch: the server prints that `send` waits, and then nothing more: it also reads nothing more from this client, so the
-//!        client's own sends wait too. End the client with Ctrl-C: the waiting `send` fails, and both threads end.
+//! Watch: the server prints that `send` waits, and then nothing more: it also reads nothing more from this client, so
+//!        the client's own sends wait too. End the client with Ctrl-C: the waiting `send` fails, and both threads end.
 //! Try next: replace `bounded(8)` by `bounded(0)`, then by `unbounded()`, and run the same client. With `unbounded()`,
 //!        `send` never waits, and the memory of the server grows for as long as the client sends.
 //!
@@ -70,7 +70,7 @@ fn read_pump(id: usize, stream: &TcpStream, queue: &Sender<Vec<u8>>) -> Result<(
     let limits = limits.max_frame_size(Some(64 << 10));
     let mut context = WebSocketContext::new(Role::Server, Some(limits));
     loop {
-        let mut result = None; // Set by the last frame: what this function returns.
+        let mut result = None; // The result of this function, once the frame is the last one.
         let frame = match context.read(&mut ReadHalf(stream)) {
             Ok(Message::Text(text)) => Frame::message(text, OpCode::Data(Data::Text), true),
             Ok(Message::Binary(data)) => Frame::message(data, OpCode::Data(Data::Binary), true),
@@ -81,9 +81,9 @@ fn read_pump(id: usize, stream: &TcpStream, queue: &Sender<Vec<u8>>) -> Result<(
                 Frame::close(frame)
             }
             Err(error) => {
-                let frame = Frame::close(close_frame(&error));
+                let close = close_frame(&error);
                 result = Some(Err(error));
-                frame
+                Frame::close(close)
             }
         };
         let mut bytes = Vec::with_capacity(frame.len());

@@ -22,8 +22,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = Server::bind(address, Config::default())?;
     println!("echo on ws://{}/", server.handle().local_addr());
 
-    // Ctrl-C requests the shutdown. `serve` returns after every client got its queued messages and a Close, or was reset
-    // at `shutdown_timeout`.
+    // Ctrl-C requests the shutdown. `serve` returns after every client got its queued messages and a Close, or was
+    // reset at `shutdown_timeout`.
     let handle = server.handle();
     ctrlc::set_handler(move || handle.shutdown())?;
 

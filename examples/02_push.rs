@@ -2,8 +2,8 @@
 //! Run:   cargo run --example 02_push    In each of two more terminals:  cargo run -- client ws://127.0.0.1:9001/
 //! Watch: both clients get a line every second without asking. Type `hello` into one: both get it, at the same position
 //!        between the lines of the ticker.
-//! Try next: tick every millisecond with a kilobyte of dots, and stop one client with Ctrl-Z. After how many messages is
-//!        it disconnected with 4008?
+//! Try next: tick every millisecond with a kilobyte of dots, and stop one client with Ctrl-Z. After how many messages
+//!        is it disconnected with 4008?
 //!
 //! ```text
 //! ticker ──────────┐              ┌─▶ queue of client 1 ─▶ writer 1

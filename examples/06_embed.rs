@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("embedded on ws://{}/", handle.local_addr());
     ctrlc::set_handler(move || handle.shutdown())?;
 
-    // The channels that the loop waits on. Ctrl-C needs no channel: when the server has shut down, `events` disconnects.
+    // The channels that the loop waits on. Ctrl-C needs no channel: when the server has shut down, `events`
+    // disconnects.
     let events = server.events(64)?;
     let seconds = tick(Duration::from_secs(1));
     let mut lines = lines()?;
@@ -77,8 +78,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Queues a message without waiting, because a main loop that waits for one client makes all others wait. A client whose
-/// queue is full is reset.
+/// Queues a message without waiting, because a main loop that waits for one client makes all others wait. A client
+/// whose queue is full is reset.
 fn push(outbox: &Outbox, message: Message) {
     if let Err(TrySendError::Full(_)) = outbox.try_send(message) {
         println!("client {} is too slow", outbox.number());

@@ -1,17 +1,18 @@
-//! Learn: chat rooms without lost messages. A history with ids makes it harmless to disconnect a client that is too slow.
+//! Learn: chat rooms without lost messages. A history with ids makes it harmless to disconnect a client that is too
+//!        slow.
 //! Run:   cargo run --example chat    Then open http://127.0.0.1:9001/ in two windows.
-//! Watch: a message that you type in one window appears in both, in the same order. Stop the program and start it again:
-//!        both windows reconnect by themselves.
-//! Try next: type `kick NAME` into the program. Then set the history to 5 messages, and reconnect after 6: the page shows
-//!        that a message is missing.
+//! Watch: a message that you type in one window appears in both, in the same order. Stop the program and start it
+//!        again: both windows reconnect by themselves.
+//! Try next: type `kick NAME` into the program. Then set the history to 5 messages, and reconnect after 6: the page
+//!        shows that a message is missing.
 //!
 //! ```text
 //! ann ─say─▶ reader of ann ─▶ room's lock: ref known? ─no─▶ topic (id, history) ─▶ queue of ann, queue of bob
 //!        ◀────── ack ───────┘                     └─yes─▶ the id that it already has
 //! ```
 //! The policy is `disconnect`, because a gap in a conversation is worse than a connection that is made again. A client
-//! that was disconnected with 4008 reconnects and asks for the messages `since` the last id it saw. It gets all of them as
-//! long as the history of the room reaches that far back.
+//! that was disconnected with 4008 reconnects and asks for the messages `since` the last id it saw. It gets all of them
+//! as long as the history of the room reaches that far back.
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 #[path = "../web/names.rs"]
@@ -44,8 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A client that sends faster is closed with 1008. A person types more slowly than this.
     let rate: Rate = arguments.next().unwrap_or("10/s:30".into()).parse()?;
     let config = Config::default().rate(Some(rate)).max_message(8 << 10);
-    // Chat messages are short, so a small send buffer is enough. A large one would only hold more for a client that does
-    // not read.
+    // Chat messages are short, so a small send buffer is enough. A large one would only hold more for a client that
+    // does not read.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
     println!("chat on http://{}/", handle.local_addr());
@@ -71,8 +72,8 @@ struct Chat {
     present: Mutex<HashMap<u64, (String, Outbox)>>,
 }
 
-/// Reads commands from standard input. `kick NAME` closes all connections with that name. Those clients may reconnect; a
-/// real moderator would also keep a list of banned names.
+/// Reads commands from standard input. `kick NAME` closes all connections with that name. Those clients may reconnect;
+/// a real moderator would also keep a list of banned names.
 fn moderate(chat: &Chat) {
     for line in io::stdin().lines().map_while(Result::ok) {
         let Some(name) = line.strip_prefix("kick ") else {
@@ -117,8 +118,8 @@ impl Handler for Shared {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         let name = conn.request().query("name").unwrap_or_default().to_owned();
         let _present = Present::new(&self.0, conn, &name);
-        // A page sends the same key on each of its connections, so that a message sent again on a new connection is recognized.
-        // For a client without a key, the connection is the key.
+        // A page sends the same key on each of its connections, so that a message sent again on a new connection is
+        // recognized. For a client without a key, the connection is the key.
         let key = conn
             .request()
             .query("key")
@@ -174,8 +175,8 @@ impl Drop for Present<'_> {
     }
 }
 
-/// A command of a client. Parsing into a type with fixed fields also bounds the depth of the recursion, because the stack
-/// of a client thread is small.
+/// A command of a client. Parsing into a type with fixed fields also bounds the depth of the recursion, because the
+/// stack of a client thread is small.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 enum Command {
@@ -257,8 +258,8 @@ impl Member<'_> {
         let topic = self.chat.rooms.topic(room)?;
         let mut options = SubscribeOptions::new().with_envelope().with_presence();
         options = options.with_name(&self.name);
-        // A client that joins for the first time gets the whole history of the room. It starts before the oldest message in the
-        // history, so older messages are not reported as a gap.
+        // A client that joins for the first time gets the whole history of the room. It starts before the oldest
+        // message in the history, so older messages are not reported as a gap.
         let oldest = || topic.history(0).first().map(|message| message.id() - 1);
         if let Some(since) = since.or_else(oldest) {
             options = options.since(since);

@@ -69,16 +69,16 @@ impl Rooms {
         self.hub.topic(name).map_err(|full| full.to_string())
     }
 
-    /// Publishes the message once, and returns its id. If it is sent again, for example after a lost connection, the id that it
-    /// already has is returned.
+    /// Publishes the message once, and returns its id. If it is sent again, for example after a lost connection, the id
+    /// that it already has is returned.
     ///
-    /// The lock of the room is held while publishing. Otherwise the same message could arrive on two connections at the same
-    /// time and be published twice. With the policy `disconnect`, publishing does not wait for slow members.
+    /// The lock of the room is held while publishing. Otherwise the same message could arrive on two connections at the
+    /// same time and be published twice. With the policy `disconnect`, publishing does not wait for slow members.
     pub(crate) fn say(&self, room: &Topic, line: Line<'_>) -> Result<u64, String> {
         if !fits(line.say, LENGTHS[1]) || !fits(line.reference, LENGTHS[2]) {
             let [_, say, reference] = LENGTHS;
             return Err(format!(
-                "a message must have 1 to {say} characters, no control characters, and a ref of 1 to {reference} characters"
+                "a message must have 1 to {say} characters without control characters, and a ref of up to {reference}"
             ));
         }
         let known = {

@@ -1,8 +1,8 @@
-//! [`Desk`]: the users, their mailboxes and their tabs. A notification is first kept in the mailbox and then sent, so nothing
-//! depends on whether a tab is connected or has room for it.
+//! [`Desk`]: the users, their mailboxes and their tabs. A notification is first kept in the mailbox and then sent, so
+//! nothing depends on whether a tab is connected or has room for it.
 //!
-//! Each user has one lock. It puts all that happens to a user in one order: posts, acks, resends, and the joining of a tab.
-//! A publish under this lock may wait up to 50 ms for slow tabs. Only operations on the same user wait meanwhile.
+//! Each user has one lock. It puts all that happens to a user in one order: posts, acks, resends, and the joining of a
+//! tab. A publish under this lock may wait up to 50 ms for slow tabs. Only operations on the same user wait meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,8 @@ use standpipe::{Topic, TopicSettings};
 use crate::mailbox::{Acked, Item, KEEP, Mailbox};
 use crate::notice::Notice;
 
-/// How many users can have a tab or something in their mailbox. With 50 notifications of about 1.3 KiB each, all mailboxes
-/// take up to about 65 MiB.
+/// How many users can have a tab or something in their mailbox. With 50 notifications of about 1.3 KiB each, all
+/// mailboxes take up to about 65 MiB.
 const USERS: usize = 1000;
 /// How many tabs one user can have.
 const TABS: usize = 16;
@@ -54,9 +54,9 @@ pub(crate) struct Full(pub(crate) &'static str);
 impl Desk {
     pub(crate) fn new() -> Desk {
         let events = TopicSettings::default().queue(64).policy(Policy::Block {
-            // A tab whose queue stays full for 50 ms is disconnected with 4008. It loses nothing, because the mailbox keeps
-            // everything unread, and the tab gets that when it reconnects. A longer wait would delay the other tabs and
-            // the publisher.
+            // A tab whose queue stays full for 50 ms is disconnected with 4008. It loses nothing, because the mailbox
+            // keeps everything unread, and the tab gets that when it reconnects. A longer wait would delay the other
+            // tabs and the publisher.
             timeout: Some(Duration::from_millis(50)),
         });
         // A slow tab gets only the latest count, instead of ten old ones.
@@ -65,8 +65,8 @@ impl Desk {
         Desk {
             hub: Hub::new(topics.topic("events of *", events)),
             users: Mutex::default(),
-            // Ids start at the time in microseconds, so they keep growing after a restart. Otherwise a page would take a
-            // new notification for one that it has shown. They stay exact in JavaScript until the year 2255.
+            // Ids start at the time in microseconds, so they keep growing after a restart. Otherwise a page would take
+            // a new notification for one that it has shown. They stay exact in JavaScript until the year 2255.
             last_id: AtomicU64::new(since_1970().as_micros() as u64),
         }
     }
@@ -114,7 +114,8 @@ impl Desk {
         let hello = json!({
             "type": "hello", "user": name, "unread": unread, "read": read, "missed": missed,
         });
-        // The queue is still empty, so there is room. If this fails, the client has left, and its next `recv` reports that.
+        // The queue is still empty, so there is room. If this fails, the client has left, and its next `recv` reports
+        // that.
         if outbox.try_send(text(&hello)).is_ok() {
             let now = Instant::now();
             let unread = mailbox.unread();
@@ -155,8 +156,8 @@ impl Desk {
         }
     }
 
-    /// Returns the user of this name, and creates it if it does not exist. If the limit is reached, first forgets users that
-    /// have read everything.
+    /// Returns the user of this name, and creates it if it does not exist. If the limit is reached, first forgets users
+    /// that have read everything.
     fn user(&self, name: &str) -> Result<Arc<User>, Full> {
         let full = Full("the limit of users is reached");
         let mut users = lock(&self.users);
@@ -184,8 +185,9 @@ impl Desk {
     }
 }
 
-/// Returns whether only the list refers to this user, and its mailbox `has_nothing`. The caller holds the lock of the list,
-/// so no other thread can look the user up. The ticker may still refer to it for a moment; then the count is higher.
+/// Returns whether only the list refers to this user, and its mailbox `has_nothing`. The caller holds the lock of the
+/// list, so no other thread can look the user up. The ticker may still refer to it for a moment; then the count is
+/// higher.
 fn is_idle(user: &Arc<User>, has_nothing: impl Fn(&Mailbox) -> bool) -> bool {
     Arc::strong_count(user) == 1 && has_nothing(&lock(&user.mailbox))
 }
@@ -229,8 +231,8 @@ impl User {
         }
     }
 
-    /// Publishes an event to the tabs, and returns for how many it was queued. A tab that was too slow for it is disconnected,
-    /// and gets everything unread when it reconnects.
+    /// Publishes an event to the tabs, and returns for how many it was queued. A tab that was too slow for it is
+    /// disconnected, and gets everything unread when it reconnects.
     fn publish(&self, event: &Value) -> usize {
         match self.events.publish(text(event)) {
             Ok(published) => {
@@ -258,7 +260,8 @@ pub(crate) struct Tab {
 }
 
 impl Tab {
-    /// Records what the user has read and dismissed, and publishes it to all tabs. Returns the answers for this tab alone.
+    /// Records what the user has read and dismissed, and publishes it to all tabs. Returns the answers for this tab
+    /// alone.
     ///
     /// # Blocking
     /// Waits up to 50 ms for slow tabs in each publish, like [`Desk::post`].
@@ -289,8 +292,8 @@ impl Tab {
     }
 }
 
-/// A message from a tab: `{"ack":[17,18]}`, `{"dismiss":3}`, or both. A type with fixed fields bounds the depth of the parser,
-/// as in `notice.rs`.
+/// A message from a tab: `{"ack":[17,18]}`, `{"dismiss":3}`, or both. A type with fixed fields bounds the depth of the
+/// parser, as in `notice.rs`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TabCommand {
@@ -333,7 +336,8 @@ fn since_1970() -> Duration {
     since.unwrap_or_default()
 }
 
-/// Locks a mutex even if it is poisoned. The data is consistent after a panic, because each change of a mailbox is one step.
+/// Locks a mutex even if it is poisoned. The data is consistent after a panic, because each change of a mailbox is one
+/// step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,6 @@
-//! [`Mailbox`]: the notifications of one user. A mailbox has no socket, no lock and no clock, so its rules can be tested
-//! without the program. It is in memory, so a restart forgets it. A real server would use a database table with one row
-//! for each [`Item`].
+//! [`Mailbox`]: the notifications of one user. A mailbox has no socket, no lock and no clock, so its rules can be
+//! tested without the program. It is in memory, so a restart forgets it. A real server would use a database table with
+//! one row for each [`Item`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -65,8 +65,8 @@ impl Mailbox {
         items.find(|item| item.notice.key.as_deref() == Some(key))
     }
 
-    /// Adds a notification. A full mailbox first drops its oldest read one; without a read one, its oldest that is not urgent;
-    /// otherwise its oldest. Returns the id of a notification that was dropped unread. It counts as missed.
+    /// Adds a notification. A full mailbox first drops its oldest read one; without a read one, its oldest that is not
+    /// urgent; otherwise its oldest. Returns the id of a notification that was dropped unread. It counts as missed.
     pub(crate) fn add(&mut self, id: u64, notice: Notice, now: Instant, at: u64) -> Option<u64> {
         let gone = (self.items.len() >= KEEP).then(|| {
             let calm = |item: &Item| !item.notice.urgent;

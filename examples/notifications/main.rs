@@ -1,10 +1,10 @@
 //! Learn: delivery at least once, to a *user* and not to a socket. A notification is kept until a tab acknowledges it.
 //! Run:   cargo run --example notifications    Open http://127.0.0.1:9001/#ann twice, and in a second terminal:
 //!        curl -d '{"user":"ann","text":"build failed","urgent":true}' http://127.0.0.1:9001/publish
-//! Watch: the notification appears in both tabs. Mark it as read in one tab, and it becomes read in the other. Close both
-//!        tabs, publish three, and open one tab: it shows all three.
-//! Try next: publish twice with "id":"ci-812". Publish with "ttl":5 while no tab is open. Publish 60 while no tab is open:
-//!        ten are reported as missed.
+//! Watch: the notification appears in both tabs. Mark it as read in one tab, and it becomes read in the other. Close
+//!        both tabs, publish three, and open one tab: it shows all three.
+//! Try next: publish twice with "id":"ci-812". Publish with "ttl":5 while no tab is open. Publish 60 while no tab is
+//!        open: ten are reported as missed.
 //!
 //! ```text
 //!                              ┌─ kept until read or too old ─┐
@@ -12,9 +12,9 @@
 //! ticker (resend, expiry) ─────┤                              │
 //! {"ack":[17]} from a tab ─────┴─▶ topics of ann ─────────────┴─▶ queue of each connected tab
 //! ```
-//! Each user has two topics, because the two kinds of messages need different policies. Events use `block` with 50 ms, and
-//! then the slow tab is disconnected. It loses nothing: when it reconnects, it gets everything unread from the mailbox. The
-//! count of unread notifications uses `conflate`.
+//! Each user has two topics, because the two kinds of messages need different policies. Events use `block` with 50 ms,
+//! and then the slow tab is disconnected. It loses nothing: when it reconnects, it gets everything unread from the
+//! mailbox. The count of unread notifications uses `conflate`.
 //!
 //! Fan-out to millions of users, and mailboxes that survive a restart, are work for a database: see `mailbox.rs`.
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]
@@ -84,7 +84,8 @@ impl Handler for &Notifications {
         match request.path() {
             "/" => self.page(request),
             "/publish" => self.publish(request),
-            // A real server takes the user from a cookie or a token (RFC 6455 §10.5). This example does not authenticate.
+            // A real server takes the user from a cookie or a token (RFC 6455 §10.5). This example does not
+            // authenticate.
             "/ws" => match request.query("user") {
                 Some(name) if is_name(name) => Reply::upgrade(),
                 _ => Reply::text(400, format!("/ws?user=NAME, where NAME is {NAMES}\n")),
@@ -110,8 +111,8 @@ impl Handler for &Notifications {
                         conn.send(text(&answer))?;
                     }
                 }
-                // An error does not close the connection. So a page that is newer than the server can still use the commands
-                // that both know.
+                // An error does not close the connection. So a page that is newer than the server can still use the
+                // commands that both know.
                 Err(why) => conn.send(text(&json!({ "type": "error", "why": why })))?,
             }
         }
@@ -128,8 +129,8 @@ impl Notifications {
         web::page("Notifications", style, body, include_str!("script.js"))
     }
 
-    /// Handles `POST /publish`. The answer 202 means that the notification is *kept*. It contains the id and the number of
-    /// tabs that it was queued for immediately.
+    /// Handles `POST /publish`. The answer 202 means that the notification is *kept*. It contains the id and the number
+    /// of tabs that it was queued for immediately.
     fn publish(&self, request: &mut Request) -> Reply {
         if request.method() != Method::POST {
             return not_allowed("POST");
@@ -159,9 +160,9 @@ impl Notifications {
         }
     }
 
-    /// Returns the response that rejects this client, or `None` if it may publish. Without a secret, only programs on this
-    /// machine may publish. The server itself rejects pages of other sites, by their `Origin`. Behind a proxy all clients
-    /// have the address of the proxy: then set a secret, or do not forward `/publish`.
+    /// Returns the response that rejects this client, or `None` if it may publish. Without a secret, only programs on
+    /// this machine may publish. The server itself rejects pages of other sites, by their `Origin`. Behind a proxy all
+    /// clients have the address of the proxy: then set a secret, or do not forward `/publish`.
     fn rejection(&self, request: &Request) -> Option<Reply> {
         let Some(secret) = &self.secret else {
             let why = "without a secret, only programs on this machine may publish";

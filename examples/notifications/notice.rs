@@ -15,8 +15,8 @@ const KEY: usize = 64;
 /// How long a notice waits to be read, in seconds: the default, and also the maximum.
 const DAY: u64 = 24 * 60 * 60;
 
-/// The body of the request. Each field has a type, because parsing into a `Value` recurses for each bracket. serde_json allows
-/// 128 levels, which need more than the 256 KiB stack of this thread in a build without optimization.
+/// The body of the request. Each field has a type, because parsing into a `Value` recurses for each bracket. serde_json
+/// allows 128 levels, which need more than the 256 KiB stack of this thread in a build without optimization.
 #[derive(Deserialize)]
 // Otherwise a misspelt `urgent` would be ignored silently.
 #[serde(deny_unknown_fields)]
@@ -34,8 +34,8 @@ struct Body {
 pub(crate) struct Notice {
     pub(crate) user: String,
     pub(crate) text: String,
-    /// The dedupe id, chosen by the publisher. A POST whose answer was lost can be sent again with the same id without creating
-    /// a second notification.
+    /// The dedupe id, chosen by the publisher. A POST whose answer was lost can be sent again with the same id without
+    /// creating a second notification.
     pub(crate) key: Option<String>,
     pub(crate) urgent: bool,
     /// How long it is kept unread.
@@ -43,7 +43,8 @@ pub(crate) struct Notice {
 }
 
 impl Notice {
-    /// Reads `{"user":"ann","text":"build failed","id":"ci-812","urgent":true,"ttl":3600}`; the last three are optional.
+    /// Reads `{"user":"ann","text":"build failed","id":"ci-812","urgent":true,"ttl":3600}`; the last three are
+    /// optional.
     pub(crate) fn parse(body: &[u8]) -> Result<Notice, String> {
         // serde would accept a JSON list for a struct too.
         if !body.trim_ascii_start().starts_with(b"{") {
@@ -87,8 +88,8 @@ impl Notice {
 /// Describes the names that [`is_name`] accepts.
 pub(crate) const NAMES: &str = "a name of 1 to 32 letters, digits and the characters - _ . @";
 
-/// Returns whether this is a valid name. Names are used in URLs, in printed lines and in topics, and must look the same in
-/// each of them.
+/// Returns whether this is a valid name. Names are used in URLs, in printed lines and in topics, and must look the same
+/// in each of them.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=NAME).contains(&name.chars().count())
         && name

@@ -1,5 +1,5 @@
-//! Shared by the five example programs with a page. A page is one response that contains `look.css` and `link.js`, so the
-//! browser loads nothing else.
+//! Shared by the five example programs with a page. A page is one response that contains `look.css` and `link.js`, so
+//! the browser loads nothing else.
 
 use standpipe::Reply;
 

@@ -117,8 +117,8 @@ fn chat_answers_bad_commands_with_errors() {
             "{wrong}"
         );
     }
-    // Deeply nested JSON in every place where it could be parsed. The stack of a client thread is small, and an overflow
-    // would abort the whole process.
+    // Deeply nested JSON in every place where it could be parsed. The stack of a client thread is small, and an
+    // overflow would abort the whole process.
     for (deep, answer) in [
         ("[".repeat(5000), "error"),
         (
@@ -187,8 +187,8 @@ fn chat_client_that_was_disconnected_resumes_without_loss() {
     command(&mut slow, json!({ "do": "join", "room": "lobby" }));
     event_with(&mut slow, "joined");
 
-    // `slow` reads nothing. The kernel holds about 100 KiB for it, then its queue fills, and it is disconnected. Ann is not
-    // affected.
+    // `slow` reads nothing. The kernel holds about 100 KiB for it, then its queue fills, and it is disconnected. Ann is
+    // not affected.
     let sent: Vec<u64> = (0..300)
         .map(|n| say(&mut ann, &format!("{n:0>900}"), &format!("s{n}")))
         .collect();
