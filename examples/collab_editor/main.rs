@@ -21,7 +21,7 @@ mod document;
 mod names;
 mod room;
 mod rooms;
-mod shelf;
+mod storage;
 mod text;
 #[path = "../web/mod.rs"]
 mod web;
@@ -34,7 +34,7 @@ use room::{Member, Visitor};
 use rooms::Rooms;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shelf::Shelf;
+use storage::Shelf;
 use standpipe::{Config, Connection, Handler, Message, Rate, Reply, Request, Server};
 
 use crate::document::{Edit, Refusal};

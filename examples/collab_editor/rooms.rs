@@ -7,7 +7,7 @@ use std::time::Duration;
 use standpipe::{Hub, HubConfig};
 
 use crate::room::{Revised, Room, settings};
-use crate::shelf::Shelf;
+use crate::storage::Shelf;
 
 /// Documents that are open at once.
 const ROOMS: usize = 50;

@@ -27,7 +27,7 @@ mod layout;
 mod names;
 mod schedule;
 mod seats;
-mod slow;
+mod slow_player;
 mod tick;
 mod token;
 #[path = "../web/mod.rs"]
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
     let keep = match arguments.next().as_deref() {
-        Some("slow") => return slow::play(&address),
+        Some("slow") => return slow_player::play(&address),
         Some(seconds) => Duration::from_secs(seconds.parse()?),
         None => Duration::from_secs(20),
     };

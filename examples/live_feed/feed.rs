@@ -14,7 +14,7 @@ use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 use super::book::Book;
 use super::command::Command;
 use super::generator::Order;
-use super::slow::Readers;
+use super::slow_readers::Readers;
 
 /// Trades that may wait for one reader.
 pub(crate) const TRADES: usize = 64;

@@ -13,7 +13,7 @@
 //! Quotes *conflate* by symbol: a price is a state, and of a state only the newest counts. Trades *drop the oldest*: each
 //! is an event, and it has a number, so that a reader sees how many it has missed.
 //!
-//! What a client is sent, and the rule for gaps, are in `book.rs`; how a client follows it, in `seen.rs`.
+//! What a client is sent, and the rule for gaps, are in `book.rs`; how a client follows it, in `latest_quotes.rs`.
 #![allow(
     clippy::print_stdout,
     reason = "an example shows what happens where it is run"
@@ -24,11 +24,11 @@ mod command;
 mod feed;
 mod generator;
 mod market;
-mod paced;
-mod reader;
+mod throttle;
+mod slow_reader;
 mod schedule;
-mod seen;
-mod slow;
+mod latest_quotes;
+mod slow_readers;
 #[path = "../web/mod.rs"]
 mod web;
 

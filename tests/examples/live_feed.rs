@@ -20,14 +20,14 @@ mod market;
 #[path = "../../examples/live_feed/schedule.rs"]
 mod schedule;
 #[allow(dead_code, reason = "its other half is the program's")]
-#[path = "../../examples/live_feed/seen.rs"]
-mod seen;
+#[path = "../../examples/live_feed/latest_quotes.rs"]
+mod latest_quotes;
 
 use book::{Book, SYMBOLS};
 use command::Command;
 use market::Market;
 use schedule::Schedule;
-use seen::Seen;
+use latest_quotes::Seen;
 
 /// A client that keeps what the feed tells it.
 struct Reader {

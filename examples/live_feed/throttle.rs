@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::reader::Reader;
+use super::slow_reader::Reader;
 
 /// One slow reader's end of its connection.
 pub(crate) struct Paced<'a> {

@@ -11,8 +11,8 @@ use socket2::{Domain, Socket, Type};
 use standpipe::tungstenite::{self, WebSocket, error::Error as WsError};
 use standpipe::{Message, Outbox, ServerHandle};
 
-use super::paced::Paced;
-use super::seen::Seen;
+use super::throttle::Paced;
+use super::latest_quotes::Seen;
 
 /// For a handshake, and for a goodbye.
 const PATIENCE: Duration = Duration::from_secs(5);

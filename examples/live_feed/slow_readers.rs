@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, bounded};
 use serde_json::Value;
 use standpipe::{Outbox, Peer, ServerHandle};
 
-use super::reader::{Reader, lock};
+use super::slow_reader::{Reader, lock};
 
 /// Slow readers at once, those that are about to end among them.
 const READERS: usize = 8;
