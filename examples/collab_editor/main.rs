@@ -34,8 +34,8 @@ use room::{Member, Visitor};
 use rooms::Rooms;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use storage::Shelf;
 use standpipe::{Config, Connection, Handler, Message, Rate, Reply, Request, Server};
+use storage::Shelf;
 
 use crate::document::{Edit, Refusal};
 use crate::text::Op;

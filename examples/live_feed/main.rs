@@ -23,12 +23,12 @@ mod book;
 mod command;
 mod feed;
 mod generator;
-mod market;
-mod throttle;
-mod slow_reader;
-mod schedule;
 mod latest_quotes;
+mod market;
+mod schedule;
+mod slow_reader;
 mod slow_readers;
+mod throttle;
 #[path = "../web/mod.rs"]
 mod web;
 

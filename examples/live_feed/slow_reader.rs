@@ -11,8 +11,8 @@ use socket2::{Domain, Socket, Type};
 use standpipe::tungstenite::{self, WebSocket, error::Error as WsError};
 use standpipe::{Message, Outbox, ServerHandle};
 
-use super::throttle::Paced;
 use super::latest_quotes::Seen;
+use super::throttle::Paced;
 
 /// For a handshake, and for a goodbye.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -15,19 +15,19 @@ mod book;
 #[path = "../../examples/live_feed/command.rs"]
 mod command;
 #[allow(dead_code, reason = "its other half is the program's")]
+#[path = "../../examples/live_feed/latest_quotes.rs"]
+mod latest_quotes;
+#[allow(dead_code, reason = "its other half is the program's")]
 #[path = "../../examples/live_feed/market.rs"]
 mod market;
 #[path = "../../examples/live_feed/schedule.rs"]
 mod schedule;
-#[allow(dead_code, reason = "its other half is the program's")]
-#[path = "../../examples/live_feed/latest_quotes.rs"]
-mod latest_quotes;
 
 use book::{Book, SYMBOLS};
 use command::Command;
+use latest_quotes::Seen;
 use market::Market;
 use schedule::Schedule;
-use latest_quotes::Seen;
 
 /// A client that keeps what the feed tells it.
 struct Reader {
