@@ -1,4 +1,4 @@
-//! [`Readers`]: the slow readers in this program, each on a thread of its own.
+//! [`SlowReaders`]: the slow readers in this program, each on its own thread.
 
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -7,55 +7,55 @@ use crossbeam_channel::{Sender, bounded};
 use serde_json::Value;
 use standpipe::{Outbox, Peer, ServerHandle};
 
-use super::slow_reader::{Reader, lock};
+use super::slow_reader::{SlowReader, lock};
 
-/// Slow readers at once, those that are about to end among them.
-const READERS: usize = 8;
+/// Maximum number of slow readers, including those that are about to end.
+const MAX_READERS: usize = 8;
 
-/// The slow readers there are.
-pub(crate) struct Readers {
+/// All slow readers.
+pub(crate) struct SlowReaders {
     server: ServerHandle,
-    here: Mutex<Here>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Here {
-    last: u64,
+struct State {
+    last_id: u64,
     readers: Vec<Entry>,
-    /// Told to end.
+    /// Threads of removed readers that may still be running.
     ending: Vec<JoinHandle<()>>,
 }
 
 struct Entry {
-    reader: Arc<Reader>,
-    /// Nothing is ever sent on it: its end is the message.
+    reader: Arc<SlowReader>,
+    /// Nothing is sent on this channel. Dropping it ends the reader.
     _running: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Readers {
-    pub(crate) fn new(server: ServerHandle) -> Readers {
-        Readers {
+impl SlowReaders {
+    pub(crate) fn new(server: ServerHandle) -> SlowReaders {
+        SlowReaders {
             server,
-            here: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    /// Begins one, and gives its number.
+    /// Starts a reader and returns its number.
     pub(crate) fn add(&self, kib: u32) -> Result<u64, String> {
-        let mut here = lock(&self.here);
-        here.ending.retain(|thread| !thread.is_finished());
-        if here.readers.len() + here.ending.len() >= READERS {
-            return Err(format!("there are {READERS} slow readers at most"));
+        let mut state = lock(&self.state);
+        state.ending.retain(|thread| !thread.is_finished());
+        if state.readers.len() + state.ending.len() >= MAX_READERS {
+            return Err(format!("there can be at most {MAX_READERS} slow readers"));
         }
-        here.last += 1;
-        let id = here.last;
+        state.last_id += 1;
+        let id = state.last_id;
         let (running, ended) = bounded(0);
-        let reader = Arc::new(Reader::new(id, kib, self.server.clone(), ended));
-        let life = Arc::clone(&reader);
+        let reader = Arc::new(SlowReader::new(id, kib, self.server.clone(), ended));
+        let thread_reader = Arc::clone(&reader);
         let thread = thread::Builder::new().name(format!("slow {id}"));
-        let thread = thread.spawn(move || life.live());
-        here.readers.push(Entry {
+        let thread = thread.spawn(move || thread_reader.run());
+        state.readers.push(Entry {
             reader,
             _running: running,
             thread: thread.map_err(|error| error.to_string())?,
@@ -63,57 +63,60 @@ impl Readers {
         Ok(id)
     }
 
-    /// Ends one. It says goodbye by itself; nobody waits for that.
+    /// Ends a reader, without waiting for its closing handshake.
     pub(crate) fn remove(&self, id: u64) -> Result<(), String> {
-        let mut here = lock(&self.here);
-        let at = here
+        let mut state = lock(&self.state);
+        let at = state
             .readers
             .iter()
             .position(|entry| entry.reader.id() == id);
-        let entry = here.readers.remove(at.ok_or("there is no such reader")?);
-        here.ending.push(entry.thread);
+        let entry = state.readers.remove(at.ok_or("there is no such reader")?);
+        state.ending.push(entry.thread);
         Ok(())
     }
 
-    /// Ends all, and waits for them: a goodbye has its deadline.
+    /// Ends all readers and waits for their threads.
+    ///
+    /// The closing handshake of each reader has a timeout, so the wait is bounded.
     pub(crate) fn end(&self) {
         let threads: Vec<_> = {
-            let mut here = lock(&self.here);
-            let ending = std::mem::take(&mut here.ending);
-            let readers = here.readers.drain(..).map(|entry| entry.thread);
+            let mut state = lock(&self.state);
+            let ending = std::mem::take(&mut state.ending);
+            let readers = state.readers.drain(..).map(|entry| entry.thread);
             readers.chain(ending).collect()
         };
         for thread in threads {
-            // A panic of one was printed where it happened, and costs nobody else anything.
+            // A panic in a reader has already been printed, and it affects nothing else.
             let _ = thread.join();
         }
     }
 
-    /// Takes note of a client, if it is one of these: its address says so.
-    pub(crate) fn met(&self, peer: &Peer, outbox: Outbox) {
+    /// If a new client is one of these readers, stores its outbox there. The peer's address identifies the reader.
+    pub(crate) fn attach(&self, peer: &Peer, outbox: Outbox) {
         let Peer::Tcp(address) = peer else { return };
-        let here = lock(&self.here);
-        let mut readers = here.readers.iter().map(|entry| &entry.reader);
-        if let Some(reader) = readers.find(|reader| reader.is_at(*address)) {
-            reader.met(outbox);
+        let state = lock(&self.state);
+        let mut readers = state.readers.iter().map(|entry| &entry.reader);
+        if let Some(reader) = readers.find(|reader| reader.has_address(*address)) {
+            reader.attach(outbox);
         }
     }
 
-    /// What each has before it, for the status.
+    /// Returns the readers' part of the status.
     pub(crate) fn list(&self, now: u64) -> Vec<Value> {
-        let here = lock(&self.here);
-        here.readers
+        let state = lock(&self.state);
+        state
+            .readers
             .iter()
-            .map(|entry| entry.reader.show(now))
+            .map(|entry| entry.reader.status(now))
             .collect()
     }
 
-    /// All prices that one shows, with their times.
-    pub(crate) fn look(&self, id: u64) -> Result<Value, String> {
-        let here = lock(&self.here);
-        let entry = here.readers.iter().find(|entry| entry.reader.id() == id);
+    /// Returns all prices that a reader shows, with their times.
+    pub(crate) fn prices(&self, id: u64) -> Result<Value, String> {
+        let state = lock(&self.state);
+        let entry = state.readers.iter().find(|entry| entry.reader.id() == id);
         let reader = Arc::clone(&entry.ok_or("there is no such reader")?.reader);
-        drop(here);
-        Ok(reader.look())
+        drop(state);
+        Ok(reader.prices())
     }
 }

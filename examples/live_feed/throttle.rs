@@ -1,24 +1,24 @@
-//! [`Paced`]: a socket that gives so many bytes a second and no more, as a slow line does.
+//! [`Throttled`]: a socket whose reads are limited to a rate, like a slow connection.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::slow_reader::Reader;
+use super::slow_reader::SlowReader;
 
-/// One slow reader's end of its connection.
-pub(crate) struct Paced<'a> {
+/// A slow reader's end of its connection.
+pub(crate) struct Throttled<'a> {
     stream: TcpStream,
-    reader: &'a Reader,
-    /// Bytes of one read: small ones, as a rush and a rest would be another kind of slow.
+    reader: &'a SlowReader,
+    /// Maximum size of one read, in bytes. Small reads are steady; large ones would alternate between bursts and pauses.
     step: usize,
-    /// Not before.
+    /// The next read waits until this time.
     next: Instant,
 }
 
-impl<'a> Paced<'a> {
-    pub(crate) fn new(stream: TcpStream, reader: &'a Reader) -> Paced<'a> {
-        Paced {
+impl<'a> Throttled<'a> {
+    pub(crate) fn new(stream: TcpStream, reader: &'a SlowReader) -> Throttled<'a> {
+        Throttled {
             stream,
             reader,
             step: (reader.kib as usize * 1024 / 50).clamp(64, 16 << 10),
@@ -26,26 +26,26 @@ impl<'a> Paced<'a> {
         }
     }
 
-    /// How long a read waits for bytes.
-    pub(crate) fn set_patience(&self, patience: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(patience))
+    /// Sets how long a read waits for bytes.
+    pub(crate) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(timeout))
     }
 }
 
-impl Read for Paced<'_> {
+impl Read for Throttled<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A step lasts 20 ms, so whoever ends it waits no longer than that.
-        self.reader.rest_until(self.next);
-        let most = buffer.len().min(self.step);
-        let read = self.stream.read(&mut buffer[..most])?;
-        let lasts = Duration::from_secs_f64(read as f64 / (f64::from(self.reader.kib) * 1024.0));
-        // Not in the past, when it had nothing to read: what it did not use is no credit.
-        self.next = (self.next + lasts).max(Instant::now());
+        // One step takes about 20 ms.
+        self.reader.wait_until(self.next);
+        let size = buffer.len().min(self.step);
+        let read = self.stream.read(&mut buffer[..size])?;
+        let duration = Duration::from_secs_f64(read as f64 / (f64::from(self.reader.kib) * 1024.0));
+        // `next` is never in the past. Otherwise an idle reader would save up time and read faster later.
+        self.next = (self.next + duration).max(Instant::now());
         Ok(read)
     }
 }
 
-impl Write for Paced<'_> {
+impl Write for Throttled<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
     }
