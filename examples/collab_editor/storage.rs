@@ -1,7 +1,8 @@
-//! [`Shelf`]: a directory with a file for each document. A file is replaced as a whole, so a crash leaves the old one.
+//! [`Storage`]: a directory with one file for each document.
 //!
-//! Here stands what a database would do. What was edited in the second before a crash is lost to the shelf; the pages
-//! that have it see that the text went back, and show what they had.
+//! A file is replaced as a whole, so a crash leaves the old version. Edits from the last second before a crash are not
+//! saved. The pages that have them notice that the server's text is older, and show their own version. A real application
+//! would use a database instead.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,51 +10,54 @@ use std::path::{Path, PathBuf};
 
 use crate::document::Saved;
 
-/// Files on the shelf: names are the clients' to choose, and disks are finite.
-const FILES: usize = 1000;
+/// Maximum number of files. Clients choose the names, so without a limit they could fill the disk.
+const MAX_FILES: usize = 1000;
 
-pub(crate) struct Shelf {
+pub(crate) struct Storage {
     directory: PathBuf,
 }
 
-impl Shelf {
-    pub(crate) fn open(directory: String) -> io::Result<Shelf> {
+impl Storage {
+    pub(crate) fn open(directory: String) -> io::Result<Storage> {
         fs::create_dir_all(&directory)?;
         let directory = directory.into();
-        Ok(Shelf { directory })
+        Ok(Storage { directory })
     }
 
-    /// What is there of a document, if anything. A file that cannot be read is no empty document.
-    pub(crate) fn take(&self, name: &str) -> Result<Option<Saved>, String> {
+    /// Returns the saved document, or `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged, or there is no file and the directory is full.
+    pub(crate) fn load(&self, name: &str) -> Result<Option<Saved>, String> {
         let read = match fs::read(self.file(name)) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let files = fs::read_dir(&self.directory).map_err(|error| error.to_string())?;
-                return if files.count() < FILES {
+                return if files.count() < MAX_FILES {
                     Ok(None)
                 } else {
-                    Err(format!("there are {FILES} texts, and no more are kept"))
+                    Err(format!("the storage is full: it has {MAX_FILES} texts"))
                 };
             }
-            Err(error) => return Err(format!("the text cannot be read: {error}")),
+            Err(error) => return Err(format!("cannot read the text: {error}")),
         };
         let saved = serde_json::from_slice(&read);
         saved
             .map(Some)
-            .map_err(|_| "the text cannot be read: its file is damaged".into())
+            .map_err(|_| "cannot read the text: its file is damaged".into())
     }
 
-    pub(crate) fn put(&self, name: &str, saved: &Saved) -> io::Result<()> {
+    pub(crate) fn save(&self, name: &str, saved: &Saved) -> io::Result<()> {
         let bytes = serde_json::to_vec(saved)?;
-        let beside = self.directory.join(format!("{name}.new"));
-        let mut file = File::create(&beside)?;
+        let temporary = self.directory.join(format!("{name}.new"));
+        let mut file = File::create(&temporary)?;
         file.write_all(&bytes)?;
-        // Or a crash of the machine could leave the new name with no contents.
+        // Without the sync, a crash of the machine could leave an empty file under the final name.
         file.sync_all()?;
-        fs::rename(&beside, self.file(name))
+        fs::rename(&temporary, self.file(name))
     }
 
-    /// A name is letters, digits and `-`: it leads nowhere else.
+    /// Returns the path of a document's file. A name has only letters, digits and `-`, so it cannot leave the directory.
     fn file(&self, name: &str) -> PathBuf {
         Path::new(&self.directory).join(format!("{name}.json"))
     }

@@ -5,7 +5,7 @@
 //! Run:   cargo run --example game    It prints `game on http://127.0.0.1:9001/`. Open that page in two windows.
 //!        For a slow player, run this in a second terminal:  cargo run --example game 127.0.0.1:9001 slow
 //! Watch: in the table of players, `Waiting` of the slow player stays near 2 and its `Skipped` grows. The numbers of the
-//!        other players do not. Its terminal prints `tick 412: 34 old snapshots came first, 57 were never sent`.
+//!        other players do not. Its terminal prints `tick 149: 45 old snapshots came first, 43 were never sent`.
 //!        Reload a page: you get the same seat back.
 //! Try next: set `SNAPSHOTS` to 64 and the policy of the snapshots to `DropOldest`. `Waiting` then shows how many
 //!        snapshots the slow player lags behind. After that, move your own dot on the page immediately, and correct its
