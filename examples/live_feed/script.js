@@ -17,7 +17,7 @@ let isFresh = true; // after a connect, until the snapshot has arrived
 const mine = { messages: 0, skipped: 0, waiting: 0, rate: null };
 let trades = [], lastTrade = null, missed = 0, isTraded = false;
 let looked = new Map(), compared = 0; // the prices that a slow reader shows, and its number
-let told = null; // the last status
+let current = null; // the last status
 
 // The offset of the server's clock, computed from the answers to pings. The quickest answer is exact to half its round trip.
 // Because clocks drift, the estimate expires: each ping accepts a round trip that is 1 ms longer than the best so far.
@@ -84,7 +84,7 @@ const kinds = {
 const link = new Link(() => '/ws?topics=quotes,trades,status', {
   open() {
     isFresh = true;
-    lastTrade = told = null;
+    lastTrade = current = null;
     offset = pingedAt = null;
     best = Infinity;
     ping();
@@ -120,8 +120,8 @@ const age = (ms) => ms === null ? '–' : ms < 1000 ? `${Math.max(0, Math.round(
 let resultAt = 0;
 /// Shows the result of the last command. It disappears after 8 s, because another page may have changed something since.
 function showResult(text, kind = '') {
-  $('said').textContent = text;
-  $('said').dataset.kind = kind;
+  $('result').textContent = text;
+  $('result').dataset.kind = kind;
   resultAt = performance.now();
 }
 /// Writes a text only if it has changed, because each write causes a new layout.
@@ -133,21 +133,21 @@ let before = null; // the previous status, to compute rates
 const rate = (newer, older, span) => span > 0 ? Math.max(0, Math.round((newer - older) * 1000 / span)) : null;
 
 function status(next) {
-  before = told;
-  told = next;
-  const policy = told.policy.split(':')[0];
+  before = current;
+  current = next;
+  const policy = current.policy.split(':')[0];
   $('policy').value = policy;
   put($('means'), MEANS[policy] ?? '');
-  $('pause').textContent = told.paused ? 'Resume prices' : 'Pause prices';
-  const span = before ? told.now - before.now : 0;
-  const made = before ? rate(told.published, before.published, span) : null;
+  $('pause').textContent = current.paused ? 'Resume prices' : 'Pause prices';
+  const span = before ? current.now - before.now : 0;
+  const made = before ? rate(current.published, before.published, span) : null;
   // After a change, two statuses may arrive in quick succession. The interval is then too short to compute a rate.
-  if (!before || span >= 100) put($('made'), made === null ? '–' : told.paused ? 'paused' : count(made));
-  put($('delivered'), count(told.delivered));
-  for (const name of ['conflate', 'drop-oldest', 'drop-newest']) put($(name), count(told.dropped[name]));
-  put($('cut'), count(told.dropped.disconnect + told.dropped.block));
-  put($('clients'), count(told.clients));
-  put($('memory'), told.memory === null ? '–' : `${(told.memory / 1024).toFixed(1)} MiB`);
+  if (!before || span >= 100) put($('made'), made === null ? '–' : current.paused ? 'paused' : count(made));
+  put($('delivered'), count(current.delivered));
+  for (const name of ['conflate', 'drop-oldest', 'drop-newest']) put($(name), count(current.dropped[name]));
+  put($('cut'), count(current.dropped.disconnect + current.dropped.block));
+  put($('clients'), count(current.clients));
+  put($('memory'), current.memory === null ? '–' : `${(current.memory / 1024).toFixed(1)} MiB`);
   readers(span);
 }
 
@@ -176,7 +176,7 @@ function fill(row, { rate, newest, oldest, skipped, waiting, cuts, why }) {
   const texts = [rate === null ? '–' : count(rate), age(newest), age(oldest), count(skipped), waiting === null ? '–' : count(waiting), cuts ? `${cuts}×` : '–'];
   texts.forEach((text, at) => put(row.cells[at + 1], text));
   // While the generator is paused, all prices get old, so their ages say nothing about a reader.
-  const grade = (ms) => ms === null || told?.paused ? '' : ms > 5000 ? 'very-old' : ms > 1500 ? 'old' : '';
+  const grade = (ms) => ms === null || current?.paused ? '' : ms > 5000 ? 'very-old' : ms > 1500 ? 'old' : '';
   row.cells[2].className = grade(newest);
   row.cells[3].className = grade(oldest);
   row.cells[6].title = why || '';
@@ -184,24 +184,24 @@ function fill(row, { rate, newest, oldest, skipped, waiting, cuts, why }) {
 
 function readers(span) {
   const previous = new Map(before?.readers.map((reader) => [reader.id, reader]));
-  for (const reader of told.readers) {
+  for (const reader of current.readers) {
     const row = rowOf(reader.id, `slow ${reader.id}`, `${reader.kib} KiB/s`);
     const old = previous.get(reader.id);
     if (old && span >= 100) row.rate = rate(reader.messages, old.messages, span);
     fill(row, { ...reader, rate: row.rate ?? null });
   }
   for (const [id, row] of rows) {
-    if (id && !told.readers.some((reader) => reader.id === id)) {
+    if (id && !current.readers.some((reader) => reader.id === id)) {
       row.remove();
       rows.delete(id);
     }
   }
   // By default, the prices of the first slow reader are compared with those of this page.
-  const ids = told.readers.map(({ id }) => id);
+  const ids = current.readers.map(({ id }) => id);
   if (!ids.includes(compared)) compare(ids[0] ?? 0);
   const select = $('compare');
   if (ids.join() !== [...select.options].map(({ value }) => value).join()) {
-    select.replaceChildren(...told.readers.map(({ id, kib }) => new Option(`slow ${id} (${kib} KiB/s)`, id)));
+    select.replaceChildren(...current.readers.map(({ id, kib }) => new Option(`slow ${id} (${kib} KiB/s)`, id)));
     if (compared) select.value = compared;
   }
   $('with').hidden = !ids.length;
@@ -274,7 +274,7 @@ function ages() {
     put(row.cells[3], theirs ? cents(theirs.price) : '–');
     put(row.cells[4], theirs ? age(time - theirs.t) : '–');
     row.cells[3].classList.toggle('differs', Boolean(theirs) && theirs.price !== quote.price);
-    row.cells[4].classList.toggle('old', Boolean(theirs) && !told?.paused && time - theirs.t > 1500);
+    row.cells[4].classList.toggle('old', Boolean(theirs) && !current?.paused && time - theirs.t > 1500);
   }
 }
 
@@ -311,18 +311,18 @@ function updateOwnRow() {
     [newest, oldest] = [now() - last, now() - first];
   }
   // A browser queues received messages without a bound, and the server's policy cannot see that queue.
-  late = newest > 3000 && mine.rate > 0 && !told?.paused ? late + 1 : 0;
+  late = newest > 3000 && mine.rate > 0 && !current?.paused ? late + 1 : 0;
   if (late === 3) showResult('This browser cannot keep up: it receives more than it can process. Start the program with fewer symbols or a lower rate.', 'bad');
   fill(rowOf(0, 'You', 'this page'), { ...mine, newest, oldest, cuts: 0, why: '' });
   if (compared && link.isOpen) command({ look: compared });
-  if (performance.now() - resultAt > 8000 && !$('control').disabled) put($('said'), '');
+  if (performance.now() - resultAt > 8000 && !$('control').disabled) put($('result'), '');
 }
 
 // ── controls ──
 
 $('policy').onchange = () => command({ policy: $('policy').value });
 $('add').onclick = () => command({ slow: Number($('kib').value) });
-$('pause').onclick = () => command(told?.paused ? 'resume' : 'pause');
+$('pause').onclick = () => command(current?.paused ? 'resume' : 'pause');
 $('compare').onchange = () => compare(Number($('compare').value));
 $('filter').oninput = () => { symbols = null; };
 

@@ -12,10 +12,10 @@ const cell = (page, what, at, is) => until(page, what, ([at, is]) => {
   const number = Number(row?.cells[at].textContent.replace(/[,×]/g, ''));
   return is === 'more' ? number > 0 : number === 0;
 }, [at, is]);
-const sum = (page, id) => page.evaluate((id) => told.dropped[id], id);
+const sum = (page, id) => page.evaluate((id) => current.dropped[id], id);
 const increases = async (page, id) => {
   const before = await sum(page, id);
-  await until(page, `more quotes dropped by ${id}`, ([id, before]) => told?.dropped[id] > before + 50, [id, before]);
+  await until(page, `more quotes dropped by ${id}`, ([id, before]) => current?.dropped[id] > before + 50, [id, before]);
 };
 const pause = async (page) => {
   await page.click('#pause');
@@ -47,7 +47,7 @@ await check('both pages show changing prices and their ages', async () => {
 await check('a pause in one window stops both at the same prices', async () => {
   await pause(ann);
   await until(bob, 'the pause', () => $('pause').textContent === 'Resume prices');
-  await until(ann, 'the answer', () => $('said').textContent === 'The generator is paused.');
+  await until(ann, 'the answer', () => $('result').textContent === 'The generator is paused.');
   equal('the quotes of bob', await quotesOf(bob), await quotesOf(ann));
   equal('the displayed prices of bob', await bob.locator('#quotes tbody').evaluate((body) => [...body.rows].map((row) => row.cells[1].textContent).join()),
     await ann.locator('#quotes tbody').evaluate((body) => [...body.rows].map((row) => row.cells[1].textContent).join()));
@@ -114,14 +114,14 @@ await check('disconnect closes the slow reader again and again', async () => {
   await choose(ann, 'disconnect');
   await cell(bob, 'a disconnect', 6, 'more');
   await until(bob, 'the reason', () => [...$('readers').rows].some((row) => row.cells[6].title.startsWith('4008 slow consumer')));
-  await until(bob, 'a second disconnect', () => told.readers[0].cuts > 1);
+  await until(bob, 'a second disconnect', () => current.readers[0].cuts > 1);
   await choose(ann, 'conflate');
   await shownAs(bob, 'conflate');
 });
 
 await check('an unknown command shows an error and keeps the connection', async () => {
   await ann.evaluate(() => command({ policy: '<img src=x>' }));
-  await until(ann, 'the answer', () => /^Command failed: unknown variant `<img src=x>`/.test($('said').textContent));
+  await until(ann, 'the answer', () => /^Command failed: unknown variant `<img src=x>`/.test($('result').textContent));
   equal('the state', await ann.getAttribute('#state', 'data-state'), 'open');
 });
 
