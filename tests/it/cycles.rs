@@ -11,8 +11,8 @@ use standpipe::{Config, Connection, Message, Outbox};
 use crate::support::{DEADLINE, Frame, Raw, TestServer, both_ways, op, until, within};
 
 // The cycles through a topic, and through the server itself.
-mod house;
-mod room;
+mod server;
+mod topic;
 
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ fn everybody_is_gone(server: &TestServer) {
 }
 
 #[test]
-fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
+fn mutual_relay_without_reading_is_ended_by_deadlines() {
     both_ways(|config| {
         let pair: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let server = TestServer::start(
@@ -78,7 +78,7 @@ fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
 }
 
 #[test]
-fn c02_a_client_that_is_echoed_and_does_not_read_ends_by_a_deadline() {
+fn echo_client_that_never_reads_is_reset() {
     both_ways(|config| {
         let server = TestServer::echo(tight(config).write_timeout(SHORT));
         let client = server.client().small_rcvbuf().connect();
@@ -89,7 +89,7 @@ fn c02_a_client_that_is_echoed_and_does_not_read_ends_by_a_deadline() {
 }
 
 #[test]
-fn c07_shutdown_does_not_wait_for_writers_whose_peers_take_nothing() {
+fn shutdown_does_not_wait_for_blocked_writers() {
     both_ways(|config| {
         let server = TestServer::echo(tight(config).shutdown_timeout(SHORT));
         let clients: Vec<_> = (0..10)
@@ -114,7 +114,7 @@ fn c07_shutdown_does_not_wait_for_writers_whose_peers_take_nothing() {
 }
 
 #[test]
-fn c08_a_ping_overtakes_the_data_that_waits() {
+fn ping_overtakes_queued_messages() {
     both_ways(|config| {
         let (filled, full) = bounded::<u32>(1);
         let config = tight(config).ping_interval(SHORT).ping_timeout(LONG);
@@ -157,7 +157,7 @@ fn c08_a_ping_overtakes_the_data_that_waits() {
 }
 
 #[test]
-fn c09_pings_that_cannot_be_answered_do_not_stop_the_reader() {
+fn unanswerable_pings_do_not_block_the_reader() {
     both_ways(|config| {
         let (heard, hears) = bounded::<Message>(1);
         let server = TestServer::start(tight(config), move |conn: &mut Connection| {
@@ -182,7 +182,7 @@ fn c09_pings_that_cannot_be_answered_do_not_stop_the_reader() {
 }
 
 #[test]
-fn c10_a_client_whose_outbox_is_kept_ends_with_both_its_threads() {
+fn kept_outbox_keeps_no_thread_alive() {
     both_ways(|config| {
         let kept: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let keep = Arc::clone(&kept);

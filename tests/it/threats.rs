@@ -19,13 +19,13 @@ mod panics;
 pub(crate) mod spawned;
 
 #[cfg(feature = "cli")]
-mod heads;
+mod requests;
 
 #[cfg(feature = "cli")]
 mod logs;
 
 #[cfg(feature = "cli")]
-mod states;
+mod debug_clients;
 
 #[cfg(feature = "cli")]
 mod process;

@@ -30,7 +30,7 @@ fn has_lasted(began: Instant, time: Duration) {
 }
 
 #[test]
-fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
+fn handshake_timeout_limits_the_whole_request_head() {
     let server = TestServer::echo(Config::default().handshake_timeout(SHORT));
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     let began = Instant::now();
@@ -50,7 +50,7 @@ fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
 }
 
 #[test]
-fn t04_two_hundred_heads_that_trickle_are_gone_in_time_and_another_gets_in_meanwhile() {
+fn slow_requests_end_in_time_without_blocking_others() {
     let timeout = SHORT * 6;
     let server = TestServer::echo(Config::default().handshake_timeout(timeout));
     let began = Instant::now();
@@ -107,7 +107,7 @@ impl Handler for Pages {
 }
 
 #[test]
-fn t04_a_body_that_trickles_is_cut_at_handshake_timeout_in_total() {
+fn handshake_timeout_limits_the_whole_request_body() {
     let server = TestServer::start(Config::default().handshake_timeout(SHORT), Pages);
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
     let silent = server.client().open();
@@ -131,7 +131,7 @@ fn t04_a_body_that_trickles_is_cut_at_handshake_timeout_in_total() {
 }
 
 #[test]
-fn t04_an_answer_that_trickles_away_is_cut_at_handshake_timeout_in_total() {
+fn handshake_timeout_limits_the_whole_response() {
     let config = Config::default().handshake_timeout(SHORT);
     let server = TestServer::start(config.sndbuf(Some(16 << 10)), Pages);
     let head = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -158,7 +158,7 @@ fn t04_an_answer_that_trickles_away_is_cut_at_handshake_timeout_in_total() {
 }
 
 #[test]
-fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
+fn message_timeout_limits_a_slow_frame() {
     both_ways(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT));
         let mut large = Frame::new(op::BINARY, "");
@@ -190,7 +190,7 @@ fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
 }
 
 #[test]
-fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
+fn message_timeout_limits_a_slow_fragmented_message() {
     both_ways(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT).max_fragments(100_000));
         let fragment = Frame::new(op::CONTINUATION, "x").unfinished().bytes();
@@ -211,7 +211,7 @@ fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
 }
 
 #[test]
-fn a_client_in_the_middle_of_one_message_after_another_is_not_late_with_any() {
+fn message_timeout_restarts_for_each_message() {
     let server = TestServer::echo(Config::default().message_timeout(SHORT * 2));
     let message = Frame::new(op::TEXT, "as long as the others").bytes();
     let (front, rest) = message.split_at(10);
@@ -230,7 +230,7 @@ fn a_client_in_the_middle_of_one_message_after_another_is_not_late_with_any() {
 }
 
 #[test]
-fn a_handler_that_holds_the_reader_costs_nobody_anything() {
+fn blocked_handler_does_not_trigger_client_timeouts() {
     both_ways(|config| {
         let gate = Gate::new();
         let held = gate.clone();

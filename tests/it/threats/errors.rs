@@ -30,7 +30,7 @@ impl Log for Keeps {
 }
 
 #[test]
-fn t27_an_error_of_a_handler_is_logged_in_one_line_whenever_it_comes() {
+fn handler_error_is_logged_as_one_escaped_line() {
     log::set_logger(&Keeps).unwrap();
     log::set_max_level(LevelFilter::Debug);
     let server = TestServer::start(Config::default(), |conn: &mut Connection| {

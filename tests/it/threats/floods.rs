@@ -8,7 +8,7 @@ use standpipe::{Config, Connection, Message, Rate, TrySendError};
 use crate::support::{Frame, TestServer, both_ways, op, pass, within};
 
 #[test]
-fn t14_a_flood_of_pings_ends_in_1008() {
+fn ping_flood_is_closed_with_1008() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
@@ -36,7 +36,7 @@ fn t14_a_flood_of_pings_ends_in_1008() {
 }
 
 #[test]
-fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
+fn control_frame_flood_inside_a_message_gets_1008() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         for opcode in [op::PONG, op::PING] {
@@ -51,7 +51,7 @@ fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
 }
 
 #[test]
-fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
+fn blocked_socket_keeps_only_the_latest_pong() {
     both_ways(|config| {
         let (filled, full) = bounded::<()>(0);
         let config = config.sndbuf(Some(16 << 10)).unsent(16 << 10).queue(8);
@@ -98,7 +98,7 @@ fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
 }
 
 #[test]
-fn t14_a_ping_now_and_then_is_no_flood() {
+fn each_ping_below_the_rate_is_answered() {
     let server = TestServer::echo(Config::default());
     let mut client = server.connect();
     for n in 0..100 {
@@ -108,7 +108,7 @@ fn t14_a_ping_now_and_then_is_no_flood() {
 }
 
 #[test]
-fn t31_more_messages_than_the_rate_are_refused_with_1008() {
+fn messages_above_the_rate_get_1008() {
     both_ways(|config| {
         let rate = Rate {
             per_second: 1,

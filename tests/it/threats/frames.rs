@@ -29,7 +29,7 @@ fn claim(length: u64) -> Vec<u8> {
 }
 
 #[test]
-fn t09_a_flood_of_empty_fragments_is_refused_with_1008() {
+fn empty_fragments_above_the_limit_get_1008() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
@@ -47,7 +47,7 @@ fn t09_a_flood_of_empty_fragments_is_refused_with_1008() {
 }
 
 #[test]
-fn t09_the_number_of_fragments_is_the_configured_one() {
+fn configured_fragment_limit_is_enforced() {
     let server = TestServer::echo(Config::default().max_fragments(3));
     let part = Frame::new(op::CONTINUATION, "x").unfinished().bytes();
     let mut client = server.connect();
@@ -60,7 +60,7 @@ fn t09_the_number_of_fragments_is_the_configured_one() {
 }
 
 #[test]
-fn t10_a_length_is_judged_before_its_payload() {
+fn declared_length_is_checked_before_the_payload() {
     let server = TestServer::echo(Config::default());
     for length in [65_537, (1 << 31) - 1, 1 << 31, (1 << 31) + 1] {
         refused(&server, &claim(length), 1009);
@@ -80,7 +80,7 @@ fn t10_a_length_is_judged_before_its_payload() {
 }
 
 #[test]
-fn t11_a_frame_without_a_mask_is_refused_by_its_header() {
+fn unmasked_frame_is_refused_by_its_header() {
     let server = TestServer::echo(Config::default().max_message(16 << 20));
     let mut frame = Frame::new(op::BINARY, "");
     frame.masked = false;
@@ -91,7 +91,7 @@ fn t11_a_frame_without_a_mask_is_refused_by_its_header() {
 }
 
 #[test]
-fn t12_text_that_is_not_utf_8_is_refused_with_1007_and_not_delivered() {
+fn invalid_utf8_gets_1007_and_is_not_delivered() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         for (what, bytes) in [
@@ -120,7 +120,7 @@ fn t12_text_that_is_not_utf_8_is_refused_with_1007_and_not_delivered() {
 }
 
 #[test]
-fn t12_a_character_may_come_in_four_fragments() {
+fn one_character_may_span_four_fragments() {
     let server = TestServer::echo(Config::default());
     let mut client = server.connect();
     for text in ["é", "€", "💧", "\u{10ffff}", "\u{d7ff}\u{e000}"] {
@@ -134,7 +134,7 @@ fn t12_a_character_may_come_in_four_fragments() {
 }
 
 #[test]
-fn t13_a_control_frame_over_125_bytes_or_in_fragments_is_refused_by_its_header() {
+fn oversized_or_fragmented_control_frame_gets_1002() {
     let server = TestServer::echo(Config::default().max_message(16 << 20));
     for opcode in [op::PING, op::PONG, op::CLOSE] {
         let mut frame = Frame::new(opcode, "");
@@ -150,7 +150,7 @@ fn t13_a_control_frame_over_125_bytes_or_in_fragments_is_refused_by_its_header()
 }
 
 #[test]
-fn t13_a_reason_of_ours_is_cut_to_123_bytes_at_a_character() {
+fn close_reason_is_cut_at_a_character_boundary() {
     let server = TestServer::start(Config::default(), |conn: &mut standpipe::Connection| {
         conn.close(4000, &"é".repeat(100));
         while conn.recv()?.is_some() {}
@@ -162,7 +162,7 @@ fn t13_a_reason_of_ours_is_cut_to_123_bytes_at_a_character() {
 }
 
 #[test]
-fn t15_the_configured_limit_is_what_the_wire_sees() {
+fn configured_message_limit_is_enforced() {
     for limit in [1, 125, 1000, 65_536, 70_000] {
         let server = TestServer::echo(Config::default().max_message(limit));
         for size in [limit - 1, limit] {
@@ -188,7 +188,7 @@ fn t15_the_configured_limit_is_what_the_wire_sees() {
 }
 
 #[test]
-fn t16_an_offer_of_compression_is_ignored_and_a_compressed_frame_refused() {
+fn compression_is_never_negotiated() {
     let server = TestServer::echo(Config::default());
     for offer in [
         "permessage-deflate",
@@ -212,7 +212,7 @@ fn t16_an_offer_of_compression_is_ignored_and_a_compressed_frame_refused() {
 }
 
 #[test]
-fn t17_reserved_bits_opcodes_and_longer_lengths_than_needed_are_refused() {
+fn reserved_bits_opcodes_and_long_lengths_get_1002() {
     let server = TestServer::echo(Config::default());
     for rsv in 1..8 {
         let mut frame = Frame::new(op::TEXT, "r");
@@ -233,7 +233,7 @@ fn t17_reserved_bits_opcodes_and_longer_lengths_than_needed_are_refused() {
 }
 
 #[test]
-fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
+fn every_close_gets_exactly_one_answer() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let code = |code: u16| Frame::close(code, "r").payload;
@@ -272,7 +272,7 @@ fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
 }
 
 #[test]
-fn t20_every_one_of_200_who_send_too_much_sees_1009() {
+fn every_oversized_sender_sees_1009() {
     let server = TestServer::echo(Config::default());
     let oversize = Frame::new(op::BINARY, vec![0; 200 << 10]).bytes();
     for n in 0..200 {

@@ -13,7 +13,7 @@ use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, pass, until};
 
 #[test]
-fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
+fn excessive_max_clients_is_lowered_and_logged() {
     let spawned = Spawned::start(&["--max-clients", "100000000"]);
     until("it has said so", || spawned.log().contains("room for"));
     let log = spawned.log();
@@ -29,7 +29,7 @@ fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
 }
 
 #[test]
-fn t30_over_the_cap_clients_are_told_503_and_when_to_come_again() {
+fn clients_above_the_limit_get_503_with_retry_after() {
     let spawned = Spawned::start(&["--max-clients", "5"]);
     let mut inside: Vec<_> = (0..5).map(|_| spawned.connect("/echo")).collect();
     for _ in 0..60 {
@@ -61,7 +61,7 @@ fn is_traced(pid: u32) -> bool {
 }
 
 #[test]
-fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
+fn failed_thread_start_refuses_one_client_cleanly() {
     if Command::new("strace").arg("-V").output().is_err() {
         eprintln!("skipped: there is no strace here");
         return;
@@ -119,7 +119,7 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
 }
 
 #[test]
-fn t31_beyond_256_heads_a_client_is_refused_unread_and_the_next_gets_in() {
+fn handshakes_beyond_256_are_refused_unread() {
     let config = Config::default().handshake_timeout(Duration::from_secs(60));
     let server = TestServer::echo(config);
     let mut heads: Vec<TcpStream> = (0..256)
@@ -146,7 +146,7 @@ fn t31_beyond_256_heads_a_client_is_refused_unread_and_the_next_gets_in() {
 }
 
 #[test]
-fn t31_an_address_that_takes_all_places_for_requests_keeps_no_other_out() {
+fn one_address_cannot_hold_all_handshake_slots() {
     let config = Config::default().handshake_timeout(Duration::from_secs(60));
     let server = TestServer::echo(config);
     let siege: Vec<Socket> = (0..256)
@@ -210,7 +210,7 @@ fn ask(mut socket: &Socket, server: SocketAddr) -> u16 {
 }
 
 #[test]
-fn t31_an_address_has_so_many_clients_and_its_neighbour_as_many() {
+fn client_limit_applies_per_address() {
     let server = TestServer::echo(Config::default().max_clients_per_ip(Some(3)));
     let mut inside = Vec::new();
     for ip in ["127.0.0.2", "127.0.0.3"] {
@@ -228,7 +228,7 @@ fn t31_an_address_has_so_many_clients_and_its_neighbour_as_many() {
 }
 
 #[test]
-fn t28_a_client_that_names_other_addresses_counts_as_its_own() {
+fn forwarding_headers_do_not_change_the_address() {
     let server = TestServer::echo(Config::default().max_clients_per_ip(Some(3)));
     let from = |n: u32| {
         let named = IpAddr::V4((0xc633_6400 + n).into());
@@ -245,7 +245,7 @@ fn t28_a_client_that_names_other_addresses_counts_as_its_own() {
 }
 
 #[test]
-fn t31_an_address_connects_so_often_and_its_neighbour_as_often() {
+fn connect_rate_applies_per_address() {
     let rate = Rate {
         per_second: 1,
         burst: 3,
@@ -280,7 +280,7 @@ fn exhausted() -> (Spawned, Vec<TcpStream>) {
 }
 
 #[test]
-fn t32_without_descriptors_it_rests_says_so_once_and_goes_on() {
+fn accept_backs_off_without_descriptors() {
     let (spawned, silent) = exhausted();
     let (ticks, began) = (spawned.ticks(), Instant::now());
     let lines = spawned.log().matches("next try in").count();
@@ -301,7 +301,7 @@ fn t32_without_descriptors_it_rests_says_so_once_and_goes_on() {
 }
 
 #[test]
-fn t32_without_descriptors_it_still_ends_when_it_is_told() {
+fn shutdown_works_without_descriptors() {
     let (mut spawned, silent) = exhausted();
     spawned.signal(&["TERM"]);
     assert_eq!(spawned.end().code(), Some(0));
@@ -309,7 +309,7 @@ fn t32_without_descriptors_it_still_ends_when_it_is_told() {
 }
 
 #[test]
-fn t32_with_a_low_hard_limit_it_begins_and_says_what_binds() {
+fn low_descriptor_limit_sets_the_connection_limit() {
     let mut command = standpipe(&[]);
     command.env("RUST_LOG", "info");
     let plain = Spawned::of(command);

@@ -8,7 +8,7 @@ use crate::support::{Frame, get, http, op, until};
 const CANARY: &str = "canary-4f1d9a";
 
 #[test]
-fn t26_a_token_is_shown_nowhere() {
+fn token_is_never_logged_or_shown() {
     let mut command = standpipe(&["-vv"]);
     let every_line =
         "trace,tungstenite=trace,tungstenite::protocol=trace,tungstenite::protocol::frame=trace";
@@ -93,7 +93,7 @@ fn t26_a_token_is_shown_nowhere() {
 }
 
 #[test]
-fn t26_a_url_on_the_command_line_is_shown_without_the_token_in_it() {
+fn command_line_url_is_shown_without_its_token() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     for user in [String::new(), format!("{CANARY}:{CANARY}@")] {
@@ -113,7 +113,7 @@ fn t26_a_url_on_the_command_line_is_shown_without_the_token_in_it() {
 }
 
 #[test]
-fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
+fn client_text_cannot_forge_log_lines() {
     let mut spawned = Spawned::tracing(&[]);
     let address = spawned.addr();
     let evil = "\x1b[2J\u{202e}\u{2066}\u{200f}\u{85}\u{9b}31m";
@@ -178,7 +178,7 @@ fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
 }
 
 #[test]
-fn t27_a_long_path_fills_no_log() {
+fn long_path_is_shortened_in_the_log() {
     let spawned = Spawned::tracing(&[]);
     for n in 0..50 {
         let path = format!("/{}", "long".repeat(1500));
@@ -191,7 +191,7 @@ fn t27_a_long_path_fills_no_log() {
 }
 
 #[test]
-fn f20_a_log_that_nobody_reads_stops_nobody() {
+fn unread_log_does_not_block_the_server() {
     // The witness says nothing for as long as all this takes.
     let mut command = standpipe(&["-vv", "--ping-interval", "10m"]);
     command.env("RUST_LOG", "trace");

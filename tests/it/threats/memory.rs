@@ -21,7 +21,7 @@ fn at_most(config: &Config) -> usize {
 }
 
 #[test]
-fn a_client_that_never_reads_stays_under_the_documented_memory() {
+fn never_reading_client_stays_within_documented_memory() {
     const CLIENTS: usize = 20;
     let spawned = Spawned::start(&["--sndbuf", "16KiB", "--unsent", "16KiB"]);
     let config = Config::default();

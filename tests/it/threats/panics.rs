@@ -48,7 +48,7 @@ impl Handler for Room {
 }
 
 #[test]
-fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
+fn envelope_panic_closes_only_the_publisher() {
     both_ways(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(Panics));
@@ -72,7 +72,7 @@ fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
 }
 
 #[test]
-fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
+fn envelope_panic_keeps_topic_counts_exact() {
     both_ways(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(Panics));
@@ -107,7 +107,7 @@ fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
 }
 
 #[test]
-fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
+fn presence_panic_loses_only_that_notice() {
     both_ways(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(Panics));
@@ -152,7 +152,7 @@ fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
 }
 
 #[test]
-fn t35_a_panic_in_an_errand_costs_no_client() {
+fn tick_callback_panic_affects_no_client() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let (ran, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -230,7 +230,7 @@ impl Handler for Mines {
 }
 
 #[test]
-fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
+fn panic_payload_that_panics_on_drop_is_contained() {
     both_ways(|config| {
         let server = TestServer::start(config, Mines);
         let mut witness = server.connect();
@@ -265,7 +265,7 @@ fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
 }
 
 #[test]
-fn t35_an_errand_whose_panic_panics_again_does_not_stop_the_watchdog() {
+fn tick_callback_panic_does_not_stop_the_watchdog() {
     both_ways(|config| {
         let config = config
             .ping_interval(Duration::from_millis(200))

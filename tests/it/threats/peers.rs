@@ -48,7 +48,7 @@ fn ended_by(server: &TestServer, clock: &str) -> u64 {
 }
 
 #[test]
-fn t19_a_peer_that_never_answers_our_close_is_reset_at_close_timeout() {
+fn unanswered_close_is_reset_at_close_timeout() {
     both_ways(|config| {
         let server = TestServer::start(
             tight(config).close_timeout(SHORT),
@@ -68,7 +68,7 @@ fn t19_a_peer_that_never_answers_our_close_is_reset_at_close_timeout() {
 }
 
 #[test]
-fn t21_a_peer_that_never_reads_is_reset_by_the_write_rule() {
+fn peer_that_never_reads_is_reset() {
     both_ways(|config| {
         let server = TestServer::start(tight(config).write_timeout(SHORT), pour);
         let began = Instant::now();
@@ -121,7 +121,7 @@ fn by_hand(server: &TestServer, rcvbuf: usize) -> Socket {
 }
 
 #[test]
-fn t22_a_peer_that_takes_a_little_all_the_time_is_reset_too() {
+fn peer_that_reads_too_slowly_is_reset() {
     both_ways(|config| {
         let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour_small);
         let client = by_hand(&server, 4 << 10);
@@ -136,7 +136,7 @@ fn t22_a_peer_that_takes_a_little_all_the_time_is_reset_too() {
 }
 
 #[test]
-fn t22_a_peer_that_takes_256_kib_a_second_is_served() {
+fn peer_that_reads_256_kib_per_second_is_served() {
     let server = TestServer::start(tight(Config::default()).write_timeout(SHORT * 2), pour);
     let client = by_hand(&server, 32 << 10);
     let most = 768 << 10;
@@ -148,7 +148,7 @@ fn t22_a_peer_that_takes_256_kib_a_second_is_served() {
 }
 
 #[test]
-fn t23_a_peer_from_which_nothing_comes_after_a_ping_is_reset() {
+fn peer_silent_after_a_ping_is_reset() {
     both_ways(|config| {
         let config = tight(config).ping_interval(SHORT).ping_timeout(SHORT);
         let server = TestServer::echo(config);
@@ -193,7 +193,7 @@ fn answering(server: &TestServer) -> Child {
 }
 
 #[test]
-fn t24_a_frozen_process_is_reset_though_its_kernel_still_acknowledges() {
+fn stopped_process_is_reset() {
     let ping_timeout = SHORT * 8;
     let config = tight(Config::default())
         .ping_interval(SHORT)

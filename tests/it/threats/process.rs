@@ -8,7 +8,7 @@ use super::spawned::Spawned;
 use crate::support::{Failure, Frame, Json, TestServer, both_ways, get, op, post, until};
 
 #[test]
-fn t10_claims_of_gigabytes_cost_no_memory() {
+fn declared_gigabytes_cost_no_memory() {
     let spawned = Spawned::start(&[]);
     let (base, mut held) = (spawned.kib("VmRSS"), Vec::new());
     for n in 0..300 {
@@ -28,7 +28,7 @@ fn t10_claims_of_gigabytes_cost_no_memory() {
 }
 
 #[test]
-fn t10_claims_of_the_largest_message_take_no_addresses_either() {
+fn declared_length_reserves_no_address_space() {
     const CLIENTS: u64 = 64;
     let spawned = Spawned::start(&["--max-message", "16MiB"]);
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| spawned.connect("/echo")).collect();
@@ -58,7 +58,7 @@ fn t10_claims_of_the_largest_message_take_no_addresses_either() {
 }
 
 #[test]
-fn t11_t13_fifteen_mebibytes_behind_a_bad_header_are_not_kept() {
+fn payload_after_a_bad_header_is_not_kept() {
     let spawned = Spawned::start(&["--max-message", "16MiB"]);
     spawned.connect("/echo").leave();
     let base = spawned.kib("VmHWM");
@@ -78,7 +78,7 @@ fn t11_t13_fifteen_mebibytes_behind_a_bad_header_are_not_kept() {
 }
 
 #[test]
-fn t14_a_million_pings_without_reading_cost_no_memory() {
+fn million_unread_pings_cost_no_memory() {
     let spawned = Spawned::start(&[]);
     spawned.connect("/echo").leave();
     let base = spawned.kib("VmHWM");
@@ -91,7 +91,7 @@ fn t14_a_million_pings_without_reading_cost_no_memory() {
 }
 
 #[test]
-fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
+fn waiting_for_slow_closes_uses_no_cpu() {
     let flags = ["--close-timeout", "1s", "--handshake-timeout", "1s"];
     let small = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
     let slow = ["--write-timeout", "1s"];
@@ -138,7 +138,7 @@ fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
 }
 
 #[test]
-fn t33_a_client_costs_one_descriptor_and_two_threads_with_its_number() {
+fn client_costs_one_descriptor_and_two_threads() {
     let spawned = Spawned::start(&[]);
     spawned.connect("/echo").leave();
     let process = spawned.process();
@@ -175,7 +175,7 @@ fn t33_a_client_costs_one_descriptor_and_two_threads_with_its_number() {
 }
 
 #[test]
-fn t34_clients_that_leave_at_any_moment_leave_nothing_behind() {
+fn clients_leaving_at_any_moment_leave_nothing_behind() {
     let spawned = Spawned::start(&["--close-timeout", "500ms"]);
     let process = spawned.process();
     let cycle = |n: usize| {
@@ -232,7 +232,7 @@ fn t34_clients_that_leave_at_any_moment_leave_nothing_behind() {
 }
 
 #[test]
-fn t35_a_panic_costs_its_own_client_and_nothing_else() {
+fn handler_panic_closes_only_its_client() {
     struct Panics;
     impl Handler for Panics {
         fn request(&self, request: &mut Request) -> Reply {
@@ -277,7 +277,7 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
 }
 
 #[test]
-fn t36_the_largest_head_and_the_deepest_text_fit_the_stack() {
+fn largest_head_and_deepest_text_fit_the_stack() {
     let mut spawned = Spawned::start(&[]);
     let mut client = spawned.client("/ws/deep");
     // With the five of every upgrade, 64 headers; with the line, close to 16 KiB.
@@ -301,7 +301,7 @@ fn t36_the_largest_head_and_the_deepest_text_fit_the_stack() {
 }
 
 #[test]
-fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
+fn deeply_nested_json_fits_the_stack() {
     let mut spawned = Spawned::start(&[]);
     let kind = "Content-Type: application/json\r\n";
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":[", "]}]")] {
@@ -330,7 +330,7 @@ fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
 }
 
 #[test]
-fn t40_an_idle_client_costs_what_the_documents_say() {
+fn idle_client_memory_is_bounded() {
     let spawned = Spawned::start(&[]);
     let warm: Vec<_> = (0..50).map(|_| spawned.connect("/echo")).collect();
     let base = spawned.kib("VmRSS");
@@ -342,7 +342,7 @@ fn t40_an_idle_client_costs_what_the_documents_say() {
 }
 
 #[test]
-fn t40_what_many_wait_for_is_in_memory_once() {
+fn message_queued_for_many_is_in_memory_once() {
     let flags = [
         "--sndbuf",
         "8KiB",
@@ -378,7 +378,7 @@ fn t40_what_many_wait_for_is_in_memory_once() {
 }
 
 #[test]
-fn t35_a_panic_leaves_no_lock_behind_that_shutdown_waits_for() {
+fn shutdown_completes_after_handler_panics() {
     let server = TestServer::start(Config::default(), |_: &mut Connection| panic!("at once"));
     for _ in 0..10 {
         server.connect().expect_close(1011);

@@ -8,7 +8,7 @@ use super::spawned::Spawned;
 use crate::support::{Frame, Raw, op, until};
 
 #[test]
-fn t38_a_storm_of_harmless_signals_disconnects_nobody() {
+fn harmless_signals_disconnect_no_client() {
     let spawned = Spawned::start(&[]);
     let talking: Vec<_> = (0..8)
         .map(|n| {
@@ -61,7 +61,7 @@ fn zero_windows(spawned: &Spawned, count: usize) -> Vec<Raw> {
 }
 
 #[test]
-fn t39_ctrl_c_with_clients_that_take_nothing_ends_in_time_and_tells_the_others() {
+fn ctrl_c_ends_in_time_despite_blocked_clients() {
     let mut spawned = Spawned::start(&["--shutdown-timeout", "1s"]);
     let stuck = zero_windows(&spawned, 10);
     let healthy: Vec<_> = (0..30)
@@ -90,7 +90,7 @@ fn t39_ctrl_c_with_clients_that_take_nothing_ends_in_time_and_tells_the_others()
 }
 
 #[test]
-fn t39_the_second_ctrl_c_ends_it_at_once() {
+fn second_ctrl_c_exits_immediately() {
     let mut spawned = Spawned::start(&["--shutdown-timeout", "10m"]);
     let stuck = zero_windows(&spawned, 1);
     spawned.signal(&["INT"]);

@@ -25,7 +25,7 @@ const PATHS: [&str; 13] = [
 ];
 
 #[test]
-fn t01_a_page_of_another_site_gets_nothing_at_all() {
+fn foreign_origin_gets_403_on_every_path() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     let host = address.to_string();
@@ -70,7 +70,7 @@ fn t01_a_page_of_another_site_gets_nothing_at_all() {
 }
 
 #[test]
-fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
+fn path_spelling_never_bypasses_authentication() {
     let tokens = File::new("spellings-tokens", "s3cret\n");
     let keys = File::new("spellings-keys", "k3y\n");
     let flags = [
@@ -154,7 +154,7 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
 }
 
 #[test]
-fn t03_twenty_mebibytes_of_head_cost_neither_time_nor_memory() {
+fn oversized_head_costs_neither_time_nor_memory() {
     let spawned = Spawned::start(&[]);
     assert_eq!(spawned.get("/healthz").status, 200);
     let (base, ticks) = (spawned.kib("VmHWM"), spawned.ticks());
@@ -182,7 +182,7 @@ fn t03_twenty_mebibytes_of_head_cost_neither_time_nor_memory() {
 }
 
 #[test]
-fn t05_a_gibibyte_behind_a_head_costs_no_memory() {
+fn unwanted_request_body_costs_no_memory() {
     let spawned = Spawned::start(&[]);
     assert_eq!(spawned.get("/healthz").status, 200);
     let base = spawned.kib("VmHWM");
@@ -238,7 +238,7 @@ fn unescaped(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn t06_to_a_head_on_which_readers_disagree_there_is_one_answer_and_the_end() {
+fn ambiguous_request_gets_one_answer_and_eof() {
     let spawned = Spawned::start(&[]);
     let corpus = include_str!("../../../src/http/corpus/smuggling.txt");
     let second = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", spawned.addr());
@@ -262,7 +262,7 @@ fn t06_to_a_head_on_which_readers_disagree_there_is_one_answer_and_the_end() {
 }
 
 #[test]
-fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
+fn nothing_is_answered_after_a_refused_upgrade() {
     let spawned = Spawned::start(&[]);
     let host = format!("Host: {}\r\n", spawned.addr());
     let second = format!("GET /healthz HTTP/1.1\r\n{host}\r\n");
@@ -291,7 +291,7 @@ fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
 }
 
 #[test]
-fn t06_what_stands_behind_a_body_is_no_request() {
+fn bytes_after_a_body_are_not_a_request() {
     let spawned = Spawned::start(&["--topic", "t:history=10"]);
     let host = format!("Host: {}\r\n", spawned.addr());
     let second = format!("POST /publish/t HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\n2");
@@ -313,7 +313,7 @@ fn t06_what_stands_behind_a_body_is_no_request() {
 }
 
 #[test]
-fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_table_says() {
+fn handshake_headers_get_the_documented_status() {
     let server = TestServer::echo(Config::default());
     let own = server.client().head();
     let line = |name: &str| {
@@ -360,7 +360,7 @@ fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_tabl
 }
 
 #[test]
-fn t09a_nothing_that_a_client_says_stands_in_the_head_of_an_answer() {
+fn client_text_never_appears_in_response_heads() {
     const SAID: &str = "injected";
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();

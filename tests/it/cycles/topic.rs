@@ -37,7 +37,7 @@ impl Handler for Room {
 }
 
 #[test]
-fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
+fn slow_member_does_not_block_joining_or_leaving() {
     both_ways(|config| {
         let hub = Hub::default();
         let server = TestServer::start(tight(config), Room { hub: hub.clone() });
@@ -77,7 +77,7 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
 }
 
 #[test]
-fn c04_members_are_cut_while_others_publish_to_them() {
+fn slow_members_are_disconnected_during_publishing() {
     both_ways(|config| {
         let hub = Hub::default();
         let server = TestServer::start(
@@ -116,7 +116,7 @@ fn c04_members_are_cut_while_others_publish_to_them() {
 }
 
 #[test]
-fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
+fn clients_leaving_while_closed_are_removed_once() {
     let outboxes: Arc<Mutex<HashMap<u64, Outbox>>> = Arc::default();
     let all = Arc::clone(&outboxes);
     let hub = Hub::default();
@@ -161,7 +161,7 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
 }
 
 #[test]
-fn c06_everybody_who_leaves_tells_the_others_while_all_leave() {
+fn departures_are_published_while_all_leave() {
     both_ways(|config| {
         let server = TestServer::start(
             config,

@@ -21,7 +21,7 @@ fn is_cut(seen: &Seen) -> bool {
 }
 
 #[test]
-fn c11_shutdown_may_be_asked_for_while_a_request_is_judged() {
+fn request_callback_may_call_shutdown() {
     struct Ends(Arc<Mutex<Option<standpipe::ServerHandle>>>);
     impl Handler for Ends {
         fn request(&self, _: &mut Request) -> Reply {
@@ -50,7 +50,7 @@ fn c11_shutdown_may_be_asked_for_while_a_request_is_judged() {
 }
 
 #[test]
-fn c11_a_crowd_in_line_at_a_unix_socket_does_not_keep_the_watchdog_from_ending() {
+fn full_unix_backlogs_do_not_block_shutdown() {
     let place = std::env::temp_dir().join(format!("standpipe-crowd-{}", std::process::id()));
     std::fs::create_dir_all(&place).unwrap();
     let listeners = (0..30).map(|n| {
@@ -78,7 +78,7 @@ fn c11_a_crowd_in_line_at_a_unix_socket_does_not_keep_the_watchdog_from_ending()
 }
 
 #[test]
-fn c13_who_is_refused_and_does_not_read_keeps_nobody_waiting() {
+fn refused_clients_that_never_read_block_nobody() {
     let server = TestServer::echo(Config::default().handshake_timeout(LONG));
     // The first 256 are heads in flight; the others are refused, and read none of it.
     let crowd: Vec<_> = (0..600)
@@ -96,7 +96,7 @@ fn c13_who_is_refused_and_does_not_read_keeps_nobody_waiting() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn c14_nobody_waits_for_who_reads_the_log() {
+fn unread_log_blocks_no_thread() {
     use crate::threats::spawned::{Spawned, standpipe};
     let mut command = standpipe(&["--handshake-timeout", "2s", "--ping-interval", "2s"]);
     command.env("RUST_LOG", "trace");
@@ -117,7 +117,7 @@ fn c14_nobody_waits_for_who_reads_the_log() {
 }
 
 #[test]
-fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
+fn blocked_handlers_do_not_stop_the_watchdog() {
     struct Stuck(Gate);
     impl Handler for Stuck {
         fn request(&self, request: &mut Request) -> Reply {
@@ -160,7 +160,7 @@ fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
 }
 
 #[test]
-fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
+fn client_closes_once_when_racing_its_deadline() {
     let config = tight(Config::default())
         .ping_interval(SHORT / 5)
         .ping_timeout(SHORT / 5);

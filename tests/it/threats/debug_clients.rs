@@ -18,7 +18,7 @@ fn keys(object: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn debug_clients_has_the_contracts_shape() {
+fn debug_clients_has_the_documented_shape() {
     let spawned = Spawned::start(&["--queue", "7"]);
     assert_eq!(spawned.get("/debug/clients").body, "[]");
     let mut client = spawned.connect("/ws/shape");
@@ -80,7 +80,7 @@ fn debug_clients_has_the_contracts_shape() {
 }
 
 #[test]
-fn debug_clients_shows_a_blocked_writer_and_who_waits_for_its_queue() {
+fn debug_clients_shows_blocked_writer_and_waiting_reader() {
     let flags = ["--sndbuf", "8KiB", "--unsent", "8KiB", "--queue", "4"];
     let spawned = Spawned::start(&flags);
     let client = spawned.client("/echo").small_rcvbuf().connect();
@@ -106,7 +106,7 @@ fn debug_clients_shows_a_blocked_writer_and_who_waits_for_its_queue() {
 }
 
 #[test]
-fn t29_debug_clients_is_shown_on_this_machine_only_and_through_no_proxy() {
+fn debug_clients_is_refused_through_a_proxy() {
     let spawned = Spawned::start(&[]);
     assert_eq!(spawned.get("/debug/clients").status, 200);
     for line in [
@@ -141,7 +141,7 @@ fn t29_debug_clients_is_shown_on_this_machine_only_and_through_no_proxy() {
 }
 
 #[test]
-fn t29_debug_clients_is_not_shown_when_others_can_reach_the_port() {
+fn debug_clients_is_refused_on_public_listeners() {
     let spawned = Spawned::start(&["--listen", "0.0.0.0:0"]);
     assert_eq!(spawned.get("/debug/clients").status, 403);
     assert_eq!(spawned.get("/healthz").status, 200);
