@@ -105,7 +105,7 @@ fn is_traced(pid: u32) -> Result<bool, Failure> {
 }
 
 fn accept_fails(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
-    healthy::beside(server, report, |report| {
+    healthy::alongside(server, report, |report| {
         let inject = format!("accept4:error=EMFILE:when=1..{FAILURES}");
         let Some(traced) = Traced::start(server, &inject, report)? else {
             return Ok(());
@@ -136,7 +136,7 @@ fn accept_fails(server: &Standpipe, report: &mut Report) -> Result<(), Failure> 
 }
 
 fn no_thread(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
-    healthy::beside(server, report, |report| {
+    healthy::alongside(server, report, |report| {
         let inject = "clone3,clone:error=EAGAIN:when=1";
         let Some(traced) = Traced::start(server, inject, report)? else {
             return Ok(());
@@ -164,7 +164,7 @@ fn run_out(rounds: usize, report: &mut Report) -> Result<(), Failure> {
     let few = healthy::CLIENTS + 64;
     let flags = ["--handshake-timeout", "60s"];
     let server = Standpipe::within(&format!("ulimit -n {few}"), &flags)?;
-    healthy::beside(&server, report, |report| {
+    healthy::alongside(&server, report, |report| {
         let (mut failed, mut slowest) = (0, Duration::ZERO);
         for _ in 0..rounds {
             let line = server.log_from(0).len();

@@ -46,7 +46,7 @@ pub(crate) fn run(lasts: Duration, report: &mut Report) -> Result<(), Failure> {
     let server = Standpipe::start(flags.as_flattened())?;
     report.fault("mixed work for long");
     let counts = Counts::default();
-    let samples = healthy::beside(&server, report, |_| {
+    let samples = healthy::alongside(&server, report, |_| {
         thread::scope(|scope| {
             let (server, counts) = (&server, &counts);
             for worker in 0..AT_A_TIME {

@@ -23,13 +23,13 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let server = Standpipe::start(&["-vv"])?;
 
     report.fault("a crowd killed in the middle of its messages");
-    healthy::beside(&server, report, |report| killed(&server, crowd, report))?;
+    healthy::alongside(&server, report, |report| killed(&server, crowd, report))?;
 
     report.fault("a log that nobody reads");
-    healthy::beside(&server, report, |report| stand(&server, report))?;
+    healthy::alongside(&server, report, |report| stand(&server, report))?;
 
     report.fault("a log that nobody reads, and a crowd killed");
-    healthy::beside(&server, report, |report| {
+    healthy::alongside(&server, report, |report| {
         killed(&server, crowd, report)?;
         read_on(&server, report)
     })?;

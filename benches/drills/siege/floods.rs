@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::client::Client;
-use crate::frame::{BEGINS, BINARY, GOES_ON, Got, PING, frame};
+use crate::frame::{FIRST_FRAGMENT, BINARY, MIDDLE_FRAGMENT, Got, PING, frame};
 use crate::healthy::Field;
 
 /// One more byte than a message may have.
@@ -50,8 +50,8 @@ pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
             "a flood of empty fragments",
             1008,
             Attack {
-                first: frame(BEGINS, b""),
-                then: many(frame(GOES_ON, b"")),
+                first: frame(FIRST_FRAGMENT, b""),
+                then: many(frame(MIDDLE_FRAGMENT, b"")),
                 round: 100,
             },
         ),
@@ -68,8 +68,8 @@ pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
             "a message over the limit in fragments",
             1009,
             Attack {
-                first: frame(BEGINS, &[b' '; 1000]),
-                then: frame(GOES_ON, &[b' '; 1000]),
+                first: frame(FIRST_FRAGMENT, &[b' '; 1000]),
+                then: frame(MIDDLE_FRAGMENT, &[b' '; 1000]),
                 round: 1,
             },
         ),

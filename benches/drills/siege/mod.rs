@@ -83,7 +83,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         ["--close-timeout", &*close],
     ];
     let server = Standpipe::start(flags.as_flattened())?;
-    report.say(format!("clocks: {}", flags.as_flattened().join(" ")));
+    report.info(format!("clocks: {}", flags.as_flattened().join(" ")));
     let alone = server.has()?;
     let healthy = Healthy::connect(server.address)?;
     healthy.are_in(&server)?;
