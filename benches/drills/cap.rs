@@ -30,7 +30,9 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let (ours, ours_set_by) = own_limit()?;
     if ours < cap + SPARE {
         // This process cannot exceed the server's own limit, so give the server a lower one.
-        report.info(format!("this process can hold only {ours} sockets (set by {ours_set_by})"));
+        report.info(format!(
+            "this process can hold only {ours} sockets (set by {ours_set_by})"
+        ));
         let lower = ours.saturating_sub(SPARE).to_string();
         server = Standpipe::start(&[&flags[..], &["--max-clients", &lower]].concat())?;
         (cap, set_by) = server.connection_limit()?;
@@ -121,7 +123,11 @@ fn echo_all(clients: &mut [Client]) -> Result<usize, Failure> {
 }
 
 /// Checks that every client above the limit gets 503, while another thread requests `/healthz` without a pause.
-fn above_the_limit(server: &Standpipe, too_many: usize, report: &mut Report) -> Result<(), Failure> {
+fn above_the_limit(
+    server: &Standpipe,
+    too_many: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let finished = AtomicBool::new(false);
     let (healthy, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worst = thread::scope(|scope| {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::Failure;
 use crate::client::{Client, head};
-use crate::frame::{FIRST_FRAGMENT, BINARY, MIDDLE_FRAGMENT, PING, TEXT, close, frame};
+use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, PING, TEXT, close, frame};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
 
@@ -128,7 +128,10 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     publish_own(&mut healthy, "end", &mut received)?;
     let all = received.len();
     let received: HashSet<u64> = received.into_iter().collect();
-    let missing = published.iter().filter(|one| !received.contains(one)).count();
+    let missing = published
+        .iter()
+        .filter(|one| !received.contains(one))
+        .count();
     report.lost(missing as u64);
     report.check(
         "the healthy member has its own messages, and all that were acknowledged",

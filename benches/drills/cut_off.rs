@@ -101,7 +101,9 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
         let took = began.elapsed();
         report.check(
             "peers that disappear without a FIN are disconnected",
-            connected == count && disconnected.is_ok() && took <= Duration::from_secs(2 * PING) + SLACK * 2,
+            connected == count
+                && disconnected.is_ok()
+                && took <= Duration::from_secs(2 * PING) + SLACK * 2,
             format!(
                 "{connected} of {count}, the last after {:.1} s",
                 took.as_secs_f64()

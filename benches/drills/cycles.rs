@@ -107,7 +107,11 @@ impl Sender {
 }
 
 /// Lets the clients send until each has been disconnected, which must happen soon after the write timeout.
-fn check_resets(what: &'static str, clients: Vec<Sender>, report: &mut Report) -> Result<(), Failure> {
+fn check_resets(
+    what: &'static str,
+    clients: Vec<Sender>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let (count, began) = (clients.len(), Instant::now());
     let mut left = clients;
     while !left.is_empty() && began.elapsed() < WRITE_TIMEOUT * 2 + SLACK {
@@ -147,7 +151,10 @@ fn blocked_topic(server: &Standpipe, report: &mut Report) -> Result<(), Failure>
     report.check(
         "clients join and leave while the topic is blocked",
         still_blocked,
-        format!("{VISITS} in {:.1?}; still blocked: {still_blocked}", began.elapsed()),
+        format!(
+            "{VISITS} in {:.1?}; still blocked: {still_blocked}",
+            began.elapsed()
+        ),
     );
     let unblocked = until("the publisher to continue", || {
         publisher.push();
@@ -157,7 +164,10 @@ fn blocked_topic(server: &Standpipe, report: &mut Report) -> Result<(), Failure>
     report.check(
         "the write rule resets the member, and the publisher continues",
         unblocked.is_ok(),
-        format!("{:.1} s after it was blocked", began.elapsed().as_secs_f64()),
+        format!(
+            "{:.1} s after it was blocked",
+            began.elapsed().as_secs_f64()
+        ),
     );
     Ok(())
 }

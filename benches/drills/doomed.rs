@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::Failure;
 use crate::client::Client;
-use crate::frame::{FIRST_FRAGMENT, BINARY, MIDDLE_FRAGMENT, frame};
+use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, frame};
 
 /// The helper name with which this program is started again.
 pub(crate) const DOOMED_PROCESS: &str = "doomed-process";
@@ -43,7 +43,10 @@ impl Doomed {
 }
 
 /// Runs as the helper process: connects, prints `ready`, and waits until it is killed.
-#[allow(clippy::print_stdout, reason = "the helper answers its parent on standard output")]
+#[allow(
+    clippy::print_stdout,
+    reason = "the helper answers its parent on standard output"
+)]
 pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
     let [to, count, what] = arguments else {
         return Err("ADDRESS COUNT silent|talking".into());

@@ -269,7 +269,9 @@ fn subscribe(clients: &mut [Client], run: &Run, epoch: Instant) -> Result<Group,
                 other => group.wrong.push(format!("client {n} got {other:?}")),
             });
             if let Some(end) = end {
-                group.wrong.push(format!("client {n} was disconnected: {end:?}"));
+                group
+                    .wrong
+                    .push(format!("client {n} was disconnected: {end:?}"));
                 lost[n] = true;
             }
             group.pings += pings.len() as u64;
@@ -280,7 +282,9 @@ fn subscribe(clients: &mut [Client], run: &Run, epoch: Instant) -> Result<Group,
     for (n, next) in next.iter().enumerate() {
         let published = run.published.load(Relaxed);
         if *next != published {
-            group.wrong.push(format!("client {n} has {next} of {published}"));
+            group
+                .wrong
+                .push(format!("client {n} has {next} of {published}"));
         }
     }
     Ok(group)

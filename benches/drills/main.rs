@@ -3,7 +3,10 @@
 //! `cargo bench --bench drills -- [--small] [DRILL…|all]` prints the checks of each drill, a scoreboard of what this run has
 //! counted, and how many checks passed and failed. The exit code is 1 if a check failed. CI runs `--small` for every change;
 //! the full size is for a person. `src/DRILLS.md` records what was tried and with which result.
-#![allow(clippy::print_stdout, reason = "the program exists to print its results")]
+#![allow(
+    clippy::print_stdout,
+    reason = "the program exists to print its results"
+)]
 
 mod cap;
 mod churn;

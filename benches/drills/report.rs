@@ -92,7 +92,10 @@ impl Report {
             self.checks.iter().map(text).max().unwrap_or(0)
         };
         let what_width = width(|check| check.2.chars().count());
-        println!("\n{:<8} {:<6} {:<what_width$} figures", "drill", "", "check");
+        println!(
+            "\n{:<8} {:<6} {:<what_width$} figures",
+            "drill", "", "check"
+        );
         for (drill, holds, what, figures) in &self.checks {
             println!(
                 "{drill:<8} {:<6} {what:<what_width$} {figures}",
