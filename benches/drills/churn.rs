@@ -27,7 +27,7 @@ const SEED: u64 = 0x5eed_0f57_a4d9_19e5;
 const PHASES: [(&str, Phase); 9] = [
     ("after connect", |_, _| Ok(())),
     ("in the middle of the request head", mid_head),
-    ("after the head", after_head),
+    ("after the request head", after_head),
     ("after the 101", |client, worker| {
         client.upgrade(worker.to, "/echo")
     }),
