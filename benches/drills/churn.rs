@@ -12,7 +12,8 @@ use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, PING, TEXT, close, f
 use crate::report::Report;
 use crate::server::{Standpipe, until};
 
-/// Workers that connect at the same time. Each has an address of its own, because the ports of one address would run out.
+/// Workers that connect at the same time. Each has an address of its own, because the ports of one address would run
+/// out.
 const AT_A_TIME: u8 = 8;
 
 /// How much the resident memory may grow from the first third to the last, in KiB. What an allocator keeps varies by
@@ -165,8 +166,8 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     server.check_end(report)
 }
 
-/// Publishes a message as the healthy member and waits until it arrives. Collects the messages of others that arrive before
-/// it.
+/// Publishes a message as the healthy member and waits until it arrives. Collects the messages of others that arrive
+/// before it.
 fn publish_own(healthy: &mut Client, text: &str, received: &mut Vec<u64>) -> Result<(), Failure> {
     healthy.send(TEXT, text.as_bytes())?;
     loop {

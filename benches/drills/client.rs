@@ -116,7 +116,8 @@ impl Client {
         self.bytes(&frame(first, payload))
     }
 
-    /// Sends the bytes that the kernel accepts without blocking, and returns their number. Needs [`unblock`](Self::unblock).
+    /// Sends the bytes that the kernel accepts without blocking, and returns their number. Needs
+    /// [`unblock`](Self::unblock).
     pub(crate) fn try_bytes(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.write(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
@@ -194,12 +195,14 @@ impl Client {
         }
     }
 
-    /// Makes the socket non-blocking. Afterwards only [`look`](Self::look) and [`try_bytes`](Self::try_bytes) may be used.
+    /// Makes the socket non-blocking. Afterwards only [`look`](Self::look) and [`try_bytes`](Self::try_bytes) may be
+    /// used.
     pub(crate) fn unblock(&self) -> io::Result<()> {
         self.stream.set_nonblocking(true)
     }
 
-    /// Reads up to `limit` bytes without blocking and passes each frame to `got`. Returns how the connection ended, if it has.
+    /// Reads up to `limit` bytes without blocking and passes each frame to `got`. Returns how the connection ended, if
+    /// it has.
     pub(crate) fn look(&mut self, limit: usize, mut got: impl FnMut(Got)) -> Option<End> {
         let mut buffer = [0; 16 << 10];
         let mut read = 0;

@@ -1,5 +1,5 @@
-//! *corpus*: every first byte of a frame, masked and unmasked, with every form of length, each on a connection of its own. An
-//! independent model of RFC 6455 §5.2 gives the expected result.
+//! *corpus*: every first byte of a frame, masked and unmasked, with every form of length, each on a connection of its
+//! own. An independent model of RFC 6455 §5.2 gives the expected result.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,8 +64,8 @@ fn expected_code(first: u8, masked: bool, (form, _, length): (u8, &[u8], u64)) -
         _ => true,
     };
     let unknown = !matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10);
-    // No message is in progress that a continuation could belong to. A Close is invalid here, because its payload is `x` or
-    // begins with `xx`, which is no valid code.
+    // No message is in progress that a continuation could belong to. A Close is invalid here, because its payload is
+    // `x` or begins with `xx`, which is no valid code.
     let out_of_place = opcode == 0 || opcode == 8;
     let bad_control = control && (!fin || length > 125);
     let wrong = !masked || reserved != 0 || unknown || out_of_place || bad_control;

@@ -1,6 +1,7 @@
 //! *cut-off*: half-open peers. Their address disappears, so that neither a FIN nor a reset can arrive.
 //!
-//! The drill runs in a network namespace of its own, which exists as long as the process in it. That process is this program.
+//! The drill runs in a network namespace of its own, which exists as long as the process in it. That process is this
+//! program.
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -62,8 +63,8 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs in the namespace: half of the peers are members of a busy topic, half are silent at `/echo`. Then their address is
-/// removed.
+/// Runs in the namespace: half of the peers are members of a busy topic, half are silent at `/echo`. Then their address
+/// is removed.
 pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
     let count = if arguments.iter().any(|one| one == "--small") {
         40

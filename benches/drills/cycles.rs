@@ -1,5 +1,5 @@
-//! *cycles*: threads that wait for each other in a circle. A deadline must break each of these cycles. `tests/it/cycles.rs`
-//! tests all known cycles; this drill tries four of them on the binary.
+//! *cycles*: threads that wait for each other in a circle. A deadline must break each of these cycles.
+//! `tests/it/cycles.rs` tests all known cycles; this drill tries four of them on the binary.
 
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,8 @@
 //! *drip*: readers that are slow, and readers that are too slow.
 //!
-//! The write rule: a socket that has refused bytes must accept the next 64 KiB within `write_timeout`. At the default of 30 s
-//! this demands a little over 2 KiB/s. A shorter timeout demands proportionally more, and ends the drill sooner.
+//! The write rule: a socket that has refused bytes must accept the next 64 KiB within `write_timeout`. At the default
+//! of 30 s this demands a little over 2 KiB/s. A shorter timeout demands proportionally more, and ends the drill
+//! sooner.
 
 use std::io::Write;
 use std::thread;
@@ -92,7 +93,8 @@ struct Seen {
     took: Duration,
 }
 
-/// Sends numbered messages to `/echo` as fast as the server accepts them, and reads the echoes at `rate` bytes per second.
+/// Sends numbered messages to `/echo` as fast as the server accepts them, and reads the echoes at `rate` bytes per
+/// second.
 fn drip(
     server: &Standpipe,
     messages: usize,

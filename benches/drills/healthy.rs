@@ -54,8 +54,8 @@ impl Run {
     }
 }
 
-/// Causes a fault while healthy clients work, and checks that none of them is affected. When the fault and the clients are
-/// gone, the server must have exactly the threads and descriptors that it had before.
+/// Causes a fault while healthy clients work, and checks that none of them is affected. When the fault and the clients
+/// are gone, the server must have exactly the threads and descriptors that it had before.
 pub(crate) fn alongside<T>(
     server: &Standpipe,
     report: &mut Report,

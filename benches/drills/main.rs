@@ -1,8 +1,8 @@
 //! The drills: fault tests of the release binary, driven through raw sockets.
 //!
-//! `cargo bench --bench drills -- [--small] [DRILL…|all]` prints the checks of each drill, a scoreboard of what this run has
-//! counted, and how many checks passed and failed. The exit code is 1 if a check failed. CI runs `--small` for every change;
-//! the full size is for a person. `src/DRILLS.md` records what was tried and with which result.
+//! `cargo bench --bench drills -- [--small] [DRILL…|all]` prints the checks of each drill, a scoreboard of what this
+//! run has counted, and how many checks passed and failed. The exit code is 1 if a check failed. CI runs `--small` for
+//! every change; the full size is for a person. `src/DRILLS.md` records what was tried and with which result.
 #![allow(
     clippy::print_stdout,
     reason = "the program exists to print its results"

@@ -13,15 +13,15 @@ use crate::healthy;
 use crate::report::Report;
 use crate::server::{SETTLES, Standpipe, signal, until};
 
-/// Injected failures in a row. An acceptor that pauses between attempts meets far fewer of them in [`OBSERVED`]; one that
-/// spins meets all of them.
+/// Injected failures in a row. An acceptor that pauses between attempts meets far fewer of them in [`OBSERVED`]; one
+/// that spins meets all of them.
 const FAILURES: usize = 1000;
 
 /// How long the failing acceptor is observed.
 const OBSERVED: Duration = Duration::from_secs(3);
 
-/// The pauses are 50, 100, 200, 400, 800 and then 1000 ms, so there are seven attempts in three seconds. The rest is for a
-/// slow start of the tracer.
+/// The pauses are 50, 100, 200, 400, 800 and then 1000 ms, so there are seven attempts in three seconds. The rest is
+/// for a slow start of the tracer.
 const MAX_ATTEMPTS: usize = 12;
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {

@@ -16,9 +16,9 @@ use crate::server::Standpipe;
 /// Workers that connect and leave at the same time.
 const AT_A_TIME: u8 = 8;
 
-/// How much the fitted line may rise from the first sample to the last. For threads and descriptors, this is what one client of
-/// each worker uses, because a sample may find all workers connected, or none. Memory is in KiB: the arenas of an allocator vary
-/// by megabytes, and a leak of 100 bytes per connection exceeds this within a few minutes.
+/// How much the fitted line may rise from the first sample to the last. For threads and descriptors, this is what one
+/// client of each worker uses, because a sample may find all workers connected, or none. Memory is in KiB: the arenas
+/// of an allocator vary by megabytes, and a leak of 100 bytes per connection exceeds this within a few minutes.
 const ALLOWED_RISES: [(&str, f64); 3] = [
     ("threads", 2.0 * AT_A_TIME as f64),
     ("descriptors", AT_A_TIME as f64),
@@ -120,8 +120,8 @@ fn rise(samples: &[[f64; 3]], n: usize) -> f64 {
     above / below * (count - 1.0)
 }
 
-/// Connects one client in raw or JSON mode, on a topic of a random policy, which leaves with a Close, without one, or by a
-/// reset.
+/// Connects one client in raw or JSON mode, on a topic of a random policy, which leaves with a Close, without one, or
+/// by a reset.
 fn connect_once(
     server: &Standpipe,
     from: Ipv4Addr,

@@ -1,5 +1,5 @@
-//! Deadlock cycles: for each cycle of waits that a server of blocking threads can form, a test shows that a deadline breaks
-//! it, and which one. `src/SECURITY.md` lists the cycles.
+//! Deadlock cycles: for each cycle of waits that a server of blocking threads can form, a test shows that a deadline
+//! breaks it, and which one. `src/SECURITY.md` lists the cycles.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -60,8 +60,8 @@ fn mutual_relay_without_reading_is_ended_by_deadlines() {
     both_ways(|config| {
         let pair: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let server = TestServer::start(
-            // The write rule resets one client. The send to it then fails, and the server closes the other client with 1011,
-            // which that client does not read either.
+            // The write rule resets one client. The send to it then fails, and the server closes the other client with
+            // 1011, which that client does not read either.
             slow_timeouts(config)
                 .write_timeout(SHORT)
                 .close_timeout(SHORT),

@@ -98,8 +98,8 @@ impl Stopped {
     }
 }
 
-/// Runs as the helper process: connects, half of the clients to the topic, and prints their ports. When it is told to, it
-/// prints what became of each connection.
+/// Runs as the helper process: connects, half of the clients to the topic, and prints their ports. When it is told to,
+/// it prints what became of each connection.
 #[allow(
     clippy::print_stdout,
     reason = "the helper answers its parent on standard output"

@@ -15,8 +15,8 @@ use standpipe::{
 use super::{LONG, SHORT, slow_timeouts};
 use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, pass, until, within};
 
-/// Returns whether the connection ended without a Close. The watchdog's reset looks like this to a peer, which may see the
-/// FIN or the RST first.
+/// Returns whether the connection ended without a Close. The watchdog's reset looks like this to a peer, which may see
+/// the FIN or the RST first.
 fn is_reset(seen: &Seen) -> bool {
     matches!(seen, Seen::Reset | Seen::Eof)
 }
@@ -71,7 +71,8 @@ fn full_unix_backlogs_do_not_block_shutdown() {
         Listener::try_from(UnixListener::from(OwnedFd::from(socket))).unwrap()
     });
     let server = Server::from_listeners(listeners.collect(), Config::default()).unwrap();
-    // The acceptors end immediately. The watchdog's wake-up connections then go to listeners that no thread accepts from.
+    // The acceptors end immediately. The watchdog's wake-up connections then go to listeners that no thread accepts
+    // from.
     server.handle().shutdown();
     let report = within(20, "the server to end", || server.serve(echo).unwrap());
     assert_eq!((report.drained, report.lost), (0, 0));

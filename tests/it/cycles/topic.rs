@@ -10,8 +10,8 @@ use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, SubscribeOpti
 use super::{SHORT, slow_timeouts, wait_until_empty};
 use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
 
-/// A handler like the binary's raw mode: each client publishes what it sends. When a client leaves, its own thread publishes
-/// that.
+/// A handler like the binary's raw mode: each client publishes what it sends. When a client leaves, its own thread
+/// publishes that.
 struct Relay {
     hub: Hub,
 }
@@ -61,8 +61,8 @@ fn slow_member_does_not_block_joining_or_leaving() {
             let mut client = server.connect();
             client.next_frame();
             client.try_bytes(Frame::close(1000, "").bytes());
-            // The server may also disconnect this client as slow. It has joined and received a message, and it must be able
-            // to leave.
+            // The server may also disconnect this client as slow. It has joined and received a message, and it must be
+            // able to leave.
             let rest = client.rest();
             assert_eq!(
                 rest.closes.len(),

@@ -24,8 +24,8 @@ fn disconnected_by(server: &TestServer, cause: &str) -> u64 {
     counts.iter().find(|(name, _)| *name == cause).unwrap().1
 }
 
-/// Asserts that at least `time` has passed since `began`. The watchdog counts whole milliseconds, so its timeouts may be
-/// one millisecond short.
+/// Asserts that at least `time` has passed since `began`. The watchdog counts whole milliseconds, so its timeouts may
+/// be one millisecond short.
 #[track_caller]
 fn assert_lasted(began: Instant, time: Duration) {
     let elapsed = began.elapsed();
@@ -283,7 +283,8 @@ fn blocked_handler_does_not_trigger_client_timeouts() {
         );
         client.bytes([Frame::new(op::TEXT, "block").bytes(), front.bytes()].concat());
         gate.arrival();
-        // Two silent clients time out one after the other, so the timeouts have passed twice while the handler is blocked.
+        // Two silent clients time out one after the other, so the timeouts have passed twice while the handler is
+        // blocked.
         for count in 1..=2 {
             let _silent = server.connect();
             until("the silent client is disconnected", || {

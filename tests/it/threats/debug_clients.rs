@@ -1,5 +1,5 @@
-//! `GET /debug/clients`: its documented shape, which thread waits for which queue, and who may read it (SECURITY.md, T28 and
-//! T29).
+//! `GET /debug/clients`: its documented shape, which thread waits for which queue, and who may read it (SECURITY.md,
+//! T28 and T29).
 
 use serde_json::{Value, json};
 

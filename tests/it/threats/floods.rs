@@ -1,5 +1,5 @@
-//! Limits on the rate of control frames and messages, and the pongs of a client whose socket refuses bytes (SECURITY.md,
-//! T14 and T31).
+//! Limits on the rate of control frames and messages, and the pongs of a client whose socket refuses bytes
+//! (SECURITY.md, T14 and T31).
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ fn ping_flood_is_closed_with_1008() {
             (0..1000).take_while(|_| pen.try_bytes(&pings)).count()
         });
         assert!(thousands < 1000, "the server accepted a million pings");
-        // The lingering close has ended by now, so a reset may have discarded what was still unread. There are pongs for
-        // the burst and about one second, and at most one Close.
+        // The lingering close has ended by now, so a reset may have discarded what was still unread. There are pongs
+        // for the burst and about one second, and at most one Close.
         let rest = client.rest();
         assert!(rest.pongs.len() < 1000, "{} pongs", rest.pongs.len());
         assert!(

@@ -1,4 +1,5 @@
-//! Limits on clients and handshakes, and the behaviour without threads or descriptors (SECURITY.md, T28 and T30 to T32).
+//! Limits on clients and handshakes, and the behaviour without threads or descriptors (SECURITY.md, T28 and T30 to
+//! T32).
 
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
@@ -74,8 +75,8 @@ fn failed_thread_start_refuses_one_client_cleanly() {
     // Counted without names, because a thread that has just started may not have its name yet.
     let count = |process: Process| (process.descriptors(), process.threads().len());
     let before = count(spawned.process());
-    // strace fails the first thread start of each thread, and then the second. The acceptor starts a handshake thread for
-    // each connection, and a handshake thread starts the reader and the writer.
+    // strace fails the first thread start of each thread, and then the second. The acceptor starts a handshake thread
+    // for each connection, and a handshake thread starts the reader and the writer.
     let missing = [
         ("1", ["a handshake thread", "a reader", "a reader"]),
         ("2", ["a writer", "a handshake thread", "a writer"]),

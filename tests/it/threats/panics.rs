@@ -1,5 +1,5 @@
-//! Panics in the user's envelope, tick callbacks and destructors (SECURITY.md, T35). `process.rs` tests panics in `request`
-//! and `run`.
+//! Panics in the user's envelope, tick callbacks and destructors (SECURITY.md, T35). `process.rs` tests panics in
+//! `request` and `run`.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};

@@ -89,7 +89,8 @@ fn peer_that_never_reads_is_reset() {
     });
 }
 
-/// Reads up to `bytes` every `pause`, and `limit` bytes in all. Returns how much was read and whether the connection ended.
+/// Reads up to `bytes` every `pause`, and `limit` bytes in all. Returns how much was read and whether the connection
+/// ended.
 fn read_slowly(socket: &Socket, bytes: usize, pause: Duration, limit: usize) -> (usize, bool) {
     let mut buffer = vec![0; bytes];
     let mut received = 0;

@@ -321,7 +321,8 @@ fn deeply_nested_json_fits_the_stack() {
                 format!(r#"{{"pub":"deep","ref":{deep}}}"#),
             ] {
                 assert!(command.len() <= 64 << 10);
-                // A new connection each time, because the server closes one that sends three messages that are not JSON.
+                // A new connection each time, because the server closes one that sends three messages that are not
+                // JSON.
                 let mut json = Json::connect(spawned.addr());
                 let answer = json.ask(&command);
                 assert!(answer["error"].is_string(), "{open}{close}: {answer}");

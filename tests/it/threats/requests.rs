@@ -1,6 +1,6 @@
-//! Hostile HTTP requests to the binary (SECURITY.md, T1 to T9a). The tables in `src/http` test the answer to each request
-//! head. These tests measure what requests cost, show that no spelling of a path avoids a check, and show that nothing
-//! follows an answer on its connection.
+//! Hostile HTTP requests to the binary (SECURITY.md, T1 to T9a). The tables in `src/http` test the answer to each
+//! request head. These tests measure what requests cost, show that no spelling of a path avoids a check, and show that
+//! nothing follows an answer on its connection.
 
 use standpipe::Config;
 

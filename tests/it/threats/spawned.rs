@@ -184,7 +184,8 @@ impl Spawned {
     #[track_caller]
     pub(crate) fn ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The process name may contain anything, but it ends at the last bracket. utime and stime are the 14th and 15th field.
+        // The process name may contain anything, but it ends at the last bracket. utime and stime are the 14th and 15th
+        // field.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let field = |at: usize| fields.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
         field(11) + field(12)
