@@ -64,13 +64,18 @@ fn slow_requests_end_in_time_without_blocking_others() {
     let server = TestServer::echo(Config::default().handshake_timeout(timeout));
     let began = Instant::now();
     let mut clients: Vec<_> = (0..200).map(|_| server.client().open()).collect();
-    let pens: Vec<_> = clients.iter().map(|client| client.pen()).collect();
+    let send_halves: Vec<_> = clients.iter().map(|client| client.pen()).collect();
     let sender = thread::spawn(move || {
         for byte in "GET / HTTP/1.1\r\nHost: a\r\nX-Long: "
             .bytes()
             .chain([b'x'; 4000])
         {
-            if pens.iter().filter(|pen| pen.try_bytes([byte])).count() == 0 {
+            if send_halves
+                .iter()
+                .filter(|pen| pen.try_bytes([byte]))
+                .count()
+                == 0
+            {
                 return;
             }
             // The slow pace is what the test is about.
@@ -262,7 +267,7 @@ fn message_timeout_restarts_for_each_message() {
 fn blocked_handler_does_not_trigger_client_timeouts() {
     both_ways(|config| {
         let gate = Gate::new();
-        let handler_gate = gate.clone();
+        let in_handler = gate.clone();
         let config = config
             .message_timeout(SHORT)
             .ping_interval(SHORT)
@@ -270,7 +275,7 @@ fn blocked_handler_does_not_trigger_client_timeouts() {
         let server = TestServer::start(config, move |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
                 if message == Message::text("block") {
-                    handler_gate.pass(conn.number());
+                    in_handler.pass(conn.number());
                 }
                 conn.send(message)?;
             }

@@ -22,7 +22,7 @@ fn token_is_never_logged_or_shown() {
         format!("Sec-WebSocket-Protocol: standpipe.v1, {CANARY}"),
     ];
     let all = format!("{}\r\n", secret.join("\r\n"));
-    // The secrets are sent in requests that are upgraded, answered, and refused at every stage.
+    // The secrets are sent in requests that are upgraded, answered, and refused at every step.
     let client = |path: &str| {
         secret
             .iter()
