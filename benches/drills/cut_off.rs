@@ -41,7 +41,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         .args([CUT_OFF_PROCESS, if small { "--small" } else { "--full" }])
         .stdout(Stdio::piped())
         .spawn()?;
-    let output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let output = BufReader::new(child.stdout.take().expect("the stream is piped"));
     for line in output.lines() {
         // A line of a report has the form `  ok what: figures`.
         let line = line?;

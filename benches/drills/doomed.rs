@@ -30,7 +30,7 @@ impl Doomed {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let output = child.stdout.take().expect("it is piped");
+        let output = child.stdout.take().expect("the stream is piped");
         let doomed = Doomed(child);
         let mut ready = String::new();
         BufReader::new(output).read_line(&mut ready)?;

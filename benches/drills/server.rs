@@ -88,7 +88,7 @@ impl Standpipe {
         };
         let paused = Arc::clone(&standpipe.log_paused);
         thread::spawn(move || {
-            let lines = BufReader::new(err.expect("it is piped")).lines();
+            let lines = BufReader::new(err.expect("the stream is piped")).lines();
             for line in lines.map_while(Result::ok) {
                 while paused.load(Relaxed) {
                     // The pause has no event for its end, so it is polled.
@@ -99,7 +99,7 @@ impl Standpipe {
                     .push(line);
             }
         });
-        let mut lines = BufReader::new(out.expect("it is piped")).lines();
+        let mut lines = BufReader::new(out.expect("the stream is piped")).lines();
         let first = lines.next().ok_or("the server printed nothing")??;
         // Standard output is read to its end. Otherwise the server could not print its report.
         let printed = Arc::clone(&standpipe.printed);

@@ -88,7 +88,7 @@ fn mutual_relay_without_reading_is_ended_by_deadlines() {
         );
         let senders = [send_forever(&a), send_forever(&b)];
         wait_until_empty(&server);
-        // Handlers that only failed would end this test, too. So the cause counts.
+        // The clients would also be gone if the handlers had merely failed, so the test checks the causes.
         assert_causes(&server, 2, &["write_timeout", "close_timeout"]);
         let counts = server.handle().disconnects();
         let by_write = counts.iter().find(|(name, _)| *name == "write_timeout");

@@ -47,8 +47,8 @@ impl Stopped {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let input = child.stdin.take().expect("the stream is piped");
+        let output = BufReader::new(child.stdout.take().expect("the stream is piped")).lines();
         let mut stopped = Stopped {
             child,
             input,
