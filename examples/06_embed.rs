@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::{env, error::Error, io, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, bounded, never, select, tick};
-use standpipe::{CloseCause, Config, Event, Message, Outbox, Server, TrySendError};
+use standpipe::{Config, Event, Message, Outbox, Server, TrySendError};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
@@ -58,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     }
                 }
                 Ok(Event::Closed { number, cause }) => {
-                    println!("client {number} disconnected: {}", in_words(&cause));
+                    println!("client {number} disconnected: {cause}");
                     clients.remove(&number);
                 }
                 Ok(_) => {} // Events that a later version may add.
@@ -84,17 +84,6 @@ fn push(outbox: &Outbox, message: Message) {
     if let Err(TrySendError::Full(_)) = outbox.try_send(message) {
         println!("client {} is too slow", outbox.number());
         outbox.terminate();
-    }
-}
-
-fn in_words(cause: &CloseCause) -> String {
-    match cause {
-        CloseCause::Peer { code, reason } => format!("the client closed with {code} {reason:?}"),
-        CloseCause::Server { code, reason } => format!("the server closed with {code} {reason:?}"),
-        CloseCause::Gone => "the connection ended without a closing handshake".into(),
-        CloseCause::TimedOut(timeout) => format!("reset at {timeout}"),
-        CloseCause::Terminated => "reset by the server".into(),
-        _ => "for a cause that this version does not know".into(),
     }
 }
 

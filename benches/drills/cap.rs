@@ -1,4 +1,4 @@
-//! *cap*: as many clients as there is room for, and then too many.
+//! *cap*: as many clients as the connection limit allows, and then more.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use crate::client::{Client, head};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
 
-/// Refused ones at a time: fewer than there may be requests in flight.
+/// Clients above the limit that connect at the same time: fewer than there are handshake slots.
 const AT_A_TIME: usize = 100;
 
-/// Descriptors and ports that this process needs besides its clients.
+/// Descriptors and ports that this process needs in addition to its clients.
 const SPARE: usize = 500;
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
@@ -25,17 +25,19 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     }
     let mut server = Standpipe::start(&flags)?;
     report.fault("more clients than fit");
-    let (mut cap, mut binds) = server.room()?;
-    report.say(format!("room for {cap} clients, by {binds}"));
-    let (ours, what) = our_room()?;
+    let (mut cap, mut set_by) = server.connection_limit()?;
+    report.info(format!("connection limit: {cap} (set by {set_by})"));
+    let (ours, ours_set_by) = own_limit()?;
     if ours < cap + SPARE {
-        // The server's own limit is out of reach: hold it to one that this side can go beyond.
-        report.say(format!("this side can hold only {ours} sockets, by {what}"));
-        let held = ours.saturating_sub(SPARE).to_string();
-        server = Standpipe::start(&[&flags[..], &["--max-clients", &held]].concat())?;
-        (cap, binds) = server.room()?;
+        // This process cannot exceed the server's own limit, so give the server a lower one.
+        report.info(format!(
+            "this process can hold only {ours} sockets (set by {ours_set_by})"
+        ));
+        let lower = ours.saturating_sub(SPARE).to_string();
+        server = Standpipe::start(&[&flags[..], &["--max-clients", &lower]].concat())?;
+        (cap, set_by) = server.connection_limit()?;
     }
-    let start = server.has()?;
+    let start = server.usage()?;
     let idle = server.rss()?;
 
     let began = Instant::now();
@@ -47,24 +49,24 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let took = began.elapsed();
     let echoing = echo_all(&mut clients)?;
     report.check(
-        "the cap is held, and every client echoes",
+        "the server holds its limit, and every client echoes",
         echoing == cap,
         format!(
-            "{echoing} of {cap} ({binds}), {:.0} connections/s",
+            "{echoing} of {cap} (set by {set_by}), {:.0} connections/s",
             cap as f64 / took.as_secs_f64()
         ),
     );
-    let (has, rss) = (server.has()?, server.rss()?);
-    report.say(format!(
-        "{} threads, {} descriptors, resident {} MiB: {:.1} KiB a client",
-        has.threads,
-        has.descriptors,
+    let (usage, rss) = (server.usage()?, server.rss()?);
+    report.info(format!(
+        "{} threads, {} descriptors, {} MiB resident: {:.1} KiB per client",
+        usage.threads,
+        usage.descriptors,
         rss >> 10,
         rss.saturating_sub(idle) as f64 / cap as f64
     ));
 
     report.held(echoing);
-    over_the_cap(&server, too_many, report)?;
+    above_the_limit(&server, too_many, report)?;
     report.bad_inputs(too_many as u64);
 
     let echoing = echo_all(&mut clients)?;
@@ -73,36 +75,36 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         echoing == cap,
         format!("{echoing} of {cap}"),
     );
-    clients.pop().ok_or("a cap of 0")?.close()?;
+    clients.pop().ok_or("the connection limit is 0")?.close()?;
     let mut tries = 0;
-    let entered = until("a free place", || {
+    let admitted = until("a client to be admitted", || {
         tries += 1;
-        let one = Client::connect(server.address, "/echo");
-        Ok(one.is_ok_and(|mut one| {
-            let echoes = one.echo("late").is_ok();
-            clients.push(one);
+        let client = Client::connect(server.address, "/echo");
+        Ok(client.is_ok_and(|mut client| {
+            let echoes = client.echo("late").is_ok();
+            clients.push(client);
             echoes
         }))
     });
     let refused = Client::connect(server.address, "/echo").is_err();
     report.check(
-        "one leaves, one more gets in, and then no other",
-        entered.is_ok() && refused,
-        format!("in at try {tries}"),
+        "after one client leaves, exactly one more is admitted",
+        admitted.is_ok() && refused,
+        format!("admitted at attempt {tries}"),
     );
 
-    // Half of them say goodbye, half are just gone.
+    // Half of the clients send a Close. The others end their connection without one.
     for (n, client) in clients.into_iter().enumerate() {
         if n % 2 == 0 {
             client.close()?;
         }
     }
-    server.check_back(start, report)?;
-    report.say(format!("resident afterwards {} MiB", server.rss()? >> 10));
+    server.check_released(start, report)?;
+    report.info(format!("{} MiB resident afterwards", server.rss()? >> 10));
     server.check_end(report)
 }
 
-/// Sends to all before reading from any, some hundreds at a time.
+/// Sends to 500 clients at a time before reading from any of them. Returns how many echoed.
 fn echo_all(clients: &mut [Client]) -> Result<usize, Failure> {
     let mut echoing = 0;
     for (part, clients) in clients.chunks_mut(500).enumerate() {
@@ -120,43 +122,48 @@ fn echo_all(clients: &mut [Client]) -> Result<usize, Failure> {
     Ok(echoing)
 }
 
-/// Everybody beyond the cap is told so, while `/healthz` is asked without a pause.
-fn over_the_cap(server: &Standpipe, too_many: usize, report: &mut Report) -> Result<(), Failure> {
-    let over = AtomicBool::new(false);
-    let (well, ill) = (AtomicUsize::new(0), AtomicUsize::new(0));
+/// Checks that every client above the limit gets 503, while another thread requests `/healthz` without a pause.
+fn above_the_limit(
+    server: &Standpipe,
+    too_many: usize,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let finished = AtomicBool::new(false);
+    let (healthy, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worst = thread::scope(|scope| {
-        let asking = scope.spawn(|| {
+        let checker = scope.spawn(|| {
             let mut worst = Duration::ZERO;
-            while !over.load(Relaxed) {
-                let asked = Instant::now();
+            while !finished.load(Relaxed) {
+                let sent = Instant::now();
                 match server.healthz() {
-                    Ok(()) => well.fetch_add(1, Relaxed),
-                    Err(_) => ill.fetch_add(1, Relaxed),
+                    Ok(()) => healthy.fetch_add(1, Relaxed),
+                    Err(_) => failed.fetch_add(1, Relaxed),
                 };
-                worst = worst.max(asked.elapsed());
+                worst = worst.max(sent.elapsed());
             }
             worst
         });
         let refused = refuse(server.address, too_many);
-        over.store(true, Relaxed);
-        let worst = asking.join().map_err(|_| "asking for /healthz panicked")?;
+        finished.store(true, Relaxed);
+        let worst = checker.join().map_err(|_| "the /healthz thread panicked")?;
         let refused = refused?;
         report.check(
-            "everyone beyond it gets 503 and Retry-After, and is closed",
+            "every client above the limit gets 503 with Retry-After, and EOF",
             refused == too_many,
             format!("{refused} of {too_many}"),
         );
         Ok::<_, Failure>(worst)
     })?;
-    let (well, ill) = (well.into_inner(), ill.into_inner());
+    let (healthy, failed) = (healthy.into_inner(), failed.into_inner());
     report.check(
-        "/healthz answers 200 all along",
-        well > 0 && ill == 0,
-        format!("{well} times, {ill} times not, slowest {worst:.0?}"),
+        "/healthz always answers 200",
+        healthy > 0 && failed == 0,
+        format!("{healthy} times, {failed} failures, slowest {worst:.0?}"),
     );
     Ok(())
 }
 
+/// Connects `too_many` clients in groups. Returns how many got 503 with `Retry-After` and then the end of the stream.
 fn refuse(address: SocketAddr, too_many: usize) -> Result<usize, Failure> {
     let mut refused = 0;
     let mut left = too_many;
@@ -170,18 +177,18 @@ fn refuse(address: SocketAddr, too_many: usize) -> Result<usize, Failure> {
         }
         for mut client in clients {
             let answer = client.answer()?.to_ascii_lowercase();
-            // To its end: an error here is a reset.
+            // Reads to the end of the stream. An error here is a reset.
             let closed = client.rest().is_ok();
-            let told = answer.starts_with("http/1.1 503") && answer.contains("\r\nretry-after: ");
-            refused += usize::from(told && closed);
+            let is_503 = answer.starts_with("http/1.1 503") && answer.contains("\r\nretry-after: ");
+            refused += usize::from(is_503 && closed);
         }
         left -= group;
     }
     Ok(refused)
 }
 
-/// Sockets this process can have, and what sets that.
-fn our_room() -> Result<(usize, String), Failure> {
+/// Returns how many sockets this process can have, and which limit sets that.
+fn own_limit() -> Result<(usize, String), Failure> {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
     let ports = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
     let ports: Vec<u64> = ports
@@ -191,12 +198,12 @@ fn our_room() -> Result<(usize, String), Failure> {
     let [low, high] = ports[..] else {
         Err("ip_local_port_range is not two numbers")?
     };
-    let (room, what) = [
+    let (limit, name) = [
         (descriptors, "ulimit -n (hard)"),
         (high - low, "net.ipv4.ip_local_port_range (sysctl)"),
     ]
     .into_iter()
     .min()
-    .expect("there are two");
-    Ok((room as usize, format!("{what} = {room}")))
+    .expect("the array has two entries");
+    Ok((limit as usize, format!("{name} = {limit}")))
 }

@@ -1,4 +1,4 @@
-//! *churn*: clients that come and break off, at every moment of a client's life.
+//! *churn*: clients that connect and break off at every moment of a connection's life.
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,15 +8,16 @@ use std::time::Instant;
 
 use crate::Failure;
 use crate::client::{Client, head};
-use crate::frame::{BEGINS, BINARY, GOES_ON, PING, TEXT, close, frame};
+use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, PING, TEXT, close, frame};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
 
-/// Clients that come and go at a time, each from an address of its own: the ports of one would run out.
+/// Workers that connect at the same time. Each has an address of its own, because the ports of one address would run
+/// out.
 const AT_A_TIME: u8 = 8;
 
-/// How much the resident memory may grow from the first third to the last, in KiB: what an allocator keeps varies, what
-/// leaks grows with the thousands of clients between.
+/// How much the resident memory may grow from the first third to the last, in KiB. What an allocator keeps varies by
+/// megabytes, but a leak grows with each of the thousands of clients.
 const TOLERANCE: usize = 6 << 10;
 
 const TOPIC: &str = "/ws/churn";
@@ -26,29 +27,29 @@ const SEED: u64 = 0x5eed_0f57_a4d9_19e5;
 /// The moments at which a client breaks off.
 const PHASES: [(&str, Phase); 9] = [
     ("after connect", |_, _| Ok(())),
-    ("in mid-head", mid_head),
-    ("after the head", after_head),
-    ("after 101", |client, visitor| {
-        client.upgrade(visitor.to, "/echo")
+    ("in the middle of the request head", mid_head),
+    ("after the request head", after_head),
+    ("after the 101", |client, worker| {
+        client.upgrade(worker.to, "/echo")
     }),
-    ("in mid-frame", mid_frame),
-    ("in mid-message, in fragments", mid_message),
+    ("in the middle of a frame", mid_frame),
+    ("between fragments of a message", mid_message),
     ("with echoes unread", echoes_unread),
     ("as a member that has published", published),
     ("after its Close", after_close),
 ];
 
-/// Of each phase: broken off by FIN, by RST.
+/// For each phase, how many clients broke off by FIN and by RST.
 type Tallies = [[AtomicUsize; 2]; PHASES.len()];
 
-type Phase = fn(&mut Client, &mut Visitor) -> Result<(), Failure>;
+type Phase = fn(&mut Client, &mut Worker) -> Result<(), Failure>;
 
-/// One of those who come and go, again and again.
-struct Visitor {
+/// One thread that connects and breaks off again and again.
+struct Worker {
     from: Ipv4Addr,
     to: SocketAddr,
     random: Random,
-    /// What it has published and got back.
+    /// The messages that it has published and received back.
     published: Vec<u64>,
     /// How often it was refused before it could break off.
     refused: usize,
@@ -58,13 +59,13 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let cycles = if small { 1500 } else { 12_000 };
     report.fault("clients that break off at every moment");
     let server = Standpipe::start(&[])?;
-    // A healthy member of the same topic, without whom the topic itself would come and go.
-    let start = server.has()?.with_clients(1);
+    // A healthy member of the same topic. Without it, the topic itself would be created and removed again and again.
+    let start = server.usage()?.with_clients(1);
     let mut healthy = Client::connect(server.address, TOPIC)?;
-    let mut heard = Vec::new();
-    own(&mut healthy, "begin", &mut heard)?;
-    report.say(format!(
-        "{cycles} clients, {AT_A_TIME} at a time, seed {SEED:#x}"
+    let mut received = Vec::new();
+    publish_own(&mut healthy, "begin", &mut received)?;
+    report.info(format!(
+        "{cycles} clients, {AT_A_TIME} at the same time, seed {SEED:#x}"
     ));
 
     let tallies = Tallies::default();
@@ -73,7 +74,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let mut owns = 0;
     let began = Instant::now();
     for third in 0..3u64 {
-        let visitors = (0..AT_A_TIME).map(|number| Visitor {
+        let workers = (0..AT_A_TIME).map(|number| Worker {
             from: Ipv4Addr::new(127, 0, 0, 2 + number),
             to: server.address,
             random: Random(SEED ^ (third << 8 | u64::from(number))),
@@ -82,28 +83,28 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         });
         thread::scope(|scope| {
             let tallies = &tallies;
-            let visits: Vec<_> = (0..AT_A_TIME)
-                .zip(visitors)
-                .map(|(number, visitor)| {
-                    // The first of them take what does not divide.
+            let threads: Vec<_> = (0..AT_A_TIME)
+                .zip(workers)
+                .map(|(number, worker)| {
+                    // The first workers take the remainder of the division.
                     let times =
                         (cycles / 3 + usize::from(AT_A_TIME - 1 - number)) / usize::from(AT_A_TIME);
-                    scope.spawn(move || visitor.come_and_go(times, tallies))
+                    scope.spawn(move || worker.run(times, tallies))
                 })
                 .collect();
-            while visits.iter().any(|visit| !visit.is_finished()) {
-                own(&mut healthy, &format!("healthy {owns}"), &mut heard)?;
+            while threads.iter().any(|thread| !thread.is_finished()) {
+                publish_own(&mut healthy, &format!("healthy {owns}"), &mut received)?;
                 owns += 1;
             }
-            for visit in visits {
-                let visitor = visit.join().map_err(|_| "a visitor panicked")??;
-                published.extend(visitor.published);
-                refused += visitor.refused;
+            for thread in threads {
+                let worker = thread.join().map_err(|_| "a worker panicked")??;
+                published.extend(worker.published);
+                refused += worker.refused;
             }
             Ok::<_, Failure>(())
         })?;
         until("the clients of this third to be gone", || {
-            Ok(server.has()? == start)
+            Ok(server.usage()? == start)
         })?;
         resident.push(server.rss()?);
     }
@@ -113,48 +114,51 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     for ((name, _), [finned, reset]) in PHASES.iter().zip(&tallies) {
         let (finned, reset) = (finned.load(Relaxed), reset.load(Relaxed));
         done += finned + reset;
-        report.say(format!("{name}: {finned} by FIN, {reset} by RST"));
+        report.info(format!("{name}: {finned} by FIN, {reset} by RST"));
     }
-    // A client that is served to where it breaks off has met no refusal on its way there.
+    // A refused client could not reach the moment at which it was to break off.
     report.check(
-        "every client came as far as it wanted, and broke off",
+        "every client reached its moment and broke off",
         done == cycles && refused == 0,
         format!(
-            "{done} of {cycles}, {:.0} a second, {refused} were cut short",
+            "{done} of {cycles}, {:.0} per second, {refused} refused",
             done as f64 / took.as_secs_f64()
         ),
     );
     report.bad_inputs(done as u64);
-    own(&mut healthy, "end", &mut heard)?;
-    let all = heard.len();
-    let heard: HashSet<u64> = heard.into_iter().collect();
-    let missing = published.iter().filter(|one| !heard.contains(one)).count();
+    publish_own(&mut healthy, "end", &mut received)?;
+    let all = received.len();
+    let received: HashSet<u64> = received.into_iter().collect();
+    let missing = published
+        .iter()
+        .filter(|one| !received.contains(one))
+        .count();
     report.lost(missing as u64);
     report.check(
-        "a healthy member has each of its own messages, and each that a visitor got back",
-        missing == 0 && all == heard.len() && owns > 0 && !published.is_empty(),
+        "the healthy member has its own messages, and all that were acknowledged",
+        missing == 0 && all == received.len() && owns > 0 && !published.is_empty(),
         format!(
-            "{} own, {} of theirs ({all} heard), {missing} missing, {} twice",
+            "{} own, {} of other clients ({all} received), {missing} missing, {} duplicated",
             owns + 2,
             published.len(),
-            all - heard.len()
+            all - received.len()
         ),
     );
-    server.check_back(start, report)?;
+    server.check_released(start, report)?;
     let (clients, members) = (server.clients()?.len(), server.members()?);
     report.check(
         "no client and no member is left",
         (clients, members) == (1, 1),
-        format!("{clients} client and {members} member: the healthy one"),
+        format!("{clients} client and {members} member, the healthy one"),
     );
     let [first, _, last] = resident[..] else {
-        Err("three thirds")?
+        Err("there are not three samples")?
     };
     report.check(
-        "resident memory stays where it was",
+        "resident memory does not grow",
         last <= first + TOLERANCE,
         format!(
-            "{resident:?} KiB after each third; {} KiB more are allowed",
+            "{resident:?} KiB after each third; {} KiB of growth are allowed",
             TOLERANCE
         ),
     );
@@ -162,8 +166,9 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     server.check_end(report)
 }
 
-/// Publishes a message and waits for it to come; what others published comes before it.
-fn own(healthy: &mut Client, text: &str, heard: &mut Vec<u64>) -> Result<(), Failure> {
+/// Publishes a message as the healthy member and waits until it arrives. Collects the messages of others that arrive
+/// before it.
+fn publish_own(healthy: &mut Client, text: &str, received: &mut Vec<u64>) -> Result<(), Failure> {
     healthy.send(TEXT, text.as_bytes())?;
     loop {
         let message = healthy.message()?;
@@ -171,7 +176,7 @@ fn own(healthy: &mut Client, text: &str, heard: &mut Vec<u64>) -> Result<(), Fai
             return Ok(());
         }
         match message[..].try_into() {
-            Ok(number) => heard.push(u64::from_be_bytes(number)),
+            Ok(number) => received.push(u64::from_be_bytes(number)),
             Err(_) => Err(format!(
                 "waited for {text:?}, got {} other bytes",
                 message.len()
@@ -180,8 +185,8 @@ fn own(healthy: &mut Client, text: &str, heard: &mut Vec<u64>) -> Result<(), Fai
     }
 }
 
-impl Visitor {
-    fn come_and_go(mut self, times: usize, tallies: &Tallies) -> Result<Visitor, Failure> {
+impl Worker {
+    fn run(mut self, times: usize, tallies: &Tallies) -> Result<Worker, Failure> {
         for _ in 0..times {
             let at = self.random.below(PHASES.len());
             let mut client = Client::open_from(self.from, self.to)?;
@@ -193,7 +198,7 @@ impl Visitor {
             if reset == 1 {
                 client.reset();
             } else {
-                // What is unread here would make the kernel send a reset all the same.
+                // If the client has not read everything, its kernel sends a reset nevertheless.
                 client.end();
             }
         }
@@ -201,58 +206,58 @@ impl Visitor {
     }
 }
 
-fn mid_head(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
-    let head = head(visitor.to, "/echo");
-    let part = 1 + visitor.random.below(head.len() - 1);
+fn mid_head(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    let head = head(worker.to, "/echo");
+    let part = 1 + worker.random.below(head.len() - 1);
     Ok(client.bytes(&head.as_bytes()[..part])?)
 }
 
-fn after_head(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
-    Ok(client.bytes(head(visitor.to, TOPIC).as_bytes())?)
+fn after_head(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    Ok(client.bytes(head(worker.to, TOPIC).as_bytes())?)
 }
 
-fn mid_frame(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
-    client.upgrade(visitor.to, "/echo")?;
+fn mid_frame(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    client.upgrade(worker.to, "/echo")?;
     let frame = frame(BINARY, &[7; 5000]);
-    let part = 1 + visitor.random.below(frame.len() - 1);
+    let part = 1 + worker.random.below(frame.len() - 1);
     Ok(client.bytes(&frame[..part])?)
 }
 
-fn mid_message(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
-    client.upgrade(visitor.to, "/ws/churn?echo=false")?;
-    client.send(BEGINS, b"a message that")?;
-    for _ in 0..visitor.random.below(5) {
-        client.send(GOES_ON, b" goes on")?;
+fn mid_message(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    client.upgrade(worker.to, "/ws/churn?echo=false")?;
+    client.send(FIRST_FRAGMENT, b"a message that")?;
+    for _ in 0..worker.random.below(5) {
+        client.send(MIDDLE_FRAGMENT, b" goes on")?;
         client.send(PING, b"between")?;
     }
     Ok(())
 }
 
-fn echoes_unread(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
-    client.upgrade(visitor.to, "/echo")?;
-    for _ in 0..1 + visitor.random.below(8) {
+fn echoes_unread(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    client.upgrade(worker.to, "/echo")?;
+    for _ in 0..1 + worker.random.below(8) {
         client.send(BINARY, &[1; 20_000])?;
     }
     Ok(())
 }
 
-fn published(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
-    client.upgrade(visitor.to, TOPIC)?;
-    let first = visitor.random.next();
+fn published(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    client.upgrade(worker.to, TOPIC)?;
+    let first = worker.random.next();
     client.send(BINARY, &first.to_be_bytes())?;
-    for _ in 0..visitor.random.below(3) {
-        client.send(BINARY, &visitor.random.next().to_be_bytes())?;
+    for _ in 0..worker.random.below(3) {
+        client.send(BINARY, &worker.random.next().to_be_bytes())?;
     }
-    // Its own message: now it is a member, and has published.
+    // The client has received its own message, so it is a member and has published.
     while client.message()? != first.to_be_bytes() {}
-    visitor.published.push(first);
+    worker.published.push(first);
     Ok(())
 }
 
-fn after_close(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure> {
+fn after_close(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
     client.upgrade(
-        visitor.to,
-        if visitor.random.below(2) == 0 {
+        worker.to,
+        if worker.random.below(2) == 0 {
             "/echo"
         } else {
             TOPIC
@@ -261,7 +266,7 @@ fn after_close(client: &mut Client, visitor: &mut Visitor) -> Result<(), Failure
     Ok(client.bytes(&close(1000))?)
 }
 
-/// splitmix64: the same run from the same seed.
+/// A splitmix64 generator. The same seed gives the same run.
 pub(crate) struct Random(u64);
 
 impl From<u64> for Random {

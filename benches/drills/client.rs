@@ -1,4 +1,4 @@
-//! [`Client`]: a WebSocket client that does what it is told, from a raw socket.
+//! [`Client`]: a WebSocket client on a raw socket, which sends whatever a drill asks for.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -9,10 +9,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::Failure;
 use crate::frame::{Got, Input, PONG, TEXT, frame};
 
-/// Beyond this nothing here is slow, it hangs.
+/// The longest wait for the server. A server that takes longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The request for an upgrade.
+/// Returns the request for an upgrade.
 pub(crate) fn head(address: SocketAddr, path: &str) -> String {
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -24,31 +24,31 @@ pub(crate) fn head(address: SocketAddr, path: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Eof,
-    /// ECONNRESET, or EPIPE behind it.
+    /// ECONNRESET, or EPIPE after it.
     Reset,
 }
 
 pub(crate) struct Client {
     stream: TcpStream,
     input: Input,
-    /// Our side's port: how the server's log and its page name this client.
+    /// The port of this side, by which the server's log and its pages name this client.
     pub(crate) port: u16,
 }
 
 impl Client {
-    /// TCP alone.
+    /// Opens a TCP connection.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Client> {
         Client::with(Socket::new(Domain::IPV4, Type::STREAM, None)?, address)
     }
 
-    /// TCP alone, from this address: each has ports of its own.
+    /// Opens a TCP connection from this address. Each address has its own ports.
     pub(crate) fn open_from(from: Ipv4Addr, address: SocketAddr) -> io::Result<Client> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((from, 0)).into())?;
         Client::with(socket, address)
     }
 
-    /// TCP alone, with `SO_RCVBUF`: a client that reads slowly is full soon.
+    /// Opens a TCP connection with this `SO_RCVBUF`. The small window of a client that reads slowly is full soon.
     pub(crate) fn open_narrow(rcvbuf: usize, address: SocketAddr) -> io::Result<Client> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_recv_buffer_size(rcvbuf)?;
@@ -67,7 +67,7 @@ impl Client {
         })
     }
 
-    /// Through the handshake, which must end in a 101.
+    /// Connects and performs the opening handshake, which must be answered with 101.
     pub(crate) fn connect(address: SocketAddr, path: &str) -> Result<Client, Failure> {
         let mut client = Client::open(address)?;
         client.upgrade(address, path)?;
@@ -81,13 +81,13 @@ impl Client {
             Ok(())
         } else {
             Err(format!(
-                "no 101 but {}",
+                "expected 101, got {}",
                 answer.lines().next().unwrap_or("nothing")
             ))?
         }
     }
 
-    /// Waits for the head of the answer.
+    /// Waits for the head of the answer and returns it.
     pub(crate) fn answer(&mut self) -> Result<String, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -100,14 +100,14 @@ impl Client {
         }
     }
 
-    /// Waits for the end of the connection, and gives what came before it as text.
+    /// Waits for the end of the connection and returns what arrived before it as text.
     pub(crate) fn rest(&mut self) -> Result<String, Failure> {
         let deadline = Instant::now() + PATIENCE;
         while self.fill(deadline)? > 0 {}
         Ok(self.input.take_text())
     }
 
-    /// Sends these bytes, whatever they mean.
+    /// Sends these bytes without checking them.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -116,7 +116,8 @@ impl Client {
         self.bytes(&frame(first, payload))
     }
 
-    /// Sends what the kernel takes of these bytes. Of a client that does not block.
+    /// Sends the bytes that the kernel accepts without blocking, and returns their number. Needs
+    /// [`unblock`](Self::unblock).
     pub(crate) fn try_bytes(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.write(bytes) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
@@ -124,16 +125,16 @@ impl Client {
         }
     }
 
-    /// Waits for the next message, answering pings.
+    /// Waits for the next message and answers pings.
     pub(crate) fn message(&mut self) -> Result<Vec<u8>, Failure> {
         match self.next()? {
             Some(Got::Message(message)) => Ok(message),
-            Some(Got::Close(code)) => Err(format!("it was closed with {code}"))?,
-            other => Err(format!("no message but {other:?}"))?,
+            Some(Got::Close(code)) => Err(format!("the server closed with {code}"))?,
+            other => Err(format!("expected a message, got {other:?}"))?,
         }
     }
 
-    /// Waits for the next message or Close, answering pings. `None` is the end of the stream.
+    /// Waits for the next message or Close and answers pings. Returns `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> Result<Option<Got>, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -147,7 +148,7 @@ impl Client {
         }
     }
 
-    /// Sends a text and waits for it to come back.
+    /// Sends a text and waits until it comes back.
     pub(crate) fn echo(&mut self, text: &str) -> Result<(), Failure> {
         self.send(TEXT, text.as_bytes())?;
         self.expect(text)
@@ -158,18 +159,18 @@ impl Client {
         if back == text.as_bytes() {
             Ok(())
         } else {
-            Err(format!("sent {text:?}, got {} other bytes", back.len()))?
+            Err(format!("expected {text:?}, got {} other bytes", back.len()))?
         }
     }
 
-    /// A closing handshake, from our side.
+    /// Performs a closing handshake that this client starts.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
         self.bytes(&crate::frame::close(1000))?;
         loop {
             match self.next()? {
                 Some(Got::Close(1000)) => return Ok(()),
                 Some(Got::Message(_)) => {}
-                other => Err(format!("no Close with 1000 but {other:?}"))?,
+                other => Err(format!("expected a Close with 1000, got {other:?}"))?,
             }
         }
     }
@@ -178,11 +179,11 @@ impl Client {
         let left = deadline.saturating_duration_since(Instant::now());
         self.stream
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        let mut room = [0; 16 << 10];
+        let mut buffer = [0; 16 << 10];
         loop {
-            match self.stream.read(&mut room) {
+            match self.stream.read(&mut buffer) {
                 Ok(read) => {
-                    self.input.add(&room[..read]);
+                    self.input.add(&buffer[..read]);
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -194,22 +195,24 @@ impl Client {
         }
     }
 
-    /// From here on nothing waits: `look` and `try_bytes` are what remains.
+    /// Makes the socket non-blocking. Afterwards only [`look`](Self::look) and [`try_bytes`](Self::try_bytes) may be
+    /// used.
     pub(crate) fn unblock(&self) -> io::Result<()> {
         self.stream.set_nonblocking(true)
     }
 
-    /// Reads at most `most` bytes of what is there, without waiting, hands over the frames and tells the end.
-    pub(crate) fn look(&mut self, most: usize, mut got: impl FnMut(Got)) -> Option<End> {
-        let mut room = [0; 16 << 10];
+    /// Reads up to `limit` bytes without blocking and passes each frame to `got`. Returns how the connection ended, if
+    /// it has.
+    pub(crate) fn look(&mut self, limit: usize, mut got: impl FnMut(Got)) -> Option<End> {
+        let mut buffer = [0; 16 << 10];
         let mut read = 0;
-        while read < most {
-            let part = room.len().min(most - read);
-            match self.stream.read(&mut room[..part]) {
+        while read < limit {
+            let part = buffer.len().min(limit - read);
+            match self.stream.read(&mut buffer[..part]) {
                 Ok(0) => return Some(End::Eof),
                 Ok(n) => {
                     read += n;
-                    self.input.add(&room[..n]);
+                    self.input.add(&buffer[..n]);
                     while let Some(frame) = self.input.take() {
                         got(frame);
                     }
@@ -222,30 +225,30 @@ impl Client {
         None
     }
 
-    /// As [`look`](Self::look), of a client that blocks: waits for a moment at most.
-    pub(crate) fn glance(&mut self, most: usize, got: impl FnMut(Got)) -> io::Result<Option<End>> {
+    /// Like [`look`](Self::look), for a blocking socket: waits up to a millisecond.
+    pub(crate) fn glance(&mut self, limit: usize, got: impl FnMut(Got)) -> io::Result<Option<End>> {
         self.stream
             .set_read_timeout(Some(Duration::from_millis(1)))?;
-        Ok(self.look(most, got))
+        Ok(self.look(limit, got))
     }
 
-    /// Whether a reset has come, without reading.
+    /// Returns whether a reset has arrived, without reading.
     pub(crate) fn was_reset(&self) -> bool {
         !matches!(self.stream.take_error(), Ok(None))
     }
 
-    /// The other half, for a thread that only writes.
+    /// Returns a second handle to the socket, for a thread that only writes.
     pub(crate) fn pen(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
 
-    /// Gone, by a reset.
+    /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
-        // Failing means that it is gone already.
+        // An error means that the connection has already ended.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    /// Ends our side; what still comes can be read.
+    /// Shuts down the sending side. The client can still read.
     pub(crate) fn end(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);
     }

@@ -1,5 +1,5 @@
-//! *corpus*: every first byte a frame can have, masked or not, with every form of length, each on a connection of its own;
-//! a model of RFC 6455 §5.2 that knows nothing of the server says what has to come of it.
+//! *corpus*: every first byte of a frame, masked and unmasked, with every form of length, each on a connection of its
+//! own. An independent model of RFC 6455 §5.2 gives the expected result.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::healthy;
 use crate::report::Report;
 use crate::server::Standpipe;
 
-/// The second byte's seven bits, the bytes behind it, and how long that claims the payload to be.
+/// The lower seven bits of the second byte, the extended length, and the payload length that they declare.
 const LENGTHS: [(u8, &[u8], u64); 6] = [
     (1, &[], 1),
     (126, &[0, 5], 5),
@@ -22,40 +22,40 @@ const LENGTHS: [(u8, &[u8], u64); 6] = [
 ];
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
-    // A prime, so that every bit takes part in the small form too.
+    // A prime step, so that the small form uses every bit, too.
     let step = if small { 7 } else { 1 };
     let server = Standpipe::start(&[])?;
-    report.fault("every header a frame can begin with");
-    healthy::beside(&server, report, |report| {
-        let (mut right, mut tried, mut bad, mut wrong) = (0, 0, 0, String::new());
+    report.fault("every possible start of a frame header");
+    healthy::alongside(&server, report, |report| {
+        let (mut correct, mut tried, mut bad, mut wrong) = (0, 0, 0, String::new());
         for n in (0..256 * 2 * LENGTHS.len()).step_by(step) {
             let (first, masked) = ((n / 2 % 256) as u8, n % 2 == 1);
             let length = LENGTHS[n / 512];
-            let expected = verdict(first, masked, length);
-            let got = ask(&server, first, masked, length)?;
+            let expected = expected_code(first, masked, length);
+            let got = send_frame(&server, first, masked, length)?;
             tried += 1;
             bad += u64::from(expected.is_some());
             if got == expected {
-                right += 1;
+                correct += 1;
             } else {
                 wrong = format!(
-                    "; {first:#04x}, masked {masked}, {length:?}: {got:?} and not {expected:?}"
+                    "; {first:#04x}, masked {masked}, {length:?}: got {got:?}, expected {expected:?}"
                 );
             }
         }
         report.bad_inputs(bad);
         report.check(
-            "each is served, or refused with the code of the model",
-            right == tried,
-            format!("{right} of {tried}, {bad} of them bad{wrong}"),
+            "each frame is served, or closed with the code of the model",
+            correct == tried,
+            format!("{correct} of {tried}, {bad} of them invalid{wrong}"),
         );
         Ok(())
     })?;
     server.check_end(report)
 }
 
-/// The code that must come, if any.
-fn verdict(first: u8, masked: bool, (form, _, length): (u8, &[u8], u64)) -> Option<u16> {
+/// Returns the close code that the model expects, or `None` if the frame is valid.
+fn expected_code(first: u8, masked: bool, (form, _, length): (u8, &[u8], u64)) -> Option<u16> {
     let (fin, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
     let control = opcode >= 8;
     let minimal = match form {
@@ -64,7 +64,8 @@ fn verdict(first: u8, masked: bool, (form, _, length): (u8, &[u8], u64)) -> Opti
         _ => true,
     };
     let unknown = !matches!(opcode, 0 | 1 | 2 | 8 | 9 | 10);
-    // No message is in progress that could go on; and a Close has two bytes or none.
+    // No message is in progress that a continuation could belong to. A Close is invalid here, because its payload is
+    // `x` or begins with `xx`, which is no valid code.
     let out_of_place = opcode == 0 || opcode == 8;
     let bad_control = control && (!fin || length > 125);
     let wrong = !masked || reserved != 0 || unknown || out_of_place || bad_control;
@@ -77,8 +78,8 @@ fn verdict(first: u8, masked: bool, (form, _, length): (u8, &[u8], u64)) -> Opti
     }
 }
 
-/// Sends it with as much payload as is reasonable and a ping behind it; the code that came, or `None` for the pong.
-fn ask(
+/// Sends the frame with up to 200 bytes of payload, and a ping after it. Returns the close code, or `None` for a pong.
+fn send_frame(
     server: &Standpipe,
     first: u8,
     masked: bool,
@@ -105,7 +106,7 @@ fn ask(
         if end.is_some() && code.is_none() {
             return Ok(Some(0));
         }
-        // The answer takes a moment.
+        // The answer is polled, because the socket does not block.
         thread::sleep(Duration::from_micros(50));
     }
     Ok(code)

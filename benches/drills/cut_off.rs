@@ -1,6 +1,7 @@
-//! *cut-off*: peers that are there no more and cannot say so: their address is gone, no FIN and no reset ever comes.
+//! *cut-off*: half-open peers. Their address disappears, so that neither a FIN nor a reset can arrive.
 //!
-//! In a network namespace of its own, which lasts as long as the process in it: this program again.
+//! The drill runs in a network namespace of its own, which exists as long as the process in it. That process is this
+//! program.
 
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
@@ -13,17 +14,17 @@ use crate::healthy::{self, TOPIC};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
 
-/// What the process in the namespace is started as.
+/// The helper name with which the process in the namespace is started.
 pub(crate) const CUT_OFF_PROCESS: &str = "cut-off-process";
 
-/// The address that goes away. It exists in the namespace alone.
+/// The address that is removed. It exists only in the namespace.
 const THEIRS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
 const PING: u64 = 2;
 const SLACK: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
-    report.fault("half-open peers, whose address is gone");
+    report.fault("half-open peers whose address has disappeared");
     let set_up = format!("ip link set lo up && ip addr add {THEIRS}/32 dev lo");
     let possible = Command::new("unshare")
         .args(["-n", "sh", "-c", &set_up])
@@ -40,9 +41,9 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         .args([CUT_OFF_PROCESS, if small { "--small" } else { "--full" }])
         .stdout(Stdio::piped())
         .spawn()?;
-    let output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let output = BufReader::new(child.stdout.take().expect("the stream is piped"));
     for line in output.lines() {
-        // `  ok what: figures`, as a report prints it.
+        // A line of a report has the form `  ok what: figures`.
         let line = line?;
         let line = line.trim();
         let (verdict, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -50,19 +51,20 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         match verdict {
             "lost" => report.lost(rest.parse()?),
             "ok" | "FAILED" => report.check(what, verdict == "ok", figures),
-            _ => report.say(line),
+            _ => report.info(line),
         }
     }
     let status = child.wait()?;
     report.check(
-        "the namespace's process ends well",
+        "the process in the namespace exits with 0",
         status.success(),
         status.to_string(),
     );
     Ok(())
 }
 
-/// What happens inside: half of the peers talk in a topic, half are silent at `/echo`, and then their address goes.
+/// Runs in the namespace: half of the peers are members of a busy topic, half are silent at `/echo`. Then their address
+/// is removed.
 pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
     let count = if arguments.iter().any(|one| one == "--small") {
         40
@@ -80,7 +82,7 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
         "3s",
     ];
     let server = Standpipe::start(&flags)?;
-    healthy::beside(&server, &mut report, |report| {
+    healthy::alongside(&server, &mut report, |report| {
         let before = server.clients()?.len();
         let mut peers = Vec::new();
         for n in 0..count {
@@ -88,21 +90,23 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
             peer.upgrade(server.address, ["/echo", TOPIC][n % 2])?;
             peers.push(peer);
         }
-        let there = server.clients()?.len() - before;
-        let gone = format!("ip addr del {THEIRS}/32 dev lo");
-        if !Command::new("sh").args(["-c", &gone]).status()?.success() {
-            Err("the address could not be taken away")?;
+        let connected = server.clients()?.len() - before;
+        let remove = format!("ip addr del {THEIRS}/32 dev lo");
+        if !Command::new("sh").args(["-c", &remove]).status()?.success() {
+            Err("the address could not be removed")?;
         }
         let began = Instant::now();
-        let reaped = until("all of them to be let go", || {
+        let disconnected = until("all of them to be disconnected", || {
             Ok(server.clients()?.len() == before)
         });
         let took = began.elapsed();
         report.check(
-            "peers that are gone without a word are let go",
-            there == count && reaped.is_ok() && took <= Duration::from_secs(2 * PING) + SLACK * 2,
+            "peers that disappear without a FIN are disconnected",
+            connected == count
+                && disconnected.is_ok()
+                && took <= Duration::from_secs(2 * PING) + SLACK * 2,
             format!(
-                "{there} of {count}, the last after {:.1} s",
+                "{connected} of {count}, the last after {:.1} s",
                 took.as_secs_f64()
             ),
         );
@@ -110,6 +114,6 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
         Ok(())
     })?;
     server.check_end(&mut report)?;
-    report.say(format!("lost {}", report.lost_so_far()));
+    report.info(format!("lost {}", report.lost_so_far()));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! [`Doomed`]: a process of ours with many connections, which will be killed.
+//! [`Doomed`]: a helper process with many connections, which the drill kills.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -6,23 +6,23 @@ use std::process::{Child, Command, Stdio};
 
 use crate::Failure;
 use crate::client::Client;
-use crate::frame::{BEGINS, BINARY, GOES_ON, frame};
+use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, frame};
 
-/// What it is started as: this program again.
+/// The helper name with which this program is started again.
 pub(crate) const DOOMED_PROCESS: &str = "doomed-process";
 
 pub(crate) struct Doomed(Child);
 
 impl Drop for Doomed {
     fn drop(&mut self) {
-        // SIGKILL: nothing of it is told goodbye.
+        // SIGKILL: the clients send no Close.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Doomed {
-    /// So many connections: in the middle of a message each, or silent from the first byte on.
+    /// Starts a process with `count` connections. Each is in the middle of a message, or has sent nothing if `silent`.
     pub(crate) fn start(to: SocketAddr, count: usize, silent: bool) -> Result<Doomed, Failure> {
         let what = if silent { "silent" } else { "talking" };
         let mut child = Command::new(std::env::current_exe()?)
@@ -30,20 +30,23 @@ impl Doomed {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let output = child.stdout.take().expect("it is piped");
+        let output = child.stdout.take().expect("the stream is piped");
         let doomed = Doomed(child);
         let mut ready = String::new();
         BufReader::new(output).read_line(&mut ready)?;
         if ready.trim() == "ready" {
             Ok(doomed)
         } else {
-            Err(format!("the helper process said {ready:?}"))?
+            Err(format!("the helper process printed {ready:?}"))?
         }
     }
 }
 
-/// The helper: connects, says so, and waits for its end.
-#[allow(clippy::print_stdout, reason = "this is how it answers its parent")]
+/// Runs as the helper process: connects, prints `ready`, and waits until it is killed.
+#[allow(
+    clippy::print_stdout,
+    reason = "the helper answers its parent on standard output"
+)]
 pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
     let [to, count, what] = arguments else {
         return Err("ADDRESS COUNT silent|talking".into());
@@ -60,13 +63,13 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
             let message = frame(BINARY, &[7; 5000]);
             client.bytes(&message[..n * 13 % message.len()])?;
         } else {
-            client.send(BEGINS, b"a message that")?;
-            client.send(GOES_ON, b" goes on")?;
+            client.send(FIRST_FRAGMENT, b"a message that")?;
+            client.send(MIDDLE_FRAGMENT, b" goes on")?;
         }
         clients.push(client);
     }
     println!("ready");
-    // The end of standard input means that the parent is gone.
+    // Standard input ends when the parent process is gone.
     std::io::stdin().read_exact(&mut [0])?;
     Ok(())
 }

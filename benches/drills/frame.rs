@@ -1,16 +1,16 @@
-//! Frames (RFC 6455 §5.2): those a client sends, masked, and those a server sends, as they come.
+//! Frames (RFC 6455 §5.2): encodes the masked frames of a client, and decodes the frames of a server.
 
-/// First bytes: FIN and the opcode.
+/// First bytes of a frame: FIN and the opcode.
 pub(crate) const TEXT: u8 = 0x81;
 pub(crate) const BINARY: u8 = 0x82;
 pub(crate) const CLOSE: u8 = 0x88;
 pub(crate) const PING: u8 = 0x89;
 pub(crate) const PONG: u8 = 0x8a;
-/// Of a message of which more is to come.
-pub(crate) const BEGINS: u8 = 0x01;
-pub(crate) const GOES_ON: u8 = 0x00;
+/// First bytes of a message in fragments: its first fragment, and one in the middle.
+pub(crate) const FIRST_FRAGMENT: u8 = 0x01;
+pub(crate) const MIDDLE_FRAGMENT: u8 = 0x00;
 
-/// A client's frame.
+/// Returns a client's frame with this first byte and payload.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(first, payload.len());
     let key = [0x37, 0xfa, 0x21, 0x3d];
@@ -20,7 +20,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A Close with a code and no reason.
+/// Returns a client's Close with this code and no reason.
 pub(crate) fn close(code: u16) -> Vec<u8> {
     frame(CLOSE, &code.to_be_bytes())
 }
@@ -41,21 +41,21 @@ fn header(first: u8, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a server sent.
+/// A frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Got {
     Message(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
-    /// Its code; 1005 stands for none.
+    /// The code of the Close; 1005 if it has none.
     Close(u16),
 }
 
-/// Bytes that came and are not yet a whole frame.
+/// Received bytes that have not been decoded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
     bytes: Vec<u8>,
-    /// So many of them have been taken.
+    /// How many of the bytes have been decoded.
     at: usize,
 }
 
@@ -68,7 +68,7 @@ impl Input {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame. The server sends none in fragments.
+    /// Returns the next complete frame. The server never sends fragments.
     pub(crate) fn take(&mut self) -> Option<Got> {
         let bytes = &self.bytes[self.at..];
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
@@ -95,7 +95,7 @@ impl Input {
         })
     }
 
-    /// The head of an HTTP answer, once it is there whole. Frames may follow it.
+    /// Returns the head of an HTTP answer when it is complete. Frames may follow it.
     pub(crate) fn take_head(&mut self) -> Option<String> {
         let bytes = &self.bytes[self.at..];
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
@@ -104,7 +104,7 @@ impl Input {
         Some(head)
     }
 
-    /// All that is left, as text: the body of an answer.
+    /// Returns all remaining bytes as text: the body of an answer.
     pub(crate) fn take_text(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.bytes[self.at..]).into_owned();
         self.bytes.clear();

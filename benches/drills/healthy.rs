@@ -1,5 +1,5 @@
-//! [`Healthy`]: who must not notice: a publisher of numbered messages, its subscribers, and clients whose echoes are
-//! counted.
+//! [`Healthy`]: the well-behaved clients that a fault must not affect. They are a publisher of numbered messages, its
+//! subscribers, and clients whose echoes are counted.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,69 +14,70 @@ use crate::server::{Standpipe, until};
 
 const SUBSCRIBERS: usize = 40;
 const ECHOERS: usize = 10;
-/// The publisher is a member too; it asked not to hear itself.
+/// The subscribers and the publisher, which is a member, too, but does not receive its own messages.
 pub(crate) const MEMBERS: u64 = SUBSCRIBERS as u64 + 1;
 pub(crate) const CLIENTS: usize = SUBSCRIBERS + 1 + ECHOERS;
 
 pub(crate) const TOPIC: &str = "/ws/siege";
 
-/// 50 messages of 4 KiB a second: 200 KiB/s.
-const EVERY: Duration = Duration::from_millis(20);
+/// 50 messages of 4 KiB per second: 200 KiB/s.
+const INTERVAL: Duration = Duration::from_millis(20);
 const MESSAGE: usize = 4 << 10;
 
-/// How long after the last message everybody must have it, and how long an echo may take.
-const LAST: Duration = Duration::from_secs(20);
+/// How long after the last message every subscriber must have it, and how long an echo may take.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(20);
 
-/// Nobody here waits for one client alone, so all are looked at again after a moment.
-const LOOK: Duration = Duration::from_millis(2);
+/// The pause between two rounds over all clients, whose sockets are polled.
+const POLL: Duration = Duration::from_millis(2);
 
-/// What the threads of a drill share with the healthy clients.
-pub(crate) struct Field {
+/// State that the threads of a drill share with the healthy clients.
+pub(crate) struct Run {
     pub(crate) to: SocketAddr,
-    /// The floods end, and then the publisher.
-    pub(crate) no_floods: AtomicBool,
-    pub(crate) no_more: AtomicBool,
-    /// The last message is published.
+    /// Tells the floods to stop.
+    pub(crate) stop_floods: AtomicBool,
+    /// Tells the publisher to stop.
+    pub(crate) stop: AtomicBool,
+    /// The last message has been published.
     done: AtomicBool,
     published: AtomicU64,
 }
 
-impl Field {
-    pub(crate) fn new(to: SocketAddr) -> Field {
-        Field {
+impl Run {
+    pub(crate) fn new(to: SocketAddr) -> Run {
+        Run {
             to,
-            no_floods: AtomicBool::new(false),
-            no_more: AtomicBool::new(false),
+            stop_floods: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
             done: AtomicBool::new(false),
             published: AtomicU64::new(0),
         }
     }
 }
 
-/// Lets a fault happen while healthy clients are at work: none of them may notice, and when fault and clients are gone
-/// the server must have what it had.
-pub(crate) fn beside<T>(
+/// Causes a fault while healthy clients work, and checks that none of them is affected. When the fault and the clients
+/// are gone, the server must have exactly the threads and descriptors that it had before.
+pub(crate) fn alongside<T>(
     server: &Standpipe,
     report: &mut Report,
     fault: impl FnOnce(&mut Report) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let alone = server.has()?;
+    let idle = server.usage()?;
     let healthy = Healthy::connect(server.address)?;
-    healthy.are_in(server)?;
-    let field = Field::new(server.address);
+    healthy.wait_for_members(server)?;
+    let run = Run::new(server.address);
     let began = Instant::now();
     let (result, health) = thread::scope(|scope| {
-        let watched = scope.spawn(|| healthy.run(&field));
+        let working = scope.spawn(|| healthy.work(&run));
         let result = fault(report);
-        field.no_more.store(true, Relaxed);
-        (result, watched.join())
+        run.stop.store(true, Relaxed);
+        (result, working.join())
     });
     let (health, healthy) = health.map_err(|_| "the healthy clients panicked")??;
     health.check(began.elapsed(), report);
     let result = result?;
-    server.check_back(alone.with_clients(CLIENTS), report)?;
+    server.check_released(idle.with_clients(CLIENTS), report)?;
     drop(healthy);
-    server.check_back(alone, report)?;
+    server.check_released(idle, report)?;
     Ok(result)
 }
 
@@ -86,7 +87,7 @@ pub(crate) struct Healthy {
     echoers: Vec<Client>,
 }
 
-/// How they fared.
+/// What the healthy clients have observed.
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) published: u64,
@@ -96,7 +97,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Nobody may have lost anything, been cut, or be told twice.
+    /// Checks that no client lost a message, got one twice, or was disconnected.
     pub(crate) fn check(&self, lasted: Duration, report: &mut Report) {
         let Health {
             published,
@@ -111,7 +112,7 @@ impl Health {
         let expected = published * subscribers.clients as u64;
         report.lost(expected.saturating_sub(subscribers.messages) + echoers.unanswered);
         report.check(
-            "no healthy subscriber is lost, cut or gapped",
+            "healthy subscribers receive every message, in order and once",
             subscribers.wrong.is_empty() && subscribers.messages == expected && *published > 0,
             format!(
                 "{published} numbered messages × {} = {} of {expected}, {} pings answered{}",
@@ -122,7 +123,7 @@ impl Health {
             ),
         );
         report.check(
-            "no healthy echo client is lost or cut",
+            "healthy echo clients stay connected and get every echo",
             echoers.wrong.is_empty() && echoers.messages > 0,
             format!(
                 "{} clients, {} echoes{}",
@@ -131,7 +132,7 @@ impl Health {
                 wrong(echoers)
             ),
         );
-        report.say(format!(
+        report.info(format!(
         "in {:.1} s, worst latency: published → received {:.0?}, echo {:.0?}, publisher's write {:.0?}",
         lasted.as_secs_f64(),
         subscribers.worst,
@@ -141,13 +142,13 @@ impl Health {
     }
 }
 
-/// What one kind of them has seen, all together.
+/// What one kind of healthy client has observed in all.
 #[derive(Default)]
 pub(crate) struct Group {
     pub(crate) clients: usize,
     pub(crate) messages: u64,
     pub(crate) pings: u64,
-    /// Echoes that never came.
+    /// Echoes that never arrived.
     pub(crate) unanswered: u64,
     pub(crate) wrong: Vec<String>,
     pub(crate) worst: Duration,
@@ -166,15 +167,15 @@ impl Healthy {
         })
     }
 
-    /// Waits until all its subscribers are members.
-    pub(crate) fn are_in(&self, server: &Standpipe) -> Result<(), Failure> {
+    /// Waits until all subscribers are members.
+    pub(crate) fn wait_for_members(&self, server: &Standpipe) -> Result<(), Failure> {
         until("the subscribers to be members", || {
             Ok(server.members()? == MEMBERS)
         })
     }
 
-    /// Until the field says that it is enough. The connections are still there then.
-    pub(crate) fn run(mut self, field: &Field) -> Result<(Health, Healthy), Failure> {
+    /// Works until the run is stopped. Returns what the clients observed, and the clients, which are still connected.
+    pub(crate) fn work(mut self, run: &Run) -> Result<(Health, Healthy), Failure> {
         let Healthy {
             publisher,
             subscribers,
@@ -182,16 +183,16 @@ impl Healthy {
         } = &mut self;
         let epoch = Instant::now();
         let health = thread::scope(|scope| {
-            let subscribers = scope.spawn(move || subscribe(subscribers, field, epoch));
-            let echoers = scope.spawn(move || echo(echoers, field));
-            // However publishing ends, the others have to hear of it.
-            let published = publish(publisher, field, epoch);
-            field.done.store(true, Relaxed);
+            let subscribers = scope.spawn(move || subscribe(subscribers, run, epoch));
+            let echoers = scope.spawn(move || echo(echoers, run));
+            // The other threads must end even if publishing has failed.
+            let published = publish(publisher, run, epoch);
+            run.done.store(true, Relaxed);
             let panicked = |_| "a healthy client's thread panicked";
             let subscribers = subscribers.join().map_err(panicked)??;
             let echoers = echoers.join().map_err(panicked)??;
             Ok::<_, Failure>(Health {
-                published: field.published.load(Relaxed),
+                published: run.published.load(Relaxed),
                 subscribers,
                 echoers,
                 worst_publish: published?,
@@ -201,31 +202,31 @@ impl Healthy {
     }
 }
 
-/// Numbered messages at a steady rate; gives the longest time that one took to be written.
-fn publish(publisher: &mut Client, field: &Field, epoch: Instant) -> Result<Duration, Failure> {
+/// Publishes numbered messages at a steady rate. Returns the longest time that writing one took.
+fn publish(publisher: &mut Client, run: &Run, epoch: Instant) -> Result<Duration, Failure> {
     let mut worst = Duration::ZERO;
     let mut next = Instant::now();
-    while !field.no_more.load(Relaxed) {
+    while !run.stop.load(Relaxed) {
         let mut message = vec![0; MESSAGE];
-        let number = field.published.load(Relaxed);
+        let number = run.published.load(Relaxed);
         let micros = epoch.elapsed().as_micros() as u64;
         message[..8].copy_from_slice(&number.to_be_bytes());
         message[8..16].copy_from_slice(&micros.to_be_bytes());
-        let begins = Instant::now();
+        let start = Instant::now();
         publisher
             .send(BINARY, &message)
-            .map_err(|error| format!("the publisher was cut: {error}"))?;
-        worst = worst.max(begins.elapsed());
-        field.published.store(number + 1, Relaxed);
-        next += EVERY;
-        // The rate.
+            .map_err(|error| format!("the publisher was disconnected: {error}"))?;
+        worst = worst.max(start.elapsed());
+        run.published.store(number + 1, Relaxed);
+        next += INTERVAL;
+        // The steady rate.
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     Ok(worst)
 }
 
-/// Reads what comes to all subscribers, answers pings, and goes on until each has all that was published.
-fn subscribe(clients: &mut [Client], field: &Field, epoch: Instant) -> Result<Group, Failure> {
+/// Reads from all subscribers and answers pings, until each subscriber has every published message.
+fn subscribe(clients: &mut [Client], run: &Run, epoch: Instant) -> Result<Group, Failure> {
     let mut group = Group {
         clients: clients.len(),
         ..Group::default()
@@ -237,11 +238,11 @@ fn subscribe(clients: &mut [Client], field: &Field, epoch: Instant) -> Result<Gr
         client.unblock()?;
     }
     loop {
-        if field.done.load(Relaxed) {
+        if run.done.load(Relaxed) {
             let since = *last.get_or_insert_with(Instant::now);
-            let published = field.published.load(Relaxed);
+            let published = run.published.load(Relaxed);
             let all = next.iter().all(|next| *next >= published);
-            if all || lost.contains(&true) || since.elapsed() > LAST {
+            if all || lost.contains(&true) || since.elapsed() > DELIVERY_LIMIT {
                 break;
             }
         }
@@ -256,7 +257,7 @@ fn subscribe(clients: &mut [Client], field: &Field, epoch: Instant) -> Result<Gr
                         u64::from_be_bytes(message[at..at + 8].try_into().expect("eight bytes"))
                     };
                     if number(0) != next[n] {
-                        let text = format!("{n} got {} and not {}", number(0), next[n]);
+                        let text = format!("client {n} got {}, expected {}", number(0), next[n]);
                         group.wrong.push(text);
                     }
                     next[n] = number(0) + 1;
@@ -265,28 +266,32 @@ fn subscribe(clients: &mut [Client], field: &Field, epoch: Instant) -> Result<Gr
                     group.worst = group.worst.max(Duration::from_micros(took));
                 }
                 Got::Ping(payload) => pings.push(payload),
-                other => group.wrong.push(format!("{n} got {other:?}")),
+                other => group.wrong.push(format!("client {n} got {other:?}")),
             });
             if let Some(end) = end {
-                group.wrong.push(format!("{n} was cut: {end:?}"));
+                group
+                    .wrong
+                    .push(format!("client {n} was disconnected: {end:?}"));
                 lost[n] = true;
             }
             group.pings += pings.len() as u64;
             pong(client, pings);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
     }
     for (n, next) in next.iter().enumerate() {
-        let published = field.published.load(Relaxed);
+        let published = run.published.load(Relaxed);
         if *next != published {
-            group.wrong.push(format!("{n} has {next} of {published}"));
+            group
+                .wrong
+                .push(format!("client {n} has {next} of {published}"));
         }
     }
     Ok(group)
 }
 
-/// Each sends the next message when the last has come back.
-fn echo(clients: &mut [Client], field: &Field) -> Result<Group, Failure> {
+/// Lets each client send its next message when the last one has come back.
+fn echo(clients: &mut [Client], run: &Run) -> Result<Group, Failure> {
     let mut group = Group {
         clients: clients.len(),
         ..Group::default()
@@ -296,13 +301,13 @@ fn echo(clients: &mut [Client], field: &Field) -> Result<Group, Failure> {
     for client in clients.iter() {
         client.unblock()?;
     }
-    while !field.done.load(Relaxed) || sent.iter().any(Option::is_some) {
+    while !run.done.load(Relaxed) || sent.iter().any(Option::is_some) {
         for (n, client) in clients.iter_mut().enumerate() {
-            if sent[n].is_none() && !field.done.load(Relaxed) {
+            if sent[n].is_none() && !run.done.load(Relaxed) {
                 count += 1;
                 let bytes = frame(BINARY, &count.to_be_bytes());
                 if client.try_bytes(&bytes).ok() != Some(bytes.len()) {
-                    group.wrong.push(format!("{n} could not send"));
+                    group.wrong.push(format!("client {n} could not send"));
                     return Ok(group);
                 }
                 sent[n] = Some((count, Instant::now()));
@@ -317,11 +322,11 @@ fn echo(clients: &mut [Client], field: &Field) -> Result<Group, Failure> {
                     sent[n] = before;
                     pings.push(payload);
                 }
-                (other, _) => group.wrong.push(format!("{n} got {other:?}")),
+                (other, _) => group.wrong.push(format!("client {n} got {other:?}")),
             });
-            let overdue = sent[n].is_some_and(|(_, at)| at.elapsed() > LAST);
+            let overdue = sent[n].is_some_and(|(_, at)| at.elapsed() > DELIVERY_LIMIT);
             if end.is_some() || overdue {
-                let text = format!("{n} was cut: {end:?}, or its echo did not come");
+                let text = format!("client {n} was disconnected ({end:?}), or its echo is missing");
                 group.wrong.push(text);
                 group.unanswered += u64::from(sent[n].is_some());
                 return Ok(group);
@@ -329,14 +334,14 @@ fn echo(clients: &mut [Client], field: &Field) -> Result<Group, Failure> {
             group.pings += pings.len() as u64;
             pong(client, pings);
         }
-        thread::sleep(LOOK * 5);
+        thread::sleep(POLL * 5);
     }
     Ok(group)
 }
 
 fn pong(client: &mut Client, pings: Vec<Vec<u8>>) {
     for payload in pings {
-        // A client that cannot answer is cut, and that is noticed where it reads.
+        // An error means that the client was disconnected, which the next read reports.
         let _ = client.try_bytes(&frame(PONG, &payload));
     }
 }

@@ -1,9 +1,12 @@
-//! The drills: what a server of threads has to survive, tried on the release binary from raw sockets.
+//! The drills: fault tests of the release binary, driven through raw sockets.
 //!
-//! `cargo bench --bench drills -- [--small] [DRILL…|all]` prints what each did and found, the scoreboard of
-//! what this run has counted, and how many checks passed and failed; a failed one makes the exit code 1. `--small` is for every change, the full size for a
-//! person. What was tried with which result stands in `src/DRILLS.md`.
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+//! `cargo bench --bench drills -- [--small] [DRILL…|all]` prints the checks of each drill, a scoreboard of what this
+//! run has counted, and how many checks passed and failed. The exit code is 1 if a check failed. CI runs `--small` for
+//! every change; the full size is for a person. `src/DRILLS.md` records what was tried and with which result.
+#![allow(
+    clippy::print_stdout,
+    reason = "the program exists to print its results"
+)]
 
 mod cap;
 mod churn;
@@ -30,7 +33,7 @@ use report::Report;
 
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// A drill: by its size it does its work, and puts what it finds into the report.
+/// Runs a drill in its small or full size, and puts its checks into the report.
 type Drill = fn(small: bool, &mut Report) -> Result<(), Failure>;
 
 const DRILLS: [(&str, Drill); 9] = [
@@ -57,10 +60,10 @@ const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|dr
      cargo bench --bench drills -- soak [--small|--minutes N]";
 
 fn main() -> ExitCode {
-    // cargo adds `--bench` behind what was typed.
+    // cargo appends `--bench` to the arguments.
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     arguments.retain(|argument| argument != "--bench");
-    // Some clients are a process of their own: this program again.
+    // Some clients need a process of their own. It is this program, started with the name of the helper.
     if let [command, rest @ ..] = &arguments[..] {
         let helper = HELPERS.iter().find(|(name, _)| name == command);
         if let Some((_, helper)) = helper {
@@ -76,25 +79,25 @@ fn main() -> ExitCode {
     let small = arguments.iter().any(|argument| argument == "--small");
     arguments.retain(|argument| argument != "--small" && argument != "all");
     if let ["soak", rest @ ..] = &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        let lasts = match rest {
+        let seconds = match rest {
             ["--minutes", minutes] => minutes.parse().ok().map(|n: u64| 60 * n),
             [] => Some(if small { 20 } else { 600 }),
             _ => None,
         };
-        let Some(lasts) = lasts else {
+        let Some(seconds) = seconds else {
             println!("{USAGE}");
             return ExitCode::from(2);
         };
         let mut report = Report::default();
         report.begin("soak", small);
-        if let Err(error) = soak::run(Duration::from_secs(lasts), &mut report) {
-            report.check("it went to its end", false, error.to_string());
+        if let Err(error) = soak::run(Duration::from_secs(seconds), &mut report) {
+            report.check("the drill ran to its end", false, error.to_string());
         }
         return report.end();
     }
     let known = |name: &String| DRILLS.iter().any(|(drill, _)| drill == name);
     if let Some(wrong) = arguments.iter().find(|name| !known(name)) {
-        println!("there is no drill {wrong}: {USAGE}");
+        println!("unknown drill {wrong}\n{USAGE}");
         return ExitCode::from(2);
     }
     let mut report = Report::default();
@@ -105,7 +108,7 @@ fn main() -> ExitCode {
         report.begin(name, small);
         let began = Instant::now();
         if let Err(error) = drill(small, &mut report) {
-            report.check("it went to its end", false, error.to_string());
+            report.check("the drill ran to its end", false, error.to_string());
         }
         println!("  {:.1} s", began.elapsed().as_secs_f64());
     }

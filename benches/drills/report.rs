@@ -1,23 +1,23 @@
-//! [`Report`]: what was checked, with what result, and the scoreboard that the drills of one run add up to.
+//! [`Report`]: the checks of a run with their results, and the scoreboard of all drills.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Prints each check as it is made, and all of them as a table at the end.
+/// Prints each check when it is made, and a table of all checks at the end.
 #[derive(Default)]
 pub(crate) struct Report {
     drill: &'static str,
     checks: Vec<(&'static str, bool, String, String)>,
     faults: Vec<Fault>,
-    /// The most clients that were held at once.
+    /// The largest number of clients that were connected at the same time.
     held: usize,
-    /// Frames, heads and pings that no client should send, by drill.
+    /// Frames, request heads and pings that no client should send, by drill.
     bad_inputs: Vec<(&'static str, u64)>,
-    /// Messages that a healthy client should have had.
+    /// Messages that a healthy client should have received and did not.
     lost: u64,
 }
 
-/// One kind of trouble, and how many checks were made of it.
+/// One kind of fault, and how many checks were made of it.
 struct Fault {
     drill: &'static str,
     name: &'static str,
@@ -32,12 +32,12 @@ impl Report {
         println!("\n== {drill}{} ==", if small { ", small" } else { "" });
     }
 
-    /// What is worth knowing and cannot fail.
-    pub(crate) fn say(&self, text: impl AsRef<str>) {
+    /// Prints information that is not a check.
+    pub(crate) fn info(&self, text: impl AsRef<str>) {
         println!("  {}", text.as_ref());
     }
 
-    /// The checks from here on are of this fault: it is survived if there are some, and none fails.
+    /// Assigns the checks that follow to this fault. The fault is survived if there are checks and none of them fails.
     pub(crate) fn fault(&mut self, name: &'static str) {
         self.faults.push(Fault {
             drill: self.drill,
@@ -48,7 +48,7 @@ impl Report {
         });
     }
 
-    /// This fault cannot be made here, and neither counts as survived nor as tried.
+    /// Skips the current fault because this machine cannot cause it. It counts neither as survived nor as tried.
     pub(crate) fn skip(&mut self, why: impl Into<String>) {
         let why = why.into();
         println!("  skipped: {why}");
@@ -81,18 +81,21 @@ impl Report {
         self.lost += messages;
     }
 
-    /// So many messages so far, for a report that goes on in another process.
+    /// Returns the messages lost so far, for a report that another process continues.
     pub(crate) fn lost_so_far(&self) -> u64 {
         self.lost
     }
 
-    /// Prints the tables and the last lines.
+    /// Prints the tables and the result. Returns the exit code.
     pub(crate) fn end(self) -> ExitCode {
         let width = |text: fn(&(&str, bool, String, String)) -> usize| {
             self.checks.iter().map(text).max().unwrap_or(0)
         };
         let what_width = width(|check| check.2.chars().count());
-        println!("\n{:<8} {:<6} {:<what_width$} figures", "drill", "", "what");
+        println!(
+            "\n{:<8} {:<6} {:<what_width$} figures",
+            "drill", "", "check"
+        );
         for (drill, holds, what, figures) in &self.checks {
             println!(
                 "{drill:<8} {:<6} {what:<what_width$} {figures}",
@@ -105,7 +108,7 @@ impl Report {
         ExitCode::from(u8::from(failed > 0))
     }
 
-    /// What this run has counted, and nothing else.
+    /// Prints the scoreboard, which contains only what this run has counted.
     fn scoreboard(&self) {
         println!("\n{:<8} {:<9} {:<8} fault", "drill", "", "checks");
         for fault in &self.faults {
@@ -148,7 +151,7 @@ fn verdict(holds: bool) -> &'static str {
     if holds { "ok" } else { "FAILED" }
 }
 
-/// Seconds after which something happened, if it did.
+/// Returns after how many seconds something happened, or `never`.
 pub(crate) fn after(happened: Option<Duration>) -> String {
     happened.map_or("never".into(), |after| {
         format!("after {:.1} s", after.as_secs_f64())

@@ -1,4 +1,4 @@
-//! *scarce*: the kernel has no more: `accept` fails, descriptors run out, no thread can be had.
+//! *scarce*: the kernel refuses resources. `accept` fails, no thread can be started, and descriptors run out.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,23 +13,25 @@ use crate::healthy;
 use crate::report::Report;
 use crate::server::{SETTLES, Standpipe, signal, until};
 
-/// Failures in a row, more than come in [`LONG`] at a rest of up to a second between them, and far fewer than spinning
-/// makes.
+/// Injected failures in a row. An acceptor that pauses between attempts meets far fewer of them in [`OBSERVED`]; one
+/// that spins meets all of them.
 const FAILURES: usize = 1000;
 
-const LONG: Duration = Duration::from_secs(3);
+/// How long the failing acceptor is observed.
+const OBSERVED: Duration = Duration::from_secs(3);
 
-/// 50, 100, 200, 400, 800 and then 1000 ms: seven tries in three seconds; the rest is for a slow start of the tracer.
-const TRIES: usize = 12;
+/// The pauses are 50, 100, 200, 400, 800 and then 1000 ms, so there are seven attempts in three seconds. The rest is
+/// for a slow start of the tracer.
+const MAX_ATTEMPTS: usize = 12;
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let server = Standpipe::start(&[])?;
     report.fault("accept fails with EMFILE");
     accept_fails(&server, report)?;
-    report.fault("no thread can be had");
+    report.fault("no thread can be started");
     no_thread(&server, report)?;
     server.check_end(report)?;
-    report.fault("descriptors run out, and who holds them is killed");
+    report.fault("descriptors run out, and the process that holds them is killed");
     run_out(if small { 1 } else { 5 }, report)
 }
 
@@ -48,7 +50,7 @@ impl Drop for Traced {
 }
 
 impl Traced {
-    /// `None`, with the reason in the report, where nobody can be traced.
+    /// Starts `strace`. Returns `None`, with the reason in the report, if it cannot trace on this machine.
     fn start(
         server: &Standpipe,
         inject: &str,
@@ -66,29 +68,30 @@ impl Traced {
             .stderr(Stdio::null())
             .spawn();
         let Ok(child) = spawned else {
-            report.skip("there is no strace here");
+            report.skip("strace is not installed");
             return Ok(None);
         };
         let mut traced = Traced { child, output };
         let mut attached = false;
-        until("strace to hold every thread", || {
+        until("strace to attach to every thread", || {
             attached = is_traced(server.pid())?;
             Ok(attached || traced.child.try_wait()?.is_some())
         })?;
         if attached {
             return Ok(Some(traced));
         }
-        report.skip("strace may not trace here");
+        report.skip("strace has no permission to trace");
         Ok(None)
     }
 
+    /// Returns how many system calls have failed so far.
     fn injected(&self) -> Result<usize, Failure> {
         Ok(fs::read_to_string(&self.output)?
             .matches("(INJECTED)")
             .count())
     }
 
-    /// Lets the server go.
+    /// Detaches from the server.
     fn stop(mut self) -> Result<(), Failure> {
         signal(self.child.id(), "TERM")?;
         self.child.wait()?;
@@ -96,6 +99,7 @@ impl Traced {
     }
 }
 
+/// Returns whether a tracer is attached to every thread of the process.
 fn is_traced(pid: u32) -> Result<bool, Failure> {
     let mut tasks = fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
     Ok(tasks.all(|task| {
@@ -105,29 +109,29 @@ fn is_traced(pid: u32) -> Result<bool, Failure> {
 }
 
 fn accept_fails(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
-    healthy::beside(server, report, |report| {
+    healthy::alongside(server, report, |report| {
         let inject = format!("accept4:error=EMFILE:when=1..{FAILURES}");
         let Some(traced) = Traced::start(server, &inject, report)? else {
             return Ok(());
         };
-        // It is in `accept` already; the next call is the first that fails.
+        // The server is already blocked in `accept`, so the next call is the first that fails.
         let mut client = Client::open(server.address)?;
         until("accept to fail", || Ok(traced.injected()? > 0))?;
-        // What is counted is what it does in this time.
-        thread::sleep(LONG);
-        let tries = traced.injected()?;
+        // The attempts within this time are counted.
+        thread::sleep(OBSERVED);
+        let attempts = traced.injected()?;
         report.check(
-            "it rests between its tries, and does not spin",
-            (2..=TRIES).contains(&tries),
-            format!("{tries} calls of accept in {LONG:?}; {TRIES} are allowed"),
+            "the acceptor pauses between attempts and does not spin",
+            (2..=MAX_ATTEMPTS).contains(&attempts),
+            format!("{attempts} calls of accept in {OBSERVED:?}; {MAX_ATTEMPTS} are allowed"),
         );
         traced.stop()?;
         let began = Instant::now();
         client.upgrade(server.address, "/echo")?;
-        client.echo("who stood in line")?;
+        client.echo("from the backlog")?;
         client.close()?;
         report.check(
-            "who stood in line is served when accept works again",
+            "the waiting client is served when accept works again",
             true,
             format!("after {:.1} s", began.elapsed().as_secs_f64()),
         );
@@ -136,12 +140,12 @@ fn accept_fails(server: &Standpipe, report: &mut Report) -> Result<(), Failure> 
 }
 
 fn no_thread(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
-    healthy::beside(server, report, |report| {
+    healthy::alongside(server, report, |report| {
         let inject = "clone3,clone:error=EAGAIN:when=1";
         let Some(traced) = Traced::start(server, inject, report)? else {
             return Ok(());
         };
-        // Of each thread the first: once the acceptor's reader, then each reader's writer.
+        // strace fails the first thread start of each thread: once the acceptor's, and then each handshake thread's.
         let mut refused = 0;
         for _ in 0..20 {
             let mut client = Client::open(server.address)?;
@@ -151,20 +155,20 @@ fn no_thread(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
         let injected = traced.injected()?;
         traced.stop()?;
         report.check(
-            "who would need it is answered 503",
+            "each client that needs a thread is answered 503",
             refused == 20 && injected == 20,
-            format!("{refused} of 20, {injected} failed spawns"),
+            format!("{refused} of 20, {injected} failed thread starts"),
         );
         Client::connect(server.address, "/echo")?.close()
     })
 }
 
-/// A process takes all descriptors there are, silently, and is killed; again and again.
+/// Repeats: a process of silent clients takes all descriptors, and is killed.
 fn run_out(rounds: usize, report: &mut Report) -> Result<(), Failure> {
-    let few = healthy::CLIENTS + 64;
+    let descriptors = healthy::CLIENTS + 64;
     let flags = ["--handshake-timeout", "60s"];
-    let server = Standpipe::within(&format!("ulimit -n {few}"), &flags)?;
-    healthy::beside(&server, report, |report| {
+    let server = Standpipe::with_limits(&format!("ulimit -n {descriptors}"), &flags)?;
+    healthy::alongside(&server, report, |report| {
         let (mut failed, mut slowest) = (0, Duration::ZERO);
         for _ in 0..rounds {
             let line = server.log_from(0).len();
@@ -177,13 +181,13 @@ fn run_out(rounds: usize, report: &mut Report) -> Result<(), Failure> {
             drop(doomed);
             let began = Instant::now();
             let mut late = Client::connect(server.address, "/echo")?;
-            late.echo("now there is room")?;
+            late.echo("after the shortage")?;
             late.close()?;
             slowest = slowest.max(began.elapsed());
             report.bad_inputs(100);
         }
         report.check(
-            "when they are gone the next one is served",
+            "when they are gone, the next client is served",
             failed == rounds && slowest < SETTLES,
             format!("{failed} of {rounds} times, the slowest after {slowest:.1?}"),
         );

@@ -1,4 +1,4 @@
-//! [`Standpipe`]: the release binary as a child, and what the kernel says of it.
+//! [`Standpipe`]: the release binary as a child process, and what the kernel reports about it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,31 +15,31 @@ use crate::Failure;
 use crate::client::Client;
 use crate::report::Report;
 
-/// How long anything may take to be back at its start.
+/// How long the server may take to release what a drill used.
 pub(crate) const SETTLES: Duration = Duration::from_secs(30);
 
-/// A server that listens on a port of its own; it does not outlive this value.
+/// A server on a free port. Dropping the value kills it.
 pub(crate) struct Standpipe {
     child: Child,
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
-    /// While it is set nobody reads the log.
-    log_stands: Arc<AtomicBool>,
-    /// What it has printed since it said where it listens.
+    /// While it is set, the log is not read.
+    log_paused: Arc<AtomicBool>,
+    /// What the server has printed after the line with its address.
     printed: Arc<Mutex<String>>,
 }
 
-/// What one process has.
+/// The threads and descriptors of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Has {
+pub(crate) struct Usage {
     pub(crate) threads: usize,
     pub(crate) descriptors: usize,
 }
 
-impl Has {
-    /// The same with so many clients: two threads and a descriptor each.
-    pub(crate) fn with_clients(self, clients: usize) -> Has {
-        Has {
+impl Usage {
+    /// Returns the usage with this many more clients, of two threads and one descriptor each.
+    pub(crate) fn with_clients(self, clients: usize) -> Usage {
+        Usage {
             threads: self.threads + 2 * clients,
             descriptors: self.descriptors + clients,
         }
@@ -55,18 +55,18 @@ impl Drop for Standpipe {
 
 impl Standpipe {
     pub(crate) fn start(flags: &[&str]) -> Result<Standpipe, Failure> {
-        Standpipe::within("true", flags)
+        Standpipe::with_limits("true", flags)
     }
 
-    /// From a shell in which `limits` has run.
-    pub(crate) fn within(limits: &str, flags: &[&str]) -> Result<Standpipe, Failure> {
+    /// Starts the server from a shell that has run the command `limits`.
+    pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Result<Standpipe, Failure> {
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_standpipe"));
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         command.args(flags);
-        // The caller's own settings must not decide a drill.
+        // The caller's own settings must not change a drill.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("STANDPIPE_") {
                 command.env_remove(name);
@@ -83,15 +83,15 @@ impl Standpipe {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             log: Arc::clone(&log),
-            log_stands: Arc::default(),
+            log_paused: Arc::default(),
             printed: Arc::default(),
         };
-        let stands = Arc::clone(&standpipe.log_stands);
+        let paused = Arc::clone(&standpipe.log_paused);
         thread::spawn(move || {
-            let lines = BufReader::new(err.expect("it is piped")).lines();
+            let lines = BufReader::new(err.expect("the stream is piped")).lines();
             for line in lines.map_while(Result::ok) {
-                while stands.load(Relaxed) {
-                    // A reader that has stopped waits for nothing.
+                while paused.load(Relaxed) {
+                    // The pause has no event for its end, so it is polled.
                     thread::sleep(Duration::from_millis(5));
                 }
                 log.lock()
@@ -99,9 +99,9 @@ impl Standpipe {
                     .push(line);
             }
         });
-        let mut lines = BufReader::new(out.expect("it is piped")).lines();
-        let first = lines.next().ok_or("the server said nothing")??;
-        // Read to its end, or the server could not say goodbye.
+        let mut lines = BufReader::new(out.expect("the stream is piped")).lines();
+        let first = lines.next().ok_or("the server printed nothing")??;
+        // Standard output is read to its end. Otherwise the server could not print its report.
         let printed = Arc::clone(&standpipe.printed);
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -110,9 +110,12 @@ impl Standpipe {
                 printed.push('\n');
             }
         });
-        let address = first.split("http://").nth(1).ok_or("it named no address")?;
+        let address = first
+            .split("http://")
+            .nth(1)
+            .ok_or("the server printed no address")?;
         standpipe.address = address.trim_end_matches('/').parse()?;
-        // What is made once is made now, and is part of the start.
+        // One request creates what the server creates only once, so that it is part of the start.
         standpipe.healthz()?;
         until("the server to be idle", || {
             Ok(standpipe.client_threads()? == 0)
@@ -124,47 +127,48 @@ impl Standpipe {
         self.child.id()
     }
 
-    /// The lines of its log so far, from this one on.
+    /// Returns the lines of the log so far, beginning with this line.
     pub(crate) fn log_from(&self, line: usize) -> Vec<String> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.get(line..).unwrap_or_default().to_vec()
     }
 
-    /// Nobody reads its log from here on, or somebody does again.
-    pub(crate) fn log_stands(&self, stands: bool) {
-        self.log_stands.store(stands, Relaxed);
+    /// Stops reading the log, or reads it again.
+    pub(crate) fn pause_log(&self, paused: bool) {
+        self.log_paused.store(paused, Relaxed);
     }
 
+    /// Returns what the server has printed after the line with its address.
     pub(crate) fn printed(&self) -> String {
         let printed = self.printed.lock();
         printed.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Its exit status, if it has ended.
+    /// Returns the exit status if the server has ended.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         Ok(self.child.try_wait()?)
     }
 
-    /// The cap it computed, and what binds: `connection limit: N (set by …)`.
-    pub(crate) fn room(&self) -> Result<(usize, String), Failure> {
-        let mut room = None;
-        until("the server to log its room", || {
-            room = self.log_from(0).iter().find_map(|line| {
-                let (clients, binds) = line
+    /// Returns the connection limit from the log, and what sets it: `connection limit: N (set by …)`.
+    pub(crate) fn connection_limit(&self) -> Result<(usize, String), Failure> {
+        let mut limit = None;
+        until("the server to log its connection limit", || {
+            limit = self.log_from(0).iter().find_map(|line| {
+                let (clients, set_by) = line
                     .split_once("connection limit: ")?
                     .1
                     .split_once(" (set by ")?;
                 Some((
                     clients.parse().ok()?,
-                    binds.trim_end_matches(')').to_owned(),
+                    set_by.trim_end_matches(')').to_owned(),
                 ))
             });
-            Ok(room.is_some())
+            Ok(limit.is_some())
         })?;
-        room.ok_or_else(|| "no room logged".into())
+        limit.ok_or_else(|| "the log has no connection limit".into())
     }
 
-    /// `GET path`: status line and body.
+    /// Requests a path with GET. Returns the status line and the body.
     pub(crate) fn get(&self, path: &str) -> Result<(String, String), Failure> {
         let mut client = Client::open(self.address)?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
@@ -174,7 +178,7 @@ impl Standpipe {
         Ok((status, client.rest()?))
     }
 
-    /// `/healthz` must answer 200.
+    /// Fails unless `/healthz` answers 200.
     pub(crate) fn healthz(&self) -> Result<(), Failure> {
         let (status, _) = self.get("/healthz")?;
         if status.starts_with("HTTP/1.1 200") {
@@ -184,7 +188,7 @@ impl Standpipe {
         }
     }
 
-    /// `/debug/clients`.
+    /// Returns every client as `/debug/clients` shows it.
     pub(crate) fn clients(&self) -> Result<Vec<Value>, Failure> {
         let (status, body) = self.get("/debug/clients")?;
         if !status.starts_with("HTTP/1.1 200") {
@@ -193,7 +197,7 @@ impl Standpipe {
         Ok(serde_json::from_str(&body)?)
     }
 
-    /// How many members all topics have together, those that have outlived their clients too.
+    /// Returns the number of members of all topics, including any that have outlived their clients.
     pub(crate) fn members(&self) -> Result<u64, Failure> {
         let (status, body) = self.get("/topics")?;
         if !status.starts_with("HTTP/1.1 200") {
@@ -206,17 +210,18 @@ impl Standpipe {
             .ok_or("a topic without members")?)
     }
 
-    pub(crate) fn has(&self) -> Result<Has, Failure> {
-        Ok(Has {
+    /// Returns the threads and descriptors of the server.
+    pub(crate) fn usage(&self) -> Result<Usage, Failure> {
+        Ok(Usage {
             threads: self.status("Threads:")?,
             descriptors: fs::read_dir(format!("/proc/{}/fd", self.pid()))?.count(),
         })
     }
 
-    /// Its threads that belong to clients: `sp-N-door`, `sp-N-read` and `sp-N-write`.
+    /// Counts the threads that belong to clients: `sp-N-open`, `sp-N-read` and `sp-N-write`.
     fn client_threads(&self) -> Result<usize, Failure> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid()))?;
-        // A thread may end between its entry and its name.
+        // A thread may end after its entry was listed and before its name is read.
         let names =
             tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
         let is_client = |name: &String| {
@@ -226,28 +231,29 @@ impl Standpipe {
         Ok(names.filter(is_client).count())
     }
 
-    /// Resident memory in KiB.
+    /// Returns the resident memory in KiB.
     pub(crate) fn rss(&self) -> Result<usize, Failure> {
         self.status("VmRSS:")
     }
 
+    /// Returns a number from `/proc/PID/status`.
     fn status(&self, key: &str) -> Result<usize, Failure> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let value = text.lines().find_map(|line| line.strip_prefix(key));
-        let value = value.ok_or("the server is gone")?;
+        let value = value.ok_or("the server has ended")?;
         Ok(value.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// Whether threads and descriptors come back to what they were, exactly.
-    pub(crate) fn check_back(&self, start: Has, report: &mut Report) -> Result<(), Failure> {
+    /// Checks that threads and descriptors return to exactly the number at the start.
+    pub(crate) fn check_released(&self, start: Usage, report: &mut Report) -> Result<(), Failure> {
         let began = Instant::now();
-        let back = until("threads and descriptors to be back at the start", || {
-            Ok(self.has()? == start)
+        let released = until("threads and descriptors to be released", || {
+            Ok(self.usage()? == start)
         });
-        let now = self.has()?;
+        let now = self.usage()?;
         report.check(
-            "threads and descriptors back at the start",
-            back.is_ok(),
+            "threads and descriptors are back at the start",
+            released.is_ok(),
             format!(
                 "threads {} → {}, descriptors {} → {}, after {:.1} s",
                 start.threads,
@@ -260,7 +266,7 @@ impl Standpipe {
         Ok(())
     }
 
-    /// SIGTERM must end it with 0, and it must never have panicked.
+    /// Checks that SIGTERM ends the server with exit code 0, and that it never panicked.
     pub(crate) fn check_end(mut self, report: &mut Report) -> Result<(), Failure> {
         let alive = self.child.try_wait()?.is_none();
         signal(self.pid(), "TERM")?;
@@ -276,18 +282,18 @@ impl Standpipe {
             .count();
         let clean = ended.is_some_and(|status| status.success());
         report.check(
-            "the server lived through it and ended with 0",
+            "the server survived and exits with 0",
             alive && clean && panics == 0,
             format!(
                 "{}, {panics} panics",
-                ended.map_or("still there".into(), |status| status.to_string())
+                ended.map_or("still running".into(), |status| status.to_string())
             ),
         );
         Ok(())
     }
 }
 
-/// Sends a signal to a process of ours. The shell's own `kill` is there wherever a shell is.
+/// Sends a signal to a process that this drill started. Every shell has a `kill` of its own.
 pub(crate) fn signal(pid: u32, name: &str) -> Result<(), Failure> {
     let script = format!("kill -{name} {pid}");
     if Command::new("sh").args(["-c", &script]).status()?.success() {
@@ -297,7 +303,7 @@ pub(crate) fn signal(pid: u32, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Waits until `holds`, at most [`SETTLES`].
+/// Waits until `holds` returns true, up to [`SETTLES`].
 pub(crate) fn until(
     what: &str,
     mut holds: impl FnMut() -> Result<bool, Failure>,
@@ -307,13 +313,13 @@ pub(crate) fn until(
         if Instant::now() > deadline {
             Err(format!("waited {SETTLES:?} for {what}"))?;
         }
-        // What is looked at, /proc and pages, tells nobody when it changes.
+        // There is no event for changes in /proc and on HTTP pages, so they are polled.
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
-/// Pages the kernel has given to TCP, on the whole machine.
+/// Returns the memory pages of the kernel's TCP, on the whole machine.
 pub(crate) fn tcp_pages() -> Result<usize, Failure> {
     let text = fs::read_to_string("/proc/net/sockstat")?;
     let line = text.lines().find(|line| line.starts_with("TCP:"));

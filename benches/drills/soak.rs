@@ -1,4 +1,4 @@
-//! *soak*: mixed work for long; what the process has must be a flat line.
+//! *soak*: mixed work for a long time. Threads, descriptors and memory must stay constant.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,13 +13,13 @@ use crate::healthy;
 use crate::report::Report;
 use crate::server::Standpipe;
 
-/// Clients that come and go at a time.
+/// Workers that connect and leave at the same time.
 const AT_A_TIME: u8 = 8;
 
-/// What the fitted line may rise by from its first second to its last. Threads and descriptors: what one client of each
-/// worker has, for a sample may find all of them in the middle of a visit, or none. Memory in KiB: an allocator's arenas
-/// come and go by megabytes; a leak of a hundred bytes a visit is more than this within some minutes.
-const RISES: [(&str, f64); 3] = [
+/// How much the fitted line may rise from the first sample to the last. For threads and descriptors, this is what one
+/// client of each worker uses, because a sample may find all workers connected, or none. Memory is in KiB: the arenas
+/// of an allocator vary by megabytes, and a leak of 100 bytes per connection exceeds this within a few minutes.
+const ALLOWED_RISES: [(&str, f64); 3] = [
     ("threads", 2.0 * AT_A_TIME as f64),
     ("descriptors", AT_A_TIME as f64),
     ("resident KiB", 6.0 * 1024.0),
@@ -29,13 +29,13 @@ const TOPICS: [&str; 5] = ["block", "newest", "oldest", "conflate", "disconnect"
 
 #[derive(Default)]
 struct Counts {
-    over: AtomicBool,
-    visits: AtomicU64,
+    finished: AtomicBool,
+    connections: AtomicU64,
     published: AtomicU64,
     failed: AtomicU64,
 }
 
-pub(crate) fn run(lasts: Duration, report: &mut Report) -> Result<(), Failure> {
+pub(crate) fn run(duration: Duration, report: &mut Report) -> Result<(), Failure> {
     let flags = [
         ["--topic", "block:policy=block:5s"],
         ["--topic", "newest:policy=drop-newest,history=100"],
@@ -44,46 +44,46 @@ pub(crate) fn run(lasts: Duration, report: &mut Report) -> Result<(), Failure> {
         ["--topic", "disconnect:policy=disconnect,history=100"],
     ];
     let server = Standpipe::start(flags.as_flattened())?;
-    report.fault("mixed work for long");
+    report.fault("mixed work for a long time");
     let counts = Counts::default();
-    let samples = healthy::beside(&server, report, |_| {
+    let samples = healthy::alongside(&server, report, |_| {
         thread::scope(|scope| {
             let (server, counts) = (&server, &counts);
             for worker in 0..AT_A_TIME {
                 scope.spawn(move || {
-                    // Each from an address of its own: the ports of one would run out.
+                    // Each worker has an address of its own, because the ports of one address would run out.
                     let from = Ipv4Addr::new(127, 0, 0, 2 + worker);
                     let mut random = Random::from(u64::from(worker));
-                    while !counts.over.load(Relaxed) {
-                        counts.visits.fetch_add(1, Relaxed);
-                        if visit(server, from, &mut random, counts).is_err() {
+                    while !counts.finished.load(Relaxed) {
+                        counts.connections.fetch_add(1, Relaxed);
+                        if connect_once(server, from, &mut random, counts).is_err() {
                             counts.failed.fetch_add(1, Relaxed);
                         }
                     }
                 });
             }
-            let samples = sample(server, lasts);
-            counts.over.store(true, Relaxed);
+            let samples = sample(server, duration);
+            counts.finished.store(true, Relaxed);
             samples
         })
     })?;
-    let (visits, failed) = (counts.visits.into_inner(), counts.failed.into_inner());
+    let (connections, failed) = (counts.connections.into_inner(), counts.failed.into_inner());
     report.check(
-        "every visitor was served",
-        failed == 0 && visits > 0,
+        "every connection was served",
+        failed == 0 && connections > 0,
         format!(
-            "{visits} visits, {failed} not; {} messages published",
+            "{connections} connections, {failed} failed; {} messages published",
             counts.published.into_inner()
         ),
     );
-    for (n, (what, most)) in RISES.iter().enumerate() {
+    for (n, (what, allowed)) in ALLOWED_RISES.iter().enumerate() {
         let rises = rise(&samples, n);
         let (first, last) = (samples[0][n], samples[samples.len() - 1][n]);
         report.check(
-            &format!("{what}: a flat line"),
-            rises <= *most,
+            &format!("{what} stay constant"),
+            rises <= *allowed,
             format!(
-                "{rises:+.1} by least squares over {} samples ({first} at first, {last} at last); +{most} are allowed",
+                "{rises:+.1} by least squares over {} samples ({first} at first, {last} at last); +{allowed} are allowed",
                 samples.len()
             ),
         );
@@ -91,22 +91,22 @@ pub(crate) fn run(lasts: Duration, report: &mut Report) -> Result<(), Failure> {
     server.check_end(report)
 }
 
-/// A sample a second, after a fifth of the time (a minute at most) in which pools and arenas fill.
-fn sample(server: &Standpipe, lasts: Duration) -> Result<Vec<[f64; 3]>, Failure> {
+/// Takes one sample per second. It starts after a fifth of the time, up to a minute, in which caches and arenas fill.
+fn sample(server: &Standpipe, duration: Duration) -> Result<Vec<[f64; 3]>, Failure> {
     let mut samples = Vec::new();
-    let warm_up = (lasts / 5).min(Duration::from_secs(60));
+    let warm_up = (duration / 5).min(Duration::from_secs(60));
     let began = Instant::now();
-    // The samples' own rhythm.
+    // The warm-up.
     thread::sleep(warm_up);
-    while began.elapsed() < lasts || samples.len() < 2 {
-        let has = server.has()?;
-        samples.push([has.threads, has.descriptors, server.rss()?].map(|n| n as f64));
+    while began.elapsed() < duration || samples.len() < 2 {
+        let usage = server.usage()?;
+        samples.push([usage.threads, usage.descriptors, server.rss()?].map(|n| n as f64));
         thread::sleep(Duration::from_secs(1));
     }
     Ok(samples)
 }
 
-/// By how much the straight line that fits best rises from the first sample to the last.
+/// Returns how much the line fitted by least squares rises from the first sample to the last.
 fn rise(samples: &[[f64; 3]], n: usize) -> f64 {
     let count = samples.len() as f64;
     let middle = (count - 1.0) / 2.0;
@@ -120,8 +120,9 @@ fn rise(samples: &[[f64; 3]], n: usize) -> f64 {
     above / below * (count - 1.0)
 }
 
-/// One client: raw or JSON, in a topic of one policy, leaving politely or not.
-fn visit(
+/// Connects one client in raw or JSON mode, on a topic of a random policy, which leaves with a Close, without one, or
+/// by a reset.
+fn connect_once(
     server: &Standpipe,
     from: Ipv4Addr,
     random: &mut Random,
@@ -149,7 +150,7 @@ fn visit(
     Ok(())
 }
 
-/// Subscribes with all the history there is, and publishes; every command is answered.
+/// Subscribes with the whole history, publishes, and waits for the answer to every command.
 fn json(
     client: &mut Client,
     server: &Standpipe,
@@ -171,19 +172,20 @@ fn json(
     }
     let sub = format!(r#"{{"sub":"{topic}","since":0,"ref":"sub"}}"#);
     client.send(TEXT, sub.as_bytes())?;
-    acknowledged(client, r#"{"ack":"sub""#)?;
+    wait_for_ack(client, r#"{"ack":"sub""#)?;
     for n in 0..messages {
         let publish = format!(r#"{{"pub":"{topic}","data":{n},"key":"k{n}","ref":{n}}}"#);
         client.send(TEXT, publish.as_bytes())?;
-        acknowledged(client, &format!(r#"{{"ack":{n},"#))?;
+        wait_for_ack(client, &format!(r#"{{"ack":{n},"#))?;
     }
     Ok(())
 }
 
-fn acknowledged(client: &mut Client, by: &str) -> Result<(), Failure> {
+/// Waits for the answer that begins with `prefix`.
+fn wait_for_ack(client: &mut Client, prefix: &str) -> Result<(), Failure> {
     loop {
         let message = client.message()?;
-        if message.starts_with(by.as_bytes()) {
+        if message.starts_with(prefix.as_bytes()) {
             return Ok(());
         }
         if message.starts_with(b"{\"error\"") {

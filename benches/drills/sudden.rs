@@ -1,4 +1,4 @@
-//! *sudden*: what comes without a warning: a crowd that is killed, a log that nobody reads any more, Ctrl-C.
+//! *sudden*: faults without a warning. Clients are killed, the log is no longer read, and Ctrl-C comes under load.
 
 use std::time::{Duration, Instant};
 
@@ -10,28 +10,31 @@ use crate::healthy;
 use crate::report::Report;
 use crate::server::{Standpipe, signal, until};
 
-/// Requests that are refused, each a line of the log: more than a pipe and the log's queue of 4096 lines hold.
+/// Refused requests, each of which logs a line: more lines than the pipe and the log queue of 4,096 lines hold.
 const LINES: usize = 6000;
 
+/// The shutdown timeout.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How much later than its clock a busy machine may show an end.
+/// How much later than its deadline an end may be seen on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
-    let crowd = if small { 200 } else { 1000 };
+    let clients = if small { 200 } else { 1000 };
     let server = Standpipe::start(&["-vv"])?;
 
-    report.fault("a crowd killed in the middle of its messages");
-    healthy::beside(&server, report, |report| killed(&server, crowd, report))?;
+    report.fault("clients killed in the middle of a message");
+    healthy::alongside(&server, report, |report| {
+        kill_clients(&server, clients, report)
+    })?;
 
-    report.fault("a log that nobody reads");
-    healthy::beside(&server, report, |report| stand(&server, report))?;
+    report.fault("a log that is not read");
+    healthy::alongside(&server, report, |report| pause_log(&server, report))?;
 
-    report.fault("a log that nobody reads, and a crowd killed");
-    healthy::beside(&server, report, |report| {
-        killed(&server, crowd, report)?;
-        read_on(&server, report)
+    report.fault("a log that is not read, and clients killed");
+    healthy::alongside(&server, report, |report| {
+        kill_clients(&server, clients, report)?;
+        resume_log(&server, report)
     })?;
     server.check_end(report)?;
 
@@ -39,23 +42,23 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     ctrl_c(small, report)
 }
 
-/// Connects a crowd in a process of its own, and kills that.
-fn killed(server: &Standpipe, crowd: usize, report: &mut Report) -> Result<(), Failure> {
+/// Connects clients in a process of their own, and kills the process.
+fn kill_clients(server: &Standpipe, clients: usize, report: &mut Report) -> Result<(), Failure> {
     let before = server.clients()?.len();
-    let doomed = Doomed::start(server.address, crowd, false)?;
-    let there = server.clients()?.len() - before;
+    let doomed = Doomed::start(server.address, clients, false)?;
+    let connected = server.clients()?.len() - before;
     report.held(server.clients()?.len());
     let began = Instant::now();
     drop(doomed);
-    let gone = until("the crowd to be gone", || {
+    let gone = until("the killed clients to be disconnected", || {
         Ok(server.clients()?.len() == before)
     });
-    report.bad_inputs(there as u64);
+    report.bad_inputs(connected as u64);
     report.check(
-        "clients of a killed process are let go",
-        there == crowd && gone.is_ok(),
+        "clients of a killed process are disconnected",
+        connected == clients && gone.is_ok(),
         format!(
-            "{there} of {crowd} there, {} left after {:.1} s",
+            "{connected} of {clients} connected, {} left after {:.1} s",
             server.clients()?.len() - before,
             began.elapsed().as_secs_f64()
         ),
@@ -63,13 +66,13 @@ fn killed(server: &Standpipe, crowd: usize, report: &mut Report) -> Result<(), F
     Ok(())
 }
 
-/// Nobody reads the log; more is logged than fits anywhere.
-fn stand(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
-    server.log_stands(true);
+/// Stops reading the log while the server logs more lines than pipe and queue hold.
+fn pause_log(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
+    server.pause_log(true);
     let mut client = Client::connect(server.address, "/echo")?;
     let mut echoes = 0;
     for n in 0..LINES {
-        // A page that is not there, and a path that cannot be.
+        // An unknown page and an invalid path.
         server.get(["/nothing", "/%zz"][n % 2])?;
         client.echo(&n.to_string())?;
         echoes += 1;
@@ -77,41 +80,42 @@ fn stand(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
     client.close()?;
     report.bad_inputs(LINES as u64);
     report.check(
-        "service goes on while nobody reads the log",
+        "the server works while the log is not read",
         echoes == LINES,
         format!("{echoes} of {LINES} echoes"),
     );
     Ok(())
 }
 
-fn read_on(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
+/// Reads the log again, which must report the dropped lines.
+fn resume_log(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
     let line = server.log_from(0).len();
-    server.log_stands(false);
+    server.pause_log(false);
     let mut dropped = 0;
-    let told = until("the log to say what it has dropped", || {
+    let reported = until("the log to report dropped lines", || {
         let lines = server.log_from(line);
-        let said = lines
+        let notices = lines
             .iter()
             .filter(|line| line.contains("log lines were dropped here"));
-        dropped = said.count();
+        dropped = notices.count();
         Ok(dropped > 0)
     });
     report.check(
-        "read again, the log says what it has dropped",
-        told.is_ok(),
+        "when it is read again, the log reports dropped lines",
+        reported.is_ok(),
         format!("{dropped} such lines"),
     );
     Ok(())
 }
 
 fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
-    let (many, stuck) = if small { (200, 20) } else { (1000, 100) };
+    let (healthy_count, blocked_count) = if small { (200, 20) } else { (1000, 100) };
     let grace = format!("{}s", GRACE.as_secs());
     let flags = ["--shutdown-timeout", &grace, "--sndbuf", "16KiB"];
     let mut server = Standpipe::start(&flags)?;
-    let never_read = never_readers(&server, stuck)?;
+    let never_read = never_readers(&server, blocked_count)?;
     let mut healthy = Vec::new();
-    for n in 0..many {
+    for n in 0..healthy_count {
         let path = ["/echo", "/ws/room"][n % 2];
         let mut client = Client::connect(server.address, path)?;
         client.unblock()?;
@@ -120,7 +124,7 @@ fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
     }
     signal(server.pid(), "INT")?;
     let began = Instant::now();
-    let (mut ended, mut open) = (None, many);
+    let (mut ended, mut open) = (None, healthy_count);
     while (ended.is_none() || open > 0) && began.elapsed() < GRACE + SLACK * 2 {
         open = 0;
         for (client, code) in &mut healthy {
@@ -133,7 +137,7 @@ fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
             if before.is_none() && *code == Some(1001) {
                 client.try_bytes(&close(1001))?;
             }
-            // It says one word after another until it is told goodbye.
+            // The client sends one message after another until it sees the Close.
             if code.is_none() && end.is_none() {
                 open += 1;
                 let _ = client.try_bytes(&frame(TEXT, b"load"));
@@ -146,25 +150,25 @@ fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
     }
     let told = healthy.iter().filter(|(_, code)| *code == Some(1001));
     let told = told.count();
-    report.lost((many - told) as u64);
+    report.lost((healthy_count - told) as u64);
     report.check(
         "every healthy client sees 1001",
-        told == many,
-        format!("{told} of {many}"),
+        told == healthy_count,
+        format!("{told} of {healthy_count}"),
     );
     let in_time = ended.filter(|(status, took)| status.success() && *took <= GRACE + SLACK);
     report.check(
-        "it ends with 0, within its grace",
+        "the server exits with 0 within shutdown_timeout",
         in_time.is_some(),
-        ended.map_or("it did not end".into(), |(status, took)| {
+        ended.map_or("the server did not end".into(), |(status, took)| {
             format!("{status} after {:.1} s of {GRACE:?}", took.as_secs_f64())
         }),
     );
-    let expected = format!("drained {many}, lost {stuck}");
-    let said = until("the report", || Ok(server.printed().contains(&expected)));
+    let expected = format!("drained {healthy_count}, lost {blocked_count}");
+    let reported = until("the report", || Ok(server.printed().contains(&expected)));
     report.check(
-        "its report counts both kinds",
-        said.is_ok(),
+        "the shutdown report counts both kinds of clients",
+        reported.is_ok(),
         server
             .printed()
             .lines()
@@ -176,7 +180,7 @@ fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Clients that send to `/echo` and do not read, each until its writer waits.
+/// Connects clients that send to `/echo` and never read. Returns when all their writers are blocked.
 fn never_readers(server: &Standpipe, count: usize) -> Result<Vec<Client>, Failure> {
     let bytes = frame(BINARY, &[0; 60 << 10]);
     let mut clients = Vec::new();
@@ -186,10 +190,10 @@ fn never_readers(server: &Standpipe, count: usize) -> Result<Vec<Client>, Failur
         client.unblock()?;
         clients.push((client, 0));
     }
-    until("every writer to wait", || {
+    until("every writer to be blocked", || {
         for (client, sent) in &mut clients {
-            while let taken @ 1.. = client.try_bytes(&bytes[*sent..])? {
-                *sent = (*sent + taken) % bytes.len();
+            while let accepted @ 1.. = client.try_bytes(&bytes[*sent..])? {
+                *sent = (*sent + accepted) % bytes.len();
             }
         }
         let states = server.clients()?;

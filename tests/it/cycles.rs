@@ -1,5 +1,5 @@
-//! A drill for every cycle of waits that a server of blocking threads can fall into: each has to end by its deadline.
-//! The numbers are those of the project's list.
+//! Deadlock cycles: for each cycle of waits that a server of blocking threads can form, a test shows that a deadline
+//! breaks it, and which one. `src/SECURITY.md` lists the cycles.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -10,15 +10,15 @@ use standpipe::{Config, Connection, Message, Outbox};
 
 use crate::support::{DEADLINE, Frame, Raw, TestServer, both_ways, op, until, within};
 
-// The cycles through a topic, and through the server itself.
-mod house;
-mod room;
+// Cycles through the server itself, and through a topic.
+mod server;
+mod topic;
 
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
 
-/// Small buffers, and clocks that are far away unless a drill brings one near.
-fn tight(config: Config) -> Config {
+/// Sets small buffers and long timeouts. A test shortens only the timeouts that it is about.
+fn slow_timeouts(config: Config) -> Config {
     config
         .sndbuf(Some(16 << 10))
         .unsent(16 << 10)
@@ -30,24 +30,41 @@ fn tight(config: Config) -> Config {
         .message_timeout(LONG)
 }
 
-/// Sends and never reads, on a thread of its own, until the server ends it.
-fn sends_for_ever(client: &Raw) -> thread::JoinHandle<()> {
+/// Starts a thread that sends until the connection ends. The client never reads.
+fn send_forever(client: &Raw) -> thread::JoinHandle<()> {
     let pen = client.pen();
     let message = Frame::new(op::BINARY, vec![0; 32 << 10]).bytes();
     thread::spawn(move || while pen.try_bytes(&message) {})
 }
 
-fn everybody_is_gone(server: &TestServer) {
-    until("everybody is gone", || server.handle().clients() == 0);
+fn wait_until_empty(server: &TestServer) {
+    until("all clients are gone", || server.handle().clients() == 0);
+}
+
+/// Waits until the server has counted `total` disconnects, and asserts that each had one of these causes.
+#[track_caller]
+fn assert_causes(server: &TestServer, total: u64, causes: &[&str]) {
+    let mut counts = Vec::new();
+    until("all disconnects are counted", || {
+        counts = server.handle().disconnects();
+        counts.iter().map(|(_, count)| count).sum::<u64>() >= total
+    });
+    let expected = counts.iter().filter(|(name, _)| causes.contains(name));
+    let expected: u64 = expected.map(|(_, count)| count).sum();
+    let all: u64 = counts.iter().map(|(_, count)| count).sum();
+    assert_eq!((expected, all), (total, total), "{counts:?}");
 }
 
 #[test]
-fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
+fn mutual_relay_without_reading_is_ended_by_deadlines() {
     both_ways(|config| {
         let pair: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let server = TestServer::start(
-            // Whose send fails first is closed with 1011, and does not read that either.
-            tight(config).write_timeout(SHORT).close_timeout(SHORT),
+            // The write rule resets one client. The send to it then fails, and the server closes the other client with
+            // 1011, which that client does not read either.
+            slow_timeouts(config)
+                .write_timeout(SHORT)
+                .close_timeout(SHORT),
             move |conn: &mut Connection| {
                 pair.lock().unwrap().push(conn.outbox());
                 while let Some(message) = conn.recv()? {
@@ -58,7 +75,7 @@ fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
                         .find(|outbox| outbox.number() != conn.number())
                         .cloned();
                     if let Some(other) = other {
-                        // Waits as long as it takes: the worst a handler can do.
+                        // A send without a deadline is the worst that a handler can do.
                         other.send(message)?;
                     }
                 }
@@ -69,33 +86,43 @@ fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
             server.client().small_rcvbuf().connect(),
             server.client().small_rcvbuf().connect(),
         );
-        let sending = [sends_for_ever(&a), sends_for_ever(&b)];
-        everybody_is_gone(&server);
-        within(20, "the senders to see their end", || {
-            sending.map(|sender| sender.join().unwrap())
+        let senders = [send_forever(&a), send_forever(&b)];
+        wait_until_empty(&server);
+        // The clients would also be gone if the handlers had merely failed, so the test checks the causes.
+        assert_causes(&server, 2, &["write_timeout", "close_timeout"]);
+        let counts = server.handle().disconnects();
+        let by_write = counts.iter().find(|(name, _)| *name == "write_timeout");
+        assert!(by_write.unwrap().1 >= 1, "{counts:?}");
+        within(
+            20,
+            "the senders to see the end of their connections",
+            || senders.map(|sender| sender.join().unwrap()),
+        );
+    });
+}
+
+#[test]
+fn echo_client_that_never_reads_is_reset() {
+    both_ways(|config| {
+        let server = TestServer::echo(slow_timeouts(config).write_timeout(SHORT));
+        let client = server.client().small_rcvbuf().connect();
+        let sender = send_forever(&client);
+        wait_until_empty(&server);
+        assert_causes(&server, 1, &["write_timeout"]);
+        within(20, "the sender to see the end of its connection", || {
+            sender.join().unwrap()
         });
     });
 }
 
 #[test]
-fn c02_a_client_that_is_echoed_and_does_not_read_ends_by_a_deadline() {
+fn shutdown_does_not_wait_for_blocked_writers() {
     both_ways(|config| {
-        let server = TestServer::echo(tight(config).write_timeout(SHORT));
-        let client = server.client().small_rcvbuf().connect();
-        let sending = sends_for_ever(&client);
-        everybody_is_gone(&server);
-        within(20, "the sender to see its end", || sending.join().unwrap());
-    });
-}
-
-#[test]
-fn c07_shutdown_does_not_wait_for_writers_whose_peers_take_nothing() {
-    both_ways(|config| {
-        let server = TestServer::echo(tight(config).shutdown_timeout(SHORT));
+        let server = TestServer::echo(slow_timeouts(config).shutdown_timeout(SHORT));
         let clients: Vec<_> = (0..10)
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
-        let sending: Vec<_> = clients.iter().map(sends_for_ever).collect();
+        let senders: Vec<_> = clients.iter().map(send_forever).collect();
         let blocked = "blocked in write";
         until("all writers are blocked", || {
             let states = server.handle().client_states();
@@ -105,23 +132,28 @@ fn c07_shutdown_does_not_wait_for_writers_whose_peers_take_nothing() {
                 .count()
                 == 10
         });
-        let report = within(20, "the end of the server", || server.shut_down());
+        let handle = server.handle().clone();
+        let report = within(20, "the server to end", || server.shut_down());
         assert_eq!((report.drained, report.lost), (0, 10));
-        sending
+        let counts = handle.disconnects();
+        assert!(counts.contains(&("shutdown_timeout", 10)), "{counts:?}");
+        senders
             .into_iter()
             .for_each(|sender| sender.join().unwrap());
     });
 }
 
 #[test]
-fn c08_a_ping_overtakes_the_data_that_waits() {
+fn ping_overtakes_queued_messages() {
     both_ways(|config| {
         let (filled, full) = bounded::<u32>(1);
-        let config = tight(config).ping_interval(SHORT).ping_timeout(LONG);
+        let config = slow_timeouts(config)
+            .ping_interval(SHORT)
+            .ping_timeout(LONG);
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/full" {
                 let mut queued = 0;
-                // Room for the first ones comes from the kernel; the rest stays.
+                // The kernel accepts the first messages. The rest stays in the queue.
                 let message = || Message::binary(vec![0; 16 << 10]);
                 while conn.outbox().send_timeout(message(), SHORT).is_ok() {
                     queued += 1;
@@ -132,8 +164,10 @@ fn c08_a_ping_overtakes_the_data_that_waits() {
             Ok(())
         });
         let mut busy = server.client().path("/full").small_rcvbuf().connect();
-        let queued = full.recv_timeout(DEADLINE).expect("the outbox is full");
-        // When one that came later has been pinged twice, this one has been pinged too.
+        let queued = full
+            .recv_timeout(DEADLINE)
+            .expect("the outbox should become full");
+        // This client connected later. When it has been pinged twice, the busy one has been pinged, too.
         let mut idle = server.connect();
         for _ in 0..2 {
             let ping = idle.next_frame();
@@ -145,10 +179,10 @@ fn c08_a_ping_overtakes_the_data_that_waits() {
             match (busy.next_frame().opcode, after) {
                 (op::PING, _) => after = queued - before,
                 (_, 0) => before += 1,
-                _ => unreachable!("left the loop at the ping"),
+                _ => unreachable!("the loop ends after the ping"),
             }
         }
-        // The queue's eight, and all but the frame in progress of what was in hand.
+        // The eight messages of the queue come after the ping, and of those in flight all but the frame in progress.
         assert!(
             after >= 8,
             "{before} messages before the ping, {after} after it"
@@ -157,17 +191,17 @@ fn c08_a_ping_overtakes_the_data_that_waits() {
 }
 
 #[test]
-fn c09_pings_that_cannot_be_answered_do_not_stop_the_reader() {
+fn unanswerable_pings_do_not_block_the_reader() {
     both_ways(|config| {
-        let (heard, hears) = bounded::<Message>(1);
-        let server = TestServer::start(tight(config), move |conn: &mut Connection| {
+        let (sender, received) = bounded::<Message>(1);
+        let server = TestServer::start(slow_timeouts(config), move |conn: &mut Connection| {
             let outbox = conn.outbox();
             while outbox
                 .send_timeout(Message::binary(vec![0; 16 << 10]), SHORT / 5)
                 .is_ok()
             {}
             while let Some(message) = conn.recv()? {
-                heard.send(message)?;
+                sender.send(message)?;
             }
             Ok(())
         });
@@ -176,18 +210,18 @@ fn c09_pings_that_cannot_be_answered_do_not_stop_the_reader() {
             (0..10).for_each(|_| client.ping("unanswered"));
             let text = Message::text(format!("round {round}"));
             client.text(format!("round {round}"));
-            assert_eq!(hears.recv_timeout(DEADLINE), Ok(text));
+            assert_eq!(received.recv_timeout(DEADLINE), Ok(text));
         }
     });
 }
 
 #[test]
-fn c10_a_client_whose_outbox_is_kept_ends_with_both_its_threads() {
+fn kept_outbox_keeps_no_thread_alive() {
     both_ways(|config| {
         let kept: Arc<Mutex<Vec<Outbox>>> = Arc::default();
-        let keep = Arc::clone(&kept);
+        let outboxes = Arc::clone(&kept);
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            keep.lock().unwrap().push(conn.outbox());
+            outboxes.lock().unwrap().push(conn.outbox());
             while conn.recv()?.is_some() {}
             Ok(())
         });
@@ -196,9 +230,9 @@ fn c10_a_client_whose_outbox_is_kept_ends_with_both_its_threads() {
             drop(server.connect());
             server.connect().reset();
         }
-        everybody_is_gone(&server);
-        // Its report comes when every thread is joined; the outboxes are still here.
-        within(20, "the join", || server.shut_down());
+        wait_until_empty(&server);
+        // The report comes after every thread has been joined. The outboxes still exist then.
+        within(20, "all threads to be joined", || server.shut_down());
         assert_eq!(kept.lock().unwrap().len(), 30);
         assert!(kept.lock().unwrap()[0].send(Message::text("late")).is_err());
     });

@@ -1,6 +1,5 @@
-//! What a blocking server must survive, a test for each threat: hostile frames, slow and dead peers, what may not be
-//! shown, and the process's own resources. The numbers are those of the project's list of threats; more of the rows on the
-//! handshake is in `handshake.rs`, and in the tables beside `src/http`.
+//! Tests of the threats that `src/SECURITY.md` lists: hostile requests and frames, slow and dead peers, secrets that must not
+//! be shown, and the resources of the process. `handshake.rs` and the tables in `src/http` test more of the handshake.
 
 mod frames;
 
@@ -14,18 +13,18 @@ mod errors;
 
 mod panics;
 
-// These run the binary: what they count is a process's.
+// These tests start the binary, because they measure the resources of one process.
 #[cfg(feature = "cli")]
 pub(crate) mod spawned;
 
 #[cfg(feature = "cli")]
-mod heads;
+mod requests;
 
 #[cfg(feature = "cli")]
 mod logs;
 
 #[cfg(feature = "cli")]
-mod states;
+mod debug_clients;
 
 #[cfg(feature = "cli")]
 mod process;

@@ -1,4 +1,4 @@
-//! [`Attacker`]: a client that takes much and gives little, each kind in its own way.
+//! [`Attacker`]: a hostile or broken client, which costs the server more than itself.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,43 +9,43 @@ use crate::client::{Client, End, head};
 use crate::frame::{Got, PONG, frame};
 use crate::healthy::TOPIC;
 
-/// What it does.
+/// The kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Subscribes, sends pongs so that no ping clock ends it, and never reads.
+    /// Subscribes, sends pongs so that `ping_timeout` does not apply, and never reads.
     NeverReads,
-    /// The same, until it is cut: then it reads all there is.
+    /// The same until it is disconnected, and then reads everything.
     ReadsOn,
     /// Subscribes, and reads 1 KiB/s.
     Slow,
-    /// Sends its request a byte a second.
-    Head,
-    /// Reads all, and answers no ping.
+    /// Sends its request at one byte per second.
+    SlowRequest,
+    /// Reads everything and answers no ping.
     Silent,
 }
 
 pub(super) struct Attacker {
     pub(super) kind: Kind,
-    /// Dropped when it is gone, and what the kernel keeps for it too.
+    /// `None` after the end, so that the kernel frees its buffers.
     client: Option<Client>,
     pub(super) port: u16,
-    /// The log says that it was cut with 4008.
-    pub(super) is_cut: bool,
-    /// How long it lasted.
+    /// The log says that it was disconnected with 4008.
+    pub(super) is_disconnected: bool,
+    /// How long the connection lasted.
     pub(super) gone: Option<Duration>,
     end: Option<End>,
     code: Option<u16>,
-    came: Instant,
-    /// Seconds of its life in which it has done its deed, and bytes it has read.
+    started: Instant,
+    /// How often it has acted, once per second, and how many bytes it has read.
     beats: u64,
     read: usize,
 }
 
 impl Attacker {
     pub(super) fn new(kind: Kind, to: SocketAddr) -> Result<Attacker, Failure> {
-        let came = Instant::now();
+        let started = Instant::now();
         let client = match kind {
-            Kind::Head => Client::open(to)?,
+            Kind::SlowRequest => Client::open(to)?,
             Kind::Silent => Client::connect(to, "/echo")?,
             _ => Client::connect(to, TOPIC)?,
         };
@@ -54,33 +54,33 @@ impl Attacker {
             kind,
             port: client.port,
             client: Some(client),
-            is_cut: false,
+            is_disconnected: false,
             gone: None,
             end: None,
             code: None,
-            came,
+            started,
             beats: 0,
             read: 0,
         })
     }
 
-    /// Does what is due, and looks whether it still has a connection.
+    /// Does what is due, and checks whether the connection still exists.
     pub(super) fn act(&mut self) {
         let Some(mut client) = self.client.take() else {
             return;
         };
-        self.end = self.deed(&mut client);
+        self.end = self.step(&mut client);
         if self.end.is_some() {
-            self.gone = Some(self.came.elapsed());
+            self.gone = Some(self.started.elapsed());
         } else {
             self.client = Some(client);
         }
     }
 
-    fn deed(&mut self, client: &mut Client) -> Option<End> {
-        let age = self.came.elapsed();
-        let reads_on = self.kind == Kind::ReadsOn && self.is_cut;
-        let most = match self.kind {
+    fn step(&mut self, client: &mut Client) -> Option<End> {
+        let age = self.started.elapsed();
+        let reads_on = self.kind == Kind::ReadsOn && self.is_disconnected;
+        let limit = match self.kind {
             Kind::Silent => usize::MAX,
             Kind::Slow => {
                 let due = (age.as_secs_f64() * 1024.0) as usize;
@@ -90,7 +90,7 @@ impl Attacker {
             _ => 0,
         };
         let code = &mut self.code;
-        let end = client.look(most, |got| {
+        let end = client.look(limit, |got| {
             if let Got::Close(with) = got {
                 *code = Some(with);
             }
@@ -104,15 +104,15 @@ impl Attacker {
                 return Some(End::Reset);
             }
         }
-        // What is still unread need not be read to know of a reset.
+        // A reset can be seen without reading what arrived before it.
         client.was_reset().then_some(End::Reset)
     }
 
-    /// What it does once a second.
+    /// Does what this kind does once per second.
     fn beat(&self, client: &mut Client) -> io::Result<usize> {
         match self.kind {
             Kind::Silent => Ok(0),
-            Kind::Head => {
+            Kind::SlowRequest => {
                 let head = head(SocketAddr::from(([127, 0, 0, 1], 1)), "/echo");
                 let at = self.beats as usize - 1;
                 client.try_bytes(&head.as_bytes()[at..=at])
@@ -121,13 +121,13 @@ impl Attacker {
         }
     }
 
-    /// Whether its end was the one it has earned.
-    pub(super) fn ended_right(&self) -> bool {
+    /// Returns whether the connection ended as this kind of attack must end.
+    pub(super) fn ended_as_expected(&self) -> bool {
         match self.kind {
-            Kind::NeverReads | Kind::Slow => self.is_cut && self.end == Some(End::Reset),
-            Kind::ReadsOn => self.is_cut && self.code == Some(4008),
-            Kind::Head => self.end == Some(End::Reset),
-            // Who reads sees the end of the stream before the reset.
+            Kind::NeverReads | Kind::Slow => self.is_disconnected && self.end == Some(End::Reset),
+            Kind::ReadsOn => self.is_disconnected && self.code == Some(4008),
+            Kind::SlowRequest => self.end == Some(End::Reset),
+            // A client that reads sees the end of the stream before the reset.
             Kind::Silent => self.end.is_some() && self.code.is_none(),
         }
     }

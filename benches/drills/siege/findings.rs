@@ -1,8 +1,8 @@
-//! What a siege has shown, as checks of the report.
+//! Puts the results of a siege into the report as checks.
 
 use super::attackers::Kind;
 use super::floods::Floods;
-use super::{CLOSE, FILL, HEAD, PING, PONG, SLACK, Size, Wave};
+use super::{CLOSE, FILL, HANDSHAKE, PING, PONG, SLACK, Size, Wave};
 use crate::report::{Report, after};
 
 pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
@@ -13,47 +13,47 @@ pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
             Kind::NeverReads,
             size.never_read,
             FILL + CLOSE,
-            "who never reads is cut with 4008, then reset",
+            "each subscriber that never reads is disconnected with 4008, then reset",
         ),
         (
-            "subscribers that read on when they are cut",
+            "subscribers that read again when they are disconnected",
             Kind::ReadsOn,
             size.read_on,
             FILL + CLOSE,
-            "who reads on when it is cut sees 4008",
+            "each subscriber that reads again sees 4008",
         ),
         (
             "subscribers at 1 KiB/s",
             Kind::Slow,
             size.slow,
             FILL + CLOSE,
-            "who takes 1 KiB/s of it is cut with 4008, then reset",
+            "each subscriber at 1 KiB/s is disconnected with 4008, then reset",
         ),
         (
             "clients that answer no ping",
             Kind::Silent,
             size.silent,
             PING + PONG,
-            "who answers no ping is reset",
+            "each client that answers no ping is reset",
         ),
         (
-            "heads of a byte a second",
-            Kind::Head,
-            size.heads,
-            HEAD,
-            "who sends its head a byte a second is reset",
+            "requests at one byte per second",
+            Kind::SlowRequest,
+            size.slow_requests,
+            HANDSHAKE,
+            "each client with a slow request is reset",
         ),
     ] {
         report.fault(fault);
         let attackers = all.iter().flat_map(|wave| &wave.attackers);
         let of_kind: Vec<_> = attackers.filter(|one| one.kind == kind).collect();
-        let right = of_kind.iter().filter(|one| one.ended_right()).count();
+        let expected = of_kind.iter().filter(|one| one.ended_as_expected()).count();
         let last = of_kind.iter().filter_map(|one| one.gone).max();
         report.check(
             what,
-            right == count * waves && last.is_some_and(|last| last <= deadline + SLACK),
+            expected == count * waves && last.is_some_and(|last| last <= deadline + SLACK),
             format!(
-                "{right} of {}, the last {} (clock {} s)",
+                "{expected} of {}, the last {} (deadline {} s)",
                 of_kind.len(),
                 after(last),
                 deadline.as_secs()
@@ -61,25 +61,25 @@ pub(super) fn waves(all: &[Wave], size: &Size, report: &mut Report) {
         );
     }
     report.fault("clients of a stopped process");
-    let thawed: Vec<_> = all.iter().flat_map(|wave| &wave.thawed).collect();
-    let ended = thawed.iter().filter(|one| one.ended_right()).count();
-    let told = thawed.iter().filter(|one| one.code == Some(4008)).count();
-    let gone = all.iter().map(|wave| wave.frozen_gone).max();
-    let all_gone = all.iter().all(|wave| wave.frozen_gone.is_some());
+    let resumed: Vec<_> = all.iter().flat_map(|wave| &wave.resumed).collect();
+    let ended = resumed.iter().filter(|one| one.ended_as_expected()).count();
+    let saw_4008 = resumed.iter().filter(|one| one.code == Some(4008)).count();
+    let gone = all.iter().map(|wave| wave.stopped_gone).max();
+    let all_gone = all.iter().all(|wave| wave.stopped_gone.is_some());
     let gone = gone.flatten().filter(|_| all_gone);
     report.check(
-        "clients of a stopped process are let go, and see it when it runs again",
-        ended == size.frozen * waves && gone.is_some_and(|gone| gone <= FILL + CLOSE + SLACK),
+        "clients of a stopped process are disconnected, and see it when they run again",
+        ended == size.stopped * waves && gone.is_some_and(|gone| gone <= FILL + CLOSE + SLACK),
         format!(
-            "{ended} of {}, the last {}; {told} could still read 4008",
-            thawed.len(),
+            "{ended} of {}, the last {}; {saw_4008} could still read 4008",
+            resumed.len(),
             after(gone)
         ),
     );
     let newcomers: usize = all.iter().map(|wave| wave.newcomers).sum();
     let slowest = all.iter().map(|wave| wave.slowest_newcomer).max();
     report.check(
-        "newcomers in the middle of it are served",
+        "new clients are served during the siege",
         newcomers > 0,
         format!(
             "{newcomers}, the slowest in {:.0?}",
@@ -93,11 +93,11 @@ pub(super) fn floods(all: &[Floods], report: &mut Report) {
         report.fault(flood.name);
         report.bad_inputs(flood.frames);
         report.check(
-            &format!("{} is ended with {}", flood.name, flood.expected),
-            flood.tried > 0 && flood.right == flood.tried,
+            &format!("{} is closed with {}", flood.name, flood.expected),
+            flood.tried > 0 && flood.correct == flood.tried,
             format!(
                 "{} of {} times, {} frames sent{}",
-                flood.right,
+                flood.correct,
                 flood.tried,
                 flood.frames,
                 flood.wrong.as_deref().unwrap_or_default()

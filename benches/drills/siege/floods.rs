@@ -1,4 +1,4 @@
-//! Clients that send as fast as they are read, what no client should; ended, they come again.
+//! Clients that send invalid or excessive input as fast as the server reads it, and connect again when they are closed.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::client::Client;
-use crate::frame::{BEGINS, BINARY, GOES_ON, Got, PING, frame};
-use crate::healthy::Field;
+use crate::frame::{BINARY, FIRST_FRAGMENT, Got, MIDDLE_FRAGMENT, PING, frame};
+use crate::healthy::Run;
 
-/// One more byte than a message may have.
-const TOO_MUCH: usize = (64 << 10) + 1;
+/// One byte more than a message may have.
+const OVERSIZED: usize = (64 << 10) + 1;
 
-/// Within this an attack that goes on at full speed must have met its answer.
-const ENDS: Duration = Duration::from_secs(10);
+/// The server must have closed an attack at full speed within this time.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
 
-/// One attack: bytes to begin with, and bytes to go on with.
+/// One attack: the bytes that begin it, and the bytes that are repeated.
 struct Attack {
     first: Vec<u8>,
     then: Vec<u8>,
@@ -23,18 +23,18 @@ struct Attack {
     round: u64,
 }
 
-/// What became of one kind.
+/// The results of one kind of attack.
 pub(super) struct Floods {
     pub(super) name: &'static str,
     pub(super) expected: u16,
     pub(super) tried: u64,
-    pub(super) right: u64,
+    pub(super) correct: u64,
     pub(super) frames: u64,
     pub(super) wrong: Option<String>,
 }
 
-/// All kinds in turn, until the field says that it is enough.
-pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
+/// Repeats all kinds of attack in turn until the floods are stopped.
+pub(super) fn run(run: &Run) -> Result<Vec<Floods>, Failure> {
     let many = |frame: Vec<u8>| frame.repeat(100);
     let attacks = [
         (
@@ -50,8 +50,8 @@ pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
             "a flood of empty fragments",
             1008,
             Attack {
-                first: frame(BEGINS, b""),
-                then: many(frame(GOES_ON, b"")),
+                first: frame(FIRST_FRAGMENT, b""),
+                then: many(frame(MIDDLE_FRAGMENT, b"")),
                 round: 100,
             },
         ),
@@ -59,7 +59,7 @@ pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
             "a message over the limit",
             1009,
             Attack {
-                first: frame(BINARY, &vec![0; TOO_MUCH]),
+                first: frame(BINARY, &vec![0; OVERSIZED]),
                 then: Vec::new(),
                 round: 0,
             },
@@ -68,8 +68,8 @@ pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
             "a message over the limit in fragments",
             1009,
             Attack {
-                first: frame(BEGINS, &[b' '; 1000]),
-                then: frame(GOES_ON, &[b' '; 1000]),
+                first: frame(FIRST_FRAGMENT, &[b' '; 1000]),
+                then: frame(MIDDLE_FRAGMENT, &[b' '; 1000]),
                 round: 1,
             },
         ),
@@ -80,37 +80,37 @@ pub(super) fn run(field: &Field) -> Result<Vec<Floods>, Failure> {
             name,
             expected: *expected,
             tried: 0,
-            right: 0,
+            correct: 0,
             frames: 0,
             wrong: None,
         })
         .collect();
-    while !field.no_floods.load(Relaxed) {
+    while !run.stop_floods.load(Relaxed) {
         for ((_, expected, attack), flood) in attacks.iter().zip(&mut floods) {
             flood.tried += 1;
-            let (code, frames) = attack.send(field)?;
+            let (code, frames) = attack.send(run)?;
             flood.frames += frames;
             if code == Some(*expected) {
-                flood.right += 1;
+                flood.correct += 1;
             } else {
-                flood.wrong = Some(format!(", one saw {code:?}"));
+                flood.wrong = Some(format!(", one attack saw {code:?}"));
             }
         }
-        // On two cores a flood without a pause tests the machine and not the server.
+        // Without a pause, a flood on two cores would test the machine instead of the server.
         thread::sleep(Duration::from_millis(50));
     }
     Ok(floods)
 }
 
 impl Attack {
-    /// Until the connection ends: the code that was seen, and the frames that were sent.
-    fn send(&self, field: &Field) -> Result<(Option<u16>, u64), Failure> {
-        let mut client = Client::connect(field.to, "/echo")?;
+    /// Sends until the connection ends. Returns the close code and the number of frames sent.
+    fn send(&self, run: &Run) -> Result<(Option<u16>, u64), Failure> {
+        let mut client = Client::connect(run.to, "/echo")?;
         client.unblock()?;
         let mut code = None;
         let (mut bytes, mut at, mut frames) = (&self.first, 0, 1);
         let mut writes = true;
-        let deadline = Instant::now() + ENDS;
+        let deadline = Instant::now() + CLOSED_WITHIN;
         while Instant::now() < deadline {
             let mut busy = false;
             if at == bytes.len() && code.is_none() {
@@ -123,7 +123,7 @@ impl Attack {
                         busy = sent > 0;
                         at += sent;
                     }
-                    // What came before the end may still be read.
+                    // What arrived before the end can still be read.
                     Err(_) => writes = false,
                 }
             }
@@ -136,7 +136,7 @@ impl Attack {
                 break;
             }
             if code.is_some() {
-                // It has been told; a polite one would stop now.
+                // The client has seen its close code and stops sending.
                 writes = false;
             }
             if !busy {

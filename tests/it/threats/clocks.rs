@@ -1,4 +1,5 @@
-//! The watchdog's clocks from the outside: a total is a total, and time of ours is not the peer's.
+//! The watchdog's deadlines, seen by a client. Each deadline covers the whole request or message, and time that our own
+//! handler takes does not count against the peer.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -14,23 +15,28 @@ use crate::support::{
 
 const SHORT: Duration = Duration::from_millis(500);
 
-/// Between bytes that trickle: far below every clock here.
-const TRICKLE: Duration = Duration::from_millis(20);
+/// The pause between two bytes of a slow client. It is far shorter than every deadline in this file.
+const BYTE_INTERVAL: Duration = Duration::from_millis(20);
 
-fn ended_by(server: &TestServer, clock: &str) -> u64 {
-    let endings = server.handle().disconnects();
-    endings.iter().find(|(name, _)| *name == clock).unwrap().1
+/// Returns how many clients the server has disconnected for this cause.
+fn disconnected_by(server: &TestServer, cause: &str) -> u64 {
+    let counts = server.handle().disconnects();
+    counts.iter().find(|(name, _)| *name == cause).unwrap().1
 }
 
-/// It took no less. The watchdog counts whole milliseconds, so a time of its may be shorter by one.
+/// Asserts that at least `time` has passed since `began`. The watchdog counts whole milliseconds, so its timeouts may
+/// be one millisecond short.
 #[track_caller]
-fn has_lasted(began: Instant, time: Duration) {
-    let lasted = began.elapsed();
-    assert!(lasted + Duration::from_millis(1) >= time, "{lasted:?}");
+fn assert_lasted(began: Instant, time: Duration) {
+    let elapsed = began.elapsed();
+    assert!(
+        elapsed + Duration::from_millis(1) >= time,
+        "{elapsed:?} instead of {time:?}"
+    );
 }
 
 #[test]
-fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
+fn handshake_timeout_limits_the_whole_request_head() {
     let server = TestServer::echo(Config::default().handshake_timeout(SHORT));
     let mut stream = TcpStream::connect(server.addr()).unwrap();
     let began = Instant::now();
@@ -39,55 +45,67 @@ fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
         if stream.write_all(&[byte]).is_err() {
             break;
         }
-        // The trickle itself.
-        pass(TRICKLE);
-        assert!(began.elapsed() < DEADLINE, "it was never cut");
+        // The slow pace is what the test is about.
+        pass(BYTE_INTERVAL);
+        assert!(
+            began.elapsed() < DEADLINE,
+            "the server never disconnected the client"
+        );
     }
-    has_lasted(began, SHORT);
-    until("it is counted", || {
-        ended_by(&server, "handshake_timeout") == 1
+    assert_lasted(began, SHORT);
+    until("the disconnect is counted", || {
+        disconnected_by(&server, "handshake_timeout") == 1
     });
 }
 
 #[test]
-fn t04_two_hundred_heads_that_trickle_are_gone_in_time_and_another_gets_in_meanwhile() {
+fn slow_requests_end_in_time_without_blocking_others() {
     let timeout = SHORT * 6;
     let server = TestServer::echo(Config::default().handshake_timeout(timeout));
     let began = Instant::now();
     let mut clients: Vec<_> = (0..200).map(|_| server.client().open()).collect();
-    let pens: Vec<_> = clients.iter().map(|client| client.pen()).collect();
-    let trickling = thread::spawn(move || {
+    let send_halves: Vec<_> = clients.iter().map(|client| client.pen()).collect();
+    let sender = thread::spawn(move || {
         for byte in "GET / HTTP/1.1\r\nHost: a\r\nX-Long: "
             .bytes()
             .chain([b'x'; 4000])
         {
-            if pens.iter().filter(|pen| pen.try_bytes([byte])).count() == 0 {
+            if send_halves
+                .iter()
+                .filter(|pen| pen.try_bytes([byte]))
+                .count()
+                == 0
+            {
                 return;
             }
-            // The trickle itself.
-            pass(TRICKLE * 5);
+            // The slow pace is what the test is about.
+            pass(BYTE_INTERVAL * 5);
         }
     });
-    // While all of them are at the door, who says all it has to say waits for none of them.
+    // A client that sends its whole request does not wait for these pending handshakes.
     for _ in 0..5 {
         server.connect().leave();
     }
-    assert_eq!(ended_by(&server, "handshake_timeout"), 0);
-    until("all are counted", || {
-        ended_by(&server, "handshake_timeout") == 200
+    assert_eq!(disconnected_by(&server, "handshake_timeout"), 0);
+    until("all disconnects are counted", || {
+        disconnected_by(&server, "handshake_timeout") == 200
     });
-    has_lasted(began, timeout);
+    assert_lasted(began, timeout);
     let took = began.elapsed();
     assert!(took < timeout * 3, "{took:?}");
-    within(20, "nobody takes a byte any more", || {
-        trickling.join().unwrap();
+    within(20, "every connection to refuse bytes", || {
+        sender.join().unwrap();
     });
     for client in &mut clients {
-        assert_eq!(client.next_byte(), None, "nothing is answered");
+        assert_eq!(
+            client.next_byte(),
+            None,
+            "the server sent a byte instead of a reset"
+        );
     }
 }
 
-/// Reads bodies, and answers with more than any buffer holds.
+/// Reads request bodies, and answers `/large` with more than all socket buffers hold.
 struct Pages;
 
 impl Handler for Pages {
@@ -107,90 +125,103 @@ impl Handler for Pages {
 }
 
 #[test]
-fn t04_a_body_that_trickles_is_cut_at_handshake_timeout_in_total() {
+fn handshake_timeout_limits_the_whole_request_body() {
     let server = TestServer::start(Config::default().handshake_timeout(SHORT), Pages);
     let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
     let silent = server.client().open();
-    silent.bytes([head, "the first of it"].concat());
+    silent.bytes([head, "the beginning of the body"].concat());
     let began = Instant::now();
     let mut client = server.client().open();
     client.bytes(head);
     while client.try_bytes("x") {
-        // The trickle itself.
-        pass(TRICKLE);
-        assert!(began.elapsed() < DEADLINE, "it was never cut");
+        // The slow pace is what the test is about.
+        pass(BYTE_INTERVAL);
+        assert!(
+            began.elapsed() < DEADLINE,
+            "the server never disconnected the client"
+        );
     }
-    has_lasted(began, SHORT);
-    assert_eq!(client.next_byte(), None, "nothing is answered");
-    until("both are counted", || {
-        ended_by(&server, "handshake_timeout") == 2
+    assert_lasted(began, SHORT);
+    assert_eq!(
+        client.next_byte(),
+        None,
+        "the server sent a byte instead of a reset"
+    );
+    until("both disconnects are counted", || {
+        disconnected_by(&server, "handshake_timeout") == 2
     });
-    // One that is whole is served.
+    // A complete body is served.
     let answer = http(server.addr(), head.replace("100000", "3") + "abc");
     assert_eq!((answer.status, &*answer.body), (200, "3 bytes"));
 }
 
 #[test]
-fn t04_an_answer_that_trickles_away_is_cut_at_handshake_timeout_in_total() {
+fn handshake_timeout_limits_the_whole_response() {
     let config = Config::default().handshake_timeout(SHORT);
     let server = TestServer::start(config.sndbuf(Some(16 << 10)), Pages);
     let head = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let untaken = server.client().small_rcvbuf().open();
-    untaken.bytes(head);
+    let never_reads = server.client().small_rcvbuf().open();
+    never_reads.bytes(head);
     let mut client = server.client().small_rcvbuf().open();
     let began = Instant::now();
     client.bytes(head);
-    let mut taken = 0;
+    let mut received = 0;
     while client.next_byte().is_some() {
-        taken += 1;
-        if taken % 4096 == 0 {
-            // The trickle itself.
-            pass(TRICKLE);
+        received += 1;
+        if received % 4096 == 0 {
+            // The slow pace is what the test is about.
+            pass(BYTE_INTERVAL);
         }
-        assert!(began.elapsed() < DEADLINE, "it was never cut");
+        assert!(
+            began.elapsed() < DEADLINE,
+            "the server never disconnected the client"
+        );
     }
-    has_lasted(began, SHORT);
-    assert!(taken < 32 << 20, "{taken}");
-    until("both are counted", || {
-        ended_by(&server, "handshake_timeout") == 2
+    assert_lasted(began, SHORT);
+    assert!(received < 32 << 20, "{received} bytes");
+    until("both disconnects are counted", || {
+        disconnected_by(&server, "handshake_timeout") == 2
     });
-    drop(untaken);
+    drop(never_reads);
 }
 
 #[test]
-fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
+fn message_timeout_limits_a_slow_frame() {
     both_ways(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT));
         let mut large = Frame::new(op::BINARY, "");
         large.length = Length::Eight(65_536);
-        // Within its payload, within its header, and within that of the next fragment.
+        // The client stalls in the payload, in the header, and in the header of the next fragment.
         let begun = Frame::new(op::TEXT, "").unfinished().bytes();
         for (start, byte) in [
             (large.bytes(), Some(0)),
             (large.bytes()[..3].to_vec(), None),
             ([&begun[..], &[0]].concat(), None),
         ] {
-            let before = ended_by(&server, "message_timeout");
+            let before = disconnected_by(&server, "message_timeout");
             let mut client = server.connect();
             let began = Instant::now();
             client.bytes(&start);
             while byte.is_some_and(|byte: u8| client.try_bytes([byte])) {
-                // The trickle itself.
-                pass(TRICKLE);
-                assert!(began.elapsed() < DEADLINE, "it was never cut");
+                // The slow pace is what the test is about.
+                pass(BYTE_INTERVAL);
+                assert!(
+                    began.elapsed() < DEADLINE,
+                    "the server never disconnected the client"
+                );
             }
             let end = client.next();
             assert!(matches!(end, Seen::Reset | Seen::Eof), "{end:?}");
-            has_lasted(began, SHORT);
-            until("it is counted", || {
-                ended_by(&server, "message_timeout") == before + 1
+            assert_lasted(began, SHORT);
+            until("the disconnect is counted", || {
+                disconnected_by(&server, "message_timeout") == before + 1
             });
         }
     });
 }
 
 #[test]
-fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
+fn message_timeout_limits_a_slow_fragmented_message() {
     both_ways(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT).max_fragments(100_000));
         let fragment = Frame::new(op::CONTINUATION, "x").unfinished().bytes();
@@ -198,50 +229,53 @@ fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
         client.frame(&Frame::new(op::TEXT, "x").unfinished());
         let began = Instant::now();
         while client.try_bytes(&fragment) {
-            // The trickle itself.
-            pass(TRICKLE);
-            assert!(began.elapsed() < DEADLINE, "it was never cut");
+            // The slow pace is what the test is about.
+            pass(BYTE_INTERVAL);
+            assert!(
+                began.elapsed() < DEADLINE,
+                "the server never disconnected the client"
+            );
         }
-        has_lasted(began, SHORT);
+        assert_lasted(began, SHORT);
         assert!(matches!(client.next(), Seen::Reset | Seen::Eof));
-        until("it is counted", || {
-            ended_by(&server, "message_timeout") == 1
+        until("the disconnect is counted", || {
+            disconnected_by(&server, "message_timeout") == 1
         });
     });
 }
 
 #[test]
-fn a_client_in_the_middle_of_one_message_after_another_is_not_late_with_any() {
+fn message_timeout_restarts_for_each_message() {
     let server = TestServer::echo(Config::default().message_timeout(SHORT * 2));
-    let message = Frame::new(op::TEXT, "as long as the others").bytes();
+    let message = Frame::new(op::TEXT, "a message in two pieces").bytes();
     let (front, rest) = message.split_at(10);
     let seam = [rest, front].concat();
     let mut client = server.connect();
     client.bytes(front);
     let began = Instant::now();
-    // Every read of the server ends inside a message, and each of them takes 20 ms.
+    // Every read of the server ends inside a message, and each message takes 20 ms.
     while began.elapsed() < SHORT * 5 {
         client.bytes(&seam);
-        client.expect_text("as long as the others");
-        // How long a message takes is what the test is about.
-        pass(TRICKLE);
+        client.expect_text("a message in two pieces");
+        // The duration of a message is what the test is about.
+        pass(BYTE_INTERVAL);
     }
-    assert_eq!(ended_by(&server, "message_timeout"), 0);
+    assert_eq!(disconnected_by(&server, "message_timeout"), 0);
 }
 
 #[test]
-fn a_handler_that_holds_the_reader_costs_nobody_anything() {
+fn blocked_handler_does_not_trigger_client_timeouts() {
     both_ways(|config| {
         let gate = Gate::new();
-        let held = gate.clone();
+        let in_handler = gate.clone();
         let config = config
             .message_timeout(SHORT)
             .ping_interval(SHORT)
             .ping_timeout(SHORT);
         let server = TestServer::start(config, move |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
-                if message == Message::text("hold") {
-                    held.pass(conn.number());
+                if message == Message::text("block") {
+                    in_handler.pass(conn.number());
                 }
                 conn.send(message)?;
             }
@@ -252,19 +286,20 @@ fn a_handler_that_holds_the_reader_costs_nobody_anything() {
             Frame::new(op::TEXT, "half").unfinished(),
             Frame::new(op::CONTINUATION, " done"),
         );
-        client.bytes([Frame::new(op::TEXT, "hold").bytes(), front.bytes()].concat());
+        client.bytes([Frame::new(op::TEXT, "block").bytes(), front.bytes()].concat());
         gate.arrival();
-        // Who is judged meanwhile, and dead, shows that the clocks have run out twice for one that is held.
-        for dead in 1..=2 {
+        // Two silent clients time out one after the other, so the timeouts have passed twice while the handler is
+        // blocked.
+        for count in 1..=2 {
             let _silent = server.connect();
-            until("a silent one is gone", || {
-                ended_by(&server, "ping_timeout") == dead
+            until("the silent client is disconnected", || {
+                disconnected_by(&server, "ping_timeout") == count
             });
         }
         gate.open();
         client.frame(&rest);
-        client.expect_text("hold");
+        client.expect_text("block");
         client.expect_text("half done");
-        assert_eq!(ended_by(&server, "message_timeout"), 0);
+        assert_eq!(disconnected_by(&server, "message_timeout"), 0);
     });
 }

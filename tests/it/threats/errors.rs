@@ -1,4 +1,4 @@
-//! T27 for the library: what a handler's error says may be a client's own words.
+//! The library logs a handler's error safely, because the text of the error may come from a client (SECURITY.md, T27).
 
 use std::sync::Mutex;
 
@@ -11,10 +11,10 @@ const CANARY: &str = "canary-of-errors";
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keeps the lines that are about this test, of all the tests of this process.
-struct Keeps;
+/// Keeps the log lines that contain the canary. Other tests of this process log too.
+struct CanaryLines;
 
-impl Log for Keeps {
+impl Log for CanaryLines {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
@@ -30,12 +30,12 @@ impl Log for Keeps {
 }
 
 #[test]
-fn t27_an_error_of_a_handler_is_logged_in_one_line_whenever_it_comes() {
-    log::set_logger(&Keeps).unwrap();
+fn handler_error_is_logged_as_one_escaped_line() {
+    log::set_logger(&CanaryLines).unwrap();
     log::set_max_level(LevelFilter::Debug);
     let server = TestServer::start(Config::default(), |conn: &mut Connection| {
         if conn.request().path() == "/late" {
-            conn.close(4000, "over");
+            conn.close(4000, "finished");
             while conn.recv()?.is_some() {}
         }
         Err(format!("{CANARY}\r\n\x1b[2J\u{202e}{}", "x".repeat(1000)).into())
@@ -43,8 +43,10 @@ fn t27_an_error_of_a_handler_is_logged_in_one_line_whenever_it_comes() {
     server.connect().expect_close(1011);
     let mut late = server.client().path("/late").connect();
     late.expect_close(4000);
-    late.close(4000, "over");
-    until("both are logged", || LINES.lock().unwrap().len() == 2);
+    late.close(4000, "finished");
+    until("both errors are logged", || {
+        LINES.lock().unwrap().len() == 2
+    });
     for line in &*LINES.lock().unwrap() {
         assert!(
             !line.contains(|c: char| c.is_control() || c == '\u{202e}'),

@@ -1,4 +1,5 @@
-//! T14, and what one client may send in all: control frames, messages, and a socket that takes nothing.
+//! Limits on the rate of control frames and messages, and the pongs of a client whose socket refuses bytes
+//! (SECURITY.md, T14 and T31).
 
 use std::time::Duration;
 
@@ -8,19 +9,19 @@ use standpipe::{Config, Connection, Message, Rate, TrySendError};
 use crate::support::{Frame, TestServer, both_ways, op, pass, within};
 
 #[test]
-fn t14_a_flood_of_pings_ends_in_1008() {
+fn ping_flood_is_closed_with_1008() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
-        // A million, or as many as are still taken.
+        // One million pings, or fewer if the server closes the connection earlier.
         let pen = client.pen();
-        let flood = within(60, "the flood to be refused", move || {
+        let thousands = within(60, "the flood to be refused", move || {
             let pings = Frame::new(op::PING, "p").bytes().repeat(1000);
             (0..1000).take_while(|_| pen.try_bytes(&pings)).count()
         });
-        assert!(flood < 1000, "a million pings were taken");
-        // The linger is over, so a reset may have overtaken the rest; pongs for no more than the burst and a second or
-        // so, and at most one Close.
+        assert!(thousands < 1000, "the server accepted a million pings");
+        // The lingering close has ended by now, so a reset may have discarded what was still unread. There are pongs
+        // for the burst and about one second, and at most one Close.
         let rest = client.rest();
         assert!(rest.pongs.len() < 1000, "{} pongs", rest.pongs.len());
         assert!(
@@ -36,12 +37,12 @@ fn t14_a_flood_of_pings_ends_in_1008() {
 }
 
 #[test]
-fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
+fn control_frame_flood_inside_a_message_gets_1008() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         for opcode in [op::PONG, op::PING] {
             let mut client = server.connect();
-            client.frame(&Frame::new(op::TEXT, "begun").unfinished());
+            client.frame(&Frame::new(op::TEXT, "unfinished").unfinished());
             client.bytes(Frame::new(opcode, "p").bytes().repeat(20_000));
             let rest = client.rest();
             assert_eq!(rest.closes.len(), 1, "{rest:?}");
@@ -51,25 +52,25 @@ fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
 }
 
 #[test]
-fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
+fn blocked_socket_keeps_only_the_latest_pong() {
     both_ways(|config| {
         let (filled, full) = bounded::<()>(0);
         let config = config.sndbuf(Some(16 << 10)).unsent(16 << 10).queue(8);
         let server = TestServer::start(config, move |conn: &mut Connection| {
             let outbox = conn.outbox();
             let mut refused = 0;
-            // Full, and still full after it has been written as far as it goes.
+            // The queue stays full after the writer has written as much as the socket accepts.
             while refused < 50 {
                 match outbox.try_send(Message::binary(vec![0; 8 << 10])) {
                     Ok(()) => refused = 0,
                     Err(TrySendError::Full(_)) => refused += 1,
                     Err(TrySendError::Closed(_)) => return Ok(()),
                 }
-                // Room is made by the kernel, which tells nobody.
+                // The kernel frees space without an event.
                 pass(Duration::from_millis(1));
             }
             filled.send(())?;
-            // Reads on, though nothing can be written.
+            // The reader goes on reading although nothing can be written.
             while conn.recv()?.is_some() {
                 filled.send(())?;
             }
@@ -77,13 +78,13 @@ fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
         });
         let mut client = server.client().small_rcvbuf().connect();
         full.recv_timeout(Duration::from_secs(20))
-            .expect("the outbox is full");
+            .expect("the outbox should become full");
         for n in 0..150 {
             client.ping(format!("{n}"));
         }
-        client.text("all pings are read");
+        client.text("sent after all pings");
         full.recv_timeout(Duration::from_secs(20))
-            .expect("the reader read on");
+            .expect("the reader should go on reading");
         let mut pongs = Vec::new();
         while pongs.last().is_none_or(|last| last != b"149") {
             let frame = client.next_frame();
@@ -91,14 +92,14 @@ fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
                 pongs.push(frame.payload);
             }
         }
-        // One may have been half written when the socket refused; of the others the latest alone waited.
-        assert!(pongs.len() <= 2, "{} pongs waited", pongs.len());
+        // One pong may have been partly written when the socket refused bytes. Of the others only the latest was kept.
+        assert!(pongs.len() <= 2, "{} pongs were kept", pongs.len());
         client.leave();
     });
 }
 
 #[test]
-fn t14_a_ping_now_and_then_is_no_flood() {
+fn each_ping_below_the_rate_is_answered() {
     let server = TestServer::echo(Config::default());
     let mut client = server.connect();
     for n in 0..100 {
@@ -108,7 +109,7 @@ fn t14_a_ping_now_and_then_is_no_flood() {
 }
 
 #[test]
-fn t31_more_messages_than_the_rate_are_refused_with_1008() {
+fn messages_above_the_rate_get_1008() {
     both_ways(|config| {
         let rate = Rate {
             per_second: 1,
@@ -117,7 +118,7 @@ fn t31_more_messages_than_the_rate_are_refused_with_1008() {
         let server = TestServer::echo(config.rate(Some(rate)));
         let mut client = server.connect();
         for n in 0..5 {
-            // A message in fragments is one.
+            // A message in fragments counts once.
             client.frame(&Frame::new(op::TEXT, format!("{n}")).unfinished());
             client.frame(&Frame::new(op::CONTINUATION, ""));
             client.expect_text(&format!("{n}"));

@@ -1,20 +1,20 @@
-//! T9 to T13 and T15 to T18: frames that lie, and what they may cost.
+//! Invalid and misleading frames, and the close code for each (SECURITY.md, T9 to T20).
 
 use standpipe::{Config, Message};
 
 use crate::support::{Frame, Length, Raw, Seen, TestServer, both_ways, op};
 
-/// Sends it, and sees the only Close that answers it; nothing follows.
+/// Sends `bytes` and expects one Close with `code` and then the end of the stream.
 #[track_caller]
-fn refused(server: &TestServer, bytes: &[u8], code: u16) {
+fn expect_refusal(server: &TestServer, bytes: &[u8], code: u16) {
     let mut client = server.connect();
     client.bytes(bytes);
     client.expect_close(code);
     client.expect_eof();
 }
 
-/// A header of a whole binary message that says it is so long, in the form that fits, and its mask.
-fn claim(length: u64) -> Vec<u8> {
+/// Returns the header and mask of a binary message that declares this length in the shortest form.
+fn declare(length: u64) -> Vec<u8> {
     let mut frame = Frame::new(op::BINARY, "");
     frame.length = match length {
         0..126 => {
@@ -29,7 +29,7 @@ fn claim(length: u64) -> Vec<u8> {
 }
 
 #[test]
-fn t09_a_flood_of_empty_fragments_is_refused_with_1008() {
+fn empty_fragments_above_the_limit_get_1008() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
@@ -39,7 +39,7 @@ fn t09_a_flood_of_empty_fragments_is_refused_with_1008() {
         client.frame(&Frame::new(op::CONTINUATION, "b"));
         client.expect_text("ab");
         client.frame(&Frame::new(op::TEXT, "").unfinished());
-        // As many as there are; the first too many is enough.
+        // The first fragment above the limit ends the connection, so not all of these may be sent.
         client.try_bytes(empty.repeat(10_000));
         client.expect_close(1008);
         client.expect_eof();
@@ -47,7 +47,7 @@ fn t09_a_flood_of_empty_fragments_is_refused_with_1008() {
 }
 
 #[test]
-fn t09_the_number_of_fragments_is_the_configured_one() {
+fn configured_fragment_limit_is_enforced() {
     let server = TestServer::echo(Config::default().max_fragments(3));
     let part = Frame::new(op::CONTINUATION, "x").unfinished().bytes();
     let mut client = server.connect();
@@ -56,20 +56,20 @@ fn t09_the_number_of_fragments_is_the_configured_one() {
     client.frame(&Frame::new(op::CONTINUATION, "x"));
     client.expect_text("xxx");
     let begin = Frame::new(op::TEXT, "x").unfinished().bytes();
-    refused(&server, &[begin, part.repeat(3)].concat(), 1008);
+    expect_refusal(&server, &[begin, part.repeat(3)].concat(), 1008);
 }
 
 #[test]
-fn t10_a_length_is_judged_before_its_payload() {
+fn declared_length_is_checked_before_the_payload() {
     let server = TestServer::echo(Config::default());
     for length in [65_537, (1 << 31) - 1, 1 << 31, (1 << 31) + 1] {
-        refused(&server, &claim(length), 1009);
+        expect_refusal(&server, &declare(length), 1009);
     }
     for length in [(1 << 32) - 1, 1 << 32, (1 << 32) + 1, (1 << 63) - 1] {
-        refused(&server, &claim(length), 1009);
+        expect_refusal(&server, &declare(length), 1009);
     }
     for length in [1 << 63, u64::MAX] {
-        refused(&server, &claim(length), 1002);
+        expect_refusal(&server, &declare(length), 1002);
     }
     for length in [0, 125, 126, 127, 65_535, 65_536_u64] {
         let mut client = server.connect();
@@ -80,21 +80,21 @@ fn t10_a_length_is_judged_before_its_payload() {
 }
 
 #[test]
-fn t11_a_frame_without_a_mask_is_refused_by_its_header() {
+fn unmasked_frame_is_refused_by_its_header() {
     let server = TestServer::echo(Config::default().max_message(16 << 20));
     let mut frame = Frame::new(op::BINARY, "");
     frame.masked = false;
-    refused(&server, &frame.bytes(), 1002);
-    // 15 MiB are announced, and none has come.
+    expect_refusal(&server, &frame.bytes(), 1002);
+    // The frame declares 15 MiB, and no payload arrives.
     frame.length = Length::Eight(15 << 20);
-    refused(&server, &frame.bytes(), 1002);
+    expect_refusal(&server, &frame.bytes(), 1002);
 }
 
 #[test]
-fn t12_text_that_is_not_utf_8_is_refused_with_1007_and_not_delivered() {
+fn invalid_utf8_gets_1007_and_is_not_delivered() {
     both_ways(|config| {
         let server = TestServer::echo(config);
-        for (what, bytes) in [
+        for (case, bytes) in [
             ("a lone continuation", &b"\x80"[..]),
             ("an overlong slash", b"\xc0\xaf"),
             ("an overlong NUL", b"\xe0\x80\x80"),
@@ -104,9 +104,9 @@ fn t12_text_that_is_not_utf_8_is_refused_with_1007_and_not_delivered() {
             ("cut at the end", b"ok \xf0\x9f\x92"),
             ("bad in the middle", b"ok \xc3\x28 ok"),
         ] {
-            eprintln!("{what}");
-            refused(&server, &Frame::new(op::TEXT, bytes).bytes(), 1007);
-            // The same a byte at a time.
+            eprintln!("{case}");
+            expect_refusal(&server, &Frame::new(op::TEXT, bytes).bytes(), 1007);
+            // The same text in fragments of one byte.
             let mut client = server.connect();
             client.frame(&Frame::new(op::TEXT, "").unfinished());
             for byte in bytes {
@@ -120,7 +120,7 @@ fn t12_text_that_is_not_utf_8_is_refused_with_1007_and_not_delivered() {
 }
 
 #[test]
-fn t12_a_character_may_come_in_four_fragments() {
+fn one_character_may_span_four_fragments() {
     let server = TestServer::echo(Config::default());
     let mut client = server.connect();
     for text in ["é", "€", "💧", "\u{10ffff}", "\u{d7ff}\u{e000}"] {
@@ -134,14 +134,14 @@ fn t12_a_character_may_come_in_four_fragments() {
 }
 
 #[test]
-fn t13_a_control_frame_over_125_bytes_or_in_fragments_is_refused_by_its_header() {
+fn oversized_or_fragmented_control_frame_gets_1002() {
     let server = TestServer::echo(Config::default().max_message(16 << 20));
     for opcode in [op::PING, op::PONG, op::CLOSE] {
         let mut frame = Frame::new(opcode, "");
-        refused(&server, &frame.clone().unfinished().bytes(), 1002);
+        expect_refusal(&server, &frame.clone().unfinished().bytes(), 1002);
         for length in [Length::Two(126), Length::Eight(15 << 20)] {
             frame.length = length;
-            refused(&server, &frame.bytes(), 1002);
+            expect_refusal(&server, &frame.bytes(), 1002);
         }
     }
     let mut client = server.connect();
@@ -150,7 +150,7 @@ fn t13_a_control_frame_over_125_bytes_or_in_fragments_is_refused_by_its_header()
 }
 
 #[test]
-fn t13_a_reason_of_ours_is_cut_to_123_bytes_at_a_character() {
+fn close_reason_is_cut_at_a_character_boundary() {
     let server = TestServer::start(Config::default(), |conn: &mut standpipe::Connection| {
         conn.close(4000, &"é".repeat(100));
         while conn.recv()?.is_some() {}
@@ -162,7 +162,7 @@ fn t13_a_reason_of_ours_is_cut_to_123_bytes_at_a_character() {
 }
 
 #[test]
-fn t15_the_configured_limit_is_what_the_wire_sees() {
+fn configured_message_limit_is_enforced() {
     for limit in [1, 125, 1000, 65_536, 70_000] {
         let server = TestServer::echo(Config::default().max_message(limit));
         for size in [limit - 1, limit] {
@@ -177,18 +177,18 @@ fn t15_the_configured_limit_is_what_the_wire_sees() {
         }
         let payload = vec![b'm'; limit + 1];
         let whole = Frame::new(op::BINARY, &payload).bytes();
-        refused(&server, &whole, 1009);
+        expect_refusal(&server, &whole, 1009);
         let (front, rest) = payload.split_at(limit / 2);
         let parts = [
             Frame::new(op::BINARY, front).unfinished().bytes(),
             Frame::new(op::CONTINUATION, rest).bytes(),
         ];
-        refused(&server, &parts.concat(), 1009);
+        expect_refusal(&server, &parts.concat(), 1009);
     }
 }
 
 #[test]
-fn t16_an_offer_of_compression_is_ignored_and_a_compressed_frame_refused() {
+fn compression_is_never_negotiated() {
     let server = TestServer::echo(Config::default());
     for offer in [
         "permessage-deflate",
@@ -212,28 +212,28 @@ fn t16_an_offer_of_compression_is_ignored_and_a_compressed_frame_refused() {
 }
 
 #[test]
-fn t17_reserved_bits_opcodes_and_longer_lengths_than_needed_are_refused() {
+fn reserved_bits_opcodes_and_long_lengths_get_1002() {
     let server = TestServer::echo(Config::default());
     for rsv in 1..8 {
         let mut frame = Frame::new(op::TEXT, "r");
         frame.rsv = rsv;
-        refused(&server, &frame.bytes(), 1002);
+        expect_refusal(&server, &frame.bytes(), 1002);
     }
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
-        refused(&server, &Frame::new(opcode, "o").bytes(), 1002);
+        expect_refusal(&server, &Frame::new(opcode, "o").bytes(), 1002);
     }
     for length in [Length::Two(5), Length::Two(125), Length::Eight(5)] {
         let mut frame = Frame::new(op::TEXT, "12345");
         frame.length = length;
-        refused(&server, &frame.bytes(), 1002);
+        expect_refusal(&server, &frame.bytes(), 1002);
     }
-    refused(&server, &Frame::new(op::CONTINUATION, "").bytes(), 1002);
+    expect_refusal(&server, &Frame::new(op::CONTINUATION, "").bytes(), 1002);
     let nested = Frame::new(op::TEXT, "a").unfinished().bytes().repeat(2);
-    refused(&server, &nested, 1002);
+    expect_refusal(&server, &nested, 1002);
 }
 
 #[test]
-fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
+fn every_close_gets_exactly_one_answer() {
     both_ways(|config| {
         let server = TestServer::echo(config);
         let code = |code: u16| Frame::close(code, "r").payload;
@@ -247,7 +247,7 @@ fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
         ] {
             closes.push((code(wrong), 1002));
         }
-        // The last three are IANA's.
+        // IANA registered the last three after RFC 6455.
         for right in [
             1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
         ] {
@@ -261,7 +261,7 @@ fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
             client.bytes([&close[..], &close, &text].concat());
             let rest = client.rest();
             let answers: Vec<u16> = rest.closes.iter().map(|(code, _)| *code).collect();
-            assert_eq!(answers, [answer], "to {payload:?}");
+            assert_eq!(answers, [answer], "answer to {payload:?}");
             assert!(
                 rest.messages.is_empty() && rest.after_close == 0,
                 "{rest:?}"
@@ -272,7 +272,7 @@ fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
 }
 
 #[test]
-fn t20_every_one_of_200_who_send_too_much_sees_1009() {
+fn every_oversized_sender_sees_1009() {
     let server = TestServer::echo(Config::default());
     let oversize = Frame::new(op::BINARY, vec![0; 200 << 10]).bytes();
     for n in 0..200 {
@@ -280,7 +280,7 @@ fn t20_every_one_of_200_who_send_too_much_sees_1009() {
         let (front, rest) = oversize.split_at(100 << 10);
         client.bytes(front);
         client.expect_close(1009);
-        // It is still sending, and nothing breaks under it.
+        // The client is still sending, and its connection is not reset.
         client.bytes(rest);
         assert_eq!(client.next(), Seen::Eof, "client {n}");
     }

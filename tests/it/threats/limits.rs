@@ -1,4 +1,5 @@
-//! T28 and T30 to T32: no more clients than fit, no more heads than are read, and what happens when the kernel has no more.
+//! Limits on clients and handshakes, and the behaviour without threads or descriptors (SECURITY.md, T28 and T30 to
+//! T32).
 
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
@@ -13,9 +14,9 @@ use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, pass, until};
 
 #[test]
-fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
+fn excessive_max_clients_is_lowered_and_logged() {
     let spawned = Spawned::start(&["--max-clients", "100000000"]);
-    until("it has said so", || {
+    until("the limit is logged", || {
         spawned.log().contains("connection limit: ")
     });
     let log = spawned.log();
@@ -31,9 +32,9 @@ fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
 }
 
 #[test]
-fn t30_over_the_cap_clients_are_told_503_and_when_to_come_again() {
+fn clients_above_the_limit_get_503_with_retry_after() {
     let spawned = Spawned::start(&["--max-clients", "5"]);
-    let mut inside: Vec<_> = (0..5).map(|_| spawned.connect("/echo")).collect();
+    let mut admitted: Vec<_> = (0..5).map(|_| spawned.connect("/echo")).collect();
     for _ in 0..60 {
         let (mut refused, answer) = spawned.client("/echo").ask();
         assert_eq!(answer.status, 503);
@@ -43,17 +44,17 @@ fn t30_over_the_cap_clients_are_told_503_and_when_to_come_again() {
         refused.read_to_eof();
         assert_eq!(spawned.get("/healthz").status, 200);
     }
-    for client in &mut inside {
-        client.text("here");
-        client.expect_text("here");
+    for client in &mut admitted {
+        client.text("still connected");
+        client.expect_text("still connected");
     }
-    inside.pop().unwrap().leave();
-    until("there is a place again", || {
+    admitted.pop().unwrap().leave();
+    until("a client is admitted again", || {
         spawned.client("/echo").ask().1.status == 101
     });
 }
 
-/// Whether the tracer has every thread of the process.
+/// Returns whether a tracer is attached to every thread of the process.
 fn is_traced(pid: u32) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     tasks.flatten().all(|task| {
@@ -63,23 +64,24 @@ fn is_traced(pid: u32) -> bool {
 }
 
 #[test]
-fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
+fn failed_thread_start_refuses_one_client_cleanly() {
     if Command::new("strace").arg("-V").output().is_err() {
-        eprintln!("skipped: there is no strace here");
+        eprintln!("skipped: strace is not installed");
         return;
     }
     let mut spawned = Spawned::start(&[]);
     let mut witness = spawned.connect("/echo");
-    until("only the witness is there", || {
+    until("only the witness is connected", || {
         spawned.process().client_threads().len() == 2
     });
-    // By number: a thread that has just begun may not have its name yet.
+    // Counted without names, because a thread that has just started may not have its name yet.
     let count = |process: Process| (process.descriptors(), process.threads().len());
     let before = count(spawned.process());
-    // Of each thread the first, and then the second: the acceptor's begin doors, and a door's the reader and the writer.
+    // strace fails the first thread start of each thread, and then the second. The acceptor starts a handshake thread
+    // for each connection, and a handshake thread starts the reader and the writer.
     let missing = [
-        ("1", ["a door", "a reader", "a reader"]),
-        ("2", ["a writer", "a door", "a writer"]),
+        ("1", ["a handshake thread", "a reader", "a reader"]),
+        ("2", ["a writer", "a handshake thread", "a writer"]),
     ];
     for (which, missing) in missing {
         let mut strace = Command::new("strace")
@@ -93,12 +95,12 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
             .spawn()
             .unwrap();
         let mut attached = false;
-        until("strace holds every thread, or cannot", || {
+        until("strace is attached to every thread, or has failed", || {
             attached = is_traced(spawned.pid());
             attached || strace.try_wait().unwrap().is_some()
         });
         if !attached {
-            eprintln!("skipped: strace may not trace here");
+            eprintln!("skipped: strace has no permission to trace");
             return;
         }
         for missing in missing {
@@ -110,9 +112,9 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
         assert!(stop.unwrap().success());
         strace.wait().unwrap();
     }
-    witness.text("not touched");
-    witness.expect_text("not touched");
-    until("nothing of them is left", || {
+    witness.text("still connected");
+    witness.expect_text("still connected");
+    until("threads and descriptors are released", || {
         count(spawned.process()) == before
     });
     assert_eq!(spawned.log().matches("cannot start a thread").count(), 6);
@@ -121,49 +123,49 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
 }
 
 #[test]
-fn t31_beyond_256_heads_a_client_is_refused_unread_and_the_next_gets_in() {
+fn handshakes_beyond_256_are_refused_unread() {
     let config = Config::default().handshake_timeout(Duration::from_secs(60));
     let server = TestServer::echo(config);
-    let mut heads: Vec<TcpStream> = (0..256)
+    let mut pending: Vec<TcpStream> = (0..256)
         .map(|_| TcpStream::connect(server.addr()).unwrap())
         .collect();
-    // Nothing was asked, and it is answered.
+    // This client sends nothing and still gets an answer.
     let mut refused = server.client().open();
     let answer = refused.read_head();
     assert_eq!(answer.status, 503);
     assert!(answer.header("Retry-After").is_some());
     assert_eq!(refused.read_to_eof(), b"too busy to read this");
-    // Who has its 101 no longer counts.
-    let mut last = heads.pop().unwrap();
+    // A client that has its 101 no longer holds a handshake slot.
+    let mut last = pending.pop().unwrap();
     last.write_all(server.client().head().as_bytes()).unwrap();
     let mut status = [0; 12];
     last.read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 101");
-    until("a healthy one gets in", || {
+    until("a healthy client is admitted", || {
         let mut client = server.client().open();
         client.try_bytes(server.client().head());
         client.read_head().status == 101
     });
-    drop(heads);
+    drop(pending);
 }
 
 #[test]
-fn t31_an_address_that_takes_all_places_for_requests_keeps_no_other_out() {
+fn one_address_cannot_hold_all_handshake_slots() {
     let config = Config::default().handshake_timeout(Duration::from_secs(60));
     let server = TestServer::echo(config);
-    let siege: Vec<Socket> = (0..256)
+    let attackers: Vec<Socket> = (0..256)
         .map(|_| connect_from("127.0.0.2", server.addr()))
         .collect();
-    until("all places are taken", || {
+    until("all handshake slots are taken", || {
         server.handle().pending_handshakes() == 256
     });
     assert_eq!(ask_from("127.0.0.2", server.addr()).1, 503);
-    let inside: Vec<_> = (0..20)
+    let admitted: Vec<_> = (0..20)
         .map(|_| ask_from("127.0.0.1", server.addr()))
         .collect();
-    assert!(inside.iter().all(|(_, status)| *status == 101));
-    // Of those that take all of them the oldest has been reset, and the youngest has its place still.
-    let (oldest, youngest) = (&siege[0], &siege[255]);
+    assert!(admitted.iter().all(|(_, status)| *status == 101));
+    // The attacker's oldest handshake has been reset, and its newest still has its slot.
+    let (oldest, youngest) = (&attackers[0], &attackers[255]);
     let ended = oldest.peek(&mut [MaybeUninit::uninit()]);
     let ended = ended.map_err(|error| error.kind());
     assert!(
@@ -171,12 +173,12 @@ fn t31_an_address_that_takes_all_places_for_requests_keeps_no_other_out() {
         "{ended:?}"
     );
     assert_eq!(ask(youngest, server.addr()), 101);
-    let endings = server.handle().disconnects();
-    let unread = endings.iter().find(|(name, _)| *name == "refused_unread");
-    assert!(unread.unwrap().1 > 1, "{endings:?}");
+    let counts = server.handle().disconnects();
+    let unread = counts.iter().find(|(name, _)| *name == "refused_unread");
+    assert!(unread.unwrap().1 > 1, "{counts:?}");
 }
 
-/// A connection from this loopback address.
+/// Opens a connection from this loopback address.
 #[track_caller]
 fn connect_from(ip: &str, server: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -187,7 +189,7 @@ fn connect_from(ip: &str, server: SocketAddr) -> Socket {
     socket
 }
 
-/// Asks for an upgrade from this loopback address; the connection is kept.
+/// Requests an upgrade from this loopback address. Returns the open connection and the status of the answer.
 #[track_caller]
 fn ask_from(ip: &str, server: SocketAddr) -> (Socket, u16) {
     let socket = connect_from(ip, server);
@@ -195,10 +197,10 @@ fn ask_from(ip: &str, server: SocketAddr) -> (Socket, u16) {
     (socket, status)
 }
 
-/// The status of the answer to an upgrade.
+/// Requests an upgrade and returns the status of the answer.
 #[track_caller]
 fn ask(mut socket: &Socket, server: SocketAddr) -> u16 {
-    // One that is refused unread may be closed already.
+    // A client that is refused unread may already be closed.
     let _ = socket.write_all(Connect::to(server).head().as_bytes());
     let mut head = Vec::new();
     let mut byte = [0];
@@ -212,25 +214,25 @@ fn ask(mut socket: &Socket, server: SocketAddr) -> u16 {
 }
 
 #[test]
-fn t31_an_address_has_so_many_clients_and_its_neighbour_as_many() {
+fn client_limit_applies_per_address() {
     let server = TestServer::echo(Config::default().max_clients_per_ip(Some(3)));
-    let mut inside = Vec::new();
+    let mut admitted = Vec::new();
     for ip in ["127.0.0.2", "127.0.0.3"] {
         for _ in 0..3 {
             let (client, status) = ask_from(ip, server.addr());
             assert_eq!(status, 101);
-            inside.push(client);
+            admitted.push(client);
         }
         assert_eq!(ask_from(ip, server.addr()).1, 503);
     }
-    inside.remove(0);
-    until("a place of its address is free", || {
+    admitted.remove(0);
+    until("the address may connect again", || {
         ask_from("127.0.0.2", server.addr()).1 == 101
     });
 }
 
 #[test]
-fn t28_a_client_that_names_other_addresses_counts_as_its_own() {
+fn forwarding_headers_do_not_change_the_address() {
     let server = TestServer::echo(Config::default().max_clients_per_ip(Some(3)));
     let from = |n: u32| {
         let named = IpAddr::V4((0xc633_6400 + n).into());
@@ -239,15 +241,15 @@ fn t28_a_client_that_names_other_addresses_counts_as_its_own() {
         let client = client.header(&format!("Forwarded: for={named}"));
         client.header(&format!("X-Real-IP: {named}")).ask()
     };
-    let inside: Vec<_> = (0..3).map(from).collect();
-    assert!(inside.iter().all(|(_, answer)| answer.status == 101));
+    let admitted: Vec<_> = (0..3).map(from).collect();
+    assert!(admitted.iter().all(|(_, answer)| answer.status == 101));
     for n in 3..300 {
         assert_eq!(from(n).1.status, 503, "with {n} addresses named");
     }
 }
 
 #[test]
-fn t31_an_address_connects_so_often_and_its_neighbour_as_often() {
+fn connect_rate_applies_per_address() {
     let rate = Rate {
         per_second: 1,
         burst: 3,
@@ -257,45 +259,49 @@ fn t31_an_address_connects_so_often_and_its_neighbour_as_often() {
         for n in 0..3 {
             assert_eq!(ask_from(ip, server.addr()).1, 101, "{ip}, client {n}");
         }
-        // Some seconds' worth at most, however slow this machine is.
+        // At one per second, even a slow machine admits only a few of these.
         let refused = (0..100)
             .filter(|_| ask_from(ip, server.addr()).1 == 503)
             .count();
         assert!(refused >= 50, "{refused} of 100 were refused");
     }
-    until("its second is over", || {
+    until("the address may connect again", || {
         ask_from("127.0.0.2", server.addr()).1 == 101
     });
 }
 
-/// All descriptors of a process with so few are taken by clients that say nothing, and more stand in line.
+/// Starts a server with 64 descriptors, and 100 silent clients that take all of them. The rest wait in the backlog.
 fn exhausted() -> (Spawned, Vec<TcpStream>) {
     let flags = ["--handshake-timeout", "60s"];
     let spawned = Spawned::of(with_limits("ulimit -n 64", &flags));
-    let silent = (0..100)
+    let silent_clients = (0..100)
         .map(|_| TcpStream::connect(spawned.addr()).unwrap())
         .collect();
     until("accepting has failed", || {
         spawned.log().contains("next try in")
     });
-    (spawned, silent)
+    (spawned, silent_clients)
 }
 
 #[test]
-fn t32_without_descriptors_it_rests_says_so_once_and_goes_on() {
-    let (spawned, silent) = exhausted();
+fn accept_backs_off_without_descriptors() {
+    let (spawned, silent_clients) = exhausted();
     let (ticks, began) = (spawned.ticks(), Instant::now());
     let lines = spawned.log().matches("next try in").count();
-    // What is measured is a second's work.
+    // The test measures one second of work.
     pass(Duration::from_secs(1));
-    let (worked, lines) = (
+    let (cpu, lines) = (
         spawned.ticks() - ticks,
         spawned.log().matches("next try in").count() - lines,
     );
-    assert!(worked < 20, "{worked} hundredths in {:?}", began.elapsed());
+    assert!(
+        cpu < 20,
+        "{cpu} hundredths of a second in {:?}",
+        began.elapsed()
+    );
     assert!(lines <= 8, "{lines} lines in {:?}", began.elapsed());
-    drop(silent);
-    until("it accepts again", || {
+    drop(silent_clients);
+    until("the server accepts again", || {
         let mut client = Connect::to(spawned.addr()).open();
         client.try_bytes("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
         client.read_head().status == 200
@@ -303,15 +309,15 @@ fn t32_without_descriptors_it_rests_says_so_once_and_goes_on() {
 }
 
 #[test]
-fn t32_without_descriptors_it_still_ends_when_it_is_told() {
-    let (mut spawned, silent) = exhausted();
+fn shutdown_works_without_descriptors() {
+    let (mut spawned, silent_clients) = exhausted();
     spawned.signal(&["TERM"]);
     assert_eq!(spawned.end().code(), Some(0));
-    drop(silent);
+    drop(silent_clients);
 }
 
 #[test]
-fn t32_with_a_low_hard_limit_it_begins_and_says_what_binds() {
+fn low_descriptor_limit_sets_the_connection_limit() {
     let mut command = standpipe(&[]);
     command.env("RUST_LOG", "info");
     let plain = Spawned::of(command);
@@ -323,10 +329,12 @@ fn t32_with_a_low_hard_limit_it_begins_and_says_what_binds() {
     let fields: Vec<&str> = open.split_whitespace().collect();
     assert_eq!(
         fields[3], fields[4],
-        "the soft limit is the hard one: {open}"
+        "the soft limit should equal the hard limit: {open}"
     );
-    let few = Spawned::of(with_limits("ulimit -n 400", &[]));
-    until("it says so", || few.log().contains("(set by ulimit -n"));
-    few.connect("/echo").leave();
-    assert!(Process::of(few.pid()).descriptors() < 20);
+    let limited = Spawned::of(with_limits("ulimit -n 400", &[]));
+    until("the limit is logged", || {
+        limited.log().contains("(set by ulimit -n")
+    });
+    limited.connect("/echo").leave();
+    assert!(Process::of(limited.pid()).descriptors() < 20);
 }

@@ -1,4 +1,4 @@
-//! T26 and T27: what the log may show of a client, and that nobody waits for whoever reads the log.
+//! The log shows no secrets and no forged lines, and a log that is not read blocks nothing (SECURITY.md, T26 and T27).
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use crate::support::{Frame, get, http, op, until};
 const CANARY: &str = "canary-4f1d9a";
 
 #[test]
-fn t26_a_token_is_shown_nowhere() {
+fn token_is_never_logged_or_shown() {
     let mut command = standpipe(&["-vv"]);
     let every_line =
         "trace,tungstenite=trace,tungstenite::protocol=trace,tungstenite::protocol::frame=trace";
@@ -22,17 +22,17 @@ fn t26_a_token_is_shown_nowhere() {
         format!("Sec-WebSocket-Protocol: standpipe.v1, {CANARY}"),
     ];
     let all = format!("{}\r\n", secret.join("\r\n"));
-    // Upgraded, answered, and refused at every step that refuses.
+    // The secrets are sent in requests that are upgraded, answered, and refused at every step.
     let client = |path: &str| {
         secret
             .iter()
             .fold(spawned.client(path), |client, line| client.header(line))
     };
     let query = format!("?token={CANARY}&other={CANARY}");
-    let mut inside = client(&format!("/ws/topic{query}")).connect();
-    inside.text(CANARY);
-    inside.expect_text(CANARY);
-    let held = client(&format!("/echo{query}")).connect();
+    let mut member = client(&format!("/ws/topic{query}")).connect();
+    member.text(CANARY);
+    member.expect_text(CANARY);
+    let violator = client(&format!("/echo{query}")).connect();
     let debug = get(address, "/debug/clients", &all);
     assert!(
         debug.body.contains("\"topic\"") && !debug.body.contains(CANARY),
@@ -60,60 +60,60 @@ fn t26_a_token_is_shown_nowhere() {
         .header("Origin: https://elsewhere.example")
         .ask();
     assert_eq!(foreign.status, 403);
-    for wrong in [
+    for invalid in [
         format!("GET /{query} HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n{all}\r\n"),
         format!("GET /{query} HTTP/1.1\r\n{all}\r\n"),
         format!("BREW /{query} HTTP/1.1\r\nHost: {address}\r\n{all}\r\n"),
         format!("GET /%zz{query} HTTP/1.1\r\nHost: {address}\r\n{all}\r\n"),
         format!("GET /{query} HTTP/1.1\r\nHost: {address}\r\n{all}\0\r\n\r\n"),
     ] {
-        let answer = http(address, wrong);
+        let answer = http(address, invalid);
         assert!(
             answer.status >= 400 && !answer.body.contains(CANARY),
             "{answer:?}"
         );
     }
-    // A fault in the middle of a message that holds it.
-    held.frame(&Frame::new(op::TEXT, CANARY).unfinished());
-    held.frame(&Frame::new(op::TEXT, CANARY));
-    inside.leave();
-    drop(held);
+    // A protocol violation in the middle of a message that contains the secret.
+    violator.frame(&Frame::new(op::TEXT, CANARY).unfinished());
+    violator.frame(&Frame::new(op::TEXT, CANARY));
+    member.leave();
+    drop(violator);
     spawned.signal(&["TERM"]);
     assert_eq!(spawned.end().code(), Some(0));
-    until("the last line is there", || {
+    until("the last line is logged", || {
         spawned.log().contains("drained")
     });
     let (log, printed) = (spawned.log(), spawned.printed());
     assert!(
         log.contains("/ws/topic") || log.contains("opened"),
-        "nothing was logged: {log}"
+        "the log does not mention the connection: {log}"
     );
     assert!(!log.contains(CANARY), "{log}");
     assert!(!printed.contains(CANARY), "{printed}");
 }
 
 #[test]
-fn t26_a_url_on_the_command_line_is_shown_without_the_token_in_it() {
+fn command_line_url_is_shown_without_its_token() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     for user in [String::new(), format!("{CANARY}:{CANARY}@")] {
         let url = format!("ws://{user}{address}/nothing?token={CANARY}");
         for command in ["client", "bench"] {
-            let said = Command::new(env!("CARGO_BIN_EXE_standpipe"))
+            let output = Command::new(env!("CARGO_BIN_EXE_standpipe"))
                 .args([command, &url])
                 .env("RUST_LOG", "trace,tungstenite=trace")
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();
-            let said = format!("{said:?}");
-            assert!(said.contains(&format!("{address}/nothing")), "{said}");
-            assert!(!said.contains(CANARY), "{said}");
+            let output = format!("{output:?}");
+            assert!(output.contains(&format!("{address}/nothing")), "{output}");
+            assert!(!output.contains(CANARY), "{output}");
         }
     }
 }
 
 #[test]
-fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
+fn client_text_cannot_forge_log_lines() {
     let mut spawned = Spawned::tracing(&[]);
     let address = spawned.addr();
     let evil = "\x1b[2J\u{202e}\u{2066}\u{200f}\u{85}\u{9b}31m";
@@ -141,7 +141,7 @@ fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
             assert!(answer.status >= 400, "{header:?}{tail:?}: {answer:?}");
         }
     }
-    // What a topic may be called after decoding, and a reason that is UTF-8.
+    // The name of a topic after decoding, and a close reason that is valid UTF-8.
     let name = "/ws/%e2%80%ae%e2%80%8f%e2%81%a7name";
     for (path, reason) in [
         ("/echo", format!("\r\n{evil}\0")),
@@ -157,17 +157,14 @@ fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
     }
     spawned.signal(&["TERM"]);
     assert_eq!(spawned.end().code(), Some(0));
-    until("the last line is there", || {
+    until("the last line is logged", || {
         spawned.log().contains("drained")
     });
     let log = spawned.log();
-    assert!(log.contains("4001"), "the close was logged: {log}");
+    assert!(log.contains("4001"), "the close is not in the log: {log}");
     for line in log.lines() {
-        assert!(
-            line.starts_with("[20"),
-            "a line that nobody logged: {line:?}"
-        );
-        // The terminal's own, the C1 set, and what turns the direction round.
+        assert!(line.starts_with("[20"), "a forged line: {line:?}");
+        // C0 and C1 control characters, and characters that change the direction of text.
         let bad = |c: char| {
             c.is_control()
                 || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -178,26 +175,26 @@ fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
 }
 
 #[test]
-fn t27_a_long_path_fills_no_log() {
+fn long_path_is_shortened_in_the_log() {
     let spawned = Spawned::tracing(&[]);
     for n in 0..50 {
         let path = format!("/{}", "long".repeat(1500));
         assert!(get(spawned.addr(), &format!("{path}{n}"), "").status >= 400);
     }
-    until("all are logged", || {
+    until("all requests are logged", || {
         spawned.log().matches("404").count() >= 50
     });
     assert!(spawned.log().lines().all(|line| line.chars().count() < 600));
 }
 
 #[test]
-fn f20_a_log_that_nobody_reads_stops_nobody() {
-    // The witness says nothing for as long as all this takes.
+fn unread_log_does_not_block_the_server() {
+    // The witness is silent for the whole test, so it must not be pinged.
     let mut command = standpipe(&["-vv", "--ping-interval", "10m"]);
     command.env("RUST_LOG", "trace");
     let mut spawned = Spawned::unread(command);
     let mut witness = spawned.connect("/echo");
-    // Far more than a pipe and the queue of lines hold.
+    // Far more lines than the pipe and the log queue hold.
     for n in 0..5400 {
         let (path, status) = if n % 2 == 0 {
             ("/nothing", 404)
@@ -206,11 +203,11 @@ fn f20_a_log_that_nobody_reads_stops_nobody() {
         };
         assert_eq!(spawned.get(path).status, status, "request {n}");
     }
-    let mut faulty = spawned.connect("/echo");
-    faulty.bytes([0xff, 0xff]);
-    faulty.expect_close(1002);
-    witness.text("still here");
-    witness.expect_text("still here");
+    let mut violator = spawned.connect("/echo");
+    violator.bytes([0xff, 0xff]);
+    violator.expect_close(1002);
+    witness.text("still connected");
+    witness.expect_text("still connected");
     witness.leave();
     spawned.signal(&["TERM"]);
     assert_eq!(spawned.end().code(), Some(0));

@@ -1,4 +1,4 @@
-//! What a client can make the process keep: the formula of `SECURITY.md`, and what is measured.
+//! The memory that one client can occupy is measured and compared with the formula in `SECURITY.md`.
 
 use standpipe::Config;
 
@@ -7,21 +7,21 @@ use crate::support::{Frame, op, until};
 
 const BATCH: usize = 64 << 10;
 const STACKS: usize = 96 << 10;
-const READ_AT_MOST: usize = 256 << 10;
+const READ_BUFFER_MAX: usize = 256 << 10;
 
-/// The formula of the documents, in bytes.
-fn at_most(config: &Config) -> usize {
+/// Returns the documented maximum per client, in bytes.
+fn documented_maximum(config: &Config) -> usize {
     STACKS
         + config.queue_bytes.max(config.max_message)
         + (2 * BATCH).max(config.max_message)
         + 2 * config.max_message
-        + READ_AT_MOST
-        // Received together, and made ready to be sent together.
-        + 2 * READ_AT_MOST
+        + READ_BUFFER_MAX
+        // Messages that arrived together, and the same messages encoded for sending.
+        + 2 * READ_BUFFER_MAX
 }
 
 #[test]
-fn a_client_that_never_reads_stays_under_the_documented_memory() {
+fn never_reading_client_stays_within_documented_memory() {
     const CLIENTS: usize = 20;
     let spawned = Spawned::start(&["--sndbuf", "16KiB", "--unsent", "16KiB"]);
     let config = Config::default();
@@ -32,27 +32,33 @@ fn a_client_that_never_reads_stays_under_the_documented_memory() {
         .collect();
     let bytes = Frame::new(op::BINARY, vec![7; config.max_message]).bytes();
     let mut sent = [0; CLIENTS];
-    until("every queue is full and its handler waits", || {
+    until("every queue is full and every handler waits", || {
         for (client, sent) in clients.iter().zip(&mut sent) {
-            while let taken @ 1.. = client.bytes_now(&bytes[*sent..]) {
-                *sent = (*sent + taken) % bytes.len();
+            while let accepted @ 1.. = client.bytes_now(&bytes[*sent..]) {
+                *sent = (*sent + accepted) % bytes.len();
             }
         }
         let shown = spawned.clients();
-        let waits = shown.iter().filter(|client| {
+        let waiting = shown.iter().filter(|client| {
             let state = client["reader"]["state"].as_str().unwrap_or_default();
             state.starts_with("waiting for room")
         });
-        waits.count() == CLIENTS
+        waiting.count() == CLIENTS
     });
     let grown = spawned.kib("VmRSS").saturating_sub(base);
-    let each = grown as usize / CLIENTS;
-    let most = at_most(&config) >> 10;
-    let said = format!("{},{} KiB", most / 1000, most % 1000);
+    let measured = grown as usize / CLIENTS;
+    let documented = documented_maximum(&config) >> 10;
+    let figure = format!("{},{} KiB", documented / 1000, documented % 1000);
     let page = include_str!("../../../src/SECURITY.md");
-    assert!(page.contains(&said), "the page does not say {said}");
-    assert!(each <= most, "{each} KiB each, {most} are documented");
-    // Or the measurement has missed what it is about.
-    assert!(each >= config.queue_bytes >> 11, "{each} KiB each");
+    assert!(page.contains(&figure), "SECURITY.md does not say {figure}");
+    assert!(
+        measured <= documented,
+        "{measured} KiB per client; documented: {documented} KiB"
+    );
+    // Otherwise the queues were not full, and the measurement shows nothing.
+    assert!(
+        measured >= config.queue_bytes >> 11,
+        "{measured} KiB per client"
+    );
     drop(clients);
 }

@@ -1,4 +1,5 @@
-//! T35: panics where the server calls the user's code besides `request` and `run`, which are in `process.rs`.
+//! Panics in the user's envelope, tick callbacks and destructors (SECURITY.md, T35). `process.rs` tests panics in
+//! `request` and `run`.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -15,12 +16,15 @@ use crate::support::{
     DEADLINE, Failure, Seen, TestServer, both_ways, echo, lends_outboxes, op, until,
 };
 
-struct Panics;
+struct PanickingEnvelope;
 
-impl Envelope for Panics {
-    fn message(&self, _: &str, post: &TopicMessage) -> Message {
-        assert!(post.message() != Message::text("panic"), "a panic in post");
-        post.message()
+impl Envelope for PanickingEnvelope {
+    fn message(&self, _: &str, message: &TopicMessage) -> Message {
+        assert!(
+            message.message() != Message::text("panic"),
+            "a panic in message"
+        );
+        message.message()
     }
 
     fn gap(&self, _: &str, _: u64, _: u64) -> Message {
@@ -33,7 +37,7 @@ impl Envelope for Panics {
     }
 }
 
-/// Everybody is a member, and publishes what it sends.
+/// Every client is a member of one topic and publishes what it sends.
 struct Room(Hub);
 
 impl Handler for Room {
@@ -48,10 +52,10 @@ impl Handler for Room {
 }
 
 #[test]
-fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
+fn envelope_panic_closes_only_the_publisher() {
     both_ways(|config| {
         let mut settings = HubConfig::default();
-        settings.envelope = Some(Arc::new(Panics));
+        settings.envelope = Some(Arc::new(PanickingEnvelope));
         let server = TestServer::start(config, Room(Hub::new(settings)));
         let mut witness = server.connect();
         witness.text("first");
@@ -61,155 +65,158 @@ fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
             client.text("panic");
             client.expect_close(1011);
             client.expect_eof();
-            // The topic's turn came back.
-            witness.text("still here");
-            witness.expect_text("still here");
+            // The panic released the topic's publish token.
+            witness.text("still connected");
+            witness.expect_text("still connected");
         }
-        until("only the witness is left", || {
+        until("only the witness is connected", || {
             server.handle().clients() == 1
         });
     });
 }
 
 #[test]
-fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
+fn envelope_panic_keeps_topic_counts_exact() {
     both_ways(|config| {
         let mut settings = HubConfig::default();
-        settings.envelope = Some(Arc::new(Panics));
+        settings.envelope = Some(Arc::new(PanickingEnvelope));
         let topic = Hub::new(settings).topic("room").unwrap();
         let (server, outboxes) = lends_outboxes(config);
-        let one = |_| (server.connect(), outboxes.recv_timeout(DEADLINE).unwrap());
-        let (mut clients, outboxes): (Vec<_>, Vec<_>) = (0..3).map(one).unzip();
-        // Two have got it as it is when the third wants it in an envelope.
-        let how = [false, false, true].map(|enveloped| match enveloped {
+        let connect = |_| (server.connect(), outboxes.recv_timeout(DEADLINE).unwrap());
+        let (mut clients, outboxes): (Vec<_>, Vec<_>) = (0..3).map(connect).unzip();
+        // Two members have received the plain message when the envelope of the third panics.
+        let options = [false, false, true].map(|with_envelope| match with_envelope {
             true => SubscribeOptions::new().with_envelope(),
             false => SubscribeOptions::new(),
         });
         let members: Vec<_> = outboxes
             .iter()
-            .zip(how)
-            .map(|(outbox, how)| topic.subscribe(outbox.clone(), how).unwrap())
+            .zip(options)
+            .map(|(outbox, options)| topic.subscribe(outbox.clone(), options).unwrap())
             .collect();
-        let published = catch_unwind(AssertUnwindSafe(|| topic.publish(Message::text("panic"))));
-        assert!(published.is_err(), "{published:?}");
-        // What comes next also sends on its way what the panic left in a queue.
+        let result = catch_unwind(AssertUnwindSafe(|| topic.publish(Message::text("panic"))));
+        assert!(result.is_err(), "{result:?}");
+        // The next message also flushes the message that the panic left in a queue.
         drop(members);
         for (client, outbox) in clients.iter_mut().zip(&outboxes).take(2) {
             outbox.try_send(Message::text("next")).unwrap();
             client.expect_text("panic");
             client.expect_text("next");
         }
-        until("the topic's books to be as its members saw it", || {
-            let counts = topic.counts();
-            (counts.accepted, counts.delivered) == (2, 2)
-        });
+        until(
+            "the topic's counts to match what its members received",
+            || {
+                let counts = topic.counts();
+                (counts.accepted, counts.delivered) == (2, 2)
+            },
+        );
     });
 }
 
 #[test]
-fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
+fn presence_panic_loses_only_that_notice() {
     both_ways(|config| {
         let mut settings = HubConfig::default();
-        settings.envelope = Some(Arc::new(Panics));
+        settings.envelope = Some(Arc::new(PanickingEnvelope));
         let hub = Hub::new(settings);
         let topics = ["one", "two"].map(|name| hub.topic(name).unwrap());
         let (server, outboxes) = lends_outboxes(config);
-        let sweeper = hub.clone();
-        server.handle().on_tick(move || sweeper.sweep());
+        let sweeping = hub.clone();
+        server.handle().on_tick(move || sweeping.sweep());
         let mut witness = server.connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
-        let _hears: Vec<_> = topics
+        let _subscriptions: Vec<_> = topics
             .iter()
             .map(|topic| {
-                let how = SubscribeOptions::new().with_presence();
-                topic.subscribe(outbox.clone(), how).unwrap()
+                let options = SubscribeOptions::new().with_presence();
+                topic.subscribe(outbox.clone(), options).unwrap()
             })
             .collect();
         let _client = server.connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
         for topic in &topics {
             let members = ["ann", "panic", "zoe"].map(|name| {
-                let how = SubscribeOptions::new().with_name(name);
-                topic.subscribe(outbox.clone(), how).unwrap()
+                let options = SubscribeOptions::new().with_name(name);
+                topic.subscribe(outbox.clone(), options).unwrap()
             });
             for name in ["ann", "zoe"] {
                 witness.expect_text(&format!("{} {name} true", topic.name()));
             }
             drop(members);
         }
-        let mut gone: Vec<_> = (0..4)
+        let mut notices: Vec<_> = (0..4)
             .map(|_| witness.read_message().to_text().unwrap().to_owned())
             .collect();
-        gone.sort();
-        let all = [
+        notices.sort();
+        let expected = [
             "one ann false",
             "one zoe false",
             "two ann false",
             "two zoe false",
         ];
-        assert_eq!(gone, all);
+        assert_eq!(notices, expected);
     });
 }
 
 #[test]
-fn t35_a_panic_in_an_errand_costs_no_client() {
+fn tick_callback_panic_affects_no_client() {
     both_ways(|config| {
         let server = TestServer::echo(config);
-        let (ran, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let count = Arc::clone(&ran);
+        let (panicking, healthy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&panicking);
         server.handle().on_tick(move || {
             count.fetch_add(1, Ordering::Relaxed);
-            panic!("a panic in an errand");
+            panic!("a panic in a tick callback");
         });
-        let count = Arc::clone(&runs);
+        let count = Arc::clone(&healthy);
         server.handle().on_tick(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let mut client = server.connect();
-        until("both errands have run", || {
-            ran.load(Ordering::Relaxed) > 0 && runs.load(Ordering::Relaxed) > 1
+        until("both tick callbacks have run", || {
+            panicking.load(Ordering::Relaxed) > 0 && healthy.load(Ordering::Relaxed) > 1
         });
-        client.text("not touched");
-        client.expect_text("not touched");
+        client.text("still connected");
+        client.expect_text("still connected");
         client.leave();
     });
 }
 
-/// Panics when it is dropped.
-struct Drops;
+/// A value whose destructor panics.
+struct PanicsOnDrop;
 
-impl Drop for Drops {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
-        // Two at a time end the process, whoever catches them.
+        // A panic while another panic unwinds would abort the process, and nothing could catch it.
         assert!(std::thread::panicking(), "a panic in drop");
     }
 }
 
-/// An error that panics when somebody wants to know what it is.
-struct Unspeakable;
+/// An error that panics when it is formatted.
+struct PanicsOnFormat;
 
-impl fmt::Debug for Unspeakable {
+impl fmt::Debug for PanicsOnFormat {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("a panic in fmt")
     }
 }
 
-impl fmt::Display for Unspeakable {
+impl fmt::Display for PanicsOnFormat {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
         panic!("a panic in fmt")
     }
 }
 
-impl std::error::Error for Unspeakable {}
+impl std::error::Error for PanicsOnFormat {}
 
-/// Ends in every way that is not over when it is caught.
-struct Mines;
+/// A handler that fails in every way that can cause a second panic after the first was caught.
+struct DoublePanics;
 
-impl Handler for Mines {
+impl Handler for DoublePanics {
     fn request(&self, request: &mut Request) -> Reply {
         match request.path() {
-            "/request" => panic_any(Drops),
-            "/extension" => _ = request.extensions_mut().insert(Arc::new(Drops)),
+            "/request" => panic_any(PanicsOnDrop),
+            "/extension" => _ = request.extensions_mut().insert(Arc::new(PanicsOnDrop)),
             _ => {}
         }
         Reply::upgrade()
@@ -217,12 +224,12 @@ impl Handler for Mines {
 
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         match conn.request().path() {
-            "/payload" => panic_any(Drops),
-            "/error" => Err(Unspeakable.into()),
+            "/payload" => panic_any(PanicsOnDrop),
+            "/error" => Err(PanicsOnFormat.into()),
             "/late" => {
-                conn.close(4000, "over");
+                conn.close(4000, "finished");
                 while conn.recv()?.is_some() {}
-                Err(Unspeakable.into())
+                Err(PanicsOnFormat.into())
             }
             _ => echo(conn),
         }
@@ -230,9 +237,9 @@ impl Handler for Mines {
 }
 
 #[test]
-fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
+fn panic_payload_that_panics_on_drop_is_contained() {
     both_ways(|config| {
-        let server = TestServer::start(config, Mines);
+        let server = TestServer::start(config, DoublePanics);
         let mut witness = server.connect();
         for _ in 0..3 {
             let (_, answer) = server.client().path("/request").ask();
@@ -244,43 +251,43 @@ fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
             }
             let mut late = server.client().path("/late").connect();
             late.expect_close(4000);
-            late.close(4000, "over");
+            late.close(4000, "finished");
             late.expect_eof();
             server.client().path("/extension").connect().leave();
         }
-        until("only the witness is left", || {
+        until("only the witness is connected", || {
             server.handle().clients() == 1
         });
-        // Each has come to its end, and not only away.
-        until("all are counted", || {
+        // Each handler has returned, and not only its connection has ended.
+        until("all failures are counted", || {
             server
                 .handle()
                 .disconnects()
                 .contains(&("handler_failed", 6))
         });
-        witness.text("still here");
-        witness.expect_text("still here");
+        witness.text("still connected");
+        witness.expect_text("still connected");
         witness.leave();
     });
 }
 
 #[test]
-fn t35_an_errand_whose_panic_panics_again_does_not_stop_the_watchdog() {
+fn tick_callback_panic_does_not_stop_the_watchdog() {
     both_ways(|config| {
         let config = config
             .ping_interval(Duration::from_millis(200))
             .ping_timeout(Duration::from_millis(200));
         let server = TestServer::echo(config);
-        let ran = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&ran);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&runs);
         server.handle().on_tick(move || {
             count.fetch_add(1, Ordering::Relaxed);
-            panic_any(Drops);
+            panic_any(PanicsOnDrop);
         });
-        until("the errand has run twice", || {
-            ran.load(Ordering::Relaxed) > 1
+        until("the tick callback has run twice", || {
+            runs.load(Ordering::Relaxed) > 1
         });
-        // Its clocks go on.
+        // The watchdog still enforces its timeouts.
         let mut silent = server.connect();
         assert_eq!(silent.next_frame().opcode, op::PING);
         assert!(matches!(silent.next(), Seen::Reset | Seen::Eof));

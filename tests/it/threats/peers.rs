@@ -1,4 +1,4 @@
-//! T19 and T21 to T24: peers that are slow, silent, frozen or gone.
+//! Peers that are slow, silent, stopped or gone (SECURITY.md, T19 and T21 to T24).
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -16,22 +16,22 @@ use crate::support::{
 const SHORT: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(60);
 
-/// Sends 16 KiB messages until that fails.
-fn pour(conn: &mut Connection) -> Result<(), Failure> {
+/// Sends 16 KiB messages until a send fails.
+fn send_large(conn: &mut Connection) -> Result<(), Failure> {
     loop {
         conn.send(Message::binary(vec![0; 16 << 10]))?;
     }
 }
 
-/// The same with 1 KiB, so that every sip lets something go.
-fn pour_small(conn: &mut Connection) -> Result<(), Failure> {
+/// Sends 1 KiB messages until a send fails. Every small read of the peer lets the server write some of them.
+fn send_small(conn: &mut Connection) -> Result<(), Failure> {
     loop {
         conn.send(Message::binary(vec![0; 1 << 10]))?;
     }
 }
 
-/// The kernel's buffers small, and every clock but the one under test far away.
-fn tight(config: Config) -> Config {
+/// Sets small kernel buffers and long timeouts. A test shortens only the timeout that it is about.
+fn slow_timeouts(config: Config) -> Config {
     config
         .sndbuf(Some(16 << 10))
         .unsent(16 << 10)
@@ -42,16 +42,17 @@ fn tight(config: Config) -> Config {
         .ping_timeout(LONG)
 }
 
-fn ended_by(server: &TestServer, clock: &str) -> u64 {
-    let endings = server.handle().disconnects();
-    endings.iter().find(|(name, _)| *name == clock).unwrap().1
+/// Returns how many clients the server has disconnected for this cause.
+fn disconnected_by(server: &TestServer, cause: &str) -> u64 {
+    let counts = server.handle().disconnects();
+    counts.iter().find(|(name, _)| *name == cause).unwrap().1
 }
 
 #[test]
-fn t19_a_peer_that_never_answers_our_close_is_reset_at_close_timeout() {
+fn unanswered_close_is_reset_at_close_timeout() {
     both_ways(|config| {
         let server = TestServer::start(
-            tight(config).close_timeout(SHORT),
+            slow_timeouts(config).close_timeout(SHORT),
             |conn: &mut Connection| {
                 conn.close(4000, "enough");
                 Ok(())
@@ -60,49 +61,54 @@ fn t19_a_peer_that_never_answers_our_close_is_reset_at_close_timeout() {
         let began = Instant::now();
         let mut client = server.connect();
         client.expect_close(4000);
-        until("it is gone", || server.handle().clients() == 0);
+        until("the client is gone", || server.handle().clients() == 0);
         assert!(began.elapsed() >= SHORT);
-        until("it is counted", || ended_by(&server, "close_timeout") == 1);
+        until("the disconnect is counted", || {
+            disconnected_by(&server, "close_timeout") == 1
+        });
         drop(client);
     });
 }
 
 #[test]
-fn t21_a_peer_that_never_reads_is_reset_by_the_write_rule() {
+fn peer_that_never_reads_is_reset() {
     both_ways(|config| {
-        let server = TestServer::start(tight(config).write_timeout(SHORT), pour);
+        let server = TestServer::start(slow_timeouts(config).write_timeout(SHORT), send_large);
         let began = Instant::now();
-        let client = by_hand(&server, 2 << 10);
-        until("it is gone", || server.handle().clients() == 0);
+        let client = connect_manually(&server, 2 << 10);
+        until("the client is gone", || server.handle().clients() == 0);
         assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
-        until("it is counted", || ended_by(&server, "write_timeout") == 1);
-        // What was queued for it is not sent any more: what it finds is what its own buffer and ours held.
-        let (left, ended) = within(20, "the end", move || {
-            sip(&client, 16 << 10, Duration::ZERO, usize::MAX)
+        until("the disconnect is counted", || {
+            disconnected_by(&server, "write_timeout") == 1
         });
-        assert!(ended && left < 512 << 10, "{left}");
+        // Queued messages are no longer sent. The client can read only what both kernel buffers held.
+        let (left, ended) = within(20, "the end of the stream", move || {
+            read_slowly(&client, 16 << 10, Duration::ZERO, usize::MAX)
+        });
+        assert!(ended && left < 512 << 10, "{left} bytes");
     });
 }
 
-/// Takes up to `bytes` every `pause` until the end; says how much that was, and how it ended.
-fn sip(socket: &Socket, bytes: usize, pause: Duration, most: usize) -> (usize, bool) {
-    let mut room = vec![0; bytes];
-    let mut taken = 0;
+/// Reads up to `bytes` every `pause`, and `limit` bytes in all. Returns how much was read and whether the connection
+/// ended.
+fn read_slowly(socket: &Socket, bytes: usize, pause: Duration, limit: usize) -> (usize, bool) {
+    let mut buffer = vec![0; bytes];
+    let mut received = 0;
     let mut reader = socket;
-    while taken < most {
-        match reader.read(&mut room) {
-            Ok(0) | Err(_) => return (taken, true),
-            Ok(read) => taken += read,
+    while received < limit {
+        match reader.read(&mut buffer) {
+            Ok(0) | Err(_) => return (received, true),
+            Ok(read) => received += read,
         }
-        // The pace is what the test is about.
+        // The slow pace is what the test is about.
         pass(pause);
     }
-    (taken, false)
+    (received, false)
 }
 
-/// A client after its handshake, whose receive buffer is so large, and that is read by hand.
+/// Connects a client with this receive buffer. Only the test reads from it, so it answers nothing by itself.
 #[track_caller]
-fn by_hand(server: &TestServer, rcvbuf: usize) -> Socket {
+fn connect_manually(server: &TestServer, rcvbuf: usize) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(rcvbuf).unwrap();
     socket.connect(&server.addr().into()).unwrap();
@@ -121,62 +127,71 @@ fn by_hand(server: &TestServer, rcvbuf: usize) -> Socket {
 }
 
 #[test]
-fn t22_a_peer_that_takes_a_little_all_the_time_is_reset_too() {
+fn peer_that_reads_too_slowly_is_reset() {
     both_ways(|config| {
-        let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour_small);
-        let client = by_hand(&server, 4 << 10);
-        let (sipped, ended) = within(20, "the end of a peer that sips", move || {
-            // 40 KiB/s where 64 are the least; a timeout of each write would never fire.
-            sip(&client, 4 << 10, Duration::from_millis(100), usize::MAX)
+        let server = TestServer::start(slow_timeouts(config).write_timeout(SHORT * 2), send_small);
+        let client = connect_manually(&server, 4 << 10);
+        let (received, ended) = within(20, "the slow reader to be reset", move || {
+            // 40 KiB/s, where the write rule demands 64 KiB/s. A timeout for each single write would never expire.
+            read_slowly(&client, 4 << 10, Duration::from_millis(100), usize::MAX)
         });
-        assert!(ended && sipped > 16 << 10, "{sipped}");
-        until("it is gone", || server.handle().clients() == 0);
-        until("it is counted", || ended_by(&server, "write_timeout") == 1);
+        assert!(ended && received > 16 << 10, "{received} bytes");
+        until("the client is gone", || server.handle().clients() == 0);
+        until("the disconnect is counted", || {
+            disconnected_by(&server, "write_timeout") == 1
+        });
     });
 }
 
 #[test]
-fn t22_a_peer_that_takes_256_kib_a_second_is_served() {
-    let server = TestServer::start(tight(Config::default()).write_timeout(SHORT * 2), pour);
-    let client = by_hand(&server, 32 << 10);
-    let most = 768 << 10;
-    let (taken, ended) = within(60, "768 KiB", move || {
-        sip(&client, 16 << 10, Duration::from_millis(60), most)
+fn peer_that_reads_256_kib_per_second_is_served() {
+    let server = TestServer::start(
+        slow_timeouts(Config::default()).write_timeout(SHORT * 2),
+        send_large,
+    );
+    let client = connect_manually(&server, 32 << 10);
+    let limit = 768 << 10;
+    let (received, ended) = within(60, "768 KiB to arrive", move || {
+        read_slowly(&client, 16 << 10, Duration::from_millis(60), limit)
     });
-    assert!(!ended && taken >= most, "{taken}");
-    assert_eq!(ended_by(&server, "write_timeout"), 0);
+    assert!(!ended && received >= limit, "{received} bytes");
+    assert_eq!(disconnected_by(&server, "write_timeout"), 0);
 }
 
 #[test]
-fn t23_a_peer_from_which_nothing_comes_after_a_ping_is_reset() {
+fn peer_silent_after_a_ping_is_reset() {
     both_ways(|config| {
-        let config = tight(config).ping_interval(SHORT).ping_timeout(SHORT);
+        let config = slow_timeouts(config)
+            .ping_interval(SHORT)
+            .ping_timeout(SHORT);
         let server = TestServer::echo(config);
         let began = Instant::now();
         let mut silent = server.connect();
-        // Any byte is a sign of life: this one never answers a ping, and talks.
-        let mut talks = server.connect();
-        let pen = talks.pen();
-        let talking = thread::spawn(move || {
-            let mut said = 0;
-            while pen.try_bytes(Frame::new(op::PONG, "unasked").bytes()) && said < 25 {
-                said += 1;
-                // Life is what is shown here, again and again.
+        // Any byte shows that a peer is alive. This client never answers a ping, but it sends pongs of its own.
+        let mut active = server.connect();
+        let pen = active.pen();
+        let sender = thread::spawn(move || {
+            let mut sent = 0;
+            while pen.try_bytes(Frame::new(op::PONG, "unsolicited").bytes()) && sent < 25 {
+                sent += 1;
+                // The client shows repeatedly that it is alive.
                 pass(SHORT / 8);
             }
         });
         assert_eq!(silent.next_frame().opcode, op::PING);
         assert!(matches!(silent.next(), Seen::Reset | Seen::Eof));
         assert!(began.elapsed() >= SHORT * 2);
-        until("it is counted", || ended_by(&server, "ping_timeout") == 1);
-        talking.join().unwrap();
-        talks.text("still here");
-        talks.expect_text("still here");
+        until("the disconnect is counted", || {
+            disconnected_by(&server, "ping_timeout") == 1
+        });
+        sender.join().unwrap();
+        active.text("still connected");
+        active.expect_text("still connected");
     });
 }
 
-/// A process that holds the connection and answers every ping.
-fn answering(server: &TestServer) -> Child {
+/// Starts a process that holds the connection and answers every ping.
+fn spawn_answering_client(server: &TestServer) -> Child {
     let script = "import os\n\
                   os.write(0, b'\\x8a\\x80\\0\\0\\0\\0')\n\
                   while True:\n\
@@ -185,7 +200,7 @@ fn answering(server: &TestServer) -> Child {
                   \x20   os.write(0, b'\\x8a\\x88\\0\\0\\0\\0' + ping[2:])\n";
     Command::new("python3")
         .args(["-c", script])
-        .stdin(OwnedFd::from(by_hand(server, 64 << 10)))
+        .stdin(OwnedFd::from(connect_manually(server, 64 << 10)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -193,32 +208,32 @@ fn answering(server: &TestServer) -> Child {
 }
 
 #[test]
-fn t24_a_frozen_process_is_reset_though_its_kernel_still_acknowledges() {
+fn stopped_process_is_reset() {
     let ping_timeout = SHORT * 8;
-    let config = tight(Config::default())
+    let config = slow_timeouts(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(ping_timeout);
     let server = TestServer::echo(config);
-    let mut alive = answering(&server);
-    let frozen: Vec<Child> = (0..3).map(|_| answering(&server)).collect();
-    for child in &frozen {
+    let mut alive = spawn_answering_client(&server);
+    let stopped: Vec<Child> = (0..3).map(|_| spawn_answering_client(&server)).collect();
+    for child in &stopped {
         let stop = Command::new("kill")
             .args(["-s", "STOP", &child.id().to_string()])
             .status();
         assert!(stop.unwrap().success());
     }
-    until("the frozen ones are gone", || {
-        ended_by(&server, "ping_timeout") >= 3
+    until("the stopped processes are disconnected", || {
+        disconnected_by(&server, "ping_timeout") >= 3
     });
-    // It was asked as often, and has answered.
+    // The running process was pinged as often, and it answered.
     assert_eq!(server.handle().clients(), 1);
     assert!(alive.try_wait().unwrap().is_none());
-    for mut child in frozen {
-        let go_on = Command::new("kill")
+    for mut child in stopped {
+        let resume = Command::new("kill")
             .args(["-s", "CONT", &child.id().to_string()])
             .status();
-        assert!(go_on.unwrap().success());
-        within(20, "one that goes on to see the end", move || {
+        assert!(resume.unwrap().success());
+        within(20, "the resumed process to see the end", move || {
             child.wait().unwrap()
         });
     }

@@ -1,4 +1,5 @@
-//! T33 to T36 and T40: what a client costs the process, and that nothing outlives it.
+//! What a client costs the process, and that nothing remains of it afterwards (SECURITY.md, T10 to T18, T33 to T36 and
+//! T40).
 
 use std::process::Command;
 
@@ -8,57 +9,58 @@ use super::spawned::Spawned;
 use crate::support::{Failure, Frame, Json, TestServer, both_ways, get, op, post, until};
 
 #[test]
-fn t10_claims_of_gigabytes_cost_no_memory() {
+fn declared_gigabytes_cost_no_memory() {
     let spawned = Spawned::start(&[]);
-    let (base, mut held) = (spawned.kib("VmRSS"), Vec::new());
+    let (base, mut clients) = (spawned.kib("VmRSS"), Vec::new());
     for n in 0..300 {
         let client = spawned.connect("/echo");
         let mut frame = Frame::new(op::BINARY, "");
-        // The largest that is taken, and not a byte of it; and every other one more than there could be.
+        // Half of the clients declare the largest accepted message, the others an impossible one. None sends payload.
         frame.length =
             crate::support::Length::Eight(if n % 2 == 0 { 65_536 } else { (1 << 63) - 1 });
         client.bytes(frame.bytes());
-        held.push(client);
+        clients.push(client);
     }
-    for client in held.iter_mut().skip(1).step_by(2) {
+    for client in clients.iter_mut().skip(1).step_by(2) {
         client.expect_close(1009);
     }
     let cost = spawned.kib("VmHWM").saturating_sub(base);
-    assert!(cost / 300 < 128, "{cost} KiB for 300 claims");
+    assert!(cost / 300 < 128, "{cost} KiB for 300 declared lengths");
 }
 
 #[test]
-fn t10_claims_of_the_largest_message_take_no_addresses_either() {
+fn declared_length_reserves_no_address_space() {
     const CLIENTS: u64 = 64;
     let spawned = Spawned::start(&["--max-message", "16MiB"]);
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| spawned.connect("/echo")).collect();
     for client in &mut clients {
-        // What an allocator sets aside for a thread, and memory for some bytes, is there before.
+        // The allocator reserves an arena for the thread and a small buffer before the measurement.
         client.binary(vec![0; 20 << 10]);
         client.read_message();
     }
     let (memory, addresses) = (spawned.kib("VmHWM"), spawned.kib("VmPeak"));
     let mut frame = Frame::new(op::BINARY, "");
     frame.length = crate::support::Length::Eight(16 << 20);
-    let claim = [frame.bytes(), vec![0; 1000]].concat();
+    let start = [frame.bytes(), vec![0; 1000]].concat();
     for client in &clients {
-        client.bytes(&claim);
+        client.bytes(&start);
         client.end();
     }
-    until("all claims are read, to their end", || {
-        spawned.clients().is_empty()
-    });
+    until("all clients are gone", || spawned.clients().is_empty());
     let memory = spawned.kib("VmHWM").saturating_sub(memory);
     let addresses = spawned.kib("VmPeak").saturating_sub(addresses);
-    assert!(memory / CLIENTS < 64, "{memory} KiB for {CLIENTS} claims");
+    assert!(
+        memory / CLIENTS < 64,
+        "{memory} KiB for {CLIENTS} declared lengths"
+    );
     assert!(
         addresses / CLIENTS < 1024,
-        "{addresses} KiB of addresses for {CLIENTS} claims of 16 MiB"
+        "{addresses} KiB of address space for {CLIENTS} declared lengths of 16 MiB"
     );
 }
 
 #[test]
-fn t11_t13_fifteen_mebibytes_behind_a_bad_header_are_not_kept() {
+fn payload_after_a_bad_header_is_not_kept() {
     let spawned = Spawned::start(&["--max-message", "16MiB"]);
     spawned.connect("/echo").leave();
     let base = spawned.kib("VmHWM");
@@ -71,27 +73,27 @@ fn t11_t13_fifteen_mebibytes_behind_a_bad_header_are_not_kept() {
         let bytes = frame.bytes();
         let sending = std::thread::spawn(move || pen.try_bytes(bytes));
         client.expect_close(1002);
-        assert!(!sending.join().unwrap(), "15 MiB were read");
+        assert!(!sending.join().unwrap(), "the server read all 15 MiB");
     }
     let cost = spawned.kib("VmHWM").saturating_sub(base);
     assert!(cost < 2048, "{cost} KiB");
 }
 
 #[test]
-fn t14_a_million_pings_without_reading_cost_no_memory() {
+fn million_unread_pings_cost_no_memory() {
     let spawned = Spawned::start(&[]);
     spawned.connect("/echo").leave();
     let base = spawned.kib("VmHWM");
     let client = spawned.client("/echo").small_rcvbuf().connect();
     let pings = Frame::new(op::PING, [b'p'; 125]).bytes().repeat(1000);
     let thousands = (0..1000).take_while(|_| client.try_bytes(&pings)).count();
-    assert!(thousands < 1000, "a million pings were taken");
+    assert!(thousands < 1000, "the server accepted a million pings");
     let cost = spawned.kib("VmHWM").saturating_sub(base);
     assert!(cost < 1024, "{cost} KiB");
 }
 
 #[test]
-fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
+fn waiting_for_slow_closes_uses_no_cpu() {
     let flags = ["--close-timeout", "1s", "--handshake-timeout", "1s"];
     let small = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
     let slow = ["--write-timeout", "1s"];
@@ -99,8 +101,8 @@ fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
     let large = Frame::new(op::BINARY, vec![0; 60 << 10]).bytes();
     let mut held = Vec::new();
     for _ in 0..10 {
-        for end in [
-            // A fault, a Close, half of each, and no more than the end of one side.
+        for ending in [
+            // A violation, a Close, a part of a Close and of a message, and a half-closed connection.
             Some(vec![0xff]),
             Some(Frame::close(1000, "bye").bytes()),
             Some(Frame::close(1000, "bye").bytes()[..3].to_vec()),
@@ -108,41 +110,43 @@ fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
             None,
         ] {
             let client = spawned.connect("/echo");
-            if let Some(bytes) = &end {
+            if let Some(bytes) = &ending {
                 client.bytes(bytes);
             }
-            // Those with a Close stay, and never end their side.
-            if end.is_none_or(|bytes| bytes.len() < 10) {
+            // The clients that sent a whole Close keep their side open.
+            if ending.is_none_or(|bytes| bytes.len() < 10) {
                 client.end();
             }
             held.push(client);
         }
-        // One whose writer waits when its other side ends, and one that never says what it wants.
-        let stuck = spawned.client("/echo").small_rcvbuf().connect();
-        while stuck.bytes_now(&large) == large.len() {}
-        stuck.end();
-        let head = spawned.client("/echo").open();
-        head.bytes("GET /");
-        let ended = spawned.client("/echo").open();
-        ended.bytes("GET /");
-        ended.end();
-        held.extend([stuck, head, ended]);
+        // A half-closed client whose writer is blocked, and two with an incomplete request, one of them half-closed.
+        let blocked = spawned.client("/echo").small_rcvbuf().connect();
+        while blocked.bytes_now(&large) == large.len() {}
+        blocked.end();
+        let incomplete = spawned.client("/echo").open();
+        incomplete.bytes("GET /");
+        let half_closed = spawned.client("/echo").open();
+        half_closed.bytes("GET /");
+        half_closed.end();
+        held.extend([blocked, incomplete, half_closed]);
     }
     let ticks = spawned.ticks();
-    until("all are gone", || {
+    until("all clients are gone", || {
         spawned.process().client_threads().is_empty()
     });
-    let worked = spawned.ticks() - ticks;
-    assert!(worked < 40, "{worked} hundredths of a second of waiting");
+    let cpu = spawned.ticks() - ticks;
+    assert!(cpu < 40, "{cpu} hundredths of a second of CPU time");
     drop(held);
 }
 
 #[test]
-fn t33_a_client_costs_one_descriptor_and_two_threads_with_its_number() {
+fn client_costs_one_descriptor_and_two_threads() {
     let spawned = Spawned::start(&[]);
     spawned.connect("/echo").leave();
     let process = spawned.process();
-    until("the first is gone", || process.client_threads().is_empty());
+    until("the first client is gone", || {
+        process.client_threads().is_empty()
+    });
     let (base, threads) = (process.descriptors(), process.threads().len());
     let clients: Vec<_> = (0..100).map(|_| spawned.connect("/echo")).collect();
     assert_eq!(process.descriptors(), base + 100);
@@ -150,32 +154,32 @@ fn t33_a_client_costs_one_descriptor_and_two_threads_with_its_number() {
         .flat_map(|n| [format!("sp-{n}-read"), format!("sp-{n}-write")])
         .collect();
     expected.sort();
-    // Each gives itself its name as it begins.
-    until("all have their names", || {
+    // Each thread sets its name when it starts.
+    until("all threads have their names", || {
         process.client_threads() == expected
     });
     assert_eq!(process.threads().len(), threads + 200);
-    // As people see it.
-    let shown = Command::new("ps")
+    // The names as `ps` shows them.
+    let output = Command::new("ps")
         .args(["-T", "-o", "comm=", "-p", &spawned.pid().to_string()])
         .output();
-    if let Ok(shown) = shown {
-        let shown = String::from_utf8(shown.stdout).unwrap();
+    if let Ok(output) = output {
+        let shown = String::from_utf8(output.stdout).unwrap();
         assert!(
             shown.contains("sp-101-read") && shown.contains("sp-101-write"),
             "{shown}"
         );
     } else {
-        eprintln!("skipped: there is no ps here");
+        eprintln!("skipped: ps is not installed");
     }
     drop(clients);
-    until("all are gone", || {
+    until("all clients are gone", || {
         process.descriptors() == base && process.threads().len() == threads
     });
 }
 
 #[test]
-fn t34_clients_that_leave_at_any_moment_leave_nothing_behind() {
+fn clients_leaving_at_any_moment_leave_nothing_behind() {
     let spawned = Spawned::start(&["--close-timeout", "500ms"]);
     let process = spawned.process();
     let cycle = |n: usize| {
@@ -192,7 +196,7 @@ fn t34_clients_that_leave_at_any_moment_leave_nothing_behind() {
                     raw.reset()
                 }
             }
-            // Without having read the 101.
+            // The 101 is not read.
             4 => {
                 let raw = client.open();
                 raw.bytes(head);
@@ -206,35 +210,35 @@ fn t34_clients_that_leave_at_any_moment_leave_nothing_behind() {
             }
             6 => {
                 let raw = client.connect();
-                raw.text("to all, and gone");
+                raw.text("published just before leaving");
                 drop(raw);
             }
             _ => client.connect().leave(),
         }
     };
-    // The first round fills what is kept for good.
+    // The first round fills caches and allocator arenas, which are kept.
     (0..400).for_each(cycle);
     let settled = || spawned.clients().is_empty() && process.client_threads().len() <= 1;
-    until("the first round is gone", settled);
+    until("the clients of the first round are gone", settled);
     let (descriptors, threads, memory) = (
         process.descriptors(),
         process.threads().len(),
         spawned.kib("VmRSS"),
     );
     (0..1600).for_each(cycle);
-    until("all are gone", settled);
-    until("descriptors and threads are back", || {
+    until("all clients are gone", settled);
+    until("descriptors and threads are released", || {
         process.descriptors() <= descriptors && process.threads().len() <= threads
     });
     assert_eq!(spawned.get("/topics").body, "[]");
     let grown = spawned.kib("VmRSS").saturating_sub(memory);
-    assert!(grown < 4096, "{grown} KiB for 1600 clients that are gone");
+    assert!(grown < 4096, "{grown} KiB remain after 1600 clients");
 }
 
 #[test]
-fn t35_a_panic_costs_its_own_client_and_nothing_else() {
-    struct Panics;
-    impl Handler for Panics {
+fn handler_panic_closes_only_its_client() {
+    struct PanickingHandler;
+    impl Handler for PanickingHandler {
         fn request(&self, request: &mut Request) -> Reply {
             assert!(request.path() != "/no", "a panic in request");
             Reply::upgrade()
@@ -242,7 +246,7 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
         fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
             while let Some(message) = conn.recv()? {
                 if message == Message::text("panic") {
-                    // Not even a text.
+                    // The panic payload is a number, not a text.
                     std::panic::panic_any(conn.number());
                 }
                 conn.send(message)?;
@@ -251,7 +255,7 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
         }
     }
     both_ways(|config| {
-        let server = TestServer::start(config, Panics);
+        let server = TestServer::start(config, PanickingHandler);
         let mut witness = server.connect();
         for _ in 0..20 {
             let (_, answer) = server.client().path("/no").ask();
@@ -262,12 +266,12 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
             client.expect_close(1011);
             client.expect_eof();
         }
-        witness.text("still here");
-        witness.expect_text("still here");
-        until("only the witness is left", || {
+        witness.text("still connected");
+        witness.expect_text("still connected");
+        until("only the witness is connected", || {
             server.handle().clients() == 1
         });
-        until("all are counted", || {
+        until("all panics are counted", || {
             server
                 .handle()
                 .disconnects()
@@ -277,10 +281,10 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
 }
 
 #[test]
-fn t36_the_largest_head_and_the_deepest_text_fit_the_stack() {
+fn largest_head_and_deepest_text_fit_the_stack() {
     let mut spawned = Spawned::start(&[]);
     let mut client = spawned.client("/ws/deep");
-    // With the five of every upgrade, 64 headers; with the line, close to 16 KiB.
+    // Together with the five headers of every upgrade these are 64 headers and close to 16 KiB.
     for n in 0..59 {
         client = client.header(&format!("X-{n}: {}", "v".repeat(240)));
     }
@@ -301,11 +305,11 @@ fn t36_the_largest_head_and_the_deepest_text_fit_the_stack() {
 }
 
 #[test]
-fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
+fn deeply_nested_json_fits_the_stack() {
     let mut spawned = Spawned::start(&[]);
     let kind = "Content-Type: application/json\r\n";
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[{\"a\":[", "]}]")] {
-        // As deep as the largest message can be, whole and without its end.
+        // The deepest nesting that fits into one message, complete and cut in the middle.
         let depth = (60 << 10) / (open.len() + close.len());
         for close in [close, ""] {
             let deep = format!("{}0{}", open.repeat(depth), close.repeat(depth));
@@ -317,7 +321,8 @@ fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
                 format!(r#"{{"pub":"deep","ref":{deep}}}"#),
             ] {
                 assert!(command.len() <= 64 << 10);
-                // Anew each time: three messages that are no JSON are another protocol's.
+                // A new connection each time, because the server closes one that sends three messages that are not
+                // JSON.
                 let mut json = Json::connect(spawned.addr());
                 let answer = json.ask(&command);
                 assert!(answer["error"].is_string(), "{open}{close}: {answer}");
@@ -330,19 +335,19 @@ fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
 }
 
 #[test]
-fn t40_an_idle_client_costs_what_the_documents_say() {
+fn idle_client_memory_is_bounded() {
     let spawned = Spawned::start(&[]);
-    let warm: Vec<_> = (0..50).map(|_| spawned.connect("/echo")).collect();
+    let earlier: Vec<_> = (0..50).map(|_| spawned.connect("/echo")).collect();
     let base = spawned.kib("VmRSS");
     let clients: Vec<_> = (0..300).map(|_| spawned.connect("/echo")).collect();
     let each = (spawned.kib("VmRSS") - base) / 300;
-    // About 42 KiB in a release build; unoptimised code touches more of its stacks.
-    assert!(each < 84, "{each} KiB each");
-    drop((warm, clients));
+    // A release build takes about 27 KiB. Unoptimised code touches more of its stacks.
+    assert!(each < 84, "{each} KiB per client");
+    drop((earlier, clients));
 }
 
 #[test]
-fn t40_what_many_wait_for_is_in_memory_once() {
+fn message_queued_for_many_is_in_memory_once() {
     let flags = [
         "--sndbuf",
         "8KiB",
@@ -362,24 +367,26 @@ fn t40_what_many_wait_for_is_in_memory_once() {
     for _ in 0..40 {
         publisher.binary(vec![1; 60 << 10]);
     }
-    let waiting = |client: &serde_json::Value| client["queue"]["bytes"].as_u64().unwrap();
-    until("all members wait for forty messages", || {
+    let queued = |client: &serde_json::Value| client["queue"]["bytes"].as_u64().unwrap();
+    until("all members have forty messages queued", || {
         spawned
             .clients()
             .iter()
-            .filter(|client| waiting(client) > 2 << 20)
+            .filter(|client| queued(client) > 2 << 20)
             .count()
             == 60
     });
     let cost = spawned.kib("VmRSS").saturating_sub(base);
-    // 2.3 MiB once; for each member its own, it would be 140.
+    // The messages take 2.3 MiB once. A copy for each member would take 140 MiB.
     assert!(cost < 20 << 10, "{cost} KiB");
     drop(members);
 }
 
 #[test]
-fn t35_a_panic_leaves_no_lock_behind_that_shutdown_waits_for() {
-    let server = TestServer::start(Config::default(), |_: &mut Connection| panic!("at once"));
+fn shutdown_completes_after_handler_panics() {
+    let server = TestServer::start(Config::default(), |_: &mut Connection| {
+        panic!("immediately")
+    });
     for _ in 0..10 {
         server.connect().expect_close(1011);
     }

@@ -1,4 +1,4 @@
-//! T38 and T39: signals during load, and the end while some take nothing.
+//! Signals under load, and Ctrl-C while some clients never read (SECURITY.md, T38 and T39).
 
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
@@ -8,9 +8,9 @@ use super::spawned::Spawned;
 use crate::support::{Frame, Raw, op, until};
 
 #[test]
-fn t38_a_storm_of_harmless_signals_disconnects_nobody() {
+fn harmless_signals_disconnect_no_client() {
     let spawned = Spawned::start(&[]);
-    let talking: Vec<_> = (0..8)
+    let senders: Vec<_> = (0..8)
         .map(|n| {
             let mut client = spawned.connect(if n % 2 == 0 {
                 "/echo"
@@ -32,26 +32,26 @@ fn t38_a_storm_of_harmless_signals_disconnects_nobody() {
             })
         })
         .collect();
-    while talking.iter().any(|client| !client.is_finished()) {
+    while senders.iter().any(|client| !client.is_finished()) {
         spawned.signal(&["WINCH", "CHLD", "URG", "STOP", "CONT"]);
     }
-    for client in talking {
+    for client in senders {
         client.join().unwrap();
     }
     assert!(!spawned.log().contains("reset"), "{}", spawned.log());
 }
 
-/// Sends to `/echo` and never reads, until the server waits for it.
-fn zero_windows(spawned: &Spawned, count: usize) -> Vec<Raw> {
+/// Connects `count` clients that send to `/echo` and never read. Returns when the server's writers are blocked.
+fn blocked_clients(spawned: &Spawned, count: usize) -> Vec<Raw> {
     let clients: Vec<Raw> = (0..count)
         .map(|_| spawned.client("/echo").small_rcvbuf().connect())
         .collect();
     let bytes = Frame::new(op::BINARY, vec![0; 60 << 10]).bytes();
     let mut sent: Vec<usize> = vec![0; count];
-    until("the server waits for all of them", || {
+    until("all writers are blocked", || {
         for (client, sent) in clients.iter().zip(&mut sent) {
-            while let taken @ 1.. = client.bytes_now(&bytes[*sent..]) {
-                *sent = (*sent + taken) % bytes.len();
+            while let accepted @ 1.. = client.bytes_now(&bytes[*sent..]) {
+                *sent = (*sent + accepted) % bytes.len();
             }
         }
         let blocked = |client: &&serde_json::Value| client["writer"]["state"] == "blocked in write";
@@ -61,22 +61,24 @@ fn zero_windows(spawned: &Spawned, count: usize) -> Vec<Raw> {
 }
 
 #[test]
-fn t39_ctrl_c_with_clients_that_take_nothing_ends_in_time_and_tells_the_others() {
+fn ctrl_c_ends_in_time_despite_blocked_clients() {
     let mut spawned = Spawned::start(&["--shutdown-timeout", "1s"]);
-    let stuck = zero_windows(&spawned, 10);
+    let blocked = blocked_clients(&spawned, 10);
     let healthy: Vec<_> = (0..30)
         .map(|_| {
             let mut client = spawned.connect("/ws/room");
             thread::spawn(move || client.rest_politely())
         })
         .collect();
-    until("all are in", || spawned.clients().len() == 40);
+    until("all clients are connected", || {
+        spawned.clients().len() == 40
+    });
     let began = Instant::now();
     spawned.signal(&["INT"]);
     let status = spawned.end();
     let took = began.elapsed();
     assert_eq!(status.code(), Some(0));
-    assert!(took < Duration::from_secs(3), "it took {took:?}");
+    assert!(took < Duration::from_secs(3), "the shutdown took {took:?}");
     for client in healthy {
         let rest = client.join().unwrap();
         let codes: Vec<u16> = rest.closes.iter().map(|(code, _)| *code).collect();
@@ -86,20 +88,20 @@ fn t39_ctrl_c_with_clients_that_take_nothing_ends_in_time_and_tells_the_others()
     until("the report is printed", || {
         spawned.printed().contains("drained 30, lost 10")
     });
-    drop(stuck);
+    drop(blocked);
 }
 
 #[test]
-fn t39_the_second_ctrl_c_ends_it_at_once() {
+fn second_ctrl_c_exits_immediately() {
     let mut spawned = Spawned::start(&["--shutdown-timeout", "10m"]);
-    let stuck = zero_windows(&spawned, 1);
+    let blocked = blocked_clients(&spawned, 1);
     spawned.signal(&["INT"]);
-    until("it shuts down", || {
+    until("the shutdown has begun", || {
         spawned.log().contains("closing 1 clients")
     });
     assert!(spawned.is_running());
     spawned.signal(&["INT"]);
     let status = spawned.end();
     assert_eq!((status.code(), status.signal()), (Some(130), None));
-    drop(stuck);
+    drop(blocked);
 }

@@ -1,4 +1,4 @@
-//! The binary as a process of its own, whose memory, descriptors, processor time and log can be looked at.
+//! [`Spawned`]: the binary in a process of its own, whose memory, descriptors, CPU time and log a test can inspect.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,25 +11,25 @@ use crossbeam_channel::bounded;
 
 use crate::support::{Answer, Connect, DEADLINE, Process, Raw, get, until};
 
-/// What a stream of the process has said so far.
-type Said = Arc<Mutex<Vec<u8>>>;
+/// What the process has written to one stream so far.
+type Output = Arc<Mutex<Vec<u8>>>;
 
-/// Dropped, it is killed.
+/// A running `standpipe` process. Dropping the value kills it.
 pub(crate) struct Spawned {
     child: Child,
     address: SocketAddr,
-    out: Said,
-    log: Said,
-    /// Held so that nobody reads it.
+    out: Output,
+    log: Output,
+    /// Standard error, kept open and unread.
     unread: Option<ChildStderr>,
 }
 
-/// The command, listening on a free port, with nothing in its environment that would decide a test.
+/// Returns the command, which listens on a free port. Its environment is empty, so that no variable changes a test.
 pub(crate) fn standpipe(flags: &[&str]) -> Command {
     with_limits("true", flags)
 }
 
-/// The same from a shell in which `limits` has run.
+/// Like [`standpipe`], but started from a shell that has run the command `limits`.
 pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Command {
     let mut command = Command::new("/bin/sh");
     command
@@ -48,7 +48,7 @@ impl Spawned {
         Spawned::of(standpipe(flags))
     }
 
-    /// As `start`, with every line of the log that there is.
+    /// Like [`start`](Self::start), with log level `trace`.
     #[track_caller]
     pub(crate) fn tracing(flags: &[&str]) -> Spawned {
         let mut command = standpipe(flags);
@@ -64,7 +64,7 @@ impl Spawned {
         spawned
     }
 
-    /// Its standard error is a pipe that nobody reads.
+    /// Starts the process with a pipe as standard error that is never read.
     #[track_caller]
     pub(crate) fn unread(mut command: Command) -> Spawned {
         let mut child = command
@@ -74,28 +74,28 @@ impl Spawned {
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let (said, first) = bounded(1);
-        let out = Said::default();
+        let (sender, first) = bounded(1);
+        let out = Output::default();
         let kept = Arc::clone(&out);
         thread::spawn(move || {
             let mut line = String::new();
             let _ = stdout.read_line(&mut line);
-            let _ = said.send(line);
+            let _ = sender.send(line);
             collect(stdout, kept);
         });
         let first = first.recv_timeout(DEADLINE);
-        let first = first.expect("waited for it to say where it listens");
+        let first = first.expect("standpipe did not print its address in time");
         let address = first
             .trim_end()
             .strip_prefix("standpipe listening on http://")
             .and_then(|rest| rest.strip_suffix('/')?.parse().ok())
-            .unwrap_or_else(|| panic!("it said {first:?}"));
+            .unwrap_or_else(|| panic!("standpipe printed {first:?}"));
         Spawned {
             unread: child.stderr.take(),
             child,
             address,
             out,
-            log: Said::default(),
+            log: Output::default(),
         }
     }
 
@@ -125,7 +125,7 @@ impl Spawned {
         get(self.address, path, "")
     }
 
-    /// Every client, as `/debug/clients` shows it.
+    /// Returns every client as `/debug/clients` shows it.
     #[track_caller]
     pub(crate) fn clients(&self) -> Vec<serde_json::Value> {
         let answer = self.get("/debug/clients");
@@ -133,17 +133,17 @@ impl Spawned {
         serde_json::from_str(&answer.body).unwrap()
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
     }
 
-    /// What it has printed since it said where it listens.
+    /// Returns what the process has printed after the line with its address.
     pub(crate) fn printed(&self) -> String {
         String::from_utf8(self.out.lock().unwrap().clone()).unwrap()
     }
 
-    /// Sends signals, in one go.
+    /// Sends these signals, one directly after the other.
     #[track_caller]
     pub(crate) fn signal(&self, names: &[&str]) {
         let kills: Vec<String> = names
@@ -156,11 +156,11 @@ impl Spawned {
         assert!(sent.unwrap().success(), "{names:?} could not be sent");
     }
 
-    /// Waits for its end.
+    /// Waits for the process to exit and returns its status.
     #[track_caller]
     pub(crate) fn end(&mut self) -> ExitStatus {
         let mut ended = None;
-        until("standpipe has ended", || {
+        until("standpipe has exited", || {
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         });
@@ -171,7 +171,7 @@ impl Spawned {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// A line of `/proc/PID/status` in KiB: `VmRSS`, `VmHWM`.
+    /// Returns a field of `/proc/PID/status` in KiB, for example `VmRSS` or `VmHWM`.
     #[track_caller]
     pub(crate) fn kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
@@ -180,11 +180,12 @@ impl Spawned {
         value.unwrap().parse().unwrap()
     }
 
-    /// Processor time it has used, in hundredths of a second.
+    /// Returns the CPU time that the process has used, in hundredths of a second.
     #[track_caller]
     pub(crate) fn ticks(&self) -> u64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        // The name, which may hold anything, ends at the last bracket; utime and stime are the 14th and 15th field.
+        // The process name may contain anything, but it ends at the last bracket. utime and stime are the 14th and 15th
+        // field.
         let (_, fields) = stat.rsplit_once(") ").unwrap();
         let field = |at: usize| fields.split(' ').nth(at).unwrap().parse::<u64>().unwrap();
         field(11) + field(12)
@@ -196,17 +197,17 @@ impl Drop for Spawned {
         if thread::panicking() {
             eprintln!("the log:\n{}", self.log());
         }
-        // Ended already is as good.
+        // An error means that the process has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-fn collect(mut stream: impl Read + Send + 'static, said: Said) {
+fn collect(mut stream: impl Read + Send + 'static, output: Output) {
     thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(read @ 1..) = stream.read(&mut chunk) {
-            said.lock().unwrap().extend_from_slice(&chunk[..read]);
+            output.lock().unwrap().extend_from_slice(&chunk[..read]);
         }
     });
 }

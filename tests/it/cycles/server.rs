@@ -1,4 +1,4 @@
-//! C11 to C17: cycles through the acceptor, the log, the watchdog and the end of the server.
+//! Cycles through the acceptor, the log, the watchdog and the shutdown.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -13,18 +13,19 @@ use standpipe::{
     Server,
 };
 
-use super::{LONG, SHORT, tight};
+use super::{LONG, SHORT, slow_timeouts};
 use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, pass, until, within};
 
-/// The end without a Close: what the watchdog's reset looks like to a peer, whether FIN or RST comes first.
-fn is_cut(seen: &Seen) -> bool {
+/// Returns whether the connection ended without a Close. The watchdog's reset looks like this to a peer, which may see
+/// the FIN or the RST first.
+fn is_reset(seen: &Seen) -> bool {
     matches!(seen, Seen::Reset | Seen::Eof)
 }
 
 #[test]
-fn c11_shutdown_may_be_asked_for_while_a_request_is_judged() {
-    struct Ends(Arc<Mutex<Option<standpipe::ServerHandle>>>);
-    impl Handler for Ends {
+fn request_callback_may_call_shutdown() {
+    struct ShutsDown(Arc<Mutex<Option<standpipe::ServerHandle>>>);
+    impl Handler for ShutsDown {
         fn request(&self, _: &mut Request) -> Reply {
             if let Some(handle) = &*self.0.lock().unwrap() {
                 handle.shutdown();
@@ -36,59 +37,60 @@ fn c11_shutdown_may_be_asked_for_while_a_request_is_judged() {
             Ok(())
         }
     }
-    let place = Arc::default();
-    let server = TestServer::start(Config::default(), Ends(Arc::clone(&place)));
-    let mut before = server.connect();
-    *place.lock().unwrap() = Some(server.handle().clone());
-    let mut asks = server.client().open();
-    asks.bytes(server.client().head());
-    before.expect_close(1001);
-    before.close(1001, "");
-    let status = asks.read_head().status;
+    let handle = Arc::default();
+    let server = TestServer::start(Config::default(), ShutsDown(Arc::clone(&handle)));
+    let mut earlier = server.connect();
+    *handle.lock().unwrap() = Some(server.handle().clone());
+    let mut upgrading = server.client().open();
+    upgrading.bytes(server.client().head());
+    earlier.expect_close(1001);
+    earlier.close(1001, "");
+    let status = upgrading.read_head().status;
     assert!(status == 503 || status == 101, "{status}");
-    drop(asks);
-    within(20, "the end of the server", || server.report());
+    drop(upgrading);
+    within(20, "the server to end", || server.report());
 }
 
 #[test]
-fn c11_a_crowd_in_line_at_a_unix_socket_does_not_keep_the_watchdog_from_ending() {
-    let place = std::env::temp_dir().join(format!("standpipe-crowd-{}", std::process::id()));
-    std::fs::create_dir_all(&place).unwrap();
+fn full_unix_backlogs_do_not_block_shutdown() {
+    let directory = std::env::temp_dir().join(format!("standpipe-backlog-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
     let listeners = (0..30).map(|n| {
-        let path = place.join(format!("{n}.sock"));
+        let path = directory.join(format!("{n}.sock"));
         let _ = std::fs::remove_file(&path);
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
         let address = SockAddr::unix(&path).unwrap();
         socket.bind(&address).unwrap();
         socket.listen(1).unwrap();
-        // Until the line is full: one more would wait.
-        let joins = || {
+        // Fills the backlog, so that one more connect would wait.
+        let connects = || {
             let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
             client.set_nonblocking(true).unwrap();
             client.connect(&address).is_ok()
         };
-        while joins() {}
+        while connects() {}
         Listener::try_from(UnixListener::from(OwnedFd::from(socket))).unwrap()
     });
     let server = Server::from_listeners(listeners.collect(), Config::default()).unwrap();
-    // Its acceptors leave at once, and the watchdog knocks at doors behind which nobody is left.
+    // The acceptors end immediately. The watchdog's wake-up connections then go to listeners that no thread accepts
+    // from.
     server.handle().shutdown();
-    let report = within(20, "the end of the server", || server.serve(echo).unwrap());
+    let report = within(20, "the server to end", || server.serve(echo).unwrap());
     assert_eq!((report.drained, report.lost), (0, 0));
-    std::fs::remove_dir_all(&place).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
-fn c13_who_is_refused_and_does_not_read_keeps_nobody_waiting() {
+fn refused_clients_that_never_read_block_nobody() {
     let server = TestServer::echo(Config::default().handshake_timeout(LONG));
-    // The first 256 are heads in flight; the others are refused, and read none of it.
+    // The first 256 are pending handshakes. The others are refused and do not read the answer.
     let crowd: Vec<_> = (0..600)
         .map(|_| server.client().small_rcvbuf().open())
         .collect();
     let mut last = server.client().open();
     assert_eq!(last.read_head().status, 503);
     drop(crowd);
-    until("there is room again", || {
+    until("a client is admitted again", || {
         let mut client = server.client().open();
         client.try_bytes(server.client().head());
         client.read_head().status == 101
@@ -97,7 +99,7 @@ fn c13_who_is_refused_and_does_not_read_keeps_nobody_waiting() {
 
 #[cfg(feature = "cli")]
 #[test]
-fn c14_nobody_waits_for_who_reads_the_log() {
+fn unread_log_blocks_no_thread() {
     use crate::threats::spawned::{Spawned, standpipe};
     let mut command = standpipe(&["--handshake-timeout", "2s", "--ping-interval", "2s"]);
     command.env("RUST_LOG", "trace");
@@ -105,11 +107,11 @@ fn c14_nobody_waits_for_who_reads_the_log() {
     for _ in 0..5000 {
         assert_eq!(spawned.get("/nothing").status, 404);
     }
-    // The watchdog, the acceptor and the readers all log, and go on.
+    // The watchdog, the acceptor and the readers all log, and none of them blocks.
     let mut silent = Raw::connect(spawned.addr(), "/echo");
     assert_eq!(silent.next_frame().opcode, op::PING);
-    let mut head = spawned.client("/").open();
-    assert!(is_cut(&head.next()));
+    let mut pending = spawned.client("/").open();
+    assert!(is_reset(&pending.next()));
     spawned.connect("/ws/log").leave();
     spawned.signal(&["TERM"]);
     silent.expect_close(1001);
@@ -118,9 +120,9 @@ fn c14_nobody_waits_for_who_reads_the_log() {
 }
 
 #[test]
-fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
-    struct Stuck(Gate);
-    impl Handler for Stuck {
+fn blocked_handlers_do_not_stop_the_watchdog() {
+    struct Blocks(Gate);
+    impl Handler for Blocks {
         fn request(&self, request: &mut Request) -> Reply {
             if request.path() == "/request" {
                 self.0.pass(0);
@@ -131,7 +133,7 @@ fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
             if conn.request().path() == "/run" {
                 self.0.pass(conn.number());
             }
-            // Waits for room for ever.
+            // This send waits forever for room in the queue.
             while conn.request().path() == "/room" {
                 conn.send(Message::binary(vec![0; 8 << 10]))?;
             }
@@ -140,70 +142,73 @@ fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
         }
     }
     let gate = Gate::new();
-    let config = tight(Config::default())
+    let config = slow_timeouts(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(SHORT);
-    let server = TestServer::start(config, Stuck(gate.clone()));
-    let asks = server.client().path("/request").open();
-    asks.bytes(server.client().path("/request").head());
-    let _runs = server.client().path("/run").connect();
+    let server = TestServer::start(config, Blocks(gate.clone()));
+    let in_request = server.client().path("/request").open();
+    in_request.bytes(server.client().path("/request").head());
+    let _in_run = server.client().path("/run").connect();
     gate.arrival();
     gate.arrival();
-    let mut room = server.client().path("/room").small_rcvbuf().connect();
+    let mut in_send = server.client().path("/room").small_rcvbuf().connect();
     for _ in 0..2 {
         let mut silent = server.connect();
         assert_eq!(silent.next_frame().opcode, op::PING);
-        assert!(is_cut(&silent.next()));
+        assert!(is_reset(&silent.next()));
     }
     gate.open();
-    assert_eq!(room.next_frame().opcode, op::BINARY);
-    room.reset();
+    assert_eq!(in_send.next_frame().opcode, op::BINARY);
+    in_send.reset();
 }
 
 #[test]
-fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
-    let config = tight(Config::default())
+fn client_closes_once_when_racing_its_deadline() {
+    let config = slow_timeouts(Config::default())
         .ping_interval(SHORT / 5)
         .ping_timeout(SHORT / 5);
     let server = Server::bind("127.0.0.1:0", config).unwrap();
     let address = server.handle().local_addr();
     let events = server.events(16).unwrap();
-    let told = events.receiver().clone();
-    let telling = thread::spawn(move || {
-        let (mut all, mut ends) = (Vec::new(), 0);
-        while ends < 30 {
-            let event = told.recv().unwrap();
-            ends += usize::from(matches!(event, Event::Closed { .. }));
+    let receiver = events.receiver().clone();
+    let collector = thread::spawn(move || {
+        let (mut all, mut closed) = (Vec::new(), 0);
+        while closed < 30 {
+            let event = receiver.recv().unwrap();
+            closed += usize::from(matches!(event, Event::Closed { .. }));
             all.push(event);
         }
         all
     });
-    let talkers: Vec<_> = (0..30_u64)
+    let clients: Vec<_> = (0..30_u64)
         .map(|n| {
             thread::spawn(move || {
                 let client = Raw::connect(address, "/");
                 let mut sent = 0;
-                // Around the moment of the reset, a little later with each.
+                // Each client sends around the moment of the reset, a little later than the client before.
                 let pause = Duration::from_millis(150 + 4 * n);
                 while client.try_bytes(Frame::new(op::TEXT, "in time?").bytes()) && sent < 4 {
                     sent += 1;
-                    // The race is with the clock itself.
+                    // The test is a race with the deadline itself.
                     pass(pause);
                 }
             })
         })
         .collect();
-    talkers
+    clients
         .into_iter()
-        .for_each(|talker| talker.join().unwrap());
-    let told = within(20, "an end for each", || telling.join().unwrap());
+        .for_each(|client| client.join().unwrap());
+    let events_seen = within(20, "one end for each client", || collector.join().unwrap());
     let handle = events.handle();
-    until("all are gone", || handle.clients() == 0);
-    assert!(events.receiver().is_empty(), "more was told after the ends");
+    until("all clients are gone", || handle.clients() == 0);
+    assert!(
+        events.receiver().is_empty(),
+        "an event came after the last end"
+    );
     handle.shutdown();
-    within(20, "the end of the server", || events.join().unwrap());
+    within(20, "the server to end", || events.join().unwrap());
     let (mut open, mut ended) = (HashMap::new(), 0);
-    for event in told {
+    for event in events_seen {
         match event {
             Event::Opened { number: client, .. } => assert!(open.insert(client, 0).is_none()),
             Event::Message { number: client, .. } => *open.get_mut(&client).unwrap() += 1,
@@ -211,10 +216,10 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
                 number: client,
                 cause,
             } => {
-                let heard = open
+                let messages = open
                     .remove(&client)
-                    .expect("closed once, after it was opened");
-                assert!(heard <= 5, "{heard} messages");
+                    .expect("a client closes once, after it was opened");
+                assert!(messages <= 5, "{messages} messages");
                 assert!(
                     matches!(cause, CloseCause::Gone | CloseCause::TimedOut(Clock::Ping)),
                     "{cause:?}"

@@ -1,11 +1,12 @@
-//! `GET /debug/clients`: the contract's shape, who waits for whom, and to whom it is shown (T28, T29).
+//! `GET /debug/clients`: its documented shape, which thread waits for which queue, and who may read it (SECURITY.md,
+//! T28 and T29).
 
 use serde_json::{Value, json};
 
 use super::spawned::Spawned;
 use crate::support::{Frame, get, http, op, until};
 
-/// The keys of an object, sorted.
+/// Returns the keys of an object, sorted.
 fn keys(object: &Value) -> Vec<&str> {
     let mut keys: Vec<&str> = object
         .as_object()
@@ -18,7 +19,7 @@ fn keys(object: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn debug_clients_has_the_contracts_shape() {
+fn debug_clients_has_the_documented_shape() {
     let spawned = Spawned::start(&["--queue", "7"]);
     assert_eq!(spawned.get("/debug/clients").body, "[]");
     let mut client = spawned.connect("/ws/shape");
@@ -28,13 +29,13 @@ fn debug_clients_has_the_contracts_shape() {
     }
     let _plain = spawned.connect("/echo");
     let mut shown = Vec::new();
-    until("both wait for their peers", || {
+    until("both readers wait for their peers", || {
         shown = spawned.clients();
-        let rests = |client: &Value| {
+        let is_idle = |client: &Value| {
             client["reader"]["state"] == "waiting for the peer"
                 && client["writer"]["state"] == "idle"
         };
-        shown.len() == 2 && shown.iter().all(rests)
+        shown.len() == 2 && shown.iter().all(is_idle)
     });
     let first = &shown[0];
     let all = [
@@ -60,7 +61,7 @@ fn debug_clients_has_the_contracts_shape() {
     }
     assert_eq!(
         first["client"], 2,
-        "the first connection asked for this page"
+        "the first connection requested this page"
     );
     assert_eq!(first["peer"], client.local_addr().to_string());
     assert_eq!(first["topics"], json!(["shape"]));
@@ -80,7 +81,7 @@ fn debug_clients_has_the_contracts_shape() {
 }
 
 #[test]
-fn debug_clients_shows_a_blocked_writer_and_who_waits_for_its_queue() {
+fn debug_clients_shows_blocked_writer_and_waiting_reader() {
     let flags = ["--sndbuf", "8KiB", "--unsent", "8KiB", "--queue", "4"];
     let spawned = Spawned::start(&flags);
     let client = spawned.client("/echo").small_rcvbuf().connect();
@@ -88,8 +89,8 @@ fn debug_clients_shows_a_blocked_writer_and_who_waits_for_its_queue() {
     let mut sent = 0;
     let mut shown = Value::Null;
     until("the reader waits for room", || {
-        while let taken @ 1.. = client.bytes_now(&bytes[sent..]) {
-            sent = (sent + taken) % bytes.len();
+        while let accepted @ 1.. = client.bytes_now(&bytes[sent..]) {
+            sent = (sent + accepted) % bytes.len();
         }
         shown = spawned.clients().remove(0);
         let own = format!("waiting for room in client {}'s queue", shown["client"]);
@@ -100,13 +101,13 @@ fn debug_clients_shows_a_blocked_writer_and_who_waits_for_its_queue() {
         shown["queue"]["bytes"].as_u64().unwrap() > 4 * (32 << 10),
         "{shown}"
     );
-    until("the oldest message grows old", || {
+    until("the age of the oldest message grows", || {
         spawned.clients()[0]["queue"]["oldest_ms"].as_u64().unwrap() > 50
     });
 }
 
 #[test]
-fn t29_debug_clients_is_shown_on_this_machine_only_and_through_no_proxy() {
+fn debug_clients_is_refused_through_a_proxy() {
     let spawned = Spawned::start(&[]);
     assert_eq!(spawned.get("/debug/clients").status, 200);
     for line in [
@@ -141,7 +142,7 @@ fn t29_debug_clients_is_shown_on_this_machine_only_and_through_no_proxy() {
 }
 
 #[test]
-fn t29_debug_clients_is_not_shown_when_others_can_reach_the_port() {
+fn debug_clients_is_refused_on_public_listeners() {
     let spawned = Spawned::start(&["--listen", "0.0.0.0:0"]);
     assert_eq!(spawned.get("/debug/clients").status, 403);
     assert_eq!(spawned.get("/healthz").status, 200);

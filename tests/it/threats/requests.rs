@@ -1,5 +1,6 @@
-//! T1 to T9a on the wire of the binary. What becomes of each head is in the tables beside `src/http`; here is what heads
-//! cost, that no spelling of one gets past a door, and that an answer is the last thing on its connection.
+//! Hostile HTTP requests to the binary (SECURITY.md, T1 to T9a). The tables in `src/http` test the answer to each
+//! request head. These tests measure what requests cost, show that no spelling of a path avoids a check, and show that
+//! nothing follows an answer on its connection.
 
 use standpipe::Config;
 
@@ -7,7 +8,7 @@ use super::spawned::Spawned;
 use crate::secrets::File;
 use crate::support::{Frame, TestServer, get, http, op, post};
 
-/// Every path that answers anything.
+/// Every path that is served.
 const PATHS: [&str; 13] = [
     "/",
     "/healthz",
@@ -25,12 +26,12 @@ const PATHS: [&str; 13] = [
 ];
 
 #[test]
-fn t01_a_page_of_another_site_gets_nothing_at_all() {
+fn foreign_origin_gets_403_on_every_path() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     let host = address.to_string();
     let own = format!("http://{host}");
-    // What a proxy would say of the request is not believed either.
+    // The server does not trust the headers of a proxy either.
     let claims = [
         String::new(),
         "X-Forwarded-Host: elsewhere.example\r\nX-Forwarded-Proto: https\r\n".into(),
@@ -62,7 +63,11 @@ fn t01_a_page_of_another_site_gets_nothing_at_all() {
     }
     let twice = format!("Origin: {own}\r\nOrigin: {own}\r\n");
     assert_eq!(get(address, "/", &twice).status, 400);
-    assert_eq!(spawned.get("/topics").body, "[]", "nothing was published");
+    assert_eq!(
+        spawned.get("/topics").body,
+        "[]",
+        "a refused request published a message"
+    );
     let own = format!("Origin: {own}");
     assert_eq!(spawned.client("/ws/t").header(&own).ask().1.status, 101);
     let posted = post(address, "/publish/t", &format!("{own}\r\n"), "x");
@@ -70,7 +75,7 @@ fn t01_a_page_of_another_site_gets_nothing_at_all() {
 }
 
 #[test]
-fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
+fn path_spelling_never_bypasses_authentication() {
     let tokens = File::new("spellings-tokens", "s3cret\n");
     let keys = File::new("spellings-keys", "k3y\n");
     let flags = [
@@ -87,7 +92,7 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
         let client = client.header(&format!("Authorization: Bearer {token}"));
         client.ask().1.status
     };
-    for same in [
+    for served in [
         "/echo",
         "/%65cho",
         "/ech%6F",
@@ -101,10 +106,10 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
         "/ws/echo",
         &format!("http://{address}/ws/t"),
     ] {
-        assert_eq!(upgrade(same, false), 401, "{same}");
-        assert_eq!(upgrade(same, true), 101, "{same}");
+        assert_eq!(upgrade(served, false), 401, "{served}");
+        assert_eq!(upgrade(served, true), 101, "{served}");
     }
-    for none in [
+    for unknown in [
         "/ECHO",
         "/echo/",
         "/echo%20",
@@ -116,11 +121,11 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
         "/ws/t/x",
         "/metrics%2F..%2Fecho",
     ] {
-        let status = upgrade(none, false);
-        assert!(matches!(status, 400 | 404), "{none}: {status}");
-        assert_eq!(upgrade(none, true), status, "{none}");
+        let status = upgrade(unknown, false);
+        assert!(matches!(status, 400 | 404), "{unknown}: {status}");
+        assert_eq!(upgrade(unknown, true), status, "{unknown}");
     }
-    for wrong in [
+    for invalid in [
         "//echo",
         "/./echo",
         "/healthz/../echo",
@@ -135,18 +140,18 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
         "http://elsewhere.example/echo",
         "http://localhost:1/echo",
     ] {
-        assert_eq!(upgrade(wrong, false), 400, "{wrong}");
-        assert_eq!(upgrade(wrong, true), 400, "{wrong}");
+        assert_eq!(upgrade(invalid, false), 400, "{invalid}");
+        assert_eq!(upgrade(invalid, true), 400, "{invalid}");
     }
     let key = "Authorization: Bearer k3y\r\n";
-    for (posts, reads, looks) in [
+    for (publish, history, clients) in [
         ("/publish/t", "/topics/t/history", "/debug/clients"),
         ("/%70ublish/t", "/topics/%74/history", "/debug/client%73"),
         ("/publish/%74", "/topic%73/t/histor%79", "/%64ebug/clients"),
     ] {
-        assert_eq!(post(address, posts, "", "x").status, 401, "{posts}");
-        assert_eq!(post(address, posts, key, "x").status, 202, "{posts}");
-        for path in [reads, looks] {
+        assert_eq!(post(address, publish, "", "x").status, 401, "{publish}");
+        assert_eq!(post(address, publish, key, "x").status, 202, "{publish}");
+        for path in [history, clients] {
             assert_eq!(get(address, path, "").status, 401, "{path}");
             assert_eq!(get(address, path, key).status, 200, "{path}");
         }
@@ -154,7 +159,7 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
 }
 
 #[test]
-fn t03_twenty_mebibytes_of_head_cost_neither_time_nor_memory() {
+fn oversized_head_costs_neither_time_nor_memory() {
     let spawned = Spawned::start(&[]);
     assert_eq!(spawned.get("/healthz").status, 200);
     let (base, ticks) = (spawned.kib("VmHWM"), spawned.ticks());
@@ -170,19 +175,19 @@ fn t03_twenty_mebibytes_of_head_cost_neither_time_nor_memory() {
             let pen = client.pen();
             let sending = std::thread::spawn(move || pen.try_bytes(head));
             assert_eq!(client.read_head().status, status);
-            assert!(!sending.join().unwrap(), "20 MiB were read");
+            assert!(!sending.join().unwrap(), "the server read all 20 MiB");
         }
     }
-    let (cost, worked) = (
+    let (memory, cpu) = (
         spawned.kib("VmHWM").saturating_sub(base),
         spawned.ticks() - ticks,
     );
-    assert!(cost < 2048, "{cost} KiB");
-    assert!(worked < 20, "{worked} hundredths of a second for 30 heads");
+    assert!(memory < 2048, "{memory} KiB");
+    assert!(cpu < 20, "{cpu} hundredths of a second for 30 heads");
 }
 
 #[test]
-fn t05_a_gibibyte_behind_a_head_costs_no_memory() {
+fn unwanted_request_body_costs_no_memory() {
     let spawned = Spawned::start(&[]);
     assert_eq!(spawned.get("/healthz").status, 200);
     let base = spawned.kib("VmHWM");
@@ -208,37 +213,41 @@ fn t05_a_gibibyte_behind_a_head_costs_no_memory() {
             (0..1024).take_while(|_| pen.try_bytes(&piece)).count()
         });
         assert_eq!(client.read_head().status, status, "{head}");
-        let taken = sending.join().unwrap();
-        assert!(taken < 64, "{taken} MiB were taken behind {head}");
+        let sent = sending.join().unwrap();
+        assert!(sent < 64, "the server accepted {sent} MiB after {head}");
     }
     let cost = spawned.kib("VmHWM").saturating_sub(base);
     assert!(cost < 2048, "{cost} KiB");
-    assert_eq!(spawned.get("/topics").body, "[]", "nothing was published");
+    assert_eq!(
+        spawned.get("/topics").body,
+        "[]",
+        "a refused request published a message"
+    );
 }
 
-/// Bytes written as in Rust.
+/// Returns the bytes of a string with Rust's escapes.
 fn unescaped(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
         bytes.extend(before.as_bytes());
-        let (byte, taken) = match after.as_bytes()[0] {
+        let (byte, length) = match after.as_bytes()[0] {
             b'r' => (b'\r', 1),
             b'n' => (b'\n', 1),
             b't' => (b'\t', 1),
             b'0' => (0, 1),
             b'x' => (u8::from_str_radix(&after[1..3], 16).unwrap(), 3),
-            other => panic!("what is \\{other}?"),
+            other => panic!("unknown escape \\{other}"),
         };
         bytes.push(byte);
-        rest = &after[taken..];
+        rest = &after[length..];
     }
     bytes.extend(rest.as_bytes());
     bytes
 }
 
 #[test]
-fn t06_to_a_head_on_which_readers_disagree_there_is_one_answer_and_the_end() {
+fn ambiguous_request_gets_one_answer_and_eof() {
     let spawned = Spawned::start(&[]);
     let corpus = include_str!("../../../src/http/corpus/smuggling.txt");
     let second = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", spawned.addr());
@@ -262,7 +271,7 @@ fn t06_to_a_head_on_which_readers_disagree_there_is_one_answer_and_the_end() {
 }
 
 #[test]
-fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
+fn nothing_is_answered_after_a_refused_upgrade() {
     let spawned = Spawned::start(&[]);
     let host = format!("Host: {}\r\n", spawned.addr());
     let second = format!("GET /healthz HTTP/1.1\r\n{host}\r\n");
@@ -281,7 +290,7 @@ fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
             answer.header("Sec-WebSocket-Version"),
             (status == 426).then_some("13")
         );
-        // Also what would be a frame is nobody's now.
+        // The server ignores bytes that would form a frame, too.
         client.bytes([second.as_bytes(), &Frame::new(op::PING, "p").bytes()].concat());
         client.end();
         let rest = client.read_to_eof();
@@ -291,7 +300,7 @@ fn t06_who_was_refused_an_upgrade_is_answered_nothing_more() {
 }
 
 #[test]
-fn t06_what_stands_behind_a_body_is_no_request() {
+fn bytes_after_a_body_are_not_a_request() {
     let spawned = Spawned::start(&["--topic", "t:history=10"]);
     let host = format!("Host: {}\r\n", spawned.addr());
     let second = format!("POST /publish/t HTTP/1.1\r\n{host}Content-Length: 1\r\n\r\n2");
@@ -313,7 +322,7 @@ fn t06_what_stands_behind_a_body_is_no_request() {
 }
 
 #[test]
-fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_table_says() {
+fn handshake_headers_get_the_documented_status() {
     let server = TestServer::echo(Config::default());
     let own = server.client().head();
     let line = |name: &str| {
@@ -338,7 +347,7 @@ fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_tabl
         let answer = client.read_head();
         assert_eq!(answer.status.to_string(), status, "{head}");
         if answer.status == 101 {
-            // Nobody chose one of them.
+            // The server selects no subprotocol and no extension.
             assert_eq!(answer.header("Sec-WebSocket-Protocol"), None, "{head}");
             assert_eq!(answer.header("Sec-WebSocket-Extensions"), None, "{head}");
             client.text("agreed");
@@ -360,54 +369,63 @@ fn t08_twins_and_strangers_among_the_handshakes_headers_are_answered_as_the_tabl
 }
 
 #[test]
-fn t09a_nothing_that_a_client_says_stands_in_the_head_of_an_answer() {
-    const SAID: &str = "injected";
+fn client_text_never_appears_in_response_heads() {
+    const CLIENT_TEXT: &str = "injected";
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     let split = "%0d%0aSet-Cookie:%20injected=1%0d%0a%0d%0ainjected";
-    let silent = |request: String| {
-        let all = http(address, &request);
+    let check = |request: String| {
+        let answer = http(address, &request);
         assert!(
-            all.headers
+            answer
+                .headers
                 .iter()
-                .all(|(name, value)| !name.contains(SAID) && !value.contains(SAID)),
-            "{request}: {all:?}"
+                .all(|(name, value)| !name.contains(CLIENT_TEXT) && !value.contains(CLIENT_TEXT)),
+            "{request}: {answer:?}"
         );
     };
     for path in ["/", "/ws/", "/topics/", "/publish/", "/healthz?", "/x?"] {
-        for said in [SAID, split] {
+        for text in [CLIENT_TEXT, split] {
             for (method, headers) in [
                 ("GET", String::new()),
                 ("HEAD", String::new()),
                 ("POST", "Content-Length: 0\r\n".into()),
                 ("INJECTED", String::new()),
-                ("GET", format!("Origin: https://{SAID}.example\r\n")),
-                ("GET", format!("User-Agent: {SAID}\r\nCookie: {SAID}=1\r\n")),
+                ("GET", format!("Origin: https://{CLIENT_TEXT}.example\r\n")),
+                (
+                    "GET",
+                    format!("User-Agent: {CLIENT_TEXT}\r\nCookie: {CLIENT_TEXT}=1\r\n"),
+                ),
             ] {
-                silent(format!(
-                    "{method} {path}{said} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n"
+                check(format!(
+                    "{method} {path}{text} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n"
                 ));
             }
         }
     }
-    silent(format!("GET / HTTP/1.1\r\nHost: {SAID}.example\r\n\r\n"));
+    check(format!(
+        "GET / HTTP/1.1\r\nHost: {CLIENT_TEXT}.example\r\n\r\n"
+    ));
     for (path, offers) in [
-        (format!("/ws/{SAID}?name={SAID}&since=1"), SAID),
+        (
+            format!("/ws/{CLIENT_TEXT}?name={CLIENT_TEXT}&since=1"),
+            CLIENT_TEXT,
+        ),
         (
             format!("/ws/t?name=x&x={split}"),
             "standpipe.raw, bearer.injected",
         ),
         (
-            format!("/ws?name={SAID}"),
+            format!("/ws?name={CLIENT_TEXT}"),
             "injected, standpipe.v1, bearer.injected",
         ),
     ] {
         let offers = format!("Sec-WebSocket-Protocol: {offers}");
         let client = spawned.client(&path).header(&offers);
-        let client = client.header(&format!("Sec-WebSocket-Extensions: {SAID}"));
+        let client = client.header(&format!("Sec-WebSocket-Extensions: {CLIENT_TEXT}"));
         let (_, answer) = client.ask();
         assert_eq!(answer.status, 101, "{path}: {answer:?}");
-        let spoken = |(_, value): &(String, String)| !value.contains(SAID);
-        assert!(answer.headers.iter().all(spoken), "{path}: {answer:?}");
+        let is_clean = |(_, value): &(String, String)| !value.contains(CLIENT_TEXT);
+        assert!(answer.headers.iter().all(is_clean), "{path}: {answer:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! C3 to C6: cycles through a topic and the list of its members.
+//! Cycles through a topic and its list of members.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -7,15 +7,16 @@ use std::thread;
 use crossbeam_channel::{TryRecvError, bounded};
 use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, SubscribeOptions};
 
-use super::{SHORT, everybody_is_gone, tight};
+use super::{SHORT, slow_timeouts, wait_until_empty};
 use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
 
-/// Raw mode without the binary: what a client sends goes to all; who leaves is announced by its own thread.
-struct Room {
+/// A handler like the binary's raw mode: each client publishes what it sends. When a client leaves, its own thread
+/// publishes that.
+struct Relay {
     hub: Hub,
 }
 
-impl Handler for Room {
+impl Handler for Relay {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let topic = self.hub.topic("room").unwrap();
         let member = topic
@@ -37,17 +38,17 @@ impl Handler for Room {
 }
 
 #[test]
-fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
+fn slow_member_does_not_block_joining_or_leaving() {
     both_ways(|config| {
         let hub = Hub::default();
-        let server = TestServer::start(tight(config), Room { hub: hub.clone() });
-        let mut stuck: Vec<_> = (0..5)
+        let server = TestServer::start(slow_timeouts(config), Relay { hub: hub.clone() });
+        let mut slow: Vec<_> = (0..5)
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
-        until("all are members", || {
+        until("all clients are members", || {
             hub.topic("room").unwrap().members() == 5
         });
-        // Publishes all the time from outside, and waits for nobody's peer.
+        // A thread without a connection publishes all the time. It waits for no peer.
         let (stop, stopped) = bounded::<()>(0);
         let topic = hub.topic("room").unwrap();
         let publisher = thread::spawn(move || {
@@ -60,7 +61,8 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
             let mut client = server.connect();
             client.next_frame();
             client.try_bytes(Frame::close(1000, "").bytes());
-            // Or it is cut itself: what counts is that it came in, got something, and is let go.
+            // The server may also disconnect this client as slow. It has joined and received a message, and it must be
+            // able to leave.
             let rest = client.rest();
             assert_eq!(
                 rest.closes.len(),
@@ -69,7 +71,7 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
                 rest.reset,
                 rest.messages.len()
             );
-            stuck.push(server.client().small_rcvbuf().connect());
+            slow.push(server.client().small_rcvbuf().connect());
         }
         drop(stop);
         within(20, "the publisher to end", || publisher.join().unwrap());
@@ -77,17 +79,17 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
 }
 
 #[test]
-fn c04_members_are_cut_while_others_publish_to_them() {
+fn slow_members_are_disconnected_during_publishing() {
     both_ways(|config| {
         let hub = Hub::default();
         let server = TestServer::start(
-            tight(config).close_timeout(SHORT),
-            Room { hub: hub.clone() },
+            slow_timeouts(config).close_timeout(SHORT),
+            Relay { hub: hub.clone() },
         );
-        let stuck: Vec<_> = (0..20)
+        let slow: Vec<_> = (0..20)
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
-        until("all are members", || {
+        until("all clients are members", || {
             hub.topic("room").unwrap().members() == 20
         });
         let publishers: Vec<_> = (0..4)
@@ -101,22 +103,25 @@ fn c04_members_are_cut_while_others_publish_to_them() {
                 })
             })
             .collect();
-        let cut: usize = within(30, "800 publishes", || {
+        let disconnected: usize = within(30, "800 publishes", || {
             publishers.into_iter().map(|p| p.join().unwrap()).sum()
         });
-        assert!(cut >= 20, "every one was found slow: {cut}");
-        everybody_is_gone(&server);
-        until("all are counted, each once", || {
-            let endings = server.handle().disconnects();
-            let ended = |name| endings.iter().find(|(known, _)| *known == name).unwrap().1;
-            ended("slow_consumer") + ended("close_timeout") == 20
+        assert!(
+            disconnected >= 20,
+            "only {disconnected} members were found slow"
+        );
+        wait_until_empty(&server);
+        until("each disconnect is counted once", || {
+            let counts = server.handle().disconnects();
+            let count = |cause| counts.iter().find(|(name, _)| *name == cause).unwrap().1;
+            count("slow_consumer") + count("close_timeout") == 20
         });
-        drop(stuck);
+        drop(slow);
     });
 }
 
 #[test]
-fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
+fn clients_leaving_while_closed_are_removed_once() {
     let outboxes: Arc<Mutex<HashMap<u64, Outbox>>> = Arc::default();
     let all = Arc::clone(&outboxes);
     let hub = Hub::default();
@@ -131,14 +136,16 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
                 .unwrap();
             all.lock().unwrap().insert(conn.number(), conn.outbox());
             while conn.recv()?.is_some() {}
-            // The one who ends clients does it under this lock.
+            // The test closes clients while it holds this lock.
             all.lock().unwrap().remove(&conn.number());
             Ok(())
         },
     );
     for round in 0..30 {
         let clients: Vec<_> = (0..4).map(|_| server.connect()).collect();
-        until("they are in", || outboxes.lock().unwrap().len() == 4);
+        until("the clients are connected", || {
+            outboxes.lock().unwrap().len() == 4
+        });
         let leaving = thread::spawn(move || {
             for client in clients {
                 client.try_bytes(Frame::close(1000, "").bytes());
@@ -147,30 +154,32 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
         });
         for outbox in outboxes.lock().unwrap().values() {
             match round % 3 {
-                0 => outbox.close(4000, "out"),
+                0 => outbox.close(4000, "closed"),
                 1 => outbox.terminate(),
                 _ => server.handle().client_states().clear(),
             }
         }
-        within(20, "them to leave", || leaving.join().unwrap());
-        everybody_is_gone(&server);
-        // A reset is an error of `recv`, so not each has taken itself off our list.
+        within(20, "the clients to leave", || leaving.join().unwrap());
+        wait_until_empty(&server);
+        // A reset makes `recv` fail, so some handlers returned before they removed their outbox.
         outboxes.lock().unwrap().clear();
-        until("the topic is gone with them", || hub.is_empty());
+        until("the topic is removed with its members", || hub.is_empty());
     }
 }
 
 #[test]
-fn c06_everybody_who_leaves_tells_the_others_while_all_leave() {
+fn departures_are_published_while_all_leave() {
     both_ways(|config| {
         let server = TestServer::start(
             config,
-            Room {
+            Relay {
                 hub: Hub::default(),
             },
         );
         let clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
-        until("all are in", || server.handle().clients() == 40);
+        until("all clients are connected", || {
+            server.handle().clients() == 40
+        });
         for client in &clients {
             client.close(1000, "");
         }
@@ -178,6 +187,6 @@ fn c06_everybody_who_leaves_tells_the_others_while_all_leave() {
             let rest = client.rest();
             assert_eq!(rest.closes, [(1000, String::new())]);
         }
-        everybody_is_gone(&server);
+        wait_until_empty(&server);
     });
 }

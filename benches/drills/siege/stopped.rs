@@ -1,4 +1,4 @@
-//! [`Frozen`]: clients whose process has been stopped. Their kernel still answers for them.
+//! [`Stopped`]: clients whose process has been stopped. Their kernel still acknowledges what is sent to them.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -13,62 +13,62 @@ use crate::frame::Got;
 use crate::healthy::TOPIC;
 use crate::server::{Standpipe, signal};
 
-/// A process of ours with so many connections, stopped.
-pub(super) struct Frozen {
+/// A helper process with many connections, stopped by SIGSTOP.
+pub(super) struct Stopped {
     child: Child,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     ports: HashSet<u16>,
 }
 
-/// What one of them found when it ran again.
-pub(super) struct Thawed {
+/// What one client found when its process ran again.
+pub(super) struct Resumed {
     pub(super) code: Option<u16>,
     end: Option<End>,
 }
 
-impl Thawed {
-    pub(super) fn ended_right(&self) -> bool {
+impl Resumed {
+    pub(super) fn ended_as_expected(&self) -> bool {
         self.end.is_some()
     }
 }
 
-impl Drop for Frozen {
+impl Drop for Stopped {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Frozen {
-    pub(super) fn start(to: SocketAddr, connections: usize) -> Result<Frozen, Failure> {
+impl Stopped {
+    pub(super) fn start(to: SocketAddr, connections: usize) -> Result<Stopped, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([CLIENT_PROCESS, &to.to_string(), &connections.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let mut frozen = Frozen {
+        let input = child.stdin.take().expect("the stream is piped");
+        let output = BufReader::new(child.stdout.take().expect("the stream is piped")).lines();
+        let mut stopped = Stopped {
             child,
             input,
             output,
             ports: HashSet::new(),
         };
-        let ready = frozen
+        let ready = stopped
             .output
             .next()
-            .ok_or("the helper process is silent")??;
+            .ok_or("the helper process printed nothing")??;
         let ports = ready.split_whitespace().map(str::parse);
-        frozen.ports = ports
+        stopped.ports = ports
             .collect::<Result<_, _>>()
-            .map_err(|_| format!("the helper process said: {ready}"))?;
-        signal(frozen.child.id(), "STOP")?;
-        Ok(frozen)
+            .map_err(|_| format!("the helper process printed: {ready}"))?;
+        signal(stopped.child.id(), "STOP")?;
+        Ok(stopped)
     }
 
-    /// Whether the server has none of them any more.
-    pub(super) fn is_forgotten(&self, server: &Standpipe) -> Result<bool, Failure> {
+    /// Returns whether the server has disconnected all of these clients.
+    pub(super) fn is_disconnected(&self, server: &Standpipe) -> Result<bool, Failure> {
         let port = |peer: &str| peer.rsplit_once(':')?.1.parse::<u16>().ok();
         let clients = server.clients()?;
         let mut ports = clients
@@ -77,15 +77,15 @@ impl Frozen {
         Ok(!ports.any(|port| self.ports.contains(&port)))
     }
 
-    /// Lets it run again, and gives what its clients find.
-    pub(super) fn thaw(mut self) -> Result<Vec<Thawed>, Failure> {
+    /// Lets the process run again, and returns what each client finds.
+    pub(super) fn resume(mut self) -> Result<Vec<Resumed>, Failure> {
         signal(self.child.id(), "CONT")?;
         writeln!(self.input, "look")?;
-        let mut thawed = Vec::new();
+        let mut resumed = Vec::new();
         for _ in 0..self.ports.len() {
             let line = self.output.next().ok_or("the helper process is gone")??;
             let (end, code) = line.split_once(' ').ok_or(line.clone())?;
-            thawed.push(Thawed {
+            resumed.push(Resumed {
                 code: code.parse().ok(),
                 end: match end {
                     "reset" => Some(End::Reset),
@@ -94,12 +94,16 @@ impl Frozen {
                 },
             });
         }
-        Ok(thawed)
+        Ok(resumed)
     }
 }
 
-/// The helper: connects, half of it to the topic, says its ports, and when it is told to looks what became of them.
-#[allow(clippy::print_stdout, reason = "this is how it answers its parent")]
+/// Runs as the helper process: connects, half of the clients to the topic, and prints their ports. When it is told to,
+/// it prints what became of each connection.
+#[allow(
+    clippy::print_stdout,
+    reason = "the helper answers its parent on standard output"
+)]
 pub(crate) fn client_process(arguments: &[String]) -> Result<(), Failure> {
     let [to, connections] = arguments else {
         return Err("ADDRESS CONNECTIONS".into());
@@ -111,7 +115,7 @@ pub(crate) fn client_process(arguments: &[String]) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let ports: Vec<_> = clients.iter().map(|one| one.port.to_string()).collect();
     println!("{}", ports.join(" "));
-    // Here it is stopped. The end of standard input means that nobody will ask.
+    // The process is stopped here. Standard input ends if the parent is gone.
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     for client in &mut clients {
