@@ -18,8 +18,8 @@ use standpipe::tungstenite::{Error, Message, WebSocket};
 
 use super::Failure;
 use super::args::ClientArgs;
-use super::pace::{Pace, Paced};
-use super::shown::shown;
+use super::terminal::shown;
+use super::throttle::{Pace, Paced};
 use socket::{Queued, queued};
 
 mod socket;

@@ -31,8 +31,8 @@ pub(crate) mod debug;
 pub(crate) mod metrics;
 
 // What is run beside it, and what those commands share.
-pub(crate) mod pace;
-pub(crate) mod shown;
+pub(crate) mod terminal;
+pub(crate) mod throttle;
 pub(crate) mod url;
 
 pub(crate) mod client;

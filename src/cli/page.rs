@@ -10,8 +10,8 @@ pub(crate) const PAGE: &str = concat!(
     // One script: whoever comes first may use what comes later, once all of it has run.
     "<script type=\"module\">\n",
     include_str!("pages/log.js"),
-    include_str!("pages/one.js"),
-    include_str!("pages/many.js"),
+    include_str!("pages/client.js"),
+    include_str!("pages/json_mode.js"),
     include_str!("pages/page.js"),
     "</script>\n</body>\n</html>\n",
 );
@@ -27,6 +27,6 @@ pub(crate) const DASHBOARD: &str = concat!(
     include_str!("pages/dashboard_body.html"),
     "<script type=\"module\">\n",
     include_str!("pages/dashboard.js"),
-    include_str!("pages/toys.js"),
+    include_str!("pages/experiments.js"),
     "</script>\n</body>\n</html>\n",
 );

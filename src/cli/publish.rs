@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use super::Failure;
 use super::args::PublishArgs;
 use super::client::lines;
-use super::shown::shown;
+use super::terminal::shown;
 
 /// An answer is a line of JSON or of text; more is not for us.
 const ANSWER: u64 = 64 << 10;

@@ -9,7 +9,7 @@ use standpipe::tungstenite::{Error, Message};
 
 use super::Failure;
 use super::args::TopArgs;
-use super::shown::shown;
+use super::terminal::shown;
 
 /// A second screen, as editors have it, and no cursor; and back.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";

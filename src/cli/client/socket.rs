@@ -8,7 +8,7 @@ use standpipe::tungstenite::Message;
 
 use super::encoded;
 use crate::cli::Failure;
-use crate::cli::pace::Paced;
+use crate::cli::throttle::Paced;
 
 pub(super) struct Queued {
     socket: Paced,

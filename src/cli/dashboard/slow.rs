@@ -12,7 +12,7 @@ use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
-use crate::cli::pace::{Pace, Paced};
+use crate::cli::throttle::{Pace, Paced};
 use crate::cli::url::connect;
 
 /// Small, so that what it does not read waits in our queue, where it is seen, and not in the kernel.
