@@ -1,17 +1,17 @@
-// ── The client: one WebSocket's life ────────────────────────────────────────────────────────────────────────────────
+// ── The client: one WebSocket connection ────────────────────────────────────────────────────────────────────────────
 const CODES = {
-  1000: 'normal', 1001: 'the server shuts down', 1002: 'protocol error', 1005: 'no code given', 1006: 'no Close was seen',
-  1007: 'not UTF-8', 1008: 'policy', 1009: 'message too big', 1011: 'the handler failed', 1013: 'try again later',
+  1000: 'normal', 1001: 'server shutting down', 1002: 'protocol error', 1005: 'no code given', 1006: 'no Close received',
+  1007: 'invalid UTF-8', 1008: 'policy violation', 1009: 'message too big', 1011: 'handler failed', 1013: 'try again later',
   4008: 'slow consumer',
 };
 
 const client = {
   socket: null,
   comesBack: false,
-  isMany: false,
-  closing: false,
-  /// When what was sent to /echo left. It comes back in order, so the first time here is the first message's.
-  leftAt: null,
+  isJson: false,
+  isClosing: false,
+  /// The times at which messages were sent to /echo. Echoes arrive in order, so the first time belongs to the next echo.
+  sentAt: null,
   sent: 0,
   received: 0,
 
@@ -19,121 +19,122 @@ const client = {
 
   connect() {
     const url = target.url();
-    many.stay();
-    const socket = new WebSocket(url, target.isMany ? ['standpipe.v1'] : []);
+    jsonMode.cancelReconnect();
+    const socket = new WebSocket(url, target.isJson ? ['standpipe.v1'] : []);
     socket.binaryType = 'arraybuffer';
-    Object.assign(this, { socket, comesBack: target.comesBack, isMany: target.isMany, closing: false, leftAt: target.isEcho ? [] : null, sent: 0, received: 0 });
-    $('address').textContent = target.shown();
+    Object.assign(this, { socket, comesBack: target.comesBack, isJson: target.isJson, isClosing: false, sentAt: target.isEcho ? [] : null, sent: 0, received: 0 });
+    $('address').textContent = target.displayUrl();
     $('round-trip').textContent = '–';
-    log.add('life', 'connecting to ' + target.shown());
+    log.add('status', 'connecting to ' + target.displayUrl());
     socket.onopen = () => this.opened();
-    socket.onmessage = (event) => this.take(event.data);
-    socket.onclose = (event) => this.ended(event);
+    socket.onmessage = (event) => this.receive(event.data);
+    socket.onclose = (event) => this.closed(event);
     figures.show();
   },
 
   opened() {
-    log.add('life', 'open');
-    if (this.isMany) many.opened();
-    // Who is typing somewhere is left there, when this is a connection that came back by itself.
+    log.add('status', 'open');
+    if (this.isJson) jsonMode.opened();
+    // After an automatic reconnect the focus stays where the user is typing.
     if (document.activeElement === document.body || document.activeElement === $('connect')) {
-      $(this.isMany ? 'sub-topic' : 'text').focus();
-      if (this.isMany) $('sub-topic').select();
+      $(this.isJson ? 'sub-topic' : 'text').focus();
+      if (this.isJson) $('sub-topic').select();
     }
-    listed.look();
+    topicList.refresh();
     figures.show();
   },
 
-  send(data, shown) {
+  send(data, description) {
     if (!this.isOpen) return;
-    this.leftAt?.push(performance.now());
+    this.sentAt?.push(performance.now());
     this.socket.send(data);
     this.sent++;
-    log.add('out', shown);
+    log.add('out', description);
     figures.show();
   },
 
-  take(data) {
+  receive(data) {
     this.received++;
     figures.show();
-    if (this.isMany) return many.take(data);
-    if (typeof data === 'string' && burst.take(data)) return;
-    const left = this.leftAt?.shift();
-    const trip = left === undefined ? '' : milliseconds(performance.now() - left);
-    if (trip) $('round-trip').textContent = trip;
-    if (typeof data === 'string') log.add('in', data, trip);
-    else log.add('in', 'binary, ' + number(data.byteLength) + ' bytes: ' + hex(data), trip);
+    if (this.isJson) return jsonMode.receive(data);
+    if (typeof data === 'string' && burst.receive(data)) return;
+    const sentAt = this.sentAt?.shift();
+    const roundTrip = sentAt === undefined ? '' : milliseconds(performance.now() - sentAt);
+    if (roundTrip) $('round-trip').textContent = roundTrip;
+    if (typeof data === 'string') log.add('in', data, roundTrip);
+    else log.add('in', 'binary, ' + number(data.byteLength) + ' bytes: ' + hex(data), roundTrip);
   },
 
   close(code, reason) {
-    // The browser judges both: 1000 or 3000 to 4999, and at most 123 bytes.
+    // The browser throws unless the code is 1000 or 3000 to 4999 and the reason has at most 123 bytes.
     this.socket.close(...(code === '' ? [] : [Number(code), reason]));
-    this.closing = true;
-    log.add('life', 'closing' + (code === '' ? '' : ' with ' + code + (reason && ' “' + reason + '”')));
+    this.isClosing = true;
+    log.add('status', 'closing' + (code === '' ? '' : ' with ' + code + (reason && ' “' + reason + '”')));
     figures.show();
   },
 
-  ended({ code, reason, wasClean }) {
+  closed({ code, reason, wasClean }) {
     const name = CODES[code] ? ' (' + CODES[code] + ')' : '';
-    log.add(wasClean ? 'life' : 'bad', 'closed with ' + code + name + (reason && ' “' + reason + '”'));
+    log.add(wasClean ? 'status' : 'error', 'closed with ' + code + name + (reason && ' “' + reason + '”'));
     this.socket = null;
-    burst.ended();
-    if (this.isMany) many.ended(code, this.closing);
+    burst.connectionClosed();
+    if (this.isJson) jsonMode.closed(code, this.isClosing);
     figures.show();
-    // What has the focus may just have been disabled.
+    // The focused element may just have been disabled.
     if (document.activeElement?.disabled) $('connect').focus();
   },
 };
 
-// ── Send many: are all back, in order, and how fast ─────────────────────────────────────────────────────────────────
+// ── Send a burst: whether all messages come back, in order, and how fast ────────────────────────────────────────────
 const burst = {
   run: null,
 
   start(count) {
-    // The name keeps our numbers apart from those of another tab on the topic.
-    const name = 'many-' + Math.random().toString(36).slice(2, 8) + ' ';
-    this.run = { name, count, sent: 0, back: 0, inOrder: true, since: performance.now() };
+    // The random prefix tells these messages from those of another tab on the same topic.
+    const prefix = 'many-' + Math.random().toString(36).slice(2, 8) + ' ';
+    this.run = { prefix, count, sent: 0, back: 0, inOrder: true, since: performance.now() };
     log.add('out', number(count) + ' numbered messages');
     this.push(this.run);
   },
 
-  /// Hands the browser no more than 1 MiB at a time: it would take it all, and hold it.
+  /// Keeps at most 1 MiB in the browser's send buffer. Otherwise the browser would hold all messages in memory.
   push(run) {
     if (run !== this.run) return;
     while (run.sent < run.count && client.isOpen && client.socket.bufferedAmount < 1 << 20) {
-      client.socket.send(run.name + run.sent++);
+      client.socket.send(run.prefix + run.sent++);
       client.sent++;
     }
     if (run.sent < run.count && client.isOpen) setTimeout(() => this.push(run), 1);
-    else if (!client.comesBack) this.end(number(run.sent) + ' sent; echo=false: none comes back');
+    else if (!client.comesBack) this.end(number(run.sent) + ' sent; none comes back because of echo=false');
     this.show();
   },
 
-  take(text) {
+  /// Returns whether the message belongs to the burst.
+  receive(text) {
     const run = this.run;
-    if (!run || !text.startsWith(run.name)) return false;
-    run.inOrder &&= text === run.name + run.back;
+    if (!run || !text.startsWith(run.prefix)) return false;
+    run.inOrder &&= text === run.prefix + run.back;
     if (++run.back === run.count) {
       const seconds = (performance.now() - run.since) / 1000;
       this.end(number(run.count) + ' of ' + number(run.count) + ' back, ' + (run.inOrder ? 'in order' : 'OUT OF ORDER') + ', '
-        + number(run.count / seconds) + ' msgs/s', run.inOrder ? 'in' : 'bad');
+        + number(run.count / seconds) + ' messages/s', run.inOrder ? 'in' : 'error');
     }
     return true;
   },
 
-  end(text, kind = 'life') {
+  end(text, kind = 'status') {
     this.run = null;
-    $('many').textContent = text;
+    $('burst-result').textContent = text;
     log.add(kind, text);
     figures.show();
   },
 
-  ended() {
-    if (this.run) this.end('ended with ' + number(this.run.back) + ' of ' + number(this.run.count) + ' back', 'bad');
+  connectionClosed() {
+    if (this.run) this.end('connection closed with ' + number(this.run.back) + ' of ' + number(this.run.count) + ' back', 'error');
   },
 
   show() {
-    if (this.run) $('many').textContent = number(this.run.back) + ' of ' + number(this.run.count) + ' back';
+    if (this.run) $('burst-result').textContent = number(this.run.back) + ' of ' + number(this.run.count) + ' back';
     figures.show();
   },
 };

@@ -1,43 +1,43 @@
-// ── The topics that are there, looked at again and again while somebody may want one ────────────────────────────────
-const listed = {
-  every: 3000,
+// ── The list of the server's topics, refreshed while it is shown ────────────────────────────────────────────────────
+const topicList = {
+  interval: 3000,
   timer: 0,
-  asking: false,
+  isLoading: false,
   rows: new Map(),
   policies: new Map(),
 
-  get isWanted() { return !target.isEcho && !document.hidden; },
+  get isShown() { return !target.isEcho && !document.hidden; },
 
-  /// Looks now, and then every few seconds, until nobody wants to know or the server does not say.
-  async look() {
+  /// Loads the list now, and then every few seconds until it is hidden or the server refuses.
+  async refresh() {
     clearTimeout(this.timer);
-    if (!this.isWanted || this.asking) return;
-    this.asking = true;
+    if (!this.isShown || this.isLoading) return;
+    this.isLoading = true;
     try {
       const answer = await fetch(target.withToken('/topics'));
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
-      this.timer = setTimeout(() => this.look(), this.every);
+      this.timer = setTimeout(() => this.refresh(), this.interval);
     } catch (error) {
-      $('topics-note').textContent = 'Not to be seen: ' + error.message;
+      $('topics-note').textContent = 'The list is not available: ' + error.message;
     } finally {
-      this.asking = false;
+      this.isLoading = false;
     }
   },
 
   show(topics) {
-    $('topics-note').textContent = topics.length ? '' : 'None yet. Connecting to one, or subscribing, makes it.';
+    $('topics-note').textContent = topics.length ? '' : 'There are no topics yet. A topic is created when somebody connects or subscribes to it.';
     this.policies = new Map(topics.map(({ topic, policy }) => [topic, policy]));
-    const gone = new Set(this.rows.keys());
+    const removed = new Set(this.rows.keys());
     for (const topic of topics) {
-      gone.delete(topic.topic);
+      removed.delete(topic.topic);
       if (!this.rows.has(topic.topic)) this.rows.set(topic.topic, this.row(topic.topic));
-      const { row, about } = this.rows.get(topic.topic);
-      about.textContent = number(topic.members) + (topic.members === 1 ? ' member' : ' members') + ' · ' + topic.policy
-        + (topic.history ? ' · ' + number(topic.history) + ' kept' : '');
+      const { row, details } = this.rows.get(topic.topic);
+      details.textContent = number(topic.members) + (topic.members === 1 ? ' member' : ' members') + ' · ' + topic.policy
+        + (topic.history ? ' · ' + number(topic.history) + ' in history' : '');
       $('topics').append(row);
     }
-    for (const name of gone) {
+    for (const name of removed) {
       this.rows.get(name).row.remove();
       this.rows.delete(name);
     }
@@ -45,101 +45,104 @@ const listed = {
   },
 
   row(name) {
-    const [row, button, about] = ['li', 'button', 'span'].map((tag) => document.createElement(tag));
+    const [row, button, details] = ['li', 'button', 'span'].map((tag) => document.createElement(tag));
     Object.assign(button, { type: 'button', className: 'pick', textContent: name });
-    about.className = 'muted';
-    button.append(' ', about);
+    details.className = 'muted';
+    button.append(' ', details);
     button.addEventListener('click', () => this.pick(name));
     row.append(button);
-    return { row, about };
+    return { row, details };
   },
 
+  /// Puts the topic's name into the form.
   pick(name) {
-    const field = $(target.isMany ? 'sub-topic' : 'topic');
+    const field = $(target.isJson ? 'sub-topic' : 'topic');
     field.value = name;
-    if (target.isMany) $('pub-topic').value = name;
+    if (target.isJson) $('pub-topic').value = name;
     target.show();
     field.focus();
   },
 };
 
-// ── JSON mode: many topics on one connection, as src/PROTOCOL.md describes it ───────────────────────────────────────
-const many = {
-  /// What we are, or want to be, subscribed to. It outlives a connection: the next one goes on where this one ended.
+// ── JSON mode: many topics on one connection, as described in src/PROTOCOL.md ───────────────────────────────────────
+const jsonMode = {
+  /// The subscriptions. They outlive a connection: the next connection resumes each of them after its last message.
   topics: new Map(),
-  /// What a ref's answer is for.
-  waiting: new Map(),
-  ref: 0,
-  tries: 0,
+  /// Callbacks for the answers to commands, by ref.
+  commands: new Map(),
+  lastRef: 0,
+  retries: 0,
   timer: 0,
 
-  get isOpen() { return client.isOpen && client.isMany; },
+  get isOpen() { return client.isOpen && client.isJson; },
 
   command(fields, done, failed = () => {}) {
-    this.waiting.set(++this.ref, { done, failed });
-    client.socket.send(JSON.stringify({ ...fields, ref: this.ref }));
+    this.commands.set(++this.lastRef, { done, failed });
+    client.socket.send(JSON.stringify({ ...fields, ref: this.lastRef }));
     client.sent++;
     figures.show();
   },
 
-  // Coming and going.
+  // Connecting and reconnecting.
 
   opened() {
-    this.tries = 0;
-    // In a conflating topic the last id is no mark: it may have come before an older one of another key.
-    for (const topic of this.topics.values()) this.subscribe(topic, listed.policies.get(topic.name) === 'conflate' ? 0 : topic.last);
+    this.retries = 0;
+    // In a conflating topic, messages with different keys may arrive out of id order. So the last id does not tell what was
+    // missed, and the whole history is requested.
+    for (const topic of this.topics.values()) this.subscribe(topic, topicList.policies.get(topic.name) === 'conflate' ? 0 : topic.last);
   },
 
-  ended(code, byUs) {
-    this.waiting.clear();
-    for (const topic of this.topics.values()) this.off(topic);
-    // After these the same would happen again.
-    if (byUs || !$('again').checked || [1002, 1007, 1008, 1009, 1013].includes(code)) return;
-    // With some chance in it: all who were cut together should not come back together.
-    const delay = Math.min(500 * 2 ** this.tries++, 10_000) * (0.75 + Math.random() / 2);
-    log.add('life', 'connecting again in ' + milliseconds(delay));
-    this.timer = setTimeout(() => { if (!client.socket && target.isMany) client.connect(); }, delay);
+  closed(code, byUs) {
+    this.commands.clear();
+    for (const topic of this.topics.values()) this.pause(topic);
+    // After these codes a new connection would probably fail in the same way.
+    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013].includes(code)) return;
+    // The delay is partly random, so that clients that were disconnected together do not all reconnect together.
+    const delay = Math.min(500 * 2 ** this.retries++, 10_000) * (0.75 + Math.random() / 2);
+    log.add('status', 'reconnecting in ' + milliseconds(delay));
+    this.timer = setTimeout(() => { if (!client.socket && target.isJson) client.connect(); }, delay);
   },
 
-  stay() {
+  cancelReconnect() {
     clearTimeout(this.timer);
   },
 
   // Subscriptions.
 
   add(name, since, presence) {
-    const topic = this.topics.get(name) ?? { name, last: undefined, messages: 0, gaps: 0, names: new Set(), isOn: false, view: this.view(name) };
+    const topic = this.topics.get(name) ?? { name, last: undefined, messages: 0, gaps: 0, names: new Set(), isActive: false, view: this.view(name) };
     topic.presence = presence;
     this.topics.set(name, topic);
     this.subscribe(topic, since);
   },
 
   subscribe(topic, since) {
-    const asked = { sub: topic.name, ...(since !== undefined && { since }), ...(topic.presence && { presence: true }) };
-    this.command(asked, (id) => {
-      topic.isOn = true;
-      // Below what we asked for: the server's clock was set back, and its ids began again.
+    const command = { sub: topic.name, ...(since !== undefined && { since }), ...(topic.presence && { presence: true }) };
+    this.command(command, (id) => {
+      topic.isActive = true;
+      // An id below `since` means that the server's clock was set back and its ids began again at a lower number.
       if (topic.last === undefined || id < since) topic.last = id;
-      log.add('life', 'subscribed' + (since === undefined ? '' : since === 0 ? ', with all there was' : ', with what came after ' + since),
+      log.add('status', 'subscribed' + (since === undefined ? '' : since === 0 ? ', with the whole history' : ', with messages after id ' + since),
         topic.name + ' · ' + id);
       this.show(topic);
-      this.who(topic);
-      listed.look();
+      this.loadPresence(topic);
+      topicList.refresh();
     }, () => this.forget(topic));
     this.show(topic);
   },
 
   unsubscribe(topic) {
-    if (!this.isOpen || !topic.isOn) return this.forget(topic);
+    if (!this.isOpen || !topic.isActive) return this.forget(topic);
     this.command({ unsub: topic.name }, () => {
-      log.add('life', 'unsubscribed', topic.name);
+      log.add('status', 'unsubscribed', topic.name);
       this.forget(topic);
-      listed.look();
+      topicList.refresh();
     });
   },
 
-  off(topic) {
-    topic.isOn = false;
+  /// Shows the subscription as inactive until the next connection resumes it.
+  pause(topic) {
+    topic.isActive = false;
     topic.names.clear();
     this.show(topic);
   },
@@ -150,17 +153,17 @@ const many = {
     figures.show();
   },
 
-  /// Who is there already; joins and leaves come by themselves. First subscribed, then asked: nobody is missed.
-  async who(topic) {
-    // A URL takes these two for something else.
+  /// Loads the names of the present members. It runs after the subscription, so that no later join is missed.
+  async loadPresence(topic) {
+    // A browser resolves these two path segments, so the request would go to another path.
     if (!topic.presence || topic.name === '.' || topic.name === '..') return;
     try {
       const answer = await fetch(target.withToken('/topics/' + encodeURIComponent(topic.name) + '/presence'));
       if (!answer.ok) throw new Error((await answer.text()).trim());
-      if (!topic.isOn) return;
+      if (!topic.isActive) return;
       topic.names = new Set(await answer.json());
     } catch (error) {
-      log.add('bad', 'who is there: ' + error.message, topic.name);
+      log.add('error', 'cannot load the present members: ' + error.message, topic.name);
     }
     this.show(topic);
   },
@@ -168,20 +171,20 @@ const many = {
   // Messages.
 
   publish(name, data, key) {
-    const left = performance.now();
+    const sentAt = performance.now();
     this.command({ pub: name, data, ...(key && { key }) }, () => {
-      $('round-trip').textContent = milliseconds(performance.now() - left);
+      $('round-trip').textContent = milliseconds(performance.now() - sentAt);
     });
     log.add('out', typeof data === 'string' ? data : JSON.stringify(data), name + (key && ' · key ' + key));
   },
 
-  take(text) {
+  receive(text) {
     const message = JSON.parse(text);
     const topic = this.topics.get(message.topic ?? message.presence);
-    if ('error' in message) log.add('bad', message.error);
+    if ('error' in message) log.add('error', message.error);
     if ('error' in message || 'ack' in message) {
-      const { done, failed } = this.waiting.get(message.ack ?? message.ref) ?? {};
-      this.waiting.delete(message.ack ?? message.ref);
+      const { done, failed } = this.commands.get(message.ack ?? message.ref) ?? {};
+      this.commands.delete(message.ack ?? message.ref);
       if ('ack' in message) done?.(message.id);
       else failed?.();
     } else if ('data' in message) this.message(topic, message);
@@ -192,17 +195,18 @@ const many = {
 
   message(topic, { topic: name, id, data, base64 }) {
     if (topic) Object.assign(topic, { last: id, messages: topic.messages + 1 });
-    const what = base64 ? 'binary, base64: ' + data : typeof data === 'string' ? data : JSON.stringify(data);
-    log.add('in', what, name + ' · ' + id);
+    const text = base64 ? 'binary, base64: ' + data : typeof data === 'string' ? data : JSON.stringify(data);
+    log.add('in', text, name + ' · ' + id);
   },
 
   gap(topic, name, first, last) {
     const count = last - first + 1;
-    // Whoever asks for all, since 0, is told where all begins: nothing was missed.
+    // A gap from id 1 answers `since: 0`. It says where the history begins, so it is not counted as a loss.
     if (topic) Object.assign(topic, { last, gaps: topic.gaps + (first === 1 ? 0 : 1) });
-    // Ids begin with a time, so those from before the topic's beginning are no count of messages.
-    const what = count < 1_000_000 ? number(count) + (count === 1 ? ' message' : ' messages') : 'what there was';
-    log.add('gap', first === 1 ? 'gap: nothing is kept up to ' + last : 'gap: ' + what + ' will never come, ' + first + ' to ' + last, name);
+    // Ids begin with a time. So a very large range reaches back before the topic's first message, and its length is not a
+    // number of messages.
+    const lost = count < 1_000_000 ? number(count) + (count === 1 ? ' message' : ' messages') : 'an unknown number of messages';
+    log.add('gap', first === 1 ? 'gap: the history begins after id ' + last : 'gap: ' + lost + ' lost, ids ' + first + ' to ' + last, name);
   },
 
   presence(topic, message) {
@@ -210,10 +214,10 @@ const many = {
     const name = joined ? message.join : message.leave;
     if (joined) topic?.names.add(name);
     else topic?.names.delete(name);
-    log.add('who', name + (joined ? ' has come' : ' has left'), message.presence);
+    log.add('presence', name + (joined ? ' joined' : ' left'), message.presence);
   },
 
-  // How a subscription is shown.
+  // The row of a subscription.
 
   view(name) {
     const make = (tag, className, ...children) => {
@@ -232,12 +236,12 @@ const many = {
     return { row, figures, names };
   },
 
-  show({ name, last, messages, gaps, names, isOn, presence, view }) {
-    view.row.classList.toggle('off', !isOn);
-    view.figures.textContent = (isOn ? '' : 'not now · ') + number(messages) + ' received · ' + number(gaps) + (gaps === 1 ? ' gap' : ' gaps')
+  show({ name, last, messages, gaps, names, isActive, presence, view }) {
+    view.row.classList.toggle('inactive', !isActive);
+    view.figures.textContent = (isActive ? '' : 'not connected · ') + number(messages) + ' received · ' + number(gaps) + (gaps === 1 ? ' gap' : ' gaps')
       + ' · last id ' + (last ?? '–');
     view.names.hidden = !presence;
-    view.names.textContent = names.size ? 'here: ' + [...names].sort().join(', ') : 'nobody here has a name';
+    view.names.textContent = names.size ? 'present: ' + [...names].sort().join(', ') : 'no member has given a name';
     figures.show();
   },
 };
