@@ -1,4 +1,5 @@
-//! `standpipe bench URL`: puts a load on any WebSocket server, with one blocking thread per client, and prints the result.
+//! `standpipe bench URL`: puts a load on any WebSocket server, with one blocking thread per client, and prints the
+//! result.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +17,8 @@ use latency::Latency;
 mod client;
 mod latency;
 
-/// Small, because only touched pages use memory and the opening handshake, which needs the most stack, runs on the main
-/// thread.
+/// Stack size of a client's thread. A small stack is enough, because the opening handshake, which needs the most stack,
+/// runs on the main thread.
 const STACK: usize = 256 << 10;
 
 /// A server that sends nothing for this time has lost a message, because every message is answered.
@@ -50,11 +51,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         Kind::Fanout => writeln!(
             out,
             "fanout: 1 client publishes, {clients} receive, itself among them, {in_flight}, {size}, {time}: a message is \
-             in flight until all have it"
+             in flight until all have received it"
         )?,
         Kind::Idle => writeln!(
             out,
-            "idle: {} of {clients} clients stayed for {time}; they were connected in {} ms",
+            "idle: {} of {clients} clients stayed connected for {time}; connecting took {} ms",
             clients - failed,
             connected.as_millis()
         )?,
@@ -90,8 +91,8 @@ fn in_flight(window: usize) -> String {
     format!("{window} message{s} in flight")
 }
 
-/// Waits until each client receives what the first client sends. A server may subscribe a client shortly after its 101, and
-/// a message sent in between would never reach all clients.
+/// Waits until each client receives what the first client sends. A server may subscribe a client shortly after its 101,
+/// and a message sent in between would never reach all clients.
 fn wait_until_all_receive(clients: &mut [Client]) -> Result<(), Failure> {
     let deadline = Instant::now() + ANSWER_TIMEOUT;
     clients[0].probe()?;
@@ -160,8 +161,8 @@ fn run_all(
 /// State that the clients of one benchmark share.
 struct Run<'a> {
     args: &'a BenchArgs,
-    /// Fan-out: the number of clients that have received message `n`, at index `n % window`. At most `window` messages are in
-    /// flight.
+    /// Fan-out: the number of clients that have received message `n`, at index `n % window`. At most `window` messages
+    /// are in flight.
     seen: Vec<AtomicUsize>,
     /// Fan-out: one token for each message that all clients have received.
     complete: (Sender<()>, Receiver<()>),
@@ -189,7 +190,8 @@ impl<'a> Run<'a> {
         Ok(latency)
     }
 
-    /// Receives what is published. The first client also publishes the next message whenever all clients have received one.
+    /// Receives what is published. The first client also publishes the next message whenever all clients have received
+    /// one.
     fn member(&self, client: &mut Client, start: Instant, first: bool) -> Result<Latency, Failure> {
         let (mut latency, end) = (Latency::default(), start + self.args.time.0);
         let (mut published, mut completed, mut received) = (0, 0, 0);
@@ -201,8 +203,8 @@ impl<'a> Run<'a> {
                     published += 1;
                 }
                 if received == published {
-                    // This client has received everything, so the next event is a token: the other clients have received one
-                    // more message.
+                    // This client has received everything, so the next event is a token: the other clients have
+                    // received one more message.
                     client.flush()?;
                     match self
                         .complete

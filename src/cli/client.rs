@@ -1,5 +1,5 @@
-//! `standpipe client URL`: sends typed lines, or a file, to a WebSocket and prints what arrives. It can also act as a slow
-//! consumer, to test a server.
+//! `standpipe client URL`: sends typed lines, or a file, to a WebSocket and prints what arrives. It can also act as a
+//! slow consumer, to test a server.
 //!
 //! Like a connection of the server, each client has two threads. `sp-client-N` reads the socket and prints. After the
 //! opening handshake only `sp-send-N` writes to the socket. Everything to be written goes through one bounded queue. A
@@ -73,7 +73,10 @@ pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
                 is_normal,
             }) => (description, is_normal),
             Ok(Outcome::CountReached) => (
-                format!("left with {} received", args.count.unwrap_or(0)),
+                format!(
+                    "closed after receiving {} messages",
+                    args.count.unwrap_or(0)
+                ),
                 true,
             ),
             Err(error) => (error.to_string(), false),
@@ -122,7 +125,7 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<Outcome, Failure> {
     if let Some(protocol) = response.headers().get("sec-websocket-protocol") {
         writeln!(
             io::stderr(),
-            "{}speaks {}",
+            "{}subprotocol: {}",
             label(args, n),
             printable(&String::from_utf8_lossy(protocol.as_bytes()))
         )?;

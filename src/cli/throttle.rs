@@ -139,8 +139,8 @@ impl Write for ThrottledStream {
 
 impl Drop for ThrottledStream {
     fn drop(&mut self) {
-        // Another thread may hold a clone of the socket, to interrupt a read. Without the shutdown, the clone would keep
-        // the connection open.
+        // Another thread may hold a clone of the socket, to interrupt a read. Without the shutdown, the clone would
+        // keep the connection open.
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
 }

@@ -185,7 +185,8 @@ fn topic_line(topic: &Value) -> String {
     )
 }
 
-/// Returns a client's line. The positions in `client` are those of a row of a snapshot, which `dashboard/snapshot.rs` lists.
+/// Returns a client's line. The positions in `client` are those of a row of a snapshot, which `dashboard/snapshot.rs`
+/// lists.
 fn client_line(client: &Value, queue_bytes: u64) -> String {
     let (threads, queue, counts) = (&client[3], &client[4], &client[6]);
     let (messages, capacity) = (number(&queue[0]), number(&queue[1]).max(1));

@@ -52,8 +52,8 @@ impl Client {
         Ok(Client { socket })
     }
 
-    /// Writes a message of `size` bytes that begins with the current time. The message is sent when this client flushes or
-    /// next reads.
+    /// Writes a message of `size` bytes that begins with the current time. The message is sent when this client flushes
+    /// or next reads.
     pub(super) fn write(&mut self, size: usize, start: Instant) -> Result<(), Failure> {
         let mut payload = vec![b'x'; size];
         let now = u64::try_from(start.elapsed().as_nanos())?;
@@ -108,8 +108,8 @@ impl Client {
         }
     }
 
-    /// Sends a Close and waits up to [`CLOSE_TIMEOUT`] for the answer. Closing the socket while messages are still arriving
-    /// would reset the connection.
+    /// Sends a Close and waits up to [`CLOSE_TIMEOUT`] for the answer. Closing the socket while messages are still
+    /// arriving would reset the connection.
     pub(super) fn close(mut self) {
         let end = Instant::now() + CLOSE_TIMEOUT;
         // The measurement is over, so errors no longer matter.
@@ -129,8 +129,8 @@ fn to_failure(error: Error) -> Failure {
     }
 }
 
-/// A socket that buffers writes and flushes them before each read. So the answers to all messages of one read are sent in
-/// one write.
+/// A socket that buffers writes and flushes them before each read. So the answers to all messages of one read are sent
+/// in one write.
 #[derive(Debug)]
 struct BufferedSocket {
     tcp: TcpStream,

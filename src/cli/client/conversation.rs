@@ -65,8 +65,8 @@ impl Conversation<'_> {
         }
     }
 
-    /// Sends a Close, and reads up to [`CLOSE_TIMEOUT`] until the server answers it. Closing the socket while messages are
-    /// still arriving would reset the connection.
+    /// Sends a Close, and reads up to [`CLOSE_TIMEOUT`] until the server answers it. Closing the socket while messages
+    /// are still arriving would reset the connection.
     fn close(&self, socket: &mut WebSocket<QueuedSocket>) {
         let end = Instant::now() + CLOSE_TIMEOUT;
         self.throttle.set(None);

@@ -4,8 +4,8 @@ use std::io::{self, BufRead, BufReader};
 
 use crate::cli::Failure;
 
-/// The maximum number of bytes of a line. Otherwise a file without line ends would be read into memory whole. A longer line
-/// is split.
+/// The maximum number of bytes of a line. Otherwise a file without line ends would be read into memory whole. A longer
+/// line is split.
 const MAX_LINE: u64 = 16 << 20;
 
 /// Calls `handle` with each line, without its line end, until `handle` fails or the input ends.

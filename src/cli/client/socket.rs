@@ -75,8 +75,9 @@ impl Write for QueuedSocket {
         }
     }
 
-    /// Queues the buffered bytes without blocking, and drops them if the queue is full. They are pongs, and a later pong
-    /// serves as well. If this waited for the queue while the server waits for us to read, both would wait forever.
+    /// Queues the buffered bytes without blocking, and drops them if the queue is full. They are pongs, and a later
+    /// pong serves as well. If this waited for the queue while the server waits for us to read, both would wait
+    /// forever.
     fn flush(&mut self) -> io::Result<()> {
         if let (Some(queue), false) = (&self.queue, self.buffer.is_empty()) {
             let _ = queue.try_send(std::mem::take(&mut self.buffer));

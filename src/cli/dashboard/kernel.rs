@@ -1,5 +1,5 @@
-//! Bytes in the kernel's send buffer of each client: written by us, and not yet acknowledged by the client. They are read
-//! from `/proc/net`, so they are known on Linux only.
+//! Bytes in the kernel's send buffer of each client: written by us, and not yet acknowledged by the client. They are
+//! read from `/proc/net`, so they are known on Linux only.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The maximum number of bytes read of each table. The tables list the sockets of the whole machine.
 const MAX_TABLE: u64 = 4 << 20;
 
-/// Returns the unacknowledged bytes by client address, for the server's `ports`. The map is empty where there is no such
-/// table.
+/// Returns the unacknowledged bytes by client address, for the server's `ports`. The map is empty where there is no
+/// such table.
 pub(super) fn unacknowledged(ports: &[u16]) -> HashMap<SocketAddr, u64> {
     let mut bytes = HashMap::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -40,8 +40,8 @@ fn entry(line: &str, ports: &[u16]) -> Option<(SocketAddr, u64)> {
     Some((peer, unacknowledged))
 }
 
-/// Parses an address. `0100007F:2328` is 127.0.0.1:9000, because the kernel prints each group of four bytes as one number
-/// in the byte order of this machine.
+/// Parses an address. `0100007F:2328` is 127.0.0.1:9000, because the kernel prints each group of four bytes as one
+/// number in the byte order of this machine.
 fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     let word = |at: usize| {

@@ -1,4 +1,5 @@
-//! [`SlowClient`]: a client inside this process that connects over real TCP and reads at a rate chosen on the dashboard.
+//! [`SlowClient`]: a client inside this process that connects over real TCP and reads at a rate chosen on the
+//! dashboard.
 //!
 //! Its thread `sp-slow-N` reads its socket at the rate of a [`Throttle`]. The thread ends when the connection ends or
 //! when the client is stopped.

@@ -1,5 +1,5 @@
-//! [`Observer`]: takes snapshots of the server, as JSON. It reads atomics, and holds the locks of the client and topic lists
-//! only while it copies them.
+//! [`Observer`]: takes snapshots of the server, as JSON. It reads atomics, and holds the locks of the client and topic
+//! lists only while it copies them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
 
-/// The maximum number of clients in a snapshot, because each watcher gets one twice a second. Those with the fullest queues
-/// are kept.
+/// The maximum number of clients in a snapshot, because each watcher gets one twice a second. Those with the fullest
+/// queues are kept.
 const MAX_CLIENTS: usize = 2000;
 /// The maximum number of topics in a snapshot. The busiest are kept.
 const MAX_TOPICS: usize = 200;
@@ -197,8 +197,8 @@ impl Observer {
         states.into_iter().map(row).collect()
     }
 
-    /// Reads the kernel's tables, using at most a twentieth of the time for it. The tables list the sockets of the whole
-    /// machine, so reading them can be slow.
+    /// Reads the kernel's tables, using at most a twentieth of the time for it. The tables list the sockets of the
+    /// whole machine, so reading them can be slow.
     fn read_unacknowledged(&mut self) {
         let began = Instant::now();
         if began < self.unacknowledged.1 {
