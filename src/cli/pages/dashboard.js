@@ -136,7 +136,7 @@ function cell(row, name, className) {
 
 function clientRow() {
   const row = make('tr');
-  const id = cell(row, 'client', '');
+  const id = cell(row, 'client', 'client');
   const queue = cell(row, 'queue', 'queue');
   const bar = make('span', 'bar');
   const fill = make('i');

@@ -2,7 +2,7 @@
 
 /// The slider's positions, in bytes per second. The left end reads nothing; the right end (`null`) has no limit.
 const rates = [0, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, null];
-const rateText = (rate) => rate === null ? 'no limit' : rate === 0 ? 'nothing' : `${bytes(rate)}/s`;
+const rateText = (rate) => rate === null ? 'no limit' : `${bytes(rate)}/s`;
 const policies = ['disconnect', 'drop-oldest', 'drop-newest', 'conflate', 'block:5s'];
 
 const showAddRate = () => put($('add-rate-text'), rateText(rates[$('add-rate').value]));
@@ -96,7 +96,7 @@ function topicRow({ topic }) {
   select.setAttribute('aria-label', `Policy of ${topic}`);
   select.onchange = () => sendCommand({ do: 'set-policy', topic, policy: select.value });
   cell(row, 'policy', '').append(select);
-  for (const name of ['queue', 'history', 'dropped', 'discarded']) parts[name] = cell(row, name, 'n');
+  for (const [key, name] of [['queue', 'queue limit'], ['history', 'history'], ['dropped', 'dropped'], ['discarded', 'discarded']]) parts[key] = cell(row, name, 'n');
   return Object.assign(row, { parts, select });
 }
 
