@@ -1,4 +1,5 @@
-//! `standpipe bench URL`: a load for any WebSocket server, from plain blocking threads, and what came of it.
+//! `standpipe bench URL`: puts a load on any WebSocket server, with one blocking thread per client, and prints the
+//! result.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,18 +16,19 @@ use latency::Latency;
 mod client;
 mod latency;
 
-/// What is touched of it counts; the handshake, which goes deepest, runs on the caller's.
+/// Stack size of a client's thread. A small stack is enough, because the opening handshake, which needs the most stack,
+/// runs on the main thread.
 const STACK: usize = 256 << 10;
 
-/// A server that sends nothing for so long has lost a message: every one of ours is answered.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A server that sends nothing for this time has lost a message, because every message is answered.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Loads the server and prints the result.
 ///
 /// # Errors
-/// When a client cannot be connected, is cut, or gets no answer, and when an idle one did not stay.
+/// When a client cannot connect, is disconnected, or gets no answer.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    // Fewer are enough for most, and for others the error says what is missing.
+    // If this fails, the limit is often high enough anyway. If it is not, connecting fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let began = Instant::now();
     let mut clients: Vec<Client> = (0..args.clients)
@@ -34,10 +36,10 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         .collect::<Result<_, Failure>>()?;
     let connected = began.elapsed();
     if args.kind == Kind::Fanout {
-        gather(&mut clients)?;
+        wait_until_all_receive(&mut clients)?;
     }
-    let ends = together(args, clients)?;
-    let failed = ends.iter().filter(|end| end.is_err()).count();
+    let results = run_all(args, clients)?;
+    let failed = results.iter().filter(|result| result.is_err()).count();
     let (clients, size, time) = (args.clients, args.size, args.time);
     let (in_flight, mut out) = (in_flight(args.window), io::stdout().lock());
     match args.kind {
@@ -48,25 +50,27 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         Kind::Fanout => writeln!(
             out,
             "fanout: 1 client publishes, {clients} receive, itself among them, {in_flight}, {size}, {time}: a message is \
-             in flight until all have it"
+             in flight until all have received it"
         )?,
         Kind::Idle => writeln!(
             out,
-            "idle: {} of {clients} clients stayed for {time}; they were connected in {} ms",
+            "idle: {} of {clients} clients stayed connected for {time}; connecting took {} ms",
             clients - failed,
             connected.as_millis()
         )?,
     }
     let mut all = Latency::default();
     let mut first = None;
-    for end in ends {
-        match end {
+    for result in results {
+        match result {
             Ok(latency) => all.add(&latency),
             Err(error) => first = first.or(Some(error)),
         }
     }
     if let Some(error) = first {
-        return Err(format!("{failed} of {clients} clients failed, one with: {error}").into());
+        return Err(
+            format!("{failed} of {clients} clients failed; the first error: {error}").into(),
+        );
     }
     if args.kind != Kind::Idle {
         let rate = all.count() as f64 / args.time.0.as_secs_f64();
@@ -86,63 +90,62 @@ fn in_flight(window: usize) -> String {
     format!("{window} message{s} in flight")
 }
 
-/// Waits until each client hears what the first one says: a server may let a client in a moment after its 101, and a message
-/// that went out in between would never have come to all.
-fn gather(clients: &mut [Client]) -> Result<(), Failure> {
-    let deadline = Instant::now() + SILENCE;
-    let say = |clients: &mut [Client]| clients[0].probe();
-    say(clients)?;
+/// Waits until each client receives what the first client sends. A server may subscribe a client shortly after its 101,
+/// and a message sent in between would never reach all clients.
+fn wait_until_all_receive(clients: &mut [Client]) -> Result<(), Failure> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    clients[0].probe()?;
     for n in 0..clients.len() {
-        while !clients[n].hears_a_probe()? {
+        while !clients[n].receive_probe()? {
             if Instant::now() >= deadline {
-                return Err(format!("client {n} does not hear what client 0 sends").into());
+                return Err(format!("client {n} does not receive what client 0 sends").into());
             }
-            say(clients)?;
+            clients[0].probe()?;
         }
     }
     Ok(())
 }
 
-/// Every client on a thread of its own, begun at once when the last is there.
-fn together(
+/// Runs every client on its own thread. All start at the same time, when the last thread exists.
+fn run_all(
     args: &BenchArgs,
     clients: Vec<Client>,
 ) -> Result<Vec<Result<Latency, Failure>>, Failure> {
     let (start, started) = bounded::<Instant>(clients.len());
-    let round = Round::new(args);
+    let run = Run::new(args);
     scope(|scope| {
         let mut threads = Vec::new();
         for (n, mut client) in clients.into_iter().enumerate() {
-            let (started, round) = (started.clone(), &round);
-            let life = move || {
-                // Without a start there is nothing to do: another thread could not be had.
+            let (started, run) = (started.clone(), &run);
+            let body = move || {
+                // The channel is closed without a start when another thread could not be started.
                 let Ok(at) = started.recv() else {
                     return Ok(Latency::default());
                 };
-                let latency = match round.args.kind {
-                    Kind::Echo => round.echo(&mut client, at),
-                    Kind::Fanout => round.member(&mut client, at, n == 0),
-                    Kind::Idle => round.idle(&mut client, at),
+                let latency = match run.args.kind {
+                    Kind::Echo => run.echo(&mut client, at),
+                    Kind::Fanout => run.member(&mut client, at, n == 0),
+                    Kind::Idle => run.idle(&mut client, at),
                 }?;
-                client.leave();
+                client.close();
                 Ok(latency)
             };
             let name = format!("bench-{n}");
             match Builder::new()
                 .name(name)
                 .stack_size(STACK)
-                .spawn_scoped(scope, life)
+                .spawn_scoped(scope, body)
             {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     drop(start);
-                    return Err(format!("no thread for client {n}: {error}").into());
+                    return Err(format!("cannot start a thread for client {n}: {error}").into());
                 }
             }
         }
         let at = Instant::now();
         for _ in &threads {
-            // There is room for each, and each takes one.
+            // The channel has room for all, and each thread takes one.
             let _ = start.send(at);
         }
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
@@ -154,25 +157,26 @@ fn together(
     })
 }
 
-/// What the clients of one run share.
-struct Round<'a> {
+/// State that the clients of one benchmark share.
+struct Run<'a> {
     args: &'a BenchArgs,
-    /// Fan-out: who has message `n` so far, at `n % window`: no more than that are in flight.
+    /// Fan-out: the number of clients that have received message `n`, at index `n % window`. At most `window` messages
+    /// are in flight.
     seen: Vec<AtomicUsize>,
-    /// Fan-out: a token for each message that all have.
+    /// Fan-out: one token for each message that all clients have received.
     complete: (Sender<()>, Receiver<()>),
 }
 
-impl<'a> Round<'a> {
-    fn new(args: &'a BenchArgs) -> Round<'a> {
-        Round {
+impl<'a> Run<'a> {
+    fn new(args: &'a BenchArgs) -> Run<'a> {
+        Run {
             args,
             seen: (0..args.window).map(|_| AtomicUsize::new(0)).collect(),
             complete: bounded(args.window),
         }
     }
 
-    /// Sends a message for each that comes back.
+    /// Keeps `window` messages in flight: sends a message for each one that comes back.
     fn echo(&self, client: &mut Client, start: Instant) -> Result<Latency, Failure> {
         let (mut latency, end) = (Latency::default(), start + self.args.time.0);
         for _ in 0..self.args.window {
@@ -185,7 +189,8 @@ impl<'a> Round<'a> {
         Ok(latency)
     }
 
-    /// Takes what is published; the first publishes, too, whenever all have one more.
+    /// Receives what is published. The first client also publishes the next message whenever all clients have received
+    /// one.
     fn member(&self, client: &mut Client, start: Instant, first: bool) -> Result<Latency, Failure> {
         let (mut latency, end) = (Latency::default(), start + self.args.time.0);
         let (mut published, mut completed, mut received) = (0, 0, 0);
@@ -197,16 +202,17 @@ impl<'a> Round<'a> {
                     published += 1;
                 }
                 if received == published {
-                    // Only the others have not got all of it: their tokens are all that can come.
+                    // This client has received everything, so the next event is a token: the other clients have
+                    // received one more message.
                     client.flush()?;
                     match self
                         .complete
                         .1
-                        .recv_deadline(end.min(Instant::now() + SILENCE))
+                        .recv_deadline(end.min(Instant::now() + ANSWER_TIMEOUT))
                     {
                         Ok(()) => completed += 1,
                         Err(_) if Instant::now() >= end => return Ok(latency),
-                        Err(_) => return Err(silence()),
+                        Err(_) => return Err(no_answer()),
                     }
                     continue;
                 }
@@ -219,13 +225,13 @@ impl<'a> Round<'a> {
             received += 1;
             if slot.fetch_add(1, Ordering::AcqRel) + 1 == self.args.clients {
                 slot.store(0, Ordering::Release);
-                // There is room for every message in flight.
+                // The channel has room for every message in flight.
                 let _ = self.complete.0.try_send(());
             }
         }
     }
 
-    /// Takes what comes, and is satisfied with nothing.
+    /// Reads until the end. It is not an error to receive nothing.
     fn idle(&self, client: &mut Client, start: Instant) -> Result<Latency, Failure> {
         let end = start + self.args.time.0;
         while Instant::now() < end {
@@ -235,19 +241,23 @@ impl<'a> Round<'a> {
     }
 }
 
-/// When the next message was sent, counted from the start. None at the end of the time.
+/// Returns when the next message was sent, counted from the start, or `None` at the end of the run.
 fn next(client: &mut Client, end: Instant) -> Result<Option<Duration>, Failure> {
-    let patience = Instant::now() + SILENCE;
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
     loop {
-        match client.read(end.min(patience))? {
+        match client.read(end.min(deadline))? {
             Read::Message(sent) if Instant::now() < end && sent != PROBE => return Ok(Some(sent)),
             _ if Instant::now() >= end => return Ok(None),
-            Read::Nothing if Instant::now() >= patience => return Err(silence()),
+            Read::Nothing if Instant::now() >= deadline => return Err(no_answer()),
             _ => {}
         }
     }
 }
 
-fn silence() -> Failure {
-    format!("the server has sent nothing for {} s", SILENCE.as_secs()).into()
+fn no_answer() -> Failure {
+    format!(
+        "the server has sent nothing for {} s",
+        ANSWER_TIMEOUT.as_secs()
+    )
+    .into()
 }

@@ -1,57 +1,58 @@
-//! `standpipe client URL`: a person, or a file, at one end of a WebSocket; and the slow consumer, to try a server with.
+//! `standpipe client URL`: sends typed lines, or a file, to a WebSocket and prints what arrives. It can also act as a
+//! slow consumer, to test a server.
 //!
-//! Each client is two threads as the server's are: one reads the socket and prints, `sp-send-N` is the only one that
-//! writes to it. What both want written goes through one bounded queue.
+//! Like a connection of the server, each client has two threads. `sp-client-N` reads the socket and prints. After the
+//! opening handshake only `sp-send-N` writes to the socket. Everything to be written goes through one bounded queue. A
+//! client that sends has a third thread, `sp-input-N`, which reads the lines.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::thread::{Builder, ScopedJoinHandle, scope};
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
-use standpipe::tungstenite::protocol::frame::coding::CloseCode;
-use standpipe::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use standpipe::tungstenite::{Error, Message, WebSocket};
+use standpipe::tungstenite::protocol::WebSocketConfig;
 
 use super::Failure;
 use super::args::ClientArgs;
-use super::pace::{Pace, Paced};
-use super::shown::shown;
-use socket::{Queued, queued};
+use super::terminal::printable;
+use super::throttle::{Throttle, ThrottledStream};
+use conversation::Conversation;
+use socket::QueuedSocket;
 
+pub(super) use input::for_each_line;
+
+mod conversation;
+mod input;
 mod socket;
 
-/// What waits for the thread that writes: lines of a file, typed ones, pongs.
+/// The capacity of the queue of the writing thread. It holds lines and pongs.
 const QUEUE: usize = 64;
-/// A line of what is sent, at most: a file without line ends must not be had whole.
-const LINE: u64 = 16 << 20;
 const SUBPROTOCOL: &str = "standpipe.v1";
 
-/// For the answer to our goodbye.
-const FAREWELL: Duration = Duration::from_secs(1);
-
 /// How a client's connection ended.
-enum End {
-    /// With a code; whether that is one of a good end.
-    Closed(String, bool),
-    /// We had what we wanted.
-    Enough,
+enum Outcome {
+    /// The server closed the connection.
+    Closed {
+        description: String,
+        is_normal: bool,
+    },
+    /// The client received the messages it waited for, and closed the connection.
+    CountReached,
 }
 
-/// Runs the clients, and prints what they get and how they end.
+/// Runs the clients, and prints what they receive and how they end.
 ///
 /// # Errors
-/// When one cannot connect, breaks off, or is closed with another code than 1000 and 1001.
+/// When a client cannot connect, loses its connection, or is closed with a code other than 1000 and 1001.
 pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
+    // Without a higher limit, connecting many clients fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let ends: Vec<Result<End, Failure>> = scope(|scope| {
+    let outcomes: Vec<Result<Outcome, Failure>> = scope(|scope| {
         let start = |n: usize| {
             Builder::new()
                 .name(format!("sp-client-{n}"))
-                .spawn_scoped(scope, move || life(args, n))
+                .spawn_scoped(scope, move || run_client(args, n))
         };
         let threads: Vec<io::Result<ScopedJoinHandle<'_, _>>> =
             (1..=args.clients).map(start).collect();
@@ -64,26 +65,32 @@ pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
             })
             .collect()
     });
-    let mut bad = 0;
-    for (n, end) in (1..).zip(ends) {
-        let (said, is_good) = match end {
-            Ok(End::Closed(said, is_good)) => (said, is_good),
-            Ok(End::Enough) => (
-                format!("left with {} received", args.count.unwrap_or(0)),
+    let mut failed = 0;
+    for (n, outcome) in (1..).zip(outcomes) {
+        let (text, is_normal) = match outcome {
+            Ok(Outcome::Closed {
+                description,
+                is_normal,
+            }) => (description, is_normal),
+            Ok(Outcome::CountReached) => (
+                format!(
+                    "closed after receiving {} messages",
+                    args.count.unwrap_or(0)
+                ),
                 true,
             ),
             Err(error) => (error.to_string(), false),
         };
-        bad += usize::from(!is_good);
-        writeln!(io::stderr(), "{}{said}", label(args, n))?;
+        failed += usize::from(!is_normal);
+        writeln!(io::stderr(), "{}{text}", label(args, n))?;
     }
-    match bad {
+    match failed {
         0 => Ok(()),
-        _ => Err(format!("{bad} of {} ended badly", args.clients).into()),
+        _ => Err(format!("{failed} of {} clients failed", args.clients).into()),
     }
 }
 
-/// Which client speaks, when there are several.
+/// Returns the prefix of a client's lines. It is empty if there is only one client.
 fn label(args: &ClientArgs, n: usize) -> String {
     if args.clients == 1 {
         String::new()
@@ -92,11 +99,12 @@ fn label(args: &ClientArgs, n: usize) -> String {
     }
 }
 
-fn life(args: &ClientArgs, n: usize) -> Result<End, Failure> {
+/// The main function of `sp-client-N`: connects, starts the writing thread, and reads until the end.
+fn run_client(args: &ClientArgs, n: usize) -> Result<Outcome, Failure> {
     let tcp = args.url.dial(args.rcvbuf.map(|size| size.0))?;
-    let own = tcp.try_clone()?;
-    // At full speed through the handshake.
-    let pace = Pace::new(None);
+    let clone = tcp.try_clone()?;
+    // The opening handshake runs at full speed.
+    let throttle = Throttle::new(None);
     let mut request = ClientRequestBuilder::new(args.url.uri.clone());
     if let Some(protocol) = subprotocol(args) {
         request = request.with_sub_protocol(protocol);
@@ -104,47 +112,48 @@ fn life(args: &ClientArgs, n: usize) -> Result<End, Failure> {
     if let Some(token) = args.token()? {
         request = request.with_header("Authorization", format!("Bearer {token}"));
     }
-    let (queue, taken) = bounded(QUEUE);
+    let (queue, queued) = bounded(QUEUE);
     let config = WebSocketConfig::default()
         .read_buffer_size(4 << 10)
         .write_buffer_size(0);
-    let stream = Queued::new(Paced::new(tcp, Arc::clone(&pace)));
+    let stream = QueuedSocket::new(ThrottledStream::new(tcp, throttle.clone()));
     let (mut socket, response) = client_with_config(request, stream, Some(config))
         .map_err(|error| format!("no WebSocket at {}: {error}", args.url))?;
-    // From here the server's own clocks decide; a socket that is shut down frees both threads.
-    own.set_read_timeout(None)?;
-    own.set_write_timeout(None)?;
+    // From here on the server's timeouts decide. Shutting down the socket wakes both threads.
+    clone.set_read_timeout(None)?;
+    clone.set_write_timeout(None)?;
     if let Some(protocol) = response.headers().get("sec-websocket-protocol") {
         writeln!(
             io::stderr(),
-            "{}speaks {}",
+            "{}subprotocol: {}",
             label(args, n),
-            shown(&String::from_utf8_lossy(protocol.as_bytes()))
+            printable(&String::from_utf8_lossy(protocol.as_bytes()))
         )?;
     }
-    socket.get_mut().goes_to(queue.clone());
-    pace.set(args.read_rate);
+    socket.get_mut().write_to(queue.clone());
+    throttle.set(args.read_rate);
     scope(|scope| {
-        let writer = own.try_clone()?;
-        let writes = Builder::new()
+        let writer = clone.try_clone()?;
+        let writing = Builder::new()
             .name(format!("sp-send-{n}"))
-            .spawn_scoped(scope, move || write(writer, &taken))?;
-        let end = Conversation {
+            .spawn_scoped(scope, move || write(writer, &queued))?;
+        let outcome = Conversation {
             args,
             n,
-            pace: &pace,
+            throttle: &throttle,
             queue: &queue,
         }
-        .hold(&mut socket);
-        let _ = own.shutdown(Shutdown::Both);
-        // A thread that waits for a person still holds the queue, so its end must be said. There is room soon: what the
-        // writer writes fails now.
+        .run(&mut socket);
+        let _ = clone.shutdown(Shutdown::Both);
+        // The empty entry ends the writing thread. The queue itself does not end, because a thread that waits for input
+        // still holds a sender. There is room soon, because writing to the socket fails now.
         let _ = queue.send(Vec::new());
-        let _ = writes.join();
-        end
+        let _ = writing.join();
+        outcome
     })
 }
 
+/// Returns the subprotocol to offer: the one from the command line, or the one of JSON mode on its path `/ws`.
 fn subprotocol(args: &ClientArgs) -> Option<String> {
     let path = args.url.uri.path();
     args.subprotocol
@@ -152,164 +161,16 @@ fn subprotocol(args: &ClientArgs) -> Option<String> {
         .or_else(|| matches!(path, "/ws" | "/ws/").then(|| SUBPROTOCOL.to_owned()))
 }
 
-/// The only code that writes, until nothing is what it shall write, or the socket is gone.
-fn write(mut tcp: TcpStream, taken: &Receiver<Vec<u8>>) {
-    for bytes in taken {
+/// The main function of `sp-send-N`: writes what is queued, until an empty entry comes or the socket fails.
+fn write(mut tcp: TcpStream, queued: &Receiver<Vec<u8>>) {
+    for bytes in queued {
         if bytes.is_empty() {
             break;
         }
         if tcp.write_all(&bytes).is_err() {
-            // The thread that reads sees the same, and says so.
+            // The reading thread sees the end of the connection and reports it.
             let _ = tcp.shutdown(Shutdown::Both);
             break;
         }
     }
-}
-
-struct Conversation<'a> {
-    args: &'a ClientArgs,
-    n: usize,
-    pace: &'a Arc<Pace>,
-    queue: &'a Sender<Vec<u8>>,
-}
-
-impl Conversation<'_> {
-    /// Prints what comes until the end.
-    fn hold(&self, socket: &mut WebSocket<Queued>) -> Result<End, Failure> {
-        self.feed()?;
-        let mut received = 0;
-        let mut closed = None;
-        loop {
-            match socket.read() {
-                Ok(Message::Close(frame)) => {
-                    closed = Some(frame.map_or(
-                        ("closed without a code".to_owned(), true),
-                        |frame| {
-                            let code = u16::from(frame.code);
-                            let reason = shown(&frame.reason);
-                            (
-                                format!("closed with {code} {reason}").trim_end().to_owned(),
-                                matches!(code, 1000 | 1001),
-                            )
-                        },
-                    ));
-                }
-                Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
-                    self.print(&message)?;
-                    received += 1;
-                    if self.args.count == Some(received) {
-                        self.leave(socket);
-                        return Ok(End::Enough);
-                    }
-                    if self.args.pause_after == Some(received) {
-                        writeln!(io::stderr(), "{}reads no more", label(self.args, self.n))?;
-                        self.pace.set(Some(0));
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    return match (closed, error) {
-                        (Some((said, is_good)), _) => Ok(End::Closed(said, is_good)),
-                        (None, Error::ConnectionClosed) => Ok(End::Closed("closed".into(), true)),
-                        (None, error) => Err(format!("broken off: {error}").into()),
-                    };
-                }
-            }
-        }
-    }
-
-    /// Says goodbye, and reads on for a moment: what is still on its way would end in a reset.
-    fn leave(&self, socket: &mut WebSocket<Queued>) {
-        let end = Instant::now() + FAREWELL;
-        self.pace.set(None);
-        // The work is done; whether the server still answers is its own affair.
-        let _ = socket.get_mut().set_timeout(FAREWELL);
-        if queued(self.queue, &goodbye()).is_ok() {
-            while socket.read().is_ok() && Instant::now() < end {}
-        }
-    }
-
-    fn print(&self, message: &Message) -> io::Result<()> {
-        let label = label(self.args, self.n);
-        let mut out = io::stdout().lock();
-        match message {
-            Message::Text(text) => writeln!(out, "{label}{}", shown(text))?,
-            other => writeln!(out, "{label}[binary, {} bytes]", other.len())?,
-        }
-        out.flush()
-    }
-
-    /// Sends lines: of the file, or what is typed. Who only counts, or only reads slowly, types nothing.
-    fn feed(&self) -> Result<(), Failure> {
-        let args = self.args;
-        let only_listens = args.clients > 1
-            || args.count.is_some()
-            || args.read_rate.is_some()
-            || args.pause_after.is_some();
-        let source = match &args.send {
-            None if only_listens => return Ok(()),
-            None => None,
-            Some(name) if name.as_os_str() == "-" => None,
-            Some(name) => {
-                let file =
-                    File::open(name).map_err(|error| format!("{}: {error}", name.display()))?;
-                Some(file)
-            }
-        };
-        // A goodbye discards what is still on its way, so who waits for so many messages says none.
-        let says_goodbye = args.count.is_none();
-        let queue = self.queue.clone();
-        // Not joined: nobody can wake a thread that waits for a person. It ends with the queue, or the process.
-        Builder::new()
-            .name(format!("sp-input-{}", self.n))
-            .spawn(move || {
-                let input: Box<dyn io::Read> = match source {
-                    Some(file) => Box::new(file),
-                    None => Box::new(io::stdin()),
-                };
-                let sent = lines(input, |line| queued(&queue, &Message::text(line)));
-                if let Err(error) = sent {
-                    let _ = writeln!(io::stderr(), "nothing more is sent: {error}");
-                }
-                if says_goodbye {
-                    let _ = queued(&queue, &goodbye());
-                }
-            })?;
-        Ok(())
-    }
-}
-
-fn goodbye() -> Message {
-    Message::Close(Some(CloseFrame {
-        code: CloseCode::Normal,
-        reason: "".into(),
-    }))
-}
-
-/// Each line, without its end, as long as `take` takes them.
-pub(super) fn lines(
-    input: impl io::Read,
-    mut take: impl FnMut(String) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut input = BufReader::new(input);
-    loop {
-        let mut line = Vec::new();
-        if io::Read::take(&mut input, LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        }
-        take(String::from_utf8_lossy(&line).into_owned())?;
-    }
-}
-
-/// A frame of ours, masked.
-fn encoded(message: &Message) -> Result<Vec<u8>, Failure> {
-    let mut whole = WebSocket::from_raw_socket(io::Cursor::new(Vec::new()), Role::Client, None);
-    match message {
-        Message::Close(frame) => whole.close(frame.clone())?,
-        other => whole.send(other.clone())?,
-    }
-    Ok(whole.get_ref().get_ref().clone())
 }

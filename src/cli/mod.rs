@@ -40,8 +40,8 @@ pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.
 pub(crate) mod address;
-pub(crate) mod pace;
-pub(crate) mod shown;
+pub(crate) mod terminal;
+pub(crate) mod throttle;
 pub(crate) mod url;
 
 pub(crate) mod client;

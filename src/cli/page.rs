@@ -1,5 +1,7 @@
-//! The page of `GET /`: one file for the browser, which loads nothing else. Here it is several, one for each subject.
+//! The pages of `GET /` and `GET /dashboard`. The browser gets each page as one file and loads nothing else. The source
+//! is split into several files by subject.
 
+/// The page of `GET /`.
 pub(crate) const PAGE: &str = concat!(
     include_str!("pages/head.html"),
     "<style>\n",
@@ -7,16 +9,17 @@ pub(crate) const PAGE: &str = concat!(
     include_str!("pages/page.css"),
     "</style>\n",
     include_str!("pages/body.html"),
-    // One script: whoever comes first may use what comes later, once all of it has run.
+    // All scripts are one module, so functions may use constants that a later file defines. The code that runs
+    // immediately is in the last file.
     "<script type=\"module\">\n",
     include_str!("pages/log.js"),
-    include_str!("pages/one.js"),
-    include_str!("pages/many.js"),
+    include_str!("pages/client.js"),
+    include_str!("pages/json_mode.js"),
     include_str!("pages/page.js"),
     "</script>\n</body>\n</html>\n",
 );
 
-/// The page of `GET /dashboard`. `page.css` comes first: it has what stands in both.
+/// The page of `GET /dashboard`. It includes `page.css` for the styles that both pages share.
 pub(crate) const DASHBOARD: &str = concat!(
     include_str!("pages/dashboard_head.html"),
     "<style>\n",
@@ -27,6 +30,6 @@ pub(crate) const DASHBOARD: &str = concat!(
     include_str!("pages/dashboard_body.html"),
     "<script type=\"module\">\n",
     include_str!("pages/dashboard.js"),
-    include_str!("pages/toys.js"),
+    include_str!("pages/experiments.js"),
     "</script>\n</body>\n</html>\n",
 );

@@ -1,24 +1,24 @@
-//! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, a request a message, for each has an answer of its own.
+//! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP. Each message is one request, so each has its own response.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
 use super::Failure;
 use super::args::PublishArgs;
-use super::client::lines;
-use super::shown::shown;
+use super::client::for_each_line;
+use super::terminal::printable;
 
-/// An answer is a line of JSON or of text; more is not for us.
-const ANSWER: u64 = 64 << 10;
+/// The maximum number of bytes read of a response. The server's responses are one line of JSON or text.
+const MAX_RESPONSE: u64 = 64 << 10;
 
-/// Publishes, and prints the server's answer to each message.
+/// Publishes, and prints the server's response to each message.
 ///
 /// # Errors
-/// With the first that is not taken.
+/// Stops at the first message that is not published.
 pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let key = args.publish_key()?;
     match args.data.as_deref() {
-        None | Some("-") => lines(io::stdin(), |line| publish(args, key.as_deref(), &line)),
+        None | Some("-") => for_each_line(io::stdin(), |line| publish(args, key.as_deref(), &line)),
         Some(data) => publish(args, key.as_deref(), data),
     }
 }
@@ -43,13 +43,13 @@ fn publish(args: &PublishArgs, secret: Option<&str>, data: &str) -> Result<(), F
         data.len()
     );
     let mut tcp = args.url.dial()?;
-    // Under `block` the answer takes as long as the topic makes its publishers wait.
+    // Under the policy `block` the response is delayed while the topic makes its publishers wait.
     tcp.set_read_timeout(Some(args.timeout.0))?;
     tcp.write_all(&[head.as_bytes(), data.as_bytes()].concat())?;
-    let mut answer = Vec::new();
-    tcp.take(ANSWER).read_to_end(&mut answer)?;
-    let (status, body) = parse(&answer).ok_or("this is no answer of HTTP")?;
-    let body = shown(body.trim_end());
+    let mut response = Vec::new();
+    tcp.take(MAX_RESPONSE).read_to_end(&mut response)?;
+    let (status, body) = parse(&response).ok_or("the server sent no valid HTTP response")?;
+    let body = printable(body.trim_end());
     if status != 202 {
         return Err(format!("not published: {status} {body}").into());
     }
@@ -57,27 +57,27 @@ fn publish(args: &PublishArgs, secret: Option<&str>, data: &str) -> Result<(), F
     Ok(())
 }
 
-/// Its status and its body.
-fn parse(answer: &[u8]) -> Option<(u16, String)> {
+/// Returns the status and the body of a response.
+fn parse(bytes: &[u8]) -> Option<(u16, String)> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
-    match response.parse(answer) {
+    match response.parse(bytes) {
         Ok(httparse::Status::Complete(head)) => {
-            let body = String::from_utf8_lossy(&answer[head..]).into_owned();
+            let body = String::from_utf8_lossy(&bytes[head..]).into_owned();
             Some((response.code?, body))
         }
         _ => None,
     }
 }
 
-/// As a segment of a path, or a value in a query.
+/// Returns the text percent-encoded, as a path segment or a query value.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             escaped.push(char::from(byte));
         } else {
-            // A string takes everything.
+            // Writing to a string never fails.
             let _ = write!(escaped, "%{byte:02X}");
         }
     }

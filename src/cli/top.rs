@@ -1,5 +1,6 @@
-//! `standpipe top URL`: the dashboard in a terminal. It watches the same WebSocket as the page.
+//! `standpipe top URL`: the dashboard in a terminal. It receives the same snapshots as the page.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
@@ -9,23 +10,24 @@ use standpipe::tungstenite::{Error, Message};
 
 use super::Failure;
 use super::args::TopArgs;
-use super::shown::shown;
+use super::terminal::printable;
 
-/// A second screen, as editors have it, and no cursor; and back.
+/// Switches to the terminal's alternate screen, as editors do, and hides the cursor; and the reverse.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
-/// To the corner; and what is left of the last picture goes.
+/// Moves the cursor to the top left corner.
 const HOME: &str = "\x1b[H";
+/// Clears the rest of a line, or of the screen, so that nothing of the previous table remains.
 const CLEAR_LINE: &str = "\x1b[K\n";
 const CLEAR_REST: &str = "\x1b[J";
-/// Where a size is not known: a pipe, or a terminal that does not say.
+/// The size that is used when the terminal reports none.
 const WIDTH: usize = 100;
 const HEIGHT: usize = 40;
 
-/// Shows the server's clients until it ends, or once.
+/// Shows the server's clients until the connection ends, or once.
 ///
 /// # Errors
-/// When there is no such server, it wants a key, or it goes away.
+/// When the server cannot be reached, requires a key, or closes the connection.
 pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     let url = args.url.socket("/dashboard/live")?;
     let mut request = ClientRequestBuilder::new(url.uri.clone());
@@ -38,7 +40,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
             url.uri,
             response.status(),
             if response.status() == 401 {
-                ", a key is needed: --key-file"
+                ", the server requires a key: use --key-file"
             } else {
                 ""
             }
@@ -48,23 +50,23 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     let screen = (!args.once && io::stdout().is_terminal())
         .then(Screen::enter)
         .transpose()?;
-    let mut looks = 0;
+    let mut snapshots = 0;
     loop {
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
             Ok(Message::Close(frame)) => {
-                let why = frame.map_or("without a code".into(), |frame| {
-                    shown(&frame.to_string()).into_owned()
+                let reason = frame.map_or("without a code".into(), |frame| {
+                    printable(&frame.to_string()).into_owned()
                 });
-                return Err(format!("closed by the server: {why}").into());
+                return Err(format!("closed by the server: {reason}").into());
             }
             Ok(_) => continue,
             Err(error) => return Err(error.into()),
         };
         let snapshot: Value = serde_json::from_str(&text)?;
-        looks += 1;
-        // The first look has nothing to compare with, so no rates.
-        if args.once && looks < 2 {
+        snapshots += 1;
+        // The first snapshot has no rates, because there is no earlier one to compare with.
+        if args.once && snapshots < 2 {
             continue;
         }
         let is_screen = screen.is_some();
@@ -75,19 +77,19 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
         };
         draw(&table(&snapshot, width, height), is_screen)?;
         if args.once {
-            // It sends on, and is not asked; whether it hears us is its own affair.
+            // Errors no longer matter, and the server's answer is not awaited.
             let _ = socket.close(None);
             return Ok(());
         }
     }
 }
 
-/// The terminal's second screen, until it is dropped.
+/// The terminal's alternate screen. Dropping it switches back.
 struct Screen;
 
 impl Screen {
     fn enter() -> Result<Screen, Failure> {
-        // Ctrl-C must not leave the terminal without its cursor.
+        // Otherwise Ctrl-C would leave the terminal on the alternate screen and without a cursor.
         ctrlc::set_handler(|| {
             let _ = io::stdout().write_all(LEAVE.as_bytes());
             let _ = io::stdout().flush();
@@ -111,51 +113,30 @@ fn draw(lines: &[String], is_screen: bool) -> io::Result<()> {
         writeln!(out, "{}", lines.join("\n"))?;
         return out.flush();
     }
-    // In one write, so that nothing flickers. The last line has no end, or the picture would roll.
-    let picture = format!("{HOME}{}\x1b[K{CLEAR_REST}", lines.join(CLEAR_LINE));
-    out.write_all(picture.as_bytes())?;
+    // One write avoids flicker. There is no line end after the last line, because it would scroll the screen.
+    let output = format!("{HOME}{}\x1b[K{CLEAR_REST}", lines.join(CLEAR_LINE));
+    out.write_all(output.as_bytes())?;
     out.flush()
 }
 
-/// Columns and lines: `COLUMNS` and `LINES` where they are set, else what the terminal itself says.
+/// Returns columns and lines: `COLUMNS` and `LINES` if they are set, otherwise the terminal's size.
 fn size() -> (usize, usize) {
-    let given = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let from_env = |name: &str| std::env::var(name).ok()?.parse().ok();
     let (width, height) = terminal_size::terminal_size()
         .map_or((WIDTH, HEIGHT), |(width, height)| {
             (usize::from(width.0), usize::from(height.0))
         });
     (
-        given("COLUMNS").unwrap_or(width),
-        given("LINES").unwrap_or(height),
+        from_env("COLUMNS").unwrap_or(width),
+        from_env("LINES").unwrap_or(height),
     )
 }
 
-/// The picture, a line a client, the fullest first; each cut to the width.
+/// Returns the lines of the whole table, each cut to `width`, at most `height` of them.
 fn table(snapshot: &Value, width: usize, height: usize) -> Vec<String> {
     let server = &snapshot["server"];
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let mut lines = vec![format!(
-        "standpipe: {} clients, {} topics; delivered {}, dropped {}, discarded {}",
-        number(&server["clients"]),
-        number(&server["topics"]),
-        number(&server["delivered"]),
-        number(&server["dropped"]),
-        number(&server["discarded"]),
-    )];
-    let none = Vec::new();
-    let topics = snapshot["topics"].as_array().unwrap_or(&none);
-    for topic in topics.iter().take(8) {
-        lines.push(format!(
-            "  {}: {}, {} members, {}/s, queue {}, history {}, dropped {}",
-            text(&topic["topic"]),
-            text(&topic["policy"]),
-            number(&topic["members"]),
-            number(&topic["rate"]),
-            number(&topic["queue"]),
-            number(&topic["history"]),
-            number(&topic["dropped"]),
-        ));
-    }
+    let mut lines = vec![server_line(server)];
+    lines.extend(array(&snapshot["topics"]).iter().take(8).map(topic_line));
     lines.push(String::new());
     lines.push(format!(
         "{:>7} {:<21} {:<10} {:>9} {:>9} {:>8} {:>7} {:>8} {:<28} {}",
@@ -170,45 +151,9 @@ fn table(snapshot: &Value, width: usize, height: usize) -> Vec<String> {
         "WRITER",
         "TOPICS"
     ));
-    for client in snapshot["clients"].as_array().unwrap_or(&none) {
-        let (threads, queue, books) = (&client[3], &client[4], &client[6]);
-        let (messages, capacity) = (number(&queue[0]), number(&queue[1]).max(1));
-        let bytes = number(&queue[2]);
-        let room = number(&server["queue_bytes"]).max(1);
-        let taken = (messages * 10 / capacity).max(bytes * 10 / room).min(10);
-        let bar: String = (0..10).map(|n| if n < taken { '#' } else { '.' }).collect();
-        let oldest = number(&queue[3]);
-        let mut line = format!(
-            "{:>7} {:<21} {bar} {:>9} {bytes:>9} {:>8} {:>7} {:>8} {:<28} ",
-            number(&client[0]),
-            text(&client[1]),
-            format!("{messages}/{capacity}"),
-            if oldest == 0 {
-                "-".to_owned()
-            } else {
-                format!("{:.1}s", oldest as f64 / 1000.0)
-            },
-            number(&books[3]),
-            number(&books[1]),
-            format!(
-                "{}, {:.1}s",
-                text(&threads[2]),
-                number(&threads[3]) as f64 / 1000.0
-            ),
-        );
-        for (n, topic) in client[2]
-            .as_array()
-            .unwrap_or(&none)
-            .iter()
-            .take(8)
-            .enumerate()
-        {
-            let comma = if n == 0 { "" } else { ", " };
-            // A string takes everything.
-            let _ = write!(line, "{comma}{}", text(topic));
-        }
-        lines.push(line);
-    }
+    let queue_bytes = number(&server["queue_bytes"]).max(1);
+    let clients = array(&snapshot["clients"]).iter();
+    lines.extend(clients.map(|client| client_line(client, queue_bytes)));
     lines.truncate(height);
     lines
         .into_iter()
@@ -216,7 +161,76 @@ fn table(snapshot: &Value, width: usize, height: usize) -> Vec<String> {
         .collect()
 }
 
-/// A text of the snapshot: clients chose some of them.
-fn text(value: &Value) -> std::borrow::Cow<'_, str> {
-    shown(value.as_str().unwrap_or(""))
+fn server_line(server: &Value) -> String {
+    format!(
+        "standpipe: {} clients, {} topics; delivered {}, dropped {}, discarded {}",
+        number(&server["clients"]),
+        number(&server["topics"]),
+        number(&server["delivered"]),
+        number(&server["dropped"]),
+        number(&server["discarded"]),
+    )
+}
+
+fn topic_line(topic: &Value) -> String {
+    format!(
+        "  {}: {}, {} members, {}/s, queue {}, history {}, dropped {}",
+        text(&topic["topic"]),
+        text(&topic["policy"]),
+        number(&topic["members"]),
+        number(&topic["rate"]),
+        number(&topic["queue"]),
+        number(&topic["history"]),
+        number(&topic["dropped"]),
+    )
+}
+
+/// Returns a client's line. The positions in `client` are those of a row of a snapshot, which `dashboard/snapshot.rs`
+/// lists.
+fn client_line(client: &Value, queue_bytes: u64) -> String {
+    let (threads, queue, counts) = (&client[3], &client[4], &client[6]);
+    let (messages, capacity) = (number(&queue[0]), number(&queue[1]).max(1));
+    let (bytes, oldest) = (number(&queue[2]), number(&queue[3]));
+    let tenths = (messages * 10 / capacity)
+        .max(bytes * 10 / queue_bytes)
+        .min(10);
+    let bar: String = (0..10)
+        .map(|n| if n < tenths { '#' } else { '.' })
+        .collect();
+    let oldest = match oldest {
+        0 => "-".to_owned(),
+        ms => seconds(ms),
+    };
+    let mut line = format!(
+        "{:>7} {:<21} {bar} {:>9} {bytes:>9} {oldest:>8} {:>7} {:>8} {:<28} ",
+        number(&client[0]),
+        text(&client[1]),
+        format!("{messages}/{capacity}"),
+        number(&counts[3]),
+        number(&counts[1]),
+        format!("{}, {}", text(&threads[2]), seconds(number(&threads[3]))),
+    );
+    for (n, topic) in array(&client[2]).iter().take(8).enumerate() {
+        let comma = if n == 0 { "" } else { ", " };
+        // Writing to a string never fails.
+        let _ = write!(line, "{comma}{}", text(topic));
+    }
+    line
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{:.1}s", ms as f64 / 1000.0)
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Returns a string of the snapshot, made safe to print, because clients choose some of them.
+fn text(value: &Value) -> Cow<'_, str> {
+    printable(value.as_str().unwrap_or(""))
 }

@@ -1,4 +1,4 @@
-//! [`Url`]: where a server is, and a connection to it. For every command that is a client.
+//! [`Url`] and [`Base`]: the address of a server, and connecting to it. All client commands use them.
 
 use std::fmt;
 use std::io;
@@ -10,21 +10,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Failure;
 
-/// For a connection, its handshake, and a socket that takes nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout for connecting, and for each read and write of the opening handshake.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where a WebSocket is.
+/// The URL of a WebSocket endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) uri: http::Uri,
-    /// `HOST:PORT`, to be looked up.
+    /// `HOST:PORT`, to be resolved.
     address: String,
 }
 
-/// Where a server is, whatever stands at which path of it.
+/// The URL of a server, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
-    /// As it is named in `Host`.
+    /// The value of the `Host` header.
     pub(crate) authority: String,
     address: String,
 }
@@ -63,12 +63,12 @@ fn parse(text: &str, schemes: &[&str], form: &str) -> Result<(http::Uri, String)
             let address = format!("{host}:{}", uri.port_u16().unwrap_or(80));
             Ok((uri, address))
         }
-        (Some("wss" | "https"), _) => Err(format!("TLS is not spoken here: {form}")),
+        (Some("wss" | "https"), _) => Err(format!("TLS is not supported: {form}")),
         _ => Err(form.into()),
     }
 }
 
-/// Without user and query, where people write tokens: what is shown ends up in somebody's log.
+/// Omits the user and the query, which may contain tokens. Otherwise the tokens would end up in log files.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ws://{}{}", self.address, self.uri.path())
@@ -86,7 +86,7 @@ impl Base {
         dial(&self.address, None)
     }
 
-    /// The WebSocket at a path of it.
+    /// Returns the URL of the WebSocket endpoint at `path` of this server.
     pub(crate) fn socket(&self, path: &str) -> Result<Url, Failure> {
         let uri = format!("ws://{}{path}", self.authority).parse()?;
         let address = self.address.clone();
@@ -95,18 +95,18 @@ impl Base {
 }
 
 fn dial(address: &str, rcvbuf: Option<usize>) -> Result<TcpStream, Failure> {
-    let mut why = io::Error::from(io::ErrorKind::NotFound);
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
     for resolved in address.to_socket_addrs()? {
         match connect(resolved, rcvbuf) {
             Ok(tcp) => return Ok(tcp),
-            Err(error) => why = error,
+            Err(error) => last = error,
         }
     }
-    Err(format!("cannot connect to {address}: {why}").into())
+    Err(format!("cannot connect to {address}: {last}").into())
 }
 
-/// Connects to an address, within [`PATIENCE`]; each later read and write has that time, too, until somebody says
-/// otherwise.
+/// Connects to an address within [`TIMEOUT`]. The same timeout applies to each read and write of the socket, until the
+/// caller changes it.
 pub(crate) fn connect(address: SocketAddr, rcvbuf: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -114,14 +114,14 @@ pub(crate) fn connect(address: SocketAddr, rcvbuf: Option<usize>) -> io::Result<
         Some(Protocol::TCP),
     )?;
     if let Some(bytes) = rcvbuf {
-        // Before connecting, for the first window is told with the first segment.
+        // Set before connecting, because the first segment already announces the receive window.
         socket.set_recv_buffer_size(bytes)?;
     }
-    socket.connect_timeout(&address.into(), PATIENCE)?;
+    socket.connect_timeout(&address.into(), TIMEOUT)?;
     let tcp = TcpStream::from(socket);
     tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(PATIENCE))?;
-    tcp.set_write_timeout(Some(PATIENCE))?;
+    tcp.set_read_timeout(Some(TIMEOUT))?;
+    tcp.set_write_timeout(Some(TIMEOUT))?;
     Ok(tcp)
 }
 
@@ -130,12 +130,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_ws_with_a_host() {
+    fn websocket_url_needs_scheme_ws_and_a_host() {
         let url: Url = "ws://localhost:9000/ws/lobby?echo=false"
             .parse()
-            .expect("right");
+            .expect("a valid URL");
         assert_eq!(url.address, "localhost:9000");
-        let url: Url = "ws://[::1]/".parse().expect("right");
+        let url: Url = "ws://[::1]/".parse().expect("a valid URL");
         assert_eq!(url.address, "[::1]:80");
         for text in [
             "",
@@ -145,16 +145,16 @@ mod tests {
             "ws://",
             "ws:///echo",
         ] {
-            let refusal = text.parse::<Url>().expect_err(text);
+            let error = text.parse::<Url>().expect_err(text);
             assert!(
-                refusal.contains("ws://127.0.0.1:9000/echo"),
-                "{text}: {refusal}"
+                error.contains("ws://127.0.0.1:9000/echo"),
+                "{text}: {error}"
             );
         }
     }
 
     #[test]
-    fn a_server_is_http_or_ws_and_its_paths_do_not_matter() {
+    fn server_url_is_http_or_ws_with_any_path() {
         for text in ["http://a:9000", "ws://a:9000/ws/x", "http://me@a:9000/"] {
             let base: Base = text.parse().expect(text);
             assert_eq!(base.authority, "a:9000", "{text}");

@@ -1,4 +1,4 @@
-// What the scripts here share: checks that are counted, and waits that end.
+// Shared by the scripts in this directory: checks that are counted, and waits with a time limit.
 const results = { passed: 0, failed: 0 };
 
 /// Runs one check. A check that fails is reported, and the next one runs.
@@ -13,14 +13,14 @@ export async function check(name, body) {
   }
 }
 
-/// The promise, or after so many seconds an error that says what was waited for.
+/// Waits for the promise, up to a number of seconds. Then it throws an error that names what it waited for.
 export async function within(seconds, what, promise) {
   let timer;
-  const late = new Promise((_, reject) => {
+  const timeout = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`waited ${seconds} s for ${what}`)), seconds * 1000);
   });
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, timeout]);
   } finally {
     clearTimeout(timer);
   }
@@ -32,7 +32,7 @@ export function equal(what, actual, expected) {
   }
 }
 
-/// The server's address, as `http://HOST:PORT`.
+/// Returns the server's address, `http://HOST:PORT`, from the command line.
 export function baseUrl() {
   const url = process.argv[2];
   if (!url || !URL.canParse(url) || !new URL(url).protocol.startsWith('http')) {
@@ -42,7 +42,7 @@ export function baseUrl() {
   return new URL(url).origin;
 }
 
-/// Prints the sum, and ends the process: 0 when all has passed.
+/// Prints the totals and ends the process, with exit code 0 if all checks have passed.
 export function finish() {
   console.log(`${results.passed} passed, ${results.failed} failed`);
   process.exit(results.failed === 0 && results.passed > 0 ? 0 : 1);

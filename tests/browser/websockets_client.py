@@ -1,34 +1,34 @@
 #!/usr/bin/env python3
-"""Python `websockets` against a running standpipe's /echo:  websockets_client.py http://127.0.0.1:9000"""
+"""Tests the /echo of a running standpipe with Python `websockets`:  websockets_client.py http://127.0.0.1:9000"""
 import sys
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-LIMIT = 64 * 1024
+MAX_MESSAGE = 64 * 1024
 results = {"passed": 0, "failed": 0}
 checks = []
 
 
 def check(name):
-    """Registers a check; one that fails is reported, and the next one runs."""
+    """Registers a check. A failure is reported, and the next check runs."""
     def register(body):
         checks.append((name, body))
         return body
     return register
 
 
-def opened():
+def open_client():
     return connect(ECHO, open_timeout=5, close_timeout=5, ping_interval=None, max_size=None)
 
 
 def equal(what, actual, expected):
     if actual != expected:
-        raise AssertionError(f"{what} is {short(actual)} instead of {short(expected)}")
+        raise AssertionError(f"{what} is {shortened(actual)} instead of {shortened(expected)}")
 
 
-def short(value):
+def shortened(value):
     text = repr(value)
     return text if len(text) <= 80 else text[:80] + "…"
 
@@ -40,18 +40,18 @@ def receive(client, what):
         raise AssertionError(f"waited 10 s for {what}") from None
 
 
-def comes_back(client, message):
+def expect_echo(client, message):
     client.send(message)
-    equal("what came back", receive(client, f"{len(message)} back"), message)
+    equal("the echo", receive(client, f"the echo of {len(message)} bytes"), message)
 
 
-def pong(client, data):
+def expect_pong(client, data):
     if not client.ping(data).wait(timeout=5):
         raise AssertionError(f"waited 5 s for the pong of {data!r}")
 
 
 def closed_with(client, what):
-    """Reads on to the end: (code, reason) of the Close that the server sent."""
+    """Reads until the end. Returns the code and the reason of the server's Close."""
     try:
         while True:
             receive(client, what)
@@ -61,27 +61,27 @@ def closed_with(client, what):
         return end.rcvd.code, end.rcvd.reason
 
 
-@check("text comes back")
+@check("text is echoed")
 def text():
-    with opened() as client:
+    with open_client() as client:
         for message in ["hello", "", "grüße, 世界 🌍", "x" * 65_535]:
-            comes_back(client, message)
+            expect_echo(client, message)
 
 
-@check("binary comes back")
+@check("binary data is echoed")
 def binary():
-    with opened() as client:
-        for length in [0, 1, 125, 126, 65_535, LIMIT]:
-            comes_back(client, b"\xa5" * length)
+    with open_client() as client:
+        for length in [0, 1, 125, 126, 65_535, MAX_MESSAGE]:
+            expect_echo(client, b"\xa5" * length)
 
 
-@check("fragments come back as one message, with a ping between them")
+@check("fragments with a ping between them are echoed as one message")
 def fragments():
-    with opened() as client:
+    with open_client() as client:
         def pieces():
             yield "one, "
             yield ""
-            pong(client, b"between")
+            expect_pong(client, b"between")
             yield "two, "
             yield "three"
         client.send(pieces())
@@ -90,38 +90,38 @@ def fragments():
         equal("the message", receive(client, "the message"), bytes(range(256)))
 
 
-@check("a ping is answered with what it said")
+@check("a pong answers each ping")
 def ping():
-    with opened() as client:
+    with open_client() as client:
         for data in [b"", b"are you there", b"p" * 125]:
-            pong(client, data)
+            expect_pong(client, data)
 
 
-@check("1000 messages in one burst come back in order")
+@check("1000 messages in one burst are echoed in order")
 def burst():
-    with opened() as client:
+    with open_client() as client:
         for n in range(1000):
             client.send(f"number {n}")
         for n in range(1000):
-            equal("the next", receive(client, f"number {n}"), f"number {n}")
+            equal("the next message", receive(client, f"number {n}"), f"number {n}")
 
 
-@check("a message over the limit is answered with 1009")
+@check("a message that is too large is answered with 1009")
 def over_the_limit():
-    # As much as the server still reads after its Close; beyond that it resets, and the code may be lost.
-    for length in [LIMIT + 1, LIMIT + 100_000]:
-        with opened() as client:
+    # After its Close the server still reads this much. With more, it resets the connection and the code may be lost.
+    for length in [MAX_MESSAGE + 1, MAX_MESSAGE + 100_000]:
+        with open_client() as client:
             try:
                 client.send(b"\0" * length)
             except ConnectionClosed:
-                pass  # The Close may come before all is sent.
-            equal("the closing code", closed_with(client, "the Close with 1009")[0], 1009)
+                pass  # The Close may arrive before everything has been sent.
+            equal("the close code", closed_with(client, "the Close with 1009")[0], 1009)
 
 
-@check("a Close comes back with its code and reason")
+@check("a Close is answered with its code and reason")
 def close():
     for code, reason in [(1000, ""), (4321, "good night, 世界"), (3000, "r" * 123)]:
-        with opened() as client:
+        with open_client() as client:
             client.close(code, reason)
             equal("the Close", closed_with(client, "the answer to our Close"), (code, reason))
 
@@ -132,7 +132,7 @@ def main():
             body()
             results["passed"] += 1
             print(f"ok      {name}", flush=True)
-        except Exception as error:  # A check may fail in any way, and the next one still runs.
+        except Exception as error:  # Any exception is a failure of this check only.
             results["failed"] += 1
             print(f"FAILED  {name}: {type(error).__name__}: {error}", flush=True)
     print(f"{results['passed']} passed, {results['failed']} failed")

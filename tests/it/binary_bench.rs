@@ -90,7 +90,7 @@ fn a_fan_out_reaches_all_before_the_next() {
     assert_eq!(
         sentence,
         "fanout: 1 client publishes, 5 receive, itself among them, 1 message in flight, 64B, 300ms: a message is in \
-         flight until all have it"
+         flight until all have received it"
     );
     assert!(messages(&lines) >= 5);
 }
@@ -101,7 +101,7 @@ fn idle_clients_are_counted_when_they_have_stayed() {
     let flags = ["--kind", "idle", "--clients", "7"];
     let (sentence, lines) = printed(&bench(binary.address, "/echo", &flags));
     assert!(
-        sentence.starts_with("idle: 7 of 7 clients stayed for 300ms"),
+        sentence.starts_with("idle: 7 of 7 clients stayed connected for 300ms"),
         "{sentence}"
     );
     assert!(lines.is_empty());

@@ -60,7 +60,7 @@ fn a_file_is_sent_line_by_line_and_so_many_answers_are_waited_for() {
     let (code, printed, said) = run(&["client", &url, "--send", file.path(), "--count", "3"], "");
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(printed, "first\n\nthird\n");
-    assert_eq!(said, "left with 3 received\n");
+    assert_eq!(said, "closed after receiving 3 messages\n");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn json_mode_is_offered_where_it_is_spoken() {
     let (code, printed, said) = run(&arguments, "{\"sub\":\"t\",\"ref\":7}\n");
     assert_eq!(code, Some(0), "{said}");
     assert!(printed.starts_with("{\"ack\":7"), "{printed}");
-    assert!(said.starts_with("speaks standpipe.v1\n"), "{said}");
+    assert!(said.starts_with("subprotocol: standpipe.v1\n"), "{said}");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn a_wrong_command_is_answered_and_all_is_bounded() {
     let mut watcher = watch(&binary);
     for (what, why) in [
         (json!({"do": "reboot"}), "unknown variant"),
-        (json!([1]), "no command"),
+        (json!([1]), "invalid command"),
         (
             json!({"do": "add-slow", "topic": "", "rate": 0}),
             "1 to 200 bytes",
@@ -158,7 +158,7 @@ fn a_wrong_command_is_answered_and_all_is_bounded() {
             json!({"do": "generate", "topic": "t", "rate": 1, "size": 99_999}),
             "at most",
         ),
-        (json!({"do": "stop", "topic": "t"}), "nothing is generated"),
+        (json!({"do": "stop", "topic": "t"}), "no generator"),
     ] {
         refused(&mut watcher, what, why);
     }

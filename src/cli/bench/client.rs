@@ -1,4 +1,4 @@
-//! One client of the load: a blocking socket under tungstenite, which masks, and answers pings.
+//! One client of the benchmark: tungstenite on a blocking socket. tungstenite masks frames and answers pings.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -12,18 +12,18 @@ use crate::cli::Failure;
 use crate::cli::url::Url;
 use crate::cli::values::STAMP;
 
-/// The time in a message that is none of the load.
+/// A probe is a message with this time. It is not counted.
 pub(super) const PROBE: Duration = Duration::from_nanos(u64::MAX);
 
-/// For the answer to our Close.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// How late a client sees that its time is over.
-const LOOK_UP: Duration = Duration::from_millis(50);
+/// Timeout for the server's answer to our Close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Timeout of one read. A client may notice this much too late that its time is over.
+const READ_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// What came.
+/// The result of a read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
-    /// A message, and when it was sent.
+    /// A message arrived. It was sent this long after the start.
     Message(Duration),
     Nothing,
 }
@@ -31,72 +31,74 @@ pub(super) enum Read {
 /// A connected client.
 #[derive(Debug)]
 pub(super) struct Client {
-    socket: WebSocket<Socket>,
+    socket: WebSocket<BufferedSocket>,
 }
 
 impl Client {
     pub(super) fn connect(url: &Url) -> Result<Client, Failure> {
-        Client::over(url.dial(None)?, url)
-    }
-
-    fn over(tcp: TcpStream, url: &Url) -> Result<Client, Failure> {
-        let socket = Socket {
-            tcp,
+        let socket = BufferedSocket {
+            tcp: url.dial(None)?,
             out: Vec::new(),
         };
-        // What is written goes to the socket's own buffer at once; that one waits.
+        // tungstenite passes each frame on immediately, and `BufferedSocket` collects them.
         let config = WebSocketConfig::default()
             .write_buffer_size(0)
             .read_buffer_size(16 << 10);
         let (socket, _) = client_with_config(url.uri.clone(), socket, Some(config))
             .map_err(|error| format!("no WebSocket at {url}: {error}"))?;
-        socket.get_ref().tcp.set_read_timeout(Some(LOOK_UP))?;
+        socket.get_ref().tcp.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Client { socket })
     }
 
-    /// Writes a message of `size` bytes, stamped. It leaves when this client flushes or next waits.
+    /// Writes a message of `size` bytes that begins with the current time. The message is sent when this client flushes
+    /// or next reads.
     pub(super) fn write(&mut self, size: usize, start: Instant) -> Result<(), Failure> {
         let mut payload = vec![b'x'; size];
         let now = u64::try_from(start.elapsed().as_nanos())?;
         payload[..STAMP].copy_from_slice(&now.to_be_bytes());
-        self.socket.write(Message::binary(payload)).map_err(told)
+        self.socket
+            .write(Message::binary(payload))
+            .map_err(to_failure)
     }
 
-    /// Sends a message that is none of the load.
+    /// Sends a probe.
     pub(super) fn probe(&mut self) -> Result<(), Failure> {
         let payload = u64::MAX.to_be_bytes().to_vec();
-        self.socket.write(Message::binary(payload)).map_err(told)?;
+        self.socket
+            .write(Message::binary(payload))
+            .map_err(to_failure)?;
         self.flush()
     }
 
-    /// Waits a moment for such a message.
-    pub(super) fn hears_a_probe(&mut self) -> Result<bool, Failure> {
-        let read = self.read(Instant::now() + LOOK_UP)?;
+    /// Waits up to twice [`READ_TIMEOUT`] for the next message. Returns whether it is a probe.
+    pub(super) fn receive_probe(&mut self) -> Result<bool, Failure> {
+        let read = self.read(Instant::now() + READ_TIMEOUT)?;
         Ok(matches!(read, Read::Message(PROBE)))
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        self.socket.flush().map_err(told)
+        self.socket.flush().map_err(to_failure)
     }
 
-    /// Waits for a message, no longer than until `end`, give or take a moment.
+    /// Waits for a message until `end`, or up to [`READ_TIMEOUT`] longer.
     pub(super) fn read(&mut self, end: Instant) -> Result<Read, Failure> {
         loop {
             match self.socket.read() {
                 Ok(Message::Close(frame)) => {
-                    let why = frame.map_or("without a code".into(), |frame| frame.to_string());
-                    return Err(format!("closed by the server: {why}").into());
+                    let reason = frame.map_or("without a code".into(), |frame| frame.to_string());
+                    return Err(format!("closed by the server: {reason}").into());
                 }
                 Ok(message @ (Message::Binary(_) | Message::Text(_))) => {
                     let stamp = message.into_data().first_chunk().copied();
-                    let stamp = stamp.ok_or("a message came that nobody here has sent")?;
+                    let stamp =
+                        stamp.ok_or("received a message that this benchmark did not send")?;
                     return Ok(Read::Message(Duration::from_nanos(u64::from_be_bytes(
                         stamp,
                     ))));
                 }
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(told(error)),
+                Err(error) => return Err(to_failure(error)),
             }
             if Instant::now() >= end {
                 return Ok(Read::Nothing);
@@ -104,10 +106,11 @@ impl Client {
         }
     }
 
-    /// Says goodbye, and waits a moment for the answer: what is still on its way would end in a reset.
-    pub(super) fn leave(mut self) {
-        let end = Instant::now() + FAREWELL;
-        // The work is done; whether the server still answers is its own affair.
+    /// Sends a Close and waits up to [`CLOSE_TIMEOUT`] for the answer. Closing the socket while messages are still
+    /// arriving would reset the connection.
+    pub(super) fn close(mut self) {
+        let end = Instant::now() + CLOSE_TIMEOUT;
+        // The measurement is over, so errors no longer matter.
         let _ = self.socket.close(None);
         while let Ok(Read::Message(_)) | Ok(Read::Nothing) = self.read(end) {
             if Instant::now() >= end {
@@ -117,28 +120,29 @@ impl Client {
     }
 }
 
-fn told(error: Error) -> Failure {
+fn to_failure(error: Error) -> Failure {
     match error {
         Error::Io(error) => error.into(),
         error => error.into(),
     }
 }
 
-/// A socket that flushes before it waits: the answers to what came in one read leave in one write.
+/// A socket that buffers writes and flushes them before each read. So the answers to all messages of one read are sent
+/// in one write.
 #[derive(Debug)]
-struct Socket {
+struct BufferedSocket {
     tcp: TcpStream,
     out: Vec<u8>,
 }
 
-impl io::Read for Socket {
+impl io::Read for BufferedSocket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.flush()?;
         io::Read::read(&mut self.tcp, buf)
     }
 }
 
-impl Write for Socket {
+impl Write for BufferedSocket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.out.extend_from_slice(buf);
         Ok(buf.len())
@@ -150,10 +154,10 @@ impl Write for Socket {
         }
         let written = self.tcp.write_all(&self.out);
         self.out.clear();
-        // For a read it would mean that nothing has come yet.
+        // `WouldBlock` is replaced, because `Client::read` would take it for a read timeout.
         written.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => io::Error::other(
-                "the server does not read; more may be in flight than both sides' buffers hold",
+                "the server does not read; perhaps more messages are in flight than the buffers of both sides hold",
             ),
             _ => error,
         })

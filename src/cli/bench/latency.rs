@@ -1,20 +1,21 @@
-//! How long messages took, counted in a bounded place however many there are.
+//! [`Latency`]: a histogram of message latencies whose size does not depend on the number of messages.
 
 use std::time::Duration;
 
-/// Below, a slot for each microsecond; above, so many halves for each doubling: a quantile is at most 1/32 too low.
+/// Below this value each microsecond has its own slot.
 const EXACT: u64 = 64;
+/// From `EXACT` on, each doubling is divided into this many slots, so a quantile is at most 1/32 too low.
 const PARTS: u64 = 32;
-/// `log2` of the two.
+/// The base-2 logarithms of these two.
 const EXACT_BITS: u32 = EXACT.ilog2();
 const PART_BITS: u32 = PARTS.ilog2();
-/// Up to 2^40 us, which are twelve days.
+/// Longer times count as this many microseconds, which are twelve days.
 const LONGEST: u64 = (1 << 40) - 1;
 
 /// A histogram of microseconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Latency {
-    /// Grows to the slowest message's slot.
+    /// Grows up to the slot of the slowest message.
     slots: Vec<u64>,
     count: u64,
     max: u64,
@@ -34,7 +35,7 @@ impl Latency {
         self.max = self.max.max(micros);
     }
 
-    /// Takes another's in.
+    /// Adds the counts of another histogram.
     pub(super) fn add(&mut self, other: &Latency) {
         if self.slots.len() < other.slots.len() {
             self.slots.resize(other.slots.len(), 0);
@@ -54,14 +55,14 @@ impl Latency {
         self.max
     }
 
-    /// Microseconds within which the share `of` of all messages came. 0 without a message.
-    pub(super) fn quantile(&self, of: f64) -> u64 {
-        let rank = ((self.count as f64 * of).ceil() as u64).max(1);
+    /// Returns the number of microseconds within which the share `q` of all messages arrived, or 0 without messages.
+    pub(super) fn quantile(&self, q: f64) -> u64 {
+        let rank = ((self.count as f64 * q).ceil() as u64).max(1);
         let mut below = 0;
         for (slot, count) in self.slots.iter().enumerate() {
             below += count;
             if below >= rank {
-                return least(slot);
+                return lower_bound(slot);
             }
         }
         0
@@ -77,8 +78,8 @@ fn slot(micros: u64) -> usize {
     (EXACT + u64::from(doubling) * PARTS + part) as usize
 }
 
-/// The smallest value of a slot.
-fn least(slot: usize) -> u64 {
+/// Returns the smallest value of a slot.
+fn lower_bound(slot: usize) -> u64 {
     let slot = slot as u64;
     if slot < EXACT {
         return slot;
@@ -91,7 +92,7 @@ fn least(slot: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn of(micros: impl IntoIterator<Item = u64>) -> Latency {
+    fn histogram(micros: impl IntoIterator<Item = u64>) -> Latency {
         let mut latency = Latency::default();
         for micros in micros {
             latency.record(Duration::from_micros(micros));
@@ -100,11 +101,11 @@ mod tests {
     }
 
     #[test]
-    fn every_value_is_in_the_slot_that_begins_at_most_a_32nd_below_it() {
+    fn slots_are_at_most_a_32nd_too_low() {
         let mut last = 0;
         for micros in (0..5000).chain([1 << 20, (1 << 20) + 12345, LONGEST]) {
             let slot = slot(micros);
-            let low = least(slot);
+            let low = lower_bound(slot);
             assert!(
                 low <= micros && micros - low <= micros / 32,
                 "{micros} {low}"
@@ -116,17 +117,17 @@ mod tests {
 
     #[test]
     fn quantiles_are_ranks() {
-        let latency = of(1..=50);
+        let latency = histogram(1..=50);
         assert_eq!((latency.quantile(0.5), latency.quantile(0.99)), (25, 50));
         assert_eq!((latency.count(), latency.max()), (50, 50));
-        assert_eq!(of([7]).quantile(0.5), 7);
-        assert_eq!(of([]).quantile(0.99), 0);
+        assert_eq!(histogram([7]).quantile(0.5), 7);
+        assert_eq!(histogram([]).quantile(0.99), 0);
     }
 
     #[test]
-    fn two_histograms_are_one() {
-        let mut both = of([1, 2, 3]);
-        both.add(&of([100_000]));
+    fn add_merges_two_histograms() {
+        let mut both = histogram([1, 2, 3]);
+        both.add(&histogram([100_000]));
         assert_eq!(
             (both.count(), both.max(), both.quantile(0.75)),
             (4, 100_000, 3)
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_beyond_all_measure_is_the_longest() {
-        assert_eq!(of([u64::MAX]).max(), LONGEST);
+    fn very_long_times_count_as_the_longest() {
+        assert_eq!(histogram([u64::MAX]).max(), LONGEST);
     }
 }

@@ -1,71 +1,86 @@
-//! [`Queued`]: the half that reads, under tungstenite. What tungstenite wants written goes to the thread that writes.
+//! [`QueuedSocket`]: the socket that tungstenite reads from. What tungstenite writes is queued for the writing thread.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use standpipe::tungstenite::Message;
+use standpipe::tungstenite::protocol::Role;
+use standpipe::tungstenite::{Message, WebSocket};
 
-use super::encoded;
 use crate::cli::Failure;
-use crate::cli::pace::Paced;
+use crate::cli::throttle::ThrottledStream;
 
-pub(super) struct Queued {
-    socket: Paced,
-    /// Where it goes; through the handshake, to the socket.
+pub(super) struct QueuedSocket {
+    socket: ThrottledStream,
+    /// The queue of the writing thread. `None` during the opening handshake, which writes to the socket directly.
     queue: Option<Sender<Vec<u8>>>,
-    out: Vec<u8>,
+    /// Bytes written since the last flush.
+    buffer: Vec<u8>,
 }
 
-impl Queued {
-    pub(super) fn new(socket: Paced) -> Queued {
-        Queued {
+impl QueuedSocket {
+    pub(super) fn new(socket: ThrottledStream) -> QueuedSocket {
+        QueuedSocket {
             socket,
             queue: None,
-            out: Vec::new(),
+            buffer: Vec::new(),
         }
     }
 
-    /// How long a read may last.
-    pub(super) fn set_timeout(&self, most: Duration) -> io::Result<()> {
-        self.socket.tcp().set_read_timeout(Some(most))
+    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.socket.tcp().set_read_timeout(Some(timeout))
     }
 
-    pub(super) fn goes_to(&mut self, queue: Sender<Vec<u8>>) {
+    /// Queues everything that is written from now on.
+    pub(super) fn write_to(&mut self, queue: Sender<Vec<u8>>) {
         self.queue = Some(queue);
     }
 }
 
-/// Waits for room in the queue: the server does not read, so neither are lines.
-pub(super) fn queued(queue: &Sender<Vec<u8>>, message: &Message) -> Result<(), Failure> {
+/// Encodes a message and queues it for the writing thread.
+///
+/// # Blocking
+/// Waits while the queue is full. So no more lines are read while the server does not read.
+pub(super) fn enqueue(queue: &Sender<Vec<u8>>, message: &Message) -> Result<(), Failure> {
     queue
-        .send(encoded(message)?)
+        .send(encode(message)?)
         .map_err(|_| "the connection has ended".into())
 }
 
-impl Read for Queued {
+/// Returns a message as a masked frame.
+fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
+    let mut buffer = WebSocket::from_raw_socket(io::Cursor::new(Vec::new()), Role::Client, None);
+    match message {
+        Message::Close(frame) => buffer.close(frame.clone())?,
+        other => buffer.send(other.clone())?,
+    }
+    Ok(buffer.get_ref().get_ref().clone())
+}
+
+impl Read for QueuedSocket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.flush()?;
         self.socket.read(buf)
     }
 }
 
-impl Write for Queued {
+impl Write for QueuedSocket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self.queue {
             None => self.socket.write(buf),
             Some(_) => {
-                self.out.extend_from_slice(buf);
+                self.buffer.extend_from_slice(buf);
                 Ok(buf.len())
             }
         }
     }
 
-    /// A pong that finds no room is left out, for the next will do as well: a reader that waited here, while the server
-    /// waits for it to read, would wait for ever.
+    /// Queues the buffered bytes without blocking, and drops them if the queue is full. They are pongs, and a later
+    /// pong serves as well. If this waited for the queue while the server waits for us to read, both would wait
+    /// forever.
     fn flush(&mut self) -> io::Result<()> {
-        if let (Some(queue), false) = (&self.queue, self.out.is_empty()) {
-            let _ = queue.try_send(std::mem::take(&mut self.out));
+        if let (Some(queue), false) = (&self.queue, self.buffer.is_empty()) {
+            let _ = queue.try_send(std::mem::take(&mut self.buffer));
         }
         Ok(())
     }

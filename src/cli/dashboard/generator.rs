@@ -1,7 +1,7 @@
-//! [`Generator`]: so many messages a second to a topic, so that there is something to see.
+//! [`Generator`]: publishes messages to a topic at a fixed rate, so that the dashboard has something to show.
 //!
-//! Its thread `sp-gen-N` waits for its next message's time and for its topic, as any publisher does, and ends when it
-//! is stopped; one that waits under `block` ends when that wait does.
+//! Its thread `sp-gen-N` waits until its next message is due. Like any publisher, it may then wait for its topic. The
+//! thread ends when it is stopped. If it is waiting in `publish` under the policy `block`, it ends when that wait ends.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,34 +14,34 @@ use serde::Serialize;
 use standpipe::{Message, Publication, Topic};
 
 const STACK: usize = 256 << 10;
-/// Messages a second.
-pub(super) const FASTEST: u32 = 2000;
-/// Bytes of a message.
-pub(super) const LARGEST: usize = 16 << 10;
-/// A conflating topic has something to conflate: so many keys take turns.
+/// Messages per second.
+pub(super) const MAX_RATE: u32 = 2000;
+/// Bytes per message.
+pub(super) const MAX_SIZE: usize = 16 << 10;
+/// The messages take turns with this many keys, so that a conflating topic has something to conflate.
 const KEYS: u64 = 8;
 
 pub(super) struct Generator {
     pub(super) topic: String,
     rate: u32,
     size: usize,
-    counts: Arc<Counts>,
-    /// Dropped, it stops.
+    counters: Arc<Counters>,
+    /// Dropping the sender stops the thread.
     stop: Option<Sender<Infallible>>,
     thread: JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Counts {
+struct Counters {
     sent: AtomicU64,
     refused: AtomicU64,
-    /// Microseconds spent in `publish`: what a publisher that bends to its members loses.
-    waited: AtomicU64,
-    /// It is in `publish`.
-    waits: AtomicBool,
+    /// Microseconds spent in `publish`. Under the policy `block` this is mostly time spent waiting for slow members.
+    publish_micros: AtomicU64,
+    /// The thread is in `publish` now.
+    is_publishing: AtomicBool,
 }
 
-/// What a snapshot shows of it.
+/// A generator as a snapshot shows it.
 #[derive(Serialize)]
 pub(super) struct Figures {
     topic: String,
@@ -62,18 +62,18 @@ impl Generator {
         size: usize,
     ) -> Result<Generator, String> {
         let (stop, stopped) = bounded(0);
-        let counts = Arc::new(Counts::default());
-        let (name, counted) = (topic.name().to_owned(), Arc::clone(&counts));
+        let counters = Arc::new(Counters::default());
+        let (name, shared) = (topic.name().to_owned(), Arc::clone(&counters));
         let thread = Builder::new()
             .name(format!("sp-gen-{number}"))
             .stack_size(STACK)
-            .spawn(move || publish(&topic, rate, size, &stopped, &counted))
+            .spawn(move || publish(&topic, rate, size, &stopped, &shared))
             .map_err(|error| error.to_string())?;
         Ok(Generator {
             topic: name,
             rate,
             size,
-            counts,
+            counters,
             stop: Some(stop),
             thread,
         })
@@ -92,33 +92,41 @@ impl Generator {
     }
 
     pub(super) fn figures(&self) -> Figures {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
             topic: self.topic.clone(),
             rate: self.rate,
             size: self.size,
-            sent: count(&self.counts.sent),
-            refused: count(&self.counts.refused),
-            waited_ms: count(&self.counts.waited) / 1000,
-            waits: self.counts.waits.load(Ordering::Relaxed),
+            sent: value(&self.counters.sent),
+            refused: value(&self.counters.refused),
+            waited_ms: value(&self.counters.publish_micros) / 1000,
+            waits: self.counters.is_publishing.load(Ordering::Relaxed),
             stopping: self.is_stopping(),
         }
     }
 
+    /// Stops the thread and joins it.
+    ///
     /// # Blocking
-    /// Until its last `publish` has returned: at once, unless its topic makes publishers wait.
+    /// Waits until the last `publish` has returned. It returns immediately, unless the topic makes publishers wait.
     pub(super) fn join(mut self) {
         self.stop();
-        // A thread that panicked has ended, too.
+        // A thread that panicked has also ended.
         let _ = self.thread.join();
     }
 }
 
-fn publish(topic: &Topic, rate: u32, size: usize, stopped: &Receiver<Infallible>, counts: &Counts) {
+fn publish(
+    topic: &Topic,
+    rate: u32,
+    size: usize,
+    stopped: &Receiver<Infallible>,
+    counters: &Counters,
+) {
     let period = Duration::from_secs(1) / rate.max(1);
     let mut next = Instant::now();
     let mut number = 0_u64;
-    // Nothing is ever sent to it: its end is the message.
+    // Nothing is ever sent through this channel. It is disconnected to stop the thread.
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_deadline(next) {
         let mut text = format!("{{\"n\":{number},\"pad\":\"");
         text.extend(std::iter::repeat_n(
@@ -129,17 +137,17 @@ fn publish(topic: &Topic, rate: u32, size: usize, stopped: &Receiver<Infallible>
         let key = format!("k{}", number % KEYS);
         let publication = Publication::from(Message::text(text)).json().key(&key);
         let began = Instant::now();
-        counts.waits.store(true, Ordering::Relaxed);
+        counters.is_publishing.store(true, Ordering::Relaxed);
         let counter = match topic.publish(publication) {
-            Ok(_) => &counts.sent,
-            Err(_) => &counts.refused,
+            Ok(_) => &counters.sent,
+            Err(_) => &counters.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        counts.waits.store(false, Ordering::Relaxed);
-        let waited = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        counts.waited.fetch_add(waited, Ordering::Relaxed);
+        counters.is_publishing.store(false, Ordering::Relaxed);
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        counters.publish_micros.fetch_add(took, Ordering::Relaxed);
         number += 1;
-        // What a wait has cost is not made up for, or the queues would meet a burst.
+        // Time lost by waiting is not made up for. Otherwise a burst would follow each wait.
         next = (next + period).max(began);
     }
 }

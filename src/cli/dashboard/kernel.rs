@@ -1,19 +1,21 @@
-//! What the kernel still holds for each client: written by us, not yet acknowledged by it. Linux tells in `/proc/net`.
+//! Bytes in the kernel's send buffer of each client: written by us, and not yet acknowledged by the client. They are
+//! read from `/proc/net`, so they are known on Linux only.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Of these tables, no more is read: they hold the sockets of the whole machine.
-const MOST: u64 = 4 << 20;
+/// The maximum number of bytes read of each table. The tables list the sockets of the whole machine.
+const MAX_TABLE: u64 = 4 << 20;
 
-/// By the client's address; empty where there is no such table.
+/// Returns the unacknowledged bytes by client address, for the server's `ports`. The map is empty where there is no
+/// such table.
 pub(super) fn unacknowledged(ports: &[u16]) -> HashMap<SocketAddr, u64> {
     let mut bytes = HashMap::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         if let Ok(file) = File::open(table) {
-            let lines = BufReader::new(file.take(MOST)).lines();
+            let lines = BufReader::new(file.take(MAX_TABLE)).lines();
             bytes.extend(
                 lines
                     .map_while(Result::ok)
@@ -24,21 +26,22 @@ pub(super) fn unacknowledged(ports: &[u16]) -> HashMap<SocketAddr, u64> {
     bytes
 }
 
-/// `sl local_address rem_address st tx_queue:rx_queue …`, all in hexadecimal.
+/// Parses one line of a table: `sl local_address rem_address st tx_queue:rx_queue …`, all in hexadecimal.
 fn entry(line: &str, ports: &[u16]) -> Option<(SocketAddr, u64)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    // Most lines are somebody else's, so the port is looked at first.
+    // Most lines belong to other programs, so the port is checked first.
     let (_, port) = fields.next()?.split_once(':')?;
     if !ports.contains(&u16::from_str_radix(port, 16).ok()?) {
         return None;
     }
     let peer = address(fields.next()?)?;
     let queues = fields.nth(1)?;
-    let waiting = u64::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
-    Some((peer, waiting))
+    let unacknowledged = u64::from_str_radix(queues.split_once(':')?.0, 16).ok()?;
+    Some((peer, unacknowledged))
 }
 
-/// `0100007F:2328` is 127.0.0.1:9000: each word of four bytes is printed as a number of this machine.
+/// Parses an address. `0100007F:2328` is 127.0.0.1:9000, because the kernel prints each group of four bytes as one
+/// number in the byte order of this machine.
 fn address(text: &str) -> Option<SocketAddr> {
     let (host, port) = text.split_once(':')?;
     let word = |at: usize| {
@@ -65,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_kernels_table_is_read_for_our_ports_only() {
+    fn only_lines_with_our_ports_are_parsed() {
         let line = "   3: 0100007F:2328 0100007F:D431 01 0000A1B2:00000000 01:00000014 00000000     0        0 1 2";
         let peer = "127.0.0.1:54321".parse().expect("an address");
         assert_eq!(entry(line, &[9000]), Some((peer, 0xa1b2)));

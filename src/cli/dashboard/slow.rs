@@ -1,6 +1,8 @@
-//! [`Slow`]: a client of ours inside the process, over real TCP, that reads as slowly as a person says.
+//! [`SlowClient`]: a client inside this process that connects over real TCP and reads at a rate chosen on the
+//! dashboard.
 //!
-//! Its thread `sp-slow-N` is fed by its socket, waits for its pace, and ends with the connection or when it is let go.
+//! Its thread `sp-slow-N` reads its socket at the rate of a [`Throttle`]. The thread ends when the connection ends or
+//! when the client is stopped.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,33 +14,35 @@ use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
-use crate::cli::pace::{Pace, Paced};
+use crate::cli::throttle::{Throttle, ThrottledStream};
 use crate::cli::url::connect;
 
-/// Small, so that what it does not read waits in our queue, where it is seen, and not in the kernel.
+/// The receive buffer is small, so that unread messages wait in the server's queue, where the dashboard shows them, and
+/// not in the kernel.
 const RCVBUF: usize = 4 << 10;
 const STACK: usize = 256 << 10;
 
-/// Where and as whom it connects.
-pub(super) struct Whereto<'a> {
+/// Where a slow client connects, and with which token.
+pub(super) struct Target<'a> {
     pub(super) address: SocketAddr,
-    /// Its path, with what needs it escaped.
+    /// The percent-encoded path.
     pub(super) path: &'a str,
     pub(super) token: Option<&'a str>,
 }
 
-pub(super) struct Slow {
+pub(super) struct SlowClient {
     pub(super) name: String,
     pub(super) topic: String,
-    /// By which it is found among the server's clients.
+    /// The client's own address, by which the page finds it among the server's clients.
     local: SocketAddr,
-    pace: Arc<Pace>,
+    throttle: Arc<Throttle>,
     tcp: TcpStream,
+    /// How the connection ended.
     ended: Arc<Mutex<Option<String>>>,
     thread: JoinHandle<()>,
 }
 
-/// What a snapshot shows of it.
+/// A slow client as a snapshot shows it.
 #[derive(Serialize)]
 pub(super) struct Figures {
     name: String,
@@ -49,61 +53,61 @@ pub(super) struct Figures {
     ended: Option<String>,
 }
 
-impl Slow {
+impl SlowClient {
     /// # Blocking
-    /// For the handshake with our own acceptor, each step at most `url::PATIENCE`.
+    /// Waits for the connection and the opening handshake, up to `url::TIMEOUT` for each step.
     pub(super) fn start(
         number: u64,
         topic: &str,
         rate: Option<u64>,
-        to: &Whereto<'_>,
-    ) -> Result<Slow, String> {
-        let told = |error: io::Error| error.to_string();
-        let tcp = connect(to.address, Some(RCVBUF)).map_err(told)?;
-        let local = tcp.local_addr().map_err(told)?;
-        let other = tcp.try_clone().map_err(told)?;
-        // At full speed through the handshake.
-        let pace = Pace::new(None);
-        let uri = format!("ws://{}{}", to.address, to.path);
+        target: &Target<'_>,
+    ) -> Result<SlowClient, String> {
+        let to_text = |error: io::Error| error.to_string();
+        let tcp = connect(target.address, Some(RCVBUF)).map_err(to_text)?;
+        let local = tcp.local_addr().map_err(to_text)?;
+        let clone = tcp.try_clone().map_err(to_text)?;
+        // The opening handshake runs at full speed.
+        let throttle = Throttle::new(None);
+        let uri = format!("ws://{}{}", target.address, target.path);
         let uri = uri.parse().map_err(|error| format!("{error}"))?;
         let mut request = ClientRequestBuilder::new(uri);
-        if let Some(token) = to.token {
+        if let Some(token) = target.token {
             request = request.with_header("Authorization", format!("Bearer {token}"));
         }
         let config = WebSocketConfig::default().read_buffer_size(1 << 10);
-        let paced = Paced::new(tcp, Arc::clone(&pace));
+        let stream = ThrottledStream::new(tcp, Arc::clone(&throttle));
         let (socket, _) =
-            client_with_config(request, paced, Some(config)).map_err(|error| error.to_string())?;
-        // Its pace is its only clock from here.
+            client_with_config(request, stream, Some(config)).map_err(|error| error.to_string())?;
+        // From here on only the throttle limits how long a read takes.
         socket
             .get_ref()
             .tcp()
             .set_read_timeout(None)
-            .map_err(told)?;
-        pace.set(rate);
+            .map_err(to_text)?;
+        throttle.set(rate);
         let ended = Arc::new(Mutex::new(None));
-        let end = Arc::clone(&ended);
+        let outcome = Arc::clone(&ended);
         let thread = Builder::new()
             .name(format!("sp-slow-{number}"))
             .stack_size(STACK)
             .spawn(move || {
-                let why = read(socket);
-                *end.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                let text = read_to_end(socket);
+                *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
             })
-            .map_err(told)?;
-        Ok(Slow {
+            .map_err(to_text)?;
+        Ok(SlowClient {
             name: format!("slow-{number}"),
             topic: topic.to_owned(),
             local,
-            pace,
-            tcp: other,
+            throttle,
+            tcp: clone,
             ended,
             thread,
         })
     }
 
     pub(super) fn set_rate(&self, rate: Option<u64>) {
-        self.pace.set(rate);
+        self.throttle.set(rate);
     }
 
     pub(super) fn figures(&self) -> Figures {
@@ -112,37 +116,37 @@ impl Slow {
             name: self.name.clone(),
             topic: self.topic.clone(),
             peer: self.local.to_string(),
-            rate: self.pace.rate(),
-            read: self.pace.bytes(),
+            rate: self.throttle.rate(),
+            read: self.throttle.bytes_read(),
             ended: ended.clone(),
         }
     }
 
-    /// Ends it as a client that vanishes ends.
+    /// Disconnects without a closing handshake, and joins the thread.
     ///
     /// # Blocking
-    /// Until its thread has ended: its socket is shut down and its pace over, so nothing holds it.
-    pub(super) fn leave(self) {
-        self.pace.end();
-        // Gone already is as good.
+    /// Waits only briefly, because ending the throttle and shutting down the socket both interrupt the thread's read.
+    pub(super) fn stop(self) {
+        self.throttle.end();
+        // This fails if the connection has already ended, which is fine.
         let _ = self.tcp.shutdown(Shutdown::Both);
-        // A thread that panicked has ended, too.
+        // A thread that panicked has also ended.
         let _ = self.thread.join();
     }
 }
 
-/// Takes everything that comes until the end, and says how that was.
-fn read(mut socket: WebSocket<Paced>) -> String {
-    let mut why = None;
+/// Reads and discards messages until the connection ends. Returns a description of how it ended.
+fn read_to_end(mut socket: WebSocket<ThrottledStream>) -> String {
+    let mut close = None;
     loop {
         match socket.read() {
             Ok(Message::Close(Some(frame))) => {
                 let code = u16::from(frame.code);
-                why = Some(format!("closed with {code}: {}", frame.reason));
+                close = Some(format!("closed with {code}: {}", frame.reason));
             }
             Ok(_) => {}
-            Err(Error::ConnectionClosed) => return why.unwrap_or("closed".into()),
-            Err(error) => return why.unwrap_or(error.to_string()),
+            Err(Error::ConnectionClosed) => return close.unwrap_or("closed".into()),
+            Err(error) => return close.unwrap_or(error.to_string()),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! [`Observer`]: the house at one moment, as JSON. It reads atomics, and the lists' locks for as long as a copy takes.
+//! [`Observer`]: takes snapshots of the server, as JSON. It reads atomics, and holds the locks of the client and topic
+//! lists only while it copies them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,18 +10,21 @@ use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
 
-/// Rows of a snapshot: those with the fullest queues. It goes to each watcher twice a second.
-const CLIENTS: usize = 2000;
-const TOPICS: usize = 200;
+/// The maximum number of clients in a snapshot, because each watcher gets one twice a second. Those with the fullest
+/// queues are kept.
+const MAX_CLIENTS: usize = 2000;
+/// The maximum number of topics in a snapshot. The busiest are kept.
+const MAX_TOPICS: usize = 200;
 
-/// Remembers the moment before, for the rates.
+/// Remembers the previous snapshot's counters, from which the rates are computed.
 pub(super) struct Observer {
     handle: ServerHandle,
     hub: Hub,
-    /// The limit of a client's bytes, beside which its bytes are shown.
+    /// The byte limit of a client's queue, which the page needs to show how full a queue is.
     queue_bytes: usize,
+    /// The time of the previous snapshot.
     at: Instant,
-    /// What the kernel holds, and when it may be asked again.
+    /// Unacknowledged bytes by client address, and the time from which they may be read again.
     unacknowledged: (HashMap<SocketAddr, u64>, Instant),
     delivered: HashMap<u64, u64>,
     ids: HashMap<String, u64>,
@@ -28,17 +32,17 @@ pub(super) struct Observer {
 
 #[derive(Serialize)]
 struct Snapshot {
-    server: House,
+    server: ServerFigures,
     clients: Vec<Client>,
-    topics: Vec<Row>,
+    topics: Vec<TopicFigures>,
     slow: Vec<slow::Figures>,
     generators: Vec<generator::Figures>,
-    /// Microseconds it took to look.
+    /// Microseconds that taking this snapshot took.
     took_us: u64,
 }
 
 #[derive(Serialize)]
-struct House {
+struct ServerFigures {
     clients: usize,
     requests: usize,
     topics: usize,
@@ -51,7 +55,7 @@ struct House {
     shutting_down: bool,
 }
 
-/// A row without names: there may be thousands.
+/// A client's row. It is serialized as an array without field names, because there may be thousands of rows.
 struct Client {
     state: ClientState,
     topics: Vec<String>,
@@ -70,9 +74,9 @@ impl Serialize for Client {
             &state.writer.state,
             state.writer.since_ms,
         );
-        // Tuples go to 16; a list of lists reads as well.
-        let waiting = (queue.messages, queue.capacity, queue.bytes, queue.oldest_ms);
-        let books = (
+        // Nested, because serde implements `Serialize` for tuples of up to 16 elements only.
+        let pending = (queue.messages, queue.capacity, queue.bytes, queue.oldest_ms);
+        let counts = (
             state.counts.delivered,
             state.counts.dropped,
             state.counts.discarded,
@@ -83,9 +87,9 @@ impl Serialize for Client {
             state.peer.to_string(),
             &self.topics,
             threads,
-            waiting,
+            pending,
             self.unacknowledged,
-            books,
+            counts,
             state.round_trip_ms,
         )
             .serialize(serializer)
@@ -93,7 +97,7 @@ impl Serialize for Client {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct TopicFigures {
     topic: String,
     members: usize,
     id: u64,
@@ -118,8 +122,8 @@ impl Observer {
         }
     }
 
-    /// Looks, and gives what it saw.
-    pub(super) fn look(
+    /// Takes a snapshot and returns it as JSON.
+    pub(super) fn snapshot(
         &mut self,
         watchers: usize,
         slow: Vec<slow::Figures>,
@@ -132,7 +136,7 @@ impl Observer {
         let topics = self.topics(since);
         let counts = self.handle.counts();
         let snapshot = Snapshot {
-            server: House {
+            server: ServerFigures {
                 clients: self.handle.clients(),
                 requests: self.handle.pending_handshakes(),
                 topics: self.hub.len(),
@@ -167,12 +171,12 @@ impl Observer {
                 state.number,
             )
         });
-        states.truncate(CLIENTS);
+        states.truncate(MAX_CLIENTS);
         let mut topics: HashMap<u64, Vec<String>> = HashMap::new();
         for (client, topic) in self.hub.memberships() {
             topics.entry(client).or_default().push(topic);
         }
-        self.ask_the_kernel();
+        self.read_unacknowledged();
         let unacknowledged = &self.unacknowledged.0;
         let row = |state: ClientState| Client {
             topics: topics.remove(&state.number).unwrap_or_default(),
@@ -193,8 +197,9 @@ impl Observer {
         states.into_iter().map(row).collect()
     }
 
-    /// Its tables hold the sockets of the whole machine: to read them may take at most a twentieth of the time.
-    fn ask_the_kernel(&mut self) {
+    /// Reads the kernel's tables, using at most a twentieth of the time for it. The tables list the sockets of the
+    /// whole machine, so reading them can be slow.
+    fn read_unacknowledged(&mut self) {
         let began = Instant::now();
         if began < self.unacknowledged.1 {
             return;
@@ -202,15 +207,15 @@ impl Observer {
         let addresses = self.handle.local_addrs();
         let ports: Vec<u16> = addresses.iter().map(SocketAddr::port).collect();
         let bytes = kernel::unacknowledged(&ports);
-        let again = Instant::now() + began.elapsed() * 19;
-        self.unacknowledged = (bytes, again);
+        let next = Instant::now() + began.elapsed() * 19;
+        self.unacknowledged = (bytes, next);
     }
 
-    fn topics(&mut self, since: Duration) -> Vec<Row> {
+    fn topics(&mut self, since: Duration) -> Vec<TopicFigures> {
         let before = std::mem::take(&mut self.ids);
         let row = |topic: &Topic| {
             let (counts, settings, id) = (topic.counts(), topic.settings(), topic.last_id());
-            Row {
+            TopicFigures {
                 topic: topic.name().to_owned(),
                 members: topic.members(),
                 id,
@@ -222,17 +227,17 @@ impl Observer {
                 rate: rate(before.get(topic.name()).copied(), id, since),
             }
         };
-        let mut rows: Vec<Row> = self.hub.topics().iter().map(row).collect();
+        let mut rows: Vec<TopicFigures> = self.hub.topics().iter().map(row).collect();
         self.ids = rows.iter().map(|row| (row.topic.clone(), row.id)).collect();
-        // The busiest stay; the sort is stable, so the others are by name.
+        // The busiest topics are kept, and are then sorted by name.
         rows.sort_by_key(|row| std::cmp::Reverse((row.rate, row.members)));
-        rows.truncate(TOPICS);
+        rows.truncate(MAX_TOPICS);
         rows.sort_by(|a, b| a.topic.cmp(&b.topic));
         rows
     }
 }
 
-/// So many a second; 0 for what was not there before.
+/// Returns the increase per second, or 0 if there is no earlier value.
 fn rate(before: Option<u64>, now: u64, since: Duration) -> u64 {
     let more = now.saturating_sub(before.unwrap_or(now)) as f64;
     (more / since.as_secs_f64().max(0.001)).round() as u64

@@ -1,83 +1,83 @@
-// The dashboard's socket, its figures and its table of clients. What a snapshot holds is in src/PROTOCOL.md.
+// The dashboard's WebSocket, its figures and its table of clients. src/PROTOCOL.md describes the snapshots.
 const $ = (id) => document.getElementById(id);
 const number = (n) => n.toLocaleString('en');
-/// Text is set only where it has changed: a thousand rows stay still while ten of them move.
+/// Sets the text only if it has changed, because most rows stay the same from one snapshot to the next.
 const put = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 const bytes = (n) => n < 1024 ? `${n} B` : n < 1048576 ? `${(n / 1024).toFixed(1)} KiB` : `${(n / 1048576).toFixed(1)} MiB`;
 const time = (ms) => ms < 1000 ? `${ms} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : ms < 3_600_000 ? `${Math.floor(ms / 60_000)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
-/// Rows on the screen; the filter finds the others.
-const mostRows = 100;
+/// The maximum number of rows in the table. The filter finds the other clients.
+const maxRows = 100;
 
-let socket, snapshot, wait = 500, key = '';
+let socket, snapshot, retryDelay = 500, key = '';
 
 function connect() {
   const url = location.origin.replace(/^http/, 'ws') + '/dashboard/live';
-  const opened = key ? new WebSocket(url, ['standpipe.raw', 'bearer.' + key]) : new WebSocket(url);
+  const connection = key ? new WebSocket(url, ['standpipe.raw', 'bearer.' + key]) : new WebSocket(url);
   let wasOpen = false;
-  socket = opened;
-  state('connecting', 'connecting');
-  opened.onopen = () => { wasOpen = true; wait = 500; $('key-form').hidden = true; state('open', 'live'); };
-  opened.onmessage = ({ data }) => {
+  socket = connection;
+  showState('connecting', 'connecting');
+  connection.onopen = () => { wasOpen = true; retryDelay = 500; $('key-form').hidden = true; showState('open', 'live'); };
+  connection.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.server) show(message);
-    else say(message.done ?? message.error, message.error !== undefined);
+    else showStatus(message.done ?? message.error, message.error !== undefined);
   };
-  opened.onclose = ({ code }) => {
-    state('closed', wasOpen ? `closed with ${code}` : 'no connection');
-    // Refused before it was open: perhaps for want of a key.
+  connection.onclose = ({ code }) => {
+    showState('closed', wasOpen ? `connection closed with ${code}` : 'not connected');
+    // The server refused the connection, perhaps because it requires a key.
     if (!wasOpen) $('key-form').hidden = false;
-    if (wasOpen || !key) setTimeout(connect, wait = Math.min(wait * 2, 10_000));
+    if (wasOpen || !key) setTimeout(connect, retryDelay = Math.min(retryDelay * 2, 10_000));
   };
 }
 
 $('key-form').onsubmit = (event) => {
   event.preventDefault();
   key = $('key').value.trim();
-  try { connect(); } catch { say('this key cannot be a subprotocol', true); }
+  try { connect(); } catch { showStatus('This key contains characters that a browser cannot send.', true); }
 };
 
-function state(name, text) {
+function showState(name, text) {
   $('state').dataset.state = name;
   put($('state'), text);
 }
 
-function say(text, isBad = false) {
-  $('said').className = isBad ? 'small invalid' : 'small';
-  put($('said'), text);
+function showStatus(text, isError = false) {
+  $('status').className = isError ? 'small invalid' : 'small';
+  put($('status'), text);
 }
 
-function order(what) {
-  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(what));
+function sendCommand(command) {
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(command));
 }
 
-/// How much of its room is taken: of messages or of bytes, whichever is nearer its end.
-const share = (client) => Math.min(1, Math.max(client.messages / client.capacity, client.held / snapshot.server.queue_bytes));
+/// Returns how full a client's queue is, from 0 to 1: by messages or by bytes, whichever is fuller.
+const fullness = (client) => Math.min(1, Math.max(client.messages / client.capacity, client.bytesQueued / snapshot.server.queue_bytes));
 
-/// A client of a snapshot, by name.
-function named([client, peer, topics, threads, queue, kernel, books, roundTrip]) {
+/// Converts a client's row of a snapshot, which is an array, to an object.
+function toClient([client, peer, topics, threads, queue, unacknowledged, counts, roundTrip]) {
   const [reader, readerSince, writer, writerSince] = threads;
-  const [messages, capacity, held, oldest] = queue;
-  const [delivered, dropped, discarded, rate] = books;
-  return { client, peer, topics, reader, readerSince, writer, writerSince, messages, capacity, held, oldest, kernel, delivered, dropped, discarded, rate, roundTrip };
+  const [messages, capacity, bytesQueued, oldestAge] = queue;
+  const [delivered, dropped, discarded, rate] = counts;
+  return { client, peer, topics, reader, readerSince, writer, writerSince, messages, capacity, bytesQueued, oldestAge, unacknowledged, delivered, dropped, discarded, rate, roundTrip };
 }
 
-function show(seen) {
-  seen.clients = seen.clients.map(named);
-  snapshot = seen;
-  const sum = (what) => seen.clients.reduce((sum, client) => sum + client[what], 0);
-  put($('f-clients'), number(seen.server.clients));
+function show(received) {
+  snapshot = received;
+  snapshot.clients = snapshot.clients.map(toClient);
+  const sum = (field) => snapshot.clients.reduce((sum, client) => sum + client[field], 0);
+  put($('f-clients'), number(snapshot.server.clients));
   put($('f-rate'), number(sum('rate')));
   put($('f-queued'), number(sum('messages')));
-  put($('f-dropped'), number(seen.server.dropped));
-  put($('f-blocked'), number(seen.clients.filter((client) => client.oldest > 0).length));
-  put($('f-took'), `${(seen.took_us / 1000).toFixed(1)} ms`);
+  put($('f-dropped'), number(snapshot.server.dropped));
+  put($('f-blocked'), number(snapshot.clients.filter((client) => client.oldestAge > 0).length));
+  put($('f-took'), `${(snapshot.took_us / 1000).toFixed(1)} ms`);
   showClients();
-  showTopics(seen.topics);
-  showSlow(seen);
+  showTopics(snapshot.topics);
+  showExperiments(snapshot);
 }
 
-const orders = {
-  queue: (a, b) => share(b) - share(a) || b.oldest - a.oldest || a.client - b.client,
+const comparisons = {
+  queue: (a, b) => fullness(b) - fullness(a) || b.oldestAge - a.oldestAge || a.client - b.client,
   rate: (a, b) => b.rate - a.rate || a.client - b.client,
   dropped: (a, b) => b.dropped - a.dropped || a.client - b.client,
   number: (a, b) => a.client - b.client,
@@ -92,29 +92,29 @@ function showClients() {
   const found = snapshot.clients.filter((client) => {
     const text = `${client.client} ${client.peer} ${slow.get(client.peer) ?? ''} ${client.topics.join(' ')} ${client.reader} ${client.writer}`.toLowerCase();
     return words.every((word) => text.includes(word));
-  }).sort(orders[$('sort').value]);
-  const shown = found.slice(0, mostRows);
+  }).sort(comparisons[$('sort').value]);
+  const shown = found.slice(0, maxRows);
   const policies = new Map(snapshot.topics.map((topic) => [topic.topic, topic.policy]));
-  place($('clients').tBodies[0], rows, shown, (client) => client.client, clientRow, (row, client) => fillClient(row, client, slow.get(client.peer), policies));
+  update($('clients').tBodies[0], rows, shown, (client) => client.client, clientRow, (row, client) => fillClient(row, client, slow.get(client.peer), policies));
   const all = snapshot.server.clients;
-  put($('shown'), found.length > shown.length || words.length > 0 || all > snapshot.clients.length
-    ? `${number(shown.length)} of ${number(all)} clients are shown` : '');
+  put($('rows-note'), found.length > shown.length || words.length > 0 || all > snapshot.clients.length
+    ? `${number(shown.length)} of ${number(all)} clients shown` : '');
 }
 
-/// Keeps one element for each item, in the items' order, and touches no other.
-function place(parent, elements, items, keyOf, make, fill) {
-  const left = new Set(elements.keys());
+/// Updates the children of `parent`: one element for each item, in the items' order. Existing elements are reused.
+function update(parent, elements, items, keyOf, make, fill) {
+  const unused = new Set(elements.keys());
   let at = parent.firstChild;
   for (const item of items) {
     const key = keyOf(item);
-    left.delete(key);
+    unused.delete(key);
     let element = elements.get(key);
     if (!element) elements.set(key, element = make(item));
     if (element === at) at = at.nextSibling;
     else parent.insertBefore(element, at);
     fill(element, item);
   }
-  for (const key of left) {
+  for (const key of unused) {
     elements.get(key).remove();
     elements.delete(key);
   }
@@ -136,7 +136,7 @@ function cell(row, name, className) {
 
 function clientRow() {
   const row = make('tr');
-  const id = cell(row, 'client', '');
+  const id = cell(row, 'client', 'client');
   const queue = cell(row, 'queue', 'queue');
   const bar = make('span', 'bar');
   const fill = make('i');
@@ -145,28 +145,28 @@ function clientRow() {
   const parts = { id: make('span'), peer: make('span', 'sub'), depth: make('span'), bar, fill };
   id.append(parts.id, parts.peer);
   queue.append(parts.depth, bar);
-  for (const [key, name] of [['oldest', 'oldest'], ['rate', 'messages/s'], ['dropped', 'dropped']]) parts[key] = cell(row, name, 'n');
+  for (const [key, name] of [['oldestAge', 'oldest message'], ['rate', 'messages/s'], ['dropped', 'dropped']]) parts[key] = cell(row, name, 'n');
   [parts.reader, parts.writer] = threads(cell(row, 'threads', 'threads wide-cell'));
   parts.reader.className = 'sub';
   parts.topics = cell(row, 'topics', 'wide-cell');
   parts.roundTrip = cell(row, 'round trip', 'n');
-  parts.kernel = cell(row, 'in the kernel', 'n');
+  parts.unacknowledged = cell(row, 'unacknowledged', 'n');
   row.parts = parts;
   return row;
 }
 
 function fillClient(row, client, name, policies) {
   const parts = row.parts;
-  const taken = share(client);
-  // Room for one more is seldom exact where bytes are the limit.
-  const level = taken >= .95 ? 'bar full' : taken >= .5 ? 'bar warm' : 'bar';
+  const full = fullness(client);
+  // A queue that is limited by bytes is seldom filled to the last byte, so 95 % counts as full.
+  const level = full >= .95 ? 'bar full' : full >= .5 ? 'bar warm' : 'bar';
   put(parts.id, name ? `${client.client} · ${name}` : String(client.client));
   put(parts.peer, client.peer);
-  put(parts.depth, `${client.messages} of ${client.capacity} · ${bytes(client.held)}`);
+  put(parts.depth, `${client.messages} of ${client.capacity} · ${bytes(client.bytesQueued)}`);
   if (parts.bar.className !== level) parts.bar.className = level;
-  const width = `${Math.round(taken * 100)}%`;
+  const width = `${Math.round(full * 100)}%`;
   if (parts.fill.style.width !== width) parts.fill.style.width = width;
-  put(parts.oldest, client.oldest ? time(client.oldest) : '–');
+  put(parts.oldestAge, client.oldestAge ? time(client.oldestAge) : '–');
   put(parts.rate, number(client.rate));
   put(parts.dropped, number(client.dropped));
   parts.dropped.classList.toggle('hot', row.dropped !== undefined && client.dropped > row.dropped);
@@ -177,7 +177,7 @@ function fillClient(row, client, name, policies) {
   if (client.topics.length > 5) topics.push(`and ${client.topics.length - 5} more`);
   put(parts.topics, topics.join(', ') || '–');
   put(parts.roundTrip, client.roundTrip === null ? '–' : time(client.roundTrip));
-  put(parts.kernel, client.kernel === null ? '–' : bytes(client.kernel));
+  put(parts.unacknowledged, client.unacknowledged === null ? '–' : bytes(client.unacknowledged));
 }
 
 $('find').oninput = showClients;

@@ -1,13 +1,13 @@
-// ── Where to: /echo, a topic, or many ─────────────────────────────────────────────────────────────────────────────────────
+// ── The target: /echo, one topic in raw mode, or JSON mode ──────────────────────────────────────────────────────────
 const target = {
   get isEcho() { return $('target-echo').checked; },
-  get isMany() { return $('target-many').checked; },
+  get isJson() { return $('target-many').checked; },
   get comesBack() { return this.isEcho || !$('no-echo').checked; },
 
   url() {
     const base = (location.protocol === 'https:' ? 'wss://' : 'ws://') + location.host;
     if (this.isEcho) return this.withToken(base + '/echo');
-    if (this.isMany) return this.withToken(base + '/ws' + ($('name').value && '?name=' + encodeURIComponent($('name').value)));
+    if (this.isJson) return this.withToken(base + '/ws' + ($('name').value && '?name=' + encodeURIComponent($('name').value)));
     return this.withToken(base + '/ws/' + encodeURIComponent($('topic').value) + ($('no-echo').checked ? '?echo=false' : ''));
   },
 
@@ -16,125 +16,126 @@ const target = {
     return token ? url + (url.includes('?') ? '&' : '?') + 'token=' + encodeURIComponent(token) : url;
   },
 
-  /// The address without the token.
-  shown() {
+  /// Returns the URL with the token hidden.
+  displayUrl() {
     return this.url().replace(/([?&]token=).*/, '$1…');
   },
 
   problem() {
     const topic = $('topic').value;
     if (this.isEcho) return '';
-    if (this.isMany) return utf8Length($('name').value) > 200 ? 'A name has at most 200 bytes.' : '';
-    if (topic === '.' || topic === '..') return 'A topic named . or .. cannot stand in a URL.';
-    if (topic.isWellFormed?.() === false) return 'A topic is well-formed Unicode.';
+    if (this.isJson) return utf8Length($('name').value) > 200 ? 'A name may have at most 200 bytes.' : '';
+    if (topic === '.' || topic === '..') return 'A topic named . or .. cannot be written in a URL.';
+    if (topic.isWellFormed?.() === false) return 'A topic name must be valid Unicode.';
     const bytes = utf8Length(topic);
-    return bytes < 1 || bytes > 200 ? 'A topic has 1 to 200 bytes; this one has ' + bytes + '.' : '';
+    return bytes < 1 || bytes > 200 ? 'A topic name must have 1 to 200 bytes; this one has ' + bytes + '.' : '';
   },
 
   show() {
     const problem = this.problem();
-    $('topic-options').hidden = this.isEcho || this.isMany;
-    $('many-options').hidden = !this.isMany;
-    $('topics-here').hidden = this.isEcho;
-    $('raw-forms').hidden = this.isMany;
-    $('many-forms').hidden = !this.isMany;
-    $('subscriptions').hidden = !this.isMany;
-    $('topic-problem').textContent = this.isMany ? '' : problem;
-    $('name-problem').textContent = this.isMany ? problem : '';
-    $('another').href = this.isMany || problem ? '#' : '#' + encodeURIComponent($('topic').value);
-    if (!client.socket) $('address').textContent = problem ? '' : this.shown();
+    $('topic-options').hidden = this.isEcho || this.isJson;
+    $('json-options').hidden = !this.isJson;
+    $('topic-list').hidden = this.isEcho;
+    $('raw-forms').hidden = this.isJson;
+    $('json-forms').hidden = !this.isJson;
+    $('subscriptions').hidden = !this.isJson;
+    $('topic-problem').textContent = this.isJson ? '' : problem;
+    $('name-problem').textContent = this.isJson ? problem : '';
+    $('open-topic').href = this.isJson || problem ? '#' : '#' + encodeURIComponent($('topic').value);
+    if (!client.socket) $('address').textContent = problem ? '' : this.displayUrl();
   },
 };
 
-// ── Figures, and which buttons can be pressed ───────────────────────────────────────────────────────────────────────
+// ── The figures, and which buttons are enabled ──────────────────────────────────────────────────────────────────────
 const figures = {
-  asked: 0,
+  timer: 0,
 
+  /// Updates the figures soon. Calls in between are combined.
   show() {
-    this.asked ||= setTimeout(() => this.now(), 30);
+    this.timer ||= setTimeout(() => this.showNow(), 30);
   },
 
-  now() {
-    this.asked = 0;
+  showNow() {
+    this.timer = 0;
     const state = client.socket ? ['connecting', 'open', 'closing', 'closed'][client.socket.readyState] : 'closed';
     if ($('state').textContent !== state) {
       $('state').textContent = state;
       $('state').dataset.state = state;
     }
     $('connect').disabled = client.socket !== null;
-    for (const id of ['subscribe', 'publish']) $(id).disabled = state !== 'open' || !client.isMany;
+    for (const id of ['subscribe', 'publish']) $(id).disabled = state !== 'open' || !client.isJson;
     for (const id of ['send', 'send-binary']) $(id).disabled = state !== 'open';
-    $('send-many').disabled = state !== 'open' || burst.run !== null;
+    $('send-burst').disabled = state !== 'open' || burst.run !== null;
     $('close').disabled = state !== 'open' && state !== 'connecting';
     $('sent').textContent = number(client.sent);
     $('received').textContent = number(client.received);
     const buffered = client.socket?.bufferedAmount ?? 0;
     $('buffered').textContent = size(buffered);
     if (burst.run) burst.show();
-    // Nothing tells us when the browser has handed over what it holds.
+    // Browsers send no event when their send buffer shrinks, so it is polled.
     else if (buffered > 0) this.show();
   },
 };
 
 // ── The forms ───────────────────────────────────────────────────────────────────────────────────────────────────────
-function on(form, what) {
-  $(form).addEventListener('submit', (event) => { event.preventDefault(); what(); });
+function onSubmit(form, handle) {
+  $(form).addEventListener('submit', (event) => { event.preventDefault(); handle(); });
 }
 
-on('connect-form', () => {
+onSubmit('connect-form', () => {
   target.show();
-  if (target.problem()) $(target.isMany ? 'name' : 'topic').focus();
+  if (target.problem()) $(target.isJson ? 'name' : 'topic').focus();
   else if (!client.socket) client.connect();
 });
-on('text-form', () => { client.send($('text').value, $('text').value); $('text').select(); });
-on('binary-form', () => {
+onSubmit('text-form', () => { client.send($('text').value, $('text').value); $('text').select(); });
+onSubmit('binary-form', () => {
   const data = new Uint8Array(Number($('bytes').value));
-  // The browser gives at most 64 KiB of randomness at a time.
+  // The browser returns at most 64 KiB of random bytes per call.
   for (let at = 0; at < data.length; at += 65536) crypto.getRandomValues(data.subarray(at, at + 65536));
   client.send(data, 'binary, ' + number(data.length) + ' bytes: ' + hex(data.buffer));
 });
-on('many-form', () => { if (client.isOpen && !burst.run) burst.start(Number($('count').value)); });
-on('subscribe-form', () => {
+onSubmit('burst-form', () => { if (client.isOpen && !burst.run) burst.start(Number($('count').value)); });
+onSubmit('subscribe-form', () => {
   const [name, from] = [$('sub-topic').value, $('from').value];
-  const known = many.topics.get(name);
-  $('sub-problem').textContent = known?.isOn ? 'You are subscribed to it: unsubscribe first.' : '';
-  if (!many.isOpen || known?.isOn) return;
-  many.add(name, { now: undefined, all: 0, id: Number($('since').value) }[from], $('presence').checked);
+  const known = jsonMode.topics.get(name);
+  $('sub-problem').textContent = known?.isActive ? 'You are already subscribed to this topic. Unsubscribe first.' : '';
+  if (!jsonMode.isOpen || known?.isActive) return;
+  jsonMode.add(name, { now: undefined, all: 0, id: Number($('since').value) }[from], $('presence').checked);
   if (!$('pub-topic').value) $('pub-topic').value = name;
 });
-on('publish-form', () => {
+onSubmit('publish-form', () => {
   $('pub-problem').textContent = '';
   try {
     const data = $('is-json').checked ? JSON.parse($('data').value) : $('data').value;
-    if (many.isOpen) many.publish($('pub-topic').value, data, $('key').value);
+    if (jsonMode.isOpen) jsonMode.publish($('pub-topic').value, data, $('key').value);
   } catch {
-    $('pub-problem').textContent = 'This is not JSON. Without the tick it is a text.';
+    $('pub-problem').textContent = 'This is not JSON. Clear the checkbox to send it as text.';
   }
   $('data').select();
 });
-on('close-form', () => {
+onSubmit('close-form', () => {
   $('close-problem').textContent = '';
   try {
     if (client.socket) client.close($('code').value, $('reason').value);
   } catch (error) {
     $('close-problem').textContent = utf8Length($('reason').value) > 123
-      ? 'A reason has at most 123 bytes.' : 'A page may close with 1000, or 3000 to 4999.';
+      ? 'A reason may have at most 123 bytes.' : 'A page may use the codes 1000 and 3000 to 4999.';
   }
 });
-$('connect-form').addEventListener('input', () => { many.stay(); target.show(); listed.look(); });
+$('connect-form').addEventListener('input', () => { jsonMode.cancelReconnect(); target.show(); topicList.refresh(); });
 $('from').addEventListener('input', () => { $('since-field').hidden = $('since').disabled = $('from').value !== 'id'; });
-document.addEventListener('visibilitychange', () => listed.look());
+document.addEventListener('visibilitychange', () => topicList.refresh());
 $('clear').addEventListener('click', () => log.clear());
 
-// “Open in another tab” leads here with the topic behind the #.
-function fromHash() {
+// “Open this topic in another tab” links to this page with the topic after the #.
+function applyHash() {
   try {
     const topic = decodeURIComponent(location.hash.slice(1));
     if (topic) Object.assign($('topic'), { value: topic }) && ($('target-topic').checked = true);
-  } catch { /* not ours */ }
+  } catch { /* The hash is not a topic. */ }
   target.show();
 }
-addEventListener('hashchange', fromHash);
-fromHash();
-listed.look();
-figures.now();
+addEventListener('hashchange', applyHash);
+applyHash();
+topicList.refresh();
+figures.showNow();
