@@ -86,10 +86,10 @@ pub mod fuzzing;
 
 // What all of them use.
 
-mod caught;
 mod clock;
 mod config;
 mod error;
+mod panic;
 mod quoted;
 mod rate;
 

@@ -19,9 +19,9 @@ use super::reader::Reader;
 use super::transport::{Transport, linger};
 use super::wire::Wire;
 use super::writer;
-use crate::caught::caught;
 use crate::handler::Handler;
 use crate::http::{self, Body, HeadError, Reply, Request};
+use crate::panic::catch_panic;
 use crate::quoted::quoted;
 use crate::server::{self, House, Permit, Visit};
 
@@ -172,7 +172,7 @@ impl<'scope> Threads<'scope> {
                 };
                 drop(given);
                 // A panic of the user's is caught further in; one of ours must not end the whole server.
-                if caught(|| life::live(upgraded, house, handler)).is_none() {
+                if catch_panic(|| life::live(upgraded, house, handler)).is_none() {
                     // Its writer must not wait for ever.
                     life::abandon(&kept);
                     log::error!("#{number} its reader thread panicked");
@@ -257,7 +257,7 @@ fn ask<H: Handler>(
         .rules
         .judge(request)
         .map_err(|(reply, reason)| Answer::refusal(reply, reason))?;
-    let reply = caught(|| handler.request(request)).ok_or_else(|| {
+    let reply = catch_panic(|| handler.request(request)).ok_or_else(|| {
         log::error!("#{} the handler panicked at a request", client.number);
         Answer::refusal(Reply::status(500), "the handler panicked")
     })?;

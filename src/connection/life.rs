@@ -18,8 +18,8 @@ use super::outbox::this_thread_reads_for;
 use super::reader::End;
 use super::state::Doing;
 use super::transport::{Transport, linger};
-use crate::caught::caught;
 use crate::handler::Handler;
+use crate::panic::catch_panic;
 use crate::quoted::quoted;
 use crate::server::{Entry, House};
 
@@ -84,7 +84,7 @@ type Returned = Option<Result<(), Failure>>;
 
 #[inline(never)]
 fn run<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
-    caught(|| handler.run(conn))
+    catch_panic(|| handler.run(conn))
 }
 
 #[inline(never)]
@@ -116,7 +116,7 @@ fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, house: &House) {
     );
     // In the request's extensions stands what the user put there.
     let conn = upgraded.conn;
-    caught(|| drop(conn));
+    catch_panic(|| drop(conn));
     drop(upgraded.places);
     upgraded.here.leave(house);
 }
@@ -150,7 +150,7 @@ fn close_after(returned: Returned, client: &Client) {
 
 /// What a handler's error says, which is the user's code too, as is its end.
 fn said(error: Failure) -> String {
-    let said = caught(|| error.to_string());
-    caught(|| drop(error));
+    let said = catch_panic(|| error.to_string());
+    catch_panic(|| drop(error));
     said.unwrap_or_else(|| "an error that panicked".into())
 }

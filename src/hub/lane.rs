@@ -11,9 +11,9 @@ use super::counts::Counts;
 use super::post::{Envelope, TopicMessage};
 use super::ring::{Next, Ring, Waiting};
 use super::settings::{Policy, SoftLimit, TopicSettings};
-use crate::caught::caught;
 use crate::clock::{Stamp, lock};
 use crate::connection::{Admission, End, Frame, Lane, Outbox, Redeemed, Run, Straight, Went};
+use crate::panic::catch_panic;
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -330,7 +330,7 @@ impl Member {
     /// a panic costs this word alone.
     fn redeemed(&self, (gap, message): Next, end: End) -> Option<Redeemed> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
-            let said = caught(|| envelope.gap(&self.topic, first, last));
+            let said = catch_panic(|| envelope.gap(&self.topic, first, last));
             said.and_then(|message| Frame::data(&message))
         };
         let notice = gap

@@ -19,8 +19,8 @@ use super::lane::Member;
 use super::post::{Envelope, TopicMessage};
 use super::presence::Presence;
 use super::settings::{Policy, TopicSettings};
-use crate::caught::caught;
 use crate::clock::lock;
+use crate::panic::catch_panic;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
 #[derive(Clone)]
@@ -197,7 +197,7 @@ impl Topic {
         let Some(envelope) = &self.inner.shared.config.envelope else {
             return;
         };
-        let Some(message) = caught(|| envelope.presence(self.name(), name, joined)) else {
+        let Some(message) = catch_panic(|| envelope.presence(self.name(), name, joined)) else {
             return;
         };
         for member in self.list().iter().filter(|member| member.wants_presence) {

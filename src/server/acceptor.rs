@@ -15,11 +15,11 @@ use socket2::Socket;
 use super::house::House;
 use super::listener::Listener;
 use super::shutdown::SetAtEnd;
-use crate::caught::caught;
 use crate::connection::{Client, CloseCause, Here, Transport, abandon, prepare, receive};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
+use crate::panic::catch_panic;
 
 /// Stack of a thread at the door, where the handler judges requests.
 const DOOR_STACK: usize = 256 << 10;
@@ -134,7 +134,7 @@ fn admit<'scope, H: Handler>(
         .stack_size(DOOR_STACK)
         .spawn_scoped(scope, move || {
             // A panic of the user's is caught further in; one of ours must not end the whole server.
-            if caught(|| receive(here, head, house, scope, handler)).is_none() {
+            if catch_panic(|| receive(here, head, house, scope, handler)).is_none() {
                 abandon(&kept_client);
                 log::error!("#{number} the thread at its door panicked");
             }

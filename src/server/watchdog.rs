@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::house::House;
 use super::listener::Listener;
-use crate::caught::caught;
 use crate::clock::{self, lock};
 use crate::connection::{Client, CloseCause, Verdict};
+use crate::panic::catch_panic;
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ impl Errands {
     fn run(&self) {
         let errands = lock(&self.0).clone();
         for errand in errands {
-            if caught(&*errand).is_none() {
+            if catch_panic(&*errand).is_none() {
                 log::error!("what was to be done on a tick panicked");
             }
         }
