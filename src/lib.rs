@@ -89,8 +89,8 @@ pub mod fuzzing;
 mod clock;
 mod config;
 mod error;
+mod escape;
 mod panic;
-mod quoted;
 mod rate;
 
 pub use config::Config;

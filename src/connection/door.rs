@@ -19,10 +19,10 @@ use super::reader::Reader;
 use super::transport::{Transport, linger};
 use super::wire::Wire;
 use super::writer;
+use crate::escape::escaped;
 use crate::handler::Handler;
 use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::panic::catch_panic;
-use crate::quoted::quoted;
 use crate::server::{self, House, Permit, Visit};
 
 /// Stack of a writer thread: it calls nothing of the user's.
@@ -216,7 +216,7 @@ impl Answer {
         let code = self.reply.code();
         let what = request.map_or_else(
             || "unreadable request".to_owned(),
-            |request| format!("{} {}", request.method(), quoted(request.path())),
+            |request| format!("{} {}", request.method(), escaped(request.path())),
         );
         match &self.reason {
             None => log::debug!("#{number} {peer} {what}: {code}"),

@@ -18,9 +18,9 @@ use super::outbox::this_thread_reads_for;
 use super::reader::End;
 use super::state::Doing;
 use super::transport::{Transport, linger};
+use crate::escape::escaped;
 use crate::handler::Handler;
 use crate::panic::catch_panic;
-use crate::quoted::quoted;
 use crate::server::{Entry, House};
 
 /// A client that is here: its socket, and its place in the list of clients.
@@ -133,13 +133,13 @@ fn close_after(returned: Returned, client: &Client) {
             log::debug!(
                 "#{} the handler ended with the connection: {}",
                 client.number,
-                quoted(&said)
+                escaped(&said)
             );
         }
         Some(Err(error)) => {
             client.close(When::Now, Goodbye::new(1011, "handler failed"));
             let said = said(error);
-            log::warn!("#{} the handler failed: {}", client.number, quoted(&said));
+            log::warn!("#{} the handler failed: {}", client.number, escaped(&said));
         }
         None => {
             client.close(When::Now, Goodbye::new(1011, "handler failed"));

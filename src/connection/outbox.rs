@@ -18,7 +18,7 @@ use super::queue::{Queue, Refused, Wait};
 use super::state::Doing;
 use super::straight::{Alone, Run, Went};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
-use crate::quoted::quoted;
+use crate::escape::escaped;
 
 /// Sends messages to one client from any thread. Cloning it is cheap; all clones feed the same queue.
 ///
@@ -250,7 +250,7 @@ impl Outbox {
         {
             log::warn!(
                 "#{number} {peer} cut from {}: {SLOW_CONSUMER}, {reason}",
-                quoted(topic)
+                escaped(topic)
             );
         }
     }
