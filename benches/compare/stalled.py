@@ -11,7 +11,7 @@ Server and load generator share one core, as in compare.py.
 """
 import argparse, os, re, signal, statistics, subprocess, sys, urllib.request
 
-from compare import answers, cargo, figures, free_port, raise_descriptors
+from compare import cargo, figures, free_port, raise_descriptors, wait_for_server
 
 POLICIES = ["drop-newest", "drop-oldest", "conflate", "disconnect"]
 HEALTHY, STALLED, LEAST = 50, 10, 0.8
@@ -30,7 +30,7 @@ def run(policy, stalled, loadgen, a):
     server = subprocess.Popen([*pin, a.standpipe, "serve", "--listen", f"127.0.0.1:{port}", "--policy", policy],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        answers(port)
+        wait_for_server(port)
         out = subprocess.run([*pin, loadgen, "fanout", f"127.0.0.1:{port}", "/ws/bench", "--conns", str(HEALTHY + stalled),
                               "--stalled", str(stalled), "--size", "1024", "--window", "4", "--secs", str(a.secs), "--pid", str(server.pid)],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 + a.secs)
