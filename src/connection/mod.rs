@@ -1,58 +1,16 @@
 //! [`Connection`]: one client after the handshake, as its handler sees it.
 
-// In the order in which a message travels.
-
-mod door;
-
-mod split;
-
-mod guard;
-
-mod assembler;
-
-mod reader;
-
-mod frame;
-
-mod outbox;
-
-mod queue;
-
-mod ticket;
-
-mod budget;
-
-mod control;
-
-mod wire;
-
-mod in_hand;
-
-mod straight;
-
-mod writer;
-
-// Flushes that a thread holds back while it still has input.
-
-mod cork;
-
-mod transport;
-
-// What all of them share, and the life from first byte to join.
-
-mod accounts;
-mod client;
-mod fault;
-mod life;
-mod state;
-
+pub(crate) mod queue;
+pub(crate) mod read;
+pub(crate) mod shared;
+pub(crate) mod socket;
+pub(crate) mod state;
+mod stats;
 #[cfg(any(test, fuzzing))]
-mod rig;
-
-#[cfg(test)]
-mod gate;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod write;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -61,26 +19,23 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub use accounts::MessageCounts;
-pub(crate) use budget::Admission;
-pub use client::CloseCause;
-pub(crate) use client::{Client, Fate};
-pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
-pub(crate) use door::receive;
-pub(crate) use frame::Frame;
-pub(crate) use life::{Here, abandon};
-pub use outbox::Outbox;
-pub(crate) use outbox::Patience;
+pub(crate) use queue::byte_limit::Admission;
+pub(crate) use queue::item::{Purpose, Redeemed, TopicSource};
+pub use queue::outbox::Outbox;
+pub(crate) use queue::outbox::RetryBudget;
+pub use shared::CloseCause;
+pub(crate) use shared::{Shared, ShutdownOutcome};
+pub(crate) use socket::{Transport, prepare};
+pub(crate) use state::{Activity, DeadlineCheck};
+pub use stats::MessageCounts;
 #[cfg(any(test, fuzzing))]
-pub(crate) use rig::Rig;
-pub(crate) use state::{Doing, Verdict};
-pub(crate) use straight::{Run, Straight, Went};
-pub(crate) use ticket::{End, Lane, Redeemed};
-pub(crate) use transport::{Transport, prepare};
+pub(crate) use testing::client::TestClient;
+pub(crate) use write::direct_write::{DirectWrite, FrameBatch, WriteNow};
+pub(crate) use write::frame::Frame;
 
 use crate::error::{RecvError, SendError};
 use crate::http::{Peer, Request};
-use reader::Reader;
+use read::reader::Reader;
 
 /// One client after the handshake. The handler pulls with [`recv`](Self::recv) and pushes with [`send`](Self::send);
 /// other threads push through its [`Outbox`].
@@ -92,6 +47,24 @@ pub struct Connection {
 }
 
 impl Connection {
+    pub(crate) fn new(
+        request: Arc<Request>,
+        subprotocol: Option<String>,
+        reader: Reader,
+        outbox: Outbox,
+    ) -> Connection {
+        Connection {
+            request,
+            subprotocol,
+            reader,
+            outbox,
+        }
+    }
+
+    pub(crate) fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
     /// The next text or binary message. `None`: the closing handshake is done, the server closed this client, or it
     /// shuts down; return from the handler.
     ///
@@ -155,15 +128,6 @@ impl Connection {
     /// Nobody has begun to end it.
     pub fn is_open(&self) -> bool {
         self.outbox.inner().is_open()
-    }
-
-    /// Holds back this thread's flushes while the input it has read lasts; off again, what was held goes out.
-    ///
-    /// A client that sends sixteen messages in one segment is then answered in one write, not sixteen. Held flushes are
-    /// done before this thread waits in [`recv`](Self::recv), for room, or for a topic's turn. So it is for handlers
-    /// that come back to `recv` soon: what is sent before a long computation waits for its end.
-    pub fn cork(&self, is_on: bool) {
-        cork::set(is_on);
     }
 
     /// The sending end, for other threads.

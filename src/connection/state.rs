@@ -9,7 +9,7 @@ use crate::config::Config;
 
 /// What a thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doing {
+pub(crate) enum Activity {
     /// The reader reads the request head.
     Head,
     /// The reader waits for the peer's bytes.
@@ -28,26 +28,26 @@ pub(crate) enum Doing {
     Blocked,
 }
 
-impl fmt::Display for Doing {
+impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Doing::Head => "reading the request",
-            Doing::Reading => "waiting for the peer",
-            Doing::InHandler => "in the handler",
-            Doing::WaitingForRoom(client) => {
+            Activity::Head => "reading the request",
+            Activity::Reading => "waiting for the peer",
+            Activity::InHandler => "in the handler",
+            Activity::WaitingForRoom(client) => {
                 return write!(f, "waiting for room in client {client}'s queue");
             }
-            Doing::Closing => "closing",
-            Doing::Idle => "idle",
-            Doing::Writing => "writing",
-            Doing::Blocked => "blocked in write",
+            Activity::Closing => "closing",
+            Activity::Idle => "idle",
+            Activity::Writing => "writing",
+            Activity::Blocked => "blocked in write",
         })
     }
 }
 
-/// One thread's [`Doing`] and the moment it began.
+/// One thread's [`Activity`] and the moment it began.
 #[derive(Debug)]
-pub(crate) struct Activity {
+pub(crate) struct ThreadActivity {
     /// The kind in the top byte, the moment in the rest.
     what: AtomicU64,
     /// For `WaitingForRoom`.
@@ -56,9 +56,9 @@ pub(crate) struct Activity {
 
 const KIND_SHIFT: u32 = 56;
 
-impl Activity {
-    fn new(doing: Doing) -> Activity {
-        let activity = Activity {
+impl ThreadActivity {
+    fn new(doing: Activity) -> ThreadActivity {
+        let activity = ThreadActivity {
             what: AtomicU64::new(0),
             whose: AtomicU64::new(0),
         };
@@ -67,19 +67,19 @@ impl Activity {
     }
 
     /// Gives the moment.
-    pub(crate) fn set(&self, doing: Doing) -> u64 {
+    pub(crate) fn set(&self, doing: Activity) -> u64 {
         let kind = match doing {
-            Doing::Head => 0,
-            Doing::Reading => 1,
-            Doing::InHandler => 2,
-            Doing::WaitingForRoom(client) => {
+            Activity::Head => 0,
+            Activity::Reading => 1,
+            Activity::InHandler => 2,
+            Activity::WaitingForRoom(client) => {
                 self.whose.store(client, Relaxed);
                 3
             }
-            Doing::Closing => 4,
-            Doing::Idle => 5,
-            Doing::Writing => 6,
-            Doing::Blocked => 7,
+            Activity::Closing => 4,
+            Activity::Idle => 5,
+            Activity::Writing => 6,
+            Activity::Blocked => 7,
         };
         let now = clock::now();
         self.what.store(kind << KIND_SHIFT | now, Relaxed);
@@ -87,17 +87,17 @@ impl Activity {
     }
 
     /// What, and since when.
-    pub(crate) fn get(&self) -> (Doing, u64) {
+    pub(crate) fn get(&self) -> (Activity, u64) {
         let what = self.what.load(Relaxed);
         let doing = match what >> KIND_SHIFT {
-            0 => Doing::Head,
-            1 => Doing::Reading,
-            2 => Doing::InHandler,
-            3 => Doing::WaitingForRoom(self.whose.load(Relaxed)),
-            4 => Doing::Closing,
-            5 => Doing::Idle,
-            6 => Doing::Writing,
-            _ => Doing::Blocked,
+            0 => Activity::Head,
+            1 => Activity::Reading,
+            2 => Activity::InHandler,
+            3 => Activity::WaitingForRoom(self.whose.load(Relaxed)),
+            4 => Activity::Closing,
+            5 => Activity::Idle,
+            6 => Activity::Writing,
+            _ => Activity::Blocked,
         };
         (doing, what & ((1 << KIND_SHIFT) - 1))
     }
@@ -106,8 +106,8 @@ impl Activity {
 /// One client's state. Moments are [`clock::now`]'s; 0 is *not set*.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) reader: Activity,
-    pub(crate) writer: Activity,
+    pub(crate) reader: ThreadActivity,
+    pub(crate) writer: ThreadActivity,
     /// The socket has refused bytes since.
     blocked_since: AtomicU64,
     /// A socket that had refused took something: its peer lives, whatever it says.
@@ -125,18 +125,16 @@ pub(crate) struct State {
     round_trip: AtomicU64,
     /// It was reset, not closed.
     pub(crate) was_reset: AtomicBool,
-    /// The peer's Close has come.
-    pub(crate) peer_closed: AtomicBool,
     /// Our Close has been given to the kernel whole.
     pub(crate) close_sent: AtomicBool,
 }
 
 /// What the watchdog finds when it looks at a client.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Well,
+pub(crate) enum DeadlineCheck {
+    Met,
     /// Nothing has come for `ping_interval`.
-    Ping,
+    PingDue,
     /// This deadline has passed; the names are [`Config`]'s.
     Overdue(&'static str),
 }
@@ -144,8 +142,8 @@ pub(crate) enum Verdict {
 impl State {
     pub(crate) fn new(config: &Config) -> State {
         State {
-            reader: Activity::new(Doing::Head),
-            writer: Activity::new(Doing::Idle),
+            reader: ThreadActivity::new(Activity::Head),
+            writer: ThreadActivity::new(Activity::Idle),
             blocked_since: AtomicU64::new(0),
             progressed: AtomicU64::new(0),
             oldest: AtomicU64::new(0),
@@ -155,7 +153,6 @@ impl State {
             close_by: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
             was_reset: AtomicBool::new(false),
-            peer_closed: AtomicBool::new(false),
             close_sent: AtomicBool::new(false),
         }
     }
@@ -226,7 +223,7 @@ impl State {
             let ours = clock::now().saturating_sub(read_at);
             self.message_since.store(since + ours, Relaxed);
         }
-        self.reader.set(Doing::Reading);
+        self.reader.set(Activity::Reading);
     }
 
     /// Bytes have come; `in_message` says whether they end inside a message.
@@ -252,46 +249,46 @@ impl State {
     /// The peer's clocks run only while the reader waits in `read`: while it is in the handler, or held by
     /// backpressure, nobody reads, and a healthy peer's pongs lie in the kernel. A dead one is then found by the write
     /// rule, or by TCP.
-    pub(crate) fn judge(&self, now: u64, config: &Config) -> Verdict {
+    pub(crate) fn judge(&self, now: u64, config: &Config) -> DeadlineCheck {
         let passed = |by: u64| by != 0 && now >= by;
         let lasted =
             |since: u64, limit| since != 0 && now.saturating_sub(since) >= clock::millis(limit);
         if passed(self.head_by.load(Relaxed)) {
-            return Verdict::Overdue("handshake_timeout");
+            return DeadlineCheck::Overdue("handshake_timeout");
         }
         let close_by = self.close_by.load(Relaxed);
         if close_by != 0 {
             return if passed(close_by) {
-                Verdict::Overdue("close_timeout")
+                DeadlineCheck::Overdue("close_timeout")
             } else {
-                Verdict::Well
+                DeadlineCheck::Met
             };
         }
         if lasted(self.blocked_since.load(Relaxed), config.write_timeout) {
-            return Verdict::Overdue("write_timeout");
+            return DeadlineCheck::Overdue("write_timeout");
         }
-        let (Doing::Reading, reading_since) = self.reader.get() else {
-            return Verdict::Well;
+        let (Activity::Reading, reading_since) = self.reader.get() else {
+            return DeadlineCheck::Met;
         };
         if lasted(self.message_since.load(Relaxed), config.message_timeout) {
-            return Verdict::Overdue("message_timeout");
+            return DeadlineCheck::Overdue("message_timeout");
         }
         // A peer that takes what it is sent may find our ping only behind all of that.
         let quiet_since = reading_since.max(self.progressed.load(Relaxed));
         match self.pinged.load(Relaxed) {
             0 if lasted(reading_since, config.ping_interval) => {
                 self.pinged.store(now, Relaxed);
-                Verdict::Ping
+                DeadlineCheck::PingDue
             }
-            0 => Verdict::Well,
+            0 => DeadlineCheck::Met,
             pinged if lasted(pinged.max(quiet_since), config.ping_timeout) => {
-                Verdict::Overdue("ping_timeout")
+                DeadlineCheck::Overdue("ping_timeout")
             }
-            _ => Verdict::Well,
+            _ => DeadlineCheck::Met,
         }
     }
 }
 
 #[cfg(test)]
-#[path = "tests/clocks.rs"]
+#[path = "tests/deadlines.rs"]
 mod tests;

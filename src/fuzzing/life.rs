@@ -4,7 +4,7 @@ use tungstenite::Message;
 
 use super::Choices;
 use crate::config::Config;
-use crate::connection::Rig;
+use crate::connection::TestClient;
 use crate::hub::{Hub, HubConfig, Policy, SubscribeOptions, TopicSettings};
 
 /// Messages that a topic keeps.
@@ -20,7 +20,7 @@ pub fn connection(data: &[u8]) {
         .queue_bytes(2000)
         .max_message(600)
         .early_flush(setup & 1 == 0);
-    let mut rig = Rig::new(config);
+    let mut rig = TestClient::new(config);
     rig.takes(usize::from(setup >> 1));
     let settings = TopicSettings::default().history(HISTORY);
     let hub = Hub::new(HubConfig::default().topic("*", settings));

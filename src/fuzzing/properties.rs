@@ -7,7 +7,7 @@ use tungstenite::Message;
 
 use super::frames::frame;
 use crate::config::Config;
-use crate::connection::Rig;
+use crate::connection::TestClient;
 
 /// A message, where it is cut into fragments, and the pings and pongs that go before each fragment.
 type Sent = (Message, Vec<prop::sample::Index>, Vec<(bool, Vec<u8>)>);
@@ -64,7 +64,7 @@ fn any_messages_arrive_once_equal_and_in_order_and_pings_are_answered_in_order()
     TestRunner::new_with_rng(cases, rng)
         .run(&input, |(all, pieces)| {
             let (stream, pings) = stream(&all);
-            let mut rig = Rig::new(Config::default().read_buffer(64));
+            let mut rig = TestClient::new(Config::default().read_buffer(64));
             rig.takes(1 << 20);
             let (mut rest, mut pieces) = (&stream[..], pieces.iter().cycle());
             while !rest.is_empty() {

@@ -12,14 +12,16 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::house::House;
-use super::listener::Listener;
-use super::shutdown::SetAtEnd;
-use crate::connection::{Client, CloseCause, Here, Transport, abandon, prepare, receive};
+use crate::connection::{CloseCause, Shared, Transport, prepare};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
 use crate::panic::catch_panic;
+use crate::server::client::handshake::receive;
+use crate::server::client::session::{RegisteredClient, abandon};
+use crate::server::listener::Listener;
+use crate::server::shutdown::SetAtEnd;
+use crate::server::state::ServerState;
 
 /// Stack of a thread at the door, where the handler judges requests.
 const DOOR_STACK: usize = 256 << 10;
@@ -32,32 +34,32 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// In `accept`, woken by a client or by the watchdog's knock; at rest, woken by the latch.
 pub(super) fn run<'scope, H: Handler>(
     listener: &Listener,
-    house: &'scope House,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let _set = SetAtEnd(&house.latch);
-    let result = accept(listener, house, scope, handler);
+    let _set = SetAtEnd(&server.latch);
+    let result = accept(listener, server, scope, handler);
     listener.done();
     result
 }
 
 fn accept<'scope, H: Handler>(
     listener: &Listener,
-    house: &'scope House,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
     let mut rest = FIRST_REST;
-    while !house.latch.is_set() {
+    while !server.latch.is_set() {
         match listener.accept() {
             // The knock of our own watchdog, or somebody as late.
-            Ok(_) if house.latch.is_set() => {}
+            Ok(_) if server.latch.is_set() => {}
             Ok((socket, peer)) => {
                 rest = FIRST_REST;
-                admit(socket, peer, house, scope, handler);
+                admit(socket, peer, server, scope, handler);
             }
-            Err(_) if house.latch.is_set() => {}
+            Err(_) if server.latch.is_set() => {}
             Err(error) if is_hopeless(&error) => {
                 log::error!("accepting on {listener} failed for good: {error}");
                 return Err(Error::Accept {
@@ -71,7 +73,7 @@ fn accept<'scope, H: Handler>(
             // Out of descriptors or memory: the client stays in the backlog, and trying at once would only spin.
             Err(error) => {
                 log::error!("accepting on {listener} failed, next try in {rest:?}: {error}");
-                house.latch.wait(rest);
+                server.latch.wait(rest);
                 rest = LONGEST_REST.min(rest * 2);
             }
         }
@@ -90,18 +92,18 @@ fn is_hopeless(error: &io::Error) -> bool {
 fn admit<'scope, H: Handler>(
     socket: Socket,
     peer: Peer,
-    house: &'scope House,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    let number = house.next_number();
-    if !house.visitors.may_connect(&peer) {
+    let number = server.next_number();
+    if !server.per_address.may_connect(&peer) {
         log::warn!("#{number} {peer} refused unread: 503, its address connects too often");
-        return refuse(&socket, house);
+        return refuse(&socket, server);
     }
-    let Some((head, given_up)) = house.heads.take(number, &peer) else {
+    let Some((head, given_up)) = server.heads.take(number, &peer) else {
         log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
-        return refuse(&socket, house);
+        return refuse(&socket, server);
     };
     if let Some(other) = given_up {
         log::warn!(
@@ -109,21 +111,21 @@ fn admit<'scope, H: Handler>(
             other.number,
             other.peer
         );
-        house.endings.count("refused_unread");
+        server.disconnects.count("refused_unread");
         other.reset(CloseCause::Gone);
     }
-    prepare(&socket, &house.config, number);
+    prepare(&socket, &server.config, number);
     let transport: Arc<dyn Transport> = Arc::new(socket);
     let kept = Arc::clone(&transport);
-    let client = Arc::new(Client::new(
+    let client = Arc::new(Shared::new(
         number,
         peer,
-        Arc::clone(&house.config),
+        Arc::clone(&server.config),
         &transport,
     ));
     head.belongs_to(&client);
-    let entry = house.clients.enter(&client);
-    let here = Here {
+    let entry = server.clients.enter(&client);
+    let here = RegisteredClient {
         client,
         transport,
         entry,
@@ -134,20 +136,20 @@ fn admit<'scope, H: Handler>(
         .stack_size(DOOR_STACK)
         .spawn_scoped(scope, move || {
             // A panic of the user's is caught further in; one of ours must not end the whole server.
-            if catch_panic(|| receive(here, head, house, scope, handler)).is_none() {
+            if catch_panic(|| receive(here, head, server, scope, handler)).is_none() {
                 abandon(&kept_client);
                 log::error!("#{number} the thread at its door panicked");
             }
         });
     if let Err(error) = spawned {
         log::error!("#{number} refused: 503, no thread to be had: {error}");
-        refuse(&*kept, house);
+        refuse(&*kept, server);
     }
 }
 
 /// Answers 503 as far as that goes at once: the acceptor waits for nobody.
-fn refuse(transport: &dyn Transport, house: &House) {
-    house.endings.count("refused_unread");
+fn refuse(transport: &dyn Transport, server: &ServerState) {
+    server.disconnects.count("refused_unread");
     let answer = http::unavailable(5, "too busy to read this").to_bytes(false);
     let _ = transport.try_write(&[IoSlice::new(&answer)]);
     transport.shutdown(std::net::Shutdown::Write);

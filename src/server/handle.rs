@@ -5,26 +5,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::house::House;
 use crate::clock;
-use crate::connection::{Client, Doing, MessageCounts};
+use crate::connection::{Activity, MessageCounts, Shared};
 use crate::error::Error;
 use crate::http::Peer;
+use crate::server::state::ServerState;
 
 /// Rings for the end of a server, from any thread, a handler's too. Cloneable.
 #[derive(Clone)]
 pub struct ServerHandle {
-    house: Arc<House>,
+    server: Arc<ServerState>,
     addresses: Vec<SocketAddr>,
 }
 
 impl ServerHandle {
-    pub(super) fn new(house: Arc<House>, addresses: Vec<SocketAddr>) -> ServerHandle {
-        ServerHandle { house, addresses }
+    pub(super) fn new(server: Arc<ServerState>, addresses: Vec<SocketAddr>) -> ServerHandle {
+        ServerHandle { server, addresses }
     }
 
-    pub(super) fn house(&self) -> &House {
-        &self.house
+    pub(super) fn server(&self) -> &ServerState {
+        &self.server
     }
 
     /// The address that is listened on, with the port that the kernel chose. The first TCP one; on a server with unix
@@ -41,28 +41,28 @@ impl ServerHandle {
 
     /// Asks the server to end, and returns at once. [`Server::serve`](crate::Server::serve) says what follows.
     pub fn shutdown(&self) {
-        self.house.latch.set();
+        self.server.latch.set();
     }
 
     /// Shutdown has begun.
     pub fn is_shutting_down(&self) -> bool {
-        self.house.latch.is_set()
+        self.server.latch.is_set()
     }
 
     /// Clients that have been upgraded and are not gone yet.
     pub fn clients(&self) -> usize {
-        self.house.seats.taken()
+        self.server.client_permits.taken()
     }
 
     /// Only this machine can reach any of the listeners.
     pub fn is_loopback_only(&self) -> bool {
-        self.house.loopback_only
+        self.server.loopback_only
     }
 
     /// What every upgraded client is doing at this moment, by number. Reads atomics, and stops nobody.
     pub fn client_states(&self) -> Vec<ClientState> {
         let now = clock::now();
-        let clients = self.house.clients.snapshot();
+        let clients = self.server.clients.snapshot();
         let inside = clients.iter().filter(|client| client.is_inside());
         let mut states: Vec<_> = inside.map(|client| ClientState::of(client, now)).collect();
         states.sort_by_key(|state| state.number);
@@ -71,24 +71,24 @@ impl ServerHandle {
 
     /// What became of the messages for all clients since the server began.
     pub fn counts(&self) -> MessageCounts {
-        self.house.clients.counts()
+        self.server.clients.counts()
     }
 
     /// Requests that are being read or answered, at most 256, and up to 32 that gave way and are not gone yet.
     pub fn pending_handshakes(&self) -> usize {
-        self.house.heads.taken()
+        self.server.heads.taken()
     }
 
     /// Has `what` called some five times a second by the watchdog, as long as the server runs. It must not wait:
     /// every deadline of every client waits with it. [`Hub::sweep`](crate::Hub::sweep) is made for it.
     pub fn on_tick(&self, what: impl Fn() + Send + Sync + 'static) {
-        self.house.errands.add(Box::new(what));
+        self.server.tick_callbacks.add(Box::new(what));
     }
 
     /// How often each clock or limit has ended a client since the server began, by the name of its field in
     /// [`Config`](crate::Config).
     pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
-        self.house.endings.counts()
+        self.server.disconnects.counts()
     }
 }
 
@@ -200,10 +200,10 @@ pub struct ThreadState {
 }
 
 impl ClientState {
-    fn of(client: &Client, now: u64) -> ClientState {
+    fn of(client: &Shared, now: u64) -> ClientState {
         let (queue, state) = (&client.queue, &client.state);
         let ago = |since: u64| now.saturating_sub(since);
-        let thread = |(doing, since): (Doing, u64)| ThreadState {
+        let thread = |(doing, since): (Activity, u64)| ThreadState {
             state: doing.to_string(),
             since_ms: ago(since),
         };

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::shutdown::Latch;
 use crate::http::Peer;
+use crate::server::shutdown::Latch;
 
 /// Connections the kernel keeps for us before `accept`; it cuts this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

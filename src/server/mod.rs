@@ -1,28 +1,14 @@
 //! [`Server`]: bind, serve, spawn.
 
-// What there is once per process, in the order in which a client meets it.
-
-mod listener;
-
 mod acceptor;
-
-mod capacity;
-
-mod visitors;
-
-mod heads;
-
-mod house;
-
-mod watchdog;
-
-mod shutdown;
-
-mod endings;
-
-// How it is asked to end, and watched.
-
+mod admission;
+mod client;
 mod handle;
+mod listener;
+mod shutdown;
+mod state;
+mod stats;
+mod watchdog;
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
@@ -32,17 +18,14 @@ use std::thread::{self, Builder};
 pub use handle::{
     ClientState, QueueState, ServerHandle, ServerThread, ShutdownReport, ThreadState,
 };
-pub(crate) use heads::Head;
-pub(crate) use house::{Entry, House, Permit};
 pub use listener::Listener;
-pub(crate) use visitors::Visit;
-#[cfg(test)]
-pub(crate) use {capacity::LEAVING, heads::Heads};
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::Rules;
+use admission::capacity;
+use state::ServerState;
 
 /// A WebSocket server that listens, and serves once [`serve`](Self::serve) is called.
 ///
@@ -110,8 +93,8 @@ impl Server {
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic of one handler ends the process");
         }
-        let house = House::new(config, rules, capacity.clients, capacity::HEADS);
-        let handle = ServerHandle::new(Arc::new(house), addresses);
+        let server = ServerState::new(config, rules, capacity.clients, capacity::HANDSHAKE_SLOTS);
+        let handle = ServerHandle::new(Arc::new(server), addresses);
         Ok(Server { listeners, handle })
     }
 
@@ -131,18 +114,18 @@ impl Server {
     /// [`Error`]: accepting failed for good, or the server's own threads could not be had. The clients it had were
     /// closed as by a shutdown.
     pub fn serve<H: Handler>(self, handler: H) -> Result<ShutdownReport, Error> {
-        let house = self.handle.house();
+        let server = self.handle.server();
         let (first, others) = self
             .listeners
             .split_first()
             .expect("every constructor gives a listener");
         thread::scope(|scope| {
             // However this is left, the threads below see the latch, or the scope would wait for them for ever.
-            let _set = shutdown::SetAtEnd(&house.latch);
+            let _set = shutdown::SetAtEnd(&server.latch);
             let name = "sp-watchdog";
             Builder::new()
                 .name(name.into())
-                .spawn_scoped(scope, || watchdog::run(house, &self.listeners))
+                .spawn_scoped(scope, || watchdog::run(server, &self.listeners))
                 .map_err(|source| Error::Spawn {
                     thread: name.into(),
                     source,
@@ -154,7 +137,7 @@ impl Server {
                 let spawned = Builder::new()
                     .name(thread.clone())
                     .spawn_scoped(scope, move || {
-                        acceptor::run(listener, house, scope, handler)
+                        acceptor::run(listener, server, scope, handler)
                     });
                 match spawned {
                     Ok(acceptor) => acceptors.push(acceptor),
@@ -164,15 +147,15 @@ impl Server {
                     }
                 }
             }
-            let mut result = acceptor::run(first, house, scope, handler);
+            let mut result = acceptor::run(first, server, scope, handler);
             for acceptor in acceptors {
                 let ended = acceptor.join().expect("an acceptor does not panic");
                 result = result.and(ended);
             }
-            shutdown::close(house);
+            shutdown::close(server);
             result
         })?;
-        Ok(self.handle.house().tally.report())
+        Ok(self.handle.server().tally.report())
     }
 
     /// [`serve`](Self::serve) on a thread of its own.

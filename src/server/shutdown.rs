@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::house::House;
 use crate::clock::lock;
-use crate::connection::Fate;
+use crate::connection::ShutdownOutcome;
+use crate::server::state::ServerState;
 
 /// Set once, by whoever ends the server; everybody who waits on it is woken.
 #[derive(Debug)]
@@ -52,17 +52,17 @@ impl Drop for SetAtEnd<'_> {
 
 /// What became of the clients that were there when shutdown began.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ShutdownTally {
     drained: AtomicU64,
     lost: AtomicU64,
 }
 
-impl Tally {
-    pub(crate) fn count(&self, fate: Fate) {
+impl ShutdownTally {
+    pub(crate) fn count(&self, fate: ShutdownOutcome) {
         match fate {
-            Fate::Drained => self.drained.fetch_add(1, Ordering::Relaxed),
-            Fate::Lost => self.lost.fetch_add(1, Ordering::Relaxed),
-            Fate::Other => 0,
+            ShutdownOutcome::Drained => self.drained.fetch_add(1, Ordering::Relaxed),
+            ShutdownOutcome::Lost => self.lost.fetch_add(1, Ordering::Relaxed),
+            ShutdownOutcome::Other => 0,
         };
     }
 
@@ -81,34 +81,37 @@ const AFTER_RESET: Duration = Duration::from_secs(1);
 ///
 /// # Blocking
 /// For the clients to go, at most `shutdown_timeout` and one second.
-pub(super) fn close(house: &House) {
+pub(super) fn close(server: &ServerState) {
     // Who configured *never* gets a year.
-    let timeout = house
+    let timeout = server
         .config
         .shutdown_timeout
         .min(Duration::from_secs(365 * 24 * 3600));
     let deadline = Instant::now() + timeout;
     // Those at the door are refused with 503; to those inside, Close 1001 after what is queued. From here every call
     // on a Connection or an Outbox fails or ends.
-    let clients = house.clients.snapshot();
+    let clients = server.clients.snapshot();
     if !clients.is_empty() {
         log::info!("closing {} clients", clients.len());
     }
     for client in clients {
         client.shut_down();
     }
-    if house.clients.wait_until_empty(deadline) {
+    if server.clients.wait_until_empty(deadline) {
         return;
     }
     // What is left is reset.
-    for client in house.clients.snapshot() {
+    for client in server.clients.snapshot() {
         log::warn!("#{} was not gone in time, and is reset", client.number);
         client.reset(crate::CloseCause::TimedOut("shutdown_timeout"));
     }
-    if house.clients.wait_until_empty(Instant::now() + AFTER_RESET) {
+    if server
+        .clients
+        .wait_until_empty(Instant::now() + AFTER_RESET)
+    {
         return;
     }
-    for client in house.clients.snapshot() {
+    for client in server.clients.snapshot() {
         let (doing, _) = client.state.reader.get();
         log::warn!(
             "#{} has a handler that does not return ({doing:?}); waiting for it",

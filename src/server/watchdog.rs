@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::house::House;
-use super::listener::Listener;
 use crate::clock::{self, lock};
-use crate::connection::{Client, CloseCause, Verdict};
+use crate::connection::{CloseCause, DeadlineCheck, Shared};
 use crate::panic::catch_panic;
+use crate::server::listener::Listener;
+use crate::server::state::ServerState;
 
 /// How late a deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -23,18 +23,18 @@ const LAST_TICK: Duration = Duration::from_millis(10);
 
 /// What others want done now and then. Every fourth tick.
 #[derive(Default)]
-pub(super) struct Errands(Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
+pub(super) struct TickCallbacks(Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
 
 const ERRANDS_EVERY: u32 = 4;
 
-impl Errands {
+impl TickCallbacks {
     pub(super) fn add(&self, errand: Box<dyn Fn() + Send + Sync>) {
         lock(&self.0).push(errand.into());
     }
 
     fn run(&self) {
-        let errands = lock(&self.0).clone();
-        for errand in errands {
+        let tick_callbacks = lock(&self.0).clone();
+        for errand in tick_callbacks {
             if catch_panic(&*errand).is_none() {
                 log::error!("what was to be done on a tick panicked");
             }
@@ -42,21 +42,21 @@ impl Errands {
     }
 }
 
-impl fmt::Debug for Errands {
+impl fmt::Debug for TickCallbacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Errands({})", lock(&self.0).len())
+        write!(f, "TickCallbacks({})", lock(&self.0).len())
     }
 }
 
 /// # Blocking
 /// On its tick and on the latch; from then on, a shorter tick, on the acceptors leaving, and on the last client.
-pub(super) fn run(house: &House, listeners: &[Listener]) {
+pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
     let mut tick = 0_u32;
-    while !house.latch.wait(TICK) {
-        patrol(house);
+    while !server.latch.wait(TICK) {
+        patrol(server);
         tick = tick.wrapping_add(1);
         if tick % ERRANDS_EVERY == 0 {
-            house.errands.run();
+            server.tick_callbacks.run();
         }
     }
     loop {
@@ -70,28 +70,28 @@ pub(super) fn run(house: &House, listeners: &[Listener]) {
         });
         match deaf {
             Some(listener) => listener.wait_until_done(LAST_TICK),
-            None if house.clients.wait_until_empty(Instant::now() + LAST_TICK) => return,
+            None if server.clients.wait_until_empty(Instant::now() + LAST_TICK) => return,
             None => {}
         }
-        patrol(house);
+        patrol(server);
     }
 }
 
-fn patrol(house: &House) {
+fn patrol(server: &ServerState) {
     let now = clock::now();
-    for client in house.clients.snapshot() {
+    for client in server.clients.snapshot() {
         look_at(&client, now);
     }
 }
 
-fn look_at(client: &Client, now: u64) {
+fn look_at(client: &Shared, now: u64) {
     match client.state.judge(now, &client.config) {
-        Verdict::Well => {}
-        Verdict::Ping => {
+        DeadlineCheck::Met => {}
+        DeadlineCheck::PingDue => {
             client.control.ping(now.to_be_bytes());
-            client.ring();
+            client.notify_writer();
         }
-        Verdict::Overdue(clock) => {
+        DeadlineCheck::Overdue(clock) => {
             log::warn!("#{} {} overdue: {clock}, reset", client.number, client.peer);
             client.reset(CloseCause::TimedOut(clock));
         }

@@ -11,6 +11,7 @@
 mod support;
 
 mod backpressure;
+mod batches;
 mod hub;
 mod slow_consumer;
 
@@ -27,8 +28,6 @@ mod presence;
 mod handshake;
 
 mod echo;
-
-mod cork;
 
 mod close;
 mod ended;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 
-use super::super::control::{Goodbye, When};
-use super::super::outbox::this_thread_reads_for;
-use super::super::state::Doing;
 use super::*;
+use crate::connection::queue::outbox::this_thread_reads_for;
+use crate::connection::state::Activity;
+use crate::connection::write::control_slot::{CloseMode, CloseReason};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 
 /// A `send` that waits for room.
@@ -17,11 +17,11 @@ struct Waiter(JoinHandle<Result<(), SendError>>);
 
 impl Waiter {
     /// Sends on a thread of its own, and returns when that waits.
-    fn sends(guest: &Guest, message: &str) -> Waiter {
+    fn sends(guest: &FakeClient, message: &str) -> Waiter {
         let outbox = guest.outbox.clone();
         let message = text(message);
         // A reader shows what it waits for, so the sender plays one.
-        let shown = Guest::without_writer(Config::default());
+        let shown = FakeClient::without_writer(Config::default());
         let reads_for = Arc::clone(&shown.client);
         let sender = thread::spawn(move || {
             // crossbeam's choice among what is ready is the same in each new thread, so let it come to another.
@@ -37,7 +37,7 @@ impl Waiter {
             outbox.send(message)
         });
         until("the sender waits for room", || {
-            shown.client.state.reader.get().0 == Doing::WaitingForRoom(1)
+            shown.client.state.reader.get().0 == Activity::WaitingForRoom(1)
         });
         Waiter(sender)
     }
@@ -53,7 +53,7 @@ impl Waiter {
     }
 }
 
-fn texts(guest: &Guest) -> Vec<String> {
+fn texts(guest: &FakeClient) -> Vec<String> {
     let texts = guest.frames().into_iter();
     let texts = texts.filter(|(first, _)| *first == 0x81);
     texts
@@ -64,7 +64,7 @@ fn texts(guest: &Guest) -> Vec<String> {
 #[test]
 fn full_outbox_makes_send_wait() {
     both_ways(|config| {
-        let guest = Guest::held(config.queue(5), 0);
+        let guest = FakeClient::held(config.queue(5), 0);
         for n in 0..5 {
             guest.outbox.try_send(text(n.to_string())).expect("room");
         }
@@ -94,7 +94,7 @@ fn a_queue_full_of_bytes_makes_send_wait() {
     both_ways(|config| {
         // Each is 20 bytes on the wire; the held one's count until they are written.
         let twenty = "x".repeat(18);
-        let guest = Guest::held(config.queue_bytes(6 + 4 * 20), 0);
+        let guest = FakeClient::held(config.queue_bytes(6 + 4 * 20), 0);
         for _ in 0..4 {
             guest.outbox.try_send(text(&*twenty)).expect("room");
         }
@@ -123,7 +123,7 @@ fn a_queue_full_of_bytes_makes_send_wait() {
 #[test]
 fn a_message_larger_than_all_the_bytes_goes_alone() {
     both_ways(|config| {
-        let guest = Guest::new(config.queue_bytes(100));
+        let guest = FakeClient::new(config.queue_bytes(100));
         guest.gate.take(0);
         let large = text("x".repeat(1000));
         guest
@@ -153,7 +153,7 @@ fn send_timeout_gives_up_in_time_and_gives_the_message_back() {
             config.clone().queue(1),
             config.clone().queue_bytes("held".len() + 2 + 3),
         ] {
-            let guest = Guest::held(config, 0);
+            let guest = FakeClient::held(config, 0);
             guest.outbox.try_send(text("1")).expect("room");
             let timeout = Duration::from_millis(20);
             let began = Instant::now();
@@ -169,12 +169,12 @@ fn send_timeout_gives_up_in_time_and_gives_the_message_back() {
 
 #[test]
 fn every_end_wakes_waiting_senders_and_gives_their_messages_back() {
-    type End = fn(&Guest);
+    type End = fn(&FakeClient);
     let ends: [(&str, End); 7] = [
         ("close", |guest| guest.outbox.close(1000, "")),
         ("close now", |guest| {
-            let goodbye = Goodbye::new(4008, "slow");
-            assert!(guest.client.close(When::Now, goodbye));
+            let goodbye = CloseReason::new(4008, "slow");
+            assert!(guest.client.close(CloseMode::Immediate, goodbye));
         }),
         ("terminate", |guest| guest.outbox.terminate()),
         ("give up", |guest| guest.client.give_up()),
@@ -193,7 +193,7 @@ fn every_end_wakes_waiting_senders_and_gives_their_messages_back() {
                 config.clone().queue(1),
                 config.clone().queue_bytes("held".len() + 2 + 3),
             ] {
-                let guest = Guest::held(config, 0);
+                let guest = FakeClient::held(config, 0);
                 guest.outbox.try_send(text("1")).expect("room");
                 let waiters = ["a", "aa", "aaa"].map(|name| (name, Waiter::sends(&guest, name)));
                 let closed = guest.outbox.closed().clone();
@@ -217,7 +217,7 @@ fn every_end_wakes_waiting_senders_and_gives_their_messages_back() {
 
 #[test]
 fn what_is_not_text_or_binary_is_never_queued() {
-    let guest = Guest::new(Config::default());
+    let guest = FakeClient::new(Config::default());
     for message in [
         Message::Ping(vec![1].into()),
         Message::Pong(vec![1].into()),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::state::Verdict;
 use super::*;
 use crate::clock;
+use crate::connection::state::DeadlineCheck;
 
 const TIMEOUT: u64 = 10_000;
 
@@ -13,10 +13,10 @@ fn config() -> Config {
 }
 
 /// Whether a refusal at the moment `since` or before has lasted for `write_timeout`.
-fn overdue_since(guest: &Guest, since: u64) -> bool {
+fn overdue_since(guest: &FakeClient, since: u64) -> bool {
     match guest.client.state.judge(since + TIMEOUT, &config()) {
-        Verdict::Overdue("write_timeout") => true,
-        Verdict::Well => false,
+        DeadlineCheck::Overdue("write_timeout") => true,
+        DeadlineCheck::Met => false,
         other => panic!("{other:?}"),
     }
 }
@@ -31,7 +31,7 @@ fn a_later_moment() -> u64 {
 #[test]
 fn a_refusal_blocks_and_taking_all_unblocks() {
     both_ways(|config| {
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         guest.outbox.try_send(text("taken")).expect("room");
         guest.gate.until_written(7);
         assert!(!guest.client.state.is_blocked());
@@ -52,7 +52,7 @@ fn a_refusal_blocks_and_taking_all_unblocks() {
 #[test]
 fn the_clock_runs_from_the_first_refusal_until_64_kib_are_taken() {
     both_ways(|config| {
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         guest.gate.take(0);
         let message = Message::binary(vec![0; 200 << 10]);
         guest.outbox.try_send(message).expect("room");
@@ -86,7 +86,7 @@ fn the_clock_runs_from_the_first_refusal_until_64_kib_are_taken() {
 #[test]
 fn many_small_messages_are_progress_too() {
     both_ways(|config| {
-        let guest = Guest::new(config.queue(1000));
+        let guest = FakeClient::new(config.queue(1000));
         guest.gate.take(0);
         for _ in 0..100 {
             let message = Message::binary(vec![0; 1020]);
@@ -110,7 +110,7 @@ fn many_small_messages_are_progress_too() {
 #[test]
 fn nobody_waits_for_more_than_64_kib_at_once() {
     both_ways(|config| {
-        let guest = Guest::new(config);
+        let guest = FakeClient::new(config);
         guest.gate.take(0);
         let message = Message::binary(vec![0; 200 << 10]);
         guest.outbox.try_send(message).expect("room");

@@ -1,12 +1,11 @@
-//! A client's queue, wire and reader, exactly: against a [`Gate`] instead of a socket.
+//! A client's queue, wire and reader, exactly: against a [`ScriptedSocket`] instead of a socket.
 
-mod accounts;
 mod backpressure;
 mod blocked;
-mod control;
-mod door;
-mod flush;
-mod reading;
+mod control_slot;
+mod message_counts;
+mod reader;
+mod write_slot;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,15 +14,15 @@ use std::time::Instant;
 
 use tungstenite::Message;
 
-use super::accounts::MessageCounts;
-use super::client::Client;
-use super::gate::{Gate, PATIENCE};
-use super::outbox::Outbox;
-use super::reader::Reader;
-use super::transport::Transport;
-use super::wire::Wire;
-use super::writer;
 use crate::config::Config;
+use crate::connection::queue::outbox::Outbox;
+use crate::connection::read::reader::Reader;
+use crate::connection::shared::Shared;
+use crate::connection::socket::Transport;
+use crate::connection::stats::MessageCounts;
+use crate::connection::testing::scripted_socket::{PATIENCE, ScriptedSocket};
+use crate::connection::write::write_half::WriteHalf;
+use crate::connection::write::writer;
 use crate::http::Peer;
 
 /// Runs a test with early flush and without: who writes may not change what is written.
@@ -35,32 +34,32 @@ fn both_ways(test: impl Fn(Config)) {
 
 /// A client behind a gate: it has its 101, its wire and its writer thread.
 #[derive(Debug)]
-struct Guest {
-    client: Arc<Client>,
-    gate: Arc<Gate>,
+struct FakeClient {
+    client: Arc<Shared>,
+    gate: Arc<ScriptedSocket>,
     outbox: Outbox,
     /// The client itself holds it weakly.
     transport: Arc<dyn Transport>,
     writer: Option<JoinHandle<()>>,
 }
 
-impl Guest {
-    fn new(config: Config) -> Guest {
-        let mut guest = Guest::without_writer(config);
+impl FakeClient {
+    fn new(config: Config) -> FakeClient {
+        let mut guest = FakeClient::without_writer(config);
         guest.start_writer();
         guest
     }
 
     /// One whose wire only helpers write to, until its writer is started.
-    fn without_writer(config: Config) -> Guest {
-        let gate = Arc::new(Gate::default());
+    fn without_writer(config: Config) -> FakeClient {
+        let gate = Arc::new(ScriptedSocket::default());
         let transport: Arc<dyn Transport> = gate.clone();
-        let client = Arc::new(Client::new(1, Peer::Unix, Arc::new(config), &transport));
-        assert!(client.is_heard() && client.pass_the_door());
+        let client = Arc::new(Shared::new(1, Peer::Unix, Arc::new(config), &transport));
+        assert!(client.mark_request_received() && client.mark_upgraded());
         client.state.head_answered();
-        let wire = Wire::new(Arc::clone(&transport));
-        client.wire.give_back(wire, &client);
-        Guest {
+        let wire = WriteHalf::new(Arc::clone(&transport));
+        client.write_slot.release(wire, &client);
+        FakeClient {
             outbox: Outbox::new(Arc::clone(&client)),
             client,
             gate,
@@ -71,8 +70,8 @@ impl Guest {
 
     /// One whose writer stands still in `write`, with the message `"held"` in its hand and nothing queued. `taken` bytes
     /// of it are out.
-    fn held(config: Config, taken: usize) -> Guest {
-        let guest = Guest::new(config);
+    fn held(config: Config, taken: usize) -> FakeClient {
+        let guest = FakeClient::new(config);
         guest.gate.take(taken);
         guest.outbox.try_send(text("held")).expect("there is room");
         guest.gate.until_in_write();
@@ -105,7 +104,7 @@ impl Guest {
     fn end(mut self) -> MessageCounts {
         self.client.give_up();
         self.join_writer();
-        self.client.wire.end(&self.client);
+        self.client.write_slot.end(&self.client);
         let accounts = self.outbox.counts();
         let frames = self.frames();
         let data = frames.iter().filter(|(first, _)| first & 0x08 == 0);
@@ -124,7 +123,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for FakeClient {
     fn drop(&mut self) {
         // A test that failed leaves nobody waiting.
         self.client.give_up();
