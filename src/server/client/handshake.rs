@@ -385,11 +385,11 @@ impl io::Read for Rest {
 }
 
 impl Body for Rest {
-    fn go_on(&mut self) -> io::Result<()> {
+    fn send_continue(&mut self) -> io::Result<()> {
         write_all(&*self.transport, b"HTTP/1.1 100 Continue\r\n\r\n")
     }
 
-    fn is_read(&mut self) {
+    fn finish(&mut self) {
         self.client.state.head_answered();
     }
 }
