@@ -1,4 +1,4 @@
-//! Moments and deadlines as milliseconds in a `u64`, so that a thread can leave one in an atomic for the watchdog.
+//! Moments and deadlines as milliseconds in a `u64`, so that threads can share them with the watchdog in atomics.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -6,35 +6,41 @@ use std::time::{Duration, Instant};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Milliseconds since the first call in this process, counted from 1: 0 always means *not set*.
+/// Returns the current moment: the milliseconds since the first call in this process, counted from 1. In an atomic, 0
+/// means *not set*.
 pub(crate) fn now() -> u64 {
     let ms = START.elapsed().as_millis();
     let now = u64::try_from(ms).map_or(u64::MAX, |ms| ms.saturating_add(1));
-    // Written when it changes only: many threads share its cache line.
+    // Written only when it changes, because many threads share its cache line.
     if LATELY.load(Relaxed) != now {
         LATELY.store(now, Relaxed);
     }
     now
 }
 
+/// The latest result of [`now`] in any thread.
 static LATELY: AtomicU64 = AtomicU64::new(1);
 
-/// When a message was queued. Not asked of the clock, which costs more than the rest of queueing: it is the moment at
-/// which any thread last asked [`now`], so it is behind by a tick of the watchdog at most.
+/// The moment at which a message was queued.
+///
+/// A stamp is the latest result of [`now`] in any thread, because reading the clock would cost more than the rest of
+/// queueing. It is late by at most one tick of the watchdog.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stamp(u32);
 
 impl Stamp {
+    /// Returns a stamp of the latest result of [`now`].
     pub(crate) fn lately() -> Stamp {
         Stamp::of(LATELY.load(Relaxed))
     }
 
-    /// Half a word, so that a place in a queue is a word smaller; 49 days of waiting are all it can tell.
+    /// Returns the stamp of `moment`. It keeps only 32 bits, so that an entry in a queue is 8 bytes smaller. It is
+    /// therefore correct only for messages that wait less than 49 days.
     pub(crate) fn of(moment: u64) -> Stamp {
         Stamp(moment as u32)
     }
 
-    /// The moment, as [`now`] counts.
+    /// Returns the moment in the unit of [`now`].
     pub(crate) fn moment(self) -> u64 {
         let lately = LATELY.load(Relaxed);
         let age = (lately as u32).wrapping_sub(self.0);
@@ -42,17 +48,18 @@ impl Stamp {
     }
 }
 
-/// The moment `duration` from now. Never 0, and never in the past.
+/// Returns the moment `duration` from now. It is never 0, and never in the past.
 pub(crate) fn after(duration: Duration) -> u64 {
     now().saturating_add(millis(duration))
 }
 
-/// A configured duration in the clock's unit.
+/// Returns a duration in milliseconds.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Locks memory that no user code runs under: a poisoned lock only says that some thread died elsewhere.
+/// Locks a mutex that is never held while user code runs, and ignores poisoning. A poisoned lock only means that another
+/// thread panicked: no user code can have left the data half changed.
 pub(crate) fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
