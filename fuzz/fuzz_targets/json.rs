@@ -1,8 +1,8 @@
 #![no_main]
-//! JSON mode is the binary's, so its reading of a command is included here as it stands.
+//! The target `json`: parsing the commands of JSON mode. The parser belongs to the binary, so its files are included here.
 
 #[path = "../../src/cli/command.rs"]
-#[allow(dead_code, reason = "the target reads commands, and obeys none")]
+#[allow(dead_code, reason = "the target parses commands and does not run them")]
 mod command;
 #[path = "../../src/cli/names.rs"]
 mod names;
