@@ -23,17 +23,20 @@ fn config() -> Config {
 /// messages and the result must be equal, and no message may exceed the limit.
 pub fn frames(data: &[u8]) {
     let mut choices = Choices(data);
-    let cut = 1 + usize::from(choices.byte());
+    let read_size = 1 + usize::from(choices.byte());
     let stream = choices.bytes(STREAM);
     let whole = received(stream, usize::MAX);
-    let pieces = received(stream, cut);
-    assert_eq!(whole, pieces, "{cut} bytes in each read: {stream:02x?}");
+    let pieces = received(stream, read_size);
+    assert_eq!(
+        whole, pieces,
+        "{read_size} bytes in each read: {stream:02x?}"
+    );
 }
 
 /// Returns every message, and then the result with which the stream ended.
-fn received(stream: &[u8], cut: usize) -> Vec<String> {
+fn received(stream: &[u8], read_size: usize) -> Vec<String> {
     let mut rig = TestClient::new(config());
-    rig.peer_sends(stream, cut);
+    rig.peer_sends(stream, read_size);
     let mut received = Vec::new();
     loop {
         match rig.recv() {
@@ -55,7 +58,7 @@ fn received(stream: &[u8], cut: usize) -> Vec<String> {
 /// fragmented. With and without the header check, the received messages must be the sent ones, each once and in order.
 pub fn header_check_differential(data: &[u8]) {
     let mut choices = Choices(data);
-    let cut = 1 + usize::from(choices.byte());
+    let read_size = 1 + usize::from(choices.byte());
     let (mut stream, mut sent) = (Vec::new(), Vec::new());
     while !choices.is_empty() && stream.len() < STREAM {
         let shape = choices.byte();
@@ -85,7 +88,7 @@ pub fn header_check_differential(data: &[u8]) {
         };
         sent.push(format!("{message:?}"));
     }
-    let checked = received(&stream, cut);
+    let checked = received(&stream, read_size);
     let (end, messages) = checked.split_last().expect("the last item is the result");
     assert_eq!(messages, sent, "the stream ended with {end}");
     assert_eq!(messages, TestClient::heard_without_guard(&stream));

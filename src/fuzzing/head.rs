@@ -13,17 +13,17 @@ const MOST: usize = 32 << 10;
 /// equal, and the number of bytes read must be limited.
 pub fn head(data: &[u8]) {
     let mut choices = Choices(data);
-    let cut = 1 + usize::from(choices.byte());
+    let read_size = 1 + usize::from(choices.byte());
     let whole = outcome(choices.0, usize::MAX);
-    let pieces = outcome(choices.0, cut);
-    assert_eq!(whole, pieces, "{cut} bytes in each read");
+    let pieces = outcome(choices.0, read_size);
+    assert_eq!(whole, pieces, "{read_size} bytes in each read");
 }
 
 /// Returns a description of the outcome for a head.
-fn outcome(bytes: &[u8], cut: usize) -> String {
-    let mut stream = Cut {
+fn outcome(bytes: &[u8], read_size: usize) -> String {
+    let mut stream = SmallReads {
         bytes,
-        cut,
+        read_size,
         read: 0,
         interrupts: false,
     };
@@ -54,23 +54,23 @@ fn outcome(bytes: &[u8], cut: usize) -> String {
     format!("{request:?} {judged}")
 }
 
-/// A stream that returns up to `cut` bytes in each read. Before each of these reads it returns `Interrupted` once.
-struct Cut<'a> {
+/// A stream that returns up to `read_size` bytes in each read. Before each of these reads it returns `Interrupted` once.
+struct SmallReads<'a> {
     bytes: &'a [u8],
-    cut: usize,
+    read_size: usize,
     read: usize,
     interrupts: bool,
 }
 
-impl Read for Cut<'_> {
+impl Read for SmallReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.interrupts = !self.interrupts;
-        if self.interrupts && self.cut != usize::MAX {
+        if self.interrupts && self.read_size != usize::MAX {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let (now, later) = self
             .bytes
-            .split_at(self.bytes.len().min(self.cut).min(buffer.len()));
+            .split_at(self.bytes.len().min(self.read_size).min(buffer.len()));
         self.bytes = later;
         self.read += now.len();
         buffer[..now.len()].copy_from_slice(now);

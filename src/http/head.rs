@@ -171,16 +171,16 @@ fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Opt
         } else if method == Method::POST && version == Version::HTTP_11 {
             refuse(
                 411,
-                "Content-Length is required, chunked bodies are not supported",
+                "Content-Length is required; chunked bodies are not supported",
             )
         } else {
-            refuse(400, "Transfer-Encoding in a request that has no body")
+            refuse(400, "Transfer-Encoding is not allowed in this request")
         });
     }
     let Some(length) = length else {
         return Ok(None);
     };
-    // Digits only: `parse` would accept "+5", and RFC 9110 §8.6 would allow to read "5, 5" as 5.
+    // Digits only: `parse` would accept "+5", and RFC 9110 §8.6 allows a server to read "5, 5" as 5.
     let digits = length
         .to_str()
         .ok()

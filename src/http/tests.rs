@@ -7,9 +7,9 @@ use super::*;
 use crate::Config;
 
 /// A stream that returns up to a given number of bytes in one read.
-struct Cut<'a>(&'a [u8], usize);
+struct SmallReads<'a>(&'a [u8], usize);
 
-impl Read for Cut<'_> {
+impl Read for SmallReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (now, later) = self.0.split_at(self.0.len().min(self.1).min(buffer.len()));
         self.0 = later;
@@ -58,17 +58,17 @@ fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn read(head: &[u8], cut: usize) -> Result<Request, HeadError> {
-    read_head(&mut Cut(head, cut), Peer::Unix).map(|(request, _)| request)
+fn read(head: &[u8], read_size: usize) -> Result<Request, HeadError> {
+    read_head(&mut SmallReads(head, read_size), Peer::Unix).map(|(request, _)| request)
 }
 
 /// Returns the outcome for a head: the result of `decide` for a request that could be read, or else the status.
 fn outcome(
     head: &[u8],
-    cut: usize,
+    read_size: usize,
     decide: impl Fn(&Request) -> Result<String, Refusal>,
 ) -> String {
-    let result = match read(head, cut) {
+    let result = match read(head, read_size) {
         Ok(request) => decide(&request),
         Err(HeadError::Refused(reply, reason)) => Err((reply, reason)),
         Err(HeadError::Gone) => return "gone".into(),
@@ -106,11 +106,11 @@ fn check(text: &str, at_least: usize, decide: impl Fn(&Request) -> Result<String
     assert!(table.len() >= at_least, "{} lines", table.len());
     for (want, head) in table {
         let raw = bytes(head);
-        for cut in [4096, 1, 2, 3, 7] {
+        for read_size in [4096, 1, 2, 3, 7] {
             assert_eq!(
-                outcome(&raw, cut, &decide),
+                outcome(&raw, read_size, &decide),
                 want,
-                "{cut} bytes at a time: {head}"
+                "{read_size} bytes at a time: {head}"
             );
         }
     }
