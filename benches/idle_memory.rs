@@ -14,7 +14,7 @@ use std::{fs, process, thread};
 
 const CLIENTS: usize = 2000;
 
-/// The stack sizes of a client's reader and writer: `READER_STACK` and `WRITER_STACK` in `server/client/handshake.rs`.
+/// The stack sizes of a client's reader and writer: `READER_STACK` and `WRITER_STACK` in `server/client/session.rs`.
 /// Only the part of a stack that has been used is resident.
 const STACKS: [usize; 2] = [256 << 10, 64 << 10];
 

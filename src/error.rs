@@ -5,6 +5,8 @@ use std::io;
 
 use tungstenite::Message;
 
+use crate::connection::close_cause::Clock;
+
 /// Why the server could not start, or had to stop serving.
 ///
 /// [`Server::serve`](crate::Server::serve) returns `Accept` or `Spawn`. [`Server::bind`](crate::Server::bind) returns
@@ -56,7 +58,7 @@ pub enum RecvError {
     Gone,
     /// This time limit of [`Config`](crate::Config) expired, and the connection was reset.
     #[error("timed out ({0})")]
-    TimedOut(&'static str),
+    TimedOut(Clock),
     /// Reading from the socket failed.
     #[error("reading from the socket failed")]
     Io(#[source] io::Error),

@@ -120,7 +120,7 @@ impl Handler for EventHandler {
         if !received {
             conn.close(1001, "the program has ended");
         }
-        let cause = conn.why().unwrap_or(CloseCause::Gone);
+        let cause = conn.cause().unwrap_or(CloseCause::Gone);
         self.report(Event::Closed { number, cause });
         Ok(())
     }

@@ -4,7 +4,7 @@ use tungstenite::Message;
 
 use super::Choices;
 use crate::config::Config;
-use crate::connection::TestClient;
+use crate::connection::testing::single_threaded::SingleThreaded;
 
 /// The maximum length of a stream. It is too short to exceed the rate limit for control frames, because that verdict
 /// would depend on the clock.
@@ -35,11 +35,11 @@ pub fn frames(data: &[u8]) {
 
 /// Returns every message, and then the result with which the stream ended.
 fn received(stream: &[u8], read_size: usize) -> Vec<String> {
-    let mut rig = TestClient::new(config());
-    rig.peer_sends(stream, read_size);
+    let mut client = SingleThreaded::new(config());
+    client.peer_sends(stream, read_size);
     let mut received = Vec::new();
     loop {
-        match rig.recv() {
+        match client.recv() {
             Ok(Some(message)) => {
                 assert!(message.len() <= MAX_MESSAGE, "{} bytes", message.len());
                 received.push(format!("{message:?}"));
@@ -50,7 +50,7 @@ fn received(stream: &[u8], read_size: usize) -> Vec<String> {
             }
         }
     }
-    rig.end();
+    client.end();
     received
 }
 
@@ -91,7 +91,7 @@ pub fn header_check_differential(data: &[u8]) {
     let checked = received(&stream, read_size);
     let (end, messages) = checked.split_last().expect("the last item is the result");
     assert_eq!(messages, sent, "the stream ended with {end}");
-    assert_eq!(messages, TestClient::heard_without_guard(&stream));
+    assert_eq!(messages, SingleThreaded::decoded_without_check(&stream));
 }
 
 fn choices_length(shape: u8) -> u8 {

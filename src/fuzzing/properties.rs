@@ -7,7 +7,7 @@ use tungstenite::Message;
 
 use super::frames::frame;
 use crate::config::Config;
-use crate::connection::TestClient;
+use crate::connection::testing::single_threaded::SingleThreaded;
 
 /// A message, the offsets at which it is split into fragments, and the pings and pongs before each fragment.
 type Sent = (Message, Vec<prop::sample::Index>, Vec<(bool, Vec<u8>)>);
@@ -64,31 +64,31 @@ fn messages_arrive_once_and_in_order_between_pings() {
     TestRunner::new_with_rng(cases, rng)
         .run(&input, |(all, pieces)| {
             let (stream, pings) = stream(&all);
-            let mut rig = TestClient::new(Config::default().read_buffer(64));
-            rig.takes(1 << 20);
+            let mut client = SingleThreaded::new(Config::default().read_buffer(64));
+            client.accept_per_call(1 << 20);
             let (mut rest, mut pieces) = (&stream[..], pieces.iter().cycle());
             while !rest.is_empty() {
                 let most = pieces.next().copied().unwrap_or(1).min(rest.len());
                 let (now, later) = rest.split_at(most);
-                rig.peer_sends(now, most);
+                client.peer_sends(now, most);
                 rest = later;
             }
             let mut left = all.iter().map(|(message, ..)| message);
             while left.len() > 0 {
                 // One message, or several that have arrived together.
                 let most = if left.len() % 2 == 0 { 1 } else { 7 };
-                let received = rig.recv_all(most).unwrap_or_default();
+                let received = client.recv_all(most).unwrap_or_default();
                 prop_assert!(!received.is_empty() && received.len() <= most);
                 for message in &received {
                     prop_assert_eq!(Some(message), left.next());
                 }
             }
             prop_assert!(
-                !matches!(rig.recv(), Ok(Some(_))),
+                !matches!(client.recv(), Ok(Some(_))),
                 "a message arrived twice"
             );
-            prop_assert_eq!(rig.pongs(), pings);
-            rig.end();
+            prop_assert_eq!(client.pongs(), pings);
+            client.end();
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("{failure}"));

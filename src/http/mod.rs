@@ -36,4 +36,4 @@ pub use reply::Reply;
 pub(crate) use reply::unavailable;
 pub(crate) use request::Body;
 pub use request::Request;
-pub(crate) use upgrade::accept;
+pub(crate) use upgrade::{Accepted, accept};

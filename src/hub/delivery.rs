@@ -12,7 +12,9 @@ use super::message::TopicMessage;
 use super::policy::{Policy, TopicSettings};
 use super::publish::PublishOutcome;
 use super::stats::{BulkDelivered, Counts};
-use crate::connection::{FrameBatch, RetryBudget, WriteNow};
+use crate::connection::queue::outbox::RetryBudget;
+use crate::connection::write::direct_write::WriteNow;
+use crate::connection::write::frame::FrameBatch;
 
 /// Members that are looked at before the first of them is written to. Of a thousand members none is in the processor's
 /// cache, and what is read of one lies behind pointers: several waits for memory, one after the other, before each write.
@@ -73,7 +75,7 @@ impl<'a> Delivery<'a> {
         for some in self.members.chunks(LOOKED_AT) {
             if at_once {
                 some.iter()
-                    .for_each(|member| member.outbox.inner().prefetch());
+                    .for_each(|member| member.outbox.shared().prefetch());
             }
             for member in some {
                 if Some(member.outbox.number()) != except {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use super::message::TopicMessage;
 use super::policy::TopicSettings;
-use crate::clock::{self, lock};
+use crate::clock;
+use crate::sync::lock;
 
 /// Bytes that all histories of a hub keep together.
 #[derive(Debug)]

@@ -11,11 +11,13 @@ use super::message::{Envelope, TopicMessage};
 use super::pending::{Next, PendingMessages, Waiting};
 use super::policy::{Policy, SoftLimit, TopicSettings};
 use super::stats::Counts;
-use crate::clock::{Stamp, lock};
-use crate::connection::{
-    Admission, DirectWrite, Frame, FrameBatch, Outbox, Purpose, Redeemed, TopicSource, WriteNow,
-};
+use crate::connection::Outbox;
+use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
+use crate::connection::queue::send_queue::{Admission, Wait};
+use crate::connection::write::direct_write::{DirectWrite, WriteNow};
+use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::panic::catch_panic;
+use crate::sync::lock;
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
@@ -73,7 +75,7 @@ impl Member {
             self.tell_the_rest(&mut pending);
         }
         drop(pending);
-        self.outbox.queue().settle_late();
+        self.outbox.drain_if_finished();
     }
 
     pub(super) fn is_enveloped(&self) -> bool {
@@ -86,11 +88,13 @@ impl Member {
         posts: &[Arc<TopicMessage>],
         run: &FrameBatch,
     ) -> WriteNow {
-        self.outbox.inner().try_write_now(&Past {
-            member: self,
-            posts,
+        self.outbox.shared().write.try_write_now(
             run,
-        })
+            Some(&Past {
+                member: self,
+                posts,
+            }),
+        )
     }
 
     pub(super) fn envelope(&self) -> Option<(&dyn Envelope, &str)> {
@@ -102,14 +106,14 @@ impl Member {
     pub(super) fn place(self: &Arc<Self>, post: &TopicMessage, settings: &TopicSettings) -> Placed {
         let frame = post.frame(self.envelope()).clone();
         let placed = self.place_in(&mut lock(&self.pending), frame, post, settings);
-        self.outbox.queue().settle_late();
+        self.outbox.drain_if_finished();
         placed
     }
 
     fn place_in(
         self: &Arc<Self>,
         pending: &mut PendingMessages,
-        frame: Frame,
+        frame: EncodedFrame,
         post: &TopicMessage,
         settings: &TopicSettings,
     ) -> Placed {
@@ -117,8 +121,8 @@ impl Member {
         let size = frame.len();
         let conflates = settings.policy.conflates();
         // The gate first: who is being closed is closed, however full.
-        match queue.admit(size, false) {
-            Admission::In => {}
+        match queue.admit(size, Wait::Never) {
+            Admission::Admitted => {}
             Admission::Full => return Placed::Full,
             Admission::Closed => return Placed::Closed,
         }
@@ -131,11 +135,11 @@ impl Member {
             }
         }
         if pending.waiting.len() >= settings.queue {
-            queue.return_bytes(size);
+            queue.cancel(size);
             return Placed::Full;
         }
         if !self.take_ticket(pending) {
-            queue.return_bytes(size);
+            queue.cancel(size);
             return Placed::Full;
         }
         self.append(pending, frame, post, conflates);
@@ -161,7 +165,7 @@ impl Member {
                 placed => placed,
             }
         };
-        self.outbox.queue().settle_late();
+        self.outbox.drain_if_finished();
         placed
     }
 
@@ -171,12 +175,12 @@ impl Member {
     fn replace(
         self: &Arc<Self>,
         pending: &mut PendingMessages,
-        frame: Frame,
+        frame: EncodedFrame,
         post: &TopicMessage,
         policy: Policy,
     ) -> Placed {
         let queue = self.outbox.queue();
-        if queue.admit(frame.len(), true) == Admission::Closed {
+        if !queue.admit_replacement(frame.len()) {
             return Placed::Closed;
         }
         // Full for whatever reason: there is room only if something has gone.
@@ -185,7 +189,7 @@ impl Member {
         if policy.conflates() {
             pending.crowded = true;
             for old in pending.take_superseded() {
-                queue.waits_no_more(1);
+                queue.add_pending(-1);
                 self.dropped(old, policy);
                 freed += old;
             }
@@ -207,7 +211,7 @@ impl Member {
         // much of is not this lane's to make good.
         let is_older = |oldest: &Waiting| oldest.id != post.id();
         while freed < size
-            && queue.bytes() > queue.most_bytes()
+            && queue.bytes() > queue.byte_limit()
             && pending.waiting.front().is_some_and(is_older)
         {
             freed += self.drop_oldest(pending, policy);
@@ -220,7 +224,7 @@ impl Member {
         let Some(oldest) = pending.pop() else {
             return 0;
         };
-        self.outbox.queue().waits_no_more(1);
+        self.outbox.queue().add_pending(-1);
         self.dropped(oldest.frame.len(), policy);
         oldest.frame.len()
     }
@@ -230,7 +234,7 @@ impl Member {
         &self,
         pending: &mut PendingMessages,
         at: usize,
-        frame: Frame,
+        frame: EncodedFrame,
         post: &TopicMessage,
         policy: Policy,
     ) {
@@ -238,7 +242,6 @@ impl Member {
         self.dropped(waiting.frame.len(), policy);
         waiting.frame = frame;
         waiting.id = post.id();
-        waiting.queued = post.stamp();
         waiting.conflated = true;
         self.accepted(pending, post);
     }
@@ -250,7 +253,7 @@ impl Member {
         self.dropped(0, policy);
         self.tell_the_rest(&mut pending);
         drop(pending);
-        self.outbox.queue().settle_late();
+        self.outbox.drain_if_finished();
     }
 
     /// Counts `post` as offered and dropped for a member that is cut. It is told 4008 and nothing else: of a gap it
@@ -269,7 +272,7 @@ impl Member {
     fn append(
         self: &Arc<Self>,
         pending: &mut PendingMessages,
-        frame: Frame,
+        frame: EncodedFrame,
         post: &TopicMessage,
         conflated: bool,
     ) {
@@ -282,12 +285,11 @@ impl Member {
             // The policy was another before: what waits under this key must not be overtaken in its place.
             pending.keys.remove(&key);
         }
-        self.outbox.queue().waits(1);
+        self.outbox.queue().add_pending(1);
         self.accepted(pending, post);
         pending.waiting.push_back(Waiting {
             frame,
             id: post.id(),
-            queued: post.stamp(),
             key,
             conflated,
         });
@@ -298,7 +300,7 @@ impl Member {
         if pending.tickets > pending.waiting.len() {
             return true;
         }
-        let taken = self.outbox.queue().ticket(self.lane());
+        let taken = self.outbox.queue().push_ticket(self.lane());
         pending.tickets += usize::from(taken);
         taken
     }
@@ -307,7 +309,7 @@ impl Member {
     fn be_owed(self: &Arc<Self>, pending: &mut PendingMessages) {
         if !pending.owed {
             pending.owed = true;
-            self.outbox.queue().owe(&self.lane());
+            self.outbox.queue().push_overflow(self.lane());
         }
     }
 
@@ -330,26 +332,30 @@ impl Member {
 
     fn dropped(&self, bytes: usize, policy: Policy) {
         Counts::one(&self.counts.dropped[policy.reason()]);
-        self.outbox.queue().drop_one(bytes);
+        self.outbox.queue().record_dropped(bytes);
     }
 
     /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
     /// a panic costs this word alone.
-    fn redeemed(&self, (gap, message): Next, purpose: Purpose) -> Option<Redeemed> {
+    fn redeemed(self: &Arc<Self>, (gap, message): Next, purpose: Purpose) -> Option<Outgoing> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
             let said = catch_panic(|| envelope.gap(&self.topic, first, last));
-            said.and_then(|message| Frame::data(&message))
+            said.and_then(|message| EncodedFrame::data(&message))
         };
         let notice = gap
             .filter(|_| purpose == Purpose::Send)
             .zip(self.envelope.as_ref())
             .and_then(|(gap, envelope)| say(gap, envelope));
-        (notice.is_some() || message.is_some()).then_some(Redeemed { notice, message })
+        (notice.is_some() || message.is_some()).then(|| Outgoing {
+            notice,
+            message,
+            source: Some(self.lane()),
+        })
     }
 }
 
 impl TopicSource for Member {
-    fn redeem(&self, purpose: Purpose) -> Option<Redeemed> {
+    fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing> {
         let next = {
             let mut pending = lock(&self.pending);
             pending.tickets = pending.tickets.saturating_sub(1);
@@ -362,7 +368,7 @@ impl TopicSource for Member {
         self.redeemed(next?, purpose)
     }
 
-    fn redeem_owed(&self, purpose: Purpose) -> (Option<Redeemed>, bool) {
+    fn take_overflow(self: Arc<Self>, purpose: Purpose) -> (Option<Outgoing>, bool) {
         let (next, more) = {
             let mut pending = lock(&self.pending);
             let next = pending.next();
@@ -373,7 +379,7 @@ impl TopicSource for Member {
         (next.and_then(|next| self.redeemed(next, purpose)), more)
     }
 
-    fn settled(&self, delivered: bool) {
+    fn finished(&self, delivered: bool) {
         Counts::one(if delivered {
             &self.counts.delivered
         } else {
@@ -386,27 +392,18 @@ impl TopicSource for Member {
 struct Past<'a> {
     member: &'a Arc<Member>,
     posts: &'a [Arc<TopicMessage>],
-    run: &'a FrameBatch,
 }
 
 impl DirectWrite for Past<'_> {
-    fn run(&self) -> &FrameBatch {
-        self.run
-    }
-
-    fn queued(&self) -> Stamp {
-        self.posts[0].stamp()
-    }
-
-    fn passes(&self) -> bool {
+    fn try_claim(&self) -> bool {
         let (first, last) = (&self.posts[0], &self.posts[self.posts.len() - 1]);
         lock(&self.member.pending).pass(first.id(), last.id())
     }
 
-    fn lane(&self) -> Option<Arc<dyn TopicSource>> {
+    fn begin_in_flight(&self) -> Arc<dyn TopicSource> {
         // Before anybody can call it delivered; what went whole is counted for all members together.
         Counts::one(&self.member.counts.accepted);
-        Some(self.member.lane())
+        self.member.lane()
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tungstenite::{Message, Utf8Bytes};
 
-use crate::clock::{self, Stamp};
-use crate::connection::Frame;
+use crate::clock;
+use crate::connection::write::frame::EncodedFrame;
 
 /// A message on its way into a topic.
 #[derive(Clone, Debug)]
@@ -58,13 +58,13 @@ pub struct TopicMessage {
     json: bool,
     key: Option<Arc<str>>,
     at: u64,
-    raw: Frame,
-    wrapped: OnceLock<Frame>,
+    raw: EncodedFrame,
+    wrapped: OnceLock<EncodedFrame>,
 }
 
 impl TopicMessage {
     /// Of a publication it keeps the encoded bytes alone: the message itself may be a slice of a whole read buffer.
-    pub(super) fn new(publication: Publication, raw: Frame, id: u64) -> TopicMessage {
+    pub(super) fn new(publication: Publication, raw: EncodedFrame, id: u64) -> TopicMessage {
         TopicMessage {
             id,
             text: publication.message.is_text(),
@@ -107,14 +107,9 @@ impl TopicMessage {
         self.at
     }
 
-    /// The same, as a queue keeps it.
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp::of(self.at)
-    }
-
     /// Bytes it keeps in memory, about.
     pub(super) fn size(&self) -> usize {
-        let wrapped = self.wrapped.get().map_or(0, Frame::len);
+        let wrapped = self.wrapped.get().map_or(0, EncodedFrame::len);
         size_of::<TopicMessage>()
             + self.raw.len()
             + wrapped
@@ -122,12 +117,13 @@ impl TopicMessage {
     }
 
     /// Its bytes on the wire: as it is, or in the envelope, which is made for the first who asks.
-    pub(super) fn frame(&self, envelope: Option<(&dyn Envelope, &str)>) -> &Frame {
+    pub(super) fn frame(&self, envelope: Option<(&dyn Envelope, &str)>) -> &EncodedFrame {
         let Some((envelope, topic)) = envelope else {
             return &self.raw;
         };
-        let wrap =
-            || Frame::data(&envelope.message(topic, self)).unwrap_or_else(|| self.raw.clone());
+        let wrap = || {
+            EncodedFrame::data(&envelope.message(topic, self)).unwrap_or_else(|| self.raw.clone())
+        };
         self.wrapped.get_or_init(wrap)
     }
 }

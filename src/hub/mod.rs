@@ -25,7 +25,7 @@ pub use publish::{PublishError, PublishOutcome};
 pub use subscribe::{SubscribeOptions, Subscription};
 pub use topic::{Topic, TopicCounts};
 
-use crate::clock::lock;
+use crate::sync::lock;
 use history::Bytes;
 use topic::{Held, Inner};
 

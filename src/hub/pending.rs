@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::message::TopicMessage;
 use super::policy::SoftLimit;
-use crate::clock::{self, Stamp};
-use crate::connection::Frame;
+use crate::clock;
+use crate::connection::write::frame::EncodedFrame;
 
 /// Places in a lane that are kept for the next message.
 const KEPT: usize = 4;
@@ -34,16 +34,15 @@ pub(super) struct PendingMessages {
 
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) frame: Frame,
+    pub(super) frame: EncodedFrame,
     pub(super) id: u64,
-    pub(super) queued: Stamp,
     pub(super) key: Option<Arc<str>>,
     /// Ids before it may never come without being a gap.
     pub(super) conflated: bool,
 }
 
 /// Ids that will never come, and the message after them.
-pub(super) type Next = (Option<(u64, u64)>, Option<(Frame, Stamp)>);
+pub(super) type Next = (Option<(u64, u64)>, Option<EncodedFrame>);
 
 impl PendingMessages {
     /// The next message, and the ids that will never come before it.
@@ -51,9 +50,9 @@ impl PendingMessages {
         let (up_to, message) = match self.pop() {
             Some(next) if next.conflated => {
                 self.told = self.told.max(next.id);
-                return Some((None, Some((next.frame, next.queued))));
+                return Some((None, Some(next.frame)));
             }
-            Some(next) => (next.id, Some((next.frame, next.queued))),
+            Some(next) => (next.id, Some(next.frame)),
             None if self.offered > self.told => (self.offered + 1, None),
             None => return None,
         };

@@ -12,7 +12,8 @@ use super::member::Member;
 use super::message::{Publication, TopicMessage};
 use super::policy::TopicSettings;
 use super::topic::Topic;
-use crate::connection::{Frame, FrameBatch, RetryBudget};
+use crate::connection::queue::outbox::RetryBudget;
+use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 
 /// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
 /// under `block`.
@@ -88,7 +89,7 @@ impl Topic {
         publications: Vec<Publication>,
     ) -> Result<Vec<PublishOutcome>, PublishError> {
         let encode = |publication: Publication| {
-            let frame = Frame::data(&publication.message)?;
+            let frame = EncodedFrame::data(&publication.message)?;
             Some((publication, frame))
         };
         let encoded: Option<Vec<_>> = publications.into_iter().map(encode).collect();
@@ -121,13 +122,13 @@ impl Topic {
     /// Gives messages that go together their ids, and to every member.
     fn give(
         &self,
-        run: impl ExactSizeIterator<Item = (Publication, Frame)>,
+        run: impl ExactSizeIterator<Item = (Publication, EncodedFrame)>,
         (settings, patience): (&TopicSettings, (&mut RetryBudget, Option<Instant>)),
         all_given: &mut Vec<Given>,
     ) -> Vec<PublishOutcome> {
         let (first, members) = self.next_ids(run.len());
         let mut except = None;
-        let post = |(id, (publication, frame)): (u64, (Publication, Frame))| {
+        let post = |(id, (publication, frame)): (u64, (Publication, EncodedFrame))| {
             except = publication.except;
             Arc::new(TopicMessage::new(publication, frame, id))
         };
@@ -178,7 +179,7 @@ impl Topic {
 
 /// How many of these go together: as [`FrameBatch::count_that_fits`] says, no more than a member may have waiting, and all but for the
 /// same client.
-fn together(left: &[(Publication, Frame)], settings: &TopicSettings) -> usize {
+fn together(left: &[(Publication, EncodedFrame)], settings: &TopicSettings) -> usize {
     let except = left[0].0.except;
     let alike = left.iter().take_while(|(next, _)| next.except == except);
     FrameBatch::count_that_fits(alike.map(|(_, frame)| frame.len())).min(settings.queue.max(1))
@@ -211,7 +212,7 @@ impl Drop for AllGiven<'_> {
 impl Given {
     fn cut(&mut self, topic: &str) {
         for victim in self.victims.drain(..) {
-            victim.outbox.cut(topic);
+            victim.outbox.disconnect_slow_consumer(topic);
         }
     }
 }

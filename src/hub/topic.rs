@@ -19,8 +19,8 @@ use super::message::{Envelope, TopicMessage};
 use super::policy::{Policy, TopicSettings};
 use super::presence::Presence;
 use super::stats::Counts;
-use crate::clock::lock;
 use crate::panic::catch_panic;
+use crate::sync::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
 #[derive(Clone)]
@@ -227,7 +227,7 @@ impl Topic {
         if let Policy::Disconnect { soft: Some(soft) } = settings.policy {
             for member in self.list().iter() {
                 if member.is_overdue(soft, settings.queue) {
-                    member.outbox.cut(self.name());
+                    member.outbox.disconnect_slow_consumer(self.name());
                 }
             }
         }

@@ -76,7 +76,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
         let (told, cause) = story(&events);
         assert_eq!(told, [Message::text("good")]);
         assert!(
-            matches!(cause, CloseCause::Server { code: 1009, .. }),
+            matches!(cause, CloseCause::Violation { code: 1009, .. }),
             "{cause:?}"
         );
         drop(client);
@@ -102,7 +102,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
             panic!("waited for a client to be closed");
         };
         let reason = "x".to_owned();
-        assert_eq!(cause, CloseCause::Server { code: 4321, reason });
+        assert_eq!(cause, CloseCause::Application { code: 4321, reason });
 
         // Nobody empties the channel any more: its end does.
         let clients: Vec<Raw> = (0..3).map(|_| connect()).collect();

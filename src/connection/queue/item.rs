@@ -1,77 +1,45 @@
-//! [`QueueItem`]: what stands in a client's queue: a frame, or a ticket that is redeemed for one at the last moment.
+//! [`QueueItem`]: an entry of a client's queue. It is a frame, or a ticket that is exchanged for one at the last moment.
 
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::Stamp;
-use crate::connection::write::frame::Frame;
+use crate::connection::write::frame::EncodedFrame;
 
-/// Where a topic keeps what it has for one client, until the writer comes for it.
+/// One topic's pending messages for one client. The topic alone may drop or replace them, until the thread that writes
+/// takes the next one.
 pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
-    /// The next message. `None`: there is none any more for this ticket.
-    fn redeem(&self, purpose: Purpose) -> Option<Redeemed>;
-    /// For a lane that the channel owes tickets: as `redeem`, and whether there is still more without a ticket.
-    fn redeem_owed(&self, purpose: Purpose) -> (Option<Redeemed>, bool);
-    /// What was redeemed has been given to the kernel whole, or never will be.
-    fn settled(&self, delivered: bool);
+    /// Takes the next message in exchange for a ticket. Returns `None` if the ticket stands for nothing any more.
+    fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing>;
+
+    /// Takes the next message without a ticket, for a topic on the overflow list. Also returns whether the topic has to
+    /// stay on the list.
+    fn take_overflow(self: Arc<Self>, purpose: Purpose) -> (Option<Outgoing>, bool);
+
+    /// Records that a message from this source has been given to the kernel (`delivered`), or never will be.
+    fn finished(&self, delivered: bool);
 }
 
-/// What will become of what is taken out of a queue.
+/// Why a message is taken out of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
+    /// To be written.
     Send,
-    /// Nobody will read what was left out, so it is not put into words, which is the user's code.
+    /// To be counted as discarded. No gap notice is built: that would call user code for a text that nobody reads.
     Discard,
 }
 
-/// What a ticket stood for.
+/// What is taken out of a queue to be written: a notice, a message, or both.
 #[derive(Debug)]
-pub(crate) struct Redeemed {
-    /// A word about what was left out, to be sent before it; it counts as no message.
-    pub(crate) notice: Option<Frame>,
-    pub(crate) message: Option<(Frame, Stamp)>,
-}
-
-/// What the writer takes out of the queue.
-#[derive(Debug)]
-pub(crate) struct Popped {
-    pub(crate) notice: Option<Frame>,
-    pub(crate) message: Option<Due>,
-}
-
-/// A message whose turn has come.
-#[derive(Debug)]
-pub(crate) struct Due {
-    pub(crate) frame: Frame,
-    pub(crate) queued: Stamp,
-    /// The topic's, for a message that was redeemed for a ticket.
-    pub(crate) lane: Option<Arc<dyn TopicSource>>,
+pub(crate) struct Outgoing {
+    /// Tells the client what its topic left out before the message. It does not count as a message.
+    pub(crate) notice: Option<EncodedFrame>,
+    pub(crate) message: Option<EncodedFrame>,
+    /// The topic that the message comes from, if it was taken in exchange for a ticket.
+    pub(crate) source: Option<Arc<dyn TopicSource>>,
 }
 
 #[derive(Debug)]
 pub(crate) enum QueueItem {
-    Frame(Frame, Stamp),
+    Frame(EncodedFrame),
     Ticket(Arc<dyn TopicSource>),
-}
-
-impl Redeemed {
-    pub(crate) fn of(self, lane: Arc<dyn TopicSource>) -> Popped {
-        Popped {
-            notice: self.notice,
-            message: self.message.map(|(frame, queued)| Due {
-                frame,
-                queued,
-                lane: Some(lane),
-            }),
-        }
-    }
-}
-
-impl QueueItem {
-    pub(crate) fn into_frame(self) -> Frame {
-        match self {
-            QueueItem::Frame(frame, _) => frame,
-            QueueItem::Ticket(_) => unreachable!("only frames are placed with waiting"),
-        }
-    }
 }

@@ -1,6 +1,7 @@
-//! What waits: one client's bounded queue, its byte limit, its entries and its sending end.
+//! What waits: one client's bounded queue, its entries, its overflow list and its sending end.
 
-pub(crate) mod byte_limit;
 pub(crate) mod item;
 pub(crate) mod outbox;
+pub(crate) mod overflow;
 pub(crate) mod send_queue;
+pub(crate) mod waiting;

@@ -1,26 +1,26 @@
-//! [`SendQueue`]: what is behind an outbox. A byte gate, a bounded crossbeam channel, and a *closed* channel on which nobody
-//! sends, in this order.
+//! [`SendQueue`]: the bounded queue behind an outbox. It is limited by messages (a crossbeam channel) and by bytes.
 //!
-//! The end of a connection is a flag and a drain, never a disconnection: the receiver lives beside the sender, so
-//! `Disconnected` never comes. Set the flag, end the gate, drop `closed`, drain and count; a sender that slipped in
-//! looks at the flag after sending and drains again, so the accounts are exact whoever comes last.
+//! The channel carries frames and *tickets*. A topic that may drop or replace its own messages keeps them in a
+//! [`TopicSource`], and a ticket is exchanged for the next of them at the last moment. So one FIFO belongs to the client,
+//! and a policy to each topic.
 //!
-//! The channel carries frames, and *tickets*: a topic that may displace its own messages keeps them in a [`TopicSource`], and
-//! the writer redeems a ticket at the last moment. So one FIFO belongs to the client, and a policy to each topic.
+//! The channel is never disconnected, because its receiver lives beside its sender. When the connection ends, `close`
+//! refuses new messages and wakes the senders that wait, and `drain` discards what is queued. A sender that was already
+//! past the byte limit checks for the end after it has queued, and drains again; so the counts are exact whoever comes
+//! last.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
-use crate::clock::{Stamp, lock};
-use crate::connection::queue::byte_limit::{Admission, ByteLimit, Entry};
-use crate::connection::queue::item::{Due, Popped, Purpose, QueueItem, TopicSource};
-use crate::connection::stats::MessageCounts;
-use crate::connection::write::frame::Frame;
+use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
+use super::overflow::Overflow;
+use crate::connection::lifecycle::Lifecycle;
+use crate::connection::stats::{MessageCounters, MessageCounts};
+use crate::connection::write::frame::EncodedFrame;
+use crate::sync::{lock, wait};
 
 /// How long a sender is willing to wait for room.
 #[derive(Clone, Copy, Debug)]
@@ -30,110 +30,97 @@ pub(crate) enum Wait {
     Forever,
 }
 
-/// Why a frame was not queued.
-#[derive(Debug)]
-pub(crate) enum Refused {
-    /// It comes back, to be offered again.
-    Full(Frame),
+/// Whether the queue had room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Admitted,
+    /// There is no room now.
+    Full,
+    /// The connection has ended or is closing.
     Closed,
 }
 
-/// Every so-many-th message is an owed lane's, while there is one.
-const OWED_EVERY: u64 = 8;
-
 #[derive(Debug)]
 pub(crate) struct SendQueue {
-    byte_limit: ByteLimit,
     sender: Sender<QueueItem>,
     receiver: Receiver<QueueItem>,
-    /// Lanes with something to send for which the channel had no place: each stands here once, and is served now and
-    /// then, and when the channel is empty.
-    owed: Mutex<VecDeque<Arc<dyn TopicSource>>>,
-    owes: AtomicBool,
-    /// What was popped while lanes were owed: each so-many-th time it is one of theirs.
-    popped: AtomicU64,
-    /// Nothing is taken any more: whoever still finds a frame in the channel counts it as discarded.
-    ended: AtomicBool,
+    overflow: Overflow,
+    /// Bytes that may be queued or in flight. A larger message is admitted when nothing else is.
+    byte_limit: usize,
+    usage: Mutex<Usage>,
+    /// Notified when bytes are released, and when the queue closes.
+    changed: Condvar,
+    /// Messages that are pending, here or with a topic. Counting tickets would be wrong: a topic may have more tickets
+    /// than messages.
+    pending: AtomicIsize,
+    counters: MessageCounters,
+    /// Held by the thread that drains.
     draining: Mutex<()>,
-    /// Dropped when the connection begins to end; `closed` tells everybody who waits.
-    open: Mutex<Option<Sender<Infallible>>>,
-    /// It has been dropped; asked for every message, so without the lock.
-    shut: AtomicBool,
-    closed: Receiver<Infallible>,
-    /// Messages that wait, here or in a lane. Tickets would not do: a lane may have fewer messages than tickets.
-    waiting: AtomicIsize,
-    accepted: AtomicU64,
-    delivered: AtomicU64,
-    dropped: AtomicU64,
-    discarded: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    bytes: usize,
+    /// Threads that wait for bytes to be released. Without any, releasing notifies nobody.
+    waiters: usize,
+    is_closed: bool,
 }
 
 impl SendQueue {
-    pub(crate) fn new(messages: usize, bytes: usize) -> SendQueue {
-        // Of capacity 0 crossbeam makes a rendezvous, in which nothing can be queued.
+    pub(crate) fn new(messages: usize, byte_limit: usize) -> SendQueue {
+        // With capacity 0, crossbeam makes a rendezvous channel, in which nothing can be queued.
         let (sender, receiver) = crossbeam_channel::bounded(messages.max(1));
-        let (open, closed) = crossbeam_channel::bounded(0);
         SendQueue {
-            byte_limit: ByteLimit::new(bytes),
             sender,
             receiver,
-            owed: Mutex::default(),
-            owes: AtomicBool::new(false),
-            popped: AtomicU64::new(0),
-            ended: AtomicBool::new(false),
+            overflow: Overflow::default(),
+            byte_limit,
+            usage: Mutex::default(),
+            changed: Condvar::new(),
+            pending: AtomicIsize::new(0),
+            counters: MessageCounters::default(),
             draining: Mutex::new(()),
-            open: Mutex::new(Some(open)),
-            shut: AtomicBool::new(false),
-            closed,
-            waiting: AtomicIsize::new(0),
-            accepted: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            discarded: AtomicU64::new(0),
         }
     }
 
-    /// Queues `frame` behind all that is queued.
+    /// Queues `frame` behind everything that is queued.
     ///
     /// # Blocking
-    /// As `wait` says, for bytes and then for a place. Woken by the writer's progress and by [`shut`](Self::shut).
-    pub(crate) fn push(&self, frame: Frame, wait: Wait) -> Result<(), Refused> {
+    /// For bytes and then for a slot, as `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
+    pub(crate) fn push(&self, frame: EncodedFrame, wait: Wait, lifecycle: &Lifecycle) -> Admission {
         let size = frame.len();
-        match self.byte_limit.enter(size, wait) {
-            Entry::Passed => {}
-            Entry::Full => return Err(Refused::Full(frame)),
-            Entry::Ended => return Err(Refused::Closed),
+        match self.admit(size, wait) {
+            Admission::Admitted => {}
+            refused => return refused,
         }
-        // Counted before it can be taken, so that nobody ever sees more delivered than accepted.
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        if let Err(refused) = self.place(frame, wait) {
-            self.accepted.fetch_sub(1, Ordering::Relaxed);
-            self.byte_limit.leave(size);
-            return Err(refused);
+        // Counted before anybody can take it, so that `delivered` never exceeds `accepted`.
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        let placed = self.place(QueueItem::Frame(frame), wait, lifecycle);
+        if placed != Admission::Admitted {
+            self.counters.accepted.fetch_sub(1, Ordering::Relaxed);
+            self.release(size);
+            return placed;
         }
-        self.waits(1);
-        if self.ended.load(Ordering::SeqCst) {
-            self.drain();
-        }
-        Ok(())
+        self.add_pending(1);
+        self.drain_if_finished(lifecycle);
+        placed
     }
 
-    fn place(&self, frame: Frame, wait: Wait) -> Result<(), Refused> {
-        let item = QueueItem::Frame(frame, Stamp::lately());
+    fn place(&self, item: QueueItem, wait: Wait, lifecycle: &Lifecycle) -> Admission {
         let item = match (self.sender.try_send(item), wait) {
-            (Ok(()), _) => return Ok(()),
-            (Err(full), Wait::Never) => return Err(Refused::Full(full.into_inner().into_frame())),
+            (Ok(()), _) => return Admission::Admitted,
+            (Err(_), Wait::Never) => return Admission::Full,
             (Err(full), _) => full.into_inner(),
         };
-        // `closed` first: the end that wakes a sender also makes room, by discarding what is queued, and chance would
-        // put every other message that waited among the discarded, with `Ok`.
+        // Biased, `closing` first: the end of a connection also makes room, by discarding what is queued. Otherwise,
+        // chance would let some of the senders that wait queue a message that is then discarded.
         let mut select = Select::new_biased();
-        select.recv(&self.closed);
+        select.recv(lifecycle.closing());
         let room = select.send(&self.sender);
         let operation = match wait {
             Wait::Until(deadline) => match select.select_deadline(deadline) {
                 Ok(operation) => operation,
-                Err(_) => return Err(Refused::Full(item.into_frame())),
+                Err(_) => return Admission::Full,
             },
             _ => select.select(),
         };
@@ -141,224 +128,239 @@ impl SendQueue {
             operation
                 .send(&self.sender, item)
                 .expect("the receiver lives beside the sender");
-            Ok(())
+            Admission::Admitted
         } else {
-            let _ = operation.recv(&self.closed);
-            Err(Refused::Closed)
+            let _ = operation.recv(lifecycle.closing());
+            Admission::Closed
         }
     }
 
-    /// Asks the byte gate for `size` on behalf of a lane, without waiting; `forced` lets it in in any case, for a value
-    /// that takes the place of another.
-    pub(crate) fn admit(&self, size: usize, forced: bool) -> Admission {
-        if forced {
-            return self.byte_limit.force(size);
+    /// Reserves `size` bytes.
+    ///
+    /// # Blocking
+    /// As `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
+    pub(crate) fn admit(&self, size: usize, wait: Wait) -> Admission {
+        let mut usage = lock(&self.usage);
+        loop {
+            if usage.is_closed {
+                return Admission::Closed;
+            }
+            if usage.bytes == 0 || usage.bytes.saturating_add(size) <= self.byte_limit {
+                usage.bytes += size;
+                return Admission::Admitted;
+            }
+            let left = match wait {
+                Wait::Never => return Admission::Full,
+                Wait::Forever => None,
+                Wait::Until(deadline) => match deadline.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => Some(left),
+                    _ => return Admission::Full,
+                },
+            };
+            usage.waiters += 1;
+            usage = self::wait(&self.changed, usage, left);
+            usage.waiters -= 1;
         }
-        match self.byte_limit.enter(size, Wait::Never) {
-            Entry::Passed => Admission::In,
-            Entry::Full => Admission::Full,
-            Entry::Ended => Admission::Closed,
+    }
+
+    /// Reserves `size` bytes whatever the limit says, for a message that replaces another. Returns false if the queue is
+    /// closed.
+    pub(crate) fn admit_replacement(&self, size: usize) -> bool {
+        let mut usage = lock(&self.usage);
+        usage.bytes += if usage.is_closed { 0 } else { size };
+        !usage.is_closed
+    }
+
+    /// Releases bytes that [`admit`](Self::admit) reserved and that were not used.
+    ///
+    /// This frees no bytes that a sender could be waiting for, so it wakes nobody, unless no bytes are in use any more:
+    /// then no later release would wake a sender that was refused in between.
+    pub(crate) fn cancel(&self, size: usize) {
+        let mut usage = lock(&self.usage);
+        usage.bytes -= size;
+        if usage.bytes == 0 && usage.waiters > 0 {
+            self.changed.notify_all();
         }
     }
 
-    /// Gives back what [`admit`](Self::admit) let in, for a message that found no place.
-    pub(crate) fn return_bytes(&self, size: usize) {
-        self.byte_limit.take_back(size);
+    fn release(&self, size: usize) {
+        let mut usage = lock(&self.usage);
+        usage.bytes -= size;
+        if usage.waiters > 0 {
+            self.changed.notify_all();
+        }
     }
 
-    /// Queues a ticket. False: the channel is full.
-    pub(crate) fn ticket(&self, lane: Arc<dyn TopicSource>) -> bool {
-        self.sender.try_send(QueueItem::Ticket(lane)).is_ok()
+    /// Waits until bytes are released, at most until `deadline`.
+    ///
+    /// # Blocking
+    /// Woken by the writer's progress, and by [`close`](Self::close).
+    pub(crate) fn wait_for_change(&self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut usage = lock(&self.usage);
+        if usage.is_closed || left.is_zero() {
+            return;
+        }
+        usage.waiters += 1;
+        usage = wait(&self.changed, usage, Some(left));
+        usage.waiters -= 1;
     }
 
-    /// Remembers a lane that got no ticket. The lane sees to it that it stands here once.
-    pub(crate) fn owe(&self, lane: &Arc<dyn TopicSource>) {
-        let mut owed = lock(&self.owed);
-        owed.push_back(Arc::clone(lane));
-        self.owes.store(true, Ordering::Release);
+    /// Admits `messages` of `bytes` in all that are to be written without being queued, if nothing is queued. They count
+    /// as accepted when the caller has called [`count_accepted`](Self::count_accepted), and as used until
+    /// [`record_delivered`](Self::record_delivered).
+    ///
+    /// The socket may accept nothing of them. Then all of them are in flight, where no policy can drop them; so it admits
+    /// at most as many as the queue could hold.
+    pub(crate) fn admit_direct(&self, messages: usize, bytes: usize, most_bytes: usize) -> bool {
+        let fits = messages == 1
+            || (messages <= self.capacity() && bytes <= self.byte_limit.min(most_bytes));
+        self.is_empty() && fits && self.admit(bytes, Wait::Never) == Admission::Admitted
     }
 
-    /// After a lane has queued: if the end came in between, what it queued is discarded.
-    pub(crate) fn settle_late(&self) {
-        if self.ended.load(Ordering::SeqCst) {
+    /// Queues a ticket. Returns false if the channel is full.
+    pub(crate) fn push_ticket(&self, topic: Arc<dyn TopicSource>) -> bool {
+        self.sender.try_send(QueueItem::Ticket(topic)).is_ok()
+    }
+
+    /// Puts a topic that got no ticket on the overflow list. The topic sees to it that it stands there once.
+    pub(crate) fn push_overflow(&self, topic: Arc<dyn TopicSource>) {
+        self.overflow.push(topic);
+    }
+
+    /// Takes what is to be written next. Its bytes count as used until [`record_delivered`](Self::record_delivered) or
+    /// [`record_discarded`](Self::record_discarded).
+    pub(crate) fn pop(&self, purpose: Purpose) -> Option<Outgoing> {
+        let outgoing = self.pop_next(purpose);
+        if outgoing.as_ref().is_some_and(|next| next.message.is_some()) {
+            self.add_pending(-1);
+        }
+        outgoing
+    }
+
+    fn pop_next(&self, purpose: Purpose) -> Option<Outgoing> {
+        loop {
+            if self.overflow.advance_turn() {
+                if let Some(outgoing) = self.overflow.take_next(purpose) {
+                    return Some(outgoing);
+                }
+            }
+            match self.receiver.try_recv() {
+                Ok(QueueItem::Frame(frame)) => {
+                    return Some(Outgoing {
+                        notice: None,
+                        message: Some(frame),
+                        source: None,
+                    });
+                }
+                Ok(QueueItem::Ticket(topic)) => {
+                    if let Some(outgoing) = topic.take_next(purpose) {
+                        return Some(outgoing);
+                    }
+                }
+                Err(_) => return self.overflow.take_next(purpose),
+            }
+        }
+    }
+
+    /// Refuses new messages, and wakes every thread that waits for bytes. What is queued can still be taken.
+    pub(crate) fn close(&self) {
+        lock(&self.usage).is_closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Discards everything that is queued. When it returns, every message that any thread has taken out to discard it
+    /// has been counted.
+    ///
+    /// # Blocking
+    /// For another thread that drains, which waits for nothing while it does.
+    pub(crate) fn drain(&self) {
+        let _one_at_a_time = lock(&self.draining);
+        while let Some(outgoing) = self.pop(Purpose::Discard) {
+            if let Some(frame) = outgoing.message {
+                self.record_discarded(frame.len(), outgoing.source.as_deref());
+            }
+        }
+    }
+
+    /// Returns whether a thread drains the queue at this moment.
+    #[cfg(test)]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.try_lock().is_err()
+    }
+
+    /// Drains if the connection has ended. For threads that have queued something and may have been too late.
+    pub(crate) fn drain_if_finished(&self, lifecycle: &Lifecycle) {
+        if lifecycle.is_finished() {
             self.drain();
         }
     }
 
-    /// So many messages more wait, here or in a lane.
-    pub(crate) fn waits(&self, messages: isize) {
-        self.waiting.fetch_add(messages, Ordering::Relaxed);
+    /// Counts messages more (or fewer) as pending, here or with a topic.
+    pub(crate) fn add_pending(&self, messages: isize) {
+        self.pending.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// So many messages wait no more.
-    pub(crate) fn waits_no_more(&self, messages: isize) {
-        self.waiting.fetch_sub(messages, Ordering::Relaxed);
-    }
-
-    /// So many messages were offered to this client beside the channel.
+    /// Counts messages that were offered to this client without [`push`](Self::push).
     pub(crate) fn count_accepted(&self, messages: u64) {
-        self.accepted.fetch_add(messages, Ordering::Relaxed);
+        self.counters
+            .accepted
+            .fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// A message of `bytes` that was offered is dropped by its topic's policy.
-    pub(crate) fn drop_one(&self, bytes: usize) {
-        self.dropped.fetch_add(1, Ordering::Release);
-        self.byte_limit.leave(bytes);
+    /// Counts a message of `bytes` that its topic's policy dropped.
+    pub(crate) fn record_dropped(&self, bytes: usize) {
+        self.counters.dropped.fetch_add(1, Ordering::Release);
+        self.release(bytes);
     }
 
-    /// Waits until something has left the queue, at most until `deadline`.
-    ///
-    /// # Blocking
-    /// Woken by the writer's progress and by the end.
-    pub(crate) fn wait_for_change(&self, deadline: Instant) {
-        self.byte_limit.wait_for_change(deadline);
+    /// Counts `messages` of `bytes` in all that have been given to the kernel whole.
+    pub(crate) fn record_delivered(&self, messages: u64, bytes: usize) {
+        self.counters
+            .delivered
+            .fetch_add(messages, Ordering::Release);
+        self.release(bytes);
     }
 
-    /// What is next on the wire. Its bytes count as used until [`settle`](Self::settle).
-    pub(crate) fn pop(&self, purpose: Purpose) -> Option<Popped> {
-        let popped = self.pop_next(purpose);
-        if popped
-            .as_ref()
-            .is_some_and(|popped| popped.message.is_some())
-        {
-            self.waits_no_more(1);
+    /// Counts messages that were written without being queued, as accepted and as delivered.
+    pub(crate) fn record_written(&self, messages: u64, bytes: usize) {
+        self.count_accepted(messages);
+        self.record_delivered(messages, bytes);
+    }
+
+    /// Counts a message of `bytes` that was taken out and will not be written.
+    pub(crate) fn record_discarded(&self, bytes: usize, source: Option<&dyn TopicSource>) {
+        self.counters.discarded.fetch_add(1, Ordering::Release);
+        self.release(bytes);
+        if let Some(source) = source {
+            source.finished(false);
         }
-        popped
-    }
-
-    fn pop_next(&self, purpose: Purpose) -> Option<Popped> {
-        loop {
-            // A topic that keeps the channel full must not keep another's lane waiting for it to be empty.
-            if self.owes.load(Ordering::Acquire)
-                && self.popped.fetch_add(1, Ordering::Relaxed) % OWED_EVERY == 0
-            {
-                if let Some(popped) = self.pop_owed(purpose) {
-                    return Some(popped);
-                }
-            }
-            match self.receiver.try_recv() {
-                Ok(QueueItem::Frame(frame, queued)) => {
-                    let lane = None;
-                    return Some(Popped {
-                        notice: None,
-                        message: Some(Due {
-                            frame,
-                            queued,
-                            lane,
-                        }),
-                    });
-                }
-                Ok(QueueItem::Ticket(lane)) => {
-                    if let Some(redeemed) = lane.redeem(purpose) {
-                        return Some(redeemed.of(lane));
-                    }
-                }
-                Err(_) => return self.pop_owed(purpose),
-            }
-        }
-    }
-
-    fn pop_owed(&self, purpose: Purpose) -> Option<Popped> {
-        while self.owes.load(Ordering::Acquire) {
-            let lane = {
-                let mut owed = lock(&self.owed);
-                let lane = owed.pop_front();
-                self.owes.store(!owed.is_empty(), Ordering::Release);
-                lane?
-            };
-            let (redeemed, more) = lane.redeem_owed(purpose);
-            if more {
-                self.owe(&lane);
-            }
-            if let Some(redeemed) = redeemed {
-                return Some(redeemed.of(lane));
-            }
-        }
-        None
-    }
-
-    /// `messages` of `bytes` in all have been given to the kernel whole.
-    pub(crate) fn settle(&self, messages: u64, bytes: usize) {
-        self.delivered.fetch_add(messages, Ordering::Release);
-        self.byte_limit.leave(bytes);
-    }
-
-    /// A frame of `bytes` that was popped will not be sent.
-    pub(crate) fn discard(&self, bytes: usize) {
-        self.discarded.fetch_add(1, Ordering::Release);
-        self.byte_limit.leave(bytes);
-    }
-
-    /// Refuses new frames and wakes everybody who waits for room. What is queued can still be taken.
-    pub(crate) fn shut(&self) {
-        self.byte_limit.end();
-        self.shut.store(true, Ordering::SeqCst);
-        drop(lock(&self.open).take());
-    }
-
-    /// Ends it: what is queued is discarded and counted, now and whenever a late sender adds to it.
-    pub(crate) fn end(&self) {
-        self.shut();
-        self.ended.store(true, Ordering::SeqCst);
-        self.drain();
-    }
-
-    /// Discards what is queued. When it returns, the books have what any thread has taken out to discard it.
-    ///
-    /// # Blocking
-    /// For another thread that does the same. It waits for nothing in here.
-    pub(crate) fn drain(&self) {
-        let _one_at_a_time = lock(&self.draining);
-        while let Some(popped) = self.pop(Purpose::Discard) {
-            if let Some(due) = popped.message {
-                self.discard(due.frame.len());
-                if let Some(lane) = due.lane {
-                    lane.settled(false);
-                }
-            }
-        }
-    }
-
-    /// A channel that disconnects when the connection begins to end.
-    pub(crate) fn closed(&self) -> &Receiver<Infallible> {
-        &self.closed
-    }
-
-    pub(crate) fn is_shut(&self) -> bool {
-        self.shut.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.receiver.is_empty() && !self.owes.load(Ordering::Acquire)
+        self.receiver.is_empty() && self.overflow.is_empty()
     }
 
+    /// Returns how many messages are pending.
     pub(crate) fn len(&self) -> usize {
-        // Taken by the writer before its sender has counted it, a message is -1 for a moment.
-        usize::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(0)
+        // -1 for a moment, if the writer takes a message before its sender has counted it.
+        usize::try_from(self.pending.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     pub(crate) fn capacity(&self) -> usize {
         self.receiver.capacity().unwrap_or(usize::MAX)
     }
 
+    /// Returns the bytes that are queued or in flight.
     pub(crate) fn bytes(&self) -> usize {
-        self.byte_limit.used()
+        lock(&self.usage).bytes
     }
 
-    pub(crate) fn most_bytes(&self) -> usize {
-        self.byte_limit.limit()
+    pub(crate) fn byte_limit(&self) -> usize {
+        self.byte_limit
     }
 
     pub(crate) fn counts(&self) -> MessageCounts {
-        // What is delivered is read before what was accepted, so that it is never more.
-        let delivered = self.delivered.load(Ordering::Acquire);
-        let discarded = self.discarded.load(Ordering::Acquire);
-        let dropped = self.dropped.load(Ordering::Acquire);
-        MessageCounts {
-            accepted: self.accepted.load(Ordering::Acquire),
-            delivered,
-            dropped,
-            discarded,
-        }
+        self.counters.read()
     }
 }

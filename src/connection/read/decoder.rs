@@ -1,33 +1,32 @@
-//! [`Decoder`]: bytes → frames → messages. Every byte has passed the guard, so what is here is well-formed.
+//! [`Decoder`]: bytes → frames → messages. All bytes have passed the header check, so headers are well-formed here.
 //!
-//! It reads on tungstenite's public `FrameHeader` instead of its whole context, which asks the kernel for a fixed number
-//! of bytes and zeroes a buffer of that size each time, and of which one kept message pins all. Here one buffer serves
-//! all small messages, copied out of it; it grows while reads fill it and shrinks when they do not. A large message is
-//! read straight into the memory it will keep.
+//! It uses tungstenite's public `FrameHeader` instead of its reading context. The context asks the kernel for a fixed
+//! number of bytes and zeroes a buffer of that size each time, and one message that is kept pins the whole buffer. Here one
+//! buffer serves all small messages, which are copied out of it. The buffer grows while reads fill it, and shrinks when
+//! they do not. A large message is read straight into the memory that it will keep.
 
-use std::io::{self, Cursor, Read};
+use std::io::Cursor;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
 
-use crate::connection::queue::outbox::sendable;
-use crate::connection::read::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, Violation};
-use crate::connection::write::control_slot::CloseReason;
+use super::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, ReadError, Violation};
+use crate::connection::write::close::{CloseReason, may_be_sent};
 
-/// Bytes that are asked for at a time at most, however full the reads are.
+/// The most bytes that are requested at a time, however full the reads are.
 const LARGEST: usize = 256 << 10;
 
-/// Bytes that an idle client's reader asks for: enough for what wakes it.
+/// Bytes that an idle client's reader requests: enough for what wakes it.
 const IDLE: usize = 1 << 10;
 
-/// A buffer holds at least one control frame whole, header and all: what is read past it is data.
+/// The buffer holds at least one whole control frame with its header.
 const LEAST: usize = 6 + 125;
 
-/// One step of growing or shrinking.
+/// The factor of one step of growing or shrinking.
 const STEP: usize = 4;
 
-/// What came.
+/// What arrived.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Data(Message),
@@ -38,25 +37,28 @@ pub(crate) enum Incoming {
     End,
 }
 
+/// Reads bytes into a buffer, and returns how many.
+type Read<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ReadError>;
+
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// Bytes read and not yet used are `buffer[start..end]`.
+    /// Bytes that have been read and not yet used are `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes asked for when there is more than a little to read.
+    /// Bytes requested at a time while the client is active.
     rest: usize,
-    /// The last read took all the room there was.
+    /// The last read filled the buffer.
     filled: bool,
     message: Option<Partial>,
 }
 
-/// A message of which not all fragments are here.
+/// A message of which fragments are still missing.
 #[derive(Debug)]
 struct Partial {
     is_text: bool,
     payload: Vec<u8>,
-    /// Bytes of a text that are UTF-8 so far.
+    /// How many bytes of a text have been found to be UTF-8.
     valid: usize,
 }
 
@@ -72,20 +74,20 @@ impl Decoder {
         }
     }
 
-    /// The next message or control frame.
+    /// Returns the next message or control frame.
     ///
     /// # Blocking
-    /// In `stream`, when what was read before holds no whole frame.
-    pub(crate) fn next(&mut self, stream: &mut impl Read) -> io::Result<Incoming> {
+    /// In `read`, if what has been read before holds no whole frame.
+    pub(crate) fn next(&mut self, read: Read<'_>) -> Result<Incoming, ReadError> {
         loop {
             let Some((header, length, at)) = self.header()? else {
-                if !self.fill(stream)? {
+                if !self.fill(read)? {
                     return Ok(Incoming::End);
                 }
                 continue;
             };
             if self.end - at < length && length > self.rest {
-                let Some(payload) = self.read_large(at, length, &header, stream)? else {
+                let Some(payload) = self.read_large(at, length, &header, read)? else {
                     return Ok(Incoming::End);
                 };
                 if let Some(message) = self.data(&header, payload)? {
@@ -94,7 +96,7 @@ impl Decoder {
                 continue;
             }
             if self.end - at < length {
-                if !self.fill(stream)? {
+                if !self.fill(read)? {
                     return Ok(Incoming::End);
                 }
                 continue;
@@ -105,7 +107,7 @@ impl Decoder {
             match header.opcode {
                 OpCode::Control(Control::Ping) => return Ok(Incoming::Ping(payload.into())),
                 OpCode::Control(Control::Pong) => return Ok(Incoming::Pong(payload.into())),
-                OpCode::Control(_) => return Ok(Incoming::Close(goodbye(&payload)?)),
+                OpCode::Control(_) => return Ok(Incoming::Close(close_reason(&payload)?)),
                 OpCode::Data(_) => {
                     if let Some(message) = self.data(&header, payload)? {
                         return Ok(Incoming::Data(message));
@@ -115,8 +117,8 @@ impl Decoder {
         }
     }
 
-    /// The next message behind one that [`next`](Self::next) gave, if it has been read whole, in one frame, and no control
-    /// frame or mistake comes before it: those are for `next`.
+    /// Returns the next message if it has been read whole and in one frame. A control frame or a violation before it gives
+    /// `None`: those are for [`next`](Self::next).
     pub(crate) fn next_if_read(&mut self) -> Option<Message> {
         let (header, length, at) = self.header().ok()??;
         let is_whole = header.is_final && self.end - at >= length;
@@ -130,19 +132,23 @@ impl Decoder {
         Some(message)
     }
 
-    /// The header at the front, the length of its payload, and where that begins.
-    fn header(&self) -> io::Result<Option<(FrameHeader, usize, usize)>> {
+    /// Returns the header at the front, the length of its payload, and where that begins. The header check has parsed
+    /// the same bytes before; it must judge a header before its payload is buffered, and keeps nothing of it.
+    fn header(&self) -> Result<Option<(FrameHeader, usize, usize)>, ReadError> {
         let mut cursor = Cursor::new(&self.buffer[self.start..self.end]);
-        let parsed = FrameHeader::parse(&mut cursor).map_err(io::Error::other)?;
+        let parsed = FrameHeader::parse(&mut cursor)
+            .map_err(|error| ReadError::Io(std::io::Error::other(error)))?;
         Ok(parsed.map(|(header, length)| {
-            let length = usize::try_from(length).expect("the guard keeps it below max_message");
-            let at = self.start + usize::try_from(cursor.position()).expect("within the buffer");
+            let length =
+                usize::try_from(length).expect("the header check keeps it below max_message");
+            let at =
+                self.start + usize::try_from(cursor.position()).expect("it lies within the buffer");
             (header, length, at)
         }))
     }
 
-    /// Reads once. False: the stream has ended.
-    fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
+    /// Reads once. Returns false if the stream has ended.
+    fn fill(&mut self, read: Read<'_>) -> Result<bool, ReadError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.start > 0 && self.buffer.len() - self.end < self.rest / 2 {
@@ -158,54 +164,54 @@ impl Decoder {
             let most = LARGEST.max(self.end + self.rest);
             self.resize((room * STEP).clamp(self.rest, most));
         }
-        let read = stream.read(&mut self.buffer[self.end..])?;
-        self.end += read;
+        let count = read(&mut self.buffer[self.end..])?;
+        self.end += count;
         let room = self.buffer.len();
         self.filled = self.end == room;
         if room > idle && self.start == 0 && self.end < room / STEP {
             self.resize((room / STEP).max(idle));
         }
-        Ok(read > 0)
+        Ok(count > 0)
     }
 
-    /// Moves what is there into a buffer of another size. Fresh zeroed memory costs nothing until it is written to.
+    /// Moves the contents into a buffer of another size. Fresh zeroed memory costs nothing until it is written to.
     fn resize(&mut self, room: usize) {
         let mut buffer = vec![0; room];
         buffer[..self.end].copy_from_slice(&self.buffer[..self.end]);
         self.buffer = buffer;
     }
 
-    /// Reads a payload that is larger than the buffer at rest into memory of its own. `None`: the stream has ended.
+    /// Reads a payload that is larger than the buffer into memory of its own. Returns `None` if the stream has ended.
     fn read_large(
         &mut self,
         at: usize,
         length: usize,
         header: &FrameHeader,
-        stream: &mut impl Read,
-    ) -> io::Result<Option<Vec<u8>>> {
+        read: Read<'_>,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
         let mut have = self.end - at;
         let mut payload = Vec::with_capacity(length.min(self.rest.max(have)));
         payload.extend_from_slice(&self.buffer[at..self.end]);
         (self.start, self.end) = (0, 0);
         while have < length {
             if have == payload.len() {
-                // As much again as has come, and a quarter: a claim of a length is not worth memory yet. Without the quarter
-                // a MiB would be four doublings of what came with its header, and in the end some bytes short: one more
-                // read, and one more copy of all.
+                // Grow by 125 % of what has arrived: the announced length alone earns no memory. With plain doubling, a
+                // message of 1 MiB would end a few bytes short after four steps, which costs one more read and one more
+                // copy of everything.
                 let more = (have + have / 4).max(self.rest).min(length - have);
                 payload.reserve_exact(more);
                 payload.resize(have + more, 0);
             }
-            match stream.read(&mut payload[have..])? {
+            match read(&mut payload[have..])? {
                 0 => return Ok(None),
-                read => have += read,
+                count => have += count,
             }
         }
         unmask(&mut payload, header);
         Ok(Some(payload))
     }
 
-    /// One data frame; the message, if it is whole with it.
+    /// Adds one data frame. Returns the message if the frame completes it.
     fn data(
         &mut self,
         header: &FrameHeader,
@@ -238,7 +244,7 @@ impl Decoder {
 }
 
 impl Partial {
-    /// A text that is wrong already is refused now, not when its last fragment comes.
+    /// Refuses a text that is already wrong now, and not when its last fragment arrives.
     fn check(&mut self) -> Result<(), Violation> {
         if !self.is_text {
             return Ok(());
@@ -265,15 +271,15 @@ fn message(is_text: bool, payload: Vec<u8>) -> Result<Message, Violation> {
         .map_err(|_| NOT_UTF8)
 }
 
-/// A Close's body: nothing, or a code and a reason (RFC 6455 §5.5.1, §7.4).
-fn goodbye(body: &[u8]) -> Result<CloseReason, Violation> {
+/// Parses the body of a Close: nothing, or a code and a reason (RFC 6455 §5.5.1, §7.4).
+fn close_reason(body: &[u8]) -> Result<CloseReason, Violation> {
     let (code, reason) = match body {
         [] => return Ok(CloseReason(None)),
         [_] => return Err(CLOSE_BODY),
         [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
     };
     let reason = std::str::from_utf8(reason).map_err(|_| NOT_UTF8)?;
-    if sendable(code) == code {
+    if may_be_sent(code) {
         Ok(CloseReason::new(code, reason))
     } else {
         Err(CLOSE_CODE)

@@ -1,22 +1,20 @@
-//! [`HeaderCheck`]: judges a frame by its header, before its payload.
+//! [`HeaderCheck`]: validates each frame by its header, before its payload is buffered.
 //!
-//! A reader that looks at a frame once it is whole buffers what it will refuse: tungstenite's context a 15 MiB ping, or
-//! 100 million empty fragments in one `read`. So a state machine that looks at headers alone sits in front of ours, and
-//! copies nothing.
+//! A reader that looks at a frame only when it is whole buffers what it will then refuse. tungstenite's context buffers a
+//! ping of 15 MiB, or 100 million empty fragments in one `read`. So this state machine, which looks at headers alone and
+//! copies nothing, stands in front of the decoder.
 
+use super::violation::{CONTROL_FLOOD, FRAGMENTS, TOO_BIG, TOO_FAST, Violation, protocol};
 use crate::config::Config;
-use crate::connection::read::violation::{
-    CONTROL_FLOOD, FRAGMENTS, TOO_BIG, TOO_FAST, Violation, protocol,
-};
 use crate::rate::{Bucket, Rate};
 
-/// Pings, pongs and the like that a peer may send: each costs us a look at the slot, and nobody needs so many.
+/// The rate of control frames that a peer may send. Each one costs work, and no client needs more.
 const CONTROL_FRAMES: Rate = Rate {
     per_second: 100,
     burst: 200,
 };
 
-/// A header is at most 2 + 8 + 4 bytes (RFC 6455 §5.2).
+/// A header has at most 2 + 8 + 4 bytes (RFC 6455 §5.2).
 const MAX_HEADER: usize = 14;
 
 #[derive(Debug)]
@@ -25,21 +23,22 @@ pub(crate) struct HeaderCheck {
     max_fragments: usize,
     messages: Option<Bucket>,
     control: Bucket,
-    /// The header that is coming in.
+    /// The header in progress, and how many of its bytes have arrived.
     header: [u8; MAX_HEADER],
     have: usize,
-    /// Bytes of payload to come.
+    /// Bytes of the payload in progress that have not arrived.
     payload: u64,
-    /// The message that is coming in: frames and bytes so far.
+    /// The message in progress.
     message: Option<Message>,
-    /// The frame that is coming in is the message's last.
+    /// The frame in progress is the message's last.
     last: bool,
-    /// In the bytes judged last a message ended, or a control frame between two.
-    ended: bool,
-    /// A Close has come: what follows is nobody's.
+    /// A message, or a control frame between messages, ended in the last call of `check`.
+    passed_boundary: bool,
+    /// A Close has arrived. What follows is ignored.
     closed: bool,
 }
 
+/// The frames and payload bytes of a message so far.
 #[derive(Debug)]
 struct Message {
     frames: usize,
@@ -47,7 +46,7 @@ struct Message {
 }
 
 impl HeaderCheck {
-    /// For a client that began at the moment `now`.
+    /// Returns the check for a client that connects at the time `now`.
     pub(crate) fn new(config: &Config, now: u64) -> HeaderCheck {
         HeaderCheck {
             max_message: config.max_message as u64,
@@ -59,17 +58,19 @@ impl HeaderCheck {
             payload: 0,
             message: None,
             last: false,
-            ended: false,
+            passed_boundary: false,
             closed: false,
         }
     }
 
-    /// Judges the next bytes of the stream, which came at the moment `now`. On a fault, says how many bytes stand before the frame that has it: those
-    /// are good, and are to be handed on first.
-    pub(crate) fn judge(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Violation)> {
+    /// Checks the next bytes of the stream, which arrived at the time `now`.
+    ///
+    /// # Errors
+    /// The violation, and how many bytes stand before the frame that has it. Those are good and must be passed on first.
+    pub(crate) fn check(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Violation)> {
         let mut at = 0;
         let mut frame_at = 0;
-        self.ended = false;
+        self.passed_boundary = false;
         while at < bytes.len() && !self.closed {
             if let Some(length) = self.short_message(&bytes[at..], now) {
                 at += length;
@@ -91,13 +92,14 @@ impl HeaderCheck {
             self.header[self.have] = bytes[at];
             self.have += 1;
             at += 1;
-            self.header_grew(now).map_err(|fault| (frame_at, fault))?;
+            self.header_grew(now)
+                .map_err(|violation| (frame_at, violation))?;
         }
         Ok(())
     }
 
-    /// Passes what most messages are in one go: a frame of their own, masked, of at most 125 bytes, and all of it here.
-    /// Gives its length. `None` is no verdict: then byte by byte.
+    /// Checks in one step what most messages are: a single masked frame of at most 125 bytes that has arrived whole. Returns
+    /// its length. `None` decides nothing: the bytes are then checked one by one.
     fn short_message(&mut self, bytes: &[u8], now: u64) -> Option<usize> {
         let [0x81 | 0x82, second @ 0x80..=0xfd, ..] = *bytes else {
             return None;
@@ -114,21 +116,21 @@ impl HeaderCheck {
                 return None;
             }
         }
-        self.ended = true;
+        self.passed_boundary = true;
         Some(length)
     }
 
-    /// The bytes seen so far end inside a frame or a message.
+    /// Returns whether the bytes so far end inside a frame or a message.
     pub(crate) fn in_message(&self) -> bool {
         !self.closed && (self.have > 0 || self.payload > 0 || self.message.is_some())
     }
 
-    /// Somewhere in the bytes judged last the stream stood between messages: what it is inside of now began after that.
-    pub(crate) fn ended_one(&self) -> bool {
-        self.ended
+    /// Returns whether the bytes of the last call contained a message boundary. A message still in progress began after it.
+    pub(crate) fn passed_boundary(&self) -> bool {
+        self.passed_boundary
     }
 
-    /// Judges as much of the header as there is, as soon as it is there.
+    /// Checks the header after each byte, so that a violation is found as early as possible.
     fn header_grew(&mut self, now: u64) -> Result<(), Violation> {
         let (first, second) = (self.header[0], self.header[1]);
         if self.have == 1 {
@@ -190,12 +192,12 @@ impl HeaderCheck {
         }
     }
 
-    /// The length is known.
+    /// Checks a frame whose payload length is known.
     fn frame_begins(&mut self, first: u8, length: u64, now: u64) -> Result<(), Violation> {
         self.payload = length;
         if first & 0x08 != 0 {
             self.last = false;
-            // A Close ends it anyway, and is owed an answer.
+            // A Close ends the connection anyway, and must be answered.
             return if first & 0x0f == 8 || self.control.take(now) {
                 Ok(())
             } else {
@@ -228,7 +230,7 @@ impl HeaderCheck {
             self.message = None;
             self.last = false;
         }
-        self.ended |= self.message.is_none();
+        self.passed_boundary |= self.message.is_none();
         self.closed = self.header[0] & 0x0f == 8;
     }
 }

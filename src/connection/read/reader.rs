@@ -1,70 +1,72 @@
-//! The reading side of thread `sp-N-read`: frames in, control answered, messages for the handler.
+//! [`Reader`]: the reading side of thread `sp-N-read`. Frames come in, control frames are answered, and messages go to the
+//! handler.
 
 use std::io;
 use std::sync::Arc;
 
 use tungstenite::Message;
 
-use crate::connection::read::decoder::{Decoder, Incoming};
-use crate::connection::read::read_half::ReadHalf;
-use crate::connection::read::violation::Violation;
-use crate::connection::shared::{CloseCause, Shared};
+use super::decoder::{Decoder, Incoming};
+use super::read_half::ReadHalf;
+use super::violation::{ReadError, Violation};
+use crate::connection::close_cause::CloseCause;
+use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
-use crate::connection::write::control_slot::{CloseMode, CloseReason};
+use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::error::RecvError;
 
 #[derive(Debug)]
 pub(crate) struct Reader {
-    assembler: Decoder,
+    decoder: Decoder,
     half: ReadHalf,
-    client: Arc<Shared>,
-    end: Option<End>,
+    shared: Arc<Shared>,
+    ended: Option<ReadEnd>,
 }
 
 /// How reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// The peer's Close came.
+pub(crate) enum ReadEnd {
+    /// The peer's Close arrived.
     Closed,
-    /// The peer broke a rule; it has to see our Close while it may still be sending.
+    /// The peer violated the protocol or a limit. It has to see our Close although it may still be sending.
     Violation,
     /// The stream ended or failed.
     Gone,
 }
 
 impl Reader {
-    pub(crate) fn new(transport: Arc<dyn Transport>, client: &Arc<Shared>, ahead: Vec<u8>) -> Self {
+    pub(crate) fn new(socket: Arc<dyn Transport>, shared: &Arc<Shared>, ahead: Vec<u8>) -> Reader {
         Reader {
-            assembler: Decoder::new(client.config.read_buffer),
-            half: ReadHalf::new(transport, Arc::clone(client), ahead),
-            client: Arc::clone(client),
-            end: None,
+            decoder: Decoder::new(shared.config().read_buffer),
+            half: ReadHalf::new(socket, Arc::clone(shared), ahead),
+            shared: Arc::clone(shared),
+            ended: None,
         }
     }
 
-    /// How reading ended, if it has.
-    pub(crate) fn end(&self) -> Option<End> {
-        self.end
+    /// Returns how reading ended, if it has.
+    pub(crate) fn ended(&self) -> Option<ReadEnd> {
+        self.ended
     }
 
-    /// The next text or binary message; `None` when the closing handshake is done, or our own Close is on its way.
+    /// Returns the next text or binary message, or `None` when the closing handshake is done or we have requested a Close.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        if self.client.queue.is_shut() {
+        if !self.shared.lifecycle().is_open() {
             return Ok(None);
         }
         let received = self.next();
-        // What comes after our Close was posted is discarded (RFC 6455 §1.4).
-        if matches!(received, Ok(Some(_))) && self.client.queue.is_shut() {
+        // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
+        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().is_open() {
             return Ok(None);
         }
         received
     }
 
-    /// The next message and those that came with it, at most `most`; none is the end.
+    /// Returns the next message and those that have been read with it, up to `most` in all. An empty list is the end.
     pub(crate) fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
         let mut messages: Vec<Message> = self.recv()?.into_iter().collect();
         while !messages.is_empty() && messages.len() < most {
-            let Some(message) = self.assembler.next_if_read() else {
+            let Some(message) = self.decoder.next_if_read() else {
                 break;
             };
             messages.push(message);
@@ -72,69 +74,67 @@ impl Reader {
         Ok(messages)
     }
 
-    /// Reads on and throws away, until the peer's Close, its end, or the watchdog's.
+    /// Reads and discards until the peer's Close, the end of its stream, or a deadline.
     pub(crate) fn discard(&mut self) {
-        while self.end.is_none() {
-            // What went wrong stands in `end`.
+        while self.ended.is_none() {
+            // An error is recorded in `ended`.
             let _ = self.next();
         }
     }
 
     fn next(&mut self) -> Result<Option<Message>, RecvError> {
-        while self.end.is_none() {
-            match self.assembler.next(&mut self.half) {
+        while self.ended.is_none() {
+            let half = &mut self.half;
+            match self.decoder.next(&mut |buffer| half.read(buffer)) {
                 Ok(Incoming::Data(message)) => return Ok(Some(message)),
-                Ok(Incoming::Ping(payload)) => {
-                    self.client.control.pong(payload);
-                    self.client.flush();
-                }
+                Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
                 Ok(Incoming::Pong(payload)) => {
                     if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
-                        self.client.state.answered(u64::from_be_bytes(sent));
+                        let sent = u64::from_be_bytes(sent);
+                        self.shared.write.deadlines.pong_received(sent);
                     }
                 }
-                Ok(Incoming::Close(goodbye)) => {
-                    self.end = Some(End::Closed);
-                    // Its code and reason come back to it (RFC 6455 §5.5.1).
-                    self.client.answer(goodbye);
+                Ok(Incoming::Close(reason)) => {
+                    self.ended = Some(ReadEnd::Closed);
+                    // The peer gets its own code and reason back (RFC 6455 §5.5.1).
+                    self.shared.answer_close(reason);
                 }
                 Ok(Incoming::End) => return self.gone(None),
-                Err(error) => return self.failed(error),
+                Err(ReadError::Io(error)) => return self.gone(Some(error)),
+                Err(ReadError::Violation(violation)) => return Err(self.refuse(violation)),
             }
         }
         Ok(None)
     }
 
-    fn failed(&mut self, error: io::Error) -> Result<Option<Message>, RecvError> {
-        let client = &self.client;
-        let Some(Violation { code, reason }) =
-            error.get_ref().and_then(|inner| inner.downcast_ref())
-        else {
-            return self.gone(Some(error));
-        };
-        let (code, reason) = (*code, *reason);
-        self.end = Some(End::Violation);
-        if client.close(CloseMode::Immediate, CloseReason::new(code, reason)) {
-            log::warn!("#{} refused: {code}, {reason}", client.number);
-        }
-        Err(RecvError::Violation {
+    fn refuse(&mut self, Violation { code, reason }: Violation) -> RecvError {
+        self.ended = Some(ReadEnd::Violation);
+        let cause = CloseCause::Violation {
             code,
             reason: reason.to_owned(),
-        })
+        };
+        let close = CloseReason::new(code, reason);
+        if self.shared.close(CloseMode::Immediate, close, cause) {
+            log::warn!("#{} violation: {code}, {reason}", self.shared.number);
+        }
+        RecvError::Violation {
+            code,
+            reason: reason.to_owned(),
+        }
     }
 
-    /// The stream ended without the peer's Close: what that means depends on what we did before.
+    /// The stream ended without the peer's Close. What that means depends on why the connection ends.
     fn gone(&mut self, error: Option<io::Error>) -> Result<Option<Message>, RecvError> {
-        self.end = Some(End::Gone);
-        self.client.give_up();
-        match (self.client.why(), error) {
-            (
-                Some(CloseCause::Server { .. } | CloseCause::Terminated | CloseCause::Peer { .. }),
-                _,
-            ) => Ok(None),
+        self.ended = Some(ReadEnd::Gone);
+        self.shared.give_up();
+        match (self.shared.lifecycle().cause(), error) {
             (Some(CloseCause::TimedOut(clock)), _) => Err(RecvError::TimedOut(clock)),
-            (_, Some(error)) if !ended_by_peer(&error) => Err(RecvError::Io(error)),
-            _ => Err(RecvError::Gone),
+            (Some(CloseCause::Gone) | None, Some(error)) if !ended_by_peer(&error) => {
+                Err(RecvError::Io(error))
+            }
+            (Some(CloseCause::Gone) | None, _) => Err(RecvError::Gone),
+            // The server ended the connection, or the closing handshake was under way.
+            _ => Ok(None),
         }
     }
 }

@@ -1,19 +1,30 @@
-//! [`Violation`]: what a peer did wrong, as the Close that answers it.
+//! [`Violation`]: what a peer did wrong, as the Close that answers it; and [`ReadError`].
 
 use std::io;
 
 /// A close code and its reason (RFC 6455 §7.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code}: {reason}")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) code: u16,
     pub(crate) reason: &'static str,
 }
 
-/// Reading a stream can also end with what the stream says.
-impl From<Violation> for io::Error {
-    fn from(fault: Violation) -> io::Error {
-        io::Error::other(fault)
+/// Why no more messages can be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    Io(io::Error),
+    Violation(Violation),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Io(error)
+    }
+}
+
+impl From<Violation> for ReadError {
+    fn from(violation: Violation) -> ReadError {
+        ReadError::Violation(violation)
     }
 }
 
@@ -34,9 +45,9 @@ pub(crate) const NOT_UTF8: Violation = Violation {
     reason: "text is not UTF-8",
 };
 
-pub(crate) const TOO_FAST: Violation = policy("too many messages a second");
+pub(crate) const TOO_FAST: Violation = policy("too many messages per second");
 
-pub(crate) const CONTROL_FLOOD: Violation = policy("too many control frames a second");
+pub(crate) const CONTROL_FLOOD: Violation = policy("too many control frames per second");
 
 pub(crate) const FRAGMENTS: Violation = policy("too many fragments");
 

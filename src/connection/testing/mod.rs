@@ -1,6 +1,6 @@
-//! Test doubles: a socket that does what a script says, and a whole client without a server.
+//! Test doubles: a socket that does what a test tells it, and a client without a server. Also for `fuzzing`.
 
-#[cfg(any(test, fuzzing))]
 pub(crate) mod client;
-#[cfg(test)]
+pub(crate) mod frames;
 pub(crate) mod scripted_socket;
+pub(crate) mod single_threaded;

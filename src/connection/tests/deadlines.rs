@@ -1,8 +1,13 @@
-//! What the watchdog is told, clock by clock. A part of `state`, whose moments it sets.
+//! What the watchdog is told, deadline by deadline. It sets the times of [`Deadlines`] itself.
 
 use std::time::Duration;
 
 use super::*;
+
+/// The reader has waited for the peer since this time, unless a test says otherwise.
+const READING: Option<u64> = Some(1000);
+
+const NEVER: u64 = 1 << 40;
 
 fn config() -> Config {
     let ms = Duration::from_millis;
@@ -15,152 +20,128 @@ fn config() -> Config {
         .ping_timeout(ms(600))
 }
 
-/// An upgraded client whose reader has done `doing` since the moment 1000.
-fn state(doing: Activity) -> State {
-    let state = State::new(&config());
-    state.head_answered();
-    state.reader.set(doing);
-    let kind = state.reader.what.load(Relaxed) >> KIND_SHIFT;
-    state.reader.what.store(kind << KIND_SHIFT | 1000, Relaxed);
-    state
+/// The deadlines of an upgraded client.
+fn upgraded() -> Deadlines {
+    let deadlines = Deadlines::new(&config());
+    deadlines.stop_handshake();
+    deadlines
 }
 
-/// Well until the moment before `at`, and then `expected`.
+/// Checks that all deadlines are met until the time before `at`, and that `expected` follows then.
 #[track_caller]
-fn turns(state: &State, at: u64, expected: DeadlineCheck) {
-    assert_eq!(state.judge(at - 1, &config()), DeadlineCheck::Met);
-    assert_eq!(state.judge(at, &config()), expected);
+fn turns(deadlines: &Deadlines, at: u64, expected: DeadlineCheck) {
+    let check = |now| deadlines.check(now, READING, &config());
+    assert_eq!(check(at - 1), DeadlineCheck::Met);
+    assert_eq!(check(at), expected);
 }
-
-const NEVER: u64 = 1 << 40;
 
 #[test]
-fn each_clock_runs_out_at_its_moment() {
-    let head = State::new(&config());
-    head.head_by.store(1100, Relaxed);
-    turns(&head, 1100, DeadlineCheck::Overdue("handshake_timeout"));
+fn each_deadline_passes_at_its_time() {
+    let handshake = Deadlines::new(&config());
+    handshake.handshake_by.store(1100, Relaxed);
+    turns(&handshake, 1100, DeadlineCheck::Passed(Clock::Handshake));
 
-    let close = state(Activity::Closing);
+    let close = upgraded();
     close.close_by.store(1200, Relaxed);
-    turns(&close, 1200, DeadlineCheck::Overdue("close_timeout"));
+    turns(&close, 1200, DeadlineCheck::Passed(Clock::Close));
 
-    let write = state(Activity::Reading);
+    let write = upgraded();
     write.blocked_since.store(1000, Relaxed);
-    turns(&write, 1300, DeadlineCheck::Overdue("write_timeout"));
+    turns(&write, 1300, DeadlineCheck::Passed(Clock::Write));
 
-    let message = state(Activity::Reading);
+    let message = upgraded();
     message.message_since.store(1000, Relaxed);
-    turns(&message, 1400, DeadlineCheck::Overdue("message_timeout"));
+    turns(&message, 1400, DeadlineCheck::Passed(Clock::Message));
 
-    let silent = state(Activity::Reading);
+    let silent = upgraded();
     turns(&silent, 1500, DeadlineCheck::PingDue);
-    // It was pinged then, and once.
-    turns(&silent, 1500 + 600, DeadlineCheck::Overdue("ping_timeout"));
+    silent.ping_sent(1500);
+    turns(&silent, 1500 + 600, DeadlineCheck::Passed(Clock::Ping));
+}
 
-    let heard = state(Activity::Reading);
-    assert_eq!(heard.judge(1500, &config()), DeadlineCheck::PingDue);
-    heard.heard(false);
-    assert_eq!(
-        heard.judge(1501, &config()),
-        DeadlineCheck::PingDue,
-        "a new silence"
-    );
+#[test]
+fn bytes_from_the_peer_answer_a_ping() {
+    let deadlines = upgraded();
+    deadlines.ping_sent(1500);
+    deadlines.bytes_received(false);
+    let check = deadlines.check(NEVER, READING, &config());
+    assert_eq!(check, DeadlineCheck::PingDue, "a new silence");
 }
 
 #[test]
 fn the_peers_clocks_run_only_while_we_read() {
-    for doing in [
-        Activity::InHandler,
-        Activity::WaitingForRoom(7),
-        Activity::Closing,
-    ] {
-        let state = state(doing);
-        state.message_since.store(1000, Relaxed);
-        state.pinged.store(1000, Relaxed);
-        assert_eq!(
-            state.judge(NEVER, &config()),
-            DeadlineCheck::Met,
-            "{doing:?}"
-        );
-        // The write rule runs whatever the reader does.
-        state.blocked_since.store(1000, Relaxed);
-        let overdue = DeadlineCheck::Overdue("write_timeout");
-        assert_eq!(state.judge(NEVER, &config()), overdue, "{doing:?}");
-    }
+    let deadlines = upgraded();
+    deadlines.message_since.store(1000, Relaxed);
+    deadlines.ping_sent(1000);
+    let check = || deadlines.check(NEVER, None, &config());
+    assert_eq!(check(), DeadlineCheck::Met);
+    // The write clock runs whatever the reader does.
+    deadlines.blocked_since.store(1000, Relaxed);
+    assert_eq!(check(), DeadlineCheck::Passed(Clock::Write));
 }
 
 #[test]
-fn a_pong_is_waited_for_from_the_moment_we_read_again() {
-    let state = state(Activity::Reading);
-    state.pinged.store(700, Relaxed);
-    turns(&state, 1000 + 600, DeadlineCheck::Overdue("ping_timeout"));
+fn a_pong_is_waited_for_while_we_read() {
+    let deadlines = upgraded();
+    deadlines.ping_sent(700);
+    turns(&deadlines, 1000 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
 
 #[test]
-fn time_in_the_handler_is_not_the_messages() {
-    let state = state(Activity::InHandler);
-    // It began a little in the future, and the handler has had the thread since the clock's first moment.
+fn progress_of_a_blocked_socket_delays_the_ping_clock() {
+    let deadlines = upgraded();
+    deadlines.ping_sent(1000);
+    deadlines.progressed_at.store(2000, Relaxed);
+    turns(&deadlines, 2000 + 600, DeadlineCheck::Passed(Clock::Ping));
+}
+
+#[test]
+fn time_in_the_handler_does_not_count_for_the_message() {
+    let deadlines = upgraded();
+    // The message begins a little in the future, and the handler has run since the clock's first moment.
     let began = clock::now() + 1000;
-    state.message_since.store(began, Relaxed);
+    deadlines.message_since.store(began, Relaxed);
     while clock::now() < 5 {
         std::thread::yield_now();
     }
-    state.begins_to_read(1);
-    let shifted = state.message_since.load(Relaxed);
+    deadlines.start_read(1);
+    let shifted = deadlines.message_since.load(Relaxed);
     assert!((began + 4..=began + clock::now()).contains(&shifted));
-    assert_eq!(state.reader.get().0, Activity::Reading);
-    state.heard(true);
-    assert!(
-        state.message_since.load(Relaxed) >= began,
+    deadlines.bytes_received(true);
+    assert_eq!(
+        deadlines.message_since.load(Relaxed),
+        shifted,
         "still the same message"
     );
-    state.heard(false);
-    assert_eq!(state.message_since.load(Relaxed), 0, "its end");
+    deadlines.bytes_received(false);
+    assert_eq!(deadlines.message_since.load(Relaxed), 0, "its end");
 }
 
 #[test]
-fn while_closing_only_the_closing_clock_counts() {
-    let state = state(Activity::Reading);
-    state.close_by.store(5000, Relaxed);
-    state.message_since.store(1, Relaxed);
-    state.pinged.store(1, Relaxed);
-    state.blocked_since.store(1, Relaxed);
-    turns(&state, 5000, DeadlineCheck::Overdue("close_timeout"));
+fn while_closing_only_the_close_clock_counts() {
+    let deadlines = upgraded();
+    deadlines.close_by.store(5000, Relaxed);
+    deadlines.message_since.store(1, Relaxed);
+    deadlines.pinged_at.store(1, Relaxed);
+    deadlines.blocked_since.store(1, Relaxed);
+    turns(&deadlines, 5000, DeadlineCheck::Passed(Clock::Close));
     // The first deadline stands.
-    state.closing(&config());
-    assert_eq!(state.close_by.load(Relaxed), 5000);
+    deadlines.start_closing(&config());
+    assert_eq!(deadlines.close_by.load(Relaxed), 5000);
 }
 
 #[test]
-fn the_first_refusal_starts_the_clock_and_only_progress_starts_it_anew() {
-    let state = state(Activity::Reading);
-    assert!(!state.is_blocked());
-    state.blocked_since.store(17, Relaxed);
-    state.refused(false, 5);
-    assert_eq!(state.blocked_since.load(Relaxed), 17);
-    state.refused(true, 5);
-    assert!(state.blocked_since.load(Relaxed) != 17 || clock::now() == 17);
-    state.took_all();
-    assert!(!state.is_blocked());
-    state.refused(false, 5);
-    assert!(state.is_blocked());
-}
-
-#[test]
-fn an_activity_keeps_kind_client_and_moment() {
-    for doing in [
-        Activity::Head,
-        Activity::Reading,
-        Activity::InHandler,
-        Activity::WaitingForRoom(u64::MAX),
-        Activity::Closing,
-        Activity::Idle,
-        Activity::Writing,
-        Activity::Blocked,
-    ] {
-        let before = clock::now();
-        let (seen, since) = ThreadActivity::new(doing).get();
-        assert_eq!(seen, doing);
-        assert!((before..=clock::now()).contains(&since));
-    }
+fn only_progress_restarts_the_write_clock() {
+    let deadlines = upgraded();
+    assert_eq!(deadlines.blocked_since(), None);
+    // A time that the clock does not reach in a test.
+    deadlines.blocked_since.store(NEVER, Relaxed);
+    deadlines.socket_refused(false);
+    assert_eq!(deadlines.blocked_since(), Some(NEVER));
+    deadlines.socket_refused(true);
+    assert!(deadlines.blocked_since().is_some_and(|since| since < NEVER));
+    deadlines.socket_accepted_all();
+    assert!(!deadlines.is_blocked());
+    deadlines.socket_refused(false);
+    assert!(deadlines.is_blocked());
 }

@@ -1,17 +1,17 @@
-//! The read half under its guard, and what the reader answers.
+//! The read half with its header check, and what the reader answers.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 
 use super::*;
 use crate::connection::read::read_half::ReadHalf;
-use crate::connection::read::reader::End;
-use crate::connection::shared::CloseCause;
-use crate::connection::write::control_slot::{CloseMode, CloseReason};
+use crate::connection::read::reader::ReadEnd;
+use crate::connection::read::violation::{ReadError, protocol};
+use crate::connection::socket::Transport;
 use crate::error::RecvError;
 
 type Received = Result<Option<Message>, RecvError>;
 
-/// `recv` on a thread of its own.
+/// Calls `recv` on a thread of its own.
 fn recv(reader: Reader) -> (Reader, Received) {
     within("recv returns", move || {
         let mut reader = reader;
@@ -31,15 +31,15 @@ fn expect_text(reader: Reader, expected: &str) -> Reader {
 fn expect_refused(reader: Reader, expected: u16) -> Reader {
     match recv(reader) {
         (reader, Err(RecvError::Violation { code, .. })) if code == expected => {
-            assert_eq!(reader.end(), Some(End::Violation));
+            assert_eq!(reader.ended(), Some(ReadEnd::Violation));
             reader
         }
         (_, other) => panic!("{other:?}"),
     }
 }
 
-fn closes(guest: &FakeClient) -> Vec<Vec<u8>> {
-    let frames = guest.frames().into_iter();
+fn closes(client: &TestClient) -> Vec<Vec<u8>> {
+    let frames = client.frames().into_iter();
     frames
         .filter(|(first, _)| *first == 0x88)
         .map(|(_, payload)| payload)
@@ -54,31 +54,35 @@ fn close_body(code: u16, reason: &str) -> Vec<u8> {
 const UNMASKED: &[u8] = b"\x81\x01x";
 
 #[test]
-fn a_pending_verdict_is_looked_at_before_the_socket() {
-    let guest = FakeClient::new(Config::default());
-    let transport: Arc<dyn Transport> = guest.gate.clone();
-    let mut half = ReadHalf::new(transport, Arc::clone(&guest.client), Vec::new());
+fn a_found_violation_is_returned_without_reading() {
+    let client = TestClient::new(Config::default());
+    let transport: Arc<dyn Transport> = client.socket.clone();
+    let mut half = ReadHalf::new(transport, Arc::clone(&client.shared), Vec::new());
     let good = from_client(0x81, b"good");
-    guest.gate.send([&good, UNMASKED].concat());
-    within("the good bytes and the fault are read", move || {
+    client.socket.send([&good, UNMASKED].concat());
+    within("the good bytes and the violation are read", move || {
         let mut buffer = [0; 100];
         let read = half.read(&mut buffer).expect("the good bytes come first");
         assert_eq!(buffer[..read], good);
         for _ in 0..2 {
-            // The socket has nothing more, so asking it would be waiting.
-            let error = half.read(&mut buffer).expect_err("then the fault");
-            assert_eq!(error.to_string(), "1002: frame is not masked");
+            // The socket has nothing more, so reading from it would block.
+            match half.read(&mut buffer) {
+                Err(ReadError::Violation(found)) => {
+                    assert_eq!(found, protocol("frame is not masked"))
+                }
+                other => panic!("{other:?}"),
+            }
         }
     });
-    assert_eq!(guest.gate.look(|inside| inside.reads), 1);
-    guest.end();
+    assert_eq!(client.socket.look(|state| state.reads), 1);
+    client.end();
 }
 
 #[test]
-fn good_frames_before_a_fault_are_delivered_and_then_the_fault() {
+fn messages_before_a_violation_are_returned_first() {
     both_ways(|config| {
         for cut in [usize::MAX, 1, 3] {
-            let mut guest = FakeClient::new(config.clone());
+            let mut client = TestClient::new(config.clone());
             let stream = [
                 from_client(0x81, b"one"),
                 from_client(0x81, b"two"),
@@ -86,53 +90,53 @@ fn good_frames_before_a_fault_are_delivered_and_then_the_fault() {
             ]
             .concat();
             for bytes in stream.chunks(cut) {
-                guest.gate.send(bytes);
+                client.socket.send(bytes);
             }
-            let reader = expect_text(guest.reader(&[]), "one");
+            let reader = expect_text(client.reader(&[]), "one");
             let reader = expect_text(reader, "two");
             let reader = expect_refused(reader, 1002);
-            // After a fault tungstenite is never asked again.
-            guest.gate.send(from_client(0x81, b"three"));
+            // After a violation nothing more is read.
+            client.socket.send(from_client(0x81, b"three"));
             let (_, received) = recv(reader);
             assert!(matches!(received, Ok(None)));
-            guest.join_writer();
-            assert_eq!(closes(&guest), [close_body(1002, "frame is not masked")]);
-            guest.end();
+            join_writer(&mut client);
+            assert_eq!(closes(&client), [close_body(1002, "frame is not masked")]);
+            client.end();
         }
     });
 }
 
 #[test]
-fn bytes_that_came_with_the_request_pass_the_guard_like_all_others() {
-    let guest = FakeClient::new(Config::default().read_buffer(64));
+fn bytes_behind_the_request_are_checked() {
+    let client = TestClient::new(Config::default().read_buffer(64));
     let many: Vec<u8> = (0..50).flat_map(|_| from_client(0x81, b"ahead")).collect();
     let late = from_client(0x81, b"late");
     // The last frame is half ahead, half in the socket.
-    let mut reader = guest.reader(&[&many, &late[..7]].concat());
-    guest.gate.send(&late[7..]);
+    let mut reader = client.reader(&[&many, &late[..7]].concat());
+    client.socket.send(&late[7..]);
     for _ in 0..50 {
         reader = expect_text(reader, "ahead");
     }
-    assert_eq!(guest.gate.look(|inside| inside.reads), 0);
+    assert_eq!(client.socket.look(|state| state.reads), 0);
     let reader = expect_text(reader, "late");
     drop(reader);
-    let reader = guest.reader(UNMASKED);
+    let reader = client.reader(UNMASKED);
     expect_refused(reader, 1002);
-    guest.end();
+    client.end();
 }
 
 #[test]
-fn an_interrupted_read_is_tried_again() {
-    let guest = FakeClient::new(Config::default());
-    guest.gate.fail_read(ErrorKind::Interrupted);
-    guest.gate.fail_read(ErrorKind::Interrupted);
-    guest.gate.send(from_client(0x81, b"hello"));
-    expect_text(guest.reader(&[]), "hello");
-    guest.end();
+fn an_interrupted_read_is_repeated() {
+    let client = TestClient::new(Config::default());
+    client.socket.fail_read(ErrorKind::Interrupted);
+    client.socket.fail_read(ErrorKind::Interrupted);
+    client.socket.send(from_client(0x81, b"hello"));
+    expect_text(client.reader(&[]), "hello");
+    client.end();
 }
 
 #[test]
-fn faults_are_answered_with_their_code() {
+fn violations_are_answered_with_their_code() {
     let faults: [(&str, Vec<u8>, u16); 5] = [
         ("no mask", UNMASKED.to_vec(), 1002),
         ("not UTF-8", from_client(0x81, b"\xff\xfe"), 1007),
@@ -142,26 +146,26 @@ fn faults_are_answered_with_their_code() {
     ];
     both_ways(|config| {
         for (what, mut bytes, code) in faults.clone() {
-            let mut guest = FakeClient::new(config.clone().max_message(100).max_fragments(3));
+            let mut client = TestClient::new(config.clone().max_message(100).max_fragments(3));
             if code == 1008 {
                 bytes.extend(from_client(0x00, b"").repeat(3));
             }
-            guest.gate.send(bytes);
-            expect_refused(guest.reader(&[]), code);
-            guest.join_writer();
-            let closes = closes(&guest);
+            client.socket.send(bytes);
+            expect_refused(client.reader(&[]), code);
+            join_writer(&mut client);
+            let closes = closes(&client);
             assert_eq!(closes.len(), 1, "{what}");
             assert_eq!(closes[0][..2], code.to_be_bytes(), "{what}");
-            guest.end();
+            client.end();
         }
     });
 }
 
 #[test]
-fn a_ping_is_answered_between_messages() {
+fn a_ping_inside_a_message_is_answered() {
     both_ways(|config| {
-        let guest = FakeClient::new(config);
-        guest.gate.send(
+        let client = TestClient::new(config);
+        client.socket.send(
             [
                 from_client(0x01, b"a "),
                 from_client(0x89, b"are you there"),
@@ -169,131 +173,134 @@ fn a_ping_is_answered_between_messages() {
             ]
             .concat(),
         );
-        expect_text(guest.reader(&[]), "a message");
-        guest.gate.until_written(2 + 13);
-        assert_eq!(guest.frames(), [(0x8a, b"are you there".to_vec())]);
-        guest.end();
+        expect_text(client.reader(&[]), "a message");
+        client.socket.until_written(2 + 13);
+        assert_eq!(client.frames(), [(0x8a, b"are you there".to_vec())]);
+        client.end();
     });
 }
 
 #[test]
-fn recv_is_at_its_end_once_our_close_is_posted() {
+fn recv_ends_once_our_close_is_requested() {
     both_ways(|config| {
         // Before it is called.
-        let guest = FakeClient::new(config.clone());
-        guest.gate.send(from_client(0x81, b"discarded"));
-        guest.outbox.close(1000, "");
-        let (_, received) = recv(guest.reader(&[]));
+        let client = TestClient::new(config.clone());
+        client.socket.send(from_client(0x81, b"discarded"));
+        client.outbox.close(1000, "");
+        let (_, received) = recv(client.reader(&[]));
         assert!(matches!(received, Ok(None)));
-        assert_eq!(guest.gate.look(|inside| inside.reads), 0);
-        guest.end();
+        assert_eq!(client.socket.look(|state| state.reads), 0);
+        client.end();
 
         // While it waits: what comes is discarded (RFC 6455 §1.4).
-        let guest = FakeClient::new(config);
-        let mut reader = guest.reader(&[]);
+        let client = TestClient::new(config);
+        let mut reader = client.reader(&[]);
         let waiting = thread::spawn(move || reader.recv());
-        guest.gate.until_in_read();
-        guest.outbox.close(1000, "");
-        guest.gate.send(from_client(0x81, b"discarded"));
+        client.socket.until_in_read();
+        client.outbox.close(1000, "");
+        client.socket.send(from_client(0x81, b"discarded"));
         let received = within("recv returns", || waiting.join());
         assert!(matches!(received.expect("it does not panic"), Ok(None)));
-        guest.end();
+        client.end();
     });
 }
 
 #[test]
-fn the_peers_close_is_answered_once_with_its_code_and_reason() {
+fn the_peers_close_is_answered_once() {
     both_ways(|config| {
         for (body, code, reason) in [
             (close_body(1000, "bye"), 1000, "bye"),
             (close_body(4321, ""), 4321, ""),
             (Vec::new(), 1005, ""),
         ] {
-            let mut guest = FakeClient::new(config.clone());
+            let mut client = TestClient::new(config.clone());
             let close = from_client(0x88, &body);
-            guest.gate.send([&close[..], &close, UNMASKED].concat());
-            let (mut reader, received) = recv(guest.reader(&[]));
+            client.socket.send([&close[..], &close, UNMASKED].concat());
+            let (mut reader, received) = recv(client.reader(&[]));
             assert!(matches!(received, Ok(None)));
             reader.discard();
-            assert_eq!(reader.end(), Some(End::Closed));
-            guest.join_writer();
-            assert_eq!(closes(&guest), [body]);
+            assert_eq!(reader.ended(), Some(ReadEnd::Closed));
+            join_writer(&mut client);
+            assert_eq!(closes(&client), [body]);
             let reason = reason.to_owned();
-            assert_eq!(guest.client.why(), Some(CloseCause::Peer { code, reason }));
-            guest.end();
+            assert_eq!(
+                client.shared.lifecycle().cause(),
+                Some(CloseCause::Peer { code, reason })
+            );
+            client.end();
         }
     });
 }
 
 #[test]
-fn the_peers_answer_to_our_close_is_not_answered_again() {
+fn the_answer_to_our_close_is_not_answered() {
     both_ways(|config| {
-        let mut guest = FakeClient::new(config);
-        let mut reader = guest.reader(&[]);
-        guest.outbox.close(1000, "ours");
-        guest.join_writer();
-        guest
-            .gate
+        let mut client = TestClient::new(config);
+        let mut reader = client.reader(&[]);
+        client.outbox.close(1000, "ours");
+        join_writer(&mut client);
+        client
+            .socket
             .send(from_client(0x88, &close_body(1000, "ours")));
         let reader = within("the answer is read", move || {
             reader.discard();
             reader
         });
-        assert_eq!(reader.end(), Some(End::Closed));
-        assert_eq!(closes(&guest), [close_body(1000, "ours")]);
-        let ours = CloseCause::Server {
-            code: 1000,
-            reason: "ours".into(),
-        };
-        assert_eq!(guest.client.why(), Some(ours));
-        guest.end();
+        assert_eq!(reader.ended(), Some(ReadEnd::Closed));
+        assert_eq!(closes(&client), [close_body(1000, "ours")]);
+        let ours = application(1000, "ours");
+        assert_eq!(client.shared.lifecycle().cause(), Some(ours));
+        client.end();
     });
 }
 
 #[test]
-fn the_end_of_the_stream_is_an_error_before_our_close_and_none_after() {
+fn the_end_of_the_stream_is_an_error_before_our_close_only() {
     both_ways(|config| {
-        let guest = FakeClient::new(config.clone());
-        guest.gate.hang_up();
-        let (reader, received) = recv(guest.reader(&[]));
+        let client = TestClient::new(config.clone());
+        client.socket.hang_up();
+        let (reader, received) = recv(client.reader(&[]));
         assert!(matches!(received, Err(RecvError::Gone)), "{received:?}");
-        assert_eq!(reader.end(), Some(End::Gone));
-        assert_eq!(guest.client.why(), Some(CloseCause::Gone));
-        guest.end();
+        assert_eq!(reader.ended(), Some(ReadEnd::Gone));
+        assert_eq!(client.shared.lifecycle().cause(), Some(CloseCause::Gone));
+        client.end();
 
-        for when in [CloseMode::AfterQueue, CloseMode::Immediate] {
-            let guest = FakeClient::new(config.clone());
-            let mut reader = guest.reader(&[]);
+        for mode in [CloseMode::AfterQueue, CloseMode::Immediate] {
+            let client = TestClient::new(config.clone());
+            let mut reader = client.reader(&[]);
             let waiting = thread::spawn(move || reader.recv());
-            guest.gate.until_in_read();
-            guest.client.close(when, CloseReason::new(1001, ""));
-            guest.gate.hang_up();
+            client.socket.until_in_read();
+            close(&client, mode, 1001, "");
+            client.socket.hang_up();
             let received = within("recv returns", || waiting.join());
             assert!(matches!(received.expect("it does not panic"), Ok(None)));
-            guest.end();
+            client.end();
         }
     });
 }
 
 #[test]
-fn a_reset_by_a_clock_says_which_and_terminate_is_no_error() {
-    let guest = FakeClient::new(Config::default());
-    let mut reader = guest.reader(&[]);
+fn recv_tells_which_clock_reset_the_connection() {
+    let client = TestClient::new(Config::default());
+    let mut reader = client.reader(&[]);
     let waiting = thread::spawn(move || reader.recv());
-    guest.gate.until_in_read();
-    guest.client.reset(CloseCause::TimedOut("ping_timeout"));
+    client.socket.until_in_read();
+    client.shared.terminate(CloseCause::TimedOut(Clock::Ping));
     let received = within("recv returns", || waiting.join()).expect("it does not panic");
-    assert!(matches!(received, Err(RecvError::TimedOut("ping_timeout"))));
-    assert!(guest.gate.look(|inside| inside.was_reset));
-    guest.end();
+    assert!(matches!(received, Err(RecvError::TimedOut(Clock::Ping))));
+    assert!(client.socket.look(|state| state.was_reset));
+    client.end();
 
-    let guest = FakeClient::new(Config::default());
-    let mut reader = guest.reader(&[]);
+    let client = TestClient::new(Config::default());
+    let mut reader = client.reader(&[]);
     let waiting = thread::spawn(move || reader.recv());
-    guest.gate.until_in_read();
-    guest.outbox.terminate();
+    client.socket.until_in_read();
+    client.outbox.terminate();
     let received = within("recv returns", || waiting.join()).expect("it does not panic");
     assert!(matches!(received, Ok(None)));
-    assert_eq!(guest.client.why(), Some(CloseCause::Terminated));
-    guest.end();
+    assert_eq!(
+        client.shared.lifecycle().cause(),
+        Some(CloseCause::Terminated)
+    );
+    client.end();
 }

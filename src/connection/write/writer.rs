@@ -1,55 +1,22 @@
-//! Thread `sp-N-write`: the only code that waits for the socket.
+//! Thread `sp-N-write`: the only thread that waits for the client's socket to accept bytes.
 //!
-//! Fed by the bell, which is rung when there is something that nobody could write at once. It writes control before data
-//! and data in the order it was queued. It ends when the Close is out, a write has failed, or the client was given up;
-//! the reader joins it.
+//! It is notified when there is something that no other thread could write without blocking. It writes control frames
+//! before data, and data in the order in which it was queued. It ends when the Close has been written, a write has failed,
+//! or the connection was given up; the client's reader joins it.
 
+use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
-use crate::connection::state::Activity;
-use crate::connection::write::write_half::Step;
 
 /// # Blocking
-/// For the bell: woken by senders, helpers, the watchdog and the end of the client. For the socket: woken by the peer
-/// reading, or by the watchdog's `shutdown` of it.
-pub(crate) fn run(client: &Shared) {
+/// For a notification: by senders, by threads that held the write half, by the watchdog, and by the end of the
+/// connection. For the socket: woken by the peer reading, or by the watchdog's `shutdown` of it.
+pub(crate) fn run(shared: &Shared) {
     loop {
-        client.state.writer.set(Activity::Idle);
-        client.wait_for_work();
-        client.state.writer.set(Activity::Writing);
-        if write_all(client) == Step::Over {
+        shared.writer.set(Activity::Idle);
+        shared.write.writer.wait();
+        shared.writer.set(Activity::Writing);
+        if !shared.write.write_until_idle(&shared.writer) {
             return;
         }
     }
-}
-
-/// Writes until there is nothing to write, waiting as long as it takes.
-pub(crate) fn write_all(client: &Shared) -> Step {
-    // A thread that has the wire rings again if it leaves anything.
-    while let Some(mut wire) = client.write_slot.try_acquire() {
-        let step = loop {
-            match wire.step(client) {
-                Step::Took => {}
-                Step::Refused => {
-                    client.state.writer.set(Activity::Blocked);
-                    if wire.wait(client) == Step::Over {
-                        break Step::Over;
-                    }
-                    client.state.writer.set(Activity::Writing);
-                }
-                end => break end,
-            }
-        };
-        if step == Step::Over {
-            // The wire, and with it this half of the socket, ends here.
-            return Step::Over;
-        }
-        client.write_slot.release(wire, client);
-        if !client.has_work() {
-            break;
-        }
-    }
-    if client.is_over() {
-        return Step::Over;
-    }
-    Step::Idle
 }

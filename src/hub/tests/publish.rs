@@ -4,7 +4,7 @@ use tungstenite::Message;
 
 use super::*;
 use crate::config::Config;
-use crate::connection::TestClient;
+use crate::connection::testing::single_threaded::SingleThreaded;
 use crate::hub::{Envelope, Hub, HubConfig, Policy, SubscribeOptions, Subscription};
 
 fn publications(count: u8) -> Vec<Publication> {
@@ -19,25 +19,25 @@ fn topic(policy: Policy, queue: usize) -> Topic {
 }
 
 /// One whose socket takes so many bytes at a time.
-fn member(topic: &Topic, takes: usize) -> (TestClient, Subscription) {
-    let rig = TestClient::new(Config::default());
-    rig.takes(takes);
-    let member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
-    (rig, member.expect("the turn is free"))
+fn member(topic: &Topic, takes: usize) -> (SingleThreaded, Subscription) {
+    let client = SingleThreaded::new(Config::default());
+    client.accept_per_call(takes);
+    let member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
+    (client, member.expect("the turn is free"))
 }
 
 /// What goes together is in hand when the socket refuses it, out of the policy's reach.
 #[test]
 fn no_more_goes_together_than_may_wait_for_a_member() {
     let topic = topic(Policy::DropOldest, 2);
-    let (rig, _member) = member(&topic, 0);
+    let (client, _member) = member(&topic, 0);
     let published = topic.publish_all(publications(10)).expect("it is free");
     assert!(published.iter().all(|published| published.receivers == 1));
-    rig.write();
+    client.write();
     // Two in hand, and the two newest.
-    let accounts = rig.outbox().counts();
+    let accounts = client.outbox().counts();
     assert_eq!((accounts.delivered, accounts.dropped), (4, 6));
-    rig.end();
+    client.end();
 }
 
 /// A message may be larger than the one it replaces.
@@ -45,18 +45,18 @@ fn no_more_goes_together_than_may_wait_for_a_member() {
 fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
     for policy in [Policy::DropOldest, Policy::Conflate] {
         let topic = topic(policy, 64);
-        let rig = TestClient::new(Config::default().queue_bytes(1000));
-        rig.takes(0);
-        let _member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
+        let client = SingleThreaded::new(Config::default().queue_bytes(1000));
+        client.accept_per_call(0);
+        let _member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
         for (size, key) in (0..300).map(|n| (if n < 100 { 5 } else { n }, n % 50)) {
             let message = Message::binary(vec![7; size]);
             let publication = Publication::from(message).key(&key.to_string());
             topic.publish(publication).expect("it is free");
-            let bytes = rig.outbox().bytes();
+            let bytes = client.outbox().bytes();
             assert!(bytes <= 1000 + size + 4, "{policy}: {bytes} with {size}");
         }
-        assert!(rig.outbox().counts().dropped > 200, "{policy}");
-        rig.end();
+        assert!(client.outbox().counts().dropped > 200, "{policy}");
+        client.end();
     }
 }
 
@@ -64,23 +64,23 @@ fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
 #[test]
 fn who_takes_a_place_of_its_size_takes_no_other() {
     let topic = topic(Policy::Conflate, 64);
-    let rig = TestClient::new(Config::default().queue_bytes(1000));
-    rig.takes(0);
-    let _member = topic.subscribe(rig.outbox().clone(), SubscribeOptions::new());
+    let client = SingleThreaded::new(Config::default().queue_bytes(1000));
+    client.accept_per_call(0);
+    let _member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
     let dropped_by = |size: usize, key: usize| {
-        let before = rig.outbox().counts().dropped;
+        let before = client.outbox().counts().dropped;
         let publication = Publication::from(Message::binary(vec![7; size]));
         let published = topic.publish(publication.key(&key.to_string()));
         published.expect("it is free");
-        rig.outbox().counts().dropped - before
+        client.outbox().counts().dropped - before
     };
     // The first is in hand, and 51 of 19 bytes wait.
     dropped_by(1, 99);
     assert_eq!((0..51).map(|key| dropped_by(17, key)).sum::<u64>(), 0);
     assert_eq!(dropped_by(900, 0), 1);
-    assert!(rig.outbox().bytes() > 1000);
+    assert!(client.outbox().bytes() > 1000);
     assert_eq!(dropped_by(17, 40), 1);
-    rig.end();
+    client.end();
 }
 
 /// Somebody else waits for the turn, so members are flushed after it.
@@ -118,10 +118,10 @@ fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
     let hub = Hub::new(config);
     let topic = hub.topic("t").expect("there is room for one");
     let (plain, other) = (
-        TestClient::new(Config::default()),
-        TestClient::new(Config::default()),
+        SingleThreaded::new(Config::default()),
+        SingleThreaded::new(Config::default()),
     );
-    plain.takes(1000);
+    plain.accept_per_call(1000);
     let _plain = topic.subscribe(plain.outbox().clone(), SubscribeOptions::new());
     let _other = topic.subscribe(
         other.outbox().clone(),
@@ -141,11 +141,11 @@ fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
     let timeout = Some(Duration::from_secs(60));
     let topic = topic(Policy::Block { timeout }, 2);
     let (fast, full) = (
-        TestClient::new(Config::default()),
-        TestClient::new(Config::default()),
+        SingleThreaded::new(Config::default()),
+        SingleThreaded::new(Config::default()),
     );
-    fast.takes(1000);
-    full.takes(0);
+    fast.accept_per_call(1000);
+    full.accept_per_call(0);
     let _fast = topic.subscribe(fast.outbox().clone(), SubscribeOptions::new());
     let _full = topic.subscribe(full.outbox().clone(), SubscribeOptions::new());
     for publication in publications(3) {
@@ -177,18 +177,18 @@ fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
 #[test]
 fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
     let topic = topic(Policy::DropNewest, 64);
-    let (rig, _member) = member(&topic, 1000);
+    let (client, _member) = member(&topic, 1000);
     let mut publications = publications(4);
-    publications[1] = publications[1].clone().except(rig.outbox().number());
-    publications[2] = publications[2].clone().except(rig.outbox().number() + 1);
+    publications[1] = publications[1].clone().except(client.outbox().number());
+    publications[2] = publications[2].clone().except(client.outbox().number() + 1);
     let published = topic.publish_all(publications).expect("it is free");
     let receivers: Vec<usize> = published
         .iter()
         .map(|published| published.receivers)
         .collect();
     assert_eq!(receivers, [1, 0, 1, 1]);
-    assert_eq!(rig.outbox().counts().delivered, 3);
-    rig.end();
+    assert_eq!(client.outbox().counts().delivered, 3);
+    client.end();
 }
 
 #[test]

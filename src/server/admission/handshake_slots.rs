@@ -1,39 +1,40 @@
-//! [`HandshakeSlots`]: the places for clients whose request is being read or answered, and who gives one up when all are taken.
+//! [`HandshakeSlots`]: slots for clients whose request is being read or answered, and who loses one when all are in use.
 //!
-//! A request that trickles keeps its place until `handshake_timeout`, so one host with as many sockets as there are
-//! places would keep everybody else out, at 26 connections a second. So the address that has the most gives up the
-//! oldest of its requests that have not come whole, for a newcomer whose own address has at least two places fewer.
-//! Who has been heard is answered. An IPv6 /64 is one address; peers on unix sockets never give way.
+//! A request that arrives slowly keeps its slot until `handshake_timeout`. So one host with as many sockets as there are
+//! slots would keep everybody else out, at 26 connections per second. Therefore, when all slots are in use, the address
+//! with the most slots loses its oldest handshake whose request is incomplete, to a newcomer whose own address has at least
+//! two slots fewer. A client whose request is complete is always answered. An IPv6 /64 counts as one address. Peers on unix
+//! sockets are never evicted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::clock::lock;
-use crate::connection::Shared;
+use super::capacity::MAX_EVICTED;
+use super::per_address::address_group;
+use crate::connection::shared::Shared;
 use crate::http::Peer;
-use crate::server::admission::capacity::MAX_EVICTED;
-use crate::server::admission::per_address::address_group;
+use crate::sync::lock;
 
 #[derive(Debug)]
 pub(crate) struct HandshakeSlots {
     limit: usize,
-    inside: Mutex<Inside>,
+    table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
-struct Inside {
+struct Table {
     /// By the connection's number, so the oldest is the first.
-    held: BTreeMap<u64, Held>,
-    /// How many of them each address has.
-    places: HashMap<Option<IpAddr>, usize>,
-    /// Have given up their place, and are not gone yet: [`MAX_EVICTED`] at most.
-    leaving: usize,
+    slots: BTreeMap<u64, Slot>,
+    /// How many slots each address has.
+    by_address: HashMap<Option<IpAddr>, usize>,
+    /// Clients that have been evicted, and whose thread has not ended yet. At most [`MAX_EVICTED`].
+    evicted: usize,
 }
 
 #[derive(Debug)]
-struct Held {
-    /// None of a peer on a unix socket.
+struct Slot {
+    /// `None` for a peer on a unix socket.
     address: Option<IpAddr>,
     client: Weak<Shared>,
 }
@@ -42,90 +43,97 @@ impl HandshakeSlots {
     pub(crate) fn new(limit: usize) -> HandshakeSlots {
         HandshakeSlots {
             limit,
-            inside: Mutex::default(),
+            table: Mutex::default(),
         }
     }
 
-    /// A place for the connection of this number, until it is dropped; and who has been turned away for it, and is to be
-    /// reset.
-    pub(crate) fn take(
+    /// Acquires a slot for the connection of this number. If all are in use, this may evict another handshake; the caller
+    /// must reset the evicted client. Returns `None` if no slot can be had.
+    pub(crate) fn acquire(
         &self,
         number: u64,
         peer: &Peer,
     ) -> Option<(HandshakeSlot<'_>, Option<Arc<Shared>>)> {
         let address = peer.ip().map(address_group);
-        let mut inside = lock(&self.inside);
-        let mut given_up = None;
-        if inside.held.len() >= self.limit {
-            given_up = Some(inside.make_room(address)?);
+        let mut table = lock(&self.table);
+        let mut evicted = None;
+        if table.slots.len() >= self.limit {
+            evicted = Some(table.evict_for(address)?);
         }
         let client = Weak::new();
-        inside.held.insert(number, Held { address, client });
-        *inside.places.entry(address).or_default() += 1;
-        let heads = self;
-        Some((HandshakeSlot { heads, number }, given_up))
+        table.slots.insert(number, Slot { address, client });
+        *table.by_address.entry(address).or_default() += 1;
+        let slots = self;
+        Some((HandshakeSlot { slots, number }, evicted))
     }
 
-    /// Places that are taken, and clients that have given theirs up and are not gone yet.
-    pub(crate) fn taken(&self) -> usize {
-        let inside = lock(&self.inside);
-        inside.held.len() + inside.leaving
+    /// Returns how many handshakes are pending, those that have been evicted and not ended yet included.
+    pub(crate) fn pending(&self) -> usize {
+        let table = lock(&self.table);
+        table.slots.len() + table.evicted
     }
 }
 
-impl Inside {
-    /// Takes a place from the address that has the most, if that is fair to it.
-    fn make_room(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
-        let own = self.places.get(&newcomer).copied().unwrap_or(0);
-        let strangers = self.places.iter().filter(|(address, _)| address.is_some());
-        let (&most, &count) = strangers.max_by_key(|(_, count)| **count)?;
-        if count < own + 2 || self.leaving >= MAX_EVICTED {
+impl Table {
+    /// Evicts the oldest handshake of the address with the most slots, if that is fair to it.
+    fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
+        let own = self.by_address.get(&newcomer).copied().unwrap_or(0);
+        let candidates = self
+            .by_address
+            .iter()
+            .filter(|(address, _)| address.is_some());
+        let (&most, &count) = candidates.max_by_key(|(_, count)| **count)?;
+        if count < own + 2 || self.evicted >= MAX_EVICTED {
             return None;
         }
-        let of_most = self.held.values().filter(|held| held.address == most);
+        let of_most = self.slots.values().filter(|slot| slot.address == most);
         let client = of_most
-            .filter_map(|held| held.client.upgrade())
-            .find(|client| client.try_evict())?;
+            .filter_map(|slot| slot.client.upgrade())
+            .find(|client| client.lifecycle().try_evict())?;
         self.remove(client.number);
-        self.leaving += 1;
+        self.evicted += 1;
         Some(client)
     }
 
     fn remove(&mut self, number: u64) -> bool {
-        let Some(Held { address, .. }) = self.held.remove(&number) else {
+        let Some(Slot { address, .. }) = self.slots.remove(&number) else {
             return false;
         };
-        if let Some(count) = self.places.get_mut(&address) {
+        if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                self.places.remove(&address);
+                self.by_address.remove(&address);
             }
         }
         true
     }
 }
 
-/// One of the places, until it is dropped.
+/// One of the slots. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct HandshakeSlot<'a> {
-    heads: &'a HandshakeSlots,
+    slots: &'a HandshakeSlots,
     number: u64,
 }
 
 impl HandshakeSlot<'_> {
-    /// Whose place this is. Before that, it is given up for nobody.
-    pub(crate) fn belongs_to(&self, client: &Arc<Shared>) {
-        if let Some(held) = lock(&self.heads.inside).held.get_mut(&self.number) {
-            held.client = Arc::downgrade(client);
+    /// Sets the client that has this slot. Before that, the slot is not taken away.
+    pub(crate) fn set_client(&self, client: &Arc<Shared>) {
+        if let Some(slot) = lock(&self.slots.table).slots.get_mut(&self.number) {
+            slot.client = Arc::downgrade(client);
         }
     }
 }
 
 impl Drop for HandshakeSlot<'_> {
     fn drop(&mut self) {
-        let mut inside = lock(&self.heads.inside);
-        if !inside.remove(self.number) {
-            inside.leaving -= 1;
+        let mut table = lock(&self.slots.table);
+        if !table.remove(self.number) {
+            table.evicted -= 1;
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/handshake_slots.rs"]
+mod tests;

@@ -1,21 +1,22 @@
-//! [`PerAddress`]: what one address may take: clients at once, and connections a second.
+//! [`PerAddress`]: the limits for one address: clients at the same time, and connections per second.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 
-use crate::clock::{self, lock};
+use crate::clock;
 use crate::http::Peer;
 use crate::rate::{Bucket, Rate};
+use crate::sync::lock;
 
-/// Addresses remembered at once for their rate. Beyond, whose bucket is full again is forgotten; and if nobody's is,
-/// new addresses are refused, for then somebody has many.
+/// Addresses whose rate is remembered at the same time. When the table is full, buckets that have refilled are dropped; if
+/// none has, new addresses are refused, because then somebody is using very many.
 const REMEMBERED: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct PerAddress {
     limit: Option<usize>,
-    inside: Mutex<HashMap<IpAddr, usize>>,
+    clients: Mutex<HashMap<IpAddr, usize>>,
     rate: Option<Rate>,
     buckets: Mutex<HashMap<IpAddr, Bucket>>,
 }
@@ -24,37 +25,40 @@ impl PerAddress {
     pub(crate) fn new(limit: Option<usize>, rate: Option<Rate>) -> PerAddress {
         PerAddress {
             limit,
-            inside: Mutex::default(),
+            clients: Mutex::default(),
             rate,
             buckets: Mutex::default(),
         }
     }
 
-    /// A place among the clients of `peer`'s address, until it is dropped.
-    pub(crate) fn enter(&self, peer: &Peer) -> Option<AddressPermit<'_>> {
-        let visit = |address| AddressPermit {
-            per_address: self,
+    /// Returns a permit for one more client of `peer`'s address, or `None` if the address has reached its limit.
+    pub(crate) fn try_enter(&self, peer: &Peer) -> Option<AddressPermit<'_>> {
+        let permit = |address| AddressPermit {
+            limits: self,
             address,
         };
         let (Some(limit), Some(ip)) = (self.limit, peer.ip()) else {
-            return Some(visit(None));
+            return Some(permit(None));
         };
         let address = address_group(ip);
-        let mut inside = lock(&self.inside);
-        let count = inside.entry(address).or_default();
+        let mut clients = lock(&self.clients);
+        let count = clients.entry(address).or_default();
         if *count >= limit {
             return None;
         }
         *count += 1;
-        Some(visit(Some(address)))
+        Some(permit(Some(address)))
     }
 
-    /// Whether `peer`'s address may connect once more at this moment.
+    /// Counts a connection of `peer`'s address. Returns false if the address exceeds its rate.
     pub(crate) fn may_connect(&self, peer: &Peer) -> bool {
+        self.may_connect_at(peer, clock::now())
+    }
+
+    fn may_connect_at(&self, peer: &Peer, now: u64) -> bool {
         let (Some(rate), Some(ip)) = (self.rate, peer.ip()) else {
             return true;
         };
-        let now = clock::now();
         let mut buckets = lock(&self.buckets);
         if buckets.len() >= REMEMBERED {
             buckets.retain(|_, bucket| !bucket.refill(now));
@@ -73,10 +77,10 @@ impl PerAddress {
     }
 }
 
-/// A client's place among those of its address.
+/// One of the clients that an address may have. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct AddressPermit<'a> {
-    per_address: &'a PerAddress,
+    limits: &'a PerAddress,
     address: Option<IpAddr>,
 }
 
@@ -85,17 +89,17 @@ impl Drop for AddressPermit<'_> {
         let Some(address) = self.address else {
             return;
         };
-        let mut inside = lock(&self.per_address.inside);
-        if let Some(count) = inside.get_mut(&address) {
+        let mut clients = lock(&self.limits.clients);
+        if let Some(count) = clients.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                inside.remove(&address);
+                clients.remove(&address);
             }
         }
     }
 }
 
-/// Who has one IPv6 address has the 2^64 beside it too.
+/// Returns the address that the limits are counted for. A host with one IPv6 address usually has the whole /64.
 pub(crate) fn address_group(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => {
@@ -116,41 +120,41 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_places_and_gets_them_back() {
-        let per_address = PerAddress::new(Some(2), None);
-        let first = per_address.enter(&peer("10.0.0.1"));
-        let second = per_address.enter(&peer("::ffff:10.0.0.1"));
+    fn a_permit_is_reusable_after_it_is_dropped() {
+        let limits = PerAddress::new(Some(2), None);
+        let first = limits.try_enter(&peer("10.0.0.1"));
+        let second = limits.try_enter(&peer("::ffff:10.0.0.1"));
         assert!(first.is_some() && second.is_some());
-        assert!(per_address.enter(&peer("10.0.0.1")).is_none());
-        assert!(per_address.enter(&peer("10.0.0.2")).is_some());
+        assert!(limits.try_enter(&peer("10.0.0.1")).is_none());
+        assert!(limits.try_enter(&peer("10.0.0.2")).is_some());
         drop(first);
-        assert!(per_address.enter(&peer("10.0.0.1")).is_some());
+        assert!(limits.try_enter(&peer("10.0.0.1")).is_some());
         drop(second);
         assert!(
-            lock(&per_address.inside).is_empty(),
-            "who is gone costs nothing"
+            lock(&limits.clients).is_empty(),
+            "an address without clients is forgotten"
         );
     }
 
     #[test]
-    fn neighbours_in_an_ipv6_network_count_as_one() {
-        let per_address = PerAddress::new(Some(1), None);
-        let _first = per_address.enter(&peer("2001:db8:1:2::1"));
-        assert!(per_address.enter(&peer("2001:db8:1:2:ffff::9")).is_none());
-        assert!(per_address.enter(&peer("2001:db8:1:3::1")).is_some());
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let limits = PerAddress::new(Some(1), None);
+        let _first = limits.try_enter(&peer("2001:db8:1:2::1"));
+        assert!(limits.try_enter(&peer("2001:db8:1:2:ffff::9")).is_none());
+        assert!(limits.try_enter(&peer("2001:db8:1:3::1")).is_some());
     }
 
     #[test]
-    fn a_unix_peer_has_no_address_to_count() {
-        let per_address = PerAddress::new(Some(1), Some(Rate::per_second(1)));
-        let _first = per_address.enter(&Peer::Unix);
-        assert!(per_address.enter(&Peer::Unix).is_some());
-        assert!(per_address.may_connect(&Peer::Unix) && per_address.may_connect(&Peer::Unix));
+    fn unix_peers_are_not_limited() {
+        let limits = PerAddress::new(Some(1), Some(Rate::per_second(1)));
+        let _first = limits.try_enter(&Peer::Unix);
+        assert!(limits.try_enter(&Peer::Unix).is_some());
+        assert!(limits.may_connect(&Peer::Unix) && limits.may_connect(&Peer::Unix));
     }
 
     #[test]
-    fn the_memory_of_addresses_is_bounded() {
-        let per_address = PerAddress::new(
+    fn the_table_of_rates_is_bounded() {
+        let limits = PerAddress::new(
             None,
             Some(Rate {
                 per_second: 1,
@@ -158,12 +162,13 @@ mod tests {
             }),
         );
         for n in 0..u32::try_from(REMEMBERED).expect("small") {
-            assert!(per_address.may_connect(&Peer::Tcp((IpAddr::V4(n.into()), 1).into())));
+            let peer = Peer::Tcp((IpAddr::V4(n.into()), 1).into());
+            assert!(limits.may_connect_at(&peer, 1));
         }
         assert!(
-            !per_address.may_connect(&peer("250.0.0.1")),
-            "nobody's bucket is full again"
+            !limits.may_connect_at(&peer("250.0.0.1"), 1),
+            "no bucket has refilled"
         );
-        assert_eq!(lock(&per_address.buckets).len(), REMEMBERED);
+        assert_eq!(lock(&limits.buckets).len(), REMEMBERED);
     }
 }

@@ -1,160 +1,256 @@
-//! One client's life after the 101, on thread `sp-N-read`: the handler, the closing handshake, and the end, which is the
-//! same few lines whatever happened before.
+//! Thread `sp-N-read`: one client from its 101 to its end. It runs the handler and the closing handshake, and tears the
+//! connection down.
 //!
-//! Spawned by the door, beside the writer, which it joins. It ends when the handler has returned and the closing
-//! handshake is over, one way or another; the scope in `serve` joins it.
+//! The handshake thread starts it, together with the writer, and hands the client over; the reader joins the writer. The
+//! reader ends when the handler has returned and the closing handshake is over, one way or another; the scope in `serve`
+//! joins it. The end is the same few lines whatever happened before.
 
 use std::error::Error;
+use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
+use crossbeam_channel::Sender;
+
+use super::response::Answer;
 use crate::connection::Connection;
-use crate::connection::queue::outbox::this_thread_reads_for;
-use crate::connection::read::reader::End;
+use crate::connection::activity::Activity;
+use crate::connection::close_cause::CloseCause;
+use crate::connection::queue::waiting::set_reader_of;
+use crate::connection::read::reader::ReadEnd;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, linger};
-use crate::connection::state::Activity;
-use crate::connection::write::control_slot::{CloseMode, CloseReason};
+use crate::connection::socket::{Transport, linger, write_all};
+use crate::connection::write::close::{CloseMode, CloseReason};
+use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
 use crate::panic::catch_panic;
-use crate::server::client::handshake::{self as door, Upgraded};
-use crate::server::state::{RegistryEntry, ServerState};
+use crate::server::admission::Permits;
+use crate::server::registry::RegistryEntry;
+use crate::server::state::ServerState;
+use crate::server::stats::Disconnect;
 
-/// A client that is here: its socket, and its place in the list of clients.
+/// The stack of a writer thread. No user code runs on it.
+const WRITER_STACK: usize = 64 << 10;
+
+/// The stack of a reader thread, where the handler runs. Only pages that are touched use memory.
+const READER_STACK: usize = 256 << 10;
+
+/// A client that is in the registry, and its socket.
 pub(crate) struct RegisteredClient<'server> {
-    pub(crate) client: Arc<Shared>,
-    pub(crate) transport: Arc<dyn Transport>,
-    /// It stands in the list until this is dropped.
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) socket: Arc<dyn Transport>,
     pub(crate) entry: RegistryEntry<'server>,
 }
 
 impl RegisteredClient<'_> {
-    /// The end, whatever was before.
+    /// Ends the client, whatever happened before, and removes it from the registry.
     pub(crate) fn leave(self, server: &ServerState) {
-        let RegisteredClient {
-            client,
-            transport,
-            entry,
-        } = self;
-        if let Some(ending) = client.ending() {
-            server.disconnects.count(ending);
+        let lifecycle = self.shared.lifecycle();
+        if let Some(disconnect) = Disconnect::of(lifecycle.missed_clock(), lifecycle.cause()) {
+            server.disconnects.count(disconnect);
         }
-        abandon(&client);
-        // The descriptor first: whoever finds the client gone from the list finds its socket closed.
-        drop(transport);
-        drop(entry);
+        self.shared.tear_down();
+        // The descriptor first: a client that is no longer in the registry has closed its socket.
+        drop(self.socket);
+        drop(self.entry);
     }
 }
 
-/// Ends what a client still has, its writer too.
-pub(crate) fn abandon(client: &Shared) {
-    client.give_up();
-    client.write_slot.end(client);
-    // The watchdog may be in the middle of discarding: who finds the client gone finds its books closed.
-    client.queue.drain();
+/// A client whose request was accepted, as it is handed from the handshake thread to its reader.
+pub(crate) struct Accepted<'scope> {
+    pub(crate) client: RegisteredClient<'scope>,
+    /// The 101.
+    pub(crate) response: Vec<u8>,
+    pub(crate) conn: Connection,
+    pub(crate) writer: ScopedJoinHandle<'scope, ()>,
+    pub(crate) permits: Permits<'scope>,
 }
 
-/// Lives it, from the 101 on.
-///
-/// It comes in a box, and its beginning and its end are functions of their own: what is on the stack while the reader
-/// waits, and what was deeper before, is memory of every idle client, by the page.
-pub(crate) fn live<H: Handler>(upgraded: Box<Upgraded<'_>>, server: &ServerState, handler: &H) {
-    let Some(mut upgraded) = door::open(upgraded, server) else {
+/// A client's two threads, before the client has been handed over. If it never is, the reader ends.
+pub(crate) struct Threads<'scope> {
+    writer: ScopedJoinHandle<'scope, ()>,
+    reader: Sender<Box<Accepted<'scope>>>,
+}
+
+impl<'scope> Threads<'scope> {
+    pub(crate) fn start<H: Handler>(
+        shared: &Arc<Shared>,
+        server: &'scope ServerState,
+        scope: &'scope Scope<'scope, '_>,
+        handler: &'scope H,
+    ) -> io::Result<Threads<'scope>> {
+        let number = shared.number;
+        let kept = Arc::clone(shared);
+        let (reader, handed_over) = crossbeam_channel::bounded::<Box<Accepted<'scope>>>(1);
+        Builder::new()
+            .name(format!("sp-{number}-read"))
+            .stack_size(READER_STACK)
+            .spawn_scoped(scope, move || {
+                let Ok(accepted) = handed_over.recv() else {
+                    return;
+                };
+                drop(handed_over);
+                // Panics of user code are caught further in. One of ours must not end the whole server.
+                if catch_panic(|| run(accepted, server, handler)).is_none() {
+                    // Otherwise the writer would wait for ever.
+                    kept.tear_down();
+                    log::error!("#{number} the reader thread panicked");
+                }
+            })?;
+        let written = Arc::clone(shared);
+        let writer = Builder::new()
+            .name(format!("sp-{number}-write"))
+            .stack_size(WRITER_STACK)
+            .spawn_scoped(scope, move || writer::run(&written))?;
+        Ok(Threads { writer, reader })
+    }
+
+    pub(crate) fn hand_over(
+        self,
+        accepted: impl FnOnce(ScopedJoinHandle<'scope, ()>) -> Accepted<'scope>,
+    ) {
+        self.reader
+            .send(Box::new(accepted(self.writer)))
+            .expect("the reader waits for the client");
+    }
+}
+
+/// Runs the session. `accepted` is boxed, and setup and teardown are separate functions that are not inlined, to keep the
+/// reader's stack small: what it has touched stays resident while the client is idle.
+fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &H) {
+    let Some(mut accepted) = open(accepted, server) else {
         return;
     };
-    begin(&upgraded.here.client);
-    let returned = run(handler, &mut upgraded.conn);
-    end(upgraded, returned, server);
+    let returned = run_handler(handler, &mut accepted.conn);
+    end(accepted, returned, server);
 }
 
+/// Writes the 101, on the reader's thread. So what the handler sends first follows right behind it, and a client that has
+/// its 101 does not wait for a thread that has not run yet. Returns `None` if the client is gone.
 #[inline(never)]
-fn begin(client: &Arc<Shared>) {
-    log::debug!("#{} {} opened", client.number, client.peer);
-    client.state.reader.set(Activity::InHandler);
-    this_thread_reads_for(Some(Arc::clone(client)));
+fn open<'scope>(
+    accepted: Box<Accepted<'scope>>,
+    server: &ServerState,
+) -> Option<Box<Accepted<'scope>>> {
+    let RegisteredClient { shared, socket, .. } = &accepted.client;
+    // From here on, shutdown closes the client with 1001; before, it is answered 503. The latch is checked too, because
+    // shutdown looks at the clients only after the acceptors have noticed it.
+    let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
+    let written = if rejected {
+        Err(None)
+    } else {
+        write_all(&**socket, &accepted.response).map_err(Some)
+    };
+    let Err(error) = written else {
+        shared.write.deadlines.stop_handshake();
+        shared.write.open(Arc::clone(socket));
+        log::debug!("#{} {} opened", shared.number, shared.peer);
+        shared.reader.set(Activity::InHandler);
+        set_reader_of(Some(Arc::clone(shared)));
+        return Some(accepted);
+    };
+    shared.write.finish(CloseCause::Gone);
+    join(accepted.writer, shared);
+    drop(accepted.permits);
+    match error {
+        None if server.latch.is_set() => {
+            Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
+        }
+        // The watchdog reset it at `handshake_timeout`.
+        None => {}
+        Some(error) => {
+            server.disconnects.count(Disconnect::RequestRejected);
+            log::warn!("#{} writing the 101 failed: {error}", shared.number);
+        }
+    }
+    drop(accepted.conn);
+    accepted.client.leave(server);
+    None
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What the handler returned. `None`: it panicked.
+/// What the handler returned. `None` means that it panicked.
 type Returned = Option<Result<(), Failure>>;
 
 #[inline(never)]
-fn run<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
+fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
     catch_panic(|| handler.run(conn))
 }
 
 #[inline(never)]
-fn end(mut upgraded: Box<Upgraded<'_>>, returned: Returned, server: &ServerState) {
-    let RegisteredClient {
-        client, transport, ..
-    } = &upgraded.here;
-    this_thread_reads_for(None);
-    close_after(returned, client);
-    client.state.reader.set(Activity::Closing);
-    // While the Close waits for its writer, and the peer's for the network, what still comes is thrown away.
-    upgraded.conn.reader().discard();
-    door::join(upgraded.writer, client);
-    match upgraded.conn.reader().end() {
+fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState) {
+    let RegisteredClient { shared, socket, .. } = &accepted.client;
+    set_reader_of(None);
+    close_after(returned, shared);
+    shared.reader.set(Activity::Closing);
+    // While our Close waits to be written, and the peer's to arrive, what the peer sends is discarded.
+    accepted.conn.reader().discard();
+    join(accepted.writer, shared);
+    let lifecycle = shared.lifecycle();
+    match accepted.conn.reader().ended() {
         // The server closes TCP first (RFC 6455 §7.1.1).
-        Some(End::Closed) => transport.shutdown(Shutdown::Write),
-        Some(End::Violation) if !client.state.was_reset.load(SeqCst) => linger(&**transport),
-        _ if client.state.close_sent.load(SeqCst) => {}
-        // Nobody is left to read what the kernel still holds.
-        _ => transport.reset_at_end(),
+        Some(ReadEnd::Closed) => socket.shutdown(Shutdown::Write),
+        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket),
+        _ if lifecycle.was_close_sent() => {}
+        // Nobody will read what the kernel still holds.
+        _ => socket.reset_at_end(),
     }
-    server.tally.count(client.fate());
-    log::debug!(
-        "#{} {} closed: {:?}",
-        client.number,
-        client.peer,
-        client.why()
-    );
-    // In the request's extensions stands what the user put there.
-    let conn = upgraded.conn;
+    server.shutdown_tally.count(lifecycle.shutdown_outcome());
+    if let Some(cause) = lifecycle.cause() {
+        log::debug!("#{} {} ended: {cause}", shared.number, shared.peer);
+    }
+    // The request's extensions hold what the user put there, and dropping it is user code.
+    let conn = accepted.conn;
     catch_panic(|| drop(conn));
-    drop(upgraded.places);
-    upgraded.here.leave(server);
+    drop(accepted.permits);
+    accepted.client.leave(server);
 }
 
-/// Posts the Close that the handler's end calls for; one that was posted before stands.
-fn close_after(returned: Returned, client: &Shared) {
+/// Waits for the writer thread. Each of its waits has a deadline.
+fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
+    if writer.join().is_err() {
+        log::error!("#{} the writer thread panicked", shared.number);
+    }
+}
+
+/// Requests the Close that the handler's return calls for. One that was requested before stands.
+fn close_after(returned: Returned, shared: &Shared) {
+    let number = shared.number;
     match returned {
         Some(Ok(())) => {
-            client.close(CloseMode::AfterQueue, CloseReason::new(1000, ""));
+            shared.close_by_application(1000, "");
         }
-        // The error is the end of the connection itself, passed on.
-        Some(Err(error)) if !client.is_open() => {
-            let said = said(error);
+        // The error is the end of the connection itself, passed on by the handler.
+        Some(Err(error)) if !shared.lifecycle().is_open() => {
+            let text = text_of(error);
             log::debug!(
-                "#{} the handler ended with the connection: {}",
-                client.number,
-                escaped(&said)
+                "#{number} the handler ended with the connection: {}",
+                escaped(&text)
             );
         }
         Some(Err(error)) => {
-            client.close(
-                CloseMode::Immediate,
-                CloseReason::new(1011, "handler failed"),
-            );
-            let said = said(error);
-            log::warn!("#{} the handler failed: {}", client.number, escaped(&said));
+            close_failed(shared);
+            let text = text_of(error);
+            log::warn!("#{number} the handler failed: {}", escaped(&text));
         }
         None => {
-            client.close(
-                CloseMode::Immediate,
-                CloseReason::new(1011, "handler failed"),
-            );
-            log::error!("#{} the handler panicked", client.number);
+            close_failed(shared);
+            log::error!("#{number} the handler panicked");
         }
     }
 }
 
-/// What a handler's error says, which is the user's code too, as is its end.
-fn said(error: Failure) -> String {
-    let said = catch_panic(|| error.to_string());
+fn close_failed(shared: &Shared) {
+    let reason = CloseReason::new(1011, "handler failed");
+    shared.close(CloseMode::Immediate, reason, CloseCause::HandlerFailed);
+}
+
+/// Returns the text of a handler's error. Formatting it and dropping it are user code, which may panic.
+fn text_of(error: Failure) -> String {
+    let text = catch_panic(|| error.to_string());
     catch_panic(|| drop(error));
-    said.unwrap_or_else(|| "an error that panicked".into())
+    text.unwrap_or_else(|| "an error that panicked".into())
 }

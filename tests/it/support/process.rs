@@ -30,12 +30,12 @@ impl Process {
         names
     }
 
-    /// The names of its threads that belong to clients: `sp-N-door`, `sp-N-read` and `sp-N-write`, sorted.
+    /// The names of its threads that belong to clients: `sp-N-open`, `sp-N-read` and `sp-N-write`, sorted.
     pub(crate) fn client_threads(&self) -> Vec<String> {
         let mut names = self.threads();
         names.retain(|name| {
             let number = name.strip_prefix("sp-").and_then(|rest| {
-                let what = ["-door", "-read", "-write"];
+                let what = ["-open", "-read", "-write"];
                 what.iter().find_map(|what| rest.strip_suffix(what))
             });
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -49,7 +49,7 @@ impl Process {
     pub(crate) fn threads_of_clients(&self) -> usize {
         until("nobody is at a door", || {
             let names = self.client_threads();
-            !names.iter().any(|name| name.ends_with("-door"))
+            !names.iter().any(|name| name.ends_with("-open"))
         });
         self.client_threads().len()
     }

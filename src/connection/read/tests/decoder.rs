@@ -1,44 +1,24 @@
+//! Frames and messages, however the bytes arrive.
+
+use std::io::Read as _;
+
 use super::*;
+use crate::connection::testing::frames::from_client as frame;
 
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [0x37, 0xfa, 0x21, 0x3d];
-    let mut frame = vec![first];
-    match payload.len() {
-        length @ 0..=125 => frame.push(0x80 | length as u8),
-        length @ 126..=65_535 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
-    frame
-}
-
-/// Gives so many bytes at a time.
+/// A stream that returns this many bytes at a time.
 struct Trickle<'a>(&'a [u8], usize);
 
-impl Read for Trickle<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let most = self.1.min(buffer.len());
-        (&mut self.0)
-            .take(most as u64)
-            .read(buffer)
-            .inspect(|read| assert!(*read > 0 || most > 0))
+        let read = (&mut self.0).take(most as u64).read(buffer)?;
+        assert!(read > 0 || most > 0);
+        Ok(read)
     }
 }
 
 #[test]
-fn messages_of_every_size_come_out_whole_however_they_come_in() {
+fn messages_of_every_size_are_decoded_whole() {
     let sizes = [
         0, 1, 7, 8, 9, 125, 126, 8_191, 8_192, 8_193, 65_535, 65_536, 300_000,
     ];
@@ -48,90 +28,123 @@ fn messages_of_every_size_come_out_whole_however_they_come_in() {
         .flat_map(|size| frame(0x82, &payload(*size)))
         .collect();
     for step in [1, 13, 4_096, 1 << 20] {
-        let mut assembler = Decoder::new(8 << 10);
+        let mut decoder = Decoder::new(8 << 10);
         let mut trickle = Trickle(&stream, step);
         for size in sizes {
-            match assembler.next(&mut trickle).expect("well-formed") {
+            match decoder
+                .next(&mut |buffer| trickle.read(buffer))
+                .expect("well-formed")
+            {
                 Incoming::Data(Message::Binary(bytes)) => {
                     assert!(bytes == payload(size), "{size} by {step}")
                 }
                 other => panic!("{size} by {step}: {other:?}"),
             }
         }
-        assert!(matches!(assembler.next(&mut trickle), Ok(Incoming::End)));
+        assert!(matches!(
+            decoder.next(&mut |buffer| trickle.read(buffer)),
+            Ok(Incoming::End)
+        ));
     }
 }
 
 #[test]
-fn a_control_frame_in_pieces_is_no_message_however_small_the_buffer() {
+fn a_control_frame_in_pieces_is_decoded_whole() {
     let stream = [frame(0x82, b"a"), frame(0x8a, &[7; 125])].concat();
-    let mut assembler = Decoder::new(1);
+    let mut decoder = Decoder::new(1);
     let mut trickle = Trickle(&stream, 9);
     assert!(matches!(
-        assembler.next(&mut trickle),
+        decoder.next(&mut |buffer| trickle.read(buffer)),
         Ok(Incoming::Data(_))
     ));
-    match assembler.next(&mut trickle).expect("well-formed") {
+    match decoder
+        .next(&mut |buffer| trickle.read(buffer))
+        .expect("well-formed")
+    {
         Incoming::Pong(payload) => assert_eq!(payload, vec![7; 125]),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn the_buffer_grows_while_reads_fill_it_and_shrinks_when_they_do_not() {
+fn the_buffer_grows_and_shrinks_with_the_reads() {
     let small = frame(0x82, &[1; 100]);
     let burst = small.repeat(20_000);
-    let mut assembler = Decoder::new(8 << 10);
+    let mut decoder = Decoder::new(8 << 10);
     let mut stream = Trickle(&burst, usize::MAX);
     let mut largest = 0;
     for _ in 0..20_000 {
-        assert!(matches!(assembler.next(&mut stream), Ok(Incoming::Data(_))));
-        largest = largest.max(assembler.buffer.len());
+        assert!(matches!(
+            decoder.next(&mut |buffer| stream.read(buffer)),
+            Ok(Incoming::Data(_))
+        ));
+        largest = largest.max(decoder.buffer.len());
     }
     assert_eq!(largest, LARGEST);
     for _ in 0..10 {
         let mut stream = Trickle(&small, usize::MAX);
-        assert!(matches!(assembler.next(&mut stream), Ok(Incoming::Data(_))));
+        assert!(matches!(
+            decoder.next(&mut |buffer| stream.read(buffer)),
+            Ok(Incoming::Data(_))
+        ));
     }
-    assert_eq!(assembler.buffer.len(), IDLE);
+    assert_eq!(decoder.buffer.len(), IDLE);
 }
 
 #[test]
-fn a_wrong_text_is_refused_at_the_fragment_that_makes_it_wrong() {
-    let fault = |parts: &[(u8, &[u8])]| {
+fn invalid_text_and_close_bodies_are_refused_early() {
+    let violation = |parts: &[(u8, &[u8])]| {
         let stream: Vec<u8> = parts
             .iter()
             .flat_map(|(first, part)| frame(*first, part))
             .collect();
-        let mut assembler = Decoder::new(64);
+        let mut decoder = Decoder::new(64);
         let mut stream = Trickle(&stream, 3);
-        assembler
-            .next(&mut stream)
-            .map(|_| ())
-            .map_err(|error| error.to_string())
+        match decoder.next(&mut |buffer| stream.read(buffer)) {
+            Ok(_) => None,
+            Err(ReadError::Violation(violation)) => Some(violation),
+            Err(other) => panic!("{other:?}"),
+        }
     };
-    assert_eq!(
-        fault(&[(0x01, b"\xce"), (0x80, b"\xba")]),
-        Ok(()),
-        "a character in two fragments"
-    );
-    assert!(
-        fault(&[(0x01, b"ok \xff")]).is_err(),
-        "without waiting for the rest"
-    );
-    assert!(fault(&[(0x01, b"\xf4"), (0x00, b"\x90")]).is_err());
-    assert!(fault(&[(0x81, b"\xed\xa0\x80")]).is_err(), "a surrogate");
-    assert!(fault(&[(0x01, b"\xce"), (0x80, b"")]).is_err(), "cut short");
-    assert!(fault(&[(0x88, b"\x03")]).is_err());
-    assert!(fault(&[(0x88, b"\x03\xed")]).is_err(), "1005 is never sent");
-    assert!(fault(&[(0x88, b"\x03\xe8\xff")]).is_err());
-    assert_eq!(fault(&[(0x88, b"\x03\xe8bye")]), Ok(()));
+    for (what, parts, expected) in [
+        (
+            "a character in two fragments",
+            &[(0x01, &b"\xce"[..]), (0x80, b"\xba")][..],
+            None,
+        ),
+        (
+            "wrong before the last fragment",
+            &[(0x01, b"ok \xff")],
+            Some(NOT_UTF8),
+        ),
+        (
+            "a character that cannot be completed",
+            &[(0x01, b"\xf4"), (0x00, b"\x90")],
+            Some(NOT_UTF8),
+        ),
+        ("a surrogate", &[(0x81, b"\xed\xa0\x80")], Some(NOT_UTF8)),
+        ("cut short", &[(0x01, b"\xce"), (0x80, b"")], Some(NOT_UTF8)),
+        ("a Close of one byte", &[(0x88, b"\x03")], Some(CLOSE_BODY)),
+        (
+            "1005 is never sent",
+            &[(0x88, b"\x03\xed")],
+            Some(CLOSE_CODE),
+        ),
+        (
+            "a reason that is not UTF-8",
+            &[(0x88, b"\x03\xe8\xff")],
+            Some(NOT_UTF8),
+        ),
+        ("a valid Close", &[(0x88, b"\x03\xe8bye")], None),
+    ] {
+        assert_eq!(violation(parts), expected, "{what}");
+    }
 }
 
 #[test]
-fn every_character_of_up_to_four_bytes_is_judged_as_std_has_it_however_it_is_cut() {
-    let mut judged = 0;
-    let mut judge = |text: &[u8]| {
+fn utf_8_is_checked_as_the_standard_library_does() {
+    let mut checked = 0;
+    let mut check = |text: &[u8]| {
         let good = std::str::from_utf8(text).is_ok();
         let whole = frame(0x81, text);
         let parts = text.iter().map(|byte| frame(0x00, &[*byte]));
@@ -141,55 +154,58 @@ fn every_character_of_up_to_four_bytes_is_judged_as_std_has_it_however_it_is_cut
             .flatten()
             .collect();
         for stream in [whole, [parts, frame(0x80, b"")].concat()] {
-            let mut assembler = Decoder::new(64);
-            match assembler.next(&mut &stream[..]) {
+            let mut decoder = Decoder::new(64);
+            let mut stream = Trickle(&stream, usize::MAX);
+            match decoder.next(&mut |buffer| stream.read(buffer)) {
                 Ok(Incoming::Data(message)) => {
                     assert!(good && message.to_text().is_ok(), "{text:x?}");
                     assert_eq!(message.into_data(), text);
                 }
-                Err(error) => assert!(!good && error.to_string().starts_with("1007"), "{text:x?}"),
+                Err(ReadError::Violation(NOT_UTF8)) => assert!(!good, "{text:x?}"),
                 other => panic!("{text:x?}: {other:?}"),
             }
         }
-        judged += 1;
+        checked += 1;
     };
-    // Of the third and the fourth byte only those at the edges of what may follow.
+    // Of the third and fourth byte, only the values at the edges of the valid range.
     let edges = [0x7f, 0x80, 0xbf, 0xc0];
     for first in 0x7f..=0xff {
-        judge(&[first]);
+        check(&[first]);
         for second in 0x7f..=0xc0 {
-            judge(&[first, second]);
+            check(&[first, second]);
             for third in edges {
-                judge(&[first, second, third]);
+                check(&[first, second, third]);
                 for fourth in edges {
-                    judge(&[first, second, third, fourth]);
+                    check(&[first, second, third, fourth]);
                 }
             }
         }
     }
-    assert_eq!(judged, 129 * (1 + 66 * (1 + 4 * 5)));
+    assert_eq!(checked, 129 * (1 + 66 * (1 + 4 * 5)));
 }
 
 #[test]
-fn what_was_read_with_a_message_is_given_without_reading_until_something_else_comes_first() {
+fn next_if_read_returns_only_whole_buffered_messages() {
     let (a, b) = (frame(0x81, b"a"), frame(0x82, b"b"));
     let whole = Some(Message::text("c"));
     for (then, behind) in [
-        // Nothing comes first, and the stream is not asked for more.
+        // Nothing follows, and nothing more is read.
         (vec![], None),
         (frame(0x81, b"c"), whole),
-        // A control frame, a fragment, half a frame, and a text that is none are for `next`.
+        // A control frame, a fragment, half a frame and an invalid text are left for `next`.
         ([frame(0x89, b""), frame(0x81, b"c")].concat(), None),
         ([frame(0x01, b"c"), frame(0x80, b"")].concat(), None),
         (frame(0x81, b"c")[..4].to_vec(), None),
         (frame(0x81, b"\xff"), None),
     ] {
         let stream = [a.clone(), b.clone(), then.clone()].concat();
-        let mut assembler = Decoder::new(1024);
-        let first = assembler.next(&mut &stream[..]).expect("well-formed");
+        let mut decoder = Decoder::new(1024);
+        let mut stream = Trickle(&stream, usize::MAX);
+        let first = decoder.next(&mut |buffer| stream.read(buffer));
+        let first = first.expect("well-formed");
         assert!(matches!(first, Incoming::Data(message) if message == Message::text("a")));
-        assert_eq!(assembler.next_if_read(), Some(Message::binary("b")));
-        assert_eq!(assembler.next_if_read(), behind, "{then:?}");
-        assert_eq!(assembler.next_if_read(), None);
+        assert_eq!(decoder.next_if_read(), Some(Message::binary("b")));
+        assert_eq!(decoder.next_if_read(), behind, "{then:?}");
+        assert_eq!(decoder.next_if_read(), None);
     }
 }

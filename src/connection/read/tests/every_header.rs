@@ -1,10 +1,10 @@
-//! Every header that a frame can begin with, in every state that a message can be in, against a model.
+//! Every header that a frame can begin with, in every state of a message, against an independent model.
 
 use super::*;
 
 const MAX_MESSAGE: u64 = 70_000;
 
-/// What the extended forms claim, as far as the form has room for it.
+/// The lengths that the extended forms announce, as far as the form can hold them.
 const LENGTHS: [u64; 10] = [
     0,
     125,
@@ -18,8 +18,8 @@ const LENGTHS: [u64; 10] = [
     u64::MAX,
 ];
 
-/// The code that a server closes with, 0 for none, as RFC 6455 §5.2 to §5.5 have it. It knows nothing of the guard: it
-/// is given the fields of a whole header, and `before`, the bytes of the message that is open.
+/// Returns the code that a server closes with by RFC 6455 §5.2 to §5.5, 0 for none. It shares no code
+/// with the header check: it gets the fields of a whole header, and `before`, the bytes of the message in progress.
 fn model(first: u8, second: u8, claimed: u64, before: Option<u64>) -> u16 {
     let (fin, rsv, opcode) = (first >= 0x80, first / 16 % 8, first % 16);
     let (masked, form) = (second >= 0x80, second % 128);
@@ -47,27 +47,27 @@ fn model(first: u8, second: u8, claimed: u64, before: Option<u64>) -> u16 {
     0
 }
 
-/// The guard's verdict on one frame more, whole or byte by byte.
+/// Returns what the header check says about one more frame, whole or byte by byte.
 fn verdict(config: &Config, opening: &[u8], frame: &[u8], cut: usize) -> u16 {
-    let mut guard = HeaderCheck::new(config, 1);
-    guard.judge(opening, 1).expect("the opening is well-formed");
+    let mut check = HeaderCheck::new(config, 1);
+    check.check(opening, 1).expect("the opening is well-formed");
     for piece in frame.chunks(cut) {
-        if let Err((_, fault)) = guard.judge(piece, 1) {
-            return fault.code;
+        if let Err((_, violation)) = check.check(piece, 1) {
+            return violation.code;
         }
     }
     0
 }
 
 #[test]
-fn every_header_in_every_state_is_judged_as_rfc_6455_has_it() {
+fn every_header_in_every_state_is_checked_by_rfc_6455() {
     let config = Config::default().max_message(usize::try_from(MAX_MESSAGE).expect("it is small"));
     let text = [0x01, 0x81, 0, 0, 0, 0, b'a'];
     let binary = [0x02, 0x81, 0, 0, 0, 0, b'a'];
     let states: [(&[u8], Option<u64>); 3] = [(&[], None), (&text, Some(1)), (&binary, Some(1))];
     let mut judged = 0;
     let mut check = |first: u8, second: u8, claimed: u64, extended: &[u8]| {
-        // A short payload is there too, so that the guard's shorter way for whole messages is judged as well.
+        // A short payload is present too, so that the one-step check of whole messages is covered as well.
         let payload = usize::try_from(claimed.min(125)).expect("it is small");
         let mut frame = vec![first, second];
         frame.extend(extended);

@@ -1,6 +1,6 @@
 use super::*;
 
-fn guard() -> HeaderCheck {
+fn new_check() -> HeaderCheck {
     HeaderCheck::new(&Config::default().max_message(70_000).max_fragments(4), 1)
 }
 
@@ -23,24 +23,24 @@ fn frame(first: u8, length: usize) -> Vec<u8> {
 }
 
 /// The verdict, which must be the same however the bytes are cut.
-fn judge(stream: &[u8]) -> Result<(), (usize, Violation)> {
-    let whole = guard().judge(stream, 1);
+fn check(stream: &[u8]) -> Result<(), (usize, Violation)> {
+    let whole = new_check().check(stream, 1);
     for chunk in [1, 2, 3, 7] {
-        let mut guard = guard();
+        let mut header_check = new_check();
         let mut at = 0;
         let mut cut = Ok(());
         for part in stream.chunks(chunk) {
-            cut = guard
-                .judge(part, 1)
-                .map_err(|(good, fault)| (at + good, fault));
+            cut = header_check
+                .check(part, 1)
+                .map_err(|(good, violation)| (at + good, violation));
             if cut.is_err() {
                 break;
             }
             at += part.len();
         }
         assert_eq!(
-            cut.map_err(|(_, fault)| fault),
-            whole.map_err(|(_, fault)| fault),
+            cut.map_err(|(_, violation)| violation),
+            whole.map_err(|(_, violation)| violation),
             "in pieces of {chunk}"
         );
     }
@@ -48,7 +48,7 @@ fn judge(stream: &[u8]) -> Result<(), (usize, Violation)> {
 }
 
 fn code(stream: &[u8]) -> u16 {
-    judge(stream).map_or_else(|(_, fault)| fault.code, |()| 0)
+    check(stream).map_or_else(|(_, violation)| violation.code, |()| 0)
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn empty_fragments_count() {
 #[test]
 fn the_good_frames_before_a_fault_are_handed_on() {
     let stream = [frame(0x81, 10), frame(0x82, 300), frame(0xc1, 1)].concat();
-    assert_eq!(judge(&stream).map_err(|(good, _)| good), Err(16 + 308));
+    assert_eq!(check(&stream).map_err(|(good, _)| good), Err(16 + 308));
 }
 
 #[test]
@@ -128,21 +128,21 @@ fn messages_and_control_frames_have_a_rate() {
         per_second: 10,
         burst: 2,
     };
-    let mut guard = HeaderCheck::new(&Config::default().rate(Some(rate)), 1);
+    let mut check = HeaderCheck::new(&Config::default().rate(Some(rate)), 1);
     let fragments = [frame(0x01, 1), frame(0x00, 1), frame(0x80, 1)].concat();
     assert_eq!(
-        guard.judge(&fragments, 1),
+        check.check(&fragments, 1),
         Ok(()),
         "three frames, one message"
     );
-    assert_eq!(guard.judge(&frame(0x82, 1), 1), Ok(()));
-    assert_eq!(guard.judge(&frame(0x82, 1), 101), Ok(()));
-    assert_eq!(guard.judge(&frame(0x82, 1), 102), Err((0, TOO_FAST)));
+    assert_eq!(check.check(&frame(0x82, 1), 1), Ok(()));
+    assert_eq!(check.check(&frame(0x82, 1), 101), Ok(()));
+    assert_eq!(check.check(&frame(0x82, 1), 102), Err((0, TOO_FAST)));
 
     let pings = frame(0x89, 0).repeat(200);
-    let mut guard = super::tests::guard();
-    assert_eq!(guard.judge(&pings, 1), Ok(()));
-    assert_eq!(guard.judge(&frame(0x8a, 0), 2), Err((0, CONTROL_FLOOD)));
+    let mut check = super::tests::new_check();
+    assert_eq!(check.check(&pings, 1), Ok(()));
+    assert_eq!(check.check(&frame(0x8a, 0), 2), Err((0, CONTROL_FLOOD)));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_follows_a_close_is_not_judged() {
 
 #[test]
 fn it_knows_when_it_is_inside_a_message() {
-    let mut guard = guard();
+    let mut check = new_check();
     for (bytes, inside) in [
         (&frame(0x81, 3)[..], false),
         (&frame(0x81, 3)[..5], true),
@@ -161,7 +161,7 @@ fn it_knows_when_it_is_inside_a_message() {
         (&frame(0x8a, 0), true),
         (&frame(0x80, 0), false),
     ] {
-        guard.judge(bytes, 1).expect("all of these are fine");
-        assert_eq!(guard.in_message(), inside, "{bytes:?}");
+        check.check(bytes, 1).expect("all of these are fine");
+        assert_eq!(check.in_message(), inside, "{bytes:?}");
     }
 }
