@@ -1,19 +1,24 @@
-//! Learn: why there is a writer. The server speaks when *it* has something to say, while the reader waits in `read`.
-//! Run:   cargo run --example 02_push    then, in two more terminals:  python3 -m websockets ws://127.0.0.1:9001/
-//! Watch: a line each second in both, without asking. Type `hello` into one: it stands in both, in the same order.
-//! Try next: tick each millisecond, with a kilobyte of dots. Stop one client with Ctrl-Z: after how many is it cut?
+//! Learn: why a client needs a writer thread. The server sends when *it* has news, while the reader waits in `read`.
+//! Run:   cargo run --example 02_push    In each of two more terminals:  cargo run -- client ws://127.0.0.1:9001/
+//! Watch: both clients get a line every second without asking. Type `hello` into one: both get it, at the same position
+//!        between the lines of the ticker.
+//! Try next: tick every millisecond with a kilobyte of dots, and stop one client with Ctrl-Z. After how many messages
+//!        is it disconnected with 4008?
 //!
 //! ```text
 //! ticker ──────────┐              ┌─▶ queue of client 1 ─▶ writer 1
 //! reader of 1 ─────┼─▶ topic ─────┤
 //! reader of 2 ─────┘  (one order) └─▶ queue of client 2 ─▶ writer 2
+//!
+//! push on ws://127.0.0.1:9001/         a client prints:
+//! second 1: queued for 2               second 1
+//! second 2: queued for 2               hello
+//! second 3: queued for 2               second 2
+//! drained 2, lost 0                    second 3
 //! ```
-//! One thread cannot wait for what a client says and for what there is to tell it: `recv` and a ticker are two waits. So
-//! each client has a reader, which may wait for ever, and a queue that any thread may put something into.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! One thread cannot wait in `recv` and for the ticker at the same time. So each client has a reader thread, which may
+//! wait in `recv` forever, and a queue that any thread can send to.
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::{env, error::Error, thread, time::Duration};
 
@@ -21,9 +26,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use standpipe::{Config, Connection, Hub, Message, Server, SubscribeOptions, Topic};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let address = env::args()
-        .nth(1)
-        .unwrap_or_else(|| "127.0.0.1:9001".into());
+    let address = env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:9001");
     let server = Server::bind(address, Config::default())?;
     println!("push on ws://{}/", server.handle().local_addr());
     let handle = server.handle();
@@ -31,22 +35,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let topic = Hub::default().topic("everybody")?;
     let report = thread::scope(|scope| {
-        // Nothing is ever sent on it: its end is the message.
-        let (running, ended) = bounded(0);
+        // No message is ever sent on this channel. Dropping `stop` disconnects it, and that ends the ticker.
+        let (stop, stopped) = bounded(0);
         let ticker = thread::Builder::new().name("ticker".into());
-        ticker.spawn_scoped(scope, || tick(&topic, ended))?;
+        ticker.spawn_scoped(scope, || tick(&topic, stopped))?;
         let report = server.serve(|conn: &mut Connection| client(&topic, conn));
-        drop(running);
+        drop(stop);
         report.map_err(Box::<dyn Error>::from)
     })?;
     println!("{report}");
     Ok(())
 }
 
-/// Speaks unasked. It knows no client and no socket, and never waits for one: the policy of the topic sees to the slow.
-fn tick(topic: &Topic, ended: Receiver<()>) {
+/// Publishes a line every second. The ticker knows no client and no socket, and with the default policy it never waits
+/// for a slow client: such a client is disconnected.
+fn tick(topic: &Topic, stopped: Receiver<()>) {
     let mut seconds = 0;
-    while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
+    while stopped.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         seconds += 1;
         match topic.publish(Message::text(format!("second {seconds}"))) {
             Ok(published) => println!("second {seconds}: queued for {}", published.receivers),
@@ -55,9 +60,9 @@ fn tick(topic: &Topic, ended: Receiver<()>) {
     }
 }
 
-/// One client's life. It writes nothing itself: what the client says goes to everybody, as what the ticker says.
+/// Serves one client. Its messages are published to all members of the topic, like the lines of the ticker.
 fn client(topic: &Topic, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
-    // Dropped at the end of this function, and with it the membership.
+    // The client is a member of the topic until this value is dropped, at the end of this function.
     let _member = topic.subscribe(conn.outbox(), SubscribeOptions::new())?;
     while let Some(message) = conn.recv()? {
         topic.publish(message)?;

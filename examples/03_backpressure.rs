@@ -1,16 +1,28 @@
-//! Learn: where the messages are when a client stops reading, and what makes `send` wait, and go on.
-//! Run:   cargo run --example 03_backpressure    one terminal: the client that does not read is in the same process.
-//! Watch: the numbers of each step. The kernel takes a few hundred KiB, the queue its 64 messages, and then `send` waits.
-//! Try next: `.unsent(4 << 20)` in the Config below (the kernel's own way), then `.queue(8)`. Who holds how much now?
+//! Learn: where the messages are when a client stops reading, what makes `send` wait, and what makes it go on.
+//! Run:   cargo run --example 03_backpressure    One terminal: the client that does not read is in the same process.
+//! Watch: the steps, numbered as in the picture and in the GUIDE. The two kernels hold a few hundred KiB, the queue
+//!        holds its 64 messages, and then `send` waits. When the client reads, `send` returns by itself.
+//! Try next: add `.unsent(4 << 20)` to the `Config` below, which lets the kernel buffer as much as it does by default.
+//!        Then try `.queue(8)`. How many messages does each place hold now?
 //!
 //! ```text
-//! handler ─send─▶ queue ─▶ writer's hand ─▶ send buffer ═TCP═▶ receive buffer ─▶ client's read
-//!        4 waits   3 full    2 write waits      1 not taken         0 nobody reads
+//! handler ─send─▶ queue ─▶ writer ─write─▶ send buffer ═TCP═▶ receive buffer ─▶ client's read
+//!      6 waits   5 fills  4 blocks        3 fills           2 fills            1 stops
+//!    └ no recv: 7 the server's receive buffer fills, and then the client's own sends wait
+//!
+//! 1  the client does not read
+//! 2  the client's receive buffer is full: 116 KiB, so its TCP window is closed
+//! 3  the server's send buffer is full: 152 KiB
+//!      together the kernels hold 67 messages, 268 KiB
+//! 4  writer: blocked in write
+//! 5  the queue is full: 64 of 64 messages
+//!      queued and in flight: 260 KiB
+//! 6  the handler calls send. reader: waiting for room in client 1's queue
+//!    ...
+//! the client reads: after 1 messages (4 KiB) send returned, having waited 376µs
+//! accepted 133, delivered 133, read 133
 //! ```
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -19,97 +31,96 @@ use std::{env, error::Error, thread};
 use crossbeam_channel::bounded;
 use standpipe::{ClientState, Config, Connection, Message, Outbox, Server, ServerHandle};
 
-/// Bytes of each message on the wire: a header of four, and the rest.
+/// Bytes of each message on the network: a frame header of 4 bytes, and the payload.
 const SIZE: usize = 4096;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
+    let address = env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:0");
     let config = Config::default().write_timeout(Duration::from_secs(60));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
-    println!("backpressure on ws://{}/", handle.local_addr());
-    let (lend, lent) = bounded(1);
-    let (go, gone) = bounded::<()>(1);
-    let (done, over) = bounded(1);
+    let url = format!("ws://{}/", handle.local_addr());
+    println!("backpressure on {url}");
+    let (outboxes, new_outbox) = bounded(1);
+    let (queue_is_full, start_send) = bounded::<()>(1);
+    let (send_returned, waited) = bounded(1);
     let running = server.spawn(move |conn: &mut Connection| {
-        lend.send(conn.outbox())?;
-        gone.recv()?; // The main thread fills the queue, and then wants to see this `send` wait.
+        outboxes.send(conn.outbox())?;
+        start_send.recv()?; // Until the main thread has filled the queue.
         let since = Instant::now();
         let sent = conn.send(message());
-        done.send(since.elapsed())?;
+        send_returned.send(since.elapsed())?;
         sent?;
         while conn.recv()?.is_some() {}
         Ok(())
     })?;
 
     let stream = TcpStream::connect(handle.local_addr())?;
-    let url = format!("ws://{}/", handle.local_addr());
     let (mut client, _) = tungstenite::client(url, &stream).map_err(|error| error.to_string())?;
-    let outbox: Outbox = lent.recv()?;
-    println!("0  the client is there, and does not read");
+    let outbox: Outbox = new_outbox.recv()?;
+    println!("1  the client does not read");
 
-    // A client is slow only when there is no room for long: half a second is for ever on this machine.
-    while outbox
-        .send_timeout(message(), Duration::from_millis(500))
-        .is_ok()
-    {}
-    let (received, taken) = (waiting(&stream)?, outbox.counts().delivered);
-    let kernel = usize::try_from(taken)? * SIZE;
+    // A client is slow when its queue is full *and* its socket refuses bytes. A queue that stays full for half a second
+    // shows both: otherwise the writer would have made room in it.
+    let long = Duration::from_millis(500);
+    while outbox.send_timeout(message(), long).is_ok() {}
+    let (received, messages) = (unread(&stream)?, outbox.counts().delivered);
+    let written = usize::try_from(messages)? * SIZE;
+    let (client_kib, server_kib) = (received >> 10, written.saturating_sub(received) >> 10);
     println!(
-        "1  the kernel has taken {taken} messages, {} KiB:",
-        kernel >> 10
+        "2  the client's receive buffer is full: {client_kib} KiB, so its TCP window is closed"
     );
+    println!("3  the server's send buffer is full: {server_kib} KiB");
     println!(
-        "     {} KiB lie in the client's receive buffer: its window is closed",
-        received >> 10
+        "     together the kernels hold {messages} messages, {} KiB",
+        written >> 10
     );
+    println!("4  writer: {}", state(&handle, |state| state.writer.state));
     println!(
-        "     {} KiB lie in our send buffer",
-        kernel.saturating_sub(received) >> 10
-    );
-    println!("2  writer: {}", state(&handle, |state| state.writer.state));
-    let waits = outbox.len();
-    println!(
-        "3  the queue is full: {waits} of {} messages",
+        "5  the queue is full: {} of {} messages",
+        outbox.len(),
         outbox.capacity()
     );
-    println!("     queue and writer's hand: {} KiB", outbox.bytes() >> 10);
+    println!("     queued and in flight: {} KiB", outbox.bytes() >> 10);
 
-    go.send(())?;
+    queue_is_full.send(())?;
     let deadline = Instant::now() + Duration::from_secs(10);
-    let waits = loop {
-        let doing = state(&handle, |state| state.reader.state);
-        if doing.starts_with("waiting for room") || Instant::now() > deadline {
-            break doing;
+    let reader = loop {
+        let reader = state(&handle, |state| state.reader.state);
+        if reader.starts_with("waiting for room") || Instant::now() > deadline {
+            break reader;
         }
-        thread::yield_now(); // What is looked at tells nobody when it changes.
+        thread::yield_now(); // A poll, because no event tells that this state has changed.
     };
-    println!("4  the handler calls send. reader: {waits}");
-    println!("     so nobody calls recv: what this client sends now waits in its own send buffer");
+    println!("6  the handler calls send. reader: {reader}");
+    println!(
+        "7  the handler does not call recv while it waits. Whatever the client sent now would"
+    );
+    println!("     fill the server's receive buffer, and then the client's own sends would wait");
 
     let mut read = 0;
     let waited = loop {
         client.read()?;
         read += 1;
-        if let Ok(waited) = over.try_recv() {
+        if let Ok(waited) = waited.try_recv() {
             break waited;
         }
     };
+    let kib = read * SIZE / 1024;
     println!(
-        "5  the client reads. After {read} messages, {} KiB, send went on:",
-        read * SIZE / 1024
+        "the client reads: after {read} messages ({kib} KiB) send returned, having waited {waited:.0?}"
     );
-    println!("     it had waited {waited:.0?}");
 
-    // What was queued still comes, and then the Close.
+    // The queued messages still arrive, and the Close comes after them.
     outbox.close(1000, "that was all");
     while client.read().is_ok_and(|message| !message.is_close()) {
         read += 1;
     }
-    while client.read().is_ok() {} // Sends the answer to the Close, and waits for the end.
+    while client.read().is_ok() {} // Answers the Close, and returns when the connection has ended.
     let counts = outbox.counts();
     println!(
-        "6  accepted {}, delivered {}, read {read}",
+        "accepted {}, delivered {}, read {read}",
         counts.accepted, counts.delivered
     );
     handle.shutdown();
@@ -121,12 +132,12 @@ fn message() -> Message {
     Message::binary(vec![b'.'; SIZE - 4])
 }
 
-/// Bytes that have reached the client's kernel, and nobody has read.
-fn waiting(stream: &TcpStream) -> std::io::Result<usize> {
+/// Returns how many bytes the client's kernel has received that the client has not read.
+fn unread(stream: &TcpStream) -> std::io::Result<usize> {
     stream.peek(&mut vec![0; 16 << 20])
 }
 
-/// What the server says of its one client.
+/// Returns what the server reports about its only client.
 fn state(handle: &ServerHandle, of: fn(ClientState) -> String) -> String {
     let mut states = handle.client_states();
     states.pop().map_or_else(|| "gone".into(), of)

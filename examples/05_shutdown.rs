@@ -1,54 +1,70 @@
-//! Learn: what each kind of client sees when the server ends, and that the end comes whatever they do.
-//! Run:   cargo run --example 05_shutdown    one terminal: the clients are in the same process.
-//! Watch: who reads gets all that was queued, and 1001. Who does not read is reset when the time is over, and counted.
-//! Try next: `shutdown_timeout` 10 s; a `std::thread::park()` at the end of the handler: what does the report wait for?
+//! Learn: what each kind of client sees when the server shuts down, and that shutdown ends whatever the clients do.
+//! Run:   cargo run --example 05_shutdown    One terminal: the clients are in the same process.
+//! Watch: a client that reads gets all its queued messages, and then close code 1001. It counts as *drained*. A client
+//!        that does not read is reset at `shutdown_timeout`. It counts as *lost*.
+//! Try next: `shutdown_timeout` 10 s. Then `std::thread::park()` at the end of the handler: what does `join` wait for?
 //!
-//! The order: 1 accept no more · 2 refuse requests in flight with 503 · 3 every call on a connection ends · 4 what is
-//! queued, then 1001 · 5 reset what is left at the deadline · 6 join every thread, and report.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! The steps of a shutdown:
+//! 1. Stop accepting connections.
+//! 2. Reject handshakes whose request has not arrived completely, with 503.
+//! 3. End every call that waits on a connection: `recv` returns `None`, `send` returns its message in an error.
+//! 4. Send each client its queued messages, and then a Close with code 1001.
+//! 5. At `shutdown_timeout`, reset the connections that are still open.
+//! 6. Join every thread, and return the report.
+//!
+//! ```text
+//! idle    reads and answers: 0 messages, Close 1001
+//! half    had sent half a request: HTTP/1.1 503 Service Unavailable
+//! busy    has 50 messages to read: 50 messages, Close 1001
+//! left    had left before the shutdown: neither drained nor lost
+//! sender  send fails from now on: true, and returns the message
+//! stuck   never read: 7 messages, no Close, IO error: Connection reset by peer (os error 104)
+//! late    connects after the shutdown: refused = true
+//! after 2.0s: the server waits for clients up to shutdown_timeout, and no longer
+//! drained 2, lost 1
+//! ```
+//! *Lost* counts the clients whose connection was reset, or broke off, during shutdown before they got everything. A
+//! client that left before the shutdown is in neither number.
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use std::{env, error::Error, thread};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use standpipe::{Config, Connection, Message, Outbox, Server};
 use tungstenite::WebSocket;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
+    let address = env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:0");
     let config = Config::default().shutdown_timeout(Duration::from_secs(2));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
     let address = handle.local_addr();
     println!("shutdown on ws://{address}/");
-    let (lend, lent) = bounded(1);
+    let (outboxes, new_outbox) = bounded(1);
     let running = server.spawn(move |conn: &mut Connection| {
-        lend.send(conn.outbox())?;
-        while conn.recv()?.is_some() {} // `None` when the server shuts down.
+        outboxes.send(conn.outbox())?;
+        while conn.recv()?.is_some() {} // `recv` returns `None` when the server shuts down.
         Ok(())
     })?;
 
-    let (mut idle, _) = connect(address, &lent)?;
-    let (mut busy, to_busy) = connect(address, &lent)?;
-    let (mut deaf, to_deaf) = connect(address, &lent)?;
-    let (left, to_left) = connect(address, &lent)?;
+    let (mut idle, _) = connect(address, &new_outbox)?;
+    let (mut busy, to_busy) = connect(address, &new_outbox)?;
+    let (mut stuck, to_stuck) = connect(address, &new_outbox)?;
+    let (left, to_left) = connect(address, &new_outbox)?;
     let mut half = TcpStream::connect(address)?;
     half.write_all(b"GET / HTTP/1.1\r\nHost: half")?;
-    while to_deaf
-        .send_timeout(large(), Duration::from_millis(300))
-        .is_ok()
-    {}
+    let long = Duration::from_millis(300);
+    while to_stuck.send_timeout(large(), long).is_ok() {}
     drop(left);
-    while to_left.closed().try_recv() != Err(crossbeam_channel::TryRecvError::Disconnected) {
-        thread::yield_now(); // Its end is seen by its reader.
+    while to_left.closed().try_recv() != Err(TryRecvError::Disconnected) {
+        thread::yield_now(); // Until the server has noticed that the client left.
     }
     while handle.pending_handshakes() == 0 {
-        thread::yield_now(); // It may not be accepted yet.
+        thread::yield_now(); // Until the server has accepted the connection.
     }
     for _ in 0..50 {
         to_busy.try_send(large())?;
@@ -57,20 +73,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     let since = Instant::now();
     handle.shutdown();
     thread::scope(|scope| {
-        scope.spawn(|| println!("idle    reads and answers: {}", end_of(&mut idle)));
-        scope.spawn(|| println!("busy    has 50 messages to read: {}", end_of(&mut busy)));
-        scope.spawn(|| println!("half    had sent half a request: {}", answer_to(&mut half)));
+        scope.spawn(|| println!("idle    reads and answers: {}", read_to_end(&mut idle)));
+        scope.spawn(|| {
+            println!(
+                "busy    has 50 messages to read: {}",
+                read_to_end(&mut busy)
+            )
+        });
+        scope.spawn(|| println!("half    had sent half a request: {}", first_line(&mut half)));
     });
-    println!("left    broke off before: it is counted nowhere");
-    let late = to_deaf.send(large()).is_err();
-    println!("sender  send fails from here on: {late}, and gives the message back");
+    println!("left    had left before the shutdown: neither drained nor lost");
+    let failed = to_stuck.send(large()).is_err();
+    println!("sender  send fails from now on: {failed}, and returns the message");
     let report = running.join()?;
-    println!("deaf    never read: {}", end_of(&mut deaf));
-    let dead = TcpStream::connect(address).is_err();
-    println!("late    connects after the end: refused = {dead}");
+    println!("stuck   never read: {}", read_to_end(&mut stuck));
+    let refused = TcpStream::connect(address).is_err();
+    println!("late    connects after the shutdown: refused = {refused}");
+    let took = since.elapsed();
     println!(
-        "after {:.1?}: nobody waits longer than shutdown_timeout for a client",
-        since.elapsed()
+        "after {took:.1?}: the server waits for clients up to shutdown_timeout, and no longer"
     );
     println!("{report}");
     Ok(())
@@ -84,16 +105,16 @@ type Client = WebSocket<TcpStream>;
 
 fn connect(
     address: SocketAddr,
-    lent: &Receiver<Outbox>,
+    new_outbox: &Receiver<Outbox>,
 ) -> Result<(Client, Outbox), Box<dyn Error>> {
     let stream = TcpStream::connect(address)?;
     let client = tungstenite::client(format!("ws://{address}/"), stream);
     let (client, _) = client.map_err(|error| error.to_string())?;
-    Ok((client, lent.recv()?))
+    Ok((client, new_outbox.recv()?))
 }
 
-/// Reads until nothing comes any more, answering the Close as tungstenite does.
-fn end_of(client: &mut Client) -> String {
+/// Reads to the end, and says what came. tungstenite answers the Close from inside `read`.
+fn read_to_end(client: &mut Client) -> String {
     let mut read = 0;
     let mut close = String::from("no Close");
     loop {
@@ -108,11 +129,11 @@ fn end_of(client: &mut Client) -> String {
     }
 }
 
-/// The first line of an HTTP answer.
-fn answer_to(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    // What came before an error is the answer all the same.
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer);
-    answer.lines().next().unwrap_or("nothing").to_owned()
+/// Returns the first line of an HTTP response.
+fn first_line(stream: &mut TcpStream) -> String {
+    let mut response = Vec::new();
+    // An error after the response does not matter here.
+    let _ = stream.read_to_end(&mut response);
+    let response = String::from_utf8_lossy(&response);
+    response.lines().next().unwrap_or("nothing").to_owned()
 }

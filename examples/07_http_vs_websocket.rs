@@ -1,11 +1,19 @@
-//! Learn: what a WebSocket saves: the head of every request, and the connection of most. Measured, on loopback.
-//! Run:   cargo run --release --example 07_http_vs_websocket    one terminal: client and server are in one process.
-//! Watch: the table. Bytes are those in the sockets, both ways; TCP's own come on top, most where connections are new.
-//! Try next: `SIZE` 4096: the head weighs less. `HEAD` as your browser sends it (its developer tools show it): more.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! Learn: what a WebSocket saves compared with HTTP: the head of every request, and often the connection. Measured on
+//!        loopback.
+//! Run:   cargo run --release --example 07_http_vs_websocket    One terminal: client and server are in one process.
+//! Watch: the table. Bytes are counted in the sockets, in both directions. TCP adds its own, most for new connections.
+//! Try next: `SIZE` 4096: the overhead of the head matters less. Then set `HEAD` to what your browser sends (see its
+//!        developer tools): the overhead grows.
+//!
+//! ```text
+//!                       HTTP, new connection  HTTP, kept alive      WebSocket
+//! opening, once         -                     -                     282 bytes
+//! one round trip        312 bytes             245 bytes             72 bytes
+//! of that, overhead     280 bytes             213 bytes             8 bytes
+//! latency, median       83µs                  10µs                  21µs
+//! one push to client    waits to be asked     waits to be asked     2 bytes + message
+//! ```
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,10 +23,10 @@ use std::{env, error::Error, thread};
 
 use standpipe::{Config, Connection, Handler, Message, Reply, Request, Server};
 
-/// Bytes of a message.
+/// Bytes of payload in a message.
 const SIZE: usize = 32;
 const ROUNDS: usize = 1000;
-/// What a small client sends; a browser sends three times as much.
+/// The request of a small client. A browser sends about three times as many bytes.
 const HEAD: &str = "GET /new HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: course/1.0\r\nAccept: */*\r\n\
     Accept-Encoding: gzip\r\nCookie: session=0123456789abcdef0123456789abcdef\r\n\r\n";
 
@@ -41,7 +49,8 @@ impl Handler for Both {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".into());
+    let address = env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:0");
     let server = Server::bind(address, Config::default())?;
     let handle = server.handle();
     let address = handle.local_addr();
@@ -58,55 +67,44 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stream = Counted::connect(address)?;
     let url = format!("ws://{address}/");
     let (mut socket, _) = tungstenite::client(url, &stream).map_err(|error| error.to_string())?;
-    let shake = stream.bytes.get();
+    let handshake = stream.bytes.get();
     let ws = measure(|| {
         let before = stream.bytes.get();
-        socket
-            .send(Message::binary(vec![b'x'; SIZE]))
-            .map_err(io::Error::other)?;
+        let message = Message::binary(vec![b'x'; SIZE]);
+        socket.send(message).map_err(io::Error::other)?;
         socket.read().map_err(io::Error::other)?;
         Ok(stream.bytes.get() - before)
     })?;
     drop(stream);
 
-    let row = |what: &str, a: &str, b: &str, c: &str| println!("{what:<22}{a:<22}{b:<22}{c}");
+    let bytes = |count: u64| format!("{count} bytes");
+    let size = SIZE as u64;
     println!("{ROUNDS} messages of {SIZE} bytes, one after another:\n");
-    row("", "HTTP, new connection", "HTTP, kept alive", "WebSocket");
-    row("direction", "client asks", "client asks", "both, unasked");
-    row(
-        "connection",
-        "one per message",
-        "one",
-        "one, after a handshake",
+    println!("                      HTTP, new connection  HTTP, kept alive      WebSocket");
+    println!("direction             client asks           client asks           both, unasked");
+    println!(
+        "connection            one per message       one                   one, after a handshake"
     );
-    row("opening, once", "-", "-", &format!("{shake} bytes"));
-    let bytes = |m: &Measured| format!("{} bytes", m.bytes);
-    row("one round trip", &bytes(&new), &bytes(&kept), &bytes(&ws));
-    // The answer carries a message in each; with a WebSocket the question is one too.
-    let [a, b] = [&new, &kept].map(|m| format!("{} bytes", m.bytes - SIZE as u64));
+    println!("opening, once         -                     -                     {handshake} bytes");
+    row("one round trip", [&new, &kept, &ws].map(|m| bytes(m.bytes)));
+    // An HTTP response carries one message. A WebSocket round trip carries two: the request is a message as well.
+    let overhead = [new.bytes - size, kept.bytes - size, ws.bytes - 2 * size];
+    row("of that, overhead", overhead.map(bytes));
     row(
-        "of that, overhead",
-        &a,
-        &b,
-        &format!("{} bytes", ws.bytes - 2 * SIZE as u64),
+        "latency, median",
+        [&new, &kept, &ws].map(|m| format!("{:.0?}", m.median)),
     );
-    let [a, b, c] = [&new, &kept, &ws].map(|m| format!("{:.0?}", m.median));
-    row("latency, median", &a, &b, &c);
-    row(
-        "one push to client",
-        "waits to be asked",
-        "waits to be asked",
-        "2 bytes + message",
-    );
-    row(
-        "typical use",
-        "pages, forms, APIs",
-        "polling, many assets",
-        "chat, feeds, games",
+    println!("one push to client    waits to be asked     waits to be asked     2 bytes + message");
+    println!(
+        "typical use           pages, forms, APIs    polling, many assets  chat, feeds, games"
     );
     handle.shutdown();
     running.join()?;
     Ok(())
+}
+
+fn row(what: &str, [new, kept, ws]: [String; 3]) {
+    println!("{what:<22}{new:<22}{kept:<22}{ws}");
 }
 
 struct Measured {
@@ -114,7 +112,7 @@ struct Measured {
     median: Duration,
 }
 
-/// The same many times: bytes of the last, the median of the times.
+/// Repeats a round trip [`ROUNDS`] times. Returns the bytes of the last one, and the median of the times.
 fn measure(mut once: impl FnMut() -> io::Result<u64>) -> io::Result<Measured> {
     let mut bytes = 0;
     let mut times = Vec::with_capacity(ROUNDS);
@@ -130,15 +128,16 @@ fn measure(mut once: impl FnMut() -> io::Result<u64>) -> io::Result<Measured> {
     })
 }
 
-/// Ours answers `Connection: close`, so this row has a server of a few lines: one connection, one question at a time.
+/// Measures requests on one connection. standpipe answers HTTP with `Connection: close`, so this row has its own small
+/// server: one connection, one request at a time.
 fn keep_alive() -> Result<Measured, Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let answer = format!(
+    let response = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n{}",
         "x".repeat(SIZE)
     );
-    let answer = &answer;
+    let response = &response;
     thread::scope(|scope| {
         let server = thread::Builder::new().name("keep-alive".into());
         server.spawn_scoped(scope, move || -> io::Result<()> {
@@ -146,7 +145,7 @@ fn keep_alive() -> Result<Measured, Box<dyn Error>> {
             stream.set_nodelay(true)?;
             for line in BufReader::new(&stream).lines() {
                 if line?.is_empty() {
-                    (&stream).write_all(answer.as_bytes())?; // The empty line ends a head.
+                    (&stream).write_all(response.as_bytes())?; // The empty line ends a request.
                 }
             }
             Ok(())
@@ -155,14 +154,14 @@ fn keep_alive() -> Result<Measured, Box<dyn Error>> {
         let measured = measure(|| {
             let before = stream.bytes.get();
             (&stream).write_all(HEAD.as_bytes())?;
-            (&stream).read_exact(&mut vec![0; answer.len()])?;
+            (&stream).read_exact(&mut vec![0; response.len()])?;
             Ok(stream.bytes.get() - before)
         });
-        Ok(measured?) // The stream ends here, and with it the server's thread.
+        Ok(measured?) // Dropping the stream ends the thread of the server.
     })
 }
 
-/// A socket that counts what goes through it, both ways.
+/// A socket that counts its bytes, in both directions.
 struct Counted {
     stream: TcpStream,
     bytes: Cell<u64>,

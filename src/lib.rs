@@ -1,11 +1,16 @@
-//! A WebSocket server made of plain blocking threads: one reader and one writer for each client, joined by a bounded
-//! queue. No async runtime; when a client is slow its queue fills, when the queue is full the sender waits, and when the
-//! sender waits TCP makes *its* peer wait.
+//! A publish/subscribe hub for WebSocket clients, and the library it is made of: plain blocking threads, no async.
+//!
+//! Each client has a reader thread, a writer thread and a bounded queue. A client that stops reading fills its own
+//! queue and nothing else: you choose whether the sender then waits, gets the message back, or a topic's [`Policy`]
+//! decides. Every wait for a client has a deadline.
 //!
 //! ```text
-//! client ─TCP─▶ acceptor ─▶ request head ─▶ split ─────────────── write half ────────────────┐
-//!               (permit)     reader thread    │ read half                                     ▼
-//!                            frames in ─▶ handler ─▶ outbox ─bounded crossbeam channel─▶ writer thread ─TCP─▶ client
+//! client ──▶ acceptor ──▶ handshake thread ──▶ reader thread ──▶ handler ─┬─▶ outbox of this client
+//!            accepts      reads the request,   reads messages    your code └─▶ topic ─▶ outbox of each member
+//!            connections  answers it
+//!
+//! outbox ─┬─ fast path: written to the socket by the thread that sends ─────▶ client
+//!         └─ otherwise: queue ──▶ writer thread ────────────────────────────▶ client
 //! ```
 //!
 //! An echo server:
@@ -18,33 +23,41 @@
 //!     while let Some(message) = conn.recv()? {
 //!         conn.send(message)?;
 //!     }
-//!     Ok(()) // return: 1000 after what is queued · error or panic: 1011
+//!     Ok(()) // Closes with 1000 after what is queued. An error or a panic closes with 1011.
 //! })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The tour
-//! - [`Server`] listens and serves; [`ServerHandle`] asks it to end; [`Config`] holds every limit and clock.
-//! - [`Handler`] is what you write: [`run`](Handler::run) is one client's life as a plain loop, on its own thread, and
-//!   [`request`](Handler::request) judges a request before the 101, with [`Request`] and [`Reply`].
-//! - [`Connection`] is that client: [`recv`](Connection::recv) waits for it, [`send`](Connection::send) queues for it.
-//! - [`Outbox`] sends to it from any other thread. *The verb is the policy*: [`send`](Outbox::send) waits,
-//!   [`send_timeout`](Outbox::send_timeout) waits so long, [`try_send`](Outbox::try_send) never waits.
-//! - [`Hub`] and [`Topic`] send to many, in one order, and cut who is too slow.
-//! - [`Server::events`] gives the same as one channel, for a program that has a main loop already.
-//! - [`guide`] says what happens when a client stops reading, which policy fits what, and how it is deployed.
-//! - [`architecture`] says which threads there are, what each waits for, and who wakes it; [`protocol`] is what the
-//!   binary's clients speak.
-//! - [`benchmarks`] says how fast it is beside its peers, and where it is not the fastest.
-//! - [`drills`] says what was tried against it, and with which result; [`security`] what is promised, what is left
-//!   to a proxy, and which test holds it.
+//! # Tour
+//! - [`Server`] listens and serves. [`ServerHandle`] shuts it down and shows its state. [`Config`] has every limit and
+//!   timeout.
+//! - [`Handler`] is what you write. [`run`](Handler::run) is a loop over one client's messages, on a thread of its own.
+//!   [`request`](Handler::request) accepts or refuses a request before the upgrade, with [`Request`] and [`Reply`].
+//! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it,
+//!   [`send`](Connection::send) queues one for it.
+//! - [`Outbox`] sends to that client from any other thread. *The verb is the policy*: [`send`](Outbox::send) waits,
+//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//! - [`Hub`] and [`Topic`] send to many clients, to all in the same order. A [`Policy`] says what happens to a member
+//!   that is slow.
+//! - [`Server::events`] returns the same as one channel, for a program that already has a main loop.
+//!
+//! # Documents
+//! - [`guide`]: a first server, a first topic, slow clients, policies, deployment, sizing.
+//! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send and
+//!   receive.
+//! - [`architecture`]: every thread, what it waits for, and what wakes it.
+//! - [`security`]: what is promised, what is left to a proxy, and the test of each promise.
+//! - [`drills`]: what was tried against the server, and the results. [`benchmarks`]: its speed beside other servers.
 //!
 //! # Blocking
-//! Every method that waits says so under this heading: for what, and who wakes it. Nothing here waits for a peer without
-//! a deadline.
+//! The documentation of every method that waits has a section with this name. It says what the method waits for and
+//! what wakes it. No method waits for a client without a deadline.
 
 #[doc = include_str!("GUIDE.md")]
 pub mod guide {}
+
+#[doc = include_str!("REFERENCE.md")]
+pub mod reference {}
 
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}

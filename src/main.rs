@@ -1,32 +1,31 @@
-//! The binary: arguments → what to run → exit code.
+//! The binary: parses the arguments, runs the command, and returns its exit code.
 
 mod cli;
 
 use std::process::ExitCode;
 
 use cli::args::{Command, ServeArgs};
-use cli::{exit, logs};
+use cli::{Failure, exit, logs};
 
 fn main() -> ExitCode {
-    match Command::of_process() {
+    match Command::from_process() {
         Command::Serve(args) => serve(&args),
-        Command::Client(args) => told(cli::client::run(&args)),
-        Command::Pub(args) => told(cli::publish::run(&args)),
-        Command::Top(args) => told(cli::top::run(&args)),
-        Command::Bench(args) => told(cli::bench::run(&args)),
+        Command::Client(args) => exit_code(cli::client::run(&args)),
+        Command::Pub(args) => exit_code(cli::publish::run(&args)),
+        Command::Top(args) => exit_code(cli::top::run(&args)),
+        Command::Bench(args) => exit_code(cli::bench::run(&args)),
     }
 }
 
-/// How a command without a log has ended.
-fn told(end: Result<(), cli::Failure>) -> ExitCode {
-    match end {
+/// Reports the result of a command that has no log.
+fn exit_code(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::told(&*error),
+        Err(error) => exit::report(&*error),
     }
 }
 
 fn serve(args: &ServeArgs) -> ExitCode {
-    // Dropped last, so that the last lines are still written.
     let log = match logs::start(args.log_level()) {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
@@ -35,9 +34,10 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
-            ExitCode::from(exit::of(&*error))
+            exit::code(&*error)
         }
     };
+    // Waits until the last lines have been written.
     drop(log);
     code
 }

@@ -92,7 +92,7 @@ fn read_on(server: &Standpipe, report: &mut Report) -> Result<(), Failure> {
         let lines = server.log_from(line);
         let said = lines
             .iter()
-            .filter(|line| line.contains("lines of the log were dropped here"));
+            .filter(|line| line.contains("log lines were dropped here"));
         dropped = said.count();
         Ok(dropped > 0)
     });

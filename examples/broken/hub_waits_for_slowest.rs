@@ -1,8 +1,10 @@
-//! Wrong: a broadcast holds the lock on the members, and sends to each with a `send` that waits.
-//! What happens: one member's queue is full, so nobody hears anything, and nobody can join or leave: all share the lock.
-//! Where it happened: superplane #6427 (evicting under the broadcast's own lock froze every user of a pod),
+//! Wrong: a broadcast holds the lock on the list of members while it calls a `send` that waits.
+//! What happens: the queue of one member is full. No other member gets a message, and no client can join or leave,
+//! because all of them need the same lock.
+//! Where it happened: superplane #6427 (disconnecting under the broadcast's own lock froze every user of a pod),
 //! mattermost #7577 (the hub waits for a client that waits for the hub), kubestellar #7957.
-//! Right: the lock is for memory work only, and who waits is the topic's policy: `src/hub/topic.rs`, `src/hub/fan.rs`.
+//! Right: hold the lock for memory work only. What happens to a slow member is the topic's policy: `src/hub/policy.rs`,
+//! `src/hub/delivery.rs`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -25,15 +27,15 @@ impl Hub {
     fn publish(&self, message: u32) {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         for member in members.iter() {
-            let _ = member.send(message); // Waits for the slowest, with the lock in hand.
+            let _ = member.send(message); // Waits for the slowest member, and holds the lock.
         }
     }
 }
 
 pub(crate) fn run() -> Outcome {
     let hub = Hub::default();
-    let (slow, not_read) = bounded(2);
-    let (fast, read) = bounded(2);
+    let (slow, slow_messages) = bounded(2);
+    let (fast, fast_messages) = bounded(2);
     hub.join(slow);
     hub.join(fast);
     let publisher = hub.clone();
@@ -42,20 +44,21 @@ pub(crate) fn run() -> Outcome {
             publisher.publish(message);
         }
     })?;
-    let mut heard = 0;
-    while read.recv_timeout(LONG).is_ok() {
-        heard += 1;
+    let mut received = 0;
+    while fast_messages.recv_timeout(LONG).is_ok() {
+        received += 1;
     }
-    println!("the fast member heard {heard} of 10 messages, and then nothing for a second");
-    let newcomer = hub.clone();
-    let joined = within(move || newcomer.join(bounded(2).0))?;
-    println!("a newcomer joined within a second: {}", joined.is_some());
-    // The slow one reads again, and everything goes on: it was never broken, only waiting.
-    let rest = thread::Builder::new().spawn(move || not_read.iter().take(10).count())?;
-    while heard < 10 && read.recv_timeout(LONG).is_ok() {
-        heard += 1;
+    println!("the fast member received {received} of 10 messages, and then nothing for a second");
+    let new_member = hub.clone();
+    let joined = within(move || new_member.join(bounded(2).0))?;
+    println!("a new member joined within a second: {}", joined.is_some());
+    // When the slow member reads again, everything goes on: nothing was broken, the publisher only waited.
+    let slow_reader =
+        thread::Builder::new().spawn(move || slow_messages.iter().take(10).count())?;
+    while received < 10 && fast_messages.recv_timeout(LONG).is_ok() {
+        received += 1;
     }
-    println!("once the slow member reads, the fast one has heard {heard}");
-    rest.join().map_err(|_| "the slow member panicked")?;
+    println!("once the slow member reads, the fast member has received {received}");
+    slow_reader.join().map_err(|_| "the slow member panicked")?;
     Ok(())
 }

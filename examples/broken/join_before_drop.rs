@@ -1,9 +1,10 @@
-//! Wrong: join the writer while its queue's sender is still in hand.
-//! What happens: the writer waits for the queue to end, and the one who would end it waits for the writer.
+//! Wrong: join the writer while a sender of its queue still exists.
+//! What happens: the writer waits until all senders are dropped, and the thread that would drop the last one waits for
+//! the writer.
 //! Where it happened: asm-lsp #289 (fifty processes that never ended), WhatsApp/erlang-language-platform #75 (a logger
 //! held a clone of the sender).
-//! Right: the end is a message and a flag, not the drop of the last clone, for others hold clones too: `Outbox` in
-//! `src/connection/queue.rs`; and a scope joins in `src/connection/life.rs`, on the unhappy path as well.
+//! Right: end the writer by a message and a flag, not by dropping the last sender, because other threads hold clones:
+//! `Outbox` in `src/connection/queue/outbox.rs`. A scope in `src/server/client/session.rs` joins it after errors too.
 
 use std::thread;
 
@@ -13,10 +14,10 @@ use crate::{Outcome, within};
 
 pub(crate) fn run() -> Outcome {
     let wrong = within(|| {
-        let (queue, waiting) = bounded(8);
-        let writer = thread::spawn(move || write_pump(waiting));
+        let (queue, queued) = bounded(8);
+        let writer = thread::spawn(move || write_pump(queued));
         let _ = queue.send("the last message");
-        let written = writer.join(); // `queue` lives to the end of this block.
+        let written = writer.join(); // `queue` still exists here, so the writer does not end.
         drop(queue);
         written.is_ok()
     })?;
@@ -25,18 +26,18 @@ pub(crate) fn run() -> Outcome {
         wrong.is_some()
     );
     let clone = within(|| {
-        let (queue, waiting) = bounded(8);
-        let somebody_else = queue.clone(); // A room, a logger, a timer.
-        let writer = thread::spawn(move || write_pump(waiting));
+        let (queue, queued) = bounded(8);
+        let other_clone = queue.clone(); // For example of a room, a logger or a timer.
+        let writer = thread::spawn(move || write_pump(queued));
         drop(queue);
         let written = writer.join();
-        drop(somebody_else);
+        drop(other_clone);
         written.is_ok()
     })?;
     println!("drop, then join, but a clone is left: {}", clone.is_some());
     let right = within(|| {
-        let (queue, waiting) = bounded(8);
-        let writer = thread::spawn(move || write_pump(waiting));
+        let (queue, queued) = bounded(8);
+        let writer = thread::spawn(move || write_pump(queued));
         let _ = queue.send("the last message");
         drop(queue);
         writer.join().is_ok()
@@ -45,8 +46,8 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
-fn write_pump(waiting: Receiver<&str>) {
-    for message in waiting {
+fn write_pump(queued: Receiver<&str>) {
+    for message in queued {
         println!("  written: {message}");
     }
 }

@@ -1,7 +1,8 @@
-//! Wrong: one WebSocket in a mutex, for the thread that reads and for all that write.
-//! What happens: the reader holds the mutex while it waits in `read`. Nobody can write until the client says something.
+//! Wrong: one WebSocket in a mutex, shared by the thread that reads and all threads that write.
+//! What happens: the reader holds the mutex while it is blocked in `read`. No thread can write until the client sends.
 //! Where it happened: meow-rs #278 (one mutex held across a blocking read), rust-native-tls #276, kubestellar #7957.
-//! Right: two halves, each owned by one thread: `src/connection/split.rs` reads, `src/connection/wire.rs` writes.
+//! Right: two halves. `src/connection/read/read_half.rs` belongs to the reader thread, and
+//! `src/connection/write/write_half.rs` is held by one thread at a time, never across a wait of the reader.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +21,12 @@ pub(crate) fn run() -> Outcome {
         let (stream, _) = listener.accept().ok()?;
         let socket = Arc::new(Mutex::new(tungstenite::accept(stream).ok()?));
         let _ = connected.send(Arc::clone(&socket));
-        let (reading, started) = bounded::<()>(1);
+        let (starting, started) = bounded::<()>(1);
         let for_reader = Arc::clone(&socket);
         let reader = thread::Builder::new().spawn(move || {
             let mut socket = for_reader.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(reading);
-            socket.read() // Waits for the client, and holds the mutex.
+            drop(starting);
+            socket.read() // Blocks until the client sends, and holds the mutex.
         });
         let _ = started.recv();
         reader.ok()?.join().ok()?.ok()
@@ -35,7 +36,7 @@ pub(crate) fn run() -> Outcome {
         tungstenite::client("ws://localhost/", stream).map_err(|error| error.to_string())?;
     let server = server.recv()?;
 
-    // The reader comes first, as it does in life: it is there as soon as the client is.
+    // The reader takes the mutex first, as in a real server, where it reads from the moment the client is connected.
     while server.try_lock().is_ok() {
         thread::yield_now();
     }
@@ -46,7 +47,7 @@ pub(crate) fn run() -> Outcome {
     })?;
     println!("pushed within a second: {}", pushed.is_some());
 
-    // The client has nothing to say, and only waits for news. When it does speak, the mutex is free, and the news come.
+    // The client only waits for news. When it sends something, the reader releases the mutex, and the news is sent.
     client.send(Message::text("anything new?"))?;
     println!("after the client spoke: {}", client.read()?);
     Ok(())

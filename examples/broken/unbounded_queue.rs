@@ -1,7 +1,9 @@
-//! Wrong: the queue between the two threads has no end, so that `send` never waits.
-//! What happens: a client stops reading, and everything that is sent to it stays in memory. The process dies for one.
+//! Wrong: the queue between the two threads is unbounded, so that `send` never waits.
+//! What happens: a client stops reading, and every message for it stays in memory. One client exhausts the memory of
+//! the process.
 //! Where it happened: the `ws` crate, CVE-2020-35896 (RUSTSEC-2020-0043, ws-rs #291): its outgoing buffer had no limit.
-//! Right: an end in messages *and* in bytes: `src/connection/queue.rs`, `src/connection/budget.rs`.
+//! Right: a limit in messages *and* in bytes: `src/connection/queue/send_queue.rs`,
+//! `src/connection/queue/byte_limit.rs`.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -13,18 +15,18 @@ use crossbeam_channel::{Receiver, SendTimeoutError, bounded, unbounded};
 use crate::Outcome;
 
 const MESSAGE: usize = 4096;
-/// The demonstration has an end; the design has none.
+/// Bounds this demonstration. The design itself has no bound.
 const MESSAGES: usize = 10_000;
 
 pub(crate) fn run() -> Outcome {
     thread::scope(|scope| -> Outcome {
-        for (name, (queue, waiting)) in [("unbounded", unbounded()), ("bounded(64)", bounded(64))] {
+        for (name, (queue, queued)) in [("unbounded", unbounded()), ("bounded(64)", bounded(64))] {
             let listener = TcpListener::bind("127.0.0.1:0")?;
             let client = TcpStream::connect(listener.local_addr()?)?; // It never reads.
             let (server, _) = listener.accept()?;
             let socket = server.try_clone()?;
             let writer = thread::Builder::new().name("writer".into());
-            writer.spawn_scoped(scope, move || write_pump(server, waiting))?;
+            writer.spawn_scoped(scope, move || write_pump(server, queued))?;
             let mut sent = 0;
             while sent < MESSAGES {
                 match queue.send_timeout(vec![0; MESSAGE], Duration::from_millis(200)) {
@@ -37,10 +39,10 @@ pub(crate) fn run() -> Outcome {
             let waits = if sent < MESSAGES {
                 "waits"
             } else {
-                "never waited"
+                "has never waited"
             };
-            println!("{name}: after {sent} messages send {waits}; {held} KiB lie in the queue");
-            // Frees the writer, which stands in `write`.
+            println!("{name}: after {sent} messages, send {waits}; the queue holds {held} KiB");
+            // Wakes the writer, which is blocked in `write`.
             socket.shutdown(Shutdown::Both)?;
             drop(client);
         }
@@ -48,8 +50,8 @@ pub(crate) fn run() -> Outcome {
     })
 }
 
-fn write_pump(mut socket: TcpStream, waiting: Receiver<Vec<u8>>) {
-    for bytes in waiting {
+fn write_pump(mut socket: TcpStream, queued: Receiver<Vec<u8>>) {
+    for bytes in queued {
         if socket.write_all(&bytes).is_err() {
             break;
         }

@@ -1,18 +1,19 @@
-//! Learn: rooms in which nothing is lost: a history with ids makes it harmless to cut who is too slow.
-//! Run:   cargo run --example chat    then open http://127.0.0.1:9001/ in two windows
-//! Watch: what one says stands in both, in one order. End the program and start it again: both come back by themselves.
-//! Try next: type `kick NAME` here. Then let the history have 5 messages only, and come back after 6: the gap is told.
+//! Learn: chat rooms without lost messages. A history with ids makes it harmless to disconnect a client that is too
+//!        slow.
+//! Run:   cargo run --example chat    Then open http://127.0.0.1:9001/ in two windows.
+//! Watch: a message that you type in one window appears in both, in the same order. Stop the program and start it
+//!        again: both windows reconnect by themselves.
+//! Try next: type `kick NAME` into the program. Then set the history to 5 messages, and reconnect after 6: the page
+//!        shows that a message is missing.
 //!
 //! ```text
-//! ann ─say─▶ reader of ann ─▶ room's lock: known already? ─no─▶ topic (id, history) ─▶ queue of ann, queue of bob
-//!        ◀────── ack ───────┘                      └─yes─▶ the id it got then
+//! ann ─say─▶ reader of ann ─▶ room's lock: ref known? ─no─▶ topic (id, history) ─▶ queue of ann, queue of bob
+//!        ◀────── ack ───────┘                     └─yes─▶ the id that it already has
 //! ```
-//! The policy is `disconnect`: a gap in a conversation is worse than a connection that comes back. Who is cut with 4008
-//! asks for what came `since` the last id it saw, and has all of it as long as the room's history reaches.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! The policy is `disconnect`, because a gap in a conversation is worse than a connection that is made again. A client
+//! that was disconnected with 4008 reconnects and asks for the messages `since` the last id it saw. It gets all of them
+//! as long as the history of the room reaches that far back.
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 #[path = "../web/names.rs"]
 mod names;
@@ -25,26 +26,27 @@ use std::sync::{Arc, Mutex};
 use std::{env, error::Error, io, thread};
 
 use names::is_name;
-use rooms::{Rooms, Word};
+use rooms::{Line, Rooms};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use standpipe::{Config, Connection, Handler, Message, Outbox, Rate, Reply, Request, Server};
 use standpipe::{SubscribeOptions, Subscription};
 
-/// Rooms one person may be in at once.
-const ROOMS_OF_ONE: usize = 8;
-/// Characters of a name.
+/// How many rooms one client may be in at the same time.
+const ROOMS_PER_CLIENT: usize = 8;
+/// Longest name, in characters.
 const NAME: usize = 24;
-/// Close codes from 4000 on are an application's own (RFC 6455 §7.4.2).
+/// Close codes from 4000 to 4999 are for applications (RFC 6455 §7.4.2).
 const KICKED: u16 = 4003;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
-    // Who floods is closed with 1008. A person types less.
+    // A client that sends faster is closed with 1008. A person types more slowly than this.
     let rate: Rate = arguments.next().unwrap_or("10/s:30".into()).parse()?;
     let config = Config::default().rate(Some(rate)).max_message(8 << 10);
-    // Lines of a chat are short: what the kernel takes for one who does not read is taken from the others' memory.
+    // Chat messages are short, so a small send buffer is enough. A large one would only hold more for a client that
+    // does not read.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
     println!("chat on http://{}/", handle.local_addr());
@@ -53,12 +55,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let chat = Arc::new(Chat::default());
     let sweeper = Arc::clone(&chat);
-    // Names of those who have left are told after two seconds, unless they come back.
+    // The rooms announce that a name has left two seconds after it left, unless it came back. `sweep` does that.
     handle.on_tick(move || sweeper.rooms.sweep());
-    let moderated = Arc::clone(&chat);
+    let for_stdin = Arc::clone(&chat);
     thread::Builder::new()
         .name("stdin".into())
-        .spawn(move || moderate(&moderated))?;
+        .spawn(move || moderate(&for_stdin))?;
     println!("{}", server.serve(Shared(chat))?);
     Ok(())
 }
@@ -66,26 +68,30 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[derive(Default)]
 struct Chat {
     rooms: Rooms,
-    /// Who is there, by the number of its connection: for `kick`.
+    /// The name and the outbox of each client, by connection number. `kick` needs them.
     present: Mutex<HashMap<u64, (String, Outbox)>>,
 }
 
-/// `kick NAME` closes all connections of that name. They may come back; a real moderator also keeps a list.
+/// Reads commands from standard input. `kick NAME` closes all connections with that name. Those clients may reconnect;
+/// a real moderator would also keep a list of banned names.
 fn moderate(chat: &Chat) {
     for line in io::stdin().lines().map_while(Result::ok) {
         let Some(name) = line.strip_prefix("kick ") else {
-            println!("kick NAME is all there is");
+            println!("the only command is: kick NAME");
             continue;
         };
-        let theirs: Vec<Outbox> = {
-            let present = chat.present.lock().unwrap_or_else(|dead| dead.into_inner());
-            let theirs = present.values().filter(|(other, _)| other == name.trim());
-            theirs.map(|(_, outbox)| outbox.clone()).collect()
+        let outboxes: Vec<Outbox> = {
+            let present = chat
+                .present
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let matching = present.values().filter(|(other, _)| other == name.trim());
+            matching.map(|(_, outbox)| outbox.clone()).collect()
         };
-        for outbox in &theirs {
+        for outbox in &outboxes {
             outbox.close(KICKED, "kicked");
         }
-        println!("kicked {} connections of {name:?}", theirs.len());
+        println!("kicked {} connections of {name:?}", outboxes.len());
     }
 }
 
@@ -100,7 +106,7 @@ impl Handler for Shared {
                 include_str!("body.html"),
                 include_str!("script.js"),
             ),
-            // Here a session cookie or a token would be looked at. A name alone is no proof of anything.
+            // A real server checks a session cookie or a token here. A name alone proves nothing.
             [ws] if ws == "ws" => match request.query("name").map(|name| is_name(name, NAME)) {
                 Some(true) => Reply::upgrade(),
                 _ => Reply::text(400, format!("a name has 1 to {NAME} characters\n")),
@@ -111,8 +117,9 @@ impl Handler for Shared {
 
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         let name = conn.request().query("name").unwrap_or_default().to_owned();
-        let _here = Here::new(&self.0, conn, &name);
-        // A page keeps its key, so that a word sent again on another connection is known; else the connection is the key.
+        let _present = Present::new(&self.0, conn, &name);
+        // A page sends the same key on each of its connections, so that a message sent again on a new connection is
+        // recognized. For a client without a key, the connection is the key.
         let key = conn
             .request()
             .query("key")
@@ -129,11 +136,11 @@ impl Handler for Shared {
         };
         while let Some(message) = conn.recv()? {
             let Message::Text(text) = message else {
-                conn.close(1003, "a chat is text");
+                conn.close(1003, "only text messages are accepted");
                 continue;
             };
             let answer = member
-                .obey(conn, &text)
+                .execute(conn, &text)
                 .unwrap_or_else(|error| json!({ "error": error }));
             conn.send(Message::text(answer.to_string()))?;
         }
@@ -141,35 +148,39 @@ impl Handler for Shared {
     }
 }
 
-/// In the list of those present, until it is dropped.
-struct Here<'a>(&'a Chat, u64);
+/// An entry in [`Chat::present`]. Dropping it removes the entry.
+struct Present<'a>(&'a Chat, u64);
 
-impl<'a> Here<'a> {
-    fn new(chat: &'a Chat, conn: &Connection, name: &str) -> Here<'a> {
-        println!("{name:?} is there, client {}", conn.number());
-        let mut present = chat.present.lock().unwrap_or_else(|dead| dead.into_inner());
+impl<'a> Present<'a> {
+    fn new(chat: &'a Chat, conn: &Connection, name: &str) -> Present<'a> {
+        println!("client {}: {name:?} connected", conn.number());
+        let mut present = chat
+            .present
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         present.insert(conn.number(), (name.to_owned(), conn.outbox()));
-        Here(chat, conn.number())
+        Present(chat, conn.number())
     }
 }
 
-impl Drop for Here<'_> {
+impl Drop for Present<'_> {
     fn drop(&mut self) {
-        println!("client {} is gone", self.1);
+        println!("client {}: disconnected", self.1);
         let mut present = self
             .0
             .present
             .lock()
-            .unwrap_or_else(|dead| dead.into_inner());
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         present.remove(&self.1);
     }
 }
 
-/// What a client asks for. A fixed shape also bounds how deep a parser goes: each client's stack is small.
+/// A command of a client. Parsing into a type with fixed fields also bounds the depth of the recursion, because the
+/// stack of a client thread is small.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 enum Command {
-    /// Be a member of this room; with `since`, first what came after that id.
+    /// Joins a room. With `since`, the messages after that id are sent first.
     Join {
         room: String,
         since: Option<u64>,
@@ -177,18 +188,18 @@ enum Command {
     Leave {
         room: String,
     },
-    /// `ref` is the client's own name for the word, by which it is known when it is sent again.
+    /// Says something in a room. `ref` is an id that the client chose, and identifies a message that is sent again.
     Say {
         room: String,
         say: String,
         #[serde(rename = "ref")]
         reference: String,
     },
-    /// Which rooms there are.
+    /// Asks for the list of rooms.
     Rooms,
 }
 
-/// One connection's view.
+/// The rooms and the identity of one connection.
 struct Member<'a> {
     chat: &'a Chat,
     name: String,
@@ -197,8 +208,8 @@ struct Member<'a> {
 }
 
 impl Member<'_> {
-    /// Obeys one command; every command has an answer.
-    fn obey(&mut self, conn: &Connection, text: &str) -> Result<Value, String> {
+    /// Executes one command, and returns the answer. Every command has an answer.
+    fn execute(&mut self, conn: &Connection, text: &str) -> Result<Value, String> {
         let command: Command = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match command {
             Command::Join { room, since } => self.join(conn, &room, since),
@@ -212,9 +223,9 @@ impl Member<'_> {
                 say,
                 reference,
             } => {
-                // A refusal names the word too, or its sender would send it again and again.
-                let said = self.say(&room, &say, &reference);
-                Ok(match said {
+                // The refusal names `ref` too. Otherwise the client would send the message again and again.
+                let result = self.say(&room, &say, &reference);
+                Ok(match result {
                     Ok(id) => json!({ "ack": reference, "id": id }),
                     Err(error) => json!({ "error": error, "ref": reference }),
                 })
@@ -225,32 +236,35 @@ impl Member<'_> {
 
     fn say(&self, room: &str, say: &str, reference: &str) -> Result<u64, String> {
         let room = self.rooms.get(room).ok_or("join the room first")?;
-        let word = Word {
+        let line = Line {
             from: &self.name,
             key: &self.key,
             say,
             reference,
         };
-        self.chat.rooms.say(room.topic(), word)
+        self.chat.rooms.say(room.topic(), line)
     }
 
-    /// What came since that id comes first, then the answer.
+    /// Joins a room. The messages after `since` are queued first; the returned answer comes after them.
     fn join(&mut self, conn: &Connection, room: &str, since: Option<u64>) -> Result<Value, String> {
         if self.rooms.contains_key(room) {
-            return Err("you are in that room".into());
+            return Err("you are already in that room".into());
         }
-        if self.rooms.len() >= ROOMS_OF_ONE {
-            return Err(format!("one person is in {ROOMS_OF_ONE} rooms at most"));
+        if self.rooms.len() >= ROOMS_PER_CLIENT {
+            return Err(format!(
+                "one client can be in at most {ROOMS_PER_CLIENT} rooms"
+            ));
         }
         let topic = self.chat.rooms.topic(room)?;
-        let mut how = SubscribeOptions::new().with_envelope().with_presence();
-        how = how.with_name(&self.name);
-        // Who comes for the first time reads what the room remembers; what it has forgotten is no gap to such a one.
-        let oldest = || topic.history(0).first().map(|post| post.id() - 1);
+        let mut options = SubscribeOptions::new().with_envelope().with_presence();
+        options = options.with_name(&self.name);
+        // A client that joins for the first time gets the whole history of the room. It starts before the oldest
+        // message in the history, so older messages are not reported as a gap.
+        let oldest = || topic.history(0).first().map(|message| message.id() - 1);
         if let Some(since) = since.or_else(oldest) {
-            how = how.since(since);
+            options = options.since(since);
         }
-        let joined = topic.subscribe(conn.outbox(), how);
+        let joined = topic.subscribe(conn.outbox(), options);
         let joined = joined.map_err(|error| error.to_string())?;
         let answer = json!({ "joined": room, "last": joined.last_id(), "here": topic.presence() });
         self.rooms.insert(room.to_owned(), joined);

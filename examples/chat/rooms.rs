@@ -1,4 +1,4 @@
-//! [`Rooms`]: topics that remember, and words that are said once however often they are sent.
+//! [`Rooms`]: topics with a history, in which a message is published once even if it is sent several times.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +9,16 @@ use standpipe::{
     Envelope, Hub, HubConfig, Message, Policy, Publication, Topic, TopicMessage, TopicSettings,
 };
 
-/// Rooms at once.
+/// How many rooms can exist at the same time.
 const ROOMS: usize = 50;
-/// Messages a room remembers.
+/// Messages in the history of a room.
 const HISTORY: usize = 500;
-/// How long it remembers them; after that a room without anybody is gone, and makes room for another.
+/// How long a message stays in the history. A room with no members and no history is removed, so that another can be
+/// created.
 const MEMORY: Duration = Duration::from_secs(3600);
-/// Words a room knows again when they are sent anew: more than anybody has unanswered.
+/// How many messages a room recognizes when they are sent again: more than any client has unacknowledged.
 const KNOWN: usize = 1000;
-/// Characters of a room's name, of a word, and of the client's own name for it.
+/// Longest room name, message, and `ref`, in characters.
 const LENGTHS: [usize; 3] = [32, 1000, 64];
 
 pub(crate) struct Rooms {
@@ -25,17 +26,17 @@ pub(crate) struct Rooms {
     known: Mutex<HashMap<String, Arc<Mutex<Known>>>>,
 }
 
-/// The last words of a room, by their senders' keys and names for them.
+/// The ids of the last messages of a room, by the key of the client and its `ref`.
 #[derive(Default)]
 struct Known {
     ids: HashMap<(String, String), u64>,
     order: VecDeque<(String, String)>,
 }
 
-/// What somebody says.
-pub(crate) struct Word<'a> {
+/// A message that a client says in a room.
+pub(crate) struct Line<'a> {
     pub(crate) from: &'a str,
-    /// Whose refs they are. Not the name, which others may have too.
+    /// Identifies the client that chose `reference`. A name is not enough, because two people may have the same name.
     pub(crate) key: &'a str,
     pub(crate) say: &'a str,
     pub(crate) reference: &'a str,
@@ -60,34 +61,38 @@ impl Default for Rooms {
 impl Rooms {
     pub(crate) fn topic(&self, name: &str) -> Result<Topic, String> {
         if !fits(name, LENGTHS[0]) {
-            return Err(format!("a room's name has 1 to {} characters", LENGTHS[0]));
+            return Err(format!(
+                "the name of a room must have 1 to {} characters",
+                LENGTHS[0]
+            ));
         }
         self.hub.topic(name).map_err(|full| full.to_string())
     }
 
-    /// Says it, once: sent again after a lost connection it gets the id that it has.
+    /// Publishes the message once, and returns its id. If it is sent again, for example after a lost connection, the id
+    /// that it already has is returned.
     ///
-    /// The room's lock is held while it is published, or the same word from two connections would be new to both. Under
-    /// `disconnect` a publish does not wait for the slow.
-    pub(crate) fn say(&self, room: &Topic, word: Word<'_>) -> Result<u64, String> {
-        if !fits(word.say, LENGTHS[1]) || !fits(word.reference, LENGTHS[2]) {
+    /// The lock of the room is held while publishing. Otherwise the same message could arrive on two connections at the
+    /// same time and be published twice. With the policy `disconnect`, publishing does not wait for slow members.
+    pub(crate) fn say(&self, room: &Topic, line: Line<'_>) -> Result<u64, String> {
+        if !fits(line.say, LENGTHS[1]) || !fits(line.reference, LENGTHS[2]) {
             let [_, say, reference] = LENGTHS;
             return Err(format!(
-                "a word has 1 to {say} characters, no control characters, and a ref of 1 to {reference}"
+                "a message must have 1 to {say} characters without control characters, and a ref of up to {reference}"
             ));
         }
         let known = {
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            // Rooms that are gone take their words with them.
+            // Forgets the messages of rooms that no longer exist.
             all.retain(|name, _| name == room.name() || self.hub.get(name).is_some());
             Arc::clone(all.entry(room.name().to_owned()).or_default())
         };
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (word.key.to_owned(), word.reference.to_owned());
+        let key = (line.key.to_owned(), line.reference.to_owned());
         if let Some(id) = known.ids.get(&key) {
             return Ok(*id);
         }
-        let text = json!({ "from": word.from, "say": word.say, "ref": word.reference });
+        let text = json!({ "from": line.from, "say": line.say, "ref": line.reference });
         let publication = Publication::from(Message::text(text.to_string()));
         let published = room
             .publish(publication)
@@ -102,12 +107,12 @@ impl Rooms {
         Ok(published.id)
     }
 
-    /// The rooms with how many are in each.
+    /// Returns the rooms, with the number of members of each.
     pub(crate) fn list(&self) -> Vec<Value> {
         let mut topics = self.hub.topics();
         topics.sort_by(|a, b| a.name().cmp(b.name()));
-        let one = |topic: &Topic| json!({ "name": topic.name(), "members": topic.members() });
-        topics.iter().map(one).collect()
+        let entry = |topic: &Topic| json!({ "name": topic.name(), "members": topic.members() });
+        topics.iter().map(entry).collect()
     }
 
     pub(crate) fn sweep(&self) {
@@ -115,19 +120,20 @@ impl Rooms {
     }
 }
 
+/// Returns whether `text` has 1 to `most` characters, and no control characters except line feed and tab.
 fn fits(text: &str, most: usize) -> bool {
     (1..=most).contains(&text.chars().count())
         && !text.contains(|c: char| c.is_control() && c != '\n' && c != '\t')
 }
 
-/// What members are told of a room, as JSON. A post is an object already, and gets its room and its id.
+/// Builds the JSON that members of a room get. A message is a JSON object already; the room and the id are inserted.
 struct InRoom;
 
 impl Envelope for InRoom {
-    fn message(&self, room: &str, post: &TopicMessage) -> Message {
-        let text = post.message().into_text().unwrap_or_default();
+    fn message(&self, room: &str, message: &TopicMessage) -> Message {
+        let text = message.message().into_text().unwrap_or_default();
         let fields = text.strip_prefix('{').unwrap_or("}");
-        let (room, id) = (Value::from(room), post.id());
+        let (room, id) = (Value::from(room), message.id());
         Message::text(format!(r#"{{"room":{room},"id":{id},{fields}"#))
     }
 

@@ -1,9 +1,9 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
 const rooms = new Map(); // name → {last, lines, here, unread, joined}
-const waiting = new Map(); // ref → {room, say, line}: said, and not acknowledged
+const waiting = new Map(); // ref → {room, say, line}: sent and not yet acknowledged
 const random = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
-const key = random(); // whose refs these are: names are not unique
+const key = random(); // identifies the sender of a ref, because names are not unique
 let link = null, me = '', current = '';
 
 const room = (name) => {
@@ -11,9 +11,9 @@ const room = (name) => {
   return rooms.get(name);
 };
 
-const tell = (command) => link.send(JSON.stringify(command));
-const join = (name) => tell({ do: 'join', room: name, since: rooms.get(name).last || null });
-const say = (ref, { room, say }) => tell({ do: 'say', room, say, ref });
+const send = (command) => link.send(JSON.stringify(command));
+const join = (name) => send({ do: 'join', room: name, since: rooms.get(name).last || null });
+const say = (ref, { room, say }) => send({ do: 'say', room, say, ref });
 
 function line(name, kind, text, from) {
   const item = document.createElement('li');
@@ -26,7 +26,7 @@ function line(name, kind, text, from) {
   item.append(text);
   const lines = room(name).lines;
   lines.push(item);
-  // A page that stays open for days must not grow for ever either.
+  // Bounds the memory of a page that stays open for days.
   if (lines.length > 500) lines.shift().remove();
   if (name === current) {
     const log = $('log'), atEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 40;
@@ -42,43 +42,43 @@ function line(name, kind, text, from) {
 const on = {
   open() {
     for (const [name, { wanted }] of rooms) if (wanted) join(name);
-    tell({ do: 'rooms' });
+    send({ do: 'rooms' });
   },
   message(data) {
-    const told = JSON.parse(data), at = told.room;
-    if (told.say !== undefined) {
+    const event = JSON.parse(data), at = event.room;
+    if (event.say !== undefined) {
       const here = room(at);
-      if (told.id <= here.last) return;
-      here.last = told.id;
-      const own = waiting.get(told.ref);
-      if (own && told.from === me) arrived(told.ref);
-      else line(at, told.from === me ? 'mine' : '', told.say, told.from);
-    } else if (told.gap) {
-      line(at, 'gap', 'Something is missing here: the room no longer remembers it.');
-      room(at).last = Math.max(room(at).last, told.gap[1]);
-    } else if (told.came || told.went) {
-      room(at).here[told.came ? 'add' : 'delete'](told.came ?? told.went);
-      line(at, 'note', told.came ? `${told.came} came` : `${told.went} went`);
+      if (event.id <= here.last) return;
+      here.last = event.id;
+      const own = waiting.get(event.ref);
+      if (own && event.from === me) arrived(event.ref);
+      else line(at, event.from === me ? 'mine' : '', event.say, event.from);
+    } else if (event.gap) {
+      line(at, 'gap', 'Messages are missing here: they are no longer in the history of the room.');
+      room(at).last = Math.max(room(at).last, event.gap[1]);
+    } else if (event.came || event.went) {
+      room(at).here[event.came ? 'add' : 'delete'](event.came ?? event.went);
+      line(at, 'note', event.came ? `${event.came} joined` : `${event.went} left`);
       showHere();
-    } else if (told.joined) {
-      const here = room(told.joined);
-      here.here = new Set(told.here);
-      here.last = Math.max(here.last, told.last);
+    } else if (event.joined) {
+      const here = room(event.joined);
+      here.here = new Set(event.here);
+      here.last = Math.max(here.last, event.last);
       showHere();
-      // Sent again after a lost connection; what had arrived is acknowledged with the id it has.
-      for (const [ref, word] of waiting) if (word.room === told.joined) say(ref, word);
-    } else if (told.ack) arrived(told.ack);
-    else if (told.rooms) { for (const { name } of told.rooms) room(name); showRooms(); }
-    else if (told.error) {
-      $('error').textContent = told.error;
-      const refused = waiting.get(told.ref)?.line;
+      // Sends unacknowledged messages again. A message that had already arrived is acknowledged with the id it has.
+      for (const [ref, message] of waiting) if (message.room === event.joined) say(ref, message);
+    } else if (event.ack) arrived(event.ack);
+    else if (event.rooms) { for (const { name } of event.rooms) room(name); showRooms(); }
+    else if (event.error) {
+      $('error').textContent = event.error;
+      const refused = waiting.get(event.ref)?.line;
       if (refused) refused.className = 'mine refused';
-      waiting.delete(told.ref);
+      waiting.delete(event.ref);
     }
   },
   ended(code, reason) {
-    if (code === 4003) return false; // kicked: coming back by itself would be rude
-    if (code === 4008) for (const name of rooms.keys()) line(name, 'note', 'This window was too slow and was cut; it comes back for what it missed.');
+    if (code === 4003) return false; // kicked: do not reconnect automatically
+    if (code === 4008) for (const name of rooms.keys()) line(name, 'note', 'This window was too slow and was disconnected. It reconnects and gets the messages that it missed.');
     return true;
   },
 };
@@ -149,20 +149,20 @@ $('join').onsubmit = (event) => {
 $('leave').onclick = () => {
   room(current).wanted = false;
   room(current).here.clear();
-  tell({ do: 'leave', room: current });
+  send({ do: 'leave', room: current });
   enter('lobby');
 };
 $('speak').onsubmit = (event) => {
   event.preventDefault();
   const text = $('say').value.trim();
   if (!text) return;
-  // What waits for a server that is away has a bound too.
-  if (waiting.size >= 100) { $('error').textContent = 'A hundred words wait already.'; return; }
+  // Bounds the messages that wait while the server is unreachable.
+  if (waiting.size >= 100) { $('error').textContent = '100 messages are already waiting to be sent.'; return; }
   $('say').value = '';
   $('error').textContent = '';
-  // Shown at once, grey until the room has it. The ref makes it the same word however often it is sent.
+  // Shown immediately, in grey until it is acknowledged. The ref identifies the message when it is sent again.
   const ref = random();
-  const word = { room: current, say: text, line: line(current, 'mine waits', text, me) };
-  waiting.set(ref, word);
-  if (link.isOpen) say(ref, word);
+  const message = { room: current, say: text, line: line(current, 'mine waits', text, me) };
+  waiting.set(ref, message);
+  if (link.isOpen) say(ref, message);
 };

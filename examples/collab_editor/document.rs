@@ -1,49 +1,57 @@
-//! [`Document`]: a text, the order of its edits, and who has made how many. It knows no socket and no lock.
+//! [`Document`]: a text, its recent edits, and its authors. It knows no socket and no lock.
 //!
-//! The order is the server's: an edit made on revision r is transformed over those after r, and is the next one. So the
-//! transformation has to hold for two edits at a time only, and what is hard about more than two cannot happen.
+//! The server decides the order of the edits. An edit that was made on revision r is transformed over all edits after r, and
+//! becomes the next revision. Therefore the transformation only has to be correct for two edits. The difficult cases of
+//! operational transformation, with three or more concurrent edits, cannot occur.
 
 use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{LONGEST, Op, Text, Wrong};
+use super::text::{InvalidOp, MAX_LENGTH, Op, Text};
 
-/// Edits a document remembers: who was away for more gets the text anew.
+/// Number of edits in the history. A client that has missed more receives the whole text.
 pub(crate) const HISTORY: usize = 500;
-/// Bytes they take at most. It also bounds what one edit of an old revision is transformed over.
+/// Maximum memory of the history, in bytes. It also limits the work of transforming an edit of an old revision.
 pub(crate) const HISTORY_BYTES: usize = 1 << 20;
-/// Authors a document knows again: many more than are there at once and in the history.
+/// Number of authors that a document remembers. It is far larger than the number of people in a room and in its history.
 pub(crate) const AUTHORS: usize = 1000;
-/// Former lives it can still tell that nothing of them was lost.
+/// Number of previous lives that a document remembers.
 const LIVES: usize = 16;
 
 pub(crate) struct Document {
-    /// The revision this began with. A client that comes with another one's was here before a restart.
+    /// The first revision after the document was opened. It identifies this life of the document: a client with another
+    /// number was connected before the document was reopened.
     pub(crate) life: u64,
     pub(crate) revision: u64,
     pub(crate) text: Text,
-    /// The lives before this, the last one last, each with the revision that was kept of it.
+    /// The previous lives, oldest first, each with its last saved revision.
     pub(crate) lives: VecDeque<(u64, u64)>,
-    /// The edits that led to the last revisions, the last one to `revision`.
+    /// The most recent edits. The last one led to `revision`.
     history: VecDeque<Op>,
+    /// Memory of the history.
     bytes: usize,
+    /// Maximum number of edits in the history.
     limit: usize,
+    /// The authors, by key.
     authors: HashMap<String, Author>,
+    /// Counts uses of authors, to find the one that was not used for the longest time.
     clock: u64,
 }
 
-/// What is known of somebody, by the secret key that the page has made.
+/// An author. The page chooses a secret key that identifies the author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Author {
-    /// The number the others see.
+    /// The number that other people see.
     pub(crate) number: u64,
-    /// The number of the author's last edit that is in the text.
+    /// The `n` of the author's last edit that was applied.
     pub(crate) applied: u64,
     used: u64,
 }
 
-/// An edit as its author sends it. It has one on its way at a time, and sends it again until it has come back.
+/// An edit as its author sends it.
+///
+/// An author has at most one pending edit. It sends the edit again on each new connection, until the server publishes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     pub(crate) n: u64,
@@ -51,36 +59,36 @@ pub(crate) struct Edit {
     pub(crate) op: Op,
 }
 
-/// An edit that is new, as it comes next.
-pub(crate) struct Next {
+/// A checked and transformed edit, ready to be committed.
+pub(crate) struct PreparedEdit {
     pub(crate) op: Op,
     text: Text,
 }
 
-/// Why an edit was not made.
+/// Why an edit was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("that revision is not remembered: take the text anew")]
+    #[error("the revision is too old: fetch the whole text")]
     TooOld,
-    #[error("there is no such revision yet")]
+    #[error("the revision does not exist yet")]
     NotYet,
-    #[error("the text would be longer than {LONGEST} UTF-16 units")]
+    #[error("the text would be longer than {MAX_LENGTH} UTF-16 units")]
     TooLong,
     #[error(transparent)]
-    Wrong(#[from] Wrong),
+    Invalid(#[from] InvalidOp),
 }
 
-/// Where somebody who comes begins.
+/// How a client that joins is brought up to date.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Start {
-    /// With the edits after the last one it has.
+    /// The client receives the edits after its revision.
     Resume,
-    /// With the text.
-    Anew,
+    /// The client receives the whole text.
+    WholeText,
 }
 
 impl Document {
-    /// An empty one, at this revision.
+    /// Creates an empty document at this revision.
     pub(crate) fn new(revision: u64) -> Document {
         Document {
             life: revision,
@@ -95,26 +103,33 @@ impl Document {
         }
     }
 
-    /// The same with another limit: for tests, in which clients shall be too old often.
+    /// Sets a smaller limit of the history, so that clients in tests are often too old.
     #[cfg(test)]
-    pub(crate) fn remembering(mut self, limit: usize) -> Document {
+    pub(crate) fn with_history_limit(mut self, limit: usize) -> Document {
         self.limit = limit;
         self
     }
 
-    /// Knows the author of this key from now on, and says whether it did before. Who is present is not forgotten for it.
-    pub(crate) fn know(&mut self, key: &str, is_here: impl Fn(u64) -> bool) -> (Author, bool) {
+    /// Returns the author with this key, and whether the author was already known. An unknown author is added.
+    ///
+    /// If there are too many authors, the one that was not used for the longest time is forgotten. Authors for which
+    /// `is_present` returns true are kept.
+    pub(crate) fn find_or_add_author(
+        &mut self,
+        key: &str,
+        is_present: impl Fn(u64) -> bool,
+    ) -> (Author, bool) {
         self.clock += 1;
         if let Some(author) = self.authors.get_mut(key) {
             author.used = self.clock;
             return (*author, true);
         }
         if self.authors.len() >= AUTHORS {
-            let gone = self
+            let absent = self
                 .authors
                 .iter()
-                .filter(|(_, author)| !is_here(author.number));
-            let oldest = gone.min_by_key(|(_, author)| author.used);
+                .filter(|(_, author)| !is_present(author.number));
+            let oldest = absent.min_by_key(|(_, author)| author.used);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
                 self.authors.remove(&oldest);
             }
@@ -128,42 +143,44 @@ impl Document {
         (author, false)
     }
 
-    /// Where somebody begins who has this revision of this life.
+    /// Returns how a client with this revision of this life is brought up to date.
     pub(crate) fn start(&self, life: u64, revision: u64) -> Start {
         if life == self.life && self.since(revision).is_ok() {
             Start::Resume
         } else {
-            Start::Anew
+            Start::WholeText
         }
     }
 
-    /// Judges an edit. `None`: it is in the text already, for its sender did not hear of it.
-    pub(crate) fn judge(&self, key: &str, edit: &Edit) -> Result<Option<Next>, Refusal> {
+    /// Checks an edit and transforms it to the current revision.
+    ///
+    /// Returns `None` if the edit was already applied. Its author sends it again if it does not know that.
+    pub(crate) fn prepare(&self, key: &str, edit: &Edit) -> Result<Option<PreparedEdit>, Refusal> {
         let applied = self.authors.get(key).map_or(0, |author| author.applied);
         if edit.n <= applied {
             return Ok(None);
         }
         let mut op = edit.op.clone();
-        for made in self.since(edit.revision)? {
-            op = Op::transform(made, &op)?.1;
+        for earlier in self.since(edit.revision)? {
+            op = Op::transform(earlier, &op)?.1;
         }
-        if op.after > LONGEST {
+        if op.after > MAX_LENGTH {
             return Err(Refusal::TooLong);
         }
         let text = self.text.apply(&op)?;
-        Ok(Some(Next { op, text }))
+        Ok(Some(PreparedEdit { op, text }))
     }
 
-    /// Makes it the revision that it has been published as.
-    pub(crate) fn commit(&mut self, revision: u64, key: &str, n: u64, next: Next) {
+    /// Applies a prepared edit, with the revision under which it was published.
+    pub(crate) fn commit(&mut self, revision: u64, key: &str, n: u64, edit: PreparedEdit) {
         self.clock += 1;
         if let Some(author) = self.authors.get_mut(key) {
             (author.applied, author.used) = (n, self.clock);
         }
         self.revision = revision;
-        self.text = next.text;
-        self.bytes += next.op.size();
-        self.history.push_back(next.op);
+        self.text = edit.text;
+        self.bytes += edit.op.size();
+        self.history.push_back(edit.op);
         while self.history.len() > self.limit || self.bytes > HISTORY_BYTES {
             let Some(oldest) = self.history.pop_front() else {
                 break;
@@ -172,14 +189,14 @@ impl Document {
         }
     }
 
-    /// A place in the text of an older revision, as it is now.
-    pub(crate) fn moved(&self, revision: u64, place: usize) -> Result<usize, Refusal> {
-        let mut made = self.since(revision)?;
-        let place = made.try_fold(place, |place, made| Some(made.moved(place)));
-        Ok(place.unwrap_or(0).min(self.text.len()))
+    /// Returns the current position of a position in the text of an older revision.
+    pub(crate) fn moved(&self, revision: u64, position: usize) -> Result<usize, Refusal> {
+        let edits = self.since(revision)?;
+        let position = edits.fold(position, |position, edit| edit.moved(position));
+        Ok(position.min(self.text.len()))
     }
 
-    /// The edits after this revision.
+    /// Returns the edits after this revision.
     fn since(&self, revision: u64) -> Result<impl Iterator<Item = &Op>, Refusal> {
         let behind = self.revision.checked_sub(revision).ok_or(Refusal::NotYet)?;
         let behind = usize::try_from(behind).map_err(|_| Refusal::TooOld)?;
@@ -191,7 +208,7 @@ impl Document {
         Ok(self.history.iter().skip(from))
     }
 
-    /// What outlives this process.
+    /// Returns the part of the document that is saved to storage.
     pub(crate) fn saved(&self) -> Saved {
         let mut lives = self.lives.clone();
         lives.push_back((self.life, self.revision));
@@ -202,7 +219,7 @@ impl Document {
         }
     }
 
-    /// A new life of what was saved.
+    /// Starts a new life of a saved document.
     pub(crate) fn from_saved(saved: Saved, revision: u64) -> Document {
         let clock = saved.authors.values().map(|author| author.used).max();
         let forgotten = saved.lives.len().saturating_sub(LIVES);
@@ -216,7 +233,7 @@ impl Document {
     }
 }
 
-/// A document between two lives.
+/// A saved document.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Saved {
     lives: VecDeque<(u64, u64)>,

@@ -1,27 +1,31 @@
-//! Learn: two lanes with two policies on one connection: edits are never dropped, cursors give way to newer ones.
-//! Run:   cargo run --example collab_editor    then open http://127.0.0.1:9001/#notes in two windows
-//! Watch: type in both at once; go offline in one, type in both, and come back. Both show the same text.
-//! Try next: `-- 127.0.0.1:9001 some-directory`: the texts outlive the program. Then end it while a page is offline.
+//! A text editor for several people, with operational transformation.
+//!
+//! Learn: two topics with two policies on one connection. Edits are never dropped; a cursor position is replaced by a newer
+//!        one of the same person.
+//! Run:   cargo run --example collab_editor    It prints `collab_editor on http://127.0.0.1:9001/`. Open
+//!        http://127.0.0.1:9001/#notes in two windows.
+//! Watch: type in both windows at the same time. Go offline in one of them, type in both, and go online again. Both windows
+//!        show the same text.
+//! Try next: add the arguments `127.0.0.1:9001 some-directory`. The texts are then saved there and survive a restart. Stop
+//!        the program while a page is offline, and start it again.
 //!
 //! ```text
-//! ann: edit 7, made on revision 41 ─▶ room's lock: known already? transform over 42…45, apply, it is revision 46
+//! ann: edit 7, made on revision 41 ─▶ room's lock: not yet applied? transform over 42…45, apply as revision 46
 //!                                         │
 //!                                         ├─▶ topic notes/edits    disconnect, history ─▶ queue of ann, queue of bob
 //! bob: cursor at revision 45 ─▶ (lock) ───┴─▶ topic notes/cursors  conflate by author  ─▶ queue of ann
 //! ```
-//! An edit that is left out makes all later ones wrong: who is too slow for edits is cut with 4008, and comes back for
-//! those `since` its revision. Of a cursor only the newest place counts: it takes the place of the one that still waits.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! A missing edit would make all later edits wrong. A client that is too slow for the edits is disconnected with 4008. It
+//! reconnects and receives the edits `since` its revision. For cursors only the newest position counts, so it replaces an
+//! older one that is still queued.
+#![allow(clippy::print_stdout, reason = "an example prints what happens")]
 
 mod document;
 #[path = "../web/names.rs"]
 mod names;
 mod room;
 mod rooms;
-mod shelf;
+mod storage;
 mod text;
 #[path = "../web/mod.rs"]
 mod web;
@@ -30,47 +34,49 @@ use std::{env, error::Error, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use names::is_name;
-use room::{Member, Visitor};
+use room::{JoinRequest, Member};
 use rooms::Rooms;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use shelf::Shelf;
 use standpipe::{Config, Connection, Handler, Message, Rate, Reply, Request, Server};
+use storage::Storage;
 
 use crate::document::{Edit, Refusal};
 use crate::text::Op;
 
-/// Characters of a person's name, and of a key.
-const NAME: usize = 24;
-const KEY: std::ops::RangeInclusive<usize> = 16..=64;
+/// Maximum length of a person's name, in characters.
+const MAX_NAME: usize = 24;
+/// Permitted lengths of a key.
+const KEY_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
-    let shelf = arguments.next().map(Shelf::open).transpose()?;
-    // A page sends an edit each 50 ms and a cursor each 100 ms at most. Who floods is closed with 1008.
+    let storage = arguments.next().map(Storage::open).transpose()?;
+    // A page sends at most one edit per 50 ms and one cursor per 100 ms. A client that exceeds this rate is closed with
+    // 1008.
     let rate = Rate {
         per_second: 100,
         burst: 300,
     };
-    // An edit may insert a whole text: 20,000 UTF-16 units are 60,000 bytes of UTF-8, and its parts are numbers.
+    // An edit may insert a whole text: 20,000 UTF-16 units are up to 60,000 bytes of UTF-8. The rest is for the numbers.
     let config = Config::default().rate(Some(rate)).max_message(80 << 10);
-    // What the kernel keeps for one who does not read, the policies do not see: so it keeps little.
-    let config = config.queue(room::PLACES).sndbuf(Some(16 << 10));
+    // The policies cannot replace messages that are in the kernel's send buffer, so the buffer is small.
+    let config = config.queue(room::QUEUE).sndbuf(Some(16 << 10));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
     println!("collab_editor on http://{}/", handle.local_addr());
     ctrlc::set_handler(move || handle.shutdown())?;
 
     let editor = Editor {
-        rooms: Rooms::new(shelf),
+        rooms: Rooms::new(storage),
     };
     let report = thread::scope(|scope| {
-        // Nothing is ever sent on it: its end is the message.
+        // Nothing is sent on this channel. Dropping `running` ends the thread.
         let (running, ended) = bounded(0);
-        let keeper = thread::Builder::new().name("keeper".into());
+        let saver = thread::Builder::new().name("saver".into());
         let rooms = &editor.rooms;
-        keeper.spawn_scoped(scope, move || keep(rooms, &ended))?;
+        saver.spawn_scoped(scope, move || save_periodically(rooms, &ended))?;
         let report = server.serve(&editor);
         drop(running);
         report.map_err(Box::<dyn Error>::from)
@@ -79,11 +85,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Saves what has changed, each second and at the end, and forgets what nobody needs.
-fn keep(rooms: &Rooms, ended: &Receiver<()>) {
+/// Saves changed documents every second and at the end, and closes documents that nobody needs.
+fn save_periodically(rooms: &Rooms, ended: &Receiver<()>) {
     while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         rooms.save();
-        rooms.tidy();
+        rooms.close_unused();
     }
     rooms.save();
 }
@@ -101,20 +107,20 @@ impl Handler for &Editor {
                 include_str!("body.html"),
                 concat!(include_str!("ot.js"), include_str!("script.js")),
             ),
-            // Here a cookie or a token would say who may edit what. A name alone is no proof of anything.
+            // A real application would check a cookie or a token here. A name alone proves nothing.
             [ws, text] if ws == "ws" => {
                 let name = request
                     .query("name")
-                    .is_some_and(|name| is_name(name, NAME));
+                    .is_some_and(|name| is_name(name, MAX_NAME));
                 let key = request.query("key").is_some_and(is_key);
                 if !rooms::is_name(text) {
                     Reply::text(400, "a text's name has 1 to 32 of a-z, 0-9 and -\n")
                 } else if !name || !key {
-                    let (from, to) = (KEY.start(), KEY.end());
-                    let why = format!(
-                        "?name= has 1 to {NAME} characters, ?key= {from} to {to} letters and digits\n"
+                    let (min, max) = (KEY_LENGTH.start(), KEY_LENGTH.end());
+                    let reason = format!(
+                        "?name= has 1 to {MAX_NAME} characters, ?key= {min} to {max} letters and digits\n"
                     );
-                    Reply::text(400, why)
+                    Reply::text(400, reason)
                 } else {
                     Reply::upgrade()
                 }
@@ -132,26 +138,26 @@ impl Handler for &Editor {
                 .and_then(|n| n.parse().ok())
                 .unwrap_or(0)
         };
-        let visitor = Visitor {
+        let join = JoinRequest {
             name: request.query("name").unwrap_or_default().to_owned(),
             key: request.query("key").unwrap_or_default().to_owned(),
             life: number("life"),
             since: number("since"),
         };
-        let entered = self.rooms.enter(&text);
-        let member = match entered.and_then(|room| room.join(conn, visitor)) {
+        let room = self.rooms.open_room(&text);
+        let member = match room.and_then(|room| room.join(conn, join)) {
             Ok(member) => member,
-            Err(full) => {
-                conn.close(1013, &full); // Try again later.
+            Err(reason) => {
+                conn.close(1013, &reason); // 1013 means "try again later".
                 return Ok(());
             }
         };
         while let Some(message) = conn.recv()? {
-            let Message::Text(said) = message else {
-                conn.close(1003, "an edit is text");
+            let Message::Text(text) = message else {
+                conn.close(1003, "messages must be text");
                 continue;
             };
-            if let Some(answer) = obey(&member, &said) {
+            if let Some(answer) = handle_message(&member, &text) {
                 conn.send(Message::text(answer.to_string()))?;
             }
         }
@@ -159,15 +165,20 @@ impl Handler for &Editor {
     }
 }
 
-/// A page makes its key of 128 random bits. Who has it can pass for its edits, so nobody else is told.
+/// Returns whether this is a valid key.
+///
+/// A page makes its key from 128 random bits. The key is secret, because another client could use it to edit as this author.
 fn is_key(key: &str) -> bool {
-    KEY.contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    KEY_LENGTH.contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// What a client says. One flat shape: a parser that follows whatever comes goes as deep as that, and stacks are small.
+/// A message from a client.
+///
+/// All kinds of message share this flat struct. A parser that first built a tree would recurse as deep as the client's JSON is
+/// nested, and handler stacks are small.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct ClientMessage {
     #[serde(rename = "do")]
     verb: Verb,
     rev: u64,
@@ -184,18 +195,20 @@ enum Verb {
     Cursor,
 }
 
-/// An edit is answered by coming back to its author in the order of all; everything else that needs a word gets one.
-fn obey(member: &Member, said: &str) -> Option<Value> {
-    let said: Said = match serde_json::from_str(said) {
-        Ok(said) => said,
+/// Handles a message, and returns the answer if it needs one.
+///
+/// A new edit has no answer of its own, because it is published to all members, including its author.
+fn handle_message(member: &Member, text: &str) -> Option<Value> {
+    let message: ClientMessage = match serde_json::from_str(text) {
+        Ok(message) => message,
         Err(error) => {
-            // It may quote what came.
-            let why: String = error.to_string().chars().take(200).collect();
-            return Some(json!({ "error": why }));
+            // The error may quote the message, so its length is limited.
+            let error: String = error.to_string().chars().take(200).collect();
+            return Some(json!({ "error": error }));
         }
     };
-    match said {
-        Said {
+    match message {
+        ClientMessage {
             verb: Verb::Edit,
             rev,
             n: Some(n),
@@ -211,23 +224,26 @@ fn obey(member: &Member, said: &str) -> Option<Value> {
                 Ok(true) => None,
                 Ok(false) => Some(json!({ "known": n })),
                 Err(refusal) => {
-                    let anew = refusal == Refusal::TooOld;
-                    Some(json!({ "refused": n, "why": refusal.to_string(), "anew": anew }))
+                    // `anew` tells the client to fetch the whole text.
+                    let is_too_old = refusal == Refusal::TooOld;
+                    Some(json!({ "refused": n, "why": refusal.to_string(), "anew": is_too_old }))
                 }
             }
         }
-        Said {
+        ClientMessage {
             verb: Verb::Cursor,
             rev,
             from: Some(from),
             to: Some(to),
             ..
         } => {
-            let pointed = member.point(rev, from, to);
-            pointed.err().map(|why| json!({ "error": why.to_string() }))
+            let result = member.move_cursor(rev, from, to);
+            result
+                .err()
+                .map(|error| json!({ "error": error.to_string() }))
         }
         _ => Some(
-            json!({ "error": "an edit has `n`, `rev` and `op`, a cursor `rev`, `from` and `to`" }),
+            json!({ "error": "an edit needs `n`, `rev` and `op`, a cursor needs `rev`, `from` and `to`" }),
         ),
     }
 }

@@ -1,10 +1,12 @@
-// The page's half of text.rs and client.rs, with the same names and the same answers: the tests hold both to the same
-// cases. It knows no page. An edit is an array, [5, 'new', -3, 12]: keep 5, insert, delete 3, keep 12. Lengths are
-// UTF-16 code units, as a string's `length` is.
+// Operational transformation for the page: the same functions as in text.rs and client.rs, with the same names and results.
+// The tests check both with the same cases. This file does not use the DOM.
+// An edit is an array such as [5, 'new', -3, 12]: keep 5, insert, delete 3, keep 12. Lengths are in UTF-16 code units, as
+// the `length` of a string is.
 
-const PARTS = 1000; // of an edit that a server takes
+const MAX_PARTS = 1000; // in an edit that the server accepts
 
-/// Puts an edit together: neighbours are joined, and an insertion stands before a deletion at the same place.
+/// Builds a normalized edit: neighbouring parts of the same kind are joined, and an insertion comes before a deletion at the
+/// same position.
 class Op {
   constructor(parts = []) {
     this.parts = [];
@@ -29,11 +31,11 @@ const join = (parts) => new Op(parts).parts;
 const size = (part) => typeof part === 'string' ? part.length : Math.abs(part);
 const before = (op) => op.reduce((sum, part) => sum + (typeof part === 'string' ? 0 : Math.abs(part)), 0);
 const after = (op) => op.reduce((sum, part) => sum + (part < 0 ? 0 : size(part)), 0);
-/// Whether a cut here leaves every surrogate pair whole.
-const mayCut = (text, at) => !(at < text.length && (text.charCodeAt(at) & 0xfc00) === 0xdc00);
+/// Returns whether the text can be split here without splitting a surrogate pair.
+const canSplit = (text, at) => !(at < text.length && (text.charCodeAt(at) & 0xfc00) === 0xdc00);
 
 function apply(text, op) {
-  if (before(op) !== text.length) throw new Error(`an edit of ${before(op)} units is none of a text of ${text.length}`);
+  if (before(op) !== text.length) throw new Error(`the edit is for a text of ${before(op)} units, but the text has ${text.length}`);
   let at = 0, result = '';
   for (const part of op) {
     if (typeof part === 'string') result += part;
@@ -45,9 +47,10 @@ function apply(text, op) {
   return result;
 }
 
-/// Two edits of one text, of which `first` comes first in the order of all: as they are after the other.
+/// Transforms two concurrent edits of the same text, and returns each as it applies after the other. `first` is the edit that
+/// comes first in the server's order.
 function transform(first, second) {
-  if (before(first) !== before(second)) throw new Error('edits of different texts');
+  if (before(first) !== before(second)) throw new Error('the edits are for texts of different lengths');
   const one = new Op(), two = new Op();
   let i = 0, j = 0, a = first[0], b = second[0];
   for (;;) {
@@ -69,9 +72,9 @@ function transform(first, second) {
   }
 }
 
-/// One edit and then the next, as one.
+/// Combines an edit and the next one, which is applied after it, into one.
 function then(op, next) {
-  if (after(op) !== before(next)) throw new Error('the second edit is none of the text after the first');
+  if (after(op) !== before(next)) throw new Error('the second edit does not fit the text after the first');
   const both = new Op();
   let i = 0, j = 0, a = op[0], b = next[0];
   for (;;) {
@@ -92,21 +95,21 @@ function then(op, next) {
   }
 }
 
-/// The edit that makes `after` of `before`, by what is the same at both ends. Of several such edits, with a caret the
-/// one that ends there: in a row of equal letters only the caret tells which one was typed.
+/// Returns the edit that turns `before` into `after`. It keeps the common beginning and the common end. If there are several
+/// such edits, it returns the one that ends at `caret`. In a row of equal letters, only the caret shows which one was typed.
 function between(before, after, caret = after.length) {
   const least = Math.min(before.length, after.length);
   let left = 0, right = 0;
-  // What is behind the caret was not typed; as much of it as stood at the end is kept first.
+  // Text after the caret was not typed, so the common end after the caret is matched first.
   while (right < Math.min(least, after.length - caret) && before.at(-1 - right) === after.at(-1 - right)) right++;
   while (left < least - right && before[left] === after[left]) left++;
-  while (!mayCut(before, left) || !mayCut(after, left)) left--;
+  while (!canSplit(before, left) || !canSplit(after, left)) left--;
   while (right < least - left && before.at(-1 - right) === after.at(-1 - right)) right++;
-  while (!mayCut(before, before.length - right) || !mayCut(after, after.length - right)) right--;
+  while (!canSplit(before, before.length - right) || !canSplit(after, after.length - right)) right--;
   return join([left, after.slice(left, after.length - right), left + right - before.length, right]);
 }
 
-/// The edit that takes `op` back, which was made on `text`.
+/// Returns the edit that undoes `op`. `text` is the text before `op`.
 function undoing(text, op) {
   let at = 0;
   return join(op.map((part) => {
@@ -116,92 +119,95 @@ function undoing(text, op) {
   }));
 }
 
-/// Where a place in the text is after an edit. What is inserted right there comes after it.
-function moved(op, place) {
-  let at = 0, result = place;
+/// Returns where a position in the text is after an edit. Text inserted exactly there comes after the position.
+function moved(op, position) {
+  let at = 0, result = position;
   for (const part of op) {
-    if (typeof part === 'string') { if (at < place) result += part.length; continue; }
-    if (part < 0) result -= Math.min(-part, Math.max(0, place - at));
+    if (typeof part === 'string') { if (at < position) result += part.length; continue; }
+    if (part < 0) result -= Math.min(-part, Math.max(0, position - at));
     at += Math.abs(part);
   }
   return result;
 }
 
-/// Where the caret of its author is after it: behind its last change.
+/// Returns the position of the author's caret after an edit: behind the last change.
 function caretOf(op) {
   const last = op.at(-1);
   return after(op) - (last > 0 ? last : 0);
 }
 
-const withinLimits = (text, op) => op.length <= PARTS ? op : between(text, apply(text, op));
+/// Returns the edit, or a coarser one with the same effect if it has more parts than the server accepts.
+const withinLimits = (text, op) => op.length <= MAX_PARTS ? op : between(text, apply(text, op));
 
-/// Something is missing: come again without a revision.
-class Lost extends Error {}
+/// An edit is missing. The client must reconnect and fetch the whole text.
+class OutOfSync extends Error {}
 
-/// One edit on its way, all later ones in one that waits. What is shown is `base`, then `sent`, then `typed`.
+/// The client's side of the protocol. It has at most one pending edit, `sent`; all later edits are combined into `typed`. The
+/// displayed text is `base`, then `sent`, then `typed`.
 class Client {
   constructor() {
-    Object.assign(this, { life: 0, revision: 0, base: '', text: '', sent: null, typed: null, aside: [], you: 0, n: 0, mended: 0 });
+    Object.assign(this, { life: 0, revision: 0, base: '', text: '', sent: null, typed: null, aside: [], you: 0, n: 0, corrected: 0 });
   }
 
-  /// Edits what is shown.
+  /// Applies a local edit to the displayed text.
   edit(op) {
     this.text = apply(this.text, op);
     this.typed = this.typed ? then(this.typed, op) : op;
   }
 
-  /// What is to be sent now, if nothing is on its way.
+  /// Returns the next edit to send, or null if an edit is pending or there is nothing to send.
   next() {
     if (this.sent || !this.typed) return null;
     this.sent = { n: ++this.n, op: withinLimits(this.base, this.typed) };
     this.typed = null;
-    return this.again();
+    return this.pending();
   }
 
-  /// What is on its way, to be sent again on a new connection.
-  again() {
+  /// Returns the pending edit, to be sent again on a new connection.
+  pending() {
     return this.sent && { n: this.sent.n, rev: this.revision, op: withinLimits(this.base, this.sent.op) };
   }
 
-  /// A new connection. Gives the edit that it is for what is shown, if any.
+  /// Handles the hello of a new connection. Returns the change of the displayed text, or null.
   hello({ hello, life, rev, text, applied, known, lives }) {
     this.you = hello;
-    if (text === undefined) return null; // The edits since our revision follow, and what is applied is among them.
-    // Where nobody knows whether what we sent is in, it is not sent again: better once aside than twice in.
+    if (text === undefined) return null; // The missed edits follow. If the pending edit was applied, it is among them.
+    // If the server does not know this author, nobody knows whether the pending edit was applied. It is not sent again then,
+    // because setting the text aside is better than applying the edit twice.
     const unsure = this.sent !== null && !known;
     if (this.sent && (unsure || this.sent.n <= applied)) {
       this.base = apply(this.base, this.sent.op);
       this.sent = null;
     }
-    const goesOn = this.life === life || lives.some(([life, rev]) => this.life === life && this.revision <= rev);
-    const isOther = this.life !== 0 && this.base !== text;
-    if (isOther && (unsure || !goesOn) && this.text !== text) this.putAside();
-    // What happened meanwhile as one edit: coarser than the many that it was, and the same in the end.
-    const change = this.goesUnder(between(this.base, text));
+    const continues = this.life === life || lives.some(([life, rev]) => this.life === life && this.revision <= rev);
+    const isDifferent = this.life !== 0 && this.base !== text;
+    if (isDifferent && (unsure || !continues) && this.text !== text) this.putAside();
+    // All missed edits become one. It is coarser than the single edits, but leads to the same text.
+    const change = this.applyRemote(between(this.base, text));
     Object.assign(this, { life, revision: rev, base: text });
     return change;
   }
 
-  /// An edit has come. Gives what it is for what is shown; `null`: it is our own.
-  told({ rev, by, n, op }) {
-    if (rev !== this.revision + 1) throw new Lost();
+  /// Handles an edit that the server has published. Returns the change of the displayed text, or null for an own edit.
+  receive({ rev, by, n, op }) {
+    if (rev !== this.revision + 1) throw new OutOfSync();
     const base = apply(this.base, op);
     let change = null;
     if (this.sent && by === this.you && n === this.sent.n) {
-      const ours = apply(this.base, this.sent.op);
+      const own = apply(this.base, this.sent.op);
       this.sent = null;
-      // Only where an edit was made coarser on its way it is not what we have.
-      if (ours !== base) {
-        this.mended++;
-        change = this.goesUnder(between(ours, base));
+      // The displayed text already contains the edit. It differs only if it was made coarser for sending.
+      if (own !== base) {
+        this.corrected++;
+        change = this.applyRemote(between(own, base));
       }
-    } else change = this.goesUnder(op);
+    } else change = this.applyRemote(op);
     this.revision = rev;
     this.base = base;
     return change;
   }
 
-  /// The server does not take what is on its way. It stays in sight, and the text is the server's.
+  /// Handles the refusal of the pending edit: sets the displayed text aside and returns to the server's text.
   refused() {
     this.putAside();
     const change = between(this.text, this.base);
@@ -209,18 +215,19 @@ class Client {
     return change;
   }
 
-  /// Of what nobody looks at, the last ten are kept.
+  /// Sets the displayed text aside. The last ten such texts are kept.
   putAside() {
     this.aside = [...this.aside.slice(-9), this.text];
   }
 
-  /// Where a place in the server's text is in what is shown.
-  shown(place) {
-    for (const op of [this.sent?.op, this.typed]) if (op) place = moved(op, place);
-    return place;
+  /// Returns the position in the displayed text for a position in the server's text.
+  shown(position) {
+    for (const op of [this.sent?.op, this.typed]) if (op) position = moved(op, position);
+    return position;
   }
 
-  goesUnder(op) {
+  /// Transforms a remote edit over the local ones and applies it to the displayed text.
+  applyRemote(op) {
     if (this.sent) [op, this.sent.op] = transform(op, this.sent.op);
     if (this.typed) [op, this.typed] = transform(op, this.typed);
     this.text = apply(this.text, op);
@@ -228,12 +235,12 @@ class Client {
   }
 }
 
-/// What is one's own to take back, under what the others do meanwhile.
+/// The undo history of one's own edits. It is transformed over the edits of others.
 class Undo {
   constructor() { Object.assign(this, { done: [], undone: [], at: 0 }); }
 
-  /// One made this edit of this text. What is typed in one go is taken back in one.
-  made(text, op, now = Date.now()) {
+  /// Records a local edit of this text. Edits in quick succession are undone together.
+  record(text, op, now = Date.now()) {
     const back = undoing(text, op), last = this.done.at(-1);
     if (last && now - this.at < 700) this.done.push(then(back, this.done.pop()));
     else this.done.push(back);
@@ -242,11 +249,11 @@ class Undo {
     this.at = now;
   }
 
-  /// Others made this edit of what is shown.
-  others(op) {
+  /// Transforms the history over a remote edit of the displayed text.
+  transformOver(op) {
     for (const stack of [this.done, this.undone]) {
-      let under = op;
-      for (let i = stack.length - 1; i >= 0; i--) [under, stack[i]] = transform(under, stack[i]);
+      let remote = op;
+      for (let i = stack.length - 1; i >= 0; i--) [remote, stack[i]] = transform(remote, stack[i]);
     }
     this.at = 0;
   }
@@ -256,7 +263,7 @@ class Undo {
 
   take(text, from, to) {
     let op;
-    // Of some edits the others have left nothing.
+    // Edits that no longer change anything, because of the edits of others, are skipped.
     do op = from.pop(); while (op && op.every((part) => part > 0));
     this.at = 0;
     if (!op) return null;

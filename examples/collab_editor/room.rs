@@ -1,7 +1,8 @@
-//! [`Room`]: a document, who is there, and the two topics that tell them.
+//! [`Room`]: a document, the people who have it open, and its two topics.
 //!
-//! Its lock is held from judging an edit until it is published, so that the topic's order is the document's: a
-//! revision is the topic's id. Neither policy waits for the slow, and nobody reads a socket or a file under the lock.
+//! A room's lock is held from the check of an edit until it is published. Therefore edits are published in the order of the
+//! document, and a revision is the id of its message in the topic. The lock is never held while a thread waits for a slow
+//! client, a socket or a file.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,14 +14,14 @@ use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use crate::document::{Document, Edit, HISTORY, Refusal, Saved, Start};
 use crate::rooms::MEMORY;
-use crate::text::LONGEST;
+use crate::text::MAX_LENGTH;
 
-/// People in one document.
+/// Maximum number of people in one room.
 pub(crate) const PEOPLE: usize = 32;
-/// Edits that may wait for one of them.
+/// Edits that may be queued for one person.
 const EDITS: usize = 64;
-/// Places of a client's queue: for both lanes, and answers.
-pub(crate) const PLACES: usize = EDITS + PEOPLE + 32;
+/// Size of a client's queue: edits, cursors, and a few answers.
+pub(crate) const QUEUE: usize = EDITS + PEOPLE + 32;
 
 pub(crate) struct Room {
     state: Mutex<State>,
@@ -30,15 +31,15 @@ pub(crate) struct Room {
 
 struct State {
     document: Document,
-    /// By the number of the author.
+    /// The people in the room, by author number.
     people: BTreeMap<u64, Person>,
-    /// The revision that is on the shelf.
+    /// The last saved revision.
     saved: u64,
-    /// Since when nobody is there.
+    /// When the last person left.
     left: Instant,
 }
 
-/// Somebody who is there, with a selection in the text as it is now.
+/// A person in the room. The selection refers to the current text.
 struct Person {
     name: String,
     from: usize,
@@ -46,24 +47,26 @@ struct Person {
     outbox: Outbox,
 }
 
-/// Who comes, and what of the text it has.
-pub(crate) struct Visitor {
+/// A request of a client to join a room, with the revision of the text that it already has.
+pub(crate) struct JoinRequest {
     pub(crate) name: String,
     pub(crate) key: String,
+    /// The life of the document that `since` refers to.
     pub(crate) life: u64,
+    /// The client's last revision.
     pub(crate) since: u64,
 }
 
-/// What the two topics of a document are like.
+/// Returns the settings of the two topics of a room.
 pub(crate) fn settings() -> [(&'static str, TopicSettings); 2] {
-    // Without one edit all later ones are wrong: no policy may leave any out, and nobody waits for the slow either. Who
-    // is cut has them again from the history.
+    // A missing edit would make all later edits wrong, so no policy that drops messages is possible. `Disconnect` does not
+    // wait for a slow client either. A disconnected client receives the missed edits from the history.
     let edits = TopicSettings::default()
         .policy(Policy::Disconnect { soft: None })
         .queue(EDITS)
         .history(HISTORY)
         .max_age(MEMORY);
-    // An old place is worth nothing. With a key for each person the queue has room for the newest of everybody.
+    // Only the newest position of a cursor counts. The key is the author, so the queue has room for one cursor per person.
     let cursors = TopicSettings::default()
         .policy(Policy::Conflate)
         .queue(PEOPLE);
@@ -72,9 +75,10 @@ pub(crate) fn settings() -> [(&'static str, TopicSettings); 2] {
 
 impl Room {
     pub(crate) fn new(edits: Topic, cursors: Topic, saved: Option<Saved>) -> Room {
-        // Ids grow across restarts, and revisions with them.
+        // The ids of a topic grow across restarts, and so do the revisions.
         let revision = edits.last_id();
-        // A new life is put on the shelf too, so that the next one can say what was kept of it.
+        // A loaded document counts as unsaved. Its new life must be saved, so that the next life knows which revision of
+        // it was saved.
         let (document, saved) = match saved {
             Some(saved) => (Document::from_saved(saved, revision), 0),
             None => (Document::new(revision), revision),
@@ -96,45 +100,46 @@ impl Room {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets somebody in: first the hello, then the edits it has not, then those to come.
+    /// Adds a client to the room. It receives the hello, then the edits it has missed, then new edits.
     ///
     /// # Blocking
-    /// For the client's own room, for the edits it has missed.
+    /// Waits for room in the client's queue while the missed edits are queued.
     pub(crate) fn join(
         self: Arc<Self>,
         conn: &Connection,
-        visitor: Visitor,
+        request: JoinRequest,
     ) -> Result<Member, String> {
-        let Visitor {
+        let JoinRequest {
             name,
             key,
             life,
             since,
-        } = visitor;
+        } = request;
         let outbox = conn.outbox();
         let (author, since, cursors) = {
             let mut state = self.state();
             let State {
                 document, people, ..
             } = &mut *state;
-            let (author, known) = document.know(&key, |number| people.contains_key(&number));
+            let (author, known) =
+                document.find_or_add_author(&key, |number| people.contains_key(&number));
             if state.people.len() >= PEOPLE && !state.people.contains_key(&author.number) {
-                return Err(format!("{PEOPLE} people are here, and no more may come"));
+                return Err(format!("the text is full: {PEOPLE} people have it open"));
             }
-            // Whom we do not know, we cannot tell which edits arrived.
+            // For an unknown author, the document cannot tell which of its edits were applied.
             let resumes = known && state.document.start(life, since) == Start::Resume;
             let document = &state.document;
             let revision = document.revision;
             let mut hello = json!({
                 "hello": author.number, "known": known, "applied": author.applied,
-                "life": document.life, "rev": revision, "lives": document.lives, "most": LONGEST,
-                "people": state.people.iter().filter(|(who, _)| **who != author.number)
-                    .map(|(who, person)| person.told(*who, revision)).collect::<Vec<_>>(),
+                "life": document.life, "rev": revision, "lives": document.lives, "most": MAX_LENGTH,
+                "people": state.people.iter().filter(|(number, _)| **number != author.number)
+                    .map(|(number, person)| person.cursor(*number, revision)).collect::<Vec<_>>(),
             });
             if !resumes {
                 hello["text"] = json!(document.text.to_string());
             }
-            // Its queue is empty and there is room. Under the lock, so that nothing is told before it.
+            // The client's queue is empty, so there is room. The hello is queued under the lock, so that it comes first.
             outbox
                 .try_send(Message::text(hello.to_string()))
                 .map_err(|error| error.to_string())?;
@@ -149,14 +154,14 @@ impl Room {
                 to,
                 outbox: outbox.clone(),
             };
-            self.tell(
+            self.publish_cursor(
                 author.number,
                 outbox.number(),
-                person.told(author.number, revision),
+                person.cursor(author.number, revision),
             );
-            if let Some(before) = state.people.insert(author.number, person) {
-                // The same page, on a connection that it has given up. So a key has one, and a room a bound.
-                before.outbox.close(4001, "you came again");
+            if let Some(older) = state.people.insert(author.number, person) {
+                // An older connection of the same page is closed. Otherwise one key could fill the room.
+                older.outbox.close(4001, "your page has connected again");
             }
             (
                 author.number,
@@ -178,27 +183,30 @@ impl Room {
         Ok(member)
     }
 
-    /// Tells the others where somebody is. Conflated by the author: also that one has gone is the newest of it.
-    fn tell(&self, author: u64, client: u64, what: Value) {
-        let publication = Publication::from(Message::text(what.to_string()));
+    /// Publishes a cursor to all other clients. The key is the author, so it replaces an older cursor of this author.
+    ///
+    /// The message that a person has left is published in the same way, because it is the newest state of that person.
+    fn publish_cursor(&self, author: u64, client: u64, cursor: Value) {
+        let publication = Publication::from(Message::text(cursor.to_string()));
         let publication = publication.key(&author.to_string()).except(client);
-        // Under `conflate` nobody waits, so the turn comes; and a place that is not told is told with the next.
+        // A publish under `conflate` does not wait for clients, so the topic is not busy for long. If the publish fails
+        // nevertheless, the next cursor makes up for it.
         let _ = self.cursors.publish(publication);
     }
 
-    /// What is not on the shelf yet, and as which revision.
+    /// Returns the document to be saved and its revision, if it has changed since the last save.
     pub(crate) fn unsaved(&self) -> Option<(u64, Saved)> {
         let state = self.state();
         let document = &state.document;
         (document.revision != state.saved).then(|| (document.revision, document.saved()))
     }
 
-    pub(crate) fn is_saved(&self, revision: u64) {
+    pub(crate) fn mark_saved(&self, revision: u64) {
         self.state().saved = revision;
     }
 
-    /// Nothing would be lost with it, or what would be is older than we remember such.
-    pub(crate) fn may_go(&self) -> bool {
+    /// Returns whether the room can be closed: nobody is in it, and it is saved or has been unused for [`MEMORY`].
+    pub(crate) fn is_unused(&self) -> bool {
         let state = self.state();
         state.people.is_empty()
             && (state.document.revision == state.saved || state.left.elapsed() > MEMORY)
@@ -206,12 +214,13 @@ impl Room {
 }
 
 impl Person {
-    fn told(&self, who: u64, revision: u64) -> Value {
-        json!({ "who": who, "name": self.name, "rev": revision, "from": self.from, "to": self.to })
+    /// Returns the message with this person's selection.
+    fn cursor(&self, number: u64, revision: u64) -> Value {
+        json!({ "who": number, "name": self.name, "rev": revision, "from": self.from, "to": self.to })
     }
 }
 
-/// Somebody in a room, on one connection; leaves with it.
+/// A person's membership in a room, for one connection. Dropping it removes the person.
 pub(crate) struct Member {
     room: Arc<Room>,
     author: u64,
@@ -222,23 +231,24 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Makes an edit the next revision, and tells everybody. False: it was one already.
+    /// Makes an edit the next revision and publishes it. Returns false if the edit had already been applied.
     pub(crate) fn edit(&self, edit: &Edit) -> Result<bool, Refusal> {
         let mut state = self.room.state();
-        let Some(next) = state.document.judge(&self.key, edit)? else {
+        let Some(next) = state.document.prepare(&self.key, edit)? else {
             return Ok(false);
         };
-        let told = json!({ "by": self.author, "n": edit.n, "op": next.op });
-        let published = self.room.edits.publish(Message::text(told.to_string()));
-        // The turn is never held for long under `disconnect`; should it be, the page comes back and sends it again.
+        let message = json!({ "by": self.author, "n": edit.n, "op": next.op });
+        let published = self.room.edits.publish(Message::text(message.to_string()));
+        // Only a busy topic could refuse the message, and a publish under `disconnect` does not take long. If it happens,
+        // the page reconnects and sends the edit again.
         let published = published.map_err(|_| Refusal::TooOld)?;
-        for (who, person) in &mut state.people {
-            let is_author = *who == self.author;
-            let moved = |place| {
+        for (number, person) in &mut state.people {
+            let is_author = *number == self.author;
+            let moved = |position| {
                 if is_author {
                     next.op.caret()
                 } else {
-                    next.op.moved(place)
+                    next.op.moved(position)
                 }
             };
             (person.from, person.to) = (moved(person.from), moved(person.to));
@@ -247,9 +257,9 @@ impl Member {
         Ok(true)
     }
 
-    /// Says where this one's selection is, in the text of that revision.
-    pub(crate) fn point(&self, revision: u64, from: usize, to: usize) -> Result<(), Refusal> {
-        if from.max(to) > LONGEST {
+    /// Sets this person's selection, which refers to the text of `revision`, and publishes it.
+    pub(crate) fn move_cursor(&self, revision: u64, from: usize, to: usize) -> Result<(), Refusal> {
+        if from.max(to) > MAX_LENGTH {
             return Err(Refusal::TooLong);
         }
         let mut state = self.room.state();
@@ -260,8 +270,8 @@ impl Member {
             return Ok(());
         };
         (person.from, person.to) = (from, to);
-        let told = person.told(self.author, revision);
-        self.room.tell(self.author, self.client, told);
+        let cursor = person.cursor(self.author, revision);
+        self.room.publish_cursor(self.author, self.client, cursor);
         Ok(())
     }
 }
@@ -269,25 +279,25 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut state = self.room.state();
-        let is_here = |person: &Person| person.outbox.number() == self.client;
-        // Who has come back on another connection has not gone.
-        if state.people.get(&self.author).is_some_and(is_here) {
+        let is_current = |person: &Person| person.outbox.number() == self.client;
+        // A person that has reconnected stays in the room.
+        if state.people.get(&self.author).is_some_and(is_current) {
             state.people.remove(&self.author);
             state.left = Instant::now();
             let gone = json!({ "who": self.author, "gone": true });
-            self.room.tell(self.author, self.client, gone);
+            self.room.publish_cursor(self.author, self.client, gone);
         }
     }
 }
 
-/// How an edit is told: with its revision, which is its id.
-pub(crate) struct Revised;
+/// Adds the revision to an edit. The revision is the id of the message in its topic.
+pub(crate) struct RevisionEnvelope;
 
-impl Envelope for Revised {
-    fn message(&self, _topic: &str, post: &TopicMessage) -> Message {
-        let text = post.message().into_text().unwrap_or_default();
+impl Envelope for RevisionEnvelope {
+    fn message(&self, _topic: &str, message: &TopicMessage) -> Message {
+        let text = message.message().into_text().unwrap_or_default();
         let fields = text.strip_prefix('{').unwrap_or("}");
-        Message::text(format!(r#"{{"rev":{},{fields}"#, post.id()))
+        Message::text(format!(r#"{{"rev":{},{fields}"#, message.id()))
     }
 
     fn gap(&self, _topic: &str, first: u64, last: u64) -> Message {

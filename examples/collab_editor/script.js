@@ -1,128 +1,128 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
-const area = $('text'), MOST = 20000;
-const EDIT_EACH = 50, POINT_EACH = 100; // milliseconds: what is typed meanwhile goes as one
+const area = $('text'), MAX_LENGTH = 20000;
+const EDIT_INTERVAL = 50, CURSOR_INTERVAL = 100; // milliseconds; edits within one interval are sent as one
 const client = new Client(), undo = new Undo();
-const people = new Map(); // who → {name, from, to, color}: a selection in what is shown
-const ahead = new Map(); // who → what was told of it at a revision that is not here yet
+const people = new Map(); // author → {name, from, to, color}, a selection in the displayed text
+const ahead = new Map(); // author → a cursor message for a revision that has not arrived yet
 const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 let link = null, me = '', which = '';
-let greeted = false, anew = false; // the server has said hello; it is to send the text
-let unsent = 0, unheard = 0; // edits as a person counts them: not sent, and sent without an answer
-let asideTold; // the last that was set aside
-let pointed = '', lastEdit = 0, lastPoint = 0, timer = 0, drawing = false;
-let composing = null; // while an input method composes: {shown, held}, the text then and what others did since
+let isReady = false, wantsWholeText = false; // the hello has arrived; the next connection must fetch the whole text
+let unsent = 0, unacknowledged = 0; // numbers of edits as the user counts them: not sent, and sent without an answer
+let lastAside; // the last text that was set aside, to announce each once
+let sentCursor = '', lastEdit = 0, lastCursor = 0, timer = 0, drawing = false;
+let composing = null; // while an input method composes: {shown, held}, the text at its start and the remote edits since
 
-const tell = (what) => link.send(JSON.stringify(what));
+const send = (message) => link.send(JSON.stringify(message));
 
-// ---- what the server says
+// ---- messages from the server
 
 const on = {
-  open() { greeted = false; },
+  open() { isReady = false; },
   message(data) {
-    const told = JSON.parse(data);
+    const message = JSON.parse(data);
     try {
-      if (told.hello) hello(told);
-      else if (told.op) edited(told);
-      else if (told.who) person(told);
-      else if (told.refused) refused(told);
-      else if (told.gap) throw new Lost();
-      else if (told.error) $('error').textContent = told.error;
+      if (message.hello) hello(message);
+      else if (message.op) edited(message);
+      else if (message.who) person(message);
+      else if (message.refused) refused(message);
+      else if (message.gap) throw new OutOfSync();
+      else if (message.error) $('error').textContent = message.error;
     } catch (error) {
-      if (!(error instanceof Lost)) throw error;
-      // What is between is gone: the text as it is now, with ours brought into it.
-      anew = true;
-      link.socket.close(4000, 'the text anew');
+      if (!(error instanceof OutOfSync)) throw error;
+      // Edits are missing. Reconnect to fetch the whole text, into which the local edits are merged.
+      wantsWholeText = true;
+      link.socket.close(4000, 'fetching the whole text');
     }
-    if (client.aside.at(-1) !== asideTold && client.aside.length) news('Your version was set aside: see above the text.');
-    asideTold = client.aside.at(-1);
+    if (client.aside.at(-1) !== lastAside && client.aside.length) news('Your version was set aside. It is above the text.');
+    lastAside = client.aside.at(-1);
     sendSoon();
     draw();
   },
   ended(code, reason) {
-    left();
-    if (code === 4008) news('This window was too slow and was cut. It comes back for what it missed.');
+    disconnected();
+    if (code === 4008) news('This window was too slow and was disconnected. It reconnects and receives the missed edits.');
     else if (code === 1013) $('error').textContent = reason;
     return true;
   },
 };
 
-function hello(told) {
-  const first = client.life === 0;
-  show(client.hello(told));
-  greeted = true;
-  anew = false;
-  if (!client.sent) unheard = 0;
+function hello(message) {
+  const isFirst = client.life === 0;
+  applyToArea(client.hello(message));
+  isReady = true;
+  wantsWholeText = false;
+  if (!client.sent) unacknowledged = 0;
   if (!client.typed) unsent = 0;
   people.clear();
   ahead.clear();
-  for (const one of told.people) place(one);
-  pointed = '';
+  for (const cursor of message.people) setCursor(cursor);
+  sentCursor = '';
   $('error').textContent = '';
-  news(first ? 'You came.' : told.text === undefined ? 'You are back, and have what you missed.' : 'You are back. The text was taken anew.');
-  if (first) { area.disabled = false; area.focus(); }
-  const again = client.again();
-  if (again) tell({ do: 'edit', ...again });
+  news(isFirst ? 'You joined.' : message.text === undefined ? 'You are back, with all missed edits.' : 'You are back, with the whole text.');
+  if (isFirst) { area.disabled = false; area.focus(); }
+  const pending = client.pending();
+  if (pending) send({ do: 'edit', ...pending });
 }
 
-function edited(told) {
-  const own = told.by === client.you && told.n === client.sent?.n;
-  const change = client.told(told);
-  show(change);
-  if (own) {
-    unheard = 0;
-    // Where the others have our caret now.
-    pointed = `${caretOf(told.op)} ${caretOf(told.op)}`;
-  } else if (people.has(told.by) && change.some((part) => !(part > 0))) {
-    const one = people.get(told.by);
-    one.from = one.to = caretOf(change);
+function edited(edit) {
+  const isOwn = edit.by === client.you && edit.n === client.sent?.n;
+  const change = client.receive(edit);
+  applyToArea(change);
+  if (isOwn) {
+    unacknowledged = 0;
+    // The server and the other clients place our caret behind our edit.
+    sentCursor = `${caretOf(edit.op)} ${caretOf(edit.op)}`;
+  } else if (people.has(edit.by) && change.some((part) => !(part > 0))) {
+    const author = people.get(edit.by);
+    author.from = author.to = caretOf(change);
   }
-  for (const [who, one] of ahead) if (one.rev <= client.revision) { ahead.delete(who); place(one); }
+  for (const [who, cursor] of ahead) if (cursor.rev <= client.revision) { ahead.delete(who); setCursor(cursor); }
 }
 
-function person(told) {
-  if (told.who === client.you) return;
-  if (!told.gone && !people.has(told.who) && !ahead.has(told.who)) news(`${told.name} came.`);
-  if (told.gone) {
-    const one = people.get(told.who) ?? ahead.get(told.who);
-    if (one) news(`${one.name} left.`);
-    people.delete(told.who);
-    ahead.delete(told.who);
-  } else place(told);
+function person(cursor) {
+  if (cursor.who === client.you) return;
+  if (!cursor.gone && !people.has(cursor.who) && !ahead.has(cursor.who)) news(`${cursor.name} joined.`);
+  if (cursor.gone) {
+    const person = people.get(cursor.who) ?? ahead.get(cursor.who);
+    if (person) news(`${person.name} left.`);
+    people.delete(cursor.who);
+    ahead.delete(cursor.who);
+  } else setCursor(cursor);
 }
 
-/// A newer place may overtake the edits it is among: then it waits for them.
-function place(one) {
-  if (one.rev > client.revision) return ahead.set(one.who, one);
-  const { name, who } = one;
+/// Stores a person's cursor. A cursor may overtake the edits it refers to. Then it waits in `ahead` until they arrive.
+function setCursor(cursor) {
+  if (cursor.rev > client.revision) return ahead.set(cursor.who, cursor);
+  const { name, who } = cursor;
   const taken = new Set([client.you % 8, ...[...people].filter(([other]) => other !== who).map(([, { color }]) => color)]);
   let color = people.get(who)?.color ?? who % 8;
   for (let i = 0; i < 8 && taken.has(color); i++) color = (color + 1) % 8;
-  people.set(who, { name, color, from: client.shown(one.from), to: client.shown(one.to) });
+  people.set(who, { name, color, from: client.shown(cursor.from), to: client.shown(cursor.to) });
 }
 
-function refused(told) {
-  if (told.anew) throw new Lost();
-  show(client.refused());
-  unsent = unheard = 0;
-  $('error').textContent = `Not taken: ${told.why}.`;
+function refused(message) {
+  if (message.anew) throw new OutOfSync();
+  applyToArea(client.refused());
+  unsent = unacknowledged = 0;
+  $('error').textContent = `Edit refused: ${message.why}.`;
 }
 
-function left() {
-  greeted = false;
+function disconnected() {
+  isReady = false;
   people.clear();
   ahead.clear();
   draw();
 }
 
-// ---- what is typed
+// ---- local edits
 
-/// A text area has one line end, and the server takes no control characters and no half of a pair.
+/// Replaces characters that the server does not accept: control characters and unpaired surrogates.
 const clean = (text) => text.toWellFormed().replace(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, '\ufffd');
 
 function typed(shown = client.text, held = null) {
   const value = clean(area.value);
-  let { selectionStart: start, selectionEnd: end, selectionDirection: way } = area;
+  let { selectionStart: start, selectionEnd: end, selectionDirection: direction } = area;
   let op = between(shown, value, start);
   if (held) {
     let rest;
@@ -130,46 +130,47 @@ function typed(shown = client.text, held = null) {
     [start, end] = [moved(rest, start), moved(rest, end)];
   }
   if (op.some((part) => !(part > 0))) {
-    undo.made(client.text, op);
-    mine(op);
+    undo.record(client.text, op);
+    editLocally(op);
   }
   if (area.value !== client.text) {
     area.value = client.text;
-    area.setSelectionRange(start, end, way);
+    area.setSelectionRange(start, end, direction);
   }
   draw();
 }
 
-/// An edit of one's own, of what is shown.
-function mine(op) {
+/// Applies a local edit of the displayed text.
+function editLocally(op) {
   client.edit(op);
   unsent++;
-  for (const one of people.values()) [one.from, one.to] = [moved(op, one.from), moved(op, one.to)];
+  for (const person of people.values()) [person.from, person.to] = [moved(op, person.from), moved(op, person.to)];
   sendSoon();
 }
 
-/// An edit of the others, for what is shown: caret and selection stay where they are in the text.
-function show(op) {
+/// Shows a remote edit in the text area. Caret and selection keep their positions in the text.
+function applyToArea(op) {
   if (!op) return;
-  undo.others(op);
-  for (const one of people.values()) [one.from, one.to] = [moved(op, one.from), moved(op, one.to)];
-  // An input method loses what it composes if the text is touched: it is held until then, as one edit.
+  undo.transformOver(op);
+  for (const person of people.values()) [person.from, person.to] = [moved(op, person.from), moved(op, person.to)];
+  // Changing the text area would abort an input method. Remote edits are held back, as one edit, until it has finished.
   if (composing) composing.held = composing.held ? then(composing.held, op) : op;
   else set(moved(op, area.selectionStart), moved(op, area.selectionEnd));
 }
 
 function set(start, end = start) {
-  const { selectionDirection: way, scrollTop } = area;
+  const { selectionDirection: direction, scrollTop } = area;
   if (area.value !== client.text) area.value = client.text;
-  area.setSelectionRange(start, end, way);
+  area.setSelectionRange(start, end, direction);
   area.scrollTop = scrollTop;
 }
 
-function takeBack(what) {
+/// Undoes or redoes an own edit. `action` is 'undo' or 'redo'.
+function undoOrRedo(action) {
   if (composing || area.disabled) return;
-  const op = undo[what](client.text);
+  const op = undo[action](client.text);
   if (!op) return;
-  mine(op);
+  editLocally(op);
   set(caretOf(op));
   draw();
 }
@@ -182,49 +183,50 @@ area.addEventListener('compositionend', () => {
   typed(shown, held);
 });
 area.addEventListener('beforeinput', (event) => {
-  const what = { historyUndo: 'undo', historyRedo: 'redo' }[event.inputType];
-  if (what) { event.preventDefault(); takeBack(what); }
+  const action = { historyUndo: 'undo', historyRedo: 'redo' }[event.inputType];
+  if (action) { event.preventDefault(); undoOrRedo(action); }
 });
 area.addEventListener('keydown', (event) => {
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
   const pressed = event.key.toLowerCase();
   if (pressed !== 'z' && pressed !== 'y') return;
   event.preventDefault();
-  takeBack(pressed === 'y' || event.shiftKey ? 'redo' : 'undo');
+  undoOrRedo(pressed === 'y' || event.shiftKey ? 'redo' : 'undo');
 });
 document.addEventListener('selectionchange', () => { sendSoon(); draw(); });
 area.addEventListener('scroll', () => { $('mirror').scrollTop = area.scrollTop; });
 
-// ---- what goes to the server
+// ---- messages to the server
 
+/// Sends edits and cursors, now or when their intervals have passed.
 function sendSoon() {
   clearTimeout(timer);
-  if (!greeted || !link.isOpen) return;
+  if (!isReady || !link.isOpen) return;
   const now = performance.now();
   if (client.typed && !client.sent) {
-    const wait = lastEdit + EDIT_EACH - now;
+    const wait = lastEdit + EDIT_INTERVAL - now;
     if (wait > 0) return void (timer = setTimeout(sendSoon, wait));
     lastEdit = now;
-    unheard = unsent;
+    unacknowledged = unsent;
     unsent = 0;
-    tell({ do: 'edit', ...client.next() });
+    send({ do: 'edit', ...client.next() });
   }
-  // While something is on its way a place of ours is in nobody's text; the edit itself says where our caret is.
+  // While an edit is pending, positions in our text mean nothing to others. The edit itself determines our caret.
   if (client.sent || client.typed || composing) return;
   const ends = [area.selectionStart, area.selectionEnd];
   const [from, to] = area.selectionDirection === 'backward' ? ends.reverse() : ends;
-  if (`${from} ${to}` === pointed) return;
-  const wait = lastPoint + POINT_EACH - now;
+  if (`${from} ${to}` === sentCursor) return;
+  const wait = lastCursor + CURSOR_INTERVAL - now;
   if (wait > 0) return void (timer = setTimeout(sendSoon, wait));
-  lastPoint = now;
-  pointed = `${from} ${to}`;
-  tell({ do: 'cursor', rev: client.revision, from, to });
+  lastCursor = now;
+  sentCursor = `${from} ${to}`;
+  send({ do: 'cursor', rev: client.revision, from, to });
 }
 
-// ---- what is shown beside the text
+// ---- display
 
 function draw() {
-  const unsaved = unsent + unheard, edits = unsaved === 1 ? 'edit' : 'edits';
+  const unsaved = unsent + unacknowledged, edits = unsaved === 1 ? 'edit' : 'edits';
   $('saved').textContent = unsaved ? `${unsaved} unsaved ${edits}` : client.life ? 'Saved' : '';
   $('saved').toggleAttribute('data-unsaved', unsaved > 0);
   if (drawing) return;
@@ -233,7 +235,7 @@ function draw() {
     drawing = false;
     drawMirror();
     drawPeople();
-    $('count').textContent = `${client.text.length.toLocaleString('en')} of ${MOST.toLocaleString('en')}`;
+    $('count').textContent = `${client.text.length.toLocaleString('en')} of ${MAX_LENGTH.toLocaleString('en')}`;
     $('aside').hidden = client.aside.length === 0;
     if (client.aside.length) $('kept').value = client.aside.at(-1);
   });
@@ -263,10 +265,10 @@ function drawMirror() {
     }
     pieces.push(piece);
   });
-  // A line end at the very end has a line of its own in a text area.
+  // A text area shows an empty line after a final line end. The zero-width space does the same here.
   $('mirror').replaceChildren(...pieces, '\u200b');
   $('mirror').scrollTop = area.scrollTop;
-  // A name that would leave the paper stands on the other side of its caret.
+  // A name that would extend beyond the right edge is shown on the left of its caret.
   const middle = $('mirror').clientWidth - 120;
   for (const caret of $('mirror').querySelectorAll('.caret')) caret.classList.toggle('left', caret.offsetLeft > middle);
 }
@@ -280,12 +282,12 @@ function drawPeople() {
   const { text } = client;
   const rows = [{ name: `${me} (you)`, color: client.you % 8, to: area.selectionEnd }, ...people.values()];
   $('people').replaceChildren(...rows.map(({ name, color, to }) => {
-    const row = document.createElement('li'), who = document.createElement('span'), place = document.createElement('span');
+    const row = document.createElement('li'), label = document.createElement('span'), position = document.createElement('span');
     row.style.setProperty('--c', `var(--c${color})`);
-    who.textContent = name;
-    place.className = 'where';
-    place.textContent = where(text, to);
-    row.append(who, place);
+    label.textContent = name;
+    position.className = 'where';
+    position.textContent = where(text, to);
+    row.append(label, position);
     return row;
   }));
 }
@@ -297,31 +299,31 @@ function news(text) {
   while ($('news').children.length > 6) $('news').firstChild.remove();
 }
 
-// ---- coming and going
+// ---- connecting and disconnecting
 
 $('offline').onclick = () => {
-  const away = $('offline').getAttribute('aria-pressed') !== 'true';
-  $('offline').setAttribute('aria-pressed', away);
-  $('offline').textContent = away ? 'Come back' : 'Go offline';
-  area.classList.toggle('offline', away);
-  if (away) {
+  const isOffline = $('offline').getAttribute('aria-pressed') !== 'true';
+  $('offline').setAttribute('aria-pressed', isOffline);
+  $('offline').textContent = isOffline ? 'Go online' : 'Go offline';
+  area.classList.toggle('offline', isOffline);
+  if (isOffline) {
     link.close();
-    left();
-    news('You are offline. Go on typing: it is sent when you come back.');
+    disconnected();
+    news('You are offline. Your edits are sent when you go online again.');
   } else link.connect();
 };
 $('put').onclick = () => {
   const op = between(client.text, client.aside.pop());
-  asideTold = client.aside.at(-1);
-  undo.made(client.text, op);
-  mine(op);
+  lastAside = client.aside.at(-1);
+  undo.record(client.text, op);
+  editLocally(op);
   set(caretOf(op));
   area.focus();
   draw();
 };
 $('dismiss').onclick = () => {
   client.aside.pop();
-  asideTold = client.aside.at(-1);
+  lastAside = client.aside.at(-1);
   area.focus();
   draw();
 };
@@ -338,13 +340,13 @@ $('enter').onsubmit = (event) => {
   $('title').textContent = which;
   document.title = `${which} – Shared text`;
   link = new Link(() => {
-    const known = anew || !client.life ? '' : `&life=${client.life}&since=${client.revision}`;
-    return `/ws/${which}?name=${encodeURIComponent(me)}&key=${key}${known}`;
+    const resume = wantsWholeText || !client.life ? '' : `&life=${client.life}&since=${client.revision}`;
+    return `/ws/${which}?name=${encodeURIComponent(me)}&key=${key}${resume}`;
   }, on);
   draw();
 };
 addEventListener('hashchange', () => location.reload());
-// What is not saved lives in this page alone.
-addEventListener('beforeunload', (event) => { if (unsent + unheard || client.aside.length) event.preventDefault(); });
+// Unsaved edits exist only in this page, so the browser asks before it closes the page.
+addEventListener('beforeunload', (event) => { if (unsent + unacknowledged || client.aside.length) event.preventDefault(); });
 $('name').value = sessionStorage.getItem('name') ?? '';
 $('which').value = /^[a-z0-9-]{1,32}$/.test(location.hash.slice(1)) ? location.hash.slice(1) : 'notes';

@@ -1,7 +1,7 @@
-//! [`Op`]: one edit of a text, and how two edits that were made at once come after each other.
+//! [`Op`]: one edit of a text, and the transformation of concurrent edits.
 //!
-//! Lengths are UTF-16 code units: JavaScript's strings count so, and a page sends what its text area says. An edit that
-//! would part a surrogate pair is refused, so a [`Text`] is always valid, whoever edits it.
+//! All lengths are in UTF-16 code units, as in JavaScript strings, because a page sends the positions of its text area. An
+//! edit that would split a surrogate pair is refused, so a [`Text`] is always valid UTF-16.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::ser::SerializeSeq;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// UTF-16 code units of the longest text: some ten pages.
-pub(crate) const LONGEST: usize = 20_000;
-/// Parts of an edit that a client sends.
-pub(crate) const PARTS: usize = 1000;
+/// Maximum length of a text in UTF-16 code units, which is about ten pages.
+pub(crate) const MAX_LENGTH: usize = 20_000;
+/// Maximum number of parts in an edit from a client.
+pub(crate) const MAX_PARTS: usize = 1000;
 
-/// A text as its UTF-16 code units, in which every surrogate has its pair.
+/// A text as valid UTF-16: it has no unpaired surrogates.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Text(pub(crate) Vec<u16>);
 
@@ -26,26 +26,27 @@ pub(crate) enum Part {
     Delete(usize),
 }
 
-/// An edit: what it keeps, inserts and deletes adds up to the whole text it is for.
+/// An edit of a whole text: kept and deleted parts add up to the length of the text.
 ///
-/// In JSON it is `[5,"new",-3,12]`: keep 5, insert, delete 3, keep 12. Equal edits have equal parts: neighbours are
-/// joined, and an insertion stands before a deletion at the same place.
+/// In JSON, an edit is an array such as `[5,"new",-3,12]`: keep 5, insert, delete 3, keep 12. Edits are normalized, so that
+/// equal edits have equal parts: neighbouring parts of the same kind are joined, and an insertion comes before a deletion at
+/// the same position.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Op {
     pub(crate) parts: Vec<Part>,
-    /// The length of the text it is for.
+    /// The length of the text before the edit.
     pub(crate) before: usize,
-    /// The length of the text after it.
+    /// The length of the text after the edit.
     pub(crate) after: usize,
 }
 
-/// Why an edit is none of this text.
+/// Why an edit cannot be applied to a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Wrong {
-    #[error("an edit of {edit} units is none of a text of {text}")]
+pub(crate) enum InvalidOp {
+    #[error("the edit is for a text of {edit} units, but the text has {text}")]
     Length { edit: usize, text: usize },
-    #[error("at {0} it would part a surrogate pair")]
-    Parts(usize),
+    #[error("the edit would split a surrogate pair at {0}")]
+    SplitsPair(usize),
 }
 
 pub(crate) fn units(text: &str) -> usize {
@@ -75,18 +76,18 @@ impl Text {
         self.0.len()
     }
 
-    /// Whether a cut here leaves every surrogate pair whole.
-    pub(crate) fn may_be_cut(&self, at: usize) -> bool {
+    /// Returns whether the text can be split here without splitting a surrogate pair.
+    pub(crate) fn can_split(&self, at: usize) -> bool {
         let is_low = |unit: &u16| (0xDC00..0xE000).contains(unit);
-        // The text is valid: a low surrogate is the second half of a pair.
+        // The text is valid, so a low surrogate is always the second half of a pair.
         !self.0.get(at).is_some_and(is_low)
     }
 
-    /// The text after `op`.
-    pub(crate) fn apply(&self, op: &Op) -> Result<Text, Wrong> {
+    /// Returns the text after `op`.
+    pub(crate) fn apply(&self, op: &Op) -> Result<Text, InvalidOp> {
         if op.before != self.len() {
             let (edit, text) = (op.before, self.len());
-            return Err(Wrong::Length { edit, text });
+            return Err(InvalidOp::Length { edit, text });
         }
         let mut after = Vec::with_capacity(op.after);
         let mut at = 0;
@@ -94,8 +95,8 @@ impl Text {
             match part {
                 Part::Insert(text) => after.extend(text.encode_utf16()),
                 Part::Keep(n) | Part::Delete(n) => {
-                    if !self.may_be_cut(at + n) {
-                        return Err(Wrong::Parts(at + n));
+                    if !self.can_split(at + n) {
+                        return Err(InvalidOp::SplitsPair(at + n));
                     }
                     if matches!(part, Part::Keep(_)) {
                         after.extend_from_slice(&self.0[at..at + n]);
@@ -146,7 +147,7 @@ impl Op {
         self
     }
 
-    /// Bytes it takes in memory, about.
+    /// Returns the approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         let inserted = |part: &Part| match part {
             Part::Insert(text) => text.len(),
@@ -155,21 +156,22 @@ impl Op {
         size_of_val(self.parts.as_slice()) + self.parts.iter().map(inserted).sum::<usize>()
     }
 
-    /// Two edits of one text, of which `first` comes first in the order that all agree on: as they are after the other.
+    /// Transforms two concurrent edits of the same text, and returns each as it applies after the other.
     ///
-    /// `first` then the second that comes back is the same text as `second` then the first that comes back. Both insert
-    /// at one place: the text of `first` is left of the other. What both delete is deleted once.
-    pub(crate) fn transform(first: &Op, second: &Op) -> Result<(Op, Op), Wrong> {
+    /// With `(first2, second2)` as the result, `first` then `second2` gives the same text as `second` then `first2`. If both
+    /// insert at the same position, the text of `first` is on the left. Text that both delete is deleted once. All clients
+    /// must agree on which edit is `first`: it is the one that comes first in the server's order.
+    pub(crate) fn transform(first: &Op, second: &Op) -> Result<(Op, Op), InvalidOp> {
         if first.before != second.before {
             let (edit, text) = (second.before, first.before);
-            return Err(Wrong::Length { edit, text });
+            return Err(InvalidOp::Length { edit, text });
         }
         let (mut one, mut two) = (Op::default(), Op::default());
-        let (mut a, mut b) = (Steps::of(first), Steps::of(second));
+        let (mut a, mut b) = (Steps::new(first), Steps::new(second));
         loop {
-            if let Some(text) = a.inserted() {
+            if let Some(text) = a.take_insert() {
                 (one, two) = (one.insert(text), two.keep(units(text)));
-            } else if let Some(text) = b.inserted() {
+            } else if let Some(text) = b.take_insert() {
                 (one, two) = (one.keep(units(text)), two.insert(text));
             } else {
                 let n = a.left.min(b.left);
@@ -186,15 +188,15 @@ impl Op {
         }
     }
 
-    /// Where a place in the text is after this edit. What is inserted right there comes after it.
-    pub(crate) fn moved(&self, place: usize) -> usize {
-        let (mut at, mut moved) = (0, place);
+    /// Returns where a position in the text is after this edit. Text inserted exactly there comes after the position.
+    pub(crate) fn moved(&self, position: usize) -> usize {
+        let (mut at, mut moved) = (0, position);
         for part in &self.parts {
             match part {
                 Part::Keep(n) => at += n,
-                Part::Insert(text) if at < place => moved += units(text),
+                Part::Insert(text) if at < position => moved += units(text),
                 Part::Delete(n) => {
-                    moved -= (*n).min(place.saturating_sub(at));
+                    moved -= (*n).min(position.saturating_sub(at));
                     at += n;
                 }
                 Part::Insert(_) => {}
@@ -203,7 +205,7 @@ impl Op {
         moved
     }
 
-    /// Where the caret of its author is after it: behind its last change.
+    /// Returns the position of the author's caret after this edit: behind the last change.
     pub(crate) fn caret(&self) -> usize {
         match self.parts.last() {
             Some(Part::Keep(n)) => self.after - n,
@@ -212,17 +214,19 @@ impl Op {
     }
 }
 
-/// The parts of an edit in pieces of the length that is asked for.
+/// Iterates over the parts of an edit in steps of any length.
 struct Steps<'a> {
     parts: std::slice::Iter<'a, Part>,
+    /// Whether the current part is `Keep`, not `Delete`.
     keeps: bool,
-    /// Units of the part in hand that are left. With none, the next part is no Keep and no Delete.
+    /// Remaining units of the current `Keep` or `Delete`. 0 at an insertion and at the end.
     left: usize,
+    /// The text of the current part, if it is an insertion.
     insert: Option<&'a str>,
 }
 
 impl<'a> Steps<'a> {
-    fn of(op: &'a Op) -> Steps<'a> {
+    fn new(op: &'a Op) -> Steps<'a> {
         let mut steps = Steps {
             parts: op.parts.iter(),
             keeps: true,
@@ -242,14 +246,14 @@ impl<'a> Steps<'a> {
         }
     }
 
-    /// What is inserted here.
-    fn inserted(&mut self) -> Option<&'a str> {
+    /// Moves past an insertion and returns its text, or returns `None` if the current part is no insertion.
+    fn take_insert(&mut self) -> Option<&'a str> {
         let text = self.insert.take()?;
         self.next();
         Some(text)
     }
 
-    /// Goes on by `n` units, and says whether they are kept.
+    /// Moves on by `n` units, and returns whether they are kept.
     fn take(&mut self, n: usize) -> bool {
         let keeps = self.keeps;
         self.left -= n;
@@ -302,9 +306,9 @@ impl<'de> Visitor<'de> for OpVisitor {
         let mut parts = 0;
         while let Some(Step(part)) = list.next_element()? {
             parts += 1;
-            if parts > PARTS {
+            if parts > MAX_PARTS {
                 return Err(de::Error::custom(format!(
-                    "an edit has at most {PARTS} parts"
+                    "an edit has at most {MAX_PARTS} parts"
                 )));
             }
             op = match part {
@@ -317,7 +321,9 @@ impl<'de> Visitor<'de> for OpVisitor {
     }
 }
 
-/// A part as it comes from a client. Not an untagged enum: that would first read whatever stands there, as deep as it is.
+/// A part in JSON.
+///
+/// This is not an untagged enum, because serde would first read any value for it, as deep as it is nested.
 struct Step(Part);
 
 impl<'de> Deserialize<'de> for Step {
@@ -334,7 +340,7 @@ impl Visitor<'_> for StepVisitor {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a number of 1 to {LONGEST} to keep, the same below zero to delete, or a text to insert"
+            "a number from 1 to {MAX_LENGTH} to keep, its negative to delete, or a text to insert"
         )
     }
 
@@ -349,14 +355,14 @@ impl Visitor<'_> for StepVisitor {
         deleted.ok_or_else(|| E::invalid_value(de::Unexpected::Signed(n), &self))
     }
 
-    /// A text area makes one line end of each it knows, so a text with others would not be the one it shows.
+    /// A text area normalizes line ends, so it would show a different text if other line ends were allowed.
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Step, E> {
-        let is_wrong = |c: char| c.is_control() && c != '\n' && c != '\t';
-        if text.is_empty() || text.contains(is_wrong) || units(text) > LONGEST {
-            let most = format!(
-                "a text to insert has 1 to {LONGEST} units, and no control characters but \\n and \\t"
+        let is_forbidden = |c: char| c.is_control() && c != '\n' && c != '\t';
+        if text.is_empty() || text.contains(is_forbidden) || units(text) > MAX_LENGTH {
+            let error = format!(
+                "a text to insert has 1 to {MAX_LENGTH} units, and no control characters except \\n and \\t"
             );
-            return Err(E::custom(most));
+            return Err(E::custom(error));
         }
         Ok(Step(Part::Insert(text.to_owned())))
     }
@@ -365,5 +371,5 @@ impl Visitor<'_> for StepVisitor {
 fn length(n: u64) -> Option<usize> {
     usize::try_from(n)
         .ok()
-        .filter(|n| (1..=LONGEST).contains(n))
+        .filter(|n| (1..=MAX_LENGTH).contains(n))
 }

@@ -1,9 +1,15 @@
-//! Learn: a world that one thread owns, and pictures of it that replace each other: who is slow sees fewer, and none late.
-//! Run:   cargo run --example game    then open http://127.0.0.1:9001/ in two windows; in a second terminal, perhaps:
-//!        cargo run --example game 127.0.0.1:9001 slow
-//! Watch: the slow player's `waiting` stays at 2 and its `skipped` grows; nobody else's does. Reload: the seat is yours.
-//! Try next: 64 snapshots and `DropOldest`: the slow player's `waiting` then says how many pictures late it is. After that,
-//!        move your own dot on the page at once, and correct it by the `ack` of your input in the snapshots.
+//! A multiplayer game with a fixed tick rate: one thread owns the world and publishes snapshots of it.
+//!
+//! Learn: one thread owns the world. Each snapshot replaces the previous one in a slow player's queue, so a slow player
+//!        receives fewer snapshots instead of old ones.
+//! Run:   cargo run --example game    It prints `game on http://127.0.0.1:9001/`. Open that page in two windows.
+//!        For a slow player, run this in a second terminal:  cargo run --example game 127.0.0.1:9001 slow
+//! Watch: in the table of players, `Waiting` of the slow player stays near 2 and its `Skipped` grows. The numbers of the
+//!        other players do not. Its terminal prints `tick 149: 45 old snapshots came first, 43 were never sent`.
+//!        Reload a page: you get the same seat back.
+//! Try next: set `SNAPSHOTS` to 64 and the policy of the snapshots to `DropOldest`. `Waiting` then shows how many
+//!        snapshots the slow player lags behind. After that, move your own dot on the page immediately, and correct its
+//!        position with the `ack` of your input in the snapshots.
 //!
 //! ```text
 //! reader of 1 ─▶ slot of seat 1 ─┐                            ┌─▶ newest snapshot, events ─▶ writer of 1
@@ -11,23 +17,21 @@
 //!                (newest input)  │   (owns the world)         └─▶ newest snapshot, events ─▶ writer of 2
 //! table of seats ────────────────┘
 //! ```
-//! Snapshots *conflate*: an old picture is worthless. Events *disconnect*: who has missed a hit has missed it for good,
-//! so who is 64 events behind is cut with 4008, and comes back to the same seat by its token.
+//! The topic of the snapshots *conflates*, because an old snapshot is worthless. The topic of the events *disconnects*,
+//! because a missed event is never repeated. A player whose queue holds 64 events is disconnected with 4008 when the next
+//! one is published. It reconnects to the same seat with its token.
 //!
-//! TCP stays TCP: a lost segment holds back all that is behind it until it has been sent again, at least one round trip
-//! later (head-of-line blocking). `TCP_NODELAY`, which the library sets, cures our own waiting and not that. Where such
-//! stalls hurt, a game wants datagrams; where they do not, this is all it needs.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! A lost TCP segment delays everything behind it until it has been sent again, at least one round trip later
+//! (head-of-line blocking). `TCP_NODELAY`, which the library sets, removes delays on our side, but not this one. A game
+//! that cannot tolerate such stalls needs datagrams. For other games, WebSockets are enough.
+#![allow(clippy::print_stdout, reason = "an example prints what happens")]
 
 mod layout;
 #[path = "../web/names.rs"]
 mod names;
 mod schedule;
 mod seats;
-mod slow;
+mod slow_player;
 mod tick;
 mod token;
 #[path = "../web/mod.rs"]
@@ -37,7 +41,7 @@ mod world;
 use std::{env, error::Error, thread, time::Duration};
 
 use crossbeam_channel::bounded;
-use layout::Said;
+use layout::PlayerMessage;
 use names::is_name;
 use seats::{SEATS, Seats};
 use serde_json::json;
@@ -45,20 +49,20 @@ use standpipe::{Config, Connection, Handler, Hub, HubConfig, Message, Policy, Ra
 use standpipe::{Request, Server, SubscribeOptions, Topic, TopicSettings};
 use token::Token;
 
-/// Characters of a name.
-const NAME: usize = 16;
-/// Snapshots that may wait for one player: the newest, and a place for it while the writer takes the one before.
+/// Maximum length of a name, in characters.
+const MAX_NAME: usize = 16;
+/// Snapshots that may be queued for one player. The second slot is for the newest one while the writer takes the previous.
 const SNAPSHOTS: usize = 2;
-/// Events that may wait for one player.
+/// Events that may be queued for one player.
 const EVENTS: usize = 64;
-/// Close codes from 4000 on are an application's own (RFC 6455 §7.4.2).
+/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2).
 const TAKEN_OVER: u16 = 4001;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
     let keep = match arguments.next().as_deref() {
-        Some("slow") => return slow::play(&address),
+        Some("slow") => return slow_player::play(&address),
         Some(seconds) => Duration::from_secs(seconds.parse()?),
         None => Duration::from_secs(20),
     };
@@ -70,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let game = Game::new(keep)?;
     let report = thread::scope(|scope| {
-        // Nothing is ever sent on it: its end is the message.
+        // Nothing is sent on this channel. Dropping `running` ends the tick.
         let (running, ended) = bounded(0);
         let ticker = thread::Builder::new().name("tick".into());
         let game = &game;
@@ -84,26 +88,31 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn config() -> Config {
-    // A page sends 30 inputs a second and two pings. Beyond that it is a flood, and is closed with 1008.
+    // A page sends up to 30 inputs and two pings per second. A client that sends more than 60 messages per second, beyond
+    // the burst, is closed with 1008.
     let rate = Rate {
         per_second: 60,
         burst: 120,
     };
     Config::default()
         .rate(Some(rate))
-        // The longest message of a player has five bytes; beyond 64 it is closed with 1009 before it is read whole.
+        // A player's longest message has five bytes. A message of more than 64 bytes is rejected with 1009 before its
+        // payload is read.
         .max_message(64)
-        // Twice the seats: who is told that the match is full must be let in for it, and so must who comes back while its
-        // dead connection is still there. Where no proxy is between, `max_clients_per_ip` keeps one from taking all seats.
+        // Twice the number of seats. A client that finds the match full must connect to be told so, and a player must be
+        // able to reconnect while its dead connection still exists. Without a proxy in front, `max_clients_per_ip` would
+        // keep one address from taking all seats.
         .max_clients(Some(2 * SEATS))
-        // Places for all that its two topics may have waiting, and a few for echoes.
+        // Room for everything that the two topics may queue, and for a few echoes.
         .queue(SNAPSHOTS + EVENTS + 8)
-        // What the kernel has taken cannot be replaced any more. So it takes 2 KiB, six snapshots of a full match,
-        // beyond what the peer's window has room for. In flight there may be more, or a long round trip would be a slow
-        // one: 16 KiB are about two seconds. What the *peer's* kernel keeps for a page that does not read is beyond us.
+        // A snapshot in the kernel's send buffer cannot be replaced any more. Therefore the kernel takes at most 2 KiB
+        // (six snapshots of a full match) beyond what fits into the peer's window. The send buffer itself is larger,
+        // because it also holds sent bytes that are not yet acknowledged: 16 KiB are about two seconds, so that a long
+        // round trip does not limit the rate. The server cannot limit what the *peer's* kernel buffers for a page that
+        // does not read.
         .unsent(2 << 10)
         .sndbuf(Some(16 << 10))
-        // Who has vanished stands still after half a second, and its seat counts as left after 20.
+        // A vanished player stops moving after half a second. Its connection is given up after at most 20 s.
         .ping_interval(Duration::from_secs(10))
         .ping_timeout(Duration::from_secs(10))
 }
@@ -111,7 +120,7 @@ fn config() -> Config {
 /// One match.
 struct Game {
     seats: Seats,
-    /// Both are published to by the tick alone, so it never waits for its turn.
+    /// Only the tick publishes to `snapshots` and `events`, so it never waits for another publisher.
     snapshots: Topic,
     events: Topic,
 }
@@ -146,9 +155,9 @@ impl Handler for &Game {
             "/ws" => {
                 if !request
                     .query("name")
-                    .is_some_and(|name| is_name(name, NAME))
+                    .is_some_and(|name| is_name(name, MAX_NAME))
                 {
-                    return Reply::text(400, format!("a name has 1 to {NAME} characters\n"));
+                    return Reply::text(400, format!("a name has 1 to {MAX_NAME} characters\n"));
                 }
                 match request.query("token").map(Token::parse) {
                     Some(None) => Reply::text(400, "a token has 32 hexadecimal digits\n"),
@@ -161,46 +170,54 @@ impl Handler for &Game {
 
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         let name = conn.request().query("name").unwrap_or_default();
-        // In the query, as a browser's WebSocket has no headers of its own. A proxy may write it into its log: there it is
-        // worth one seat, as long as that is kept.
+        // The token is in the query because a page cannot set headers on a WebSocket. A proxy may log it. A reader of that
+        // log could take over one seat, while the seat is kept.
         let token = conn.request().query("token").and_then(Token::parse);
-        let Some(seat) = self.seats.sit(name, token, conn.number())? else {
-            // After the 101, as a page is told a close code and never an HTTP status. It may try again.
-            conn.close(1013, &format!("the match is full: {SEATS} play"));
+        let Some(seat) = self.seats.take(name, token, conn.number())? else {
+            // The server accepts the handshake and then closes, because a page can read a close code but not an HTTP
+            // status. 1013 means "try again later".
+            conn.close(1013, &format!("the match is full: {SEATS} players"));
             return Ok(());
         };
-        println!("client {}: {name:?} has seat {}", conn.number(), seat.seat);
+        println!(
+            "client {}: {name:?} takes seat {}",
+            conn.number(),
+            seat.seat
+        );
         let welcome = json!({
             "type": "welcome", "seat": seat.seat, "token": seat.token.to_string(), "back": seat.is_back,
             "keep": self.seats.keep.as_secs(), "seats": SEATS, "rate": schedule::RATE,
             "width": world::WIDTH, "height": world::HEIGHT,
         });
         conn.send(Message::text(welcome.to_string()))?;
-        // First the subscriptions, then the world: what the tick tells of this player this player hears too, and with it
-        // who else is there. Whatever it hears before that is of a time before its own.
+        // Subscribe before the player enters the world. Then the player also receives the event of its own arrival, which
+        // lists all players. Events that arrive before it are older than the player.
         let _events = self
             .events
             .subscribe(conn.outbox(), SubscribeOptions::new())?;
         let _snapshots = self
             .snapshots
             .subscribe(conn.outbox(), SubscribeOptions::new())?;
-        if !seat.begin(conn.outbox()) {
-            conn.close(TAKEN_OVER, seats::ELSEWHERE);
+        if !seat.start_playing(conn.outbox()) {
+            conn.close(TAKEN_OVER, seats::TAKEN_OVER_REASON);
         }
         while let Some(message) = conn.recv()? {
-            match Said::parse(&message) {
-                Ok(Said::Input(input)) => seat.put(input),
-                // Who reads too little to have room for it hears nothing, which the page shows. To wait here would be to
-                // read no more inputs.
-                Ok(Said::Ping(stamp)) => drop(conn.outbox().try_send(layout::echo(stamp))),
-                Ok(Said::Leave) => {
+            match PlayerMessage::parse(&message) {
+                Ok(PlayerMessage::Input(input)) => seat.put_input(input),
+                // The echo is dropped if the player's queue is full. Waiting for room would delay the player's inputs.
+                Ok(PlayerMessage::Ping(stamp)) => drop(conn.outbox().try_send(layout::echo(stamp))),
+                Ok(PlayerMessage::Leave) => {
                     seat.leave();
                     conn.close(1000, "left");
                 }
-                Err((code, why)) => conn.close(code, why),
+                Err((code, reason)) => conn.close(code, reason),
             }
         }
-        println!("client {}: gone from seat {}", conn.number(), seat.seat);
+        println!(
+            "client {}: disconnected from seat {}",
+            conn.number(),
+            seat.seat
+        );
         Ok(())
     }
 }

@@ -1,42 +1,41 @@
-//! [`Schedule`]: when the next tick is due.
+//! [`Schedule`] computes when the next tick is due.
 
 use std::time::{Duration, Instant};
 
-/// Ticks a second.
+/// Ticks per second.
 pub(crate) const RATE: u64 = 30;
 
-/// Further behind than this it does not catch up.
-const BEHIND: Duration = Duration::from_millis(250);
+/// A schedule that is later than this starts again from the present, instead of catching up.
+const MAX_LAG: Duration = Duration::from_millis(250);
 
-/// Ticks at fixed moments after the first: each is counted from the beginning and not from the one before, so that the
-/// time a tick takes, and its being late, add up to nothing.
+/// Ticks at fixed times, each computed from the start of the schedule. Delays of single ticks therefore do not add up.
 ///
-/// A late tick makes no longer step: the world goes by 1/30 s each time, and the next ticks come sooner until the
-/// schedule is met. After a long stop (a suspended machine, a debugger) that would be a rush through what nobody has
-/// seen: then the world has stood still, and the schedule begins anew.
+/// A late tick does not make a longer step: each tick advances the world by 1/30 s, and the next ticks follow sooner until
+/// the schedule is met. After a long stop (a suspended machine, a debugger), catching up would run the world at high speed.
+/// The schedule then starts again, as if the world had stood still meanwhile.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    begun: Instant,
+    start: Instant,
     ticks: u64,
 }
 
 impl Schedule {
     pub(crate) fn new(now: Instant) -> Schedule {
         Schedule {
-            begun: now,
+            start: now,
             ticks: 0,
         }
     }
 
-    /// When the next tick should begin.
+    /// Returns when the next tick should start.
     pub(crate) fn due(&self) -> Instant {
-        self.begun + Duration::from_nanos((self.ticks + 1) * 1_000_000_000 / RATE)
+        self.start + Duration::from_nanos((self.ticks + 1) * 1_000_000_000 / RATE)
     }
 
-    /// The tick begins now. Gives how late that is.
-    pub(crate) fn begin(&mut self, now: Instant) -> Duration {
+    /// Starts the next tick now, and returns how late it is.
+    pub(crate) fn start_tick(&mut self, now: Instant) -> Duration {
         let late = now.saturating_duration_since(self.due());
-        if late > BEHIND {
+        if late > MAX_LAG {
             *self = Schedule::new(now);
         } else {
             self.ticks += 1;

@@ -1,46 +1,46 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
-const PLAYER = 24, DOT = 10, SCALE = 32; // radii and places, as in world.rs and layout.rs
+const PLAYER = 24, DOT = 10, SCALE = 32; // radii as in world.rs, scale of positions as in layout.rs
 const KEYS = { ArrowUp: 1, KeyW: 1, ArrowDown: 2, KeyS: 2, ArrowLeft: 4, KeyA: 4, ArrowRight: 8, KeyD: 8 };
 const now = () => performance.now();
-const kept = sessionStorage; // of this tab: another tab is another player
+const storage = sessionStorage; // per tab, because another tab is another player
 
 let link = null;
 let game = { seat: -1, width: 1600, height: 900, rate: 30 };
 let names = new Map(); // seat → name
 let shots = [null, null]; // the last two snapshots, the older first
 let flashes = [];
-let isRefused = false; // it has been noted
+let isRefused = false; // the log already says that the match is full
 
-// ── what comes ──
+// ── messages from the server ──
 
-function welcomed(told) {
-  game = told;
+function welcomed(welcome) {
+  game = welcome;
   isRefused = false;
-  kept.setItem('token', told.token);
-  if (kept.getItem('seat') && !told.back) note('Your old seat was not kept: this is a new one.');
-  kept.setItem('seat', told.seat);
+  storage.setItem('token', welcome.token);
+  if (storage.getItem('seat') && !welcome.back) note('Your old seat is gone. You have a new one.');
+  storage.setItem('seat', welcome.seat);
 }
 
 const events = {
   welcome: welcomed,
-  joined: ({ seat, name }) => note(seat === game.seat ? `You play, ${name}.` : `${name} joined.`),
+  joined: ({ seat, name }) => note(seat === game.seat ? `You joined as ${name}.` : `${name} joined.`),
   back: ({ seat, name }) => note(seat === game.seat ? 'You are back on your seat.' : `${name} is back.`),
   away: ({ name }) => note(`${name} lost the connection; the seat is kept for ${game.keep} s.`),
   left: ({ seat, name }) => { names.delete(seat); note(`${name} left.`); },
   hit({ seat, score, x, y }) {
     if (!matchMedia('(prefers-reduced-motion: reduce)').matches) flashes.push({ seat, x, y, at: now() });
-    // Each would be too much to read, and to have read out.
-    if (score % 10 === 0) note(`${names.get(seat) ?? 'Somebody'} has caught ${score}.`);
+    // Only every tenth hit is logged. All of them would be too much to read, and for a screen reader to read aloud.
+    if (score % 10 === 0) note(`${names.get(seat) ?? 'Somebody'} has caught ${score} dots.`);
   },
 };
 
-function event(told) {
-  if (told.players) names = new Map(told.players.map(({ seat, name }) => [seat, name]));
-  events[told.type]?.(told);
+function handleEvent(event) {
+  if (event.players) names = new Map(event.players.map(({ seat, name }) => [seat, name]));
+  events[event.type]?.(event);
 }
 
-function snapshot(view) {
+function parseSnapshot(view) {
   let at = 1;
   const u8 = () => view.getUint8(at++);
   const u16 = () => (at += 2, view.getUint16(at - 2));
@@ -63,43 +63,43 @@ const on = {
     shown = -1;
   },
   message(data) {
-    if (typeof data === 'string') return event(JSON.parse(data));
+    if (typeof data === 'string') return handleEvent(JSON.parse(data));
     const view = new DataView(data);
     if (view.getUint8(0) === 2) return numbers.echoed(view.getUint32(1));
-    const shot = snapshot(view), last = shots[1];
+    const shot = parseSnapshot(view), last = shots[1];
     numbers.arrived(shot, last);
     shots = [last, shot];
   },
   ended(code, reason) {
     held.clear();
-    if (code === 4008) note('This window was too slow for the events and was cut; it comes back to its seat.');
+    if (code === 4008) note('This window was too slow for the events and was disconnected. It will reconnect to its seat.');
     if (code === 1013) {
-      if (!isRefused) note(`No seat yet: ${reason}. This page tries again until there is one.`);
+      if (!isRefused) note(`No seat yet: ${reason}. This page retries until a seat is free.`);
       isRefused = true;
-      link.tries = 3; // it was let in to be told so, which was no success: two seconds, not a quarter
+      link.tries = 3; // the connection opened only to be refused; as a failed attempt it is retried after 2 s, not 0.25 s
     }
-    return code !== 4001 && code !== 4002; // taken over by another window, or not understood: coming back would not help
+    return code !== 4001 && code !== 4002; // reconnecting does not help if the seat was taken over or the server rejects our messages
   },
 };
 
-// ── what goes ──
+// ── messages to the server ──
 
-// Keys are a state, and the newest says all. A tap lasts 80 ms here, which is more than two ticks: else both its ends could
-// come between two of them, and the slot would have the second alone.
-const held = new Set(), tapped = new Map(); // key → until when
-const sent = new Map(); // seq → when
+// An input is the set of keys that are down. A tap counts as at least 80 ms, which is more than two ticks. Otherwise press
+// and release could fall between two ticks, and the slot would only hold the release.
+const held = new Set(), tapped = new Map(); // key → end of the tap
+const sent = new Map(); // seq → time
 let seq = 0, lastKeys = 0, lastSent = 0;
 
 function press(key) { held.add(key); tapped.set(key, now() + 80); }
 
-function input() {
+function sendInput() {
   let keys = 0;
   for (const key of held) keys |= key;
   for (const [key, until] of tapped) if (now() < until) keys |= key;
-  // A key that is down is said again: the server lets it go half a second after the last word of it.
+  // While a key is down its input is repeated, because the server ignores an input after half a second.
   if (!link?.isOpen || (keys === lastKeys && (keys === 0 || now() - lastSent < 150))) return;
   seq = (seq + 1) & 0xffff;
-  // On a line that takes nothing the browser would keep them all; only the newest matters.
+  // On a stalled connection the browser would buffer all inputs, but only the newest matters.
   if (link.socket.bufferedAmount > 256) return;
   link.send(new Uint8Array([1, seq >> 8, seq & 255, keys]));
   if (keys !== lastKeys) sent.set(seq, now());
@@ -107,7 +107,7 @@ function input() {
   [lastKeys, lastSent] = [keys, now()];
 }
 
-function ping() {
+function sendPing() {
   if (!link?.isOpen || link.socket.bufferedAmount > 256) return;
   const bytes = new DataView(new ArrayBuffer(5));
   bytes.setUint8(0, 2);
@@ -119,25 +119,25 @@ const playing = () => link !== null;
 addEventListener('keydown', (event) => {
   const key = KEYS[event.code];
   if (!key || !playing() || event.ctrlKey || event.metaKey || event.altKey || event.target.matches('input, #log')) return;
-  event.preventDefault(); // or the page would scroll
+  event.preventDefault(); // otherwise the page would scroll
   if (!event.repeat) press(key);
 });
 addEventListener('keyup', (event) => held.delete(KEYS[event.code]));
-// A key that is let go in another window is not told here.
+// No keyup event arrives if the key is released in another window.
 addEventListener('blur', () => held.clear());
 document.addEventListener('visibilitychange', () => { if (document.hidden) held.clear(); });
 
 for (const button of $('pad').children) {
   const key = Number(button.dataset.key);
-  const down = (is) => { button.classList.toggle('down-now', is); if (is) press(key); else held.delete(key); };
+  const down = (isDown) => { button.classList.toggle('down-now', isDown); if (isDown) press(key); else held.delete(key); };
   button.onpointerdown = (event) => { button.setPointerCapture(event.pointerId); down(true); };
   button.onpointerup = button.onpointercancel = button.onlostpointercapture = () => down(false);
   button.oncontextmenu = (event) => event.preventDefault();
-  // Enter, or a switch, is no pointer: a short push.
+  // A click by Enter or by a switch device has no pointer events. It counts as a short press.
   button.onclick = (event) => { if (event.detail === 0) { down(true); setTimeout(() => down(false), 150); } };
 }
 
-// ── the numbers ──
+// ── statistics ──
 
 const numbers = {
   clear() { this.recent = []; this.skipped = 0; this.trip = this.keyed = null; },
@@ -156,14 +156,14 @@ const numbers = {
   show() {
     const from = now() - 3000;
     this.recent = this.recent.filter(({ at }) => at > from);
-    const worst = (what) => this.recent.reduce((worst, one) => Math.max(worst, one[what]), 0);
+    const worst = (field) => this.recent.reduce((worst, entry) => Math.max(worst, entry[field]), 0);
     const ms = (number) => number === null ? '–' : `${number < 10 ? number.toFixed(1) : Math.round(number)} ms`;
     const span = this.recent.length > 1 ? this.recent.at(-1).at - this.recent[0].at : 0;
-    $('rate').textContent = span ? `${Math.round((this.recent.length - 1) * 1000 / span)} a second` : '–';
+    $('rate').textContent = span ? `${Math.round((this.recent.length - 1) * 1000 / span)} per second` : '–';
     $('skipped').textContent = this.skipped;
     $('trip').textContent = ms(this.trip);
     $('keyed').textContent = ms(this.keyed);
-    for (const what of ['late', 'uneven']) $(what).textContent = ms(span ? worst(what) : null);
+    for (const field of ['late', 'uneven']) $(field).textContent = ms(span ? worst(field) : null);
   },
 };
 numbers.clear();
@@ -173,7 +173,7 @@ function note(text) {
   time.textContent = new Date().toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false });
   item.append(time, text);
   $('log').append(item);
-  while ($('log').children.length > 100) $('log').firstChild.remove(); // a page that stays open for days
+  while ($('log').children.length > 100) $('log').firstChild.remove(); // bounds the log of a page that stays open for days
   $('log').scrollTop = $('log').scrollHeight;
 }
 
@@ -183,7 +183,7 @@ const colour = (seat) => `hsl(${(195 + seat * 137.5) % 360} 65% ${dark.matches ?
 const nameOf = (seat) => names.get(seat) ?? `seat ${seat}`;
 
 let shown = -1; // the tick that the table shows
-function table() {
+function updateTable() {
   numbers.show();
   const shot = shots[1];
   if (!shot || shot.tick === shown) return;
@@ -194,8 +194,8 @@ function table() {
     row.className = [seat === game.seat && 'mine', player.away && 'away'].filter(Boolean).join(' ');
     const mark = document.createElement('i');
     mark.style.background = colour(seat);
-    const who = nameOf(seat) + (seat === game.seat ? ' (you)' : '') + (player.away ? ' – away' : '');
-    for (const [n, text] of [who, player.score, player.waiting, player.skipped].entries()) {
+    const label = nameOf(seat) + (seat === game.seat ? ' (you)' : '') + (player.away ? ' – away' : '');
+    for (const [n, text] of [label, player.score, player.waiting, player.skipped].entries()) {
       const cell = row.insertCell();
       if (n === 0) cell.append(mark);
       if (n === 2 && text > 0) cell.className = 'slow';
@@ -205,12 +205,13 @@ function table() {
   }));
 }
 
-// ── the picture ──
+// ── drawing ──
 
 const canvas = $('canvas'), pen = canvas.getContext('2d');
 
-/// Between the last two snapshots, one step behind: what is drawn has been so, and nothing is guessed. When the next is
-/// late it stands still; what jumped, as a dot that was caught, is not seen sliding there.
+/// Interpolates between the last two snapshots. The picture is one step behind the server, and nothing is extrapolated:
+/// when the next snapshot is late, the picture stands still. An object that jumped, such as a caught dot, is drawn at its
+/// new position.
 function between(a, b, part) {
   return !a || Math.hypot(b.x - a.x, b.y - a.y) > 120 ? b : { x: a.x + (b.x - a.x) * part, y: a.y + (b.y - a.y) * part };
 }
@@ -228,7 +229,7 @@ function draw() {
   const isLive = link?.isOpen && shot;
   canvas.style.opacity = isLive ? 1 : .4;
   $('veil').hidden = isLive;
-  if (!isLive) $('veil').textContent = isRefused ? 'The match is full. Waiting for a seat …' : 'Not connected. The arena goes on without you …';
+  if (!isLive) $('veil').textContent = isRefused ? 'The match is full. Waiting for a seat …' : 'Not connected. The match continues without you …';
   if (!shot) return;
   const step = 1000 / game.rate * (old ? shot.tick - old.tick : 1);
   const part = Math.min((now() - shot.at) / step, 1);
@@ -265,10 +266,10 @@ function draw() {
 function circle({ x, y }, radius) { pen.beginPath(); pen.arc(x, y, radius, 0, 7); pen.fill(); }
 function ring({ x, y }, radius) { pen.beginPath(); pen.arc(x, y, radius, 0, 7); pen.stroke(); }
 
-// ── in and out ──
+// ── joining and leaving ──
 
 function play(name) {
-  kept.setItem('name', name);
+  storage.setItem('name', name);
   $('me').textContent = name;
   $('enter').hidden = true;
   $('how').hidden = true;
@@ -276,7 +277,7 @@ function play(name) {
   $('canvas').focus();
   link = new Link(() => {
     const query = new URLSearchParams({ name });
-    if (kept.getItem('token')) query.set('token', kept.getItem('token'));
+    if (storage.getItem('token')) query.set('token', storage.getItem('token'));
     return `/ws?${query}`;
   }, on);
 }
@@ -293,19 +294,19 @@ $('leave').onclick = () => {
   shots = [null, null];
   names.clear();
   held.clear();
-  for (const key of ['token', 'seat']) kept.removeItem(key);
+  for (const key of ['token', 'seat']) storage.removeItem(key);
   $('log').replaceChildren();
   $('me').textContent = '';
   document.querySelector('main').hidden = true;
   $('enter').hidden = $('how').hidden = false;
-  $('name').value = kept.getItem('name');
-  kept.removeItem('name');
+  $('name').value = storage.getItem('name');
+  storage.removeItem('name');
   $('name').focus();
 };
 
-setInterval(input, 1000 / 30);
-setInterval(ping, 500);
-setInterval(table, 200);
+setInterval(sendInput, 1000 / 30);
+setInterval(sendPing, 500);
+setInterval(updateTable, 200);
 draw();
-// Reloaded, it goes on where it was: the token is still there.
-if (kept.getItem('name')) play(kept.getItem('name'));
+// After a reload the page continues on its seat, because its token is still stored.
+if (storage.getItem('name')) play(storage.getItem('name'));

@@ -1,4 +1,4 @@
-//! [`Seats`]: who plays, and by which token a seat is found again.
+//! [`Seats`]: which player has which seat, and the token with which a player gets its seat back.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,53 +11,54 @@ use super::TAKEN_OVER;
 use super::layout::Input;
 use super::token::Token;
 
-/// Players of a match.
+/// Number of players in a match.
 pub(crate) const SEATS: usize = 12;
 
-/// Why an older connection is closed.
-pub(crate) const ELSEWHERE: &str = "your seat was taken over by another connection of yours";
+/// The close reason for the older of two connections with the same token.
+pub(crate) const TAKEN_OVER_REASON: &str =
+    "your seat was taken over by another connection of yours";
 
-/// The newest input of a seat since the last tick. A slot and no queue: a flood overwrites itself.
+/// The newest input of a seat since the last tick. A slot instead of a queue, because only the newest input counts.
 #[derive(Default)]
 struct Slot(AtomicU32);
 
-/// Who sits there, as the tick sees it.
+/// The player on a seat, as the tick sees it.
 #[derive(Clone)]
-pub(crate) struct Guest {
-    /// Never the same for two who have had the seat.
-    pub(crate) sitting: u64,
+pub(crate) struct Occupant {
+    /// A number that is different for each player who has ever had a seat.
+    pub(crate) occupancy: u64,
     pub(crate) name: Arc<str>,
-    /// None while the seat is only kept.
+    /// `None` while the player has no connection and the seat is kept.
     pub(crate) outbox: Option<Outbox>,
 }
 
-pub(crate) type Guests = [Option<Guest>; SEATS];
+pub(crate) type Occupants = [Option<Occupant>; SEATS];
 
 struct Seat {
     token: Token,
-    /// The connection that has it. None: it is kept since `left`.
+    /// Number of the connection that holds the seat. `None`: the seat has been kept since `left`.
     holder: Option<u64>,
     left: Instant,
-    /// The tick has been told of it.
-    has_begun: bool,
-    guest: Guest,
+    /// Whether the tick sees this seat.
+    is_playing: bool,
+    occupant: Occupant,
 }
 
 pub(crate) struct Seats {
     table: Mutex<[Option<Seat>; SEATS]>,
     slots: [Slot; SEATS],
-    sittings: AtomicU64,
-    /// How long a seat is kept for who has lost its connection.
+    occupancies: AtomicU64,
+    /// How long a seat is kept for a player that has lost its connection.
     pub(crate) keep: Duration,
 }
 
-/// A connection's hold on a seat. Dropped, the seat is kept for a while.
-pub(crate) struct Sitting<'a> {
+/// One connection's claim on a seat. When this is dropped, the seat is kept for a while.
+pub(crate) struct SeatClaim<'a> {
     seats: &'a Seats,
     client: u64,
     pub(crate) seat: usize,
     pub(crate) token: Token,
-    /// By its token, it has the seat that it had.
+    /// Whether the token matched, so that this is the player's previous seat.
     pub(crate) is_back: bool,
 }
 
@@ -66,26 +67,28 @@ impl Seats {
         Seats {
             table: Mutex::default(),
             slots: Default::default(),
-            sittings: AtomicU64::new(0),
+            occupancies: AtomicU64::new(0),
             keep,
         }
     }
 
-    /// A seat for this connection: the one of its token, while that is kept or has another connection, which then is
-    /// closed; else a free one. `None`: there is none.
+    /// Takes a seat for this connection, and returns `None` if all seats are taken.
+    ///
+    /// If `token` belongs to a seat, the connection takes that seat, and an older connection on it is closed. Otherwise it
+    /// takes a free seat.
     ///
     /// # Errors
-    /// There are no random numbers to be had.
-    pub(crate) fn sit(
+    /// The kernel's random numbers cannot be read.
+    pub(crate) fn take(
         &self,
         name: &str,
         token: Option<Token>,
         client: u64,
-    ) -> io::Result<Option<Sitting<'_>>> {
-        // Before the lock: it reads a file.
-        let fresh = Token::new()?;
-        let sitting = |seat, token, is_back| {
-            Some(Sitting {
+    ) -> io::Result<Option<SeatClaim<'_>>> {
+        // Created before the lock is taken, because this reads a file.
+        let new_token = Token::new()?;
+        let claim = |seat, token, is_back| {
+            Some(SeatClaim {
                 seats: self,
                 client,
                 seat,
@@ -100,115 +103,118 @@ impl Seats {
         });
         if let Some((at, seat)) = known {
             seat.holder = Some(client);
-            if let Some(before) = seat.guest.outbox.take() {
-                // A phone that has changed networks is back before its old connection is known to be dead.
-                before.close(TAKEN_OVER, ELSEWHERE);
+            if let Some(older) = seat.occupant.outbox.take() {
+                // For example, a phone that has changed networks reconnects before the server notices that the old
+                // connection is dead.
+                older.close(TAKEN_OVER, TAKEN_OVER_REASON);
             }
-            return Ok(sitting(at, seat.token, true));
+            return Ok(claim(at, seat.token, true));
         }
         let Some(at) = table.iter().position(Option::is_none) else {
             return Ok(None);
         };
         table[at] = Some(Seat {
-            token: fresh,
+            token: new_token,
             holder: Some(client),
             left: Instant::now(),
-            has_begun: false,
-            guest: Guest {
-                sitting: self.sittings.fetch_add(1, Ordering::Relaxed),
+            is_playing: false,
+            occupant: Occupant {
+                occupancy: self.occupancies.fetch_add(1, Ordering::Relaxed),
                 name: name.into(),
                 outbox: None,
             },
         });
-        Ok(sitting(at, fresh, false))
+        Ok(claim(at, new_token, false))
     }
 
-    /// Who sits where now; seats that were kept long enough are free from here on. `None`: somebody is sitting down or
-    /// getting up at this very moment, and the tick does not wait for that: it sees it the next time.
-    pub(crate) fn look(&self) -> Option<Guests> {
+    /// Frees the seats that were kept for longer than `keep`, and returns the occupants of the others.
+    ///
+    /// Returns `None` without blocking if another thread is changing the table. The tick then tries again next time.
+    pub(crate) fn try_refresh(&self) -> Option<Occupants> {
         let mut table = match self.table.try_lock() {
             Ok(table) => table,
-            Err(TryLockError::Poisoned(dead)) => dead.into_inner(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let guests = table.each_mut().map(|place| {
-            let seat = place.as_ref()?;
+        let occupants = table.each_mut().map(|entry| {
+            let seat = entry.as_ref()?;
             if seat.holder.is_none() && seat.left.elapsed() >= self.keep {
-                *place = None;
+                *entry = None;
                 return None;
             }
-            seat.has_begun.then(|| seat.guest.clone())
+            seat.is_playing.then(|| seat.occupant.clone())
         });
-        Some(guests)
+        Some(occupants)
     }
 
-    /// The newest input of each seat since the last time, without a lock.
+    /// Takes the newest input of each seat since the previous call, without a lock.
     pub(crate) fn inputs(&self) -> [Option<Input>; SEATS] {
         self.slots.each_ref().map(Slot::take)
     }
 
-    /// Held for a moment, and never while anybody's socket is waited for.
+    /// The lock is never held while a thread waits for a socket.
     fn lock(&self) -> MutexGuard<'_, [Option<Seat>; SEATS]> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Sitting<'_> {
-    /// From here on it is in the world. False: another connection with its token was faster.
+impl SeatClaim<'_> {
+    /// Makes the seat visible to the tick, which adds the player to the world.
+    ///
+    /// Returns false if another connection with the same token has taken the seat meanwhile.
     #[must_use]
-    pub(crate) fn begin(&self, outbox: Outbox) -> bool {
+    pub(crate) fn start_playing(&self, outbox: Outbox) -> bool {
         let mut table = self.seats.lock();
-        let own = self.own(&mut table);
-        if let Some(seat) = own {
-            seat.has_begun = true;
-            seat.guest.outbox = Some(outbox);
+        if let Some(seat) = self.claimed_seat(&mut table) {
+            seat.is_playing = true;
+            seat.occupant.outbox = Some(outbox);
             return true;
         }
         false
     }
 
-    pub(crate) fn put(&self, input: Input) {
+    pub(crate) fn put_input(&self, input: Input) {
         self.seats.slots[self.seat].put(input);
     }
 
-    /// The seat is free at once.
+    /// Frees the seat immediately.
     pub(crate) fn leave(&self) {
         let mut table = self.seats.lock();
-        if self.own(&mut table).is_some() {
+        if self.claimed_seat(&mut table).is_some() {
             table[self.seat] = None;
         }
     }
 
-    /// The seat, while it is this connection's.
-    fn own<'t>(&self, table: &'t mut [Option<Seat>; SEATS]) -> Option<&'t mut Seat> {
+    /// Returns the seat if this connection still holds it.
+    fn claimed_seat<'t>(&self, table: &'t mut [Option<Seat>; SEATS]) -> Option<&'t mut Seat> {
         let seat = table[self.seat].as_mut()?;
         (seat.holder == Some(self.client)).then_some(seat)
     }
 }
 
-impl Drop for Sitting<'_> {
+impl Drop for SeatClaim<'_> {
     fn drop(&mut self) {
         let mut table = self.seats.lock();
-        let Some(seat) = self.own(&mut table) else {
+        let Some(seat) = self.claimed_seat(&mut table) else {
             return;
         };
-        if !seat.has_begun {
-            // Nobody has seen it, and nobody has its token.
+        if !seat.is_playing {
+            // The seat was never visible to the tick, and its token was not used.
             table[self.seat] = None;
             return;
         }
-        (seat.holder, seat.guest.outbox) = (None, None);
+        (seat.holder, seat.occupant.outbox) = (None, None);
         seat.left = Instant::now();
     }
 }
 
 impl Slot {
-    /// So that an input of zeros is no empty slot.
+    /// Distinguishes an input of zeros from an empty slot.
     const FULL: u32 = 1 << 31;
 
     fn put(&self, Input { seq, keys }: Input) {
         let packed = Slot::FULL | u32::from(seq) << 8 | u32::from(keys);
-        // All of it is in one number, so nothing else has to be seen with it.
+        // Relaxed is enough, because the whole input is in this one number.
         self.0.store(packed, Ordering::Relaxed);
     }
 

@@ -1,4 +1,6 @@
-//! The tick: the one thread that owns the world. It reads slots and writes topics, and waits for its schedule alone.
+//! The tick thread: it owns the world, reads the inputs of the seats, and publishes to the topics.
+//!
+//! The thread blocks only on its schedule, until the next tick is due or the server ends.
 
 use std::time::Instant;
 
@@ -7,34 +9,34 @@ use serde_json::{Value, json};
 use standpipe::{Message, ServerHandle, Topic};
 
 use super::Game;
-use super::layout::{Line, snapshot};
+use super::layout::{PlayerStatus, snapshot};
 use super::schedule::Schedule;
-use super::seats::{Guest, Guests};
+use super::seats::{Occupant, Occupants};
 use super::token::Token;
 use super::world::World;
 
-/// Ticks until `ended` ends.
+/// Runs ticks until the other end of `ended` is dropped.
 ///
-/// It does not wait for a client. Under `Conflate` a publish to one whose socket refuses bytes replaces what waits, under
-/// `Disconnect` it cuts; neither asks the peer for anything. What is left is our own delay: a queue that is full although
-/// its socket takes bytes, because its writer is at work this instant. For those a publish has 100 ms in all, and as the
-/// tick flushes what it publishes, that is a thread that was stopped in the middle of a write.
+/// The tick never waits for a peer. If a client's socket refuses bytes, a publish under `Conflate` replaces the queued
+/// snapshot, and a publish under `Disconnect` disconnects the client. A publish can only be delayed by a queue that is full
+/// although its socket accepts bytes, because its writer thread was stopped in the middle of a write. For such queues one
+/// publish waits up to 100 ms in all.
 ///
-/// It prints nothing either: a terminal can be stopped as a client can.
+/// The tick prints nothing, because a stopped terminal would block it.
 pub(crate) fn run(game: &Game, ended: &Receiver<()>, server: ServerHandle) {
-    // Also by a panic: a server whose world stands still should end, and not look alive.
-    let _server = EndsWithIt(server);
-    let mut world = World::new(Token::new().map_or(1, Token::luck));
-    let mut guests = Guests::default();
+    // The server also shuts down if this thread panics. Otherwise it would go on with a world that stands still.
+    let _server = ShutdownOnDrop(server);
+    let mut world = World::new(Token::new().map_or(1, Token::seed));
+    let mut occupants = Occupants::default();
     let mut schedule = Schedule::new(Instant::now());
     while ended.recv_deadline(schedule.due()) == Err(RecvTimeoutError::Timeout) {
-        let late = schedule.begin(Instant::now());
-        // Of who is here nobody knows but the table; a tick in which it is being written in goes on with what it was.
-        if let Some(now) = game.seats.look() {
-            for event in welcome(&mut world, &guests, &now) {
-                tell(&game.events, event);
+        let late = schedule.start_tick(Instant::now());
+        // If another thread is changing the table of seats, this tick uses the previous occupants.
+        if let Some(now) = game.seats.try_refresh() {
+            for event in update_players(&mut world, &occupants, &now) {
+                publish_event(&game.events, event);
             }
-            guests = now;
+            occupants = now;
         }
         for (seat, input) in game.seats.inputs().into_iter().enumerate() {
             if let Some(input) = input {
@@ -44,51 +46,57 @@ pub(crate) fn run(game: &Game, ended: &Receiver<()>, server: ServerHandle) {
         for hit in world.step() {
             let (x, y) = (hit.x.round(), hit.y.round());
             let hit = json!({ "type": "hit", "tick": world.tick, "seat": hit.seat, "score": hit.score, "x": x, "y": y });
-            tell(&game.events, hit);
+            publish_event(&game.events, hit);
         }
-        let lines = guests.each_ref().map(|guest| {
-            let outbox = guest.as_ref().and_then(|guest| guest.outbox.as_ref());
-            Line {
+        let statuses = occupants.each_ref().map(|occupant| {
+            let outbox = occupant
+                .as_ref()
+                .and_then(|occupant| occupant.outbox.as_ref());
+            PlayerStatus {
                 is_away: outbox.is_none(),
                 waiting: outbox.map_or(0, standpipe::Outbox::len),
                 skipped: outbox.map_or(0, |outbox| outbox.counts().dropped),
             }
         });
-        publish(&game.snapshots, snapshot(&world, late, &lines));
+        publish(&game.snapshots, snapshot(&world, late, &statuses));
     }
 }
 
-/// Lets in who has come and out who has gone, and gives the events that say so.
-fn welcome(world: &mut World, before: &Guests, now: &Guests) -> Vec<Value> {
+/// Adds new players to the world, removes those who left, and returns the events that report both.
+fn update_players(world: &mut World, before: &Occupants, now: &Occupants) -> Vec<Value> {
     let mut events = Vec::new();
-    let connection = |guest: &Guest| guest.outbox.as_ref().map(standpipe::Outbox::number);
+    let connection = |occupant: &Occupant| occupant.outbox.as_ref().map(standpipe::Outbox::number);
     for seat in 0..now.len() {
         let (mut before, now) = (before[seat].as_ref(), now[seat].as_ref());
-        // Another one on the same seat: the first has gone, and the second has come.
-        let is_another = before.zip(now).is_some_and(|(a, b)| a.sitting != b.sitting);
-        if let Some(gone) = before.take_if(|_| is_another || now.is_none()) {
+        // A different player on the same seat: the first one left, then the second one joined.
+        let is_another = before
+            .zip(now)
+            .is_some_and(|(a, b)| a.occupancy != b.occupancy);
+        if let Some(left) = before.take_if(|_| is_another || now.is_none()) {
             world.leave(seat);
-            events.push(json!({ "type": "left", "seat": seat, "name": &*gone.name }));
+            events.push(json!({ "type": "left", "seat": seat, "name": &*left.name }));
         }
-        let Some(guest) = now else { continue };
-        let what = match before {
+        let Some(occupant) = now else { continue };
+        let kind = match before {
             None => {
                 world.enter(seat);
                 "joined"
             }
-            Some(before) if connection(before) == connection(guest) => continue,
-            // Back on another connection, which has heard nothing yet.
-            Some(_) if guest.outbox.is_some() => "back",
+            Some(before) if connection(before) == connection(occupant) => continue,
+            // The player reconnected. The new connection has received no event yet.
+            Some(_) if occupant.outbox.is_some() => "back",
             Some(_) => "away",
         };
-        events.push(json!({ "type": what, "seat": seat, "name": &*guest.name }));
+        events.push(json!({ "type": kind, "seat": seat, "name": &*occupant.name }));
     }
-    // Who has come or is back learns by its own event who else is there: one order for all, and no list that is older
-    // than an event before it.
+    // The event of an arrival lists all players. Because the list is part of an event, it can never be older than the
+    // events that the new player has received before it.
     let players: Vec<Value> = now
         .iter()
         .enumerate()
-        .filter_map(|(seat, guest)| Some(json!({ "seat": seat, "name": &*guest.as_ref()?.name })))
+        .filter_map(|(seat, occupant)| {
+            Some(json!({ "seat": seat, "name": &*occupant.as_ref()?.name }))
+        })
         .collect();
     for event in &mut events {
         if event["type"] == "joined" || event["type"] == "back" {
@@ -98,19 +106,19 @@ fn welcome(world: &mut World, before: &Guests, now: &Guests) -> Vec<Value> {
     events
 }
 
-fn tell(events: &Topic, event: Value) {
+fn publish_event(events: &Topic, event: Value) {
     publish(events, Message::text(event.to_string()));
 }
 
 fn publish(topic: &Topic, message: Message) {
     let published = topic.publish(message);
-    // Nobody else publishes here, so the turn is always there; and text and binary are data.
+    // The tick is the only publisher, so the topic is never busy. Text and binary messages are always accepted.
     debug_assert!(published.is_ok(), "{published:?}");
 }
 
-struct EndsWithIt(ServerHandle);
+struct ShutdownOnDrop(ServerHandle);
 
-impl Drop for EndsWithIt {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         self.0.shutdown();
     }

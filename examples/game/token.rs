@@ -1,13 +1,14 @@
-//! [`Token`]: who has it has the seat.
+//! [`Token`]: the secret with which a player gets its seat back.
 
 use std::{fmt, fs::File, io, io::Read};
 
-/// 128 bits that nobody guesses.
+/// 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token(u128);
 
 impl Token {
-    /// From the kernel's random numbers: a seeded generator of one's own could be followed by whoever has seen a few.
+    /// Creates a token from the kernel's random numbers. The output of a simple generator could be predicted from a few
+    /// earlier tokens.
     pub(crate) fn new() -> io::Result<Token> {
         let mut bytes = [0; 16];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;
@@ -19,8 +20,8 @@ impl Token {
         is_hex.then(|| u128::from_str_radix(text, 16).ok().map(Token))?
     }
 
-    /// Some of its bits, where luck and no secret is wanted.
-    pub(crate) fn luck(self) -> u64 {
+    /// Returns 64 of the bits as a seed for random numbers that need not be secret.
+    pub(crate) fn seed(self) -> u64 {
         self.0 as u64
     }
 }

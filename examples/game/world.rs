@@ -1,5 +1,6 @@
-//! [`World`]: what there is and how it moves. It knows no client and no clock; with the same luck and the same inputs it
-//! is the same world.
+//! [`World`]: the state of the game and its rules.
+//!
+//! The world knows no client and no clock. The same seed and the same inputs produce the same world.
 
 use super::layout::{DOWN, Input, LEFT, RIGHT, UP};
 use super::seats::SEATS;
@@ -9,13 +10,13 @@ pub(crate) const WIDTH: u16 = 1600;
 pub(crate) const HEIGHT: u16 = 900;
 
 const DOTS: usize = 30;
-/// Radii, which the page knows too.
+/// Radii. The page uses the same numbers.
 const PLAYER: f32 = 24.0;
 const DOT: f32 = 10.0;
-/// Units a player goes in one tick.
+/// Units that a player moves in one tick.
 const SPEED: f32 = 12.0;
-/// Ticks for which an input holds. The page repeats it while a key is down, so who has fallen silent stands still after
-/// half a second and does not run on for as long as TCP takes to notice.
+/// Number of ticks for which an input is valid. The page repeats the input while a key is down. A player whose connection
+/// is dead therefore stops after half a second, instead of moving until TCP notices.
 const HOLD: u8 = 15;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,7 +24,7 @@ pub(crate) struct Player {
     pub(crate) x: f32,
     pub(crate) y: f32,
     pub(crate) score: u16,
-    /// The sequence number of the last input that moved it.
+    /// Sequence number of the last input that moved the player.
     pub(crate) ack: u16,
     keys: u8,
     hold: u8,
@@ -37,12 +38,12 @@ pub(crate) struct Dot {
     dy: f32,
 }
 
-/// Somebody has caught a dot.
+/// A player has caught a dot.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Hit {
     pub(crate) seat: usize,
     pub(crate) score: u16,
-    /// Where.
+    /// Position of the dot.
     pub(crate) x: f32,
     pub(crate) y: f32,
 }
@@ -52,11 +53,11 @@ pub(crate) struct World {
     pub(crate) tick: u32,
     pub(crate) players: [Option<Player>; SEATS],
     pub(crate) dots: [Dot; DOTS],
-    luck: u64,
+    random_state: u64,
 }
 
 impl World {
-    pub(crate) fn new(luck: u64) -> World {
+    pub(crate) fn new(seed: u64) -> World {
         let nowhere = Dot {
             x: 0.0,
             y: 0.0,
@@ -67,7 +68,7 @@ impl World {
             tick: 0,
             players: [None; SEATS],
             dots: [nowhere; DOTS],
-            luck: luck | 1,
+            random_state: seed | 1,
         };
         for at in 0..DOTS {
             world.dots[at] = world.new_dot();
@@ -76,10 +77,10 @@ impl World {
     }
 
     pub(crate) fn enter(&mut self, seat: usize) {
-        let [x, y] = [self.chance(), self.chance()];
+        let [x, y] = [self.random(), self.random()];
         self.players[seat] = Some(Player {
-            x: within(x * f32::from(WIDTH), PLAYER, WIDTH),
-            y: within(y * f32::from(HEIGHT), PLAYER, HEIGHT),
+            x: clamp_inside(x * f32::from(WIDTH), PLAYER, WIDTH),
+            y: clamp_inside(y * f32::from(HEIGHT), PLAYER, HEIGHT),
             score: 0,
             ack: 0,
             keys: 0,
@@ -91,14 +92,14 @@ impl World {
         self.players[seat] = None;
     }
 
-    /// What a player wants from now on.
+    /// Sets the direction of a player for the next [`HOLD`] ticks.
     pub(crate) fn steer(&mut self, seat: usize, input: Input) {
         if let Some(player) = &mut self.players[seat] {
             (player.keys, player.ack, player.hold) = (input.keys, input.seq, HOLD);
         }
     }
 
-    /// One step of 1/30 s. At most one hit for each dot.
+    /// Moves everything by 1/30 s and returns the hits, at most one for each dot.
     pub(crate) fn step(&mut self) -> Vec<Hit> {
         self.tick = self.tick.wrapping_add(1);
         self.players.iter_mut().flatten().for_each(Player::step);
@@ -106,7 +107,7 @@ impl World {
         let mut hits = Vec::new();
         for at in 0..DOTS {
             let Dot { x, y, .. } = self.dots[at];
-            // In the order of seats, which is luck for whoever sat down first.
+            // If two players reach a dot in the same tick, the one with the lower seat number catches it.
             for (seat, player) in self.players.iter_mut().enumerate() {
                 let Some(player) = player else { continue };
                 if (player.x - x).hypot(player.y - y) < PLAYER + DOT {
@@ -122,21 +123,21 @@ impl World {
     }
 
     fn new_dot(&mut self) -> Dot {
-        let [x, y, dx, dy] = [(); 4].map(|()| self.chance());
+        let [x, y, dx, dy] = [(); 4].map(|()| self.random());
         Dot {
-            x: within(x * f32::from(WIDTH), DOT, WIDTH),
-            y: within(y * f32::from(HEIGHT), DOT, HEIGHT),
+            x: clamp_inside(x * f32::from(WIDTH), DOT, WIDTH),
+            y: clamp_inside(y * f32::from(HEIGHT), DOT, HEIGHT),
             dx: dx * 8.0 - 4.0,
             dy: dy * 8.0 - 4.0,
         }
     }
 
-    /// From 0 up to 1, by xorshift: what comes next is no secret worth keeping.
-    fn chance(&mut self) -> f32 {
-        self.luck ^= self.luck << 13;
-        self.luck ^= self.luck >> 7;
-        self.luck ^= self.luck << 17;
-        (self.luck >> 40) as f32 / (1 << 24) as f32
+    /// Returns a random number from 0 up to 1. Xorshift is predictable, which does no harm here.
+    fn random(&mut self) -> f32 {
+        self.random_state ^= self.random_state << 13;
+        self.random_state ^= self.random_state >> 7;
+        self.random_state ^= self.random_state << 17;
+        (self.random_state >> 40) as f32 / (1 << 24) as f32
     }
 }
 
@@ -150,28 +151,29 @@ impl Player {
             f32::from(i8::from(self.keys & more != 0) - i8::from(self.keys & less != 0))
         };
         let (dx, dy) = (axis(LEFT, RIGHT), axis(UP, DOWN));
-        // Aslant it is not faster.
+        // Diagonal movement has the same speed.
         let speed = SPEED / dx.hypot(dy).max(1.0);
-        self.x = within(self.x + dx * speed, PLAYER, WIDTH);
-        self.y = within(self.y + dy * speed, PLAYER, HEIGHT);
+        self.x = clamp_inside(self.x + dx * speed, PLAYER, WIDTH);
+        self.y = clamp_inside(self.y + dy * speed, PLAYER, HEIGHT);
     }
 }
 
 impl Dot {
     fn step(&mut self) {
-        for (at, by, most) in [
+        for (position, speed, size) in [
             (&mut self.x, &mut self.dx, WIDTH),
             (&mut self.y, &mut self.dy, HEIGHT),
         ] {
-            let to = *at + *by;
-            *at = within(to, DOT, most);
-            if *at != to {
-                *by = -*by;
+            let target = *position + *speed;
+            *position = clamp_inside(target, DOT, size);
+            if *position != target {
+                *speed = -*speed;
             }
         }
     }
 }
 
-fn within(at: f32, radius: f32, most: u16) -> f32 {
-    at.clamp(radius, f32::from(most) - radius)
+/// Returns the nearest position at which a circle of this radius is inside the arena.
+fn clamp_inside(position: f32, radius: f32, size: u16) -> f32 {
+    position.clamp(radius, f32::from(size) - radius)
 }

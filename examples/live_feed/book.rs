@@ -1,20 +1,22 @@
-//! [`Book`]: the last quote of every symbol, and how a client comes to know all of them.
+//! [`Book`]: the last quote of every symbol, and the snapshot for a new client.
 //!
-//! A quote on the wire is `["BC7",17,65123,10235]`: symbol, `n`, `t`, price in cents. `n` counts the quotes of this
-//! symbol from 1 on; `t` says when it was made, in milliseconds since the server began, so its reader knows its age.
-//! A snapshot is `{"type":"snapshot","now":65130,"quotes":[…]}` with one for each symbol.
+//! *Messages*: a quote is `["BC7",17,65123,10235]`: symbol, `n`, `t`, price in cents. `n` counts the quotes of this symbol,
+//! starting at 1. `t` is the time of the quote in milliseconds since the server started, so that a reader can compute its
+//! age. A snapshot is `{"type":"snapshot","now":65130,"quotes":[…]}`, with one quote for each symbol.
 //!
-//! *The rule*: for each symbol the highest `n` wins, in whichever message it comes. A quote is whole and not a difference,
-//! so nothing has to be applied in order, a double does no harm, and a jump of `n` from 17 to 20 says that two were
-//! skipped and asks for nothing. After a new connection a client forgets all it knew: `n` may have begun anew.
+//! *The rule for clients*: for each symbol, the quote with the highest `n` wins, no matter in which message it arrives. A
+//! quote is a complete price, not a difference. Therefore the order of quotes does not matter, and a duplicate does no harm.
+//! A jump of `n` from 17 to 20 means that two quotes were skipped; the client need not request them. On a new connection, a
+//! client forgets all quotes, because `n` starts again when the server restarts.
 //!
-//! *Without a hole*: under the lock on the quotes a client is sent the snapshot and becomes a member. Each quote goes into
-//! the book first and is published then, beyond the lock. So one that was set before the lock is in the snapshot, and one
-//! that was set after it finds a member; one that was set before and published after comes twice, with the same `n`.
+//! *Why no quote is missing after the snapshot*: the server sends the snapshot and subscribes the client while it holds the
+//! lock on the quotes. Each quote is first set in the book, under the lock, and published afterwards without it. A quote that
+//! was set before the lock was taken is in the snapshot. A quote that was set later is published to the new member. A quote
+//! that was set before and published after arrives twice, with the same `n`.
 //!
-//! Under `drop-newest` and `drop-oldest` the *last* quote of a symbol may be among those dropped, and no jump tells.
-//! A client that must not be behind when the market is calm sends `"snapshot"`. Under `conflate` it need not: the
-//! newest quote of every symbol is never dropped.
+//! *Dropped quotes*: `drop-newest` and `drop-oldest` may drop the *last* quote of a symbol, and then no later quote reveals
+//! the gap. A client that needs current prices in a calm market sends `"snapshot"`. With `conflate` this is not necessary,
+//! because the newest quote of a symbol is never dropped.
 
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,7 +24,7 @@ use std::time::Instant;
 
 use standpipe::{Message, Outbox, PublishError, SubscribeOptions, Subscription, Topic};
 
-/// Symbols at most: two letters and a digit, by [`name`].
+/// Maximum number of symbols. Each is two letters and a digit, made by [`name`].
 pub(crate) const SYMBOLS: u32 = 1000;
 
 /// One price of one symbol.
@@ -30,15 +32,15 @@ pub(crate) const SYMBOLS: u32 = 1000;
 pub(crate) struct Quote {
     pub(crate) n: u64,
     pub(crate) t: u64,
-    /// In cents: a float would be another number after its way through JSON.
+    /// In cents, because a float could change on its way through JSON.
     pub(crate) price: u64,
 }
 
-/// The last quotes.
+/// The last quote of every symbol.
 pub(crate) struct Book {
     symbols: Vec<String>,
     quotes: Mutex<Vec<Quote>>,
-    begun: Instant,
+    start: Instant,
 }
 
 impl Book {
@@ -46,7 +48,7 @@ impl Book {
         Book {
             symbols: (0..symbols).map(name).collect(),
             quotes: Mutex::new(vec![Quote::default(); symbols]),
-            begun: Instant::now(),
+            start: Instant::now(),
         }
     }
 
@@ -58,12 +60,12 @@ impl Book {
         &self.symbols[at]
     }
 
-    /// Milliseconds since the server began.
+    /// Returns the milliseconds since the server started.
     pub(crate) fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Takes a new price, and gives the message that tells it.
+    /// Sets a new price, and returns the message that announces it.
     pub(crate) fn set(&self, at: usize, price: u64) -> Message {
         let t = self.now();
         let mut quotes = self.lock();
@@ -75,22 +77,22 @@ impl Book {
         Message::text(text)
     }
 
-    /// Sends a client the snapshot, and makes it a member of the topic that tells the quotes after it.
-    pub(crate) fn join(
+    /// Sends a client the snapshot, and subscribes it to the quotes that follow.
+    pub(crate) fn subscribe(
         &self,
         quotes: &Topic,
         outbox: Outbox,
     ) -> Result<Subscription, PublishError> {
-        let held = self.lock();
-        // The second message in a queue that has places for hundreds. If there is none the client has left already, and
-        // `recv` will say so.
-        let _ = outbox.try_send(self.snapshot_of(&held));
+        let locked = self.lock();
+        // The queue has room, because this is its second message. Sending only fails if the client has already left, which
+        // `recv` will report.
+        let _ = outbox.try_send(self.snapshot_of(&locked));
         quotes.subscribe(outbox, SubscribeOptions::new())
     }
 
-    /// Of all symbols, as they are now.
+    /// Returns a snapshot of the current quotes.
     pub(crate) fn snapshot(&self) -> Message {
-        // A copy, so that the generator waits for no text to be written: who asks again must not hold it up.
+        // The quotes are copied, so that the generator does not wait for the lock while the text is written.
         let quotes = self.lock().clone();
         self.snapshot_of(&quotes)
     }
@@ -102,7 +104,7 @@ impl Book {
         text.push_str(&now.to_string());
         text.push_str(r#","quotes":["#);
         let known = self.symbols.iter().zip(quotes);
-        // What had no price yet is not told.
+        // Symbols without a price are left out.
         for (symbol, quote) in known.filter(|(_, quote)| quote.n > 0) {
             if !text.ends_with('[') {
                 text.push(',');
@@ -113,19 +115,19 @@ impl Book {
         Message::text(text)
     }
 
-    /// What a panic has left is still in order: a quote is set in one step.
+    /// Locks the quotes. A poisoned lock is still consistent, because a quote is set in one step.
     fn lock(&self) -> MutexGuard<'_, Vec<Quote>> {
         self.quotes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// By hand, as it is done ten thousand times a second. A symbol has nothing that JSON would escape.
+/// Writes the JSON of a quote by hand, because this runs ten thousand times per second. Symbols need no escaping.
 fn write(text: &mut String, symbol: &str, Quote { n, t, price }: Quote) {
     let written = write!(text, r#"["{symbol}",{n},{t},{price}]"#);
-    debug_assert!(written.is_ok(), "a string takes everything");
+    debug_assert!(written.is_ok(), "writing to a String cannot fail");
 }
 
-/// Two letters and a digit, no two alike: 1001 and 1440 have no divisor in common.
+/// Returns two letters and a digit. All names are different, because 1001 and 1440 have no common divisor.
 fn name(number: usize) -> String {
     const LETTERS: &[u8; 12] = b"BCDFGLMPRTVX";
     let mixed = number * 1001 % 1440;

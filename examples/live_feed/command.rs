@@ -1,40 +1,44 @@
-//! [`Command`]: what a client may say, one JSON value in a text message.
+//! [`Command`]: a command from a client, as one JSON value in a text message.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use standpipe::{Message, Policy};
 
-/// What a slow reader may read, in KiB a second. Below 3 the server's `write_timeout` would reset it: it wants 64 KiB in
-/// 30 s from whoever has a full socket.
-const LINE: std::ops::RangeInclusive<u32> = 3..=10_000;
+/// Permitted rates of a slow reader, in KiB per second.
+///
+/// Below 3, the server's `write_timeout` would reset the connection. It requires that a client with a full socket takes
+/// 64 KiB in 30 s.
+const RATES: std::ops::RangeInclusive<u32> = 3..=10_000;
 
-/// `"pause"`, or `{"policy":"drop-oldest"}`. Typed, and the kind outside: a parser that built a tree first would go as deep
-/// as a client likes, on a stack of 256 KiB.
+/// For example `"pause"` or `{"policy":"drop-oldest"}`.
+///
+/// Commands are parsed directly into this externally tagged enum. A parser that first built a tree would recurse as deep as
+/// the client's JSON is nested, on a stack of 256 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Command {
-    /// The last of all symbols once more.
+    /// Asks for a new snapshot of all symbols.
     Snapshot,
-    /// What time it is here, and what waits here for whoever asks.
+    /// Asks for the server's time and the length of the client's own queue.
     Ping,
-    /// What this slow reader has before it.
+    /// Asks for the prices that the slow reader with this number shows.
     Look(u64),
-    /// What happens to quotes for the slow.
-    Policy(Name),
-    /// A reader in this program that reads so many KiB a second.
+    /// Sets the policy of the quotes.
+    Policy(PolicyName),
+    /// Starts a slow reader in this program, with this rate in KiB per second.
     Slow(u32),
-    /// No more of this one.
+    /// Stops the slow reader with this number.
     Remove(u64),
-    /// No more quotes, until `resume`.
+    /// Stops the generator until `Resume`.
     Pause,
     Resume,
 }
 
-/// A policy by its name. What else it needs is said by [`Name::policy`].
+/// The name of a policy. [`PolicyName::policy`] adds the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Name {
+pub(crate) enum PolicyName {
     Conflate,
     DropNewest,
     DropOldest,
@@ -48,36 +52,38 @@ impl Command {
             return Err("a command is text".into());
         };
         match serde_json::from_str(text) {
-            Ok(Command::Slow(kib)) if !LINE.contains(&kib) => Err(format!(
-                "a slow reader reads {} to {} KiB a second",
-                LINE.start(),
-                LINE.end()
+            Ok(Command::Slow(kib)) if !RATES.contains(&kib) => Err(format!(
+                "a slow reader reads {} to {} KiB per second",
+                RATES.start(),
+                RATES.end()
             )),
             parsed => parsed.map_err(|error| error.to_string()),
         }
     }
 
-    /// It changes what everybody gets, or costs this machine a thread: so it is for programs on this machine alone. Pages of
-    /// other sites are refused by the server itself, by their `Origin`. Behind a proxy all clients come from its address:
-    /// then these commands want a secret, or are left out.
+    /// Returns whether the command is reserved for clients on this machine.
+    ///
+    /// Such a command affects all readers or starts a thread here. The server rejects pages of other sites by their
+    /// `Origin`. Behind a proxy all clients have the proxy's address, so these commands would need a secret there, or
+    /// should be removed.
     pub(crate) fn is_control(self) -> bool {
         !matches!(self, Command::Snapshot | Command::Ping)
     }
 }
 
-impl Name {
+impl PolicyName {
     pub(crate) fn policy(self) -> Policy {
         match self {
-            Name::Conflate => Policy::Conflate,
-            Name::DropNewest => Policy::DropNewest,
-            Name::DropOldest => Policy::DropOldest,
-            // The generator waits for the slowest, and all others with it. Who takes nothing at all for so long is cut, or
-            // one stopped reader would hold everybody for the 30 s of `write_timeout`.
-            Name::Block => Policy::Block {
+            PolicyName::Conflate => Policy::Conflate,
+            PolicyName::DropNewest => Policy::DropNewest,
+            PolicyName::DropOldest => Policy::DropOldest,
+            // The generator waits for the slowest reader, and so do all other readers. A reader that takes nothing for two
+            // seconds is disconnected. Otherwise one stopped reader would block everybody until `write_timeout`, for 30 s.
+            PolicyName::Block => Policy::Block {
                 timeout: Some(Duration::from_secs(2)),
             },
-            // Who has a whole queue behind it is cut with 4008, comes back, and begins with a snapshot.
-            Name::Disconnect => Policy::Disconnect { soft: None },
+            // A reader with a full queue is disconnected with 4008. It reconnects and starts with a snapshot.
+            PolicyName::Disconnect => Policy::Disconnect { soft: None },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Feed`]: the topics with their policies, who comes to them, and what clients may ask for.
+//! [`Feed`]: the topics with their policies, the subscriptions of a client, and the answers to its commands.
 
 use std::error::Error;
 use std::fs;
@@ -13,31 +13,31 @@ use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use super::book::Book;
 use super::command::Command;
-use super::generator::Order;
-use super::slow::Readers;
+use super::generator::PauseRequest;
+use super::slow_readers::SlowReaders;
 
-/// Trades that may wait for one reader.
+/// Trades that may be queued for one reader.
 pub(crate) const TRADES: usize = 64;
-/// Places for a welcome, a snapshot, a status, and answers.
+/// Room in a client's queue for a welcome, a snapshot, a status, and answers.
 pub(crate) const ANSWERS: usize = 16;
-/// Longer than the generator waits for anybody.
-const OBEY: Duration = Duration::from_secs(5);
+/// Timeout for a request to the generator. The generator never waits this long for a reader.
+const GENERATOR_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// All of it.
+/// The state that all clients share.
 pub(crate) struct Feed {
     pub(crate) book: Book,
-    /// Updates of each symbol in a second.
+    /// Updates of each symbol per second.
     pub(crate) rate: u32,
-    /// Both are published to by the generator alone, so it never waits for its turn.
+    /// Only the generator publishes to `quotes` and `trades`, so it never waits for another publisher.
     pub(crate) quotes: Topic,
     pub(crate) trades: Topic,
     status: Topic,
-    /// One status at a time, or an older one could be told after a newer one.
-    telling: Mutex<()>,
-    pub(crate) readers: Readers,
+    /// Serializes [`Feed::publish_status`]. Otherwise an older status could be published after a newer one.
+    status_lock: Mutex<()>,
+    pub(crate) readers: SlowReaders,
     pub(crate) published: AtomicU64,
     pub(crate) is_paused: AtomicBool,
-    generator: Sender<Order>,
+    generator: Sender<PauseRequest>,
     server: ServerHandle,
 }
 
@@ -46,14 +46,14 @@ impl Feed {
         symbols: usize,
         rate: u32,
         server: ServerHandle,
-        generator: Sender<Order>,
+        generator: Sender<PauseRequest>,
     ) -> Result<Feed, Box<dyn Error>> {
         let settings = TopicSettings::default();
-        // A place for each symbol: then a new price always finds its own symbol's place, and takes no other's. It keeps
-        // that place in the line, so all symbols have their turn, and none is overtaken for ever by busier ones.
+        // The queue has room for one message per symbol, so a new price never displaces another symbol's price. It takes
+        // the position of the price that it replaces, so all symbols take turns and a busy symbol cannot starve others.
         let quotes = settings.policy(Policy::Conflate).queue(symbols);
         let trades = settings.policy(Policy::DropOldest).queue(TRADES);
-        // Only the latest is worth anything.
+        // Only the latest status counts.
         let status = settings.policy(Policy::Conflate).queue(1);
         let config = HubConfig::default()
             .topic("quotes", quotes)
@@ -66,8 +66,8 @@ impl Feed {
             quotes: hub.topic("quotes")?,
             trades: hub.topic("trades")?,
             status: hub.topic("status")?,
-            telling: Mutex::default(),
-            readers: Readers::new(server.clone()),
+            status_lock: Mutex::default(),
+            readers: SlowReaders::new(server.clone()),
             published: AtomicU64::new(0),
             is_paused: AtomicBool::new(false),
             generator,
@@ -75,8 +75,8 @@ impl Feed {
         })
     }
 
-    /// Says what there is, and makes a client a member of what it has asked for.
-    pub(crate) fn welcome(
+    /// Sends the welcome, and subscribes a client to the topics that it has requested.
+    pub(crate) fn subscribe(
         &self,
         conn: &Connection,
     ) -> Result<Vec<Subscription>, Box<dyn Error + Send + Sync>> {
@@ -85,8 +85,8 @@ impl Feed {
             "control": conn.peer().is_loopback(),
         });
         conn.send(Message::text(welcome.to_string()))?;
-        let join = |topic: &str| match topic {
-            "quotes" => self.book.join(&self.quotes, conn.outbox()),
+        let subscribe = |topic: &str| match topic {
+            "quotes" => self.book.subscribe(&self.quotes, conn.outbox()),
             "trades" => self
                 .trades
                 .subscribe(conn.outbox(), SubscribeOptions::new()),
@@ -94,28 +94,33 @@ impl Feed {
                 .status
                 .subscribe(conn.outbox(), SubscribeOptions::new()),
         };
-        // Whatever is said twice is joined once.
-        let asked: Vec<&str> = super::topics(conn.request()).collect();
+        // A topic that is requested twice is subscribed to once.
+        let requested: Vec<&str> = super::topics(conn.request()).collect();
         let topics = super::TOPICS.into_iter();
-        let joined = topics.filter(|topic| asked.contains(topic)).map(join);
-        Ok(joined.collect::<Result<_, PublishError>>()?)
+        let subscriptions = topics
+            .filter(|topic| requested.contains(topic))
+            .map(subscribe);
+        Ok(subscriptions.collect::<Result<_, PublishError>>()?)
     }
 
-    /// Every message has an answer. Told, and not cut: a page that is newer than the server goes on with what both know.
+    /// Returns the answer to a message from a client.
+    ///
+    /// An invalid command is answered with an error and does not close the connection. A page that is newer than the server
+    /// can therefore still use the commands that both know.
     ///
     /// # Blocking
-    /// To pause and to resume: for the generator, at most 5 s.
+    /// `pause` and `resume` wait up to 10 s for the generator.
     pub(crate) fn answer(&self, conn: &Connection, message: &Message) -> Message {
         let answer = Command::parse(message).and_then(|command| {
             if command.is_control() && !conn.peer().is_loopback() {
-                return Err("that is for programs on this machine alone".into());
+                return Err("this command is only for clients on the server's machine".into());
             }
-            self.obey(conn, command)
+            self.execute(conn, command)
         });
-        answer.unwrap_or_else(|why| text(&json!({ "type": "error", "why": why })))
+        answer.unwrap_or_else(|error| text(&json!({ "type": "error", "why": error })))
     }
 
-    fn obey(&self, conn: &Connection, command: Command) -> Result<Message, String> {
+    fn execute(&self, conn: &Connection, command: Command) -> Result<Message, String> {
         let done = match command {
             Command::Snapshot => return Ok(self.book.snapshot()),
             Command::Ping => {
@@ -124,46 +129,57 @@ impl Feed {
                     json!({ "type": "pong", "now": self.book.now(), "waiting": outbox.len() });
                 return Ok(text(&pong));
             }
-            Command::Look(reader) => return self.readers.look(reader).map(|look| text(&look)),
+            Command::Look(reader) => {
+                return self.readers.prices(reader).map(|prices| text(&prices));
+            }
             Command::Policy(name) => {
                 self.quotes.set_policy(name.policy());
                 format!("the policy is {}", self.quotes.settings().policy)
             }
             Command::Slow(kib) => {
                 let reader = self.readers.add(kib)?;
-                format!("slow {reader} reads {kib} KiB a second")
+                format!("slow {reader} reads {kib} KiB per second")
             }
             Command::Remove(reader) => {
                 self.readers.remove(reader)?;
-                format!("slow {reader} is gone")
+                format!("slow {reader} was removed")
             }
             Command::Pause => {
-                self.order(true)?;
-                "the generator stands still".into()
+                self.set_paused(true)?;
+                "the generator is paused".into()
             }
             Command::Resume => {
-                self.order(false)?;
-                "the generator is at work".into()
+                self.set_paused(false)?;
+                "the generator is running".into()
             }
         };
-        // All who look see it now, and not half a second later.
-        self.tell_status();
+        // Publish the status now, so that all pages show the change immediately instead of up to half a second later.
+        self.publish_status();
         Ok(text(&json!({ "type": "done", "done": done })))
     }
 
-    fn order(&self, is_pause: bool) -> Result<(), String> {
-        let (obeyed, answer) = bounded(1);
-        let order = Order { is_pause, obeyed };
-        let sent = self.generator.send_timeout(order, OBEY).is_ok();
-        let is_obeyed = sent && answer.recv_timeout(OBEY).is_ok();
-        is_obeyed
+    /// Pauses or resumes the generator, and waits until it has.
+    fn set_paused(&self, is_pause: bool) -> Result<(), String> {
+        let (done, answer) = bounded(1);
+        let request = PauseRequest { is_pause, done };
+        let is_sent = self
+            .generator
+            .send_timeout(request, GENERATOR_TIMEOUT)
+            .is_ok();
+        let is_done = is_sent && answer.recv_timeout(GENERATOR_TIMEOUT).is_ok();
+        is_done
             .then_some(())
-            .ok_or_else(|| "the generator waits for a slow reader, and has not heard it yet".into())
+            .ok_or_else(|| "the generator is waiting for a slow reader and has not answered".into())
     }
 
-    /// Tells all who look what there is to see. Sums, and no rates: who misses one sees nothing wrong in the next.
-    pub(crate) fn tell_status(&self) {
-        let _telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Publishes the status to all pages.
+    ///
+    /// The status holds sums instead of rates. A page that misses one status can still compute rates from the next.
+    pub(crate) fn publish_status(&self) {
+        let _lock = self
+            .status_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let now = self.book.now();
         let counts = self.quotes.counts();
         let dropped = counts.dropped.into_iter();
@@ -177,7 +193,7 @@ impl Feed {
             "delivered": counts.delivered, "dropped": dropped,
             "clients": self.server.clients(), "memory": resident(), "readers": self.readers.list(now),
         });
-        // It conflates, and so it is never busy: who has no room gets the next one.
+        // The topic conflates, so publishing never waits: a reader without room gets the next status instead.
         if let Err(error) = self.status.publish(text(&status)) {
             println!("status: {error}");
         }
@@ -188,7 +204,7 @@ fn text(value: &Value) -> Message {
     Message::text(value.to_string())
 }
 
-/// KiB of memory that this program has, where the kernel tells.
+/// Returns the resident memory of this program in KiB, if the kernel reports it.
 fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

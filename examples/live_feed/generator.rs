@@ -1,4 +1,4 @@
-//! The generator: the one thread that makes prices. It sets a quote in the book, publishes it, and knows no client.
+//! The generator thread: it makes prices, sets them in the book, and publishes them. It knows no client.
 
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime};
@@ -11,27 +11,29 @@ use super::feed::Feed;
 use super::market::Market;
 use super::schedule::Schedule;
 
-/// Quotes that are published together: as many as a member gets in one write.
-const TOGETHER: u64 = 64;
+/// Number of quotes that are published in one call. A member receives up to this many in one write.
+const BATCH: u64 = 64;
 
-/// To pause, or to go on. Answered when it is obeyed: then all that was made has been published.
-pub(crate) struct Order {
+/// A request to pause or to resume.
+pub(crate) struct PauseRequest {
     pub(crate) is_pause: bool,
-    pub(crate) obeyed: Sender<()>,
+    /// Receives an answer when the request is done. By then all quotes made so far have been published.
+    pub(crate) done: Sender<()>,
 }
 
-/// Makes prices until `ended` ends.
+/// Makes prices until the other end of `ended` is dropped.
 ///
-/// It waits for a client under `block` alone, 2 s at most for each publish. Under the others a publish has 100 ms in all, for
-/// queues that are full although their sockets take bytes: our own delay, and nobody's slowness.
+/// # Blocking
+/// Under `block`, each publish waits up to 2 s for slow readers. Under the other policies, a publish waits only for queues
+/// that are full although their sockets accept bytes, up to 100 ms in all. Such a delay is our own, not the reader's.
 pub(crate) fn run(
     feed: &Feed,
-    orders: &Receiver<Order>,
+    requests: &Receiver<PauseRequest>,
     ended: &Receiver<()>,
     server: ServerHandle,
 ) {
-    // Also by a panic: a server whose prices stand still should end, and not look alive.
-    let _server = EndsWithIt(server);
+    // The server also shuts down if this thread panics. Otherwise it would go on with prices that never change.
+    let _server = ShutdownOnDrop(server);
     let since_1970 = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let mut market = Market::new(feed.book.len(), since_1970.as_nanos() as u64);
     let mut trades = 0;
@@ -46,26 +48,26 @@ pub(crate) fn run(
         };
         select! {
             recv(ended) -> _ => return,
-            recv(orders) -> order => {
-                let Ok(order) = order else { return };
-                is_paused = order.is_pause;
+            recv(requests) -> request => {
+                let Ok(request) = request else { return };
+                is_paused = request.is_pause;
                 schedule = Schedule::new(per_second, Instant::now());
                 feed.is_paused.store(is_paused, Ordering::Relaxed);
-                // There is a place for the answer; nobody may wait for it any more.
-                let _ = order.obeyed.try_send(());
+                // The channel has room for one answer. Sending fails if the requester has given up.
+                let _ = request.done.try_send(());
             }
             recv(due) -> _ => {
-                let mut owed = schedule.owed(Instant::now());
-                // Under `block` each may take its time, and who wants something of us has waited enough.
-                while owed > 0 && orders.is_empty() {
-                    let made = owed.min(TOGETHER);
-                    let rounds = quote(feed, &mut market, made);
-                    schedule.made(made);
-                    owed -= made;
-                    // One trade for each round of quotes.
+                let mut due = schedule.check(Instant::now());
+                // A request interrupts the loop, because each publish may wait under `block`.
+                while due > 0 && requests.is_empty() {
+                    let count = due.min(BATCH);
+                    let rounds = publish_quotes(feed, &mut market, count);
+                    schedule.record_made(count);
+                    due -= count;
+                    // One trade for each complete round of quotes.
                     for _ in 0..rounds {
                         trades += 1;
-                        trade(feed, &mut market, trades);
+                        publish_trade(feed, &mut market, trades);
                     }
                 }
             }
@@ -73,41 +75,41 @@ pub(crate) fn run(
     }
 }
 
-/// Makes so many quotes, publishes them together, and gives how many rounds ended with one of them.
+/// Makes `count` quotes, publishes them in one call, and returns how many rounds they completed.
 ///
-/// Together a fast reader gets them in one write. They stay messages of their own: several in one could not be replaced one
-/// by one, and a slow reader would get all of their prices, old ones too, or none.
-fn quote(feed: &Feed, market: &mut Market, count: u64) -> u64 {
+/// A fast reader receives the whole batch in one write. Each quote is still its own message. If one message held several
+/// quotes, they could not be replaced one by one: a slow reader would receive all of them, including old ones, or none.
+fn publish_quotes(feed: &Feed, market: &mut Market, count: u64) -> u64 {
     let mut rounds = 0;
     let next = |_| {
         let (symbol, price) = market.step();
-        rounds += u64::from(market.is_round());
-        // First the book: who comes in between has it in the snapshot.
+        rounds += u64::from(market.is_round_complete());
+        // The book comes first. A client that subscribes before the publish has the quote in its snapshot.
         let quote = Publication::from(feed.book.set(symbol, price));
         quote.key(feed.book.symbol(symbol))
     };
     let quotes = (0..count).map(next).collect();
     let published = feed.quotes.publish_all(quotes);
-    // Nobody else publishes here, so the turn is always there; and text is data.
+    // The generator is the only publisher, so the topic is never busy. Text messages are always accepted.
     debug_assert!(published.is_ok(), "{published:?}");
     feed.published.fetch_add(count, Ordering::Relaxed);
     rounds
 }
 
-/// Its number makes a gap visible: numbers of trades are consecutive.
-fn trade(feed: &Feed, market: &mut Market, number: u64) {
-    let at = market.chance(feed.book.len() as u64) as usize;
+/// Publishes a random trade. Trades have consecutive numbers, so that a reader can see gaps.
+fn publish_trade(feed: &Feed, market: &mut Market, number: u64) {
+    let at = market.random(feed.book.len() as u64) as usize;
     let trade = json!({
         "type": "trade", "id": number, "t": feed.book.now(), "symbol": feed.book.symbol(at),
-        "price": market.price(at), "size": 100 * (1 + market.chance(20)),
+        "price": market.price(at), "size": 100 * (1 + market.random(20)),
     });
     let published = feed.trades.publish(Message::text(trade.to_string()));
     debug_assert!(published.is_ok(), "{published:?}");
 }
 
-struct EndsWithIt(ServerHandle);
+struct ShutdownOnDrop(ServerHandle);
 
-impl Drop for EndsWithIt {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
         self.0.shutdown();
     }

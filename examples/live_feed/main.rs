@@ -1,34 +1,37 @@
-//! Learn: ten thousand prices a second, and a reader whose line takes eight hundred: it gets fewer of them, and new ones.
-//! Run:   cargo run --release --example live_feed    then open http://127.0.0.1:9001/ and add a slow reader there
-//! Watch: at 20 KiB/s the oldest of the 500 prices it shows is a second old: they come in turn, each the newest there is.
-//! Try next: choose `drop-newest`, and its oldest price is from long ago; `block`, and everybody is slow. Then start it with
-//!        `127.0.0.1:9001 1000 20`: the arguments are an address, symbols, and updates of each in a second.
+//! A market data feed: a snapshot, then the updates, conflated by symbol.
+//!
+//! Learn: the server publishes 10,000 prices per second. A reader whose connection carries 800 per second receives fewer
+//!        of them, but current ones.
+//! Run:   cargo run --release --example live_feed    It prints `live_feed on http://127.0.0.1:9001/`. Open that page and
+//!        add a slow reader there.
+//! Watch: at 20 KiB/s, the oldest of the 500 prices that the slow reader shows is about a second old. The symbols take
+//!        turns, and each message carries the newest price of its symbol.
+//! Try next: choose `drop-newest`: the oldest price of the slow reader gets older and older. Choose `block`: all readers
+//!        become slow. Then start the example with the arguments `127.0.0.1:9001 1000 20`, which are the address, the
+//!        number of symbols, and the updates of each symbol per second.
 //!
 //! ```text
-//!                    key = symbol   ┌─▶ a place for each symbol, the newest price in it ─▶ writer of 1
+//!                    key = symbol    ┌─▶ one slot per symbol, with its newest price ─▶ writer of 1
 //! generator ─▶ book ─────────────────┤
-//!               └─snapshot─▶ (who    └─▶ a place for each symbol, the newest price in it ─▶ writer of 2
-//!                             comes)
+//!               │                    └─▶ one slot per symbol, with its newest price ─▶ writer of 2
+//!               └─▶ snapshot, for each new reader
 //! ```
-//! Quotes *conflate* by symbol: a price is a state, and of a state only the newest counts. Trades *drop the oldest*: each
-//! is an event, and it has a number, so that a reader sees how many it has missed.
+//! The topic of the quotes *conflates* by symbol, because a price is a state and only the newest one counts. The topic of
+//! the trades *drops the oldest*. Each trade is an event with a number, so that a reader sees how many it has missed.
 //!
-//! What a client is sent, and the rule for gaps, are in `book.rs`; how a client follows it, in `seen.rs`.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! `book.rs` defines the messages and how gaps are handled. `latest_quotes.rs` shows how a client follows the feed.
+#![allow(clippy::print_stdout, reason = "an example prints what happens")]
 
 mod book;
 mod command;
 mod feed;
 mod generator;
+mod latest_quotes;
 mod market;
-mod paced;
-mod reader;
 mod schedule;
-mod seen;
-mod slow;
+mod slow_reader;
+mod slow_readers;
+mod throttle;
 #[path = "../web/mod.rs"]
 mod web;
 
@@ -38,17 +41,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use feed::{ANSWERS, Feed, TRADES};
 use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 
-/// The topics a client may ask for, in `/ws?topics=quotes,trades`.
+/// The topics that a client may request, for example with `/ws?topics=quotes,trades`.
 const TOPICS: [&str; 3] = ["quotes", "trades", "status"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
-    let mut number = |most: u32, default: u32| match arguments.next() {
+    let mut number = |max: u32, default: u32| match arguments.next() {
         None => Ok(default),
-        Some(given) => match given.parse() {
-            Ok(number) if (1..=most).contains(&number) => Ok(number),
-            _ => Err(format!("{given:?} is no number from 1 to {most}")),
+        Some(argument) => match argument.parse() {
+            Ok(number) if (1..=max).contains(&number) => Ok(number),
+            _ => Err(format!("{argument:?} is not a number from 1 to {max}")),
         },
     };
     let symbols = number(book::SYMBOLS, 500)? as usize;
@@ -60,19 +63,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 
-    let (give, orders) = bounded(4);
-    let feed = Feed::new(symbols, rate, handle.clone(), give)?;
+    let (to_generator, requests) = bounded(4);
+    let feed = Feed::new(symbols, rate, handle.clone(), to_generator)?;
     let report = thread::scope(|scope| {
-        // Nothing is ever sent on it: its end is the message.
+        // Nothing is sent on this channel. Dropping `running` ends the threads.
         let (running, ended) = bounded(0);
         let feed = &feed;
         let generator = thread::Builder::new().name("generator".into());
-        let until = ended.clone();
+        let generator_ended = ended.clone();
         generator.spawn_scoped(scope, move || {
-            generator::run(feed, &orders, &until, handle);
+            generator::run(feed, &requests, &generator_ended, handle);
         })?;
         let status = thread::Builder::new().name("status".into());
-        status.spawn_scoped(scope, move || tell(feed, &ended))?;
+        status.spawn_scoped(scope, move || publish_status(feed, &ended))?;
         let report = server.serve(feed);
         drop(running);
         feed.readers.end();
@@ -83,29 +86,31 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn config(symbols: usize) -> Config {
-    // A page pings once a second and looks at a slow reader twice. Beyond that it is a flood, and is closed with 1008.
+    // Per second, a page sends one ping and asks twice for the prices of a slow reader. A client that exceeds this rate is
+    // closed with 1008.
     let rate = Rate {
         per_second: 10,
         burst: 40,
     };
     Config::default()
         .rate(Some(rate))
-        // The longest command has 25 bytes; beyond 256 it is closed with 1009 before it is read whole.
+        // The longest command has 25 bytes. A message of more than 256 bytes is rejected with 1009 before its payload is
+        // read.
         .max_message(256)
-        // A reader costs what its messages cost: at 10,000 a second processors have their fill long before memory has.
+        // At 10,000 messages per second for each reader, the processors are the limit long before memory is.
         .max_clients(Some(256))
-        // Places for all that the topics may have waiting, and a few for answers.
+        // Room for everything that the topics may queue, and for a few answers.
         .queue(symbols + TRADES + ANSWERS)
-        // What the kernel has taken cannot be replaced any more, and grows old there: at 20 KiB/s each 2 KiB are 100 ms.
-        // So it takes 2 KiB beyond what the peer's window has room for.
+        // Messages in the kernel's send buffer cannot be replaced and get old there: at 20 KiB/s, 2 KiB take 100 ms.
+        // Therefore the kernel takes at most 2 KiB beyond what fits into the peer's window.
         .unsent(2 << 10)
         .sndbuf(Some(16 << 10))
 }
 
-/// Twice a second, for those who look.
-fn tell(feed: &Feed, ended: &Receiver<()>) {
+/// Publishes the status twice per second.
+fn publish_status(feed: &Feed, ended: &Receiver<()>) {
     while ended.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
-        feed.tell_status();
+        feed.publish_status();
     }
 }
 
@@ -119,14 +124,17 @@ impl Handler for &Feed {
                 include_str!("script.js"),
             ),
             "/ws" if topics(request).all(|topic| TOPICS.contains(&topic)) => Reply::upgrade(),
-            "/ws" => Reply::text(400, "/ws?topics=quotes,trades,status, or some of them\n"),
+            "/ws" => Reply::text(
+                400,
+                "topics are quotes, trades and status, as in /ws?topics=quotes,trades\n",
+            ),
             _ => Reply::status(404),
         }
     }
 
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let _memberships = self.welcome(conn)?;
-        self.readers.met(conn.peer(), conn.outbox());
+        let _subscriptions = self.subscribe(conn)?;
+        self.readers.attach(conn.peer(), conn.outbox());
         while let Some(message) = conn.recv()? {
             conn.send(self.answer(conn, &message))?;
         }
@@ -134,8 +142,8 @@ impl Handler for &Feed {
     }
 }
 
-/// What a client asks for; without a word, the feed itself.
+/// Returns the topics that a client requests. The default is quotes and trades.
 fn topics(request: &Request) -> impl Iterator<Item = &str> {
-    let asked = request.query("topics").unwrap_or("quotes,trades");
-    asked.split(',')
+    let topics = request.query("topics").unwrap_or("quotes,trades");
+    topics.split(',')
 }

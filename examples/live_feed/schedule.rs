@@ -1,53 +1,56 @@
-//! [`Schedule`]: how many quotes are due.
+//! [`Schedule`] computes how many quotes are due.
 
 use std::time::{Duration, Instant};
 
-/// It looks no more often than this: a thread that sleeps for 100 µs is late by as much.
-const LOOK: Duration = Duration::from_millis(5);
+/// Shortest interval between two checks. A thread that sleeps for only 100 µs wakes up late by about the same time.
+const MIN_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Further behind than this it does not catch up: who waited for a blocked reader goes on from here, at its rate.
-const BEHIND: Duration = Duration::from_millis(250);
+/// A schedule that is later than this starts again from the present instead of catching up. This happens when the generator
+/// has waited for a blocked reader.
+const MAX_LAG: Duration = Duration::from_millis(250);
 
-/// So many a second, counted from the beginning and not from the one before: being late adds up to nothing.
+/// A rate, counted from the start of the schedule. Delays of single quotes therefore do not add up.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     per_second: u64,
-    begun: Instant,
+    start: Instant,
     done: u64,
-    looked: Instant,
+    last_check: Instant,
 }
 
 impl Schedule {
     pub(crate) fn new(per_second: u64, now: Instant) -> Schedule {
         Schedule {
             per_second,
-            begun: now,
+            start: now,
             done: 0,
-            looked: now,
+            last_check: now,
         }
     }
 
-    /// When to look again.
+    /// Returns when to check again.
     pub(crate) fn due(&self) -> Instant {
         let next = Duration::from_nanos((self.done + 1) * 1_000_000_000 / self.per_second);
-        (self.begun + next).max(self.looked + LOOK)
+        (self.start + next).max(self.last_check + MIN_INTERVAL)
     }
 
-    /// How many are to be made now.
-    pub(crate) fn owed(&mut self, now: Instant) -> u64 {
-        self.looked = now;
-        let since = now.saturating_duration_since(self.begun);
-        let in_all = since.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
-        let owed = (in_all as u64).saturating_sub(self.done);
-        if owed > 1 + self.per_second * BEHIND.as_millis() as u64 / 1000 {
+    /// Checks the schedule, and returns how many quotes are due now.
+    ///
+    /// The schedule starts again if it is later than [`MAX_LAG`].
+    pub(crate) fn check(&mut self, now: Instant) -> u64 {
+        self.last_check = now;
+        let since = now.saturating_duration_since(self.start);
+        let total = since.as_nanos() * u128::from(self.per_second) / 1_000_000_000;
+        let due = (total as u64).saturating_sub(self.done);
+        if due > 1 + self.per_second * MAX_LAG.as_millis() as u64 / 1000 {
             *self = Schedule::new(self.per_second, now);
             return 1;
         }
-        owed
+        due
     }
 
-    /// So many were made.
-    pub(crate) fn made(&mut self, count: u64) {
+    /// Records that `count` quotes were made.
+    pub(crate) fn record_made(&mut self, count: u64) {
         self.done += count;
     }
 }

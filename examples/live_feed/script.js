@@ -1,30 +1,30 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
-const ROWS = 16, TRADES = 10; // shown
+const ROWS = 16, TRADES = 10; // numbers of displayed rows
 const MEANS = {
-  'conflate': 'A new price takes the place of the one of its symbol that still waits. A slow reader gets fewer messages, each symbol in turn, and each as new as its line allows.',
-  'drop-oldest': 'What has waited longest goes. What arrives is new, but which symbols it is about is luck: some are not seen for long.',
-  'drop-newest': 'What comes when the queue is full is left out. A slow reader first gets what is old, and of some symbols nothing for long.',
-  'block': 'The server waits for the slowest reader, and everybody gets prices at its pace. Who takes nothing at all for 2 s is cut.',
-  'disconnect': 'Who has a whole queue waiting is cut (4008). It comes back, takes a new snapshot, and is cut again, as long as its line is too slow.',
+  'conflate': 'A new price replaces the queued price of the same symbol. A slow reader receives fewer messages. The symbols take turns, and each price is as new as the connection allows.',
+  'drop-oldest': 'When the queue is full, the oldest message is dropped. The prices that arrive are new, but the symbols are random, and some receive no update for a long time.',
+  'drop-newest': 'When the queue is full, a new price is dropped. A slow reader receives old prices first, and for some symbols no update for a long time.',
+  'block': 'The server waits for the slowest reader, so all readers receive prices at its pace. A reader that takes nothing for 2 s is disconnected.',
+  'disconnect': 'A reader with a full queue is disconnected (4008). It reconnects, receives a new snapshot, and is disconnected again if its connection is too slow.',
 };
 
-// ── what is known ──
+// ── state ──
 
 let quotes = new Map(); // symbol → {n, t, price, way}
-let symbols = []; // sorted
-let isFresh = true; // a snapshot is to come, and begins anew
+let symbols = []; // sorted; null when the list must be rebuilt
+let isFresh = true; // after a connect, until the snapshot has arrived
 const mine = { messages: 0, skipped: 0, waiting: 0, rate: null };
 let trades = [], lastTrade = null, missed = 0, isTraded = false;
-let looked = new Map(), compared = 0; // what a slow reader shows, and its number
-let told = null; // the last status
+let looked = new Map(), compared = 0; // the prices that a slow reader shows, and its number
+let current = null; // the last status
 
-// What time the server has. Answers to pings say it; the quickest is right to half its round trip. It may grow old, as
-// clocks drift: each second a round trip that is 1 ms longer is good enough as well.
-let offset = null, best = Infinity, asked = null;
+// The offset of the server's clock, computed from the answers to pings. The quickest answer is exact to half its round trip.
+// Because clocks drift, the estimate expires: each ping accepts a round trip that is 1 ms longer than the best so far.
+let offset = null, best = Infinity, pingedAt = null;
 const now = () => performance.now() + offset;
 
-/// The rule of the feed: for each symbol the highest `n` wins. See book.rs.
+/// Stores a quote. For each symbol the highest `n` wins, see book.rs.
 function quote([symbol, n, t, price], isUpdate) {
   const known = quotes.get(symbol);
   if (!known) {
@@ -32,7 +32,7 @@ function quote([symbol, n, t, price], isUpdate) {
     symbols = null;
     return;
   }
-  if (n <= known.n) return; // it was in the snapshot
+  if (n <= known.n) return; // already in the snapshot
   if (isUpdate) mine.skipped += n - known.n - 1;
   if (price !== known.price) known.way = price > known.price ? 'up' : 'down';
   known.n = n;
@@ -42,15 +42,15 @@ function quote([symbol, n, t, price], isUpdate) {
 
 const kinds = {
   welcome({ symbols, rate, control }) {
-    $('size').textContent = `${count(symbols)} symbols, ${rate} prices a second for each, ${count(symbols * rate)} messages a second`;
+    $('size').textContent = `${count(symbols)} symbols with ${rate} prices per second each, ${count(symbols * rate)} messages per second`;
     $('control').disabled = !control;
-    if (!control) say('Only programs on the machine of the server may change anything here.');
+    if (!control) showResult('The controls work only on the machine where the server runs.');
   },
   snapshot({ quotes: all }) {
     if (isFresh) quotes = new Map();
     isFresh = false;
     symbols = null;
-    for (const one of all) quote(one, false);
+    for (const entry of all) quote(entry, false);
   },
   trade(trade) {
     if (lastTrade !== null && trade.id > lastTrade + 1) {
@@ -63,101 +63,101 @@ const kinds = {
     isTraded = true;
   },
   pong({ now, waiting }) {
-    if (asked === null) return;
-    const trip = performance.now() - asked;
+    if (pingedAt === null) return;
+    const trip = performance.now() - pingedAt;
     best += 1;
     if (trip <= best) {
       best = trip;
       offset = now + trip / 2 - performance.now();
     }
-    asked = null;
+    pingedAt = null;
     mine.waiting = waiting;
   },
   look({ reader, quotes }) {
     if (reader === compared) looked = new Map(quotes.map(([symbol, , t, price]) => [symbol, { t, price }]));
   },
   status,
-  done({ done }) { say(`${done[0].toUpperCase()}${done.slice(1)}.`); },
-  error({ why }) { say(`Not done: ${why}.`, 'bad'); },
+  done({ done }) { showResult(`${done[0].toUpperCase()}${done.slice(1)}.`); },
+  error({ why }) { showResult(`Command failed: ${why}.`, 'bad'); },
 };
 
 const link = new Link(() => '/ws?topics=quotes,trades,status', {
   open() {
     isFresh = true;
-    lastTrade = told = null;
-    offset = asked = null;
+    lastTrade = current = null;
+    offset = pingedAt = null;
     best = Infinity;
     ping();
   },
   message(data) {
-    // Thousands a second are quotes: those do as little as may be, and what is seen is painted once a frame.
+    // Thousands of quotes arrive per second. They only update the state here, and `paint` shows it once per frame.
     if (data[0] === '[') {
       mine.messages++;
       return quote(JSON.parse(data), true);
     }
-    const said = JSON.parse(data);
-    kinds[said.type]?.(said);
+    const message = JSON.parse(data);
+    kinds[message.type]?.(message);
   },
   ended(code) {
     $('control').disabled = true;
-    if (code === 4008) say('This page was too slow for the policy and was cut; it comes back with a new snapshot.', 'bad');
+    if (code === 4008) showResult('This page was too slow for the policy and was disconnected. It reconnects and receives a new snapshot.', 'bad');
   },
 });
 
-const command = (what) => link.send(JSON.stringify(what));
+const command = (value) => link.send(JSON.stringify(value));
 function ping() {
-  // One at a time: the answer to an older one would be taken for this one's.
-  if (asked !== null || !link.isOpen) return;
-  asked = performance.now();
+  // Only one ping is pending, because an answer does not say to which ping it belongs.
+  if (pingedAt !== null || !link.isOpen) return;
+  pingedAt = performance.now();
   command('ping');
 }
 
-// ── words ──
+// ── formatting ──
 
 const count = (number) => number.toLocaleString('en');
 const cents = (price) => (price / 100).toFixed(2);
 const age = (ms) => ms === null ? '–' : ms < 1000 ? `${Math.max(0, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`;
-let saidAt = 0;
-/// The answer to what was done last. It goes after a while: somebody else may have done something since.
-function say(text, kind = '') {
-  $('said').textContent = text;
-  $('said').dataset.kind = kind;
-  saidAt = performance.now();
+let resultAt = 0;
+/// Shows the result of the last command. It disappears after 8 s, because another page may have changed something since.
+function showResult(text, kind = '') {
+  $('result').textContent = text;
+  $('result').dataset.kind = kind;
+  resultAt = performance.now();
 }
-/// Written only when it changes: a browser lays out again what is written.
+/// Writes a text only if it has changed, because each write causes a new layout.
 function put(cell, text) { if (cell.textContent !== text) cell.textContent = text; }
 
 // ── readers ──
 
-let before = null; // the status before the last, for rates
-const rate = (here, there, span) => span > 0 ? Math.max(0, Math.round((here - there) * 1000 / span)) : null;
+let before = null; // the previous status, to compute rates
+const rate = (newer, older, span) => span > 0 ? Math.max(0, Math.round((newer - older) * 1000 / span)) : null;
 
 function status(next) {
-  before = told;
-  told = next;
-  const policy = told.policy.split(':')[0];
+  before = current;
+  current = next;
+  const policy = current.policy.split(':')[0];
   $('policy').value = policy;
   put($('means'), MEANS[policy] ?? '');
-  $('pause').textContent = told.paused ? 'Resume prices' : 'Pause prices';
-  const span = before ? told.now - before.now : 0;
-  const made = before ? rate(told.published, before.published, span) : null;
-  // Two may come at once, when somebody has changed something: of those the second says no rate.
-  if (!before || span >= 100) put($('made'), made === null ? '–' : told.paused ? 'paused' : count(made));
-  put($('delivered'), count(told.delivered));
-  for (const name of ['conflate', 'drop-oldest', 'drop-newest']) put($(name), count(told.dropped[name]));
-  put($('cut'), count(told.dropped.disconnect + told.dropped.block));
-  put($('clients'), count(told.clients));
-  put($('memory'), told.memory === null ? '–' : `${(told.memory / 1024).toFixed(1)} MiB`);
+  $('pause').textContent = current.paused ? 'Resume prices' : 'Pause prices';
+  const span = before ? current.now - before.now : 0;
+  const made = before ? rate(current.published, before.published, span) : null;
+  // After a change, two statuses may arrive in quick succession. The interval is then too short to compute a rate.
+  if (!before || span >= 100) put($('made'), made === null ? '–' : current.paused ? 'paused' : count(made));
+  put($('delivered'), count(current.delivered));
+  for (const name of ['conflate', 'drop-oldest', 'drop-newest']) put($(name), count(current.dropped[name]));
+  put($('cut'), count(current.dropped.disconnect + current.dropped.block));
+  put($('clients'), count(current.clients));
+  put($('memory'), current.memory === null ? '–' : `${(current.memory / 1024).toFixed(1)} MiB`);
   readers(span);
 }
 
 const rows = new Map(); // number of a reader → its row; 0 is this page
 
-function rowOf(id, name, line) {
+function rowOf(id, name, detail) {
   if (rows.has(id)) return rows.get(id);
   const row = $('readers').tBodies[0].insertRow();
   const head = row.insertCell(), small = document.createElement('span');
-  small.textContent = ` ${line}`;
+  small.textContent = ` ${detail}`;
   head.append(name, small);
   for (let cell = 0; cell < 7; cell++) row.insertCell();
   if (id) {
@@ -175,33 +175,33 @@ function rowOf(id, name, line) {
 function fill(row, { rate, newest, oldest, skipped, waiting, cuts, why }) {
   const texts = [rate === null ? '–' : count(rate), age(newest), age(oldest), count(skipped), waiting === null ? '–' : count(waiting), cuts ? `${cuts}×` : '–'];
   texts.forEach((text, at) => put(row.cells[at + 1], text));
-  // While nothing is made everything grows old, and that says nothing about anybody.
-  const grade = (ms) => ms === null || told?.paused ? '' : ms > 5000 ? 'very-old' : ms > 1500 ? 'old' : '';
+  // While the generator is paused, all prices get old, so their ages say nothing about a reader.
+  const grade = (ms) => ms === null || current?.paused ? '' : ms > 5000 ? 'very-old' : ms > 1500 ? 'old' : '';
   row.cells[2].className = grade(newest);
   row.cells[3].className = grade(oldest);
   row.cells[6].title = why || '';
 }
 
 function readers(span) {
-  const there = new Map(before?.readers.map((reader) => [reader.id, reader]));
-  for (const reader of told.readers) {
+  const previous = new Map(before?.readers.map((reader) => [reader.id, reader]));
+  for (const reader of current.readers) {
     const row = rowOf(reader.id, `slow ${reader.id}`, `${reader.kib} KiB/s`);
-    const old = there.get(reader.id);
+    const old = previous.get(reader.id);
     if (old && span >= 100) row.rate = rate(reader.messages, old.messages, span);
     fill(row, { ...reader, rate: row.rate ?? null });
   }
   for (const [id, row] of rows) {
-    if (id && !told.readers.some((reader) => reader.id === id)) {
+    if (id && !current.readers.some((reader) => reader.id === id)) {
       row.remove();
       rows.delete(id);
     }
   }
-  // The first slow one stands beside what this page sees, until somebody wants another.
-  const ids = told.readers.map(({ id }) => id);
+  // By default, the prices of the first slow reader are compared with those of this page.
+  const ids = current.readers.map(({ id }) => id);
   if (!ids.includes(compared)) compare(ids[0] ?? 0);
   const select = $('compare');
   if (ids.join() !== [...select.options].map(({ value }) => value).join()) {
-    select.replaceChildren(...told.readers.map(({ id, kib }) => new Option(`slow ${id} (${kib} KiB/s)`, id)));
+    select.replaceChildren(...current.readers.map(({ id, kib }) => new Option(`slow ${id} (${kib} KiB/s)`, id)));
     if (compared) select.value = compared;
   }
   $('with').hidden = !ids.length;
@@ -219,13 +219,13 @@ function compare(id) {
 
 let shown = []; // {symbol, cells, n}
 
-/// Which symbols are shown: called when they, or the filter, have changed.
+/// Selects the displayed symbols. Called when the symbols or the filter have changed.
 function list() {
   symbols = [...quotes.keys()].sort();
   const wanted = $('filter').value.trim().toUpperCase();
   const found = symbols.filter((symbol) => symbol.includes(wanted));
   const first = found.slice(0, ROWS);
-  $('count').textContent = found.length ? `${first.length} of ${count(found.length)} shown${found.length > ROWS ? '; the filter finds the others' : ''}.` : 'No symbol has that in it.';
+  $('count').textContent = found.length ? `${first.length} of ${count(found.length)} shown${found.length > ROWS ? '; use the filter to find the others' : ''}.` : 'No symbol matches.';
   if (first.join() === shown.map(({ symbol }) => symbol).join()) {
     for (const row of shown) row.n = 0;
     return;
@@ -242,7 +242,7 @@ function list() {
 
 const isCalm = matchMedia('(prefers-reduced-motion: reduce)');
 
-/// Once a frame, whatever has come: sixteen rows, and only those that have changed.
+/// Updates the rows that have changed, once per frame.
 function paint() {
   requestAnimationFrame(paint);
   if (!symbols) list();
@@ -255,10 +255,10 @@ function paint() {
     cell.dataset.way = quote.way;
     if (!isCalm.matches) cell.toggleAttribute('data-flash', true);
   }
-  if (isTraded) tape();
+  if (isTraded) showTrades();
 }
 
-/// Ten times a second: what grows old without anything coming.
+/// Updates the ages, ten times per second. They change even when no message arrives.
 function ages() {
   $('prices').toggleAttribute('data-dead', !link.isOpen);
   if (offset === null || !link.isOpen) return;
@@ -267,18 +267,18 @@ function ages() {
     const quote = quotes.get(row.symbol);
     if (!quote) continue;
     put(row.cells[2], age(time - quote.t));
-    // While prices come it stays lit: twenty times a second on and off would be hard on the eyes.
+    // While prices arrive, the cell stays highlighted. Otherwise it would flicker twenty times per second.
     if (time - quote.t > 250) row.cells[1].removeAttribute('data-flash');
     const theirs = looked.get(row.symbol);
     if (!compared) continue;
     put(row.cells[3], theirs ? cents(theirs.price) : '–');
     put(row.cells[4], theirs ? age(time - theirs.t) : '–');
     row.cells[3].classList.toggle('differs', Boolean(theirs) && theirs.price !== quote.price);
-    row.cells[4].classList.toggle('old', Boolean(theirs) && !told?.paused && time - theirs.t > 1500);
+    row.cells[4].classList.toggle('old', Boolean(theirs) && !current?.paused && time - theirs.t > 1500);
   }
 }
 
-function tape() {
+function showTrades() {
   isTraded = false;
   const pad = (text, width) => String(text).padStart(width);
   $('trades').replaceChildren(...trades.slice(-TRADES).reverse().map((trade) => {
@@ -294,10 +294,10 @@ function tape() {
   put($('missed'), missed ? `${count(missed)} missed.` : 'None missed.');
 }
 
-// ── this page, as the others see theirs ──
+// ── this page's own row ──
 
 let counted = { messages: 0, at: performance.now() }, late = 0;
-function me() {
+function updateOwnRow() {
   const at = performance.now();
   mine.rate = rate(mine.messages, counted.messages, at - counted.at);
   counted = { messages: mine.messages, at };
@@ -310,24 +310,24 @@ function me() {
     }
     [newest, oldest] = [now() - last, now() - first];
   }
-  // What a browser has taken off the line it queues without a bound, and no policy of a server sees it.
-  late = newest > 3000 && mine.rate > 0 && !told?.paused ? late + 1 : 0;
-  if (late === 3) say('This browser is behind: it takes more than it can show. Fewer symbols, or a lower rate, are arguments of the program.', 'bad');
+  // A browser queues received messages without a bound, and the server's policy cannot see that queue.
+  late = newest > 3000 && mine.rate > 0 && !current?.paused ? late + 1 : 0;
+  if (late === 3) showResult('This browser cannot keep up: it receives more than it can process. Start the program with fewer symbols or a lower rate.', 'bad');
   fill(rowOf(0, 'You', 'this page'), { ...mine, newest, oldest, cuts: 0, why: '' });
   if (compared && link.isOpen) command({ look: compared });
-  if (performance.now() - saidAt > 8000 && !$('control').disabled) put($('said'), '');
+  if (performance.now() - resultAt > 8000 && !$('control').disabled) put($('result'), '');
 }
 
 // ── controls ──
 
 $('policy').onchange = () => command({ policy: $('policy').value });
 $('add').onclick = () => command({ slow: Number($('kib').value) });
-$('pause').onclick = () => command(told?.paused ? 'resume' : 'pause');
+$('pause').onclick = () => command(current?.paused ? 'resume' : 'pause');
 $('compare').onchange = () => compare(Number($('compare').value));
 $('filter').oninput = () => { symbols = null; };
 
-me();
-setInterval(me, 500);
+updateOwnRow();
+setInterval(updateOwnRow, 500);
 setInterval(ages, 100);
 setInterval(ping, 1000);
 paint();

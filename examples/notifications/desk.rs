@@ -1,8 +1,8 @@
-//! [`Desk`]: the users, their mailboxes and their tabs. What is posted is kept first and sent then, so nothing depends on
-//! whether a tab is there, or takes it.
+//! [`Desk`]: the users, their mailboxes and their tabs. A notification is first kept in the mailbox and then sent, so
+//! nothing depends on whether a tab is connected or has room for it.
 //!
-//! One lock for each user makes one order of what happens to that user: posts, acks, resends, and the moment at which a tab
-//! joins. Under it a publish may wait for a slow tab, 50 ms at most, and only those who want the same user wait with it.
+//! Each user has one lock. It puts all that happens to a user in one order: posts, acks, resends, and the joining of a
+//! tab. A publish under this lock may wait up to 50 ms for slow tabs. Only operations on the same user wait meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +17,10 @@ use standpipe::{Topic, TopicSettings};
 use crate::mailbox::{Acked, Item, KEEP, Mailbox};
 use crate::notice::Notice;
 
-/// Users with a tab or with something in their mailbox. Times 50 notifications of some 1.3 KiB: about 65 MiB at most.
+/// How many users can have a tab or something in their mailbox. With 50 notifications of about 1.3 KiB each, all
+/// mailboxes take up to about 65 MiB.
 const USERS: usize = 1000;
-/// Tabs of one user.
+/// How many tabs one user can have.
 const TABS: usize = 16;
 
 /// All users.
@@ -31,48 +32,49 @@ pub(crate) struct Desk {
 
 struct User {
     name: String,
-    /// What must not be lost.
+    /// Notifications and what happens to them. None of these may be lost.
     events: Topic,
-    /// The count of the unread: only the latest is worth anything.
+    /// The count of unread notifications. Only the latest value matters.
     badge: Topic,
     mailbox: Mutex<Mailbox>,
 }
 
-/// What a publisher is told.
+/// The answer to a publisher.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Receipt {
     pub(crate) id: u64,
-    /// Tabs it was queued for at once. The others get it when they come.
+    /// Number of tabs that it was queued for immediately. Other tabs get it when they connect.
     pub(crate) tabs: usize,
 }
 
-/// No more users, or no more tabs of one: try again later.
+/// The limit of users, or of tabs of one user, is reached. The caller should try again later.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Full(pub(crate) &'static str);
 
 impl Desk {
     pub(crate) fn new() -> Desk {
         let events = TopicSettings::default().queue(64).policy(Policy::Block {
-            // A tab that takes nothing for 50 ms is cut with 4008. That loses nothing: what was for it is in the mailbox,
-            // and it gets all of that when it comes back. Waiting longer would make other tabs and the publisher wait.
+            // A tab whose queue stays full for 50 ms is disconnected with 4008. It loses nothing, because the mailbox
+            // keeps everything unread, and the tab gets that when it reconnects. A longer wait would delay the other
+            // tabs and the publisher.
             timeout: Some(Duration::from_millis(50)),
         });
-        // A slow tab gets the latest count in place of ten old ones.
+        // A slow tab gets only the latest count, instead of ten old ones.
         let badge = TopicSettings::default().queue(1).policy(Policy::Conflate);
         let topics = HubConfig::default().topic("badge of *", badge);
         Desk {
             hub: Hub::new(topics.topic("events of *", events)),
             users: Mutex::default(),
-            // Ids go on growing after a restart: else a page would take a new notification for one it has shown.
-            // In microseconds, so they stay exact in JavaScript until the year 2255.
+            // Ids start at the time in microseconds, so they keep growing after a restart. Otherwise a page would take
+            // a new notification for one that it has shown. They stay exact in JavaScript until the year 2255.
             last_id: AtomicU64::new(since_1970().as_micros() as u64),
         }
     }
 
-    /// Keeps a notice until it is read or too old, and queues it for the tabs that are there.
+    /// Keeps a notice until it is read or too old, and queues it for the connected tabs.
     ///
     /// # Blocking
-    /// For a slow tab of this user, 50 ms.
+    /// Waits up to 50 ms for slow tabs of this user.
     pub(crate) fn post(&self, notice: Notice) -> Result<Receipt, Full> {
         let user = self.user(&notice.user)?;
         let mut mailbox = lock(&user.mailbox);
@@ -81,11 +83,11 @@ impl Desk {
             return Ok(Receipt { id, tabs });
         }
         let now = Instant::now();
-        // Taken under the lock: so ids of one user grow in the order of its posts.
+        // The id is taken under the lock, so that the ids of one user grow in the order in which notices are posted.
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let at = since_1970().as_millis() as u64;
         let dropped = mailbox.add(id, notice, now, at);
-        user.tell_gone(dropped.as_slice(), "dropped", &mailbox);
+        user.publish_gone(dropped.as_slice(), "dropped", &mailbox);
         let mut tabs = 0;
         for item in mailbox.unread() {
             if item.id == id {
@@ -93,17 +95,17 @@ impl Desk {
                 item.tabs = tabs;
             }
         }
-        user.tell_badge(&mailbox);
+        user.publish_badge(&mailbox);
         Ok(Receipt { id, tabs })
     }
 
-    /// Makes a client a tab of this user, and tells it what is unread. The lock is held over both: what is posted
-    /// meanwhile comes after, so the tab has neither a hole nor a double.
+    /// Makes a client a tab of this user, and sends it the unread notifications. The lock is held for both steps. So
+    /// a notification that is posted in the meantime is sent after them, and the tab gets none twice and misses none.
     pub(crate) fn enter(&self, name: &str, outbox: Outbox) -> Result<Tab, Full> {
         let user = self.user(name)?;
         let mut mailbox = lock(&user.mailbox);
         if user.events.members() >= TABS {
-            return Err(Full("this user has as many tabs as may be"));
+            return Err(Full("this user has reached the limit of tabs"));
         }
         user.expire(&mut mailbox, Instant::now());
         let read = mailbox.read();
@@ -112,13 +114,14 @@ impl Desk {
         let hello = json!({
             "type": "hello", "user": name, "unread": unread, "read": read, "missed": missed,
         });
-        // The first message in an empty queue: there is room, or the client has left already, and `recv` will say so.
+        // The queue is still empty, so there is room. If this fails, the client has left, and its next `recv` reports
+        // that.
         if outbox.try_send(text(&hello)).is_ok() {
             let now = Instant::now();
             let unread = mailbox.unread();
             unread.into_iter().for_each(|item| item.sent(now));
         }
-        let busy = |_| Full("the user's other tabs are slow");
+        let busy = |_| Full("the other tabs of the user are slow");
         let subscriptions = [&user.events, &user.badge].map(|topic| {
             let subscribed = topic.subscribe(outbox.clone(), SubscribeOptions::new());
             subscribed.map_err(busy)
@@ -131,10 +134,10 @@ impl Desk {
         })
     }
 
-    /// What time brings: lets go of what is too old, sends again what is not read, and forgets users who have nothing.
+    /// Removes notifications that are too old, sends unread ones again, and forgets users that have nothing.
     ///
     /// # Blocking
-    /// For each slow tab, 50 ms; so it has a thread of its own.
+    /// Waits up to 50 ms for the slow tabs of each publish. So the ticker has its own thread.
     pub(crate) fn tick(&self) {
         let users: Vec<_> = {
             let mut users = lock(&self.users);
@@ -153,9 +156,10 @@ impl Desk {
         }
     }
 
-    /// The user of this name. When there are too many, those who have read everything are forgotten first.
+    /// Returns the user of this name, and creates it if it does not exist. If the limit is reached, first forgets users
+    /// that have read everything.
     fn user(&self, name: &str) -> Result<Arc<User>, Full> {
-        let full = Full("there are as many users as may be");
+        let full = Full("the limit of users is reached");
         let mut users = lock(&self.users);
         if let Some(user) = users.get(name) {
             return Ok(Arc::clone(user));
@@ -181,18 +185,19 @@ impl Desk {
     }
 }
 
-/// Nobody but the list holds this user, and who looks for it waits for the list. Only the ticker may have it in hand for a
-/// moment, and where there is nothing it changes nothing.
+/// Returns whether only the list refers to this user, and its mailbox `has_nothing`. The caller holds the lock of the
+/// list, so no other thread can look the user up. The ticker may still refer to it for a moment; then the count is
+/// higher.
 fn is_idle(user: &Arc<User>, has_nothing: impl Fn(&Mailbox) -> bool) -> bool {
     Arc::strong_count(user) == 1 && has_nothing(&lock(&user.mailbox))
 }
 
 impl User {
-    /// Queues one for all tabs, and gives for how many.
+    /// Queues a notification for all tabs, and returns for how many.
     fn send(&self, item: &mut Item, now: Instant) -> usize {
         let mut event = item_json(item);
         event["type"] = "new".into();
-        let tabs = self.tell(&event);
+        let tabs = self.publish(&event);
         if tabs > 0 {
             item.sent(now);
         }
@@ -202,40 +207,44 @@ impl User {
     fn expire(&self, mailbox: &mut Mailbox, now: Instant) {
         let gone = mailbox.expire(now);
         if !gone.is_empty() {
-            self.tell_gone(&gone, "expired", mailbox);
-            self.tell_badge(mailbox);
+            self.publish_gone(&gone, "expired", mailbox);
+            self.publish_badge(mailbox);
         }
     }
 
-    fn tell_gone(&self, ids: &[u64], why: &str, mailbox: &Mailbox) {
+    fn publish_gone(&self, ids: &[u64], why: &str, mailbox: &Mailbox) {
         if !ids.is_empty() {
-            self.tell(&gone_json(ids, why));
-            self.tell_missed(mailbox);
+            self.publish(&gone_json(ids, why));
+            self.publish_missed(mailbox);
         }
     }
 
-    fn tell_missed(&self, mailbox: &Mailbox) {
-        self.tell(&json!({ "type": "missed", "missed": mailbox.missed() }));
+    fn publish_missed(&self, mailbox: &Mailbox) {
+        self.publish(&json!({ "type": "missed", "missed": mailbox.missed() }));
     }
 
-    fn tell_badge(&self, mailbox: &Mailbox) {
+    fn publish_badge(&self, mailbox: &Mailbox) {
         let badge = json!({ "type": "badge", "unread": mailbox.unread_count() });
-        // It conflates, and so it is never busy: who has no room gets the next count.
+        // This topic conflates, so publishing does not wait: a tab without room gets a later count.
         if let Err(error) = self.badge.publish(text(&badge)) {
             println!("badge of {}: {error}", self.name);
         }
     }
 
-    /// For how many tabs it was queued. Who was too slow for it was cut, and gets the mailbox when it comes back.
-    fn tell(&self, event: &Value) -> usize {
+    /// Publishes an event to the tabs, and returns for how many it was queued. A tab that was too slow for it is
+    /// disconnected, and gets everything unread when it reconnects.
+    fn publish(&self, event: &Value) -> usize {
         match self.events.publish(text(event)) {
             Ok(published) => {
                 if published.dropped > 0 {
-                    println!("{}: {} slow tabs are cut", self.name, published.dropped);
+                    println!(
+                        "{}: disconnected {} slow tabs",
+                        self.name, published.dropped
+                    );
                 }
                 published.receivers
             }
-            // For none: what is unread is sent again by the next tick.
+            // Not queued for any tab. Unread notifications are sent again later by the ticker.
             Err(error) => {
                 println!("events of {}: {error}", self.name);
                 0
@@ -244,32 +253,33 @@ impl User {
     }
 }
 
-/// One tab of a user, until it is dropped.
+/// One tab of a user. Dropping it ends the membership in both topics.
 pub(crate) struct Tab {
     _memberships: [Subscription; 2],
     user: Arc<User>,
 }
 
 impl Tab {
-    /// Takes note of what the user has read and knows, and tells all tabs. Gives what is for this tab alone.
+    /// Records what the user has read and dismissed, and publishes it to all tabs. Returns the answers for this tab
+    /// alone.
     ///
     /// # Blocking
-    /// As [`Desk::post`].
-    pub(crate) fn hear(&self, said: &Said) -> Vec<Value> {
+    /// Waits up to 50 ms for slow tabs in each publish, like [`Desk::post`].
+    pub(crate) fn execute(&self, command: &TabCommand) -> Vec<Value> {
         let user = &self.user;
         let mut mailbox = lock(&user.mailbox);
         let Acked {
             now,
             before,
             unknown,
-        } = mailbox.ack(&said.ack);
+        } = mailbox.ack(&command.ack);
         if !now.is_empty() {
-            user.tell(&json!({ "type": "read", "ids": now }));
-            user.tell_badge(&mailbox);
+            user.publish(&json!({ "type": "read", "ids": now }));
+            user.publish_badge(&mailbox);
         }
-        if said.dismiss > 0 {
-            mailbox.dismiss(said.dismiss);
-            user.tell_missed(&mailbox);
+        if command.dismiss > 0 {
+            mailbox.dismiss(command.dismiss);
+            user.publish_missed(&mailbox);
         }
         let mut answers = Vec::new();
         if !before.is_empty() {
@@ -282,26 +292,27 @@ impl Tab {
     }
 }
 
-/// What a tab may say: `{"ack":[17,18]}`, `{"dismiss":3}`, or both. Typed for the same reason as a notice.
+/// A message from a tab: `{"ack":[17,18]}`, `{"dismiss":3}`, or both. A type with fixed fields bounds the depth of the
+/// parser, as in `notice.rs`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Said {
+pub(crate) struct TabCommand {
     #[serde(default)]
     ack: Vec<u64>,
     #[serde(default)]
     dismiss: u64,
 }
 
-impl Said {
-    pub(crate) fn parse(message: &Message) -> Result<Said, String> {
+impl TabCommand {
+    pub(crate) fn parse(message: &Message) -> Result<TabCommand, String> {
         let Message::Text(text) = message else {
-            return Err("text messages only".into());
+            return Err("only text messages are accepted".into());
         };
-        let said: Said = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if said.ack.len() > KEEP {
-            return Err(format!("`ack` has {KEEP} ids at most"));
+        let command: TabCommand = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if command.ack.len() > KEEP {
+            return Err(format!("`ack` must have at most {KEEP} ids"));
         }
-        Ok(said)
+        Ok(command)
     }
 }
 
@@ -320,12 +331,13 @@ pub(crate) fn text(value: &Value) -> Message {
 }
 
 fn since_1970() -> Duration {
-    // A clock before 1970 gives small ids, and nothing worse.
+    // If the clock is before 1970, ids start at 0. That does no other harm.
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default()
 }
 
-/// What a panic has left is still in order: each change of a mailbox is one step.
+/// Locks a mutex even if it is poisoned. The data is consistent after a panic, because each change of a mailbox is one
+/// step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

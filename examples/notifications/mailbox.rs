@@ -1,52 +1,53 @@
-//! [`Mailbox`]: what one user has not read. It has no socket, no lock and no clock of its own, so its rules can be tested
-//! as they stand. In memory: a restart forgets it. Here a table of a database would go, with a row for each [`Item`].
+//! [`Mailbox`]: the notifications of one user. A mailbox has no socket, no lock and no clock, so its rules can be
+//! tested without the program. It is in memory, so a restart forgets it. A real server would use a database table with
+//! one row for each [`Item`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::notice::Notice;
 
-/// Notifications one user's mailbox holds, read ones included: those are the memory of dedupe ids.
+/// How many notifications a mailbox holds. Read ones count too: they are kept to recognize dedupe ids.
 pub(crate) const KEEP: usize = 50;
-/// The first resend comes so long after the first delivery, each further one after twice the time before.
-const AGAIN: Duration = Duration::from_secs(2);
+/// Time from the first delivery to the first resend. It doubles for each further resend.
+const RESEND_AFTER: Duration = Duration::from_secs(2);
 /// The longest time between two resends.
-const AGAIN_MOST: Duration = Duration::from_secs(5 * 60);
+const RESEND_AFTER_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// One notification on its way to a user.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) id: u64,
     pub(crate) notice: Notice,
-    /// Milliseconds since 1970 when it was posted, for people.
+    /// When it was posted, in milliseconds since 1970. Only for display.
     pub(crate) at: u64,
-    /// Tabs it was queued for when it was posted: what a repeated POST is answered.
+    /// Number of tabs that it was queued for when it was posted. A repeated POST gets the same answer.
     pub(crate) tabs: usize,
-    /// Times it was sent.
+    /// How many times it was sent.
     pub(crate) tries: u32,
     expires: Instant,
-    /// Not sent again before.
-    again: Instant,
+    /// When it is sent again, at the earliest.
+    resend_at: Instant,
     is_read: bool,
 }
 
 impl Item {
-    /// It was queued for at least one tab.
+    /// Records that it was queued for at least one tab, and schedules the next resend.
     pub(crate) fn sent(&mut self, now: Instant) {
-        let wait = AGAIN.saturating_mul(1 << self.tries.min(10));
+        let wait = RESEND_AFTER.saturating_mul(1 << self.tries.min(10));
         self.tries = self.tries.saturating_add(1);
-        self.again = now + wait.min(AGAIN_MOST);
+        self.resend_at = now + wait.min(RESEND_AFTER_MAX);
     }
 }
 
-/// What became of the ids that a tab has acknowledged.
+/// The ids that a tab has acknowledged, by what they were before.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Acked {
-    /// Unread until now.
+    /// These were unread.
     pub(crate) now: Vec<u64>,
-    /// Read before, in another tab perhaps.
+    /// These had been read already, perhaps in another tab.
     pub(crate) before: Vec<u64>,
-    /// Not here, or not here any more.
+    /// The mailbox does not, or no longer, hold these.
     pub(crate) unknown: Vec<u64>,
 }
 
@@ -58,14 +59,14 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// The one that was posted with this dedupe id, read or not.
+    /// Returns the notification that was posted with this dedupe id, whether it is read or not.
     pub(crate) fn posted_as(&self, key: &str) -> Option<&Item> {
         let mut items = self.items.iter();
         items.find(|item| item.notice.key.as_deref() == Some(key))
     }
 
-    /// Takes one more. When it is full the oldest that was read goes; else the oldest that is not urgent; else the oldest.
-    /// Gives what went unread: it counts as missed.
+    /// Adds a notification. A full mailbox first drops its oldest read one; without a read one, its oldest that is not
+    /// urgent; otherwise its oldest. Returns the id of a notification that was dropped unread. It counts as missed.
     pub(crate) fn add(&mut self, id: u64, notice: Notice, now: Instant, at: u64) -> Option<u64> {
         let gone = (self.items.len() >= KEEP).then(|| {
             let calm = |item: &Item| !item.notice.urgent;
@@ -81,14 +82,14 @@ impl Mailbox {
             tabs: 0,
             tries: 0,
             expires: now + notice.ttl,
-            again: now,
+            resend_at: now,
             is_read: false,
             notice,
         });
         gone.map(|item| item.id)
     }
 
-    /// Takes note that the user has read these.
+    /// Marks these as read.
     pub(crate) fn ack(&mut self, ids: &[u64]) -> Acked {
         let mut acked = Acked::default();
         for &id in ids {
@@ -104,7 +105,7 @@ impl Mailbox {
         acked
     }
 
-    /// Lets go of what is too old, and gives what of it was never read: it counts as missed.
+    /// Removes notifications that are too old. Returns the ids of the unread ones among them, which count as missed.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<u64> {
         let mut gone = Vec::new();
         self.items.retain(|item| {
@@ -118,22 +119,22 @@ impl Mailbox {
         gone
     }
 
-    /// The unread, urgent ones first, then the oldest first.
+    /// Returns the unread notifications: urgent ones first, and within each group the oldest first.
     pub(crate) fn unread(&mut self) -> Vec<&mut Item> {
         let mut unread: Vec<_> = self.items.iter_mut().filter(|i| !i.is_read).collect();
-        // Stable: among equals the order of posting stays.
+        // The sort is stable, so each group stays in the order of posting.
         unread.sort_by_key(|item| !item.notice.urgent);
         unread
     }
 
-    /// Of the unread those whose time to be sent again has come, in the same order.
+    /// Returns the unread notifications that are due to be sent again, in the same order as [`Mailbox::unread`].
     pub(crate) fn due(&mut self, now: Instant) -> Vec<&mut Item> {
         let mut unread = self.unread();
-        unread.retain(|item| item.again <= now);
+        unread.retain(|item| item.resend_at <= now);
         unread
     }
 
-    /// Ids of those that were read and are remembered.
+    /// Returns the ids of the read notifications that are still kept.
     pub(crate) fn read(&self) -> Vec<u64> {
         let read = self.items.iter().filter(|item| item.is_read);
         read.map(|item| item.id).collect()
@@ -143,22 +144,22 @@ impl Mailbox {
         self.items.iter().filter(|item| !item.is_read).count()
     }
 
-    /// How many went unread, and the user has not said yet that he knows.
+    /// Returns how many notifications were removed unread and not yet dismissed by the user.
     pub(crate) fn missed(&self) -> u64 {
         self.missed
     }
 
-    /// The user knows of so many.
+    /// Records that the user has dismissed this many missed notifications.
     pub(crate) fn dismiss(&mut self, missed: u64) {
         self.missed = self.missed.saturating_sub(missed);
     }
 
-    /// Nothing in it matters to the user; only dedupe ids would be forgotten.
+    /// Returns whether nothing is unread or missed. Forgetting the mailbox would then lose dedupe ids only.
     pub(crate) fn is_settled(&self) -> bool {
         self.unread_count() == 0 && self.missed == 0
     }
 
-    /// Nothing is in it.
+    /// Returns whether it holds no notifications, read or unread, and none are missed.
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty() && self.missed == 0
     }

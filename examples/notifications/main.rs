@@ -1,23 +1,23 @@
-//! Learn: at least once, to a *user* and not to a socket: what is posted is kept until a tab says that it was read.
-//! Run:   cargo run --example notifications    then open http://127.0.0.1:9001/#ann twice, and in a second terminal:
+//! Learn: delivery at least once, to a *user* and not to a socket. A notification is kept until a tab acknowledges it.
+//! Run:   cargo run --example notifications    Open http://127.0.0.1:9001/#ann twice, and in a second terminal:
 //!        curl -d '{"user":"ann","text":"build failed","urgent":true}' http://127.0.0.1:9001/publish
-//! Watch: it stands in both tabs; read in one, it is read in the other. Close both, post three, open one: there they are.
-//! Try next: post with "id":"ci-812" twice; with "ttl":5 and no tab open; 60 while nobody is there: ten are missed.
+//! Watch: the notification appears in both tabs. Mark it as read in one tab, and it becomes read in the other. Close
+//!        both tabs, publish three, and open one tab: it shows all three.
+//! Try next: publish twice with "id":"ci-812". Publish with "ttl":5 while no tab is open. Publish 60 while no tab is
+//!        open: ten are reported as missed.
 //!
 //! ```text
 //!                              ┌─ kept until read or too old ─┐
-//! POST /publish ─▶ ann's lock ─┼─▶ mailbox of ann ──hello────▶├─▶ queue of a tab that comes
+//! POST /publish ─▶ ann's lock ─┼─▶ mailbox of ann ──hello────▶├─▶ queue of a tab that connects
 //! ticker (resend, expiry) ─────┤                              │
-//! {"ack":[17]} from a tab ─────┴─▶ topics of ann ─────────────┴─▶ queue of each tab that is there
+//! {"ack":[17]} from a tab ─────┴─▶ topics of ann ─────────────┴─▶ queue of each connected tab
 //! ```
-//! Two topics for each user, as two things are asked of them. Events *block* for 50 ms, then the slow tab is cut: the
-//! mailbox has what it lost, and that is what it gets when it comes back. The count of the unread *conflates*.
+//! Each user has two topics, because the two kinds of messages need different policies. Events use `block` with 50 ms,
+//! and then the slow tab is disconnected. It loses nothing: when it reconnects, it gets everything unread from the
+//! mailbox. The count of unread notifications uses `conflate`.
 //!
-//! Fan-out to millions, and mailboxes that outlive this process, are a database's work: see `mailbox.rs`.
-#![allow(
-    clippy::print_stdout,
-    reason = "an example shows what happens where it is run"
-)]
+//! Fan-out to millions of users, and mailboxes that survive a restart, are work for a database: see `mailbox.rs`.
+#![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 mod desk;
 mod mailbox;
@@ -28,7 +28,7 @@ mod web;
 use std::{env, error::Error, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
-use desk::{Desk, Full, Said, text};
+use desk::{Desk, Full, TabCommand, text};
 use notice::{BODY, NAMES, Notice, is_name};
 use serde_json::json;
 use standpipe::tungstenite::http::{HeaderValue, Method, header};
@@ -37,13 +37,13 @@ use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
-    // A tab says little: an ack for what a person has read. Fifty ids are about 900 bytes.
+    // A tab sends little: acks for the notifications that a person has read. An ack of 50 ids takes about 900 bytes.
     let rate = Rate {
         per_second: 10,
         burst: 60,
     };
     let config = Config::default().rate(Some(rate)).max_message(4 << 10);
-    // What the kernel keeps for a tab that does not read, neither the topic nor its policy sees: so it keeps little.
+    // The topic and its policy do not see what the kernel buffers for a tab that does not read. So the buffer is small.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
     println!("notifications on http://{}/", handle.local_addr());
@@ -54,28 +54,28 @@ fn main() -> Result<(), Box<dyn Error>> {
         secret: arguments.next(),
     };
     let report = thread::scope(|scope| {
-        // Nothing is ever sent on it: its end is the message.
-        let (running, ended) = bounded(0);
+        // No message is ever sent on this channel. Dropping `stop` disconnects it, and that ends the ticker.
+        let (stop, stopped) = bounded(0);
         let ticker = thread::Builder::new().name("ticker".into());
         let desk = &notifications.desk;
-        ticker.spawn_scoped(scope, move || tick(desk, &ended))?;
+        ticker.spawn_scoped(scope, move || tick(desk, &stopped))?;
         let report = server.serve(&notifications);
-        drop(running);
+        drop(stop);
         report.map_err(Box::<dyn Error>::from)
     })?;
     println!("{report}");
     Ok(())
 }
 
-fn tick(desk: &Desk, ended: &Receiver<()>) {
-    while ended.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
+fn tick(desk: &Desk, stopped: &Receiver<()>) {
+    while stopped.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
         desk.tick();
     }
 }
 
 struct Notifications {
     desk: Desk,
-    /// With one, whoever has it may publish; without one, whoever is on this machine.
+    /// With a secret, only clients that send it may publish. Without one, only programs on this machine may.
     secret: Option<String>,
 }
 
@@ -84,7 +84,8 @@ impl Handler for &Notifications {
         match request.path() {
             "/" => self.page(request),
             "/publish" => self.publish(request),
-            // Here a cookie or a token would say who it is (RFC 6455 §10.5). This example takes people at their word.
+            // A real server takes the user from a cookie or a token (RFC 6455 §10.5). This example does not
+            // authenticate.
             "/ws" => match request.query("user") {
                 Some(name) if is_name(name) => Reply::upgrade(),
                 _ => Reply::text(400, format!("/ws?user=NAME, where NAME is {NAMES}\n")),
@@ -102,15 +103,16 @@ impl Handler for &Notifications {
                 return Ok(());
             }
         };
-        // Its end is no end of the user's: what was not read stays in the mailbox.
+        // When this tab ends, the unread notifications stay in the mailbox of the user.
         while let Some(message) = conn.recv()? {
-            match Said::parse(&message) {
-                Ok(said) => {
-                    for answer in tab.hear(&said) {
+            match TabCommand::parse(&message) {
+                Ok(command) => {
+                    for answer in tab.execute(&command) {
                         conn.send(text(&answer))?;
                     }
                 }
-                // Told, and not cut: a page that is newer than the server goes on with what both know.
+                // An error does not close the connection. So a page that is newer than the server can still use the
+                // commands that both know.
                 Err(why) => conn.send(text(&json!({ "type": "error", "why": why })))?,
             }
         }
@@ -127,13 +129,13 @@ impl Notifications {
         web::page("Notifications", style, body, include_str!("script.js"))
     }
 
-    /// `POST /publish`, from any language. The answer says *kept*: 202, the notification's id, and for how many tabs it
-    /// was queued at once.
+    /// Handles `POST /publish`. The answer 202 means that the notification is *kept*. It contains the id and the number
+    /// of tabs that it was queued for immediately.
     fn publish(&self, request: &mut Request) -> Reply {
         if request.method() != Method::POST {
             return not_allowed("POST");
         }
-        if let Some(reply) = self.refusal(request) {
+        if let Some(reply) = self.rejection(request) {
             return reply;
         }
         let body = match request.read_body(BODY) {
@@ -147,7 +149,10 @@ impl Notifications {
         let user = notice.user.clone();
         match self.desk.post(notice) {
             Ok(receipt) => {
-                println!("{user}: {} for {} tabs", receipt.id, receipt.tabs);
+                println!(
+                    "{user}: notification {} queued for {} tabs",
+                    receipt.id, receipt.tabs
+                );
                 let receipt = json!({ "id": receipt.id, "tabs": receipt.tabs });
                 Reply::json(202, format!("{receipt}\n"))
             }
@@ -155,12 +160,12 @@ impl Notifications {
         }
     }
 
-    /// Why this client may not publish. Without a secret only this machine's programs may; pages of other sites are
-    /// refused by the server itself, by their `Origin`. Behind a proxy all clients come from its address: then a secret
-    /// is a must, or `/publish` is not passed on.
-    fn refusal(&self, request: &Request) -> Option<Reply> {
+    /// Returns the response that rejects this client, or `None` if it may publish. Without a secret, only programs on
+    /// this machine may publish. The server itself rejects pages of other sites, by their `Origin`. Behind a proxy all
+    /// clients have the address of the proxy: then set a secret, or do not forward `/publish`.
+    fn rejection(&self, request: &Request) -> Option<Reply> {
         let Some(secret) = &self.secret else {
-            let why = "without a secret, only this machine publishes";
+            let why = "without a secret, only programs on this machine may publish";
             return (!request.peer().is_loopback()).then(|| error(403, why));
         };
         let given = request
@@ -169,12 +174,15 @@ impl Notifications {
         if given.is_some_and(|given| is_same(given.as_bytes(), secret.as_bytes())) {
             return None;
         }
-        let reply = error(401, "publishing takes `Authorization: Bearer SECRET`");
+        let reply = error(
+            401,
+            "publishing needs the header `Authorization: Bearer SECRET`",
+        );
         Some(reply.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
     }
 }
 
-/// Takes as long for a wrong first byte as for a wrong last one, so that nobody can guess byte by byte.
+/// Compares in constant time. Otherwise a client could guess the secret byte by byte, by measuring the time.
 fn is_same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
@@ -184,5 +192,6 @@ fn error(code: u16, why: &str) -> Reply {
 }
 
 fn not_allowed(allow: &'static str) -> Reply {
-    error(405, &format!("only {allow} here")).header(header::ALLOW, HeaderValue::from_static(allow))
+    error(405, &format!("the only allowed methods are: {allow}"))
+        .header(header::ALLOW, HeaderValue::from_static(allow))
 }

@@ -1,24 +1,24 @@
-//! [`Notice`]: what a backend asks for in `POST /publish`. Whatever is not as it should be is answered with the reason.
+//! [`Notice`]: the body of `POST /publish`. An invalid body is answered with the reason.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Bytes of a body. Twice what the largest notice needs, for those who escape every character.
+/// Largest body, in bytes. More than the largest notice needs, because JSON may escape characters.
 pub(crate) const BODY: usize = 8 << 10;
-/// Characters of a user's name.
+/// Longest name of a user, in characters.
 const NAME: usize = 32;
-/// Bytes of the text. Also what the memory for all users is reckoned with: see `desk.rs`.
+/// Longest text, in bytes. The memory bound in `desk.rs` depends on it.
 const TEXT: usize = 1000;
-/// Characters of a dedupe id.
+/// Longest dedupe id, in characters.
 const KEY: usize = 64;
-/// How long a notice waits to be read, where the publisher does not say; and the longest that may be said.
+/// How long a notice waits to be read, in seconds: the default, and also the maximum.
 const DAY: u64 = 24 * 60 * 60;
 
-/// The body as it comes. With a type for each field, as a `Value` is built by a call for each bracket: this thread's stack is
-/// 256 KiB, and a build without optimization needs more for the 128 that are let through.
+/// The body of the request. Each field has a type, because parsing into a `Value` recurses for each bracket. serde_json
+/// allows 128 levels, which need more than the 256 KiB stack of this thread in a build without optimization.
 #[derive(Deserialize)]
-// A misspelt `urgent` would be lost unseen.
+// Otherwise a misspelt `urgent` would be ignored silently.
 #[serde(deny_unknown_fields)]
 struct Body {
     user: String,
@@ -29,24 +29,26 @@ struct Body {
     ttl: Option<u64>,
 }
 
-/// One notification, before it has a number.
+/// One notification, before it has an id.
 #[derive(Clone, Debug)]
 pub(crate) struct Notice {
     pub(crate) user: String,
     pub(crate) text: String,
-    /// The publisher's own id: a POST whose answer was lost is sent again with it, and is not doubled.
+    /// The dedupe id, chosen by the publisher. A POST whose answer was lost can be sent again with the same id without
+    /// creating a second notification.
     pub(crate) key: Option<String>,
     pub(crate) urgent: bool,
-    /// After this it is of no use to anybody.
+    /// How long it is kept unread.
     pub(crate) ttl: Duration,
 }
 
 impl Notice {
-    /// Reads `{"user":"ann","text":"build failed","id":"ci-812","urgent":true,"ttl":3600}`; the last three are optional.
+    /// Reads `{"user":"ann","text":"build failed","id":"ci-812","urgent":true,"ttl":3600}`; the last three are
+    /// optional.
     pub(crate) fn parse(body: &[u8]) -> Result<Notice, String> {
-        // Serde takes a list for a struct, too.
+        // serde would accept a JSON list for a struct too.
         if !body.trim_ascii_start().starts_with(b"{") {
-            return Err("the body is one JSON object".into());
+            return Err("the body must be one JSON object".into());
         }
         let Body {
             user,
@@ -56,22 +58,22 @@ impl Notice {
             ttl,
         } = serde_json::from_slice(body).map_err(|error| error.to_string())?;
         if !is_name(&user) {
-            return Err(format!("`user` is {NAMES}"));
+            return Err(format!("`user` must be {NAMES}"));
         }
         if text.trim().is_empty() || text.len() > TEXT {
-            return Err(format!("`text` has 1 to {TEXT} bytes"));
+            return Err(format!("`text` must have 1 to {TEXT} bytes"));
         }
         if text.chars().any(|c| c.is_control() && c != '\n') {
-            return Err("`text` has no control characters but line ends".into());
+            return Err("`text` must not have control characters other than line feeds".into());
         }
         if let Some(id) = &id {
             if !(1..=KEY).contains(&id.chars().count()) {
-                return Err(format!("`id` has 1 to {KEY} characters"));
+                return Err(format!("`id` must have 1 to {KEY} characters"));
             }
         }
         let ttl = ttl.unwrap_or(DAY);
         if !(1..=DAY).contains(&ttl) {
-            return Err(format!("`ttl` is 1 to {DAY} seconds"));
+            return Err(format!("`ttl` must be 1 to {DAY} seconds"));
         }
         Ok(Notice {
             user,
@@ -83,10 +85,11 @@ impl Notice {
     }
 }
 
-/// What [`is_name`] lets in, in words.
-pub(crate) const NAMES: &str = "a name of 1 to 32 letters, digits and any of - _ . @";
+/// Describes the names that [`is_name`] accepts.
+pub(crate) const NAMES: &str = "a name of 1 to 32 letters, digits and the characters - _ . @";
 
-/// A name goes into a URL, a line of output and a topic, and must look the same in each.
+/// Returns whether this is a valid name. Names are used in URLs, in printed lines and in topics, and must look the same
+/// in each of them.
 pub(crate) fn is_name(name: &str) -> bool {
     (1..=NAME).contains(&name.chars().count())
         && name

@@ -1,13 +1,13 @@
-// The inbox of one user. What it shows is what the server said: `hello` says all that is unread whenever the connection
-// (re)opens, and after it each event says what has changed. A mark that could not be sent waits for the next `hello`.
+// The inbox of one user. It shows the state of the server: when the connection (re)opens, `hello` contains everything
+// unread, and each later event contains a change. An ack that could not be sent is sent after the next `hello`.
 const $ = (id) => document.getElementById(id);
 
-// As the server has it: letters and digits of any script, and - _ . @
+// The same rule as on the server: letters and digits of any script, and - _ . @
 const NAME = /^[\p{Alphabetic}\p{N}_.@-]{1,32}$/u;
-// More are not kept on the page; the server keeps 50 at most, so no unread one has to go.
+// The page shows up to this many. The server keeps at most 50, so no unread notification is removed.
 const SHOWN = 200;
-// Ids in one ack.
-const AT_ONCE = 50;
+// Most ids in one ack.
+const IDS_PER_ACK = 50;
 
 let user = '';
 let link = null;
@@ -17,33 +17,33 @@ const items = new Map();
 
 const isOpenItem = (item) => item.state === 'unread' || item.state === 'marking';
 
-// ── what the server says ──
+// ── events from the server ──
 
 const on = {
   hello(event) {
     const waiting = new Set(event.unread.map((one) => one.id));
     const read = new Set(event.read);
     for (const [id, item] of items) {
-      // Read or gone while this tab was away.
+      // It was read or removed while this tab was disconnected.
       if (isOpenItem(item) && !waiting.has(id)) change(id, read.has(id) ? 'read' : 'gone', 'no longer kept');
     }
     event.unread.forEach(show);
     badge(event.unread.length);
-    tellMissed(event.missed);
+    showMissed(event.missed);
     acknowledge([...items.keys()].filter((id) => items.get(id).state === 'marking'));
   },
   new: show,
   read: (event) => event.ids.forEach((id) => change(id, 'read')),
   gone(event) {
-    const why = { expired: 'too old', dropped: 'made room', unknown: 'no longer kept' }[event.why] ?? event.why;
+    const why = { expired: 'expired', dropped: 'dropped: mailbox was full', unknown: 'no longer kept' }[event.why] ?? event.why;
     event.ids.forEach((id) => change(id, 'gone', why));
   },
   badge: (event) => badge(event.unread),
-  missed: (event) => tellMissed(event.missed),
-  error: (event) => console.warn('the server did not understand:', event.why),
+  missed: (event) => showMissed(event.missed),
+  error: (event) => console.warn('the server rejected a command:', event.why),
 };
 
-/// Shows one that is unread. It comes again until it is read: a known id is no new notification.
+/// Shows an unread notification. The server sends it again until it is read, so a known id only updates its row.
 function show(one) {
   const known = items.get(one.id);
   if (known) {
@@ -61,7 +61,7 @@ function show(one) {
   forget();
 }
 
-/// Urgent ones that are unread stand on top, then the newest.
+/// Unread urgent notifications come first, then the newest.
 function isBefore(a, b) {
   const rank = (item) => (item.urgent && isOpenItem(item) ? 1 : 0);
   return rank(a) !== rank(b) ? rank(a) > rank(b) : a.id > b.id;
@@ -118,13 +118,13 @@ function badge(count) {
   document.title = `${count ? `(${count}) ` : ''}${user} – Notifications`;
 }
 
-function tellMissed(count) {
+function showMissed(count) {
   missed = count;
   $('missed').hidden = count === 0;
-  $('missed-text').textContent = `${count} ${count === 1 ? 'was' : 'were'} never read: too old, or had to make room.`;
+  $('missed-text').textContent = `${count} ${count === 1 ? 'was' : 'were'} never read: expired, or dropped because the mailbox was full.`;
 }
 
-// ── what the user does ──
+// ── actions of the user ──
 
 function mark(ids) {
   for (const id of ids) change(id, 'marking');
@@ -132,7 +132,7 @@ function mark(ids) {
 }
 
 function acknowledge(ids) {
-  for (let at = 0; at < ids.length; at += AT_ONCE) link.send(JSON.stringify({ ack: ids.slice(at, at + AT_ONCE) }));
+  for (let at = 0; at < ids.length; at += IDS_PER_ACK) link.send(JSON.stringify({ ack: ids.slice(at, at + IDS_PER_ACK) }));
 }
 
 $('all').onclick = () => mark([...items.keys()].filter((id) => items.get(id).state === 'unread'));
@@ -154,12 +154,12 @@ function nameInHash() {
   }
 }
 
-/// The hash says who the user is: so a bookmark does, and each tab may be another's.
+/// The user is named in the hash of the URL. So a bookmark can name a user, and each tab can have a different one.
 function enter() {
   const name = nameInHash() || 'ann';
   $('name').value = name;
   if (!NAME.test(name)) {
-    $('who-error').textContent = 'A name is 1 to 32 letters, digits and any of - _ . @';
+    $('who-error').textContent = 'A name has 1 to 32 letters, digits and the characters - _ . @';
     return;
   }
   $('who-error').textContent = '';
@@ -172,12 +172,12 @@ function enter() {
   $('all').disabled = true;
   $('to').value = name;
   badge(0);
-  tellMissed(0);
+  showMissed(0);
   preview();
   link?.close();
   link = new Link(() => `/ws?user=${encodeURIComponent(name)}`, {
     message(data) {
-      // What was still under way to the user before is not for this one.
+      // Ignores an event for the user that this tab showed before.
       if (name !== user) return;
       const event = JSON.parse(data);
       on[event.type]?.(event);
@@ -187,7 +187,7 @@ function enter() {
 
 window.onhashchange = enter;
 
-// ── the other end: a backend ──
+// ── publishing, as a backend does ──
 
 function notice() {
   const body = { user: $('to').value.trim(), text: $('text').value };
@@ -204,17 +204,17 @@ function preview() {
 $('publish').oninput = preview;
 $('publish').onsubmit = async (event) => {
   event.preventDefault();
-  const say = (kind, text) => {
+  const showAnswer = (kind, text) => {
     $('answer').dataset.kind = kind;
     $('answer').textContent = text;
   };
   try {
     const answer = await fetch('/publish', { method: 'POST', body: notice() });
-    const said = await answer.json();
-    if (!answer.ok) return say('bad', `${answer.status}: ${said.error}`);
-    say('good', `${answer.status}: kept as ${said.id}, queued for ${said.tabs} ${said.tabs === 1 ? 'tab' : 'tabs'}`);
+    const receipt = await answer.json();
+    if (!answer.ok) return showAnswer('bad', `${answer.status}: ${receipt.error}`);
+    showAnswer('good', `${answer.status}: kept as ${receipt.id}, queued for ${receipt.tabs} ${receipt.tabs === 1 ? 'tab' : 'tabs'}`);
   } catch {
-    say('bad', 'No answer: is the server there? With a dedupe id it is safe to try again.');
+    showAnswer('bad', 'No answer: is the server running? With a dedupe id it is safe to try again.');
   }
 };
 

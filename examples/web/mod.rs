@@ -1,8 +1,9 @@
-//! What the five uses share: a page as one answer, with `look.css` and `link.js` inside it, so that it loads nothing.
+//! Shared by the five example programs with a page. A page is one response that contains `look.css` and `link.js`, so
+//! the browser loads nothing else.
 
 use standpipe::Reply;
 
-/// A page: `body`, what only it needs of style, and its script, which finds the class `Link` there.
+/// Returns a page made of `body`, its own `style`, and its `script`, which can use the class `Link` of `link.js`.
 pub(crate) fn page(title: &str, style: &str, body: &str, script: &str) -> Reply {
     let colours = include_str!("../../src/cli/pages/colours.css");
     let look = include_str!("look.css");

@@ -1,7 +1,7 @@
-//! What several of the uses ask of a person's name.
+//! Checks the name of a person, for several of the example programs.
 
-/// A name that shows as what it is: no blanks around it, nothing invisible, nothing that turns the line around. `most` is in
-/// characters.
+/// Returns whether `name` has 1 to `most` characters and looks like what it is: no surrounding blanks, no invisible
+/// characters, and no characters that reverse the direction of the text.
 pub(crate) fn is_name(name: &str, most: usize) -> bool {
     let hides = |c: char| {
         c.is_control()

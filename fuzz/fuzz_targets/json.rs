@@ -1,5 +1,5 @@
 #![no_main]
-//! The target `json`: parsing the commands of JSON mode. The parser belongs to the binary, so its files are included here.
+//! The parser of JSON mode is part of the binary, so its files are included here.
 
 #[path = "../../src/cli/command.rs"]
 #[allow(dead_code, reason = "the target parses commands and does not run them")]
@@ -8,5 +8,8 @@ mod command;
 mod names;
 #[path = "../../src/cli/nesting.rs"]
 mod nesting;
+#[path = "../../src/cli/parser.rs"]
+#[allow(dead_code, reason = "the target parses text and no messages")]
+mod parser;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| command::keeps_its_laws(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| parser::check_invariants(data));

@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Failure;
 use super::args::{BenchArgs, Kind};
-pub(crate) use client::STAMP;
 use client::{Client, PROBE, Read};
 use latency::Latency;
 

@@ -201,7 +201,7 @@ impl Dashboard {
         };
         let path = format!("/ws/{}?name=slow-{number}", escaped(topic));
         let to = Whereto {
-            address: super::serve::openable(address),
+            address: super::address::reachable(address),
             path: &path,
             token: self.token.as_deref(),
         };

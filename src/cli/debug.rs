@@ -1,4 +1,4 @@
-//! `GET /debug/clients`: every client, what its two threads are doing since when, and what waits for it.
+//! `GET /debug/clients`: every client, what its two threads are doing and since when, and how much is queued for it.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ struct Thread {
     since_ms: u64,
 }
 
-/// The answer, in the contract's shape.
+/// Returns the answer. `src/PROTOCOL.md` describes its fields.
 pub(crate) fn clients(handle: &ServerHandle, hub: &Hub) -> Reply {
     let mut topics: HashMap<u64, Vec<String>> = HashMap::new();
     for (client, topic) in hub.memberships() {

@@ -1,4 +1,4 @@
-//! The messages of subprotocol `standpipe.v1`, as JSON. `src/PROTOCOL.md` is their description.
+//! The messages of subprotocol `standpipe.v1`, as JSON. `src/PROTOCOL.md` describes them.
 
 use data_encoding::BASE64;
 use serde::Serialize;
@@ -6,10 +6,10 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use standpipe::{Envelope, Message, TopicMessage};
 
-/// Wraps posts for clients that are on many topics.
+/// Wraps topic messages for clients that subscribe to many topics.
 pub(crate) struct Json;
 
-/// What `data` is: a string for a text, the value itself for JSON, base64 for bytes.
+/// The field `data`: a string for text, the value itself for JSON, base64 for bytes.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Data<'a> {
@@ -28,12 +28,12 @@ struct Wrapped<'a> {
     base64: Option<bool>,
 }
 
-fn wrapped(topic: Option<&str>, post: &TopicMessage) -> String {
-    let message = post.message();
+fn wrapped(topic: Option<&str>, topic_message: &TopicMessage) -> String {
+    let message = topic_message.message();
     let (data, base64) = match &message {
         Message::Text(text) => {
-            // What was published as JSON was found to be JSON then.
-            let value = post
+            // A message published as JSON was checked then, so it parses.
+            let value = topic_message
                 .is_json()
                 .then(|| serde_json::from_str(text).ok())
                 .flatten();
@@ -46,36 +46,37 @@ fn wrapped(topic: Option<&str>, post: &TopicMessage) -> String {
     };
     to_json(&Wrapped {
         topic,
-        id: post.id(),
+        id: topic_message.id(),
         data,
         base64,
     })
 }
 
-/// One post as an element of `GET /topics/T/history`.
-pub(crate) fn element(post: &TopicMessage) -> String {
-    wrapped(None, post)
+/// Returns a message as an element of `GET /topics/T/history`.
+pub(crate) fn element(message: &TopicMessage) -> String {
+    wrapped(None, message)
 }
 
 pub(crate) fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("strings, numbers and their lists are always JSON")
+    serde_json::to_string(value)
+        .expect("strings, numbers and lists of them can always be written as JSON")
 }
 
-fn text(value: &Value) -> Message {
+fn message(value: &Value) -> Message {
     Message::text(value.to_string())
 }
 
 impl Envelope for Json {
-    fn message(&self, topic: &str, post: &TopicMessage) -> Message {
-        Message::text(wrapped(Some(topic), post))
+    fn message(&self, topic: &str, message: &TopicMessage) -> Message {
+        Message::text(wrapped(Some(topic), message))
     }
 
     fn gap(&self, topic: &str, first: u64, last: u64) -> Message {
-        text(&json!({"topic": topic, "gap": [first, last]}))
+        message(&json!({"topic": topic, "gap": [first, last]}))
     }
 
     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {
-        let what = if joined { "join" } else { "leave" };
-        text(&json!({"presence": topic, what: name}))
+        let change = if joined { "join" } else { "leave" };
+        message(&json!({"presence": topic, change: name}))
     }
 }

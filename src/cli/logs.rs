@@ -1,7 +1,8 @@
-//! The log: lines go into a bounded queue, and one thread writes them to standard error.
+//! The log: lines are put into a bounded queue, and one thread writes them to standard error.
 //!
-//! Whoever reads standard error may stop reading, and then a write to it waits. No thread that serves a client may wait
-//! for that: when the queue is full, lines are dropped and counted, and the count is the next line that gets through.
+//! A write to standard error waits if the process that reads it has stopped reading. A thread that serves a client must
+//! not wait for that. When the queue is full, lines are therefore dropped and counted, and the count is written before the
+//! next line.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -14,26 +15,26 @@ use crossbeam_channel::{Receiver, Sender};
 use env_logger::{Target, WriteStyle};
 use log::LevelFilter;
 
-/// Lines that may wait for standard error.
-const LINES: usize = 4096;
+/// The most lines in the queue.
+const MAX_LINES: usize = 4096;
 
-/// How long the end of the process waits for the last lines to be read.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long the process waits at its end for the last lines to be written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Item {
     Line(Vec<u8>),
-    /// Answered when all lines before it are written.
+    /// Acknowledged when all lines queued before it have been written.
     Flush(Sender<()>),
 }
 
-/// The queue's end that everybody logs into.
+/// The sending end of the queue, which the logger writes into.
 struct Queue {
     lines: Sender<Item>,
     dropped: Arc<AtomicU64>,
 }
 
 impl Write for Queue {
-    /// env_logger gives whole lines. Never waits.
+    /// Queues one line. `env_logger` calls this once for each line. Never waits.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.lines.try_send(Item::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -46,23 +47,28 @@ impl Write for Queue {
     }
 }
 
-/// Waits for the last lines when it is dropped, but not for ever.
+/// Keeps the log running. Dropping it waits until the queued lines have been written, up to a limit.
 pub(crate) struct Log(Sender<Item>);
 
 impl Drop for Log {
     /// # Blocking
-    /// Until what is queued is written, at most a second. Woken by thread `sp-log`.
+    /// Until all queued lines have been written, at most 1 s for each of two waits: for room in the queue, and for the
+    /// acknowledgement. Woken by thread `sp-log`.
     fn drop(&mut self) {
         let (done, written) = crossbeam_channel::bounded(1);
-        if self.0.send_timeout(Item::Flush(done), LAST_LINES).is_ok() {
-            let _ = written.recv_timeout(LAST_LINES);
+        if self
+            .0
+            .send_timeout(Item::Flush(done), FLUSH_TIMEOUT)
+            .is_ok()
+        {
+            let _ = written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// Starts the log. `RUST_LOG` wins over `level`.
+/// Starts the log. `RUST_LOG` overrides `level`.
 pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
-    let (lines, waiting) = crossbeam_channel::bounded(LINES);
+    let (lines, waiting) = crossbeam_channel::bounded(MAX_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&dropped);
     Builder::new()
@@ -76,7 +82,7 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
     env_logger::Builder::new()
         .filter_level(level)
         .parse_default_env()
-        // Below info it logs what clients send, which is not ours to show.
+        // At lower levels tungstenite logs the contents of messages, which may be private.
         .filter_module("tungstenite", LevelFilter::Info)
         .write_style(if colour {
             WriteStyle::Always
@@ -85,25 +91,26 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
         })
         .target(Target::Pipe(Box::new(queue)))
         .init();
-    // The standard hook writes to standard error itself, and would wait.
+    // The standard hook writes to standard error itself, so a panicking thread might wait.
     panic::set_hook(Box::new(|panicked| log::error!("{panicked}")));
     Ok(Log(lines))
 }
 
-/// Thread `sp-log`. Fed by every thread that logs, in the order of the queue; it ends with the process.
+/// Thread `sp-log`: writes the lines of the queue in their order. Every thread that logs feeds the queue. The thread ends
+/// with the process.
 ///
 /// # Blocking
-/// On the queue, and on whoever reads standard error: which is why it is a thread of its own.
+/// On the queue, and on standard error. No other thread waits for standard error.
 fn write_lines(waiting: &Receiver<Item>, dropped: &AtomicU64, out: &mut impl Write) {
     for item in waiting {
-        // A closed standard error is no reason to stop taking lines from the queue.
+        // Errors are ignored, because the queue must be emptied even if standard error is closed.
         match item {
             Item::Line(line) => {
                 let missing = dropped.swap(0, Ordering::Relaxed);
                 if missing > 0 {
                     let _ = writeln!(
                         out,
-                        "[{missing} lines of the log were dropped here: nobody read it]"
+                        "[{missing} log lines were dropped here because standard error was not read]"
                     );
                 }
                 let _ = out.write_all(&line);
@@ -121,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_nobody_reads_stops_nobody_and_says_what_is_missing() {
+    fn full_queue_drops_lines_and_reports_how_many() {
         let (lines, waiting) = crossbeam_channel::bounded(2);
         let dropped = Arc::new(AtomicU64::new(0));
         let mut queue = Queue {
@@ -131,16 +138,13 @@ mod tests {
         for n in 0..5 {
             queue
                 .write_all(format!("line {n}\n").as_bytes())
-                .expect("it never fails");
+                .expect("queueing a line never fails");
         }
         drop(queue);
         let mut out = Vec::new();
         write_lines(&waiting, &dropped, &mut out);
-        let out = String::from_utf8(out).expect("text");
-        assert!(
-            out.contains("[3 lines of the log were dropped here"),
-            "{out}"
-        );
+        let out = String::from_utf8(out).expect("the lines are text");
+        assert!(out.contains("[3 log lines were dropped here"), "{out}");
         assert!(out.ends_with("line 0\nline 1\n"), "{out}");
     }
 }

@@ -1,4 +1,5 @@
-//! `GET /metrics`: sums in Prometheus' text form. No name that a client chose is a label: there is no bound to them.
+//! `GET /metrics`: totals in the text format of Prometheus. Names that clients choose are never labels, because their
+//! number is not limited.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ struct By {
     by: &'static str,
 }
 
-/// The answer, from this moment's figures.
+/// Returns the answer, with the current figures.
 pub(crate) fn text(handle: &ServerHandle, hub: &Hub) -> Reply {
     match write(handle, hub) {
         Ok(text) => Reply::bytes(
@@ -35,34 +36,30 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
         gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         registry.register(name, help, gauge);
     };
-    gauge("clients", "Clients that are connected", handle.clients());
+    gauge("clients", "Connected clients", handle.clients());
     gauge(
         "requests",
-        "Requests that are being read or answered",
+        "Requests being read or answered",
         handle.pending_handshakes(),
     );
-    gauge("topics", "Topics that are there", hub.len());
+    gauge("topics", "Existing topics", hub.len());
     gauge(
         "history_bytes",
-        "Bytes that all histories keep",
+        "Bytes in all histories",
         hub.history_bytes(),
     );
     let states = handle.client_states();
     let queued = states.iter().map(|state| state.queue.messages).sum();
-    gauge(
-        "queued_messages",
-        "Messages that wait for their clients",
-        queued,
-    );
+    gauge("queued_messages", "Messages queued for clients", queued);
     let bytes = states.iter().map(|state| state.queue.bytes).sum();
-    gauge("queued_bytes", "Bytes that wait for their clients", bytes);
+    gauge("queued_bytes", "Bytes queued for clients", bytes);
     let blocked = states
         .iter()
         .filter(|state| state.queue.oldest_ms > 0)
         .count();
     gauge(
         "blocked_clients",
-        "Clients whose socket refuses bytes",
+        "Clients whose socket accepts no more bytes",
         blocked,
     );
 
@@ -74,12 +71,12 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     };
     counter(
         "messages_accepted",
-        "Messages queued or offered",
+        "Messages accepted for a client, whatever became of them",
         counts.accepted,
     );
     counter(
         "messages_delivered",
-        "Messages given to the kernel whole",
+        "Messages written completely to the kernel's socket",
         counts.delivered,
     );
     counter(
@@ -89,17 +86,17 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     );
     counter(
         "messages_discarded",
-        "Messages still queued at their client's end",
+        "Messages still queued when their client disconnected",
         counts.discarded,
     );
-    let endings = Family::<By, Counter>::default();
+    let disconnects = Family::<By, Counter>::default();
     for (by, count) in handle.disconnects() {
-        endings.get_or_create(&By { by }).inc_by(count);
+        disconnects.get_or_create(&By { by }).inc_by(count);
     }
     registry.register(
-        "endings",
-        "Clients ended, or requests refused, by what did it",
-        endings,
+        "disconnects",
+        "Clients disconnected or requests rejected, by cause",
+        disconnects,
     );
 
     let mut text = String::new();

@@ -1,10 +1,10 @@
-//! How deep the JSON may be that clients publish.
+//! A limit on how deeply the JSON that clients publish may be nested.
 
-/// Lists and objects inside each other. What is deeper is refused for the sake of those who get it: many parsers stop
-/// here, or have a stack that does. Ours looks into none of it.
-const MOST: usize = 127;
+/// The most lists and objects inside each other. Deeper JSON is rejected to protect its receivers, because many parsers
+/// have this limit or run out of stack. The server itself does not parse nested values.
+const MAX_DEPTH: usize = 127;
 
-/// Judges JSON, of which nothing but brackets and strings matters.
+/// Checks the nesting of a text that is known to be JSON.
 pub(crate) fn check(json: &str) -> Result<(), String> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
@@ -16,8 +16,8 @@ pub(crate) fn check(json: &str) -> Result<(), String> {
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > MOST {
-            return Err(format!("data is nested deeper than {MOST} levels"));
+        if depth > MAX_DEPTH {
+            return Err(format!("data is nested deeper than {MAX_DEPTH} levels"));
         }
     }
     Ok(())
@@ -28,11 +28,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn brackets_count_and_those_in_strings_do_not() {
+    fn brackets_count_except_in_strings() {
         let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
-        assert!(check(&nested(MOST)).is_ok() && check(&nested(MOST + 1)).is_err());
+        assert!(check(&nested(MAX_DEPTH)).is_ok() && check(&nested(MAX_DEPTH + 1)).is_err());
         assert!(check(&format!("[{}1]", "[],".repeat(1000))).is_ok());
         assert!(check(&format!(r#"["\"{}"]"#, "[".repeat(1000))).is_ok());
-        assert!(check(&format!(r#"["\\",{}]"#, nested(MOST))).is_err());
+        assert!(check(&format!(r#"["\\",{}]"#, nested(MAX_DEPTH))).is_err());
     }
 }

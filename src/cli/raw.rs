@@ -1,45 +1,50 @@
-//! Raw mode: messages as they are, one topic to a connection; and `/echo`. Messages that came together are taken and sent
-//! together.
+//! Raw mode: a client is connected to one topic, and messages have no envelope. And `/echo`.
+//!
+//! Messages that arrived together are received, published and sent together.
 
 use standpipe::{
     Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeOptions, Topic,
 };
 
 use super::Failure;
-use super::site::since;
+use super::params::since;
 
-/// Messages that are taken together when they came together: what goes out in one write at most.
-const TOGETHER: usize = 64;
+/// The most messages that are received in one call. It is also the most that one publish writes to a member in one write.
+pub(crate) const MAX_BATCH: usize = 64;
 
-/// Raw mode: what this client sends goes to every member, itself too unless it asked for `echo=false`.
+/// Close code when a limit on topics or subscriptions is reached.
+pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+
+/// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
+/// not receive its own messages.
 pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
     let topic = match hub.topic(topic) {
         Ok(topic) => topic,
         Err(error) => {
-            conn.close(1013, &error.to_string());
+            conn.close(TRY_AGAIN_LATER, &error.to_string());
             return Ok(());
         }
     };
-    let mut how = SubscribeOptions::new();
-    // Judged before the 101.
+    let mut options = SubscribeOptions::new();
+    // An invalid `since` was rejected before the 101.
     if let Ok(Some(id)) = since(conn.request()) {
-        how = how.since(id);
+        options = options.since(id);
     }
     if let Some(name) = conn.request().query("name") {
-        how = how.with_name(name);
+        options = options.with_name(name);
     }
     let echo = conn.request().query("echo") != Some("false");
-    let _member = topic.subscribe(conn.outbox(), how)?;
-    let own = (!echo).then_some(conn.number());
+    let _subscription = topic.subscribe(conn.outbox(), options)?;
+    let except = (!echo).then_some(conn.number());
     let publication = |message| {
         let publication = Publication::from(message);
-        match own {
+        match except {
             Some(own) => publication.except(own),
             None => publication,
         }
     };
     loop {
-        let messages = conn.recv_all(TOGETHER)?;
+        let messages = conn.recv_all(MAX_BATCH)?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -51,10 +56,10 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
     }
 }
 
-/// Sends back what comes.
+/// Sends every message back.
 pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
     loop {
-        let messages = conn.recv_all(TOGETHER)?;
+        let messages = conn.recv_all(MAX_BATCH)?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -62,10 +67,11 @@ pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
     }
 }
 
-/// Publishes for a client of ours: while the topic is busy it waits, and TCP makes the client wait.
+/// Publishes on behalf of a connected client. While the topic is busy this waits, so nothing more is read from the client,
+/// and TCP makes the client wait.
 ///
 /// # Blocking
-/// As [`Topic::publish_all`], again and again until the client's own connection begins to end.
+/// Like [`Topic::publish_all`], repeated until the client's own connection begins to close.
 pub(crate) fn publish_waiting(
     conn: &Connection,
     topic: &Topic,
@@ -74,7 +80,7 @@ pub(crate) fn publish_waiting(
     loop {
         match topic.publish_all(publications.clone()) {
             Err(PublishError::Busy) if conn.is_open() => {}
-            published => return published,
+            result => return result,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens and keys: read from files, compared in constant time, never shown.
+//! Tokens and keys: read from files, compared in constant time, never printed.
 
 use std::fmt;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use standpipe::Request;
 
-/// The secrets of one file, one a line. `{:?}` shows none of them.
+/// The secrets of one file, one per line. `Debug` prints none of them.
 pub(crate) struct Secrets(Vec<String>);
 
-/// What a token is called where a header cannot be set: browsers can choose a subprotocol, and little else.
+/// The prefix of a token sent as a subprotocol. Web pages use it, because they cannot set headers for a WebSocket.
 const SUBPROTOCOL: &str = "bearer.";
 
 impl Secrets {
@@ -21,14 +21,14 @@ impl Secrets {
         let secrets: Vec<String> = lines.map(str::to_owned).collect();
         if secrets.is_empty() {
             return Err(format!(
-                "{}: no secret in it; write one a line",
+                "{}: the file has no secrets; write one per line",
                 path.display()
             ));
         }
         Ok(Secrets(secrets))
     }
 
-    /// Whether the request brings one as `Authorization: Bearer …`.
+    /// Whether the request has a valid secret as `Authorization: Bearer …`.
     pub(crate) fn has_bearer(&self, request: &Request) -> bool {
         let scheme = |value: &str| {
             let (scheme, secret) = value.split_once(' ')?;
@@ -37,37 +37,38 @@ impl Secrets {
                 .then(|| secret.trim().to_owned())
         };
         let bearer = request.header("authorization").and_then(scheme);
-        bearer.is_some_and(|bearer| self.knows(&bearer))
+        bearer.is_some_and(|bearer| self.contains(&bearer))
     }
 
-    /// Whether the request brings one as a bearer, as the subprotocol `bearer.SECRET`, or as `?token=`.
+    /// Whether the request has a valid secret as a bearer token, as the subprotocol `bearer.SECRET`, or as `?token=`.
     pub(crate) fn has_token(&self, request: &Request) -> bool {
         self.has_bearer_or_offers(request)
             || request
                 .query("token")
-                .is_some_and(|token| self.knows(token))
+                .is_some_and(|token| self.contains(token))
     }
 
-    /// Whether the request brings one as a bearer, or as the subprotocol: in neither place is it logged, as a query is.
+    /// Whether the request has a valid secret as a bearer token or as a subprotocol. A query is not accepted here, because
+    /// queries end up in logs.
     pub(crate) fn has_bearer_or_offers(&self, request: &Request) -> bool {
         let mut offered = request
             .subprotocols()
             .filter_map(|name| name.strip_prefix(SUBPROTOCOL));
-        self.has_bearer(request) || offered.any(|token| self.knows(token))
+        self.has_bearer(request) || offered.any(|token| self.contains(token))
     }
 
-    /// One of them, for a client of our own.
+    /// Returns the first secret, for a client that this process starts itself.
     pub(crate) fn first(&self) -> Option<&str> {
         self.0.first().map(String::as_str)
     }
 
-    /// In a time that depends on lengths alone.
-    fn knows(&self, secret: &str) -> bool {
-        let mut known = false;
+    /// Whether `secret` is one of these. The time that this takes depends only on lengths.
+    fn contains(&self, secret: &str) -> bool {
+        let mut found = false;
         for own in &self.0 {
-            known |= black_box(equal(own.as_bytes(), secret.as_bytes()));
+            found |= black_box(equal(own.as_bytes(), secret.as_bytes()));
         }
-        known
+        found
     }
 }
 
@@ -90,11 +91,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_known_whole_and_never_shown() {
+    fn only_whole_secrets_match_and_debug_hides_them() {
         let secrets = Secrets(vec!["first".into(), "second".into()]);
-        assert!(secrets.knows("second") && secrets.knows("first"));
+        assert!(secrets.contains("second") && secrets.contains("first"));
         for wrong in ["", "firs", "firstx", "First", "firstsecond"] {
-            assert!(!secrets.knows(wrong), "{wrong}");
+            assert!(!secrets.contains(wrong), "{wrong}");
         }
         assert!(!format!("{secrets:?}").contains("first"));
     }

@@ -1,62 +1,37 @@
-//! JSON mode: one client of subprotocol `standpipe.v1`, on as many topics as it likes. `src/PROTOCOL.md` describes it.
+//! JSON mode: one client of subprotocol `standpipe.v1`, subscribed to any number of topics. `src/PROTOCOL.md` describes
+//! it.
+//!
+//! Commands that arrived together are carried out together: consecutive publishes to one topic become one
+//! [`Topic::publish_all`], and the answers are sent in one call.
 
 use std::collections::HashMap;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-use standpipe::{Connection, Hub, Message, Publication, SubscribeOptions, Subscription};
+use standpipe::{
+    Connection, Hub, Message, Policy, Publication, SendError, SubscribeOptions, Subscription, Topic,
+};
 
 use super::Failure;
-use super::command::{self, Asked, Command, Unreadable};
-use super::envelope::to_json;
-use super::raw::publish_waiting;
+use super::answers::{Answers, Outcome, Refusal};
+use super::command::{Command, CommandError, CommandMessage, Publish, Reference};
+use super::parser::parse;
+use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
 
-/// Messages that are no JSON at all, before the client is taken for another protocol's.
-const STRIKES: u32 = 3;
+/// The connection is closed with the third message that is not JSON, because the client speaks another protocol.
+const MAX_NOT_JSON: u32 = 3;
 
-/// Limits on topics and subscriptions are told with this code.
-const TRY_AGAIN_LATER: u16 = 1013;
+/// Close code for a client that speaks another protocol.
 const POLICY_VIOLATION: u16 = 1008;
 
 /// One client's subscriptions.
 pub(crate) struct Session<'a> {
     hub: &'a Hub,
-    /// The name it is present under.
+    /// The client's name in presence lists.
     name: Option<String>,
     max_subscriptions: usize,
     subscriptions: HashMap<String, Subscription>,
-    strikes: u32,
+    /// How many messages were not JSON.
+    not_json: u32,
 }
-
-/// The answers to a command.
-#[derive(Serialize)]
-struct Ack<'a> {
-    ack: &'a RawValue,
-    id: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct NotDone<'a> {
-    error: &'a str,
-    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
-    reference: Option<&'a RawValue>,
-}
-
-/// What a command that was not done is answered, and whether that was the end.
-struct Refusal {
-    error: String,
-    close: Option<u16>,
-}
-
-impl<T: Into<String>> From<T> for Refusal {
-    fn from(error: T) -> Refusal {
-        let error = error.into();
-        Refusal { error, close: None }
-    }
-}
-
-/// The id that a command is acknowledged with, if it has one.
-type Done = Result<Option<u64>, Refusal>;
 
 impl<'a> Session<'a> {
     pub(crate) fn new(hub: &'a Hub, name: Option<String>, max_subscriptions: usize) -> Session<'a> {
@@ -65,64 +40,64 @@ impl<'a> Session<'a> {
             name,
             max_subscriptions,
             subscriptions: HashMap::new(),
-            strikes: 0,
+            not_json: 0,
         }
     }
 
-    /// Obeys commands until the client is gone.
+    /// Carries out commands until the connection ends.
     pub(crate) fn run(mut self, conn: &mut Connection) -> Result<(), Failure> {
-        while let Some(message) = conn.recv()? {
-            let (reference, done) = match &message {
-                Message::Text(text) => self.command(conn, text),
-                _ => (None, Err("commands are text".into())),
-            };
-            let answer = match (&done, &reference) {
-                (Ok(id), Some(reference)) => Some(to_json(&Ack {
-                    ack: reference,
-                    id: *id,
-                })),
-                (Ok(_), None) => None,
-                (Err(refusal), reference) => Some(to_json(&NotDone {
-                    error: &refusal.error,
-                    reference: reference.as_deref(),
-                })),
-            };
-            if let Some(answer) = answer {
-                conn.send(Message::text(answer))?;
+        loop {
+            let messages = conn.recv_all(MAX_BATCH)?;
+            if messages.is_empty() {
+                return Ok(());
             }
-            if let Err(Refusal {
-                error,
-                close: Some(code),
-            }) = done
-            {
-                conn.close(code, &error);
+            let mut answers = Answers::default();
+            self.batch(conn, &messages, &mut answers)?;
+            answers.send(conn)?;
+        }
+    }
+
+    /// Carries out the commands that arrived together, in their order, up to the first one that closes the connection.
+    ///
+    /// Answers that are ready are sent before a command that may wait for long. Otherwise the client would not hear of
+    /// commands that have been carried out until that wait is over.
+    fn batch(
+        &mut self,
+        conn: &Connection,
+        messages: &[Message],
+        answers: &mut Answers,
+    ) -> Result<(), SendError> {
+        let mut commands = messages.iter().map(parse).peekable();
+        while let Some(CommandMessage { reference, command }) = commands.next() {
+            match command {
+                Ok(Command::Publish { topic, publish }) => {
+                    let mut publishes = vec![(reference, publish)];
+                    while let Some(next) = commands.next_if(|next| next.publishes_to(&topic)) {
+                        publishes.extend(next.into_publish());
+                    }
+                    self.publish(conn, &topic, publishes, answers)?;
+                }
+                Ok(Command::Subscribe {
+                    topic,
+                    since,
+                    presence,
+                }) => {
+                    if since.is_some() {
+                        answers.send(conn)?;
+                    }
+                    let outcome = self.subscribe(conn, topic, since, presence);
+                    answers.add(reference.as_deref(), outcome);
+                }
+                Ok(Command::Unsubscribe(topic)) => {
+                    answers.add(reference.as_deref(), self.unsubscribe(&topic));
+                }
+                Err(error) => answers.add(reference.as_deref(), Err(self.refusal(error))),
+            }
+            if answers.has_close() {
+                break;
             }
         }
         Ok(())
-    }
-
-    /// Obeys one command; gives what it wants its answer called.
-    fn command(&mut self, conn: &Connection, text: &str) -> (Option<Box<RawValue>>, Done) {
-        let Asked { reference, command } = command::read(text);
-        let done = match command {
-            Ok(Command::Subscribe {
-                topic,
-                since,
-                presence,
-            }) => self.subscribe(conn, topic, since, presence),
-            Ok(Command::Unsubscribe(topic)) => match self.subscriptions.remove(&topic) {
-                Some(subscription) => Ok(Some(subscription.topic().last_id())),
-                None => Err("you are not subscribed to it".into()),
-            },
-            Ok(Command::Publish { topic, publication }) => self.publish(conn, &topic, publication),
-            Err(Unreadable::NotJson(error)) => {
-                self.strikes += 1;
-                let close = (self.strikes >= STRIKES).then_some(POLICY_VIOLATION);
-                Err(Refusal { error, close })
-            }
-            Err(Unreadable::Wrong(error)) => Err(error.into()),
-        };
-        (reference, done)
     }
 
     fn subscribe(
@@ -131,50 +106,96 @@ impl<'a> Session<'a> {
         name: String,
         since: Option<u64>,
         presence: bool,
-    ) -> Done {
+    ) -> Outcome {
         if self.subscriptions.contains_key(&name) {
-            return Err("you are subscribed to it already".into());
+            return Err("already subscribed to this topic".into());
         }
         if self.subscriptions.len() >= self.max_subscriptions {
-            let error = format!("{} subscriptions are the limit", self.max_subscriptions);
             return Err(Refusal {
-                error,
+                error: format!("limit of {} subscriptions reached", self.max_subscriptions),
                 close: Some(TRY_AGAIN_LATER),
             });
         }
-        let mut how = SubscribeOptions::new().with_envelope();
+        let mut options = SubscribeOptions::new().with_envelope();
         if let Some(since) = since {
-            how = how.since(since);
+            options = options.since(since);
         }
         if presence {
-            how = how.with_presence();
+            options = options.with_presence();
         }
         if let Some(own) = &self.name {
-            how = how.with_name(own);
+            options = options.with_name(own);
         }
-        let topic = self.topic(&name)?;
-        let subscription = topic
-            .subscribe(conn.outbox(), how)
+        let subscription = self
+            .topic(&name)?
+            .subscribe(conn.outbox(), options)
             .map_err(|error| error.to_string())?;
         let id = subscription.last_id();
         self.subscriptions.insert(name, subscription);
-        Ok(Some(id))
+        Ok(id)
     }
 
-    fn publish(&self, conn: &Connection, name: &str, publication: Publication) -> Done {
-        let topic = match self.subscriptions.get(name) {
-            Some(subscription) => subscription.topic().clone(),
-            None => self.topic(name)?,
+    fn unsubscribe(&mut self, name: &str) -> Outcome {
+        match self.subscriptions.remove(name) {
+            Some(subscription) => Ok(subscription.topic().last_id()),
+            None => Err("not subscribed to this topic".into()),
+        }
+    }
+
+    /// Publishes to one topic, and adds an answer for each message.
+    fn publish(
+        &self,
+        conn: &Connection,
+        name: &str,
+        publishes: Vec<(Reference, Publish)>,
+        answers: &mut Answers,
+    ) -> Result<(), SendError> {
+        let (references, publishes): (Vec<_>, Vec<_>) = publishes.into_iter().unzip();
+        let topic = match self.topic(name) {
+            Ok(topic) => topic,
+            // This closes the connection, so the first message is the last one that is answered.
+            Err(refusal) => {
+                answers.add(references[0].as_deref(), Err(refusal));
+                return Ok(());
+            }
         };
-        let published = publish_waiting(conn, &topic, vec![publication]);
-        let published = published.map_err(|error| error.to_string())?;
-        Ok(published.first().map(|published| published.id))
+        if matches!(topic.settings().policy, Policy::Block { .. }) {
+            answers.send(conn)?;
+        }
+        let outcomes = publish_waiting(
+            conn,
+            &topic,
+            publishes.into_iter().map(Publication::from).collect(),
+        );
+        for (n, reference) in references.iter().enumerate() {
+            let outcome = match &outcomes {
+                Ok(outcomes) => Ok(outcomes[n].id),
+                Err(error) => Err(error.to_string().into()),
+            };
+            answers.add(reference.as_deref(), outcome);
+        }
+        Ok(())
     }
 
-    fn topic(&self, name: &str) -> Result<standpipe::Topic, Refusal> {
+    fn topic(&self, name: &str) -> Result<Topic, Refusal> {
+        if let Some(subscription) = self.subscriptions.get(name) {
+            return Ok(subscription.topic().clone());
+        }
         self.hub.topic(name).map_err(|error| Refusal {
             error: error.to_string(),
             close: Some(TRY_AGAIN_LATER),
         })
+    }
+
+    /// Turns an unreadable command into a refusal, and counts messages that are not JSON.
+    fn refusal(&mut self, error: CommandError) -> Refusal {
+        match error {
+            CommandError::NotJson(error) => {
+                self.not_json += 1;
+                let close = (self.not_json >= MAX_NOT_JSON).then_some(POLICY_VIOLATION);
+                Refusal { error, close }
+            }
+            CommandError::Invalid(error) => error.into(),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `--policy` and `--topic`: what a person writes of a topic.
+//! The values of `--policy` and `--topic`.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use standpipe::{Policy, SoftLimit, TopicSettings};
 use super::units::Time;
 use super::values::queue;
 
-/// `PATTERN:policy=…,queue=…,history=…,max-age=…`; what is not said is as for all topics.
+/// `PATTERN:policy=…,queue=…,history=…,max-age=…`; a part that is left out has the value that all topics have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicFlag {
     pub(crate) pattern: String,
@@ -19,7 +19,7 @@ pub(crate) struct TopicFlag {
 }
 
 impl TopicFlag {
-    /// The settings, over those of all topics.
+    /// Returns the settings of a matching topic. `default` are those of all topics.
     pub(crate) fn settings(&self, default: TopicSettings) -> TopicSettings {
         let mut settings = default;
         settings.policy = self.policy.unwrap_or(settings.policy);
@@ -30,15 +30,15 @@ impl TopicFlag {
     }
 }
 
-/// Posts are small things in memory, and a slip of the finger must not have it all.
-const MOST_HISTORY: usize = 1 << 20;
+/// The most messages that a history may keep. Without this limit a typing error could exhaust the memory.
+const MAX_HISTORY: usize = 1 << 20;
 
 impl FromStr for TopicFlag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str =
-            "write PATTERN:policy=P,queue=N,history=N,max-age=TIME, each part once or not at all";
+            "write PATTERN:policy=P,queue=N,history=N,max-age=TIME, with each part at most once";
         let (pattern, rest) = text.split_once(':').ok_or(FORM)?;
         if pattern.is_empty() {
             return Err(FORM.into());
@@ -52,26 +52,24 @@ impl FromStr for TopicFlag {
         };
         for part in rest.split(',') {
             let (key, value) = part.split_once('=').ok_or(FORM)?;
-            let said = |error: String| format!("{key}: {error}");
-            let twice = match key {
-                "policy" => flag.policy.replace(policy(value).map_err(said)?).is_some(),
-                "queue" => flag.queue.replace(queue(value).map_err(said)?).is_some(),
+            let named = |error: String| format!("{key}: {error}");
+            let is_duplicate = match key {
+                "policy" => flag.policy.replace(policy(value).map_err(named)?).is_some(),
+                "queue" => flag.queue.replace(queue(value).map_err(named)?).is_some(),
                 "history" => flag
                     .history
-                    .replace(history(value).map_err(said)?)
+                    .replace(history(value).map_err(named)?)
                     .is_some(),
                 "max-age" => {
-                    let Time(age) = value.parse().map_err(said)?;
+                    let Time(age) = value.parse().map_err(named)?;
                     flag.max_age.replace(age).is_some()
                 }
                 _ => {
-                    return Err(format!(
-                        "{key} is none of policy, queue, history, max-age: {FORM}"
-                    ));
+                    return Err(format!("unknown setting {key}: {FORM}"));
                 }
             };
-            if twice {
-                return Err(format!("{key} is there twice: {FORM}"));
+            if is_duplicate {
+                return Err(format!("{key} is given twice: {FORM}"));
             }
         }
         Ok(flag)
@@ -80,13 +78,13 @@ impl FromStr for TopicFlag {
 
 fn history(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(history) if history <= MOST_HISTORY => Ok(history),
-        Ok(_) => Err(format!("must be at most {MOST_HISTORY}")),
-        Err(_) => Err("a history is a number of messages like 100; 0 keeps none".into()),
+        Ok(history) if history <= MAX_HISTORY => Ok(history),
+        Ok(_) => Err(format!("must be at most {MAX_HISTORY}")),
+        Err(_) => Err("must be a number of messages like 100; 0 keeps none".into()),
     }
 }
 
-/// A policy as it is written: `block:50ms`, `disconnect:80%:10s`.
+/// Parses a policy, such as `block:50ms` or `disconnect:80%:10s`.
 pub(crate) fn policy(text: &str) -> Result<Policy, String> {
     const FORM: &str = "a policy is block, block:50ms, drop-newest, drop-oldest, conflate, disconnect, \
                         or disconnect:80%:10s";
@@ -110,14 +108,14 @@ pub(crate) fn policy(text: &str) -> Result<Policy, String> {
         ("conflate", None) => Ok(Policy::Conflate),
         ("disconnect", None) => Ok(Policy::Disconnect { soft: None }),
         ("disconnect", Some(soft)) => {
-            let (percent, lasting) = soft.split_once("%:").ok_or(FORM)?;
+            let (percent, duration) = soft.split_once("%:").ok_or(FORM)?;
             let percent = percent
                 .parse()
                 .ok()
                 .filter(|percent| (1..=100).contains(percent));
             let soft = SoftLimit {
                 percent: percent.ok_or(FORM)?,
-                duration: time(lasting)?,
+                duration: time(duration)?,
             };
             Ok(Policy::Disconnect { soft: Some(soft) })
         }
@@ -130,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_policy_reads_as_it_is_shown() {
+    fn policy_is_parsed_as_it_is_displayed() {
         for text in [
             "block",
             "block:50ms",
@@ -159,8 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_topic_does_not_say_is_as_for_all() {
-        let flag: TopicFlag = "doc-*:history=100,policy=block:1s".parse().expect("right");
+    fn missing_part_has_the_default_value() {
+        let flag: TopicFlag = "doc-*:history=100,policy=block:1s"
+            .parse()
+            .expect("the flag is valid");
         let default = TopicSettings::default().queue(7);
         let settings = flag.settings(default);
         assert_eq!((settings.queue, settings.history), (7, 100));

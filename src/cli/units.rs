@@ -1,4 +1,4 @@
-//! Sizes and times as people write them: `64KiB`, `1MB`, `250ms`, `1.5s`. A refusal says the right form.
+//! Sizes and times with units: `64KiB`, `1MB`, `250ms`, `1.5s`. An error text shows the correct form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +8,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) usize);
 
-/// A length of time, longer than none and at most a year. `250ms`, `10s`, `1.5s`, `2m`, `1h`.
+/// A duration, longer than zero and at most a year. `250ms`, `10s`, `1.5s`, `2m`, `1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Duration);
 
-/// Largest first, the binary one before its decimal neighbour: `Display` takes the first that divides.
+/// The units of sizes. `Display` uses the first unit that divides the size, so the larger unit comes first.
 const SIZES: [(&str, usize); 7] = [
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
@@ -23,11 +23,11 @@ const SIZES: [(&str, usize); 7] = [
     ("B", 1),
 ];
 
-/// In milliseconds, largest first.
+/// The units of times in milliseconds, largest first.
 const TIMES: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// Deadlines are added to the clock, and that sum must not overflow; nobody means to wait longer.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest time. It is limited because the sum of a deadline and the current time must not overflow.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl FromStr for Size {
     type Err = String;
@@ -40,7 +40,7 @@ impl FromStr for Size {
         {
             Some((_, factor)) => *factor,
             None if unit.is_empty() && !number.is_empty() => 1,
-            // `64K` is 65,536 to one reader and 64,000 to the next, so it is asked back.
+            // `64K` may mean 65,536 or 64,000, so the user has to decide.
             None => match unit.to_ascii_uppercase().as_str() {
                 unit @ ("K" | "M" | "G") if number.parse::<u32>().is_ok() => {
                     return Err(format!(
@@ -53,7 +53,7 @@ impl FromStr for Size {
         if number.is_empty() || number.contains('.') {
             return Err(SIZE_FORM.into());
         }
-        // All digits, so it can fail only by being too large.
+        // The number has only digits, so parsing fails only if it is too large.
         match number
             .parse::<usize>()
             .ok()
@@ -61,7 +61,7 @@ impl FromStr for Size {
         {
             Some(0) => Err("must be at least one byte".into()),
             Some(bytes) => Ok(Size(bytes)),
-            None => Err("is more than this machine can count".into()),
+            None => Err("is too large for this machine".into()),
         }
     }
 }
@@ -73,7 +73,7 @@ impl FromStr for Time {
         let (number, unit) = number_and_unit(text);
         if unit.is_empty() && !number.is_empty() {
             return Err(format!(
-                "a time needs its unit: {number}s, {number}ms, {number}m or {number}h"
+                "a time needs a unit: {number}s, {number}ms, {number}m or {number}h"
             ));
         }
         let factor = TIMES
@@ -85,17 +85,17 @@ impl FromStr for Time {
         };
         match Duration::try_from_secs_f64(number * factor as f64 / 1000.0) {
             Ok(time) if time.is_zero() => Err("must be longer than zero".into()),
-            Ok(time) if time <= LONGEST => Ok(Time(time)),
-            _ => Err(format!("must be at most {}, a year", Time(LONGEST))),
+            Ok(time) if time <= MAX_TIME => Ok(Time(time)),
+            _ => Err(format!("must be at most {}, a year", Time(MAX_TIME))),
         }
     }
 }
 
 const SIZE_FORM: &str =
-    "a size is a whole number and a unit: 512, 512B, 64KiB, 1MiB, 1GiB, or 64KB, 1MB, 1GB";
-const TIME_FORM: &str = "a time is a number and a unit: 250ms, 10s, 1.5s, 2m or 1h";
+    "a size is a whole number with a unit: 512, 512B, 64KiB, 1MiB, 1GiB, or 64KB, 1MB, 1GB";
+const TIME_FORM: &str = "a time is a number with a unit: 250ms, 10s, 1.5s, 2m or 1h";
 
-/// Digits (with a point, perhaps) and what follows them; a space may stand between, as in the documentation.
+/// Splits `text` into the number, which may have a decimal point, and the unit. A space between them is allowed.
 fn number_and_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_bytes_with_a_unit_of_either_kind() {
+    fn sizes_have_binary_or_decimal_units() {
         for (text, bytes) in [
             ("512", 512),
             ("512B", 512),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_size_is_told_the_right_form() {
+    fn wrong_size_is_answered_with_the_correct_form() {
         for text in [
             "",
             "KiB",
@@ -181,16 +181,16 @@ mod tests {
         assert_eq!(size("0KiB"), Err("must be at least one byte".into()));
         assert_eq!(
             size("99999999999GiB"),
-            Err("is more than this machine can count".into())
+            Err("is too large for this machine".into())
         );
         assert_eq!(
             size("99999999999999999999999"),
-            Err("is more than this machine can count".into())
+            Err("is too large for this machine".into())
         );
     }
 
     #[test]
-    fn times_are_numbers_with_a_unit() {
+    fn times_are_numbers_with_units() {
         for (text, expected) in [
             ("250ms", 250),
             ("10s", 10_000),
@@ -206,10 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_time_is_told_the_right_form() {
+    fn wrong_time_is_answered_with_the_correct_form() {
         assert_eq!(
             millis("10"),
-            Err("a time needs its unit: 10s, 10ms, 10m or 10h".into())
+            Err("a time needs a unit: 10s, 10ms, 10m or 10h".into())
         );
         for text in [
             "",
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_typed() {
+    fn displayed_value_can_be_parsed() {
         for (bytes, text) in [
             (65_536, "64KiB"),
             (1 << 20, "1MiB"),

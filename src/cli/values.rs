@@ -1,23 +1,23 @@
-//! What a flag's value must be, where a number or a word is not enough. A refusal says the right form.
+//! Values of flags that need more checks than a number or a word. An error text shows the correct form.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::bench::STAMP;
 use super::units::Size;
 
-/// A place to listen at.
+/// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
-    /// `ADDR:PORT` as it was written. A name is looked up when it is bound.
+    /// `ADDR:PORT` as it was written. A host name is resolved when the listener is bound.
     Tcp(String),
     /// The path of a unix socket.
     Unix(PathBuf),
-    /// A listening socket that whoever started us has opened: systemd, or another that speaks its protocol.
+    /// A listening socket that the parent process opened: systemd, or another program that follows its protocol.
     Fd(usize),
 }
 
-/// Sockets that are passed on begin here (sd_listen_fds(3)).
+/// The first descriptor that a parent process passes on (sd_listen_fds(3)).
 pub(crate) const FIRST_FD: usize = 3;
 
 impl FromStr for Listen {
@@ -32,11 +32,9 @@ impl FromStr for Listen {
             }
             Some(("fd", number)) => match number.parse() {
                 Ok(fd) if fd >= FIRST_FD => Ok(Listen::Fd(fd)),
-                _ => Err(format!(
-                    "descriptors that are passed on begin at fd:{FIRST_FD}"
-                )),
+                _ => Err(format!("inherited descriptors begin at fd:{FIRST_FD}")),
             },
-            // Only an address in brackets may hold a colon, and a family's name is no host.
+            // Only an address in brackets may contain a colon, and `unix` and `fd` are not host names.
             Some((host, port))
                 if !matches!(host, "" | "unix" | "fd") && !host.contains(['/', ' ']) =>
             {
@@ -48,7 +46,7 @@ impl FromStr for Listen {
                     Err(_)
                         if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) =>
                     {
-                        Err(format!("a port is at most {}: {FORM}", u16::MAX))
+                        Err(format!("a port must be at most {}: {FORM}", u16::MAX))
                     }
                     _ => Err(FORM.into()),
                 }
@@ -58,57 +56,72 @@ impl FromStr for Listen {
     }
 }
 
-/// A number of things, at least one.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Tcp(address) => f.write_str(address),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+            Listen::Fd(fd) => write!(f, "fd:{fd}"),
+        }
+    }
+}
+
+/// Parses a number that must be at least one.
 pub(crate) fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("must be at least 1".into()),
         Ok(count) => Ok(count),
-        Err(_) => Err("a count is a whole number like 1024".into()),
+        Err(_) => Err("must be a whole number like 1024".into()),
     }
 }
 
-/// The slots of a queue are taken from memory when its client arrives, so a slip of the finger must not have it all.
+/// Parses the size of a queue. It is limited because a queue's slots are allocated when its client connects. Otherwise a
+/// typing error could exhaust the memory.
 pub(crate) fn queue(text: &str) -> Result<usize, String> {
-    const MOST: usize = 1 << 20;
+    const MAX: usize = 1 << 20;
     match count(text)? {
-        queue if queue > MOST => Err(format!(
-            "must be at most {MOST}: every client has so many slots"
+        queue if queue > MAX => Err(format!(
+            "must be at most {MAX}, because every client gets that many slots"
         )),
         queue => Ok(queue),
     }
 }
 
-/// Socket options are a C `int`.
+/// Parses the size of a kernel buffer. It is limited because socket options are a C `int`.
 pub(crate) fn kernel_size(text: &str) -> Result<Size, String> {
-    const MOST: usize = i32::MAX as usize;
+    const MAX: usize = i32::MAX as usize;
     match text.parse()? {
-        Size(bytes) if bytes > MOST => Err(format!(
-            "must be at most {MOST}: the kernel counts it in an int"
+        Size(bytes) if bytes > MAX => Err(format!(
+            "must be at most {MAX}, because socket options are a C int"
         )),
         size => Ok(size),
     }
 }
 
-/// A benchmark's message begins with the time at which it was sent.
+/// The bytes at the beginning of a benchmark's message that hold the time at which it was sent.
+pub(crate) const STAMP: usize = size_of::<u64>();
+
+/// Parses the size of a benchmark's messages.
 pub(crate) fn bench_size(text: &str) -> Result<Size, String> {
     match text.parse()? {
         Size(bytes) if bytes < STAMP => Err(format!(
-            "must be at least {STAMP}: a message carries its time"
+            "must be at least {STAMP}, because a message contains its time"
         )),
         size => Ok(size),
     }
 }
 
-/// A switch. The environment says `1` where a command line says `true`.
+/// Parses a switch. Environment variables often hold `1` for true.
 pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err("write true or false".into()),
+        _ => Err("must be true or false".into()),
     }
 }
 
-/// Refuses what can be no origin (a path, a list, a space); the library judges the rest when it is bound.
+/// Rejects what cannot be an origin, such as a path, a list or a space. The library checks the rest when the server is
+/// bound.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let host = text.split_once("://").map_or(text, |(_, host)| host);
     if host.is_empty()
@@ -128,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_a_host_and_a_port_or_a_unix_path() {
+    fn address_is_a_host_with_a_port_or_a_unix_path_or_a_descriptor() {
         for text in [
             "127.0.0.1:0",
             "0.0.0.0:65535",
@@ -156,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_an_origin_without_a_path() {
+    fn origin_pattern_has_no_path() {
         for text in [
             "https://example.com",
             "example.com:8080",

@@ -1,5 +1,6 @@
-// An example program and its page, used as people would:  node uses/chat.mjs DIRECTORY_OF_EXAMPLES [PICTURES]
-// CHROMIUM names a browser that is not /usr/bin/chromium.
+// Helpers for tests that run an example program and use its page in a browser.
+//   node uses/chat.mjs DIRECTORY_OF_EXAMPLES [PICTURES]
+// Set CHROMIUM to use a browser other than /usr/bin/chromium.
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { chromium } from 'playwright-core';
@@ -11,40 +12,40 @@ if (!directory) {
   process.exit(2);
 }
 
-/// A program that runs. What it prints is in `said`.
+/// A running program. `output` holds the lines that it has printed.
 export class Program {
   constructor(name, ...args) {
-    Object.assign(this, { name, args, said: [] });
+    Object.assign(this, { name, args, output: [] });
   }
 
-  /// Starts it, on the port it had before if it ran before, and waits for its address.
+  /// Starts the program and waits until it prints its address. A second start uses the same port as the first.
   async start() {
     const child = this.child = spawn(`${directory}/${this.name}`, [this.base ? new URL(this.base).host : '127.0.0.1:0', ...this.args],
       { stdio: ['ignore', 'pipe', 'inherit'] });
     this.ended = new Promise((resolve) => child.on('close', resolve));
     const lines = createInterface({ input: child.stdout });
     const address = new Promise((resolve) => lines.on('line', (line) => {
-      this.said.push(line);
+      this.output.push(line);
       const found = line.match(/http:\/\/([\d.:]+)\//);
       if (found) resolve(`http://${found[1]}`);
     }));
-    const died = this.ended.then((code) => { throw new Error(`${this.name} ended with ${code}`); });
-    died.catch(() => {});
-    this.base = await within(20, `${this.name} to say where it listens`, Promise.race([address, died]));
+    const exited = this.ended.then((code) => { throw new Error(`${this.name} exited with ${code}`); });
+    exited.catch(() => {});
+    this.base = await within(20, `${this.name} to print its address`, Promise.race([address, exited]));
     return this;
   }
 
-  /// Presses Ctrl-C, and sees the report.
+  /// Stops the program with Ctrl-C, and checks its exit code and its report.
   async stop() {
     this.child.kill('SIGINT');
     equal('the exit code', await within(20, `${this.name} to end`, this.ended), 0);
-    if (!/^drained \d+, lost \d+$/.test(this.said.at(-1))) throw new Error(`its last line is ${this.said.at(-1)}`);
+    if (!/^drained \d+, lost \d+$/.test(this.output.at(-1))) throw new Error(`its last line is ${this.output.at(-1)}`);
   }
 
-  /// Ends it as a crash does.
+  /// Kills the program, to simulate a crash.
   async kill() {
     this.child.kill('SIGKILL');
-    await within(20, `${this.name} to be gone`, this.ended);
+    await within(20, `${this.name} to end`, this.ended);
   }
 }
 
@@ -53,27 +54,28 @@ const quiet = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-ru
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 const browser = await within(60, `${executablePath} to start`, chromium.launch({ executablePath, args: quiet }));
 const expected = /^WebSocket connection to .*ERR_CONNECTION_(REFUSED|RESET)|^Failed to load resource: (net::ERR_CONNECTION_(REFUSED|RESET)|the server responded with a status of 400)/;
-const asked = new Set();
-const complaints = [];
+const hosts = new Set();
+const errors = [];
 
-/// A person with a window: contexts share nothing, so two visits are two people. `options` are a browser context's.
+/// Opens the page in a new browser context. Contexts share nothing, so two visits are two people. `options` are those of a
+/// browser context.
 export async function visit(url, options = {}) {
   const page = await (await browser.newContext({ viewport: { width: 1040, height: 720 }, ...options })).newPage();
   page.setDefaultTimeout(10_000);
-  // A server that is away, or that refuses what is wrong, is what some checks are about; Chromium reports it as an error.
+  // Some checks stop the server or expect a rejected request. Chromium reports both as errors, which are expected here.
   page.on('console', (message) => {
     if (message.type() === 'error' && !expected.test(message.text())) {
-      complaints.push(message.text());
+      errors.push(message.text());
     }
   });
-  page.on('pageerror', (error) => complaints.push(error.message));
-  page.on('request', (request) => asked.add(new URL(request.url()).host));
-  page.on('websocket', (socket) => asked.add(new URL(socket.url()).host));
+  page.on('pageerror', (error) => errors.push(error.message));
+  page.on('request', (request) => hosts.add(new URL(request.url()).host));
+  page.on('websocket', (socket) => hosts.add(new URL(socket.url()).host));
   await page.goto(url);
   return page;
 }
 
-/// Waits until a condition holds in the page: `condition` runs there, with `argument`.
+/// Waits until a condition is true in the page. `condition` runs in the page, with `argument`.
 export async function until(page, what, condition, argument) {
   try {
     await page.waitForFunction(condition, argument, { timeout: 20_000 });
@@ -85,10 +87,10 @@ export async function until(page, what, condition, argument) {
 
 export const isOpen = (page) => until(page, 'a connection', () => document.querySelector('#state').dataset.state === 'open');
 
-/// Leaves a picture, where a directory for them is named.
+/// Saves a picture if the command line names a directory for pictures.
 export const picture = (page, name) => pictures ? page.screenshot({ path: `${pictures}/${name}.png` }) : undefined;
 
-/// The last checks, which every page passes: as wide as a phone, nothing asked of anybody else, no complaint.
+/// The last checks, which are the same for every page: it fits a phone, contacts no other host, and reports no error.
 export async function end(program, page) {
   await check('it fits a phone of 375 pixels', async () => {
     await page.setViewportSize({ width: 375, height: 740 });
@@ -96,11 +98,11 @@ export async function end(program, page) {
     equal("the page's width", width, fits);
     await picture(page, `${program.name}-phone`);
   });
-  await check('nothing was asked of anybody else, and no page complained', async () => {
-    equal('the hosts that were asked', [...asked].join(' '), new URL(program.base).host);
-    equal('complaints', complaints.join('; '), '');
+  await check('the pages contacted no other host and reported no error', async () => {
+    equal('the contacted hosts', [...hosts].join(' '), new URL(program.base).host);
+    equal('the reported errors', errors.join('; '), '');
   });
-  await check('Ctrl-C ends it with its report', () => program.stop());
+  await check('Ctrl-C ends the program with its report', () => program.stop());
   await within(20, 'the browser to end', browser.close());
   finish();
 }

@@ -1,45 +1,51 @@
-//! Each of the wrong designs fails as its file says.
+//! Checks that each of the wrong designs fails as its file describes.
 
 use crate::support::Example;
 
-/// What a design prints, run to its end.
+/// Runs a design to its end, and returns its output.
 #[track_caller]
-fn said_by(design: &str) -> String {
+fn output_of(design: &str) -> String {
     Example::start("broken", &[design]).end().join("\n")
 }
 
 #[test]
-fn mutex_around_the_socket_keeps_a_push_until_the_client_speaks() {
-    let said = said_by("mutex_socket");
-    assert!(said.contains("pushed within a second: false"), "{said}");
-    assert!(said.contains("after the client spoke: news"), "{said}");
+fn mutex_socket_delays_push_until_client_sends() {
+    let output = output_of("mutex_socket");
+    assert!(output.contains("pushed within a second: false"), "{output}");
+    assert!(output.contains("after the client spoke: news"), "{output}");
 }
 
 #[test]
-fn two_writers_put_a_pong_into_the_middle_of_a_message() {
-    let said = said_by("two_writers");
-    assert!(said.contains("the client got no message"), "{said}");
+fn two_writers_put_pong_inside_message() {
+    let output = output_of("two_writers");
+    assert!(output.contains("the client got no message"), "{output}");
 }
 
 #[test]
-fn unbounded_queue_never_makes_its_sender_wait() {
-    let said = said_by("unbounded_queue");
-    let unbounded = "unbounded: after 10000 messages send never waited";
-    assert!(said.contains(unbounded), "{said}");
-    assert!(said.contains("send waits; 256 KiB"), "{said}");
+fn unbounded_queue_never_makes_send_wait() {
+    let output = output_of("unbounded_queue");
+    let unbounded = "unbounded: after 10000 messages, send has never waited";
+    assert!(output.contains(unbounded), "{output}");
+    assert!(
+        output.contains("send waits; the queue holds 256 KiB"),
+        "{output}"
+    );
 }
 
 #[test]
-fn hub_that_waits_for_its_slowest_serves_nobody() {
-    let said = said_by("hub_waits_for_slowest");
-    assert!(said.contains("joined within a second: false"), "{said}");
-    assert!(said.contains("the fast one has heard 10"), "{said}");
+fn hub_waiting_for_slowest_blocks_all() {
+    let output = output_of("hub_waits_for_slowest");
+    assert!(output.contains("joined within a second: false"), "{output}");
+    assert!(
+        output.contains("the fast member has received 10"),
+        "{output}"
+    );
 }
 
 #[test]
-fn join_before_drop_never_ends() {
-    let said = said_by("join_before_drop");
-    assert!(said.contains("ended within a second: false"), "{said}");
-    assert!(said.contains("a clone is left: false"), "{said}");
-    assert!(said.contains("drop, then join: true"), "{said}");
+fn join_before_drop_deadlocks() {
+    let output = output_of("join_before_drop");
+    assert!(output.contains("ended within a second: false"), "{output}");
+    assert!(output.contains("a clone is left: false"), "{output}");
+    assert!(output.contains("drop, then join: true"), "{output}");
 }

@@ -1,11 +1,11 @@
 #[path = "../../examples/collab_editor/client.rs"]
-#[allow(dead_code, reason = "it is for others too")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
 mod client;
 #[path = "../../examples/collab_editor/document.rs"]
-#[allow(dead_code, reason = "it is the program's")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
 mod document;
 #[path = "../../examples/collab_editor/text.rs"]
-#[allow(dead_code, reason = "it is the program's")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
 mod text;
 
 mod converge;
@@ -17,5 +17,5 @@ use serde_json::Value;
 use text::Op;
 
 fn op(parts: &Value) -> Op {
-    serde_json::from_value(parts.clone()).expect("the parts are an edit as it is sent")
+    serde_json::from_value(parts.clone()).expect("the parts are a valid edit")
 }

@@ -3,7 +3,7 @@ use tungstenite::Message;
 use crate::support::{Example, close_code, connect, text};
 
 #[test]
-fn echo_sends_back_what_comes_and_says_goodbye() {
+fn echo_returns_message_and_closes_with_1001() {
     let mut echo = Example::start("01_echo", &["127.0.0.1:0"]);
     let address = echo.address();
     let mut client = connect(address, "/");

@@ -8,31 +8,31 @@ use tungstenite::Message;
 
 use crate::support::{Client, DEADLINE, Example, close_code, connect};
 
-// The parts of the game that know no client, tested as they are.
+// The parts of the game that know no client are tested directly.
 #[path = "../../examples/game/layout.rs"]
-#[allow(dead_code, reason = "its other half is the program's")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
 mod layout;
 #[path = "../../examples/game/schedule.rs"]
 mod schedule;
 #[path = "../../examples/game/world.rs"]
-#[allow(dead_code, reason = "its other half is the program's")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
 mod world;
 
-/// What those parts take from their neighbours.
+/// The item that those parts import from another file of the example.
 mod seats {
     pub(super) const SEATS: usize = 12;
 }
 
-use layout::{Input, Said};
+use layout::{Input, PlayerMessage};
 use schedule::Schedule;
 use seats::SEATS;
 use world::World;
 
 const RIGHT: u8 = 8;
 
-/// A snapshot, read as `layout.rs` describes it.
+/// A parsed snapshot. `layout.rs` describes the layout.
 #[derive(Debug)]
-struct Shot {
+struct Snapshot {
     tick: u32,
     players: Vec<Player>,
     dots: Vec<(u16, u16)>,
@@ -49,8 +49,8 @@ struct Player {
     skipped: u32,
 }
 
-impl Shot {
-    fn of(bytes: &[u8]) -> Shot {
+impl Snapshot {
+    fn parse(bytes: &[u8]) -> Snapshot {
         let mut rest = bytes.iter().copied();
         let mut number =
             |size: usize| (0..size).fold(0, |n, _| n << 8 | u32::from(rest.next().unwrap()));
@@ -70,8 +70,8 @@ impl Shot {
         let dots = (0..dots)
             .map(|_| (number(2) as u16, number(2) as u16))
             .collect();
-        assert_eq!(rest.next(), None, "nothing is behind it");
-        Shot {
+        assert_eq!(rest.next(), None, "no bytes follow the snapshot");
+        Snapshot {
             tick,
             players,
             dots,
@@ -86,128 +86,134 @@ impl Shot {
     }
 }
 
-/// What the server says to a player.
-enum Told {
-    Shot(Shot),
+/// A message from the server.
+enum ServerMessage {
+    Snapshot(Snapshot),
     Echo(u32),
     Event(Value),
     Closed(u16, String),
 }
 
-/// Somebody who plays.
-struct Human {
+/// A player with its connection.
+struct TestPlayer {
     client: Client,
     seat: u8,
     token: String,
     back: bool,
 }
 
-impl Human {
+impl TestPlayer {
     #[track_caller]
-    fn sit(address: SocketAddr, query: &str) -> Human {
-        Human::welcomed(connect(address, &format!("/ws?{query}")))
+    fn join(address: SocketAddr, query: &str) -> TestPlayer {
+        TestPlayer::receive_welcome(connect(address, &format!("/ws?{query}")))
     }
 
-    /// With a window so small that the kernel hides little of its slowness.
-    fn sit_small(address: SocketAddr, query: &str) -> Human {
+    /// Joins with a small receive buffer, so that the kernel buffers little while the test does not read.
+    fn join_with_small_buffer(address: SocketAddr, query: &str) -> TestPlayer {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4 << 10).unwrap();
         socket.connect(&address.into()).unwrap();
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let url = format!("ws://{address}/ws?{query}");
-        Human::welcomed(tungstenite::client(url, stream).unwrap().0)
+        TestPlayer::receive_welcome(tungstenite::client(url, stream).unwrap().0)
     }
 
     #[track_caller]
-    fn welcomed(client: Client) -> Human {
-        let mut human = Human {
+    fn receive_welcome(client: Client) -> TestPlayer {
+        let mut player = TestPlayer {
             client,
             seat: 0,
             token: String::new(),
             back: false,
         };
-        let Told::Event(welcome) = human.told() else {
-            panic!("waited for the welcome, which is the first message");
+        let ServerMessage::Event(welcome) = player.next_message() else {
+            panic!("the first message is not the welcome");
         };
         assert_eq!(welcome["type"], "welcome");
-        human.seat = welcome["seat"].as_u64().unwrap() as u8;
-        human.token = welcome["token"].as_str().unwrap().to_owned();
-        human.back = welcome["back"].as_bool().unwrap();
-        human
+        player.seat = welcome["seat"].as_u64().unwrap() as u8;
+        player.token = welcome["token"].as_str().unwrap().to_owned();
+        player.back = welcome["back"].as_bool().unwrap();
+        player
     }
 
     #[track_caller]
-    fn told(&mut self) -> Told {
+    fn next_message(&mut self) -> ServerMessage {
         loop {
             match self.client.read().expect("waited for a message") {
                 Message::Binary(bytes) if bytes[0] == 2 => {
-                    return Told::Echo(u32::from_be_bytes(bytes[1..].try_into().unwrap()));
+                    return ServerMessage::Echo(u32::from_be_bytes(bytes[1..].try_into().unwrap()));
                 }
-                Message::Binary(bytes) => return Told::Shot(Shot::of(&bytes)),
-                Message::Text(text) => return Told::Event(serde_json::from_str(&text).unwrap()),
+                Message::Binary(bytes) => return ServerMessage::Snapshot(Snapshot::parse(&bytes)),
+                Message::Text(text) => {
+                    return ServerMessage::Event(serde_json::from_str(&text).unwrap());
+                }
                 Message::Close(Some(frame)) => {
-                    return Told::Closed(frame.code.into(), frame.reason.to_string());
+                    return ServerMessage::Closed(frame.code.into(), frame.reason.to_string());
                 }
                 _ => {}
             }
         }
     }
 
-    /// The next snapshot for which `is` holds.
+    /// Returns the next snapshot for which `is` returns true.
     #[track_caller]
-    fn shot(&mut self, what: &str, is: impl Fn(&Shot) -> bool) -> Shot {
+    fn wait_for_snapshot(&mut self, what: &str, is: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let deadline = Instant::now() + DEADLINE;
         loop {
             assert!(
                 Instant::now() < deadline,
                 "waited for a snapshot with {what}"
             );
-            match self.told() {
-                Told::Shot(shot) if is(&shot) => return shot,
-                Told::Closed(code, why) => panic!("waited for {what}, and {code} {why} came"),
+            match self.next_message() {
+                ServerMessage::Snapshot(snapshot) if is(&snapshot) => return snapshot,
+                ServerMessage::Closed(code, reason) => {
+                    panic!("waited for {what}, but the server closed with {code} {reason}")
+                }
                 _ => {}
             }
         }
     }
 
-    /// The next event of this type about this seat.
+    /// Returns the next event of this type about this seat.
     #[track_caller]
-    fn event(&mut self, what: &str, seat: u8) -> Value {
+    fn wait_for_event(&mut self, what: &str, seat: u8) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
             assert!(
                 Instant::now() < deadline,
                 "waited for the event {what} of {seat}"
             );
-            match self.told() {
-                Told::Event(event) if event["type"] == what && event["seat"] == seat => {
+            match self.next_message() {
+                ServerMessage::Event(event) if event["type"] == what && event["seat"] == seat => {
                     return event;
                 }
-                Told::Closed(code, why) => panic!("waited for {what}, and {code} {why} came"),
+                ServerMessage::Closed(code, reason) => {
+                    panic!("waited for {what}, but the server closed with {code} {reason}")
+                }
                 _ => {}
             }
         }
     }
 
     #[track_caller]
-    fn closed(&mut self) -> (u16, String) {
+    fn wait_for_close(&mut self) -> (u16, String) {
         let deadline = Instant::now() + DEADLINE;
         loop {
             assert!(Instant::now() < deadline, "waited for a Close");
-            if let Told::Closed(code, why) = self.told() {
-                return (code, why);
+            if let ServerMessage::Closed(code, reason) = self.next_message() {
+                return (code, reason);
             }
         }
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    fn send(&mut self, bytes: &[u8]) {
         self.client.send(Message::binary(bytes.to_vec())).unwrap();
     }
 
     fn steer(&mut self, seq: u16, keys: u8) {
         let [high, low] = seq.to_be_bytes();
-        self.say(&[1, high, low, keys]);
+        self.send(&[1, high, low, keys]);
     }
 }
 
@@ -218,131 +224,197 @@ fn start(arguments: &[&str]) -> (Example, SocketAddr) {
 }
 
 #[test]
-fn an_input_moves_its_player_in_everybodys_snapshots_and_no_tick_is_missing() {
+fn joined_event_names_all_players() {
     let (game, address) = start(&[]);
-    let mut ann = Human::sit(address, "name=ann");
-    let mut bob = Human::sit(address, "name=bob");
-    let told = bob.event("joined", bob.seat);
+    let mut ann = TestPlayer::join(address, "name=ann");
+    let mut bob = TestPlayer::join(address, "name=bob");
+    let event = bob.wait_for_event("joined", bob.seat);
     assert_eq!(
-        told["players"][usize::from(ann.seat)]["name"],
+        event["players"][usize::from(ann.seat)]["name"],
         "ann",
-        "{told}"
+        "{event}"
     );
-    let joined = ann.event("joined", bob.seat);
+    let joined = ann.wait_for_event("joined", bob.seat);
     assert_eq!(joined["name"], "bob");
-
-    // To the middle first, as nobody knows how near the wall it is.
-    let seat = ann.seat;
-    let before = ann
-        .shot("ann", |shot| shot.player(seat).is_some())
-        .player(seat)
-        .unwrap();
-    let keys = if before.at.0 < 800 * 32 { RIGHT } else { 4 };
-    ann.steer(7, keys);
-    let has_moved = |shot: &Shot| {
-        shot.player(seat)
-            .is_some_and(|now| now.ack == 7 && now.at.0.abs_diff(before.at.0) > 100 * 32)
-    };
-    let shot = ann.shot("ann moved", has_moved);
-    assert_eq!(
-        shot.player(seat).unwrap().at.1,
-        before.at.1,
-        "and in no other direction"
-    );
-    assert_eq!(shot.dots.len(), 30);
-    bob.shot("ann moved", has_moved);
-
-    // An input holds for fifteen ticks: who says no more stands still.
-    let mut last = ann.shot("any", |_| true);
-    for _ in 0..20 {
-        let next = ann.shot("any", |_| true);
-        assert_eq!(next.tick, last.tick + 1, "no tick is missing");
-        last = next;
-    }
-    let next = ann.shot("any", |_| true);
-    assert_eq!(next.player(seat).unwrap().at, last.player(seat).unwrap().at);
-
-    ann.say(&[2, 1, 2, 3, 4]);
-    let deadline = Instant::now() + DEADLINE;
-    let stamp = loop {
-        assert!(Instant::now() < deadline, "waited for the echo");
-        if let Told::Echo(stamp) = ann.told() {
-            break stamp;
-        }
-    };
-    assert_eq!(stamp, 0x0102_0304);
     drop((ann, bob));
     game.report();
 }
 
 #[test]
-fn what_is_caught_is_told_to_all_and_counted() {
+fn ping_is_echoed() {
     let (game, address) = start(&[]);
-    let mut ann = Human::sit(address, "name=ann");
-    let mut bob = Human::sit(address, "name=bob");
+    let mut ann = TestPlayer::join(address, "name=ann");
+    ann.send(&[2, 1, 2, 3, 4]);
+    let deadline = Instant::now() + DEADLINE;
+    let stamp = loop {
+        assert!(Instant::now() < deadline, "waited for the echo");
+        if let ServerMessage::Echo(stamp) = ann.next_message() {
+            break stamp;
+        }
+    };
+    assert_eq!(stamp, 0x0102_0304);
+    drop(ann);
+    game.report();
+}
+
+#[test]
+fn input_moves_its_player_for_fifteen_ticks() {
+    let (game, address) = start(&[]);
+    let mut ann = TestPlayer::join(address, "name=ann");
+    let mut bob = TestPlayer::join(address, "name=bob");
+
+    // The player moves towards the middle, because a wall could stop it on the other side.
+    let seat = ann.seat;
+    let before = ann
+        .wait_for_snapshot("ann", |snapshot| snapshot.player(seat).is_some())
+        .player(seat)
+        .unwrap();
+    let keys = if before.at.0 < 800 * 32 { RIGHT } else { 4 };
+    ann.steer(7, keys);
+    let has_moved = |snapshot: &Snapshot| {
+        snapshot
+            .player(seat)
+            .is_some_and(|now| now.ack == 7 && now.at.0.abs_diff(before.at.0) > 100 * 32)
+    };
+    let snapshot = ann.wait_for_snapshot("ann moved", has_moved);
+    assert_eq!(
+        snapshot.player(seat).unwrap().at.1,
+        before.at.1,
+        "the player moves in no other direction"
+    );
+    assert_eq!(snapshot.dots.len(), 30);
+    bob.wait_for_snapshot("ann moved", has_moved);
+
+    // Without further input the player stands still after fifteen ticks.
+    let mut last = ann.wait_for_snapshot("any", |_| true);
+    for _ in 0..20 {
+        let next = ann.wait_for_snapshot("any", |_| true);
+        assert_eq!(next.tick, last.tick + 1, "no tick is missing");
+        last = next;
+    }
+    let next = ann.wait_for_snapshot("any", |_| true);
+    assert_eq!(next.player(seat).unwrap().at, last.player(seat).unwrap().at);
+    drop((ann, bob));
+    game.report();
+}
+
+#[test]
+fn all_players_receive_each_hit() {
+    let (game, address) = start(&[]);
+    let mut ann = TestPlayer::join(address, "name=ann");
+    let mut bob = TestPlayer::join(address, "name=bob");
     let seat = ann.seat;
     let deadline = Instant::now() + DEADLINE;
     let mut seq = 0;
-    // After the nearest dot, until one is caught.
+    // Ann follows the nearest dot until somebody catches one.
     let hit = loop {
         assert!(Instant::now() < deadline, "waited for a hit");
-        match ann.told() {
-            Told::Event(event) if event["type"] == "hit" => break event,
-            Told::Shot(shot) => {
-                let Some(player) = shot.player(seat) else {
+        match ann.next_message() {
+            ServerMessage::Event(event) if event["type"] == "hit" => break event,
+            ServerMessage::Snapshot(snapshot) => {
+                let Some(player) = snapshot.player(seat) else {
                     continue;
                 };
                 let (x, y) = (i32::from(player.at.0), i32::from(player.at.1));
-                let by = |&(dx, dy): &(u16, u16)| (i32::from(dx) - x, i32::from(dy) - y);
-                let far = |&(dx, dy): &(i32, i32)| dx.abs() + dy.abs();
-                let (dx, dy) = shot.dots.iter().map(by).min_by_key(far).unwrap();
+                let offset = |&(dx, dy): &(u16, u16)| (i32::from(dx) - x, i32::from(dy) - y);
+                let distance = |&(dx, dy): &(i32, i32)| dx.abs() + dy.abs();
+                let (dx, dy) = snapshot
+                    .dots
+                    .iter()
+                    .map(offset)
+                    .min_by_key(distance)
+                    .unwrap();
                 let (left, right, up, down) = (dx < -384, dx > 384, dy < -384, dy > 384);
                 seq += 1;
                 let keys = u8::from(up) | u8::from(down) << 1 | u8::from(left) << 2;
                 ann.steer(seq, keys | u8::from(right) << 3);
             }
-            Told::Closed(code, why) => panic!("waited for a hit, and {code} {why} came"),
+            ServerMessage::Closed(code, reason) => {
+                panic!("waited for a hit, but the server closed with {code} {reason}")
+            }
             _ => {}
         }
     };
-    let who = hit["seat"].as_u64().unwrap() as u8;
-    assert_eq!(bob.event("hit", who), hit, "the same for all");
+    let catcher = hit["seat"].as_u64().unwrap() as u8;
+    assert_eq!(
+        bob.wait_for_event("hit", catcher),
+        hit,
+        "all players receive the same event"
+    );
     let score = hit["score"].as_u64().unwrap() as u16;
-    ann.shot("the score", |shot| {
-        shot.player(who).is_some_and(|now| now.score >= score)
+    ann.wait_for_snapshot("the score", |snapshot| {
+        snapshot
+            .player(catcher)
+            .is_some_and(|now| now.score >= score)
     });
     drop((ann, bob));
     game.report();
 }
 
 #[test]
-fn who_does_not_read_costs_others_nothing_and_then_sees_what_is_now() {
+fn slow_player_skips_snapshots_and_delays_nobody() {
     let (game, address) = start(&[]);
-    let mut ann = Human::sit(address, "name=ann");
-    let mut slow = Human::sit_small(address, "name=slow");
+    let mut ann = TestPlayer::join(address, "name=ann");
+    let mut slow = TestPlayer::join_with_small_buffer(address, "name=slow");
     let seat = slow.seat;
-    slow.shot("slow", |shot| shot.player(seat).is_some());
+    slow.wait_for_snapshot("slow", |snapshot| snapshot.player(seat).is_some());
 
-    // Slow reads nothing until 60 of its snapshots have been replaced; Ann sees every one.
+    let seen = read_until_60_are_skipped(&mut ann, seat);
+    // Slow first receives the snapshots that the kernels had buffered, without a gap, and then the newest.
+    let mut last = None;
+    let (before, after) = loop {
+        let snapshot = slow.wait_for_snapshot("any", |_| true);
+        if let Some(last) = last.replace(snapshot.tick) {
+            if snapshot.tick != last + 1 {
+                break (last, snapshot.tick);
+            }
+        }
+    };
+    assert!(
+        after - before > 50,
+        "only the ticks from {before} to {after} were skipped"
+    );
+    // Two snapshots may be queued, so the first one after the gap is the newest or the one before it.
+    assert!(
+        after + 1 >= seen,
+        "tick {after} is old, because {seen} had already been received by ann"
+    );
+    let snapshot = slow.wait_for_snapshot("nothing queued for slow", |snapshot| {
+        snapshot.player(seat).is_some_and(|slow| slow.waiting == 0)
+    });
+    let skipped = snapshot.player(seat).unwrap().skipped;
+    assert!(
+        skipped >= after - before - 1,
+        "each skipped snapshot is counted: {skipped}"
+    );
+    drop((ann, slow));
+    game.report();
+}
+
+/// Reads until 60 snapshots of the player on `slow_seat` have been replaced, and returns the tick at which they were.
+///
+/// Checks that the reading player receives every snapshot.
+#[track_caller]
+fn read_until_60_are_skipped(ann: &mut TestPlayer, slow_seat: u8) -> u32 {
     let mut events = 0;
     let mut last = None;
     let deadline = Instant::now() + DEADLINE;
-    let seen = loop {
+    loop {
         assert!(
             Instant::now() < deadline,
             "waited for 60 replaced snapshots, at tick {last:?}"
         );
-        match ann.told() {
-            Told::Event(_) => events += 1,
-            Told::Shot(shot) => {
+        match ann.next_message() {
+            ServerMessage::Event(_) => events += 1,
+            ServerMessage::Snapshot(snapshot) => {
                 assert!(
-                    last.is_none_or(|last| shot.tick == last + 1),
+                    last.is_none_or(|last| snapshot.tick == last + 1),
                     "after {last:?} came {}",
-                    shot.tick
+                    snapshot.tick
                 );
-                last = Some(shot.tick);
-                assert_eq!(shot.player(ann.seat).map_or(0, |ann| ann.skipped), 0);
-                let Some(slow) = shot.player(seat) else {
+                last = Some(snapshot.tick);
+                assert_eq!(snapshot.player(ann.seat).map_or(0, |ann| ann.skipped), 0);
+                let Some(slow) = snapshot.player(slow_seat) else {
                     continue;
                 };
                 assert!(
@@ -350,199 +422,178 @@ fn who_does_not_read_costs_others_nothing_and_then_sees_what_is_now() {
                     "{slow:?}, {events} events"
                 );
                 if slow.skipped >= 60 {
-                    break shot.tick;
+                    return snapshot.tick;
                 }
             }
             _ => {}
         }
-    };
-
-    // First what the kernels had taken, without a hole; then the newest, and none of those between.
-    let mut last = None;
-    let (before, after) = loop {
-        let shot = slow.shot("any", |_| true);
-        if let Some(last) = last.replace(shot.tick) {
-            if shot.tick != last + 1 {
-                break (last, shot.tick);
-            }
-        }
-    };
-    assert!(
-        after - before > 50,
-        "from {before} to {after}: most were skipped"
-    );
-    // Two may wait: the newest, or the one before it and then that.
-    assert!(
-        after + 1 >= seen,
-        "{after} is recent, as {seen} had been seen"
-    );
-    let shot = slow.shot("nothing waiting", |shot| {
-        shot.player(seat).is_some_and(|slow| slow.waiting == 0)
-    });
-    let skipped = shot.player(seat).unwrap().skipped;
-    assert!(skipped >= after - before - 1, "each is counted: {skipped}");
-    drop((ann, slow));
-    game.report();
+    }
 }
 
 #[test]
-fn who_is_too_slow_for_the_events_is_cut_and_comes_back_to_its_seat() {
+fn player_too_slow_for_events_is_disconnected_and_returns() {
     let (game, address) = start(&[]);
-    let mut ann = Human::sit(address, "name=ann");
-    let mut slow = Human::sit_small(address, "name=slow");
+    let mut ann = TestPlayer::join(address, "name=ann");
+    let mut slow = TestPlayer::join_with_small_buffer(address, "name=slow");
     let (deadline, mut before) = (Instant::now() + DEADLINE, 0);
-    // While it is there, each tick one more waits for it or is skipped. Where neither grows any more, it has been cut.
-    let mut is_cut = false;
-    while !is_cut {
+    // While slow is connected, each tick increases either its queue or its skipped snapshots. Once both stand still, slow
+    // has been disconnected.
+    let mut is_disconnected = false;
+    while !is_disconnected {
         assert!(
             Instant::now() < deadline,
-            "waited for slow to be cut; {before} messages waited or were skipped"
+            "waited for slow to be disconnected; {before} messages were queued or skipped"
         );
-        // Each comes and goes: two events.
-        let mut guest = Human::sit(address, "name=guest");
-        guest.event("joined", guest.seat);
-        guest.say(&[3]);
-        assert_eq!(guest.closed(), (1000, "left".into()));
+        // A player that joins and leaves causes two events.
+        let mut other = TestPlayer::join(address, "name=other");
+        other.wait_for_event("joined", other.seat);
+        other.send(&[3]);
+        assert_eq!(other.wait_for_close(), (1000, "left".into()));
         loop {
-            match ann.told() {
-                Told::Shot(shot) => {
-                    let Some(slow) = shot.player(slow.seat) else {
+            match ann.next_message() {
+                ServerMessage::Snapshot(snapshot) => {
+                    let Some(slow) = snapshot.player(slow.seat) else {
                         continue;
                     };
                     let now = u32::from(slow.waiting) + slow.skipped;
-                    is_cut |= slow.waiting >= 64 && now == before;
+                    is_disconnected |= slow.waiting >= 64 && now == before;
                     before = now;
                 }
-                Told::Event(event) if event["type"] == "left" => break,
-                Told::Closed(code, why) => panic!("waited for events, and {code} {why} came"),
+                ServerMessage::Event(event) if event["type"] == "left" => break,
+                ServerMessage::Closed(code, reason) => {
+                    panic!("waited for events, but the server closed with {code} {reason}")
+                }
                 _ => {}
             }
         }
     }
-    assert_eq!(slow.closed().0, 4008);
-    let mut back = Human::sit(address, &format!("name=slow&token={}", slow.token));
+    assert_eq!(slow.wait_for_close().0, 4008);
+    let mut back = TestPlayer::join(address, &format!("name=slow&token={}", slow.token));
     assert!(back.back);
     assert_eq!(back.seat, slow.seat);
-    back.event("back", slow.seat);
-    ann.event("back", slow.seat);
+    back.wait_for_event("back", slow.seat);
+    ann.wait_for_event("back", slow.seat);
     drop((ann, back));
     game.report();
 }
 
 #[test]
-fn a_flood_of_inputs_is_one_input_a_tick_and_then_the_end() {
+fn flood_of_inputs_is_conflated_and_then_closed() {
     let (game, address) = start(&[]);
-    let mut ann = Human::sit(address, "name=ann");
+    let mut ann = TestPlayer::join(address, "name=ann");
     let seat = ann.seat;
     for seq in 1..=50 {
         ann.steer(seq, RIGHT);
     }
-    // The newest won: it is known in no more snapshots than ticks, and nothing of the fifty comes after it.
-    ann.shot("the newest", |shot| {
-        shot.player(seat).is_some_and(|ann| ann.ack == 50)
+    // Only the newest input of each tick counts, so no earlier input follows the last one.
+    ann.wait_for_snapshot("the newest", |snapshot| {
+        snapshot.player(seat).is_some_and(|ann| ann.ack == 50)
     });
     for _ in 0..20 {
-        let shot = ann.shot("any", |_| true);
-        assert_eq!(shot.player(seat).unwrap().ack, 50);
+        let snapshot = ann.wait_for_snapshot("any", |_| true);
+        assert_eq!(snapshot.player(seat).unwrap().ack, 50);
     }
     for seq in 51..=1000 {
-        // The server may have closed by now.
+        // Sending may fail, because the server closes the connection at some point.
         let _ = ann.client.send(Message::binary(vec![1, 0, seq as u8, 0]));
     }
-    assert_eq!(ann.closed().0, 1008);
-    let back = Human::sit(address, &format!("name=ann&token={}", ann.token));
+    assert_eq!(ann.wait_for_close().0, 1008);
+    let back = TestPlayer::join(address, &format!("name=ann&token={}", ann.token));
     assert_eq!(
         (back.seat, back.back),
         (seat, true),
-        "the seat is kept all the same"
+        "the seat is kept after the violation"
     );
     drop(back);
     game.report();
 }
 
 #[test]
-fn a_token_finds_its_seat_and_score_again_and_takes_it_from_an_older_connection() {
+fn token_takes_its_seat_from_an_older_connection() {
     let (game, address) = start(&["1"]);
-    let mut ann = Human::sit(address, "name=ann");
-    let mut bob = Human::sit(address, "name=bob");
-    bob.event("joined", bob.seat);
+    let mut ann = TestPlayer::join(address, "name=ann");
+    let mut bob = TestPlayer::join(address, "name=bob");
+    bob.wait_for_event("joined", bob.seat);
     let (seat, token) = (bob.seat, bob.token.clone());
     assert!(token.len() == 32 && token != ann.token);
-    let place = bob
-        .shot("bob", |shot| shot.player(seat).is_some())
+    let position = bob
+        .wait_for_snapshot("bob", |snapshot| snapshot.player(seat).is_some())
         .player(seat)
         .unwrap()
         .at;
 
-    // While the first is still there.
-    let mut again = Human::sit(address, &format!("name=bob&token={token}"));
+    // Bob reconnects while his first connection is still open.
+    let mut again = TestPlayer::join(address, &format!("name=bob&token={token}"));
     assert_eq!((again.seat, &again.token, again.back), (seat, &token, true));
-    assert_eq!(bob.closed().0, 4001);
-    ann.event("back", seat);
-    let told = again.event("back", seat);
-    assert_eq!(told["players"].as_array().unwrap().len(), 2, "{told}");
-    let now = again.shot("bob", |shot| shot.player(seat).is_some_and(|bob| !bob.away));
-    assert_eq!(now.player(seat).unwrap().at, place, "where it stood");
+    assert_eq!(bob.wait_for_close().0, 4001);
+    ann.wait_for_event("back", seat);
+    let event = again.wait_for_event("back", seat);
+    assert_eq!(event["players"].as_array().unwrap().len(), 2, "{event}");
+    let now = again.wait_for_snapshot("bob", |snapshot| {
+        snapshot.player(seat).is_some_and(|bob| !bob.away)
+    });
+    assert_eq!(now.player(seat).unwrap().at, position, "position");
 
-    // Gone without a word: away, then left, and the token is worth nothing.
+    // Without a connection, Bob is away, and after one second he has left. His token is then unknown.
     drop(again);
-    ann.event("away", seat);
-    ann.event("left", seat);
-    let other = Human::sit(address, &format!("name=bob&token={token}"));
+    ann.wait_for_event("away", seat);
+    ann.wait_for_event("left", seat);
+    let other = TestPlayer::join(address, &format!("name=bob&token={token}"));
     assert!(!other.back && other.token != token);
-    ann.event("joined", other.seat);
+    ann.wait_for_event("joined", other.seat);
     drop((ann, other));
     game.report();
 }
 
 #[test]
-fn a_full_match_says_so_and_has_room_again_when_somebody_leaves() {
+fn full_match_refuses_players_until_a_seat_is_free() {
     let (game, address) = start(&[]);
-    let mut humans: Vec<Human> = (0..SEATS)
-        .map(|n| Human::sit(address, &format!("name=n{n}")))
+    let mut players: Vec<TestPlayer> = (0..SEATS)
+        .map(|n| TestPlayer::join(address, &format!("name=n{n}")))
         .collect();
-    let seats: HashSet<u8> = humans.iter().map(|human| human.seat).collect();
-    assert_eq!(seats.len(), SEATS, "each has its own");
-    let full = humans[0].shot("everybody", |shot| shot.players.len() == SEATS);
+    let seats: HashSet<u8> = players.iter().map(|player| player.seat).collect();
+    assert_eq!(seats.len(), SEATS, "each player has its own seat");
+    let full =
+        players[0].wait_for_snapshot("everybody", |snapshot| snapshot.players.len() == SEATS);
     assert_eq!(full.dots.len(), 30);
 
     let mut late = connect(address, "/ws?name=late");
     let Message::Close(Some(frame)) = late.read().unwrap() else {
-        panic!("waited for a Close before anything else");
+        panic!("the first message is not a Close");
     };
     assert_eq!(u16::from(frame.code), 1013);
-    assert_eq!(frame.reason.as_str(), "the match is full: 12 play");
+    assert_eq!(frame.reason.as_str(), "the match is full: 12 players");
     drop(late);
 
-    // Who loses its connection keeps the seat; who leaves does not.
-    let mut leaver = humans.pop().unwrap();
-    let Human {
+    // A player that loses its connection keeps its seat. A player that leaves does not.
+    let mut leaver = players.pop().unwrap();
+    let TestPlayer {
         client,
         seat: lost,
         token,
         ..
-    } = humans.pop().unwrap();
+    } = players.pop().unwrap();
     drop(client);
-    humans[0].event("away", lost);
+    players[0].wait_for_event("away", lost);
     assert_eq!(close_code(&mut connect(address, "/ws?name=late")), 1013);
     let free = leaver.seat;
-    leaver.say(&[3]);
-    assert_eq!(leaver.closed().0, 1000);
-    humans[0].event("left", free);
-    assert_eq!(Human::sit(address, "name=late").seat, free);
+    leaver.send(&[3]);
+    assert_eq!(leaver.wait_for_close().0, 1000);
+    players[0].wait_for_event("left", free);
+    assert_eq!(TestPlayer::join(address, "name=late").seat, free);
     assert_eq!(
-        Human::sit(address, &format!("name=lost&token={token}")).seat,
+        TestPlayer::join(address, &format!("name=lost&token={token}")).seat,
         lost
     );
-    drop(humans);
+    drop(players);
     game.report();
 }
 
 #[test]
-fn what_is_wrong_is_answered_with_its_reason() {
+fn invalid_message_closes_with_its_reason() {
     let (game, address) = start(&[]);
     let long = "x".repeat(65).into_bytes();
-    for (message, code, why) in [
+    for (message, code, expected) in [
         (
             Message::text("right"),
             1003,
@@ -580,14 +631,20 @@ fn what_is_wrong_is_answered_with_its_reason() {
         ),
         (Message::binary(long), 1009, ""),
     ] {
-        let mut human = Human::sit(address, "name=eve");
-        human.client.send(message.clone()).unwrap();
-        let (closed, reason) = human.closed();
+        let mut player = TestPlayer::join(address, "name=eve");
+        player.client.send(message.clone()).unwrap();
+        let (closed, reason) = player.wait_for_close();
         assert_eq!(closed, code, "{message:?}: {reason}");
-        assert!(reason.contains(why), "{message:?}: {reason}");
-        // Its seat is kept, and given back here, or the match would be full soon.
-        Human::sit(address, &format!("name=eve&token={}", human.token)).say(&[3]);
+        assert!(reason.contains(expected), "{message:?}: {reason}");
+        // The seat is kept after the close. Leaving frees it, because otherwise the match would soon be full.
+        TestPlayer::join(address, &format!("name=eve&token={}", player.token)).send(&[3]);
     }
+    game.report();
+}
+
+#[test]
+fn invalid_request_is_rejected() {
+    let (game, address) = start(&[]);
     let token = "0".repeat(31);
     for (path, status) in [
         ("/ws", "400"),
@@ -600,17 +657,17 @@ fn what_is_wrong_is_answered_with_its_reason() {
         (&format!("/ws?name=eve&token=%2B{token}"), "400"),
         ("/elsewhere", "404"),
     ] {
-        let refused = tungstenite::connect(format!("ws://{address}{path}"));
-        let refused = refused.expect_err(path).to_string();
-        assert!(refused.contains(status), "{path}: {refused}");
+        let result = tungstenite::connect(format!("ws://{address}{path}"));
+        let error = result.expect_err(path).to_string();
+        assert!(error.contains(status), "{path}: {error}");
     }
-    // A token that nobody has is no mistake: it is of a match before.
-    assert!(!Human::sit(address, &format!("name=eve&token={token}0")).back);
+    // An unknown token is not an error, because it may be from a previous match.
+    assert!(!TestPlayer::join(address, &format!("name=eve&token={token}0")).back);
     game.report();
 }
 
 #[test]
-fn the_slow_player_that_comes_with_it_says_what_it_missed() {
+fn slow_player_prints_what_it_missed() {
     let (game, address) = start(&[]);
     let mut slow = Example::start("game", &[&address.to_string(), "slow"]);
     slow.line("reads nothing");
@@ -621,14 +678,14 @@ fn the_slow_player_that_comes_with_it_says_what_it_missed() {
 }
 
 #[test]
-fn a_world_of_the_same_luck_and_inputs_is_the_same_world() {
+fn same_seed_and_inputs_make_the_same_world() {
     let mut worlds = [World::new(7), World::new(7)];
     assert_ne!(worlds[0], World::new(8));
     let mut hits = [0, 0];
     for (world, hits) in worlds.iter_mut().zip(&mut hits) {
         world.enter(3);
         for seq in 0..3000 {
-            // Round the arena, and longer than an input holds.
+            // The player goes around the arena, and an input is renewed before it expires.
             if seq % 10 == 0 {
                 world.steer(
                     3,
@@ -655,7 +712,7 @@ fn a_world_of_the_same_luck_and_inputs_is_the_same_world() {
 }
 
 #[test]
-fn a_player_stops_at_the_wall_and_half_a_second_after_its_last_input() {
+fn player_stops_at_walls_and_without_input() {
     let mut world = World::new(1);
     world.enter(0);
     let mut run = |keys, ticks| {
@@ -668,41 +725,41 @@ fn a_player_stops_at_the_wall_and_half_a_second_after_its_last_input() {
         run(4 | 1, 15);
     }
     assert_eq!(run(4 | 1, 15), (24.0, 24.0), "the corner");
-    assert_eq!(run(4 | 8, 15), (24.0, 24.0), "left and right are none");
+    assert_eq!(run(4 | 8, 15), (24.0, 24.0), "left and right cancel out");
     let (x, _) = run(8, 15);
     assert_eq!(x, 24.0 + 15.0 * 12.0);
     let (x, _) = run(8, 100);
-    assert_eq!(x, 24.0 + 30.0 * 12.0, "the input does not hold longer");
-    let (aslant, _) = run(8 | 2, 1);
-    assert!((aslant - x - 12.0 / 2_f32.sqrt()).abs() < 0.01);
+    assert_eq!(x, 24.0 + 30.0 * 12.0, "the input expires after 15 ticks");
+    let (diagonal, _) = run(8 | 2, 1);
+    assert!((diagonal - x - 12.0 / 2_f32.sqrt()).abs() < 0.01);
 }
 
 #[test]
-fn each_message_is_read_as_it_is_laid_out() {
+fn messages_follow_the_layout() {
     let input = Input {
         seq: 0x0102,
         keys: 15,
     };
-    let said = |bytes: &[u8]| Said::parse(&Message::binary(bytes.to_vec()));
-    assert_eq!(said(&[1, 1, 2, 15]), Ok(Said::Input(input)));
-    assert_eq!(said(&[2, 0, 0, 1, 0]), Ok(Said::Ping(256)));
-    assert_eq!(said(&[3]), Ok(Said::Leave));
+    let parse = |bytes: &[u8]| PlayerMessage::parse(&Message::binary(bytes.to_vec()));
+    assert_eq!(parse(&[1, 1, 2, 15]), Ok(PlayerMessage::Input(input)));
+    assert_eq!(parse(&[2, 0, 0, 1, 0]), Ok(PlayerMessage::Ping(256)));
+    assert_eq!(parse(&[3]), Ok(PlayerMessage::Leave));
     assert_eq!(layout::echo(256), Message::binary(vec![2, 0, 0, 1, 0]));
 
     let mut world = World::new(1);
     (0..SEATS).for_each(|seat| world.enter(seat));
-    let lines = [layout::Line {
+    let statuses = [layout::PlayerStatus {
         is_away: true,
         waiting: 300,
         skipped: 1 << 40,
     }; SEATS];
-    let Message::Binary(bytes) = layout::snapshot(&world, Duration::from_secs(1), &lines) else {
+    let Message::Binary(bytes) = layout::snapshot(&world, Duration::from_secs(1), &statuses) else {
         panic!("a snapshot is binary");
     };
     assert_eq!(bytes.len(), 309);
-    let shot = Shot::of(&bytes);
-    assert_eq!((shot.players.len(), shot.dots.len()), (SEATS, 30));
-    let last = shot.player(11).unwrap();
+    let snapshot = Snapshot::parse(&bytes);
+    assert_eq!((snapshot.players.len(), snapshot.dots.len()), (SEATS, 30));
+    let last = snapshot.player(11).unwrap();
     assert_eq!(
         (last.away, last.waiting, last.skipped),
         (true, 255, u32::MAX),
@@ -712,29 +769,29 @@ fn each_message_is_read_as_it_is_laid_out() {
 }
 
 #[test]
-fn the_schedule_does_not_drift_catches_up_and_begins_anew_after_a_long_stop() {
-    let begun = Instant::now();
-    let mut schedule = Schedule::new(begun);
+fn schedule_catches_up_and_restarts_after_a_long_stop() {
+    let start = Instant::now();
+    let mut schedule = Schedule::new(start);
     let ms = Duration::from_millis;
-    // Each tick is 5 ms late, for a minute: the next is due when it would have been without.
+    // For a minute, each tick is 5 ms late. The delays do not add up.
     for _ in 0..30 * 60 {
         let due = schedule.due();
-        assert_eq!(schedule.begin(due + ms(5)), ms(5));
+        assert_eq!(schedule.start_tick(due + ms(5)), ms(5));
     }
     let due = schedule.due();
-    assert_eq!(due - begun, ms(60_000) + Duration::from_nanos(33_333_333));
+    assert_eq!(due - start, ms(60_000) + Duration::from_nanos(33_333_333));
 
-    // 100 ms late: three are due by now, and after them it is as before.
+    // After a delay of 100 ms, the schedule makes up for the missed ticks.
     let now = due + ms(100);
     let mut made = 0;
     while schedule.due() <= now {
-        schedule.begin(now);
+        schedule.start_tick(now);
         made += 1;
     }
     assert_eq!(made, 4);
 
-    // An hour late: none is made up for.
+    // After a delay of one hour, the schedule starts again from now.
     let now = schedule.due() + Duration::from_secs(3600);
-    assert_eq!(schedule.begin(now), Duration::from_secs(3600));
+    assert_eq!(schedule.start_tick(now), Duration::from_secs(3600));
     assert_eq!(schedule.due() - now, Duration::from_nanos(33_333_333));
 }

@@ -7,115 +7,115 @@ use tungstenite::Message;
 
 use crate::support::{Client, DEADLINE, Example, close_code, connect, connect_small, text};
 
-// The parts of the feed that know no client, tested as they are.
-#[allow(dead_code, reason = "its other half is the program's")]
+// The parts of the feed that know no client are tested directly.
+#[allow(dead_code, reason = "the tests do not use all of it")]
 #[path = "../../examples/live_feed/book.rs"]
 mod book;
-#[allow(dead_code, reason = "its other half is the program's")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
 #[path = "../../examples/live_feed/command.rs"]
 mod command;
-#[allow(dead_code, reason = "its other half is the program's")]
+#[allow(dead_code, reason = "the tests do not use all of it")]
+#[path = "../../examples/live_feed/latest_quotes.rs"]
+mod latest_quotes;
+#[allow(dead_code, reason = "the tests do not use all of it")]
 #[path = "../../examples/live_feed/market.rs"]
 mod market;
 #[path = "../../examples/live_feed/schedule.rs"]
 mod schedule;
-#[allow(dead_code, reason = "its other half is the program's")]
-#[path = "../../examples/live_feed/seen.rs"]
-mod seen;
 
 use book::{Book, SYMBOLS};
 use command::Command;
+use latest_quotes::LatestQuotes;
 use market::Market;
 use schedule::Schedule;
-use seen::Seen;
 
-/// A client that keeps what the feed tells it.
-struct Reader {
+/// A client that stores the quotes and trades it receives.
+struct TestReader {
     client: Client,
-    seen: Seen,
+    latest: LatestQuotes,
     /// Numbers of trades.
     trades: Vec<u64>,
 }
 
-impl Reader {
+impl TestReader {
     #[track_caller]
-    fn open(address: SocketAddr, topics: &str) -> Reader {
-        Reader::welcomed(connect(address, &format!("/ws?topics={topics}")))
+    fn open(address: SocketAddr, topics: &str) -> TestReader {
+        TestReader::receive_welcome(connect(address, &format!("/ws?topics={topics}")))
     }
 
-    /// With a window so small that the kernel hides little of it when the test does not read.
+    /// Connects with a small receive buffer, so that the kernel buffers little while the test does not read.
     #[track_caller]
-    fn small(address: SocketAddr, topics: &str) -> Reader {
-        Reader::welcomed(connect_small(address, &format!("/ws?topics={topics}")))
+    fn open_with_small_buffer(address: SocketAddr, topics: &str) -> TestReader {
+        TestReader::receive_welcome(connect_small(address, &format!("/ws?topics={topics}")))
     }
 
     #[track_caller]
-    fn welcomed(mut client: Client) -> Reader {
+    fn receive_welcome(mut client: Client) -> TestReader {
         let welcome: Value = serde_json::from_str(&text(&mut client)).unwrap();
-        assert_eq!(welcome["type"], "welcome", "it comes first");
+        assert_eq!(welcome["type"], "welcome", "the welcome comes first");
         assert_eq!(welcome["control"], true, "{welcome}");
-        Reader {
+        TestReader {
             client,
-            seen: Seen::default(),
+            latest: LatestQuotes::default(),
             trades: Vec::new(),
         }
     }
 
-    /// Takes one message. What is no quote, no snapshot and no trade is given back.
+    /// Reads one message, stores quotes, snapshots and trades, and returns any other message.
     #[track_caller]
-    fn hear(&mut self) -> Option<Value> {
+    fn read_message(&mut self) -> Option<Value> {
         let text = text(&mut self.client);
-        if self.seen.hear(&text) {
+        if self.latest.update(&text) {
             return None;
         }
-        let told: Value = serde_json::from_str(&text).unwrap();
-        if told["type"] == "trade" {
-            self.trades.push(told["id"].as_u64().unwrap());
+        let message: Value = serde_json::from_str(&text).unwrap();
+        if message["type"] == "trade" {
+            self.trades.push(message["id"].as_u64().unwrap());
             return None;
         }
-        Some(told)
+        Some(message)
     }
 
-    /// Reads until `is` holds for what it knows.
+    /// Reads until `is` returns true for this reader.
     #[track_caller]
-    fn until(&mut self, what: &str, is: impl Fn(&Reader) -> bool) {
+    fn read_until(&mut self, what: &str, is: impl Fn(&TestReader) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !is(self) {
             assert!(Instant::now() < deadline, "waited for {what}");
-            self.hear();
+            self.read_message();
         }
     }
 
-    /// Reads until something of this type comes for which `is` holds.
+    /// Reads until a message of this type arrives for which `is` returns true.
     #[track_caller]
-    fn told(&mut self, kind: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    fn wait_for(&mut self, kind: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let told = self.hear();
-            if let Some(told) = told.filter(|told| told["type"] == kind && is(told)) {
-                return told;
+            let message = self.read_message();
+            if let Some(message) = message.filter(|it| it["type"] == kind && is(it)) {
+                return message;
             }
             assert!(Instant::now() < deadline, "waited for {kind} with {what}");
         }
     }
 
     #[track_caller]
-    fn status(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        self.told("status", what, is)
+    fn wait_for_status(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        self.wait_for("status", what, is)
     }
 
-    fn say(&mut self, command: &str) {
+    fn send(&mut self, command: &str) {
         self.client.send(Message::text(command)).unwrap();
     }
 
-    /// Says it, and gives the answer.
+    /// Sends a command and returns the answer.
     #[track_caller]
     fn command(&mut self, command: &str) -> Value {
-        self.say(command);
+        self.send(command);
         let deadline = Instant::now() + DEADLINE;
         loop {
-            match self.hear() {
-                Some(told) if told["type"] != "status" => return told,
+            match self.read_message() {
+                Some(answer) if answer["type"] != "status" => return answer,
                 _ => assert!(
                     Instant::now() < deadline,
                     "waited for an answer to {command}"
@@ -124,18 +124,21 @@ impl Reader {
         }
     }
 
+    /// Sends a command that must succeed.
     #[track_caller]
-    fn does(&mut self, command: &str) {
+    fn execute(&mut self, command: &str) {
         let answer = self.command(command);
         assert_eq!(answer["type"], "done", "{command}: {answer}");
     }
 }
 
-/// What a client knows that takes a snapshot while the generator stands still.
-fn all(address: SocketAddr, symbols: usize) -> Seen {
-    let mut reader = Reader::open(address, "quotes");
-    reader.until("the snapshot", |reader| reader.seen.quotes.len() == symbols);
-    reader.seen
+/// Returns the quotes of a new client. The generator must be paused.
+fn all_quotes(address: SocketAddr, symbols: usize) -> LatestQuotes {
+    let mut reader = TestReader::open(address, "quotes");
+    reader.read_until("the snapshot", |reader| {
+        reader.latest.quotes.len() == symbols
+    });
+    reader.latest
 }
 
 fn start(symbols: &str, rate: &str) -> (Example, SocketAddr) {
@@ -149,27 +152,31 @@ fn dropped(status: &Value, policy: &str) -> u64 {
 }
 
 #[test]
-fn a_snapshot_comes_first_and_after_it_nothing_is_missing() {
+fn no_quote_is_missing_after_the_snapshot() {
     let (feed, address) = start("50", "40");
-    let mut control = Reader::open(address, "status");
-    // So that no jump of `n` can be the policy's: under `block` nothing is ever skipped.
-    control.does(r#"{"policy":"block"}"#);
-    control.status("a round", |status| status["published"].as_u64() >= Some(50));
+    let mut control = TestReader::open(address, "status");
+    // Under `block` no quote is ever skipped, so a jump of `n` would be a gap behind the snapshot.
+    control.execute(r#"{"policy":"block"}"#);
+    control.wait_for_status("a round", |status| status["published"].as_u64() >= Some(50));
     for _ in 0..10 {
-        let mut reader = Reader::open(address, "quotes");
-        reader.hear();
+        let mut reader = TestReader::open(address, "quotes");
+        reader.read_message();
         assert_eq!(
-            reader.seen.messages, 0,
+            reader.latest.messages, 0,
             "the snapshot comes before the quotes"
         );
-        assert_eq!(reader.seen.quotes.len(), 50, "who is late gets all symbols");
-        reader.until("200 quotes", |reader| reader.seen.messages >= 200);
         assert_eq!(
-            reader.seen.skipped, 0,
-            "there is a hole behind the snapshot"
+            reader.latest.quotes.len(),
+            50,
+            "the snapshot has all symbols"
+        );
+        reader.read_until("200 quotes", |reader| reader.latest.messages >= 200);
+        assert_eq!(
+            reader.latest.skipped, 0,
+            "quotes are missing after the snapshot"
         );
         let answer = reader.command("\"ping\"");
-        let (newest, oldest) = reader.seen.times().unwrap();
+        let (newest, oldest) = reader.latest.times().unwrap();
         let now = answer["now"].as_u64().unwrap();
         assert!(oldest <= newest && newest <= now, "{oldest} {newest} {now}");
     }
@@ -177,93 +184,95 @@ fn a_snapshot_comes_first_and_after_it_nothing_is_missing() {
 }
 
 #[test]
-fn under_conflate_a_reader_that_was_slow_ends_at_the_newest_price_of_every_symbol() {
+fn conflate_gives_a_slow_reader_every_newest_price() {
     let (feed, address) = start("50", "40");
-    let mut control = Reader::open(address, "quotes,status");
-    let mut slow = Reader::small(address, "quotes");
-    control.status("quotes that were replaced", |status| {
+    let mut control = TestReader::open(address, "quotes,status");
+    let mut slow = TestReader::open_with_small_buffer(address, "quotes");
+    control.wait_for_status("quotes that were replaced", |status| {
         dropped(status, "conflate") > 1000
     });
-    control.does("\"pause\"");
-    let newest = all(address, 50);
-    slow.until("the newest of every symbol", |slow| {
-        slow.seen.quotes == newest.quotes
+    control.execute("\"pause\"");
+    let newest = all_quotes(address, 50);
+    slow.read_until("the newest of every symbol", |slow| {
+        slow.latest.quotes == newest.quotes
     });
-    assert!(slow.seen.skipped >= 1000, "{}", slow.seen.skipped);
-    assert!(slow.seen.messages < control.seen.messages);
-    // Nothing is behind them.
+    assert!(slow.latest.skipped >= 1000, "{}", slow.latest.skipped);
+    assert!(slow.latest.messages < control.latest.messages);
+    // No other quote follows.
     assert_eq!(slow.command("\"ping\"")["type"], "pong");
-    assert_eq!(slow.seen.quotes, newest.quotes);
-    assert_eq!(control.seen.quotes, newest.quotes, "and so does a fast one");
+    assert_eq!(slow.latest.quotes, newest.quotes);
+    assert_eq!(control.latest.quotes, newest.quotes, "a fast reader");
 
-    // They were not made meanwhile, and go on where they were.
-    control.does("\"resume\"");
-    let before = slow.seen.messages;
-    slow.until("more", |slow| slow.seen.messages > before + 50);
+    // After the pause the quotes go on.
+    control.execute("\"resume\"");
+    let before = slow.latest.messages;
+    slow.read_until("more", |slow| slow.latest.messages > before + 50);
     feed.report();
 }
 
 #[test]
-fn under_drop_newest_it_stays_in_the_past_until_it_asks_for_a_snapshot() {
+fn drop_newest_leaves_old_prices_until_a_snapshot() {
     let (feed, address) = start("50", "40");
-    let mut control = Reader::open(address, "status");
-    control.does(r#"{"policy":"drop-newest"}"#);
-    let mut slow = Reader::small(address, "quotes");
-    control.status("quotes that were dropped", |status| {
+    let mut control = TestReader::open(address, "status");
+    control.execute(r#"{"policy":"drop-newest"}"#);
+    let mut slow = TestReader::open_with_small_buffer(address, "quotes");
+    control.wait_for_status("quotes that were dropped", |status| {
         dropped(status, "drop-newest") > 1000
     });
-    control.does("\"pause\"");
-    let newest = all(address, 50);
-    // Its answer comes behind all that was queued.
+    control.execute("\"pause\"");
+    let newest = all_quotes(address, 50);
+    // The answer to the ping arrives after everything that was queued before it.
     assert_eq!(slow.command("\"ping\"")["type"], "pong");
     let is_old = |(symbol, quote): (&String, &book::Quote)| newest.quotes[symbol].n > quote.n;
-    let old = slow.seen.quotes.iter().filter(|one| is_old(*one)).count();
-    assert_eq!(
-        old, 50,
-        "all that was made while its queue was full is lost to it"
-    );
-    slow.say("\"snapshot\"");
-    slow.until("the newest of every symbol", |slow| {
-        slow.seen.quotes == newest.quotes
+    let old = slow.latest.quotes.iter().filter(|one| is_old(*one)).count();
+    assert_eq!(old, 50, "quotes made while the queue was full are dropped");
+    slow.send("\"snapshot\"");
+    slow.read_until("the newest of every symbol", |slow| {
+        slow.latest.quotes == newest.quotes
     });
     feed.report();
 }
 
 #[test]
-fn the_policy_is_switched_live_and_each_counts_what_it_does() {
+fn each_policy_counts_its_dropped_quotes() {
     let (feed, address) = start("50", "40");
-    let mut control = Reader::open(address, "status");
-    let mut slow = Reader::small(address, "quotes");
+    let mut control = TestReader::open(address, "status");
+    let mut slow = TestReader::open_with_small_buffer(address, "quotes");
     for policy in ["drop-newest", "conflate", "drop-oldest"] {
-        let before = control.status("any", |_| true);
-        control.does(&json!({ "policy": policy }).to_string());
-        let status = control.status(policy, |status| {
+        let before = control.wait_for_status("any", |_| true);
+        control.execute(&json!({ "policy": policy }).to_string());
+        let status = control.wait_for_status(policy, |status| {
             dropped(status, policy) > dropped(&before, policy) + 100
         });
         assert_eq!(status["policy"], policy);
     }
-    control.does(r#"{"policy":"disconnect"}"#);
-    // Before it reads: then it would be slow no more.
-    control.status("the cut", |status| dropped(status, "disconnect") == 1);
+    control.execute(r#"{"policy":"disconnect"}"#);
+    // The slow client must not read before it is disconnected, because then it would no longer be slow.
+    control.wait_for_status("a disconnect", |status| dropped(status, "disconnect") == 1);
     assert_eq!(close_code(&mut slow.client), 4008);
+    feed.report();
+}
 
-    // The generator waits for one that reads nothing, and cuts it after 2 s; then it goes on.
-    let mut stopped = Reader::small(address, "quotes");
-    control.does(r#"{"policy":"block"}"#);
-    let status = control.status("it was cut", |status| dropped(status, "block") == 1);
+#[test]
+fn block_disconnects_a_stopped_reader_and_goes_on() {
+    let (feed, address) = start("50", "40");
+    let mut control = TestReader::open(address, "status");
+    // The generator waits 2 s for a reader that reads nothing, then disconnects it.
+    let mut stopped = TestReader::open_with_small_buffer(address, "quotes");
+    control.execute(r#"{"policy":"block"}"#);
+    let status = control.wait_for_status("a disconnect", |status| dropped(status, "block") == 1);
     let published = |status: &Value| status["published"].as_u64().unwrap();
-    control.status("more", |next| published(next) > published(&status) + 100);
+    control.wait_for_status("more", |next| published(next) > published(&status) + 100);
     assert_eq!(close_code(&mut stopped.client), 4008);
     feed.report();
 }
 
 #[test]
-fn a_slow_reader_of_the_house_is_slow_and_its_prices_end_as_everybodys() {
+fn slow_reader_skips_quotes_and_ends_with_the_newest() {
     let (feed, address) = start("100", "40");
-    // Without quotes, as it shall not be cut itself.
-    let mut control = Reader::open(address, "status");
-    control.does(r#"{"slow":10}"#);
-    let status = control.status("skipped quotes of slow 1", |status| {
+    let mut control = TestReader::open(address, "status");
+    control.execute(r#"{"slow":10}"#);
+    let status = control.wait_for_status("skipped quotes of slow 1", |status| {
         status["readers"][0]["skipped"].as_u64() > Some(500)
     });
     let slow = &status["readers"][0];
@@ -283,8 +292,8 @@ fn a_slow_reader_of_the_house_is_slow_and_its_prices_end_as_everybodys() {
         "{status}"
     );
 
-    control.does("\"pause\"");
-    let newest = all(address, 100);
+    control.execute("\"pause\"");
+    let newest = all_quotes(address, 100);
     let deadline = Instant::now() + DEADLINE;
     loop {
         let look = control.command(r#"{"look":1}"#);
@@ -297,45 +306,61 @@ fn a_slow_reader_of_the_house_is_slow_and_its_prices_end_as_everybodys() {
         if quotes.len() == 100 && quotes.iter().all(is_newest) {
             break;
         }
-        assert!(Instant::now() < deadline, "waited for slow 1 to have all");
-        // Twice a second there is one, so this asks no more often than it may.
-        control.status("the next", |_| true);
+        assert!(
+            Instant::now() < deadline,
+            "waited for the newest quotes at slow 1"
+        );
+        // Waiting for a status, which comes twice per second, keeps the commands below the rate limit.
+        control.wait_for_status("the next", |_| true);
     }
+    feed.report();
+}
 
-    // Cut, it comes back by itself.
-    control.does("\"resume\"");
-    control.does(r#"{"policy":"disconnect"}"#);
-    let cut = |status: &Value| status["readers"][0]["cuts"].as_u64().unwrap();
-    let status = control.status("a cut", |status| cut(status) > 0);
-    let why = status["readers"][0]["why"].as_str().unwrap();
-    assert!(why.starts_with("4008 slow consumer"), "{why}");
-    control.status("another", |status| cut(status) > 1);
+#[test]
+fn slow_reader_reconnects_after_a_disconnect() {
+    let (feed, address) = start("100", "40");
+    // This client does not subscribe to the quotes, so it is not disconnected itself.
+    let mut control = TestReader::open(address, "status");
+    control.execute(r#"{"slow":10}"#);
+    control.execute(r#"{"policy":"disconnect"}"#);
+    let disconnects = |status: &Value| status["readers"][0]["cuts"].as_u64().unwrap_or(0);
+    let status = control.wait_for_status("a disconnect", |status| disconnects(status) > 0);
+    let reason = status["readers"][0]["why"].as_str().unwrap();
+    assert!(reason.starts_with("4008 slow consumer"), "{reason}");
+    control.wait_for_status("a second disconnect", |status| disconnects(status) > 1);
+    feed.report();
+}
 
-    control.does(r#"{"remove":1}"#);
-    control.status("nobody", |status| status["readers"] == json!([]));
+#[test]
+fn number_of_slow_readers_is_limited() {
+    let (feed, address) = start("100", "40");
+    let mut control = TestReader::open(address, "status");
+    control.execute(r#"{"slow":10}"#);
+    control.execute(r#"{"remove":1}"#);
+    control.wait_for_status("no slow readers", |status| status["readers"] == json!([]));
     for _ in 0..7 {
-        control.does(r#"{"slow":1000}"#);
+        control.execute(r#"{"slow":1000}"#);
     }
-    // The eighth may be the first one's, which is still about to end.
+    // The eighth is accepted or not, because the thread of the removed reader may still be about to end.
     let last = [(); 2].map(|()| control.command(r#"{"slow":1000}"#));
     assert_eq!(
-        last[1]["why"], "there are 8 slow readers at most",
+        last[1]["why"], "there can be at most 8 slow readers",
         "{last:?}"
     );
     feed.report();
 }
 
 #[test]
-fn trades_are_numbered_so_that_a_slow_reader_sees_how_many_it_has_missed() {
+fn gaps_in_trade_numbers_show_missed_trades() {
     let (feed, address) = start("20", "100");
-    let mut fast = Reader::open(address, "trades");
-    let mut slow = Reader::small(address, "quotes,trades");
-    fast.until("300 trades", |fast| fast.trades.len() >= 300);
+    let mut fast = TestReader::open(address, "trades");
+    let mut slow = TestReader::open_with_small_buffer(address, "quotes,trades");
+    fast.read_until("300 trades", |fast| fast.trades.len() >= 300);
     let is_next = |pair: &[u64]| pair[1] == pair[0] + 1;
     assert!(fast.trades.windows(2).all(is_next), "{:?}", fast.trades);
 
     let last = *fast.trades.last().unwrap();
-    slow.until("a trade as new as the fast one's", |slow| {
+    slow.read_until("a trade as new as the fast one's", |slow| {
         slow.trades.last() >= Some(&last)
     });
     let trades = &slow.trades;
@@ -344,16 +369,16 @@ fn trades_are_numbered_so_that_a_slow_reader_sees_how_many_it_has_missed() {
         "{trades:?}"
     );
     let gaps = trades.windows(2).filter(|pair| !is_next(pair)).count();
-    assert!(gaps > 0, "it was slow, and has missed none: {trades:?}");
+    assert!(gaps > 0, "the slow reader missed no trade: {trades:?}");
     feed.report();
 }
 
 #[test]
-fn wrong_commands_are_answered_and_the_connection_goes_on() {
+fn invalid_command_is_answered_with_an_error() {
     let (feed, address) = start("5", "1");
-    let mut client = Reader::open(address, "status");
+    let mut client = TestReader::open(address, "status");
     let deep = format!(r#"{{"policy":{}"#, "[".repeat(200));
-    for (command, why) in [
+    for (command, expected) in [
         ("", "EOF"),
         ("pause", "expected"),
         (r#"{"policy":"drop-all"}"#, "unknown variant `drop-all`"),
@@ -361,7 +386,7 @@ fn wrong_commands_are_answered_and_the_connection_goes_on() {
         (r#"{"fly":1}"#, "unknown variant `fly`"),
         (
             r#"{"slow":2}"#,
-            "a slow reader reads 3 to 10000 KiB a second",
+            "a slow reader reads 3 to 10000 KiB per second",
         ),
         (r#"{"slow":-1}"#, "invalid value"),
         (r#"{"slow":1e99}"#, "invalid type"),
@@ -372,20 +397,26 @@ fn wrong_commands_are_answered_and_the_connection_goes_on() {
     ] {
         let answer = client.command(command);
         assert_eq!(answer["type"], "error", "{command}: {answer}");
-        let told = answer["why"].as_str().unwrap();
-        assert!(told.contains(why), "{command}: {told}");
+        let error = answer["why"].as_str().unwrap();
+        assert!(error.contains(expected), "{command}: {error}");
     }
     client.client.send(Message::binary(vec![7])).unwrap();
-    let answer = client.told("error", "any", |_| true);
+    let answer = client.wait_for("error", "any", |_| true);
     assert_eq!(answer["why"], "a command is text");
     assert_eq!(client.command("\"ping\"")["type"], "pong");
     assert_eq!(client.command(r#"{"pause":null}"#)["type"], "done");
+    feed.report();
+}
 
-    client.say(&format!("{:>257}", "\"ping\""));
+#[test]
+fn long_message_and_flood_close_the_connection() {
+    let (feed, address) = start("5", "1");
+    let mut client = TestReader::open(address, "status");
+    client.send(&format!("{:>257}", "\"ping\""));
     assert_eq!(close_code(&mut client.client), 1009);
-    let mut flood = Reader::open(address, "status");
+    let mut flood = TestReader::open(address, "status");
     for _ in 0..200 {
-        // From some point on nobody listens any more.
+        // Sending fails at some point, because the server closes the connection.
         if flood.client.send(Message::text("\"snapshot\"")).is_err() {
             break;
         }
@@ -394,39 +425,39 @@ fn wrong_commands_are_answered_and_the_connection_goes_on() {
     feed.report();
 }
 
-/// A GET as a program of this machine sends it: the status and the body.
+/// Sends a GET request without an `Origin`, as a program does, and returns the whole response.
 fn get(address: SocketAddr, path: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let head =
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 #[test]
-fn requests_are_judged_before_they_are_upgraded() {
+fn unknown_path_or_topic_is_rejected() {
     let (feed, address) = start("5", "1");
     assert!(get(address, "/", "").contains("<title>Live feed</title>"));
     for (path, status) in [("/other", "404"), ("/ws?topics=quotes,secrets", "400")] {
         let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        let answer = get(address, path, upgrade);
+        let response = get(address, path, upgrade);
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{answer}"
+            response.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{response}"
         );
     }
     feed.report();
 }
 
 #[test]
-fn ctrl_c_says_goodbye_to_fast_and_slow_readers_alike() {
+fn ctrl_c_closes_fast_and_slow_readers() {
     let (mut feed, address) = start("200", "20");
-    let mut control = Reader::open(address, "quotes,trades,status");
-    control.does(r#"{"slow":5}"#);
-    control.status("skipped quotes", |status| {
+    let mut control = TestReader::open(address, "quotes,trades,status");
+    control.execute(r#"{"slow":5}"#);
+    control.wait_for_status("skipped quotes", |status| {
         status["readers"][0]["skipped"].as_u64() > Some(200)
     });
     feed.interrupt();
@@ -436,7 +467,7 @@ fn ctrl_c_says_goodbye_to_fast_and_slow_readers_alike() {
 }
 
 #[test]
-fn symbols_are_different_and_a_market_tells_each_once_a_round() {
+fn market_makes_one_price_per_symbol_in_each_round() {
     let book = Book::new(SYMBOLS as usize);
     let mut symbols: Vec<&str> = (0..book.len()).map(|at| book.symbol(at)).collect();
     symbols.sort_unstable();
@@ -451,53 +482,75 @@ fn symbols_are_different_and_a_market_tells_each_once_a_round() {
             assert!(price >= 100 && price == market.price(symbol));
             round.push(symbol);
         }
-        assert!(market.is_round());
+        assert!(market.is_round_complete());
         round.sort_unstable();
         assert_eq!(round, [0, 1, 2, 3, 4, 5, 6]);
     }
 }
 
 #[test]
-fn for_each_symbol_the_highest_n_wins_whichever_message_it_came_in() {
-    let mut seen = Seen::default();
-    assert!(seen.hear(r#"["BC7",18,20,101]"#), "before any snapshot");
+fn highest_n_wins_in_any_message() {
+    let mut latest = LatestQuotes::default();
     assert!(
-        seen.hear(r#"{"type":"snapshot","now":30,"quotes":[["BC7",17,10,100],["DF0",5,10,200]]}"#)
+        latest.update(r#"["BC7",18,20,101]"#),
+        "a quote before any snapshot"
     );
-    assert_eq!((seen.quotes["BC7"].n, seen.quotes["DF0"].price), (18, 200));
-    assert!(seen.hear(r#"["DF0",5,10,200]"#), "a double does no harm");
-    assert!(seen.hear(r#"["DF0",9,40,205]"#));
+    assert!(
+        latest.update(
+            r#"{"type":"snapshot","now":30,"quotes":[["BC7",17,10,100],["DF0",5,10,200]]}"#
+        )
+    );
     assert_eq!(
-        (seen.messages, seen.skipped),
+        (latest.quotes["BC7"].n, latest.quotes["DF0"].price),
+        (18, 200)
+    );
+    assert!(
+        latest.update(r#"["DF0",5,10,200]"#),
+        "a duplicate is ignored"
+    );
+    assert!(latest.update(r#"["DF0",9,40,205]"#));
+    assert_eq!(
+        (latest.messages, latest.skipped),
         (3, 3),
         "6, 7 and 8 were replaced"
     );
-    assert_eq!(seen.times(), Some((40, 20)));
+    assert_eq!(latest.times(), Some((40, 20)));
     for other in [r#"{"type":"trade","id":1}"#, "[]", "", r#"["BC7",-1,0,0]"#] {
-        assert!(!seen.hear(other), "{other}");
+        assert!(!latest.update(other), "{other}");
     }
-    seen.begin_anew();
-    assert!(seen.hear(r#"["BC7",1,5,99]"#));
-    assert_eq!(seen.quotes["BC7"].n, 1, "after a restart `n` begins anew");
+    latest.reset();
+    assert!(latest.update(r#"["BC7",1,5,99]"#));
+    assert_eq!(
+        latest.quotes["BC7"].n, 1,
+        "after a reset `n` may start again"
+    );
 }
 
 #[test]
-fn a_schedule_counts_from_its_beginning_and_does_not_rush_after_a_long_wait() {
-    let begun = Instant::now();
-    let after = |ms| begun + Duration::from_millis(ms);
-    let mut schedule = Schedule::new(1000, begun);
-    assert_eq!(schedule.due(), after(5), "not for each alone");
-    for (ms, owed) in [(5, 5), (12, 7), (12, 0), (112, 100)] {
-        assert_eq!(schedule.owed(after(ms)), owed, "at {ms} ms");
-        schedule.made(owed);
+fn schedule_keeps_its_rate_and_restarts_after_a_long_wait() {
+    let start = Instant::now();
+    let after = |ms| start + Duration::from_millis(ms);
+    let mut schedule = Schedule::new(1000, start);
+    assert_eq!(
+        schedule.due(),
+        after(5),
+        "several quotes are due in one check"
+    );
+    for (ms, due) in [(5, 5), (12, 7), (12, 0), (112, 100)] {
+        assert_eq!(schedule.check(after(ms)), due, "at {ms} ms");
+        schedule.record_made(due);
     }
-    assert_eq!(schedule.owed(after(5_000)), 1, "it goes on from here");
-    schedule.made(1);
-    assert_eq!(schedule.owed(after(5_010)), 9);
+    assert_eq!(
+        schedule.check(after(5_000)),
+        1,
+        "the schedule starts again from now"
+    );
+    schedule.record_made(1);
+    assert_eq!(schedule.check(after(5_010)), 9);
 }
 
 #[test]
-fn only_who_is_on_this_machine_may_change_what_others_get() {
+fn commands_that_affect_others_are_control_commands() {
     for (text, is_control) in [
         ("\"ping\"", false),
         ("\"snapshot\"", false),

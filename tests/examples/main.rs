@@ -1,9 +1,9 @@
-//! The examples, run as people run them: what they print, what they serve, and that Ctrl-C ends them with a report.
+//! Runs the example programs as a user would: their output, their pages and sockets, and the report after Ctrl-C.
 //!
-//! Alone: `cargo build --examples && cargo test --test examples`; `cargo test` does both. A test waits for lines and messages,
-//! never for time to pass.
+//! To run only these: `cargo build --examples && cargo test --test examples`; `cargo test` does both. A test waits for
+//! lines and messages, never for time to pass.
 
-// A test that meets an error it did not expect ends there.
+// An unexpected error ends a test.
 #![allow(clippy::unwrap_used)]
 
 mod support;

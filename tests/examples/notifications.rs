@@ -7,7 +7,7 @@ use tungstenite::Message;
 
 use crate::support::{Client, DEADLINE, Example, close_code, connect, connect_small, text};
 
-// The rules of a mailbox, without the program around it.
+// The mailbox rules are tested without the program.
 #[allow(dead_code)]
 #[path = "../../examples/notifications/mailbox.rs"]
 mod mailbox;
@@ -24,7 +24,7 @@ fn start() -> (Example, SocketAddr) {
     (example, address)
 }
 
-/// A request as `curl` sends it, and the whole answer.
+/// Sends a request as `curl` does, and returns the whole answer.
 fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -39,14 +39,14 @@ fn http(address: SocketAddr, method: &str, path: &str, headers: &str, body: &[u8
     answer
 }
 
-/// The status and the JSON of an answer.
+/// Returns the status and the JSON body of an answer.
 fn parts(answer: &str) -> (u16, Value) {
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let body = answer.split_once("\r\n\r\n").unwrap().1;
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
-/// Posts a notice, which must be taken, and gives its id and its number of tabs.
+/// Publishes a notice that must be accepted. Returns its id and its number of tabs.
 #[track_caller]
 fn post(address: SocketAddr, notice: &Value) -> (u64, u64) {
     let body = notice.to_string();
@@ -59,9 +59,9 @@ fn post(address: SocketAddr, notice: &Value) -> (u64, u64) {
     )
 }
 
-/// What a tab is told next that has this type; the rest is passed over.
+/// Returns the next event of this type. Skips other events.
 #[track_caller]
-fn told(tab: &mut Client, kind: &str) -> Value {
+fn event_of(tab: &mut Client, kind: &str) -> Value {
     loop {
         let event: Value = serde_json::from_str(&text(tab)).unwrap();
         if event["type"] == kind {
@@ -70,7 +70,7 @@ fn told(tab: &mut Client, kind: &str) -> Value {
     }
 }
 
-/// Opens a tab, and gives it with its `hello`.
+/// Opens a tab, and returns it with its `hello`.
 fn open(address: SocketAddr, user: &str) -> (Client, Value) {
     let mut tab = connect(address, &format!("/ws?user={user}"));
     let hello: Value = serde_json::from_str(&text(&mut tab)).unwrap();
@@ -78,7 +78,7 @@ fn open(address: SocketAddr, user: &str) -> (Client, Value) {
     (tab, hello)
 }
 
-/// Closes a tab, and waits until the server has let go of it.
+/// Closes a tab, and waits until the server has closed the connection.
 fn leave(mut tab: Client) {
     tab.close(None).unwrap();
     while tab.read().is_ok() {}
@@ -92,12 +92,12 @@ fn ids(hello: &Value) -> Vec<u64> {
         .collect()
 }
 
-fn say(tab: &mut Client, what: &Value) {
-    tab.send(Message::text(what.to_string())).unwrap();
+fn command(tab: &mut Client, command: &Value) {
+    tab.send(Message::text(command.to_string())).unwrap();
 }
 
 #[test]
-fn notifications_reach_all_tabs_and_what_is_read_in_one_is_read_in_the_other() {
+fn notification_read_in_one_tab_is_read_in_all() {
     let (example, address) = start();
     let (mut one, _) = open(address, "ann");
     let (mut two, _) = open(address, "ann");
@@ -107,41 +107,41 @@ fn notifications_reach_all_tabs_and_what_is_read_in_one_is_read_in_the_other() {
     );
     assert_eq!(tabs, 2);
     for tab in [&mut one, &mut two] {
-        let new = told(tab, "new");
+        let new = event_of(tab, "new");
         assert_eq!(
             (new["id"].as_u64(), &new["text"]),
             (Some(id), &json!("build failed"))
         );
         assert_eq!(new["urgent"], true);
-        assert_eq!(told(tab, "badge")["unread"], 1);
+        assert_eq!(event_of(tab, "badge")["unread"], 1);
     }
-    say(&mut one, &json!({ "ack": [id] }));
+    command(&mut one, &json!({ "ack": [id] }));
     for tab in [&mut one, &mut two] {
-        assert_eq!(told(tab, "read")["ids"], json!([id]));
-        assert_eq!(told(tab, "badge")["unread"], 0);
+        assert_eq!(event_of(tab, "read")["ids"], json!([id]));
+        assert_eq!(event_of(tab, "badge")["unread"], 0);
     }
-    // Said twice, it is the same; and what is not known is said to be so, to this tab alone.
-    say(&mut two, &json!({ "ack": [id, 1] }));
-    assert_eq!(told(&mut two, "read")["ids"], json!([id]));
-    let gone = told(&mut two, "gone");
+    // An ack that is repeated gets the same answer. An unknown id is reported, to this tab alone.
+    command(&mut two, &json!({ "ack": [id, 1] }));
+    assert_eq!(event_of(&mut two, "read")["ids"], json!([id]));
+    let gone = event_of(&mut two, "gone");
     assert_eq!(
         (&gone["ids"], &gone["why"]),
         (&json!([1]), &json!("unknown"))
     );
-    // A tab that comes later knows that it was read.
+    // A tab that connects later learns that it was read.
     let (_three, hello) = open(address, "ann");
     assert_eq!(hello["unread"], json!([]));
     assert_eq!(hello["read"], json!([id]));
-    // Another user knows nothing of it, and cannot mark it.
+    // Another user does not see it, and cannot mark it as read.
     let (mut bob, hello) = open(address, "bob");
     assert_eq!(hello["read"], json!([]));
-    say(&mut bob, &json!({ "ack": [id] }));
-    assert_eq!(told(&mut bob, "gone")["why"], "unknown");
+    command(&mut bob, &json!({ "ack": [id] }));
+    assert_eq!(event_of(&mut bob, "gone")["why"], "unknown");
     example.report();
 }
 
 #[test]
-fn notifications_for_a_user_who_is_away_arrive_once_and_again_until_they_are_read() {
+fn notifications_are_kept_and_resent_until_read() {
     let (example, address) = start();
     let (one, _) = open(address, "ann");
     let (two, _) = open(address, "ann");
@@ -155,82 +155,82 @@ fn notifications_for_a_user_who_is_away_arrive_once_and_again_until_they_are_rea
     );
     let expected = [urgent.0, first, second];
     let (mut tab, hello) = open(address, "ann");
-    assert_eq!(ids(&hello), expected, "once each, the urgent one first");
-    say(&mut tab, &json!({ "ack": [first] }));
-    told(&mut tab, "read");
+    assert_eq!(ids(&hello), expected, "each once, the urgent one first");
+    command(&mut tab, &json!({ "ack": [first] }));
+    event_of(&mut tab, "read");
     leave(tab);
     let (mut tab, hello) = open(address, "ann");
     assert_eq!(ids(&hello), [urgent.0, second]);
     assert!(hello["unread"][0]["tries"].as_u64().unwrap() >= 2);
-    // A tab that is there and says nothing gets them again, too.
-    let again = told(&mut tab, "new");
+    // A connected tab that sends no ack gets them again too.
+    let again = event_of(&mut tab, "new");
     assert_eq!(again["id"], urgent.0);
     assert!(again["tries"].as_u64().unwrap() >= 3, "{again}");
-    assert_eq!(told(&mut tab, "new")["id"], second);
+    assert_eq!(event_of(&mut tab, "new")["id"], second);
     example.interrupt();
     assert_eq!(close_code(&mut tab), 1001);
     assert_eq!(example.end().last().unwrap(), "drained 1, lost 0");
 }
 
 #[test]
-fn notifications_posted_twice_with_one_dedupe_id_are_answered_alike_and_not_doubled() {
+fn dedupe_id_makes_repeated_post_harmless() {
     let (_example, address) = start();
     let (mut tab, _) = open(address, "ann");
     let notice = json!({ "user": "ann", "text": "deployed", "id": "ci-812" });
     let first = post(address, &notice);
     assert_eq!(first.1, 1);
     assert_eq!(post(address, &notice), first);
-    // Another user's id is another id.
+    // The same dedupe id for another user is independent.
     let other = json!({ "user": "bob", "text": "deployed", "id": "ci-812" });
     assert_ne!(post(address, &other).0, first.0);
-    assert_eq!(told(&mut tab, "new")["id"], first.0);
-    // Read, it is still remembered.
-    say(&mut tab, &json!({ "ack": [first.0] }));
-    told(&mut tab, "read");
+    assert_eq!(event_of(&mut tab, "new")["id"], first.0);
+    // The dedupe id is recognized even after the notification was read.
+    command(&mut tab, &json!({ "ack": [first.0] }));
+    event_of(&mut tab, "read");
     assert_eq!(post(address, &notice), first);
     let next = post(address, &json!({ "user": "ann", "text": "next" })).0;
     assert_eq!(
-        told(&mut tab, "new")["id"],
+        event_of(&mut tab, "new")["id"],
         next,
-        "nothing came between them"
+        "nothing was sent in between"
     );
 }
 
 #[test]
-fn notifications_beyond_the_bound_or_their_time_are_told_as_missed() {
+fn dropped_and_expired_notifications_count_as_missed() {
     let (_example, address) = start();
     let posted: Vec<u64> = (0..KEEP + 3)
         .map(|n| post(address, &json!({ "user": "ann", "text": n.to_string() })).0)
         .collect();
     let (mut tab, hello) = open(address, "ann");
-    assert_eq!(ids(&hello), posted[3..], "the oldest have made room");
+    assert_eq!(ids(&hello), posted[3..], "the oldest were dropped");
     assert_eq!(hello["missed"], 3);
-    // To a tab that is there it is told when it happens: what went, how many in all, what is left.
+    // A connected tab is told when it happens: the ids, the number missed in all, and the number unread.
     let last = post(
         address,
         &json!({ "user": "ann", "text": "short", "ttl": 1, "urgent": true }),
     );
-    let gone = told(&mut tab, "gone");
+    let gone = event_of(&mut tab, "gone");
     assert_eq!(
         (&gone["ids"], &gone["why"]),
         (&json!([posted[3]]), &json!("dropped"))
     );
-    assert_eq!(told(&mut tab, "missed")["missed"], 4);
-    let expired = told(&mut tab, "gone");
+    assert_eq!(event_of(&mut tab, "missed")["missed"], 4);
+    let expired = event_of(&mut tab, "gone");
     assert_eq!(
         (&expired["ids"], &expired["why"]),
         (&json!([last.0]), &json!("expired"))
     );
-    assert_eq!(told(&mut tab, "missed")["missed"], 5);
-    assert_eq!(told(&mut tab, "badge")["unread"], KEEP - 1);
-    say(&mut tab, &json!({ "dismiss": 5 }));
-    assert_eq!(told(&mut tab, "missed")["missed"], 0);
+    assert_eq!(event_of(&mut tab, "missed")["missed"], 5);
+    assert_eq!(event_of(&mut tab, "badge")["unread"], KEEP - 1);
+    command(&mut tab, &json!({ "dismiss": 5 }));
+    assert_eq!(event_of(&mut tab, "missed")["missed"], 0);
     let (_other, hello) = open(address, "ann");
     assert_eq!(hello["missed"], 0);
 }
 
 #[test]
-fn notifications_that_are_malformed_are_refused_with_the_reason() {
+fn malformed_notices_are_rejected_with_reason() {
     let (example, address) = start();
     for (body, reason) in [
         (&b""[..], "one JSON object"),
@@ -241,16 +241,16 @@ fn notifications_that_are_malformed_are_refused_with_the_reason() {
         (br#"{"text":"x"}"#, "missing field `user`"),
         (br#"{"user":"ann"}"#, "missing field `text`"),
         (br#"{"user":7,"text":"x"}"#, "expected a string"),
-        (br#"{"user":"","text":"x"}"#, "`user` is a name"),
-        (br#"{"user":"a b","text":"x"}"#, "`user` is a name"),
-        (br#"{"user":"ann","text":" "}"#, "`text` has"),
+        (br#"{"user":"","text":"x"}"#, "`user` must be a name"),
+        (br#"{"user":"a b","text":"x"}"#, "`user` must be a name"),
+        (br#"{"user":"ann","text":" "}"#, "`text` must have"),
         (br#"{"user":"ann","text":"\u0007"}"#, "control"),
-        (br#"{"user":"ann","text":"x","id":""}"#, "`id` has"),
+        (br#"{"user":"ann","text":"x","id":""}"#, "`id` must have"),
         (
             br#"{"user":"ann","text":"x","urgent":"yes"}"#,
             "expected a boolean",
         ),
-        (br#"{"user":"ann","text":"x","ttl":0}"#, "`ttl` is"),
+        (br#"{"user":"ann","text":"x","ttl":0}"#, "`ttl` must be"),
         (br#"{"user":"ann","text":"x","ttl":-5}"#, "expected u64"),
         (
             br#"{"user":"ann","text":"x","urgnet":true}"#,
@@ -258,9 +258,9 @@ fn notifications_that_are_malformed_are_refused_with_the_reason() {
         ),
     ] {
         let answer = http(address, "POST", "/publish", "", body);
-        let (status, said) = parts(&answer);
+        let (status, json) = parts(&answer);
         assert_eq!(status, 400, "{answer}");
-        let error = said["error"].as_str().unwrap();
+        let error = json["error"].as_str().unwrap();
         assert!(error.contains(reason), "{reason} in {answer}");
     }
     let long = json!({ "user": "ann", "text": "x".repeat(1001) }).to_string();
@@ -268,7 +268,7 @@ fn notifications_that_are_malformed_are_refused_with_the_reason() {
     assert_eq!(status, 400);
     let (status, _) = parts(&http(address, "POST", "/publish", "", &[b' '; 9000]));
     assert_eq!(status, 413);
-    // As deep as JSON goes: no thread's stack may end before.
+    // Deeply nested JSON must not overflow the stack of a thread.
     for before in ["", "{\"user\":", "{\"x\":"] {
         let body = format!("{before}{}", "[".repeat(8000));
         let answer = http(address, "POST", "/publish", "", body.as_bytes());
@@ -286,7 +286,7 @@ fn notifications_that_are_malformed_are_refused_with_the_reason() {
         400
     );
     assert_eq!(parts(&http(address, "GET", "/ws", "", b"")).0, 400);
-    // A page of another site that is open on this machine publishes nothing.
+    // A page of another site, opened on this machine, may not publish.
     let body = json!({ "user": "ann", "text": "x" }).to_string();
     let foreign = "Origin: http://evil.example\r\n";
     let answer = http(address, "POST", "/publish", foreign, body.as_bytes());
@@ -295,7 +295,7 @@ fn notifications_that_are_malformed_are_refused_with_the_reason() {
 }
 
 #[test]
-fn notifications_with_a_secret_are_taken_from_those_who_know_it() {
+fn publish_with_secret_needs_bearer_token() {
     let mut example = Example::start("notifications", &["127.0.0.1:0", "s3cret"]);
     let address = example.address();
     let body = json!({ "user": "ann", "text": "x" }).to_string();
@@ -310,11 +310,11 @@ fn notifications_with_a_secret_are_taken_from_those_who_know_it() {
 }
 
 #[test]
-fn notifications_answer_a_tab_that_talks_nonsense_and_cut_one_that_floods() {
+fn bad_commands_get_errors_and_floods_1008() {
     let (example, address) = start();
     let (mut tab, _) = open(address, "ann");
     let many: Vec<usize> = (0..=KEEP).collect();
-    for nonsense in [
+    for invalid in [
         Message::text("hello"),
         Message::binary(vec![1, 2, 3]),
         Message::text("{\"ack\":7}"),
@@ -325,12 +325,12 @@ fn notifications_answer_a_tab_that_talks_nonsense_and_cut_one_that_floods() {
         Message::text("{\"dismiss\":\"all\"}"),
         Message::text(json!({ "ack": many }).to_string()),
     ] {
-        tab.send(nonsense).unwrap();
-        assert!(told(&mut tab, "error")["why"].is_string());
+        tab.send(invalid).unwrap();
+        assert!(event_of(&mut tab, "error")["why"].is_string());
     }
-    // It is still a tab like any other.
+    // The tab still works.
     post(address, &json!({ "user": "ann", "text": "still here" }));
-    told(&mut tab, "new");
+    event_of(&mut tab, "new");
     for _ in 0..200 {
         // The server may have closed by now.
         let _ = tab.send(Message::text("{}"));
@@ -344,37 +344,41 @@ fn notifications_answer_a_tab_that_talks_nonsense_and_cut_one_that_floods() {
     assert_eq!(close_code(&mut one_more), 1013);
     assert_eq!(post(address, &json!({ "user": "bob", "text": "x" })).1, 16);
     tabs.iter_mut().for_each(|tab| {
-        told(tab, "new");
+        event_of(tab, "new");
     });
     drop(tabs);
     example.report();
 }
 
 #[test]
-fn notifications_cut_a_tab_that_does_not_read_and_lose_nothing_for_it() {
+fn slow_tab_is_disconnected_and_loses_nothing() {
     let (mut example, address) = start();
     let mut slow = connect_small(address, "/ws?user=ann");
-    told(&mut slow, "hello");
+    event_of(&mut slow, "hello");
     let (mut quick, _) = open(address, "ann");
-    // Until the kernel takes no more for the one that does not read. It always ends: what the kernel takes is bounded.
+    // Publishes until the slow tab is disconnected. The loop ends because the kernel buffers are bounded.
     let long = "x".repeat(1000);
     let mut posted = 0;
     loop {
         let (id, tabs) = post(address, &json!({ "user": "ann", "text": long }));
         posted += 1;
-        assert!(posted < 5_000, "the slow tab was never cut");
-        while told(&mut quick, "new")["id"] != id {}
+        assert!(posted < 5_000, "the slow tab was never disconnected");
+        while event_of(&mut quick, "new")["id"] != id {}
         if tabs == 1 {
             break;
         }
-        // Read by the quick one, so the mailbox stays small, and nothing is missed.
-        say(&mut quick, &json!({ "ack": [id] }));
-        while told(&mut quick, "read")["ids"] != json!([id]) {}
+        // The quick tab reads it, so the mailbox stays small and nothing is missed.
+        command(&mut quick, &json!({ "ack": [id] }));
+        while event_of(&mut quick, "read")["ids"] != json!([id]) {}
     }
-    example.line("slow tabs are cut");
+    example.line("disconnected 1 slow tabs");
     while slow.read().is_ok() {}
     let (_back, hello) = open(address, "ann");
-    assert_eq!(ids(&hello).len(), 1, "what it was cut for");
+    assert_eq!(
+        ids(&hello).len(),
+        1,
+        "the notification that the tab was disconnected for"
+    );
     assert_eq!(hello["missed"], 0);
 }
 
@@ -388,7 +392,7 @@ fn notice(text: &str) -> Notice {
 }
 
 #[test]
-fn a_mailbox_that_is_full_lets_go_of_what_was_read_then_of_what_is_not_urgent() {
+fn full_mailbox_drops_read_then_not_urgent() {
     let (now, mut mailbox) = (Instant::now(), Mailbox::default());
     for id in 0..KEEP as u64 {
         let urgent = id == 0;
@@ -408,7 +412,7 @@ fn a_mailbox_that_is_full_lets_go_of_what_was_read_then_of_what_is_not_urgent() 
 }
 
 #[test]
-fn a_mailbox_sends_again_after_twice_the_time_before_and_the_urgent_first() {
+fn resend_interval_doubles_and_urgent_comes_first() {
     let (now, mut mailbox) = (Instant::now(), Mailbox::default());
     mailbox.add(1, notice("calm"), now, 0);
     let urgent = Notice {
@@ -433,6 +437,6 @@ fn a_mailbox_sends_again_after_twice_the_time_before_and_the_urgent_first() {
     assert_eq!(due(&mut mailbox, 6), [1]);
     assert!(mailbox.expire(now + Duration::from_secs(59)).is_empty());
     assert_eq!(mailbox.expire(now + Duration::from_secs(60)), [1]);
-    assert_eq!(mailbox.missed(), 1, "2 was read, and is not missed");
+    assert_eq!(mailbox.missed(), 1, "2 was read, so it is not missed");
     assert!(!mailbox.is_empty() && mailbox.unread_count() == 0);
 }

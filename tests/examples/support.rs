@@ -1,5 +1,5 @@
-//! An example program as a child: its lines, its address, clients for it, and its end.
-// Not every tool has a user in every state of the suite.
+//! Runs an example program as a child process: its output, its address, clients for it, and its end.
+// Some tests use only a part of these helpers.
 #![allow(dead_code)]
 
 use std::env;
@@ -14,22 +14,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use socket2::{Domain, Socket, Type};
 use tungstenite::{Message, WebSocket};
 
-/// Far beyond what anything here takes, on a machine that does much else: meeting it means hanging.
+/// Much longer than any step takes, even on a busy machine. A test that reaches it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A client of an example. Its reads end at [`DEADLINE`].
+/// A client of an example. Its reads and writes fail after [`DEADLINE`].
 pub(crate) type Client = WebSocket<TcpStream>;
 
-/// An example that runs. Dropped, it is killed.
+/// A running example. Dropping it kills the process.
 pub(crate) struct Example {
     name: &'static str,
     child: Child,
     printed: Receiver<String>,
-    /// What it has printed up to where the test has read.
-    pub(crate) said: Vec<String>,
+    /// The lines of its output that the test has read so far.
+    pub(crate) output: Vec<String>,
 }
 
-/// Where `cargo test` puts an example: beside the directory of this test.
+/// Returns the path of an example, in the directory beside the one of this test program.
 fn path_of(name: &str) -> PathBuf {
     let test = env::current_exe().unwrap();
     let target = test.ancestors().nth(2).unwrap();
@@ -37,7 +37,7 @@ fn path_of(name: &str) -> PathBuf {
 }
 
 impl Example {
-    /// Starts an example with these arguments. Its standard input stays open.
+    /// Starts an example with these arguments. Its standard input stays open until the example is dropped.
     #[track_caller]
     pub(crate) fn start(name: &'static str, arguments: &[&str]) -> Example {
         let path = path_of(name);
@@ -49,46 +49,46 @@ impl Example {
             .spawn();
         let mut child = started.unwrap_or_else(|error| {
             panic!(
-                "{}: {error}; `cargo build --examples` makes it",
+                "{}: {error}; build it with `cargo build --examples`",
                 path.display()
             )
         });
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (print, printed) = unbounded();
+        let (lines, printed) = unbounded();
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                let _ = print.send(line);
+                let _ = lines.send(line);
             }
         });
         Example {
             name,
             child,
             printed,
-            said: Vec::new(),
+            output: Vec::new(),
         }
     }
 
-    /// Waits for a line that contains `what`, and gives it.
+    /// Waits for a line that contains `what`, and returns it.
     #[track_caller]
     pub(crate) fn line(&mut self, what: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
             match self.printed.recv_deadline(deadline) {
-                Ok(line) => self.said.push(line),
+                Ok(line) => self.output.push(line),
                 Err(error) => panic!(
-                    "{}: waited for a line with {what:?} ({error}); it said\n{}",
+                    "{}: waited for a line with {what:?} ({error}); output so far:\n{}",
                     self.name,
-                    self.said.join("\n")
+                    self.output.join("\n")
                 ),
             }
-            match self.said.last() {
+            match self.output.last() {
                 Some(line) if line.contains(what) => return line.clone(),
                 _ => {}
             }
         }
     }
 
-    /// Waits for the line with `://ADDRESS/`, and gives the address.
+    /// Waits for the line with `://ADDRESS/`, and returns the address.
     #[track_caller]
     pub(crate) fn address(&mut self) -> SocketAddr {
         let line = self.line("://");
@@ -99,14 +99,14 @@ impl Example {
             .unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
 
-    /// Types a line into it.
+    /// Writes a line to its standard input.
     #[track_caller]
     pub(crate) fn type_line(&mut self, line: &str) {
         let stdin: &mut ChildStdin = self.child.stdin.as_mut().unwrap();
         writeln!(stdin, "{line}").unwrap();
     }
 
-    /// Presses Ctrl-C.
+    /// Sends SIGINT, as Ctrl-C does.
     #[track_caller]
     pub(crate) fn interrupt(&self) {
         let pid = self.child.id().to_string();
@@ -114,34 +114,40 @@ impl Example {
         assert!(sent.unwrap().success(), "SIGINT could not be sent");
     }
 
-    /// Waits for its end, which must be exit code 0, and gives all that it said.
+    /// Waits until the process has ended with exit code 0, and returns its whole output.
     #[track_caller]
     pub(crate) fn end(mut self) -> Vec<String> {
         let deadline = Instant::now() + DEADLINE;
-        // Its output ends with it, and that is an event.
+        // The output ends when the process ends, so no poll is needed.
         loop {
             match self.printed.recv_deadline(deadline) {
-                Ok(line) => self.said.push(line),
+                Ok(line) => self.output.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("waited for {} to end", self.name),
             }
         }
         let code = self.child.wait().unwrap().code();
-        let said = std::mem::take(&mut self.said);
-        assert_eq!(code, Some(0), "{} said\n{}", self.name, said.join("\n"));
-        said
+        let output = std::mem::take(&mut self.output);
+        assert_eq!(
+            code,
+            Some(0),
+            "{} printed\n{}",
+            self.name,
+            output.join("\n")
+        );
+        output
     }
 
-    /// Presses Ctrl-C, waits for its end, and gives its last line, which must be the report: `drained n, lost m`.
+    /// Sends SIGINT, waits until the process has ended, and returns its last line: the report `drained n, lost m`.
     #[track_caller]
     pub(crate) fn report(self) -> String {
         self.interrupt();
-        let said = self.end();
-        let last = said.last().cloned().unwrap_or_default();
+        let output = self.end();
+        let last = output.last().cloned().unwrap_or_default();
         assert!(
             last.starts_with("drained ") && last.contains(", lost "),
-            "its last line is no report:\n{}",
-            said.join("\n")
+            "the last line is not a report:\n{}",
+            output.join("\n")
         );
         last
     }
@@ -149,7 +155,7 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // Ended already is as good.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -158,47 +164,49 @@ impl Drop for Example {
 /// Opens a WebSocket.
 #[track_caller]
 pub(crate) fn connect(address: SocketAddr, path: &str) -> Client {
-    let stream = TcpStream::connect(address).expect("somebody listens");
+    let stream = TcpStream::connect(address).expect("the example listens");
     upgrade(stream, address, path)
 }
 
-/// Opens a WebSocket whose window is so small that the kernel hides little of it when the test does not read.
+/// Opens a WebSocket with a small receive buffer, so that the kernel holds little for a client that does not read.
 #[track_caller]
 pub(crate) fn connect_small(address: SocketAddr, path: &str) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     let small = socket.set_recv_buffer_size(4 << 10);
-    small.expect("before it connects its window is ours to choose");
-    socket.connect(&address.into()).expect("somebody listens");
+    small.expect("the receive buffer can be set before connecting");
+    socket
+        .connect(&address.into())
+        .expect("the example listens");
     upgrade(TcpStream::from(socket), address, path)
 }
 
 fn upgrade(stream: TcpStream, address: SocketAddr, path: &str) -> Client {
     for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
-        set(&stream, Some(DEADLINE)).expect("a deadline that is not zero");
+        set(&stream, Some(DEADLINE)).expect("the deadline is not zero");
     }
     let (client, _) = tungstenite::client(format!("ws://{address}{path}"), stream)
         .expect("waited for the 101 of an example");
     client
 }
 
-/// The next text message; control frames are answered and passed over.
+/// Returns the next text message. Skips control frames, which tungstenite answers.
 #[track_caller]
 pub(crate) fn text(client: &mut Client) -> String {
     loop {
         match client.read().expect("waited for a text message") {
             Message::Text(text) => return text.to_string(),
             Message::Ping(_) | Message::Pong(_) => {}
-            other => panic!("waited for a text message, and {other:?} came"),
+            other => panic!("waited for a text message, got {other:?}"),
         }
     }
 }
 
-/// Reads on until a Close comes, and gives its code: whatever was queued comes before it.
+/// Reads until a Close arrives, and returns its code. Messages that were queued before it are skipped.
 #[track_caller]
 pub(crate) fn close_code(client: &mut Client) -> u16 {
     loop {
         if let Message::Close(frame) = client.read().expect("waited for a Close") {
-            // The answer goes out with the next read, which ends where the server closes.
+            // The next read sends the answer. It returns an error when the server has closed the connection.
             while client.read().is_ok() {}
             return frame.map_or(1005, |frame| frame.code.into());
         }

@@ -3,7 +3,7 @@ use tungstenite::Message;
 use crate::support::{Example, connect, text};
 
 #[test]
-fn two_pumps_send_back_what_comes() {
+fn two_pumps_echo_a_message() {
     let mut pumps = Example::start("00_two_pumps", &["127.0.0.1:0"]);
     let address = pumps.address();
     let mut client = connect(address, "/");

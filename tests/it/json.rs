@@ -1,9 +1,12 @@
 //! JSON mode: every shape of the contract, and what becomes of what has none.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::binary::Binary;
-use crate::support::{Frame, Json, Raw, get, op, post, until};
+use crate::publish::{SMALL, stalled};
+use crate::support::{Frame, Json, Raw, Seen, get, op, post, until};
 
 #[track_caller]
 fn is_error(answer: &Value, reference: Option<Value>) {
@@ -313,4 +316,95 @@ fn ten_thousand_brackets_are_an_error_and_no_crash() {
     assert!(client.hear_text().contains(&document));
     client.is_there_and_silent();
     assert_eq!(get(binary.address, "/healthz", "").status, 200);
+}
+
+/// Commands as frames, to be sent in one write.
+fn together(commands: impl IntoIterator<Item = String>) -> Vec<u8> {
+    let frames = commands
+        .into_iter()
+        .map(|command| Frame::new(op::TEXT, command).bytes());
+    frames.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn batch_of_publishes_leaves_in_one_write_for_each_receiver() {
+    let binary = Binary::start(&[]);
+    let mut receiver = Json::connect(binary.address);
+    receiver.subscribe("t");
+    let mut publisher = Json::connect(binary.address);
+    for round in 0..20 {
+        let publish = |n| format!(r#"{{"pub":"t","data":{n},"ref":{n}}}"#);
+        publisher.0.bytes(together((0..16).map(publish)));
+        assert_eq!(publisher.hear()["ack"], 0);
+        let answers = publisher.0.buffered_frames();
+        assert_eq!(answers.len(), 15, "answers, round {round}");
+        assert_eq!(receiver.hear()["data"], 0);
+        let messages = receiver.0.buffered_frames();
+        assert_eq!(messages.len(), 15, "messages, round {round}");
+    }
+}
+
+#[test]
+fn publishes_of_a_batch_keep_their_order_around_an_error() {
+    let binary = Binary::start(&[]);
+    let mut client = Json::connect(binary.address);
+    let mut receiver = Json::connect(binary.address);
+    let [t, u] = ["t", "u"].map(|topic| receiver.subscribe(topic));
+    client.0.bytes(together([
+        r#"{"pub":"t","data":1,"ref":1}"#.into(),
+        r#"{"pub":"t","data":2}"#.into(),
+        r#"{"pub":"t","ref":3}"#.into(),
+        r#"{"pub":"t","data":4,"ref":4}"#.into(),
+        r#"{"pub":"u","data":5,"ref":5}"#.into(),
+        r#"{"pub":"t","data":6,"ref":6}"#.into(),
+    ]));
+    assert_eq!(client.hear(), json!({"ack": 1, "id": t + 1}));
+    is_error(&client.hear(), Some(json!(3)));
+    assert_eq!(client.hear(), json!({"ack": 4, "id": t + 3}));
+    assert_eq!(client.hear(), json!({"ack": 5, "id": u + 1}));
+    assert_eq!(client.hear(), json!({"ack": 6, "id": t + 4}));
+    client.is_there_and_silent();
+    let data: Vec<Value> = (0..5).map(|_| receiver.hear()["data"].take()).collect();
+    assert_eq!(data, [1, 2, 4, 5, 6]);
+}
+
+#[test]
+fn command_after_one_that_closes_is_not_carried_out() {
+    let binary = Binary::start(&["--max-subscriptions", "1"]);
+    let mut receiver = Json::connect(binary.address);
+    receiver.subscribe("t");
+    let mut client = Json::connect(binary.address);
+    client.0.bytes(together([
+        r#"{"sub":"t","ref":1}"#.into(),
+        r#"{"sub":"u","ref":2}"#.into(),
+        r#"{"pub":"t","data":"too late","ref":3}"#.into(),
+    ]));
+    assert_eq!(client.hear()["ack"], 1);
+    is_error(&client.hear(), Some(json!(2)));
+    client.0.expect_close(1013);
+    receiver.is_there_and_silent();
+}
+
+#[test]
+fn answers_do_not_wait_for_a_publish_that_blocks() {
+    let topic = ["--topic", "b:policy=block,queue=4"];
+    let binary = Binary::start(&[&SMALL[..], &topic].concat());
+    let stalled = stalled(&binary, "b");
+    let mut client = Json::connect(binary.address);
+    let data = "x".repeat(10_000);
+    let blocked = (0..1000).find(|n| {
+        client.0.bytes(together([
+            format!(r#"{{"pub":"free","data":1,"ref":{n}}}"#),
+            format!(r#"{{"pub":"b","data":"{data}","ref":"b"}}"#),
+        ]));
+        assert_eq!(client.hear()["ack"], *n);
+        match client.0.next_within(Duration::from_millis(300)) {
+            Some(Seen::Frame(_)) => false,
+            None => true,
+            end => panic!("waited for an answer, got {end:?}"),
+        }
+    });
+    assert!(blocked.is_some(), "no publish was blocked");
+    drop(stalled);
+    assert_eq!(client.hear()["ack"], "b");
 }

@@ -144,7 +144,7 @@ fn who_waits_for_100_continue_gets_it_unless_it_is_refused() {
 }
 
 /// A member that does not read, of a server with small buffers.
-fn stalled(binary: &Binary, topic: &str) -> Raw {
+pub(crate) fn stalled(binary: &Binary, topic: &str) -> Raw {
     let client = Connect::to(binary.address).small_rcvbuf();
     let client = client.path(&format!("/ws/{topic}")).connect();
     until("it is a member", || {
@@ -154,7 +154,8 @@ fn stalled(binary: &Binary, topic: &str) -> Raw {
     client
 }
 
-const SMALL: [&str; 4] = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
+/// Flags for small socket buffers, so that a client that stops reading is blocked soon.
+pub(crate) const SMALL: [&str; 4] = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
 
 #[test]
 fn block_with_a_timeout_makes_a_poster_wait_and_then_says_what_became_of_it() {

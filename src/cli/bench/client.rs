@@ -10,9 +10,7 @@ use standpipe::tungstenite::{Error, Message, WebSocket};
 
 use crate::cli::Failure;
 use crate::cli::url::Url;
-
-/// A message begins with the time at which it was sent, so it is at least so long.
-pub(crate) const STAMP: usize = size_of::<u64>();
+use crate::cli::values::STAMP;
 
 /// The time in a message that is none of the load.
 pub(super) const PROBE: Duration = Duration::from_nanos(u64::MAX);

@@ -13,14 +13,14 @@ async function say(page, text) {
   await page.fill('#say', text);
   await page.keyboard.press('Enter');
 }
-const shows = (page, text) => until(page, `the words ${text}`, (text) => document.querySelector('#log').textContent.includes(text), text);
-const settled = (page) => until(page, 'that all is acknowledged', () => document.querySelector('#log .waits') === null);
+const shows = (page, text) => until(page, `the message ${text}`, (text) => document.querySelector('#log').textContent.includes(text), text);
+const settled = (page) => until(page, 'all messages to be acknowledged', () => document.querySelector('#log .waits') === null);
 
 const ann = await enter('Ann');
 const bob = await enter('Bob', { colorScheme: 'dark' });
 
-await check('what one says stands in both windows, and who is here is shown', async () => {
-  await until(ann, 'Bob in the list', () => document.querySelector('#here').textContent.includes('Bob'));
+await check('a message appears in both windows, and the list of members is shown', async () => {
+  await until(ann, 'Bob in the list of members', () => document.querySelector('#here').textContent.includes('Bob'));
   await say(ann, 'Is anybody there?');
   await shows(bob, 'Is anybody there?');
   await say(bob, 'Yes, <b>Bob</b> is.');
@@ -28,19 +28,19 @@ await check('what one says stands in both windows, and who is here is shown', as
   await settled(bob);
 });
 
-await check('another room is joined, and its words are marked until they are read', async () => {
+await check('messages in another room are marked until they are read', async () => {
   await bob.click('#rooms button:text("kitchen")');
   await say(bob, 'Tea is ready');
-  await until(ann, 'a mark', () => document.querySelector('#rooms .unread')?.textContent === 'kitchen');
+  await until(ann, 'the mark of an unread room', () => document.querySelector('#rooms .unread')?.textContent === 'kitchen');
   await picture(ann, 'chat');
   await ann.click('#rooms button:text("kitchen")');
   await shows(ann, 'Tea is ready');
   await picture(bob, 'chat-dark');
 });
 
-await check('words said while the server is away arrive once when it is back', async () => {
+await check('messages sent while the server is down arrive once after it is back', async () => {
   await chat.stop();
-  await until(ann, 'that it is away', () => document.querySelector('#state').dataset.state !== 'open');
+  await until(ann, 'the connection to be lost', () => document.querySelector('#state').dataset.state !== 'open');
   await say(ann, 'Said into the void');
   await chat.start();
   await isOpen(ann);
@@ -49,7 +49,7 @@ await check('words said while the server is away arrive once when it is back', a
   await settled(ann);
   for (const page of [ann, bob]) {
     const count = await page.evaluate(() => document.querySelector('#log').textContent.split('Said into the void').length - 1);
-    equal('times it is shown', count, 1);
+    equal('number of times the message is shown', count, 1);
   }
 });
 

@@ -1,10 +1,10 @@
-// Notifications, as one person with two tabs, another person, and a backend use them.
+// Uses the page as one person with two tabs, a second person, and a backend.
 import { Program, check, end, equal, isOpen, picture, until, visit } from '../program.mjs';
 
 const program = await new Program('notifications').start();
 const at = (user) => `${program.base}/#${user}`;
 
-/// What a backend does.
+/// Publishes, as a backend does.
 const post = async (notice) => {
   const answer = await fetch(`${program.base}/publish`, { method: 'POST', body: JSON.stringify(notice) });
   equal('the status', answer.status, 202);
@@ -22,7 +22,7 @@ let two = await visit(at('ann'));
 const bob = await visit(at('bob'));
 for (const page of [one, two, bob]) await isOpen(page);
 
-await check('what is published on the page stands in both tabs of the user, and nowhere else', async () => {
+await check('a published notification appears in both tabs of the user only', async () => {
   await bob.fill('#to', 'ann');
   await bob.fill('#text', 'build failed: <b>main</b>');
   await bob.check('#pressing');
@@ -32,20 +32,20 @@ await check('what is published on the page stands in both tabs of the user, and 
     await titled(page, '(1) ann – Notifications');
   }
   await until(bob, 'the answer', () => /^202: kept as \d+, queued for 2 tabs$/.test(document.querySelector('#answer').textContent));
-  equal("rows of bob's", (await texts(bob)).length, 0);
+  equal("rows in the inbox of bob", (await texts(bob)).length, 0);
 });
 
-await check('marked as read in one tab, it is read in the other, and the badge goes', async () => {
+await check('marking as read in one tab updates the other and hides the badge', async () => {
   await row(one, 'build failed').getByRole('button').press('Enter');
   for (const page of [one, two]) {
     await shows(page, 'build failed: <b>main</b>', 'read');
     await titled(page, 'ann – Notifications');
-    equal('the badge is there', await page.isVisible('#badge'), false);
+    equal('badge is visible', await page.isVisible('#badge'), false);
   }
-  equal('what has the focus', await one.evaluate(() => document.activeElement.id), 'inbox-title');
+  equal('focused element', await one.evaluate(() => document.activeElement.id), 'inbox-title');
 });
 
-await check('posted while nobody is there, they wait: once each, the urgent one on top', async () => {
+await check('notifications posted while no tab is open are kept, urgent first', async () => {
   await one.context().close();
   await two.context().close();
   await post({ user: 'ann', text: 'Deployed 1.4.2 to staging' });
@@ -57,12 +57,12 @@ await check('posted while nobody is there, they wait: once each, the urgent one 
   equal('the list', (await texts(two)).join(' | '), 'Disk of db-1 is 95 % full | Bob asks for your review | Deployed 1.4.2 to staging');
 });
 
-await check('not read, it comes again, and is not shown twice', async () => {
+await check('an unread notification is sent again but shown once', async () => {
   await until(two, 'a resend', () => [...document.querySelectorAll('.meta')].every((meta) => / sent [2-9] times/.test(meta.textContent)));
   equal('rows', (await texts(two)).length, 3);
 });
 
-await check('too old, it is said to be so, and counts as missed until the user knows', async () => {
+await check('an expired notification counts as missed until dismissed', async () => {
   await two.fill('#text', 'Coffee is ready');
   await two.selectOption('#ttl', '5');
   await two.click('#publish button.main');
@@ -73,16 +73,16 @@ await check('too old, it is said to be so, and counts as missed until the user k
   await shows(two, 'Bob asks for your review', 'read');
   await picture(two, 'notifications');
   await two.click('#dismiss');
-  await until(two, 'no word of it', () => document.querySelector('#missed').hidden);
+  await until(two, 'the missed count to be hidden', () => document.querySelector('#missed').hidden);
 });
 
-await check('what a backend does wrong is answered with the reason', async () => {
+await check('an invalid publish is answered with the reason', async () => {
   await bob.fill('#to', 'no such name!');
   await bob.click('#publish button.main');
-  await until(bob, 'the reason', () => /^400: `user` is a name/.test(document.querySelector('#answer').textContent));
+  await until(bob, 'the reason', () => /^400: `user` must be a name/.test(document.querySelector('#answer').textContent));
 });
 
-await check('another name in the hash is another inbox, and one that is no name is refused', async () => {
+await check('another name in the hash opens another inbox; a bad name is rejected', async () => {
   await two.fill('#name', 'zoë');
   await two.press('#name', 'Enter');
   await until(two, "zoë's inbox", () => document.title === 'zoë – Notifications' && document.querySelector('#list').children.length === 0);
@@ -91,36 +91,36 @@ await check('another name in the hash is another inbox, and one that is no name 
   await shows(two, 'Hello Zoë', 'unread');
   await two.fill('#name', 'a b');
   await two.press('#name', 'Enter');
-  await until(two, 'the reason', () => document.querySelector('#who-error').textContent.startsWith('A name is'));
+  await until(two, 'the reason', () => document.querySelector('#who-error').textContent.startsWith('A name has'));
   await two.fill('#name', 'ann');
   await two.press('#name', 'Enter');
   await titled(two, '(2) ann – Notifications');
 });
 
-await check('the command shown for a shell is the same notice', async () => {
+await check('the curl command contains the same notice', async () => {
   await two.fill('#text', "it's done");
   const command = await two.textContent('#curl');
   equal('the command', command, `curl -d '{"user":"ann","text":"it'\\''s done","ttl":5}' ${program.base}/publish`);
   await two.selectOption('#ttl', '');
 });
 
-await check('server gone, a mark waits; server back, the page comes back and goes on', async () => {
+await check('an ack waits while the server is down and is sent after reconnecting', async () => {
   await program.stop();
-  await until(two, 'the loss', () => document.querySelector('#state').dataset.state === 'waiting');
+  await until(two, 'the connection to be lost', () => document.querySelector('#state').dataset.state === 'waiting');
   await row(two, 'Deployed').getByRole('button').click();
   await shows(two, 'Deployed 1.4.2 to staging', 'marking');
   await two.click('#publish button.main');
   await until(two, 'no answer', () => document.querySelector('#answer').textContent.startsWith('No answer'));
   await program.start();
   await isOpen(two);
-  // In memory, the mailbox has not outlived the server: the page says so of what it still shows.
+  // The mailbox is in memory, so the restart lost it. The page shows that for the rows it still has.
   await shows(two, 'Deployed 1.4.2 to staging', 'gone');
   await titled(two, 'ann – Notifications');
   await post({ user: 'ann', text: 'After the restart' });
   await shows(two, 'After the restart', 'unread');
 });
 
-await check('many wait, and all are marked at once', async () => {
+await check('many unread notifications can all be marked in one step', async () => {
   for (let n = 1; n <= 55; n++) await post({ user: 'eve', text: `Job ${n} is done` });
   const eve = await visit(at('eve'), { colorScheme: 'dark' });
   await titled(eve, '(50) eve – Notifications');

@@ -1,38 +1,40 @@
-//! Three clients and a document in one thread, with everything that a network and people can do, by a seed.
+//! A simulation with three clients and a document in one thread. A seed decides what the people and the network do.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::client::{Client, Hello, Told};
+use super::client::{Client, Hello, PublishedEdit};
 use super::document::{Document, Edit, Refusal, Start};
 use super::random::Random;
 use super::text::{Op, Text};
 
-/// Edits that the document remembers: few, so that clients are often too old.
-const REMEMBERED: usize = 6;
+/// Number of edits in the document's history. It is small, so that clients are often too old.
+const HISTORY_LIMIT: usize = 6;
 
-/// What a run shows at its end.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
+    /// All different texts at the end. There must be only one.
     pub(super) texts: BTreeSet<String>,
-    /// Characters that are there twice, or that nobody has deleted and that are not there.
+    /// Characters that occur twice, or that are missing although nobody has deleted them.
     pub(super) wrong: Vec<char>,
-    /// Texts that were put aside.
+    /// Number of texts that were set aside.
     pub(super) aside: usize,
-    /// Edits that came back to their author as others than it had them. What is mended converges too, so this is what
-    /// shows that both transform alike.
-    pub(super) mended: usize,
-    /// How often each thing happened: a test that tries nothing shows nothing.
-    pub(super) happened: BTreeMap<&'static str, usize>,
+    /// Number of edits that came back to their author changed. The clients converge in spite of such corrections, so only
+    /// this number shows whether client and server transform alike.
+    pub(super) corrected: usize,
+    /// How often each event happened, so that a test can check that a run is not trivial.
+    pub(super) events: BTreeMap<&'static str, usize>,
 }
 
+/// A message from the server.
 enum Down {
     Hello(Hello),
-    Told(Told),
+    Edit(PublishedEdit),
     TooOld,
 }
 
 #[derive(Default)]
-struct Line {
+struct Connection {
     up: VecDeque<Edit>,
     down: VecDeque<Down>,
 }
@@ -40,40 +42,41 @@ struct Line {
 struct Person {
     key: String,
     client: Client,
-    line: Option<Line>,
-    /// What lost connections still bring to the server.
+    connection: Option<Connection>,
+    /// Edits from broken connections that still arrive at the server.
     late: VecDeque<Edit>,
-    greeted: bool,
+    /// Whether the hello has arrived on this connection.
+    is_ready: bool,
 }
 
 struct World {
     random: Random,
     document: Document,
-    /// All edits in their order, as the topic's history would have them.
-    log: Vec<Told>,
+    /// All published edits, like the topic's history.
+    log: Vec<PublishedEdit>,
     people: Vec<Person>,
-    /// Every character is inserted once in the whole run.
-    made: u32,
+    /// Number of inserted characters. Each of them is different.
+    inserted: u32,
     deleted: BTreeSet<char>,
-    happened: BTreeMap<&'static str, usize>,
+    events: BTreeMap<&'static str, usize>,
 }
 
 pub(super) fn run(seed: u64) -> Outcome {
     let person = |n: usize| Person {
         key: format!("key-of-person-{n}"),
         client: Client::default(),
-        line: None,
+        connection: None,
         late: VecDeque::new(),
-        greeted: false,
+        is_ready: false,
     };
     let mut world = World {
         random: Random::new(seed),
-        document: Document::new(1000).remembering(REMEMBERED),
+        document: Document::new(1000).with_history_limit(HISTORY_LIMIT),
         log: Vec::new(),
         people: (0..3).map(person).collect(),
-        made: 0,
+        inserted: 0,
         deleted: BTreeSet::new(),
-        happened: BTreeMap::new(),
+        events: BTreeMap::new(),
     };
     for who in 0..3 {
         world.connect(who, false);
@@ -87,8 +90,8 @@ pub(super) fn run(seed: u64) -> Outcome {
 }
 
 impl World {
-    fn count(&mut self, what: &'static str) {
-        *self.happened.entry(what).or_default() += 1;
+    fn count(&mut self, event: &'static str) {
+        *self.events.entry(event).or_default() += 1;
     }
 
     fn step(&mut self) {
@@ -98,7 +101,7 @@ impl World {
             30..48 => self.send(who),
             48..66 => self.deliver_up(who),
             66..86 => self.deliver_down(who),
-            86..90 => self.lose(who),
+            86..90 => self.break_connection(who),
             90..94 => self.deliver_late(who),
             94..99 => self.connect(who, false),
             _ if self.random.below(3) == 0 => self.restart(),
@@ -111,144 +114,151 @@ impl World {
         if op.after > 400 {
             return;
         }
-        let made = self.people[who].client.edit(&op);
-        made.expect("it was made of the text that is there");
-        self.count("edits");
+        let result = self.people[who].client.edit(&op);
+        result.expect("the edit was made for the client's text");
+        self.count("edit");
     }
 
-    /// Up to three changes at once, with characters that were never there before, some of them pairs of surrogates.
+    /// Returns an edit with up to three changes. It inserts only characters that were never used before. Some of them are
+    /// surrogate pairs.
     fn any_edit(&mut self, text: &Text) -> Op {
         let mut op = Op::default().keep(text.len());
         let mut now = text.clone();
         for _ in 0..=self.random.below(3) {
-            let cut = self.random.cut(&now);
+            let start = self.random.position(&now);
             let end = if self.random.below(2) == 0 {
-                cut
+                start
             } else {
-                let end = (cut + self.random.below(6)).min(now.len());
-                if now.may_be_cut(end) { end } else { end - 1 }
+                let end = (start + self.random.below(6)).min(now.len());
+                if now.can_split(end) { end } else { end - 1 }
             };
             let mut inserted = String::new();
             for _ in 0..self.random.below(4) {
-                self.made += 1;
-                let from = if self.random.below(3) == 0 {
+                self.inserted += 1;
+                let base = if self.random.below(3) == 0 {
                     0x1_f300
                 } else {
                     0x4e00
                 };
-                let made = char::from_u32(from + self.made);
-                inserted.push(made.expect("below the surrogates, or a plane above them"));
+                let character = char::from_u32(base + self.inserted);
+                inserted.push(character.expect("the number is outside the surrogates"));
             }
-            let gone = String::from_utf16(&now.0[cut..end]).expect("cut between characters");
-            self.deleted.extend(gone.chars());
-            let change = Op::default().keep(cut).insert(&inserted);
-            let change = change.delete(end - cut).keep(now.len() - end);
-            now = now.apply(&change).expect("it is as long as the text");
-            op = op.then(&change).expect("it begins where the other ends");
+            let deleted = String::from_utf16(&now.0[start..end]).expect("no pair is split");
+            self.deleted.extend(deleted.chars());
+            let change = Op::default().keep(start).insert(&inserted);
+            let change = change.delete(end - start).keep(now.len() - end);
+            now = now.apply(&change).expect("the change is for this text");
+            op = op
+                .then(&change)
+                .expect("the change is for the text after op");
         }
         op
     }
 
     fn send(&mut self, who: usize) {
         let person = &mut self.people[who];
-        let (Some(line), true) = (&mut person.line, person.greeted) else {
+        let (Some(connection), true) = (&mut person.connection, person.is_ready) else {
             return;
         };
-        line.up.extend(person.client.next());
+        connection.up.extend(person.client.next());
     }
 
     fn deliver_up(&mut self, who: usize) {
-        let line = self.people[who].line.as_mut();
-        let Some(edit) = line.and_then(|line| line.up.pop_front()) else {
+        let connection = self.people[who].connection.as_mut();
+        let Some(edit) = connection.and_then(|connection| connection.up.pop_front()) else {
             return;
         };
-        if let Err(refusal) = self.made(who, &edit) {
-            assert_eq!(refusal, Refusal::TooOld, "nothing else is sent here");
-            if let Some(line) = &mut self.people[who].line {
-                line.down.push_back(Down::TooOld);
+        if let Err(refusal) = self.apply(who, &edit) {
+            assert_eq!(refusal, Refusal::TooOld, "all edits are valid");
+            if let Some(connection) = &mut self.people[who].connection {
+                connection.down.push_back(Down::TooOld);
             }
         }
     }
 
-    /// Of a connection that is lost the server still reads what had arrived, and its answers go nowhere.
+    /// Delivers an edit from a broken connection. The server's answer reaches nobody.
     fn deliver_late(&mut self, who: usize) {
         if let Some(edit) = self.people[who].late.pop_front() {
-            self.count("late");
-            let _ = self.made(who, &edit);
+            self.count("late edit");
+            let _ = self.apply(who, &edit);
         }
     }
 
-    fn made(&mut self, who: usize, edit: &Edit) -> Result<(), Refusal> {
+    /// Applies an edit in the server and publishes it.
+    fn apply(&mut self, who: usize, edit: &Edit) -> Result<(), Refusal> {
         let key = self.people[who].key.clone();
-        let Some(next) = self.document.judge(&key, edit)? else {
-            self.count("known already");
+        let Some(next) = self.document.prepare(&key, edit)? else {
+            self.count("already applied");
             return Ok(());
         };
         let revision = self.document.revision + 1;
-        let (author, _) = self.document.know(&key, |_| true);
+        let (author, _) = self.document.find_or_add_author(&key, |_| true);
         let (by, n, op) = (author.number, edit.n, next.op.clone());
         self.document.commit(revision, &key, n, next);
-        let told = Told {
+        let published = PublishedEdit {
             revision,
             by,
             n,
             op,
         };
-        for line in self
+        for connection in self
             .people
             .iter_mut()
-            .filter_map(|person| person.line.as_mut())
+            .filter_map(|person| person.connection.as_mut())
         {
-            line.down.push_back(Down::Told(told.clone()));
+            connection.down.push_back(Down::Edit(published.clone()));
         }
-        self.log.push(told);
+        self.log.push(published);
         Ok(())
     }
 
     fn deliver_down(&mut self, who: usize) {
         let person = &mut self.people[who];
-        let Some(line) = &mut person.line else {
+        let Some(connection) = &mut person.connection else {
             return;
         };
-        match line.down.pop_front() {
+        match connection.down.pop_front() {
             None => return,
             Some(Down::Hello(hello)) => {
-                let heard = person.client.hello(&hello);
-                heard.expect("the room greets with what it has");
-                line.up.extend(person.client.again());
-                person.greeted = true;
+                let result = person.client.hello(&hello);
+                result.expect("the hello fits the client's revision");
+                connection.up.extend(person.client.pending());
+                person.is_ready = true;
                 return;
             }
-            Some(Down::Told(told)) => {
-                let heard = person.client.told(&told);
-                return heard.expect("the room tells edits that fit, in order");
+            Some(Down::Edit(edit)) => {
+                let result = person.client.receive(&edit);
+                return result.expect("the edits fit and are in order");
             }
             Some(Down::TooOld) => {}
         }
         self.count("too old while connected");
-        self.lose(who);
+        self.break_connection(who);
         self.connect(who, true);
     }
 
-    fn lose(&mut self, who: usize) {
-        let Some(line) = self.people[who].line.take() else {
+    /// Breaks a connection. Some of the edits on their way still arrive later.
+    fn break_connection(&mut self, who: usize) {
+        let Some(connection) = self.people[who].connection.take() else {
             return;
         };
-        self.people[who].greeted = false;
-        self.count("connections lost");
-        let arrives = self.random.below(line.up.len() + 1);
+        self.people[who].is_ready = false;
+        self.count("broken connection");
+        let arriving = self.random.below(connection.up.len() + 1);
         self.people[who]
             .late
-            .extend(line.up.into_iter().take(arrives));
+            .extend(connection.up.into_iter().take(arriving));
     }
 
-    fn connect(&mut self, who: usize, anew: bool) {
-        if self.people[who].line.is_some() {
+    fn connect(&mut self, who: usize, wants_whole_text: bool) {
+        if self.people[who].connection.is_some() {
             return;
         }
-        let (author, known) = self.document.know(&self.people[who].key, |_| true);
+        let (author, known) = self
+            .document
+            .find_or_add_author(&self.people[who].key, |_| true);
         let client = &self.people[who].client;
-        let (life, since) = if anew {
+        let (life, since) = if wants_whole_text {
             (0, 0)
         } else {
             (client.life, client.revision)
@@ -264,37 +274,33 @@ impl World {
             known,
             lives: document.lives.iter().copied().collect(),
         };
-        let mut line = Line::default();
-        line.down.push_back(Down::Hello(hello));
+        let mut connection = Connection::default();
+        connection.down.push_back(Down::Hello(hello));
         if resumes {
-            let missed = self.log.iter().filter(|told| told.revision > since);
-            line.down.extend(missed.cloned().map(Down::Told));
+            let missed = self.log.iter().filter(|edit| edit.revision > since);
+            connection.down.extend(missed.cloned().map(Down::Edit));
         }
-        self.people[who].line = Some(line);
-        self.count(if resumes {
-            "resumed"
-        } else {
-            "took the text anew"
-        });
+        self.people[who].connection = Some(connection);
+        self.count(if resumes { "resumed" } else { "whole text" });
     }
 
-    /// Ends the server as Ctrl-C does, and begins it again with what was saved.
+    /// Stops the server as Ctrl-C does, and starts it again from the saved document.
     fn restart(&mut self) {
         for who in 0..3 {
-            self.lose(who);
-            // Connections do not outlive the process.
+            self.break_connection(who);
+            // Edits on their way are lost with the process.
             self.people[who].late.clear();
         }
         let revision = self.document.revision + 1000;
         let saved = serde_json::to_string(&self.document.saved())
-            .expect("what is saved has no keys but words");
-        let saved = serde_json::from_str(&saved).expect("what was written is read");
-        self.document = Document::from_saved(saved, revision).remembering(REMEMBERED);
+            .expect("a saved document can be serialized");
+        let saved = serde_json::from_str(&saved).expect("the saved document can be parsed");
+        self.document = Document::from_saved(saved, revision).with_history_limit(HISTORY_LIMIT);
         self.log.clear();
-        self.count("restarts");
+        self.count("restart");
     }
 
-    /// Everybody comes back, and everything arrives.
+    /// Reconnects everybody and delivers everything.
     fn settle(&mut self) {
         for _ in 0..100_000 {
             for who in 0..3 {
@@ -305,9 +311,9 @@ impl World {
                 self.deliver_down(who);
             }
             let is_quiet = |person: &Person| {
-                let line = person.line.as_ref();
+                let connection = person.connection.as_ref();
                 person.late.is_empty()
-                    && line.is_some_and(|line| line.up.is_empty() && line.down.is_empty())
+                    && connection.is_some_and(|it| it.up.is_empty() && it.down.is_empty())
                     && person.client.sent.is_none()
                     && person.client.typed.is_none()
             };
@@ -315,7 +321,7 @@ impl World {
                 return;
             }
         }
-        panic!("it does not come to rest");
+        panic!("messages are still being sent after 100,000 rounds");
     }
 
     fn outcome(self) -> Outcome {
@@ -324,16 +330,17 @@ impl World {
         for c in text.chars() {
             *found.entry(c).or_default() += 1;
         }
-        let inserted = (1..=self.made).flat_map(|n| [0x1_f300 + n, 0x4e00 + n]);
+        let inserted = (1..=self.inserted).flat_map(|n| [0x1_f300 + n, 0x4e00 + n]);
         let wrong = inserted.filter_map(char::from_u32).filter(|c| {
             let count = found.get(c).copied().unwrap_or(0);
             count > 1
         });
         let mut wrong: Vec<char> = wrong.collect();
-        // Each number is one of the two characters.
-        for n in 1..=self.made {
+        // Each number was inserted as one of two characters.
+        for n in 1..=self.inserted {
             let both = [0x1_f300 + n, 0x4e00 + n];
-            let both = both.map(|c| char::from_u32(c).expect("it was inserted as one"));
+            let both =
+                both.map(|c| char::from_u32(c).expect("the number is outside the surrogates"));
             let is_there = both.iter().any(|c| found.contains_key(c));
             let is_deleted = both.iter().any(|c| self.deleted.contains(c));
             if !is_there && !is_deleted {
@@ -356,13 +363,17 @@ impl World {
             .iter()
             .map(|person| person.client.aside.len())
             .sum();
-        let mended = self.people.iter().map(|person| person.client.mended).sum();
+        let corrected = self
+            .people
+            .iter()
+            .map(|person| person.client.corrected)
+            .sum();
         Outcome {
             texts,
-            mended,
+            corrected,
             wrong,
             aside,
-            happened: self.happened,
+            events: self.events,
         }
     }
 }

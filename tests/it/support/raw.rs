@@ -329,6 +329,11 @@ impl Raw {
         self.read_rest(true)
     }
 
+    /// Returns the frames that have been read from the socket together with the last one that was returned.
+    pub(crate) fn buffered_frames(&mut self) -> Vec<Frame> {
+        std::iter::from_fn(|| self.take_frame()).collect()
+    }
+
     fn take_frame(&mut self) -> Option<Frame> {
         let (first, second) = (*self.buffer.first()?, *self.buffer.get(1)?);
         assert_eq!(second & 0x80, 0, "a server's frame is not masked");

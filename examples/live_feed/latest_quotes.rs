@@ -1,4 +1,6 @@
-//! [`Seen`]: what one reader has been told. Every client of the feed does what this does; the page does it in JavaScript.
+//! [`LatestQuotes`]: the newest quotes that one reader has received.
+//!
+//! Every client of the feed needs this logic. The page implements it in JavaScript.
 
 use std::collections::HashMap;
 
@@ -6,7 +8,7 @@ use serde::Deserialize;
 
 use super::book::Quote;
 
-/// As it stands on the wire: symbol, `n`, `t`, price.
+/// A quote in JSON: symbol, `n`, `t`, price.
 type Line<'a> = (&'a str, u64, u64, u64);
 
 #[derive(Deserialize)]
@@ -17,27 +19,29 @@ struct Snapshot<'a> {
     quotes: Vec<Line<'a>>,
 }
 
-/// The newest quote of each symbol that has reached a reader, and what it did not get.
+/// The newest quote of each symbol, and the number of quotes that were skipped.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct Seen {
+pub(crate) struct LatestQuotes {
     pub(crate) quotes: HashMap<String, Quote>,
-    /// Quotes that came, without those in snapshots.
+    /// Received quotes, without those in snapshots.
     pub(crate) messages: u64,
-    /// Quotes that did not come, by the jumps of `n`.
+    /// Skipped quotes, computed from the jumps of `n`.
     pub(crate) skipped: u64,
 }
 
-impl Seen {
-    /// A new connection: a snapshot will come, and what was known may be of another life of the server.
-    pub(crate) fn begin_anew(&mut self) {
+impl LatestQuotes {
+    /// Forgets all quotes, at the start of a new connection.
+    ///
+    /// A snapshot follows. The old quotes may be from before a restart of the server.
+    pub(crate) fn reset(&mut self) {
         self.quotes.clear();
     }
 
-    /// Takes a quote or a snapshot. False: it is neither.
-    pub(crate) fn hear(&mut self, text: &str) -> bool {
+    /// Processes a quote or a snapshot, and returns false if the message is neither.
+    pub(crate) fn update(&mut self, text: &str) -> bool {
         if let Ok(line) = serde_json::from_str(text) {
             self.messages += 1;
-            self.learn(line, true);
+            self.store(line, true);
             return true;
         }
         match serde_json::from_str(text) {
@@ -46,20 +50,20 @@ impl Seen {
                 quotes,
             }) => {
                 let lines = quotes.into_iter();
-                lines.for_each(|line| self.learn(line, false));
+                lines.for_each(|line| self.store(line, false));
                 true
             }
             _ => false,
         }
     }
 
-    fn learn(&mut self, (symbol, n, t, price): Line<'_>, is_update: bool) {
+    fn store(&mut self, (symbol, n, t, price): Line<'_>, is_update: bool) {
         let quote = Quote { n, t, price };
         let Some(known) = self.quotes.get_mut(symbol) else {
             self.quotes.insert(symbol.to_owned(), quote);
             return;
         };
-        // The highest `n` wins; what is not above it was in a snapshot already.
+        // The highest `n` wins. A quote with a lower `n` was already part of a snapshot.
         if n <= known.n {
             return;
         }
@@ -69,7 +73,7 @@ impl Seen {
         *known = quote;
     }
 
-    /// When the newest and the oldest of the prices it shows were made.
+    /// Returns the times of the newest and of the oldest price.
     pub(crate) fn times(&self) -> Option<(u64, u64)> {
         let times = || self.quotes.values().map(|quote| quote.t);
         times().max().zip(times().min())

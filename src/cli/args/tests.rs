@@ -1,28 +1,34 @@
-//! Every flag: its default, its way into the configuration, and what a wrong value is told.
+//! Every flag: its default, its place in the configuration, and the error for a wrong value.
 
-use super::*;
 use std::time::Duration;
 
+use log::LevelFilter;
+use standpipe::{Config, Rate};
+
+use super::*;
+use crate::cli::values::Listen;
+
 fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
-    // The tests' own environment must not decide them.
+    // The environment of the test process must not change the result.
     let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
     let command = bare(command()).mut_subcommands(bare);
     let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
-    let Command::Serve(args) = Command::of_matches(&mut matches)? else {
-        panic!("{flags:?} do not serve");
+    let Command::Serve(args) = Command::from_matches(&mut matches)? else {
+        panic!("{flags:?} are not flags of `serve`");
     };
     Ok(*args)
 }
 
-fn refused(flags: &[&str]) -> String {
+/// Returns the error for wrong flags.
+fn error_of(flags: &[&str]) -> String {
     let error = parse(flags).expect_err("the flags are wrong");
     assert_eq!(error.exit_code(), 2);
     error.to_string()
 }
 
 #[test]
-fn defaults_are_the_contracts() {
-    let args = parse(&[]).expect("no flag is needed");
+fn defaults_are_the_documented_ones() {
+    let args = parse(&[]).expect("no flag is required");
     let config = args.config();
     assert_eq!(args.listen, [Listen::Tcp("127.0.0.1:9000".into())]);
     assert!(!args.no_echo);
@@ -56,7 +62,7 @@ fn defaults_are_the_contracts() {
 }
 
 #[test]
-fn every_flag_reaches_its_field_with_and_without_the_command() {
+fn every_flag_sets_its_field_with_and_without_serve() {
     let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
                  --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
                  --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
@@ -107,7 +113,7 @@ fn every_flag_reaches_its_field_with_and_without_the_command() {
 }
 
 #[test]
-fn a_wrong_value_is_told_the_right_form() {
+fn wrong_value_is_answered_with_the_correct_form() {
     for (flag, value, right) in [
         ("--listen", "9000", "127.0.0.1:9000"),
         ("--listen", ":9000", "127.0.0.1:9000"),
@@ -135,23 +141,23 @@ fn a_wrong_value_is_told_the_right_form() {
         ("--early-flush", "maybe", "true or false"),
         ("--origin", "https://example.com/path", "without a path"),
     ] {
-        let said = refused(&[flag, value]);
+        let error = error_of(&[flag, value]);
         assert!(
-            said.contains(flag) && said.contains(right),
-            "{flag} {value}: {said}"
+            error.contains(flag) && error.contains(right),
+            "{flag} {value}: {error}"
         );
     }
 }
 
 #[test]
-fn a_wrong_flag_is_told_its_neighbour_and_a_flag_before_the_command_is_refused() {
-    assert!(refused(&["--queue-byte", "1"]).contains("--queue-bytes"));
-    assert!(refused(&["sevre"]).contains("serve"));
-    assert!(refused(&["--queue", "1", "serve"]).contains("cannot be used with"));
+fn wrong_flags_are_answered_with_a_suggestion() {
+    assert!(error_of(&["--queue-byte", "1"]).contains("--queue-bytes"));
+    assert!(error_of(&["sevre"]).contains("serve"));
+    assert!(error_of(&["--queue", "1", "serve"]).contains("cannot be used with"));
 }
 
 #[test]
-fn every_flag_has_its_name_in_the_environment_and_a_sentence() {
+fn every_flag_has_an_environment_variable_and_help() {
     let command = Cli::command();
     command.clone().debug_assert();
     for arg in command.get_arguments() {

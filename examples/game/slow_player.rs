@@ -1,4 +1,5 @@
-//! A player on a bad line, to be run beside the game: it reads nothing for three seconds, then all there is, and so on.
+//! A player on a bad connection, for a second terminal: it reads nothing for three seconds, then reads all that has
+//! arrived, and repeats this.
 
 use std::error::Error;
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,26 +10,27 @@ use socket2::{Domain, Socket, Type};
 use standpipe::Message;
 use standpipe::tungstenite::{self, WebSocket};
 
-/// Plays until the server closes it.
+/// Plays until the server closes the connection.
 pub(crate) fn play(address: &str) -> Result<(), Box<dyn Error>> {
-    let at = address.to_socket_addrs()?.next().ok_or("no such address")?;
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
-    // Else the kernel would read for it: some 64 KiB, which are seven seconds of a game.
+    let server = address.to_socket_addrs()?.next().ok_or("no such address")?;
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+    // With the default size, the kernel would buffer about 64 KiB, which is seven seconds of a game.
     socket.set_recv_buffer_size(4 << 10)?;
-    socket.connect(&at.into())?;
+    socket.connect(&server.into())?;
     let url = format!("ws://{address}/ws?name=slow");
     let (mut player, _) = tungstenite::client(url, TcpStream::from(socket))?;
     println!("slow plays on http://{address}/");
-    let Some(mut last) = tick(&mut player)? else {
+    let Some(mut last) = next_tick(&mut player)? else {
         return Ok(());
     };
     loop {
         println!("tick {last}: reads nothing for three seconds");
         thread::sleep(Duration::from_secs(3));
         let (mut old, mut skipped, mut after) = (0, 0, 0);
-        // A second beyond the gap. Without one it is no slower than its line, and the kernels had it all.
+        // Reads for one more second after the gap. If there is no gap, the kernels had buffered everything, and the loop
+        // ends after 150 snapshots.
         while after < 30 && old < 150 {
-            let Some(next) = tick(&mut player)? else {
+            let Some(next) = next_tick(&mut player)? else {
                 return Ok(());
             };
             match next - last - 1 {
@@ -44,8 +46,8 @@ pub(crate) fn play(address: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The tick of the next snapshot. None: the server has closed.
-fn tick(player: &mut WebSocket<TcpStream>) -> Result<Option<u32>, Box<dyn Error>> {
+/// Reads the next snapshot and returns its tick, or `None` if the server has closed the connection.
+fn next_tick(player: &mut WebSocket<TcpStream>) -> Result<Option<u32>, Box<dyn Error>> {
     loop {
         match player.read()? {
             Message::Binary(bytes) => {
@@ -54,12 +56,12 @@ fn tick(player: &mut WebSocket<TcpStream>) -> Result<Option<u32>, Box<dyn Error>
                 }
             }
             Message::Close(frame) => {
-                // The answer goes out with the next read, which ends where the server closes.
+                // The next read sends the answer to the Close. Reading ends when the server closes the socket.
                 while player.read().is_ok() {}
-                let (code, why) = frame.map_or((1005, "".into()), |frame| {
+                let (code, reason) = frame.map_or((1005, "".into()), |frame| {
                     (u16::from(frame.code), frame.reason)
                 });
-                println!("closed: {code} {why}");
+                println!("closed: {code} {reason}");
                 return Ok(None);
             }
             _ => {}

@@ -1,0 +1,84 @@
+//! [`Access`]: which requests are let in, by token, by key, or because they come from this machine.
+
+use http::HeaderName;
+use standpipe::{Reply, Request};
+
+use super::replies::unauthorized;
+use super::secrets::Secrets;
+
+/// The secrets that requests are checked against.
+pub(crate) struct Access {
+    /// If present, clients must send one of these.
+    pub(crate) tokens: Option<Secrets>,
+    /// If present, HTTP publishers and requests about the server must send one of these. Otherwise such requests must
+    /// come from this machine.
+    pub(crate) keys: Option<Secrets>,
+    /// Whether every listener is on loopback.
+    pub(crate) is_loopback_only: bool,
+}
+
+impl Access {
+    /// Rejects a request without a valid token, if tokens are required.
+    pub(crate) fn check_token(&self, request: &Request) -> Result<(), Reply> {
+        match &self.tokens {
+            Some(tokens) if !tokens.has_token(request) => {
+                Err(unauthorized("a token is required\n"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Rejects a request without a valid key. If the server has no keys, rejects requests that do not come from this
+    /// machine: every listener and the peer must be on loopback, and no proxy may be in between.
+    pub(crate) fn check_key(&self, request: &Request) -> Result<(), Reply> {
+        match &self.keys {
+            Some(keys) if keys.has_bearer(request) => Ok(()),
+            Some(_) => Err(unauthorized("a key is required\n")),
+            None => self.check_local(request),
+        }
+    }
+
+    /// Checks a request for the dashboard's page. The page needs no key, because it shows nothing of the server itself
+    /// and a browser cannot be told to send a header with it. It asks the user for the key.
+    pub(crate) fn check_dashboard_page(&self, request: &Request) -> Result<(), Reply> {
+        match self.keys {
+            Some(_) => Ok(()),
+            None => self.check_local(request),
+        }
+    }
+
+    /// Checks the dashboard's WebSocket like [`check_key`](Self::check_key), but also accepts the key as a subprotocol.
+    pub(crate) fn check_dashboard_socket(&self, request: &Request) -> Result<(), Reply> {
+        match &self.keys {
+            Some(keys) if keys.has_bearer_or_offers(request) => Ok(()),
+            _ => self.check_key(request),
+        }
+    }
+
+    fn check_local(&self, request: &Request) -> Result<(), Reply> {
+        if self.is_loopback_only && request.peer().is_loopback() && !is_forwarded(request) {
+            Ok(())
+        } else {
+            Err(Reply::text(
+                403,
+                "without --publish-key-file, only this machine has access\n",
+            ))
+        }
+    }
+}
+
+/// Whether the request has a header that a proxy adds. Such a request comes from another client, anywhere.
+fn is_forwarded(request: &Request) -> bool {
+    let mut names = request.headers().keys().map(HeaderName::as_str);
+    names.any(|name| FORWARDED.contains(&name) || name.starts_with("x-forwarded-"))
+}
+
+/// RFC 7239, RFC 9110 §7.6.3, and headers in common use.
+const FORWARDED: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-real-ip",
+    "x-client-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+];

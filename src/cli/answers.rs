@@ -1,0 +1,79 @@
+//! [`Answers`]: what JSON mode answers to the commands that arrived together.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use standpipe::{Connection, Message, SendError};
+
+use super::envelope::to_json;
+
+/// The id that a command is acknowledged with, or why it was not carried out.
+pub(crate) type Outcome = Result<u64, Refusal>;
+
+/// Why a command was not carried out.
+pub(crate) struct Refusal {
+    pub(crate) error: String,
+    /// The close code, if the connection is closed because of it.
+    pub(crate) close: Option<u16>,
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(error: T) -> Refusal {
+        let error = error.into();
+        Refusal { error, close: None }
+    }
+}
+
+/// Answers that have not been sent yet, in the order of the commands.
+#[derive(Default)]
+pub(crate) struct Answers {
+    messages: Vec<Message>,
+    /// Close code and reason, sent after the answers.
+    close: Option<(u16, String)>,
+}
+
+#[derive(Serialize)]
+struct Ack<'a> {
+    ack: &'a RawValue,
+    id: u64,
+}
+
+#[derive(Serialize)]
+struct NotDone<'a> {
+    error: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a RawValue>,
+}
+
+impl Answers {
+    /// Adds the answer to one command. A command without a reference is answered only if it was not carried out.
+    pub(crate) fn add(&mut self, reference: Option<&RawValue>, outcome: Outcome) {
+        let answer = match (&outcome, reference) {
+            (Ok(id), Some(ack)) => to_json(&Ack { ack, id: *id }),
+            (Ok(_), None) => return,
+            (Err(Refusal { error, .. }), reference) => to_json(&NotDone { error, reference }),
+        };
+        self.messages.push(Message::text(answer));
+        if let Err(Refusal { error, close }) = outcome {
+            self.close = close.map(|code| (code, error));
+        }
+    }
+
+    /// Whether the command that was answered last closes the connection.
+    pub(crate) fn has_close(&self) -> bool {
+        self.close.is_some()
+    }
+
+    /// Sends the answers in one call, and then the Close if there is one.
+    ///
+    /// # Blocking
+    /// Like [`Connection::send_all`].
+    pub(crate) fn send(&mut self, conn: &Connection) -> Result<(), SendError> {
+        if !self.messages.is_empty() {
+            conn.send_all(std::mem::take(&mut self.messages))?;
+        }
+        if let Some((code, reason)) = self.close.take() {
+            conn.close(code, &reason);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! The flags of the commands that connect to a server: `client`, `pub`, `top`, `bench`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::secrets::Secrets;
+use crate::cli::units::{Size, Time};
+use crate::cli::url::{Base, Url};
+use crate::cli::values::{bench_size, count, kernel_size, queue};
+
+/// The flags of `client`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClientArgs {
+    /// The WebSocket URL, such as ws://127.0.0.1:9000/ws/lobby
+    pub(crate) url: Url,
+
+    /// Sends the lines of a file, or with - of standard input, and then closes the connection, unless --count messages
+    /// are still expected [default: what is typed; nothing with --count, --clients or a slow reader]
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) send: Option<PathBuf>,
+
+    /// Closes the connection after this many messages
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) count: Option<usize>,
+
+    /// How many clients to run at the same time
+    #[arg(long, value_name = "N", value_parser = clients, default_value_t = 1)]
+    pub(crate) clients: usize,
+
+    /// Acts as a slow consumer that reads this many bytes per second; 0 reads nothing
+    #[arg(long, value_name = "BYTES_PER_S")]
+    pub(crate) read_rate: Option<u64>,
+
+    /// Reads this many messages and then nothing more
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) pause_after: Option<usize>,
+
+    /// Size of the socket's receive buffer in the kernel, SO_RCVBUF [default: the kernel's default]
+    #[arg(long, value_name = "BYTES", value_parser = kernel_size)]
+    pub(crate) rcvbuf: Option<Size>,
+
+    /// Offers this subprotocol [default: standpipe.v1 at /ws, otherwise none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) subprotocol: Option<String>,
+
+    /// A file with a token, for a server that requires one
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// The flags of `pub`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PublishArgs {
+    /// The topic
+    pub(crate) topic: String,
+
+    /// The message; if it is - or missing, each line of standard input is published as a message
+    pub(crate) data: Option<String>,
+
+    /// The server
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9000")]
+    pub(crate) url: Base,
+
+    /// The key; in a conflating topic the message replaces a pending one with the same key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+
+    /// Publishes the message as JSON, not as text
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// A file with a key, for a server that requires one
+    #[arg(long, value_name = "FILE")]
+    publish_key_file: Option<PathBuf>,
+
+    /// How long an answer may take
+    #[arg(long, value_name = "TIME", default_value = "90s")]
+    pub(crate) timeout: Time,
+}
+
+/// The flags of `top`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct TopArgs {
+    /// The server, such as http://127.0.0.1:9000
+    #[arg(default_value = "http://127.0.0.1:9000")]
+    pub(crate) url: Base,
+
+    /// Prints one table and exits
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// A file with a key, for a server that requires one
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+}
+
+/// The flags of `bench`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BenchArgs {
+    /// The WebSocket URL, such as ws://127.0.0.1:9000/echo, or /ws/TOPIC for a fan-out
+    pub(crate) url: Url,
+
+    /// What the clients do
+    #[arg(long, value_enum, default_value_t = Kind::Echo)]
+    pub(crate) kind: Kind,
+
+    /// How many clients run at the same time, each on a thread of its own
+    #[arg(long, value_name = "N", value_parser = count, default_value_t = 10)]
+    pub(crate) clients: usize,
+
+    /// Size of a message
+    #[arg(long, value_name = "B", value_parser = bench_size, default_value = "64")]
+    pub(crate) size: Size,
+
+    /// Messages in flight: per client in an echo, in total in a fan-out
+    #[arg(long, value_name = "N", value_parser = queue, default_value_t = 1)]
+    pub(crate) window: usize,
+
+    /// How long to measure
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub(crate) time: Time,
+}
+
+/// What the clients of a benchmark do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Each client sends messages and waits for them to come back
+    Echo,
+    /// One client sends, and all clients receive, including the sender
+    Fanout,
+    /// The clients stay connected and do nothing
+    Idle,
+}
+
+/// Returns the first secret of a file. Secrets are read from files because every user of a machine can see the arguments
+/// of its processes.
+fn secret(path: Option<&Path>) -> Result<Option<String>, String> {
+    let secrets = path.map(Secrets::read).transpose()?;
+    Ok(secrets.and_then(|secrets| secrets.first().map(str::to_owned)))
+}
+
+impl ClientArgs {
+    pub(crate) fn token(&self) -> Result<Option<String>, String> {
+        secret(self.token_file.as_deref())
+    }
+}
+
+impl PublishArgs {
+    pub(crate) fn publish_key(&self) -> Result<Option<String>, String> {
+        secret(self.publish_key_file.as_deref())
+    }
+}
+
+impl TopArgs {
+    pub(crate) fn key(&self) -> Result<Option<String>, String> {
+        secret(self.key_file.as_deref())
+    }
+}
+
+/// Parses `--clients`. The number is limited because each client needs two threads of this machine.
+fn clients(text: &str) -> Result<usize, String> {
+    const MAX: usize = 10_000;
+    match count(text)? {
+        clients if clients > MAX => Err(format!(
+            "must be at most {MAX}, because each client has two threads"
+        )),
+        clients => Ok(clients),
+    }
+}

@@ -1,0 +1,33 @@
+//! The parameters of a request's path and query, checked before anything is done.
+
+use standpipe::{Reply, Request};
+
+use super::names;
+use super::replies::bad_request;
+
+/// Checks a topic from the path.
+pub(crate) fn check_topic(topic: &str) -> Result<(), Reply> {
+    names::check("a topic", topic).map_err(bad_request)
+}
+
+/// Checks the client's name, `?name=`.
+pub(crate) fn check_name(request: &Request) -> Result<(), Reply> {
+    let name = request.query("name");
+    name.map_or(Ok(()), |name| names::check("a name", name))
+        .map_err(bad_request)
+}
+
+/// Returns the key of a published message, `?key=`.
+pub(crate) fn key(request: &Request) -> Result<Option<String>, Reply> {
+    let Some(key) = request.query("key") else {
+        return Ok(None);
+    };
+    names::check("a key", key).map_err(bad_request)?;
+    Ok(Some(key.to_owned()))
+}
+
+/// Returns the id after which the client wants the messages that it missed, `?since=`.
+pub(crate) fn since(request: &Request) -> Result<Option<u64>, Reply> {
+    let since = request.query("since").map(str::parse).transpose();
+    since.map_err(|_| bad_request("since must be an id, which is a whole number from 0"))
+}

@@ -1,0 +1,38 @@
+//! The error answers of the HTTP paths.
+
+use http::{HeaderValue, Method, header};
+use standpipe::{Reply, Request};
+
+pub(crate) fn bad_request(text: impl Into<String>) -> Reply {
+    Reply::text(400, text.into() + "\n")
+}
+
+pub(crate) fn unauthorized(text: &str) -> Reply {
+    Reply::text(401, text).header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+pub(crate) fn busy(text: impl Into<String>) -> Reply {
+    Reply::text(503, text.into() + "\n").header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+}
+
+/// Rejects every method but GET and HEAD.
+pub(crate) fn check_get(request: &Request) -> Result<(), Reply> {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        Ok(())
+    } else {
+        Err(method_not_allowed("GET, HEAD"))
+    }
+}
+
+/// Rejects every method but POST.
+pub(crate) fn check_post(request: &Request) -> Result<(), Reply> {
+    if *request.method() == Method::POST {
+        Ok(())
+    } else {
+        Err(method_not_allowed("POST"))
+    }
+}
+
+fn method_not_allowed(allowed: &'static str) -> Reply {
+    Reply::status(405).header(header::ALLOW, HeaderValue::from_static(allowed))
+}

@@ -1,0 +1,178 @@
+//! [`Routes`]: which path leads where, and which requests may take it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle, Topic};
+
+use super::access::Access;
+use super::dashboard::{Dashboard, LIVE};
+use super::envelope::{element, to_json};
+use super::http_publish::HttpPublisher;
+use super::page::{DASHBOARD, PAGE};
+use super::replies::{bad_request, check_get, check_post};
+use super::session::Session;
+use super::{Failure, debug, metrics, params, raw};
+
+/// The subprotocol of JSON mode.
+const PROTOCOL: &str = "standpipe.v1";
+
+/// The subprotocol of all other WebSockets. A browser that sends a token as a subprotocol ends the connection unless the
+/// server agrees to a subprotocol, and the token itself must not be sent back.
+const RAW: &str = "standpipe.raw";
+
+pub(crate) struct Routes {
+    pub(crate) access: Access,
+    pub(crate) dashboard: Arc<Dashboard>,
+    pub(crate) hub: Hub,
+    pub(crate) handle: ServerHandle,
+    pub(crate) publisher: HttpPublisher,
+    pub(crate) has_echo: bool,
+    pub(crate) max_subscriptions: usize,
+}
+
+impl Handler for Routes {
+    fn request(&self, request: &mut Request) -> Reply {
+        let path: Vec<String> = request.segments().to_vec();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let answer = match path[..] {
+            [] => check_get(request).map(|()| Reply::html(PAGE)),
+            ["healthz"] => check_get(request).map(|()| Reply::text(200, "ok\n")),
+            ["readyz"] => check_get(request).map(|()| self.ready()),
+            ["metrics"] => check_get(request).map(|()| metrics::text(&self.handle, &self.hub)),
+            ["echo"] if self.has_echo => self
+                .access
+                .check_token(request)
+                .map(|()| Reply::upgrade().subprotocol(RAW)),
+            ["ws"] => self.json_mode(request),
+            ["ws", topic] => self.raw_mode(request, topic),
+            ["publish", topic] => check_post(request)
+                .and_then(|()| self.access.check_key(request))
+                .and_then(|()| self.publisher.publish(request, topic)),
+            ["topics"] => check_get(request)
+                .and_then(|()| self.access.check_token(request))
+                .map(|()| self.topics()),
+            ["topics", topic, "history"] => self.history(request, topic),
+            ["topics", topic, "presence"] => self.presence(request, topic),
+            ["debug", "clients"] => check_get(request)
+                .and_then(|()| self.access.check_key(request))
+                .map(|()| debug::clients(&self.handle, &self.hub)),
+            ["dashboard"] => check_get(request)
+                .and_then(|()| self.access.check_dashboard_page(request))
+                .map(|()| Reply::html(DASHBOARD)),
+            ["dashboard", live] if live == LIVE => self
+                .access
+                .check_dashboard_socket(request)
+                .map(|()| Reply::upgrade().subprotocol(RAW)),
+            _ => Err(Reply::text(404, "not found; / lists what is here\n")),
+        };
+        answer.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        match conn.request().segments() {
+            [dashboard, _] if dashboard == "dashboard" => self.dashboard.watch(conn),
+            [_, topic] => {
+                let topic = topic.clone();
+                raw::relay(&self.hub, conn, &topic)
+            }
+            [ws] if ws == "ws" => {
+                let name = conn.request().query("name").map(str::to_owned);
+                Session::new(&self.hub, name, self.max_subscriptions).run(conn)
+            }
+            _ => raw::echo(conn),
+        }
+    }
+}
+
+impl Routes {
+    fn ready(&self) -> Reply {
+        if self.handle.is_shutting_down() {
+            Reply::text(503, "shutting down\n")
+        } else {
+            Reply::text(200, "ready\n")
+        }
+    }
+
+    fn json_mode(&self, request: &Request) -> Result<Reply, Reply> {
+        self.access.check_token(request)?;
+        params::check_name(request)?;
+        if request.wants_upgrade() && !request.subprotocols().any(|offered| offered == PROTOCOL) {
+            return Err(bad_request(format!(
+                "this path requires the subprotocol {PROTOCOL}"
+            )));
+        }
+        Ok(Reply::upgrade().subprotocol(PROTOCOL))
+    }
+
+    fn raw_mode(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {
+        self.access.check_token(request)?;
+        params::check_name(request)?;
+        params::check_topic(topic)?;
+        params::since(request)?;
+        Ok(Reply::upgrade().subprotocol(RAW))
+    }
+
+    fn topics(&self) -> Reply {
+        let topics = self.hub.topics();
+        let rows: Vec<TopicRow> = topics.iter().map(TopicRow::new).collect();
+        Reply::json(200, to_json(&rows))
+    }
+
+    fn history(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {
+        check_get(request)?;
+        self.access.check_key(request)?;
+        params::check_topic(topic)?;
+        let since = params::since(request)?.unwrap_or(0);
+        let messages = self
+            .hub
+            .get(topic)
+            .map_or_else(Vec::new, |topic| topic.history(since));
+        let elements: Vec<String> = messages.iter().map(|message| element(message)).collect();
+        Ok(Reply::json(200, format!("[{}]", elements.join(","))))
+    }
+
+    fn presence(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {
+        check_get(request)?;
+        self.access.check_token(request)?;
+        params::check_topic(topic)?;
+        let names = self
+            .hub
+            .get(topic)
+            .map_or_else(Vec::new, |topic| topic.presence());
+        Ok(Reply::json(200, to_json(&names)))
+    }
+}
+
+/// One element of `GET /topics`.
+#[derive(Serialize)]
+struct TopicRow {
+    topic: String,
+    members: usize,
+    id: u64,
+    policy: String,
+    queue: usize,
+    history: usize,
+    accepted: u64,
+    delivered: u64,
+    dropped: u64,
+    discarded: u64,
+}
+
+impl TopicRow {
+    fn new(topic: &Topic) -> TopicRow {
+        let (counts, settings) = (topic.counts(), topic.settings());
+        TopicRow {
+            topic: topic.name().to_owned(),
+            members: topic.members(),
+            id: topic.last_id(),
+            policy: settings.policy.to_string(),
+            queue: settings.queue,
+            history: counts.history,
+            accepted: counts.accepted,
+            delivered: counts.delivered,
+            dropped: counts.dropped.iter().map(|(_, dropped)| dropped).sum(),
+            discarded: counts.discarded,
+        }
+    }
+}
