@@ -1,7 +1,7 @@
-//! Resident memory of an idle client, beside the floor: two bare std threads that wait.
+//! The resident memory of an idle client, compared with the minimum: two std threads that only wait.
 //!
-//! `cargo bench --bench idle_memory` prints both, in KiB for each of 2,000.
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+//! `cargo bench --bench idle_memory` prints both in KiB, as averages of 2,000.
+#![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,61 +14,64 @@ use std::{fs, process, thread};
 
 const CLIENTS: usize = 2000;
 
-/// The stacks of `server/acceptor.rs` and `connection/door.rs`; only what is touched of them counts.
+/// The stack sizes of a client's reader and writer: `READER_STACK` and `WRITER_STACK` in `server/client/session.rs`.
+/// Only the part of a stack that has been used is resident.
 const STACKS: [usize; 2] = [256 << 10, 64 << 10];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let floor = floor()?;
-    let (ours, threads, descriptors) = ours()?;
-    println!("two bare std threads:   {floor:5.1} KiB");
+    let minimum = waiting_threads()?;
+    let (client, threads, descriptors) = idle_clients()?;
+    println!("two waiting std threads: {minimum:5.1} KiB");
     println!(
-        "an idle client:         {ours:5.1} KiB, {threads:.2} threads, {descriptors:.2} descriptors"
+        "an idle client:          {client:5.1} KiB, {threads:.2} threads, {descriptors:.2} descriptors"
     );
-    println!("(resident, each of {CLIENTS})");
+    println!("(resident memory, average of {CLIENTS})");
     Ok(())
 }
 
-/// Threads that do nothing but wait.
-fn floor() -> Result<f64, Box<dyn Error>> {
-    let gate = Arc::new((Mutex::new(false), Condvar::new()));
+/// Returns the memory of two threads that only wait, in KiB.
+fn waiting_threads() -> Result<f64, Box<dyn Error>> {
+    let end = Arc::new((Mutex::new(false), Condvar::new()));
     let before = status(process::id(), "VmRSS:")?;
     let mut waiting = Vec::new();
     for n in 0..CLIENTS {
         for stack in STACKS {
-            let gate = Arc::clone(&gate);
+            let end = Arc::clone(&end);
             let wait = move || {
-                let (open, opened) = &*gate;
-                let open = open.lock().unwrap_or_else(|error| error.into_inner());
-                drop(opened.wait_while(open, |open| !*open));
+                let (ended, notify) = &*end;
+                let ended = ended.lock().unwrap_or_else(|error| error.into_inner());
+                drop(notify.wait_while(ended, |ended| !*ended));
             };
             waiting.push(
                 Builder::new()
-                    .name(format!("bare-{n}"))
+                    .name(format!("waiting-{n}"))
                     .stack_size(stack)
                     .spawn(wait)?,
             );
         }
     }
     let after = settled(process::id())?;
-    *gate.0.lock().unwrap_or_else(|error| error.into_inner()) = true;
-    gate.1.notify_all();
+    *end.0.lock().unwrap_or_else(|error| error.into_inner()) = true;
+    end.1.notify_all();
     for thread in waiting {
-        thread.join().map_err(|_| "a bare thread panicked")?;
+        thread.join().map_err(|_| "a waiting thread panicked")?;
     }
     Ok((after - before) / CLIENTS as f64)
 }
 
-struct Stopped(Child);
+/// Kills the process when it is dropped.
+struct KillOnDrop(Child);
 
-impl Drop for Stopped {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn ours() -> Result<(f64, f64, f64), Box<dyn Error>> {
-    let mut server = Stopped(
+/// Returns the memory of an idle client in KiB, its threads and its descriptors.
+fn idle_clients() -> Result<(f64, f64, f64), Box<dyn Error>> {
+    let mut server = KillOnDrop(
         Command::new(env!("CARGO_BIN_EXE_standpipe"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -77,7 +80,7 @@ fn ours() -> Result<(f64, f64, f64), Box<dyn Error>> {
     );
     let out = server.0.stdout.take().ok_or("no stdout")?;
     let mut lines = BufReader::new(out).lines();
-    let first = lines.next().ok_or("the server said nothing")??;
+    let first = lines.next().ok_or("the server printed nothing")??;
     let address = first
         .split("http://")
         .nth(1)
@@ -119,12 +122,12 @@ fn connect(address: &str) -> Result<TcpStream, Box<dyn Error>> {
     }
 }
 
-/// `VmRSS` when it has stopped moving.
+/// Returns `VmRSS` once it no longer changes.
 fn settled(pid: u32) -> Result<f64, Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut last = status(pid, "VmRSS:")?;
     while Instant::now() < deadline {
-        // Nothing tells when the kernel has run the last of so many threads.
+        // There is no event for the moment at which the kernel has started the last of the threads.
         thread::sleep(Duration::from_millis(500));
         let now = status(pid, "VmRSS:")?;
         if now == last {
@@ -140,7 +143,7 @@ fn status(pid: u32, key: &str) -> Result<f64, Box<dyn Error>> {
     let value = text
         .lines()
         .find_map(|line| line.strip_prefix(key))
-        .ok_or("no such line")?;
+        .ok_or("the status has no such line")?;
     Ok(value.trim().trim_end_matches(" kB").parse()?)
 }
 

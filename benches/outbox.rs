@@ -1,9 +1,9 @@
-//! What queueing a message costs its sender: one outbox, and a topic with 1, 10 and 100 members, each with the early
-//! flush and without.
+//! The time that sending a message takes in the sending thread: to one outbox, and to a topic with 1, 10 and 100 members,
+//! with `early_flush` and without it.
 //!
-//! `cargo bench --bench outbox`. The clients are sockets on loopback that a thread each empties. With the early flush
-//! the sender writes to the socket itself; without it, a figure holds its waiting for the writer too, whenever the queue
-//! is full.
+//! Run it with `cargo bench --bench outbox`. The clients are sockets on loopback, and one thread for each client reads
+//! and discards the bytes. With `early_flush` the sender itself writes to the socket. Without it, a figure includes the
+//! time that the sender waits for the writer whenever the queue is full.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -43,16 +43,16 @@ fn short<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, Wal
 
 fn send(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<(), Failure> {
     for early in [true, false] {
-        let house = House::open(early, 1)?;
-        let [outbox] = &house.outboxes[..] else {
-            return Err("one client, one outbox".into());
+        let bench = Bench::start(early, 1)?;
+        let [outbox] = &bench.outboxes[..] else {
+            return Err("one client must have one outbox".into());
         };
         let message = Message::binary(vec![b'x'; SIZE]);
         group.throughput(Throughput::Elements(1));
-        group.bench_function(flush(early), |bencher| {
-            bencher.iter(|| outbox.send(message.clone()).expect("its client reads"));
+        group.bench_function(label(early), |bencher| {
+            bencher.iter(|| outbox.send(message.clone()).expect("the client reads"));
         });
-        house.close()?;
+        bench.stop()?;
     }
     Ok(())
 }
@@ -60,68 +60,73 @@ fn send(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<(), Failure> {
 fn publish(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<(), Failure> {
     for members in MEMBERS {
         for early in [true, false] {
-            let house = House::open(early, members)?;
+            let bench = Bench::start(early, members)?;
             let mut settings = HubConfig::default();
-            // A publisher faster than the members waits for them: nobody is cut, and no message is dropped.
+            // A publisher that is faster than the members waits for them. No member is disconnected, and no message is
+            // dropped.
             settings.default = TopicSettings::default().policy(Policy::Block { timeout: None });
             let topic = Hub::new(settings).topic("bench")?;
-            let subscriptions = house
+            let subscriptions = bench
                 .outboxes
                 .iter()
                 .map(|outbox| topic.subscribe(outbox.clone(), SubscribeOptions::new()))
                 .collect::<Result<Vec<_>, _>>()?;
             let message = Message::binary(vec![b'x'; SIZE]);
             group.throughput(Throughput::Elements(members as u64));
-            let name = format!("{members} members, {}", flush(early));
+            let name = format!("{members} members, {}", label(early));
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    let published = topic.publish(message.clone()).expect("it is data");
-                    assert_eq!(published.receivers, members, "a member was cut");
+                    let published = topic.publish(message.clone()).expect("binary is data");
+                    assert_eq!(published.receivers, members, "a member was disconnected");
                 });
             });
             drop(subscriptions);
-            house.close()?;
+            bench.stop()?;
         }
     }
     Ok(())
 }
 
-fn flush(early: bool) -> &'static str {
-    if early { "early flush" } else { "writer alone" }
+fn label(early_flush: bool) -> &'static str {
+    if early_flush {
+        "early flush"
+    } else {
+        "writer only"
+    }
 }
 
-/// A server with its clients, and the outbox of each.
-struct House {
+/// A server with its clients, and the outbox of each client.
+struct Bench {
     server: ServerThread,
     outboxes: Vec<Outbox>,
-    /// Empties the sockets.
+    /// The threads that read from the client sockets.
     readers: Vec<thread::JoinHandle<()>>,
 }
 
-impl House {
-    fn open(early_flush: bool, clients: usize) -> Result<House, Failure> {
-        let (give, given) = bounded(clients);
+impl Bench {
+    fn start(early_flush: bool, clients: usize) -> Result<Bench, Failure> {
+        let (sender, receiver) = bounded(clients);
         let config = Config::default().early_flush(early_flush);
         let server = Server::bind("127.0.0.1:0", config)?.spawn(move |conn: &mut Connection| {
-            give.send(conn.outbox())?;
+            sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         })?;
         let address = server.handle().local_addr().to_string();
         let readers = (0..clients)
-            .map(|_| connect(&address).map(|client| thread::spawn(move || empty(client))))
+            .map(|_| connect(&address).map(|client| thread::spawn(move || discard(client))))
             .collect::<Result<_, _>>()?;
-        let outboxes = take(&given, clients)?;
-        Ok(House {
+        let outboxes = receive(&receiver, clients)?;
+        Ok(Bench {
             server,
             outboxes,
             readers,
         })
     }
 
-    fn close(self) -> Result<(), Failure> {
+    fn stop(self) -> Result<(), Failure> {
         for outbox in &self.outboxes {
-            // The clients do not answer a Close, and need not be waited for.
+            // The clients would not answer a Close, so a closing handshake would only time out.
             outbox.terminate();
         }
         self.server.handle().shutdown();
@@ -133,13 +138,13 @@ impl House {
     }
 }
 
-fn take(given: &Receiver<Outbox>, clients: usize) -> Result<Vec<Outbox>, Failure> {
-    let one = |_| Ok(given.recv_timeout(Duration::from_secs(10))?);
+fn receive(outboxes: &Receiver<Outbox>, clients: usize) -> Result<Vec<Outbox>, Failure> {
+    let one = |_| Ok(outboxes.recv_timeout(Duration::from_secs(10))?);
     (0..clients).map(one).collect()
 }
 
-fn empty(mut client: TcpStream) {
-    // Ends with the connection, by a reset too.
+fn discard(mut client: TcpStream) {
+    // Ends with the connection. An error is a reset, which is expected at the end of a benchmark.
     let _ = io::copy(&mut client, &mut io::sink());
 }
 

@@ -1,13 +1,17 @@
-//! [`Config`]: every limit and every clock, each with its unit, its default and what moves when it moves.
+//! [`Config`]: the limits and time limits of a server, each with its unit, its default and its trade-off.
 
 use std::time::Duration;
 
 use crate::rate::Rate;
 
-/// Writes the struct, its defaults and a chained setter for each field from one list, so that the three cannot differ.
+/// Generates the struct, its defaults and a chained setter for each field from one list, so that the three always agree.
 macro_rules! config {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
-        /// Every limit and every clock of a server. The fields are the binary's flags with `_` for `-`.
+        /// The limits and time limits of a server.
+        ///
+        /// The binary has a flag for each field, with `-` instead of `_`. The limits of topics are in
+        /// [`HubConfig`](crate::HubConfig). Some limits are fixed, such as 16 KiB for a request head; `SECURITY.md`
+        /// lists them.
         ///
         /// ```
         /// use std::time::Duration;
@@ -40,56 +44,81 @@ macro_rules! config {
 }
 
 config! {
-    /// Clients held at once; one more is answered `503` with `Retry-After`. Default `None`: computed from what the
-    /// kernel lets this process have, see [`Server`](crate::Server).
+    /// The maximum number of clients at the same time. Default `None`: computed from the limits that the kernel sets for
+    /// this process, see [`Server`](crate::Server). Each further client gets a `503` with `Retry-After`.
     max_clients: Option<usize> = None;
-    /// Clients one address may have at once; IPv6 is counted by /64. Default `None`: no limit, which is right behind a
-    /// proxy. One more is answered `503`.
+    /// The maximum number of clients of one address at the same time. The IPv6 addresses of one /64 network count as one
+    /// address. Default `None`: no limit. Behind a proxy leave it off, because all clients then have the address of the
+    /// proxy. Each further client gets a `503`.
     max_clients_per_ip: Option<usize> = None;
-    /// Connections one address may open. Default `None`. One more is answered `503` unread.
+    /// The rate at which one address may open connections. Default `None`: no limit. Each further connection gets a `503`
+    /// before its request is read. Behind a proxy leave it off, as `max_clients_per_ip`.
     connect_rate: Option<Rate> = None;
-    /// Text and binary messages one client may send. Default `None`; beyond: 1008. A slow handler makes a client wait
-    /// without this; it is for those that must not.
+    /// The rate at which one client may send text and binary messages. Default `None`: no limit. A client that exceeds it
+    /// is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down by TCP,
+    /// which is enough for most servers.
     rate: Option<Rate> = None;
-    /// Messages an outbox holds. Default 64. More rides out longer bursts and hides a slow peer longer.
+    /// The capacity of an outbox in messages. Default 64. A larger queue absorbs longer bursts, but a slow peer is noticed
+    /// later.
     queue: usize = 64;
-    /// Bytes an outbox holds, frame headers included. Default 1 MiB. A message larger than all of it goes alone.
+    /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts and
+    /// costs up to that much memory for each slow client. A message larger than the capacity is accepted when the outbox
+    /// is empty.
     queue_bytes: usize = 1 << 20;
-    /// How long a socket that has refused bytes may take for the next 64 KiB, or for the rest of what is queued, before
-    /// the client is reset. Default 30 s: so the slowest reader that is served takes about 2 KiB/s.
+    /// The time in which a socket that has refused bytes must accept the next 64 KiB, or everything that is queued.
+    /// Otherwise the client is reset. Default 30 s, so the slowest reader that keeps its connection reads about 2 KiB/s.
+    /// A longer time serves slower readers, but keeps the queues of dead ones in memory longer.
     write_timeout: Duration = Duration::from_secs(30);
-    /// From `accept` to the end of the request head and its answer, in all. Default 10 s.
+    /// The time from `accept` until the 101 has been written, or until the whole body of the request has been read.
+    /// Default 10 s. An answer other than the 101 must be taken by the client within this time too, counted anew.
+    /// Otherwise the client is reset. A longer time helps clients on slow networks, but a client that sends nothing
+    /// occupies a handshake slot longer.
     handshake_timeout: Duration = Duration::from_secs(10);
-    /// From our Close to the peer's answer, and from a Close *now* to its last byte. Default 5 s; then a reset.
+    /// The time from the server's Close to the peer's Close. When the server drops the queue before it closes, as for a
+    /// slow consumer, the time includes the writing of its Close. Afterwards the client is reset. Default 5 s. A longer
+    /// time gives slow peers a clean close, but a peer that never answers keeps its threads longer.
     close_timeout: Duration = Duration::from_secs(5);
-    /// For the whole of a shutdown: what is queued, 1001, and every peer's answer. Default 5 s; then resets.
+    /// The time for a whole shutdown: the queued messages, a Close with 1001 and the answers of all peers. Clients that
+    /// have not finished by then are reset. Default 5 s. A longer time delivers more to slow peers, but the process needs
+    /// longer to end.
     shutdown_timeout: Duration = Duration::from_secs(5);
-    /// From the first byte of a message to its last, while we wait for it. Default 30 s; then a reset.
+    /// The time from the first byte of a message to its last one. Only the time in which the reader waits for the peer
+    /// counts. Afterwards the client is reset. Default 30 s. A longer time allows large messages on slow networks, but
+    /// lets a client occupy memory with incomplete messages.
     message_timeout: Duration = Duration::from_secs(30);
-    /// A ping goes out when nothing has come for so long. Default 20 s.
+    /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
+    /// dead peers earlier, but costs more traffic on idle connections.
     ping_interval: Duration = Duration::from_secs(20);
-    /// A peer is dead when nothing at all has come for so long after a ping. Default 20 s.
+    /// The time without any byte from the peer after a ping, after which the client is reset. Default 20 s. A shorter time
+    /// finds dead peers earlier, but also resets live ones on bad networks.
     ping_timeout: Duration = Duration::from_secs(20);
-    /// Bytes of payload of the largest message, and of the largest frame, that is taken. Default 64 KiB; beyond: 1009.
+    /// The maximum payload of a message, and of a single frame, in bytes. Default 64 KiB. A client that exceeds it is
+    /// closed with 1009. Each client may need about twice this much memory.
     max_message: usize = 64 << 10;
-    /// Frames a message may come in, empty ones too. Default 1024; beyond: 1008.
+    /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds it is closed
+    /// with 1008. Each frame costs processor time even if it is empty.
     max_fragments: usize = 1024;
-    /// Bytes a reader asks the kernel for at a time. Default 8 KiB. While reads fill it, it asks for more, up to
-    /// 256 KiB; an idle client's reader has room for 1 KiB only.
+    /// The size of a read from the socket in bytes. Default 8 KiB. A larger size needs fewer system calls and more memory.
+    /// While reads fill the buffer, it grows up to 256 KiB. While a client is idle, its buffer has 1 KiB.
     read_buffer: usize = 8 << 10;
-    /// `SO_RCVBUF` in bytes. Default `None`: the kernel's own, which adjusts itself.
+    /// `SO_RCVBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size slows a client that
+    /// sends too fast sooner, but limits its throughput on networks with a long round trip.
     rcvbuf: Option<usize> = None;
-    /// `SO_SNDBUF` in bytes. Default `None`: the kernel's own, which adjusts itself.
+    /// `SO_SNDBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size shows a slow peer
+    /// sooner, but limits its throughput on networks with a long round trip.
     sndbuf: Option<usize> = None;
-    /// `TCP_NOTSENT_LOWAT` in bytes: what the kernel takes before the peer's window has room for it. Default 128 KiB.
-    /// Less shows a slow peer sooner; the kernel's own default hides some 4 MiB of it.
+    /// `TCP_NOTSENT_LOWAT` in bytes: how much unsent data the kernel accepts for a peer that has no room for it. Default
+    /// 128 KiB. A smaller value shows a slow peer sooner, but needs more wake-ups of the writer. With the kernel's own
+    /// default, about 4 MiB for a slow peer would disappear into the kernel.
     unsent: usize = 128 << 10;
-    /// Whether a thread that has queued a message writes it itself, as far as the socket takes it at once. Default
-    /// true. With false the writer thread alone writes, and each message wakes it: the plain two-thread picture.
+    /// Whether the thread that sends a message also writes it to the socket, as far as the socket accepts it without
+    /// blocking. Default true. With false only the writer thread writes, and each message wakes it. That is simpler to
+    /// follow, but slower.
     early_flush: bool = true;
-    /// Origins let in besides the request's own: `https://example.com`, `example.com:8080`, `https://*.example.com`.
-    /// Default none. The hosts named here are also accepted in `Host` when the server listens on loopback only.
+    /// Patterns of origins that are allowed in addition to the server's own: `https://example.com`, `example.com:8080`,
+    /// `https://*.example.com`. Default: none. When the server listens on loopback only, their hosts are also accepted in
+    /// `Host`. Every page of an allowed origin can connect on behalf of its visitors.
     origin: Vec<String> = Vec::new();
-    /// Lets every `Origin` in. Default false.
+    /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its visitors.
     allow_any_origin: bool = false;
 }

@@ -1,4 +1,5 @@
-//! Errors, one type for each question a caller asks. A message that was not queued always comes back.
+//! The error types, one for each question that a caller asks. Every error of a sending call returns the message that was
+//! not queued.
 
 use std::io;
 
@@ -6,84 +7,89 @@ use tungstenite::Message;
 
 use crate::connection::close_cause::Clock;
 
-/// The server cannot go on: accepting has failed for good.
+/// Why the server could not start, or had to stop serving.
+///
+/// [`Server::serve`](crate::Server::serve) returns `Accept` or `Spawn`. [`Server::bind`](crate::Server::bind) returns
+/// `Origin`, as the source of an [`io::Error`] of the kind `InvalidInput`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A listener failed in a way that waiting does not mend. Bind anew.
+    /// A listener failed permanently. To continue, bind a new server.
     #[error("accepting clients on {listener} failed")]
     Accept {
-        /// The address that was listened on.
+        /// The address of the listener.
         listener: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// No thread could be had for the server itself. Free some, or raise the limit that the log names.
-    #[error("could not start the {thread} thread")]
+    /// A thread of the server itself could not be started. Reduce the number of threads, or raise the limit that the log
+    /// names.
+    #[error("could not start the thread {thread}")]
     Spawn {
-        /// The thread's name.
+        /// The name of the thread.
         thread: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// A pattern in [`Config::origin`](crate::Config::origin) is not an origin.
+    /// A pattern in [`Config::origin`](crate::Config::origin) is not valid.
     #[error(
-        "origin pattern {0:?} is not like https://example.com, example.com:8080 or https://*.example.com"
+        "invalid origin pattern {0:?}; valid are for example https://example.com, example.com:8080 and \
+         https://*.example.com"
     )]
     Origin(String),
 }
 
-/// Why [`Connection::recv`](crate::Connection::recv) has no more messages, when the peer did not simply say goodbye.
+/// Why [`Connection::recv`](crate::Connection::recv) has no more messages, if there was no closing handshake.
 ///
-/// None of these can be mended by the handler: return, with `?`.
+/// The connection has ended in every case. A handler returns the error with `?`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// The peer broke the protocol or a limit; a Close with this code is on its way to it.
-    #[error("the peer was refused with {code}: {reason}")]
+    /// The peer violated the protocol or a limit. The server closes the connection with this code and reason.
+    #[error("the connection was closed with {code}: {reason}")]
     Violation {
-        /// The close code: 1002 protocol, 1007 UTF-8, 1008 policy, 1009 too big.
+        /// The close code: 1002 protocol error, 1007 invalid UTF-8, 1008 limit exceeded, 1009 message too big.
         code: u16,
         /// The reason in the Close.
         reason: String,
     },
     /// The TCP connection ended without a closing handshake.
-    #[error("the peer is gone without a closing handshake")]
+    #[error("the peer disconnected without a closing handshake")]
     Gone,
-    /// A clock of [`Config`](crate::Config) ran out, and the connection was reset.
+    /// This time limit of [`Config`](crate::Config) expired, and the connection was reset.
     #[error("timed out ({0})")]
     TimedOut(Clock),
-    /// Reading the socket failed.
-    #[error("reading from the peer failed")]
+    /// Reading from the socket failed.
+    #[error("reading from the socket failed")]
     Io(#[source] io::Error),
 }
 
-/// [`Outbox::send`](crate::Outbox::send) did not queue the message: the connection has ended, or begun to close.
+/// The message that [`Outbox::send`](crate::Outbox::send) did not queue, because the connection has ended or is closing.
 ///
-/// Also when the message was neither text nor binary: control frames are the server's, see
-/// [`Outbox::close`](crate::Outbox::close).
+/// `send` also returns it for a message that is neither text nor binary. The server sends the control frames itself; to
+/// close a connection, call [`Outbox::close`](crate::Outbox::close).
 #[derive(thiserror::Error)]
 #[error("{}", closed_text(.0))]
 pub struct SendError(pub Message);
 
-/// [`Outbox::try_send`](crate::Outbox::try_send) did not queue the message.
+/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why.
 #[derive(thiserror::Error)]
 pub enum TrySendError {
-    /// There is no room now. Drop it, keep it for later, or end the client: the choice is yours.
+    /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
     #[error("the outbox is full")]
     Full(Message),
-    /// As [`SendError`].
+    /// The connection has ended or is closing, or the message is not data: see [`SendError`].
     #[error("{}", closed_text(.0))]
     Closed(Message),
 }
 
-/// [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue the message.
+/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why.
 #[derive(thiserror::Error)]
 pub enum SendTimeoutError {
-    /// There was no room for so long.
-    #[error("the outbox stayed full for the time given")]
+    /// The outbox was full for the whole time.
+    #[error("the outbox was still full when the time was over")]
     Timeout(Message),
-    /// As [`SendError`].
+    /// The connection has ended or is closing, or the message is not data: see [`SendError`].
     #[error("{}", closed_text(.0))]
     Closed(Message),
 }
@@ -97,7 +103,7 @@ fn closed_text(message: &Message) -> &'static str {
 }
 
 impl TrySendError {
-    /// The message that was not queued.
+    /// Returns the message that was not queued.
     pub fn into_message(self) -> Message {
         match self {
             TrySendError::Full(message) | TrySendError::Closed(message) => message,
@@ -106,7 +112,7 @@ impl TrySendError {
 }
 
 impl SendTimeoutError {
-    /// The message that was not queued.
+    /// Returns the message that was not queued.
     pub fn into_message(self) -> Message {
         match self {
             SendTimeoutError::Timeout(message) | SendTimeoutError::Closed(message) => message,
@@ -114,7 +120,7 @@ impl SendTimeoutError {
     }
 }
 
-// A message may be large or private, so `{:?}` shows its length, as crossbeam's errors show `..`.
+// A message may be large or private, so `{:?}` shows only its length. (crossbeam's errors show `..` instead.)
 impl std::fmt::Debug for SendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SendError({} bytes)", self.0.len())

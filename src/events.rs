@@ -1,4 +1,4 @@
-//! [`Events`]: for a program with one main loop, everything that happens as one bounded channel beside its others.
+//! [`Events`]: a server whose clients' events arrive on one bounded channel, for programs with a single main loop.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -12,39 +12,39 @@ use crate::handler::Handler;
 use crate::http::Request;
 use crate::server::{Server, ServerHandle, ServerThread, ShutdownReport};
 
-/// Something happened to a client. For each client: one `Opened`, then its messages in order, then one `Closed`.
+/// An event of one client. Each client has one `Opened`, then its messages in order, then one `Closed`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A client is there.
+    /// A client has connected.
     Opened {
-        /// The connection's number.
+        /// The number of the connection.
         number: u64,
-        /// What it asked for.
+        /// The request of the client.
         request: Arc<Request>,
-        /// The sending end to it. In a main loop use `try_send`: `send` would wait for one client while all others
-        /// wait for you.
+        /// The sending end of the client's queue. In a main loop use `try_send`, because `send` may wait for one client
+        /// and delay all others.
         outbox: Outbox,
     },
-    /// It sent a text or binary message.
+    /// A client has sent a text or binary message.
     Message {
-        /// The connection's number.
+        /// The number of the connection.
         number: u64,
-        /// What it sent.
+        /// The message.
         message: Message,
     },
-    /// It is gone.
+    /// The connection of a client has ended, or is closing.
     Closed {
-        /// The connection's number.
+        /// The number of the connection.
         number: u64,
-        /// Why.
+        /// Why the connection ended.
         cause: CloseCause,
     },
 }
 
-/// A running server as a bounded channel of [`Event`]s, to stand beside a program's other channels in `select!`.
+/// A running server with a bounded channel of [`Event`]s, which a program can use in `select!` with its other channels.
 ///
-/// When the channel is full the readers wait, and TCP makes the clients wait.
+/// While the channel is full, the readers wait, and TCP makes the clients wait.
 #[derive(Debug)]
 pub struct Events {
     receiver: Receiver<Event>,
@@ -52,54 +52,56 @@ pub struct Events {
 }
 
 impl Server {
-    /// Serves on threads of its own, and tells what happens through a channel that holds `capacity` events.
+    /// Starts serving on a new thread, and reports events through a channel with room for `capacity` of them.
     ///
     /// # Errors
-    /// [`Error::Spawn`] if the server's thread cannot be had.
+    /// [`Error::Spawn`] if the server's thread cannot be started.
     pub fn events(self, capacity: usize) -> Result<Events, Error> {
         let (sender, receiver) = crossbeam_channel::bounded(capacity.max(1));
-        let running = self.spawn(Tell(sender))?;
+        let running = self.spawn(EventHandler(sender))?;
         Ok(Events { receiver, running })
     }
 }
 
 impl Events {
-    /// The channel. It disconnects when the server has ended.
+    /// Returns the channel. It disconnects when the server has ended.
     pub fn receiver(&self) -> &Receiver<Event> {
         &self.receiver
     }
 
-    /// The bell that ends the server.
+    /// Returns the handle that shuts the server down.
     pub fn handle(&self) -> ServerHandle {
         self.running.handle()
     }
 
-    /// Waits for the server to end, throwing away the events that still come: their senders wait for room, and the
-    /// server waits for them.
+    /// Waits until the server has ended, and discards the events until then. Otherwise the readers would wait for room in
+    /// the channel, and the server would wait for the readers.
     ///
     /// # Blocking
-    /// As [`Server::serve`].
+    /// See [`Server::serve`].
     ///
     /// # Errors
-    /// As [`Server::serve`].
+    /// See [`Server::serve`].
     pub fn join(self) -> Result<ShutdownReport, Error> {
         while self.receiver.recv().is_ok() {}
         self.running.join()
     }
 }
 
-/// The handler that tells.
-struct Tell(Sender<Event>);
+/// The handler that sends the events.
+struct EventHandler(Sender<Event>);
 
-impl Tell {
+impl EventHandler {
+    /// Sends `event`. Returns false if the [`Events`] have been dropped.
+    ///
     /// # Blocking
-    /// For room in the channel. Woken by the main loop, or by the end of [`Events`].
-    fn tell(&self, event: Event) -> bool {
+    /// Waits for room in the channel. Woken by the main loop, or when the [`Events`] are dropped.
+    fn report(&self, event: Event) -> bool {
         self.0.send(event).is_ok()
     }
 }
 
-impl Handler for Tell {
+impl Handler for EventHandler {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn StdError + Send + Sync>> {
         let number = conn.number();
         let opened = Event::Opened {
@@ -107,19 +109,19 @@ impl Handler for Tell {
             request: conn.shared_request(),
             outbox: conn.outbox(),
         };
-        let mut heard = self.tell(opened);
-        while heard {
-            // What went wrong is told as the reason of `Closed`.
+        let mut received = self.report(opened);
+        while received {
+            // An error of `recv` is reported as the cause of `Closed`.
             let Ok(Some(message)) = conn.recv() else {
                 break;
             };
-            heard = self.tell(Event::Message { number, message });
+            received = self.report(Event::Message { number, message });
         }
-        if !heard {
+        if !received {
             conn.close(1001, "the program has ended");
         }
         let cause = conn.cause().unwrap_or(CloseCause::Gone);
-        self.tell(Event::Closed { number, cause });
+        self.report(Event::Closed { number, cause });
         Ok(())
     }
 }

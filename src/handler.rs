@@ -1,11 +1,13 @@
-//! [`Handler`]: the part the user writes.
+//! [`Handler`]: the part of a server that its user writes.
 
 use std::error::Error;
 
 use crate::connection::Connection;
 use crate::http::{Reply, Request};
 
-/// What happens to a request, and then to a client. A closure `Fn(&mut Connection) -> Result<(), _>` is one.
+/// Answers requests, and then runs the connection of each client.
+///
+/// A closure `Fn(&mut Connection) -> Result<(), _>` is a handler too. It accepts every request.
 ///
 /// ```
 /// use standpipe::{Connection, Handler, Reply, Request};
@@ -30,30 +32,34 @@ use crate::http::{Reply, Request};
 /// }
 /// ```
 pub trait Handler: Sync {
-    /// Judges a request before the 101, and answers plain HTTP. By default every path is upgraded, without a
-    /// subprotocol.
+    /// Answers a request: with [`Reply::upgrade`] to accept a WebSocket client, or with a plain HTTP response. The default
+    /// upgrades every path, without a subprotocol.
     ///
-    /// Origin, Host and the form of the request have been judged before (see [`Config::origin`](crate::Config::origin)),
-    /// the upgrade's own headers will be judged after. A panic is answered 500.
+    /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
+    /// [`Config::origin`](crate::Config::origin)). After it the server checks the headers of the upgrade. If this method
+    /// panics, the client gets a 500.
     ///
     /// # Blocking
-    /// It runs on a thread at the client's door, which ends with the answer, under
-    /// [`handshake_timeout`](crate::Config::handshake_timeout).
+    /// Runs on the client's handshake thread, which ends after the answer. This method may block, but its time counts
+    /// towards [`handshake_timeout`](crate::Config::handshake_timeout), except after the whole body has been read.
     fn request(&self, request: &mut Request) -> Reply {
         let _ = request;
         Reply::upgrade()
     }
 
-    /// One client's life, on its reader thread. Returning `Ok` closes with 1000 after what is queued; an error or a
-    /// panic closes with 1011, and costs this client alone.
+    /// Runs the connection of one client, on the client's reader thread.
     ///
-    /// Control frames are answered inside [`Connection::recv`], so a handler keeps calling it.
+    /// When it returns `Ok`, the server writes the queued messages and then closes with 1000. After an error or a panic
+    /// the server closes with 1011. Other clients are not affected.
     ///
-    /// That thread's stack is 256 KiB, and a stack that overflows ends the process. What recurses as deep as a client
-    /// likes (a JSON tree, in a build without optimization) is given a fixed shape, or its depth is looked at first.
+    /// The server answers control frames inside [`Connection::recv`], so a handler must keep calling it.
+    ///
+    /// The stack of the reader thread is 256 KiB, and a stack overflow ends the whole process. If a client can choose the
+    /// depth of a recursion, as with a JSON tree, check the depth first or use a type of fixed depth. Builds without
+    /// optimization need more stack for each level.
     ///
     /// # Errors
-    /// Whatever ended the client's life early; it is logged with the client's number.
+    /// Returns the error that ended the connection early. The server logs it with the number of the connection.
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 

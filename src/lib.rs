@@ -99,11 +99,11 @@ pub mod fuzzing;
 
 // What all of them use.
 
-mod caught;
 mod clock;
 mod config;
 mod error;
-mod quoted;
+mod escape;
+mod panic;
 mod rate;
 mod sync;
 

@@ -1,19 +1,29 @@
-//! [`Rate`]: so many a second, with bursts; and the bucket that measures it.
+//! [`Rate`]: a number of events per second, with bursts. [`Bucket`] measures it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// So many events a second on average, and at most `burst` at once. Written `100/s`, or `100/s:200` with a burst.
+/// A limit for events: `per_second` on average, and up to `burst` at the same moment.
+///
+/// Its text form is `100/s`, or `100/s:200` with a burst of 200.
+///
+/// ```
+/// use standpipe::Rate;
+/// let rate: Rate = "5/s:20".parse()?;
+/// assert_eq!((rate.per_second, rate.burst), (5, 20));
+/// assert_eq!("100/s".parse(), Ok(Rate::per_second(100)));
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Events a second, at least 1.
+    /// Events per second on average, at least 1.
     pub per_second: u32,
-    /// Events at once, at least 1.
+    /// The number of events that may happen at the same moment, at least 1.
     pub burst: u32,
 }
 
 impl Rate {
-    /// A rate whose burst is a second's worth.
+    /// Returns a rate whose burst is the number of events of one second.
     pub const fn per_second(per_second: u32) -> Rate {
         Rate {
             per_second,
@@ -32,7 +42,7 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Rate, String> {
-        const FORM: &str = "a rate is 100/s, or 100/s:200 with a burst of 200";
+        const FORM: &str = "a rate is written 100/s, or 100/s:200 with a burst of 200";
         let number = |text: &str| match text.parse::<u32>() {
             Ok(0) => Err("must be at least 1".to_owned()),
             Ok(number) => Ok(number),
@@ -50,7 +60,8 @@ impl FromStr for Rate {
     }
 }
 
-/// A bucket of tokens, filled at a rate. In thousandths, so that a millisecond adds whole ones.
+/// A token bucket that is filled at a rate. It counts thousandths of a token, so that the number added in one millisecond
+/// is a whole number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     rate: Rate,
@@ -59,7 +70,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// A full one, at the moment `now` in milliseconds.
+    /// Returns a full bucket. `now` is in milliseconds, here and below.
     pub(crate) fn new(rate: Rate, now: u64) -> Bucket {
         Bucket {
             rate,
@@ -68,18 +79,19 @@ impl Bucket {
         }
     }
 
-    /// Takes a token, if there is one.
+    /// Takes one token. Returns false if there is none.
     pub(crate) fn take(&mut self, now: u64) -> bool {
         self.fill(now);
-        let there = self.thousandths >= 1000;
-        if there {
+        let available = self.thousandths >= 1000;
+        if available {
             self.thousandths -= 1000;
         }
-        there
+        available
     }
 
-    /// Nothing was taken for so long that it need not be remembered.
-    pub(crate) fn is_full(&mut self, now: u64) -> bool {
+    /// Fills the bucket up to `now`, and returns whether it is full. A full bucket need not be kept, because it is like a
+    /// new one.
+    pub(crate) fn refill(&mut self, now: u64) -> bool {
         self.fill(now);
         self.thousandths == self.full()
     }
@@ -101,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
+    fn bucket_allows_its_burst_and_then_its_rate() {
         let mut bucket = Bucket::new(
             Rate {
                 per_second: 10,
@@ -116,10 +128,10 @@ mod tests {
         assert_eq!(
             taken(&mut bucket, 900),
             0,
-            "a clock that steps back gives nothing"
+            "a clock that steps back adds no tokens"
         );
-        assert!(!bucket.is_full(1200));
-        assert!(bucket.is_full(10_000));
+        assert!(!bucket.refill(1200));
+        assert!(bucket.refill(10_000));
         assert_eq!(
             taken(&mut bucket, 10_000),
             3,
@@ -128,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_reads_as_it_is_written() {
+    fn rate_is_parsed_as_it_is_displayed() {
         assert_eq!("100/s".parse(), Ok(Rate::per_second(100)));
         let rate = Rate {
             per_second: 5,

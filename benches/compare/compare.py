@@ -1,15 +1,27 @@
 #!/usr/bin/env python3
-"""Standpipe beside its peers, on the same work, in one run.
+"""Compare standpipe with other servers, or with an older build of itself, on the same workloads in one run.
 
     compare.py --standpipe target/release/standpipe [--rounds 3] [--secs 2] [--peers a,b] [WORKLOAD ...]
+    compare.py --standpipe target/release/standpipe --old PATH [--rounds 3] [WORKLOAD ...]
 
-Servers take turns (A B C, A B C, ...), each alone with the load generator, so that a drift of the machine meets all
-of them. Server and load generator share one core (--cores 0): then a figure is what the work costs, and does not hang
-on where the scheduler puts a wake-up or how long an idle core takes to wake (with two cores the same server's echo-1 was
-seen at 17 us and at 80 us). --cores all for the whole machine. Prints the median of each figure and the ratio to
-standpipe; --json FILE keeps every round. Builds the load generator and the Rust peers with cargo; gorilla needs Debian's golang-go and golang-github-gorilla-websocket-dev,
-ws needs npm, websockets needs its Python package; a peer that cannot be had is named and left out.
-Exit code 1 if any run failed. What is built goes to $BENCH_CACHE, or a directory of its own below the temporary one.
+The servers take turns (A B C, then C B A, ...), each alone with the load generator, so that a machine that becomes
+slower or faster during the run affects all of them. The server and the load generator share one core (--cores 0).
+A figure is then the cost of the work, and does not depend on where the scheduler places a thread or on how long an idle
+core takes to wake. With two cores, the same server's echo-1 was seen at 17 us and at 80 us. --cores all uses the
+whole machine.
+
+Prints the median of each figure and the ratio to standpipe. --json FILE writes the figures of every round.
+
+--peers names the peers to run: a list, all, or none. The default is all, and none with --old. The workloads json-*
+use standpipe's own protocol, so no peer runs them.
+
+--old PATH also runs an older standpipe binary, with the same arguments. For each workload, the line "new/old" has the
+median of the ratios of the single rounds, and for the first figure the smallest and the largest of these ratios.
+
+Builds the load generator and the Rust peers with cargo. gorilla needs Debian's golang-go and
+golang-github-gorilla-websocket-dev, ws needs npm, and websockets needs its Python package. A peer that is not available
+is named and left out. Build output goes to $BENCH_CACHE, or to a directory of its own below the temporary one.
+The exit code is 1 if any run failed.
 """
 import argparse, json, os, re, resource, shutil, signal, socket, statistics, subprocess, sys, time
 
@@ -24,9 +36,12 @@ WORKLOADS = {
     "fan-1000": ("fanout", "--conns 1000 --window 1 --size 128"),
     "fan-1000-burst": ("fanout", "--conns 1000 --window 16 --size 128"),
     "fan-100": ("fanout", "--conns 100 --window 4 --size 1024"),
+    "json-fan-100": ("jsonfan", "--conns 100 --window 16 --size 128"),
     "idle-2000": ("idle", "--conns 2000"),
 }
+PATHS = {"echo": "/echo", "idle": "/echo", "fanout": "/ws/bench", "jsonfan": "/ws"}
 ECHO_ONLY = {"limit", "fastws"}
+STANDPIPE = {"standpipe", "old"}
 
 
 def sh(cmd, **kw):
@@ -34,7 +49,7 @@ def sh(cmd, **kw):
 
 
 def cargo(crate):
-    """Builds one of the crates beside this file; the directory of its binaries."""
+    """Builds one of the crates beside this file, and returns the directory of its binaries."""
     os.makedirs(CACHE, exist_ok=True)
     target = os.path.join(CACHE, "target")
     r = sh(f"cargo build --locked --release -q --manifest-path {HERE}/{crate}/Cargo.toml", env={**os.environ, "CARGO_TARGET_DIR": target})
@@ -48,9 +63,14 @@ def raise_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def peers(standpipe):
+def standpipe(binary):
+    return [binary, "serve", "--listen", "127.0.0.1:{port}", "--max-message", "2MiB", "--queue-bytes", "8MiB", "--allow-any-origin"]
+
+
+def peers():
+    """Builds or installs the other servers, and returns the command line of each one that is available."""
     rel = cargo("peers")
-    found = {"standpipe": None} if standpipe else {}
+    found = {}
     for name in ("limit", "tung_naive", "tokio_tung", "fastws"):
         found[name] = [os.path.join(rel, name), "{mode}", "{port}"]
     go = os.path.join(CACHE, "gorilla")
@@ -74,6 +94,13 @@ def peers(standpipe):
     return found
 
 
+def runs(name, kind):
+    """Returns whether the server `name` can run a workload of this kind."""
+    if name in STANDPIPE:
+        return True
+    return kind != "jsonfan" and not (kind == "fanout" and name in ECHO_ONLY)
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -81,15 +108,15 @@ def free_port():
 
 
 def figures(out):
-    """What the load generator printed, or why it measured nothing."""
+    """Returns the figures that the load generator printed, or the reason why it measured nothing."""
     line = out.stdout.strip().splitlines()[-1] if out.stdout.strip() else "no output"
     found = {k: float(v) for k, v in re.findall(r"(\w+)=([-\d.]+)", line)}
     measured = out.returncode == 0 and ("msgs_per_s" in found or "rss_kib_per_conn" in found)
     return found if measured else {"failed": line[:160]}
 
 
-def answers(port):
-    """Waits, at most five seconds, until somebody listens there."""
+def wait_for_server(port):
+    """Waits up to five seconds until a server listens on `port`."""
     for _ in range(100):
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
@@ -99,71 +126,95 @@ def answers(port):
     time.sleep(0.2)
 
 
-def run(name, cmd, kind, load, loadgen, secs, standpipe, cores):
+def run(name, cmd, kind, load, loadgen, secs, cores):
     port = free_port()
-    path = "/"
-    if name == "standpipe":
-        cmd = [standpipe, "serve", "--listen", f"127.0.0.1:{port}", "--max-message", "2MiB", "--queue-bytes", "8MiB", "--allow-any-origin"]
-        path = "/ws/bench" if kind == "fanout" else "/echo"
+    path = PATHS[kind] if name in STANDPIPE else "/"
     mode = "hub" if kind == "fanout" else "echo"
     pin = [] if cores == "all" else ["taskset", "-c", cores]
     cmd = pin + [c.format(mode=mode, port=port) for c in cmd]
     server = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        answers(port)
+        wait_for_server(port)
         out = subprocess.run([*pin, loadgen, kind, f"127.0.0.1:{port}", path, *load.split(), "--secs", str(secs), "--pid", str(server.pid)],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 + secs)
         return figures(out)
     except subprocess.TimeoutExpired:
-        return {"failed": "no answer in time"}
+        return {"failed": "the load generator did not end in time"}
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
 
 
+def medians(rounds, keys):
+    measured = [r for r in rounds if keys[0] in r]
+    return {k: statistics.median(r[k] for r in measured) for k in keys} if measured else None
+
+
+def new_to_old(rows, keys):
+    """Returns the line that compares the two standpipe binaries, or None if they had no good round together."""
+    pairs = [(new, old) for new, old in zip(rows["standpipe"], rows["old"]) if keys[0] in new and keys[0] in old]
+    if not pairs:
+        return None
+    ratios = {k: [new[k] / old[k] for new, old in pairs if old[k]] for k in keys}
+    line = f"{'new/old':14}" + "".join(f"{statistics.median(r):22.3f}" if r else f"{'-':>22}" for r in ratios.values())
+    first = ratios[keys[0]]
+    return line + (f"   {keys[0]}: {min(first):.3f} to {max(first):.3f}" if first else "")
+
+
+def report(workload, rows, rounds):
+    kind, load = WORKLOADS[workload]
+    keys = ["rss_kib_per_conn", "threads_per_conn", "connect_per_s"] if kind == "idle" else ["msgs_per_s", "p50_us", "p99_us", "server_cpu_us_per_msg"]
+    print(f"\n{workload}: {kind} {load}, medians of {rounds}\n{'':14}" + "".join(f"{k:>22}" for k in keys) + f"{'standpipe is':>16}")
+    median = {name: medians(measured, keys) for name, measured in rows.items()}
+    own = median.get("standpipe")
+    for name, measured in rows.items():
+        if not median[name]:
+            print(f"{name:14} failed: {measured[-1].get('failed', '?')}")
+            continue
+        ratio = f"{own[keys[0]] / median[name][keys[0]]:15.2f}x" if own else ""
+        print(f"{name:14}" + "".join(f"{median[name][k]:22.2f}" for k in keys) + ratio)
+    if "old" in rows and "standpipe" in rows:
+        print(new_to_old(rows, keys) or "new/old: no round in which both measured something")
+    sys.stdout.flush()
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--standpipe")
+    ap.add_argument("--old", help="an older standpipe binary, to compare --standpipe with")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--secs", type=float, default=2)
-    ap.add_argument("--peers")
-    ap.add_argument("--cores", default="0", help="taskset list for both sides, or all")
+    ap.add_argument("--peers", help="names with commas between them, all, or none")
+    ap.add_argument("--cores", default="0", help="taskset list for the server and the load generator, or all")
     ap.add_argument("--json")
     ap.add_argument("workload", nargs="*", default=[])
     a = ap.parse_args()
     raise_descriptors()
     unknown = [w for w in a.workload if w not in WORKLOADS]
     if unknown:
-        ap.error(f"there is no workload {unknown[0]}; there are {', '.join(WORKLOADS)}")
-    if a.standpipe and not os.access(a.standpipe, os.X_OK):
-        ap.error(f"{a.standpipe} is no program; cargo build --release makes one")
+        ap.error(f"there is no workload {unknown[0]}; the workloads are {', '.join(WORKLOADS)}")
+    if a.old and not a.standpipe:
+        ap.error("--old needs --standpipe")
+    servers = {}
+    for name, binary in (("standpipe", a.standpipe), ("old", a.old)):
+        if binary and not os.access(binary, os.X_OK):
+            ap.error(f"{binary} is not a program; cargo build --release builds one")
+        if binary:
+            servers[name] = standpipe(binary)
     loadgen = os.path.join(cargo("loadgen"), "loadgen")
-    found = peers(a.standpipe)
-    if a.peers:
-        found = {k: v for k, v in found.items() if k == "standpipe" or k in a.peers.split(",")}
+    workloads = a.workload or list(WORKLOADS)
+    wanted = a.peers or ("none" if a.old else "all")
+    if wanted != "none" and any(WORKLOADS[w][0] != "jsonfan" for w in workloads):
+        servers |= {name: cmd for name, cmd in peers().items() if wanted == "all" or name in wanted.split(",")}
     kept = {}
-    for w in a.workload or WORKLOADS:
+    for w in workloads:
         kind, load = WORKLOADS[w]
-        names = [n for n in found if not (kind == "fanout" and n in ECHO_ONLY)]
-        rows = {n: [] for n in names}
-        for _ in range(a.rounds):
-            for n in names:
-                rows[n].append(run(n, found[n], kind, load, loadgen, a.secs, a.standpipe, a.cores))
-        kept[w] = rows
-        keys = ["rss_kib_per_conn", "threads_per_conn", "connect_per_s"] if kind == "idle" else ["msgs_per_s", "p50_us", "p99_us", "server_cpu_us_per_msg"]
-        print(f"\n{w}: {kind} {load}, medians of {a.rounds}\n{'':14}" + "".join(f"{k:>22}" for k in keys) + f"{'standpipe is':>16}")
-        med = {n: {k: statistics.median(r[k] for r in rs if k in r) for k in keys} if any(keys[0] in r for r in rs) else None for n, rs in rows.items()}
-        own = med.get("standpipe")
-        for n in names:
-            if not med[n]:
-                print(f"{n:14} failed: {rows[n][-1].get('failed', '?')}")
-                continue
-            ratio = ""
-            if own:
-                r = own[keys[0]] / med[n][keys[0]]
-                ratio = f"{r:15.2f}x"
-            print(f"{n:14}" + "".join(f"{med[n][k]:22.2f}" for k in keys) + ratio)
-        sys.stdout.flush()
+        names = [name for name in servers if runs(name, kind)]
+        kept[w] = rows = {name: [] for name in names}
+        for i in range(a.rounds):
+            for name in names[::-1] if i % 2 else names:
+                rows[name].append(run(name, servers[name], kind, load, loadgen, a.secs, a.cores))
+        report(w, rows, a.rounds)
     if a.json:
         with open(a.json, "w") as f:
             json.dump(kept, f, indent=1)

@@ -2,7 +2,7 @@
 //! The parser of JSON mode is part of the binary, so its files are included here.
 
 #[path = "../../src/cli/command.rs"]
-#[allow(dead_code, reason = "the target parses commands and carries none out")]
+#[allow(dead_code, reason = "the target parses commands and does not run them")]
 mod command;
 #[path = "../../src/cli/names.rs"]
 mod names;

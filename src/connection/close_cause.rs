@@ -72,7 +72,7 @@ fn with_reason(f: &mut fmt::Formatter<'_>, reason: &str) -> fmt::Result {
         return Ok(());
     }
     // The peer chose the reason, so it is escaped.
-    write!(f, ", {}", crate::quoted::quoted(reason))
+    write!(f, ", {}", crate::escape::escaped(reason))
 }
 
 /// A deadline of a connection. [`Display`](fmt::Display) gives the name of its field in [`Config`](crate::Config).

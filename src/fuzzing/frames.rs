@@ -1,4 +1,4 @@
-//! Frames in: guard, assembler and reader, under every way of cutting the stream.
+//! The targets `frames` and `header_check_differential`: header check, decoder and reader, with reads of any size.
 
 use tungstenite::Message;
 
@@ -6,7 +6,8 @@ use super::Choices;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
 
-/// Below so many bytes there is no flood of control frames, whose verdict would depend on the clock.
+/// The maximum length of a stream. It is too short to exceed the rate limit for control frames, because that verdict
+/// would depend on the clock.
 const STREAM: usize = 1100;
 
 const MAX_MESSAGE: usize = 600;
@@ -18,42 +19,46 @@ fn config() -> Config {
         .read_buffer(64)
 }
 
-/// The first byte says how the rest is cut. Whatever the cut: the same messages, the same verdict, none beyond the limit.
+/// Reads a stream of frames in one piece, and again in small pieces whose size is the first byte of the input. The
+/// messages and the result must be equal, and no message may exceed the limit.
 pub fn frames(data: &[u8]) {
     let mut choices = Choices(data);
-    let cut = 1 + usize::from(choices.byte());
+    let read_size = 1 + usize::from(choices.byte());
     let stream = choices.bytes(STREAM);
-    let whole = heard(stream, usize::MAX);
-    let pieces = heard(stream, cut);
-    assert_eq!(whole, pieces, "cut every {cut} bytes {stream:02x?}");
+    let whole = received(stream, usize::MAX);
+    let pieces = received(stream, read_size);
+    assert_eq!(
+        whole, pieces,
+        "{read_size} bytes in each read: {stream:02x?}"
+    );
 }
 
-/// Every message, and how it ended.
-fn heard(stream: &[u8], cut: usize) -> Vec<String> {
+/// Returns every message, and then the result with which the stream ended.
+fn received(stream: &[u8], read_size: usize) -> Vec<String> {
     let mut client = SingleThreaded::new(config());
-    client.peer_sends(stream, cut);
-    let mut heard = Vec::new();
+    client.peer_sends(stream, read_size);
+    let mut received = Vec::new();
     loop {
         match client.recv() {
             Ok(Some(message)) => {
                 assert!(message.len() <= MAX_MESSAGE, "{} bytes", message.len());
-                heard.push(format!("{message:?}"));
+                received.push(format!("{message:?}"));
             }
             end => {
-                heard.push(format!("{end:?}"));
+                received.push(format!("{end:?}"));
                 break;
             }
         }
     }
     client.end();
-    heard
+    received
 }
 
-/// Valid messages, fragmented as the input likes, with control frames between: with the guard and without it the same
-/// messages come out: those that were sent, each once and in order.
+/// Sends valid messages with control frames between their fragments. The input chooses the messages and how they are
+/// fragmented. With and without the header check, the received messages must be the sent ones, each once and in order.
 pub fn header_check_differential(data: &[u8]) {
     let mut choices = Choices(data);
-    let cut = 1 + usize::from(choices.byte());
+    let read_size = 1 + usize::from(choices.byte());
     let (mut stream, mut sent) = (Vec::new(), Vec::new());
     while !choices.is_empty() && stream.len() < STREAM {
         let shape = choices.byte();
@@ -83,9 +88,9 @@ pub fn header_check_differential(data: &[u8]) {
         };
         sent.push(format!("{message:?}"));
     }
-    let guarded = heard(&stream, cut);
-    let (end, messages) = guarded.split_last().expect("it ends somehow");
-    assert_eq!(messages, sent, "it ended with {end}");
+    let checked = received(&stream, read_size);
+    let (end, messages) = checked.split_last().expect("the last item is the result");
+    assert_eq!(messages, sent, "the stream ended with {end}");
     assert_eq!(messages, SingleThreaded::decoded_without_check(&stream));
 }
 
@@ -93,7 +98,7 @@ fn choices_length(shape: u8) -> u8 {
     shape >> 3
 }
 
-/// A frame as a client sends it.
+/// Appends a frame as a client sends it.
 pub(super) fn frame(stream: &mut Vec<u8>, first: u8, payload: &[u8]) {
     let mask = [0x37, 0xfa, 0x21, first];
     let length = u8::try_from(payload.len()).expect("a short payload");

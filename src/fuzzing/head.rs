@@ -1,4 +1,4 @@
-//! The request head: bytes → request or refusal, and whether it may ask.
+//! The target `head`: reading a request head, the checks of `Host` and `Origin`, and the upgrade.
 
 use std::io::{self, Read};
 
@@ -6,23 +6,24 @@ use super::Choices;
 use crate::config::Config;
 use crate::http::{self, HeadError, Peer, Reply, Rules};
 
-/// What a head may take from the stream: its limit, and one read beyond.
+/// The maximum number of bytes that may be read: the limit of a head and one read more, generously rounded up.
 const MOST: usize = 32 << 10;
 
-/// The first byte says how the rest is cut. Whatever the cut, the outcome is the same, and within the limits.
+/// Reads a head in one piece, and again in small pieces whose size is the first byte of the input. The outcomes must be
+/// equal, and the number of bytes read must be limited.
 pub fn head(data: &[u8]) {
     let mut choices = Choices(data);
-    let cut = 1 + usize::from(choices.byte());
+    let read_size = 1 + usize::from(choices.byte());
     let whole = outcome(choices.0, usize::MAX);
-    let pieces = outcome(choices.0, cut);
-    assert_eq!(whole, pieces, "cut every {cut} bytes");
+    let pieces = outcome(choices.0, read_size);
+    assert_eq!(whole, pieces, "{read_size} bytes in each read");
 }
 
-/// What becomes of a head, in words.
-fn outcome(bytes: &[u8], cut: usize) -> String {
-    let mut stream = Cut {
+/// Returns a description of the outcome for a head.
+fn outcome(bytes: &[u8], read_size: usize) -> String {
+    let mut stream = SmallReads {
         bytes,
-        cut,
+        read_size,
         read: 0,
         interrupts: false,
     };
@@ -36,7 +37,7 @@ fn outcome(bytes: &[u8], cut: usize) -> String {
         Err(HeadError::Gone) => return "gone".to_owned(),
         Err(HeadError::Io(error)) => return error.to_string(),
     };
-    let rules = Rules::new(&Config::default(), true).expect("the default has no wrong pattern");
+    let rules = Rules::new(&Config::default(), true).expect("the default has no invalid pattern");
     let judged = match rules.judge(&request) {
         Err((reply, reason)) => format!("{} {reason}", reply.code()),
         Ok(()) => match http::accept(&request, Reply::upgrade()) {
@@ -44,7 +45,7 @@ fn outcome(bytes: &[u8], cut: usize) -> String {
             Ok(accepted) => {
                 let head = String::from_utf8(accepted.head).expect("a head is ASCII");
                 assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
-                // Nothing of the client's makes a line of its own.
+                // No text from the client can end the head early.
                 assert_eq!(head.matches("\r\n\r\n").count(), 1, "{head}");
                 head
             }
@@ -53,23 +54,23 @@ fn outcome(bytes: &[u8], cut: usize) -> String {
     format!("{request:?} {judged}")
 }
 
-/// Gives so many bytes at a time, and is interrupted before each.
-struct Cut<'a> {
+/// A stream that returns up to `read_size` bytes in each read. Before each of these reads it returns `Interrupted` once.
+struct SmallReads<'a> {
     bytes: &'a [u8],
-    cut: usize,
+    read_size: usize,
     read: usize,
     interrupts: bool,
 }
 
-impl Read for Cut<'_> {
+impl Read for SmallReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.interrupts = !self.interrupts;
-        if self.interrupts && self.cut != usize::MAX {
+        if self.interrupts && self.read_size != usize::MAX {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let (now, later) = self
             .bytes
-            .split_at(self.bytes.len().min(self.cut).min(buffer.len()));
+            .split_at(self.bytes.len().min(self.read_size).min(buffer.len()));
         self.bytes = later;
         self.read += now.len();
         buffer[..now.len()].copy_from_slice(now);

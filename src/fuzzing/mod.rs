@@ -1,19 +1,20 @@
-//! Bytes that nobody thought of, for everything that reads a stranger's bytes.
+//! Fuzz targets for all code that reads bytes from a client.
 //!
-//! Each function is the whole of one target of `fuzz/`, which hands it what libFuzzer makes up, and panics when a law is
-//! broken. The same functions run as ordinary tests, over the seeds in `fuzz/seeds` and over mutations of them.
+//! Each public function is one target: a crate in `fuzz/` calls it with the inputs of libFuzzer. It panics if an
+//! invariant does not hold. The same functions also run as ordinary tests, over the seeds in `fuzz/seeds` and over
+//! mutations of them.
 
+mod connection;
 mod frames;
 mod head;
-mod life;
 #[cfg(test)]
 mod properties;
 
+pub use connection::connection;
 pub use frames::{frames, header_check_differential};
 pub use head::head;
-pub use life::connection;
 
-/// What a target decides by: the input's bytes, one after the other, and 0 when there are none left.
+/// The decisions of a target: the bytes of the input in order, and 0 after the last one.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -43,26 +44,26 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Mutations of each seed.
+    /// The number of mutations of each seed.
     const MUTATIONS: u64 = 300;
 
-    /// Runs a target over its seeds, and over mutations of them that are the same in every run.
+    /// Runs a target over its seeds and over mutations of them. The mutations are the same in every run.
     fn over_seeds(name: &str, target: fn(&[u8])) {
         let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
         let mut ran = 0;
         for seed in fs::read_dir(seeds.join(name)).expect("every target has seeds") {
-            let seed = seed.expect("the directory can be read").path();
-            let bytes = fs::read(&seed).expect("a seed can be read");
+            let seed = seed.expect("the directory is readable").path();
+            let bytes = fs::read(&seed).expect("the seed is readable");
             target(&bytes);
             for n in 0..MUTATIONS {
                 target(&mutated(&bytes, n));
             }
             ran += 1;
         }
-        assert!(ran > 0, "there are seeds of {name}");
+        assert!(ran > 0, "there are no seeds of {name}");
     }
 
-    /// The seed with up to eight bytes changed, doubled or left out.
+    /// Returns the seed with up to nine mutations: a bit flipped, a byte replaced or removed, or a few bytes repeated.
     fn mutated(seed: &[u8], n: u64) -> Vec<u8> {
         let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut dice = |below: usize| {
@@ -92,17 +93,17 @@ mod tests {
     }
 
     #[test]
-    fn a_request_head_is_the_same_however_it_is_cut() {
+    fn result_of_a_head_does_not_depend_on_read_sizes() {
         over_seeds("head", super::head);
     }
 
     #[test]
-    fn a_stream_of_frames_is_the_same_however_it_is_cut() {
+    fn messages_do_not_depend_on_read_sizes() {
         over_seeds("frames", super::frames);
     }
 
     #[test]
-    fn a_valid_stream_passes_the_guard_unchanged() {
+    fn header_check_accepts_every_valid_stream() {
         over_seeds(
             "header_check_differential",
             super::header_check_differential,
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_connection_keeps_its_laws() {
+    fn connection_invariants_hold() {
         over_seeds("connection", super::connection);
     }
 }

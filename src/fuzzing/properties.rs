@@ -1,4 +1,4 @@
-//! Any messages, in any fragments and pieces, with control frames between: each arrives once, equal and in order.
+//! A property test: any messages, fragmented in any way, with control frames between the fragments, arrive unchanged.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use super::frames::frame;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
 
-/// A message, where it is cut into fragments, and the pings and pongs that go before each fragment.
+/// A message, the offsets at which it is split into fragments, and the pings and pongs before each fragment.
 type Sent = (Message, Vec<prop::sample::Index>, Vec<(bool, Vec<u8>)>);
 
 fn sent() -> impl Strategy<Value = Sent> {
@@ -52,7 +52,7 @@ fn stream(all: &[Sent]) -> (Vec<u8>, Vec<Vec<u8>>) {
 }
 
 #[test]
-fn any_messages_arrive_once_equal_and_in_order_and_pings_are_answered_in_order() {
+fn messages_arrive_once_and_in_order_between_pings() {
     let cases = Cases {
         cases: 500,
         failure_persistence: None,
@@ -75,15 +75,18 @@ fn any_messages_arrive_once_equal_and_in_order_and_pings_are_answered_in_order()
             }
             let mut left = all.iter().map(|(message, ..)| message);
             while left.len() > 0 {
-                // By turns one, and what came with it.
+                // One message, or several that have arrived together.
                 let most = if left.len() % 2 == 0 { 1 } else { 7 };
-                let heard = client.recv_all(most).unwrap_or_default();
-                prop_assert!(!heard.is_empty() && heard.len() <= most);
-                for heard in &heard {
-                    prop_assert_eq!(Some(heard), left.next());
+                let received = client.recv_all(most).unwrap_or_default();
+                prop_assert!(!received.is_empty() && received.len() <= most);
+                for message in &received {
+                    prop_assert_eq!(Some(message), left.next());
                 }
             }
-            prop_assert!(!matches!(client.recv(), Ok(Some(_))), "nothing comes twice");
+            prop_assert!(
+                !matches!(client.recv(), Ok(Some(_))),
+                "a message arrived twice"
+            );
             prop_assert_eq!(client.pongs(), pings);
             client.end();
             Ok(())

@@ -1,19 +1,20 @@
-//! [`Authority`]: the `host[:port]` that `Host`, `Origin` and absolute targets share.
+//! [`Authority`]: the `host[:port]` in `Host`, in `Origin` and in absolute request targets.
 //!
-//! One parser for all three: two that differ by a character are how one part of a server lets in what another refuses.
+//! All three use the same parser. If two parsers differed, one part of the server could allow a host that another part
+//! refuses.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A host in one spelling, and its port if one was written.
+/// A host in its normalized spelling, and its port if one was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Authority {
-    /// Lower case; an IPv6 address in brackets and in its shortest form.
+    /// In lower case. An IPv6 address is in brackets and in its shortest form.
     pub(super) host: String,
     pub(super) port: Option<u16>,
 }
 
 impl Authority {
-    /// Reads `host[:port]` and nothing else: no user, no path, no blanks, no escapes, no empty port.
+    /// Parses `host[:port]` and nothing else: no user, path, spaces, escapes or empty port.
     pub(super) fn parse(text: &str) -> Option<Authority> {
         let (host, after) = if let Some(rest) = text.strip_prefix('[') {
             let (inside, after) = rest.split_once(']')?;
@@ -30,19 +31,19 @@ impl Authority {
         Some(Authority { host, port })
     }
 
-    /// The port meant when a page of `scheme` names this authority.
+    /// Returns the port, or the default port of `scheme` if none was written.
     pub(super) fn port_for(&self, scheme: &str) -> Option<u16> {
         self.port.or_else(|| default_port(scheme))
     }
 
-    /// Whether this is an IP address rather than a name.
+    /// Returns whether the host is an IP address, not a name.
     pub(super) fn is_address(&self) -> bool {
         self.host.starts_with('[') || self.host.parse::<Ipv4Addr>().is_ok()
     }
 
-    /// Whether the host can only mean this machine, whatever a DNS server says.
+    /// Returns whether the host always means this machine, independent of the answers of a DNS server.
     pub(super) fn is_loopback(&self) -> bool {
-        // A name below .localhost never goes to DNS (RFC 6761 §6.3).
+        // A name below .localhost is never looked up in DNS (RFC 6761 §6.3).
         self.host == "localhost"
             || self.host.ends_with(".localhost")
             || self.host == "[::1]"
@@ -61,7 +62,8 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// A name in lower case. A single dot may end it, as in a fully qualified name, and it stays a different name.
+/// Returns a host name in lower case, or `None` if `text` is not one. One dot may follow it, as in a fully qualified
+/// name. The dot is kept, so `a.` and `a` are different hosts.
 fn name(text: &str) -> Option<String> {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {
@@ -77,7 +79,7 @@ fn name(text: &str) -> Option<String> {
 }
 
 fn port(text: &str) -> Option<u16> {
-    // `u16::from_str` takes "+80".
+    // Digits only, because `u16::from_str` would accept "+80".
     text.bytes()
         .all(|b| b.is_ascii_digit())
         .then(|| text.parse().ok())?
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_is_read_in_one_spelling() {
+    fn authority_is_normalized() {
         for (text, host, port) in [
             ("Example.COM", "example.com", None),
             ("a_b-c.d:8080", "a_b-c.d", Some(8080)),
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_more_than_host_and_port_is_no_authority() {
+    fn anything_but_host_and_port_is_rejected() {
         for text in [
             "",
             ":80",

@@ -1,8 +1,8 @@
-//! Bytes to a request head, under limits (RFC 9112).
+//! [`read_head`] reads a request head from a stream, under limits (RFC 9112).
 //!
-//! [`Scan`] watches the bytes come and finds the end; httparse then reads the whole head, once; and what is left to
-//! decide is where two readers of the same head could differ: every header that frames, routes or authenticates comes
-//! once, or the request is refused.
+//! [`Scan`] looks at the bytes as they arrive and finds the end of the head. Then httparse parses the whole head once.
+//! The rest of this file refuses heads that two HTTP implementations could understand differently: a header that frames,
+//! routes or authenticates a request may appear only once.
 
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -16,38 +16,38 @@ use super::scan::{MAX_HEADERS, Scan};
 use super::target::Target;
 use super::{Peer, Request};
 
-/// Bytes asked of the kernel at a time. Most heads have a few hundred.
+/// The size of one read, in bytes. Most heads have a few hundred bytes.
 const READ: usize = 2 << 10;
 
-/// Why there is no request.
+/// The reason why [`read_head`] returned no request.
 #[derive(Debug)]
 pub(crate) enum HeadError {
-    /// The client ended before its head did: nobody is left to answer.
+    /// The stream ended before the head was complete. There is no client left to answer.
     Gone,
     /// Reading the socket failed.
     Io(io::Error),
-    /// Answer this, log that.
+    /// The head is refused: the answer for the client, and the reason for the log.
     Refused(Reply, String),
 }
 
 impl From<Refusal> for HeadError {
-    fn from((reply, why): Refusal) -> Self {
-        HeadError::Refused(reply, why)
+    fn from((reply, reason): Refusal) -> Self {
+        HeadError::Refused(reply, reason)
     }
 }
 
-/// Reads one request head, and gives with it the bytes that came after it.
+/// Reads one request head. Returns it with the bytes after it that have already been read.
 ///
 /// # Blocking
-/// Waits for the client, without a clock of its own: who wants a deadline shuts the socket down, and this is
-/// [`HeadError::Gone`].
+/// Waits for the client without a time limit. To impose a deadline, another thread shuts the socket down; the result is
+/// then [`HeadError::Gone`].
 pub(crate) fn read_head(
     stream: &mut impl Read,
     peer: Peer,
 ) -> Result<(Request, Vec<u8>), HeadError> {
     let mut scan = Scan::new();
     let mut bytes = Vec::new();
-    // Not on the stack: what this touches of it stays with the client's thread for its whole life.
+    // On the heap, because stack memory that was used once stays with the thread until the thread ends.
     let mut chunk = vec![0; READ];
     loop {
         let count = match stream.read(&mut chunk) {
@@ -64,9 +64,9 @@ pub(crate) fn read_head(
     }
 }
 
-/// Reads a whole head.
+/// Parses a complete head.
 fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
-    let not_http = || refuse(400, "the request head is not HTTP");
+    let not_http = || refuse(400, "the request head is not valid HTTP");
     let mut lines = vec![httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut lines);
     if !parsed.parse(head).is_ok_and(|status| status.is_complete()) {
@@ -84,9 +84,9 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
     };
     let headers = headers(parsed.headers).ok_or_else(not_http)?;
 
-    for (name, why) in ONCE {
+    for (name, reason) in ONCE {
         if headers.get_all(name).iter().count() > 1 {
-            return Err(refuse(400, why));
+            return Err(refuse(400, reason));
         }
     }
     let authority = host(version, &headers)?;
@@ -103,27 +103,33 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
         extensions: Extensions::new(),
         body: Mutex::default(),
     };
-    // RFC 6455 §4.1 asks for a GET, and what follows the 101 are frames: a body would be read as one.
+    // RFC 6455 §4.1 requires a GET. Frames follow the 101, so a body would be read as a frame.
     if request.wants_upgrade() && content_length.is_some_and(|length| length > 0) {
-        return Err(refuse(400, "an upgrade with a body"));
+        return Err(refuse(400, "an upgrade request must not have a body"));
     }
     Ok(request)
 }
 
-/// Of these there is one or none. Who takes the first and who takes the last of two would see different requests.
+/// Headers that may appear at most once. Given two, one server might use the first and another the last.
 const ONCE: [(HeaderName, &str); 6] = [
-    (header::HOST, "more than one Host"),
-    (header::ORIGIN, "more than one Origin"),
-    (header::AUTHORIZATION, "more than one Authorization"),
-    (header::CONTENT_LENGTH, "more than one Content-Length"),
-    (header::SEC_WEBSOCKET_KEY, "more than one Sec-WebSocket-Key"),
+    (header::HOST, "more than one Host header"),
+    (header::ORIGIN, "more than one Origin header"),
+    (header::AUTHORIZATION, "more than one Authorization header"),
+    (
+        header::CONTENT_LENGTH,
+        "more than one Content-Length header",
+    ),
+    (
+        header::SEC_WEBSOCKET_KEY,
+        "more than one Sec-WebSocket-Key header",
+    ),
     (
         header::SEC_WEBSOCKET_VERSION,
-        "more than one Sec-WebSocket-Version",
+        "more than one Sec-WebSocket-Version header",
     ),
 ];
 
-/// Lines to a map. Values that are secrets are marked, so that `{:?}` of the map does not show them.
+/// Returns the header lines as a map. Secret values are marked, so that `{:?}` of the map does not show them.
 fn headers(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(lines.len());
     for line in lines {
@@ -141,36 +147,40 @@ fn headers(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     Some(headers)
 }
 
-/// Exactly one `Host` (RFC 9112 §3.2), which HTTP/1.0 did not know yet: health checks still come without.
+/// Returns the `Host`, which every HTTP/1.1 request must have (RFC 9112 §3.2). HTTP/1.0 did not have it yet, and some
+/// health checks still send HTTP/1.0 requests without it.
 fn host(version: Version, headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
     let Some(value) = headers.get(header::HOST) else {
         return match version {
             Version::HTTP_10 => Ok(None),
-            _ => Err(refuse(400, "no Host")),
+            _ => Err(refuse(400, "the Host header is missing")),
         };
     };
     let host = value.to_str().ok().and_then(Authority::parse);
     host.map(Some)
-        .ok_or_else(|| refuse(400, "Host is not host[:port]"))
+        .ok_or_else(|| refuse(400, "the Host header is not of the form host[:port]"))
 }
 
-/// How long the body is. Lengths are the one framing we read (RFC 9112 §6).
+/// Returns the length of the body. `Content-Length` is the only framing that this server reads (RFC 9112 §6).
 fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
     let length = headers.get(header::CONTENT_LENGTH);
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(if length.is_some() {
-            // The classic of smuggling (RFC 9112 §6.3, item 3).
+            // The best known form of request smuggling (RFC 9112 §6.3, item 3).
             refuse(400, "both Transfer-Encoding and Content-Length")
         } else if method == Method::POST && version == Version::HTTP_11 {
-            refuse(411, "a Content-Length is needed, chunks are not read here")
+            refuse(
+                411,
+                "Content-Length is required; chunked bodies are not supported",
+            )
         } else {
-            refuse(400, "Transfer-Encoding where there is no body")
+            refuse(400, "Transfer-Encoding is not allowed in this request")
         });
     }
     let Some(length) = length else {
         return Ok(None);
     };
-    // Digits only: `parse` takes "+5", and RFC 9110 §8.6 would let "5, 5" be one five.
+    // Digits only: `parse` would accept "+5", and RFC 9110 §8.6 allows a server to read "5, 5" as 5.
     let digits = length
         .to_str()
         .ok()
@@ -179,7 +189,7 @@ fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Opt
         return Err(refuse(400, "Content-Length is not a number"));
     };
     if length > 0 && (method == Method::GET || method == Method::HEAD) {
-        return Err(refuse(400, "a GET or HEAD with a body"));
+        return Err(refuse(400, "a GET or HEAD request must not have a body"));
     }
     Ok(Some(length))
 }
@@ -188,7 +198,7 @@ fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Opt
 mod tests {
     use super::*;
 
-    /// Gives the same line forever, and counts what was taken.
+    /// A stream that repeats one header line forever, and counts the bytes that were read.
     struct Endless(usize);
 
     impl Read for Endless {
@@ -206,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_head_is_refused_after_its_limit_and_one_read() {
+    fn endless_head_is_refused_at_most_one_read_after_the_limit() {
         let mut endless = Endless(0);
         let mut stream = (&b"GET / HTTP/1.1\r\nHost: a\r\n"[..]).chain(&mut endless);
         let Err(HeadError::Refused(reply, _)) = read_head(&mut stream, Peer::Unix) else {
@@ -221,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_after_the_head_are_given_back() {
+    fn bytes_after_the_head_are_returned() {
         let mut stream = &b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"[..];
         let (request, rest) = read_head(&mut stream, Peer::Unix).expect("a request");
         assert_eq!((request.content_length(), rest), (Some(3), b"abc".to_vec()));
     }
 
     #[test]
-    fn a_client_that_leaves_early_is_gone() {
+    fn client_that_leaves_early_is_gone() {
         for head in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\n"] {
             let result = read_head(&mut head.as_bytes(), Peer::Unix);
             assert!(matches!(result, Err(HeadError::Gone)), "{head}");
@@ -236,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_socket_is_an_error_and_an_interruption_is_not() {
+    fn failing_socket_is_an_error_and_an_interruption_is_not() {
         struct Fails(Option<io::ErrorKind>);
         impl Read for Fails {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -1,25 +1,27 @@
-//! The first bytes of every client: a request head is read once, under limits, and judged before anything is answered.
+//! The first bytes of every client: a request head is read once, under limits, and checked before it is answered.
 //!
-//! [`read_head`] makes a [`Request`] of the bytes or refuses them; [`Rules::judge`] asks whether this caller may ask at
-//! all; the handler answers with a [`Reply`]; [`accept`] turns its yes into the 101. Nothing here waits for anything but
-//! the socket, and nothing here has a clock: the watchdog ends a head that takes too long.
+//! 1. [`read_head`] reads a [`Request`] from the bytes, or refuses them.
+//! 2. [`Rules::judge`] checks whether requests with this `Host` and `Origin` are allowed.
+//! 3. The handler answers with a [`Reply`].
+//! 4. [`accept`] turns a [`Reply::upgrade`] into the 101 response.
 //!
-//! Every answer but the 101 ends the connection. So no second request is ever read from the same bytes, and where one
-//! request ends and the next begins is a question that nobody can be fooled about (RFC 9112 §11.2).
+//! This module waits for the socket only. It has no clock: the watchdog ends a client whose head takes too long.
+//!
+//! Every response except the 101 ends the connection, so the server never reads a second request from the same
+//! connection. Request smuggling needs a disagreement about where one request ends and the next one begins
+//! (RFC 9112 §11.2), and here there is no next one.
 
-// The server that calls all this is being written beside it.
-
-// Bytes become a request.
+// From bytes to a request.
 mod head;
 mod scan;
 mod target;
 
-// What a request is, and who sent it.
+// The request, and the address of its sender.
 mod authority;
 mod peer;
 mod request;
 
-// Who may ask, and what is answered.
+// Which requests are allowed, and the answers.
 mod origin;
 mod reply;
 mod upgrade;

@@ -1,15 +1,16 @@
-//! Who may ask: the rules on `Origin` and `Host`.
+//! [`Rules`]: the checks of `Origin` and `Host`.
 //!
-//! A browser sends a page's requests with the user's cookies and from the user's network, to any server the page names.
-//! It only says, in `Origin`, whose page it is (RFC 6454). A WebSocket server that does not look is open to every site
-//! the user visits (RFC 6455 §10.2), and a server on loopback most of all: it thinks that nobody else can reach it.
+//! A browser sends the requests of a page to any server that the page names, with the user's cookies and from the user's
+//! network. The only protection is `Origin`, which names the site of the page (RFC 6454). A WebSocket server that does
+//! not check it can be used by every site that the user visits (RFC 6455 §10.2). A server on loopback needs the check
+//! most, because its operator assumes that only this machine can reach it.
 
 use super::Request;
 use super::authority::Authority;
 use super::reply::{Refusal, refuse};
 use crate::{Config, Error};
 
-/// The rules by which every request is judged, made once.
+/// The checks that every request must pass. They are prepared once, when the server is bound.
 #[derive(Debug)]
 pub(crate) struct Rules {
     patterns: Vec<Pattern>,
@@ -18,10 +19,10 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// `loopback_only` says that no listener can be reached from another machine.
+    /// Prepares the checks. `loopback_only` says that no listener can be reached from another machine.
     ///
     /// # Errors
-    /// [`Error::Origin`] names the first pattern that is none.
+    /// [`Error::Origin`] contains the first pattern that is not valid.
     pub(crate) fn new(config: &Config, loopback_only: bool) -> Result<Rules, Error> {
         let pattern =
             |text: &String| Pattern::parse(text).ok_or_else(|| Error::Origin(text.clone()));
@@ -36,25 +37,28 @@ impl Rules {
         })
     }
 
-    /// No listener can be reached from another machine.
+    /// Returns whether no listener can be reached from another machine.
     pub(crate) fn loopback_only(&self) -> bool {
         self.loopback_only
     }
 
-    /// Lets `request` in or says what to answer: 421 for its `Host`, 403 for its `Origin`.
+    /// Checks `request`. A refusal is 421 because of its `Host`, or 403 because of its `Origin`.
     pub(crate) fn judge(&self, request: &Request) -> Result<(), Refusal> {
         if !self.host_is_ours(request) {
             let (reply, _) = refuse(
                 421,
-                "this server listens on loopback: Host has to be a loopback name, or the host of an allowed origin",
+                "this server listens on loopback only: Host must be a loopback name, or the host of an allowed origin",
             );
             return Err((
                 reply,
-                format!("Host {:?} is not this machine's", shown(request.host())),
+                format!(
+                    "Host {:?} is neither a loopback name nor the host of an allowed origin",
+                    shown(request.host())
+                ),
             ));
         }
         if !self.origin_is_allowed(request) {
-            let (reply, _) = refuse(403, "this Origin is not allowed here");
+            let (reply, _) = refuse(403, "this Origin is not allowed");
             return Err((
                 reply,
                 format!("Origin {:?} is not allowed", shown(request.origin())),
@@ -63,11 +67,14 @@ impl Rules {
         Ok(())
     }
 
-    /// DNS rebinding: a page of evil.com whose name now means 127.0.0.1 is of the same origin as we are, to itself, to
-    /// its browser and to [`same_origin`]. Only the name in `Host` gives it away.
+    /// Returns whether the server accepts the `Host` of this request.
+    ///
+    /// This check protects a server on loopback from DNS rebinding. When the DNS server of evil.com answers 127.0.0.1, a
+    /// page of evil.com can send requests to this server, and both the browser and [`same_origin`] see one origin. Only
+    /// the name in `Host` shows the difference.
     fn host_is_ours(&self, request: &Request) -> bool {
         let Some(host) = request.authority.as_ref().filter(|_| self.loopback_only) else {
-            // HTTP/1.0 without Host: no browser does that.
+            // A request without Host is HTTP/1.0, which no browser sends.
             return true;
         };
         host.is_loopback()
@@ -78,7 +85,7 @@ impl Rules {
     }
 
     fn origin_is_allowed(&self, request: &Request) -> bool {
-        // By the header, not by `origin()`: one that is not ASCII is refused, not overlooked.
+        // `origin()` would return `None` for an Origin that is not ASCII. Such a request must be refused.
         let Some(value) = request.headers.get(http::header::ORIGIN) else {
             return true;
         };
@@ -94,14 +101,16 @@ impl Rules {
     }
 }
 
-/// As much of a client's text as a log line needs: a head has room for 16 KiB of it.
+/// Returns the first 100 bytes of `value`, for a log line. A head may contain up to 16 KiB of it.
 fn shown(value: Option<&str>) -> &str {
     let value = value.unwrap_or("(not ASCII)");
     &value[..value.len().min(100)]
 }
 
-/// Whether a page of `origin` asks the host it came from. We cannot know whether the client reached us by TLS, since a
-/// proxy may have ended it, so the scheme only tells which port is meant when none is written.
+/// Returns whether a page of `origin` sends its request to the host that it was loaded from.
+///
+/// The scheme is used only to find the default port. It is not compared, because a proxy may have terminated TLS, so the
+/// server cannot know which scheme the client used.
 fn same_origin(origin: &Origin, host: &Authority) -> bool {
     is_web(&origin.scheme)
         && origin.authority.host == host.host
@@ -112,7 +121,7 @@ fn is_web(scheme: &str) -> bool {
     matches!(scheme, "http" | "https")
 }
 
-/// `scheme://host[:port]` and nothing more (RFC 6454 §6.2). `null` is none.
+/// An origin: `scheme://host[:port]` and nothing else (RFC 6454 §6.2). `null` is not an origin.
 struct Origin {
     scheme: String,
     authority: Authority,
@@ -128,19 +137,19 @@ impl Origin {
     }
 }
 
-/// A scheme in lower case (RFC 3986 §3.1).
+/// Returns a scheme in lower case, or `None` if `text` is not one (RFC 3986 §3.1).
 fn parse_scheme(text: &str) -> Option<String> {
     let rest = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
     let valid = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(rest);
     valid.then(|| text.to_ascii_lowercase())
 }
 
-/// One of [`Config::origin`].
+/// One pattern of [`Config::origin`].
 #[derive(Debug)]
 struct Pattern {
-    /// `None` is http or https.
+    /// `None` means http or https.
     scheme: Option<String>,
-    /// True for `*.host`: names below it, at any depth, and not itself.
+    /// True for `*.host`, which matches subdomains of `host` at any depth, but not `host`.
     below: bool,
     authority: Authority,
 }
@@ -149,7 +158,8 @@ impl Pattern {
     fn parse(text: &str) -> Option<Pattern> {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(parse_scheme(scheme)?), rest),
-            // Who writes "null" means the origin of sandboxed pages and files, which anybody can have.
+            // "null" is the origin of sandboxed pages and of files. It is not accepted as a pattern, because every site
+            // can send it.
             None if text.eq_ignore_ascii_case("null") => return None,
             None => (None, text),
         };
@@ -158,7 +168,7 @@ impl Pattern {
             None => (false, rest),
         };
         let authority = Authority::parse(rest)?;
-        // Nothing is below an address.
+        // An IP address has no subdomains.
         (!below || !authority.is_address()).then_some(Pattern {
             scheme,
             below,
@@ -166,7 +176,7 @@ impl Pattern {
         })
     }
 
-    /// A port that is not written is the scheme's own, in the pattern as in the origin.
+    /// Returns whether `origin` matches. Without a port, the pattern and the origin mean the default port of the scheme.
     fn matches(&self, origin: &Origin) -> bool {
         let scheme = match &self.scheme {
             Some(scheme) => *scheme == origin.scheme,
@@ -177,8 +187,9 @@ impl Pattern {
         scheme && port && self.matches_host(&origin.authority)
     }
 
-    /// Whether `Host` may be this pattern's: a reverse proxy on this machine passes the public name on. The port is the
-    /// proxy's affair; and the "host" of a browser extension is no host.
+    /// Returns whether `host` is a host that this pattern allows. A reverse proxy on this machine may forward the public
+    /// name in `Host`. The port is not compared, because the proxy may listen on another one. A pattern for browser
+    /// extensions contains no host name, so it allows no `Host`.
     fn covers_host(&self, host: &Authority) -> bool {
         self.scheme.as_deref().is_none_or(is_web) && self.matches_host(host)
     }
@@ -187,7 +198,7 @@ impl Pattern {
         if !self.below {
             return named.host == self.authority.host;
         }
-        // The dot is what keeps notexample.com out.
+        // Without the check for the dot, notexample.com would match *.example.com.
         let above = named.host.strip_suffix(&self.authority.host);
         above.is_some_and(|above| above.len() > 1 && above.ends_with('.'))
     }
@@ -198,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_that_is_no_origin_is_named_in_the_error() {
+    fn error_names_the_invalid_pattern() {
         for bad in [
             "",
             "*",

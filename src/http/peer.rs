@@ -1,26 +1,26 @@
-//! [`Peer`]: where a client comes from.
+//! [`Peer`]: the address of a client.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// A client's address.
+/// The address of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
-    /// A TCP client.
+    /// The IP address and port of a TCP client.
     Tcp(SocketAddr),
-    /// A client of a unix socket, which has no address of its own.
+    /// A client of a Unix socket. Such a client has no address.
     Unix,
 }
 
 impl Peer {
-    /// Whether the client runs on this machine. A unix socket's always does.
+    /// Returns whether the client runs on this machine. This is always true for a client of a Unix socket.
     pub fn is_loopback(&self) -> bool {
-        // A listener on [::] sees 127.0.0.1 as ::ffff:127.0.0.1, which std does not call loopback.
+        // A listener on [::] gets 127.0.0.1 as ::ffff:127.0.0.1, for which `IpAddr::is_loopback` returns false.
         self.ip().is_none_or(|ip| ip.to_canonical().is_loopback())
     }
 
-    /// The IP address, if the client has one.
+    /// Returns the IP address, if the client has one.
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Peer::Tcp(address) => Some(address.ip()),
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_known_in_each_of_its_spellings() {
+    fn loopback_is_recognized_in_every_notation() {
         let peer = |text: &str| Peer::Tcp(text.parse().expect("an address"));
         for near in [
             "127.0.0.1:1",
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_shown_as_its_address() {
+    fn peer_is_displayed_as_its_address() {
         let tcp = Peer::Tcp("127.0.0.1:5123".parse().expect("an address"));
         assert_eq!(tcp.to_string(), "127.0.0.1:5123");
         assert_eq!(Peer::Unix.to_string(), "unix");

@@ -1,72 +1,73 @@
-//! [`Reply`]: every answer but the 101, complete, and the last on its connection.
+//! [`Reply`]: the answer to a request, and how it is written as an HTTP response.
 
 use std::borrow::Cow;
 
 use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 
-/// An answer to the client and the reason for the log.
+/// The answer for a client whose request is refused, and the reason for the log.
 pub(crate) type Refusal = (Reply, String);
 
-/// The one sentence tells the client what was wrong and stands in the log. It never holds what the client sent.
-pub(super) fn refuse(code: u16, why: &'static str) -> Refusal {
-    (Reply::text(code, format!("{why}\n")), why.to_owned())
+/// Returns a refusal with the same `reason` for the client and for the log. It contains no text from the client.
+pub(super) fn refuse(code: u16, reason: &'static str) -> Refusal {
+    (Reply::text(code, format!("{reason}\n")), reason.to_owned())
 }
 
-/// `503`, and when to come again.
+/// Returns a `503` that tells the client to try again after `retry_after_secs`.
 pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<String>) -> Reply {
     Reply::text(503, text).header(header::RETRY_AFTER, retry_after_secs.into())
 }
 
-/// What is answered to a request: go on to WebSocket, or a small HTTP answer that ends the connection.
+/// The answer to a request: an upgrade to WebSocket, or a small HTTP response that ends the connection.
 ///
 /// ```
 /// # use standpipe::Reply;
-/// let yes = Reply::upgrade().subprotocol("chat.v1");
-/// let no = Reply::text(401, "a token, please\n");
+/// let accepted = Reply::upgrade().subprotocol("chat.v1");
+/// let refused = Reply::text(401, "a token is required\n");
 /// ```
 #[derive(Debug)]
 pub struct Reply {
     code: StatusCode,
-    /// A few, and an `Err` that carries a reply stays small.
+    /// A list instead of a map, because there are only a few, and a `Result` with a reply in it stays small.
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Cow<'static, [u8]>,
     subprotocol: Option<String>,
 }
 
-/// A page of ours holds its script and style, and talks to the server it came from: nothing else loads or leaks.
-/// `'self'` covers ws: and wss: of the same host (CSP Level 3), where `ws:` would let a page talk to any host.
+/// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect only to
+/// the server that they were loaded from. `'self'` includes ws: and wss: of the same host (CSP Level 3), whereas `ws:`
+/// would allow connections to any host.
 const PAGE_POLICY: &str = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
 impl Reply {
-    /// Go on to the 101.
+    /// Accepts the WebSocket handshake. The server sends the 101.
     pub fn upgrade() -> Reply {
         Reply::new(StatusCode::SWITCHING_PROTOCOLS, None, Vec::new())
     }
 
-    /// Speaks `name` if the client offered exactly that; otherwise none is agreed on, and the client decides whether it
-    /// stays (RFC 6455 §4.1).
+    /// Selects the subprotocol `name` if the client offered exactly this name. Otherwise no subprotocol is selected, and
+    /// the client decides whether to continue without one (RFC 6455 §4.1).
     #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
         self.subprotocol = Some(name.into());
         self
     }
 
-    /// A status with its name as text. A `code` outside 200 to 999 is answered as 500.
+    /// Returns a response whose text is the name of the status. A `code` outside 200 to 999 is replaced by 500.
     pub fn status(code: u16) -> Reply {
         let code = final_code(code);
         let name = code.canonical_reason().unwrap_or("Unknown");
         Reply::new(code, Some(TEXT), format!("{name}\n").into_bytes())
     }
 
-    /// Plain text. Codes as in [`status`](Self::status).
+    /// Returns a response of plain text. For `code` see [`status`](Self::status).
     pub fn text(code: u16, body: impl Into<String>) -> Reply {
         Reply::bytes(code, HeaderValue::from_static(TEXT), body.into())
     }
 
-    /// A page whose script and style stand in it, and which talks to this server only.
+    /// Returns an HTML page. The page must contain its script and style. It can connect to this server only.
     pub fn html(body: impl Into<Cow<'static, str>>) -> Reply {
         let body = match body.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -79,7 +80,7 @@ impl Reply {
             .header(header::CACHE_CONTROL, fixed("no-cache"))
     }
 
-    /// JSON, written by the caller. Codes as in [`status`](Self::status).
+    /// Returns a response of JSON. `body` must be valid JSON. For `code` see [`status`](Self::status).
     pub fn json(code: u16, body: impl Into<String>) -> Reply {
         Reply::bytes(
             code,
@@ -88,15 +89,16 @@ impl Reply {
         )
     }
 
-    /// Bytes of any type. Codes as in [`status`](Self::status).
+    /// Returns a response of bytes with any content type. For `code` see [`status`](Self::status).
     pub fn bytes(code: u16, content_type: HeaderValue, body: impl Into<Vec<u8>>) -> Reply {
         Reply::new(final_code(code), None, body.into()).header(CONTENT_TYPE, content_type)
     }
 
-    /// Sets a header in place of its namesake; `Set-Cookie` is added, as each cookie has a line of its own.
+    /// Sets a header, and replaces an earlier one of the same name. `Set-Cookie` is added instead, because each cookie
+    /// has its own line.
     ///
-    /// What frames the answer is the server's: `Connection`, `Content-Length`, `Transfer-Encoding`, `Upgrade` and
-    /// `Sec-WebSocket-*` of an upgrade are not taken from here.
+    /// The server writes the headers that frame the response: `Connection`, `Content-Length`, `Transfer-Encoding`, and in
+    /// an upgrade also `Upgrade` and `Sec-WebSocket-*`. Values that are set for them here are ignored.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Reply {
         if name != header::SET_COOKIE {
@@ -113,7 +115,7 @@ impl Reply {
     ) -> Reply {
         let mut headers = Vec::new();
         if code != StatusCode::SWITCHING_PROTOCOLS {
-            // So that no browser takes a text for a script.
+            // Otherwise a browser could guess that a text is a script.
             headers.push((
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
@@ -138,21 +140,21 @@ impl Reply {
         self.code.as_u16()
     }
 
-    /// The subprotocol that was asked for, and the headers, for the 101.
+    /// Returns the subprotocol that the handler selected, and the headers for the 101.
     pub(super) fn into_upgrade(self) -> (Option<String>, Vec<(HeaderName, HeaderValue)>) {
         (self.subprotocol, self.headers)
     }
 
-    /// The whole answer. `head_only` is for HEAD: the headers of a GET, and no body (RFC 9110 §9.3.2).
+    /// Returns the whole response. `head_only` is for HEAD: the same headers as for GET, but no body (RFC 9110 §9.3.2).
     pub(crate) fn to_bytes(&self, head_only: bool) -> Vec<u8> {
-        debug_assert!(!self.is_upgrade(), "a 101 is made by accept");
+        debug_assert!(!self.is_upgrade(), "`accept` writes the 101");
         let mut head = Head::new(self.code);
         for (name, value) in &self.headers {
             if !is_framing(name) {
                 head.line(name, value);
             }
         }
-        // Neither a 204 nor a 304 has a body, and a 204 no length either (RFC 9110 §8.6, §15.4.5).
+        // A 204 and a 304 have no body, and a 204 has no Content-Length (RFC 9110 §8.6, §15.4.5).
         let bare = matches!(self.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if !bare {
             head.line(&header::CONTENT_LENGTH, &HeaderValue::from(self.body.len()));
@@ -168,7 +170,8 @@ impl Reply {
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// A code that ends an exchange. A 1xx would leave the client waiting for the answer proper (RFC 9110 §15.2).
+/// Returns `code` if it is the code of a final response, and 500 otherwise. After a 1xx the client would wait for the
+/// final response (RFC 9110 §15.2).
 fn final_code(code: u16) -> StatusCode {
     match StatusCode::from_u16(code) {
         Ok(code) if code.as_u16() >= 200 => code,
@@ -176,7 +179,7 @@ fn final_code(code: u16) -> StatusCode {
     }
 }
 
-/// Headers that say where an answer ends or what the connection becomes.
+/// Returns whether a header determines where the response ends, or how the connection is used after it.
 pub(super) fn is_framing(name: &HeaderName) -> bool {
     [
         header::CONNECTION,
@@ -187,7 +190,7 @@ pub(super) fn is_framing(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// A response head being written. Lines are made of [`HeaderValue`]s, which can hold no CR and no LF.
+/// A response head that is being written. A [`HeaderValue`] cannot contain CR or LF, so a value cannot add a line.
 pub(super) struct Head(Vec<u8>);
 
 impl Head {
@@ -196,7 +199,8 @@ impl Head {
         Head(format!("HTTP/1.1 {} {reason}\r\n", code.as_str()).into_bytes())
     }
 
-    /// Adds a line, the name in capitals as people write it: the RFC does not mind, but many a script greps.
+    /// Adds a line with the name in its usual capitalization. HTTP ignores the case of names, but scripts often search
+    /// for the usual spelling.
     pub(super) fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
         let start = self.0.len();
         self.0.extend_from_slice(name.as_str().as_bytes());
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_complete_and_ends_the_connection() {
+    fn every_response_is_complete_and_ends_the_connection() {
         let answer = text(&Reply::status(404), false);
         assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
         assert!(answer.contains("\r\nContent-Length: 10\r\n"), "{answer}");
@@ -249,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_204_has_neither_body_nor_length() {
+    fn status_204_has_no_body_and_no_length() {
         let answer = text(&Reply::status(204), false);
         assert!(
             answer.ends_with("\r\n\r\n") && !answer.contains("Content-Length"),
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_ends_nothing_is_500() {
+    fn code_that_is_not_final_becomes_500() {
         for code in [0, 99, 100, 101, 199, 1000] {
             assert_eq!(Reply::status(code).code(), 500);
             assert!(!Reply::text(code, "").is_upgrade());
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_cannot_unframe_an_answer() {
+    fn handler_cannot_change_the_framing() {
         let keep = HeaderValue::from_static("keep-alive");
         let reply = Reply::text(200, "ab")
             .header(header::CONNECTION, keep)
@@ -282,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_replaces_its_namesake_but_cookies_add_up() {
+    fn header_replaces_its_namesake_and_cookies_accumulate() {
         let value = HeaderValue::from_static;
         let reply = Reply::text(200, "")
             .header(CONTENT_TYPE, value("text/css"))
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_may_load_nothing_and_talk_to_its_own_server_only() {
+    fn page_connects_only_to_its_own_server() {
         let answer = text(&Reply::html("x"), false);
         for part in [
             "default-src 'none'",
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn unavailable_says_when_to_come_again() {
+    fn unavailable_says_when_to_retry() {
         let answer = text(&unavailable(2, "full\n"), false);
         assert!(
             answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),

@@ -1,4 +1,4 @@
-//! [`Request`]: a head that was read whole and found in order.
+//! [`Request`]: a complete and valid request head.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -10,9 +10,9 @@ use super::authority::Authority;
 use super::target::Target;
 use super::{Peer, Reply};
 
-/// What a client asked for.
+/// An HTTP request.
 ///
-/// `{:?}` shows neither query nor headers: there are tokens in them, and what can be printed ends in a log.
+/// `{:?}` shows neither the query nor the headers, because they may contain tokens, which must not get into a log.
 pub struct Request {
     pub(super) method: Method,
     pub(super) version: Version,
@@ -22,66 +22,69 @@ pub struct Request {
     pub(super) content_length: Option<u64>,
     pub(super) peer: Peer,
     pub(super) extensions: Extensions,
-    /// What is left to read of it, until the handler is done with the request. In a mutex because a request is shared
-    /// between threads later, and this is not.
+    /// The unread body, until the handler has answered the request. It is in a mutex because a request is later shared
+    /// between threads, and a [`Body`] cannot be.
     pub(super) body: Mutex<Option<Box<dyn Body>>>,
 }
 
-/// Where a request's body comes from.
+/// The source of a request's body.
 pub(crate) trait Body: Read + Send {
-    /// The client waits to hear that its body is wanted (RFC 9110 §10.1.1).
-    fn go_on(&mut self) -> io::Result<()>;
-    /// All of it is here: what follows is our time, not the client's.
-    fn is_read(&mut self);
+    /// Sends `100 Continue` to a client that waits for it before it sends the body (RFC 9110 §10.1.1).
+    fn send_continue(&mut self) -> io::Result<()>;
+    /// Tells the source that the whole body has been read. The time after this is the handler's, not the client's.
+    fn finish(&mut self);
 }
 
 impl Request {
-    /// The method.
+    /// Returns the method.
     pub fn method(&self) -> &Method {
         &self.method
     }
 
-    /// The path without the query, percent-decoded once.
+    /// Returns the path without the query, percent-decoded once.
     ///
-    /// An encoded slash looks like any other here: to decide on a path, compare [`segments`](Self::segments).
+    /// In this form an encoded slash looks like any other slash. To route a request, compare
+    /// [`segments`](Self::segments).
     pub fn path(&self) -> &str {
         &self.target.path
     }
 
-    /// The path split at its slashes, each part percent-decoded once: `/ws/a%2Fb` is `["ws", "a/b"]`, `/` is empty.
+    /// Returns the path split at its slashes, each segment percent-decoded once: `/ws/a%2Fb` is `["ws", "a/b"]`, and `/`
+    /// has no segments.
     ///
-    /// A slash at the end gives an empty last segment. No segment is `.` or `..` or holds a control character.
+    /// A slash at the end adds an empty last segment. No segment is `.` or `..`, or contains a control character.
     pub fn segments(&self) -> &[String] {
         &self.target.segments
     }
 
-    /// The first value of `name` in the query, decoded; `?a` gives `Some("")`. It may hold any character.
+    /// Returns the first value of `name` in the query, decoded. For `?a` the value of `a` is the empty string. A value may
+    /// contain any character.
     pub fn query(&self, name: &str) -> Option<&str> {
         let pair = self.target.query.iter().find(|(key, _)| key == name)?;
         Some(&pair.1)
     }
 
-    /// All headers, as they came.
+    /// Returns all headers as the client sent them.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
-    /// The first value of the header `name`, if it is visible ASCII.
+    /// Returns the first value of the header `name`, if it is visible ASCII.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// `Host` as the client wrote it. Only an HTTP/1.0 request can be without.
+    /// Returns `Host` as the client wrote it. It is `None` only for an HTTP/1.0 request.
     pub fn host(&self) -> Option<&str> {
         self.header("host")
     }
 
-    /// `Origin`: the site whose page asks. Clients that are no browsers rarely send one.
+    /// Returns `Origin`: the site whose page sent the request. Clients other than browsers rarely send it.
     pub fn origin(&self) -> Option<&str> {
         self.header("origin")
     }
 
-    /// The subprotocols the client offers, in its order, from all `Sec-WebSocket-Protocol` lines.
+    /// Returns the subprotocols that the client offers, in the client's order, from all `Sec-WebSocket-Protocol` lines.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         let lines = self
             .headers
@@ -90,71 +93,75 @@ impl Request {
         lines.filter_map(|line| line.to_str().ok()).flat_map(list)
     }
 
-    /// Who asked.
+    /// Returns the address of the client.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Whether `Upgrade` names `websocket`.
+    /// Returns whether the `Upgrade` header contains `websocket`.
     pub fn wants_upgrade(&self) -> bool {
         self.has_token(header::UPGRADE, "websocket")
     }
 
-    /// Bytes of body that follow the head. `None` when the client did not say.
+    /// Returns the length of the body in bytes. It is `None` if the request has no `Content-Length`.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// Reads the body, of at most `limit` bytes. Once; and only in [`Handler::request`](crate::Handler::request).
+    /// Reads the body, of at most `limit` bytes. Works once, and only in [`Handler::request`](crate::Handler::request).
     ///
     /// # Blocking
-    /// For the client's bytes, under [`handshake_timeout`](crate::Config::handshake_timeout).
+    /// Waits for the client's bytes, up to the end of [`handshake_timeout`](crate::Config::handshake_timeout).
     ///
     /// # Errors
-    /// The answer to give: 411 without a length, 413 beyond the limit, 400 when it ends too soon.
+    /// Returns the answer for the client: 411 if the request has no length, 413 if the body is larger than `limit`, and
+    /// 400 if the connection ends before the whole body has arrived, or if the body cannot be read any more.
     pub fn read_body(&mut self, limit: usize) -> Result<Vec<u8>, Reply> {
         let length = self.content_length.ok_or_else(|| Reply::status(411))?;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > limit {
-            let text = format!("a body has at most {limit} bytes here\n");
+            let text = format!("the body is larger than the limit of {limit} bytes\n");
             return Err(Reply::text(413, text));
         }
-        let waits = self.has_token(header::EXPECT, "100-continue");
+        let expects_continue = self.has_token(header::EXPECT, "100-continue");
         let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut body = slot.take().ok_or_else(|| Reply::text(400, "no body\n"))?;
+        let mut body = slot
+            .take()
+            .ok_or_else(|| Reply::text(400, "the body is not available\n"))?;
         let mut bytes = Vec::new();
-        let gone = |_| Reply::text(400, "the body ended too soon\n");
-        if waits {
-            body.go_on().map_err(gone)?;
+        let incomplete = || Reply::text(400, "the body is incomplete\n");
+        if expects_continue {
+            body.send_continue().map_err(|_| incomplete())?;
         }
         let read = body
             .by_ref()
             .take(length as u64)
             .read_to_end(&mut bytes)
-            .map_err(gone)?;
+            .map_err(|_| incomplete())?;
         if read < length {
-            return Err(Reply::text(400, "the body ended too soon\n"));
+            return Err(incomplete());
         }
-        body.is_read();
+        body.finish();
         Ok(bytes)
     }
 
-    /// Gives it its body, or takes away what was not read of it.
+    /// Sets the source of the body, or removes it with whatever has not been read.
     pub(crate) fn set_body(&mut self, body: Option<Box<dyn Body>>) {
         *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = body;
     }
 
-    /// What [`Handler::request`](crate::Handler::request) left here for the rest of the client's life.
+    /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
-    /// A place to leave something for [`Handler::run`](crate::Handler::run): who the client is, what it may do.
+    /// Returns the map in which [`Handler::request`](crate::Handler::request) can store values for
+    /// [`Handler::run`](crate::Handler::run), for example the client's identity and permissions.
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
     }
 
-    /// Whether one of the lines of `name` lists `token`, in any case.
+    /// Returns whether one of the lines of the header `name` lists `token`, ignoring case.
     pub(super) fn has_token(&self, name: header::HeaderName, token: &str) -> bool {
         let lines = self.headers.get_all(name).into_iter();
         let mut tokens = lines.filter_map(|line| line.to_str().ok()).flat_map(list);
@@ -162,7 +169,7 @@ impl Request {
     }
 }
 
-/// The items of a comma list. Empty ones do not count (RFC 9110 §5.6.1.2).
+/// Returns the items of a list with commas, without the empty ones (RFC 9110 §5.6.1.2).
 fn list(line: &str) -> impl Iterator<Item = &str> {
     line.split(',')
         .map(|item| item.trim_matches([' ', '\t']))
@@ -190,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_combined_from_all_their_lines() {
+    fn lists_are_combined_from_all_lines() {
         let request = request(
             b"GET /ws?a&b=1&b=2 HTTP/1.1\r\nHost: A:1\r\nSec-WebSocket-Protocol: x, y\r\nUpgrade: h2c\r\n\
               sec-websocket-protocol:,z ,\r\nUpgrade: foo , WebSocket\r\n\r\n",
@@ -220,7 +227,7 @@ mod tests {
             shown.contains("/ws") && !shown.contains("hidden"),
             "{shown}"
         );
-        // The map itself is what people print next.
+        // Handlers may print the map alone.
         let shown = format!("{:?}", request.headers());
         assert!(
             !["hidden2", "hidden3", "hidden4"]

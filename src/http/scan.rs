@@ -1,31 +1,32 @@
-//! Looks for the end of a head while its bytes arrive, and refuses at once what no later byte can mend.
+//! [`Scan`] looks for the end of a request head while its bytes arrive. It refuses an invalid head at the first byte that
+//! makes it invalid.
 //!
-//! Each byte is looked at once, however the bytes are cut: the state below stands between two reads, so a head sent a
-//! byte at a time costs what it costs in one piece, and meets the same verdict. A head that is parsed anew after each
-//! read costs its square (CVE-2023-43669).
+//! `Scan` keeps its state between two reads, so it looks at each byte only once, however the bytes are split. A head that
+//! arrives byte by byte therefore costs the same as in one piece, and gets the same verdict. Parsing a head again after
+//! each read would cost the square of its length (CVE-2023-43669).
 
 use super::reply::{Refusal, refuse};
 
-/// Bytes of a whole head, its last CRLF included.
+/// The limit for a whole head, in bytes, including its last CRLF.
 pub(super) const MAX_HEAD: usize = 16 << 10;
-/// Bytes of a request line, its CRLF not included.
+/// The limit for the request line, in bytes, without its CRLF.
 pub(super) const MAX_REQUEST_LINE: usize = 8 << 10;
-/// Header lines.
+/// The limit for the number of header lines.
 pub(super) const MAX_HEADERS: usize = 64;
 
 enum Place {
-    /// Before the first byte of the request line; true when an empty line has gone by.
+    /// Before the first byte of the request line. True after an empty line.
     Before(bool),
     RequestLine,
     Headers,
 }
 
-/// Where in a head the bytes seen so far have led.
+/// The state of the search: the part of the head that the last byte belongs to.
 pub(super) struct Scan {
     place: Place,
-    /// Bytes looked at.
+    /// The number of bytes that have been looked at.
     at: usize,
-    /// Where the line began that is being read.
+    /// The offset at which the current line begins.
     line: usize,
     after_cr: bool,
     headers: usize,
@@ -42,7 +43,8 @@ impl Scan {
         }
     }
 
-    /// Looks at what is new in `bytes`, which holds everything read so far. Gives the head's length once it is whole.
+    /// Looks at the new bytes at the end of `bytes`, which holds everything read so far. Returns the length of the head
+    /// once it is complete.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
         while let Some(&byte) = bytes.get(self.at) {
             if self.at == MAX_HEAD {
@@ -50,9 +52,9 @@ impl Scan {
             }
             self.at += 1;
             if self.after_cr {
-                // A lone CR is a line end to some and a blank to others (RFC 9112 §2.2).
+                // Some implementations read a lone CR as a line end, others as a space (RFC 9112 §2.2).
                 if byte != b'\n' {
-                    return Err(refuse(400, "a CR without its LF"));
+                    return Err(refuse(400, "a CR is not followed by an LF"));
                 }
                 self.after_cr = false;
                 if self.line_end(&bytes[self.line..self.at - 2])? {
@@ -66,25 +68,28 @@ impl Scan {
         Ok(None)
     }
 
-    /// One byte within a line.
+    /// Handles one byte within a line.
     fn byte(&mut self, byte: u8) -> Result<(), Refusal> {
         match byte {
             b'\r' => {
                 self.after_cr = true;
                 return Ok(());
             }
-            // RFC 9112 §2.2 lets a server take it for a line end. A proxy that does not then sees another request.
-            b'\n' => return Err(refuse(400, "an LF without its CR")),
+            // RFC 9112 §2.2 allows a server to accept a lone LF as a line end. A proxy in front of it that does not
+            // accept it would see a different request.
+            b'\n' => return Err(refuse(400, "an LF is not preceded by a CR")),
             b'\t' => {}
-            0..0x20 | 0x7f => return Err(refuse(400, "a control byte in the request head")),
+            0..0x20 | 0x7f => {
+                return Err(refuse(400, "the request head contains a control character"));
+            }
             _ => {}
         }
         let first = self.at - self.line == 1;
         match self.place {
             Place::Headers if first => {
-                // obs-fold, or a blank before the first header (RFC 9112 §5.2 and §2.2).
+                // obs-fold, or white space before the first header (RFC 9112 §5.2 and §2.2).
                 if matches!(byte, b' ' | b'\t') {
-                    return Err(refuse(400, "a header line that begins with a blank"));
+                    return Err(refuse(400, "a header line starts with white space"));
                 }
                 self.headers += 1;
                 if self.headers > MAX_HEADERS {
@@ -105,12 +110,17 @@ impl Scan {
         Ok(())
     }
 
-    /// A CRLF has ended `line`. True if it ended the head.
+    /// Handles the CRLF after `line`. Returns true if it ended the head.
     fn line_end(&mut self, line: &[u8]) -> Result<bool, Refusal> {
         match self.place {
-            // One empty line is forgiven to clients that end a body with a CRLF too many (RFC 9112 §2.2).
+            // One empty line is accepted, because some clients send an extra CRLF after a body (RFC 9112 §2.2).
             Place::Before(false) => self.place = Place::Before(true),
-            Place::Before(true) => return Err(refuse(400, "empty lines before the request line")),
+            Place::Before(true) => {
+                return Err(refuse(
+                    400,
+                    "more than one empty line before the request line",
+                ));
+            }
             Place::RequestLine => {
                 request_line(line)?;
                 self.place = Place::Headers;
@@ -121,7 +131,8 @@ impl Scan {
     }
 }
 
-/// Looks at a request line as soon as it is whole: who speaks another protocol may be waiting for our answer now.
+/// Checks a request line as soon as it is complete. A client of another protocol may be waiting for an answer already,
+/// and would never send the end of a head.
 fn request_line(line: &[u8]) -> Result<(), Refusal> {
     let mut words = line.split(|&b| b == b' ');
     let (Some(method), Some(target), Some(version), None) =
@@ -134,15 +145,15 @@ fn request_line(line: &[u8]) -> Result<(), Refusal> {
     }
     match version {
         b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
-        // HTTP/2's preface comes here too (RFC 9113 §3.4).
+        // The connection preface of HTTP/2 (RFC 9113 §3.4) is refused here too.
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(refuse(505, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+            Err(refuse(505, "only HTTP/1.1 and HTTP/1.0 are supported"))
         }
         _ => Err(refuse(
             400,
-            "the request line does not end in an HTTP version",
+            "the request line does not end with an HTTP version",
         )),
     }
 }
@@ -158,13 +169,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_head_is_found_and_what_follows_is_not_looked_at() {
+    fn bytes_after_the_end_are_not_examined() {
         assert_eq!(verdict(b"GET / HTTP/1.1\r\n\r\n\x81\x00\n"), Ok(Some(18)));
         assert_eq!(verdict(b"GET / HTTP/1.1\r\n\r"), Ok(None));
     }
 
     #[test]
-    fn hopeless_heads_are_refused_before_they_end() {
+    fn invalid_heads_are_refused_before_their_end() {
         for (bytes, code) in [
             (&b"GET / HTTP/1.1\n"[..], 400),
             (b"GET / HTTP/1.1\r\nHost: a\n", 400),
@@ -180,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_at_its_limits_is_taken_and_one_more_is_not() {
+    fn head_at_its_limits_is_accepted_and_one_more_is_not() {
         let line = |n: usize| format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(n - 14));
         assert!(matches!(
             verdict(line(MAX_REQUEST_LINE).as_bytes()),

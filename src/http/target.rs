@@ -1,12 +1,12 @@
-//! The request target: its path in segments, its query in pairs, each decoded exactly once.
+//! [`Target`]: the path of a request in segments and its query in pairs, each decoded exactly once.
 //!
-//! What routes a request and what a handler sees come from the same decoding, so there is no second spelling of a path
-//! that one of them takes for another (CVE-2026-76183).
+//! Routing and the handler use the same decoded segments. Otherwise a path could be routed as one path, and be
+//! understood as another by the handler (CVE-2026-76183).
 
 use super::authority::Authority;
 use super::reply::{Refusal, refuse};
 
-/// A target, taken apart.
+/// The parts of a request target.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) path: String,
@@ -15,12 +15,15 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads `raw`, a request line's second word. `host` is the request's `Host`.
+    /// Parses `raw`, the second word of a request line. `host` is the `Host` of the request.
     pub(super) fn parse(raw: &str, host: Option<&Authority>) -> Result<Target, Refusal> {
         let raw = origin_form(raw, host)?;
-        // A fragment is the client's own affair and is never sent (RFC 9110 §7.1); a backslash is a slash to some.
+        // A client never sends a fragment (RFC 9110 §7.1). Some implementations read a backslash as a slash.
         if raw.bytes().any(|b| matches!(b, b'#' | b'\\')) {
-            return Err(refuse(400, "a # or a backslash in the request target"));
+            return Err(refuse(
+                400,
+                "the request target contains a # or a backslash",
+            ));
         }
         let (path, query) = raw.split_once('?').unwrap_or((raw, ""));
         let path = if path.is_empty() { "/" } else { path };
@@ -35,8 +38,8 @@ impl Target {
     }
 }
 
-/// What follows the authority, in `/path?query` or `http://host/path?query`. The other two forms of RFC 9112 §3.2 are
-/// for proxies and `OPTIONS *`.
+/// Returns the path and query of `/path?query` or `http://host/path?query`. The other two forms of RFC 9112 §3.2 are
+/// refused: they are for proxies and for `OPTIONS *`.
 fn origin_form<'a>(raw: &'a str, host: Option<&Authority>) -> Result<&'a str, Refusal> {
     if raw.starts_with('/') {
         return Ok(raw);
@@ -49,10 +52,13 @@ fn origin_form<'a>(raw: &'a str, host: Option<&Authority>) -> Result<&'a str, Re
         matches!(&*scheme, "http" | "https").then_some((scheme, authority, path))
     };
     let Some((scheme, named, path)) = absolute() else {
-        return Err(refuse(400, "the request target is not a path"));
+        return Err(refuse(
+            400,
+            "the request target is neither a path nor an http URL",
+        ));
     };
-    // RFC 9112 §3.2.2 lets the target win over Host. Then the rules on Host would judge a host that is not the one
-    // meant, so the two have to agree.
+    // By RFC 9112 §3.2.2 the host in the target takes precedence over Host. The rules in `origin.rs` check Host only, so
+    // the two must be equal. Otherwise the rules would check a different host than the one that is used.
     match host {
         Some(host)
             if host.host == named.host && host.port_for(&scheme) == named.port_for(&scheme) =>
@@ -61,13 +67,13 @@ fn origin_form<'a>(raw: &'a str, host: Option<&Authority>) -> Result<&'a str, Re
         }
         _ => Err(refuse(
             400,
-            "the request target names another host than Host",
+            "the request target and the Host header name different hosts",
         )),
     }
 }
 
-/// Splits at the raw slashes, then decodes: a topic may have a slash in its name, written %2F, and stays one segment.
-/// Decoding first would make two of it, and a rule for `/ws/a` would be asked about a topic `a/b`.
+/// Splits the path at its raw slashes and then decodes each segment, so that a topic name with a slash, written `%2F`,
+/// stays one segment. Decoding first would split it in two, and a rule for `/ws/a` would apply to the topic `a/b`.
 fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     let raw = path.strip_prefix('/').unwrap_or(path);
     if raw.is_empty() {
@@ -76,27 +82,29 @@ fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     let mut segments = Vec::new();
     let mut rest = raw.split('/').peekable();
     while let Some(segment) = rest.next() {
-        // Some servers merge slashes. A last one is kept as an empty segment, which no route has.
+        // Some servers merge adjacent slashes, so an empty segment is refused. At the end of the path it is kept: no
+        // route has an empty segment.
         if segment.is_empty() && rest.peek().is_some() {
-            return Err(refuse(400, "an empty segment in the path"));
+            return Err(refuse(400, "the path contains an empty segment"));
         }
         let segment = decode(segment, false)?;
         if segment.chars().any(char::is_control) {
-            return Err(refuse(400, "a control character in the path"));
+            return Err(refuse(400, "the path contains a control character"));
         }
-        // Also between slashes that were written %2F or %5C: `path` shows them as slashes, and somebody may open a file.
+        // Slashes that were written %2F or %5C count too, because `path` returns them as slashes, and a handler may open
+        // a file of that name.
         if segment
             .split(['/', '\\'])
             .any(|part| matches!(part, "." | ".."))
         {
-            return Err(refuse(400, "a . or .. in the path"));
+            return Err(refuse(400, "the path contains a . or .. segment"));
         }
         segments.push(segment);
     }
     Ok(segments)
 }
 
-/// `a=1&b` as pairs. Values are data, not names: they may hold any character.
+/// Returns the pairs of a query such as `a=1&b`. Unlike path segments, names and values may contain any character.
 fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
     query
         .split('&')
@@ -108,7 +116,7 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         .collect()
 }
 
-/// Decodes %XX once. In a query a plus is a blank, as forms write it; in a path it is a plus.
+/// Decodes `%XX` once. With `plus`, `+` is decoded to a space, as HTML forms write it in a query. In a path it stays `+`.
 fn decode(text: &str, plus: bool) -> Result<String, Refusal> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -119,7 +127,7 @@ fn decode(text: &str, plus: bool) -> Result<String, Refusal> {
                 let (Some(high), Some(low)) = digits else {
                     return Err(refuse(
                         400,
-                        "a % without two hexadecimal digits in the request target",
+                        "a % in the request target is not followed by two hexadecimal digits",
                     ));
                 };
                 high << 4 | low
@@ -147,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_slash_stays_inside_its_segment() {
+    fn encoded_slash_stays_inside_its_segment() {
         let target = target("/ws/a%2Fb/c%252F").expect("a target");
         assert_eq!(target.segments, ["ws", "a/b", "c%2F"]);
         assert_eq!(target.path, "/ws/a/b/c%2F");
     }
 
     #[test]
-    fn the_root_has_no_segments_and_a_last_slash_is_an_empty_one() {
+    fn final_slash_adds_an_empty_segment() {
         assert_eq!(
             target("/").map(|t| (t.path, t.segments)),
             Ok(("/".into(), vec![]))
@@ -167,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_decoded_once_and_a_plus_in_it_is_a_blank() {
+    fn query_is_decoded_once_and_plus_is_a_space() {
         let target =
             target("/a+b?name=J%C3%BCrgen+M&a&b=&&c=1=2&name=x&%2B=%2525").expect("a target");
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -186,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_has_to_name_the_same_host() {
+    fn absolute_target_must_name_the_same_host() {
         for same in [
             "http://example.com/x",
             "HTTP://EXAMPLE.com:80/x",
@@ -213,7 +221,7 @@ mod tests {
         }
         assert!(
             Target::parse("http://example.com/", None).is_err(),
-            "no Host to agree with"
+            "there is no Host to compare with"
         );
     }
 }

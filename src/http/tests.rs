@@ -1,4 +1,4 @@
-//! The corpus: heads, targets, origins and handshakes in tables of `corpus/`, each line with what has to become of it.
+//! Tests with the tables in `corpus/`: heads, targets, origins and handshakes. Each line has the expected outcome.
 
 use super::reply::Refusal;
 use std::io::{self, Read};
@@ -6,10 +6,10 @@ use std::io::{self, Read};
 use super::*;
 use crate::Config;
 
-/// A stream that gives so many bytes at a time.
-struct Cut<'a>(&'a [u8], usize);
+/// A stream that returns up to a given number of bytes in one read.
+struct SmallReads<'a>(&'a [u8], usize);
 
-impl Read for Cut<'_> {
+impl Read for SmallReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (now, later) = self.0.split_at(self.0.len().min(self.1).min(buffer.len()));
         self.0 = later;
@@ -18,7 +18,7 @@ impl Read for Cut<'_> {
     }
 }
 
-/// The lines of a table without comments, each as its first word and the rest.
+/// Returns the lines of a table without its comments, each split into the first word and the rest.
 fn table(text: &str) -> Vec<(&str, &str)> {
     let lines = text
         .lines()
@@ -28,7 +28,7 @@ fn table(text: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Bytes written as in Rust, with `{n*x}` for x, n times.
+/// Returns the bytes of a text with Rust's escapes. `{n*x}` stands for `n` times `x`.
 fn bytes(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text;
@@ -49,8 +49,8 @@ fn bytes(text: &str) -> Vec<u8> {
             ('\\', Some(b't')) => (b'\t', 2),
             ('\\', Some(b'0')) => (0, 2),
             ('\\', Some(b'x')) => (u8::from_str_radix(&rest[2..4], 16).expect("\\xNN"), 4),
-            ('\\', _) => panic!("what is {rest:?}?"),
-            (c, _) => (u8::try_from(c).expect("a table of ASCII"), 1),
+            ('\\', _) => panic!("unknown escape: {rest:?}"),
+            (c, _) => (u8::try_from(c).expect("the tables are ASCII"), 1),
         };
         bytes.push(byte);
         rest = &rest[taken..];
@@ -58,26 +58,30 @@ fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn read(head: &[u8], cut: usize) -> Result<Request, HeadError> {
-    read_head(&mut Cut(head, cut), Peer::Unix).map(|(request, _)| request)
+fn read(head: &[u8], read_size: usize) -> Result<Request, HeadError> {
+    read_head(&mut SmallReads(head, read_size), Peer::Unix).map(|(request, _)| request)
 }
 
-/// What becomes of a head: `ask` decides on the requests that are read.
-fn outcome(head: &[u8], cut: usize, ask: impl Fn(&Request) -> Result<String, Refusal>) -> String {
-    let result = match read(head, cut) {
-        Ok(request) => ask(&request),
-        Err(HeadError::Refused(reply, why)) => Err((reply, why)),
+/// Returns the outcome for a head: the result of `decide` for a request that could be read, or else the status.
+fn outcome(
+    head: &[u8],
+    read_size: usize,
+    decide: impl Fn(&Request) -> Result<String, Refusal>,
+) -> String {
+    let result = match read(head, read_size) {
+        Ok(request) => decide(&request),
+        Err(HeadError::Refused(reply, reason)) => Err((reply, reason)),
         Err(HeadError::Gone) => return "gone".into(),
         Err(HeadError::Io(error)) => panic!("{error}"),
     };
-    result.unwrap_or_else(|(reply, why)| {
-        assert!(!why.is_empty(), "a refusal without a reason");
+    result.unwrap_or_else(|(reply, reason)| {
+        assert!(!reason.is_empty(), "a refusal without a reason");
         assert_complete(&reply);
         reply.code().to_string()
     })
 }
 
-/// One status line, one length that is right, and the end of the connection.
+/// Checks that a response has one status line, a correct length, and ends the connection.
 fn assert_complete(reply: &Reply) {
     let answer = String::from_utf8(reply.to_bytes(false)).expect("text");
     let (head, body) = answer.split_once("\r\n\r\n").expect("an empty line");
@@ -96,24 +100,24 @@ fn assert_complete(reply: &Reply) {
     );
 }
 
-/// Every line of a table, in one piece and cut in every way that matters.
-fn check(text: &str, at_least: usize, ask: impl Fn(&Request) -> Result<String, Refusal>) {
+/// Checks every line of a table, with the head in one piece and with reads of a few bytes.
+fn check(text: &str, at_least: usize, decide: impl Fn(&Request) -> Result<String, Refusal>) {
     let table = table(text);
     assert!(table.len() >= at_least, "{} lines", table.len());
     for (want, head) in table {
         let raw = bytes(head);
-        for cut in [4096, 1, 2, 3, 7] {
+        for read_size in [4096, 1, 2, 3, 7] {
             assert_eq!(
-                outcome(&raw, cut, &ask),
+                outcome(&raw, read_size, &decide),
                 want,
-                "{cut} bytes at a time: {head}"
+                "{read_size} bytes at a time: {head}"
             );
         }
     }
 }
 
 #[test]
-fn the_corpus_does_not_shrink() {
+fn corpus_does_not_shrink() {
     let heads = [
         include_str!("corpus/heads.txt"),
         include_str!("corpus/smuggling.txt"),
@@ -124,19 +128,19 @@ fn the_corpus_does_not_shrink() {
 }
 
 #[test]
-fn heads_meet_the_same_verdict_however_they_are_cut() {
+fn verdict_does_not_depend_on_how_a_head_is_split() {
     check(include_str!("corpus/heads.txt"), 90, |_| Ok("200".into()));
 }
 
 #[test]
-fn nothing_is_smuggled() {
+fn smuggling_attempts_are_refused() {
     check(include_str!("corpus/smuggling.txt"), 60, |_| {
         Ok("200".into())
     });
 }
 
 #[test]
-fn handshakes_are_accepted_or_told_why_not() {
+fn handshakes_get_the_expected_status() {
     let host = "Host: localhost\r\n";
     let up = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -179,7 +183,7 @@ fn handshakes_are_accepted_or_told_why_not() {
 }
 
 #[test]
-fn targets_are_routed_by_one_decoding() {
+fn targets_are_decoded_once() {
     let lines = include_str!("corpus/paths.txt").lines();
     let mut count = 0;
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with("# ")) {
@@ -195,7 +199,7 @@ fn targets_are_routed_by_one_decoding() {
     assert!(count >= 70, "{count} targets");
 }
 
-fn judged(rules: &Rules, origin: &str, host: &str) -> String {
+fn verdict(rules: &Rules, origin: &str, host: &str) -> String {
     let origin = match origin {
         "-" => String::new(),
         "\"\"" => "Origin:\r\n".into(),
@@ -224,21 +228,21 @@ fn origins_are_compared_part_by_part() {
     assert!(table.len() >= 75, "{} lines", table.len());
     for (want, line) in table {
         let (origin, host) = line.trim().split_once(' ').expect("an origin and a host");
-        assert_eq!(judged(&rules, origin, host.trim()), want, "{line}");
-        assert_eq!(judged(&open, origin, host.trim()), "in", "{line}");
+        assert_eq!(verdict(&rules, origin, host.trim()), want, "{line}");
+        assert_eq!(verdict(&open, origin, host.trim()), "in", "{line}");
     }
 }
 
 #[test]
-fn on_loopback_only_loopback_names_are_ours() {
+fn loopback_server_accepts_only_known_hosts() {
     let allowed = [
         "https://app.example",
         "*.wild.example:8443",
         "chrome-extension://abc",
     ];
     let config = Config::default().origin(allowed.map(String::from).to_vec());
-    let near = Rules::new(&config.clone().allow_any_origin(true), true).expect("rules");
-    let far = Rules::new(&config, false).expect("rules");
+    let loopback = Rules::new(&config.clone().allow_any_origin(true), true).expect("rules");
+    let public = Rules::new(&config, false).expect("rules");
     for (want, host) in [
         ("in", "localhost"),
         ("in", "LOCALHOST:9000"),
@@ -262,46 +266,47 @@ fn on_loopback_only_loopback_names_are_ours() {
         ("421", "[2001:db8::1]"),
         ("421", "localhost."),
     ] {
-        assert_eq!(judged(&near, "-", host), want, "{host}");
-        assert_eq!(
-            judged(&near, &format!("http://{host}"), host),
-            want,
-            "{host}"
-        );
-        assert_eq!(judged(&far, "-", host), "in", "{host}");
+        assert_eq!(verdict(&loopback, "-", host), want, "{host}");
+        let origin = format!("http://{host}");
+        assert_eq!(verdict(&loopback, &origin, host), want, "{host}");
+        assert_eq!(verdict(&public, "-", host), "in", "{host}");
     }
-    let old = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
-        near.judge(request).map(|()| "in".into())
+    let without_host = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
+        loopback.judge(request).map(|()| "in".into())
     });
-    assert_eq!(old, "in", "no browser sends HTTP/1.0 without Host");
+    assert_eq!(without_host, "in", "no browser sends HTTP/1.0");
 }
 
 #[test]
-fn a_refusals_log_line_is_short_and_of_one_line() {
+fn reason_for_the_log_is_one_short_line() {
     let rules = Rules::new(&Config::default(), false).expect("rules");
     let head = format!(
         "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: \t\"{}\r\n\r\n",
         "a\t".repeat(5000)
     );
     let request = read(head.as_bytes(), 4096).expect("a request");
-    let (reply, why) = rules.judge(&request).expect_err("no origin");
+    let (reply, reason) = rules.judge(&request).expect_err("not a valid origin");
     assert_eq!(reply.code(), 403);
-    assert!(why.len() < 250 && !why.contains(char::is_control), "{why}");
+    assert!(
+        reason.len() < 250 && !reason.contains(char::is_control),
+        "{reason}"
+    );
 }
 
 #[test]
-fn what_the_client_sent_never_stands_in_an_answers_head() {
+fn clients_text_never_gets_into_a_response_head() {
     let split = "GET /ws/a%0d%0aSet-Cookie:%20injected=1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let Err(HeadError::Refused(reply, why)) = read(split.as_bytes(), 4096) else {
-        panic!("a path with a line end was read");
+    let Err(HeadError::Refused(reply, reason)) = read(split.as_bytes(), 4096) else {
+        panic!("a path with a line end was accepted");
     };
     let answer = String::from_utf8(reply.to_bytes(false)).expect("text");
     assert!(
-        !answer.contains("injected") && !why.contains("injected"),
-        "{answer} {why}"
+        !answer.contains("injected") && !reason.contains("injected"),
+        "{answer} {reason}"
     );
 
-    // A handler that agrees to whatever a query names: only what was offered, and so is a token, is agreed on.
+    // A handler that selects any subprotocol that the query names. The server sends only one that was offered, and an
+    // offer is always a token.
     let head = "GET /ws?p=a%0d%0aX:injected HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a\r\nX-Note: injected\r\n\r\n";

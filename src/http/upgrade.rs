@@ -1,4 +1,4 @@
-//! A request head to the 101, or why not (RFC 6455 §4.2).
+//! [`accept`] checks an upgrade request and writes the 101 (RFC 6455 §4.2).
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -7,18 +7,18 @@ use tungstenite::handshake::derive_accept_key;
 use super::reply::{Head, Refusal, is_framing, refuse};
 use super::{Reply, Request};
 
-/// The opening handshake, agreed on.
+/// An opening handshake that the server accepts.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    /// The whole 101, ready to be written.
+    /// The complete 101, ready to be written.
     pub(crate) head: Vec<u8>,
-    /// What both sides will speak, if they agreed on something.
+    /// The selected subprotocol, if there is one.
     pub(crate) subprotocol: Option<String>,
 }
 
-/// Turns a request and the handler's [`Reply::upgrade`] into the 101.
+/// Makes the 101 from a request and the handler's [`Reply::upgrade`], or refuses the request.
 ///
-/// Extensions are not agreed on: an offer without an answer is declined (RFC 6455 §9.1).
+/// The server declines all extensions: an offer that the response does not mention is declined (RFC 6455 §9.1).
 pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusal> {
     let key = check(request)?;
     let (wanted, extra) = reply.into_upgrade();
@@ -29,14 +29,14 @@ pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusa
     let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS);
     head.line(&header::UPGRADE, &fixed("websocket"));
     head.line(&header::CONNECTION, &fixed("Upgrade"));
-    // Base64 of a hash: never what the client wrote.
+    // The base64 of a hash, which contains no text from the client.
     let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
     head.line(
         &header::SEC_WEBSOCKET_ACCEPT,
         &accept.expect("base64 is a header value"),
     );
     if let Some(name) = &subprotocol {
-        let name = HeaderValue::from_str(name).expect("it equals an offer, which is a token");
+        let name = HeaderValue::from_str(name).expect("the name equals an offer, which is a token");
         head.line(&header::SEC_WEBSOCKET_PROTOCOL, &name);
     }
     for (name, value) in &extra {
@@ -50,34 +50,38 @@ pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusa
     })
 }
 
-/// Headers of the handshake itself.
+/// Returns whether a header belongs to the handshake itself.
 fn is_handshake(name: &HeaderName) -> bool {
     *name == header::UPGRADE || name.as_str().starts_with("sec-websocket-")
 }
 
-/// Goes through RFC 6455 §4.2.1 in its order, and gives the key.
+/// Checks the requirements of RFC 6455 §4.2.1 in their order, and returns the key.
 fn check(request: &Request) -> Result<&str, Refusal> {
     if request.method != Method::GET {
-        let (reply, why) = refuse(405, "a WebSocket begins with a GET");
+        let (reply, reason) = refuse(405, "a WebSocket handshake must be a GET request");
         return Err((
             reply.header(header::ALLOW, HeaderValue::from_static("GET")),
-            why,
+            reason,
         ));
     }
     if request.version != Version::HTTP_11 {
-        return Err(refuse(400, "a WebSocket begins with HTTP/1.1"));
+        return Err(refuse(400, "a WebSocket handshake must use HTTP/1.1"));
     }
     if !request.wants_upgrade() {
         return Err(upgrade_required(
-            "this is a WebSocket: ask for Upgrade: websocket",
+            "this is a WebSocket endpoint: the request must have Upgrade: websocket",
         ));
     }
     if !request.has_token(header::CONNECTION, "upgrade") {
-        return Err(refuse(400, "Connection does not name upgrade"));
+        return Err(refuse(
+            400,
+            "the Connection header does not contain upgrade",
+        ));
     }
-    // Before the key: older versions do not know it, and are told what we speak (RFC 6455 §4.4).
+    // Checked before the key, because clients of older versions send no key. The answer tells them the version that this
+    // server supports (RFC 6455 §4.4).
     if request.header("sec-websocket-version") != Some("13") {
-        return Err(upgrade_required("Sec-WebSocket-Version has to be 13"));
+        return Err(upgrade_required("Sec-WebSocket-Version must be 13"));
     }
     let key = request
         .header("sec-websocket-key")
@@ -92,26 +96,27 @@ fn check(request: &Request) -> Result<&str, Refusal> {
     Ok(key)
 }
 
-/// 426 names what to upgrade to (RFC 9110 §15.5.22), and which version of it (RFC 6455 §4.2.2).
-fn upgrade_required(why: &'static str) -> Refusal {
-    let (reply, why) = refuse(426, why);
+/// Returns a 426 that names the protocol to upgrade to (RFC 9110 §15.5.22) and its version (RFC 6455 §4.2.2).
+fn upgrade_required(reason: &'static str) -> Refusal {
+    let (reply, reason) = refuse(426, reason);
     let reply = reply
         .header(header::UPGRADE, HeaderValue::from_static("websocket"))
         .header(
             header::SEC_WEBSOCKET_VERSION,
             HeaderValue::from_static("13"),
         );
-    (reply, why)
+    (reply, reason)
 }
 
-/// 16 bytes are 22 characters of base64 and two of padding.
+/// Returns whether `key` is the base64 of 16 bytes: 22 characters and two of padding.
 fn is_key(key: &str) -> bool {
     let alphabet = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     key.strip_suffix("==")
         .is_some_and(|data| data.len() == 22 && data.bytes().all(alphabet))
 }
 
-/// No `Sec-WebSocket-Protocol`, or one token at least and nothing else (RFC 6455 §4.1, item 10).
+/// Returns whether the subprotocol offers are valid: there is no `Sec-WebSocket-Protocol`, or it lists one or more tokens
+/// and nothing else (RFC 6455 §4.1, item 10).
 fn offers_are_tokens<'a>(headers: &HeaderMap, mut offers: impl Iterator<Item = &'a str>) -> bool {
     let mut lines = headers
         .get_all(header::SEC_WEBSOCKET_PROTOCOL)
@@ -120,13 +125,13 @@ fn offers_are_tokens<'a>(headers: &HeaderMap, mut offers: impl Iterator<Item = &
     if lines.peek().is_none() {
         return true;
     }
-    // A line that is not ASCII gives no offers, and is found here.
+    // `subprotocols` skips a line that is not ASCII, so such a line is checked here.
     let ascii = lines.all(|line| line.to_str().is_ok());
     let first = offers.next();
     ascii && first.is_some_and(is_token) && offers.all(is_token)
 }
 
-/// RFC 9110 §5.6.2.
+/// Returns whether `text` is a token (RFC 9110 §5.6.2).
 fn is_token(text: &str) -> bool {
     let sign = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || sign(b))
@@ -156,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rfcs_own_example_is_answered_as_the_rfc_does() {
+    fn example_of_the_rfc_gets_the_response_of_the_rfc() {
         // RFC 6455 §1.2.
         let offer = "Sec-WebSocket-Protocol: chat, superchat\r\n";
         let (head, subprotocol) = answer(offer, Reply::upgrade().subprotocol("chat"));
@@ -169,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subprotocol_that_was_not_offered_is_not_agreed_on() {
+    fn only_offered_subprotocols_are_selected() {
         for offer in ["", "Sec-WebSocket-Protocol: Chat, chat2\r\n"] {
             let (head, subprotocol) = answer(offer, Reply::upgrade().subprotocol("chat"));
             assert!(!head.contains("Protocol:"), "{head}");
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handlers_cookie_is_sent_and_its_framing_is_not() {
+    fn handlers_cookie_is_sent_and_its_framing_is_not() {
         let value = HeaderValue::from_static;
         let reply = Reply::upgrade()
             .header(header::SET_COOKIE, value("a=1"))

@@ -11,12 +11,12 @@ use super::message::{Envelope, TopicMessage};
 use super::pending::{Next, PendingMessages, Waiting};
 use super::policy::{Policy, SoftLimit, TopicSettings};
 use super::stats::Counts;
-use crate::caught::caught;
 use crate::connection::Outbox;
 use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 use crate::connection::queue::send_queue::{Admission, Wait};
 use crate::connection::write::direct_write::{DirectWrite, WriteNow};
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
+use crate::panic::catch_panic;
 use crate::sync::lock;
 
 pub(super) struct Member {
@@ -339,7 +339,7 @@ impl Member {
     /// a panic costs this word alone.
     fn redeemed(self: &Arc<Self>, (gap, message): Next, purpose: Purpose) -> Option<Outgoing> {
         let say = |(first, last), envelope: &Arc<dyn Envelope>| {
-            let said = caught(|| envelope.gap(&self.topic, first, last));
+            let said = catch_panic(|| envelope.gap(&self.topic, first, last));
             said.and_then(|message| EncodedFrame::data(&message))
         };
         let notice = gap

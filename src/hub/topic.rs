@@ -19,7 +19,7 @@ use super::message::{Envelope, TopicMessage};
 use super::policy::{Policy, TopicSettings};
 use super::presence::Presence;
 use super::stats::Counts;
-use crate::caught::caught;
+use crate::panic::catch_panic;
 use crate::sync::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
@@ -197,7 +197,7 @@ impl Topic {
         let Some(envelope) = &self.inner.shared.config.envelope else {
             return;
         };
-        let Some(message) = caught(|| envelope.presence(self.name(), name, joined)) else {
+        let Some(message) = catch_panic(|| envelope.presence(self.name(), name, joined)) else {
             return;
         };
         for member in self.list().iter().filter(|member| member.wants_presence) {

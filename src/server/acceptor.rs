@@ -18,13 +18,13 @@ use super::client::session::RegisteredClient;
 use super::listener::Listener;
 use super::state::ServerState;
 use super::stats::Disconnect;
-use crate::caught::caught;
 use crate::connection::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
+use crate::panic::catch_panic;
 use crate::sync::SetOnDrop;
 
 /// The stack of a handshake thread, where the handler's `request` runs.
@@ -139,7 +139,7 @@ fn start_handshake<'scope, H: Handler>(
         .stack_size(HANDSHAKE_STACK)
         .spawn_scoped(scope, move || {
             // Panics of user code are caught further in. One of ours must not end the whole server.
-            if caught(|| handshake::run(client, slot, server, scope, handler)).is_none() {
+            if catch_panic(|| handshake::run(client, slot, server, scope, handler)).is_none() {
                 kept.tear_down();
                 log::error!("#{number} the handshake thread panicked");
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use crate::caught::caught;
+use crate::panic::catch_panic;
 use crate::sync::lock;
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ impl TickCallbacks {
     pub(super) fn run(&self) {
         let callbacks = lock(&self.0).clone();
         for callback in callbacks {
-            if caught(&*callback).is_none() {
+            if catch_panic(&*callback).is_none() {
                 log::error!("a tick callback panicked");
             }
         }

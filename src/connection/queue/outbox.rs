@@ -17,7 +17,7 @@ use crate::connection::write::close::{CloseMode, CloseReason, SLOW_CONSUMER, may
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
-use crate::quoted::quoted;
+use crate::escape::escaped;
 
 /// Sends messages to one client from any thread. Cloning an outbox is cheap; all clones feed the same queue.
 ///
@@ -257,7 +257,7 @@ impl Outbox {
         {
             log::warn!(
                 "#{number} {peer} disconnected by topic {}: {SLOW_CONSUMER}, {reason}",
-                quoted(topic)
+                escaped(topic)
             );
         }
     }

@@ -128,7 +128,7 @@ fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
         SubscribeOptions::new().with_envelope(),
     );
     let published = with_another_waiting(&topic, || {
-        crate::caught::caught(|| topic.publish(Message::text("x")))
+        crate::panic::catch_panic(|| topic.publish(Message::text("x")))
     });
     assert!(published.is_none());
     assert_eq!(plain.outbox().counts().delivered, 1);

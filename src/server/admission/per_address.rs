@@ -61,7 +61,7 @@ impl PerAddress {
         };
         let mut buckets = lock(&self.buckets);
         if buckets.len() >= REMEMBERED {
-            buckets.retain(|_, bucket| !bucket.is_full(now));
+            buckets.retain(|_, bucket| !bucket.refill(now));
         }
         let room = buckets.len() < REMEMBERED;
         match buckets.get_mut(&address_group(ip)) {

@@ -13,7 +13,6 @@ use std::thread::Scope;
 
 use super::response::Answer;
 use super::session::{Accepted, RegisteredClient, Threads};
-use crate::caught::caught;
 use crate::connection::Connection;
 use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
@@ -21,6 +20,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, write_all};
 use crate::handler::Handler;
 use crate::http::{self, Body, HeadError, Reply, Request};
+use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::state::ServerState;
@@ -150,7 +150,7 @@ fn decide<H: Handler>(
         .rules
         .judge(request)
         .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
-    let reply = caught(|| handler.request(request)).ok_or_else(|| {
+    let reply = catch_panic(|| handler.request(request)).ok_or_else(|| {
         log::error!("#{} the handler panicked in `request`", shared.number);
         Answer::rejection(Reply::status(500), "the handler panicked")
     })?;
@@ -219,11 +219,11 @@ impl io::Read for BodyReader {
 }
 
 impl Body for BodyReader {
-    fn go_on(&mut self) -> io::Result<()> {
+    fn send_continue(&mut self) -> io::Result<()> {
         write_all(&*self.socket, b"HTTP/1.1 100 Continue\r\n\r\n")
     }
 
-    fn is_read(&mut self) {
+    fn finish(&mut self) {
         self.shared.write.deadlines.stop_handshake();
     }
 }

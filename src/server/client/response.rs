@@ -4,8 +4,8 @@ use std::io;
 
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, linger, write_all};
+use crate::escape::escaped;
 use crate::http::{self, Reply, Request};
-use crate::quoted::quoted;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
@@ -63,7 +63,7 @@ impl Answer {
         let code = self.reply.code();
         let what = request.map_or_else(
             || "unreadable request".to_owned(),
-            |request| format!("{} {}", request.method(), quoted(request.path())),
+            |request| format!("{} {}", request.method(), escaped(request.path())),
         );
         match &self.rejection {
             None => log::debug!("#{number} {peer} {what}: {code}"),

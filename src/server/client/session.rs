@@ -14,7 +14,6 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use crossbeam_channel::Sender;
 
 use super::response::Answer;
-use crate::caught::caught;
 use crate::connection::Connection;
 use crate::connection::activity::Activity;
 use crate::connection::close_cause::CloseCause;
@@ -24,8 +23,9 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, linger, write_all};
 use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
+use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::quoted::quoted;
+use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
@@ -93,7 +93,7 @@ impl<'scope> Threads<'scope> {
                 };
                 drop(handed_over);
                 // Panics of user code are caught further in. One of ours must not end the whole server.
-                if caught(|| run(accepted, server, handler)).is_none() {
+                if catch_panic(|| run(accepted, server, handler)).is_none() {
                     // Otherwise the writer would wait for ever.
                     kept.tear_down();
                     log::error!("#{number} the reader thread panicked");
@@ -177,7 +177,7 @@ type Returned = Option<Result<(), Failure>>;
 
 #[inline(never)]
 fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
-    caught(|| handler.run(conn))
+    catch_panic(|| handler.run(conn))
 }
 
 #[inline(never)]
@@ -204,7 +204,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
     }
     // The request's extensions hold what the user put there, and dropping it is user code.
     let conn = accepted.conn;
-    caught(|| drop(conn));
+    catch_panic(|| drop(conn));
     drop(accepted.permits);
     accepted.client.leave(server);
 }
@@ -228,13 +228,13 @@ fn close_after(returned: Returned, shared: &Shared) {
             let text = text_of(error);
             log::debug!(
                 "#{number} the handler ended with the connection: {}",
-                quoted(&text)
+                escaped(&text)
             );
         }
         Some(Err(error)) => {
             close_failed(shared);
             let text = text_of(error);
-            log::warn!("#{number} the handler failed: {}", quoted(&text));
+            log::warn!("#{number} the handler failed: {}", escaped(&text));
         }
         None => {
             close_failed(shared);
@@ -250,7 +250,7 @@ fn close_failed(shared: &Shared) {
 
 /// Returns the text of a handler's error. Formatting it and dropping it are user code, which may panic.
 fn text_of(error: Failure) -> String {
-    let text = caught(|| error.to_string());
-    caught(|| drop(error));
+    let text = catch_panic(|| error.to_string());
+    catch_panic(|| drop(error));
     text.unwrap_or_else(|| "an error that panicked".into())
 }

@@ -1,13 +1,20 @@
 //! Load generator for WebSocket servers on loopback: one thread, epoll, pre-built frames.
 //!
-//! loadgen echo   ADDR PATH --conns N --size B --window W --secs S [--pid P] [--warmup S]
-//! loadgen fanout ADDR PATH --conns N --size B --window W --secs S [--pid P] [--stalled K]
-//! loadgen idle   ADDR PATH --conns N --pid P
+//! loadgen echo    ADDR PATH --conns N --size B --window W --secs S [--pid P] [--warmup S]
+//! loadgen fanout  ADDR PATH --conns N --size B --window W --secs S [--pid P] [--stalled K]
+//! loadgen jsonfan ADDR PATH --conns N --size B --window W --secs S [--pid P]
+//! loadgen idle    ADDR PATH --conns N --pid P
 //!
-//! echo: each connection keeps W messages outstanding. fanout: connection 0 publishes, every
-//! non-stalled connection (publisher included) must get each message; W publishes outstanding. A
-//! non-stalled connection that is cut ends the run with exit code 3: the stalled ones may be cut, nobody looks at them.
-//! msgs_per_s and latencies are of the healthy ones alone. Prints one line of key=value pairs.
+//! echo: each connection keeps W messages outstanding.
+//!
+//! fanout: connection 0 publishes and keeps W messages outstanding. Each connection, the publisher included, must receive
+//! each message. K connections (the stalled ones) never read. The server may disconnect them, and the load generator
+//! does not look at them. If it disconnects any other connection, the run ends with exit code 3.
+//!
+//! jsonfan: N connections in standpipe's JSON mode subscribe to one topic, and one more publishes bursts of W commands,
+//! each burst in one write. The next burst starts when all N connections have received all of the one before.
+//!
+//! Rates and latencies count only the connections that read. Prints one line of key=value pairs.
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -33,7 +40,10 @@ impl Args {
     }
 }
 
-fn connect(addr: &str, path: &str) -> TcpStream {
+/// The topic of the mode `jsonfan`.
+const TOPIC: &str = "bench";
+
+fn connect(addr: &str, path: &str, headers: &str) -> TcpStream {
     let mut tries = 0;
     let mut s = loop {
         match TcpStream::connect(addr) {
@@ -48,7 +58,7 @@ fn connect(addr: &str, path: &str) -> TcpStream {
     };
     s.set_nodelay(true).unwrap();
     s.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(s, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n").unwrap();
+    write!(s, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n").unwrap();
     let mut head = Vec::new();
     let mut b = [0u8; 1];
     while !head.ends_with(b"\r\n\r\n") {
@@ -65,9 +75,31 @@ fn connect(addr: &str, path: &str) -> TcpStream {
     s
 }
 
-fn frame(payload: &[u8]) -> Vec<u8> {
+/// Connects in standpipe's JSON mode.
+fn connect_json(addr: &str, path: &str) -> TcpStream {
+    connect(addr, path, "Sec-WebSocket-Protocol: standpipe.v1\r\n")
+}
+
+/// Subscribes to [`TOPIC`] and waits for the answer, so that every later message on `sock` belongs to the topic.
+fn subscribe(mut sock: &TcpStream) {
+    let command = format!(r#"{{"sub":"{TOPIC}","ref":1}}"#);
+    sock.write_all(&frame(TEXT, command.as_bytes())).unwrap();
+    let mut head = [0u8; 2];
+    sock.read_exact(&mut head).expect("the answer to a sub");
+    assert!(head[0] == 0x80 | TEXT && head[1] < 126, "{head:?}");
+    let mut answer = vec![0; usize::from(head[1])];
+    sock.read_exact(&mut answer).expect("the answer to a sub");
+    if !answer.starts_with(br#"{"ack":"#) {
+        fail(&String::from_utf8_lossy(&answer));
+    }
+}
+
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x12u8, 0x34, 0x56, 0x78];
-    let mut f = vec![0x82u8];
+    let mut f = vec![0x80 | opcode];
     match payload.len() {
         n if n < 126 => f.push(0x80 | n as u8),
         n if n < 65536 => {
@@ -84,8 +116,10 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     f
 }
 
-/// Complete data messages in `buf[at..]`; returns (new at, data messages). Control frames are skipped.
-fn parse(buf: &[u8], mut at: usize) -> (usize, u64) {
+/// Returns the offset after the last complete frame in `buf[at..]`, and the number of data messages before it.
+///
+/// Control frames are not counted. A Close ends the run, and so does a message that does not start with `prefix`.
+fn parse(buf: &[u8], mut at: usize, prefix: &[u8]) -> (usize, u64) {
     let mut n = 0;
     loop {
         let b = &buf[at..];
@@ -109,6 +143,10 @@ fn parse(buf: &[u8], mut at: usize) -> (usize, u64) {
             fail(&format!("server closed: {:?}", &b[hl..hl + len]));
         }
         if op < 8 && b[0] & 0x80 != 0 {
+            let payload = &b[hl..hl + len];
+            if !payload.starts_with(prefix) {
+                fail(&format!("unexpected: {}", String::from_utf8_lossy(payload)));
+            }
             n += 1;
         }
         at += hl + len;
@@ -116,13 +154,14 @@ fn parse(buf: &[u8], mut at: usize) -> (usize, u64) {
     (at, n)
 }
 
-/// The measurement is worth nothing: says why, where its line would have stood.
+/// Ends the run, because its measurement is invalid. Prints the reason in place of the result line.
 fn fail(why: &str) -> ! {
     println!("failed: {why}");
     std::process::exit(3);
 }
 
-/// Room for next to nothing, so that who does not read is slow at once and not after some megabytes.
+/// Makes the receive buffer of a stalled connection as small as possible, so that its server-side socket refuses bytes
+/// almost immediately. Otherwise the kernel would buffer some megabytes first.
 fn shrink(sock: &TcpStream) {
     let bytes: libc::c_int = 4096;
     let size = std::mem::size_of_val(&bytes) as libc::socklen_t;
@@ -181,9 +220,14 @@ fn main() {
 
     let (rss0, thr0) = (status_kib(pid, "VmRSS"), status_kib(pid, "Threads"));
     let t0 = Instant::now();
-    let mut conns: Vec<Conn> = (0..n)
+    let json = mode == "jsonfan";
+    // In `jsonfan`, the last connection is the publisher, and it does not subscribe.
+    let mut conns: Vec<Conn> = (0..n + usize::from(json))
         .map(|i| Conn {
-            sock: connect(addr, path),
+            sock: match json {
+                true => connect_json(addr, path),
+                false => connect(addr, path, ""),
+            },
             inbuf: Vec::new(),
             head: 0,
             out: Vec::new(),
@@ -209,6 +253,9 @@ fn main() {
         return;
     }
 
+    if json {
+        conns[..n].iter().for_each(|c| subscribe(&c.sock));
+    }
     let ep = unsafe { libc::epoll_create1(0) };
     for (i, c) in conns.iter().enumerate() {
         c.sock.set_nonblocking(true).unwrap();
@@ -222,11 +269,22 @@ fn main() {
         };
         unsafe { libc::epoll_ctl(ep, libc::EPOLL_CTL_ADD, c.sock.as_raw_fd(), &mut ev) };
     }
-    let msg = frame(&vec![b'x'; size]);
-    let fan = mode == "fanout";
+    let text = "x".repeat(size);
+    let (msg, prefix) = match json {
+        true => (
+            frame(
+                TEXT,
+                format!(r#"{{"pub":"{TOPIC}","data":"{text}"}}"#).as_bytes(),
+            ),
+            format!(r#"{{"topic":"{TOPIC}","id":"#),
+        ),
+        false => (frame(BINARY, text.as_bytes()), String::new()),
+    };
+    let fan = json || mode == "fanout";
+    let publisher = if json { n } else { 0 };
     let live = n - stalled;
-    let mut pubs: VecDeque<(Instant, usize)> = VecDeque::new(); // fanout: publishes not yet seen by all
-    let mut base: u64 = 0; // publishes fully delivered
+    let mut pubs: VecDeque<(Instant, usize)> = VecDeque::new(); // when each was published, and how many connections have received it
+    let mut base: u64 = 0; // the number of messages that all connections have received
     let mut lat: Vec<u32> = Vec::new(); // microseconds
     let mut delivered: u64 = 0;
 
@@ -257,8 +315,9 @@ fn main() {
     let start = Instant::now();
     let mut measuring = false;
     let (mut m_start, mut cpu0) = (start, (0.0, 0.0));
-    let publishers = if fan { 1 } else { n };
-    for (i, c) in conns.iter_mut().enumerate().take(publishers) {
+    let senders = if fan { publisher..publisher + 1 } else { 0..n };
+    for i in senders {
+        let c = &mut conns[i];
         for _ in 0..window {
             c.out.extend_from_slice(&msg);
             let now = Instant::now();
@@ -309,7 +368,7 @@ fn main() {
                             Err(e) => fail(&format!("read on {i}: {e}")),
                         }
                     }
-                    let (at, got) = parse(&c.inbuf, c.head);
+                    let (at, got) = parse(&c.inbuf, c.head, prefix.as_bytes());
                     c.head = at;
                     if c.head == c.inbuf.len() {
                         c.inbuf.clear();
@@ -351,13 +410,16 @@ fn main() {
                 flush(ep, i, c);
             }
         }
+        if json {
+            publish = if pubs.is_empty() { window } else { 0 };
+        }
         if fan && publish > 0 {
-            let c = &mut conns[0];
+            let c = &mut conns[publisher];
             for _ in 0..publish {
                 c.out.extend_from_slice(&msg);
                 pubs.push_back((Instant::now(), 0));
             }
-            flush(ep, 0, c);
+            flush(ep, publisher, c);
         }
     }
     let el = m_start.elapsed().as_secs_f64();

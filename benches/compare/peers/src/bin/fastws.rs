@@ -1,4 +1,4 @@
-//! fastwebsockets on tokio, echo only.
+//! An echo server with fastwebsockets on tokio. It has no hub.
 use fastwebsockets::{OpCode, upgrade};
 use http_body_util::Empty;
 use hyper::body::Bytes;

@@ -1,5 +1,5 @@
-//! The limit for blocking threads: handshake, then one thread per client that unmasks in place and
-//! answers every complete frame of a read with one write. No checks at all. echo only.
+//! An upper limit for echo servers with blocking threads. One thread per client unmasks in place, and answers all
+//! complete frames of one read with one write. It checks nothing, and it has no hub.
 use std::io::{Read, Write};
 use std::net::TcpListener;
 fn main() {

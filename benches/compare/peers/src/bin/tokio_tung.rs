@@ -1,3 +1,4 @@
+//! tokio-tungstenite: echo, and a hub in which each client has a channel of 64 messages and a writer task.
 use futures_util::{SinkExt, StreamExt};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;

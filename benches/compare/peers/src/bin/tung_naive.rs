@@ -1,5 +1,5 @@
-//! What a Rust user writes today: tungstenite, one thread per client. hub mode gives each client a cloned
-//! socket in one locked list, written by whoever broadcasts.
+//! The simplest server with tungstenite: one thread per client. The hub is a list of cloned sockets behind a lock, and
+//! the thread that broadcasts writes to all of them.
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use tungstenite::WebSocket;

@@ -1,4 +1,4 @@
-//! A whole connection in memory: what comes in, what is sent, published and closed, in any order.
+//! The target `connection`: a whole connection in memory that receives, sends, publishes and closes in any order.
 
 use tungstenite::Message;
 
@@ -7,11 +7,11 @@ use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
 use crate::hub::{Hub, HubConfig, Policy, SubscribeOptions, TopicSettings};
 
-/// Messages that a topic keeps.
+/// The number of messages that each topic keeps.
 const HISTORY: usize = 3;
 
-/// Two topics with policies that the input chooses, and steps that it chooses. At the end the laws hold: whole frames,
-/// one Close at most and nothing behind it, and one fate for each message.
+/// Uses two topics. The input chooses their policies and the steps. At the end, `SingleThreaded::end` checks the invariants:
+/// all frames are complete, there is at most one Close and nothing after it, and each message has been counted once.
 pub fn connection(data: &[u8]) {
     let mut choices = Choices(data);
     let setup = choices.byte();
@@ -52,8 +52,8 @@ pub fn connection(data: &[u8]) {
                     |message: Message| crate::Publication::from(message).key(&argument.to_string());
                 let mut publications = vec![publication(message())];
                 if setup & 1 != 0 {
-                    // Without early flush it would wait, for a writer that only we are: what two memberships get has
-                    // to fit.
+                    // Without early flush, a publish to a full queue waits for the writer, which here is the same thread.
+                    // So the queue is written first, and one small message for two memberships fits into it.
                     client.write();
                     publications = vec![publication(Message::text("z"))];
                 } else if argument & 4 != 0 {
@@ -64,12 +64,15 @@ pub fn connection(data: &[u8]) {
                 let before = topic.last_id();
                 let published = topic
                     .publish_all(publications)
-                    .expect("nobody else has the turn");
+                    .expect("no other thread holds the publish token");
                 let ids: Vec<u64> = published.iter().map(|published| published.id).collect();
                 assert_eq!(ids, (before + 1..=before + count).collect::<Vec<_>>());
                 let kept = topic.history(before);
                 assert_eq!(kept.len() as u64, count.min(HISTORY as u64));
-                assert!(kept.last().is_some_and(|post| post.id() == topic.last_id()));
+                assert!(
+                    kept.last()
+                        .is_some_and(|message| message.id() == topic.last_id())
+                );
             }
             3 => {
                 topic.set_policy(policies[usize::from(argument & 3)]);
