@@ -8,8 +8,9 @@ use standpipe::{Hub, ServerHandle};
 
 use super::generator::{self, Generator};
 use super::slow::{self, SlowClient, Target};
+use crate::cli::address::reachable;
+use crate::cli::names;
 use crate::cli::publish::escaped;
-use crate::cli::{address as addresses, names};
 
 const MAX_SLOW: usize = 8;
 const MAX_GENERATORS: usize = 4;
@@ -63,7 +64,7 @@ impl Experiments {
         };
         let path = format!("/ws/{}?name=slow-{number}", escaped(topic));
         let target = Target {
-            address: addresses::reachable(address),
+            address: reachable(address),
             path: &path,
             token: self.token.as_deref(),
         };
