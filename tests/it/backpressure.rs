@@ -9,7 +9,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use standpipe::{Config, Connection, Message, Outbox, TrySendError};
 
 use crate::support::{
-    Failure, Frame, Pen, Process, Raw, Seen, TestServer, alone, both_ways, op, pass, until, within,
+    Failure, Frame, Process, Seen, SendHalf, TestClient, TestServer, in_own_process, let_time_pass,
+    op, until, with_both_flush_modes, within,
 };
 
 /// Small buffers in the kernel, so that a queue fills soon.
@@ -52,7 +53,7 @@ fn expect_a_wait(waits: &Receiver<()>) {
 #[test]
 fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
     const MESSAGES: usize = 2000;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let received = Arc::new(AtomicUsize::new(0));
         let (say, waits) = unbounded();
         let (give, outboxes) = unbounded();
@@ -73,7 +74,7 @@ fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
 
         let mut sent = 0;
         until("the outbox is full, and so is the way to it", || {
-            let taken = client.bytes_now(&stream[sent..]);
+            let taken = client.send_available(&stream[sent..]);
             sent += taken;
             taken == 0 && outbox.len() == outbox.capacity()
         });
@@ -85,8 +86,8 @@ fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
         assert!(outbox.bytes() >= 8 * 4096, "{} bytes", outbox.bytes());
 
         // It reads again, and everything comes.
-        let pen = client.pen();
-        let rest = thread::spawn(move || pen.bytes(&stream[sent..]));
+        let send_half = client.send_half();
+        let rest = thread::spawn(move || send_half.bytes(&stream[sent..]));
         for n in 0..MESSAGES {
             assert_eq!(number(&client.read_message()), n);
         }
@@ -115,11 +116,11 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
         let well = server.connect();
         let _ = outboxes.recv().unwrap();
         let descriptors = Process::this().descriptors();
-        let threads = Process::this().threads_of_clients();
+        let threads = Process::this().settled_client_threads();
 
         let mut client = server.client().rcvbuf(SMALL).connect();
         let outbox = outboxes.recv().unwrap();
-        assert_eq!(Process::this().threads_of_clients(), threads + 2);
+        assert_eq!(Process::this().settled_client_threads(), threads + 2);
         let sender = outbox.clone();
         let (lost, waited) = within(20, "a blocked send to be given up", move || {
             let mut n = 0;
@@ -156,14 +157,14 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
         assert!(counts.discarded >= 8, "a full queue: {counts:?}");
         well.leave();
     };
-    alone(NAME, || both_ways(test));
+    in_own_process(NAME, || with_both_flush_modes(test));
 }
 
 #[test]
 fn a_slow_but_steady_reader_is_served_to_the_end() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     const MESSAGES: usize = 600;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let sends = |conn: &mut Connection| -> Result<(), Failure> {
             for n in 0..MESSAGES {
                 conn.send(Message::binary(numbered(n)))?;
@@ -177,7 +178,7 @@ fn a_slow_but_steady_reader_is_served_to_the_end() {
             assert_eq!(number(&client.read_message()), n);
             if n % 4 == 3 {
                 // Its pace is what is tested: 64 KiB in 80 ms.
-                pass(Duration::from_millis(20));
+                let_time_pass(Duration::from_millis(20));
             }
         }
         client.expect_close(1000);
@@ -186,15 +187,15 @@ fn a_slow_but_steady_reader_is_served_to_the_end() {
 }
 
 /// Sends without reading, until the connection is of no use any more.
-fn floods(pen: Pen) {
+fn floods(send_half: SendHalf) {
     let frame = Frame::new(op::BINARY, numbered(0)).bytes();
-    while pen.try_bytes(&frame) {}
+    while send_half.try_bytes(&frame) {}
 }
 
 #[test]
 fn two_clients_that_send_without_reading_to_each_other_end_by_a_deadline() {
     const TIMEOUT: Duration = Duration::from_secs(1);
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         // Each puts its outbox in its own place and takes the other's.
         let outboxes: Arc<[(Sender<Outbox>, Receiver<Outbox>); 2]> =
             Arc::new([bounded(1), bounded(1)]);
@@ -213,8 +214,8 @@ fn two_clients_that_send_without_reading_to_each_other_end_by_a_deadline() {
         let clients = ["/a", "/b"].map(|path| server.client().path(path).rcvbuf(SMALL).connect());
         let began = Instant::now();
         let floods = clients.each_ref().map(|client| {
-            let pen = client.pen();
-            thread::spawn(move || floods(pen))
+            let send_half = client.send_half();
+            thread::spawn(move || floods(send_half))
         });
         expect_a_wait(&waits);
         expect_a_wait(&waits);
@@ -229,24 +230,28 @@ fn two_clients_that_send_without_reading_to_each_other_end_by_a_deadline() {
 #[test]
 fn an_echo_that_is_never_read_ends_by_a_deadline() {
     const TIMEOUT: Duration = Duration::from_millis(400);
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(small(config).write_timeout(TIMEOUT));
         let client = server.client().rcvbuf(SMALL).connect();
-        let pen = client.pen();
+        let send_half = client.send_half();
         let began = Instant::now();
-        within(20, "the client's send to end", move || floods(pen));
+        within(20, "the client's send to end", move || floods(send_half));
         assert!(began.elapsed() >= TIMEOUT, "nothing had run out yet");
         until("it is gone", || server.handle().clients() == 0);
     });
 }
 
 /// Answers pings, between frames, and gives the numbers of the messages on.
-fn reads_on(mut client: Raw, pen: &Mutex<Pen>, seen: &Sender<usize>) -> Raw {
+fn reads_on(
+    mut client: TestClient,
+    send_half: &Mutex<SendHalf>,
+    seen: &Sender<usize>,
+) -> TestClient {
     loop {
         match client.next() {
             Seen::Frame(frame) if frame.opcode == op::PING => {
                 let pong = Frame::new(op::PONG, frame.payload);
-                pen.lock().unwrap().frame(&pong);
+                send_half.lock().unwrap().frame(&pong);
             }
             Seen::Frame(frame) if frame.opcode == op::BINARY => {
                 let _ = seen.send(number(&Message::binary(frame.payload)));
@@ -265,7 +270,7 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
     const INTERVAL: Duration = Duration::from_millis(100);
     const TIMEOUT: Duration = Duration::from_millis(400);
     const MESSAGES: usize = 300;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let consumer: Arc<Mutex<Option<Outbox>>> = Arc::default();
         let (say, waits) = unbounded();
         let (ready, is_ready) = bounded(1);
@@ -289,22 +294,22 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
         is_ready.recv().unwrap();
         // It does not read, but it is not dead: it says so all the time.
         let (read, reads) = bounded::<()>(0);
-        let pen = slow.pen();
+        let send_half = slow.send_half();
         let alive = thread::spawn(move || {
             while reads
                 .recv_timeout(INTERVAL / 5)
                 .is_err_and(|end| end.is_timeout())
             {
-                pen.frame(&Frame::new(op::PONG, "alive"));
+                send_half.frame(&Frame::new(op::PONG, "alive"));
             }
         });
 
-        let publisher = Raw::connect(server.addr(), "/");
-        let pen = Arc::new(Mutex::new(publisher.pen()));
-        let answers = Arc::clone(&pen);
+        let publisher = TestClient::connect(server.addr(), "/");
+        let send_half = Arc::new(Mutex::new(publisher.send_half()));
+        let answers = Arc::clone(&send_half);
         let (none, _nothing) = unbounded();
         let publisher = thread::spawn(move || reads_on(publisher, &answers, &none));
-        let sender = Arc::clone(&pen);
+        let sender = Arc::clone(&send_half);
         let sends = thread::spawn(move || {
             for n in 0..MESSAGES {
                 sender.lock().unwrap().binary(numbered(n));
@@ -312,7 +317,7 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
         });
         expect_a_wait(&waits);
         // The periods are what is tested, each an interval and a timeout.
-        pass(3 * (INTERVAL + TIMEOUT));
+        let_time_pass(3 * (INTERVAL + TIMEOUT));
         assert_eq!(server.handle().clients(), 2, "both are still there");
         let outbox = consumer.lock().unwrap().clone().unwrap();
         assert_eq!(outbox.len(), outbox.capacity());
@@ -320,16 +325,16 @@ fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
         drop(read);
         alive.join().unwrap();
         let (see, seen) = unbounded();
-        let consumer_pen = Mutex::new(slow.pen());
+        let consumer_pen = Mutex::new(slow.send_half());
         let consumer = thread::spawn(move || reads_on(slow, &consumer_pen, &see));
         let next = || seen.recv_timeout(crate::support::DEADLINE).unwrap();
         for n in 0..MESSAGES {
             assert_eq!(next(), n);
         }
         sends.join().unwrap();
-        pen.lock().unwrap().binary(numbered(MESSAGES));
+        send_half.lock().unwrap().binary(numbered(MESSAGES));
         assert_eq!(next(), MESSAGES, "the publisher works on");
-        pen.lock().unwrap().close(1000, "");
+        send_half.lock().unwrap().close(1000, "");
         publisher.join().unwrap();
         outbox.close(1000, "");
         consumer.join().unwrap();

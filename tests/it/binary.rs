@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, Raw, get, http, until, within};
+use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
 
 /// `standpipe`, with nothing in its environment that would decide a test.
 fn standpipe(flags: &[&str]) -> Command {
@@ -74,8 +74,8 @@ impl Binary {
     }
 
     #[track_caller]
-    pub(crate) fn connect(&self, path: &str) -> Raw {
-        Raw::connect(self.address, path)
+    pub(crate) fn connect(&self, path: &str) -> TestClient {
+        TestClient::connect(self.address, path)
     }
 
     #[track_caller]
@@ -185,7 +185,7 @@ fn it_serves_its_page_and_its_health() {
         (405, Some("GET, HEAD"))
     );
     // JSON mode is a subprotocol, and who does not speak it is told.
-    let (_, answer) = Connect::to(binary.address).path("/ws").ask();
+    let (_, answer) = Connect::to(binary.address).path("/ws").request();
     assert_eq!(answer.status, 400);
 }
 
@@ -200,14 +200,14 @@ fn it_echoes_unless_it_is_told_not_to() {
     client.leave();
 
     let binary = Binary::start(&["--no-echo"]);
-    let (_, answer) = Connect::to(binary.address).path("/echo").ask();
+    let (_, answer) = Connect::to(binary.address).path("/echo").request();
     assert_eq!(answer.status, 404);
     binary.connect("/ws/topic").leave();
 }
 
 /// A client that is a member for sure, because its own message came back.
 #[track_caller]
-fn member(binary: &Binary, path: &str) -> Raw {
+fn member(binary: &Binary, path: &str) -> TestClient {
     let mut client = binary.connect(path);
     client.text("joined");
     client.expect_text("joined");
@@ -236,7 +236,7 @@ fn what_is_sent_to_a_topic_comes_to_all_its_members_and_to_nobody_else() {
     elsewhere.expect_text("undisturbed");
     let (_, answer) = Connect::to(binary.address)
         .path(&format!("/ws/{}", "t".repeat(201)))
-        .ask();
+        .request();
     assert_eq!(answer.status, 400);
 }
 
@@ -336,7 +336,7 @@ fn a_client_costs_one_descriptor_and_two_threads_with_its_number_until_it_leaves
     });
     let threads = house.len();
 
-    let mut clients: Vec<Raw> = (0..5).map(|_| binary.connect("/echo")).collect();
+    let mut clients: Vec<TestClient> = (0..5).map(|_| binary.connect("/echo")).collect();
     let mut names: Vec<_> = (1..=5)
         .flat_map(|n| [format!("sp-{n}-read"), format!("sp-{n}-write")])
         .collect();

@@ -6,12 +6,13 @@ use std::time::Duration;
 use standpipe::{Config, Connection, Message};
 
 use crate::support::{
-    Frame, Seen, TestServer, both_ways, fill, lends_outboxes, only_close, op, until,
+    Frame, Seen, TestServer, assert_only_close, echo_with_outboxes, fill, op, until,
+    with_both_flush_modes,
 };
 
 #[test]
 fn the_peers_code_and_reason_come_back() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for (code, reason) in [
             (1000, ""),
@@ -25,17 +26,17 @@ fn the_peers_code_and_reason_come_back() {
             client.close(code, reason);
             // What was queued when the Close came may be thrown away; its answer may not.
             let rest = client.rest();
-            only_close(&rest, code, reason);
+            assert_only_close(&rest, code, reason);
         }
         let mut client = server.connect();
         client.close_empty();
-        only_close(&client.rest(), 1005, "");
+        assert_only_close(&client.rest(), 1005, "");
     });
 }
 
 #[test]
 fn what_comes_behind_the_peers_close_is_nobodys() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         let frames = [
@@ -57,7 +58,7 @@ fn what_comes_behind_the_peers_close_is_nobodys() {
 
 #[test]
 fn a_handlers_return_closes_with_1000_after_what_is_queued() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             for i in 0..50 {
                 conn.send(Message::text(format!("{i}")))?;
@@ -65,16 +66,16 @@ fn a_handlers_return_closes_with_1000_after_what_is_queued() {
             Ok(())
         });
         let mut client = server.connect();
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         let all: Vec<_> = (0..50).map(|i| Message::text(format!("{i}"))).collect();
         assert_eq!(rest.messages, all);
-        only_close(&rest, 1000, "");
+        assert_only_close(&rest, 1000, "");
     });
 }
 
 #[test]
 fn what_is_queued_reaches_a_slow_reader_before_the_1000() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let message = "x".repeat(10_000);
         let sent = message.clone();
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -87,16 +88,16 @@ fn what_is_queued_reaches_a_slow_reader_before_the_1000() {
         until("the handler has queued all it has", || {
             server.handle().clients() == 1
         });
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.messages.len(), 50);
         assert!(rest.messages.iter().all(|m| *m == Message::text(&*message)));
-        only_close(&rest, 1000, "");
+        assert_only_close(&rest, 1000, "");
     });
 }
 
 #[test]
 fn a_handlers_error_or_panic_closes_with_1011_and_harms_nobody_else() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
                 match message.to_text()? {
@@ -111,7 +112,7 @@ fn a_handlers_error_or_panic_closes_with_1011_and_harms_nobody_else() {
         for word in ["fail", "panic"] {
             let mut client = server.connect();
             client.text(word);
-            let rest = client.rest_politely();
+            let rest = client.rest_answering_close();
             assert_eq!(rest.closes.len(), 1, "{word}: {rest:?}");
             assert_eq!(rest.closes[0].0, 1011, "{word}");
             // What went wrong in the program is not the peer's business.
@@ -127,7 +128,7 @@ fn a_handlers_error_or_panic_closes_with_1011_and_harms_nobody_else() {
 
 #[test]
 fn a_handler_closes_with_its_own_code_after_what_is_queued() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             conn.send(Message::text("queued"))?;
             conn.close(4321, "x");
@@ -140,46 +141,46 @@ fn a_handler_closes_with_its_own_code_after_what_is_queued() {
         });
         let mut client = server.connect();
         client.text("never read");
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.messages, [Message::text("queued")]);
-        only_close(&rest, 4321, "x");
+        assert_only_close(&rest, 4321, "x");
     });
 }
 
 #[test]
 fn codes_that_may_not_be_sent_become_1000_and_long_reasons_are_cut_at_a_character() {
-    let (server, outboxes) = lends_outboxes(Config::default());
+    let (server, outboxes) = echo_with_outboxes(Config::default());
     for code in [0, 999, 1005, 1006, 1015, 2000, 5000] {
         let mut client = server.connect();
         outboxes.recv().unwrap().close(code, "");
-        only_close(&client.rest_politely(), 1000, "");
+        assert_only_close(&client.rest_answering_close(), 1000, "");
     }
     let mut client = server.connect();
     outboxes.recv().unwrap().close(1000, &"ü".repeat(100));
-    only_close(&client.rest_politely(), 1000, &"ü".repeat(61));
+    assert_only_close(&client.rest_answering_close(), 1000, &"ü".repeat(61));
 }
 
 #[test]
 fn another_thread_closes_through_the_outbox_and_the_handler_ends() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();
         thread::spawn(move || {
             outbox.send(Message::text("last")).unwrap();
             outbox.close(4000, "from elsewhere");
         });
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.messages, [Message::text("last")]);
-        only_close(&rest, 4000, "from elsewhere");
+        assert_only_close(&rest, 4000, "from elsewhere");
         until("its reader is gone", || server.handle().clients() == 0);
     });
 }
 
 #[test]
 fn terminate_resets_at_once_whatever_is_queued() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut idle = server.connect();
         outboxes.recv().unwrap().terminate();
         idle.expect_reset();
@@ -199,8 +200,8 @@ fn terminate_resets_at_once_whatever_is_queued() {
 
 #[test]
 fn closes_that_cross_are_one_from_each_side() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         for _ in 0..200 {
             let mut client = server.connect();
             let outbox = outboxes.recv().unwrap();
@@ -219,9 +220,9 @@ fn closes_that_cross_are_one_from_each_side() {
 
 #[test]
 fn a_peer_that_does_not_answer_our_close_is_gone_after_close_timeout() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = config.close_timeout(Duration::from_millis(200));
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut client = server.connect();
         outboxes.recv().unwrap().close(1000, "");
         client.expect_close(1000);
@@ -235,8 +236,8 @@ fn a_peer_that_does_not_answer_our_close_is_gone_after_close_timeout() {
 
 #[test]
 fn a_peer_that_sends_on_after_our_close_is_read_and_not_heard() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();
         outbox.close(1000, "");

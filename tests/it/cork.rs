@@ -3,7 +3,7 @@
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message};
 
-use crate::support::{Frame, TestServer, both_ways, op};
+use crate::support::{Frame, TestServer, op, with_both_flush_modes};
 
 fn corked_echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     conn.cork(true);
@@ -22,7 +22,7 @@ fn together(count: usize) -> Vec<u8> {
 
 #[test]
 fn what_came_together_is_answered_before_recv_waits() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, corked_echo);
         let mut client = server.connect();
         for count in [1, 16, 64, 500] {
@@ -49,7 +49,7 @@ fn a_corked_sender_that_waits_for_room_has_sent_what_it_held_back() {
 
 #[test]
 fn what_was_held_back_goes_out_when_the_cork_is_pulled_and_when_the_handler_returns() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (go_on, wait) = bounded::<()>(0);
         let server = TestServer::start(config, move |conn: &mut Connection| {
             conn.cork(true);
@@ -99,7 +99,7 @@ fn echo_together(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error 
 
 #[test]
 fn what_is_received_together_and_sent_together_is_all_there_in_order_and_before_what_ends_it() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let early_flush = config.early_flush;
         let server = TestServer::start(config.queue(5), echo_together);
         for (last, code) in [

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message, Outbox};
 
-use crate::support::{DEADLINE, Frame, Raw, TestServer, both_ways, op, until, within};
+use crate::support::{
+    DEADLINE, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
+};
 
 // The cycles through a topic, and through the server itself.
 mod house;
@@ -31,10 +33,10 @@ fn tight(config: Config) -> Config {
 }
 
 /// Sends and never reads, on a thread of its own, until the server ends it.
-fn sends_for_ever(client: &Raw) -> thread::JoinHandle<()> {
-    let pen = client.pen();
+fn sends_for_ever(client: &TestClient) -> thread::JoinHandle<()> {
+    let send_half = client.send_half();
     let message = Frame::new(op::BINARY, vec![0; 32 << 10]).bytes();
-    thread::spawn(move || while pen.try_bytes(&message) {})
+    thread::spawn(move || while send_half.try_bytes(&message) {})
 }
 
 fn everybody_is_gone(server: &TestServer) {
@@ -43,7 +45,7 @@ fn everybody_is_gone(server: &TestServer) {
 
 #[test]
 fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let pair: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let server = TestServer::start(
             // Whose send fails first is closed with 1011, and does not read that either.
@@ -79,7 +81,7 @@ fn c01_two_clients_relayed_to_each_other_without_reading_end_by_a_deadline() {
 
 #[test]
 fn c02_a_client_that_is_echoed_and_does_not_read_ends_by_a_deadline() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(tight(config).write_timeout(SHORT));
         let client = server.client().small_rcvbuf().connect();
         let sending = sends_for_ever(&client);
@@ -90,7 +92,7 @@ fn c02_a_client_that_is_echoed_and_does_not_read_ends_by_a_deadline() {
 
 #[test]
 fn c07_shutdown_does_not_wait_for_writers_whose_peers_take_nothing() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(tight(config).shutdown_timeout(SHORT));
         let clients: Vec<_> = (0..10)
             .map(|_| server.client().small_rcvbuf().connect())
@@ -115,7 +117,7 @@ fn c07_shutdown_does_not_wait_for_writers_whose_peers_take_nothing() {
 
 #[test]
 fn c08_a_ping_overtakes_the_data_that_waits() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (filled, full) = bounded::<u32>(1);
         let config = tight(config).ping_interval(SHORT).ping_timeout(LONG);
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -158,7 +160,7 @@ fn c08_a_ping_overtakes_the_data_that_waits() {
 
 #[test]
 fn c09_pings_that_cannot_be_answered_do_not_stop_the_reader() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (heard, hears) = bounded::<Message>(1);
         let server = TestServer::start(tight(config), move |conn: &mut Connection| {
             let outbox = conn.outbox();
@@ -183,7 +185,7 @@ fn c09_pings_that_cannot_be_answered_do_not_stop_the_reader() {
 
 #[test]
 fn c10_a_client_whose_outbox_is_kept_ends_with_both_its_threads() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let kept: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let keep = Arc::clone(&kept);
         let server = TestServer::start(config, move |conn: &mut Connection| {

@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{Connect, Raw, get, until};
+use crate::support::{Connect, TestClient, get, until};
 
-fn watch(binary: &Binary) -> Raw {
-    Raw::connect(binary.address, "/dashboard/live")
+fn watch(binary: &Binary) -> TestClient {
+    TestClient::connect(binary.address, "/dashboard/live")
 }
 
 #[track_caller]
-fn heard(watcher: &mut Raw) -> Value {
+fn read_event(watcher: &mut TestClient) -> Value {
     serde_json::from_str(watcher.read_message().to_text().unwrap()).unwrap()
 }
 
 /// The next snapshot of which this holds.
 #[track_caller]
-fn seen(watcher: &mut Raw, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+fn seen(watcher: &mut TestClient, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
     // Twice a second: so many are far more than a minute.
     for _ in 0..200 {
-        let message = heard(watcher);
+        let message = read_event(watcher);
         if message.get("server").is_some() && holds(&message) {
             return message;
         }
@@ -32,10 +32,10 @@ fn seen(watcher: &mut Raw, what: &str, holds: impl Fn(&Value) -> bool) -> Value 
 
 /// Does it, and gives the answer.
 #[track_caller]
-fn order(watcher: &mut Raw, order: &Value) -> Value {
+fn order(watcher: &mut TestClient, order: &Value) -> Value {
     watcher.text(order.to_string());
     for _ in 0..200 {
-        let message = heard(watcher);
+        let message = read_event(watcher);
         if message.get("server").is_none() {
             return message;
         }
@@ -44,13 +44,13 @@ fn order(watcher: &mut Raw, order: &Value) -> Value {
 }
 
 #[track_caller]
-fn done(watcher: &mut Raw, what: Value) {
+fn done(watcher: &mut TestClient, what: Value) {
     let answer = order(watcher, &what);
     assert!(answer.get("done").is_some(), "{what}: {answer}");
 }
 
 #[track_caller]
-fn refused(watcher: &mut Raw, what: Value, why: &str) {
+fn refused(watcher: &mut TestClient, what: Value, why: &str) {
     let answer = order(watcher, &what);
     let error = answer["error"].as_str().unwrap_or_default();
     assert!(error.contains(why), "{what}: {answer}");
@@ -203,7 +203,7 @@ fn its_threads_have_names_and_end_with_the_server_which_drains_its_slow_clients(
     }
     binary.signal("TERM");
     // Snapshots, and then its Close, which is answered.
-    let rest = watcher.rest_politely();
+    let rest = watcher.rest_answering_close();
     assert_eq!(rest.closes.first().map(|(code, _)| *code), Some(1001));
     let (status, last, log) = binary.end();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -219,7 +219,7 @@ fn doors(address: SocketAddr, header: &str) -> (u16, u16) {
         live.header(header)
     };
     let page = get(address, "/dashboard", "").status;
-    (page, live.ask().1.status)
+    (page, live.request().1.status)
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn it_is_for_this_machine_alone_or_for_who_brings_a_key() {
     }
     // A slow client is one like any other: it brings a token.
     let live = Connect::to(binary.address).path("/dashboard/live");
-    let (mut watcher, _) = live.header("Authorization: Bearer s3cret").ask();
+    let (mut watcher, _) = live.header("Authorization: Bearer s3cret").request();
     done(
         &mut watcher,
         json!({"do": "add-slow", "topic": "t", "rate": 0}),

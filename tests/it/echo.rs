@@ -4,11 +4,11 @@ use std::thread;
 
 use standpipe::{Config, Message};
 
-use crate::support::{Frame, Seen, TestServer, both_ways, op};
+use crate::support::{Frame, Seen, TestServer, op, with_both_flush_modes};
 
 #[test]
 fn text_and_binary_come_back_as_they_are() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for text in ["hello", "", "grüße, 世界 🚰", "\0"] {
@@ -25,7 +25,7 @@ fn text_and_binary_come_back_as_they_are() {
 
 #[test]
 fn every_length_form_comes_back_in_its_shortest() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.max_message(1 << 20));
         let mut client = server.connect();
         for size in [
@@ -43,8 +43,8 @@ fn every_length_form_comes_back_in_its_shortest() {
         ] {
             let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
             // From a thread: nobody promises that a megabyte is taken before some of it is read back.
-            let (pen, sent) = (client.pen(), bytes.clone());
-            let sender = thread::spawn(move || pen.binary(&sent));
+            let (send_half, sent) = (client.send_half(), bytes.clone());
+            let sender = thread::spawn(move || send_half.binary(&sent));
             // Shortest form is the client's own check.
             assert!(
                 client.read_message() == Message::binary(bytes),
@@ -58,7 +58,7 @@ fn every_length_form_comes_back_in_its_shortest() {
 
 #[test]
 fn fragments_come_back_as_one_message_and_a_ping_between_them_is_answered_at_once() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         client.frame(&Frame::new(op::TEXT, "one ").unfinished());
@@ -79,15 +79,15 @@ fn fragments_come_back_as_one_message_and_a_ping_between_them_is_answered_at_onc
 
 #[test]
 fn ten_thousand_pipelined_messages_come_back_in_order() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
-        let pen = client.pen();
+        let send_half = client.send_half();
         let sender = thread::spawn(move || {
             for hundred in 0..100 {
                 let frames =
                     (0..100).map(|i| Frame::new(op::TEXT, format!("{}", hundred * 100 + i)));
-                pen.bytes(frames.flat_map(|frame| frame.bytes()).collect::<Vec<u8>>());
+                send_half.bytes(frames.flat_map(|frame| frame.bytes()).collect::<Vec<u8>>());
             }
         });
         for i in 0..10_000 {
@@ -100,7 +100,7 @@ fn ten_thousand_pipelined_messages_come_back_in_order() {
 
 #[test]
 fn one_message_at_a_time_comes_back_a_thousand_times() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for i in 0..1000 {
@@ -113,7 +113,7 @@ fn one_message_at_a_time_comes_back_a_thousand_times() {
 
 #[test]
 fn a_frame_may_come_one_byte_at_a_time() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for byte in Frame::new(op::TEXT, "x".repeat(200)).bytes() {
@@ -126,7 +126,7 @@ fn a_frame_may_come_one_byte_at_a_time() {
 
 #[test]
 fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for payload in [&b""[..], b"p", &[0xff; 125]] {
@@ -141,18 +141,18 @@ fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
 
 #[test]
 fn the_last_of_many_pings_is_answered_and_no_ping_twice() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         // Little room on the way back, so that pongs may have to wait and be replaced by later ones.
         let server = TestServer::echo(config.sndbuf(Some(4096)).unsent(4096));
         let mut client = server.client().small_rcvbuf().connect();
         // As many as the guard lets through at once.
         let pings = 200_u32;
-        let pen = client.pen();
+        let send_half = client.send_half();
         let payload = |i: u32| [&i.to_be_bytes()[..], &[b'p'; 121]].concat();
         for i in 1..=pings {
-            pen.ping(payload(i));
+            send_half.ping(payload(i));
         }
-        pen.text("behind them all");
+        send_half.text("behind them all");
         // In the order they were sent, some left out, the last one not.
         let mut answered = 0;
         let mut echoed = false;
@@ -174,7 +174,7 @@ fn the_last_of_many_pings_is_answered_and_no_ping_twice() {
 
 #[test]
 fn clients_do_not_see_each_others_echo() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
         let threads: Vec<_> = (clients.into_iter().enumerate())
@@ -196,7 +196,7 @@ fn clients_do_not_see_each_others_echo() {
 
 #[test]
 fn a_client_that_ends_without_a_close_is_gone() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut half = server.connect();
         half.text("last words");

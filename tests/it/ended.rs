@@ -7,13 +7,13 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 use standpipe::{Config, Connection, Handler, Message, Outbox, SendTimeoutError, TrySendError};
 
 use crate::support::{
-    DEADLINE, Failure, Gate, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close,
-    until, waiting_send, within,
+    Barrier, DEADLINE, Failure, TestClient, TestServer, assert_only_close, echo,
+    echo_with_outboxes, fill, spawn_blocked_send, until, with_both_flush_modes, within,
 };
 
 #[test]
 fn closed_fires_however_the_client_ends() {
-    type End = fn(&Outbox, Raw) -> Option<Raw>;
+    type End = fn(&Outbox, TestClient) -> Option<TestClient>;
     let ways: [(&str, End); 6] = [
         ("the peer closes", |_, client| {
             client.close(1000, "");
@@ -40,7 +40,7 @@ fn closed_fires_however_the_client_ends() {
             Some(client)
         }),
     ];
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (give, outboxes) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
             give.send(conn.outbox()).unwrap();
@@ -71,20 +71,20 @@ fn closed_fires_however_the_client_ends() {
 
 #[test]
 fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_back() {
-    let ways: [fn(&Outbox, Raw); 3] = [
+    let ways: [fn(&Outbox, TestClient); 3] = [
         |outbox, _client| outbox.terminate(),
         |_, client| client.reset(),
         // A polite close refuses new messages at once, though what is queued still goes first.
         |outbox, _client| outbox.close(1000, ""),
     ];
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = config.close_timeout(Duration::from_millis(200));
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         for end in ways {
             let client = server.client().small_rcvbuf().connect();
             let outbox = outboxes.recv().unwrap();
             fill(&outbox);
-            let sender = waiting_send(&outbox, Message::text("back"));
+            let sender = spawn_blocked_send(&outbox, Message::text("back"));
             end(&outbox, client);
             let sent = within(20, "the waiting send to be woken", || {
                 sender.join().unwrap()
@@ -96,7 +96,7 @@ fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_bac
 
 #[test]
 fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (give, outboxes) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
             give.send(conn.outbox())?;
@@ -107,14 +107,14 @@ fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
             let mut client = server.connect();
             let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
             outbox.close(4321, "x");
-            only_close(&client.rest_politely(), 4321, "x");
+            assert_only_close(&client.rest_answering_close(), 4321, "x");
         }
     });
 }
 
 #[test]
 fn recv_gives_none_after_the_end_as_often_as_it_is_asked() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (give, said) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
             while conn.recv()?.is_some() {}
@@ -132,7 +132,7 @@ fn recv_gives_none_after_the_end_as_often_as_it_is_asked() {
 
 #[test]
 fn only_text_and_binary_can_be_sent() {
-    let (server, outboxes) = lends_outboxes(Config::default());
+    let (server, outboxes) = echo_with_outboxes(Config::default());
     let client = server.connect();
     let outbox = outboxes.recv().unwrap();
     for message in [
@@ -147,21 +147,21 @@ fn only_text_and_binary_can_be_sent() {
 
 #[test]
 fn a_panic_while_the_outbox_is_full_ends_that_client_alone() {
-    both_ways(|config| {
-        let gate = Gate::new();
-        let at = gate.clone();
+    with_both_flush_modes(|config| {
+        let barrier = Barrier::new();
+        let at = barrier.clone();
         let config = config.close_timeout(Duration::from_millis(200));
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/full" {
                 fill(&conn.outbox());
-                at.pass(conn.number());
+                at.wait(conn.number());
                 panic!("as the test wants it");
             }
             echo(conn)
         });
         let full = server.client().path("/full").small_rcvbuf().connect();
-        gate.arrival();
-        gate.open();
+        barrier.arrival();
+        barrier.open();
         let mut other = server.connect();
         other.text("unharmed");
         other.expect_text("unharmed");
@@ -185,7 +185,7 @@ impl Handler for Keeps {
 fn an_outbox_that_is_kept_keeps_no_client() {
     let kept = Arc::default();
     let server = TestServer::start(Config::default(), Keeps(Arc::clone(&kept)));
-    let mut clients: Vec<Raw> = (0..10).map(|_| server.connect()).collect();
+    let mut clients: Vec<TestClient> = (0..10).map(|_| server.connect()).collect();
     let last = clients.pop().unwrap();
     for client in clients {
         client.leave();

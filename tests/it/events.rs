@@ -4,7 +4,9 @@ use std::thread;
 
 use standpipe::{CloseCause, Event, Events, Message, Server};
 
-use crate::support::{Connect, DEADLINE, Raw, both_ways, fill, only_close, within};
+use crate::support::{
+    Connect, DEADLINE, TestClient, assert_only_close, fill, with_both_flush_modes, within,
+};
 
 /// What the events of one client were: its messages, and why it ended.
 #[track_caller]
@@ -38,12 +40,12 @@ fn story(events: &Events) -> (Vec<Message>, CloseCause) {
 
 #[test]
 fn events_tell_one_closed_for_each_opened_and_why() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = config.max_message(1000);
         let server = Server::bind("127.0.0.1:0", config).unwrap();
         let events = server.events(4).unwrap();
         let address = events.handle().local_addr();
-        let connect = || Raw::connect(address, "/");
+        let connect = || TestClient::connect(address, "/");
         let peer = |code, reason: &str| CloseCause::Peer {
             code,
             reason: reason.into(),
@@ -97,7 +99,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
             panic!("waited for a client to be opened");
         };
         outbox.close(4321, "x");
-        only_close(&client.rest_politely(), 4321, "x");
+        assert_only_close(&client.rest_answering_close(), 4321, "x");
         let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
             panic!("waited for a client to be closed");
         };
@@ -105,7 +107,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
         assert_eq!(cause, CloseCause::Server { code: 4321, reason });
 
         // Nobody empties the channel any more: its end does.
-        let clients: Vec<Raw> = (0..3).map(|_| connect()).collect();
+        let clients: Vec<TestClient> = (0..3).map(|_| connect()).collect();
         for client in &clients {
             for _ in 0..20 {
                 client.text("x");
@@ -113,7 +115,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
         }
         events.handle().shutdown();
         let polite: Vec<_> = (clients.into_iter())
-            .map(|mut client| thread::spawn(move || client.rest_politely().closes))
+            .map(|mut client| thread::spawn(move || client.rest_answering_close().closes))
             .collect();
         let report = within(20, "the events to end", || events.join().unwrap());
         assert_eq!((report.drained, report.lost), (3, 0));
@@ -125,7 +127,7 @@ fn events_tell_one_closed_for_each_opened_and_why() {
 
 #[test]
 fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = Server::bind("127.0.0.1:0", config).unwrap();
         let events = server.events(4).unwrap();
         let address = events.handle().local_addr();
@@ -142,7 +144,7 @@ fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
         };
         let (code, reason) = (4002, "theirs".to_owned());
         assert_eq!(cause, CloseCause::Peer { code, reason });
-        only_close(&client.rest(), 4002, "theirs");
+        assert_only_close(&client.rest(), 4002, "theirs");
         let counts = outbox.counts();
         assert!(counts.discarded > 0, "{counts:?}");
         events.handle().shutdown();

@@ -1,6 +1,6 @@
 //! What a peer may not do: each fault is answered with its code, and the peer sees it.
 
-use crate::support::{Frame, Length, Seen, TestServer, both_ways, op};
+use crate::support::{Frame, Length, Seen, TestServer, op, with_both_flush_modes};
 
 /// A frame that breaks a rule, or the frames, and the code that answers it.
 fn faults() -> Vec<(&'static str, Vec<Frame>, u16)> {
@@ -78,7 +78,7 @@ fn faults() -> Vec<(&'static str, Vec<Frame>, u16)> {
 
 #[test]
 fn every_fault_is_answered_with_its_code_and_the_message_before_it_is_served() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.max_message(1000).max_fragments(20));
         for (name, frames, code) in faults() {
             let mut client = server.connect();
@@ -104,7 +104,7 @@ fn every_fault_is_answered_with_its_code_and_the_message_before_it_is_served() {
 
 #[test]
 fn a_peer_that_looks_only_after_it_has_sent_all_sees_why_it_was_refused() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let large = Frame::new(op::BINARY, vec![0; 150_000]);
         let mut wrong = large.clone();
@@ -128,7 +128,7 @@ fn a_peer_that_looks_only_after_it_has_sent_all_sees_why_it_was_refused() {
 
 #[test]
 fn a_close_that_may_not_be_is_answered_1002_or_1007() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535] {
             let mut client = server.connect();

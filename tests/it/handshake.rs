@@ -6,7 +6,8 @@ use std::time::Duration;
 use standpipe::{Config, Connection, Handler, Reply, Request, Server};
 
 use crate::support::{
-    Answer, Connect, Failure, Frame, Raw, TestServer, both_ways, echo, get, http, op, pass, until,
+    Answer, Connect, Failure, Frame, TestClient, TestServer, echo, get, http, let_time_pass, op,
+    until, with_both_flush_modes,
 };
 
 /// What an upgrade says besides request line and Host.
@@ -38,7 +39,7 @@ fn site() -> TestServer {
 #[test]
 fn an_upgrade_is_answered_with_101_and_the_accept_key() {
     let server = site();
-    let (_client, answer) = server.client().path("/echo").ask();
+    let (_client, answer) = server.client().path("/echo").request();
     assert_eq!(answer.status, 101);
     // The pair of RFC 6455 §1.3.
     let key = answer.header("Sec-WebSocket-Accept");
@@ -135,7 +136,7 @@ fn a_second_request_on_a_connection_is_not_answered() {
 
 #[test]
 fn frames_right_behind_the_head_are_served() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let client = server.client();
         let mut bytes = client.head().into_bytes();
@@ -200,11 +201,11 @@ fn a_head_that_never_ends_is_cut_at_handshake_timeout() {
     let mut half = server.client().open();
     half.bytes("GET / HTTP/1.1\r\nHost: localhost\r\n");
     let mut trickling = server.client().open();
-    let pen = trickling.pen();
+    let send_half = trickling.send_half();
     let trickle = std::thread::spawn(move || {
-        while pen.try_bytes("X") {
+        while send_half.try_bytes("X") {
             // Slow is what is tested: at full speed it would be too long a head before its time is up.
-            pass(Duration::from_millis(2));
+            let_time_pass(Duration::from_millis(2));
         }
     });
     silent.expect_reset();
@@ -258,7 +259,7 @@ fn a_subprotocol_is_chosen_from_the_clients_list_or_not_at_all() {
         for offer in offers {
             client = client.header(&format!("Sec-WebSocket-Protocol: {offer}"));
         }
-        let (mut client, answer) = client.ask();
+        let (mut client, answer) = client.request();
         assert_eq!(answer.status, 101, "{offers:?}");
         assert_eq!(
             answer.header("Sec-WebSocket-Protocol"),
@@ -287,7 +288,7 @@ fn a_panic_at_a_request_is_answered_500_and_the_server_lives() {
     let mut before = server.client().path("/echo").connect();
     for _ in 0..3 {
         assert_eq!(server.get("/panics").status, 500);
-        let (_, answer) = server.client().path("/panics").ask();
+        let (_, answer) = server.client().path("/panics").request();
         assert_eq!(answer.status, 500);
     }
     before.text("still here");
@@ -301,7 +302,7 @@ fn one_client_too_many_is_answered_503_until_a_place_is_free() {
     let server = TestServer::start(config, Site);
     let client = || server.client().path("/echo");
     let (first, mut second) = (client().connect(), client().connect());
-    let (mut refused, answer): (Raw, Answer) = client().ask();
+    let (mut refused, answer): (TestClient, Answer) = client().request();
     assert_eq!(answer.status, 503);
     let seconds = answer.header("Retry-After").map(str::parse::<u32>);
     assert!(matches!(seconds, Some(Ok(1..))), "{answer:?}");

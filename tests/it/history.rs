@@ -11,7 +11,8 @@ use standpipe::{
 };
 
 use crate::support::{
-    Failure, Frame, Heard, Raw, Seen, Stage, TestServer, both_ways, heard, op, until, whole, within,
+    Failure, Frame, HubFixture, Seen, TestClient, TestServer, TopicEvent, assert_contiguous, op,
+    parse_event, until, with_both_flush_modes, within,
 };
 
 fn remembers(history: usize) -> HubConfig {
@@ -28,13 +29,13 @@ fn publish(topic: &Topic, messages: usize) {
 
 /// What the next messages say, until the post or gap that ends with `last`.
 #[track_caller]
-fn hear_up_to(client: &mut Raw, last: u64) -> Vec<Heard> {
+fn hear_up_to(client: &mut TestClient, last: u64) -> Vec<TopicEvent> {
     let mut all = Vec::new();
     loop {
-        let (_, one) = heard(&client.read_message());
+        let (_, one) = parse_event(&client.read_message());
         let up_to = match one {
-            Heard::Message(id, _) => id,
-            Heard::Gap(_, to) => to,
+            TopicEvent::Message(id, _) => id,
+            TopicEvent::Gap(_, to) => to,
             _ => 0,
         };
         all.push(one);
@@ -60,9 +61,9 @@ impl Handler for Resumes {
 #[test]
 fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
     const MESSAGES: usize = 2000;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut hub = remembers(MESSAGES * 2);
-        hub.envelope = Some(Arc::new(crate::support::Words));
+        hub.envelope = Some(Arc::new(crate::support::TextEnvelope));
         let hub = Hub::new(hub);
         let topic = hub.topic("t").unwrap();
         let server = TestServer::start(config, Resumes(topic.clone()));
@@ -96,7 +97,7 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
             for _ in 0..life / 16 + 2 {
                 go_on.send(()).unwrap();
             }
-            let mut client = Raw::connect(server.addr(), &format!("/?since={}", next - 1));
+            let mut client = TestClient::connect(server.addr(), &format!("/?since={}", next - 1));
             while life > 0 && next <= last {
                 life -= 1;
                 let frame = match client.next() {
@@ -106,8 +107,8 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
                 match frame.opcode {
                     op::TEXT => {
                         let text = String::from_utf8(frame.payload).unwrap();
-                        let (_, one) = heard(&Message::text(text));
-                        let Heard::Message(id, _) = one else {
+                        let (_, one) = parse_event(&Message::text(text));
+                        let TopicEvent::Message(id, _) = one else {
                             panic!("{one:?}, not {next}")
                         };
                         next = id + 1;
@@ -127,7 +128,7 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
         for publisher in publishers {
             within(20, "a publisher to end", || publisher.join()).unwrap();
         }
-        let (posts, missing) = whole(&all, first, last);
+        let (posts, missing) = assert_contiguous(&all, first, last);
         assert_eq!((posts.len(), missing.len()), (2 * MESSAGES, 0));
         assert!(lives > 10, "{lives} lives");
     });
@@ -135,14 +136,14 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
 
 #[test]
 fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
-    both_ways(|config| {
-        let stage = Stage::new(config, remembers(10));
-        let topic = stage.topic("t");
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::new(config, remembers(10));
+        let topic = fixture.topic("t");
         publish(&topic, 30);
         for back in [u64::MAX, 30, 12, 11, 10, 5, 0] {
             let last = topic.last_id();
             let since = last.saturating_sub(back);
-            let (mut client, outbox) = stage.client();
+            let (mut client, outbox) = fixture.client();
             let how = SubscribeOptions::new().with_envelope().since(since);
             let member = topic.subscribe(outbox, how).unwrap();
             assert_eq!(member.last_id(), last);
@@ -150,9 +151,9 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
             let mut all = hear_up_to(&mut client, live);
             let oldest = last - 9;
             if since + 1 < oldest {
-                assert_eq!(all.remove(0), Heard::Gap(since + 1, oldest - 1));
+                assert_eq!(all.remove(0), TopicEvent::Gap(since + 1, oldest - 1));
             }
-            let (posts, missing) = whole(&all, oldest.max(since + 1), live);
+            let (posts, missing) = assert_contiguous(&all, oldest.max(since + 1), live);
             assert_eq!(
                 (posts.len(), missing.len()),
                 (all.len(), 0),
@@ -162,15 +163,15 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
         }
         // An id of the future is from a clock that ran ahead: there is nothing to replay, and no gap.
         for ahead in [1, 1000, u64::MAX] {
-            let (mut client, outbox) = stage.client();
+            let (mut client, outbox) = fixture.client();
             let how = SubscribeOptions::new()
                 .with_envelope()
                 .since(topic.last_id().saturating_add(ahead));
             let _member = topic.subscribe(outbox, how).unwrap();
             let live = topic.publish(Message::text("live")).unwrap().id;
             assert_eq!(
-                heard(&client.read_message()).1,
-                Heard::Message(live, "live".into())
+                parse_event(&client.read_message()).1,
+                TopicEvent::Message(live, "live".into())
             );
             client.leave();
         }
@@ -179,42 +180,42 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
 
 #[test]
 fn a_topic_without_history_answers_since_with_a_gap() {
-    both_ways(|config| {
-        let stage = Stage::new(config, HubConfig::default());
-        let topic = stage.topic("t");
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::new(config, HubConfig::default());
+        let topic = fixture.topic("t");
         let before = topic.last_id();
         publish(&topic, 5);
-        let (mut client, outbox) = stage.client();
+        let (mut client, outbox) = fixture.client();
         let how = SubscribeOptions::new().with_envelope().since(before);
         let _member = topic.subscribe(outbox, how).unwrap();
         // It is told although nothing follows.
-        let (_, gap) = heard(&client.read_message());
-        assert_eq!(gap, Heard::Gap(before + 1, before + 5));
+        let (_, gap) = parse_event(&client.read_message());
+        assert_eq!(gap, TopicEvent::Gap(before + 1, before + 5));
         let live = topic.publish(Message::text("live")).unwrap().id;
         assert_eq!(
-            heard(&client.read_message()).1,
-            Heard::Message(live, "live".into())
+            parse_event(&client.read_message()).1,
+            TopicEvent::Message(live, "live".into())
         );
     });
 }
 
 #[test]
 fn a_replay_longer_than_the_queue_comes_whole_while_others_publish() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut hub = remembers(5000);
         hub.default = hub
             .default
             .policy(Policy::Block { timeout: None })
             .queue(16);
-        let stage = Stage::new(config.queue(16), hub);
-        let topic = stage.topic("t");
+        let fixture = HubFixture::new(config.queue(16), hub);
+        let topic = fixture.topic("t");
         let before = topic.last_id();
         publish(&topic, 1000);
         let publisher = {
             let topic = topic.clone();
             thread::spawn(move || publish(&topic, 1000))
         };
-        let (client, outbox) = stage.client();
+        let (client, outbox) = fixture.client();
         let joiner = {
             let (topic, how) = (
                 topic.clone(),
@@ -224,7 +225,7 @@ fn a_replay_longer_than_the_queue_comes_whole_while_others_publish() {
         };
         let mut client = client;
         let all = hear_up_to(&mut client, before + 2000);
-        let (posts, missing) = whole(&all, before + 1, before + 2000);
+        let (posts, missing) = assert_contiguous(&all, before + 1, before + 2000);
         assert_eq!((posts.len(), missing.len()), (2000, 0));
         within(20, "the publisher to end", || publisher.join()).unwrap();
         drop(within(20, "the replay to end", || joiner.join()).unwrap());

@@ -10,7 +10,9 @@ use standpipe::{
     Connection, Handler, Hub, Message, Outbox, Publication, PublishError, SubscribeOptions, Topic,
 };
 
-use crate::support::{Failure, Frame, Raw, TestServer, both_ways, op, until, within};
+use crate::support::{
+    Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
+};
 
 /// Everybody is a member of the topic that is the path, and what everybody sends is published to it.
 struct Rooms(Hub);
@@ -27,8 +29,8 @@ impl Handler for Rooms {
     }
 }
 
-fn join(server: &TestServer, room: &str) -> Raw {
-    let mut client = Raw::connect(server.addr(), room);
+fn join(server: &TestServer, room: &str) -> TestClient {
+    let mut client = TestClient::connect(server.addr(), room);
     // It is a member before it is told so, and a publisher may come between.
     while client.read_message() != Message::text("joined") {}
     client
@@ -39,11 +41,11 @@ fn join(server: &TestServer, room: &str) -> Raw {
 fn a_thousand_frames_in_one_write_reach_every_reading_member() {
     const ROUNDS: usize = 20;
     const FRAMES: usize = 1000;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config.queue(64), Rooms(Hub::default()));
         let publisher = join(&server, "/room");
-        let pen = publisher.pen();
-        let members: Vec<Raw> = (0..4).map(|_| join(&server, "/room")).collect();
+        let send_half = publisher.send_half();
+        let members: Vec<TestClient> = (0..4).map(|_| join(&server, "/room")).collect();
         let (done, is_done) = unbounded();
         let members: Vec<_> = members
             .into_iter()
@@ -63,7 +65,7 @@ fn a_thousand_frames_in_one_write_reach_every_reading_member() {
             .collect();
         for round in 0..ROUNDS {
             let frames = (0..FRAMES).map(|n| Frame::new(op::TEXT, format!("{round}/{n}")).bytes());
-            pen.bytes(frames.flatten().collect::<Vec<u8>>());
+            send_half.bytes(frames.flatten().collect::<Vec<u8>>());
             for _ in &members {
                 let done = is_done.recv_timeout(crate::support::DEADLINE);
                 done.unwrap_or_else(|_| panic!("somebody did not get all of round {round}"));
@@ -79,10 +81,10 @@ fn a_thousand_frames_in_one_write_reach_every_reading_member() {
 #[test]
 fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go() {
     const EACH: usize = 300;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = Hub::default();
         let server = TestServer::start(config, Rooms(hub.clone()));
-        let subscribers: Vec<Raw> = (0..10).map(|_| join(&server, "/t")).collect();
+        let subscribers: Vec<TestClient> = (0..10).map(|_| join(&server, "/t")).collect();
         assert_eq!((hub.len(), hub.topic("/t").unwrap().members()), (1, 10));
 
         let over = Arc::new(AtomicBool::new(false));
@@ -184,7 +186,7 @@ fn outboxes(config: standpipe::Config) -> (TestServer, crossbeam_channel::Receiv
 
 #[test]
 fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (server, outboxes) = outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::binary::Binary;
-use crate::support::{Frame, Json, Raw, get, op, post, until};
+use crate::support::{Frame, JsonClient, TestClient, get, op, post, until};
 
 #[track_caller]
 fn is_error(answer: &Value, reference: Option<Value>) {
@@ -17,50 +17,50 @@ fn is_error(answer: &Value, reference: Option<Value>) {
 #[test]
 fn every_shape_is_that_of_the_contract() {
     let binary = Binary::start(&["--topic", "h*:history=2"]);
-    let mut ann = Json::at(binary.address, "/ws?name=ann");
-    let mut bob = Json::connect(binary.address);
+    let mut ann = JsonClient::at(binary.address, "/ws?name=ann");
+    let mut bob = JsonClient::connect(binary.address);
 
-    let ack = bob.ask(r#"{"sub":"t","presence":true,"ref":1}"#);
+    let ack = bob.request(r#"{"sub":"t","presence":true,"ref":1}"#);
     let last = ack["id"].as_u64().unwrap();
     assert_eq!(ack, json!({"ack": 1, "id": last}));
-    let ack = ann.ask(r#"{"sub":"t","ref":"a string","unknown":"is ignored"}"#);
+    let ack = ann.request(r#"{"sub":"t","ref":"a string","unknown":"is ignored"}"#);
     assert_eq!(ack, json!({"ack": "a string", "id": last}));
-    assert_eq!(bob.hear(), json!({"presence": "t", "join": "ann"}));
+    assert_eq!(bob.receive(), json!({"presence": "t", "join": "ann"}));
     let presence = binary.get("/topics/t/presence");
     assert_eq!((presence.status, &*presence.body), (200, r#"["ann"]"#));
 
     // Without a reference nothing answers; the sender is a member like others, and hears itself first.
-    ann.say(r#"{"pub":"t","data":"text"}"#);
-    ann.say(r#"{"pub":"t","data":{"a":[1,2]},"key":"k","ref":2}"#);
+    ann.send(r#"{"pub":"t","data":"text"}"#);
+    ann.send(r#"{"pub":"t","data":{"a":[1,2]},"key":"k","ref":2}"#);
     let posts = [
         json!({"topic": "t", "id": last + 1, "data": "text"}),
         json!({"topic": "t", "id": last + 2, "data": {"a": [1, 2]}}),
     ];
-    assert_eq!([bob.hear(), bob.hear()], posts);
-    assert_eq!([ann.hear(), ann.hear()], posts);
-    assert_eq!(ann.hear(), json!({"ack": 2, "id": last + 2}));
+    assert_eq!([bob.receive(), bob.receive()], posts);
+    assert_eq!([ann.receive(), ann.receive()], posts);
+    assert_eq!(ann.receive(), json!({"ack": 2, "id": last + 2}));
     assert_eq!(
-        ann.ask(r#"{"unsub":"t","ref":3}"#),
+        ann.request(r#"{"unsub":"t","ref":3}"#),
         json!({"ack": 3, "id": last + 2})
     );
-    bob.say(r#"{"pub":"t","data":null}"#);
+    bob.send(r#"{"pub":"t","data":null}"#);
     assert_eq!(
-        bob.hear(),
+        bob.receive(),
         json!({"topic": "t", "id": last + 3, "data": null})
     );
-    ann.is_there_and_silent();
+    ann.assert_idle();
 
     // Raw mode and JSON mode are on the same topic.
-    let mut raw = Raw::connect(binary.address, "/ws/t");
+    let mut raw = TestClient::connect(binary.address, "/ws/t");
     raw.text("{\"not\": \"a value\"}");
-    assert_eq!(bob.hear()["data"], "{\"not\": \"a value\"}");
+    assert_eq!(bob.receive()["data"], "{\"not\": \"a value\"}");
     raw.expect_text("{\"not\": \"a value\"}");
     raw.binary([0, 255, 7]);
     assert_eq!(
-        bob.hear(),
+        bob.receive(),
         json!({"topic": "t", "id": last + 5, "data": "AP8H", "base64": true})
     );
-    bob.say(r#"{"pub":"t","data":"AP8H","base64":true}"#);
+    bob.send(r#"{"pub":"t","data":"AP8H","base64":true}"#);
     raw.read_message();
     assert_eq!(
         raw.read_message(),
@@ -68,17 +68,17 @@ fn every_shape_is_that_of_the_contract() {
     );
 
     // What a topic no longer has is a gap.
-    let first = bob.ask(r#"{"pub":"h","data":1,"ref":0}"#);
+    let first = bob.request(r#"{"pub":"h","data":1,"ref":0}"#);
     assert_eq!(
         first["topic"], "t",
         "its own binary message, before: {first}"
     );
-    let first = bob.hear()["id"].as_u64().unwrap();
+    let first = bob.receive()["id"].as_u64().unwrap();
     for data in 2..=5 {
-        bob.say(format!(r#"{{"pub":"h","data":{data}}}"#));
+        bob.send(format!(r#"{{"pub":"h","data":{data}}}"#));
     }
-    bob.say(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
-    let mut heard = [bob.hear(), bob.hear(), bob.hear(), bob.hear()];
+    bob.send(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
+    let mut heard = [bob.receive(), bob.receive(), bob.receive(), bob.receive()];
     // Where the answer stands among what is replayed is not promised.
     heard.sort_by_key(|one| one["ack"] == 9);
     assert_eq!(
@@ -115,18 +115,18 @@ fn every_shape_is_that_of_the_contract() {
 #[test]
 fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     for command in ["[]", "1", "\"sub\"", "null", "true"] {
-        is_error(&client.ask(command), None);
-        client.is_there_and_silent();
+        is_error(&client.request(command), None);
+        client.assert_idle();
     }
     client.0.binary(r#"{"sub":"t","ref":1}"#);
-    is_error(&client.hear(), None);
+    is_error(&client.receive(), None);
     for reference in ["[]", "{}", "true"] {
-        let answer = client.ask(format!(r#"{{"sub":"t","ref":{reference}}}"#));
+        let answer = client.request(format!(r#"{{"sub":"t","ref":{reference}}}"#));
         is_error(&answer, None);
     }
-    client.is_there_and_silent();
+    client.assert_idle();
     let long = "t".repeat(201);
     let wrong = [
         r#"{"what":"t"}"#,
@@ -157,27 +157,27 @@ fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
         r#"{"pub":"t","data":"AP8H","base64":"yes"}"#,
     ];
     for (n, command) in wrong.into_iter().enumerate() {
-        is_error(&client.ask(command), None);
+        is_error(&client.request(command), None);
         let (open, _) = command.rsplit_once('}').unwrap();
         is_error(
-            &client.ask(format!(r#"{open},"ref":{n}}}"#)),
+            &client.request(format!(r#"{open},"ref":{n}}}"#)),
             Some(json!(n)),
         );
     }
-    client.is_there_and_silent();
+    client.assert_idle();
     client.subscribe("t");
-    is_error(&client.ask(r#"{"sub":"t","ref":1}"#), Some(json!(1)));
+    is_error(&client.request(r#"{"sub":"t","ref":1}"#), Some(json!(1)));
     // It is still a member, once.
-    client.say(r#"{"pub":"t","data":1}"#);
-    assert_eq!(client.hear()["data"], 1);
-    client.is_there_and_silent();
+    client.send(r#"{"pub":"t","data":1}"#);
+    assert_eq!(client.receive()["data"], 1);
+    client.assert_idle();
     client.0.leave();
 }
 
 #[test]
 fn references_are_answered_once_and_in_the_order_of_the_commands() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     let commands = (0..500).map(|n| {
         let command = match n % 4 {
             0 => format!(r#"{{"sub":"t{n}","ref":{n}}}"#),
@@ -189,7 +189,7 @@ fn references_are_answered_once_and_in_the_order_of_the_commands() {
     });
     client.0.bytes(commands.flatten().collect::<Vec<u8>>());
     for n in 0..500 {
-        let answer = client.hear();
+        let answer = client.receive();
         if n % 4 == 2 {
             is_error(&answer, Some(json!(n)));
         } else {
@@ -197,18 +197,18 @@ fn references_are_answered_once_and_in_the_order_of_the_commands() {
             assert!(answer["id"].is_u64(), "{answer}");
         }
     }
-    client.is_there_and_silent();
+    client.assert_idle();
 }
 
 #[test]
 fn three_messages_that_are_no_json_are_another_protocols() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     for (n, wrong) in ["CONNECT", "{\"sub\":", ""].into_iter().enumerate() {
         if n > 0 {
-            client.is_there_and_silent();
+            client.assert_idle();
         }
-        is_error(&client.ask(wrong), None);
+        is_error(&client.request(wrong), None);
     }
     client.0.expect_close(1008);
 }
@@ -216,21 +216,24 @@ fn three_messages_that_are_no_json_are_another_protocols() {
 #[test]
 fn limits_are_said_in_an_error_and_then_close_with_1013() {
     let binary = Binary::start(&["--max-subscriptions", "3", "--max-topics", "4"]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     for n in 0..3 {
         client.subscribe(&format!("t{n}"));
     }
     // What is given up makes room.
-    client.ask(r#"{"unsub":"t0","ref":0}"#);
+    client.request(r#"{"unsub":"t0","ref":0}"#);
     client.subscribe("t3");
-    is_error(&client.ask(r#"{"sub":"t4","ref":4}"#), Some(json!(4)));
+    is_error(&client.request(r#"{"sub":"t4","ref":4}"#), Some(json!(4)));
     let reason = client.0.expect_close(1013);
     assert!(reason.contains('3'), "{reason}");
     client.0.close(1013, "");
     client.0.expect_eof();
     until("its topics are gone", || binary.get("/topics").body == "[]");
 
-    let mut holders = [Json::connect(binary.address), Json::connect(binary.address)];
+    let mut holders = [
+        JsonClient::connect(binary.address),
+        JsonClient::connect(binary.address),
+    ];
     for n in 0..4 {
         holders[n % 2].subscribe(&format!("t{n}"));
     }
@@ -238,11 +241,11 @@ fn limits_are_said_in_an_error_and_then_close_with_1013() {
         r#"{"sub":"one more","ref":1}"#,
         r#"{"pub":"one more","data":1,"ref":1}"#,
     ] {
-        let mut client = Json::connect(binary.address);
-        is_error(&client.ask(command), Some(json!(1)));
+        let mut client = JsonClient::connect(binary.address);
+        is_error(&client.request(command), Some(json!(1)));
         client.0.expect_close(1013);
     }
-    Raw::connect(binary.address, "/ws/one%20more").expect_close(1013);
+    TestClient::connect(binary.address, "/ws/one%20more").expect_close(1013);
     let answer = post(binary.address, "/publish/one%20more", "", "x");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(
@@ -251,14 +254,14 @@ fn limits_are_said_in_an_error_and_then_close_with_1013() {
     );
     assert!(answer.header("Retry-After").is_some());
     // Those that are there are.
-    holders[0].say(r#"{"pub":"t1","data":1}"#);
-    assert_eq!(holders[1].hear()["topic"], "t1");
+    holders[0].send(r#"{"pub":"t1","data":1}"#);
+    assert_eq!(holders[1].receive()["topic"], "t1");
 }
 
 #[test]
 fn numbers_and_nested_data_come_through_as_they_were_written() {
     let binary = Binary::start(&["--topic", "t:history=100"]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     let last = client.subscribe("t");
     let data = [
         "123456789012345678901234567890",
@@ -271,14 +274,14 @@ fn numbers_and_nested_data_come_through_as_they_were_written() {
     ];
     for (n, data) in data.into_iter().enumerate() {
         let id = last + 2 * n as u64 + 1;
-        client.say(format!(r#"{{"pub":"t","data":{data}}}"#));
+        client.send(format!(r#"{{"pub":"t","data":{data}}}"#));
         let expected = format!(r#"{{"topic":"t","id":{id},"data":{data}}}"#);
-        assert_eq!(client.hear_text(), expected);
+        assert_eq!(client.receive_text(), expected);
         let json = "Content-Type: application/json; charset=utf-8\r\n";
         let answer = post(binary.address, "/publish/t", json, format!(" {data}\n"));
         assert_eq!(answer.status, 202, "{answer:?}");
         let expected = format!(r#"{{"topic":"t","id":{},"data":{data}}}"#, id + 1);
-        assert_eq!(client.hear_text(), expected);
+        assert_eq!(client.receive_text(), expected);
         let history = binary.get(&format!("/topics/t/history?since={id}"));
         assert_eq!(
             history.body,
@@ -290,27 +293,33 @@ fn numbers_and_nested_data_come_through_as_they_were_written() {
 #[test]
 fn ten_thousand_brackets_are_an_error_and_no_crash() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     client.subscribe("t");
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-    is_error(&client.ask(format!(r#"{{"pub":"t","data":{deep}}}"#)), None);
-    is_error(&client.ask(&deep), None);
-    client.is_there_and_silent();
+    is_error(
+        &client.request(format!(r#"{{"pub":"t","data":{deep}}}"#)),
+        None,
+    );
+    is_error(&client.request(&deep), None);
+    client.assert_idle();
     // Not a matter of the field they stand in, nor of what is closed again.
-    client.ask(format!(r#"{{"sub":"u","what":{deep},"ref":1}}"#));
-    is_error(&client.ask(format!(r#"{{"sub":"v","ref":{deep}}}"#)), None);
-    is_error(&client.ask("[".repeat(10_000)), None);
+    client.request(format!(r#"{{"sub":"u","what":{deep},"ref":1}}"#));
+    is_error(
+        &client.request(format!(r#"{{"sub":"v","ref":{deep}}}"#)),
+        None,
+    );
+    is_error(&client.request("[".repeat(10_000)), None);
     let json = "Content-Type: application/json\r\n";
     assert_eq!(post(binary.address, "/publish/t", json, &deep).status, 400);
     // A hundred are no more than somebody's document.
     let document = r#"{"a":"#.repeat(100) + "1" + &"}".repeat(100);
-    client.say(format!(r#"{{"pub":"t","data":{document}}}"#));
-    assert!(client.hear_text().contains(&document));
+    client.send(format!(r#"{{"pub":"t","data":{document}}}"#));
+    assert!(client.receive_text().contains(&document));
     assert_eq!(
         post(binary.address, "/publish/t", json, &document).status,
         202
     );
-    assert!(client.hear_text().contains(&document));
-    client.is_there_and_silent();
+    assert!(client.receive_text().contains(&document));
+    client.assert_idle();
     assert_eq!(get(binary.address, "/healthz", "").status, 200);
 }

@@ -11,7 +11,8 @@ use standpipe::{
 };
 
 use crate::support::{
-    DEADLINE, Heard, Raw, Reader, Stage, both_ways, heard, heard_of, lends_outboxes, until, whole,
+    DEADLINE, HubFixture, Reader, TestClient, TopicEvent, assert_contiguous, echo_with_outboxes,
+    events_of, parse_event, until, with_both_flush_modes,
 };
 
 fn large(n: usize) -> Message {
@@ -23,7 +24,7 @@ fn number(said: &str) -> usize {
 }
 
 /// A hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate), and clients with `places`.
-fn stage(config: Config, places: usize, queue: usize) -> Stage {
+fn fixture(config: Config, places: usize, queue: usize) -> HubFixture {
     let settings = |policy| TopicSettings::default().policy(policy).queue(queue);
     let hub = HubConfig::default()
         .topic(
@@ -34,7 +35,7 @@ fn stage(config: Config, places: usize, queue: usize) -> Stage {
         )
         .topic("old", settings(Policy::DropOldest))
         .topic("latest", settings(Policy::Conflate));
-    Stage::new(config.queue(places), hub)
+    HubFixture::new(config.queue(places), hub)
 }
 
 fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
@@ -43,8 +44,8 @@ fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
     topics.iter().map(|topic| join(topic).unwrap()).collect()
 }
 
-fn stalls(stage: &Stage, topics: &[Topic]) -> (Raw, Outbox, Vec<Subscription>) {
-    let (client, outbox) = stage.small_client();
+fn stalls(fixture: &HubFixture, topics: &[Topic]) -> (TestClient, Outbox, Vec<Subscription>) {
+    let (client, outbox) = fixture.small_client();
     let members = join(topics, &outbox);
     (client, outbox, members)
 }
@@ -70,7 +71,7 @@ fn fill(topic: &Topic) -> Vec<PublishOutcome> {
 fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
     const QUEUE: usize = 8;
     const MESSAGES: usize = 400;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = HubConfig::default()
             .topic(
                 "new",
@@ -90,13 +91,13 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
                     .policy(Policy::Conflate)
                     .queue(QUEUE),
             );
-        let stage = Stage::new(config.queue(64), hub);
-        let topics = ["new", "old", "latest"].map(|name| stage.topic(name));
+        let fixture = HubFixture::new(config.queue(64), hub);
+        let topics = ["new", "old", "latest"].map(|name| fixture.topic(name));
         let first: Vec<u64> = topics.iter().map(|topic| topic.last_id() + 1).collect();
-        let (client, outbox) = stage.client();
+        let (client, outbox) = fixture.client();
         let fast = Reader::start(client);
         let mut members = join(&topics, &outbox);
-        let (slow, stalled, more) = stalls(&stage, &topics);
+        let (slow, stalled, more) = stalls(&fixture, &topics);
         members.extend(more);
         let mut dropped = Vec::new();
         for n in 0..MESSAGES {
@@ -112,32 +113,32 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
         }
         let slow = Reader::start(slow);
         fast.wait_for(3 * MESSAGES);
-        stage.server.shut_down();
+        fixture.server.shut_down();
         let (fast, slow) = (fast.end().messages, slow.end().messages);
         for (at, topic) in topics.iter().enumerate() {
             let last = topic.last_id();
-            let heard = heard_of(topic.name(), &fast);
-            let (posts, missing) = whole(&heard, first[at], last);
+            let heard = events_of(topic.name(), &fast);
+            let (posts, missing) = assert_contiguous(&heard, first[at], last);
             assert_eq!((posts.len(), missing.len()), (MESSAGES, 0), "{topic:?}");
-            let heard = heard_of(topic.name(), &slow);
+            let heard = events_of(topic.name(), &slow);
             let mut got = heard
                 .iter()
-                .filter(|one| matches!(one, Heard::Message(..)))
+                .filter(|one| matches!(one, TopicEvent::Message(..)))
                 .count();
             match topic.name() {
                 "new" => {
-                    let (_, missing) = whole(&heard, first[at], last);
+                    let (_, missing) = assert_contiguous(&heard, first[at], last);
                     assert_eq!(missing, dropped);
                 }
                 "old" => {
-                    let (posts, _) = whole(&heard, first[at], last);
+                    let (posts, _) = assert_contiguous(&heard, first[at], last);
                     let newest: Vec<u64> = (last + 1 - QUEUE as u64..=last).collect();
                     assert!(posts.ends_with(&newest));
                 }
                 _ => {
                     let mut latest = HashMap::new();
                     for one in &heard {
-                        let Heard::Message(_, said) = one else {
+                        let TopicEvent::Message(_, said) = one else {
                             panic!("{one:?}")
                         };
                         latest.insert(number(said) % 3, number(said));
@@ -166,11 +167,11 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
 /// The client's places are all taken by `new`; then the others still get one message each into its hands.
 #[test]
 fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
-    both_ways(|config| {
-        let stage = stage(config, 16, 8);
-        let topics = ["new", "old", "latest"].map(|name| stage.topic(name));
+    with_both_flush_modes(|config| {
+        let fixture = fixture(config, 16, 8);
+        let topics = ["new", "old", "latest"].map(|name| fixture.topic(name));
         let first: Vec<u64> = topics.iter().map(|topic| topic.last_id() + 1).collect();
-        let (client, outbox, _members) = stalls(&stage, &topics);
+        let (client, outbox, _members) = stalls(&fixture, &topics);
         let filled = fill(&topics[0]);
         for n in 0..100 {
             for topic in &topics[1..] {
@@ -179,21 +180,22 @@ fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
             }
         }
         let reader = Reader::start(client);
-        stage.server.shut_down();
+        fixture.server.shut_down();
         let messages = reader.end().messages;
-        let (_, missing) = whole(&heard_of("new", &messages), first[0], topics[0].last_id());
+        let (_, missing) =
+            assert_contiguous(&events_of("new", &messages), first[0], topics[0].last_id());
         let dropped = filled.iter().filter(|p| p.dropped == 1).map(|p| p.id);
         assert_eq!(
             missing,
             dropped.collect::<Vec<_>>(),
             "somebody displaced another's"
         );
-        let old = heard_of("old", &messages);
-        let (posts, _) = whole(&old, first[1], topics[1].last_id());
+        let old = events_of("old", &messages);
+        let (posts, _) = assert_contiguous(&old, first[1], topics[1].last_id());
         assert_eq!(posts, [topics[1].last_id()]);
-        let latest = heard_of("latest", &messages);
+        let latest = events_of("latest", &messages);
         assert!(
-            matches!(&latest[..], [Heard::Message(id, _)] if *id == topics[2].last_id()),
+            matches!(&latest[..], [TopicEvent::Message(id, _)] if *id == topics[2].last_id()),
             "{latest:?}"
         );
         let counts = outbox.counts();
@@ -204,31 +206,31 @@ fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
 
 #[test]
 fn a_gap_at_the_end_is_told_although_nothing_follows() {
-    both_ways(|config| {
-        let stage = stage(config, 16, 8);
-        let topic = stage.topic("new");
+    with_both_flush_modes(|config| {
+        let fixture = fixture(config, 16, 8);
+        let topic = fixture.topic("new");
         let first = topic.last_id() + 1;
-        let (mut client, _outbox, _members) = stalls(&stage, from_ref(&topic));
+        let (mut client, _outbox, _members) = stalls(&fixture, from_ref(&topic));
         fill(&topic);
         let mut all = Vec::new();
         // Nothing is published any more, and the connection stays.
-        while !matches!(all.last(), Some(Heard::Gap(_, to)) if *to == topic.last_id()) {
-            all.push(heard(&client.read_message()).1);
+        while !matches!(all.last(), Some(TopicEvent::Gap(_, to)) if *to == topic.last_id()) {
+            all.push(parse_event(&client.read_message()).1);
         }
-        whole(&all, first, topic.last_id());
+        assert_contiguous(&all, first, topic.last_id());
         let published = topic.publish(Message::text("after")).unwrap();
-        let (_, after) = heard(&client.read_message());
-        assert_eq!(after, Heard::Message(published.id, "after".into()));
+        let (_, after) = parse_event(&client.read_message());
+        assert_eq!(after, TopicEvent::Message(published.id, "after".into()));
         client.leave();
     });
 }
 
 #[test]
 fn a_policy_changes_live() {
-    both_ways(|config| {
-        let stage = stage(config, 16, 8);
-        let topic = stage.topic("new");
-        let (mut client, outbox, _members) = stalls(&stage, from_ref(&topic));
+    with_both_flush_modes(|config| {
+        let fixture = fixture(config, 16, 8);
+        let topic = fixture.topic("new");
+        let (mut client, outbox, _members) = stalls(&fixture, from_ref(&topic));
         fill(&topic);
         topic.set_policy(Policy::DropOldest);
         let published = topic.publish(Message::text("the newest")).unwrap();
@@ -236,9 +238,9 @@ fn a_policy_changes_live() {
         topic.set_policy(Policy::Disconnect { soft: None });
         let published = topic.publish(Message::text("too much")).unwrap();
         assert_eq!((published.receivers, published.dropped), (0, 1));
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.closes[0].0, 4008);
-        until("it is gone", || stage.server.handle().clients() == 0);
+        until("it is gone", || fixture.server.handle().clients() == 0);
         let counts = outbox.counts();
         let ended = counts.delivered + counts.dropped + counts.discarded;
         assert_eq!(counts.accepted, ended);
@@ -271,15 +273,15 @@ impl Chance {
 #[test]
 fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
     const KEYS: usize = 4;
-    both_ways(|config| {
-        let stage = stage(config, 16, 16);
-        let topic = stage.topic("latest");
-        let (mut client, outbox, _members) = stalls(&stage, from_ref(&topic));
+    with_both_flush_modes(|config| {
+        let fixture = fixture(config, 16, 16);
+        let topic = fixture.topic("latest");
+        let (mut client, outbox, _members) = stalls(&fixture, from_ref(&topic));
         let mut chance = Chance(7);
         let mut newest = [0; KEYS];
         let mut seen = [0; KEYS];
         let see = |seen: &mut [usize; KEYS], message: &Message| {
-            if let (_, Heard::Message(_, said)) = heard(message) {
+            if let (_, TopicEvent::Message(_, said)) = parse_event(message) {
                 let n = number(&said);
                 assert!(n > seen[n % KEYS], "{n} after {}", seen[n % KEYS]);
                 seen[n % KEYS] = n;
@@ -326,12 +328,12 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
 #[test]
 fn every_key_has_its_turn_with_a_member_that_stays_slow() {
     const KEYS: usize = 32;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         // So large that two of them are a batch, and most of what is unread waits where it can be replaced.
         let message_of = |key: usize| Message::text(format!("{key} {}", "x".repeat(60_000)));
-        let stage = stage(config.queue_bytes(8 << 20), KEYS, KEYS);
-        let topic = stage.topic("latest");
-        let (mut client, outbox, _members) = stalls(&stage, from_ref(&topic));
+        let fixture = fixture(config.queue_bytes(8 << 20), KEYS, KEYS);
+        let topic = fixture.topic("latest");
+        let (mut client, outbox, _members) = stalls(&fixture, from_ref(&topic));
         let mut chance = Chance(7);
         let mut round: Vec<usize> = (0..KEYS).collect();
         let mut n = 0;
@@ -356,7 +358,7 @@ fn every_key_has_its_turn_with_a_member_that_stays_slow() {
             // A round in the time of four reads: so no key is long without a place.
             (0..KEYS / 4).for_each(|_| publish());
             let message = client.read_message();
-            let (_, Heard::Message(_, said)) = heard(&message) else {
+            let (_, TopicEvent::Message(_, said)) = parse_event(&message) else {
                 panic!("a conflating topic tells no gaps: {message:?}");
             };
             // What the kernel had already comes first.
@@ -371,11 +373,11 @@ fn every_key_has_its_turn_with_a_member_that_stays_slow() {
 
 #[test]
 fn who_is_left_out_of_a_message_is_told_before_the_next() {
-    both_ways(|config| {
-        let stage = stage(config, 64, 64);
-        let topic = stage.topic("new");
+    with_both_flush_modes(|config| {
+        let fixture = fixture(config, 64, 64);
+        let topic = fixture.topic("new");
         let (reader, outbox, member) =
-            stage.reader(&topic, SubscribeOptions::new().with_envelope());
+            fixture.reader(&topic, SubscribeOptions::new().with_envelope());
         let publish = |n: usize, except: u64| {
             let publication = Publication::from(Message::text(n.to_string())).except(except);
             topic.publish(publication).unwrap().id
@@ -385,9 +387,9 @@ fn who_is_left_out_of_a_message_is_told_before_the_next() {
         publish(3, 0);
         reader.wait_for(3);
         drop(member);
-        stage.server.shut_down();
-        let heard = heard_of("new", &reader.end().messages);
-        let (posts, missing) = whole(&heard, first, first + 2);
+        fixture.server.shut_down();
+        let heard = events_of("new", &reader.end().messages);
+        let (posts, missing) = assert_contiguous(&heard, first, first + 2);
         assert_eq!((posts, missing), (vec![first, first + 2], vec![first + 1]));
     });
 }
@@ -413,13 +415,13 @@ impl Envelope for Asked {
 /// The envelope is the user's code, and who discards may be the watchdog, which waits for nobody.
 #[test]
 fn a_gap_that_nobody_will_read_is_not_put_into_words() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let asked = Arc::new(Asked(AtomicUsize::new(0)));
         let mut hub = HubConfig::default();
         hub.default = TopicSettings::default().policy(Policy::DropNewest).queue(8);
         hub.envelope = Some(asked.clone());
         let topic = Hub::new(hub).topic("t").unwrap();
-        let (server, outboxes) = lends_outboxes(config.sndbuf(Some(16 << 10)).unsent(16 << 10));
+        let (server, outboxes) = echo_with_outboxes(config.sndbuf(Some(16 << 10)).unsent(16 << 10));
         let stalled = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
         let how = SubscribeOptions::new().with_envelope();

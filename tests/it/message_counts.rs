@@ -5,16 +5,16 @@ use std::thread;
 
 use standpipe::{MessageCounts, Outbox, Policy};
 
-use crate::support::play::{FAST, MESSAGES, Play, QUEUE};
-use crate::support::{both_ways, until};
+use crate::support::scenario::{FAST, MESSAGES, QUEUE, Scenario};
+use crate::support::{until, with_both_flush_modes};
 
 /// Publishes to members that read and one that does not, and resets that one when its queue is full or has
 /// been.
 fn a_reset_member_leaves_exact_books(policy: Policy) {
-    both_ways(|config| {
-        let mut play = Play::begin(config, policy);
-        let stalled = Mutex::new(play.stalled.take());
-        let outbox: Outbox = play.stalled_outbox().clone();
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, policy);
+        let stalled = Mutex::new(scenario.stalled.take());
+        let outbox: Outbox = scenario.stalled_outbox().clone();
         thread::scope(|scope| {
             scope.spawn(|| {
                 // Either it keeps the publisher waiting, or its policy has done something to it.
@@ -26,7 +26,7 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
                 client.unwrap().reset();
             });
             // Under `block` without an end this waits for the reset.
-            play.publish_all();
+            scenario.publish_all();
         });
         until("the end of the member that was reset", || {
             let MessageCounts {
@@ -40,9 +40,9 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
         });
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0), "{policy}");
 
-        let outcome = play.end_without();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact_but_for_what_a_reset_hid();
+        let outcome = scenario.end_without();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact_except_reset();
         let offered = outcome.topic.accepted;
         assert!(
             offered > (FAST * MESSAGES) as u64,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::binary::Binary;
-use crate::support::{Json, Raw, post, until};
+use crate::support::{JsonClient, TestClient, post, until};
 
 /// The figures, by name and labels. Every line has to be one of the format's.
 #[track_caller]
@@ -44,12 +44,12 @@ fn scrape(binary: &Binary) -> (HashMap<String, f64>, usize) {
 #[test]
 fn the_sums_are_what_the_clients_counted() {
     let binary = Binary::start(&[]);
-    let mut json = Json::connect(binary.address);
+    let mut json = JsonClient::connect(binary.address);
     json.subscribe("t");
-    let mut raw = Raw::connect(binary.address, "/ws/t");
+    let mut raw = TestClient::connect(binary.address, "/ws/t");
     raw.text("here");
     raw.expect_text("here");
-    json.hear();
+    json.receive();
     for n in 0..50 {
         assert_eq!(
             post(binary.address, "/publish/t", "", format!("{n}")).status,
@@ -57,10 +57,10 @@ fn the_sums_are_what_the_clients_counted() {
         );
     }
     for _ in 0..50 {
-        json.hear();
+        json.receive();
         raw.read_message();
     }
-    let mut echo = Raw::connect(binary.address, "/echo");
+    let mut echo = TestClient::connect(binary.address, "/echo");
     for _ in 0..7 {
         echo.text("x");
         echo.expect_text("x");
@@ -113,11 +113,11 @@ fn the_sums_are_what_the_clients_counted() {
 #[test]
 fn ten_thousand_names_make_no_more_lines() {
     let binary = Binary::start(&[]);
-    let mut json = Json::connect(binary.address);
+    let mut json = JsonClient::connect(binary.address);
     json.subscribe("t");
     let before = scrape(&binary).0;
     for n in 0..10_000 {
-        json.say(format!(r#"{{"pub":"name {n}","data":1,"key":"key {n}"}}"#));
+        json.send(format!(r#"{{"pub":"name {n}","data":1,"key":"key {n}"}}"#));
     }
     for n in 0..50 {
         json.subscribe(&format!("member of {n}"));

@@ -6,15 +6,18 @@ use std::thread;
 
 use standpipe::{Config, Message, Policy, SubscribeOptions};
 
-use crate::support::{Heard, Reader, Stage, both_ways, heard_of, until, whole, within};
+use crate::support::{
+    HubFixture, Reader, TopicEvent, assert_contiguous, events_of, until, with_both_flush_modes,
+    within,
+};
 
 /// Members come while publishers publish. Under `block` nobody misses anything, so nobody may be told of a gap; and what
 /// came before a membership began is no part of it.
 #[test]
 fn who_joins_while_others_publish_hears_of_no_gap() {
-    both_ways(|config| {
-        let stage = Stage::with(config, Policy::Block { timeout: None }, 64);
-        let topic = stage.topic("t");
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::with(config, Policy::Block { timeout: None }, 64);
+        let topic = fixture.topic("t");
         let over = Arc::new(AtomicBool::new(false));
         let publishers: Vec<_> = (0..2)
             .map(|_| {
@@ -26,7 +29,7 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
                 })
             })
             .collect();
-        let (client, outbox) = stage.client();
+        let (client, outbox) = fixture.client();
         let reader = Reader::start(client);
         for n in 0..10_000 {
             let how = SubscribeOptions::new().with_envelope();
@@ -40,9 +43,9 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
         for publisher in publishers {
             within(20, "a publisher to end", || publisher.join()).unwrap();
         }
-        stage.server.shut_down();
-        for one in heard_of("t", &reader.end().messages) {
-            assert!(matches!(one, Heard::Message(..)), "{one:?}");
+        fixture.server.shut_down();
+        for one in events_of("t", &reader.end().messages) {
+            assert!(matches!(one, TopicEvent::Message(..)), "{one:?}");
         }
     });
 }
@@ -50,16 +53,16 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
 #[test]
 fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
     const EACH: usize = 300;
-    both_ways(|config| {
-        let stage = Stage::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
-        let topic = stage.topic("t");
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
+        let topic = fixture.topic("t");
         let how = || SubscribeOptions::new().with_envelope();
         let first = topic.last_id() + 1;
-        let members: Vec<_> = (0..10).map(|_| stage.reader(&topic, how())).collect();
+        let members: Vec<_> = (0..10).map(|_| fixture.reader(&topic, how())).collect();
         let over = Arc::new(AtomicBool::new(false));
         let guest = {
             let (topic, over) = (topic.clone(), Arc::clone(&over));
-            let (client, outbox) = stage.client();
+            let (client, outbox) = fixture.client();
             let reader = Reader::start(client);
             thread::spawn(move || {
                 while !over.load(Ordering::SeqCst) {
@@ -96,20 +99,20 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
             .drain(..)
             .map(|(reader, _, member)| (reader, member))
             .collect();
-        stage.server.shut_down();
+        fixture.server.shut_down();
         let mut orders = Vec::new();
         for (reader, _member) in kept {
-            let heard = heard_of("t", &reader.end().messages);
-            let (posts, missing) = whole(&heard, first, last);
+            let heard = events_of("t", &reader.end().messages);
+            let (posts, missing) = assert_contiguous(&heard, first, last);
             assert_eq!((posts.len(), missing.len()), (3 * EACH, 0));
             orders.push(heard);
         }
         assert!(orders.iter().all(|order| *order == orders[0]), "two orders");
         // The guest's pieces fit in, and nothing is doubled.
         let mut before = 0;
-        for one in heard_of("t", &guest.end().messages) {
+        for one in events_of("t", &guest.end().messages) {
             assert!(orders[0].contains(&one), "{one:?}");
-            let Heard::Message(id, _) = one else {
+            let TopicEvent::Message(id, _) = one else {
                 unreachable!("it is one of the posts")
             };
             assert!(id > before, "{id} after {before}");
@@ -123,19 +126,19 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
     const QUEUE: usize = 32;
     const LAG: usize = 16;
     const MESSAGES: usize = 300;
-    let stage = Stage::with(config, policy, QUEUE);
-    let topic = stage.topic("t");
+    let fixture = HubFixture::with(config, policy, QUEUE);
+    let topic = fixture.topic("t");
     let how = || SubscribeOptions::new().with_envelope();
     let first = topic.last_id() + 1;
     let mut stalled = Vec::new();
     let mut healthy = Vec::new();
     for n in 0..60 {
         if n % 6 == 5 {
-            let (client, outbox) = stage.small_client();
+            let (client, outbox) = fixture.small_client();
             let member = topic.subscribe(outbox.clone(), how()).unwrap();
             stalled.push((client, outbox, member));
         } else {
-            healthy.push(stage.reader(&topic, how()));
+            healthy.push(fixture.reader(&topic, how()));
         }
     }
     for n in 0..MESSAGES {
@@ -169,11 +172,11 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
         .into_iter()
         .map(|(reader, _, member)| (reader, member))
         .collect();
-    stage.server.shut_down();
+    fixture.server.shut_down();
     for (reader, _member) in readers {
         let rest = reader.end();
         assert_eq!(rest.closes[0].0, 1001);
-        let (_, missing) = whole(&heard_of("t", &rest.messages), first, last);
+        let (_, missing) = assert_contiguous(&events_of("t", &rest.messages), first, last);
         assert_eq!(missing, [0; 0], "a healthy one was gapped");
     }
 }
@@ -187,6 +190,6 @@ fn ten_stalled_among_sixty_disturb_nobody_under_any_policy_that_does_not_wait() 
         Policy::Disconnect { soft: None },
     ] {
         eprintln!("{policy}:");
-        both_ways(|config| ten_stalled_of_sixty(config, policy));
+        with_both_flush_modes(|config| ten_stalled_of_sixty(config, policy));
     }
 }

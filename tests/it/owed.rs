@@ -7,7 +7,7 @@ use standpipe::{
     TopicMessage, TopicSettings,
 };
 
-use crate::support::{TestServer, both_ways, until};
+use crate::support::{TestServer, until, with_both_flush_modes};
 
 /// Subscribes its clients to these topics, with `since` where it is given.
 struct Members {
@@ -53,7 +53,7 @@ fn large() -> Message {
 
 #[test]
 fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         // Every member holds the envelope, so that its count says how many there are.
         let envelope: Arc<dyn Envelope> = Arc::new(AsItIs);
         let mut hub = HubConfig::default().topic("h", TopicSettings::default().history(40));
@@ -90,7 +90,7 @@ fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
 #[test]
 fn a_topic_that_keeps_the_queue_full_does_not_keep_another_waiting() {
     const PLACES: usize = 8;
-    both_ways(|config: Config| {
+    with_both_flush_modes(|config: Config| {
         let busy = TopicSettings::default()
             .policy(Policy::DropOldest)
             .queue(PLACES);

@@ -8,18 +8,20 @@ use std::time::{Duration, Instant};
 
 use standpipe::{Message, Policy, SoftLimit, SubscribeOptions};
 
-use crate::support::play::{FAST, MESSAGES, Play, QUEUE, number, text};
-use crate::support::{Heard, Reader, Stage, both_ways, until, whole, within};
+use crate::support::scenario::{FAST, MESSAGES, QUEUE, Scenario, number, text};
+use crate::support::{
+    HubFixture, Reader, TopicEvent, assert_contiguous, until, with_both_flush_modes, within,
+};
 
 #[test]
 fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::DropNewest);
-        play.publish_all();
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
-        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::DropNewest);
+        scenario.publish_all();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
+        let (posts, missing) = assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         let dropped = outcome.published.iter().filter(|p| p.dropped == 1);
         assert_eq!(missing, dropped.map(|p| p.id).collect::<Vec<_>>());
         assert_eq!(outcome.dropped_by("drop-newest"), missing.len() as u64);
@@ -32,13 +34,13 @@ fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing
 
 #[test]
 fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::DropOldest);
-        play.publish_all();
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
-        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::DropOldest);
+        scenario.publish_all();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
+        let (posts, missing) = assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         assert!(missing.len() > MESSAGES / 2, "{}", missing.len());
         assert_eq!(outcome.dropped_by("drop-oldest"), missing.len() as u64);
         // Nobody's publish was refused: what was dropped was another's.
@@ -63,23 +65,23 @@ fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
 #[test]
 fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
     const KEYS: usize = 5;
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Conflate);
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Conflate);
         for n in 0..MESSAGES {
             // Paced so that nothing waits for a member that reads: then conflation costs it nothing.
-            for reader in &play.fast {
+            for reader in &scenario.fast {
                 reader.wait_for(n);
             }
-            let published = play.publish(Some(&format!("k{}", n % KEYS)));
+            let published = scenario.publish(Some(&format!("k{}", n % KEYS)));
             assert_eq!((published.receivers, published.dropped), (FAST + 1, 0));
         }
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         let mut latest: HashMap<usize, usize> = HashMap::new();
         let heard = outcome.stalled();
         for one in &heard {
-            let Heard::Message(id, said) = one else {
+            let TopicEvent::Message(id, said) = one else {
                 panic!("a conflating topic tells no gaps: {one:?}");
             };
             let n = number(said);
@@ -101,18 +103,18 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
 
 #[test]
 fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Conflate);
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Conflate);
         for n in 0..MESSAGES {
-            play.publish(Some(&format!("k{n}")));
+            scenario.publish(Some(&format!("k{n}")));
         }
-        let outcome = play.end();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_counts_exact();
         let ids: Vec<u64> = outcome
             .stalled()
             .iter()
             .map(|one| match one {
-                Heard::Message(id, _) => *id,
+                TopicEvent::Message(id, _) => *id,
                 other => panic!("{other:?}"),
             })
             .collect();
@@ -127,10 +129,10 @@ fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
 
 #[test]
 fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Disconnect { soft: None });
-        play.publish_all();
-        let cut: Vec<_> = play
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Disconnect { soft: None });
+        scenario.publish_all();
+        let cut: Vec<_> = scenario
             .published
             .iter()
             .filter(|p| p.dropped > 0)
@@ -138,17 +140,17 @@ fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
             .collect();
         assert_eq!(cut.len(), 1, "{cut:?}");
         assert_eq!((cut[0].receivers, cut[0].dropped), (FAST, 1));
-        let first = play.first;
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        let first = scenario.first;
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         assert_eq!(outcome.dropped_by("disconnect"), 1);
         assert!(outcome.topic.discarded >= QUEUE as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
         // What came before is the beginning, in order.
         let heard = outcome.stalled();
-        whole(&heard, first, first + heard.len() as u64 - 1);
+        assert_contiguous(&heard, first, first + heard.len() as u64 - 1);
         assert!(first + (heard.len() as u64) < cut[0].id);
     });
 }
@@ -156,25 +158,26 @@ fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
 #[test]
 fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full() {
     const LASTING: Duration = Duration::from_millis(150);
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {
             percent: 50,
             duration: LASTING,
         });
-        let mut play = Play::begin(config, Policy::Disconnect { soft });
+        let mut scenario = Scenario::begin(config, Policy::Disconnect { soft });
         let over = Instant::now();
         // What the kernel still takes is made up for; then nobody publishes, and time alone does it.
         until("the tick has cut it", || {
-            while play.stalled_outbox().len() <= QUEUE / 2 + 2 && !play.stalled_has_ended() {
-                assert_eq!(play.publish(None).dropped, 0);
+            while scenario.stalled_outbox().len() <= QUEUE / 2 + 2 && !scenario.is_stalled_closed()
+            {
+                assert_eq!(scenario.publish(None).dropped, 0);
             }
-            play.stage.hub.sweep();
-            play.stalled_has_ended()
+            scenario.fixture.hub.sweep();
+            scenario.is_stalled_closed()
         });
         assert!(over.elapsed() >= LASTING, "after {:?}", over.elapsed());
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
         assert!(
@@ -189,22 +192,22 @@ fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full()
 
 #[test]
 fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {
             percent: 50,
             duration: Duration::ZERO,
         });
-        let stage = Stage::with(config, Policy::Disconnect { soft }, QUEUE);
-        let topic = stage.topic("t");
+        let fixture = HubFixture::with(config, Policy::Disconnect { soft }, QUEUE);
+        let topic = fixture.topic("t");
         let (reader, outbox, _member) =
-            stage.reader(&topic, SubscribeOptions::new().with_envelope());
+            fixture.reader(&topic, SubscribeOptions::new().with_envelope());
         for n in 0..200 {
             topic.publish(Message::text(text(n))).unwrap();
             reader.wait_for(n + 1);
             until("the queue is empty", || outbox.is_empty());
-            stage.hub.sweep();
+            fixture.hub.sweep();
         }
-        stage.server.shut_down();
+        fixture.server.shut_down();
         assert_eq!(outbox.counts().delivered, 200);
         assert_eq!(reader.end().closes[0].0, 1001);
     });
@@ -212,23 +215,23 @@ fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
 
 #[test]
 fn block_makes_the_publisher_wait_and_nothing_is_lost() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Block { timeout: None });
-        let stalled = play.stalled_outbox().clone();
-        let client = play.stalled.take().unwrap();
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Block { timeout: None });
+        let stalled = scenario.stalled_outbox().clone();
+        let client = scenario.stalled.take().unwrap();
         let begun = Arc::new(AtomicUsize::new(0));
         let (counts, (done, is_done)) = (Arc::clone(&begun), mpsc::channel());
         let publisher = thread::spawn(move || {
             for n in 0..MESSAGES {
                 counts.store(n + 1, Ordering::SeqCst);
-                let published = play.publish(None);
+                let published = scenario.publish(None);
                 assert_eq!(
                     (published.receivers, published.timed_out),
                     (FAST + 1, false)
                 );
             }
             done.send(()).unwrap();
-            play
+            scenario
         });
         until("the stalled one is full", || stalled.len() == QUEUE);
         // That a publisher waits cannot be seen from outside; here it gets the time to be wrong.
@@ -244,11 +247,11 @@ fn block_makes_the_publisher_wait_and_nothing_is_lost() {
         );
         // Reading on, it lets the publisher go on.
         let reads = Reader::start(client);
-        let play = within(60, "the publisher to go on", || publisher.join()).unwrap();
-        let outcome = play.end_with(reads);
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
-        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+        let scenario = within(60, "the publisher to go on", || publisher.join()).unwrap();
+        let outcome = scenario.end_with(reads);
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
+        let (posts, missing) = assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         assert_eq!((posts.len(), missing.len()), (MESSAGES, 0));
     });
 }
@@ -256,8 +259,8 @@ fn block_makes_the_publisher_wait_and_nothing_is_lost() {
 #[test]
 fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
     const TIMEOUT: Duration = Duration::from_millis(80);
-    both_ways(|config| {
-        let mut play = Play::begin(
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(
             config,
             Policy::Block {
                 timeout: Some(TIMEOUT),
@@ -266,7 +269,7 @@ fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
         let (mut timed_out, mut lasted) = (Vec::new(), Duration::ZERO);
         for _ in 0..MESSAGES {
             let begins = Instant::now();
-            let published = play.publish(None);
+            let published = scenario.publish(None);
             if published.timed_out {
                 lasted = begins.elapsed();
                 timed_out.push(published);
@@ -275,9 +278,9 @@ fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
         assert_eq!(timed_out.len(), 1, "{timed_out:?}");
         assert_eq!((timed_out[0].receivers, timed_out[0].dropped), (FAST, 1));
         assert!(lasted >= TIMEOUT, "{lasted:?}");
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         assert_eq!(outcome.dropped_by("block"), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
     });
@@ -296,25 +299,27 @@ fn messages_published_together_keep_the_promise_of_every_policy() {
             timeout: Some(Duration::from_millis(50)),
         },
     ] {
-        both_ways(|config| {
-            let mut play = Play::begin(config, policy);
-            while play.published.len() < MESSAGES {
-                play.publish_together(TOGETHER);
+        with_both_flush_modes(|config| {
+            let mut scenario = Scenario::begin(config, policy);
+            while scenario.published.len() < MESSAGES {
+                scenario.publish_together(TOGETHER);
             }
-            let outcome = play.end();
-            outcome.the_fast_got_everything();
-            outcome.the_accounts_are_exact();
+            let outcome = scenario.end();
+            outcome.assert_fast_got_everything();
+            outcome.assert_counts_exact();
             let ids: Vec<u64> = outcome.published.iter().map(|p| p.id).collect();
             assert_eq!(ids, (outcome.first..=outcome.last()).collect::<Vec<_>>());
             let lost = outcome.published.iter().map(|p| p.dropped).sum::<usize>() as u64;
             let dropped = outcome.dropped_by(policy.to_string().split(':').next().unwrap());
             match policy {
                 Policy::DropNewest => {
-                    let (_, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+                    let (_, missing) =
+                        assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
                     assert_eq!((missing.len() as u64, dropped), (lost, lost), "{policy}");
                 }
                 Policy::DropOldest => {
-                    let (_, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+                    let (_, missing) =
+                        assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
                     assert_eq!((missing.len() as u64, lost), (dropped, 0), "{policy}");
                 }
                 Policy::Conflate => assert!(dropped > 0 && lost == 0, "{policy}"),

@@ -8,7 +8,8 @@ use standpipe::{Message, Policy, PublishError, SubscribeOptions};
 
 use crate::binary::{Binary, run};
 use crate::support::{
-    Answer, Connect, Json, Raw, Reader, Stage, both_ways, get, http, post, until, within,
+    Answer, Connect, HubFixture, JsonClient, Reader, TestClient, get, http, post, until,
+    with_both_flush_modes, within,
 };
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -36,9 +37,9 @@ fn row(binary: &Binary, topic: &str) -> Value {
 #[test]
 fn what_is_posted_comes_as_its_content_type_says_and_the_answer_counts_who_gets_it() {
     let binary = Binary::start(&[]);
-    let mut json = Json::connect(binary.address);
+    let mut json = JsonClient::connect(binary.address);
     let last = json.subscribe("a topic/é");
-    let mut raw = [0; 2].map(|_| Raw::connect(binary.address, "/ws/a%20topic%2F%C3%A9"));
+    let mut raw = [0; 2].map(|_| TestClient::connect(binary.address, "/ws/a%20topic%2F%C3%A9"));
     until("all three are members", || {
         row(&binary, "a topic/é")["members"] == 3
     });
@@ -61,7 +62,7 @@ fn what_is_posted_comes_as_its_content_type_says_and_the_answer_counts_who_gets_
         id += 1;
         let answer = post(binary.address, path, kind, body);
         assert_eq!(published(&answer, 202), (id, 3, 0), "{kind}");
-        let heard = json.hear();
+        let heard = json.receive();
         assert_eq!(
             (&heard["id"], &heard["data"]),
             (&json!(id), &data),
@@ -144,7 +145,7 @@ fn who_waits_for_100_continue_gets_it_unless_it_is_refused() {
 }
 
 /// A member that does not read, of a server with small buffers.
-fn stalled(binary: &Binary, topic: &str) -> Raw {
+fn stalled(binary: &Binary, topic: &str) -> TestClient {
     let client = Connect::to(binary.address).small_rcvbuf();
     let client = client.path(&format!("/ws/{topic}")).connect();
     until("it is a member", || {
@@ -176,7 +177,7 @@ fn block_with_a_timeout_makes_a_poster_wait_and_then_says_what_became_of_it() {
     // Published: there is an id, and nobody should repeat it.
     let (id, receivers, dropped) = published(&answer.unwrap(), 503);
     assert_eq!((receivers, dropped), (0, 1));
-    let rest = client.rest_politely();
+    let rest = client.rest_answering_close();
     assert_eq!(rest.closes[0].0, 4008, "{:?}", rest.closes);
     assert!(rest.messages.len() < posts);
     let again = post(binary.address, "/publish/t", "", "x");
@@ -188,10 +189,10 @@ fn block_with_a_timeout_makes_a_poster_wait_and_then_says_what_became_of_it() {
 
 #[test]
 fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
-    both_ways(|config| {
-        let stage = Stage::with(config, Policy::Block { timeout: None }, 4);
-        let topic = stage.topic("t");
-        let (client, outbox) = stage.small_client();
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::with(config, Policy::Block { timeout: None }, 4);
+        let topic = fixture.topic("t");
+        let (client, outbox) = fixture.small_client();
         let member = topic
             .subscribe(outbox.clone(), SubscribeOptions::new().with_envelope())
             .unwrap();

@@ -7,14 +7,15 @@ use crossbeam_channel::{bounded, unbounded};
 use standpipe::{Config, Connection, Message, ShutdownReport};
 
 use crate::support::{
-    DEADLINE, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close, until,
+    DEADLINE, TestClient, TestServer, assert_only_close, echo, echo_with_outboxes, fill, until,
+    with_both_flush_modes,
 };
 
 use crate::shutdown::{polite, report, saw_1001};
 
 #[test]
 fn clients_get_what_is_queued_and_then_1001() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let message = Message::binary(vec![b'x'; 16 << 10]);
         let all = vec![message; 50];
         let queued = all.clone();
@@ -45,7 +46,7 @@ fn clients_get_what_is_queued_and_then_1001() {
 
 #[test]
 fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         // No other clock may do it.
         let config = config.close_timeout(10 * DEADLINE);
         let config = config.shutdown_timeout(Duration::from_millis(200));
@@ -60,7 +61,7 @@ fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
 
 #[test]
 fn the_report_counts_who_was_drained_and_who_was_lost() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (give, outboxes) = unbounded();
         // No other clock may end the three.
         let config = config.write_timeout(10 * DEADLINE);
@@ -71,7 +72,7 @@ fn the_report_counts_who_was_drained_and_who_was_lost() {
             }
             echo(conn)
         });
-        let full: Vec<Raw> = (0..3)
+        let full: Vec<TestClient> = (0..3)
             .map(|_| server.client().path("/full").small_rcvbuf().connect())
             .collect();
         let fillers: Vec<_> = (full.iter())
@@ -105,7 +106,7 @@ fn the_report_counts_who_was_drained_and_who_was_lost() {
 
 #[test]
 fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (give, outboxes) = unbounded();
         let (ends, ended) = bounded(1);
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -134,13 +135,17 @@ fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
 /// What the report of a shutdown says is of the shutdown: other ends before it, and other codes, do not count.
 #[test]
 fn clients_that_ended_before_the_shutdown_are_not_in_its_report() {
-    let (server, outboxes) = lends_outboxes(Config::default());
+    let (server, outboxes) = echo_with_outboxes(Config::default());
     let mut client = server.connect();
     outboxes
         .recv()
         .unwrap()
         .close(1001, "a code of the handler's own");
-    only_close(&client.rest_politely(), 1001, "a code of the handler's own");
+    assert_only_close(
+        &client.rest_answering_close(),
+        1001,
+        "a code of the handler's own",
+    );
     server.connect().leave();
     until("both are gone", || server.handle().clients() == 0);
     assert_eq!(server.shut_down(), ShutdownReport::default());

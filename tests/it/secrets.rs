@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::binary::Binary;
-use crate::support::{Connect, Json, Raw, get, post};
+use crate::support::{Connect, JsonClient, TestClient, get, post};
 
 /// A file of secrets, gone when it is dropped.
 pub(crate) struct File(PathBuf);
@@ -98,7 +98,7 @@ fn with_a_key_file_publishing_is_for_those_who_bring_a_key_from_wherever() {
         assert_eq!(private(&binary, &forwarded), [202, 200, 200]);
     }
     // A key is for publishing over HTTP; clients need none.
-    Raw::connect(binary.address, "/ws/t").leave();
+    TestClient::connect(binary.address, "/ws/t").leave();
 }
 
 #[test]
@@ -122,25 +122,25 @@ fn with_a_token_file_clients_bring_a_token_in_one_of_three_ways() {
     for path in ["/ws/t", "/echo", "/ws"] {
         for (query, header) in wrong {
             let client = Connect::to(address).path(&format!("{path}{query}"));
-            let (_, answer) = client.header(header).ask();
+            let (_, answer) = client.header(header).request();
             assert_eq!(answer.status, 401, "{path} {query} {header}");
         }
     }
     for (query, header) in right {
         for path in ["/ws/t", "/echo"] {
             let client = Connect::to(address).path(&format!("{path}{query}"));
-            let (_, answer) = client.header(header).ask();
+            let (_, answer) = client.header(header).request();
             assert_eq!(answer.status, 101, "{path} {query} {header}");
         }
     }
     // The token is not the subprotocol that is spoken.
     let client = Connect::to(address).path("/ws");
-    let (_, answer) = client.header(right[2].1).ask();
+    let (_, answer) = client.header(right[2].1).request();
     assert_eq!(
         answer.header("sec-websocket-protocol"),
         Some("standpipe.v1")
     );
-    drop(Json::at(address, "/ws?token=s3cret"));
+    drop(JsonClient::at(address, "/ws?token=s3cret"));
 
     let bearer = "Authorization: Bearer s3cret\r\n";
     for path in ["/topics", "/topics/t/presence"] {

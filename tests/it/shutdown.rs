@@ -14,7 +14,8 @@ use standpipe::{
 };
 
 use crate::support::{
-    DEADLINE, Failure, Gate, Raw, Rest, TestServer, both_ways, echo, fill, waiting_send, within,
+    Barrier, DEADLINE, Failure, Rest, TestClient, TestServer, echo, fill, spawn_blocked_send,
+    with_both_flush_modes, within,
 };
 
 pub(crate) fn report(drained: u64, lost: u64) -> ShutdownReport {
@@ -24,9 +25,9 @@ pub(crate) fn report(drained: u64, lost: u64) -> ShutdownReport {
 }
 
 /// Reads all there is, answers the Close, and says how it ended; on a thread, because shutdown waits for all.
-pub(crate) fn polite(mut client: Raw) -> thread::JoinHandle<Rest> {
+pub(crate) fn polite(mut client: TestClient) -> thread::JoinHandle<Rest> {
     thread::spawn(move || {
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert!(rest.after_close == 0 && !rest.reset, "{rest:?}");
         rest
     })
@@ -53,16 +54,16 @@ fn a_server_without_clients_ends_at_once_and_so_does_one_that_never_served() {
 
 #[test]
 fn after_shutdown_nobody_is_let_in_and_the_port_is_free_at_the_end() {
-    let gate = Gate::new();
-    let at = gate.clone();
+    let barrier = Barrier::new();
+    let at = barrier.clone();
     let config = Config::default().shutdown_timeout(Duration::from_millis(200));
     let server = TestServer::start(config, move |conn: &mut Connection| {
-        at.pass(conn.number());
+        at.wait(conn.number());
         Ok(())
     });
     let address = server.addr();
     let mut inside = server.connect();
-    gate.arrival();
+    barrier.arrival();
     server.handle().shutdown();
     assert!(server.handle().is_shutting_down());
     inside.expect_close(1001);
@@ -71,23 +72,23 @@ fn after_shutdown_nobody_is_let_in_and_the_port_is_free_at_the_end() {
     if TcpStream::connect(address).is_ok() {
         let mut late = late.open();
         late.try_bytes(server.client().head());
-        gate.open();
+        barrier.open();
         assert_eq!(late.next_byte(), None, "somebody was let in");
     } else {
-        gate.open();
+        barrier.open();
     }
     server.report();
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
-/// Stands at the gate while it judges a request.
-struct SlowJudge(Gate);
+/// Stands at the barrier while it judges a request.
+struct SlowJudge(Barrier);
 
 impl Handler for SlowJudge {
     fn request(&self, request: &mut Request) -> Reply {
         if request.path() == "/judge" {
-            self.0.pass(0);
+            self.0.wait(0);
         }
         Reply::upgrade()
     }
@@ -99,8 +100,8 @@ impl Handler for SlowJudge {
 
 #[test]
 fn heads_in_flight_are_answered_503() {
-    let gate = Gate::new();
-    let server = TestServer::start(Config::default(), SlowJudge(gate.clone()));
+    let barrier = Barrier::new();
+    let server = TestServer::start(Config::default(), SlowJudge(barrier.clone()));
     let mut silent = server.client().open();
     let mut half = server.client().open();
     half.bytes("GET / HTTP/1.1\r\nHost: loc");
@@ -108,12 +109,12 @@ fn heads_in_flight_are_answered_503() {
     let head = judged.head();
     let mut judged = judged.open();
     judged.bytes(head);
-    gate.arrival();
+    barrier.arrival();
     // Accepted after them: so they have been.
     let inside = server.connect();
     server.handle().shutdown();
     let inside = polite(inside);
-    gate.open();
+    barrier.open();
     for (what, client) in [
         ("silent", &mut silent),
         ("half", &mut half),
@@ -132,7 +133,7 @@ fn heads_in_flight_are_answered_503() {
 
 #[test]
 fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (give, outboxes) = unbounded();
         let config = config.shutdown_timeout(Duration::from_millis(500));
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -142,7 +143,7 @@ fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
         let full = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv().unwrap();
         fill(&outbox);
-        let sender = waiting_send(&outbox, Message::text("back"));
+        let sender = spawn_blocked_send(&outbox, Message::text("back"));
         let waiting = outbox.clone();
         let patient =
             thread::spawn(move || waiting.send_timeout(Message::text("back"), 3 * DEADLINE));
@@ -170,13 +171,13 @@ fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
 
 #[test]
 fn recv_gives_none_whether_it_waits_already_or_is_asked_after() {
-    both_ways(|config| {
-        let gate = Gate::new();
-        let at = gate.clone();
+    with_both_flush_modes(|config| {
+        let barrier = Barrier::new();
+        let at = barrier.clone();
         let (give, said) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/later" {
-                at.pass(conn.number());
+                at.wait(conn.number());
                 assert!(conn.closed().recv().is_err());
             }
             give.send(conn.recv()?).unwrap();
@@ -184,11 +185,11 @@ fn recv_gives_none_whether_it_waits_already_or_is_asked_after() {
         });
         let waits = server.connect();
         let later = server.client().path("/later").connect();
-        gate.arrival();
+        barrier.arrival();
         // It lies in the kernel when shutdown comes, and is not heard any more.
         later.text("too late");
         server.handle().shutdown();
-        gate.open();
+        barrier.open();
         let clients = [polite(waits), polite(later)];
         for _ in 0..2 {
             let said = said
@@ -205,18 +206,18 @@ fn recv_gives_none_whether_it_waits_already_or_is_asked_after() {
 
 #[test]
 fn a_handler_that_does_not_return_is_waited_for() {
-    let gate = Gate::new();
-    let at = gate.clone();
+    let barrier = Barrier::new();
+    let at = barrier.clone();
     let returned = Arc::new(AtomicBool::new(false));
     let returns = Arc::clone(&returned);
     let config = Config::default().shutdown_timeout(Duration::from_millis(100));
     let server = TestServer::start(config, move |conn: &mut Connection| {
-        at.pass(conn.number());
+        at.wait(conn.number());
         returns.store(true, Ordering::SeqCst);
         Ok(())
     });
     let mut client = server.connect();
-    gate.arrival();
+    barrier.arrival();
     server.handle().shutdown();
     client.expect_close(1001);
     let (end, ended) = bounded(1);
@@ -230,7 +231,7 @@ fn a_handler_that_does_not_return_is_waited_for() {
         Err(RecvTimeoutError::Timeout),
         "serve left a handler behind"
     );
-    gate.open();
+    barrier.open();
     let ended = ended
         .recv_timeout(DEADLINE)
         .expect("waited for serve to return");
@@ -257,7 +258,7 @@ fn a_handler_that_waits_for_closed_is_told() {
 
 #[test]
 fn a_handler_may_shut_its_own_server_down() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = Server::bind("127.0.0.1:0", config).unwrap();
         let handle: ServerHandle = server.handle();
         let server = TestServer::of(server, move |conn: &mut Connection| {
@@ -288,7 +289,7 @@ fn both_of_two_listeners_serve_and_end() {
     assert_eq!(addresses.len(), 2);
     let clients: Vec<_> = (addresses.iter())
         .map(|address| {
-            let mut client = Raw::connect(*address, "/");
+            let mut client = TestClient::connect(*address, "/");
             client.text("here");
             client.expect_text("here");
             polite(client)
@@ -331,7 +332,7 @@ fn shutdown_may_be_asked_for_again_and_from_everywhere() {
 
 #[test]
 fn clients_that_come_while_it_shuts_down_are_served_out_or_turned_away_and_never_left() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         for _ in 0..5 {
             let server = TestServer::echo(config.clone());
             let (address, served) = (server.addr(), Arc::new(AtomicUsize::new(0)));
@@ -367,14 +368,14 @@ fn come(address: std::net::SocketAddr, served: &AtomicUsize) -> bool {
     // Between the two it may be gone: then this ends as the first would have.
     let Ok((mut client, answer)) = std::panic::catch_unwind(|| {
         let client = crate::support::Connect::to(address);
-        client.ask()
+        client.request()
     }) else {
         return false;
     };
     match answer.status {
         101 => {
             client.close(1000, "");
-            let rest = client.rest_politely();
+            let rest = client.rest_answering_close();
             assert_eq!(rest.closes.len(), 1, "{rest:?}");
             if rest.closes[0].0 == 1001 {
                 served.fetch_add(1, Ordering::SeqCst);

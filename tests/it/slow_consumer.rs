@@ -9,7 +9,8 @@ use crossbeam_channel::{Receiver, unbounded};
 use standpipe::{Config, Connection, Hub, Message, Outbox, SubscribeOptions, Topic};
 
 use crate::support::{
-    Failure, Process, Raw, Rest, TestServer, alone, both_ways, op, until, within,
+    Failure, Process, Rest, TestClient, TestServer, in_own_process, op, until,
+    with_both_flush_modes, within,
 };
 
 const SMALL: usize = 16 << 10;
@@ -66,7 +67,7 @@ impl Room {
     }
 
     /// A member that does not read.
-    fn join_and_stop(&self) -> (Raw, Outbox) {
+    fn join_and_stop(&self) -> (TestClient, Outbox) {
         let client = self.server.client().rcvbuf(SMALL).connect();
         let outbox = self.outboxes.recv().unwrap();
         (client, outbox)
@@ -119,7 +120,7 @@ impl Room {
 }
 
 /// Reads to the end, counting.
-fn reads(client: &mut Raw, got: &AtomicUsize) -> Rest {
+fn reads(client: &mut TestClient, got: &AtomicUsize) -> Rest {
     let mut messages = Vec::new();
     let close = loop {
         let frame = client.next_frame();
@@ -149,7 +150,7 @@ fn assert_exact(outbox: &Outbox) {
 
 #[test]
 fn a_member_that_stops_reading_is_cut_with_4008_and_sees_it_when_it_reads_on() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut room = Room::open(config);
         let (mut slow, outbox) = room.join_and_stop();
         room.publish_until_cut();
@@ -158,7 +159,7 @@ fn a_member_that_stops_reading_is_cut_with_4008_and_sees_it_when_it_reads_on() {
             assert_eq!(room.publish(), 0);
         }
 
-        let rest = slow.rest_politely();
+        let rest = slow.rest_answering_close();
         assert!(!rest.reset && rest.after_close == 0, "{:?}", rest.closes);
         for (n, seen) in rest.messages.iter().enumerate() {
             assert_eq!(*seen, message(n), "what came before is whole, and in order");
@@ -195,9 +196,9 @@ fn a_member_that_never_reads_again_is_reset_after_close_timeout_and_leaves_nothi
     let test = |config: Config| {
         let mut room = Room::open(config.close_timeout(TIMEOUT));
         let process = Process::this();
-        let (threads, descriptors) = (process.threads_of_clients(), process.descriptors());
+        let (threads, descriptors) = (process.settled_client_threads(), process.descriptors());
         let (mut slow, outbox) = room.join_and_stop();
-        assert_eq!(process.threads_of_clients(), threads + 2);
+        assert_eq!(process.settled_client_threads(), threads + 2);
         assert_eq!(room.topic.members(), READERS + 1);
         room.publish_until_cut();
         let cut = Instant::now();
@@ -223,5 +224,5 @@ fn a_member_that_never_reads_again_is_reset_after_close_timeout_and_leaves_nothi
         assert_exact(&outbox);
         room.close();
     };
-    alone(NAME, || both_ways(test));
+    in_own_process(NAME, || with_both_flush_modes(test));
 }

@@ -13,7 +13,9 @@ use standpipe::{
 };
 
 use super::{LONG, SHORT, tight};
-use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, pass, until, within};
+use crate::support::{
+    Barrier, Failure, Frame, Seen, TestClient, TestServer, echo, let_time_pass, op, until, within,
+};
 
 /// The end without a Close: what the watchdog's reset looks like to a peer, whether FIN or RST comes first.
 fn is_cut(seen: &Seen) -> bool {
@@ -105,7 +107,7 @@ fn c14_nobody_waits_for_who_reads_the_log() {
         assert_eq!(spawned.get("/nothing").status, 404);
     }
     // The watchdog, the acceptor and the readers all log, and go on.
-    let mut silent = Raw::connect(spawned.addr(), "/echo");
+    let mut silent = TestClient::connect(spawned.addr(), "/echo");
     assert_eq!(silent.next_frame().opcode, op::PING);
     let mut head = spawned.client("/").open();
     assert!(is_cut(&head.next()));
@@ -118,17 +120,17 @@ fn c14_nobody_waits_for_who_reads_the_log() {
 
 #[test]
 fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
-    struct Stuck(Gate);
+    struct Stuck(Barrier);
     impl Handler for Stuck {
         fn request(&self, request: &mut Request) -> Reply {
             if request.path() == "/request" {
-                self.0.pass(0);
+                self.0.wait(0);
             }
             Reply::upgrade()
         }
         fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
             if conn.request().path() == "/run" {
-                self.0.pass(conn.number());
+                self.0.wait(conn.number());
             }
             // Waits for room for ever.
             while conn.request().path() == "/room" {
@@ -138,23 +140,23 @@ fn c15_the_watchdog_judges_the_others_while_handlers_are_stuck() {
             Ok(())
         }
     }
-    let gate = Gate::new();
+    let barrier = Barrier::new();
     let config = tight(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(SHORT);
-    let server = TestServer::start(config, Stuck(gate.clone()));
+    let server = TestServer::start(config, Stuck(barrier.clone()));
     let asks = server.client().path("/request").open();
     asks.bytes(server.client().path("/request").head());
     let _runs = server.client().path("/run").connect();
-    gate.arrival();
-    gate.arrival();
+    barrier.arrival();
+    barrier.arrival();
     let mut room = server.client().path("/room").small_rcvbuf().connect();
     for _ in 0..2 {
         let mut silent = server.connect();
         assert_eq!(silent.next_frame().opcode, op::PING);
         assert!(is_cut(&silent.next()));
     }
-    gate.open();
+    barrier.open();
     assert_eq!(room.next_frame().opcode, op::BINARY);
     room.reset();
 }
@@ -180,14 +182,14 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
     let talkers: Vec<_> = (0..30_u64)
         .map(|n| {
             thread::spawn(move || {
-                let client = Raw::connect(address, "/");
+                let client = TestClient::connect(address, "/");
                 let mut sent = 0;
                 // Around the moment of the reset, a little later with each.
                 let pause = Duration::from_millis(150 + 4 * n);
                 while client.try_bytes(Frame::new(op::TEXT, "in time?").bytes()) && sent < 4 {
                     sent += 1;
                     // The race is with the clock itself.
-                    pass(pause);
+                    let_time_pass(pause);
                 }
             })
         })

@@ -8,7 +8,7 @@ use crossbeam_channel::{TryRecvError, bounded};
 use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, SubscribeOptions};
 
 use super::{SHORT, everybody_is_gone, tight};
-use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
+use crate::support::{Failure, Frame, TestServer, until, with_both_flush_modes, within};
 
 /// Raw mode without the binary: what a client sends goes to all; who leaves is announced by its own thread.
 struct Room {
@@ -38,7 +38,7 @@ impl Handler for Room {
 
 #[test]
 fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = Hub::default();
         let server = TestServer::start(tight(config), Room { hub: hub.clone() });
         let mut stuck: Vec<_> = (0..5)
@@ -78,7 +78,7 @@ fn c03_a_member_that_does_not_read_keeps_nobody_from_joining_and_leaving() {
 
 #[test]
 fn c04_members_are_cut_while_others_publish_to_them() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = Hub::default();
         let server = TestServer::start(
             tight(config).close_timeout(SHORT),
@@ -162,7 +162,7 @@ fn c05_clients_that_leave_while_they_are_ended_are_gone_once() {
 
 #[test]
 fn c06_everybody_who_leaves_tells_the_others_while_all_leave() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(
             config,
             Room {

@@ -1,13 +1,13 @@
-//! The way to a [`Raw`]: address, path, headers, buffers, and then the handshake.
+//! The way to a [`TestClient`]: address, path, headers, buffers, and then the handshake.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::client::TestClient;
+use super::deadline::DEADLINE;
 use super::http::Answer;
-use super::raw::Raw;
-use super::within::DEADLINE;
 
 /// A client that is not connected yet.
 pub(crate) struct Connect {
@@ -70,7 +70,7 @@ impl Connect {
 
     /// Only TCP: nothing is sent yet.
     #[track_caller]
-    pub(crate) fn open(&self) -> Raw {
+    pub(crate) fn open(&self) -> TestClient {
         let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
         if let Some(bytes) = self.rcvbuf {
             socket.set_recv_buffer_size(bytes).unwrap();
@@ -80,20 +80,20 @@ impl Connect {
         }
         socket.connect(&self.to).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        Raw::new(socket)
+        TestClient::new(socket)
     }
 
     /// Through the handshake, which must end in a 101.
     #[track_caller]
-    pub(crate) fn connect(&self) -> Raw {
-        let (raw, answer) = self.ask();
+    pub(crate) fn connect(&self) -> TestClient {
+        let (raw, answer) = self.request();
         assert_eq!(answer.status, 101, "{answer:?}");
         raw
     }
 
     /// Sends the request and reads the head of the answer.
     #[track_caller]
-    pub(crate) fn ask(&self) -> (Raw, Answer) {
+    pub(crate) fn request(&self) -> (TestClient, Answer) {
         let mut raw = self.open();
         raw.bytes(self.head());
         let answer = raw.read_head();

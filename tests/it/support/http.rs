@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::within::DEADLINE;
+use super::deadline::DEADLINE;
 
 /// What came back.
 #[derive(Debug)]

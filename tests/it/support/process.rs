@@ -46,7 +46,7 @@ impl Process {
     /// How many threads its clients have when nobody is at a door any more. A client has its 101 a moment before the
     /// thread at its door ends, and a thread that has not run yet bears the name of the one that began it.
     #[track_caller]
-    pub(crate) fn threads_of_clients(&self) -> usize {
+    pub(crate) fn settled_client_threads(&self) -> usize {
         until("nobody is at a door", || {
             let names = self.client_threads();
             !names.iter().any(|name| name.ends_with("-door"))

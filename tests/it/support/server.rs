@@ -10,9 +10,9 @@ use standpipe::{
     ShutdownReport,
 };
 
+use super::client::{Rest, TestClient};
 use super::connect::Connect;
-use super::raw::{Raw, Rest};
-use super::within::{DEADLINE, until, within};
+use super::deadline::{DEADLINE, until, within};
 use super::{Answer, Failure};
 
 /// Listens on a free port; dropped, it shuts down and joins, and fails the test if that does not end.
@@ -50,8 +50,8 @@ impl TestServer {
 
     /// A client after its handshake.
     #[track_caller]
-    pub(crate) fn connect(&self) -> Raw {
-        Raw::connect(self.addr(), "/")
+    pub(crate) fn connect(&self) -> TestClient {
+        TestClient::connect(self.addr(), "/")
     }
 
     /// A client to be.
@@ -105,7 +105,7 @@ pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
 }
 
 /// Runs a test with early flush and without: who writes may not change what is written.
-pub(crate) fn both_ways(test: impl Fn(Config)) {
+pub(crate) fn with_both_flush_modes(test: impl Fn(Config)) {
     for early_flush in [true, false] {
         eprintln!("early_flush {early_flush}:");
         test(Config::default().early_flush(early_flush));
@@ -128,7 +128,7 @@ pub(crate) fn fill(outbox: &Outbox) {
 }
 
 /// A thread that waits in `send` for room in a full outbox; it gives what became of the message.
-pub(crate) fn waiting_send(
+pub(crate) fn spawn_blocked_send(
     outbox: &Outbox,
     message: Message,
 ) -> JoinHandle<Result<(), standpipe::SendError>> {
@@ -151,7 +151,7 @@ pub(crate) fn waiting_send(
 }
 
 /// A handler's outbox, handed out to the test; then an echo.
-pub(crate) fn lends_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
+pub(crate) fn echo_with_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
     let (give, take) = unbounded();
     let server = TestServer::start(config, move |conn: &mut Connection| {
         give.send(conn.outbox()).unwrap();
@@ -162,7 +162,7 @@ pub(crate) fn lends_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
 
 /// One Close, this one, nothing behind it, and a clean end.
 #[track_caller]
-pub(crate) fn only_close(rest: &Rest, code: u16, reason: &str) {
+pub(crate) fn assert_only_close(rest: &Rest, code: u16, reason: &str) {
     assert_eq!(rest.closes, [(code, reason.to_owned())]);
     assert_eq!(rest.after_close, 0, "{rest:?}");
     assert!(!rest.reset, "{rest:?}");

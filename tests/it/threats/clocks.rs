@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use standpipe::{Config, Connection, Handler, Message, Reply, Request};
 
 use crate::support::{
-    DEADLINE, Failure, Frame, Gate, Length, Seen, TestServer, both_ways, http, op, pass, until,
-    within,
+    Barrier, DEADLINE, Failure, Frame, Length, Seen, TestServer, http, let_time_pass, op, until,
+    with_both_flush_modes, within,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -40,7 +40,7 @@ fn a_head_that_trickles_is_cut_at_handshake_timeout_in_total() {
             break;
         }
         // The trickle itself.
-        pass(TRICKLE);
+        let_time_pass(TRICKLE);
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
     has_lasted(began, SHORT);
@@ -55,17 +55,22 @@ fn t04_two_hundred_heads_that_trickle_are_gone_in_time_and_another_gets_in_meanw
     let server = TestServer::echo(Config::default().handshake_timeout(timeout));
     let began = Instant::now();
     let mut clients: Vec<_> = (0..200).map(|_| server.client().open()).collect();
-    let pens: Vec<_> = clients.iter().map(|client| client.pen()).collect();
+    let pens: Vec<_> = clients.iter().map(|client| client.send_half()).collect();
     let trickling = thread::spawn(move || {
         for byte in "GET / HTTP/1.1\r\nHost: a\r\nX-Long: "
             .bytes()
             .chain([b'x'; 4000])
         {
-            if pens.iter().filter(|pen| pen.try_bytes([byte])).count() == 0 {
+            if pens
+                .iter()
+                .filter(|send_half| send_half.try_bytes([byte]))
+                .count()
+                == 0
+            {
                 return;
             }
             // The trickle itself.
-            pass(TRICKLE * 5);
+            let_time_pass(TRICKLE * 5);
         }
     });
     // While all of them are at the door, who says all it has to say waits for none of them.
@@ -117,7 +122,7 @@ fn t04_a_body_that_trickles_is_cut_at_handshake_timeout_in_total() {
     client.bytes(head);
     while client.try_bytes("x") {
         // The trickle itself.
-        pass(TRICKLE);
+        let_time_pass(TRICKLE);
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
     has_lasted(began, SHORT);
@@ -145,7 +150,7 @@ fn t04_an_answer_that_trickles_away_is_cut_at_handshake_timeout_in_total() {
         taken += 1;
         if taken % 4096 == 0 {
             // The trickle itself.
-            pass(TRICKLE);
+            let_time_pass(TRICKLE);
         }
         assert!(began.elapsed() < DEADLINE, "it was never cut");
     }
@@ -159,7 +164,7 @@ fn t04_an_answer_that_trickles_away_is_cut_at_handshake_timeout_in_total() {
 
 #[test]
 fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT));
         let mut large = Frame::new(op::BINARY, "");
         large.length = Length::Eight(65_536);
@@ -176,7 +181,7 @@ fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
             client.bytes(&start);
             while byte.is_some_and(|byte: u8| client.try_bytes([byte])) {
                 // The trickle itself.
-                pass(TRICKLE);
+                let_time_pass(TRICKLE);
                 assert!(began.elapsed() < DEADLINE, "it was never cut");
             }
             let end = client.next();
@@ -191,7 +196,7 @@ fn t09_a_frame_that_trickles_is_cut_at_message_timeout_in_total() {
 
 #[test]
 fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT).max_fragments(100_000));
         let fragment = Frame::new(op::CONTINUATION, "x").unfinished().bytes();
         let mut client = server.connect();
@@ -199,7 +204,7 @@ fn t09_a_message_that_trickles_is_cut_at_message_timeout_in_total() {
         let began = Instant::now();
         while client.try_bytes(&fragment) {
             // The trickle itself.
-            pass(TRICKLE);
+            let_time_pass(TRICKLE);
             assert!(began.elapsed() < DEADLINE, "it was never cut");
         }
         has_lasted(began, SHORT);
@@ -224,16 +229,16 @@ fn a_client_in_the_middle_of_one_message_after_another_is_not_late_with_any() {
         client.bytes(&seam);
         client.expect_text("as long as the others");
         // How long a message takes is what the test is about.
-        pass(TRICKLE);
+        let_time_pass(TRICKLE);
     }
     assert_eq!(ended_by(&server, "message_timeout"), 0);
 }
 
 #[test]
 fn a_handler_that_holds_the_reader_costs_nobody_anything() {
-    both_ways(|config| {
-        let gate = Gate::new();
-        let held = gate.clone();
+    with_both_flush_modes(|config| {
+        let barrier = Barrier::new();
+        let held = barrier.clone();
         let config = config
             .message_timeout(SHORT)
             .ping_interval(SHORT)
@@ -241,7 +246,7 @@ fn a_handler_that_holds_the_reader_costs_nobody_anything() {
         let server = TestServer::start(config, move |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
                 if message == Message::text("hold") {
-                    held.pass(conn.number());
+                    held.wait(conn.number());
                 }
                 conn.send(message)?;
             }
@@ -253,7 +258,7 @@ fn a_handler_that_holds_the_reader_costs_nobody_anything() {
             Frame::new(op::CONTINUATION, " done"),
         );
         client.bytes([Frame::new(op::TEXT, "hold").bytes(), front.bytes()].concat());
-        gate.arrival();
+        barrier.arrival();
         // Who is judged meanwhile, and dead, shows that the clocks have run out twice for one that is held.
         for dead in 1..=2 {
             let _silent = server.connect();
@@ -261,7 +266,7 @@ fn a_handler_that_holds_the_reader_costs_nobody_anything() {
                 ended_by(&server, "ping_timeout") == dead
             });
         }
-        gate.open();
+        barrier.open();
         client.frame(&rest);
         client.expect_text("hold");
         client.expect_text("half done");

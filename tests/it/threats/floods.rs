@@ -5,18 +5,20 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message, Rate, TrySendError};
 
-use crate::support::{Frame, TestServer, both_ways, op, pass, within};
+use crate::support::{Frame, TestServer, let_time_pass, op, with_both_flush_modes, within};
 
 #[test]
 fn t14_a_flood_of_pings_ends_in_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         // A million, or as many as are still taken.
-        let pen = client.pen();
+        let send_half = client.send_half();
         let flood = within(60, "the flood to be refused", move || {
             let pings = Frame::new(op::PING, "p").bytes().repeat(1000);
-            (0..1000).take_while(|_| pen.try_bytes(&pings)).count()
+            (0..1000)
+                .take_while(|_| send_half.try_bytes(&pings))
+                .count()
         });
         assert!(flood < 1000, "a million pings were taken");
         // The linger is over, so a reset may have overtaken the rest; pongs for no more than the burst and a second or
@@ -37,7 +39,7 @@ fn t14_a_flood_of_pings_ends_in_1008() {
 
 #[test]
 fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for opcode in [op::PONG, op::PING] {
             let mut client = server.connect();
@@ -52,7 +54,7 @@ fn t14_pongs_that_nobody_asked_for_are_a_flood_too_and_within_a_message() {
 
 #[test]
 fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (filled, full) = bounded::<()>(0);
         let config = config.sndbuf(Some(16 << 10)).unsent(16 << 10).queue(8);
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -66,7 +68,7 @@ fn t14_while_the_socket_takes_nothing_one_pong_waits_and_it_is_the_latest() {
                     Err(TrySendError::Closed(_)) => return Ok(()),
                 }
                 // Room is made by the kernel, which tells nobody.
-                pass(Duration::from_millis(1));
+                let_time_pass(Duration::from_millis(1));
             }
             filled.send(())?;
             // Reads on, though nothing can be written.
@@ -109,7 +111,7 @@ fn t14_a_ping_now_and_then_is_no_flood() {
 
 #[test]
 fn t31_more_messages_than_the_rate_are_refused_with_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let rate = Rate {
             per_second: 1,
             burst: 5,

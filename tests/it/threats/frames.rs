@@ -2,7 +2,7 @@
 
 use standpipe::{Config, Message};
 
-use crate::support::{Frame, Length, Raw, Seen, TestServer, both_ways, op};
+use crate::support::{Frame, Length, Seen, TestClient, TestServer, op, with_both_flush_modes};
 
 /// Sends it, and sees the only Close that answers it; nothing follows.
 #[track_caller]
@@ -30,7 +30,7 @@ fn claim(length: u64) -> Vec<u8> {
 
 #[test]
 fn t09_a_flood_of_empty_fragments_is_refused_with_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         let empty = Frame::new(op::CONTINUATION, "").unfinished().bytes();
@@ -92,7 +92,7 @@ fn t11_a_frame_without_a_mask_is_refused_by_its_header() {
 
 #[test]
 fn t12_text_that_is_not_utf_8_is_refused_with_1007_and_not_delivered() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for (what, bytes) in [
             ("a lone continuation", &b"\x80"[..]),
@@ -198,7 +198,7 @@ fn t16_an_offer_of_compression_is_ignored_and_a_compressed_frame_refused() {
         "x-webkit-deflate-frame, permessage-deflate; a=\"\\\"\", ,,",
     ] {
         let offer = format!("Sec-WebSocket-Extensions: {offer}");
-        let (mut client, answer) = server.client().header(&offer).ask();
+        let (mut client, answer) = server.client().header(&offer).request();
         assert_eq!(answer.status, 101, "{offer}: {answer:?}");
         assert_eq!(answer.header("Sec-WebSocket-Extensions"), None);
         client.text("plain");
@@ -234,7 +234,7 @@ fn t17_reserved_bits_opcodes_and_longer_lengths_than_needed_are_refused() {
 
 #[test]
 fn t18_whatever_the_close_says_there_is_one_answer_and_nothing_behind_it() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let code = |code: u16| Frame::close(code, "r").payload;
         let mut closes = vec![
@@ -276,7 +276,7 @@ fn t20_every_one_of_200_who_send_too_much_sees_1009() {
     let server = TestServer::echo(Config::default());
     let oversize = Frame::new(op::BINARY, vec![0; 200 << 10]).bytes();
     for n in 0..200 {
-        let mut client: Raw = server.connect();
+        let mut client: TestClient = server.connect();
         let (front, rest) = oversize.split_at(100 << 10);
         client.bytes(front);
         client.expect_close(1009);

@@ -54,7 +54,7 @@ fn t01_a_page_of_another_site_gets_nothing_at_all() {
                 assert_eq!(answer.status, 403, "{path} {headers}");
                 let line = format!("Origin: {origin}");
                 let upgrade = spawned.client(path).header(&line);
-                assert_eq!(upgrade.ask().1.status, 403, "{path} {headers}");
+                assert_eq!(upgrade.request().1.status, 403, "{path} {headers}");
             }
             let posted = post(address, "/publish/t?key=k", &headers, "x");
             assert_eq!(posted.status, 403, "{headers}");
@@ -64,7 +64,7 @@ fn t01_a_page_of_another_site_gets_nothing_at_all() {
     assert_eq!(get(address, "/", &twice).status, 400);
     assert_eq!(spawned.get("/topics").body, "[]", "nothing was published");
     let own = format!("Origin: {own}");
-    assert_eq!(spawned.client("/ws/t").header(&own).ask().1.status, 101);
+    assert_eq!(spawned.client("/ws/t").header(&own).request().1.status, 101);
     let posted = post(address, "/publish/t", &format!("{own}\r\n"), "x");
     assert_eq!(posted.status, 202);
 }
@@ -85,7 +85,7 @@ fn t02_another_spelling_of_a_path_meets_the_same_decision_or_none() {
         let client = spawned.client(path);
         let token = if token { "s3cret" } else { "" };
         let client = client.header(&format!("Authorization: Bearer {token}"));
-        client.ask().1.status
+        client.request().1.status
     };
     for same in [
         "/echo",
@@ -167,8 +167,8 @@ fn t03_twenty_mebibytes_of_head_cost_neither_time_nor_memory() {
             (format!("{host}{}", "X-Many: 1\r\n".repeat(2 << 20)), 431),
         ] {
             let mut client = spawned.client("/").open();
-            let pen = client.pen();
-            let sending = std::thread::spawn(move || pen.try_bytes(head));
+            let send_half = client.send_half();
+            let sending = std::thread::spawn(move || send_half.try_bytes(head));
             assert_eq!(client.read_head().status, status);
             assert!(!sending.join().unwrap(), "20 MiB were read");
         }
@@ -202,10 +202,12 @@ fn t05_a_gibibyte_behind_a_head_costs_no_memory() {
     ] {
         let mut client = spawned.client("/").open();
         client.bytes(format!("{head}\r\n"));
-        let pen = client.pen();
+        let send_half = client.send_half();
         let sending = std::thread::spawn(move || {
             let piece = vec![b'x'; 1 << 20];
-            (0..1024).take_while(|_| pen.try_bytes(&piece)).count()
+            (0..1024)
+                .take_while(|_| send_half.try_bytes(&piece))
+                .count()
         });
         assert_eq!(client.read_head().status, status, "{head}");
         let taken = sending.join().unwrap();
@@ -405,7 +407,7 @@ fn t09a_nothing_that_a_client_says_stands_in_the_head_of_an_answer() {
         let offers = format!("Sec-WebSocket-Protocol: {offers}");
         let client = spawned.client(&path).header(&offers);
         let client = client.header(&format!("Sec-WebSocket-Extensions: {SAID}"));
-        let (_, answer) = client.ask();
+        let (_, answer) = client.request();
         assert_eq!(answer.status, 101, "{path}: {answer:?}");
         let spoken = |(_, value): &(String, String)| !value.contains(SAID);
         assert!(answer.headers.iter().all(spoken), "{path}: {answer:?}");

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Rate};
 
 use super::spawned::{Spawned, standpipe, with_limits};
-use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, pass, until};
+use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, let_time_pass, until};
 
 #[test]
 fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
@@ -33,7 +33,7 @@ fn t30_over_the_cap_clients_are_told_503_and_when_to_come_again() {
     let spawned = Spawned::start(&["--max-clients", "5"]);
     let mut inside: Vec<_> = (0..5).map(|_| spawned.connect("/echo")).collect();
     for _ in 0..60 {
-        let (mut refused, answer) = spawned.client("/echo").ask();
+        let (mut refused, answer) = spawned.client("/echo").request();
         assert_eq!(answer.status, 503);
         let retry = answer.header("Retry-After").unwrap();
         assert!(retry.parse::<u32>().unwrap() > 0, "{answer:?}");
@@ -47,7 +47,7 @@ fn t30_over_the_cap_clients_are_told_503_and_when_to_come_again() {
     }
     inside.pop().unwrap().leave();
     until("there is a place again", || {
-        spawned.client("/echo").ask().1.status == 101
+        spawned.client("/echo").request().1.status == 101
     });
 }
 
@@ -100,7 +100,7 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
             return;
         }
         for missing in missing {
-            let (_, answer) = spawned.client("/echo").ask();
+            let (_, answer) = spawned.client("/echo").request();
             assert_eq!(answer.status, 503, "without {missing}: {answer:?}");
             assert!(answer.header("Retry-After").is_some(), "without {missing}");
         }
@@ -235,7 +235,7 @@ fn t28_a_client_that_names_other_addresses_counts_as_its_own() {
         let client = server.client();
         let client = client.header(&format!("X-Forwarded-For: {named}, 192.0.2.{}", n % 256));
         let client = client.header(&format!("Forwarded: for={named}"));
-        client.header(&format!("X-Real-IP: {named}")).ask()
+        client.header(&format!("X-Real-IP: {named}")).request()
     };
     let inside: Vec<_> = (0..3).map(from).collect();
     assert!(inside.iter().all(|(_, answer)| answer.status == 101));
@@ -285,7 +285,7 @@ fn t32_without_descriptors_it_rests_says_so_once_and_goes_on() {
     let (ticks, began) = (spawned.ticks(), Instant::now());
     let lines = spawned.log().matches("next try in").count();
     // What is measured is a second's work.
-    pass(Duration::from_secs(1));
+    let_time_pass(Duration::from_secs(1));
     let (worked, lines) = (
         spawned.ticks() - ticks,
         spawned.log().matches("next try in").count() - lines,

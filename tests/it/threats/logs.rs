@@ -58,7 +58,7 @@ fn t26_a_token_is_shown_nowhere() {
     }
     let (_, foreign) = client(&format!("/echo{query}"))
         .header("Origin: https://elsewhere.example")
-        .ask();
+        .request();
     assert_eq!(foreign.status, 403);
     for wrong in [
         format!("GET /{query} HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n{all}\r\n"),
@@ -147,7 +147,7 @@ fn t27_what_a_client_says_cannot_end_a_line_or_speak_to_a_terminal() {
         ("/echo", format!("\r\n{evil}\0")),
         (name, "\u{2067}\r\n".into()),
     ] {
-        let (mut client, answer) = spawned.client(path).ask();
+        let (mut client, answer) = spawned.client(path).request();
         if answer.status != 101 {
             continue;
         }

@@ -34,7 +34,7 @@ fn a_client_that_never_reads_stays_under_the_documented_memory() {
     let mut sent = [0; CLIENTS];
     until("every queue is full and its handler waits", || {
         for (client, sent) in clients.iter().zip(&mut sent) {
-            while let taken @ 1.. = client.bytes_now(&bytes[*sent..]) {
+            while let taken @ 1.. = client.send_available(&bytes[*sent..]) {
                 *sent = (*sent + taken) % bytes.len();
             }
         }

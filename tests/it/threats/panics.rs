@@ -12,7 +12,7 @@ use standpipe::{
 };
 
 use crate::support::{
-    DEADLINE, Failure, Seen, TestServer, both_ways, echo, lends_outboxes, op, until,
+    DEADLINE, Failure, Seen, TestServer, echo, echo_with_outboxes, op, until, with_both_flush_modes,
 };
 
 struct Panics;
@@ -49,7 +49,7 @@ impl Handler for Room {
 
 #[test]
 fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(Panics));
         let server = TestServer::start(config, Room(Hub::new(settings)));
@@ -73,11 +73,11 @@ fn t35_a_panic_in_an_envelope_costs_the_publisher_alone() {
 
 #[test]
 fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(Panics));
         let topic = Hub::new(settings).topic("room").unwrap();
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         let one = |_| (server.connect(), outboxes.recv_timeout(DEADLINE).unwrap());
         let (mut clients, outboxes): (Vec<_>, Vec<_>) = (0..3).map(one).unzip();
         // Two have got it as it is when the third wants it in an envelope.
@@ -108,12 +108,12 @@ fn t35_a_panic_in_an_envelope_leaves_the_books_of_its_topic_exact() {
 
 #[test]
 fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(Panics));
         let hub = Hub::new(settings);
         let topics = ["one", "two"].map(|name| hub.topic(name).unwrap());
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         let sweeper = hub.clone();
         server.handle().on_tick(move || sweeper.sweep());
         let mut witness = server.connect();
@@ -153,7 +153,7 @@ fn t35_a_panic_over_who_comes_and_goes_costs_that_word_alone() {
 
 #[test]
 fn t35_a_panic_in_an_errand_costs_no_client() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let (ran, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&ran);
@@ -231,11 +231,11 @@ impl Handler for Mines {
 
 #[test]
 fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, Mines);
         let mut witness = server.connect();
         for _ in 0..3 {
-            let (_, answer) = server.client().path("/request").ask();
+            let (_, answer) = server.client().path("/request").request();
             assert_eq!(answer.status, 500);
             for path in ["/payload", "/error"] {
                 let mut client = server.client().path(path).connect();
@@ -266,7 +266,7 @@ fn t35_a_panic_that_panics_again_when_it_is_thrown_away_costs_no_more() {
 
 #[test]
 fn t35_an_errand_whose_panic_panics_again_does_not_stop_the_watchdog() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = config
             .ping_interval(Duration::from_millis(200))
             .ping_timeout(Duration::from_millis(200));

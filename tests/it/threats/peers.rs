@@ -10,7 +10,8 @@ use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Connection, Message};
 
 use crate::support::{
-    DEADLINE, Failure, Frame, Seen, TestServer, both_ways, op, pass, until, within,
+    DEADLINE, Failure, Frame, Seen, TestServer, let_time_pass, op, until, with_both_flush_modes,
+    within,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -49,7 +50,7 @@ fn ended_by(server: &TestServer, clock: &str) -> u64 {
 
 #[test]
 fn t19_a_peer_that_never_answers_our_close_is_reset_at_close_timeout() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(
             tight(config).close_timeout(SHORT),
             |conn: &mut Connection| {
@@ -69,7 +70,7 @@ fn t19_a_peer_that_never_answers_our_close_is_reset_at_close_timeout() {
 
 #[test]
 fn t21_a_peer_that_never_reads_is_reset_by_the_write_rule() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(tight(config).write_timeout(SHORT), pour);
         let began = Instant::now();
         let client = by_hand(&server, 2 << 10);
@@ -95,7 +96,7 @@ fn sip(socket: &Socket, bytes: usize, pause: Duration, most: usize) -> (usize, b
             Ok(read) => taken += read,
         }
         // The pace is what the test is about.
-        pass(pause);
+        let_time_pass(pause);
     }
     (taken, false)
 }
@@ -122,7 +123,7 @@ fn by_hand(server: &TestServer, rcvbuf: usize) -> Socket {
 
 #[test]
 fn t22_a_peer_that_takes_a_little_all_the_time_is_reset_too() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(tight(config).write_timeout(SHORT * 2), pour_small);
         let client = by_hand(&server, 4 << 10);
         let (sipped, ended) = within(20, "the end of a peer that sips", move || {
@@ -149,20 +150,20 @@ fn t22_a_peer_that_takes_256_kib_a_second_is_served() {
 
 #[test]
 fn t23_a_peer_from_which_nothing_comes_after_a_ping_is_reset() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = tight(config).ping_interval(SHORT).ping_timeout(SHORT);
         let server = TestServer::echo(config);
         let began = Instant::now();
         let mut silent = server.connect();
         // Any byte is a sign of life: this one never answers a ping, and talks.
         let mut talks = server.connect();
-        let pen = talks.pen();
+        let send_half = talks.send_half();
         let talking = thread::spawn(move || {
             let mut said = 0;
-            while pen.try_bytes(Frame::new(op::PONG, "unasked").bytes()) && said < 25 {
+            while send_half.try_bytes(Frame::new(op::PONG, "unasked").bytes()) && said < 25 {
                 said += 1;
                 // Life is what is shown here, again and again.
-                pass(SHORT / 8);
+                let_time_pass(SHORT / 8);
             }
         });
         assert_eq!(silent.next_frame().opcode, op::PING);

@@ -5,7 +5,9 @@ use std::process::Command;
 use standpipe::{Config, Connection, Handler, Message, Reply, Request};
 
 use super::spawned::Spawned;
-use crate::support::{Failure, Frame, Json, TestServer, both_ways, get, op, post, until};
+use crate::support::{
+    Failure, Frame, JsonClient, TestServer, get, op, post, until, with_both_flush_modes,
+};
 
 #[test]
 fn t10_claims_of_gigabytes_cost_no_memory() {
@@ -67,9 +69,9 @@ fn t11_t13_fifteen_mebibytes_behind_a_bad_header_are_not_kept() {
     unmasked.masked = false;
     for frame in [unmasked, Frame::new(op::PING, &payload)] {
         let mut client = spawned.connect("/echo");
-        let pen = client.pen();
+        let send_half = client.send_half();
         let bytes = frame.bytes();
-        let sending = std::thread::spawn(move || pen.try_bytes(bytes));
+        let sending = std::thread::spawn(move || send_half.try_bytes(bytes));
         client.expect_close(1002);
         assert!(!sending.join().unwrap(), "15 MiB were read");
     }
@@ -119,7 +121,7 @@ fn t18_however_long_a_peer_takes_to_end_nobody_spins_meanwhile() {
         }
         // One whose writer waits when its other side ends, and one that never says what it wants.
         let stuck = spawned.client("/echo").small_rcvbuf().connect();
-        while stuck.bytes_now(&large) == large.len() {}
+        while stuck.send_available(&large) == large.len() {}
         stuck.end();
         let head = spawned.client("/echo").open();
         head.bytes("GET /");
@@ -250,11 +252,11 @@ fn t35_a_panic_costs_its_own_client_and_nothing_else() {
             Ok(())
         }
     }
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, Panics);
         let mut witness = server.connect();
         for _ in 0..20 {
-            let (_, answer) = server.client().path("/no").ask();
+            let (_, answer) = server.client().path("/no").request();
             assert_eq!(answer.status, 500);
             assert_eq!(get(server.addr(), "/no", "").status, 500);
             let mut client = server.connect();
@@ -293,7 +295,7 @@ fn t36_the_largest_head_and_the_deepest_text_fit_the_stack() {
         raw.text(&text);
         raw.expect_text(&text);
     }
-    let (_, answer) = client.header("X-One-Too-Many: v").ask();
+    let (_, answer) = client.header("X-One-Too-Many: v").request();
     assert_eq!(answer.status, 431);
     let path = format!("/ws/{}", "%61".repeat(200));
     spawned.connect(&path).leave();
@@ -318,10 +320,10 @@ fn t36_the_deepest_json_fits_the_stack_wherever_it_comes() {
             ] {
                 assert!(command.len() <= 64 << 10);
                 // Anew each time: three messages that are no JSON are another protocol's.
-                let mut json = Json::connect(spawned.addr());
-                let answer = json.ask(&command);
+                let mut json = JsonClient::connect(spawned.addr());
+                let answer = json.request(&command);
                 assert!(answer["error"].is_string(), "{open}{close}: {answer}");
-                json.is_there_and_silent();
+                json.assert_idle();
             }
         }
     }

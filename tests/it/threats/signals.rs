@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::spawned::Spawned;
-use crate::support::{Frame, Raw, op, until};
+use crate::support::{Frame, TestClient, op, until};
 
 #[test]
 fn t38_a_storm_of_harmless_signals_disconnects_nobody() {
@@ -42,15 +42,15 @@ fn t38_a_storm_of_harmless_signals_disconnects_nobody() {
 }
 
 /// Sends to `/echo` and never reads, until the server waits for it.
-fn zero_windows(spawned: &Spawned, count: usize) -> Vec<Raw> {
-    let clients: Vec<Raw> = (0..count)
+fn zero_windows(spawned: &Spawned, count: usize) -> Vec<TestClient> {
+    let clients: Vec<TestClient> = (0..count)
         .map(|_| spawned.client("/echo").small_rcvbuf().connect())
         .collect();
     let bytes = Frame::new(op::BINARY, vec![0; 60 << 10]).bytes();
     let mut sent: Vec<usize> = vec![0; count];
     until("the server waits for all of them", || {
         for (client, sent) in clients.iter().zip(&mut sent) {
-            while let taken @ 1.. = client.bytes_now(&bytes[*sent..]) {
+            while let taken @ 1.. = client.send_available(&bytes[*sent..]) {
                 *sent = (*sent + taken) % bytes.len();
             }
         }
@@ -67,7 +67,7 @@ fn t39_ctrl_c_with_clients_that_take_nothing_ends_in_time_and_tells_the_others()
     let healthy: Vec<_> = (0..30)
         .map(|_| {
             let mut client = spawned.connect("/ws/room");
-            thread::spawn(move || client.rest_politely())
+            thread::spawn(move || client.rest_answering_close())
         })
         .collect();
     until("all are in", || spawned.clients().len() == 40);

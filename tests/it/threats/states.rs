@@ -88,7 +88,7 @@ fn debug_clients_shows_a_blocked_writer_and_who_waits_for_its_queue() {
     let mut sent = 0;
     let mut shown = Value::Null;
     until("the reader waits for room", || {
-        while let taken @ 1.. = client.bytes_now(&bytes[sent..]) {
+        while let taken @ 1.. = client.send_available(&bytes[sent..]) {
             sent = (sent + taken) % bytes.len();
         }
         shown = spawned.clients().remove(0);

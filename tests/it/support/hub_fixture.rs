@@ -10,16 +10,16 @@ use standpipe::{
     Subscription, Topic, TopicMessage, TopicSettings,
 };
 
+use super::client::{Rest, Seen, TestClient};
+use super::deadline::{DEADLINE, within};
 use super::frame::{message, op};
-use super::raw::{Raw, Rest, Seen};
 use super::server::TestServer;
-use super::within::{DEADLINE, within};
 use super::{Failure, Frame};
 
 /// Posts, gaps and presence as words: `topic post 7 text`, `topic gap 3 6`, `topic join ann`.
-pub(crate) struct Words;
+pub(crate) struct TextEnvelope;
 
-impl Envelope for Words {
+impl Envelope for TextEnvelope {
     fn message(&self, topic: &str, post: &TopicMessage) -> Message {
         let (id, message) = (post.id(), post.message());
         Message::text(format!("{topic} post {id} {}", message.to_text().unwrap()))
@@ -35,9 +35,9 @@ impl Envelope for Words {
     }
 }
 
-/// What one of [`Words`] said.
+/// What one of [`TextEnvelope`] said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum TopicEvent {
     Message(u64, String),
     Gap(u64, u64),
     Join(String),
@@ -46,7 +46,7 @@ pub(crate) enum Heard {
 
 /// The topic and what was said of it.
 #[track_caller]
-pub(crate) fn heard(message: &Message) -> (String, Heard) {
+pub(crate) fn parse_event(message: &Message) -> (String, TopicEvent) {
     let text = message.to_text().unwrap();
     let mut words = text.splitn(4, ' ');
     let mut word = || words.next().unwrap_or_else(|| panic!("{text:?}"));
@@ -54,11 +54,11 @@ pub(crate) fn heard(message: &Message) -> (String, Heard) {
     let heard = match word() {
         "post" => {
             let id = word().parse().unwrap();
-            Heard::Message(id, word().to_owned())
+            TopicEvent::Message(id, word().to_owned())
         }
-        "gap" => Heard::Gap(word().parse().unwrap(), word().parse().unwrap()),
-        "join" => Heard::Join(word().to_owned()),
-        "leave" => Heard::Leave(word().to_owned()),
+        "gap" => TopicEvent::Gap(word().parse().unwrap(), word().parse().unwrap()),
+        "join" => TopicEvent::Join(word().to_owned()),
+        "leave" => TopicEvent::Leave(word().to_owned()),
         _ => panic!("{text:?}"),
     };
     (topic, heard)
@@ -66,8 +66,8 @@ pub(crate) fn heard(message: &Message) -> (String, Heard) {
 
 /// Those of one topic.
 #[track_caller]
-pub(crate) fn heard_of(topic: &str, messages: &[Message]) -> Vec<Heard> {
-    let all = messages.iter().map(heard);
+pub(crate) fn events_of(topic: &str, messages: &[Message]) -> Vec<TopicEvent> {
+    let all = messages.iter().map(parse_event);
     all.filter(|(of, _)| of == topic)
         .map(|(_, heard)| heard)
         .collect()
@@ -76,17 +76,21 @@ pub(crate) fn heard_of(topic: &str, messages: &[Message]) -> Vec<Heard> {
 /// Posts and gaps fit together without a hole and without a double, from `first` to `last`. Gives the ids of the posts,
 /// and those that were missing.
 #[track_caller]
-pub(crate) fn whole(heard: &[Heard], first: u64, last: u64) -> (Vec<u64>, Vec<u64>) {
+pub(crate) fn assert_contiguous(
+    heard: &[TopicEvent],
+    first: u64,
+    last: u64,
+) -> (Vec<u64>, Vec<u64>) {
     let (mut posts, mut missing) = (Vec::new(), Vec::new());
     let mut next = first;
     for one in heard {
         match one {
-            Heard::Message(id, _) => {
+            TopicEvent::Message(id, _) => {
                 assert_eq!(*id, next, "a post out of its place");
                 posts.push(next);
                 next += 1;
             }
-            Heard::Gap(from, to) => {
+            TopicEvent::Gap(from, to) => {
                 assert_eq!(*from, next, "a gap out of its place");
                 assert!(to >= from, "{one:?}");
                 missing.extend(*from..=*to);
@@ -100,7 +104,7 @@ pub(crate) fn whole(heard: &[Heard], first: u64, last: u64) -> (Vec<u64>, Vec<u6
 }
 
 /// A hub and a server; each client's outbox is taken by whoever lets it join.
-pub(crate) struct Stage {
+pub(crate) struct HubFixture {
     pub(crate) hub: Hub,
     outboxes: Receiver<Outbox>,
     pub(crate) server: TestServer,
@@ -109,10 +113,10 @@ pub(crate) struct Stage {
 /// Buffers so small that a client that stops reading is full soon.
 const SMALL: usize = 16 << 10;
 
-impl Stage {
-    pub(crate) fn new(config: Config, hub: HubConfig) -> Stage {
+impl HubFixture {
+    pub(crate) fn new(config: Config, hub: HubConfig) -> HubFixture {
         let mut hub = hub;
-        hub.envelope = Some(Arc::new(Words));
+        hub.envelope = Some(Arc::new(TextEnvelope));
         let (give, outboxes) = unbounded();
         let listens = move |conn: &mut Connection| -> Result<(), Failure> {
             give.send(conn.outbox())?;
@@ -125,7 +129,7 @@ impl Stage {
             .shutdown_timeout(DEADLINE);
         let server = TestServer::start(config, listens);
         let hub = Hub::new(hub);
-        Stage {
+        HubFixture {
             hub,
             outboxes,
             server,
@@ -133,10 +137,10 @@ impl Stage {
     }
 
     /// All topics with this policy and queue.
-    pub(crate) fn with(config: Config, policy: Policy, queue: usize) -> Stage {
+    pub(crate) fn with(config: Config, policy: Policy, queue: usize) -> HubFixture {
         let mut hub = HubConfig::default();
         hub.default = TopicSettings::default().policy(policy).queue(queue);
-        Stage::new(config.queue(queue), hub)
+        HubFixture::new(config.queue(queue), hub)
     }
 
     #[track_caller]
@@ -146,14 +150,14 @@ impl Stage {
 
     /// A client on no topic yet.
     #[track_caller]
-    pub(crate) fn client(&self) -> (Raw, Outbox) {
+    pub(crate) fn client(&self) -> (TestClient, Outbox) {
         let client = self.server.client().connect();
         (client, self.outbox())
     }
 
     /// A client that is full soon when it stops reading.
     #[track_caller]
-    pub(crate) fn small_client(&self) -> (Raw, Outbox) {
+    pub(crate) fn small_client(&self) -> (TestClient, Outbox) {
         let client = self.server.client().small_rcvbuf().connect();
         (client, self.outbox())
     }
@@ -185,7 +189,7 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn start(client: Raw) -> Reader {
+    pub(crate) fn start(client: TestClient) -> Reader {
         let got: Arc<(Mutex<usize>, Condvar)> = Arc::default();
         let counts = Arc::clone(&got);
         let thread = thread::spawn(move || read(client, &counts));
@@ -218,7 +222,7 @@ impl Reader {
     }
 }
 
-fn read(mut client: Raw, got: &(Mutex<usize>, Condvar)) -> Rest {
+fn read(mut client: TestClient, got: &(Mutex<usize>, Condvar)) -> Rest {
     let mut rest = Rest::default();
     loop {
         match client.next() {

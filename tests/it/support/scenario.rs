@@ -1,4 +1,4 @@
-//! A play for one policy: members that read, one that does not, and what happened on both sides.
+//! A scenario for one policy: members that read, one that does not, and what happened on both sides.
 
 use crossbeam_channel::TryRecvError;
 use standpipe::{
@@ -6,8 +6,8 @@ use standpipe::{
     Subscription, Topic, TopicCounts,
 };
 
-use super::raw::{Raw, Rest};
-use super::stage::{Heard, Reader, Stage, heard_of, whole};
+use super::client::{Rest, TestClient};
+use super::hub_fixture::{HubFixture, Reader, TopicEvent, assert_contiguous, events_of};
 
 pub(crate) const QUEUE: usize = 32;
 pub(crate) const FAST: usize = 3;
@@ -41,8 +41,8 @@ impl Outcome {
         self.first + self.published.len() as u64 - 1
     }
 
-    pub(crate) fn stalled(&self) -> Vec<Heard> {
-        heard_of("t", &self.stalled.messages)
+    pub(crate) fn stalled(&self) -> Vec<TopicEvent> {
+        events_of("t", &self.stalled.messages)
     }
 
     pub(crate) fn dropped_by(&self, policy: &str) -> u64 {
@@ -52,14 +52,14 @@ impl Outcome {
 
     /// The fast got everything, in order, and were told goodbye.
     #[track_caller]
-    pub(crate) fn the_fast_got_everything(&self) {
+    pub(crate) fn assert_fast_got_everything(&self) {
         for rest in &self.fast {
-            let heard = heard_of("t", &rest.messages);
-            let (posts, missing) = whole(&heard, self.first, self.last());
+            let heard = events_of("t", &rest.messages);
+            let (posts, missing) = assert_contiguous(&heard, self.first, self.last());
             assert_eq!((posts.len(), missing), (self.published.len(), vec![]));
             for (n, one) in heard.iter().enumerate() {
                 assert!(
-                    matches!(one, Heard::Message(_, said) if *said == text(n)),
+                    matches!(one, TopicEvent::Message(_, said) if *said == text(n)),
                     "{one:?}"
                 );
             }
@@ -70,19 +70,19 @@ impl Outcome {
     /// `accepted = delivered + dropped + discarded`, for each client and for the topic, and the clients counted the
     /// same.
     #[track_caller]
-    pub(crate) fn the_accounts_are_exact(&self) {
-        self.the_accounts_add_up(&[&self.fast[..], std::slice::from_ref(&self.stalled)].concat());
+    pub(crate) fn assert_counts_exact(&self) {
+        self.assert_counts_add_up(&[&self.fast[..], std::slice::from_ref(&self.stalled)].concat());
     }
 
     /// The same, where the stalled one was reset: what it saw nobody knows.
     #[track_caller]
-    pub(crate) fn the_accounts_are_exact_but_for_what_a_reset_hid(&self) {
-        self.the_accounts_add_up(&self.fast);
+    pub(crate) fn assert_counts_exact_except_reset(&self) {
+        self.assert_counts_add_up(&self.fast);
     }
 
     /// `seen` is of the first clients.
     #[track_caller]
-    fn the_accounts_add_up(&self, seen: &[Rest]) {
+    fn assert_counts_add_up(&self, seen: &[Rest]) {
         let mut sum = MessageCounts::default();
         for (n, counts) in self.counts.iter().enumerate() {
             let ended = counts.delivered + counts.dropped + counts.discarded;
@@ -91,8 +91,10 @@ impl Outcome {
             let Some(rest) = seen.get(n) else {
                 continue;
             };
-            let heard = heard_of("t", &rest.messages);
-            let posts = heard.iter().filter(|one| matches!(one, Heard::Message(..)));
+            let heard = events_of("t", &rest.messages);
+            let posts = heard
+                .iter()
+                .filter(|one| matches!(one, TopicEvent::Message(..)));
             assert_eq!(counts.delivered, posts.count() as u64);
         }
         let dropped = self
@@ -119,36 +121,36 @@ impl Outcome {
     }
 }
 
-pub(crate) struct Play {
-    pub(crate) stage: Stage,
+pub(crate) struct Scenario {
+    pub(crate) fixture: HubFixture,
     pub(crate) topic: Topic,
     pub(crate) fast: Vec<Reader>,
-    pub(crate) stalled: Option<Raw>,
+    pub(crate) stalled: Option<TestClient>,
     pub(crate) outboxes: Vec<Outbox>,
     pub(crate) members: Vec<Subscription>,
     pub(crate) first: u64,
     pub(crate) published: Vec<PublishOutcome>,
 }
 
-impl Play {
-    pub(crate) fn begin(config: Config, policy: Policy) -> Play {
-        let stage = Stage::with(config, policy, QUEUE);
-        let topic = stage.topic("t");
+impl Scenario {
+    pub(crate) fn begin(config: Config, policy: Policy) -> Scenario {
+        let fixture = HubFixture::with(config, policy, QUEUE);
+        let topic = fixture.topic("t");
         let how = || SubscribeOptions::new().with_envelope();
         let (mut fast, mut outboxes, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..FAST {
-            let (reader, outbox, member) = stage.reader(&topic, how());
+            let (reader, outbox, member) = fixture.reader(&topic, how());
             fast.push(reader);
             outboxes.push(outbox);
             members.push(member);
         }
-        let (stalled, outbox) = stage.small_client();
+        let (stalled, outbox) = fixture.small_client();
         members.push(topic.subscribe(outbox.clone(), how()).unwrap());
         outboxes.push(outbox);
         let first = topic.last_id() + 1;
         let (stalled, published) = (Some(stalled), Vec::new());
-        Play {
-            stage,
+        Scenario {
+            fixture,
             topic,
             fast,
             stalled,
@@ -189,7 +191,7 @@ impl Play {
         }
     }
 
-    pub(crate) fn stalled_has_ended(&self) -> bool {
+    pub(crate) fn is_stalled_closed(&self) -> bool {
         self.stalled_outbox().closed().try_recv() == Err(TryRecvError::Disconnected)
     }
 
@@ -213,8 +215,8 @@ impl Play {
     }
 
     fn end_as(self, stalled: impl FnOnce() -> Rest) -> Outcome {
-        let Play {
-            stage,
+        let Scenario {
+            fixture,
             topic,
             fast,
             outboxes,
@@ -226,7 +228,7 @@ impl Play {
         for reader in &fast {
             reader.wait_for(published.len());
         }
-        stage.server.shut_down();
+        fixture.server.shut_down();
         let fast = fast.into_iter().map(Reader::end).collect();
         let stalled = stalled();
         drop(members);

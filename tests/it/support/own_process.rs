@@ -7,7 +7,7 @@ const ALONE: &str = "STANDPIPE_TEST_ALONE";
 
 /// Runs `test`, which is the whole of the test named `name` (with its module), in a process of its own.
 #[track_caller]
-pub(crate) fn alone(name: &str, test: impl FnOnce()) {
+pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
     if env::var_os(ALONE).is_some() {
         return test();
     }

@@ -44,6 +44,6 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Lets time pass where time itself is the subject: a peer's pace, a clock's periods. Nothing happens at the end of it that
 /// could be waited for; what has an event is for [`until`] and [`within`].
-pub(crate) fn pass(time: Duration) {
+pub(crate) fn let_time_pass(time: Duration) {
     thread::sleep(time);
 }

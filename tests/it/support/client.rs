@@ -10,9 +10,9 @@ use socket2::Socket;
 use standpipe::Message;
 
 use super::connect::Connect;
+use super::deadline::DEADLINE;
 use super::frame::{Frame, Length, message, op};
 use super::http::Answer;
-use super::within::DEADLINE;
 
 /// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +38,9 @@ pub(crate) struct Rest {
 
 /// The sending half, to be given to another thread.
 #[derive(Clone)]
-pub(crate) struct Pen(Arc<Socket>);
+pub(crate) struct SendHalf(Arc<Socket>);
 
-impl Pen {
+impl SendHalf {
     /// Sends these bytes, whatever they mean.
     #[track_caller]
     pub(crate) fn bytes(&self, bytes: impl AsRef<[u8]>) {
@@ -54,7 +54,7 @@ impl Pen {
     }
 
     /// Sends what the kernel takes at once, and says how much that was.
-    pub(crate) fn bytes_now(&self, bytes: impl AsRef<[u8]>) -> usize {
+    pub(crate) fn send_available(&self, bytes: impl AsRef<[u8]>) -> usize {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         self.0.send_with_flags(bytes.as_ref(), flags).unwrap_or(0)
     }
@@ -98,25 +98,25 @@ impl Pen {
 }
 
 /// A client, connected. It is gone when it and all its pens are dropped.
-pub(crate) struct Raw {
-    pen: Pen,
+pub(crate) struct TestClient {
+    send_half: SendHalf,
     buffer: Vec<u8>,
     /// Close frames seen so far.
     pub(crate) closes: usize,
 }
 
-impl Deref for Raw {
-    type Target = Pen;
+impl Deref for TestClient {
+    type Target = SendHalf;
 
-    fn deref(&self) -> &Pen {
-        &self.pen
+    fn deref(&self) -> &SendHalf {
+        &self.send_half
     }
 }
 
-impl Raw {
-    pub(super) fn new(socket: Socket) -> Raw {
-        Raw {
-            pen: Pen(Arc::new(socket)),
+impl TestClient {
+    pub(super) fn new(socket: Socket) -> TestClient {
+        TestClient {
+            send_half: SendHalf(Arc::new(socket)),
             buffer: Vec::new(),
             closes: 0,
         }
@@ -124,22 +124,22 @@ impl Raw {
 
     /// Through the handshake.
     #[track_caller]
-    pub(crate) fn connect(address: SocketAddr, path: &str) -> Raw {
+    pub(crate) fn connect(address: SocketAddr, path: &str) -> TestClient {
         Connect::to(address).path(path).connect()
     }
 
     /// The sending half, for another thread.
-    pub(crate) fn pen(&self) -> Pen {
-        self.pen.clone()
+    pub(crate) fn send_half(&self) -> SendHalf {
+        self.send_half.clone()
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.pen.0.local_addr().unwrap().as_socket().unwrap()
+        self.send_half.0.local_addr().unwrap().as_socket().unwrap()
     }
 
     /// Leaves with a TCP reset.
     pub(crate) fn reset(self) {
-        self.pen.0.set_linger(Some(Duration::ZERO)).unwrap();
+        self.send_half.0.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// The head of an answer; what follows it stays to be read.
@@ -270,7 +270,7 @@ impl Raw {
             Seen::Reset => {}
             // The server ends both directions first, to free its threads; the reset comes behind that.
             Seen::Eof => super::until("the reset is here", || {
-                self.pen.0.take_error().unwrap().is_some()
+                self.send_half.0.take_error().unwrap().is_some()
             }),
             frame => panic!("waited for a reset, got {frame:?}"),
         }
@@ -325,7 +325,7 @@ impl Raw {
 
     /// All that comes until the end, answering the Close as a client should.
     #[track_caller]
-    pub(crate) fn rest_politely(&mut self) -> Rest {
+    pub(crate) fn rest_answering_close(&mut self) -> Rest {
         self.read_rest(true)
     }
 
@@ -365,8 +365,8 @@ impl Raw {
             let left = deadline.saturating_duration_since(Instant::now());
             // Zero would mean for ever.
             let left = left.max(Duration::from_millis(1));
-            self.pen.0.set_read_timeout(Some(left)).unwrap();
-            return match (&*self.pen.0).read(&mut chunk) {
+            self.send_half.0.set_read_timeout(Some(left)).unwrap();
+            return match (&*self.send_half.0).read(&mut chunk) {
                 Ok(0) => Some(Fill::Eof),
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
