@@ -56,10 +56,10 @@ fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
     with_both_flush_modes(|config| {
         let received = Arc::new(AtomicUsize::new(0));
         let (say, waits) = unbounded();
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let counts = Arc::clone(&received);
         let echo = move |conn: &mut Connection| -> Result<(), Failure> {
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while let Some(message) = conn.recv()? {
                 counts.fetch_add(1, Ordering::SeqCst);
                 send_and_say(&conn.outbox(), message, &say)?;
@@ -105,9 +105,9 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
         "backpressure::a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing";
     const TIMEOUT: Duration = Duration::from_millis(300);
     let test = |config: Config| {
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let keeps = move |conn: &mut Connection| -> Result<(), Failure> {
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         };

@@ -41,9 +41,9 @@ fn closed_fires_however_the_client_ends() {
         }),
     ];
     with_both_flush_modes(|config| {
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox()).unwrap();
+            outbox_sender.send(conn.outbox()).unwrap();
             match conn.recv()? {
                 Some(_) => Err("as the test wants it".into()),
                 None => Ok(()),
@@ -97,9 +97,9 @@ fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_bac
 #[test]
 fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
     with_both_flush_modes(|config| {
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             assert!(conn.closed().recv().is_err());
             Ok(())
         });

@@ -51,8 +51,8 @@ struct Resumes(Topic);
 impl Handler for Resumes {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let since = conn.request().query("since").unwrap().parse()?;
-        let how = SubscribeOptions::new().with_envelope().since(since);
-        let _member = self.0.subscribe(conn.outbox(), how)?;
+        let options = SubscribeOptions::new().with_envelope().since(since);
+        let _member = self.0.subscribe(conn.outbox(), options)?;
         while conn.recv()?.is_some() {}
         Ok(())
     }
@@ -128,8 +128,8 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
         for publisher in publishers {
             within(20, "a publisher to end", || publisher.join()).unwrap();
         }
-        let (posts, missing) = assert_contiguous(&all, first, last);
-        assert_eq!((posts.len(), missing.len()), (2 * MESSAGES, 0));
+        let (received, missing) = assert_contiguous(&all, first, last);
+        assert_eq!((received.len(), missing.len()), (2 * MESSAGES, 0));
         assert!(lives > 10, "{lives} lives");
     });
 }
@@ -144,8 +144,8 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
             let last = topic.last_id();
             let since = last.saturating_sub(back);
             let (mut client, outbox) = fixture.client();
-            let how = SubscribeOptions::new().with_envelope().since(since);
-            let member = topic.subscribe(outbox, how).unwrap();
+            let options = SubscribeOptions::new().with_envelope().since(since);
+            let member = topic.subscribe(outbox, options).unwrap();
             assert_eq!(member.last_id(), last);
             let live = topic.publish(Message::text("live")).unwrap().id;
             let mut all = hear_up_to(&mut client, live);
@@ -153,9 +153,9 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
             if since + 1 < oldest {
                 assert_eq!(all.remove(0), TopicEvent::Gap(since + 1, oldest - 1));
             }
-            let (posts, missing) = assert_contiguous(&all, oldest.max(since + 1), live);
+            let (received, missing) = assert_contiguous(&all, oldest.max(since + 1), live);
             assert_eq!(
-                (posts.len(), missing.len()),
+                (received.len(), missing.len()),
                 (all.len(), 0),
                 "since {since}"
             );
@@ -164,10 +164,10 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
         // An id of the future is from a clock that ran ahead: there is nothing to replay, and no gap.
         for ahead in [1, 1000, u64::MAX] {
             let (mut client, outbox) = fixture.client();
-            let how = SubscribeOptions::new()
+            let options = SubscribeOptions::new()
                 .with_envelope()
                 .since(topic.last_id().saturating_add(ahead));
-            let _member = topic.subscribe(outbox, how).unwrap();
+            let _member = topic.subscribe(outbox, options).unwrap();
             let live = topic.publish(Message::text("live")).unwrap().id;
             assert_eq!(
                 parse_event(&client.read_message()).1,
@@ -186,8 +186,8 @@ fn a_topic_without_history_answers_since_with_a_gap() {
         let before = topic.last_id();
         publish(&topic, 5);
         let (mut client, outbox) = fixture.client();
-        let how = SubscribeOptions::new().with_envelope().since(before);
-        let _member = topic.subscribe(outbox, how).unwrap();
+        let options = SubscribeOptions::new().with_envelope().since(before);
+        let _member = topic.subscribe(outbox, options).unwrap();
         // It is told although nothing follows.
         let (_, gap) = parse_event(&client.read_message());
         assert_eq!(gap, TopicEvent::Gap(before + 1, before + 5));
@@ -217,16 +217,16 @@ fn a_replay_longer_than_the_queue_comes_whole_while_others_publish() {
         };
         let (client, outbox) = fixture.client();
         let joiner = {
-            let (topic, how) = (
+            let (topic, options) = (
                 topic.clone(),
                 SubscribeOptions::new().with_envelope().since(before),
             );
-            thread::spawn(move || topic.subscribe(outbox, how).unwrap())
+            thread::spawn(move || topic.subscribe(outbox, options).unwrap())
         };
         let mut client = client;
         let all = hear_up_to(&mut client, before + 2000);
-        let (posts, missing) = assert_contiguous(&all, before + 1, before + 2000);
-        assert_eq!((posts.len(), missing.len()), (2000, 0));
+        let (received, missing) = assert_contiguous(&all, before + 1, before + 2000);
+        assert_eq!((received.len(), missing.len()), (2000, 0));
         within(20, "the publisher to end", || publisher.join()).unwrap();
         drop(within(20, "the replay to end", || joiner.join()).unwrap());
     });

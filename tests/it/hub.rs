@@ -100,9 +100,9 @@ fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go()
                         guest.close(1000, "");
                         let rest = guest.rest();
                         assert_eq!(rest.closes.len(), 1, "{rest:?}");
-                        let heard = rest.messages.into_iter();
+                        let events = rest.messages.into_iter();
                         let joined = Message::text("joined");
-                        seen.push(heard.filter(|m| *m != joined).collect::<Vec<_>>());
+                        seen.push(events.filter(|m| *m != joined).collect::<Vec<_>>());
                         passed_by.fetch_add(1, Ordering::SeqCst);
                     }
                     seen
@@ -175,9 +175,9 @@ fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go()
 
 /// Takes clients' outboxes out of the server, for tests that subscribe and publish by themselves.
 fn outboxes(config: standpipe::Config) -> (TestServer, crossbeam_channel::Receiver<Outbox>) {
-    let (give, outboxes) = unbounded();
+    let (outbox_sender, outboxes) = unbounded();
     let keeps = move |conn: &mut Connection| -> Result<(), Failure> {
-        give.send(conn.outbox())?;
+        outbox_sender.send(conn.outbox())?;
         while conn.recv()?.is_some() {}
         Ok(())
     };

@@ -32,10 +32,10 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
         let (client, outbox) = fixture.client();
         let reader = Reader::start(client);
         for n in 0..10_000 {
-            let how = SubscribeOptions::new().with_envelope();
-            let member = topic.subscribe(outbox.clone(), how).unwrap();
+            let options = SubscribeOptions::new().with_envelope();
+            let member = topic.subscribe(outbox.clone(), options).unwrap();
             if n % 100 == 0 {
-                until("it gets something", || reader.got() > n / 100);
+                until("it gets something", || reader.received() > n / 100);
             }
             drop(member);
         }
@@ -56,9 +56,9 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
     with_both_flush_modes(|config| {
         let fixture = HubFixture::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
         let topic = fixture.topic("t");
-        let how = || SubscribeOptions::new().with_envelope();
+        let options = || SubscribeOptions::new().with_envelope();
         let first = topic.last_id() + 1;
-        let members: Vec<_> = (0..10).map(|_| fixture.reader(&topic, how())).collect();
+        let members: Vec<_> = (0..10).map(|_| fixture.reader(&topic, options())).collect();
         let over = Arc::new(AtomicBool::new(false));
         let guest = {
             let (topic, over) = (topic.clone(), Arc::clone(&over));
@@ -66,7 +66,7 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
             let reader = Reader::start(client);
             thread::spawn(move || {
                 while !over.load(Ordering::SeqCst) {
-                    drop(topic.subscribe(outbox.clone(), how()).unwrap());
+                    drop(topic.subscribe(outbox.clone(), options()).unwrap());
                 }
                 reader
             })
@@ -102,10 +102,10 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
         fixture.server.shut_down();
         let mut orders = Vec::new();
         for (reader, _member) in kept {
-            let heard = events_of("t", &reader.end().messages);
-            let (posts, missing) = assert_contiguous(&heard, first, last);
-            assert_eq!((posts.len(), missing.len()), (3 * EACH, 0));
-            orders.push(heard);
+            let events = events_of("t", &reader.end().messages);
+            let (received, missing) = assert_contiguous(&events, first, last);
+            assert_eq!((received.len(), missing.len()), (3 * EACH, 0));
+            orders.push(events);
         }
         assert!(orders.iter().all(|order| *order == orders[0]), "two orders");
         // The guest's pieces fit in, and nothing is doubled.
@@ -113,7 +113,7 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
         for one in events_of("t", &guest.end().messages) {
             assert!(orders[0].contains(&one), "{one:?}");
             let TopicEvent::Message(id, _) = one else {
-                unreachable!("it is one of the posts")
+                unreachable!("it is one of the received")
             };
             assert!(id > before, "{id} after {before}");
             before = id;
@@ -128,17 +128,17 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
     const MESSAGES: usize = 300;
     let fixture = HubFixture::with(config, policy, QUEUE);
     let topic = fixture.topic("t");
-    let how = || SubscribeOptions::new().with_envelope();
+    let options = || SubscribeOptions::new().with_envelope();
     let first = topic.last_id() + 1;
     let mut stalled = Vec::new();
     let mut healthy = Vec::new();
     for n in 0..60 {
         if n % 6 == 5 {
             let (client, outbox) = fixture.small_client();
-            let member = topic.subscribe(outbox.clone(), how()).unwrap();
+            let member = topic.subscribe(outbox.clone(), options()).unwrap();
             stalled.push((client, outbox, member));
         } else {
-            healthy.push(fixture.reader(&topic, how()));
+            healthy.push(fixture.reader(&topic, options()));
         }
     }
     for n in 0..MESSAGES {

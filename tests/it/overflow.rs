@@ -13,7 +13,7 @@ use crate::support::{TestServer, until, with_both_flush_modes};
 struct Members {
     hub: Hub,
     topics: &'static [&'static str],
-    how: SubscribeOptions,
+    options: SubscribeOptions,
 }
 
 impl Handler for Members {
@@ -23,7 +23,7 @@ impl Handler for Members {
             members.push(
                 self.hub
                     .topic(name)?
-                    .subscribe(conn.outbox(), self.how.clone())?,
+                    .subscribe(conn.outbox(), self.options.clone())?,
             );
         }
         while conn.recv()?.is_some() {}
@@ -67,7 +67,7 @@ fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
         let members = Members {
             hub: hub.clone(),
             topics: &["h"],
-            how: SubscribeOptions::new().with_envelope().since(0),
+            options: SubscribeOptions::new().with_envelope().since(0),
         };
         let server = TestServer::start(config.queue_bytes(256 << 10), members);
         for _ in 0..5 {
@@ -105,7 +105,7 @@ fn a_topic_that_keeps_the_queue_full_does_not_keep_another_waiting() {
         let members = Members {
             hub: hub.clone(),
             topics: &["busy", "quiet"],
-            how: SubscribeOptions::new(),
+            options: SubscribeOptions::new(),
         };
         let config = config.queue(PLACES).sndbuf(Some(16 << 10)).unsent(16 << 10);
         let server = TestServer::start(config, members);

@@ -117,27 +117,27 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
         let (fast, slow) = (fast.end().messages, slow.end().messages);
         for (at, topic) in topics.iter().enumerate() {
             let last = topic.last_id();
-            let heard = events_of(topic.name(), &fast);
-            let (posts, missing) = assert_contiguous(&heard, first[at], last);
-            assert_eq!((posts.len(), missing.len()), (MESSAGES, 0), "{topic:?}");
-            let heard = events_of(topic.name(), &slow);
-            let mut got = heard
+            let events = events_of(topic.name(), &fast);
+            let (received, missing) = assert_contiguous(&events, first[at], last);
+            assert_eq!((received.len(), missing.len()), (MESSAGES, 0), "{topic:?}");
+            let events = events_of(topic.name(), &slow);
+            let mut got = events
                 .iter()
                 .filter(|one| matches!(one, TopicEvent::Message(..)))
                 .count();
             match topic.name() {
                 "new" => {
-                    let (_, missing) = assert_contiguous(&heard, first[at], last);
+                    let (_, missing) = assert_contiguous(&events, first[at], last);
                     assert_eq!(missing, dropped);
                 }
                 "old" => {
-                    let (posts, _) = assert_contiguous(&heard, first[at], last);
+                    let (received, _) = assert_contiguous(&events, first[at], last);
                     let newest: Vec<u64> = (last + 1 - QUEUE as u64..=last).collect();
-                    assert!(posts.ends_with(&newest));
+                    assert!(received.ends_with(&newest));
                 }
                 _ => {
                     let mut latest = HashMap::new();
-                    for one in &heard {
+                    for one in &events {
                         let TopicEvent::Message(_, said) = one else {
                             panic!("{one:?}")
                         };
@@ -191,8 +191,8 @@ fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
             "somebody displaced another's"
         );
         let old = events_of("old", &messages);
-        let (posts, _) = assert_contiguous(&old, first[1], topics[1].last_id());
-        assert_eq!(posts, [topics[1].last_id()]);
+        let (received, _) = assert_contiguous(&old, first[1], topics[1].last_id());
+        assert_eq!(received, [topics[1].last_id()]);
         let latest = events_of("latest", &messages);
         assert!(
             matches!(&latest[..], [TopicEvent::Message(id, _)] if *id == topics[2].last_id()),
@@ -388,9 +388,12 @@ fn who_is_left_out_of_a_message_is_told_before_the_next() {
         reader.wait_for(3);
         drop(member);
         fixture.server.shut_down();
-        let heard = events_of("new", &reader.end().messages);
-        let (posts, missing) = assert_contiguous(&heard, first, first + 2);
-        assert_eq!((posts, missing), (vec![first, first + 2], vec![first + 1]));
+        let events = events_of("new", &reader.end().messages);
+        let (received, missing) = assert_contiguous(&events, first, first + 2);
+        assert_eq!(
+            (received, missing),
+            (vec![first, first + 2], vec![first + 1])
+        );
     });
 }
 
@@ -424,8 +427,8 @@ fn a_gap_that_nobody_will_read_is_not_put_into_words() {
         let (server, outboxes) = echo_with_outboxes(config.sndbuf(Some(16 << 10)).unsent(16 << 10));
         let stalled = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
-        let how = SubscribeOptions::new().with_envelope();
-        let member = topic.subscribe(outbox.clone(), how).unwrap();
+        let options = SubscribeOptions::new().with_envelope();
+        let member = topic.subscribe(outbox.clone(), options).unwrap();
         // Its socket takes nothing more, its lane is full, and behind that is a gap.
         fill(&topic);
         let told = asked.0.load(Ordering::SeqCst);

@@ -21,13 +21,14 @@ fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing
         let outcome = scenario.end();
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
-        let (posts, missing) = assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
+        let (received, missing) =
+            assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         let dropped = outcome.published.iter().filter(|p| p.dropped == 1);
         assert_eq!(missing, dropped.map(|p| p.id).collect::<Vec<_>>());
         assert_eq!(outcome.dropped_by("drop-newest"), missing.len() as u64);
         // It stalled once, so what it has is the beginning.
-        assert!(posts.len() >= QUEUE && missing.len() > MESSAGES / 2);
-        assert_eq!(missing[0], outcome.first + posts.len() as u64);
+        assert!(received.len() >= QUEUE && missing.len() > MESSAGES / 2);
+        assert_eq!(missing[0], outcome.first + received.len() as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
     });
 }
@@ -40,7 +41,8 @@ fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
         let outcome = scenario.end();
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
-        let (posts, missing) = assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
+        let (received, missing) =
+            assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         assert!(missing.len() > MESSAGES / 2, "{}", missing.len());
         assert_eq!(outcome.dropped_by("drop-oldest"), missing.len() as u64);
         // Nobody's publish was refused: what was dropped was another's.
@@ -52,7 +54,7 @@ fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
         );
         let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
         assert!(
-            posts.ends_with(&newest.collect::<Vec<_>>()),
+            received.ends_with(&newest.collect::<Vec<_>>()),
             "not the newest {QUEUE}"
         );
         assert!(
@@ -79,8 +81,8 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
         let mut latest: HashMap<usize, usize> = HashMap::new();
-        let heard = outcome.stalled();
-        for one in &heard {
+        let events = outcome.stalled();
+        for one in &events {
             let TopicEvent::Message(id, said) = one else {
                 panic!("a conflating topic tells no gaps: {one:?}");
             };
@@ -95,7 +97,7 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
         for (key, n) in latest {
             assert_eq!(n, MESSAGES - KEYS + key, "not the latest of k{key}");
         }
-        let conflated = (MESSAGES - heard.len()) as u64;
+        let conflated = (MESSAGES - events.len()) as u64;
         assert_eq!(outcome.dropped_by("conflate"), conflated);
         assert!(conflated > MESSAGES as u64 / 2);
     });
@@ -149,9 +151,9 @@ fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
         // What came before is the beginning, in order.
-        let heard = outcome.stalled();
-        assert_contiguous(&heard, first, first + heard.len() as u64 - 1);
-        assert!(first + (heard.len() as u64) < cut[0].id);
+        let events = outcome.stalled();
+        assert_contiguous(&events, first, first + events.len() as u64 - 1);
+        assert!(first + (events.len() as u64) < cut[0].id);
     });
 }
 
@@ -251,8 +253,9 @@ fn block_makes_the_publisher_wait_and_nothing_is_lost() {
         let outcome = scenario.end_with(reads);
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
-        let (posts, missing) = assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
-        assert_eq!((posts.len(), missing.len()), (MESSAGES, 0));
+        let (received, missing) =
+            assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
+        assert_eq!((received.len(), missing.len()), (MESSAGES, 0));
     });
 }
 

@@ -16,8 +16,8 @@ fn those_who_ask_hear_who_comes_and_goes_and_a_quick_return_is_neither() {
     let fixture = HubFixture::new(config, HubConfig::default());
     let topic = fixture.topic("t");
     let (mut asks, outbox) = fixture.client();
-    let how = SubscribeOptions::new().with_envelope().with_presence();
-    let _asks = topic.subscribe(outbox, how).unwrap();
+    let options = SubscribeOptions::new().with_envelope().with_presence();
+    let _asks = topic.subscribe(outbox, options).unwrap();
     let (mut silent, outbox) = fixture.client();
     let _silent = topic
         .subscribe(outbox, SubscribeOptions::new().with_envelope())

@@ -134,10 +134,10 @@ fn heads_in_flight_are_answered_503() {
 #[test]
 fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
     with_both_flush_modes(|config| {
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let config = config.shutdown_timeout(Duration::from_millis(500));
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox()).unwrap();
+            outbox_sender.send(conn.outbox()).unwrap();
             echo(conn)
         });
         let full = server.client().small_rcvbuf().connect();

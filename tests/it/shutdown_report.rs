@@ -19,13 +19,13 @@ fn clients_get_what_is_queued_and_then_1001() {
         let message = Message::binary(vec![b'x'; 16 << 10]);
         let all = vec![message; 50];
         let queued = all.clone();
-        let (give, outboxes) = bounded(1);
+        let (outbox_sender, outboxes) = bounded(1);
         let config = config.sndbuf(Some(8192)).shutdown_timeout(DEADLINE);
         let server = TestServer::start(config, move |conn: &mut Connection| {
             for message in &queued {
                 conn.outbox().try_send(message.clone())?;
             }
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         });
@@ -62,13 +62,13 @@ fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
 #[test]
 fn the_report_counts_who_was_drained_and_who_was_lost() {
     with_both_flush_modes(|config| {
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         // No other clock may end the three.
         let config = config.write_timeout(10 * DEADLINE);
         let config = config.shutdown_timeout(Duration::from_secs(2));
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/full" {
-                give.send(conn.outbox()).unwrap();
+                outbox_sender.send(conn.outbox()).unwrap();
             }
             echo(conn)
         });
@@ -107,10 +107,10 @@ fn the_report_counts_who_was_drained_and_who_was_lost() {
 #[test]
 fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
     with_both_flush_modes(|config| {
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let (ends, ended) = bounded(1);
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox()).unwrap();
+            outbox_sender.send(conn.outbox()).unwrap();
             while conn.recv()?.is_some() {}
             ends.send(()).unwrap();
             Ok(())

@@ -36,11 +36,11 @@ impl Room {
     fn open(config: Config) -> Room {
         let hub = Hub::default();
         let topic = hub.topic("room").unwrap();
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let room = topic.clone();
         let joins = move |conn: &mut Connection| -> Result<(), Failure> {
             let _member = room.subscribe(conn.outbox(), SubscribeOptions::new())?;
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         };

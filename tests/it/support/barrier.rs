@@ -1,4 +1,4 @@
-//! A place where a handler stands still until the test lets it go on.
+//! A point at which a handler waits until the test lets it go on.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::deadline::DEADLINE;
 
-/// Shared by handler and test. Opened once, it stays open.
+/// Shared by the handler and the test. Once opened, the barrier stays open.
 #[derive(Clone)]
 pub(crate) struct Barrier {
     arrived: (Sender<u64>, Receiver<u64>),
@@ -24,27 +24,28 @@ impl Barrier {
         }
     }
 
-    /// The handler's part: says that client `number` is here, and waits for the barrier to open.
+    /// Called by the handler: reports that client `number` has arrived, and waits until the barrier is opened.
     pub(crate) fn wait(&self, number: u64) {
         self.arrived.0.send(number).unwrap();
-        // Longer than any test, so that one that fails ends.
+        // Longer than any test waits, so that the handler of a failed test still ends.
         let opened = self.open.recv_timeout(DEADLINE * 2);
-        assert!(opened.is_ok(), "nobody opened the barrier");
+        assert!(opened.is_ok(), "the test never opened the barrier");
         let _ = self.opener.try_send(());
     }
 
-    /// The test's part: waits until somebody stands at the barrier, and says who.
+    /// Called by the test: waits until a handler arrives at the barrier, and returns the number it reported.
     #[track_caller]
     pub(crate) fn arrival(&self) -> u64 {
         let arrived = self.arrived.1.recv_timeout(DEADLINE);
-        arrived.unwrap_or_else(|_| panic!("waited {DEADLINE:?} for somebody to reach the barrier"))
+        arrived.unwrap_or_else(|_| panic!("waited {DEADLINE:?} for a handler to reach the barrier"))
     }
 
-    /// Whether somebody reaches the barrier within `time`.
+    /// Returns whether a handler reaches the barrier within `time`.
     pub(crate) fn is_reached_within(&self, time: Duration) -> bool {
         self.arrived.1.recv_timeout(time).is_ok()
     }
 
+    /// Called by the test: lets all handlers through, now and later.
     pub(crate) fn open(&self) {
         let _ = self.opener.try_send(());
     }

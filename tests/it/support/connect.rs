@@ -1,4 +1,4 @@
-//! The way to a [`TestClient`]: address, path, headers, buffers, and then the handshake.
+//! Connects a [`TestClient`]: address, path, headers and buffer sizes, and then the opening handshake.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::client::TestClient;
 use super::deadline::DEADLINE;
 use super::http::Answer;
 
-/// A client that is not connected yet.
+/// The settings of a client that is not connected yet.
 pub(crate) struct Connect {
     to: SockAddr,
     host: String,
@@ -42,24 +42,24 @@ impl Connect {
         self
     }
 
-    /// Adds a line, without its CRLF.
+    /// Adds a header line, given without its CRLF.
     pub(crate) fn header(mut self, line: &str) -> Connect {
         self.headers = format!("{}{line}\r\n", self.headers);
         self
     }
 
-    /// `SO_RCVBUF`, set before connecting, so that a client that stops reading is full soon.
+    /// Sets `SO_RCVBUF` before connecting. With a small buffer, the server's writes soon block when the client stops reading.
     pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
         self.rcvbuf = Some(bytes);
         self
     }
 
-    /// As [`rcvbuf`](Self::rcvbuf): as small as the kernel allows.
+    /// Sets the smallest [`rcvbuf`](Self::rcvbuf) that the kernel allows.
     pub(crate) fn small_rcvbuf(self) -> Connect {
         self.rcvbuf(2048)
     }
 
-    /// The request for an upgrade.
+    /// Returns the head of the upgrade request.
     pub(crate) fn head(&self) -> String {
         format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -68,7 +68,7 @@ impl Connect {
         )
     }
 
-    /// Only TCP: nothing is sent yet.
+    /// Connects without sending anything.
     #[track_caller]
     pub(crate) fn open(&self) -> TestClient {
         let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
@@ -83,7 +83,7 @@ impl Connect {
         TestClient::new(socket)
     }
 
-    /// Through the handshake, which must end in a 101.
+    /// Connects and completes the opening handshake, which must end in a 101.
     #[track_caller]
     pub(crate) fn connect(&self) -> TestClient {
         let (raw, answer) = self.request();
@@ -91,7 +91,7 @@ impl Connect {
         raw
     }
 
-    /// Sends the request and reads the head of the answer.
+    /// Connects, sends the upgrade request and reads the head of the response.
     #[track_caller]
     pub(crate) fn request(&self) -> (TestClient, Answer) {
         let mut raw = self.open();

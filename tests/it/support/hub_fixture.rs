@@ -1,4 +1,4 @@
-//! A hub on a server whose handler only listens: the test itself subscribes and publishes.
+//! A hub and a server whose handler only receives. The test itself subscribes the clients and publishes.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
@@ -16,13 +16,16 @@ use super::frame::{message, op};
 use super::server::TestServer;
 use super::{Failure, Frame};
 
-/// Posts, gaps and presence as words: `topic post 7 text`, `topic gap 3 6`, `topic join ann`.
+/// An envelope that writes messages, gaps and presence as words: `topic message 7 text`, `topic gap 3 6`, `topic join ann`.
 pub(crate) struct TextEnvelope;
 
 impl Envelope for TextEnvelope {
-    fn message(&self, topic: &str, post: &TopicMessage) -> Message {
-        let (id, message) = (post.id(), post.message());
-        Message::text(format!("{topic} post {id} {}", message.to_text().unwrap()))
+    fn message(&self, topic: &str, message: &TopicMessage) -> Message {
+        let (id, message) = (message.id(), message.message());
+        Message::text(format!(
+            "{topic} message {id} {}",
+            message.to_text().unwrap()
+        ))
     }
 
     fn gap(&self, topic: &str, first: u64, last: u64) -> Message {
@@ -30,12 +33,12 @@ impl Envelope for TextEnvelope {
     }
 
     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {
-        let what = if joined { "join" } else { "leave" };
-        Message::text(format!("{topic} {what} {name}"))
+        let event = if joined { "join" } else { "leave" };
+        Message::text(format!("{topic} {event} {name}"))
     }
 }
 
-/// What one of [`TextEnvelope`] said.
+/// What a message of [`TextEnvelope`] contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TopicEvent {
     Message(u64, String),
@@ -44,15 +47,15 @@ pub(crate) enum TopicEvent {
     Leave(String),
 }
 
-/// The topic and what was said of it.
+/// Returns the topic and the event that a message of [`TextEnvelope`] contains.
 #[track_caller]
 pub(crate) fn parse_event(message: &Message) -> (String, TopicEvent) {
     let text = message.to_text().unwrap();
     let mut words = text.splitn(4, ' ');
     let mut word = || words.next().unwrap_or_else(|| panic!("{text:?}"));
     let topic = word().to_owned();
-    let heard = match word() {
-        "post" => {
+    let event = match word() {
+        "message" => {
             let id = word().parse().unwrap();
             TopicEvent::Message(id, word().to_owned())
         }
@@ -61,65 +64,65 @@ pub(crate) fn parse_event(message: &Message) -> (String, TopicEvent) {
         "leave" => TopicEvent::Leave(word().to_owned()),
         _ => panic!("{text:?}"),
     };
-    (topic, heard)
+    (topic, event)
 }
 
-/// Those of one topic.
+/// Returns the events of one topic.
 #[track_caller]
 pub(crate) fn events_of(topic: &str, messages: &[Message]) -> Vec<TopicEvent> {
     let all = messages.iter().map(parse_event);
     all.filter(|(of, _)| of == topic)
-        .map(|(_, heard)| heard)
+        .map(|(_, event)| event)
         .collect()
 }
 
-/// Posts and gaps fit together without a hole and without a double, from `first` to `last`. Gives the ids of the posts,
-/// and those that were missing.
+/// Checks that messages and gaps together cover each id from `first` to `last` exactly once, in order. Returns the ids of
+/// the messages, and the ids in the gaps.
 #[track_caller]
 pub(crate) fn assert_contiguous(
-    heard: &[TopicEvent],
+    events: &[TopicEvent],
     first: u64,
     last: u64,
 ) -> (Vec<u64>, Vec<u64>) {
-    let (mut posts, mut missing) = (Vec::new(), Vec::new());
+    let (mut received, mut missing) = (Vec::new(), Vec::new());
     let mut next = first;
-    for one in heard {
+    for one in events {
         match one {
             TopicEvent::Message(id, _) => {
-                assert_eq!(*id, next, "a post out of its place");
-                posts.push(next);
+                assert_eq!(*id, next, "a message out of order");
+                received.push(next);
                 next += 1;
             }
             TopicEvent::Gap(from, to) => {
-                assert_eq!(*from, next, "a gap out of its place");
+                assert_eq!(*from, next, "a gap out of order");
                 assert!(to >= from, "{one:?}");
                 missing.extend(*from..=*to);
                 next = to + 1;
             }
-            other => panic!("neither post nor gap: {other:?}"),
+            other => panic!("neither message nor gap: {other:?}"),
         }
     }
-    assert_eq!(next, last + 1, "neither posts nor gaps up to the last");
-    (posts, missing)
+    assert_eq!(next, last + 1, "messages and gaps do not reach the last id");
+    (received, missing)
 }
 
-/// A hub and a server; each client's outbox is taken by whoever lets it join.
+/// A hub and a server. The outbox of each client goes to the test, which subscribes it.
 pub(crate) struct HubFixture {
     pub(crate) hub: Hub,
     outboxes: Receiver<Outbox>,
     pub(crate) server: TestServer,
 }
 
-/// Buffers so small that a client that stops reading is full soon.
+/// Buffers so small that the queue of a client soon fills when it stops reading.
 const SMALL: usize = 16 << 10;
 
 impl HubFixture {
     pub(crate) fn new(config: Config, hub: HubConfig) -> HubFixture {
         let mut hub = hub;
         hub.envelope = Some(Arc::new(TextEnvelope));
-        let (give, outboxes) = unbounded();
-        let listens = move |conn: &mut Connection| -> Result<(), Failure> {
-            give.send(conn.outbox())?;
+        let (outbox_sender, outboxes) = unbounded();
+        let receives = move |conn: &mut Connection| -> Result<(), Failure> {
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         };
@@ -127,7 +130,7 @@ impl HubFixture {
             .sndbuf(Some(SMALL))
             .unsent(SMALL)
             .shutdown_timeout(DEADLINE);
-        let server = TestServer::start(config, listens);
+        let server = TestServer::start(config, receives);
         let hub = Hub::new(hub);
         HubFixture {
             hub,
@@ -136,7 +139,7 @@ impl HubFixture {
         }
     }
 
-    /// All topics with this policy and queue.
+    /// Creates a hub in which all topics have this policy and queue size.
     pub(crate) fn with(config: Config, policy: Policy, queue: usize) -> HubFixture {
         let mut hub = HubConfig::default();
         hub.default = TopicSettings::default().policy(policy).queue(queue);
@@ -148,14 +151,14 @@ impl HubFixture {
         self.hub.topic(name).unwrap()
     }
 
-    /// A client on no topic yet.
+    /// Connects a client without any subscription.
     #[track_caller]
     pub(crate) fn client(&self) -> (TestClient, Outbox) {
         let client = self.server.client().connect();
         (client, self.outbox())
     }
 
-    /// A client that is full soon when it stops reading.
+    /// Connects a client with a small receive buffer, so that its queue soon fills when it stops reading.
     #[track_caller]
     pub(crate) fn small_client(&self) -> (TestClient, Outbox) {
         let client = self.server.client().small_rcvbuf().connect();
@@ -165,64 +168,67 @@ impl HubFixture {
     #[track_caller]
     fn outbox(&self) -> Outbox {
         let outbox = self.outboxes.recv_timeout(DEADLINE);
-        outbox.expect("waited for a client's handler to begin")
+        outbox.expect("the handler of a new client starts before the deadline")
     }
 
-    /// A member with an envelope, reading on a thread of its own.
+    /// Connects a client that reads on its own thread, and subscribes it.
     #[track_caller]
     pub(crate) fn reader(
         &self,
         topic: &Topic,
-        how: SubscribeOptions,
+        options: SubscribeOptions,
     ) -> (Reader, Outbox, Subscription) {
         let (client, outbox) = self.client();
         let reader = Reader::start(client);
-        let subscription = topic.subscribe(outbox.clone(), how).unwrap();
+        let subscription = topic.subscribe(outbox.clone(), options).unwrap();
         (reader, outbox, subscription)
     }
 }
 
-/// A client that reads to the end, counting.
+/// A client that reads to the end of its connection and counts its messages.
 pub(crate) struct Reader {
-    got: Arc<(Mutex<usize>, Condvar)>,
+    received: Arc<(Mutex<usize>, Condvar)>,
     thread: JoinHandle<Rest>,
 }
 
 impl Reader {
     pub(crate) fn start(client: TestClient) -> Reader {
-        let got: Arc<(Mutex<usize>, Condvar)> = Arc::default();
-        let counts = Arc::clone(&got);
-        let thread = thread::spawn(move || read(client, &counts));
-        Reader { got, thread }
+        let received: Arc<(Mutex<usize>, Condvar)> = Arc::default();
+        let counter = Arc::clone(&received);
+        let thread = thread::spawn(move || read(client, &counter));
+        Reader { received, thread }
     }
 
-    pub(crate) fn got(&self) -> usize {
-        *self.got.0.lock().unwrap()
+    pub(crate) fn received(&self) -> usize {
+        *self.received.0.lock().unwrap()
     }
 
-    /// Waits until it has got so many messages.
+    /// Waits until the client has received `least` messages.
     #[track_caller]
     pub(crate) fn wait_for(&self, least: usize) {
         let deadline = Instant::now() + DEADLINE;
-        let mut got = self.got.0.lock().unwrap();
-        while *got < least {
+        let mut received = self.received.0.lock().unwrap();
+        while *received < least {
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(
                 left > Duration::ZERO,
-                "waited for {least} messages, got {got}"
+                "waited for {least} messages, got {received}"
             );
-            got = self.got.1.wait_timeout(got, left).unwrap().0;
+            received = self.received.1.wait_timeout(received, left).unwrap().0;
         }
     }
 
-    /// All it has got, when its connection has ended.
+    /// Waits for the end of the connection, and returns everything that the client received.
     #[track_caller]
     pub(crate) fn end(self) -> Rest {
-        within(30, "a reader to see its end", || self.thread.join()).unwrap()
+        within(30, "a reader to see the end of its connection", || {
+            self.thread.join()
+        })
+        .unwrap()
     }
 }
 
-fn read(mut client: TestClient, got: &(Mutex<usize>, Condvar)) -> Rest {
+fn read(mut client: TestClient, received: &(Mutex<usize>, Condvar)) -> Rest {
     let mut rest = Rest::default();
     loop {
         match client.next() {
@@ -240,8 +246,8 @@ fn read(mut client: TestClient, got: &(Mutex<usize>, Condvar)) -> Rest {
                     client.try_bytes(Frame::new(op::CLOSE, &frame.payload).bytes());
                 } else if let Some(message) = message(&frame) {
                     rest.messages.push(message);
-                    *got.0.lock().unwrap() += 1;
-                    got.1.notify_all();
+                    *received.0.lock().unwrap() += 1;
+                    received.1.notify_all();
                 }
             }
         }

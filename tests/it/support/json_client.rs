@@ -1,4 +1,4 @@
-//! A client of JSON mode.
+//! A client that speaks JSON mode.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::TestClient;
 use super::connect::Connect;
 
-/// One that speaks `standpipe.v1`.
+/// A client that negotiated the subprotocol `standpipe.v1`.
 pub(crate) struct JsonClient(pub(crate) TestClient);
 
 impl JsonClient {
@@ -36,7 +36,7 @@ impl JsonClient {
         self.0.text(command);
     }
 
-    /// The next message, digit by digit.
+    /// Reads the next message as text, so that a test can compare numbers digit by digit.
     #[track_caller]
     pub(crate) fn receive_text(&mut self) -> String {
         self.0.read_message().to_text().unwrap().to_owned()
@@ -48,14 +48,14 @@ impl JsonClient {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Says a command and hears the next message, which has to be its answer.
+    /// Sends a command and reads the next message, which must be its answer.
     #[track_caller]
     pub(crate) fn request(&mut self, command: impl AsRef<str>) -> Value {
         self.send(command);
         self.receive()
     }
 
-    /// A subscription that is there when this returns. Gives the topic's last id.
+    /// Subscribes, and waits for the acknowledgement. Returns the topic's last id.
     #[track_caller]
     pub(crate) fn subscribe(&mut self, topic: &str) -> u64 {
         let ack = self.request(serde_json::json!({"sub": topic, "ref": "sub"}).to_string());
@@ -63,11 +63,11 @@ impl JsonClient {
         ack["id"].as_u64().unwrap()
     }
 
-    /// It is still there and nothing is on its way to it.
+    /// Checks that the client is still connected and that no message is on its way to it.
     #[track_caller]
     pub(crate) fn assert_idle(&mut self) {
-        let ack = self.request(r#"{"pub":"a topic of nobody","data":0,"ref":"there?"}"#);
-        assert_eq!(ack["ack"], "there?", "{ack}");
+        let ack = self.request(r#"{"pub":"a topic without members","data":0,"ref":"idle?"}"#);
+        assert_eq!(ack["ack"], "idle?", "{ack}");
         assert!(self.0.next_within(Duration::ZERO).is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! What every test is made of: a server that must end, a client that can misbehave, and deadlines with names.
-// Not every tool has a user in every state of the suite.
+//! What all tests use: a server that must end, a client that can misbehave, and deadlines that name what they wait for.
+// Without the feature `cli`, some helpers are unused.
 #![allow(dead_code, unused_imports)]
 
 mod barrier;
@@ -34,5 +34,5 @@ pub(crate) use server::{
     with_both_flush_modes,
 };
 
-/// What handlers return.
+/// The error type of the handlers in these tests.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

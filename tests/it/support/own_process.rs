@@ -1,11 +1,11 @@
-//! A test with the process to itself, so that threads and descriptors can be counted.
+//! Runs a test in its own process, so that the test can count threads and descriptors.
 
 use std::env;
 use std::process::Command;
 
 const ALONE: &str = "STANDPIPE_TEST_ALONE";
 
-/// Runs `test`, which is the whole of the test named `name` (with its module), in a process of its own.
+/// Runs `test` in its own process. `test` must be the whole body of the test `name`, which is given with its module.
 #[track_caller]
 pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
     if env::var_os(ALONE).is_some() {
@@ -16,10 +16,10 @@ pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
         .env(ALONE, "1")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{name} by itself:\n{said}\n{}",
+        output.status.success() && stdout.contains("1 passed"),
+        "{name} in its own process:\n{stdout}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
 }
