@@ -1,4 +1,4 @@
-//! A topic: everybody gets everything, in one order.
+//! Topics of a hub: each member receives every message, in the same order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::support::{
     Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
 };
 
-/// Everybody is a member of the topic that is the path, and what everybody sends is published to it.
+/// A handler that subscribes each client to the topic named by its path, and publishes everything the client sends to it.
 struct Rooms(Hub);
 
 impl Handler for Rooms {
@@ -31,14 +31,15 @@ impl Handler for Rooms {
 
 fn join(server: &TestServer, room: &str) -> TestClient {
     let mut client = TestClient::connect(server.addr(), room);
-    // It is a member before it is told so, and a publisher may come between.
+    // The client is a member before it receives "joined", so it may receive messages of a publisher first.
     while client.read_message() != Message::text("joined") {}
     client
 }
 
-/// *Slow is not full*: a burst larger than the queue finds members that read, so nobody is cut.
+/// A member with a full queue is slow only if its socket also refuses bytes. Therefore a burst larger than the queue
+/// disconnects nobody who reads.
 #[test]
-fn a_thousand_frames_in_one_write_reach_every_reading_member() {
+fn burst_larger_than_the_queue_reaches_every_reader() {
     const ROUNDS: usize = 20;
     const FRAMES: usize = 1000;
     with_both_flush_modes(|config| {
@@ -68,18 +69,19 @@ fn a_thousand_frames_in_one_write_reach_every_reading_member() {
             send_half.bytes(frames.flatten().collect::<Vec<u8>>());
             for _ in &members {
                 let done = is_done.recv_timeout(crate::support::DEADLINE);
-                done.unwrap_or_else(|_| panic!("somebody did not get all of round {round}"));
+                done.unwrap_or_else(|_| panic!("a member did not receive all of round {round}"));
             }
         }
         for member in members {
-            let member = within(20, "a member to have read all", || member.join()).unwrap();
+            let member =
+                within(20, "a member to have received everything", || member.join()).unwrap();
             member.leave();
         }
     });
 }
 
 #[test]
-fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go() {
+fn all_members_see_one_order_while_others_come_and_go() {
     const EACH: usize = 300;
     with_both_flush_modes(|config| {
         let hub = Hub::default();
@@ -87,31 +89,29 @@ fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go()
         let subscribers: Vec<TestClient> = (0..10).map(|_| join(&server, "/t")).collect();
         assert_eq!((hub.len(), hub.topic("/t").unwrap().members()), (1, 10));
 
-        let over = Arc::new(AtomicBool::new(false));
-        let passed_by = Arc::new(AtomicUsize::new(0));
-        let guests: Vec<_> = (0..2)
+        let finished = Arc::new(AtomicBool::new(false));
+        let visits = Arc::new(AtomicUsize::new(0));
+        let visitors: Vec<_> = (0..2)
             .map(|_| {
-                let (over, passed_by) = (Arc::clone(&over), Arc::clone(&passed_by));
+                let (finished, visits) = (Arc::clone(&finished), Arc::clone(&visits));
                 let client = server.client().path("/t");
                 thread::spawn(move || {
                     let mut seen = Vec::new();
-                    while !over.load(Ordering::SeqCst) {
-                        let mut guest = client.connect();
-                        guest.close(1000, "");
-                        let rest = guest.rest();
+                    while !finished.load(Ordering::SeqCst) {
+                        let mut visitor = client.connect();
+                        visitor.close(1000, "");
+                        let rest = visitor.rest();
                         assert_eq!(rest.closes.len(), 1, "{rest:?}");
-                        let events = rest.messages.into_iter();
+                        let messages = rest.messages.into_iter();
                         let joined = Message::text("joined");
-                        seen.push(events.filter(|m| *m != joined).collect::<Vec<_>>());
-                        passed_by.fetch_add(1, Ordering::SeqCst);
+                        seen.push(messages.filter(|m| *m != joined).collect::<Vec<_>>());
+                        visits.fetch_add(1, Ordering::SeqCst);
                     }
                     seen
                 })
             })
             .collect();
-        until("guests come and go", || {
-            passed_by.load(Ordering::SeqCst) > 2
-        });
+        until("visitors come and go", || visits.load(Ordering::SeqCst) > 2);
 
         let publishers: Vec<_> = ["a", "b", "c"]
             .map(|name| {
@@ -136,20 +136,24 @@ fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go()
             .collect();
         let mut orders = Vec::new();
         for reader in readers {
-            let (subscriber, seen) =
-                within(60, "a subscriber to get all", || reader.join().unwrap());
+            let (subscriber, seen) = within(60, "a subscriber to receive everything", || {
+                reader.join().unwrap()
+            });
             orders.push(seen);
-            // Nothing is doubled: behind the last message comes the Close.
+            // No message arrives twice: the Close follows the last message.
             subscriber.close(1000, "");
-            let rest = within(20, "the last to be read", move || {
+            let rest = within(20, "the subscriber to read its Close", move || {
                 let mut subscriber = subscriber;
                 subscriber.rest()
             });
             assert_eq!((rest.messages, rest.closes.len()), (vec![], 1));
         }
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         let order = &orders[0];
-        assert!(orders.iter().all(|other| other == order), "two orders");
+        assert!(
+            orders.iter().all(|other| other == order),
+            "two members saw different orders"
+        );
         let mut next: HashMap<String, usize> = HashMap::new();
         for message in order {
             let text = message.to_text().unwrap();
@@ -158,34 +162,35 @@ fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go()
             assert_eq!(n.parse::<usize>().unwrap(), *next, "{name}");
             *next += 1;
         }
-        // Who comes and goes sees a piece of the same order.
-        for guest in guests {
-            for seen in within(20, "the guests to leave", || guest.join().unwrap()) {
-                let is_piece =
-                    seen.is_empty() || order.windows(seen.len()).any(|piece| piece == seen);
-                assert!(is_piece, "{seen:?}");
+        // A visitor sees a contiguous part of the same order.
+        for visitor in visitors {
+            for seen in within(20, "the visitors to leave", || visitor.join().unwrap()) {
+                let is_part = seen.is_empty() || order.windows(seen.len()).any(|part| part == seen);
+                assert!(is_part, "{seen:?}");
             }
         }
         for publisher in publishers {
             publisher.join().unwrap().close(1000, "");
         }
-        until("nobody is there, and no topic", || hub.is_empty());
+        until("all members have left and the topic is removed", || {
+            hub.is_empty()
+        });
     });
 }
 
-/// Takes clients' outboxes out of the server, for tests that subscribe and publish by themselves.
+/// Starts a server that passes the clients' outboxes to the test, which subscribes and publishes itself.
 fn outboxes(config: standpipe::Config) -> (TestServer, crossbeam_channel::Receiver<Outbox>) {
     let (outbox_sender, outboxes) = unbounded();
-    let keeps = move |conn: &mut Connection| -> Result<(), Failure> {
+    let receives = move |conn: &mut Connection| -> Result<(), Failure> {
         outbox_sender.send(conn.outbox())?;
         while conn.recv()?.is_some() {}
         Ok(())
     };
-    (TestServer::start(config, keeps), outboxes)
+    (TestServer::start(config, receives), outboxes)
 }
 
 #[test]
-fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
+fn topic_exists_while_it_is_held_or_has_members() {
     with_both_flush_modes(|config| {
         let (server, outboxes) = outboxes(config);
         let mut client = server.connect();
@@ -199,14 +204,14 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
             .unwrap()
             .subscribe(outbox.clone(), SubscribeOptions::new())
             .unwrap();
-        assert_eq!(topic.members(), 1, "the same topic");
+        assert_eq!(topic.members(), 1, "this must be the same topic");
         drop(topic);
-        assert_eq!(hub.len(), 1, "a member keeps it");
-        let published = |topic: &Topic, text: &str| topic.publish(Message::text(text)).unwrap();
-        assert_eq!(published(&hub.topic("t").unwrap(), "1").receivers, 1);
+        assert_eq!(hub.len(), 1, "a member keeps its topic");
+        let publish = |topic: &Topic, text: &str| topic.publish(Message::text(text)).unwrap();
+        assert_eq!(publish(&hub.topic("t").unwrap(), "1").receivers, 1);
         drop(member);
         assert!(hub.is_empty());
-        assert_eq!(published(&hub.topic("t").unwrap(), "2").receivers, 0);
+        assert_eq!(publish(&hub.topic("t").unwrap(), "2").receivers, 0);
 
         let topic = hub.topic("t").unwrap();
         let _member = topic
@@ -217,12 +222,12 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
         assert_eq!((others.receivers, others.dropped), (0, 0));
         let ping = Message::Ping(vec![1].into());
         assert_eq!(topic.publish(ping), Err(PublishError::NotData));
-        published(&topic, "4");
+        publish(&topic, "4");
         client.expect_text("1");
         client.expect_text("4");
         client.leave();
-        until("its outbox is closed", || {
-            published(&topic, "5").receivers == 0
+        until("the outbox is closed and no longer a receiver", || {
+            publish(&topic, "5").receivers == 0
         });
     });
 }

@@ -1,4 +1,4 @@
-//! One order for all, and the healthy undisturbed by the stalled.
+//! All members see the same order, and stalled members do not disturb healthy ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +11,19 @@ use crate::support::{
     within,
 };
 
-/// Members come while publishers publish. Under `block` nobody misses anything, so nobody may be told of a gap; and what
-/// came before a membership began is no part of it.
+/// Members join while publishers publish. Under `block` no member misses a message, so no member may receive a gap notice.
+/// Messages from before the subscription do not count as missed.
 #[test]
-fn who_joins_while_others_publish_hears_of_no_gap() {
+fn joining_member_receives_no_gap_notice() {
     with_both_flush_modes(|config| {
         let fixture = HubFixture::with(config, Policy::Block { timeout: None }, 64);
         let topic = fixture.topic("t");
-        let over = Arc::new(AtomicBool::new(false));
+        let finished = Arc::new(AtomicBool::new(false));
         let publishers: Vec<_> = (0..2)
             .map(|_| {
-                let (topic, over) = (topic.clone(), Arc::clone(&over));
+                let (topic, finished) = (topic.clone(), Arc::clone(&finished));
                 thread::spawn(move || {
-                    while !over.load(Ordering::SeqCst) {
+                    while !finished.load(Ordering::SeqCst) {
                         topic.publish(Message::text("x")).unwrap();
                     }
                 })
@@ -35,11 +35,13 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
             let options = SubscribeOptions::new().with_envelope();
             let member = topic.subscribe(outbox.clone(), options).unwrap();
             if n % 100 == 0 {
-                until("it gets something", || reader.received() > n / 100);
+                until("the member receives another message", || {
+                    reader.received() > n / 100
+                });
             }
             drop(member);
         }
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         for publisher in publishers {
             within(20, "a publisher to end", || publisher.join()).unwrap();
         }
@@ -51,7 +53,7 @@ fn who_joins_while_others_publish_hears_of_no_gap() {
 }
 
 #[test]
-fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
+fn ids_are_consecutive_and_the_same_for_all_members() {
     const EACH: usize = 300;
     with_both_flush_modes(|config| {
         let fixture = HubFixture::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
@@ -59,13 +61,13 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
         let options = || SubscribeOptions::new().with_envelope();
         let first = topic.last_id() + 1;
         let members: Vec<_> = (0..10).map(|_| fixture.reader(&topic, options())).collect();
-        let over = Arc::new(AtomicBool::new(false));
-        let guest = {
-            let (topic, over) = (topic.clone(), Arc::clone(&over));
+        let finished = Arc::new(AtomicBool::new(false));
+        let visitor = {
+            let (topic, finished) = (topic.clone(), Arc::clone(&finished));
             let (client, outbox) = fixture.client();
             let reader = Reader::start(client);
             thread::spawn(move || {
-                while !over.load(Ordering::SeqCst) {
+                while !finished.load(Ordering::SeqCst) {
                     drop(topic.subscribe(outbox.clone(), options()).unwrap());
                 }
                 reader
@@ -82,12 +84,12 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
             .into();
         let mut ids = Vec::new();
         for publisher in publishers {
-            let its = within(30, "a publisher to end", || publisher.join()).unwrap();
-            assert!(its.is_sorted());
-            ids.extend(its);
+            let published = within(30, "a publisher to end", || publisher.join()).unwrap();
+            assert!(published.is_sorted());
+            ids.extend(published);
         }
-        over.store(true, Ordering::SeqCst);
-        let guest = within(20, "the guest to leave", || guest.join()).unwrap();
+        finished.store(true, Ordering::SeqCst);
+        let visitor = within(20, "the visitor to leave", || visitor.join()).unwrap();
         ids.sort_unstable();
         let last = first + 3 * EACH as u64 - 1;
         assert_eq!(ids, (first..=last).collect::<Vec<_>>());
@@ -107,13 +109,16 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
             assert_eq!((received.len(), missing.len()), (3 * EACH, 0));
             orders.push(events);
         }
-        assert!(orders.iter().all(|order| *order == orders[0]), "two orders");
-        // The guest's pieces fit in, and nothing is doubled.
+        assert!(
+            orders.iter().all(|order| *order == orders[0]),
+            "two members saw different orders"
+        );
+        // The visitor sees parts of the same order, and no message twice.
         let mut before = 0;
-        for one in events_of("t", &guest.end().messages) {
+        for one in events_of("t", &visitor.end().messages) {
             assert!(orders[0].contains(&one), "{one:?}");
             let TopicEvent::Message(id, _) = one else {
-                unreachable!("it is one of the received")
+                unreachable!("the order has only messages")
             };
             assert!(id > before, "{id} after {before}");
             before = id;
@@ -121,8 +126,8 @@ fn ids_are_consecutive_and_the_same_for_all_while_others_come_and_go() {
     });
 }
 
-/// 10 of 60 do not read.
-fn ten_stalled_of_sixty(config: Config, policy: Policy) {
+/// Publishes to 60 members, of which 10 do not read, and checks what the healthy ones receive.
+fn check_ten_stalled_of_sixty(config: Config, policy: Policy) {
     const QUEUE: usize = 32;
     const LAG: usize = 16;
     const MESSAGES: usize = 300;
@@ -142,11 +147,11 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
         }
     }
     for n in 0..MESSAGES {
-        // None of them is later than this, or the test ends here; and it is half of what the queue holds.
+        // A healthy member that is further behind fails the test here. The allowed lag is half of what the queue holds.
         for (reader, ..) in &healthy {
             reader.wait_for((n + 1).saturating_sub(LAG));
         }
-        // Each message another key: the healthy lose none to conflation.
+        // Each message has a different key, so conflation drops nothing for the healthy members.
         let publication =
             standpipe::Publication::from(Message::text(format!("{n} {}", "x".repeat(1500))));
         let published = topic.publish(publication.key(&n.to_string())).unwrap();
@@ -157,12 +162,12 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
     }
     for (_, outbox, _) in &stalled {
         let counts = outbox.counts();
-        assert!(counts.dropped > 0, "it is not stalled: {counts:?}");
+        assert!(counts.dropped > 0, "a member is not stalled: {counts:?}");
     }
     for (_, outbox, _) in &healthy {
         let counts = outbox.counts();
         assert_eq!((counts.accepted, counts.dropped), (MESSAGES as u64, 0));
-        until("all is delivered", || {
+        until("everything is delivered", || {
             outbox.counts().delivered == MESSAGES as u64
         });
     }
@@ -177,12 +182,12 @@ fn ten_stalled_of_sixty(config: Config, policy: Policy) {
         let rest = reader.end();
         assert_eq!(rest.closes[0].0, 1001);
         let (_, missing) = assert_contiguous(&events_of("t", &rest.messages), first, last);
-        assert_eq!(missing, [0; 0], "a healthy one was gapped");
+        assert_eq!(missing, [0; 0], "a healthy member missed messages");
     }
 }
 
 #[test]
-fn ten_stalled_among_sixty_disturb_nobody_under_any_policy_that_does_not_wait() {
+fn ten_stalled_of_sixty_do_not_disturb_the_others() {
     for policy in [
         Policy::DropNewest,
         Policy::DropOldest,
@@ -190,6 +195,6 @@ fn ten_stalled_among_sixty_disturb_nobody_under_any_policy_that_does_not_wait() 
         Policy::Disconnect { soft: None },
     ] {
         eprintln!("{policy}:");
-        with_both_flush_modes(|config| ten_stalled_of_sixty(config, policy));
+        with_both_flush_modes(|config| check_ten_stalled_of_sixty(config, policy));
     }
 }

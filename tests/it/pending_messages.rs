@@ -1,4 +1,4 @@
-//! One connection on several topics: each with its own policy, and none in another's way.
+//! The pending messages of a client on several topics: each topic follows its own policy and does not affect the others.
 
 use std::collections::HashMap;
 use std::slice::from_ref;
@@ -19,23 +19,24 @@ fn large(n: usize) -> Message {
     Message::text(format!("{n} {}", "x".repeat(1000)))
 }
 
-fn number(said: &str) -> usize {
-    said.split(' ').next().unwrap().parse().unwrap()
+fn number(text: &str) -> usize {
+    text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// A hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate), and clients with `places`.
-fn fixture(config: Config, places: usize, queue: usize) -> HubFixture {
+/// Creates a hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate). The queues of the
+/// clients, and of `new`, hold `client_queue` messages; the other topics hold `queue` messages for each member.
+fn fixture(config: Config, client_queue: usize, queue: usize) -> HubFixture {
     let settings = |policy| TopicSettings::default().policy(policy).queue(queue);
     let hub = HubConfig::default()
         .topic(
             "new",
             TopicSettings::default()
                 .policy(Policy::DropNewest)
-                .queue(places),
+                .queue(client_queue),
         )
         .topic("old", settings(Policy::DropOldest))
         .topic("latest", settings(Policy::Conflate));
-    HubFixture::new(config.queue(places), hub)
+    HubFixture::new(config.queue(client_queue), hub)
 }
 
 fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
@@ -44,13 +45,16 @@ fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
     topics.iter().map(|topic| join(topic).unwrap()).collect()
 }
 
-fn stalls(fixture: &HubFixture, topics: &[Topic]) -> (TestClient, Outbox, Vec<Subscription>) {
+fn connect_stalled(
+    fixture: &HubFixture,
+    topics: &[Topic],
+) -> (TestClient, Outbox, Vec<Subscription>) {
     let (client, outbox) = fixture.small_client();
     let members = join(topics, &outbox);
     (client, outbox, members)
 }
 
-/// Publishes to a topic that drops the newest until its only member is full for good. Gives what became of each.
+/// Publishes to a topic with the policy drop-newest until its only member stays full. Returns the outcome of each message.
 #[track_caller]
 fn fill(topic: &Topic) -> Vec<PublishOutcome> {
     let (mut all, mut in_a_row) = (Vec::new(), 0);
@@ -68,7 +72,7 @@ fn fill(topic: &Topic) -> Vec<PublishOutcome> {
 }
 
 #[test]
-fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
+fn each_topic_of_a_client_follows_its_own_policy() {
     const QUEUE: usize = 8;
     const MESSAGES: usize = 400;
     with_both_flush_modes(|config| {
@@ -97,7 +101,7 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
         let (client, outbox) = fixture.client();
         let fast = Reader::start(client);
         let mut members = join(&topics, &outbox);
-        let (slow, stalled, more) = stalls(&fixture, &topics);
+        let (slow, outbox, more) = connect_stalled(&fixture, &topics);
         members.extend(more);
         let mut dropped = Vec::new();
         for n in 0..MESSAGES {
@@ -121,7 +125,7 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
             let (received, missing) = assert_contiguous(&events, first[at], last);
             assert_eq!((received.len(), missing.len()), (MESSAGES, 0), "{topic:?}");
             let events = events_of(topic.name(), &slow);
-            let mut got = events
+            let mut delivered = events
                 .iter()
                 .filter(|one| matches!(one, TopicEvent::Message(..)))
                 .count();
@@ -138,40 +142,40 @@ fn each_topic_of_a_connection_keeps_its_own_policy_and_its_own_places() {
                 _ => {
                     let mut latest = HashMap::new();
                     for one in &events {
-                        let TopicEvent::Message(_, said) = one else {
+                        let TopicEvent::Message(_, text) = one else {
                             panic!("{one:?}")
                         };
-                        latest.insert(number(said) % 3, number(said));
+                        latest.insert(number(text) % 3, number(text));
                     }
                     let mut latest: Vec<usize> = latest.into_values().collect();
                     latest.sort_unstable();
                     assert_eq!(latest, [MESSAGES - 3, MESSAGES - 2, MESSAGES - 1]);
                 }
             }
-            got += MESSAGES;
+            delivered += MESSAGES;
             let counts = topic.counts();
-            let gone: u64 = counts.dropped.iter().map(|(_, dropped)| dropped).sum();
+            let dropped: u64 = counts.dropped.iter().map(|(_, dropped)| dropped).sum();
             assert_eq!(
                 (counts.delivered, counts.discarded),
-                (got as u64, 0),
+                (delivered as u64, 0),
                 "{topic:?}"
             );
-            assert_eq!(counts.accepted, counts.delivered + gone);
+            assert_eq!(counts.accepted, counts.delivered + dropped);
         }
-        let counts = stalled.counts();
+        let counts = outbox.counts();
         assert_eq!(counts.accepted, 3 * MESSAGES as u64);
         assert_eq!(counts.accepted, counts.delivered + counts.dropped);
     });
 }
 
-/// The client's places are all taken by `new`; then the others still get one message each into its hands.
+/// The messages of `new` fill the client's queue. Each of the other topics still delivers its newest message.
 #[test]
-fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
+fn latest_message_arrives_though_another_topic_fills_the_queue() {
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 16, 8);
         let topics = ["new", "old", "latest"].map(|name| fixture.topic(name));
         let first: Vec<u64> = topics.iter().map(|topic| topic.last_id() + 1).collect();
-        let (client, outbox, _members) = stalls(&fixture, &topics);
+        let (client, outbox, _members) = connect_stalled(&fixture, &topics);
         let filled = fill(&topics[0]);
         for n in 0..100 {
             for topic in &topics[1..] {
@@ -188,7 +192,7 @@ fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
         assert_eq!(
             missing,
             dropped.collect::<Vec<_>>(),
-            "somebody displaced another's"
+            "a topic displaced messages of another topic"
         );
         let old = events_of("old", &messages);
         let (received, _) = assert_contiguous(&old, first[1], topics[1].last_id());
@@ -205,15 +209,15 @@ fn the_latest_arrives_although_another_topic_has_filled_the_clients_queue() {
 }
 
 #[test]
-fn a_gap_at_the_end_is_told_although_nothing_follows() {
+fn gap_notice_arrives_though_no_message_follows() {
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 16, 8);
         let topic = fixture.topic("new");
         let first = topic.last_id() + 1;
-        let (mut client, _outbox, _members) = stalls(&fixture, from_ref(&topic));
+        let (mut client, _outbox, _members) = connect_stalled(&fixture, from_ref(&topic));
         fill(&topic);
         let mut all = Vec::new();
-        // Nothing is published any more, and the connection stays.
+        // Nothing else is published, and the connection stays open.
         while !matches!(all.last(), Some(TopicEvent::Gap(_, to)) if *to == topic.last_id()) {
             all.push(parse_event(&client.read_message()).1);
         }
@@ -226,11 +230,11 @@ fn a_gap_at_the_end_is_told_although_nothing_follows() {
 }
 
 #[test]
-fn a_policy_changes_live() {
+fn policy_can_change_while_messages_are_queued() {
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 16, 8);
         let topic = fixture.topic("new");
-        let (mut client, outbox, _members) = stalls(&fixture, from_ref(&topic));
+        let (mut client, outbox, _members) = connect_stalled(&fixture, from_ref(&topic));
         fill(&topic);
         topic.set_policy(Policy::DropOldest);
         let published = topic.publish(Message::text("the newest")).unwrap();
@@ -240,7 +244,9 @@ fn a_policy_changes_live() {
         assert_eq!((published.receivers, published.dropped), (0, 1));
         let rest = client.rest_answering_close();
         assert_eq!(rest.closes[0].0, 4008);
-        until("it is gone", || fixture.server.handle().clients() == 0);
+        until("the client is unregistered", || {
+            fixture.server.handle().clients() == 0
+        });
         let counts = outbox.counts();
         let ended = counts.delivered + counts.dropped + counts.discarded;
         assert_eq!(counts.accepted, ended);
@@ -257,10 +263,10 @@ fn a_policy_changes_live() {
     });
 }
 
-/// The numbers of a linear congruence (Knuth's MMIX): the same in every run.
-struct Chance(u64);
+/// A linear congruential generator (Knuth's MMIX). It returns the same numbers in every run.
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn below(&mut self, n: usize) -> usize {
         self.0 = self
             .0
@@ -271,30 +277,30 @@ impl Chance {
 }
 
 #[test]
-fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
+fn changing_to_conflate_and_back_keeps_the_order_of_keys() {
     const KEYS: usize = 4;
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 16, 16);
         let topic = fixture.topic("latest");
-        let (mut client, outbox, _members) = stalls(&fixture, from_ref(&topic));
-        let mut chance = Chance(7);
+        let (mut client, outbox, _members) = connect_stalled(&fixture, from_ref(&topic));
+        let mut random = Random(7);
         let mut newest = [0; KEYS];
         let mut seen = [0; KEYS];
         let see = |seen: &mut [usize; KEYS], message: &Message| {
-            if let (_, TopicEvent::Message(_, said)) = parse_event(message) {
-                let n = number(&said);
+            if let (_, TopicEvent::Message(_, text)) = parse_event(message) {
+                let n = number(&text);
                 assert!(n > seen[n % KEYS], "{n} after {}", seen[n % KEYS]);
                 seen[n % KEYS] = n;
             }
         };
         let mut n = KEYS;
         for _ in 0..150 {
-            topic.set_policy(if chance.below(2) == 0 {
+            topic.set_policy(if random.below(2) == 0 {
                 Policy::Conflate
             } else {
                 Policy::DropOldest
             });
-            for _ in 0..chance.below(40) {
+            for _ in 0..random.below(40) {
                 n += 1;
                 let key = n % KEYS;
                 topic
@@ -302,8 +308,8 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
                     .unwrap();
                 newest[key] = n;
             }
-            // It reads a little, so that what waits begins somewhere else each time.
-            let reads = chance.below(30).min(outbox.len());
+            // The client reads a few messages, so the pending messages start at a different key each time.
+            let reads = random.below(30).min(outbox.len());
             for _ in 0..reads {
                 see(&mut seen, &client.read_message());
             }
@@ -316,31 +322,31 @@ fn to_conflate_and_back_never_breaks_the_order_of_a_key() {
                 .publish(Publication::from(large(n)).key(&(n % KEYS).to_string()))
                 .unwrap();
         }
-        // What arrives last is the latest of every key.
+        // In the end, the latest message of every key has arrived.
         while seen != newest {
             see(&mut seen, &client.read_message());
         }
     });
 }
 
-/// A key that has a place keeps it, also when there is room for one more behind it: else luck would say who comes to the
-/// front, and each message would cost a walk through all that wait.
+/// A newer message of a key takes the position of the older one, even if there is room at the end. Otherwise, a key could
+/// be moved back again and again, and each message would cost a walk through all pending messages.
 #[test]
-fn every_key_has_its_turn_with_a_member_that_stays_slow() {
+fn no_key_starves_while_a_member_stays_slow() {
     const KEYS: usize = 32;
     with_both_flush_modes(|config| {
-        // So large that two of them are a batch, and most of what is unread waits where it can be replaced.
+        // So large that two messages fill a batch. Most unread messages then are pending, where they can be replaced.
         let message_of = |key: usize| Message::text(format!("{key} {}", "x".repeat(60_000)));
         let fixture = fixture(config.queue_bytes(8 << 20), KEYS, KEYS);
         let topic = fixture.topic("latest");
-        let (mut client, outbox, _members) = stalls(&fixture, from_ref(&topic));
-        let mut chance = Chance(7);
+        let (mut client, outbox, _members) = connect_stalled(&fixture, from_ref(&topic));
+        let mut random = Random(7);
         let mut round: Vec<usize> = (0..KEYS).collect();
         let mut n = 0;
         let mut publish = || {
             if n % KEYS == 0 {
                 for at in (1..KEYS).rev() {
-                    round.swap(at, chance.below(at + 1));
+                    round.swap(at, random.below(at + 1));
                 }
             }
             let key = round[n % KEYS];
@@ -348,31 +354,34 @@ fn every_key_has_its_turn_with_a_member_that_stays_slow() {
             topic.publish(publication).unwrap();
             n += 1;
         };
-        until("it is slow", || {
+        until("the member is slow", || {
             publish();
             outbox.counts().dropped > 200
         });
         let mut last = [0; KEYS];
         let mut longest = 0;
         for at in 0..20 * KEYS {
-            // A round in the time of four reads: so no key is long without a place.
+            // All keys are published once in the time of four reads, so each key soon has a pending message again.
             (0..KEYS / 4).for_each(|_| publish());
             let message = client.read_message();
-            let (_, TopicEvent::Message(_, said)) = parse_event(&message) else {
-                panic!("a conflating topic tells no gaps: {message:?}");
+            let (_, TopicEvent::Message(_, text)) = parse_event(&message) else {
+                panic!("a conflating topic sent a gap notice: {message:?}");
             };
-            // What the kernel had already comes first.
+            // The messages that were already in the kernel's buffers arrive first and do not count.
             if at > 4 * KEYS {
-                longest = longest.max(at - last[number(&said)]);
+                longest = longest.max(at - last[number(&text)]);
             }
-            last[number(&said)] = at;
+            last[number(&text)] = at;
         }
-        assert!(longest < 2 * KEYS, "a key waited for {longest} others");
+        assert!(
+            longest < 2 * KEYS,
+            "a key waited for {longest} messages of other keys"
+        );
     });
 }
 
 #[test]
-fn who_is_left_out_of_a_message_is_told_before_the_next() {
+fn excluded_member_receives_a_gap_notice_before_the_next_message() {
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 64, 64);
         let topic = fixture.topic("new");
@@ -397,12 +406,12 @@ fn who_is_left_out_of_a_message_is_told_before_the_next() {
     });
 }
 
-/// Says gaps aloud, and how often it was asked to.
-struct Asked(AtomicUsize);
+/// An envelope that counts how often it was asked for a gap notice.
+struct CountsGaps(AtomicUsize);
 
-impl Envelope for Asked {
-    fn message(&self, _: &str, post: &TopicMessage) -> Message {
-        post.message()
+impl Envelope for CountsGaps {
+    fn message(&self, _: &str, message: &TopicMessage) -> Message {
+        message.message()
     }
 
     fn gap(&self, _: &str, first: u64, last: u64) -> Message {
@@ -415,26 +424,28 @@ impl Envelope for Asked {
     }
 }
 
-/// The envelope is the user's code, and who discards may be the watchdog, which waits for nobody.
+/// The envelope is user code, which may block. The queue may be discarded by the watchdog, which must never block.
 #[test]
-fn a_gap_that_nobody_will_read_is_not_put_into_words() {
+fn discarding_a_queue_builds_no_gap_notice() {
     with_both_flush_modes(|config| {
-        let asked = Arc::new(Asked(AtomicUsize::new(0)));
+        let envelope = Arc::new(CountsGaps(AtomicUsize::new(0)));
         let mut hub = HubConfig::default();
         hub.default = TopicSettings::default().policy(Policy::DropNewest).queue(8);
-        hub.envelope = Some(asked.clone());
+        hub.envelope = Some(envelope.clone());
         let topic = Hub::new(hub).topic("t").unwrap();
         let (server, outboxes) = echo_with_outboxes(config.sndbuf(Some(16 << 10)).unsent(16 << 10));
         let stalled = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
         let options = SubscribeOptions::new().with_envelope();
         let member = topic.subscribe(outbox.clone(), options).unwrap();
-        // Its socket takes nothing more, its lane is full, and behind that is a gap.
+        // The socket accepts nothing more, the pending messages are full, and a gap follows them.
         fill(&topic);
-        let told = asked.0.load(Ordering::SeqCst);
+        let before = envelope.0.load(Ordering::SeqCst);
         outbox.terminate();
-        until("the client to be gone", || server.handle().clients() == 0);
-        assert_eq!(asked.0.load(Ordering::SeqCst), told);
+        until("the client is unregistered", || {
+            server.handle().clients() == 0
+        });
+        assert_eq!(envelope.0.load(Ordering::SeqCst), before);
         drop((member, stalled));
     });
 }

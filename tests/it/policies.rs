@@ -1,4 +1,4 @@
-//! Each policy, with members that read and one that does not: what it promises, on both sides, counted.
+//! Each policy with members that read and one that is stalled: what the publisher is told, and what the members receive.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[test]
-fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing() {
+fn drop_newest_delivers_a_prefix_and_an_exact_gap() {
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, Policy::DropNewest);
         scenario.publish_all();
@@ -26,7 +26,7 @@ fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing
         let dropped = outcome.published.iter().filter(|p| p.dropped == 1);
         assert_eq!(missing, dropped.map(|p| p.id).collect::<Vec<_>>());
         assert_eq!(outcome.dropped_by("drop-newest"), missing.len() as u64);
-        // It stalled once, so what it has is the beginning.
+        // The client stalled once, so it received the first messages and then one gap.
         assert!(received.len() >= QUEUE && missing.len() > MESSAGES / 2);
         assert_eq!(missing[0], outcome.first + received.len() as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
@@ -34,7 +34,7 @@ fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing
 }
 
 #[test]
-fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
+fn drop_oldest_delivers_the_newest_and_an_exact_gap() {
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, Policy::DropOldest);
         scenario.publish_all();
@@ -45,7 +45,7 @@ fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
             assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         assert!(missing.len() > MESSAGES / 2, "{}", missing.len());
         assert_eq!(outcome.dropped_by("drop-oldest"), missing.len() as u64);
-        // Nobody's publish was refused: what was dropped was another's.
+        // No publish was refused: each dropped message was an older one.
         assert!(
             outcome
                 .published
@@ -55,22 +55,22 @@ fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
         let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
         assert!(
             received.ends_with(&newest.collect::<Vec<_>>()),
-            "not the newest {QUEUE}"
+            "the newest {QUEUE} messages did not all arrive"
         );
         assert!(
             missing.windows(2).all(|two| two[1] == two[0] + 1),
-            "it stalled once"
+            "the client stalled once but has more than one gap"
         );
     });
 }
 
 #[test]
-fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
+fn conflate_delivers_the_latest_of_every_key_without_gaps() {
     const KEYS: usize = 5;
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, Policy::Conflate);
         for n in 0..MESSAGES {
-            // Paced so that nothing waits for a member that reads: then conflation costs it nothing.
+            // The fast members have received everything before the next message, so conflation drops nothing of theirs.
             for reader in &scenario.fast {
                 reader.wait_for(n);
             }
@@ -83,10 +83,10 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
         let mut latest: HashMap<usize, usize> = HashMap::new();
         let events = outcome.stalled();
         for one in &events {
-            let TopicEvent::Message(id, said) = one else {
-                panic!("a conflating topic tells no gaps: {one:?}");
+            let TopicEvent::Message(id, text) = one else {
+                panic!("a conflating topic sent a gap notice: {one:?}");
             };
-            let n = number(said);
+            let n = number(text);
             assert_eq!(*id, outcome.first + n as u64);
             let before = latest.insert(n % KEYS, n);
             assert!(
@@ -95,7 +95,11 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
             );
         }
         for (key, n) in latest {
-            assert_eq!(n, MESSAGES - KEYS + key, "not the latest of k{key}");
+            assert_eq!(
+                n,
+                MESSAGES - KEYS + key,
+                "the last message of k{key} is not the latest"
+            );
         }
         let conflated = (MESSAGES - events.len()) as u64;
         assert_eq!(outcome.dropped_by("conflate"), conflated);
@@ -104,7 +108,7 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
 }
 
 #[test]
-fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
+fn conflate_with_too_many_keys_drops_the_oldest_key() {
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, Policy::Conflate);
         for n in 0..MESSAGES {
@@ -123,25 +127,25 @@ fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
         let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
         assert!(
             ids.ends_with(&newest.collect::<Vec<_>>()),
-            "not the newest {QUEUE} keys"
+            "the newest {QUEUE} keys did not all arrive"
         );
         assert!(ids.is_sorted());
     });
 }
 
 #[test]
-fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
+fn disconnect_closes_only_the_stalled_member_with_4008() {
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, Policy::Disconnect { soft: None });
         scenario.publish_all();
-        let cut: Vec<_> = scenario
+        let refused: Vec<_> = scenario
             .published
             .iter()
             .filter(|p| p.dropped > 0)
             .copied()
             .collect();
-        assert_eq!(cut.len(), 1, "{cut:?}");
-        assert_eq!((cut[0].receivers, cut[0].dropped), (FAST, 1));
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!((refused[0].receivers, refused[0].dropped), (FAST, 1));
         let first = scenario.first;
         let outcome = scenario.end();
         outcome.assert_fast_got_everything();
@@ -150,25 +154,26 @@ fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
         assert!(outcome.topic.discarded >= QUEUE as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
-        // What came before is the beginning, in order.
+        // Before the Close, the client received the first messages, in order.
         let events = outcome.stalled();
         assert_contiguous(&events, first, first + events.len() as u64 - 1);
-        assert!(first + (events.len() as u64) < cut[0].id);
+        assert!(first + (events.len() as u64) < refused[0].id);
     });
 }
 
 #[test]
-fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full() {
-    const LASTING: Duration = Duration::from_millis(150);
+fn soft_limit_disconnects_a_member_before_its_queue_is_full() {
+    const DURATION: Duration = Duration::from_millis(150);
     with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {
             percent: 50,
-            duration: LASTING,
+            duration: DURATION,
         });
         let mut scenario = Scenario::begin(config, Policy::Disconnect { soft });
         let over = Instant::now();
-        // What the kernel still takes is made up for; then nobody publishes, and time alone does it.
-        until("the tick has cut it", || {
+        // Keep the queue over its limit while the kernel still accepts some of it. After that, nothing is published, and only
+        // the passing of time disconnects the member.
+        until("the sweep has disconnected the member", || {
             while scenario.stalled_outbox().len() <= QUEUE / 2 + 2 && !scenario.is_stalled_closed()
             {
                 assert_eq!(scenario.publish(None).dropped, 0);
@@ -176,7 +181,11 @@ fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full()
             scenario.fixture.hub.sweep();
             scenario.is_stalled_closed()
         });
-        assert!(over.elapsed() >= LASTING, "after {:?}", over.elapsed());
+        assert!(
+            over.elapsed() >= DURATION,
+            "after only {:?}",
+            over.elapsed()
+        );
         let outcome = scenario.end();
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
@@ -193,7 +202,7 @@ fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full()
 }
 
 #[test]
-fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
+fn member_below_its_soft_limit_stays_connected() {
     with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {
             percent: 50,
@@ -216,7 +225,7 @@ fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
 }
 
 #[test]
-fn block_makes_the_publisher_wait_and_nothing_is_lost() {
+fn block_makes_the_publisher_wait_and_drops_nothing() {
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, Policy::Block { timeout: None });
         let stalled = scenario.stalled_outbox().clone();
@@ -235,19 +244,19 @@ fn block_makes_the_publisher_wait_and_nothing_is_lost() {
             done.send(()).unwrap();
             scenario
         });
-        until("the stalled one is full", || stalled.len() == QUEUE);
-        // That a publisher waits cannot be seen from outside; here it gets the time to be wrong.
+        until("the stalled member is full", || stalled.len() == QUEUE);
+        // Nothing visible from outside shows that the publisher waits, so the test gives it 100 ms to return wrongly.
         let waits = is_done.recv_timeout(Duration::from_millis(100));
         assert_eq!(waits, Err(mpsc::RecvTimeoutError::Timeout));
         let begun = begun.load(Ordering::SeqCst) as u64;
         let counts = stalled.counts();
         assert!(begun < MESSAGES as u64);
-        // In its queue and in the writer's hand is all that is not delivered, and the one that waits.
+        // What is not delivered is in the queue, in flight, or is the one message that waits.
         assert!(
             begun <= counts.delivered + 2 * QUEUE as u64 + 1,
             "{begun}: {counts:?}"
         );
-        // Reading on, it lets the publisher go on.
+        // When the client reads again, the publisher can go on.
         let reads = Reader::start(client);
         let scenario = within(60, "the publisher to go on", || publisher.join()).unwrap();
         let outcome = scenario.end_with(reads);
@@ -260,7 +269,7 @@ fn block_makes_the_publisher_wait_and_nothing_is_lost() {
 }
 
 #[test]
-fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
+fn block_timeout_disconnects_the_stalled_member() {
     const TIMEOUT: Duration = Duration::from_millis(80);
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(
@@ -289,9 +298,10 @@ fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
     });
 }
 
-/// As one by one, whatever the policy; and who is cut for one message is not offered those that came with it.
+/// Messages published in one call are treated like messages published one by one. A member that is disconnected for one
+/// of them is not offered the others.
 #[test]
-fn messages_published_together_keep_the_promise_of_every_policy() {
+fn publish_all_follows_every_policy() {
     const TOGETHER: usize = 8;
     for policy in [
         Policy::DropNewest,
@@ -326,7 +336,7 @@ fn messages_published_together_keep_the_promise_of_every_policy() {
                     assert_eq!((missing.len() as u64, lost), (dropped, 0), "{policy}");
                 }
                 Policy::Conflate => assert!(dropped > 0 && lost == 0, "{policy}"),
-                // It is cut once, for one message.
+                // The member is disconnected once, for one message.
                 _ => assert_eq!((dropped, lost), (1, 1), "{policy}"),
             }
         });

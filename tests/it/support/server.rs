@@ -70,6 +70,16 @@ impl TestServer {
         self.join().expect("the server has not been joined before")
     }
 
+    /// Returns how many clients this clock or limit has disconnected.
+    #[track_caller]
+    pub(crate) fn disconnects(&self, by: &str) -> u64 {
+        let disconnects = self.handle.disconnects();
+        let found = disconnects.iter().find(|(name, _)| *name == by);
+        found
+            .unwrap_or_else(|| panic!("no {by} in {disconnects:?}"))
+            .1
+    }
+
     /// Shuts the server down and returns its report.
     #[track_caller]
     pub(crate) fn shut_down(self) -> ShutdownReport {
