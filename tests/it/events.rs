@@ -1,4 +1,4 @@
-//! The server as a channel of events: one Closed for each Opened, and the right reason.
+//! The server as a channel of events: each Opened is followed by exactly one Closed, with the right cause.
 
 use std::thread;
 
@@ -8,14 +8,14 @@ use crate::support::{
     Connect, DEADLINE, TestClient, assert_only_close, fill, with_both_flush_modes, within,
 };
 
-/// What the events of one client were: its messages, and why it ended.
+/// Reads all events of one client. Returns its messages and the cause of its end.
 #[track_caller]
-fn story(events: &Events) -> (Vec<Message>, CloseCause) {
-    let mut told = Vec::new();
+fn events_of_client(events: &Events) -> (Vec<Message>, CloseCause) {
+    let mut messages = Vec::new();
     let mut number = None;
     loop {
         let event = events.receiver().recv_timeout(DEADLINE);
-        match event.expect("waited for an event") {
+        match event.expect("the next event arrives before the deadline") {
             Event::Opened { number: client, .. } => {
                 assert_eq!(number.replace(client), None, "opened twice");
             }
@@ -24,14 +24,14 @@ fn story(events: &Events) -> (Vec<Message>, CloseCause) {
                 message,
             } => {
                 assert_eq!(Some(client), number);
-                told.push(message);
+                messages.push(message);
             }
             Event::Closed {
                 number: client,
                 cause,
             } => {
                 assert_eq!(Some(client), number);
-                return (told, cause);
+                return (messages, cause);
             }
             other => panic!("unknown event {other:?}"),
         }
@@ -39,7 +39,7 @@ fn story(events: &Events) -> (Vec<Message>, CloseCause) {
 }
 
 #[test]
-fn events_tell_one_closed_for_each_opened_and_why() {
+fn each_opened_has_one_closed_with_its_cause() {
     with_both_flush_modes(|config| {
         let config = config.max_message(1000);
         let server = Server::bind("127.0.0.1:0", config).unwrap();
@@ -57,26 +57,26 @@ fn events_tell_one_closed_for_each_opened_and_why() {
             client.text(format!("{i}"));
         }
         client.close(4000, "bye");
-        let (told, cause) = story(&events);
+        let (messages, cause) = events_of_client(&events);
         let all: Vec<_> = (0..20).map(|i| Message::text(format!("{i}"))).collect();
-        assert_eq!((told, cause), (all, peer(4000, "bye")));
+        assert_eq!((messages, cause), (all, peer(4000, "bye")));
 
         let client = connect();
         client.close_empty();
-        assert_eq!(story(&events), (vec![], peer(1005, "")));
+        assert_eq!(events_of_client(&events), (vec![], peer(1005, "")));
 
         connect().reset();
-        assert_eq!(story(&events), (vec![], CloseCause::Gone));
+        assert_eq!(events_of_client(&events), (vec![], CloseCause::Gone));
 
         let client = connect();
         client.end();
-        assert_eq!(story(&events), (vec![], CloseCause::Gone));
+        assert_eq!(events_of_client(&events), (vec![], CloseCause::Gone));
 
         let client = connect();
         client.text("good");
         client.binary([0; 1001]);
-        let (told, cause) = story(&events);
-        assert_eq!(told, [Message::text("good")]);
+        let (messages, cause) = events_of_client(&events);
+        assert_eq!(messages, [Message::text("good")]);
         assert!(
             matches!(cause, CloseCause::Server { code: 1009, .. }),
             "{cause:?}"
@@ -85,28 +85,28 @@ fn events_tell_one_closed_for_each_opened_and_why() {
 
         let client = connect();
         let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be opened");
+            panic!("no Opened event before the deadline");
         };
         outbox.terminate();
         let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be closed");
+            panic!("no Closed event before the deadline");
         };
         assert_eq!(cause, CloseCause::Terminated);
         drop(client);
 
         let mut client = connect();
         let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be opened");
+            panic!("no Opened event before the deadline");
         };
         outbox.close(4321, "x");
         assert_only_close(&client.rest_answering_close(), 4321, "x");
         let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be closed");
+            panic!("no Closed event before the deadline");
         };
         let reason = "x".to_owned();
         assert_eq!(cause, CloseCause::Server { code: 4321, reason });
 
-        // Nobody empties the channel any more: its end does.
+        // No thread receives from the channel any more. It is emptied when it ends.
         let clients: Vec<TestClient> = (0..3).map(|_| connect()).collect();
         for client in &clients {
             for _ in 0..20 {
@@ -114,33 +114,33 @@ fn events_tell_one_closed_for_each_opened_and_why() {
             }
         }
         events.handle().shutdown();
-        let polite: Vec<_> = (clients.into_iter())
+        let readers: Vec<_> = (clients.into_iter())
             .map(|mut client| thread::spawn(move || client.rest_answering_close().closes))
             .collect();
-        let report = within(20, "the events to end", || events.join().unwrap());
+        let report = within(20, "the event server to end", || events.join().unwrap());
         assert_eq!((report.drained, report.lost), (3, 0));
-        for client in polite {
+        for client in readers {
             assert_eq!(client.join().unwrap()[0].0, 1001);
         }
     });
 }
 
 #[test]
-fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
+fn answer_to_the_peers_close_replaces_our_queued_close() {
     with_both_flush_modes(|config| {
         let server = Server::bind("127.0.0.1:0", config).unwrap();
         let events = server.events(4).unwrap();
         let address = events.handle().local_addr();
         let mut client = Connect::to(address).small_rcvbuf().connect();
         let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be opened");
+            panic!("no Opened event before the deadline");
         };
         fill(&outbox);
         outbox.close(4001, "ours");
         client.close(4002, "theirs");
-        // Told when theirs has been read.
+        // The event arrives when the server has read the peer's Close.
         let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be closed");
+            panic!("no Closed event before the deadline");
         };
         let (code, reason) = (4002, "theirs".to_owned());
         assert_eq!(cause, CloseCause::Peer { code, reason });
@@ -148,6 +148,6 @@ fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
         let counts = outbox.counts();
         assert!(counts.discarded > 0, "{counts:?}");
         events.handle().shutdown();
-        within(20, "the events to end", || events.join().unwrap());
+        within(20, "the event server to end", || events.join().unwrap());
     });
 }

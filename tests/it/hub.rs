@@ -37,7 +37,7 @@ fn join(server: &TestServer, room: &str) -> TestClient {
 }
 
 /// A member with a full queue is slow only if its socket also refuses bytes. Therefore a burst larger than the queue
-/// disconnects nobody who reads.
+/// disconnects no member that reads.
 #[test]
 fn burst_larger_than_the_queue_reaches_every_reader() {
     const ROUNDS: usize = 20;

@@ -53,7 +53,7 @@ fn joining_member_receives_no_gap_notice() {
 }
 
 #[test]
-fn ids_are_consecutive_and_the_same_for_all_members() {
+fn ids_are_consecutive_and_equal_for_all_members() {
     const EACH: usize = 300;
     with_both_flush_modes(|config| {
         let fixture = HubFixture::with(config.queue(1024), Policy::Block { timeout: None }, 1024);
