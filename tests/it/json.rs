@@ -1,4 +1,4 @@
-//! JSON mode: every shape of the contract, and what becomes of what has none.
+//! JSON mode: every shape of a command and of a message, and the answers to malformed commands.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn is_error(answer: &Value, reference: Option<Value>) {
 }
 
 #[test]
-fn every_shape_is_that_of_the_contract() {
+fn commands_and_messages_have_the_documented_shapes() {
     let binary = Binary::start(&["--topic", "h*:history=2"]);
     let mut ann = JsonClient::at(binary.address, "/ws?name=ann");
     let mut bob = JsonClient::connect(binary.address);
@@ -29,15 +29,15 @@ fn every_shape_is_that_of_the_contract() {
     let presence = binary.get("/topics/t/presence");
     assert_eq!((presence.status, &*presence.body), (200, r#"["ann"]"#));
 
-    // Without a reference nothing answers; the sender is a member like others, and hears itself first.
+    // A command without `ref` has no answer. The sender is also a member, and receives its message before the answer.
     ann.send(r#"{"pub":"t","data":"text"}"#);
     ann.send(r#"{"pub":"t","data":{"a":[1,2]},"key":"k","ref":2}"#);
-    let posts = [
+    let messages = [
         json!({"topic": "t", "id": last + 1, "data": "text"}),
         json!({"topic": "t", "id": last + 2, "data": {"a": [1, 2]}}),
     ];
-    assert_eq!([bob.receive(), bob.receive()], posts);
-    assert_eq!([ann.receive(), ann.receive()], posts);
+    assert_eq!([bob.receive(), bob.receive()], messages);
+    assert_eq!([ann.receive(), ann.receive()], messages);
     assert_eq!(ann.receive(), json!({"ack": 2, "id": last + 2}));
     assert_eq!(
         ann.request(r#"{"unsub":"t","ref":3}"#),
@@ -50,7 +50,7 @@ fn every_shape_is_that_of_the_contract() {
     );
     ann.assert_idle();
 
-    // Raw mode and JSON mode are on the same topic.
+    // Clients in raw mode and in JSON mode share a topic.
     let mut raw = TestClient::connect(binary.address, "/ws/t");
     raw.text("{\"not\": \"a value\"}");
     assert_eq!(bob.receive()["data"], "{\"not\": \"a value\"}");
@@ -67,22 +67,22 @@ fn every_shape_is_that_of_the_contract() {
         standpipe::Message::binary(vec![0, 255, 7])
     );
 
-    // What a topic no longer has is a gap.
+    // Messages that are no longer in the history are reported as a gap.
     let first = bob.request(r#"{"pub":"h","data":1,"ref":0}"#);
     assert_eq!(
         first["topic"], "t",
-        "its own binary message, before: {first}"
+        "the first message is bob's own binary one: {first}"
     );
     let first = bob.receive()["id"].as_u64().unwrap();
     for data in 2..=5 {
         bob.send(format!(r#"{{"pub":"h","data":{data}}}"#));
     }
     bob.send(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
-    let mut heard = [bob.receive(), bob.receive(), bob.receive(), bob.receive()];
-    // Where the answer stands among what is replayed is not promised.
-    heard.sort_by_key(|one| one["ack"] == 9);
+    let mut received = [bob.receive(), bob.receive(), bob.receive(), bob.receive()];
+    // The position of the answer among the replayed messages is not specified.
+    received.sort_by_key(|one| one["ack"] == 9);
     assert_eq!(
-        heard,
+        received,
         [
             json!({"topic": "h", "gap": [first, first + 2]}),
             json!({"topic": "h", "id": first + 3, "data": 4}),
@@ -113,7 +113,7 @@ fn every_shape_is_that_of_the_contract() {
 }
 
 #[test]
-fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
+fn malformed_command_is_answered_with_an_error() {
     let binary = Binary::start(&[]);
     let mut client = JsonClient::connect(binary.address);
     for command in ["[]", "1", "\"sub\"", "null", "true"] {
@@ -167,7 +167,7 @@ fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
     client.assert_idle();
     client.subscribe("t");
     is_error(&client.request(r#"{"sub":"t","ref":1}"#), Some(json!(1)));
-    // It is still a member, once.
+    // The client is still a member, and only once.
     client.send(r#"{"pub":"t","data":1}"#);
     assert_eq!(client.receive()["data"], 1);
     client.assert_idle();
@@ -175,13 +175,13 @@ fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
 }
 
 #[test]
-fn references_are_answered_once_and_in_the_order_of_the_commands() {
+fn answers_come_once_and_in_command_order() {
     let binary = Binary::start(&[]);
     let mut client = JsonClient::connect(binary.address);
     let commands = (0..500).map(|n| {
         let command = match n % 4 {
             0 => format!(r#"{{"sub":"t{n}","ref":{n}}}"#),
-            1 => format!(r#"{{"pub":"nobody's","data":[{n}],"ref":{n}}}"#),
+            1 => format!(r#"{{"pub":"no members","data":[{n}],"ref":{n}}}"#),
             2 => format!(r#"{{"sub":"","ref":{n}}}"#),
             _ => format!(r#"{{"unsub":"t{}","ref":{n}}}"#, n - 3),
         };
@@ -201,7 +201,7 @@ fn references_are_answered_once_and_in_the_order_of_the_commands() {
 }
 
 #[test]
-fn three_messages_that_are_no_json_are_another_protocols() {
+fn three_messages_that_are_not_json_close_with_1008() {
     let binary = Binary::start(&[]);
     let mut client = JsonClient::connect(binary.address);
     for (n, wrong) in ["CONNECT", "{\"sub\":", ""].into_iter().enumerate() {
@@ -214,13 +214,13 @@ fn three_messages_that_are_no_json_are_another_protocols() {
 }
 
 #[test]
-fn limits_are_said_in_an_error_and_then_close_with_1013() {
+fn exceeded_limit_is_an_error_and_then_closes_with_1013() {
     let binary = Binary::start(&["--max-subscriptions", "3", "--max-topics", "4"]);
     let mut client = JsonClient::connect(binary.address);
     for n in 0..3 {
         client.subscribe(&format!("t{n}"));
     }
-    // What is given up makes room.
+    // Ending a subscription makes room for another one.
     client.request(r#"{"unsub":"t0","ref":0}"#);
     client.subscribe("t3");
     is_error(&client.request(r#"{"sub":"t4","ref":4}"#), Some(json!(4)));
@@ -228,7 +228,9 @@ fn limits_are_said_in_an_error_and_then_close_with_1013() {
     assert!(reason.contains('3'), "{reason}");
     client.0.close(1013, "");
     client.0.expect_eof();
-    until("its topics are gone", || binary.get("/topics").body == "[]");
+    until("the topics of the client are removed", || {
+        binary.get("/topics").body == "[]"
+    });
 
     let mut holders = [
         JsonClient::connect(binary.address),
@@ -250,16 +252,16 @@ fn limits_are_said_in_an_error_and_then_close_with_1013() {
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(
         !answer.body.contains("id\""),
-        "published after all: {answer:?}"
+        "a message was published: {answer:?}"
     );
     assert!(answer.header("Retry-After").is_some());
-    // Those that are there are.
+    // The existing topics still work.
     holders[0].send(r#"{"pub":"t1","data":1}"#);
     assert_eq!(holders[1].receive()["topic"], "t1");
 }
 
 #[test]
-fn numbers_and_nested_data_come_through_as_they_were_written() {
+fn numbers_and_nested_data_are_not_rewritten() {
     let binary = Binary::start(&["--topic", "t:history=100"]);
     let mut client = JsonClient::connect(binary.address);
     let last = client.subscribe("t");
@@ -291,7 +293,7 @@ fn numbers_and_nested_data_come_through_as_they_were_written() {
 }
 
 #[test]
-fn ten_thousand_brackets_are_an_error_and_no_crash() {
+fn ten_thousand_brackets_are_an_error() {
     let binary = Binary::start(&[]);
     let mut client = JsonClient::connect(binary.address);
     client.subscribe("t");
@@ -302,7 +304,7 @@ fn ten_thousand_brackets_are_an_error_and_no_crash() {
     );
     is_error(&client.request(&deep), None);
     client.assert_idle();
-    // Not a matter of the field they stand in, nor of what is closed again.
+    // The same holds in any field, and for brackets that are not closed.
     client.request(format!(r#"{{"sub":"u","what":{deep},"ref":1}}"#));
     is_error(
         &client.request(format!(r#"{{"sub":"v","ref":{deep}}}"#)),
@@ -311,7 +313,7 @@ fn ten_thousand_brackets_are_an_error_and_no_crash() {
     is_error(&client.request("[".repeat(10_000)), None);
     let json = "Content-Type: application/json\r\n";
     assert_eq!(post(binary.address, "/publish/t", json, &deep).status, 400);
-    // A hundred are no more than somebody's document.
+    // A depth of 100 is accepted, because real documents can be that deep.
     let document = r#"{"a":"#.repeat(100) + "1" + &"}".repeat(100);
     client.send(format!(r#"{{"pub":"t","data":{document}}}"#));
     assert!(client.receive_text().contains(&document));

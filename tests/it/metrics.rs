@@ -1,4 +1,4 @@
-//! `GET /metrics`: parsed, bounded, and equal to what was counted.
+//! `GET /metrics`: its format, its bounded size, and its agreement with the other counts.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use crate::binary::Binary;
 use crate::support::{JsonClient, TestClient, post, until};
 
-/// The figures, by name and labels. Every line has to be one of the format's.
+/// Parses the figures by name and labels. Fails the test at a line that the format does not allow.
 #[track_caller]
 fn figures(text: &str) -> HashMap<String, f64> {
     let mut figures = HashMap::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         if line == "# EOF" {
-            assert_eq!(lines.peek(), None, "something behind the end");
+            assert_eq!(lines.peek(), None, "there are lines after # EOF");
             return figures;
         }
         if let Some(comment) = line.strip_prefix("# ") {
@@ -27,7 +27,7 @@ fn figures(text: &str) -> HashMap<String, f64> {
         let (name, value) = line.rsplit_once(' ').unwrap();
         assert!(name.starts_with("standpipe_"), "{line}");
         let before = figures.insert(name.to_owned(), value.parse().unwrap());
-        assert_eq!(before, None, "twice: {line}");
+        assert_eq!(before, None, "duplicate: {line}");
     }
     panic!("no # EOF in {text}");
 }
@@ -42,7 +42,7 @@ fn scrape(binary: &Binary) -> (HashMap<String, f64>, usize) {
 }
 
 #[test]
-fn the_sums_are_what_the_clients_counted() {
+fn metrics_equal_what_the_clients_received() {
     let binary = Binary::start(&[]);
     let mut json = JsonClient::connect(binary.address);
     json.subscribe("t");
@@ -65,9 +65,9 @@ fn the_sums_are_what_the_clients_counted() {
         echo.text("x");
         echo.expect_text("x");
     }
-    // An answer to a command, 51 posts for each of two, and 7 echoes.
+    // One answer to a command, 51 messages for each of two members, and 7 echoes.
     let sent = 1.0 + 2.0 * 51.0 + 7.0;
-    until("all is counted as delivered", || {
+    until("everything is counted as delivered", || {
         scrape(&binary).0["standpipe_messages_delivered_total"] == sent
     });
     let (figures, _) = scrape(&binary);
@@ -97,11 +97,11 @@ fn the_sums_are_what_the_clients_counted() {
         .map(|client| &client["delivered"]);
     assert_eq!(delivered.map(|n| n.as_f64().unwrap()).sum::<f64>(), sent);
 
-    // Who is gone still counts.
+    // The totals still include clients that have left.
     echo.leave();
     raw.leave();
     json.0.leave();
-    until("all are gone", || {
+    until("all clients are unregistered", || {
         scrape(&binary).0["standpipe_clients"] == 0.0
     });
     let (figures, _) = scrape(&binary);
@@ -111,7 +111,7 @@ fn the_sums_are_what_the_clients_counted() {
 }
 
 #[test]
-fn ten_thousand_names_make_no_more_lines() {
+fn ten_thousand_names_add_no_lines() {
     let binary = Binary::start(&[]);
     let mut json = JsonClient::connect(binary.address);
     json.subscribe("t");
