@@ -82,7 +82,8 @@ fn unread_echo_blocks_the_handler_and_the_client() {
             },
         );
         expect_a_wait(&waits);
-        // Each message that the handler has received is queued, in flight, in the kernel's buffers or held by the handler.
+        // Each message that the handler has received is queued, in flight, in the kernel's buffers or held by the
+        // handler.
         let seen = received.load(Ordering::SeqCst);
         assert!(sent < stream.len(), "the kernel took all of it");
         assert!(

@@ -1,4 +1,5 @@
-//! The end of a client as a program sees it: waiting threads are woken, no message is accepted any more, and nothing is kept.
+//! The end of a client as a program sees it: waiting threads are woken, no message is accepted any more, and nothing is
+//! kept.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,7 +14,8 @@ use crate::support::{
     Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
 };
 
-/// A handler that subscribes each client to the topic named by its path, and publishes everything the client sends to it.
+/// A handler that subscribes each client to the topic named by its path, and publishes everything the client sends to
+/// it.
 struct Rooms(Hub);
 
 impl Handler for Rooms {

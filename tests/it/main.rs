@@ -1,7 +1,7 @@
 //! The server, seen from outside: real sockets, real threads, and the binary itself.
 //!
-//! Tests wait for events, never for time to pass. Every wait has a deadline that names what it waited for. The name of a
-//! test is a sentence that would be false if the test failed.
+//! Tests wait for events, never for time to pass. Every wait has a deadline that names what it waited for. The name of
+//! a test is a sentence that would be false if the test failed.
 
 // A test that meets an unexpected error ends there.
 #![allow(clippy::unwrap_used)]

@@ -8,8 +8,8 @@ use standpipe::{MessageCounts, Outbox, Policy};
 use crate::support::scenario::{FAST, MESSAGES, QUEUE, Scenario};
 use crate::support::{until, with_both_flush_modes};
 
-/// Publishes to members that read and to one that is stalled. Resets the stalled one when its queue is full, or when its
-/// policy has acted.
+/// Publishes to members that read and to one that is stalled. Resets the stalled one when its queue is full, or when
+/// its policy has acted.
 fn check_counts_after_reset(policy: Policy) {
     with_both_flush_modes(|config| {
         let mut scenario = Scenario::begin(config, policy);
@@ -17,7 +17,8 @@ fn check_counts_after_reset(policy: Policy) {
         let outbox: Outbox = scenario.stalled_outbox().clone();
         thread::scope(|scope| {
             scope.spawn(|| {
-                // Either the stalled member blocks the publisher, or its policy has dropped a message or disconnected it.
+                // Either the stalled member blocks the publisher, or its policy has dropped a message or disconnected
+                // it.
                 until("the stalled member is full or its policy has acted", || {
                     let acted = outbox.counts().dropped > 0;
                     acted || outbox.len() >= QUEUE || outbox.closed().try_recv() != EMPTY

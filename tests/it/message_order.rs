@@ -11,8 +11,8 @@ use crate::support::{
     within,
 };
 
-/// Members join while publishers publish. Under `block` no member misses a message, so no member may receive a gap notice.
-/// Messages from before the subscription do not count as missed.
+/// Members join while publishers publish. Under `block` no member misses a message, so no member may receive a gap
+/// notice. Messages from before the subscription do not count as missed.
 #[test]
 fn joining_member_receives_no_gap_notice() {
     with_both_flush_modes(|config| {

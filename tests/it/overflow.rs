@@ -1,5 +1,5 @@
-//! Topics on the overflow list of a client, because its queue has no free slot for their tickets: each is served in time,
-//! and none outlives the client.
+//! Topics on the overflow list of a client, because its queue has no free slot for their tickets: each is served in
+//! time, and none outlives the client.
 
 use std::sync::Arc;
 

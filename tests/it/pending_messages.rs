@@ -1,4 +1,5 @@
-//! The pending messages of a client on several topics: each topic follows its own policy and does not affect the others.
+//! The pending messages of a client on several topics: each topic follows its own policy and does not affect the
+//! others.
 
 use std::collections::HashMap;
 use std::slice::from_ref;
@@ -23,20 +24,20 @@ fn number(text: &str) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Creates a hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate). The queues of the
-/// clients, and of `new`, hold `client_queue` messages; the other topics hold `queue` messages for each member.
-fn fixture(config: Config, client_queue: usize, queue: usize) -> HubFixture {
-    let settings = |policy| TopicSettings::default().policy(policy).queue(queue);
+/// Creates a hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate). For each member,
+/// they hold as many messages as `queues` says, in this order. The queues of the clients hold `client_queue` messages.
+fn fixture_with_queues(config: Config, client_queue: usize, queues: [usize; 3]) -> HubFixture {
+    let settings = |policy, queue| TopicSettings::default().policy(policy).queue(queue);
     let hub = HubConfig::default()
-        .topic(
-            "new",
-            TopicSettings::default()
-                .policy(Policy::DropNewest)
-                .queue(client_queue),
-        )
-        .topic("old", settings(Policy::DropOldest))
-        .topic("latest", settings(Policy::Conflate));
+        .topic("new", settings(Policy::DropNewest, queues[0]))
+        .topic("old", settings(Policy::DropOldest, queues[1]))
+        .topic("latest", settings(Policy::Conflate, queues[2]));
     HubFixture::new(config.queue(client_queue), hub)
+}
+
+/// Like [`fixture_with_queues`]. The topic `new` alone can fill the queue of a client.
+fn fixture(config: Config, client_queue: usize, queue: usize) -> HubFixture {
+    fixture_with_queues(config, client_queue, [client_queue, queue, queue])
 }
 
 fn join(topics: &[Topic], outbox: &Outbox) -> Vec<Subscription> {
@@ -54,7 +55,8 @@ fn connect_stalled(
     (client, outbox, members)
 }
 
-/// Publishes to a topic with the policy drop-newest until its only member stays full. Returns the outcome of each message.
+/// Publishes to a topic with the policy drop-newest until its only member stays full. Returns the outcome of each
+/// message.
 #[track_caller]
 fn fill(topic: &Topic) -> Vec<PublishOutcome> {
     let (mut all, mut in_a_row) = (Vec::new(), 0);
@@ -76,26 +78,7 @@ fn each_topic_of_a_client_follows_its_own_policy() {
     const QUEUE: usize = 8;
     const MESSAGES: usize = 400;
     with_both_flush_modes(|config| {
-        let hub = HubConfig::default()
-            .topic(
-                "new",
-                TopicSettings::default()
-                    .policy(Policy::DropNewest)
-                    .queue(QUEUE),
-            )
-            .topic(
-                "old",
-                TopicSettings::default()
-                    .policy(Policy::DropOldest)
-                    .queue(QUEUE),
-            )
-            .topic(
-                "latest",
-                TopicSettings::default()
-                    .policy(Policy::Conflate)
-                    .queue(QUEUE),
-            );
-        let fixture = HubFixture::new(config.queue(64), hub);
+        let fixture = fixture_with_queues(config, 64, [QUEUE; 3]);
         let topics = ["new", "old", "latest"].map(|name| fixture.topic(name));
         let first: Vec<u64> = topics.iter().map(|topic| topic.last_id() + 1).collect();
         let (client, outbox) = fixture.client();
@@ -329,8 +312,8 @@ fn changing_to_conflate_and_back_keeps_the_order_of_keys() {
     });
 }
 
-/// A newer message of a key takes the position of the older one, even if there is room at the end. Otherwise, a key could
-/// be moved back again and again, and each message would cost a walk through all pending messages.
+/// A newer message of a key takes the position of the older one, even if there is room at the end. Otherwise, a key
+/// could be moved back again and again, and each message would cost a walk through all pending messages.
 #[test]
 fn no_key_starves_while_a_member_stays_slow() {
     const KEYS: usize = 32;

@@ -1,4 +1,5 @@
-//! Each policy with members that read and one that is stalled: what the publisher is told, and what the members receive.
+//! Each policy with members that read and one that is stalled: what the publisher is told, and what the members
+//! receive.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,8 +172,8 @@ fn soft_limit_disconnects_a_member_before_its_queue_is_full() {
         });
         let mut scenario = Scenario::begin(config, Policy::Disconnect { soft });
         let over = Instant::now();
-        // Keep the queue over its limit while the kernel still accepts some of it. After that, nothing is published, and only
-        // the passing of time disconnects the member.
+        // Keep the queue over its limit while the kernel still accepts some of it. After that, nothing is published,
+        // and only the passing of time disconnects the member.
         until("the sweep has disconnected the member", || {
             while scenario.stalled_outbox().len() <= QUEUE / 2 + 2 && !scenario.is_stalled_closed()
             {

@@ -48,7 +48,8 @@ impl Connect {
         self
     }
 
-    /// Sets `SO_RCVBUF` before connecting. With a small buffer, the server's writes soon block when the client stops reading.
+    /// Sets `SO_RCVBUF` before connecting. With a small buffer, the server's writes soon block when the client stops
+    /// reading.
     pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
         self.rcvbuf = Some(bytes);
         self

@@ -42,8 +42,8 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Sleeps. Only for tests whose subject is time itself, such as a peer's pace or the periods of a clock. Where there is an
-/// event to wait for, use [`until`] or [`within`].
+/// Sleeps. Only for tests whose subject is time itself, such as a peer's pace or the periods of a clock. Where there is
+/// an event to wait for, use [`until`] or [`within`].
 pub(crate) fn let_time_pass(time: Duration) {
     thread::sleep(time);
 }

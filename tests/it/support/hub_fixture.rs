@@ -16,7 +16,8 @@ use super::frame::{message, op};
 use super::server::TestServer;
 use super::{Failure, Frame};
 
-/// An envelope that writes messages, gaps and presence as words: `topic message 7 text`, `topic gap 3 6`, `topic join ann`.
+/// An envelope that writes messages, gaps and presence as words: `topic message 7 text`, `topic gap 3 6`, `topic join
+/// ann`.
 pub(crate) struct TextEnvelope;
 
 impl Envelope for TextEnvelope {
@@ -76,8 +77,8 @@ pub(crate) fn events_of(topic: &str, messages: &[Message]) -> Vec<TopicEvent> {
         .collect()
 }
 
-/// Checks that messages and gaps together cover each id from `first` to `last` exactly once, in order. Returns the ids of
-/// the messages, and the ids in the gaps.
+/// Checks that messages and gaps together cover each id from `first` to `last` exactly once, in order. Returns the ids
+/// of the messages, and the ids in the gaps.
 #[track_caller]
 pub(crate) fn assert_contiguous(
     events: &[TopicEvent],

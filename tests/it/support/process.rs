@@ -45,8 +45,8 @@ impl Process {
 
     /// Returns the number of client threads when no opening handshake is in progress any more.
     ///
-    /// A client receives its 101 shortly before its handshake thread ends. A thread that has not run yet still has the name
-    /// of the thread that spawned it, so a count in that moment could be wrong.
+    /// A client receives its 101 shortly before its handshake thread ends. A thread that has not run yet still has the
+    /// name of the thread that spawned it, so a count in that moment could be wrong.
     #[track_caller]
     pub(crate) fn settled_client_threads(&self) -> usize {
         until("no handshake thread is left", || {

@@ -1,4 +1,5 @@
-//! A scenario for one policy: three members that read, one that is stalled, and the counts of the server and the clients.
+//! A scenario for one policy: three members that read, one that is stalled, and the counts of the server and the
+//! clients.
 
 use crossbeam_channel::TryRecvError;
 use standpipe::{
@@ -12,8 +13,8 @@ use super::hub_fixture::{HubFixture, Reader, TopicEvent, assert_contiguous, even
 pub(crate) const QUEUE: usize = 32;
 pub(crate) const FAST: usize = 3;
 pub(crate) const MESSAGES: usize = 2000;
-/// How many messages the fast members may be behind. Less than the queue holds, so that no fast member becomes slow on a
-/// busy machine.
+/// How many messages the fast members may be behind. Less than the queue holds, so that no fast member becomes slow on
+/// a busy machine.
 pub(crate) const LAG: usize = 16;
 
 /// Returns the text of message `n`, which is large enough to fill the queue of a stalled client soon.
@@ -69,8 +70,8 @@ impl Outcome {
         }
     }
 
-    /// Checks `accepted = delivered + dropped + discarded` for each client and for the topic, and that each client received
-    /// as many messages as were counted as delivered.
+    /// Checks `accepted = delivered + dropped + discarded` for each client and for the topic, and that each client
+    /// received as many messages as were counted as delivered.
     #[track_caller]
     pub(crate) fn assert_counts_exact(&self) {
         self.assert_counts_add_up(&[&self.fast[..], std::slice::from_ref(&self.stalled)].concat());

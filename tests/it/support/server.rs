@@ -15,9 +15,11 @@ use super::connect::Connect;
 use super::deadline::{DEADLINE, until, within};
 use super::{Answer, Failure};
 
-/// A server on a free port. When it is dropped, it shuts down and joins all threads; the test fails if that does not end.
+/// A server on a free port. When it is dropped, it shuts down and joins all threads; the test fails if that does not
+/// end.
 ///
-/// Create it before its clients. Rust drops in reverse order, so the clients are then closed before the server shuts down.
+/// Create it before its clients. Rust drops in reverse order, so the clients are then closed before the server shuts
+/// down.
 pub(crate) struct TestServer {
     running: Option<ServerThread>,
     handle: ServerHandle,
@@ -122,8 +124,8 @@ pub(crate) fn with_both_flush_modes(test: impl Fn(Config)) {
     }
 }
 
-/// Queues messages until the peer's window, the kernel's buffers and the outbox are full, and nothing moves any more. The
-/// outbox is then full by bytes and by messages.
+/// Queues messages until the peer's window, the kernel's buffers and the outbox are full, and nothing moves any more.
+/// The outbox is then full by bytes and by messages.
 #[track_caller]
 pub(crate) fn fill(outbox: &Outbox) {
     let deadline = Instant::now() + DEADLINE;
