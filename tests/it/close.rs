@@ -241,6 +241,7 @@ fn peer_that_does_not_answer_is_dropped_at_close_timeout() {
         until("the silent client is unregistered", || {
             server.handle().clients() == 0
         });
+        assert_eq!(server.disconnects("close_timeout"), 1);
     });
 }
 

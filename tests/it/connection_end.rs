@@ -176,6 +176,7 @@ fn panic_with_a_full_outbox_ends_only_that_client() {
         until("the client with the full outbox is unregistered", || {
             server.handle().clients() == 0
         });
+        assert_eq!(server.disconnects("handler_failed"), 1);
         drop(full);
     });
 }

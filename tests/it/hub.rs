@@ -11,7 +11,7 @@ use standpipe::{
 };
 
 use crate::support::{
-    Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
+    Connect, Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
 };
 
 /// A handler that subscribes each client to the topic named by its path, and publishes everything the client sends to
@@ -81,6 +81,35 @@ fn burst_larger_than_the_queue_reaches_every_reader() {
     });
 }
 
+/// Connects and leaves again and again until `finished` is set. Returns the messages that each visit received.
+fn visit_until(finished: &AtomicBool, client: &Connect, visits: &AtomicUsize) -> Vec<Vec<Message>> {
+    let mut seen = Vec::new();
+    while !finished.load(Ordering::SeqCst) {
+        let mut visitor = client.connect();
+        visitor.close(1000, "");
+        let rest = visitor.rest();
+        assert_eq!(rest.closes.len(), 1, "{rest:?}");
+        let messages = rest.messages.into_iter();
+        let joined = Message::text("joined");
+        seen.push(messages.filter(|m| *m != joined).collect());
+        visits.fetch_add(1, Ordering::SeqCst);
+    }
+    seen
+}
+
+/// Checks that the messages of each publisher, such as `a 0` and `a 1`, are numbered without a hole.
+#[track_caller]
+fn assert_each_publisher_in_order(order: &[Message]) {
+    let mut next: HashMap<String, usize> = HashMap::new();
+    for message in order {
+        let text = message.to_text().unwrap();
+        let (name, n) = text.split_once(' ').unwrap();
+        let next = next.entry(name.to_owned()).or_default();
+        assert_eq!(n.parse::<usize>().unwrap(), *next, "{name}");
+        *next += 1;
+    }
+}
+
 #[test]
 fn all_members_see_one_order_while_others_come_and_go() {
     const EACH: usize = 300;
@@ -96,20 +125,7 @@ fn all_members_see_one_order_while_others_come_and_go() {
             .map(|_| {
                 let (finished, visits) = (Arc::clone(&finished), Arc::clone(&visits));
                 let client = server.client().path("/t");
-                thread::spawn(move || {
-                    let mut seen = Vec::new();
-                    while !finished.load(Ordering::SeqCst) {
-                        let mut visitor = client.connect();
-                        visitor.close(1000, "");
-                        let rest = visitor.rest();
-                        assert_eq!(rest.closes.len(), 1, "{rest:?}");
-                        let messages = rest.messages.into_iter();
-                        let joined = Message::text("joined");
-                        seen.push(messages.filter(|m| *m != joined).collect::<Vec<_>>());
-                        visits.fetch_add(1, Ordering::SeqCst);
-                    }
-                    seen
-                })
+                thread::spawn(move || visit_until(&finished, &client, &visits))
             })
             .collect();
         until("visitors come and go", || visits.load(Ordering::SeqCst) > 2);
@@ -155,14 +171,7 @@ fn all_members_see_one_order_while_others_come_and_go() {
             orders.iter().all(|other| other == order),
             "two members saw different orders"
         );
-        let mut next: HashMap<String, usize> = HashMap::new();
-        for message in order {
-            let text = message.to_text().unwrap();
-            let (name, n) = text.split_once(' ').unwrap();
-            let next = next.entry(name.to_owned()).or_default();
-            assert_eq!(n.parse::<usize>().unwrap(), *next, "{name}");
-            *next += 1;
-        }
+        assert_each_publisher_in_order(order);
         // A visitor sees a contiguous part of the same order.
         for visitor in visitors {
             for seen in within(20, "the visitors to leave", || visitor.join().unwrap()) {

@@ -16,7 +16,7 @@ fn is_error(answer: &Value, reference: Option<Value>) {
 
 #[test]
 fn commands_and_messages_have_the_documented_shapes() {
-    let binary = Binary::start(&["--topic", "h*:history=2"]);
+    let binary = Binary::start(&[]);
     let mut ann = JsonClient::at(binary.address, "/ws?name=ann");
     let mut bob = JsonClient::connect(binary.address);
 
@@ -50,35 +50,47 @@ fn commands_and_messages_have_the_documented_shapes() {
     );
     ann.assert_idle();
 
-    // Clients in raw mode and in JSON mode share a topic.
+    ann.0.leave();
+    until("ann has left", || {
+        binary.get("/topics/t/presence").body == "[]"
+    });
+}
+
+#[test]
+fn raw_mode_and_json_mode_share_a_topic() {
+    let binary = Binary::start(&[]);
+    let mut json = JsonClient::connect(binary.address);
+    let last = json.subscribe("t");
     let mut raw = TestClient::connect(binary.address, "/ws/t");
     raw.text("{\"not\": \"a value\"}");
-    assert_eq!(bob.receive()["data"], "{\"not\": \"a value\"}");
+    // Text of a raw client is a JSON string, even if it looks like JSON.
+    assert_eq!(
+        json.receive(),
+        json!({"topic": "t", "id": last + 1, "data": "{\"not\": \"a value\"}"})
+    );
     raw.expect_text("{\"not\": \"a value\"}");
     raw.binary([0, 255, 7]);
     assert_eq!(
-        bob.receive(),
-        json!({"topic": "t", "id": last + 5, "data": "AP8H", "base64": true})
+        json.receive(),
+        json!({"topic": "t", "id": last + 2, "data": "AP8H", "base64": true})
     );
-    bob.send(r#"{"pub":"t","data":"AP8H","base64":true}"#);
     raw.read_message();
-    assert_eq!(
-        raw.read_message(),
-        standpipe::Message::binary(vec![0, 255, 7])
-    );
+    json.send(r#"{"pub":"t","data":"AP8H","base64":true}"#);
+    let bytes = standpipe::Message::binary(vec![0, 255, 7]);
+    assert_eq!(raw.read_message(), bytes);
+}
 
-    // Messages that are no longer in the history are reported as a gap.
-    let first = bob.request(r#"{"pub":"h","data":1,"ref":0}"#);
-    assert_eq!(
-        first["topic"], "t",
-        "the first message is bob's own binary one: {first}"
-    );
-    let first = bob.receive()["id"].as_u64().unwrap();
+#[test]
+fn since_replays_history_after_a_gap_notice() {
+    let binary = Binary::start(&["--topic", "h*:history=2"]);
+    let mut client = JsonClient::connect(binary.address);
+    let answer = client.request(r#"{"pub":"h","data":1,"ref":0}"#);
+    let first = answer["id"].as_u64().unwrap();
     for data in 2..=5 {
-        bob.send(format!(r#"{{"pub":"h","data":{data}}}"#));
+        client.send(format!(r#"{{"pub":"h","data":{data}}}"#));
     }
-    bob.send(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
-    let mut received = [bob.receive(), bob.receive(), bob.receive(), bob.receive()];
+    client.send(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
+    let mut received = [0; 4].map(|_| client.receive());
     // The position of the answer among the replayed messages is not specified.
     received.sort_by_key(|one| one["ack"] == 9);
     assert_eq!(
@@ -91,25 +103,15 @@ fn commands_and_messages_have_the_documented_shapes() {
         ]
     );
     let history = binary.get(&format!("/topics/h/history?since={}", first + 3));
-    assert_eq!(
-        history.body,
-        format!(r#"[{{"id":{},"data":5}}]"#, first + 4)
-    );
+    let expected = format!(r#"[{{"id":{},"data":5}}]"#, first + 4);
+    assert_eq!(history.body, expected);
     let topics: Value = serde_json::from_str(&binary.get("/topics").body).unwrap();
-    let row = topics
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["topic"] == "h")
-        .unwrap();
+    let rows = topics.as_array().unwrap();
+    let row = rows.iter().find(|row| row["topic"] == "h").unwrap();
     assert_eq!(
         (&row["members"], &row["id"], &row["policy"]),
         (&json!(1), &json!(first + 4), &json!("disconnect"))
     );
-    ann.0.leave();
-    until("ann has left", || {
-        binary.get("/topics/t/presence").body == "[]"
-    });
 }
 
 #[test]

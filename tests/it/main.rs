@@ -29,6 +29,7 @@ mod handshake;
 
 mod echo;
 
+mod batches;
 mod cork;
 
 mod close;

@@ -189,6 +189,7 @@ fn stalled_member_is_closed_with_4008() {
         until("the slow client is unregistered", || {
             room.server.handle().clients() == READERS
         });
+        assert_eq!(room.server.disconnects("slow_consumer"), 1);
         assert_counts_exact(&outbox);
         let delivered = outbox.counts().delivered;
         assert_eq!(delivered, rest.messages.len() as u64);
@@ -217,6 +218,7 @@ fn member_that_never_reads_is_reset_at_close_timeout() {
         });
         let waited = disconnected.elapsed();
         assert!(waited >= TIMEOUT, "reset after only {waited:?}");
+        assert_eq!(room.server.disconnects("close_timeout"), 1);
 
         // The client's side of the socket is still open and counts as one descriptor.
         until("the server has closed the descriptor", || {

@@ -16,29 +16,29 @@ fn violations() -> Vec<(&'static str, Vec<Frame>, u16)> {
         vec![frame]
     };
     vec![
-        ("no mask", with(|frame| frame.masked = false), 1002),
+        ("not masked", with(|frame| frame.masked = false), 1002),
         ("RSV1", with(|frame| frame.rsv = 4), 1002),
         ("RSV3", with(|frame| frame.rsv = 1), 1002),
         ("opcode 3", with(|frame| frame.opcode = 3), 1002),
         ("opcode 11", with(|frame| frame.opcode = 11), 1002),
         ("long ping", vec![Frame::new(op::PING, [0; 126])], 1002),
         (
-            "half a ping",
+            "ping without FIN",
             vec![Frame::new(op::PING, "x").unfinished()],
             1002,
         ),
         (
-            "half a Close",
+            "Close without FIN",
             vec![Frame::close(1000, "").unfinished()],
             1002,
         ),
         (
-            "continuation of nothing",
+            "continuation without a start",
             vec![Frame::new(op::CONTINUATION, "x")],
             1002,
         ),
         (
-            "text in text",
+            "text inside a fragmented text",
             vec![text(b"x").unfinished(), text(b"x")],
             1002,
         ),
