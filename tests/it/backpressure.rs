@@ -82,10 +82,13 @@ fn unread_echo_blocks_the_handler_and_the_client() {
             },
         );
         expect_a_wait(&waits);
-        // Each message that the handler has received is queued, in flight, in the kernel's buffers or held by the
+        // Each message that the handler has received is queued, in flight, in a buffer of the kernel, or held by the
         // handler.
         let seen = received.load(Ordering::SeqCst);
-        assert!(sent < stream.len(), "the kernel took all of it");
+        assert!(
+            sent < stream.len(),
+            "the kernel accepted everything that was sent"
+        );
         assert!(
             seen < 200,
             "the handler received {seen} messages though the client does not read"
@@ -135,7 +138,7 @@ fn stalled_client_is_reset_at_write_timeout() {
                 match sender.send(Message::binary(numbered(n))) {
                     Ok(()) => n += 1,
                     Err(error) => {
-                        assert_eq!(number(&error.0), n, "the message comes back");
+                        assert_eq!(number(&error.0), n, "send returned a different message");
                         return (n, began.elapsed());
                     }
                 }
@@ -300,15 +303,15 @@ fn publisher_blocked_for_three_ping_periods_stays_connected() {
         let consumer: Arc<Mutex<Option<Outbox>>> = Arc::default();
         let (report_wait, waits) = unbounded();
         let (ready, consumer_ready) = bounded(1);
-        let place = Arc::clone(&consumer);
+        let slot = Arc::clone(&consumer);
         let publishes = move |conn: &mut Connection| -> Result<(), Failure> {
             if conn.request().path() == "/consumer" {
-                *place.lock().unwrap() = Some(conn.outbox());
+                *slot.lock().unwrap() = Some(conn.outbox());
                 ready.send(())?;
                 while conn.recv()?.is_some() {}
                 return Ok(());
             }
-            let consumer = place.lock().unwrap().clone().unwrap();
+            let consumer = slot.lock().unwrap().clone().unwrap();
             while let Some(message) = conn.recv()? {
                 send_and_report(&consumer, message, &report_wait)?;
             }

@@ -68,8 +68,8 @@ fn resuming_client_receives_every_message_once() {
         let topic = hub.topic("t").unwrap();
         let server = TestServer::start(config, Resumes(topic.clone()));
         let first = topic.last_id() + 1;
-        // Each connection lets the publishers send about as many messages as it reads, so the client resumes while they
-        // go on.
+        // Each connection lets the publishers send about as many messages as it reads. Therefore, the client resumes
+        // while they still publish.
         let (go_on, may_go_on) = unbounded();
         let publishers: Vec<_> = (0..2)
             .map(|_| {

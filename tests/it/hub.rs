@@ -14,8 +14,7 @@ use crate::support::{
     Connect, Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
 };
 
-/// A handler that subscribes each client to the topic named by its path, and publishes everything the client sends to
-/// it.
+/// A handler that subscribes each client to the topic named by its path. What the client sends is published there.
 struct Rooms(Hub);
 
 impl Handler for Rooms {
@@ -81,18 +80,22 @@ fn burst_larger_than_the_queue_reaches_every_reader() {
     });
 }
 
-/// Connects and leaves again and again until `finished` is set. Returns the messages that each visit received.
-fn visit_until(finished: &AtomicBool, client: &Connect, visits: &AtomicUsize) -> Vec<Vec<Message>> {
+/// Connects and leaves again and again until `finished` is set. Returns the messages that each connection received.
+fn connect_repeatedly(
+    finished: &AtomicBool,
+    client: &Connect,
+    connections: &AtomicUsize,
+) -> Vec<Vec<Message>> {
     let mut seen = Vec::new();
     while !finished.load(Ordering::SeqCst) {
-        let mut visitor = client.connect();
-        visitor.close(1000, "");
-        let rest = visitor.rest();
+        let mut connected = client.connect();
+        connected.close(1000, "");
+        let rest = connected.rest();
         assert_eq!(rest.closes.len(), 1, "{rest:?}");
         let messages = rest.messages.into_iter();
         let joined = Message::text("joined");
         seen.push(messages.filter(|m| *m != joined).collect());
-        visits.fetch_add(1, Ordering::SeqCst);
+        connections.fetch_add(1, Ordering::SeqCst);
     }
     seen
 }
@@ -120,15 +123,17 @@ fn all_members_see_one_order_while_others_come_and_go() {
         assert_eq!((hub.len(), hub.topic("/t").unwrap().members()), (1, 10));
 
         let finished = Arc::new(AtomicBool::new(false));
-        let visits = Arc::new(AtomicUsize::new(0));
-        let visitors: Vec<_> = (0..2)
+        let connections = Arc::new(AtomicUsize::new(0));
+        let short_lived: Vec<_> = (0..2)
             .map(|_| {
-                let (finished, visits) = (Arc::clone(&finished), Arc::clone(&visits));
+                let (finished, connections) = (Arc::clone(&finished), Arc::clone(&connections));
                 let client = server.client().path("/t");
-                thread::spawn(move || visit_until(&finished, &client, &visits))
+                thread::spawn(move || connect_repeatedly(&finished, &client, &connections))
             })
             .collect();
-        until("visitors come and go", || visits.load(Ordering::SeqCst) > 2);
+        until("short-lived clients come and go", || {
+            connections.load(Ordering::SeqCst) > 2
+        });
 
         let publishers: Vec<_> = ["a", "b", "c"]
             .map(|name| {
@@ -172,9 +177,11 @@ fn all_members_see_one_order_while_others_come_and_go() {
             "two members saw different orders"
         );
         assert_each_publisher_in_order(order);
-        // A visitor sees a contiguous part of the same order.
-        for visitor in visitors {
-            for seen in within(20, "the visitors to leave", || visitor.join().unwrap()) {
+        // A short-lived client sees a contiguous part of the same order.
+        for client in short_lived {
+            for seen in within(20, "the short-lived clients to leave", || {
+                client.join().unwrap()
+            }) {
                 let is_part = seen.is_empty() || order.windows(seen.len()).any(|part| part == seen);
                 assert!(is_part, "{seen:?}");
             }

@@ -17,8 +17,7 @@ fn check_counts_after_reset(policy: Policy) {
         let outbox: Outbox = scenario.stalled_outbox().clone();
         thread::scope(|scope| {
             scope.spawn(|| {
-                // Either the stalled member blocks the publisher, or its policy has dropped a message or disconnected
-                // it.
+                // The stalled member blocks the publisher, or its policy has dropped a message or disconnected it.
                 until("the stalled member is full or its policy has acted", || {
                     let acted = outbox.counts().dropped > 0;
                     acted || outbox.len() >= QUEUE || outbox.closed().try_recv() != EMPTY

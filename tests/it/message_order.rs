@@ -62,7 +62,7 @@ fn ids_are_consecutive_and_equal_for_all_members() {
         let first = topic.last_id() + 1;
         let members: Vec<_> = (0..10).map(|_| fixture.reader(&topic, options())).collect();
         let finished = Arc::new(AtomicBool::new(false));
-        let visitor = {
+        let short_lived = {
             let (topic, finished) = (topic.clone(), Arc::clone(&finished));
             let (client, outbox) = fixture.client();
             let reader = Reader::start(client);
@@ -89,7 +89,8 @@ fn ids_are_consecutive_and_equal_for_all_members() {
             ids.extend(published);
         }
         finished.store(true, Ordering::SeqCst);
-        let visitor = within(20, "the visitor to leave", || visitor.join()).unwrap();
+        let short_lived =
+            within(20, "the short-lived member to leave", || short_lived.join()).unwrap();
         ids.sort_unstable();
         let last = first + 3 * EACH as u64 - 1;
         assert_eq!(ids, (first..=last).collect::<Vec<_>>());
@@ -113,9 +114,9 @@ fn ids_are_consecutive_and_equal_for_all_members() {
             orders.iter().all(|order| *order == orders[0]),
             "two members saw different orders"
         );
-        // The visitor sees parts of the same order, and no message twice.
+        // The short-lived member sees parts of the same order, and no message twice.
         let mut before = 0;
-        for one in events_of("t", &visitor.end().messages) {
+        for one in events_of("t", &short_lived.end().messages) {
             assert!(orders[0].contains(&one), "{one:?}");
             let TopicEvent::Message(id, _) = one else {
                 unreachable!("the order has only messages")

@@ -1,5 +1,4 @@
-//! The pending messages of a client on several topics: each topic follows its own policy and does not affect the
-//! others.
+//! The pending messages of a client on several topics: each topic follows its own policy, without affecting others.
 
 use std::collections::HashMap;
 use std::slice::from_ref;
@@ -55,8 +54,7 @@ fn connect_stalled(
     (client, outbox, members)
 }
 
-/// Publishes to a topic with the policy drop-newest until its only member stays full. Returns the outcome of each
-/// message.
+/// Publishes to a topic with the policy drop-newest until its only member stays full. Returns all outcomes.
 #[track_caller]
 fn fill(topic: &Topic) -> Vec<PublishOutcome> {
     let (mut all, mut in_a_row) = (Vec::new(), 0);
@@ -344,7 +342,7 @@ fn no_key_starves_while_a_member_stays_slow() {
         let mut last = [0; KEYS];
         let mut longest = 0;
         for at in 0..20 * KEYS {
-            // All keys are published once in the time of four reads, so each key soon has a pending message again.
+            // All keys are published once during every four reads, so each key soon has a pending message again.
             (0..KEYS / 4).for_each(|_| publish());
             let message = client.read_message();
             let (_, TopicEvent::Message(_, text)) = parse_event(&message) else {

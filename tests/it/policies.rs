@@ -1,5 +1,4 @@
-//! Each policy with members that read and one that is stalled: what the publisher is told, and what the members
-//! receive.
+//! Each policy with members that read and one that is stalled: the outcomes of publishing, and what members receive.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -342,18 +342,19 @@ fn clients_that_connect_during_shutdown_are_drained_or_refused() {
         for _ in 0..5 {
             let server = TestServer::echo(config.clone());
             let (address, served) = (server.addr(), Arc::new(AtomicUsize::new(0)));
-            let (visit_sender, visits) = bounded(100);
+            let (connected_sender, connections) = bounded(100);
             let threads: Vec<_> = (0..8)
                 .map(|_| {
-                    let (served, visit_sender) = (Arc::clone(&served), visit_sender.clone());
+                    let (served, connected_sender) =
+                        (Arc::clone(&served), connected_sender.clone());
                     thread::spawn(move || {
-                        while visit(address, &served) {
-                            let _ = visit_sender.try_send(());
+                        while connect_and_close(address, &served) {
+                            let _ = connected_sender.try_send(());
                         }
                     })
                 })
                 .collect();
-            visits
+            connections
                 .recv_timeout(DEADLINE)
                 .expect("the first client connects before the deadline");
             server.handle().shutdown();
@@ -368,7 +369,7 @@ fn clients_that_connect_during_shutdown_are_drained_or_refused() {
 }
 
 /// Connects one client. Returns false if the server refuses it. `served` counts the clients that received 1001.
-fn visit(address: std::net::SocketAddr, served: &AtomicUsize) -> bool {
+fn connect_and_close(address: std::net::SocketAddr, served: &AtomicUsize) -> bool {
     if TcpStream::connect(address).is_err() {
         return false;
     }

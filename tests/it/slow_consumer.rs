@@ -168,7 +168,7 @@ fn stalled_member_is_closed_with_4008() {
             assert_eq!(
                 *seen,
                 message(n),
-                "the messages before the Close are complete and in order"
+                "message {n} is missing, changed or out of order"
             );
         }
         let [(code, reason)] = &rest.closes[..] else {
@@ -180,7 +180,7 @@ fn stalled_member_is_closed_with_4008() {
             .filter_map(|figure| figure.parse().ok())
             .collect();
         let [messages, capacity, bytes] = figures[..] else {
-            panic!("the reason has not the three figures of the queue: {reason}");
+            panic!("the reason does not contain the three figures of the queue: {reason}");
         };
         assert!(reason.starts_with("slow consumer: "), "{reason}");
         assert_eq!((messages, capacity), (64, 64), "{reason}");

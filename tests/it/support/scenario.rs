@@ -95,10 +95,10 @@ impl Outcome {
                 continue;
             };
             let events = events_of("t", &rest.messages);
-            let posts = events
+            let messages = events
                 .iter()
                 .filter(|one| matches!(one, TopicEvent::Message(..)));
-            assert_eq!(counts.delivered, posts.count() as u64);
+            assert_eq!(counts.delivered, messages.count() as u64);
         }
         let dropped = self
             .topic
