@@ -1,4 +1,4 @@
-//! The dashboard: access, snapshots, experiments, and the end of its threads with the server.
+//! The dashboard: who may open it, its snapshots and commands, and that its threads end with the server.
 
 use std::net::SocketAddr;
 
@@ -216,7 +216,7 @@ fn dashboard_threads_end_with_the_server() {
     assert_eq!(last.as_deref(), Some("drained 2, lost 0"), "{log}");
 }
 
-/// What the page and its socket are answered.
+/// Returns the HTTP status of the page and of its WebSocket.
 fn statuses(address: SocketAddr, header: &str) -> (u16, u16) {
     let live = Connect::to(address).path("/dashboard/live");
     let live = if header.is_empty() {

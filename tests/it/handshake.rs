@@ -346,7 +346,7 @@ fn removed_unix_socket_path_does_not_prevent_shutdown() {
     let server = Server::from_listeners(listeners, Config::default()).unwrap();
     let server = TestServer::of(server, echo);
     std::fs::remove_file(&path).unwrap();
-    // Without a path, the server cannot connect to itself to wake its acceptor. Here, not to hang is the assertion.
+    // Without its path, the server cannot connect to itself to wake the acceptor. The shutdown must not hang then.
     server.shut_down();
 }
 

@@ -212,8 +212,7 @@ fn topic_is_busy_while_a_publisher_waits() {
             let before = topic.last_id();
             go.send(sent).unwrap();
             sent += 1;
-            // A publisher that has its id holds the publish token and has read the policy. That it waits then is not
-            // visible.
+            // A publisher that has its id holds the publish token and has read the policy. Whether it waits is not visible.
             until("the publisher has its id", || topic.last_id() > before);
             is_done.recv_timeout(Duration::from_millis(300)).is_err()
         });

@@ -143,8 +143,7 @@ fn client_that_closes_itself_is_neither_drained_nor_lost() {
     });
 }
 
-/// The report counts only what the shutdown did. Clients that ended earlier do not count, whatever their close code
-/// was.
+/// The report counts only what the shutdown did. Clients that ended earlier do not count, whatever their close code.
 #[test]
 fn report_excludes_clients_that_ended_before_shutdown() {
     let (server, outboxes) = echo_with_outboxes(Config::default());

@@ -16,8 +16,8 @@ use super::frame::{message, op};
 use super::server::TestServer;
 use super::{Failure, Frame};
 
-/// An envelope that writes messages, gaps and presence as words: `topic message 7 text`, `topic gap 3 6`, `topic join
-/// ann`.
+/// An envelope that writes messages, gaps and presence as words, such as `topic message 7 text`, `topic gap 3 6` and
+/// `topic join ann`.
 pub(crate) struct TextEnvelope;
 
 impl Envelope for TextEnvelope {
@@ -39,7 +39,7 @@ impl Envelope for TextEnvelope {
     }
 }
 
-/// What a message of [`TextEnvelope`] contains.
+/// The content of a message of [`TextEnvelope`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TopicEvent {
     Message(u64, String),

@@ -15,11 +15,9 @@ use super::connect::Connect;
 use super::deadline::{DEADLINE, until, within};
 use super::{Answer, Failure};
 
-/// A server on a free port. When it is dropped, it shuts down and joins all threads; the test fails if that does not
-/// end.
+/// A server on a free port. When it is dropped, it shuts down and joins all threads; the test fails if that hangs.
 ///
-/// Create it before its clients. Rust drops in reverse order, so the clients are then closed before the server shuts
-/// down.
+/// Create it before its clients. Rust drops in reverse order, so the clients are then closed before the shutdown.
 pub(crate) struct TestServer {
     running: Option<ServerThread>,
     handle: ServerHandle,
