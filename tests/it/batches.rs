@@ -46,18 +46,17 @@ fn batches_of_all_sizes_come_back_complete_and_in_order() {
 #[test]
 fn batch_before_a_close_or_violation_is_answered_first() {
     with_both_flush_modes(|config| {
-        // Without early flush, the answers may still be queued when the Close discards the queue.
-        if !config.early_flush {
-            return;
-        }
+        let early_flush = config.early_flush;
         let server = TestServer::start(config.queue(5), echo_batches);
         for (last, code) in [
             (Frame::close(1000, ""), 1000),
             (Frame::new(op::CONTINUATION, "of no message"), 1002),
         ] {
             let mut client = server.connect();
-            client.bytes([numbered(3), last.bytes()].concat());
-            for n in 0..3 {
+            // Without early flush, the answers may still be queued when the Close discards the queue.
+            let count = if early_flush { 3 } else { 0 };
+            client.bytes([numbered(count), last.bytes()].concat());
+            for n in 0..count {
                 client.expect_text(&n.to_string());
             }
             client.expect_close(code);
