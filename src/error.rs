@@ -4,6 +4,8 @@ use std::io;
 
 use tungstenite::Message;
 
+use crate::connection::close_cause::Clock;
+
 /// The server cannot go on: accepting has failed for good.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,8 +51,8 @@ pub enum RecvError {
     #[error("the peer is gone without a closing handshake")]
     Gone,
     /// A clock of [`Config`](crate::Config) ran out, and the connection was reset.
-    #[error("the peer did not meet {0}")]
-    TimedOut(&'static str),
+    #[error("timed out ({0})")]
+    TimedOut(Clock),
     /// Reading the socket failed.
     #[error("reading from the peer failed")]
     Io(#[source] io::Error),

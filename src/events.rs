@@ -118,7 +118,7 @@ impl Handler for Tell {
         if !heard {
             conn.close(1001, "the program has ended");
         }
-        let cause = conn.why().unwrap_or(CloseCause::Gone);
+        let cause = conn.cause().unwrap_or(CloseCause::Gone);
         self.tell(Event::Closed { number, cause });
         Ok(())
     }

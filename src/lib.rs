@@ -92,9 +92,10 @@ mod config;
 mod error;
 mod quoted;
 mod rate;
+mod sync;
 
 pub use config::Config;
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{Clock, CloseCause, Connection, MessageCounts, Outbox};
 pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
 pub use events::{Event, Events};
 pub use handler::Handler;

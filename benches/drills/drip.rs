@@ -120,7 +120,7 @@ fn drip(
         took: Duration::ZERO,
     };
     let lines = server.log_from(0).len();
-    let is_cut = |line: &String| line.contains("overdue: write_timeout, reset");
+    let is_cut = |line: &String| line.contains("reset: write_timeout passed");
     let began = Instant::now();
     let mut read = 0;
     while began.elapsed() < limit && seen.whole + seen.wrong < messages && seen.end.is_none() {

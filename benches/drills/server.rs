@@ -145,16 +145,19 @@ impl Standpipe {
         Ok(self.child.try_wait()?)
     }
 
-    /// The cap it computed, and what binds: `room for N clients, by …`.
+    /// The cap it computed, and what binds: `connection limit: N (set by …)`.
     pub(crate) fn room(&self) -> Result<(usize, String), Failure> {
         let mut room = None;
         until("the server to log its room", || {
             room = self.log_from(0).iter().find_map(|line| {
                 let (clients, binds) = line
-                    .split_once("room for ")?
+                    .split_once("connection limit: ")?
                     .1
-                    .split_once(" clients, by ")?;
-                Some((clients.parse().ok()?, binds.to_owned()))
+                    .split_once(" (set by ")?;
+                Some((
+                    clients.parse().ok()?,
+                    binds.trim_end_matches(')').to_owned(),
+                ))
             });
             Ok(room.is_some())
         })?;

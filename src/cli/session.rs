@@ -71,7 +71,6 @@ impl<'a> Session<'a> {
 
     /// Obeys commands until the client is gone.
     pub(crate) fn run(mut self, conn: &mut Connection) -> Result<(), Failure> {
-        conn.cork(true);
         while let Some(message) = conn.recv()? {
             let (reference, done) = match &message {
                 Message::Text(text) => self.command(conn, text),

@@ -1,58 +1,22 @@
-//! [`Connection`]: one client after the handshake, as its handler sees it.
+//! [`Connection`]: one client after the opening handshake, as its handler sees it.
+//!
+//! `read/` brings bytes in, `queue/` holds what waits, `write/` brings bytes out. [`Shared`] is what all threads of a client
+//! have in common. Nothing in here knows a server, a handler or a topic.
 
-// In the order in which a message travels.
-
-mod door;
-
-mod split;
-
-mod guard;
-
-mod assembler;
-
-mod reader;
-
-mod frame;
-
-mod outbox;
-
-mod queue;
-
-mod ticket;
-
-mod budget;
-
-mod control;
-
-mod wire;
-
-mod in_hand;
-
-mod straight;
-
-mod writer;
-
-// Flushes that a thread holds back while it still has input.
-
-mod cork;
-
-mod transport;
-
-// What all of them share, and the life from first byte to join.
-
-mod accounts;
-mod client;
-mod fault;
-mod life;
-mod state;
-
+pub(crate) mod activity;
+pub(crate) mod close_cause;
+pub(crate) mod deadlines;
+pub(crate) mod lifecycle;
+pub(crate) mod queue;
+pub(crate) mod read;
+pub(crate) mod shared;
+pub(crate) mod socket;
+pub(crate) mod stats;
 #[cfg(any(test, fuzzing))]
-mod rig;
-
-#[cfg(test)]
-mod gate;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub(crate) mod write;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -61,29 +25,16 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub use accounts::MessageCounts;
-pub(crate) use budget::Admission;
-pub use client::CloseCause;
-pub(crate) use client::{Client, Fate};
-pub(crate) use cork::{FlushAll, flush_all, flushed, holds_back, release};
-pub(crate) use door::receive;
-pub(crate) use frame::Frame;
-pub(crate) use life::{Here, abandon};
-pub use outbox::Outbox;
-pub(crate) use outbox::Patience;
-#[cfg(any(test, fuzzing))]
-pub(crate) use rig::Rig;
-pub(crate) use state::{Doing, Verdict};
-pub(crate) use straight::{Run, Straight, Went};
-pub(crate) use ticket::{End, Lane, Redeemed};
-pub(crate) use transport::{Transport, prepare};
+pub use close_cause::{Clock, CloseCause};
+pub use queue::outbox::Outbox;
+pub use stats::MessageCounts;
 
 use crate::error::{RecvError, SendError};
 use crate::http::{Peer, Request};
-use reader::Reader;
+use read::reader::Reader;
 
-/// One client after the handshake. The handler pulls with [`recv`](Self::recv) and pushes with [`send`](Self::send);
-/// other threads push through its [`Outbox`].
+/// One client after the opening handshake. The handler receives with [`recv`](Self::recv) and sends with
+/// [`send`](Self::send). Other threads send through the connection's [`Outbox`].
 pub struct Connection {
     request: Arc<Request>,
     subprotocol: Option<String>,
@@ -92,51 +43,65 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The next text or binary message. `None`: the closing handshake is done, the server closed this client, or it
-    /// shuts down; return from the handler.
+    pub(crate) fn new(
+        request: Arc<Request>,
+        subprotocol: Option<String>,
+        reader: Reader,
+        outbox: Outbox,
+    ) -> Connection {
+        Connection {
+            request,
+            subprotocol,
+            reader,
+            outbox,
+        }
+    }
+
+    /// Returns the next text or binary message. `None` means that the closing handshake is done, that the server has closed
+    /// this connection, or that the server shuts down: return from the handler.
     ///
-    /// Pings are answered and pongs taken note of in here, so keep calling it.
+    /// Pings are answered and pongs are processed in here, so keep calling it.
     ///
     /// # Blocking
-    /// Waits for the peer. Woken by a message, by the peer's end, or by the watchdog when a clock of
-    /// [`Config`](crate::Config) runs out. During a shutdown the peer's answer to the Close wakes it, and
-    /// [`shutdown_timeout`](crate::Config::shutdown_timeout) at the latest.
+    /// Waits for the peer. Woken by a message, by the end of the peer's stream, or by the watchdog when a clock of
+    /// [`Config`](crate::Config) runs out. During a shutdown it is woken by the peer's answer to our Close, and at the latest
+    /// at [`shutdown_timeout`](crate::Config::shutdown_timeout).
     ///
     /// # Errors
-    /// [`RecvError`] says what ended the connection without a closing handshake.
+    /// [`RecvError`] tells what ended the connection without a closing handshake.
     pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.reader.recv()
     }
 
-    /// As [`recv`](Self::recv), and with that message those that came with it: whatever has been read already and is
-    /// whole, at most `most`. Empty: the end, as `None` there.
+    /// Like [`recv`](Self::recv), but also returns further complete messages that have already been read, up to `most` in
+    /// all. An empty list means that the connection has ended.
     ///
-    /// A client that sends many small messages at once is served faster so, with [`send_all`](Self::send_all) or
-    /// [`Topic::publish_all`](crate::Topic::publish_all). They fit in
-    /// [`read_buffer`](crate::Config::read_buffer), or in the 256 KiB that it grows to.
+    /// Together with [`send_all`](Self::send_all) or [`Topic::publish_all`](crate::Topic::publish_all) it serves a client
+    /// that sends many small messages at the same time faster. The messages of one call fit into
+    /// [`read_buffer`](crate::Config::read_buffer), or into the 256 KiB that it grows to.
     ///
     /// # Blocking
     /// As [`recv`](Self::recv), for the first message only.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv). What came before a mistake is given first, and the mistake the next time.
+    /// As [`recv`](Self::recv). Messages before a violation are returned first, and the violation by the next call.
     pub fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
         self.reader.recv_all(most)
     }
 
-    /// [`Outbox::send`] to this client itself. While the peer does not read, this waits, nothing more is read from it,
-    /// and TCP makes it wait in turn: backpressure for one.
+    /// Sends to this client: [`Outbox::send`]. While the peer does not read, this waits; so nothing more is read from the
+    /// peer, and TCP makes it wait in turn.
     ///
     /// # Blocking
     /// As [`Outbox::send`].
     ///
     /// # Errors
-    /// [`SendError`] gives the message back if the connection has ended or is closing.
+    /// [`SendError`] returns the message if the connection has ended or is closing.
     pub fn send(&self, message: Message) -> Result<(), SendError> {
         self.outbox.send(message)
     }
 
-    /// [`Outbox::send_all`] to this client itself.
+    /// Sends several messages to this client: [`Outbox::send_all`].
     ///
     /// # Blocking
     /// As [`Outbox::send`].
@@ -147,63 +112,58 @@ impl Connection {
         self.outbox.send_all(messages)
     }
 
-    /// [`Outbox::close`]: ends this client politely after what is queued. [`recv`](Self::recv) gives `None` from here.
+    /// Closes the connection politely, after what is queued: [`Outbox::close`]. From now on [`recv`](Self::recv) returns
+    /// `None`.
     pub fn close(&self, code: u16, reason: &str) {
         self.outbox.close(code, reason);
     }
 
-    /// Nobody has begun to end it.
+    /// Returns whether the connection has neither ended nor begun to close.
     pub fn is_open(&self) -> bool {
-        self.outbox.inner().is_open()
+        self.outbox.shared().lifecycle().is_open()
     }
 
-    /// Holds back this thread's flushes while the input it has read lasts; off again, what was held goes out.
-    ///
-    /// A client that sends sixteen messages in one segment is then answered in one write, not sixteen. Held flushes are
-    /// done before this thread waits in [`recv`](Self::recv), for room, or for a topic's turn. So it is for handlers
-    /// that come back to `recv` soon: what is sent before a long computation waits for its end.
-    pub fn cork(&self, is_on: bool) {
-        cork::set(is_on);
-    }
-
-    /// The sending end, for other threads.
+    /// Returns the sending end of the connection, for other threads.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }
 
-    /// [`Outbox::closed`]: disconnects when the connection begins to end or shutdown begins.
+    /// Returns a channel that disconnects when the connection begins to end, or when shutdown begins: [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
     }
 
-    /// What the client asked for: path, query, headers.
+    /// Returns the client's request: path, query and headers.
     pub fn request(&self) -> &Request {
         &self.request
     }
 
-    /// The same, to keep.
     pub(crate) fn shared_request(&self) -> Arc<Request> {
         Arc::clone(&self.request)
     }
 
-    /// The subprotocol that was agreed on.
+    pub(crate) fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
+    }
+
+    /// Returns the subprotocol that was agreed on.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     pub fn peer(&self) -> &Peer {
         self.request.peer()
     }
 
-    /// The connection's number: it begins its lines in the log and names its threads.
+    /// Returns the connection's number. It begins the connection's lines in the log and names its threads.
     pub fn number(&self) -> u64 {
         self.outbox.number()
     }
 
-    /// Why the connection ended, once it has.
-    pub(crate) fn why(&self) -> Option<CloseCause> {
-        self.outbox.inner().why()
+    /// Returns why the connection ended, once it has.
+    pub(crate) fn cause(&self) -> Option<CloseCause> {
+        self.outbox.shared().lifecycle().cause()
     }
 }
 

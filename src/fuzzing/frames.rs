@@ -4,7 +4,7 @@ use tungstenite::Message;
 
 use super::Choices;
 use crate::config::Config;
-use crate::connection::Rig;
+use crate::connection::testing::single_threaded::SingleThreaded;
 
 /// Below so many bytes there is no flood of control frames, whose verdict would depend on the clock.
 const STREAM: usize = 1100;
@@ -30,11 +30,11 @@ pub fn frames(data: &[u8]) {
 
 /// Every message, and how it ended.
 fn heard(stream: &[u8], cut: usize) -> Vec<String> {
-    let mut rig = Rig::new(config());
-    rig.peer_sends(stream, cut);
+    let mut client = SingleThreaded::new(config());
+    client.peer_sends(stream, cut);
     let mut heard = Vec::new();
     loop {
-        match rig.recv() {
+        match client.recv() {
             Ok(Some(message)) => {
                 assert!(message.len() <= MAX_MESSAGE, "{} bytes", message.len());
                 heard.push(format!("{message:?}"));
@@ -45,13 +45,13 @@ fn heard(stream: &[u8], cut: usize) -> Vec<String> {
             }
         }
     }
-    rig.end();
+    client.end();
     heard
 }
 
 /// Valid messages, fragmented as the input likes, with control frames between: with the guard and without it the same
 /// messages come out: those that were sent, each once and in order.
-pub fn guard_differential(data: &[u8]) {
+pub fn header_check_differential(data: &[u8]) {
     let mut choices = Choices(data);
     let cut = 1 + usize::from(choices.byte());
     let (mut stream, mut sent) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ pub fn guard_differential(data: &[u8]) {
     let guarded = heard(&stream, cut);
     let (end, messages) = guarded.split_last().expect("it ends somehow");
     assert_eq!(messages, sent, "it ended with {end}");
-    assert_eq!(messages, Rig::heard_without_guard(&stream));
+    assert_eq!(messages, SingleThreaded::decoded_without_check(&stream));
 }
 
 fn choices_length(shape: u8) -> u8 {

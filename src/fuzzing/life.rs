@@ -4,7 +4,7 @@ use tungstenite::Message;
 
 use super::Choices;
 use crate::config::Config;
-use crate::connection::Rig;
+use crate::connection::testing::single_threaded::SingleThreaded;
 use crate::hub::{Hub, HubConfig, Policy, SubscribeOptions, TopicSettings};
 
 /// Messages that a topic keeps.
@@ -20,8 +20,8 @@ pub fn connection(data: &[u8]) {
         .queue_bytes(2000)
         .max_message(600)
         .early_flush(setup & 1 == 0);
-    let mut rig = Rig::new(config);
-    rig.takes(usize::from(setup >> 1));
+    let mut client = SingleThreaded::new(config);
+    client.accept_per_call(usize::from(setup >> 1));
     let settings = TopicSettings::default().history(HISTORY);
     let hub = Hub::new(HubConfig::default().topic("*", settings));
     let policies = [
@@ -46,7 +46,7 @@ pub fn connection(data: &[u8]) {
         };
         let topic = &topics[usize::from(argument >> 7)];
         match step % 10 {
-            0 | 1 => drop(rig.outbox().try_send(message())),
+            0 | 1 => drop(client.outbox().try_send(message())),
             2 => {
                 let publication =
                     |message: Message| crate::Publication::from(message).key(&argument.to_string());
@@ -54,7 +54,7 @@ pub fn connection(data: &[u8]) {
                 if setup & 1 != 0 {
                     // Without early flush it would wait, for a writer that only we are: what two memberships get has
                     // to fit.
-                    rig.write();
+                    client.write();
                     publications = vec![publication(Message::text("z"))];
                 } else if argument & 4 != 0 {
                     let count = 1 + usize::from(argument >> 3 & 7);
@@ -74,26 +74,26 @@ pub fn connection(data: &[u8]) {
             3 => {
                 topic.set_policy(policies[usize::from(argument & 3)]);
                 if members.len() < 2 {
-                    members.push(topic.subscribe(rig.outbox().clone(), SubscribeOptions::new()));
+                    members.push(topic.subscribe(client.outbox().clone(), SubscribeOptions::new()));
                 }
             }
             4 => {
                 let most = usize::from(argument);
-                rig.peer_sends(choices.bytes(most), 1 + usize::from(argument >> 4));
+                client.peer_sends(choices.bytes(most), 1 + usize::from(argument >> 4));
             }
-            5 if argument & 1 == 0 => drop(rig.recv_if_sent()),
+            5 if argument & 1 == 0 => drop(client.recv_if_sent()),
             5 => {
-                let messages = rig.recv_all_if_sent(1 + usize::from(argument >> 1));
+                let messages = client.recv_all_if_sent(1 + usize::from(argument >> 1));
                 assert!(messages.len() <= 1 + usize::from(argument >> 1));
             }
-            6 => rig.takes(usize::from(argument)),
-            7 => rig.write(),
-            8 if argument < 32 => rig.outbox().close(1000 + u16::from(argument), "bye"),
-            8 if argument < 40 => rig.outbox().terminate(),
-            8 => rig.ping(),
+            6 => client.accept_per_call(usize::from(argument)),
+            7 => client.write(),
+            8 if argument < 32 => client.outbox().close(1000 + u16::from(argument), "bye"),
+            8 if argument < 40 => client.outbox().terminate(),
+            8 => client.ping(),
             _ => drop(members.pop()),
         }
     }
     drop(members);
-    rig.end();
+    client.end();
 }

@@ -9,7 +9,7 @@ mod life;
 #[cfg(test)]
 mod properties;
 
-pub use frames::{frames, guard_differential};
+pub use frames::{frames, header_check_differential};
 pub use head::head;
 pub use life::connection;
 
@@ -103,7 +103,10 @@ mod tests {
 
     #[test]
     fn a_valid_stream_passes_the_guard_unchanged() {
-        over_seeds("guard_differential", super::guard_differential);
+        over_seeds(
+            "header_check_differential",
+            super::header_check_differential,
+        );
     }
 
     #[test]

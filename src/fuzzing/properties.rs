@@ -7,7 +7,7 @@ use tungstenite::Message;
 
 use super::frames::frame;
 use crate::config::Config;
-use crate::connection::Rig;
+use crate::connection::testing::single_threaded::SingleThreaded;
 
 /// A message, where it is cut into fragments, and the pings and pongs that go before each fragment.
 type Sent = (Message, Vec<prop::sample::Index>, Vec<(bool, Vec<u8>)>);
@@ -64,28 +64,28 @@ fn any_messages_arrive_once_equal_and_in_order_and_pings_are_answered_in_order()
     TestRunner::new_with_rng(cases, rng)
         .run(&input, |(all, pieces)| {
             let (stream, pings) = stream(&all);
-            let mut rig = Rig::new(Config::default().read_buffer(64));
-            rig.takes(1 << 20);
+            let mut client = SingleThreaded::new(Config::default().read_buffer(64));
+            client.accept_per_call(1 << 20);
             let (mut rest, mut pieces) = (&stream[..], pieces.iter().cycle());
             while !rest.is_empty() {
                 let most = pieces.next().copied().unwrap_or(1).min(rest.len());
                 let (now, later) = rest.split_at(most);
-                rig.peer_sends(now, most);
+                client.peer_sends(now, most);
                 rest = later;
             }
             let mut left = all.iter().map(|(message, ..)| message);
             while left.len() > 0 {
                 // By turns one, and what came with it.
                 let most = if left.len() % 2 == 0 { 1 } else { 7 };
-                let heard = rig.recv_all(most).unwrap_or_default();
+                let heard = client.recv_all(most).unwrap_or_default();
                 prop_assert!(!heard.is_empty() && heard.len() <= most);
                 for heard in &heard {
                     prop_assert_eq!(Some(heard), left.next());
                 }
             }
-            prop_assert!(!matches!(rig.recv(), Ok(Some(_))), "nothing comes twice");
-            prop_assert_eq!(rig.pongs(), pings);
-            rig.end();
+            prop_assert!(!matches!(client.recv(), Ok(Some(_))), "nothing comes twice");
+            prop_assert_eq!(client.pongs(), pings);
+            client.end();
             Ok(())
         })
         .unwrap_or_else(|failure| panic!("{failure}"));

@@ -34,4 +34,4 @@ pub use reply::Reply;
 pub(crate) use reply::unavailable;
 pub(crate) use request::Body;
 pub use request::Request;
-pub(crate) use upgrade::accept;
+pub(crate) use upgrade::{Accepted, accept};

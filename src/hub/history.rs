@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::post::TopicMessage;
-use super::settings::TopicSettings;
-use crate::clock::{self, lock};
+use super::message::TopicMessage;
+use super::policy::TopicSettings;
+use crate::clock;
+use crate::sync::lock;
 
 /// Bytes that all histories of a hub keep together.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ impl Bytes {
         self.used.fetch_update(order, order, more).is_ok()
     }
 
-    fn give_back(&self, size: usize) {
+    fn release(&self, size: usize) {
         self.used.fetch_sub(size, Ordering::Relaxed);
     }
 
@@ -100,7 +101,7 @@ impl History {
     fn forget_first(&self, posts: &mut VecDeque<(Arc<TopicMessage>, usize)>) -> bool {
         let first = posts.pop_front();
         if let Some((_, size)) = &first {
-            self.budget.give_back(*size);
+            self.budget.release(*size);
         }
         first.is_some()
     }

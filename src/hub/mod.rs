@@ -3,41 +3,29 @@
 //! It knows outboxes and no socket. There is no hub thread: whoever publishes does the work, and joining and leaving
 //! are a moment under a lock that nobody waits under.
 
-// In the order in which a message travels.
-
-mod topic;
-
-mod publishing;
-
-mod post;
-
+mod delivery;
 mod history;
-
-mod fan;
-
-mod lane;
-
-mod ring;
-
-mod counts;
-
-mod subscription;
-
+mod member;
+mod message;
+mod pending;
+mod policy;
 mod presence;
-
-mod settings;
+mod publish;
+mod stats;
+mod subscribe;
+mod topic;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-pub use post::{Envelope, Publication, TopicMessage};
-pub use publishing::{PublishError, PublishOutcome};
-pub use settings::{HubConfig, Policy, SoftLimit, TopicSettings};
-pub use subscription::{SubscribeOptions, Subscription};
+pub use message::{Envelope, Publication, TopicMessage};
+pub use policy::{HubConfig, Policy, SoftLimit, TopicSettings};
+pub use publish::{PublishError, PublishOutcome};
+pub use subscribe::{SubscribeOptions, Subscription};
 pub use topic::{Topic, TopicCounts};
 
-use crate::clock::lock;
+use crate::sync::lock;
 use history::Bytes;
 use topic::{Held, Inner};
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::clock::{self, lock};
+use crate::clock;
+use crate::sync::lock;
 
 /// How long a name stays after its last connection: a page that reloads does not flicker.
 const GRACE: Duration = Duration::from_secs(2);

@@ -13,14 +13,14 @@ use std::time::SystemTime;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::Shared;
-use super::counts::Counts;
 use super::history::{Bytes, History};
-use super::lane::Member;
-use super::post::{Envelope, TopicMessage};
+use super::member::Member;
+use super::message::{Envelope, TopicMessage};
+use super::policy::{Policy, TopicSettings};
 use super::presence::Presence;
-use super::settings::{Policy, TopicSettings};
+use super::stats::Counts;
 use crate::caught::caught;
-use crate::clock::lock;
+use crate::sync::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap.
 #[derive(Clone)]
@@ -33,9 +33,9 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     settings: Mutex<TopicSettings>,
     state: Mutex<Members>,
-    pub(super) turn: (Sender<()>, Receiver<()>),
+    pub(super) publish_token: (Sender<()>, Receiver<()>),
     /// Publishers that wait for it.
-    pub(super) wanted: AtomicUsize,
+    pub(super) waiting_publishers: AtomicUsize,
     pub(super) history: History,
     pub(super) presence: Presence,
     pub(super) counts: Arc<Counts>,
@@ -56,8 +56,8 @@ impl Inner {
         settings: TopicSettings,
         budget: Arc<Bytes>,
     ) -> Inner {
-        let turn = crossbeam_channel::bounded(1);
-        turn.0.send(()).expect("the receiver is beside it");
+        let publish_token = crossbeam_channel::bounded(1);
+        publish_token.0.send(()).expect("the receiver is beside it");
         let last_id = first_id(&shared.floor) - 1;
         Inner {
             name,
@@ -67,8 +67,8 @@ impl Inner {
                 list: Arc::default(),
                 last_id,
             }),
-            turn,
-            wanted: AtomicUsize::new(0),
+            publish_token,
+            waiting_publishers: AtomicUsize::new(0),
             history: History::new(budget),
             presence: Presence::default(),
             counts: Arc::default(),
@@ -142,7 +142,7 @@ impl Topic {
     pub fn counts(&self) -> TopicCounts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.inner.counts;
-        let names = super::settings::REASONS.into_iter();
+        let names = super::policy::REASONS.into_iter();
         TopicCounts {
             delivered: count(&counts.delivered),
             discarded: count(&counts.discarded),
@@ -227,7 +227,7 @@ impl Topic {
         if let Policy::Disconnect { soft: Some(soft) } = settings.policy {
             for member in self.list().iter() {
                 if member.is_overdue(soft, settings.queue) {
-                    member.outbox.cut(self.name());
+                    member.outbox.disconnect_slow_consumer(self.name());
                 }
             }
         }

@@ -1,64 +1,70 @@
-//! The accepting thread, one for each listener: permit → accept → spawn, or refuse.
+//! The accepting thread, one for each listener: accept, and start the client's opening handshake, or refuse.
 //!
-//! The first runs on the thread that called `serve`, further ones as `sp-accept-N`. It never waits for a client: reading
-//! the request is for the thread at the new client's door, and beyond 256 requests at a time it refuses unread, or makes
-//! room for who comes from elsewhere (`heads.rs`). It ends when the latch is set, which it notices at the next connection, or
-//! when accepting has failed for good.
+//! The first acceptor runs on the thread that called `serve`, further ones as `sp-accept-N`. An acceptor never waits for a
+//! client: the handshake thread reads the request. When all handshake slots are in use, the acceptor refuses the connection
+//! without reading it, or evicts another address's handshake (`admission/handshake_slots.rs`). It ends when the latch is
+//! set, which it notices at the next connection, or when accepting has failed for good.
 
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
 use socket2::Socket;
 
-use super::house::House;
+use super::client::handshake;
+use super::client::session::RegisteredClient;
 use super::listener::Listener;
-use super::shutdown::SetAtEnd;
+use super::state::ServerState;
+use super::stats::Disconnect;
 use crate::caught::caught;
-use crate::connection::{Client, CloseCause, Here, Transport, abandon, prepare, receive};
+use crate::connection::CloseCause;
+use crate::connection::shared::Shared;
+use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, Peer};
+use crate::sync::SetOnDrop;
 
-/// Stack of a thread at the door, where the handler judges requests.
-const DOOR_STACK: usize = 256 << 10;
+/// The stack of a handshake thread, where the handler's `request` runs.
+const HANDSHAKE_STACK: usize = 256 << 10;
 
-/// How long to leave a kernel alone that has nothing to give; doubled up to the second.
-const FIRST_REST: Duration = Duration::from_millis(50);
-const LONGEST_REST: Duration = Duration::from_secs(1);
+/// How long to pause when the kernel has no descriptor or memory to give. Doubled each time, up to one second.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// # Blocking
-/// In `accept`, woken by a client or by the watchdog's knock; at rest, woken by the latch.
+/// In `accept`, woken by a client or by the watchdog's wake-up connection; in a pause, woken by the latch.
 pub(super) fn run<'scope, H: Handler>(
     listener: &Listener,
-    house: &'scope House,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let _set = SetAtEnd(&house.latch);
-    let result = accept(listener, house, scope, handler);
+    let _set = SetOnDrop(&server.latch);
+    let result = accept(listener, server, scope, handler);
     listener.done();
     result
 }
 
 fn accept<'scope, H: Handler>(
     listener: &Listener,
-    house: &'scope House,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let mut rest = FIRST_REST;
-    while !house.latch.is_set() {
+    let mut pause = FIRST_PAUSE;
+    while !server.latch.is_set() {
         match listener.accept() {
-            // The knock of our own watchdog, or somebody as late.
-            Ok(_) if house.latch.is_set() => {}
+            // The watchdog's wake-up connection, or a client that is as late.
+            Ok(_) if server.latch.is_set() => {}
             Ok((socket, peer)) => {
-                rest = FIRST_REST;
-                admit(socket, peer, house, scope, handler);
+                pause = FIRST_PAUSE;
+                start_handshake(socket, peer, server, scope, handler);
             }
-            Err(_) if house.latch.is_set() => {}
-            Err(error) if is_hopeless(&error) => {
+            Err(_) if server.latch.is_set() => {}
+            Err(error) if is_permanent(&error) => {
                 log::error!("accepting on {listener} failed for good: {error}");
                 return Err(Error::Accept {
                     listener: listener.to_string(),
@@ -66,89 +72,88 @@ fn accept<'scope, H: Handler>(
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The client gave up while it waited (accept(2)).
+            // The client gave up while it waited in the backlog (accept(2)).
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Out of descriptors or memory: the client stays in the backlog, and trying at once would only spin.
+            // Out of descriptors or memory. The client stays in the backlog, and an immediate retry would only spin.
             Err(error) => {
-                log::error!("accepting on {listener} failed, next try in {rest:?}: {error}");
-                house.latch.wait(rest);
-                rest = LONGEST_REST.min(rest * 2);
+                log::error!("accepting on {listener} failed, next try in {pause:?}: {error}");
+                server.latch.wait(pause);
+                pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
     }
     Ok(())
 }
 
-/// The listener itself is broken, and no waiting mends it.
-fn is_hopeless(error: &io::Error) -> bool {
+/// Returns whether the listener itself is broken, so that waiting does not help.
+fn is_permanent(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT)
     )
 }
 
-fn admit<'scope, H: Handler>(
+fn start_handshake<'scope, H: Handler>(
     socket: Socket,
     peer: Peer,
-    house: &'scope House,
+    server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    let number = house.next_number();
-    if !house.visitors.may_connect(&peer) {
-        log::warn!("#{number} {peer} refused unread: 503, its address connects too often");
-        return refuse(&socket, house);
-    }
-    let Some((head, given_up)) = house.heads.take(number, &peer) else {
-        log::warn!("#{number} {peer} refused unread: 503, too many requests at a time");
-        return refuse(&socket, house);
-    };
-    if let Some(other) = given_up {
+    let number = server.next_number();
+    if !server.per_address.may_connect(&peer) {
         log::warn!(
-            "#{} {} refused unread: reset, its address has the most requests and another needs the place",
+            "#{number} {peer} rejected with 503 before reading the request: connect rate exceeded"
+        );
+        return refuse(&socket, server);
+    }
+    let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
+        log::warn!(
+            "#{number} {peer} rejected with 503 before reading the request: no free handshake slot"
+        );
+        return refuse(&socket, server);
+    };
+    if let Some(other) = evicted {
+        log::warn!(
+            "#{} {} pending handshake reset to free a slot for another address",
             other.number,
             other.peer
         );
-        house.endings.count("refused_unread");
-        other.reset(CloseCause::Gone);
+        server.disconnects.count(Disconnect::RefusedUnread);
+        other.terminate(CloseCause::Gone);
     }
-    prepare(&socket, &house.config, number);
-    let transport: Arc<dyn Transport> = Arc::new(socket);
-    let kept = Arc::clone(&transport);
-    let client = Arc::new(Client::new(
-        number,
-        peer,
-        Arc::clone(&house.config),
-        &transport,
-    ));
-    head.belongs_to(&client);
-    let entry = house.clients.enter(&client);
-    let here = Here {
-        client,
-        transport,
-        entry,
+    set_options(&socket, &server.config, number);
+    let socket: Arc<dyn Transport> = Arc::new(socket);
+    let kept_socket = Arc::clone(&socket);
+    let config = Arc::clone(&server.config);
+    let shared = Arc::new(Shared::new(number, peer, config, &socket));
+    slot.set_client(&shared);
+    let kept = Arc::clone(&shared);
+    let client = RegisteredClient {
+        entry: server.clients.add(&shared),
+        shared,
+        socket,
     };
-    let kept_client = Arc::clone(&here.client);
     let spawned = Builder::new()
-        .name(format!("sp-{number}-door"))
-        .stack_size(DOOR_STACK)
+        .name(format!("sp-{number}-open"))
+        .stack_size(HANDSHAKE_STACK)
         .spawn_scoped(scope, move || {
-            // A panic of the user's is caught further in; one of ours must not end the whole server.
-            if caught(|| receive(here, head, house, scope, handler)).is_none() {
-                abandon(&kept_client);
-                log::error!("#{number} the thread at its door panicked");
+            // Panics of user code are caught further in. One of ours must not end the whole server.
+            if caught(|| handshake::run(client, slot, server, scope, handler)).is_none() {
+                kept.tear_down();
+                log::error!("#{number} the handshake thread panicked");
             }
         });
     if let Err(error) = spawned {
-        log::error!("#{number} refused: 503, no thread to be had: {error}");
-        refuse(&*kept, house);
+        log::error!("#{number} rejected with 503: cannot start a thread: {error}");
+        refuse(&*kept_socket, server);
     }
 }
 
-/// Answers 503 as far as that goes at once: the acceptor waits for nobody.
-fn refuse(transport: &dyn Transport, house: &House) {
-    house.endings.count("refused_unread");
+/// Answers 503 as far as the socket accepts it: the acceptor does not wait for a client.
+fn refuse(socket: &dyn Transport, server: &ServerState) {
+    server.disconnects.count(Disconnect::RefusedUnread);
     let answer = http::unavailable(5, "too busy to read this").to_bytes(false);
-    let _ = transport.try_write(&[IoSlice::new(&answer)]);
-    transport.shutdown(std::net::Shutdown::Write);
+    let _ = socket.try_write(&[IoSlice::new(&answer)]);
+    socket.shutdown(Shutdown::Write);
 }

@@ -1,94 +1,100 @@
-//! [`ServerHandle`]: asks a server to end, and watches it; [`ServerThread`] and [`ShutdownReport`].
+//! [`ServerHandle`]: shuts a server down and monitors it; [`ServerThread`], and what is monitored of a client.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::house::House;
+use super::state::ServerState;
+use super::stats::ShutdownReport;
 use crate::clock;
-use crate::connection::{Client, Doing, MessageCounts};
+use crate::connection::MessageCounts;
+use crate::connection::activity::Activity;
+use crate::connection::shared::Shared;
 use crate::error::Error;
 use crate::http::Peer;
 
-/// Rings for the end of a server, from any thread, a handler's too. Cloneable.
+/// Shuts a server down, and monitors it, from any thread, a handler's included. Cloning a handle is cheap.
 #[derive(Clone)]
 pub struct ServerHandle {
-    house: Arc<House>,
+    server: Arc<ServerState>,
     addresses: Vec<SocketAddr>,
 }
 
 impl ServerHandle {
-    pub(super) fn new(house: Arc<House>, addresses: Vec<SocketAddr>) -> ServerHandle {
-        ServerHandle { house, addresses }
+    pub(super) fn new(server: Arc<ServerState>, addresses: Vec<SocketAddr>) -> ServerHandle {
+        ServerHandle { server, addresses }
     }
 
-    pub(super) fn house(&self) -> &House {
-        &self.house
+    pub(super) fn server(&self) -> &ServerState {
+        &self.server
     }
 
-    /// The address that is listened on, with the port that the kernel chose. The first TCP one; on a server with unix
-    /// sockets only it is `0.0.0.0:0`.
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. A server that has
+    /// unix sockets only returns `0.0.0.0:0`.
     pub fn local_addr(&self) -> SocketAddr {
         let none = SocketAddr::from(([0, 0, 0, 0], 0));
         self.addresses.first().copied().unwrap_or(none)
     }
 
-    /// Every TCP address that is listened on.
+    /// Returns every TCP address that the server listens on.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Asks the server to end, and returns at once. [`Server::serve`](crate::Server::serve) says what follows.
+    /// Begins to shut the server down, and returns immediately. [`Server::serve`](crate::Server::serve) says what follows.
     pub fn shutdown(&self) {
-        self.house.latch.set();
+        self.server.latch.set();
     }
 
-    /// Shutdown has begun.
+    /// Returns whether shutdown has begun.
     pub fn is_shutting_down(&self) -> bool {
-        self.house.latch.is_set()
+        self.server.latch.is_set()
     }
 
-    /// Clients that have been upgraded and are not gone yet.
+    /// Returns the number of clients that have been upgraded and have not ended.
     pub fn clients(&self) -> usize {
-        self.house.seats.taken()
+        self.server.client_permits.in_use()
     }
 
-    /// Only this machine can reach any of the listeners.
+    /// Returns whether only this machine can reach the server: every listener is on a loopback address or a unix socket.
     pub fn is_loopback_only(&self) -> bool {
-        self.house.loopback_only
+        self.server.loopback_only
     }
 
-    /// What every upgraded client is doing at this moment, by number. Reads atomics, and stops nobody.
+    /// Returns what every upgraded client is doing at this moment, sorted by number. It reads atomics and delays nobody.
     pub fn client_states(&self) -> Vec<ClientState> {
         let now = clock::now();
-        let clients = self.house.clients.snapshot();
-        let inside = clients.iter().filter(|client| client.is_inside());
+        let clients = self.server.clients.snapshot();
+        let inside = clients
+            .iter()
+            .filter(|client| client.lifecycle().is_upgraded());
         let mut states: Vec<_> = inside.map(|client| ClientState::of(client, now)).collect();
         states.sort_by_key(|state| state.number);
         states
     }
 
-    /// What became of the messages for all clients since the server began.
+    /// Returns what became of the messages for all clients since the server started.
     pub fn counts(&self) -> MessageCounts {
-        self.house.clients.counts()
+        self.server.clients.counts()
     }
 
-    /// Requests that are being read or answered, at most 256, and up to 32 that gave way and are not gone yet.
+    /// Returns how many opening handshakes are pending: at most 256, and up to 32 that have been evicted and whose thread
+    /// has not ended yet.
     pub fn pending_handshakes(&self) -> usize {
-        self.house.heads.taken()
+        self.server.handshakes.pending()
     }
 
-    /// Has `what` called some five times a second by the watchdog, as long as the server runs. It must not wait:
-    /// every deadline of every client waits with it. [`Hub::sweep`](crate::Hub::sweep) is made for it.
-    pub fn on_tick(&self, what: impl Fn() + Send + Sync + 'static) {
-        self.house.errands.add(Box::new(what));
+    /// Registers `callback`, which the watchdog calls about five times per second while the server runs. It must not block:
+    /// the deadlines of all clients would be checked late. [`Hub::sweep`](crate::Hub::sweep) is made for it.
+    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
+        self.server.tick_callbacks.add(Box::new(callback));
     }
 
-    /// How often each clock or limit has ended a client since the server began, by the name of its field in
-    /// [`Config`](crate::Config).
+    /// Returns how often each deadline or limit has ended a connection since the server started. A deadline has the name of
+    /// its field in [`Config`](crate::Config).
     pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
-        self.house.endings.counts()
+        self.server.disconnects.counts()
     }
 }
 
@@ -102,7 +108,7 @@ impl fmt::Debug for ServerHandle {
     }
 }
 
-/// A server on a thread of its own.
+/// A server that runs on a thread of its own.
 #[derive(Debug)]
 pub struct ServerThread {
     thread: JoinHandle<Result<ShutdownReport, Error>>,
@@ -117,12 +123,12 @@ impl ServerThread {
         ServerThread { thread, handle }
     }
 
-    /// The bell that ends it.
+    /// Returns the handle that shuts the server down.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 
-    /// Waits for the server to end; it does not ask it to.
+    /// Waits for the server to end. It does not shut it down.
     ///
     /// # Blocking
     /// As [`Server::serve`](crate::Server::serve).
@@ -131,27 +137,12 @@ impl ServerThread {
     /// As [`Server::serve`](crate::Server::serve).
     ///
     /// # Panics
-    /// If the server's thread has panicked.
+    /// If the server's thread panicked.
     pub fn join(self) -> Result<ShutdownReport, Error> {
         match self.thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-    }
-}
-
-/// What became of the clients that were there when shutdown began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShutdownReport {
-    /// Clients that got all that was queued for them, and 1001.
-    pub drained: u64,
-    /// Clients that were reset, or broke off, before that.
-    pub lost: u64,
-}
-
-impl fmt::Display for ShutdownReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "drained {}, lost {}", self.drained, self.lost)
     }
 }
 
@@ -161,31 +152,31 @@ impl fmt::Display for ShutdownReport {
 pub struct ClientState {
     /// The connection's number.
     pub number: u64,
-    /// Its address.
+    /// The client's address.
     pub peer: Peer,
-    /// What became of the messages for it.
+    /// What became of the messages for the client.
     pub counts: MessageCounts,
-    /// What waits for it.
+    /// What is queued for the client.
     pub queue: QueueState,
-    /// Its thread `sp-N-read`.
+    /// What thread `sp-N-read` is doing.
     pub reader: ThreadState,
-    /// Its thread `sp-N-write`.
+    /// What thread `sp-N-write` is doing.
     pub writer: ThreadState,
-    /// Milliseconds its last answer to a ping took.
+    /// Milliseconds that the peer's last pong took.
     pub round_trip_ms: Option<u64>,
 }
 
-/// An outbox at one moment.
+/// A client's queue at one moment.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QueueState {
-    /// Messages that wait.
+    /// Messages that are queued.
     pub messages: usize,
-    /// Messages it holds.
+    /// Messages that the queue can hold.
     pub capacity: usize,
-    /// Bytes that wait or are in the writer's hand.
+    /// Bytes that are queued or in flight.
     pub bytes: usize,
-    /// Age in milliseconds of the message that the socket refuses; 0 while it takes them.
+    /// For how many milliseconds the socket has refused what comes next; 0 while it accepts.
     pub oldest_ms: u64,
 }
 
@@ -193,17 +184,17 @@ pub struct QueueState {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ThreadState {
-    /// What it is doing, in words.
+    /// What the thread is doing, in words.
     pub state: String,
-    /// For so many milliseconds.
+    /// For how many milliseconds.
     pub since_ms: u64,
 }
 
 impl ClientState {
-    fn of(client: &Client, now: u64) -> ClientState {
-        let (queue, state) = (&client.queue, &client.state);
+    fn of(client: &Shared, now: u64) -> ClientState {
+        let (queue, deadlines) = (&client.write.queue, &client.write.deadlines);
         let ago = |since: u64| now.saturating_sub(since);
-        let thread = |(doing, since): (Doing, u64)| ThreadState {
+        let thread = |(doing, since): (Activity, u64)| ThreadState {
             state: doing.to_string(),
             since_ms: ago(since),
         };
@@ -215,11 +206,11 @@ impl ClientState {
                 messages: queue.len(),
                 capacity: queue.capacity(),
                 bytes: queue.bytes(),
-                oldest_ms: state.oldest().map_or(0, ago),
+                oldest_ms: deadlines.blocked_since().map_or(0, ago),
             },
-            reader: thread(state.reader.get()),
-            writer: thread(state.writer.get()),
-            round_trip_ms: state.round_trip(),
+            reader: thread(client.reader.get()),
+            writer: thread(client.writer.get()),
+            round_trip_ms: deadlines.round_trip(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`Listener`]: a listening socket, TCP or unix, and how its acceptor is woken.
+//! [`Listener`]: a listening socket, TCP or unix, and how its acceptor is woken for shutdown.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::shutdown::Latch;
 use crate::http::Peer;
+use crate::sync::Latch;
 
-/// Connections the kernel keeps for us before `accept`; it cuts this to `net.core.somaxconn`.
+/// Connections that the kernel holds before `accept`. The kernel limits this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Knocks before the listener itself is shut down.
-const MOST_KNOCKS: u32 = 50;
+/// Wake-up connections that are tried before the listener itself is shut down.
+const MAX_WAKE_UPS: u32 = 50;
 
-/// How long a knock at our own door may take.
-const KNOCK: Duration = Duration::from_millis(100);
+/// How long a wake-up connection may take.
+const WAKE_UP_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Where a server listens: TCP or a unix socket, bound here or elsewhere.
+/// A listening socket of a server: TCP or unix, bound here or elsewhere.
 ///
 /// ```no_run
 /// use standpipe::{Config, Listener, Server};
@@ -33,10 +33,10 @@ const KNOCK: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: Socket,
     address: Address,
-    /// Its acceptor has seen the latch.
+    /// Set when the acceptor has ended.
     done: Latch,
-    /// How often it was knocked at since.
-    knocks: AtomicU32,
+    /// Wake-up connections so far.
+    wake_ups: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -46,12 +46,12 @@ enum Address {
 }
 
 impl Listener {
-    /// Listens on the first of the addresses that `address` stands for and that can be bound.
+    /// Listens on the first address of `address` that can be bound.
     ///
     /// # Errors
     /// None of them can be bound.
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Listener> {
-        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the address stands for none");
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
         for address in address.to_socket_addrs()? {
             match Listener::bind_one(address) {
                 Ok(listener) => return Ok(listener),
@@ -63,7 +63,7 @@ impl Listener {
 
     fn bind_one(address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // A restarted server must not wait for the last one's connections to leave TIME_WAIT.
+        // Otherwise a restarted server would wait for its predecessor's connections to leave TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -75,7 +75,7 @@ impl Listener {
             socket,
             address,
             done: Latch::new(),
-            knocks: AtomicU32::new(0),
+            wake_ups: AtomicU32::new(0),
         }
     }
 
@@ -86,48 +86,51 @@ impl Listener {
         }
     }
 
-    /// Only this machine can reach it.
+    /// Returns whether only this machine can reach the listener.
     pub(crate) fn is_loopback(&self) -> bool {
         self.tcp_address()
             .is_none_or(|address| address.ip().is_loopback())
     }
 
     /// # Blocking
-    /// Woken by a client, or by [`wake`](Self::wake).
+    /// Woken by a client, or by [`wake_accept`](Self::wake_accept).
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
         let (socket, address) = self.socket.accept()?;
         Ok((socket, peer(&address)))
     }
 
-    /// Its acceptor has left.
+    /// Records that the acceptor has ended.
     pub(super) fn done(&self) {
         self.done.set();
     }
 
     /// # Blocking
-    /// For as long, woken when its acceptor leaves.
-    pub(super) fn wait_until_done(&self, most: Duration) {
-        self.done.wait(most);
+    /// For at most `limit`. Woken when the acceptor ends.
+    pub(super) fn wait_until_done(&self, limit: Duration) {
+        self.done.wait(limit);
     }
 
-    /// Wakes the acceptor with a connection from ourselves, and says whether it still has to be woken. (`shutdown` on
-    /// the listener would wake it too, and kill it for every process that shares it: so it is the last resort.)
-    pub(super) fn wake(&self) -> bool {
+    /// Wakes the acceptor with a connection from this process. Returns false if the acceptor has ended already. `shutdown`
+    /// on the listener would wake it too, but it would end the socket for every process that shares it, so it is the last
+    /// resort.
+    pub(super) fn wake_accept(&self) -> bool {
         if self.done.is_set() {
             return false;
         }
-        // The socket's path may be gone, or another's by now, and then nobody is ever there to hear.
-        if self.knocks.fetch_add(1, Ordering::Relaxed) == MOST_KNOCKS {
-            log::warn!("{self} does not hear its own knock, and is shut down");
+        // The path of a unix socket may be gone by now, or belong to another socket.
+        if self.wake_ups.fetch_add(1, Ordering::Relaxed) == MAX_WAKE_UPS {
+            log::warn!(
+                "{self}: accept did not wake up for shutdown after {MAX_WAKE_UPS} attempts; closing the listener"
+            );
             let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
-        // Failing is no harm: it is tried again until the acceptor has answered.
+        // A failure does no harm: this is repeated until the acceptor has ended.
         match &self.address {
             Address::Tcp(address) => {
-                let _ = std::net::TcpStream::connect_timeout(&reachable(*address), KNOCK);
+                let _ = std::net::TcpStream::connect_timeout(&reachable(*address), WAKE_UP_TIMEOUT);
             }
             Address::Unix(path) => {
-                let _ = knock(path);
+                let _ = connect_unix(path);
             }
         }
         true
@@ -164,8 +167,8 @@ impl std::fmt::Display for Listener {
     }
 }
 
-/// Connects without waiting: while the backlog is full `connect` would wait for an acceptor that may have left already.
-fn knock(path: &Path) -> io::Result<()> {
+/// Connects without blocking: while the backlog is full, `connect` would wait for an acceptor that may have ended.
+fn connect_unix(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.connect(&SockAddr::unix(path)?)
@@ -175,7 +178,7 @@ fn peer(address: &SockAddr) -> Peer {
     address.as_socket().map_or(Peer::Unix, Peer::Tcp)
 }
 
-/// Listening on every address is reached on loopback.
+/// Returns an address at which the listener can be reached: one that listens on all addresses is reached on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         match &mut address {

@@ -1,53 +1,40 @@
-//! [`Server`]: bind, serve, spawn.
-
-// What there is once per process, in the order in which a client meets it.
-
-mod listener;
+//! [`Server`]: bind, serve, spawn. This folder holds what exists once per server, and ties the request parser, the handler and
+//! the connections together.
 
 mod acceptor;
-
-mod capacity;
-
-mod visitors;
-
-mod heads;
-
-mod house;
-
-mod watchdog;
-
-mod shutdown;
-
-mod endings;
-
-// How it is asked to end, and watched.
-
+mod admission;
+mod client;
 mod handle;
+mod listener;
+mod registry;
+mod shutdown;
+mod state;
+mod stats;
+mod tick;
+mod watchdog;
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
-pub use handle::{
-    ClientState, QueueState, ServerHandle, ServerThread, ShutdownReport, ThreadState,
-};
-pub(crate) use heads::Head;
-pub(crate) use house::{Entry, House, Permit};
+pub use handle::{ClientState, QueueState, ServerHandle, ServerThread, ThreadState};
 pub use listener::Listener;
-pub(crate) use visitors::Visit;
-#[cfg(test)]
-pub(crate) use {capacity::LEAVING, heads::Heads};
+pub use stats::ShutdownReport;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::Rules;
+use crate::sync::SetOnDrop;
+use admission::capacity;
+use state::ServerState;
 
-/// A WebSocket server that listens, and serves once [`serve`](Self::serve) is called.
+/// A WebSocket server that listens. It accepts clients once [`serve`](Self::serve) is called.
 ///
-/// How many clients it holds is computed when it begins to serve, from what the kernel lets this process have (memory
-/// maps, threads, descriptors), unless [`Config::max_clients`] says less; the log names the limit that binds.
+/// The connection limit is computed when the server is bound, from what the kernel allows this process (memory maps, threads,
+/// descriptors), unless [`Config::max_clients`] is lower. For that, the soft limit of descriptors is raised to the hard one.
+/// The log names the limit that sets it.
 ///
 /// ```
 /// use standpipe::{Config, Connection, Server};
@@ -73,15 +60,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`; port 0 lets the kernel choose, see [`ServerHandle::local_addr`].
+    /// Listens on `address`. Port 0 lets the kernel choose one; see [`ServerHandle::local_addr`].
     ///
     /// # Errors
-    /// The address cannot be bound, or [`Config::origin`] has a pattern that is none (`InvalidInput`).
+    /// The address cannot be bound, or [`Config::origin`] has an invalid pattern (`InvalidInput`).
     pub fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Server> {
         Server::from_listeners(vec![Listener::bind(address)?], config)
     }
 
-    /// Serves a listener that is there already: inherited, or bound with options of your own.
+    /// Uses an existing listener: inherited, or bound with options of your own.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -89,10 +76,10 @@ impl Server {
         Server::from_listeners(vec![listener.try_into()?], config)
     }
 
-    /// Serves several listeners, TCP and unix sockets, as one server.
+    /// Uses several listeners, TCP and unix sockets, for one server.
     ///
     /// # Errors
-    /// There are none, or [`Config::origin`] has a pattern that is none (`InvalidInput`).
+    /// The list is empty, or [`Config::origin`] has an invalid pattern (`InvalidInput`).
     pub fn from_listeners(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
@@ -103,46 +90,46 @@ impl Server {
         let addresses = listeners.iter().filter_map(Listener::tcp_address).collect();
         let capacity = capacity::compute(config.max_clients);
         log::info!(
-            "room for {} clients, by {}",
+            "connection limit: {} (set by {})",
             capacity.clients,
-            capacity.binds
+            capacity.set_by
         );
         if cfg!(panic = "abort") {
-            log::warn!("built with panic = \"abort\": a panic of one handler ends the process");
+            log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
         }
-        let house = House::new(config, rules, capacity.clients, capacity::HEADS);
-        let handle = ServerHandle::new(Arc::new(house), addresses);
+        let server = ServerState::new(config, rules, capacity.clients, capacity::HANDSHAKE_SLOTS);
+        let handle = ServerHandle::new(Arc::new(server), addresses);
         Ok(Server { listeners, handle })
     }
 
-    /// The bell that ends it, for other threads.
+    /// Returns the handle that shuts the server down, for other threads.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 
-    /// Serves clients until [`ServerHandle::shutdown`], and returns when the last thread it started has ended.
+    /// Serves clients until [`ServerHandle::shutdown`], and returns when the last thread that it started has ended.
     ///
     /// # Blocking
-    /// On the caller's thread, until shutdown. Then for the clients: at most
+    /// Until shutdown. Then for the clients to end: at most
     /// [`shutdown_timeout`](Config::shutdown_timeout), and beyond that only for handlers that do not return; the log
     /// names them.
     ///
     /// # Errors
-    /// [`Error`]: accepting failed for good, or the server's own threads could not be had. The clients it had were
-    /// closed as by a shutdown.
+    /// [`Error`] if accepting failed for good, or a thread of the server could not be started. Connected clients were closed
+    /// as by a shutdown.
     pub fn serve<H: Handler>(self, handler: H) -> Result<ShutdownReport, Error> {
-        let house = self.handle.house();
+        let server = self.handle.server();
         let (first, others) = self
             .listeners
             .split_first()
-            .expect("every constructor gives a listener");
+            .expect("every constructor requires a listener");
         thread::scope(|scope| {
-            // However this is left, the threads below see the latch, or the scope would wait for them for ever.
-            let _set = shutdown::SetAtEnd(&house.latch);
+            // However this scope is left, the threads below see the latch. Otherwise the scope would wait for them for ever.
+            let _set = SetOnDrop(&server.latch);
             let name = "sp-watchdog";
             Builder::new()
                 .name(name.into())
-                .spawn_scoped(scope, || watchdog::run(house, &self.listeners))
+                .spawn_scoped(scope, || watchdog::run(server, &self.listeners))
                 .map_err(|source| Error::Spawn {
                     thread: name.into(),
                     source,
@@ -154,7 +141,7 @@ impl Server {
                 let spawned = Builder::new()
                     .name(thread.clone())
                     .spawn_scoped(scope, move || {
-                        acceptor::run(listener, house, scope, handler)
+                        acceptor::run(listener, server, scope, handler)
                     });
                 match spawned {
                     Ok(acceptor) => acceptors.push(acceptor),
@@ -164,21 +151,21 @@ impl Server {
                     }
                 }
             }
-            let mut result = acceptor::run(first, house, scope, handler);
+            let mut result = acceptor::run(first, server, scope, handler);
             for acceptor in acceptors {
                 let ended = acceptor.join().expect("an acceptor does not panic");
                 result = result.and(ended);
             }
-            shutdown::close(house);
+            shutdown::close_clients(server);
             result
         })?;
-        Ok(self.handle.house().tally.report())
+        Ok(self.handle.server().shutdown_tally.report())
     }
 
     /// [`serve`](Self::serve) on a thread of its own.
     ///
     /// # Errors
-    /// [`Error::Spawn`] if that thread cannot be had.
+    /// [`Error::Spawn`] if that thread cannot be started.
     pub fn spawn<H: Handler + Send + 'static>(self, handler: H) -> Result<ServerThread, Error> {
         let handle = self.handle();
         let name = "sp-serve";

@@ -1,99 +1,81 @@
-//! Thread `sp-watchdog`: ends what is overdue, and wakes the acceptors when the latch is set.
+//! Thread `sp-watchdog`: resets connections whose deadline has passed, and wakes the acceptors at shutdown.
 //!
-//! Every tick it looks at each client's atomics; it holds clients weakly, takes no lock that anybody waits under, and
-//! acts by resetting the client's socket, which frees a thread blocked in `read` and one blocked in `write` in under a
-//! millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` would not do: they are per call, and a peer that trickles never meets
-//! them. It ends when the latch is set and the last client is gone; the scope in `serve` joins it.
+//! On every tick it reads each client's atomics. It holds clients weakly and takes no lock that anybody waits under. It acts
+//! by resetting the client's socket, which frees a thread that is blocked in `read` and one that is blocked in `write` in
+//! less than a millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` would not do: they apply to each call, and a peer that sends or
+//! reads a byte now and then never meets them. The thread ends when the latch is set and the last client is gone; the scope
+//! in `serve` joins it.
 
-use std::fmt;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::house::House;
 use super::listener::Listener;
-use crate::caught::caught;
-use crate::clock::{self, lock};
-use crate::connection::{Client, CloseCause, Verdict};
+use super::state::ServerState;
+use crate::clock;
+use crate::connection::CloseCause;
+use crate::connection::deadlines::DeadlineCheck;
+use crate::connection::shared::Shared;
 
-/// How late a deadline may be noticed.
+/// How late a passed deadline may be noticed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The same when the latch is set.
-const LAST_TICK: Duration = Duration::from_millis(10);
+/// The same, during shutdown.
+const SHUTDOWN_TICK: Duration = Duration::from_millis(10);
 
-/// What others want done now and then. Every fourth tick.
-#[derive(Default)]
-pub(super) struct Errands(Mutex<Vec<Arc<dyn Fn() + Send + Sync>>>);
-
-const ERRANDS_EVERY: u32 = 4;
-
-impl Errands {
-    pub(super) fn add(&self, errand: Box<dyn Fn() + Send + Sync>) {
-        lock(&self.0).push(errand.into());
-    }
-
-    fn run(&self) {
-        let errands = lock(&self.0).clone();
-        for errand in errands {
-            if caught(&*errand).is_none() {
-                log::error!("what was to be done on a tick panicked");
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Errands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Errands({})", lock(&self.0).len())
-    }
-}
+/// The tick callbacks run on every fourth tick: five times per second.
+const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
-/// On its tick and on the latch; from then on, a shorter tick, on the acceptors leaving, and on the last client.
-pub(super) fn run(house: &House, listeners: &[Listener]) {
+/// On its tick, woken by the latch. During shutdown, on a shorter tick, woken by an acceptor that ends and by the end of the
+/// last client.
+pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
     let mut tick = 0_u32;
-    while !house.latch.wait(TICK) {
-        patrol(house);
+    while !server.latch.wait(TICK) {
+        check_all(server);
         tick = tick.wrapping_add(1);
-        if tick % ERRANDS_EVERY == 0 {
-            house.errands.run();
+        if tick % CALLBACKS_EVERY == 0 {
+            server.tick_callbacks.run();
         }
     }
     loop {
-        // All of them are knocked at.
-        let deaf = listeners.iter().fold(None, |deaf, listener| {
-            if listener.wake() {
+        // Wakes every acceptor, and remembers one that still has to be woken.
+        let accepting = listeners.iter().fold(None, |accepting, listener| {
+            if listener.wake_accept() {
                 Some(listener)
             } else {
-                deaf
+                accepting
             }
         });
-        match deaf {
-            Some(listener) => listener.wait_until_done(LAST_TICK),
-            None if house.clients.wait_until_empty(Instant::now() + LAST_TICK) => return,
+        match accepting {
+            Some(listener) => listener.wait_until_done(SHUTDOWN_TICK),
+            None if server
+                .clients
+                .wait_until_empty(Instant::now() + SHUTDOWN_TICK) =>
+            {
+                return;
+            }
             None => {}
         }
-        patrol(house);
+        check_all(server);
     }
 }
 
-fn patrol(house: &House) {
+fn check_all(server: &ServerState) {
     let now = clock::now();
-    for client in house.clients.snapshot() {
-        look_at(&client, now);
+    for client in server.clients.snapshot() {
+        check(&client, now);
     }
 }
 
-fn look_at(client: &Client, now: u64) {
-    match client.state.judge(now, &client.config) {
-        Verdict::Well => {}
-        Verdict::Ping => {
-            client.control.ping(now.to_be_bytes());
-            client.ring();
+fn check(client: &Shared, now: u64) {
+    match client.check_deadlines(now) {
+        DeadlineCheck::Met => {}
+        DeadlineCheck::PingDue => {
+            client.write.deadlines.ping_sent(now);
+            client.send_ping(now.to_be_bytes());
         }
-        Verdict::Overdue(clock) => {
-            log::warn!("#{} {} overdue: {clock}, reset", client.number, client.peer);
-            client.reset(CloseCause::TimedOut(clock));
+        DeadlineCheck::Passed(clock) => {
+            log::warn!("#{} {} reset: {clock} passed", client.number, client.peer);
+            client.terminate(CloseCause::TimedOut(clock));
         }
     }
 }

@@ -139,7 +139,7 @@ fn closed_names_how_the_server_ended_a_client() {
         violator.binary([0; 1001]);
         let (messages, cause) = events_of_client(&events);
         assert_eq!(messages, [Message::text("good")]);
-        let is_too_large = matches!(cause, CloseCause::Server { code: 1009, .. });
+        let is_too_large = matches!(cause, CloseCause::Violation { code: 1009, .. });
         assert!(is_too_large, "{cause:?}");
 
         let terminated = connect(&events);
@@ -150,7 +150,10 @@ fn closed_names_how_the_server_ended_a_client() {
         next_opened(&events).close(4321, "x");
         assert_only_close(&closed.rest_answering_close(), 4321, "x");
         let (code, reason) = (4321, "x".to_owned());
-        assert_eq!(next_closed(&events), CloseCause::Server { code, reason });
+        assert_eq!(
+            next_closed(&events),
+            CloseCause::Application { code, reason }
+        );
 
         drop((violator, terminated));
         shut_down(events);

@@ -27,10 +27,8 @@ mod presence;
 // In the order of a client's life.
 mod handshake;
 
-mod echo;
-
 mod batches;
-mod cork;
+mod echo;
 
 mod close;
 mod connection_end;

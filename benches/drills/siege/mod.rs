@@ -206,7 +206,7 @@ impl Wave {
 
 /// The client's port, of a line that says that it was cut as a slow consumer.
 fn cut_port(line: &str) -> Option<u16> {
-    let (before, after) = line.split_once(" cut from ")?;
+    let (before, after) = line.split_once(" disconnected by topic ")?;
     if !after.contains(": 4008, ") {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What waits when the peer does not take anything, for how long, and who wakes it.
+//! What waits while the peer accepts nothing, for how long, and who wakes it.
 
 use std::io::ErrorKind;
 use std::thread::JoinHandle;
@@ -6,25 +6,24 @@ use std::time::Duration;
 
 use crossbeam_channel::Select;
 
-use super::super::control::{Goodbye, When};
-use super::super::outbox::this_thread_reads_for;
-use super::super::state::Doing;
 use super::*;
+use crate::connection::activity::Activity;
+use crate::connection::queue::waiting::set_reader_of;
 use crate::error::{SendError, SendTimeoutError, TrySendError};
 
-/// A `send` that waits for room.
+/// A `send` that waits for room, on a thread of its own.
 struct Waiter(JoinHandle<Result<(), SendError>>);
 
 impl Waiter {
-    /// Sends on a thread of its own, and returns when that waits.
-    fn sends(guest: &Guest, message: &str) -> Waiter {
-        let outbox = guest.outbox.clone();
+    /// Starts the sender, and returns when it waits.
+    fn sends(client: &TestClient, message: &str) -> Waiter {
+        let outbox = client.outbox.clone();
         let message = text(message);
-        // A reader shows what it waits for, so the sender plays one.
-        let shown = Guest::without_writer(Config::default());
-        let reads_for = Arc::clone(&shown.client);
+        // A reader shows what it waits for, so the sender pretends to be one.
+        let shown = TestClient::without_writer(Config::default());
+        let reads_for = Arc::clone(&shown.shared);
         let sender = thread::spawn(move || {
-            // crossbeam's choice among what is ready is the same in each new thread, so let it come to another.
+            // crossbeam's choice among ready operations is the same in each new thread, so make it a different one.
             for _ in 0..message.len() % 4 {
                 let ready = [(); 2].map(|()| crossbeam_channel::never::<()>());
                 let mut select = Select::new();
@@ -33,11 +32,11 @@ impl Waiter {
                 }
                 let _ = select.try_select();
             }
-            this_thread_reads_for(Some(reads_for));
+            set_reader_of(Some(reads_for));
             outbox.send(message)
         });
         until("the sender waits for room", || {
-            shown.client.state.reader.get().0 == Doing::WaitingForRoom(1)
+            shown.shared.reader.get().0 == Activity::WaitingForRoom(1)
         });
         Waiter(sender)
     }
@@ -53,8 +52,8 @@ impl Waiter {
     }
 }
 
-fn texts(guest: &Guest) -> Vec<String> {
-    let texts = guest.frames().into_iter();
+fn texts(client: &TestClient) -> Vec<String> {
+    let texts = client.frames().into_iter();
     let texts = texts.filter(|(first, _)| *first == 0x81);
     texts
         .map(|(_, payload)| String::from_utf8(payload).expect("text"))
@@ -64,140 +63,139 @@ fn texts(guest: &Guest) -> Vec<String> {
 #[test]
 fn full_outbox_makes_send_wait() {
     both_ways(|config| {
-        let guest = Guest::held(config.queue(5), 0);
+        let client = TestClient::held(config.queue(5), 0);
         for n in 0..5 {
-            guest.outbox.try_send(text(n.to_string())).expect("room");
+            client.outbox.try_send(text(n.to_string())).expect("room");
         }
-        assert_eq!((guest.outbox.len(), guest.outbox.capacity()), (5, 5));
-        match guest.outbox.try_send(text("refused")) {
+        assert_eq!((client.outbox.len(), client.outbox.capacity()), (5, 5));
+        match client.outbox.try_send(text("refused")) {
             Err(TrySendError::Full(message)) => assert_eq!(message, text("refused")),
             other => panic!("exactly five have room: {other:?}"),
         }
-        let waiter = Waiter::sends(&guest, "waits");
-        assert!(guest.outbox.try_send(text("refused")).is_err());
+        let waiter = Waiter::sends(&client, "waits");
+        assert!(client.outbox.try_send(text("refused")).is_err());
         assert!(waiter.still_waits());
-        assert_eq!(guest.outbox.len(), 5);
+        assert_eq!(client.outbox.len(), 5);
 
-        // Once the held message is out, the writer takes the queue in its hand: there is room.
-        guest.gate.take("held".len() + 2);
-        waiter.result().expect("it has room now");
-        assert_eq!(texts(&guest), ["held"]);
-        guest.gate.open();
-        guest.gate.until_written(6 + 5 * 3 + 7);
-        assert_eq!(texts(&guest), ["held", "0", "1", "2", "3", "4", "waits"]);
-        guest.end();
+        // Once the held message is written, the writer takes the queue in flight, which makes room.
+        client.socket.accept("held".len() + 2);
+        waiter.result().expect("there is room now");
+        assert_eq!(texts(&client), ["held"]);
+        client.socket.accept_all();
+        client.socket.until_written(6 + 5 * 3 + 7);
+        assert_eq!(texts(&client), ["held", "0", "1", "2", "3", "4", "waits"]);
+        client.end();
     });
 }
 
 #[test]
-fn a_queue_full_of_bytes_makes_send_wait() {
+fn a_full_byte_limit_makes_send_wait() {
     both_ways(|config| {
-        // Each is 20 bytes on the wire; the held one's count until they are written.
+        // Each frame has 20 bytes. The bytes of the held one count until they are written.
         let twenty = "x".repeat(18);
-        let guest = Guest::held(config.queue_bytes(6 + 4 * 20), 0);
+        let client = TestClient::held(config.queue_bytes(6 + 4 * 20), 0);
         for _ in 0..4 {
-            guest.outbox.try_send(text(&*twenty)).expect("room");
+            client.outbox.try_send(text(&*twenty)).expect("room");
         }
-        assert_eq!(guest.outbox.bytes(), 86);
-        match guest.outbox.try_send(text("")) {
+        assert_eq!(client.outbox.bytes(), 86);
+        match client.outbox.try_send(text("")) {
             Err(TrySendError::Full(message)) => assert_eq!(message, text("")),
             other => panic!("not one byte has room: {other:?}"),
         }
-        let waiter = Waiter::sends(&guest, &twenty);
+        let waiter = Waiter::sends(&client, &twenty);
         assert!(waiter.still_waits());
-        assert_eq!(guest.outbox.bytes(), 86);
+        assert_eq!(client.outbox.bytes(), 86);
 
         // Not for 6 bytes, nor for 25.
-        guest.gate.take(6 + 19);
-        guest.gate.until_written(6 + 19);
-        guest.gate.until_in_write();
+        client.socket.accept(6 + 19);
+        client.socket.until_written(6 + 19);
+        client.socket.until_in_write();
         assert!(waiter.still_waits());
-        assert_eq!(guest.outbox.bytes(), 80);
-        guest.gate.open();
-        waiter.result().expect("it has room now");
-        guest.gate.until_written(6 + 5 * 20);
-        guest.end();
+        assert_eq!(client.outbox.bytes(), 80);
+        client.socket.accept_all();
+        waiter.result().expect("there is room now");
+        client.socket.until_written(6 + 5 * 20);
+        client.end();
     });
 }
 
 #[test]
-fn a_message_larger_than_all_the_bytes_goes_alone() {
+fn a_message_over_the_byte_limit_is_sent_alone() {
     both_ways(|config| {
-        let guest = Guest::new(config.queue_bytes(100));
-        guest.gate.take(0);
+        let client = TestClient::new(config.queue_bytes(100));
+        client.socket.accept(0);
         let large = text("x".repeat(1000));
-        guest
+        client
             .outbox
             .try_send(large.clone())
-            .expect("it goes when nothing is in use");
-        assert!(guest.outbox.bytes() > 1000);
+            .expect("nothing else is in use");
+        assert!(client.outbox.bytes() > 1000);
         for message in [text(""), large.clone()] {
-            let refused = guest.outbox.try_send(message.clone());
+            let refused = client.outbox.try_send(message.clone());
             assert!(matches!(refused, Err(TrySendError::Full(back)) if back == message));
         }
-        guest.gate.open();
-        until("nothing is in use", || guest.outbox.bytes() == 0);
-        guest.gate.take(0);
-        guest.outbox.try_send(text("small")).expect("room");
-        let refused = guest.outbox.try_send(large.clone());
+        client.socket.accept_all();
+        until("nothing is in use", || client.outbox.bytes() == 0);
+        client.socket.accept(0);
+        client.outbox.try_send(text("small")).expect("room");
+        let refused = client.outbox.try_send(large.clone());
         assert!(matches!(refused, Err(TrySendError::Full(back)) if back == large));
-        guest.end();
+        client.end();
     });
 }
 
 #[test]
-fn send_timeout_gives_up_in_time_and_gives_the_message_back() {
+fn send_timeout_returns_the_message() {
     both_ways(|config| {
-        // Once for want of a place, once for want of bytes.
+        // Once the slots are full, once the bytes.
         for config in [
             config.clone().queue(1),
             config.clone().queue_bytes("held".len() + 2 + 3),
         ] {
-            let guest = Guest::held(config, 0);
-            guest.outbox.try_send(text("1")).expect("room");
+            let client = TestClient::held(config, 0);
+            client.outbox.try_send(text("1")).expect("room");
             let timeout = Duration::from_millis(20);
             let began = Instant::now();
-            match guest.outbox.send_timeout(text("2"), timeout) {
+            match client.outbox.send_timeout(text("2"), timeout) {
                 Err(SendTimeoutError::Timeout(message)) => assert_eq!(message, text("2")),
                 other => panic!("there was no room: {other:?}"),
             }
             assert!(began.elapsed() >= timeout);
-            assert_eq!(guest.end().accepted, 2);
+            assert_eq!(client.end().accepted, 2);
         }
     });
 }
 
 #[test]
-fn every_end_wakes_waiting_senders_and_gives_their_messages_back() {
-    type End = fn(&Guest);
+fn every_end_wakes_waiting_senders() {
+    type End = fn(&TestClient);
     let ends: [(&str, End); 7] = [
-        ("close", |guest| guest.outbox.close(1000, "")),
-        ("close now", |guest| {
-            let goodbye = Goodbye::new(4008, "slow");
-            assert!(guest.client.close(When::Now, goodbye));
+        ("close", |client| client.outbox.close(1000, "")),
+        ("close now", |client| {
+            assert!(close(client, CloseMode::Immediate, 4008, "slow"));
         }),
-        ("terminate", |guest| guest.outbox.terminate()),
-        ("give up", |guest| guest.client.give_up()),
-        ("shutdown", |guest| guest.client.shut_down()),
-        ("a failed write", |guest| guest.gate.break_after(0)),
-        ("the peer's end", |guest| {
-            guest.gate.fail_read(ErrorKind::ConnectionReset);
-            let mut reader = guest.reader(&[]);
+        ("terminate", |client| client.outbox.terminate()),
+        ("give up", |client| client.shared.give_up()),
+        ("shutdown", |client| client.shared.shut_down()),
+        ("a failed write", |client| client.socket.break_after(0)),
+        ("the peer's end", |client| {
+            client.socket.fail_read(ErrorKind::ConnectionReset);
+            let mut reader = client.reader(&[]);
             assert!(within("the reader sees it", move || reader.recv()).is_err());
         }),
     ];
     both_ways(|config| {
         for (what, end) in ends {
-            // Once they wait for a place, once for bytes.
+            // Once they wait for a slot, once for bytes.
             for config in [
                 config.clone().queue(1),
                 config.clone().queue_bytes("held".len() + 2 + 3),
             ] {
-                let guest = Guest::held(config, 0);
-                guest.outbox.try_send(text("1")).expect("room");
-                let waiters = ["a", "aa", "aaa"].map(|name| (name, Waiter::sends(&guest, name)));
-                let closed = guest.outbox.closed().clone();
-                end(&guest);
+                let client = TestClient::held(config, 0);
+                client.outbox.try_send(text("1")).expect("room");
+                let waiters = ["a", "aa", "aaa"].map(|name| (name, Waiter::sends(&client, name)));
+                let closed = client.outbox.closed().clone();
+                end(&client);
                 for (name, waiter) in waiters {
                     match waiter.result() {
                         Err(SendError(message)) => assert_eq!(message, text(name)),
@@ -205,26 +203,26 @@ fn every_end_wakes_waiting_senders_and_gives_their_messages_back() {
                     }
                 }
                 within("closed() ends", move || closed.recv()).expect_err("nothing is ever sent");
-                match guest.outbox.try_send(text("late")) {
+                match client.outbox.try_send(text("late")) {
                     Err(TrySendError::Closed(message)) => assert_eq!(message, text("late")),
                     other => panic!("{what}: it is closed: {other:?}"),
                 }
-                assert_eq!(guest.end().accepted, 2, "{what}");
+                assert_eq!(client.end().accepted, 2, "{what}");
             }
         }
     });
 }
 
 #[test]
-fn what_is_not_text_or_binary_is_never_queued() {
-    let guest = Guest::new(Config::default());
+fn control_messages_are_never_queued() {
+    let client = TestClient::new(Config::default());
     for message in [
         Message::Ping(vec![1].into()),
         Message::Pong(vec![1].into()),
         Message::Close(None),
     ] {
-        let refused = guest.outbox.send(message.clone());
+        let refused = client.outbox.send(message.clone());
         assert!(matches!(refused, Err(SendError(back)) if back == message));
     }
-    assert_eq!(guest.end().accepted, 0);
+    assert_eq!(client.end().accepted, 0);
 }

@@ -1,10 +1,10 @@
-//! The clock of a blocked socket: what starts it, what starts it anew, what stops it.
+//! The write clock of a blocked socket: what starts it, what restarts it, what stops it.
 
 use std::time::Duration;
 
-use super::super::state::Verdict;
 use super::*;
 use crate::clock;
+use crate::connection::deadlines::DeadlineCheck;
 
 const TIMEOUT: u64 = 10_000;
 
@@ -12,16 +12,21 @@ fn config() -> Config {
     Config::default().write_timeout(Duration::from_millis(TIMEOUT))
 }
 
-/// Whether a refusal at the moment `since` or before has lasted for `write_timeout`.
-fn overdue_since(guest: &Guest, since: u64) -> bool {
-    match guest.client.state.judge(since + TIMEOUT, &config()) {
-        Verdict::Overdue("write_timeout") => true,
-        Verdict::Well => false,
+/// Returns whether a refusal at the time `since` or before has lasted for `write_timeout`.
+fn overdue_since(client: &TestClient, since: u64) -> bool {
+    match client
+        .shared
+        .write
+        .deadlines
+        .check(since + TIMEOUT, None, &config())
+    {
+        DeadlineCheck::Passed(Clock::Write) => true,
+        DeadlineCheck::Met => false,
         other => panic!("{other:?}"),
     }
 }
 
-/// Lets the clock, which counts milliseconds, move on.
+/// Waits until the clock, which counts milliseconds, has moved on.
 fn a_later_moment() -> u64 {
     let now = clock::now();
     until("time passes", || clock::now() > now + 1);
@@ -29,97 +34,97 @@ fn a_later_moment() -> u64 {
 }
 
 #[test]
-fn a_refusal_blocks_and_taking_all_unblocks() {
+fn accepting_everything_ends_a_block() {
     both_ways(|config| {
-        let guest = Guest::new(config);
-        guest.outbox.try_send(text("taken")).expect("room");
-        guest.gate.until_written(7);
-        assert!(!guest.client.state.is_blocked());
+        let client = TestClient::new(config);
+        client.outbox.try_send(text("taken")).expect("room");
+        client.socket.until_written(7);
+        assert!(!client.shared.write.deadlines.is_blocked());
 
-        guest.gate.take(3);
-        guest.outbox.try_send(text("held")).expect("room");
-        guest.gate.until_in_write();
-        assert!(guest.client.state.is_blocked());
-        guest.gate.open();
+        client.socket.accept(3);
+        client.outbox.try_send(text("held")).expect("room");
+        client.socket.until_in_write();
+        assert!(client.shared.write.deadlines.is_blocked());
+        client.socket.accept_all();
         until("it is not blocked any more", || {
-            !guest.client.state.is_blocked()
+            !client.shared.write.deadlines.is_blocked()
         });
-        assert_eq!(guest.frames().len(), 2);
-        guest.end();
+        assert_eq!(client.frames().len(), 2);
+        client.end();
     });
 }
 
 #[test]
-fn the_clock_runs_from_the_first_refusal_until_64_kib_are_taken() {
+fn the_write_clock_restarts_after_64_kib() {
     both_ways(|config| {
-        let guest = Guest::new(config);
-        guest.gate.take(0);
+        let client = TestClient::new(config);
+        client.socket.accept(0);
         let message = Message::binary(vec![0; 200 << 10]);
-        guest.outbox.try_send(message).expect("room");
-        guest.gate.until_in_write();
+        client.outbox.try_send(message).expect("room");
+        client.socket.until_in_write();
         let first = clock::now();
-        assert!(overdue_since(&guest, first));
+        assert!(overdue_since(&client, first));
 
         // Trickling does not help.
         let mut written = 0;
         for bytes in [1, 10_000, 30_000, (64 << 10) - 40_002] {
             a_later_moment();
-            guest.gate.take(bytes);
+            client.socket.accept(bytes);
             written += bytes;
-            guest.gate.until_written(written);
-            guest.gate.until_in_write();
-            assert!(overdue_since(&guest, first), "{written} bytes");
+            client.socket.until_written(written);
+            client.socket.until_in_write();
+            assert!(overdue_since(&client, first), "{written} bytes");
         }
-        // One byte more is 64 KiB.
+        // One more byte makes 64 KiB.
         let moment = a_later_moment();
-        guest.gate.take(1);
-        guest.gate.until_written(written + 1);
-        guest.gate.until_in_write();
-        assert!(!overdue_since(&guest, first));
-        assert!(!overdue_since(&guest, moment - 1));
-        assert!(overdue_since(&guest, clock::now()));
-        assert!(guest.client.state.is_blocked());
-        guest.end();
+        client.socket.accept(1);
+        client.socket.until_written(written + 1);
+        client.socket.until_in_write();
+        assert!(!overdue_since(&client, first));
+        assert!(!overdue_since(&client, moment - 1));
+        assert!(overdue_since(&client, clock::now()));
+        assert!(client.shared.write.deadlines.is_blocked());
+        client.end();
     });
 }
 
 #[test]
-fn many_small_messages_are_progress_too() {
+fn small_messages_count_as_progress() {
     both_ways(|config| {
-        let guest = Guest::new(config.queue(1000));
-        guest.gate.take(0);
+        let client = TestClient::new(config.queue(1000));
+        client.socket.accept(0);
         for _ in 0..100 {
             let message = Message::binary(vec![0; 1020]);
-            guest.outbox.try_send(message).expect("room");
+            client.outbox.try_send(message).expect("room");
         }
-        guest.gate.until_in_write();
+        client.socket.until_in_write();
         let first = clock::now();
         for n in 1..=64 {
-            assert!(overdue_since(&guest, first), "{n} KiB");
+            assert!(overdue_since(&client, first), "{n} KiB");
             a_later_moment();
-            guest.gate.take(1024);
-            guest.gate.until_written(n << 10);
-            guest.gate.until_in_write();
+            client.socket.accept(1024);
+            client.socket.until_written(n << 10);
+            client.socket.until_in_write();
         }
-        assert!(!overdue_since(&guest, first));
-        guest.end();
+        assert!(!overdue_since(&client, first));
+        client.end();
     });
 }
 
-/// A socket takes all of what a blocking write gives it, and only then is there progress to be seen.
+/// A blocking write returns only when the socket has accepted all of it, and only then can progress be seen.
 #[test]
-fn nobody_waits_for_more_than_64_kib_at_once() {
+fn a_blocking_write_has_at_most_64_kib() {
     both_ways(|config| {
-        let guest = Guest::new(config);
-        guest.gate.take(0);
+        let client = TestClient::new(config);
+        client.socket.accept(0);
         let message = Message::binary(vec![0; 200 << 10]);
-        guest.outbox.try_send(message).expect("room");
-        guest.gate.until_in_write();
-        guest.gate.take_at_most(1000);
-        guest.gate.open();
-        guest.gate.until_written(200 << 10);
-        let most = guest.gate.look(|inside| inside.most_waited_for);
+        client.outbox.try_send(message).expect("room");
+        client.socket.until_in_write();
+        client.socket.accept_per_call(1000);
+        client.socket.accept_all();
+        client.socket.until_written(200 << 10);
+        let most = client.socket.look(|state| state.most_waited_for);
         assert!((1..=64 << 10).contains(&most), "{most} bytes");
-        guest.end();
+        client.end();
     });
 }

@@ -1,12 +1,12 @@
-//! A client's queue, wire and reader, exactly: against a [`Gate`] instead of a socket.
+//! A client's queue, write path and reader, tested exactly: against a
+//! [`ScriptedSocket`](super::testing::scripted_socket::ScriptedSocket) instead of a socket.
 
-mod accounts;
 mod backpressure;
 mod blocked;
-mod control;
-mod door;
-mod flush;
-mod reading;
+mod control_frames;
+mod message_counts;
+mod reader;
+mod write_path;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -15,132 +15,62 @@ use std::time::Instant;
 
 use tungstenite::Message;
 
-use super::accounts::MessageCounts;
-use super::client::Client;
-use super::gate::{Gate, PATIENCE};
-use super::outbox::Outbox;
-use super::reader::Reader;
-use super::transport::Transport;
-use super::wire::Wire;
-use super::writer;
+use super::queue::outbox::Outbox;
+use super::queue::send_queue::{Admission, Wait};
+use super::read::reader::Reader;
+use super::testing::client::TestClient;
+use super::testing::frames::{from_client, from_server};
+use super::testing::scripted_socket::{DEADLINE, Dice};
+use super::write::close::{CloseMode, CloseReason};
+use super::write::frame::EncodedFrame;
+use super::{Clock, CloseCause};
 use crate::config::Config;
-use crate::http::Peer;
 
-/// Runs a test with early flush and without: who writes may not change what is written.
+/// Runs a test with early flush and without it: who writes must not change what is written.
 fn both_ways(test: impl Fn(Config)) {
     for early_flush in [true, false] {
         test(Config::default().early_flush(early_flush));
     }
 }
 
-/// A client behind a gate: it has its 101, its wire and its writer thread.
-#[derive(Debug)]
-struct Guest {
-    client: Arc<Client>,
-    gate: Arc<Gate>,
-    outbox: Outbox,
-    /// The client itself holds it weakly.
-    transport: Arc<dyn Transport>,
-    writer: Option<JoinHandle<()>>,
-}
-
-impl Guest {
-    fn new(config: Config) -> Guest {
-        let mut guest = Guest::without_writer(config);
-        guest.start_writer();
-        guest
-    }
-
-    /// One whose wire only helpers write to, until its writer is started.
-    fn without_writer(config: Config) -> Guest {
-        let gate = Arc::new(Gate::default());
-        let transport: Arc<dyn Transport> = gate.clone();
-        let client = Arc::new(Client::new(1, Peer::Unix, Arc::new(config), &transport));
-        assert!(client.is_heard() && client.pass_the_door());
-        client.state.head_answered();
-        let wire = Wire::new(Arc::clone(&transport));
-        client.wire.give_back(wire, &client);
-        Guest {
-            outbox: Outbox::new(Arc::clone(&client)),
-            client,
-            gate,
-            transport,
-            writer: None,
-        }
-    }
-
-    /// One whose writer stands still in `write`, with the message `"held"` in its hand and nothing queued. `taken` bytes
-    /// of it are out.
-    fn held(config: Config, taken: usize) -> Guest {
-        let guest = Guest::new(config);
-        guest.gate.take(taken);
-        guest.outbox.try_send(text("held")).expect("there is room");
-        guest.gate.until_in_write();
-        guest.gate.until_written(taken);
-        guest
-    }
-
-    fn start_writer(&mut self) {
-        let client = Arc::clone(&self.client);
-        self.writer = Some(thread::spawn(move || writer::run(&client)));
-    }
-
-    fn reader(&self, ahead: &[u8]) -> Reader {
-        Reader::new(Arc::clone(&self.transport), &self.client, ahead.to_vec())
-    }
-
-    /// The whole frames that were taken.
-    fn frames(&self) -> Vec<(u8, Vec<u8>)> {
-        frames(&self.gate.written())
-    }
-
-    /// Waits for the writer to end by itself.
-    fn join_writer(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            within("the writer ends", || writer.join()).expect("the writer does not panic");
-        }
-    }
-
-    /// Ends it as `life` does, whatever happened before, and sees that its accounts are exact.
-    fn end(mut self) -> MessageCounts {
-        self.client.give_up();
-        self.join_writer();
-        self.client.wire.end(&self.client);
-        let accounts = self.outbox.counts();
-        let frames = self.frames();
-        let data = frames.iter().filter(|(first, _)| first & 0x08 == 0);
-        assert_eq!(
-            accounts.accepted,
-            accounts.delivered + accounts.discarded,
-            "every message has one fate: {accounts:?}"
-        );
-        assert_eq!(accounts.delivered, data.count() as u64, "{accounts:?}");
-        assert_eq!((self.outbox.len(), self.outbox.bytes()), (0, 0));
-        let closes = frames.iter().position(|(first, _)| *first == 0x88);
-        if let Some(at) = closes {
-            assert_eq!(at + 1, frames.len(), "nothing follows a Close");
-        }
-        accounts
+/// Waits for the writer to end by itself.
+fn join_writer(client: &mut TestClient) {
+    if let Some(writer) = client.take_writer() {
+        within("the writer ends", || writer.join()).expect("the writer does not panic");
     }
 }
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // A test that failed leaves nobody waiting.
-        self.client.give_up();
-        self.gate.hold_helpers(false);
-    }
+/// Queues a message without flushing.
+fn push(client: &TestClient, message: &Message) {
+    let frame = EncodedFrame::data(message).expect("data");
+    let pushed = client
+        .shared
+        .write
+        .queue
+        .push(frame, Wait::Never, client.shared.lifecycle());
+    assert_eq!(pushed, Admission::Admitted);
 }
 
-/// Gives what `work` gives, or says what was waited for in vain.
+/// Requests a Close of the application's, of either mode.
+fn close(client: &TestClient, mode: CloseMode, code: u16, reason: &str) -> bool {
+    let close = CloseReason::new(code, reason);
+    client.shared.close(mode, close, application(code, reason))
+}
+
+fn application(code: u16, reason: &str) -> CloseCause {
+    let reason = reason.to_owned();
+    CloseCause::Application { code, reason }
+}
+
+/// Returns what `work` returns, or panics and says what was waited for.
 fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     let worker = thread::spawn(move || {
         let _ = done.send(work());
     });
-    match result.recv_timeout(PATIENCE) {
+    match result.recv_timeout(DEADLINE) {
         Ok(value) => value,
-        Err(RecvTimeoutError::Timeout) => panic!("waited in vain until {what}"),
+        Err(RecvTimeoutError::Timeout) => panic!("timed out waiting until {what}"),
         Err(RecvTimeoutError::Disconnected) => match worker.join() {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => unreachable!("it sends or panics"),
@@ -148,41 +78,15 @@ fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// Waits for what has no event of its own.
+/// Waits for something that has no event of its own.
 fn until(what: &str, happened: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     while !happened() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         thread::yield_now();
     }
 }
 
 fn text(text: impl Into<String>) -> Message {
     Message::text(text.into())
-}
-
-/// A frame as a client sends it, masked with zeros, of at most 125 bytes.
-fn from_client(first: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(payload.len()).expect("a short payload");
-    [&[first, 0x80 | length, 0, 0, 0, 0], payload].concat()
-}
-
-/// Cuts what a server wrote into whole frames, each with its first byte.
-fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut frames = Vec::new();
-    while bytes.len() >= 2 {
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte));
-        let (header, length) = match bytes[1] {
-            126 if bytes.len() >= 4 => (4, number(&bytes[2..4])),
-            127 if bytes.len() >= 10 => (10, number(&bytes[2..10])),
-            short @ 0..=125 => (2, usize::from(short)),
-            _ => break,
-        };
-        if bytes.len() < header + length {
-            break;
-        }
-        frames.push((bytes[0], bytes[header..header + length].to_vec()));
-        bytes = &bytes[header + length..];
-    }
-    frames
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use standpipe::{
-    CloseCause, Config, Connection, Event, Handler, Listener, Message, Reply, Request, Server,
+    Clock, CloseCause, Config, Connection, Event, Handler, Listener, Message, Reply, Request,
+    Server,
 };
 
 use super::{LONG, SHORT, tight};
@@ -217,10 +218,7 @@ fn c17_who_speaks_at_the_moment_of_its_deadline_ends_once_and_for_one_reason() {
                     .expect("closed once, after it was opened");
                 assert!(heard <= 5, "{heard} messages");
                 assert!(
-                    matches!(
-                        cause,
-                        CloseCause::Gone | CloseCause::TimedOut("ping_timeout")
-                    ),
+                    matches!(cause, CloseCause::Gone | CloseCause::TimedOut(Clock::Ping)),
                     "{cause:?}"
                 );
                 ended += 1;

@@ -35,7 +35,7 @@ impl Process {
         let mut names = self.threads();
         names.retain(|name| {
             let number = name.strip_prefix("sp-").and_then(|rest| {
-                let suffixes = ["-open", "-door", "-read", "-write"];
+                let suffixes = ["-open", "-read", "-write"];
                 suffixes.iter().find_map(|suffix| rest.strip_suffix(suffix))
             });
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -51,9 +51,7 @@ impl Process {
     pub(crate) fn settled_client_threads(&self) -> usize {
         until("no handshake thread is left", || {
             let names = self.client_threads();
-            !names
-                .iter()
-                .any(|name| name.ends_with("-open") || name.ends_with("-door"))
+            !names.iter().any(|name| name.ends_with("-open"))
         });
         self.client_threads().len()
     }

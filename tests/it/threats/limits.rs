@@ -15,14 +15,16 @@ use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, let_time_pa
 #[test]
 fn t30_more_clients_than_fit_are_not_promised_and_the_log_says_what_binds() {
     let spawned = Spawned::start(&["--max-clients", "100000000"]);
-    until("it has said so", || spawned.log().contains("room for"));
+    until("it has said so", || {
+        spawned.log().contains("connection limit: ")
+    });
     let log = spawned.log();
-    let warned = "max_clients 100000000 is more than this machine holds: ";
+    let warned = "max_clients 100000000 is more than this machine can hold: ";
     let (_, rest) = log.split_once(warned).expect(&log);
-    let (fits, _) = rest.split_once(", by ").expect(&log);
+    let (fits, _) = rest.split_once(" (set by ").expect(&log);
     assert!(fits.parse::<u64>().unwrap() > 0, "{log}");
     assert!(
-        log.contains(&format!("room for {fits} clients, by ")),
+        log.contains(&format!("connection limit: {fits} (set by ")),
         "{log}"
     );
     spawned.connect("/echo").leave();
@@ -113,7 +115,7 @@ fn t30_when_no_thread_can_be_had_one_client_is_refused_and_nothing_leaks() {
     until("nothing of them is left", || {
         count(spawned.process()) == before
     });
-    assert_eq!(spawned.log().matches("no thread").count(), 6);
+    assert_eq!(spawned.log().matches("cannot start a thread").count(), 6);
     spawned.connect("/echo").leave();
     assert!(spawned.is_running());
 }
@@ -324,7 +326,7 @@ fn t32_with_a_low_hard_limit_it_begins_and_says_what_binds() {
         "the soft limit is the hard one: {open}"
     );
     let few = Spawned::of(with_limits("ulimit -n 400", &[]));
-    until("it says so", || few.log().contains("clients, by ulimit -n"));
+    until("it says so", || few.log().contains("(set by ulimit -n"));
     few.connect("/echo").leave();
     assert!(Process::of(few.pid()).descriptors() < 20);
 }

@@ -1,0 +1,143 @@
+//! [`Activity`]: what one thread of a client is doing, and since when. The watchdog and monitoring read it without locks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::clock;
+
+/// What a thread of a client is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// The handshake thread reads the request, or answers it.
+    Handshake,
+    /// The reader waits for the peer's bytes.
+    Reading,
+    /// The reader runs the handler.
+    InHandler,
+    /// The reader waits for room in the queue of the client with this number.
+    WaitingForRoom(u64),
+    /// The handler has returned; the reader waits for the end of the closing handshake.
+    Closing,
+    /// The writer waits for work.
+    Idle,
+    /// The writer writes what the socket accepts without blocking.
+    Writing,
+    /// The writer waits for the socket.
+    Blocked,
+}
+
+impl fmt::Display for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Activity::Handshake => "reading the request",
+            Activity::Reading => "waiting for the peer",
+            Activity::InHandler => "in the handler",
+            Activity::WaitingForRoom(number) => {
+                return write!(f, "waiting for room in client {number}'s queue");
+            }
+            Activity::Closing => "closing",
+            Activity::Idle => "idle",
+            Activity::Writing => "writing",
+            Activity::Blocked => "blocked in write",
+        })
+    }
+}
+
+/// The current [`Activity`] of one thread, and when it began.
+#[derive(Debug)]
+pub(crate) struct ThreadActivity {
+    /// The kind in the top byte, the time in the rest.
+    packed: AtomicU64,
+    /// The client's number, for `WaitingForRoom`.
+    waits_for: AtomicU64,
+}
+
+const KIND_SHIFT: u32 = 56;
+
+impl ThreadActivity {
+    pub(crate) fn new(activity: Activity) -> ThreadActivity {
+        let thread = ThreadActivity {
+            packed: AtomicU64::new(0),
+            waits_for: AtomicU64::new(0),
+        };
+        thread.set(activity);
+        thread
+    }
+
+    /// Records that `activity` begins now. Returns the current time.
+    pub(crate) fn set(&self, activity: Activity) -> u64 {
+        let now = clock::now();
+        self.set_since(activity, now);
+        now
+    }
+
+    fn set_since(&self, activity: Activity, since: u64) {
+        let kind = match activity {
+            Activity::Handshake => 0,
+            Activity::Reading => 1,
+            Activity::InHandler => 2,
+            Activity::WaitingForRoom(number) => {
+                self.waits_for.store(number, Relaxed);
+                3
+            }
+            Activity::Closing => 4,
+            Activity::Idle => 5,
+            Activity::Writing => 6,
+            Activity::Blocked => 7,
+        };
+        self.packed.store(kind << KIND_SHIFT | since, Relaxed);
+    }
+
+    /// Returns the activity, and when it began.
+    pub(crate) fn get(&self) -> (Activity, u64) {
+        let packed = self.packed.load(Relaxed);
+        let activity = match packed >> KIND_SHIFT {
+            0 => Activity::Handshake,
+            1 => Activity::Reading,
+            2 => Activity::InHandler,
+            3 => Activity::WaitingForRoom(self.waits_for.load(Relaxed)),
+            4 => Activity::Closing,
+            5 => Activity::Idle,
+            6 => Activity::Writing,
+            _ => Activity::Blocked,
+        };
+        (activity, packed & ((1 << KIND_SHIFT) - 1))
+    }
+
+    /// Returns since when the thread has waited for the peer's bytes, if it does.
+    pub(crate) fn reading_since(&self) -> Option<u64> {
+        match self.get() {
+            (Activity::Reading, since) => Some(since),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_activity_keeps_its_kind_number_and_time() {
+        for activity in [
+            Activity::Handshake,
+            Activity::Reading,
+            Activity::InHandler,
+            Activity::WaitingForRoom(u64::MAX),
+            Activity::Closing,
+            Activity::Idle,
+            Activity::Writing,
+            Activity::Blocked,
+        ] {
+            let thread = ThreadActivity::new(Activity::Idle);
+            thread.set_since(activity, 1000);
+            assert_eq!(thread.get(), (activity, 1000));
+            let reading = (activity == Activity::Reading).then_some(1000);
+            assert_eq!(thread.reading_since(), reading);
+            let before = clock::now();
+            let set = thread.set(activity);
+            assert_eq!(thread.get(), (activity, set));
+            assert!((before..=clock::now()).contains(&set));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! [`CloseCause`]: why a connection ended, and [`Clock`]: which deadline it missed.
+
+use std::fmt;
+
+/// Why a connection ended. The cause is recorded where it arises; it is never inferred from a close code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseCause {
+    /// The peer closed the connection with a Close frame.
+    Peer {
+        /// The code in the peer's Close. 1005 means that the frame had no code (RFC 6455 §7.1.5).
+        code: u16,
+        /// The reason in the peer's Close.
+        reason: String,
+    },
+    /// The handler returned `Ok`, or the program called [`close`](crate::Outbox::close).
+    Application {
+        /// The code in our Close.
+        code: u16,
+        /// The reason in our Close.
+        reason: String,
+    },
+    /// The handler returned an error or panicked. The peer is sent 1011.
+    HandlerFailed,
+    /// The peer violated the protocol or a limit.
+    Violation {
+        /// The code in our Close: 1002, 1007, 1008 or 1009.
+        code: u16,
+        /// The reason in our Close.
+        reason: String,
+    },
+    /// A topic disconnected the client with 4008, because it was a slow consumer.
+    SlowConsumer,
+    /// The server shut down. The peer is sent 1001.
+    Shutdown,
+    /// The peer missed this deadline, and the connection was reset.
+    TimedOut(Clock),
+    /// [`Outbox::terminate`](crate::Outbox::terminate) reset the connection.
+    Terminated,
+    /// The TCP connection ended without a closing handshake.
+    Gone,
+}
+
+impl fmt::Display for CloseCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseCause::Peer { code: 1005, .. } => f.write_str("closed by the peer without a code"),
+            CloseCause::Peer { code, reason } => {
+                write!(f, "closed by the peer: {code}")?;
+                with_reason(f, reason)
+            }
+            CloseCause::Application { code, reason } => {
+                write!(f, "closed by the application: {code}")?;
+                with_reason(f, reason)
+            }
+            CloseCause::HandlerFailed => f.write_str("the handler failed: 1011"),
+            CloseCause::Violation { code, reason } => {
+                write!(f, "the peer violated the protocol or a limit: {code}")?;
+                with_reason(f, reason)
+            }
+            CloseCause::SlowConsumer => f.write_str("slow consumer: 4008"),
+            CloseCause::Shutdown => f.write_str("the server shut down: 1001"),
+            CloseCause::TimedOut(clock) => write!(f, "reset: {clock} passed"),
+            CloseCause::Terminated => f.write_str("reset by the application"),
+            CloseCause::Gone => f.write_str("the peer is gone without a closing handshake"),
+        }
+    }
+}
+
+fn with_reason(f: &mut fmt::Formatter<'_>, reason: &str) -> fmt::Result {
+    if reason.is_empty() {
+        return Ok(());
+    }
+    // The peer chose the reason, so it is escaped.
+    write!(f, ", {}", crate::quoted::quoted(reason))
+}
+
+/// A deadline of a connection. [`Display`](fmt::Display) gives the name of its field in [`Config`](crate::Config).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Clock {
+    /// [`handshake_timeout`](crate::Config::handshake_timeout).
+    Handshake,
+    /// [`message_timeout`](crate::Config::message_timeout).
+    Message,
+    /// [`ping_timeout`](crate::Config::ping_timeout).
+    Ping,
+    /// [`write_timeout`](crate::Config::write_timeout).
+    Write,
+    /// [`close_timeout`](crate::Config::close_timeout).
+    Close,
+    /// [`shutdown_timeout`](crate::Config::shutdown_timeout).
+    Shutdown,
+}
+
+impl Clock {
+    /// Returns the name of the clock's field in [`Config`](crate::Config).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Clock::Handshake => "handshake_timeout",
+            Clock::Message => "message_timeout",
+            Clock::Ping => "ping_timeout",
+            Clock::Write => "write_timeout",
+            Clock::Close => "close_timeout",
+            Clock::Shutdown => "shutdown_timeout",
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,194 @@
+//! [`Deadlines`]: the clocks of one connection, in atomics, so that the watchdog reads them without locks.
+//!
+//! Times are milliseconds of [`clock::now`]; 0 means *not set*.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::close_cause::Clock;
+use crate::clock;
+use crate::config::Config;
+
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    /// Since when the socket has refused bytes.
+    blocked_since: AtomicU64,
+    /// When a socket that had refused bytes last accepted some. That proves that the peer is alive.
+    progressed_at: AtomicU64,
+    /// When a ping became due that nothing has followed yet.
+    pinged_at: AtomicU64,
+    /// When the message in progress began, shifted by the time during which we did not read.
+    message_since: AtomicU64,
+    /// By when the request must be answered, and the closing handshake be finished.
+    handshake_by: AtomicU64,
+    close_by: AtomicU64,
+    /// Milliseconds that the peer's last pong took, plus one.
+    round_trip: AtomicU64,
+}
+
+/// What the watchdog finds when it checks a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum DeadlineCheck {
+    /// No deadline has passed.
+    Met,
+    /// Nothing has come for `ping_interval`, so a ping is due.
+    PingDue,
+    /// This deadline has passed.
+    Passed(Clock),
+}
+
+impl Deadlines {
+    pub(crate) fn new(config: &Config) -> Deadlines {
+        Deadlines {
+            blocked_since: AtomicU64::new(0),
+            progressed_at: AtomicU64::new(0),
+            pinged_at: AtomicU64::new(0),
+            message_since: AtomicU64::new(0),
+            handshake_by: AtomicU64::new(clock::after(config.handshake_timeout)),
+            close_by: AtomicU64::new(0),
+            round_trip: AtomicU64::new(0),
+        }
+    }
+
+    /// Stops the handshake's clock: the request has been answered.
+    pub(crate) fn stop_handshake(&self) {
+        self.handshake_by.store(0, Relaxed);
+    }
+
+    /// Gives the peer `handshake_timeout` from now to accept the answer to its request.
+    pub(crate) fn restart_handshake(&self, config: &Config) {
+        let by = clock::after(config.handshake_timeout);
+        self.handshake_by.store(by, Relaxed);
+    }
+
+    /// Gives the closing handshake `close_timeout` from now. The first such deadline stands.
+    pub(crate) fn start_closing(&self, config: &Config) {
+        let by = clock::after(config.close_timeout);
+        let _ = self.close_by.compare_exchange(0, by, Relaxed, Relaxed);
+    }
+
+    /// Records that the socket refused bytes. The first refusal starts the write clock; `restart` starts it again,
+    /// because the socket has accepted 64 KiB meanwhile.
+    pub(crate) fn socket_refused(&self, restart: bool) {
+        let was_blocked = self.is_blocked();
+        if restart || !was_blocked {
+            let now = clock::now();
+            self.blocked_since.store(now, Relaxed);
+            if was_blocked {
+                self.progressed_at.store(now, Relaxed);
+            }
+        }
+    }
+
+    /// Records that the socket accepted everything that it was offered.
+    pub(crate) fn socket_accepted_all(&self) {
+        if self.is_blocked() {
+            self.progressed_at.store(clock::now(), Relaxed);
+            self.blocked_since.store(0, Relaxed);
+        }
+    }
+
+    /// Returns whether the socket has refused bytes, and has not accepted everything since.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked_since.load(Relaxed) != 0
+    }
+
+    /// Returns since when the socket has refused bytes, if it does.
+    pub(crate) fn blocked_since(&self) -> Option<u64> {
+        match self.blocked_since.load(Relaxed) {
+            0 => None,
+            since => Some(since),
+        }
+    }
+
+    /// Records that the reader waits for the peer again. It last read at `read_at`; the time since then was ours, in
+    /// the handler or under backpressure, and does not count against the message in progress.
+    pub(crate) fn start_read(&self, read_at: u64) {
+        let since = self.message_since.load(Relaxed);
+        if since != 0 {
+            let ours = clock::now().saturating_sub(read_at);
+            self.message_since.store(since + ours, Relaxed);
+        }
+    }
+
+    /// Records that bytes have arrived. `in_message` says whether they end inside a message.
+    pub(crate) fn bytes_received(&self, in_message: bool) {
+        if self.pinged_at.load(Relaxed) != 0 {
+            self.pinged_at.store(0, Relaxed);
+        }
+        if !in_message {
+            self.message_since.store(0, Relaxed);
+        } else if self.message_since.load(Relaxed) == 0 {
+            self.message_since.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// Records that a ping is on its way.
+    pub(crate) fn ping_sent(&self, now: u64) {
+        self.pinged_at.store(now, Relaxed);
+    }
+
+    /// Records that the peer answered a ping that was sent at `sent`.
+    pub(crate) fn pong_received(&self, sent: u64) {
+        let took = clock::now().saturating_sub(sent);
+        self.round_trip.store(took.saturating_add(1), Relaxed);
+    }
+
+    /// Returns the milliseconds that the peer's last pong took.
+    pub(crate) fn round_trip(&self) -> Option<u64> {
+        self.round_trip.load(Relaxed).checked_sub(1)
+    }
+
+    /// Returns what the watchdog must do about this connection at the time `now`.
+    ///
+    /// `reading_since` is since when the reader has waited for the peer's bytes, if it does. The message clock and the
+    /// ping clock run only then: while the reader is in the handler, or held by backpressure, nobody reads, and a
+    /// healthy peer's pongs lie in the kernel. A dead peer is then found by the write clock, or by TCP.
+    pub(crate) fn check(
+        &self,
+        now: u64,
+        reading_since: Option<u64>,
+        config: &Config,
+    ) -> DeadlineCheck {
+        let passed = |by: u64| by != 0 && now >= by;
+        let lasted =
+            |since: u64, limit| since != 0 && now.saturating_sub(since) >= clock::millis(limit);
+        if passed(self.handshake_by.load(Relaxed)) {
+            return DeadlineCheck::Passed(Clock::Handshake);
+        }
+        let close_by = self.close_by.load(Relaxed);
+        if close_by != 0 {
+            return if passed(close_by) {
+                DeadlineCheck::Passed(Clock::Close)
+            } else {
+                DeadlineCheck::Met
+            };
+        }
+        if lasted(self.blocked_since.load(Relaxed), config.write_timeout) {
+            return DeadlineCheck::Passed(Clock::Write);
+        }
+        let Some(reading_since) = reading_since else {
+            return DeadlineCheck::Met;
+        };
+        if lasted(self.message_since.load(Relaxed), config.message_timeout) {
+            return DeadlineCheck::Passed(Clock::Message);
+        }
+        match self.pinged_at.load(Relaxed) {
+            0 if lasted(reading_since, config.ping_interval) => DeadlineCheck::PingDue,
+            0 => DeadlineCheck::Met,
+            pinged_at => {
+                // A peer that is still accepting data may find our ping only behind all of it.
+                let progressed_at = self.progressed_at.load(Relaxed);
+                let silent_since = pinged_at.max(reading_since).max(progressed_at);
+                if lasted(silent_since, config.ping_timeout) {
+                    DeadlineCheck::Passed(Clock::Ping)
+                } else {
+                    DeadlineCheck::Met
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/deadlines.rs"]
+mod tests;

@@ -1,0 +1,406 @@
+//! [`Lifecycle`]: how far a connection has come, and why it ended.
+//!
+//! ```text
+//! ReadingRequest ─▶ Responding ─▶ Open ─▶ ClosingAfterQueue ─▶ ClosingNow ─▶ CloseTaken ─▶ Finished
+//!        │              │          └───────────────┴───────────────┴──────────────┴───────────▲
+//!        └──▶ Rejected ◀┘             (a close may also skip a phase; a failure goes straight to Finished)
+//! ```
+//!
+//! A connection only ever moves to the right. The phase changes under the lock, together with what belongs to it; threads
+//! on the fast path read it from the atomic without the lock.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crossbeam_channel::Receiver;
+
+use super::close_cause::{Clock, CloseCause};
+use super::write::close::{CloseMode, CloseReason};
+use crate::sync::{Latch, lock};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// The opening handshake: the request is being read.
+    ReadingRequest,
+    /// The opening handshake: the request is complete, and the response is not yet decided.
+    Responding,
+    /// The opening handshake ended without an upgrade: shutdown came first, the handshake slot was given to another
+    /// client, or the connection failed.
+    Rejected,
+    /// Upgraded: the 101 has been sent, or is about to be.
+    Open,
+    /// A Close waits for the queue to be written. No message is accepted any more.
+    ClosingAfterQueue,
+    /// A Close waits for the frame in progress only.
+    ClosingNow,
+    /// A thread has taken the Close to write it. It is the last frame.
+    CloseTaken,
+    /// Nothing will be written any more.
+    Finished,
+}
+
+const PHASES: [Phase; 8] = [
+    Phase::ReadingRequest,
+    Phase::Responding,
+    Phase::Rejected,
+    Phase::Open,
+    Phase::ClosingAfterQueue,
+    Phase::ClosingNow,
+    Phase::CloseTaken,
+    Phase::Finished,
+];
+
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    /// Written under the lock of `record` only.
+    phase: AtomicU8,
+    record: Mutex<Record>,
+    /// Set when the connection begins to close.
+    closing: Latch,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    /// The Close that waits to be written.
+    close: Option<CloseReason>,
+    cause: Option<CloseCause>,
+    /// The deadline whose passing reset the connection, perhaps in the middle of a closing handshake.
+    missed: Option<Clock>,
+    was_reset: bool,
+    /// The kernel has the whole of our Close.
+    close_sent: bool,
+    /// The connection was open when shutdown began.
+    open_at_shutdown: bool,
+}
+
+/// What the shutdown report says about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShutdownOutcome {
+    /// Everything queued for the client, and the Close with 1001, was written.
+    Drained,
+    /// The client was reset, or broke off, before that.
+    Lost,
+    /// The client ended for a reason of its own, or before the shutdown.
+    Other,
+}
+
+impl Lifecycle {
+    pub(crate) fn new() -> Lifecycle {
+        Lifecycle {
+            phase: AtomicU8::new(Phase::ReadingRequest as u8),
+            record: Mutex::default(),
+            closing: Latch::new(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Ordering::SeqCst))]
+    }
+
+    /// Returns whether the connection has neither begun to close nor ended.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(
+            self.phase(),
+            Phase::ReadingRequest | Phase::Responding | Phase::Open
+        )
+    }
+
+    /// Returns whether the opening handshake has succeeded.
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.phase() >= Phase::Open
+    }
+
+    /// Returns whether nothing will be written any more.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.phase(), Phase::Rejected | Phase::Finished)
+    }
+
+    /// Returns a channel that disconnects when the connection begins to close. Nothing is ever sent on it.
+    pub(crate) fn closing(&self) -> &Receiver<Infallible> {
+        self.closing.receiver()
+    }
+
+    /// Records that the request is complete. Returns false if the handshake has been rejected meanwhile.
+    pub(crate) fn mark_request_received(&self) -> bool {
+        self.advance(&[Phase::ReadingRequest], Phase::Responding)
+    }
+
+    /// Records that the 101 is about to be sent. Returns false if the handshake has been rejected meanwhile.
+    pub(crate) fn mark_upgraded(&self) -> bool {
+        self.advance(&[Phase::Responding], Phase::Open)
+    }
+
+    /// Rejects the handshake if its request is not complete, to free its slot. Returns whether it did.
+    pub(crate) fn try_evict(&self) -> bool {
+        self.advance(&[Phase::ReadingRequest], Phase::Rejected)
+    }
+
+    /// Rejects the handshake because the server shuts down. Returns false if there is no handshake any more.
+    pub(crate) fn reject_handshake(&self) -> bool {
+        self.advance(&[Phase::ReadingRequest, Phase::Responding], Phase::Rejected)
+    }
+
+    fn advance(&self, from: &[Phase], to: Phase) -> bool {
+        let _record = lock(&self.record);
+        let may = from.contains(&self.phase());
+        if may {
+            self.set(to);
+        }
+        may
+    }
+
+    /// Only under the lock.
+    fn set(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+    }
+
+    /// Requests a Close. Returns whether this Close will be sent.
+    ///
+    /// The first request wins, but an immediate Close replaces one that still waits for the queue. A Close that has been
+    /// taken to be written never changes.
+    ///
+    /// The caller announces it with [`announce_closing`](Self::announce_closing) afterwards: a handler woken by that may
+    /// return and request a Close of its own, which must find this one.
+    pub(crate) fn request_close(
+        &self,
+        mode: CloseMode,
+        reason: CloseReason,
+        cause: CloseCause,
+    ) -> bool {
+        let mut record = lock(&self.record);
+        let next = match mode {
+            CloseMode::AfterQueue => Phase::ClosingAfterQueue,
+            CloseMode::Immediate => Phase::ClosingNow,
+        };
+        let wins = match self.phase() {
+            Phase::Open => true,
+            Phase::ClosingAfterQueue => mode == CloseMode::Immediate,
+            _ => false,
+        };
+        if wins {
+            record.close = Some(reason);
+            record.cause = Some(cause);
+            self.set(next);
+        }
+        wins
+    }
+
+    /// Takes the Close if it does not wait for the queue.
+    pub(crate) fn take_immediate_close(&self) -> Option<CloseReason> {
+        self.take_close(|phase| phase == Phase::ClosingNow)
+    }
+
+    /// Takes the Close, now that the queue was found empty. The caller must have seen that a Close waits before it looked at
+    /// the queue: otherwise a message and a Close may both have come in between, and the message would be lost.
+    pub(crate) fn take_deferred_close(&self) -> Option<CloseReason> {
+        self.take_close(|phase| matches!(phase, Phase::ClosingAfterQueue | Phase::ClosingNow))
+    }
+
+    fn take_close(&self, may: impl Fn(Phase) -> bool) -> Option<CloseReason> {
+        if !may(self.phase()) {
+            return None;
+        }
+        let mut record = lock(&self.record);
+        if !may(self.phase()) {
+            return None;
+        }
+        self.set(Phase::CloseTaken);
+        record.close.take()
+    }
+
+    /// Records that the kernel has the whole of our Close.
+    pub(crate) fn mark_close_sent(&self) {
+        lock(&self.record).close_sent = true;
+    }
+
+    /// Records that nothing will be written any more; `cause` stands if there is none yet.
+    pub(crate) fn finish(&self, cause: CloseCause) {
+        let mut record = lock(&self.record);
+        record.close = None;
+        match self.phase() {
+            Phase::Rejected | Phase::Finished => return,
+            Phase::ReadingRequest | Phase::Responding => self.set(Phase::Rejected),
+            _ => self.set(Phase::Finished),
+        }
+        record.cause.get_or_insert(cause);
+    }
+
+    /// Disconnects [`closing`](Self::closing).
+    pub(crate) fn announce_closing(&self) {
+        self.closing.set();
+    }
+
+    /// Records that the connection is being reset; `cause` stands if there is none yet.
+    pub(crate) fn mark_reset(&self, cause: CloseCause) {
+        let mut record = lock(&self.record);
+        record.was_reset = true;
+        if let CloseCause::TimedOut(clock) = cause {
+            record.missed.get_or_insert(clock);
+        }
+        record.cause.get_or_insert(cause);
+    }
+
+    /// Records that shutdown found the connection open.
+    pub(crate) fn mark_open_at_shutdown(&self) {
+        let mut record = lock(&self.record);
+        record.open_at_shutdown = self.phase() != Phase::Finished;
+    }
+
+    pub(crate) fn cause(&self) -> Option<CloseCause> {
+        lock(&self.record).cause.clone()
+    }
+
+    /// Returns the deadline whose passing reset the connection, whatever its cause had been before.
+    pub(crate) fn missed_clock(&self) -> Option<Clock> {
+        lock(&self.record).missed
+    }
+
+    pub(crate) fn was_reset(&self) -> bool {
+        lock(&self.record).was_reset
+    }
+
+    pub(crate) fn was_close_sent(&self) -> bool {
+        lock(&self.record).close_sent
+    }
+
+    /// Returns what the shutdown report says about the client, once it has ended.
+    pub(crate) fn shutdown_outcome(&self) -> ShutdownOutcome {
+        let record = lock(&self.record);
+        if !record.open_at_shutdown {
+            ShutdownOutcome::Other
+        } else if record.was_reset || !record.close_sent {
+            ShutdownOutcome::Lost
+        } else if record.cause == Some(CloseCause::Shutdown) {
+            ShutdownOutcome::Drained
+        } else {
+            ShutdownOutcome::Other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> Lifecycle {
+        let lifecycle = Lifecycle::new();
+        assert!(lifecycle.mark_request_received() && lifecycle.mark_upgraded());
+        lifecycle
+    }
+
+    fn request(lifecycle: &Lifecycle, mode: CloseMode, code: u16) -> bool {
+        let cause = CloseCause::Application {
+            code,
+            reason: String::new(),
+        };
+        lifecycle.request_close(mode, CloseReason::new(code, ""), cause)
+    }
+
+    fn code(close: Option<CloseReason>) -> Option<u16> {
+        close.map(|close| close.code())
+    }
+
+    fn cause_code(lifecycle: &Lifecycle) -> u16 {
+        match lifecycle.cause() {
+            Some(CloseCause::Application { code, .. }) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_immediate_close_replaces_one_that_waits_and_then_nothing_does() {
+        use CloseMode::{AfterQueue, Immediate};
+        let lifecycle = open();
+        assert!(lifecycle.is_open());
+        assert!(request(&lifecycle, AfterQueue, 1000));
+        assert_eq!(lifecycle.phase(), Phase::ClosingAfterQueue);
+        assert!(!request(&lifecycle, AfterQueue, 1001), "the first wins");
+        assert_eq!(lifecycle.take_immediate_close(), None, "it waits");
+        assert!(request(&lifecycle, Immediate, 4008));
+        assert!(!request(&lifecycle, Immediate, 1011));
+        assert_eq!(cause_code(&lifecycle), 4008);
+        assert_eq!(code(lifecycle.take_immediate_close()), Some(4008));
+        assert!(!request(&lifecycle, Immediate, 1002), "it is being written");
+        assert_eq!(lifecycle.take_deferred_close(), None, "there is one Close");
+        assert_eq!(lifecycle.phase(), Phase::CloseTaken);
+    }
+
+    #[test]
+    fn the_first_cause_stands_when_the_connection_fails_later() {
+        let lifecycle = open();
+        request(&lifecycle, CloseMode::AfterQueue, 1000);
+        lifecycle.mark_reset(CloseCause::TimedOut(Clock::Close));
+        lifecycle.finish(CloseCause::Gone);
+        assert_eq!(cause_code(&lifecycle), 1000);
+        assert_eq!(lifecycle.missed_clock(), Some(Clock::Close));
+        assert!(lifecycle.is_finished() && lifecycle.was_reset());
+        assert_eq!(lifecycle.take_deferred_close(), None);
+
+        let lifecycle = open();
+        lifecycle.finish(CloseCause::Gone);
+        assert!(!request(&lifecycle, CloseMode::Immediate, 1011));
+        assert_eq!(lifecycle.cause(), Some(CloseCause::Gone));
+    }
+
+    #[test]
+    fn a_rejected_handshake_is_never_upgraded() {
+        type Reject = fn(&Lifecycle) -> bool;
+        let rejects: [Reject; 3] = [
+            Lifecycle::try_evict,
+            Lifecycle::reject_handshake,
+            |lifecycle| {
+                lifecycle.finish(CloseCause::Gone);
+                true
+            },
+        ];
+        for reject in rejects {
+            let lifecycle = Lifecycle::new();
+            assert!(reject(&lifecycle));
+            assert!(!lifecycle.try_evict() && !lifecycle.reject_handshake());
+            assert!(!lifecycle.mark_request_received() && !lifecycle.mark_upgraded());
+            assert!(!lifecycle.is_upgraded() && lifecycle.is_finished());
+            assert_eq!(lifecycle.shutdown_outcome(), ShutdownOutcome::Other);
+        }
+        let received = Lifecycle::new();
+        assert!(received.mark_request_received());
+        assert!(!received.try_evict(), "its request is complete");
+        assert!(
+            received.reject_handshake(),
+            "shutdown rejects it all the same"
+        );
+    }
+
+    #[test]
+    fn the_shutdown_outcome_tells_drained_from_lost() {
+        let shut_down = |lifecycle: &Lifecycle| {
+            lifecycle.mark_open_at_shutdown();
+            let reason = CloseReason::new(1001, "");
+            lifecycle.request_close(CloseMode::AfterQueue, reason, CloseCause::Shutdown)
+        };
+        let drained = open();
+        assert!(shut_down(&drained));
+        drained.mark_close_sent();
+        assert_eq!(drained.shutdown_outcome(), ShutdownOutcome::Drained);
+        drained.mark_reset(CloseCause::TimedOut(Clock::Shutdown));
+        assert_eq!(drained.shutdown_outcome(), ShutdownOutcome::Lost);
+
+        let broke_off = open();
+        shut_down(&broke_off);
+        broke_off.finish(CloseCause::Gone);
+        assert_eq!(broke_off.shutdown_outcome(), ShutdownOutcome::Lost);
+
+        let own_reason = open();
+        request(&own_reason, CloseMode::AfterQueue, 1000);
+        assert!(!shut_down(&own_reason));
+        own_reason.mark_close_sent();
+        assert_eq!(own_reason.shutdown_outcome(), ShutdownOutcome::Other);
+
+        let ended_before = open();
+        ended_before.finish(CloseCause::Gone);
+        shut_down(&ended_before);
+        assert_eq!(ended_before.shutdown_outcome(), ShutdownOutcome::Other);
+    }
+}

@@ -1,0 +1,7 @@
+//! What waits: one client's bounded queue, its entries, its overflow list and its sending end.
+
+pub(crate) mod item;
+pub(crate) mod outbox;
+pub(crate) mod overflow;
+pub(crate) mod send_queue;
+pub(crate) mod waiting;

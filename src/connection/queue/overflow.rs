@@ -1,0 +1,58 @@
+//! [`Overflow`]: the topics that need service although the client's queue has no room for a ticket.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::item::{Outgoing, Purpose, TopicSource};
+use crate::sync::lock;
+
+/// While the list is not empty, every eighth message comes from it. Otherwise a topic that keeps the queue full would
+/// keep the others waiting for ever.
+const SERVED_EVERY: u64 = 8;
+
+/// A FIFO of topics. Each topic stands in it at most once; the topic sees to that.
+#[derive(Debug, Default)]
+pub(crate) struct Overflow {
+    topics: Mutex<VecDeque<Arc<dyn TopicSource>>>,
+    is_filled: AtomicBool,
+    /// Messages that were taken while the list was not empty.
+    taken: AtomicU64,
+}
+
+impl Overflow {
+    pub(crate) fn push(&self, topic: Arc<dyn TopicSource>) {
+        let mut topics = lock(&self.topics);
+        topics.push_back(topic);
+        self.is_filled.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_filled.load(Ordering::Acquire)
+    }
+
+    /// Counts one message and returns whether it has to come from this list.
+    pub(crate) fn advance_turn(&self) -> bool {
+        !self.is_empty() && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
+    }
+
+    /// Takes the next message of the first topic that has one.
+    pub(crate) fn take_next(&self, purpose: Purpose) -> Option<Outgoing> {
+        while !self.is_empty() {
+            let topic = {
+                let mut topics = lock(&self.topics);
+                let topic = topics.pop_front();
+                self.is_filled.store(!topics.is_empty(), Ordering::Release);
+                topic?
+            };
+            let (outgoing, stays) = Arc::clone(&topic).take_overflow(purpose);
+            if stays {
+                self.push(topic);
+            }
+            if outgoing.is_some() {
+                return outgoing;
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,7 @@
+//! Bytes in: the socket's read half, the check of frame headers, the frame decoder and the reader.
+
+pub(crate) mod decoder;
+pub(crate) mod header_check;
+pub(crate) mod read_half;
+pub(crate) mod reader;
+pub(crate) mod violation;

@@ -1,0 +1,96 @@
+//! [`ReadHalf`]: the read half of a socket, behind the header check.
+//!
+//! tungstenite's own `WebSocket` answers pings and Closes from inside `read`. Two of them on one socket would be two
+//! writers, and a pong could land in the middle of a frame. The reader here has a `ReadHalf`, which cannot write: what is
+//! to be answered is left in the control slot. (`examples/00_two_pumps.rs` does the same with tungstenite's reading context
+//! over a half whose `write` goes nowhere.)
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use super::header_check::HeaderCheck;
+use super::violation::{ReadError, Violation};
+use crate::clock;
+use crate::connection::activity::Activity;
+use crate::connection::shared::Shared;
+use crate::connection::socket::Transport;
+
+#[derive(Debug)]
+pub(crate) struct ReadHalf {
+    socket: Arc<dyn Transport>,
+    shared: Arc<Shared>,
+    check: HeaderCheck,
+    /// Bytes that arrived behind the request. They are checked like all others.
+    ahead: io::Cursor<Vec<u8>>,
+    /// A violation behind bytes that had to be passed on first.
+    violation: Option<Violation>,
+    /// When the last read returned.
+    read_at: u64,
+}
+
+impl ReadHalf {
+    pub(crate) fn new(socket: Arc<dyn Transport>, shared: Arc<Shared>, ahead: Vec<u8>) -> ReadHalf {
+        let read_at = clock::now();
+        ReadHalf {
+            check: HeaderCheck::new(shared.config(), read_at),
+            socket,
+            ahead: io::Cursor::new(ahead),
+            violation: None,
+            read_at,
+            shared,
+        }
+    }
+
+    /// Reads bytes whose frame headers have been checked. 0 is the end of the stream.
+    ///
+    /// # Blocking
+    /// Woken by bytes, by the end of the peer's stream, or by the watchdog's `shutdown` of the socket.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        // Before the socket: the peer may send nothing more.
+        if let Some(violation) = self.violation {
+            return Err(violation.into());
+        }
+        let read = self.read_unchecked(buffer)?;
+        let checked = self.check.check(&buffer[..read], self.read_at);
+        if read > 0 {
+            let deadlines = &self.shared.write.deadlines;
+            if self.check.passed_boundary() {
+                // Restarts the message clock. Otherwise, a client whose reads always end inside a message would be timed
+                // as if it were sending one endless message.
+                deadlines.bytes_received(false);
+            }
+            deadlines.bytes_received(self.check.in_message());
+        }
+        match checked {
+            Ok(()) => Ok(read),
+            Err((0, violation)) => {
+                self.violation = Some(violation);
+                Err(violation.into())
+            }
+            Err((good, violation)) => {
+                self.violation = Some(violation);
+                Ok(good)
+            }
+        }
+    }
+
+    fn read_unchecked(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let ahead = self.ahead.read(buffer)?;
+        if ahead > 0 {
+            return Ok(ahead);
+        }
+        if self.ahead.position() > 0 {
+            self.ahead = io::Cursor::default();
+        }
+        self.shared.write.deadlines.start_read(self.read_at);
+        self.shared.reader.set(Activity::Reading);
+        let read = loop {
+            match self.socket.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        self.read_at = self.shared.reader.set(Activity::InHandler);
+        read
+    }
+}

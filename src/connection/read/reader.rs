@@ -1,0 +1,148 @@
+//! [`Reader`]: the reading side of thread `sp-N-read`. Frames come in, control frames are answered, and messages go to the
+//! handler.
+
+use std::io;
+use std::sync::Arc;
+
+use tungstenite::Message;
+
+use super::decoder::{Decoder, Incoming};
+use super::read_half::ReadHalf;
+use super::violation::{ReadError, Violation};
+use crate::connection::close_cause::CloseCause;
+use crate::connection::shared::Shared;
+use crate::connection::socket::Transport;
+use crate::connection::write::close::{CloseMode, CloseReason};
+use crate::error::RecvError;
+
+#[derive(Debug)]
+pub(crate) struct Reader {
+    decoder: Decoder,
+    half: ReadHalf,
+    shared: Arc<Shared>,
+    ended: Option<ReadEnd>,
+}
+
+/// How reading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadEnd {
+    /// The peer's Close arrived.
+    Closed,
+    /// The peer violated the protocol or a limit. It has to see our Close although it may still be sending.
+    Violation,
+    /// The stream ended or failed.
+    Gone,
+}
+
+impl Reader {
+    pub(crate) fn new(socket: Arc<dyn Transport>, shared: &Arc<Shared>, ahead: Vec<u8>) -> Reader {
+        Reader {
+            decoder: Decoder::new(shared.config().read_buffer),
+            half: ReadHalf::new(socket, Arc::clone(shared), ahead),
+            shared: Arc::clone(shared),
+            ended: None,
+        }
+    }
+
+    /// Returns how reading ended, if it has.
+    pub(crate) fn ended(&self) -> Option<ReadEnd> {
+        self.ended
+    }
+
+    /// Returns the next text or binary message, or `None` when the closing handshake is done or we have requested a Close.
+    pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
+        if !self.shared.lifecycle().is_open() {
+            return Ok(None);
+        }
+        let received = self.next();
+        // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
+        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().is_open() {
+            return Ok(None);
+        }
+        received
+    }
+
+    /// Returns the next message and those that have been read with it, up to `most` in all. An empty list is the end.
+    pub(crate) fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
+        let mut messages: Vec<Message> = self.recv()?.into_iter().collect();
+        while !messages.is_empty() && messages.len() < most {
+            let Some(message) = self.decoder.next_if_read() else {
+                break;
+            };
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    /// Reads and discards until the peer's Close, the end of its stream, or a deadline.
+    pub(crate) fn discard(&mut self) {
+        while self.ended.is_none() {
+            // An error is recorded in `ended`.
+            let _ = self.next();
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Message>, RecvError> {
+        while self.ended.is_none() {
+            let half = &mut self.half;
+            match self.decoder.next(&mut |buffer| half.read(buffer)) {
+                Ok(Incoming::Data(message)) => return Ok(Some(message)),
+                Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
+                Ok(Incoming::Pong(payload)) => {
+                    if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
+                        let sent = u64::from_be_bytes(sent);
+                        self.shared.write.deadlines.pong_received(sent);
+                    }
+                }
+                Ok(Incoming::Close(reason)) => {
+                    self.ended = Some(ReadEnd::Closed);
+                    // The peer gets its own code and reason back (RFC 6455 §5.5.1).
+                    self.shared.answer_close(reason);
+                }
+                Ok(Incoming::End) => return self.gone(None),
+                Err(ReadError::Io(error)) => return self.gone(Some(error)),
+                Err(ReadError::Violation(violation)) => return Err(self.refuse(violation)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn refuse(&mut self, Violation { code, reason }: Violation) -> RecvError {
+        self.ended = Some(ReadEnd::Violation);
+        let cause = CloseCause::Violation {
+            code,
+            reason: reason.to_owned(),
+        };
+        let close = CloseReason::new(code, reason);
+        if self.shared.close(CloseMode::Immediate, close, cause) {
+            log::warn!("#{} violation: {code}, {reason}", self.shared.number);
+        }
+        RecvError::Violation {
+            code,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The stream ended without the peer's Close. What that means depends on why the connection ends.
+    fn gone(&mut self, error: Option<io::Error>) -> Result<Option<Message>, RecvError> {
+        self.ended = Some(ReadEnd::Gone);
+        self.shared.give_up();
+        match (self.shared.lifecycle().cause(), error) {
+            (Some(CloseCause::TimedOut(clock)), _) => Err(RecvError::TimedOut(clock)),
+            (Some(CloseCause::Gone) | None, Some(error)) if !ended_by_peer(&error) => {
+                Err(RecvError::Io(error))
+            }
+            (Some(CloseCause::Gone) | None, _) => Err(RecvError::Gone),
+            // The server ended the connection, or the closing handshake was under way.
+            _ => Ok(None),
+        }
+    }
+}
+
+fn ended_by_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    matches!(
+        error.kind(),
+        ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof | TimedOut
+    )
+}

@@ -1,0 +1,211 @@
+//! Frames and messages, however the bytes arrive.
+
+use std::io::Read as _;
+
+use super::*;
+use crate::connection::testing::frames::from_client as frame;
+
+/// A stream that returns this many bytes at a time.
+struct Trickle<'a>(&'a [u8], usize);
+
+impl Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        let most = self.1.min(buffer.len());
+        let read = (&mut self.0).take(most as u64).read(buffer)?;
+        assert!(read > 0 || most > 0);
+        Ok(read)
+    }
+}
+
+#[test]
+fn messages_of_every_size_are_decoded_whole() {
+    let sizes = [
+        0, 1, 7, 8, 9, 125, 126, 8_191, 8_192, 8_193, 65_535, 65_536, 300_000,
+    ];
+    let payload = |size: usize| (0..size).map(|n| (n % 251) as u8).collect::<Vec<_>>();
+    let stream: Vec<u8> = sizes
+        .iter()
+        .flat_map(|size| frame(0x82, &payload(*size)))
+        .collect();
+    for step in [1, 13, 4_096, 1 << 20] {
+        let mut decoder = Decoder::new(8 << 10);
+        let mut trickle = Trickle(&stream, step);
+        for size in sizes {
+            match decoder
+                .next(&mut |buffer| trickle.read(buffer))
+                .expect("well-formed")
+            {
+                Incoming::Data(Message::Binary(bytes)) => {
+                    assert!(bytes == payload(size), "{size} by {step}")
+                }
+                other => panic!("{size} by {step}: {other:?}"),
+            }
+        }
+        assert!(matches!(
+            decoder.next(&mut |buffer| trickle.read(buffer)),
+            Ok(Incoming::End)
+        ));
+    }
+}
+
+#[test]
+fn a_control_frame_in_pieces_is_decoded_whole() {
+    let stream = [frame(0x82, b"a"), frame(0x8a, &[7; 125])].concat();
+    let mut decoder = Decoder::new(1);
+    let mut trickle = Trickle(&stream, 9);
+    assert!(matches!(
+        decoder.next(&mut |buffer| trickle.read(buffer)),
+        Ok(Incoming::Data(_))
+    ));
+    match decoder
+        .next(&mut |buffer| trickle.read(buffer))
+        .expect("well-formed")
+    {
+        Incoming::Pong(payload) => assert_eq!(payload, vec![7; 125]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_buffer_grows_and_shrinks_with_the_reads() {
+    let small = frame(0x82, &[1; 100]);
+    let burst = small.repeat(20_000);
+    let mut decoder = Decoder::new(8 << 10);
+    let mut stream = Trickle(&burst, usize::MAX);
+    let mut largest = 0;
+    for _ in 0..20_000 {
+        assert!(matches!(
+            decoder.next(&mut |buffer| stream.read(buffer)),
+            Ok(Incoming::Data(_))
+        ));
+        largest = largest.max(decoder.buffer.len());
+    }
+    assert_eq!(largest, LARGEST);
+    for _ in 0..10 {
+        let mut stream = Trickle(&small, usize::MAX);
+        assert!(matches!(
+            decoder.next(&mut |buffer| stream.read(buffer)),
+            Ok(Incoming::Data(_))
+        ));
+    }
+    assert_eq!(decoder.buffer.len(), IDLE);
+}
+
+#[test]
+fn invalid_text_and_close_bodies_are_refused_early() {
+    let violation = |parts: &[(u8, &[u8])]| {
+        let stream: Vec<u8> = parts
+            .iter()
+            .flat_map(|(first, part)| frame(*first, part))
+            .collect();
+        let mut decoder = Decoder::new(64);
+        let mut stream = Trickle(&stream, 3);
+        match decoder.next(&mut |buffer| stream.read(buffer)) {
+            Ok(_) => None,
+            Err(ReadError::Violation(violation)) => Some(violation),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    for (what, parts, expected) in [
+        (
+            "a character in two fragments",
+            &[(0x01, &b"\xce"[..]), (0x80, b"\xba")][..],
+            None,
+        ),
+        (
+            "wrong before the last fragment",
+            &[(0x01, b"ok \xff")],
+            Some(NOT_UTF8),
+        ),
+        (
+            "a character that cannot be completed",
+            &[(0x01, b"\xf4"), (0x00, b"\x90")],
+            Some(NOT_UTF8),
+        ),
+        ("a surrogate", &[(0x81, b"\xed\xa0\x80")], Some(NOT_UTF8)),
+        ("cut short", &[(0x01, b"\xce"), (0x80, b"")], Some(NOT_UTF8)),
+        ("a Close of one byte", &[(0x88, b"\x03")], Some(CLOSE_BODY)),
+        (
+            "1005 is never sent",
+            &[(0x88, b"\x03\xed")],
+            Some(CLOSE_CODE),
+        ),
+        (
+            "a reason that is not UTF-8",
+            &[(0x88, b"\x03\xe8\xff")],
+            Some(NOT_UTF8),
+        ),
+        ("a valid Close", &[(0x88, b"\x03\xe8bye")], None),
+    ] {
+        assert_eq!(violation(parts), expected, "{what}");
+    }
+}
+
+#[test]
+fn utf_8_is_checked_as_the_standard_library_does() {
+    let mut checked = 0;
+    let mut check = |text: &[u8]| {
+        let good = std::str::from_utf8(text).is_ok();
+        let whole = frame(0x81, text);
+        let parts = text.iter().map(|byte| frame(0x00, &[*byte]));
+        let parts: Vec<u8> = [frame(0x01, b"")]
+            .into_iter()
+            .chain(parts)
+            .flatten()
+            .collect();
+        for stream in [whole, [parts, frame(0x80, b"")].concat()] {
+            let mut decoder = Decoder::new(64);
+            let mut stream = Trickle(&stream, usize::MAX);
+            match decoder.next(&mut |buffer| stream.read(buffer)) {
+                Ok(Incoming::Data(message)) => {
+                    assert!(good && message.to_text().is_ok(), "{text:x?}");
+                    assert_eq!(message.into_data(), text);
+                }
+                Err(ReadError::Violation(NOT_UTF8)) => assert!(!good, "{text:x?}"),
+                other => panic!("{text:x?}: {other:?}"),
+            }
+        }
+        checked += 1;
+    };
+    // Of the third and fourth byte, only the values at the edges of the valid range.
+    let edges = [0x7f, 0x80, 0xbf, 0xc0];
+    for first in 0x7f..=0xff {
+        check(&[first]);
+        for second in 0x7f..=0xc0 {
+            check(&[first, second]);
+            for third in edges {
+                check(&[first, second, third]);
+                for fourth in edges {
+                    check(&[first, second, third, fourth]);
+                }
+            }
+        }
+    }
+    assert_eq!(checked, 129 * (1 + 66 * (1 + 4 * 5)));
+}
+
+#[test]
+fn next_if_read_returns_only_whole_buffered_messages() {
+    let (a, b) = (frame(0x81, b"a"), frame(0x82, b"b"));
+    let whole = Some(Message::text("c"));
+    for (then, behind) in [
+        // Nothing follows, and nothing more is read.
+        (vec![], None),
+        (frame(0x81, b"c"), whole),
+        // A control frame, a fragment, half a frame and an invalid text are left for `next`.
+        ([frame(0x89, b""), frame(0x81, b"c")].concat(), None),
+        ([frame(0x01, b"c"), frame(0x80, b"")].concat(), None),
+        (frame(0x81, b"c")[..4].to_vec(), None),
+        (frame(0x81, b"\xff"), None),
+    ] {
+        let stream = [a.clone(), b.clone(), then.clone()].concat();
+        let mut decoder = Decoder::new(1024);
+        let mut stream = Trickle(&stream, usize::MAX);
+        let first = decoder.next(&mut |buffer| stream.read(buffer));
+        let first = first.expect("well-formed");
+        assert!(matches!(first, Incoming::Data(message) if message == Message::text("a")));
+        assert_eq!(decoder.next_if_read(), Some(Message::binary("b")));
+        assert_eq!(decoder.next_if_read(), behind, "{then:?}");
+        assert_eq!(decoder.next_if_read(), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! [`Shared`]: what a client's threads, the watchdog and every [`Outbox`](super::Outbox) share of one connection.
+//!
+//! It does not own the socket. The read half and the write half do, and both are dropped with the client's threads; so an
+//! outbox that is kept for ever keeps no descriptor.
+
+use std::hint::black_box;
+use std::net::Shutdown;
+use std::sync::{Arc, Weak};
+
+use tungstenite::Bytes;
+
+use super::activity::{Activity, ThreadActivity};
+use super::close_cause::CloseCause;
+use super::deadlines::DeadlineCheck;
+use super::lifecycle::Lifecycle;
+use super::socket::Transport;
+use super::write::close::{CloseMode, CloseReason};
+use super::write::write_path::WritePath;
+use crate::config::Config;
+use crate::http::Peer;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) number: u64,
+    pub(crate) peer: Peer,
+    pub(crate) write: WritePath,
+    /// What the reader is doing; before the upgrade, the handshake thread.
+    pub(crate) reader: ThreadActivity,
+    pub(crate) writer: ThreadActivity,
+    socket: Weak<dyn Transport>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        number: u64,
+        peer: Peer,
+        config: Arc<Config>,
+        socket: &Arc<dyn Transport>,
+    ) -> Shared {
+        Shared {
+            number,
+            peer,
+            write: WritePath::new(number, config),
+            reader: ThreadActivity::new(Activity::Handshake),
+            writer: ThreadActivity::new(Activity::Idle),
+            socket: Arc::downgrade(socket),
+        }
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.write.config
+    }
+
+    pub(crate) fn lifecycle(&self) -> &Lifecycle {
+        &self.write.lifecycle
+    }
+
+    /// Requests a Close, refuses further messages, and starts writing. Returns whether this Close will be sent.
+    pub(crate) fn close(&self, mode: CloseMode, reason: CloseReason, cause: CloseCause) -> bool {
+        let wins = self.lifecycle().request_close(mode, reason, cause);
+        // After the Close has been recorded: a handler that this wakes may return and request a Close of its own.
+        self.write.stop_accepting();
+        if wins {
+            self.write.request_attention();
+            if mode == CloseMode::Immediate {
+                self.write.deadlines.start_closing(self.config());
+            }
+            self.write.flush();
+        }
+        wins
+    }
+
+    /// Closes on behalf of the application.
+    pub(crate) fn close_by_application(&self, code: u16, reason: &str) -> bool {
+        let cause = CloseCause::Application {
+            code,
+            reason: reason.to_owned(),
+        };
+        self.close(CloseMode::AfterQueue, CloseReason::new(code, reason), cause)
+    }
+
+    /// Answers the peer's Close, unless our own has been taken to be written.
+    pub(crate) fn answer_close(&self, reason: CloseReason) {
+        let cause = CloseCause::Peer {
+            code: reason.code(),
+            reason: reason.reason().to_owned(),
+        };
+        self.close(CloseMode::Immediate, reason, cause);
+    }
+
+    /// Closes with 1001 after what is queued, or rejects the opening handshake: the server shuts down.
+    pub(crate) fn shut_down(&self) {
+        if self.lifecycle().reject_handshake() {
+            // The handshake thread sees the end of the stream, and answers 503.
+            if let Some(socket) = self.socket.upgrade() {
+                socket.shutdown(Shutdown::Read);
+            }
+        } else if self.lifecycle().is_upgraded() {
+            self.lifecycle().mark_open_at_shutdown();
+            let reason = CloseReason::new(1001, "server is shutting down");
+            self.close(CloseMode::AfterQueue, reason, CloseCause::Shutdown);
+        }
+    }
+
+    /// Resets the connection immediately. This frees the threads that wait in its socket, and what the kernel holds for it.
+    pub(crate) fn terminate(&self, cause: CloseCause) {
+        self.lifecycle().mark_reset(cause);
+        if let Some(socket) = self.socket.upgrade() {
+            socket.reset_at_end();
+            socket.shutdown(Shutdown::Both);
+        }
+        self.give_up();
+    }
+
+    /// Gives up the connection: the socket is of no use any more. Nothing more is written, and the threads that wait in
+    /// the socket are freed.
+    pub(crate) fn give_up(&self) {
+        if !self.lifecycle().is_finished() {
+            self.write.finish(CloseCause::Gone);
+            if let Some(socket) = self.socket.upgrade() {
+                socket.shutdown(Shutdown::Both);
+            }
+        }
+        self.write.writer.notify();
+    }
+
+    /// Ends everything that the connection still has, its writer too. Afterwards the message counts are final.
+    pub(crate) fn tear_down(&self) {
+        self.give_up();
+        self.write.close_slot();
+        // The watchdog may still be draining this queue; `drain` waits for it.
+        self.write.queue.drain();
+    }
+
+    /// Lets a pong overtake the queue.
+    pub(crate) fn send_pong(&self, payload: Bytes) {
+        self.write.control.set_pong(payload);
+        self.write.request_attention();
+        self.write.flush();
+    }
+
+    /// Lets a ping overtake the queue. The writer sends it, so the caller does not write to a socket.
+    pub(crate) fn send_ping(&self, payload: [u8; 8]) {
+        self.write.control.set_ping(payload);
+        self.write.request_attention();
+        self.write.writer.notify();
+    }
+
+    /// Returns what the watchdog must do about this connection at the time `now`.
+    pub(crate) fn check_deadlines(&self, now: u64) -> DeadlineCheck {
+        let reading_since = self.reader.reading_since();
+        self.write
+            .deadlines
+            .check(now, reading_since, self.config())
+    }
+
+    /// Prefetches the fields that a direct write reads into the processor's cache. The values are discarded on purpose:
+    /// they would be out of date by the time they are used.
+    pub(crate) fn prefetch(&self) {
+        let (write, queue) = (&self.write, &self.write.queue);
+        black_box((write.has_work(), queue.len(), queue.byte_limit()));
+        black_box(write.deadlines.is_blocked());
+    }
+}

@@ -1,0 +1,363 @@
+//! [`ScriptedSocket`]: a [`Transport`] in memory that accepts only what the test tells it to. So a slow peer is exact: the
+//! test knows when the writer is *in* `write`, and nothing moves until the socket is told how many bytes to accept.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::connection::socket::Transport;
+use crate::sync::lock;
+
+/// How long a test waits for something that must happen, even on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A peer in memory. At first it accepts everything.
+#[derive(Debug)]
+pub(crate) struct ScriptedSocket {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+pub(crate) struct State {
+    /// What the reader finds next. After that it finds the end of the stream if `ended`.
+    to_read: VecDeque<io::Result<Vec<u8>>>,
+    ended: bool,
+    /// Calls of `read`, and whether one is blocked.
+    pub(crate) reads: usize,
+    reading: bool,
+    /// Every byte that was accepted.
+    written: Vec<u8>,
+    /// Calls of `try_write`.
+    pub(crate) tries: usize,
+    /// Bytes that it accepts before it refuses, and the most in one call.
+    room: usize,
+    most_per_call: usize,
+    /// Accepts a random part, from nothing to everything.
+    random: Option<Dice>,
+    /// Fails once this many bytes have been accepted.
+    breaks_at: usize,
+    /// A thread is blocked in `write`; and the most bytes of one call.
+    pub(crate) writing: bool,
+    pub(crate) most_waited_for: usize,
+    /// Holds threads in `try_write`, which a socket never does: so a test can catch a thread with the write half.
+    holds_try_write: bool,
+    in_try_write: usize,
+    /// Used by one thread only: nothing blocks. At the end of the script the stream ends, and a blocking write accepts at
+    /// least one byte. Every second read is interrupted.
+    single_threaded: bool,
+    interrupted: bool,
+    pub(crate) no_more_writing: bool,
+    no_more_reading: bool,
+    pub(crate) was_reset: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("written", &self.written.len())
+            .field("room", &self.room)
+            .field("writing", &self.writing)
+            .field("reading", &self.reading)
+            .field("ended", &self.ended)
+            .field("no_more_writing", &self.no_more_writing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ScriptedSocket {
+    fn default() -> ScriptedSocket {
+        ScriptedSocket {
+            state: Mutex::new(State {
+                to_read: VecDeque::new(),
+                ended: false,
+                reads: 0,
+                reading: false,
+                written: Vec::new(),
+                tries: 0,
+                room: usize::MAX,
+                most_per_call: usize::MAX,
+                random: None,
+                breaks_at: usize::MAX,
+                writing: false,
+                most_waited_for: 0,
+                holds_try_write: false,
+                in_try_write: 0,
+                single_threaded: false,
+                interrupted: false,
+                no_more_writing: false,
+                no_more_reading: false,
+                was_reset: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl ScriptedSocket {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    /// Returns a socket for one thread: nothing blocks, and at first it accepts nothing.
+    pub(crate) fn single_threaded() -> ScriptedSocket {
+        let socket = ScriptedSocket::default();
+        socket.change(|state| {
+            state.single_threaded = true;
+            state.most_per_call = 0;
+        });
+        socket
+    }
+
+    /// From now on it accepts `bytes`, and then refuses.
+    pub(crate) fn accept(&self, bytes: usize) {
+        self.change(|state| state.room = bytes);
+    }
+
+    /// From now on it accepts everything.
+    pub(crate) fn accept_all(&self) {
+        self.accept(usize::MAX);
+    }
+
+    /// From now on it accepts at most this many bytes in one call.
+    pub(crate) fn accept_per_call(&self, bytes: usize) {
+        self.change(|state| state.most_per_call = bytes);
+    }
+
+    pub(crate) fn accept_at_random(&self, seed: u64) {
+        self.change(|state| state.random = Some(Dice::new(seed)));
+    }
+
+    /// The peer is gone once it has accepted `bytes` in all.
+    pub(crate) fn break_after(&self, bytes: usize) {
+        self.change(|state| state.breaks_at = bytes);
+    }
+
+    pub(crate) fn hold_try_write(&self, hold: bool) {
+        self.change(|state| state.holds_try_write = hold);
+    }
+
+    /// The peer sends `bytes`, which one `read` returns.
+    pub(crate) fn send(&self, bytes: impl Into<Vec<u8>>) {
+        let bytes = bytes.into();
+        self.change(|state| state.to_read.push_back(Ok(bytes)));
+    }
+
+    pub(crate) fn fail_read(&self, kind: ErrorKind) {
+        self.change(|state| state.to_read.push_back(Err(kind.into())));
+    }
+
+    /// The peer sends nothing more.
+    pub(crate) fn hang_up(&self) {
+        self.change(|state| state.ended = true);
+    }
+
+    /// Waits until `happened`; `what` says what is waited for.
+    pub(crate) fn until(&self, what: &str, happened: impl Fn(&State) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        let mut state = lock(&self.state);
+        while !happened(&state) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "timed out waiting until {what}: {:?}",
+                *state
+            );
+            state = self.wait(state, left);
+        }
+    }
+
+    /// Waits until the writer is blocked in `write`.
+    pub(crate) fn until_in_write(&self) {
+        // A writer that has room again is about to wake.
+        self.until("the writer is in write", |state| {
+            state.writing && state.room == 0
+        });
+    }
+
+    /// Waits until the writer is blocked in `write`, or all `bytes` are written.
+    pub(crate) fn until_in_write_or(&self, bytes: usize) {
+        self.until("the writer is in write", |state| {
+            state.writing && state.room == 0 || state.written.len() >= bytes
+        });
+    }
+
+    pub(crate) fn until_in_read(&self) {
+        self.until("the reader is in read", |state| state.reading);
+    }
+
+    pub(crate) fn until_written(&self, bytes: usize) {
+        let what = format!("{bytes} bytes are written");
+        self.until(&what, |state| state.written.len() >= bytes);
+    }
+
+    pub(crate) fn until_in_try_write(&self) {
+        self.until("a thread is held in try_write", |state| {
+            state.in_try_write > 0
+        });
+    }
+
+    pub(crate) fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
+        at(&lock(&self.state))
+    }
+
+    pub(crate) fn written(&self) -> Vec<u8> {
+        self.look(|state| state.written.clone())
+    }
+
+    /// Returns whether the script holds something to read.
+    pub(crate) fn has_input(&self) -> bool {
+        self.look(|state| !state.to_read.is_empty())
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, limit);
+        waited.expect("no test panics under this lock").0
+    }
+}
+
+impl State {
+    /// Returns how many bytes were accepted.
+    pub(crate) fn accepted(&self) -> usize {
+        self.written.len()
+    }
+
+    /// Accepts of `bytes` what it is told to.
+    fn accept(&mut self, bytes: &[&[u8]], waiting: bool) -> io::Result<usize> {
+        if self.no_more_writing {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        if self.written.len() >= self.breaks_at {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let offered: usize = bytes.iter().map(|piece| piece.len()).sum();
+        let mut left = offered
+            .min(self.room)
+            .min(
+                self.most_per_call
+                    .max(usize::from(waiting && self.single_threaded)),
+            )
+            .min(self.breaks_at - self.written.len());
+        if let Some(dice) = &mut self.random {
+            left = left.min(usize::from(waiting) + dice.below(offered + 1));
+        }
+        if left == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.room != usize::MAX {
+            self.room -= left;
+        }
+        let accepted = left;
+        for piece in bytes {
+            let part = piece.len().min(left);
+            self.written.extend_from_slice(&piece[..part]);
+            left -= part;
+        }
+        Ok(accepted)
+    }
+}
+
+impl Transport for ScriptedSocket {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut state = lock(&self.state);
+        state.reads += 1;
+        if state.single_threaded {
+            state.interrupted = !state.interrupted;
+            if state.interrupted {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            if state.no_more_reading {
+                return Ok(0);
+            }
+        }
+        loop {
+            match state.to_read.pop_front() {
+                Some(Ok(mut bytes)) => {
+                    let read = bytes.len().min(buffer.len());
+                    buffer[..read].copy_from_slice(&bytes[..read]);
+                    let rest = bytes.split_off(read);
+                    if !rest.is_empty() {
+                        state.to_read.push_front(Ok(rest));
+                    }
+                    return Ok(read);
+                }
+                Some(Err(error)) => return Err(error),
+                None if state.ended || state.single_threaded => return Ok(0),
+                None => {
+                    state.reading = true;
+                    self.changed.notify_all();
+                    state = self.wait(state, DEADLINE);
+                    state.reading = false;
+                }
+            }
+        }
+    }
+
+    fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut state = lock(&self.state);
+        state.tries += 1;
+        state.in_try_write += 1;
+        self.changed.notify_all();
+        while state.holds_try_write {
+            state = self.wait(state, DEADLINE);
+        }
+        state.in_try_write -= 1;
+        let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
+        let accepted = state.accept(&pieces, false);
+        self.changed.notify_all();
+        accepted
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut state = lock(&self.state);
+        state.most_waited_for = state.most_waited_for.max(bytes.len());
+        loop {
+            match state.accept(&[bytes], true) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    state.writing = true;
+                    self.changed.notify_all();
+                    state = self.wait(state, DEADLINE);
+                    state.writing = false;
+                }
+                accepted => {
+                    self.changed.notify_all();
+                    return accepted;
+                }
+            }
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        self.change(|state| {
+            state.ended |= how != Shutdown::Write;
+            state.no_more_reading |= how != Shutdown::Write;
+            state.no_more_writing |= how != Shutdown::Read;
+        });
+    }
+
+    fn reset_at_end(&self) {
+        self.change(|state| state.was_reset = true);
+    }
+
+    fn limit_read(&self, _: Duration) {}
+}
+
+/// A pseudo-random generator that gives the same numbers in each run.
+#[derive(Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).expect("48 bits") % limit
+    }
+}

@@ -1,0 +1,240 @@
+//! Every message that was accepted has one fate, whatever ends the client and whenever.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::*;
+use crate::connection::lifecycle::Lifecycle;
+use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
+use crate::connection::queue::send_queue::SendQueue;
+use crate::error::TrySendError;
+
+/// Sends `count` messages with random verbs. Returns how many were accepted.
+fn produce(outbox: &Outbox, name: u8, count: u8, dice: &mut Dice) -> u64 {
+    let mut taken = 0;
+    for n in 0..count {
+        let message = Message::binary(vec![name, n, 0, 0, 0, 0]);
+        let sent = match dice.below(4) {
+            0 => outbox.try_send(message).is_ok(),
+            1 => outbox
+                .send_timeout(message, Duration::from_micros(50))
+                .is_ok(),
+            _ => outbox.send(message).is_ok(),
+        };
+        taken += u64::from(sent);
+    }
+    taken
+}
+
+fn end_at_random(client: &TestClient, dice: &mut Dice) {
+    for _ in 0..dice.below(400) {
+        std::hint::spin_loop();
+    }
+    for _ in 0..dice.below(3) {
+        thread::yield_now();
+    }
+    match dice.below(6) {
+        0 => client.outbox.close(1000, ""),
+        1 => client.outbox.terminate(),
+        2 => client.shared.give_up(),
+        3 => {
+            close(client, CloseMode::Immediate, 4008, "");
+        }
+        4 => client.shared.shut_down(),
+        _ => client.socket.break_after(dice.below(200)),
+    }
+}
+
+#[test]
+fn counts_are_exact_whatever_ends_a_client() {
+    both_ways(|config| {
+        within("two thousand clients end", move || {
+            for round in 0..2000 {
+                let mut dice = Dice::new(round);
+                let client = TestClient::new(
+                    config
+                        .clone()
+                        .queue(1 + dice.below(6))
+                        .queue_bytes(8 + dice.below(60)),
+                );
+                client.socket.accept_at_random(round);
+                let producers = [0, 1, 2].map(|name| {
+                    let outbox = client.outbox.clone();
+                    let mut dice = Dice::new(round * 3 + u64::from(name));
+                    thread::spawn(move || produce(&outbox, name, 12, &mut dice))
+                });
+                end_at_random(&client, &mut dice);
+                // A peer that is gone ends only a thread that writes to it.
+                let sent: u64 = producers
+                    .into_iter()
+                    .map(|producer| producer.join().expect("it does not panic"))
+                    .sum();
+                let socket = Arc::clone(&client.socket);
+                let counts = client.end();
+                assert_eq!(counts.accepted, sent, "round {round}: {counts:?}");
+                for name in [0, 1, 2] {
+                    let frames = from_server(&socket.written());
+                    let sent = frames
+                        .iter()
+                        .filter(|(first, payload)| *first == 0x82 && payload[0] == name);
+                    let numbers: Vec<u8> = sent.map(|(_, payload)| payload[1]).collect();
+                    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+                }
+            }
+        });
+    });
+}
+
+/// A sender is past the byte limit when the queue closes and is drained, and its frame is queued only then. Nobody will take
+/// it, so the sender checks for the end and counts the frame itself.
+#[test]
+fn a_frame_queued_after_the_drain_is_counted() {
+    let (queue, lifecycle) = (SendQueue::new(1, 1000), Lifecycle::new());
+    let frame = EncodedFrame::data(&text("x")).expect("data");
+    let push = |wait| queue.push(frame.clone(), wait, &lifecycle);
+    assert_eq!(push(Wait::Never), Admission::Admitted);
+    thread::scope(|scope| {
+        // The queue is full, so this sender waits for a slot, with its bytes reserved.
+        let waiting = scope.spawn(|| push(Wait::Forever));
+        until("the sender has reserved its bytes", || {
+            queue.bytes() == 2 * frame.len()
+        });
+        // The end in its order, except that `closing` is not announced: it would make the sender give up.
+        lifecycle.finish(CloseCause::Gone);
+        queue.close();
+        queue.drain();
+        assert_eq!(
+            waiting.join().expect("it does not panic"),
+            Admission::Admitted,
+            "the drain made room for it"
+        );
+    });
+    let counts = queue.counts();
+    assert_eq!((counts.accepted, counts.discarded), (2, 2));
+    assert_eq!((queue.len(), queue.bytes()), (0, 0));
+}
+
+#[test]
+fn a_batch_cut_off_by_the_peer_is_counted() {
+    both_ways(|config| {
+        // Five messages of six bytes, in one batch where the writer finds them together.
+        for dies_at in 0..=5 * 6 {
+            let mut client = TestClient::held(config.clone(), 0);
+            for n in 0..5 {
+                client
+                    .outbox
+                    .try_send(text(format!("{n:4}")))
+                    .expect("room");
+            }
+            client.socket.break_after(6 + dies_at);
+            client.socket.accept_all();
+            if dies_at == 5 * 6 {
+                client.socket.until_written(6 + dies_at);
+                // The end is met by the next write.
+                let _ = client.outbox.try_send(text("last"));
+            }
+            join_writer(&mut client);
+            match client.outbox.send(text("late")) {
+                Err(error) => assert_eq!(error.0, text("late")),
+                Ok(()) => panic!("nobody is there to take it"),
+            }
+            let late = client.outbox.try_send(text("late"));
+            assert!(matches!(late, Err(TrySendError::Closed(_))));
+            assert_eq!(client.shared.lifecycle().cause(), Some(CloseCause::Gone));
+            let counts = client.end();
+            assert_eq!(counts.delivered, 1 + dies_at as u64 / 6, "at {dies_at}");
+        }
+    });
+}
+
+/// The reader finds the peer gone while a sender is in the middle of a write. The writer ends, and the write half that the
+/// sender releases belongs to nobody.
+#[test]
+fn frames_in_flight_at_the_end_are_counted() {
+    for accepted in [0, 1, 6, 7, 12] {
+        for session_ends_first in [false, true] {
+            let mut client = TestClient::without_writer(Config::default());
+            for message in ["1234", "5678"] {
+                push(&client, &text(message));
+            }
+            client.socket.hold_try_write(true);
+            let shared = Arc::clone(&client.shared);
+            let sender = thread::spawn(move || shared.write.flush());
+            client.socket.until_in_try_write();
+            client.start_writer();
+            client.socket.accept(accepted);
+            let socket = Arc::clone(&client.socket);
+            let let_sender_go = move || {
+                socket.hold_try_write(false);
+                sender.join().expect("it does not panic");
+            };
+            // What `give_up` does, except for the shutdown of the socket, which the sender's write may precede.
+            client.shared.write.finish(CloseCause::Gone);
+            join_writer(&mut client);
+            if session_ends_first {
+                client.shared.write.close_slot();
+                let_sender_go();
+            } else {
+                let_sender_go();
+            }
+            assert_eq!(client.end().delivered, accepted as u64 / 6);
+        }
+    }
+}
+
+/// A topic whose message is taken out and held, before it is counted as discarded.
+#[derive(Debug)]
+struct HeldTopic {
+    taken: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl TopicSource for HeldTopic {
+    fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing> {
+        assert_eq!(purpose, Purpose::Discard);
+        self.taken.send(()).expect("the test waits for it");
+        self.go_on.recv().expect("the test lets it go on");
+        Some(Outgoing {
+            notice: None,
+            message: EncodedFrame::data(&text("x")),
+            source: Some(self),
+        })
+    }
+
+    fn take_overflow(self: Arc<Self>, _: Purpose) -> (Option<Outgoing>, bool) {
+        (None, false)
+    }
+
+    fn finished(&self, delivered: bool) {
+        assert!(!delivered);
+    }
+}
+
+/// The watchdog resets a client, and is stopped while it drains the queue. A thread that then finds the client's threads gone
+/// must not find a message that is neither queued nor counted: so its own `drain` has to wait for the first.
+#[test]
+fn drain_waits_for_another_thread_that_drains() {
+    let (taken, is_taken) = bounded(1);
+    let (go_on, goes_on) = bounded(1);
+    let topic = HeldTopic {
+        taken,
+        go_on: goes_on,
+    };
+    let queue = SendQueue::new(8, 1000);
+    assert_eq!(queue.admit(3, Wait::Never), Admission::Admitted);
+    assert!(queue.push_ticket(Arc::new(topic)));
+    queue.add_pending(1);
+    queue.count_accepted(1);
+    assert!(!queue.is_draining());
+    thread::scope(|scope| {
+        scope.spawn(|| queue.drain());
+        is_taken.recv().expect("the first takes the message");
+        assert!(queue.is_draining(), "a second drain would not wait");
+        go_on.send(()).expect("the first waits for it");
+        queue.drain();
+        let counts = queue.counts();
+        assert_eq!((counts.accepted, counts.discarded), (1, 1));
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    });
+}

@@ -1,0 +1,233 @@
+//! [`InFlight`]: frames that have been taken from the queue and are not yet fully written to the socket.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use super::frame::{EncodedFrame, PIECES, copy, is_cheaper_copied, slices};
+use crate::connection::queue::item::{Purpose, TopicSource};
+use crate::connection::queue::send_queue::SendQueue;
+use crate::connection::socket::{Transport, retry_interrupted};
+
+/// The most frames of a batch.
+const MAX_FRAMES: usize = 1024;
+
+/// Slots that are kept for the next batch. After a larger burst the memory is given back, so that an idle client costs no
+/// more than before.
+const KEPT_SLOTS: usize = 4;
+
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    pub(crate) frames: VecDeque<Frame>,
+    /// Bytes of the first frame that the socket has accepted. Always less than the frame's size.
+    written: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Frame {
+    encoded: EncodedFrame,
+    kind: FrameKind,
+    /// The topic that the message comes from, if it was taken in exchange for a ticket.
+    source: Option<Arc<dyn TopicSource>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    Data,
+    /// A topic's notice about what it left out. It does not count as a message.
+    Notice,
+    Ping,
+    Pong,
+    Close,
+}
+
+/// What was completed by a write.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Completed {
+    pub(crate) messages: u64,
+    pub(crate) bytes: usize,
+    /// The Close has been written.
+    pub(crate) close: bool,
+}
+
+impl InFlight {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Returns whether the first frame is partly written.
+    pub(crate) fn is_in_progress(&self) -> bool {
+        self.written > 0
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        encoded: EncodedFrame,
+        kind: FrameKind,
+        source: Option<Arc<dyn TopicSource>>,
+    ) {
+        self.frames.push_back(Frame {
+            encoded,
+            kind,
+            source,
+        });
+    }
+
+    /// Takes the next messages out of `queue`, until they have `most_bytes`.
+    pub(crate) fn take_batch(&mut self, queue: &SendQueue, most_bytes: usize) {
+        let mut bytes = 0;
+        self.frames.reserve(queue.len().min(MAX_FRAMES));
+        while bytes < most_bytes && self.frames.len() < MAX_FRAMES {
+            let Some(next) = queue.pop(Purpose::Send) else {
+                break;
+            };
+            if let Some(notice) = next.notice {
+                self.push(notice, FrameKind::Notice, None);
+            }
+            if let Some(frame) = next.message {
+                bytes += frame.len();
+                self.push(frame, FrameKind::Data, next.source);
+            }
+        }
+    }
+
+    /// Inserts a ping or pong behind the frame in progress. It replaces one of its kind that still waits: otherwise a
+    /// client that keeps pinging while its socket is blocked would fill this list with pongs.
+    pub(crate) fn overtake(&mut self, encoded: EncodedFrame, kind: FrameKind) {
+        let next = usize::from(self.is_in_progress());
+        let mut waiting = self.frames.iter().skip(next);
+        if let Some(at) = waiting.position(|frame| frame.kind == kind) {
+            self.frames.remove(next + at);
+        }
+        self.frames.insert(
+            next,
+            Frame {
+                encoded,
+                kind,
+                source: None,
+            },
+        );
+    }
+
+    /// Offers everything to the socket without blocking: many small frames as one piece, a few large ones as they are.
+    /// Returns the result, and the number of bytes offered.
+    pub(crate) fn try_write(&self, socket: &dyn Transport) -> (io::Result<usize>, usize) {
+        let frames = || self.frames.iter().map(|frame| &frame.encoded);
+        let bytes = frames().map(EncodedFrame::len).sum::<usize>() - self.written;
+        if is_cheaper_copied(self.frames.len(), bytes) {
+            let all = copy(frames(), self.written, bytes);
+            let written = retry_interrupted(|| socket.try_write(&[IoSlice::new(&all)]));
+            return (written, bytes);
+        }
+        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let (count, offered) = slices(frames(), self.written, &mut pieces);
+        let written = retry_interrupted(|| socket.try_write(&pieces[..count]));
+        (written, offered)
+    }
+
+    /// Returns what is left of the first frame: up to `limit` bytes, from one piece.
+    pub(crate) fn front(&self, limit: usize) -> Option<&[u8]> {
+        let (front, rest) = self.frames.front()?.encoded.pieces(self.written);
+        let piece = if front.is_empty() { rest } else { front };
+        Some(&piece[..piece.len().min(limit)])
+    }
+
+    /// Records that the socket has accepted `written` more bytes, and removes the frames that this completes.
+    pub(crate) fn advance(&mut self, written: usize) -> Completed {
+        self.written += written;
+        let mut completed = Completed::default();
+        while let Some(first) = self.frames.front() {
+            let length = first.encoded.len();
+            if self.written < length {
+                break;
+            }
+            self.written -= length;
+            match first.kind {
+                FrameKind::Data => {
+                    completed.messages += 1;
+                    completed.bytes += length;
+                    if let Some(source) = &first.source {
+                        source.finished(true);
+                    }
+                }
+                FrameKind::Notice | FrameKind::Ping | FrameKind::Pong => {}
+                FrameKind::Close => completed.close = true,
+            }
+            self.frames.pop_front();
+        }
+        completed
+    }
+
+    /// Discards everything but the frame in progress.
+    pub(crate) fn discard_waiting(&mut self, queue: &SendQueue) {
+        let next = usize::from(self.is_in_progress());
+        self.discard_from(next, queue);
+    }
+
+    pub(crate) fn discard_all(&mut self, queue: &SendQueue) {
+        self.discard_from(0, queue);
+    }
+
+    fn discard_from(&mut self, at: usize, queue: &SendQueue) {
+        for frame in self.frames.drain(at..) {
+            if frame.kind == FrameKind::Data {
+                queue.record_discarded(frame.encoded.len(), frame.source.as_deref());
+            }
+        }
+    }
+
+    /// Gives memory back that a burst has used.
+    pub(crate) fn shrink(&mut self) {
+        if self.frames.is_empty() && self.frames.capacity() > KEPT_SLOTS {
+            self.frames = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tungstenite::Message;
+    use tungstenite::protocol::frame::coding::Control;
+
+    use super::*;
+
+    fn data(payload: &str) -> EncodedFrame {
+        EncodedFrame::data(&Message::text(payload)).expect("text is data")
+    }
+
+    fn ping(payload: &[u8]) -> EncodedFrame {
+        EncodedFrame::control(Control::Ping, payload)
+    }
+
+    #[test]
+    fn advance_counts_whole_data_frames_only() {
+        let mut in_flight = InFlight::default();
+        in_flight.push(data("1234"), FrameKind::Data, None);
+        in_flight.push(data("ab"), FrameKind::Notice, None);
+        in_flight.push(data("5678"), FrameKind::Data, None);
+        assert_eq!(in_flight.advance(5), Completed::default());
+        assert!(in_flight.is_in_progress());
+        let completed = in_flight.advance(1 + 4 + 6);
+        assert_eq!((completed.messages, completed.bytes), (2, 12));
+        assert!(in_flight.is_empty() && !in_flight.is_in_progress());
+    }
+
+    #[test]
+    fn a_ping_overtakes_all_but_the_frame_in_progress() {
+        for (in_progress, expected) in [(0, b"\x89\x01b\x81\x01a"), (1, b"\x01a\x89\x01b\x00")] {
+            let mut in_flight = InFlight::default();
+            in_flight.push(data("a"), FrameKind::Data, None);
+            in_flight.advance(in_progress);
+            for payload in [b"a", b"b"] {
+                in_flight.overtake(ping(payload), FrameKind::Ping);
+            }
+            let frames = in_flight.frames.iter().map(|frame| &frame.encoded);
+            let bytes = copy(frames, in_progress, 6 - in_progress);
+            assert_eq!(
+                bytes,
+                expected[..6 - in_progress],
+                "the later ping replaces the earlier"
+            );
+        }
+    }
+}

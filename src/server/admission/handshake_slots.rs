@@ -1,0 +1,139 @@
+//! [`HandshakeSlots`]: slots for clients whose request is being read or answered, and who loses one when all are in use.
+//!
+//! A request that arrives slowly keeps its slot until `handshake_timeout`. So one host with as many sockets as there are
+//! slots would keep everybody else out, at 26 connections per second. Therefore, when all slots are in use, the address
+//! with the most slots loses its oldest handshake whose request is incomplete, to a newcomer whose own address has at least
+//! two slots fewer. A client whose request is complete is always answered. An IPv6 /64 counts as one address. Peers on unix
+//! sockets are never evicted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::capacity::MAX_EVICTED;
+use super::per_address::address_group;
+use crate::connection::shared::Shared;
+use crate::http::Peer;
+use crate::sync::lock;
+
+#[derive(Debug)]
+pub(crate) struct HandshakeSlots {
+    limit: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By the connection's number, so the oldest is the first.
+    slots: BTreeMap<u64, Slot>,
+    /// How many slots each address has.
+    by_address: HashMap<Option<IpAddr>, usize>,
+    /// Clients that have been evicted, and whose thread has not ended yet. At most [`MAX_EVICTED`].
+    evicted: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None` for a peer on a unix socket.
+    address: Option<IpAddr>,
+    client: Weak<Shared>,
+}
+
+impl HandshakeSlots {
+    pub(crate) fn new(limit: usize) -> HandshakeSlots {
+        HandshakeSlots {
+            limit,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Acquires a slot for the connection of this number. If all are in use, this may evict another handshake; the caller
+    /// must reset the evicted client. Returns `None` if no slot can be had.
+    pub(crate) fn acquire(
+        &self,
+        number: u64,
+        peer: &Peer,
+    ) -> Option<(HandshakeSlot<'_>, Option<Arc<Shared>>)> {
+        let address = peer.ip().map(address_group);
+        let mut table = lock(&self.table);
+        let mut evicted = None;
+        if table.slots.len() >= self.limit {
+            evicted = Some(table.evict_for(address)?);
+        }
+        let client = Weak::new();
+        table.slots.insert(number, Slot { address, client });
+        *table.by_address.entry(address).or_default() += 1;
+        let slots = self;
+        Some((HandshakeSlot { slots, number }, evicted))
+    }
+
+    /// Returns how many handshakes are pending, those that have been evicted and not ended yet included.
+    pub(crate) fn pending(&self) -> usize {
+        let table = lock(&self.table);
+        table.slots.len() + table.evicted
+    }
+}
+
+impl Table {
+    /// Evicts the oldest handshake of the address with the most slots, if that is fair to it.
+    fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
+        let own = self.by_address.get(&newcomer).copied().unwrap_or(0);
+        let candidates = self
+            .by_address
+            .iter()
+            .filter(|(address, _)| address.is_some());
+        let (&most, &count) = candidates.max_by_key(|(_, count)| **count)?;
+        if count < own + 2 || self.evicted >= MAX_EVICTED {
+            return None;
+        }
+        let of_most = self.slots.values().filter(|slot| slot.address == most);
+        let client = of_most
+            .filter_map(|slot| slot.client.upgrade())
+            .find(|client| client.lifecycle().try_evict())?;
+        self.remove(client.number);
+        self.evicted += 1;
+        Some(client)
+    }
+
+    fn remove(&mut self, number: u64) -> bool {
+        let Some(Slot { address, .. }) = self.slots.remove(&number) else {
+            return false;
+        };
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+        true
+    }
+}
+
+/// One of the slots. Dropping it frees the slot.
+#[derive(Debug)]
+pub(crate) struct HandshakeSlot<'a> {
+    slots: &'a HandshakeSlots,
+    number: u64,
+}
+
+impl HandshakeSlot<'_> {
+    /// Sets the client that has this slot. Before that, the slot is not taken away.
+    pub(crate) fn set_client(&self, client: &Arc<Shared>) {
+        if let Some(slot) = lock(&self.slots.table).slots.get_mut(&self.number) {
+            slot.client = Arc::downgrade(client);
+        }
+    }
+}
+
+impl Drop for HandshakeSlot<'_> {
+    fn drop(&mut self) {
+        let mut table = lock(&self.slots.table);
+        if !table.remove(self.number) {
+            table.evicted -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/handshake_slots.rs"]
+mod tests;

@@ -1,0 +1,229 @@
+//! Thread `sp-N-open`: the opening handshake of one client, from its first byte to the decision how to answer.
+//!
+//! Everything that can be rejected is rejected before the 101: the request's form and origin, the handler's own decision,
+//! the limits, and the threads that cannot be started. The thread ends when it has sent another answer, or when the
+//! client's reader has taken over and writes the 101.
+//!
+//! The handshake has a thread of its own because parsing a request touches 8 KiB of stack, and stack pages that have been
+//! touched stay resident until their thread ends. On the reader's stack, every idle client would keep them.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::Scope;
+
+use super::response::Answer;
+use super::session::{Accepted, RegisteredClient, Threads};
+use crate::caught::caught;
+use crate::connection::Connection;
+use crate::connection::queue::outbox::Outbox;
+use crate::connection::read::reader::Reader;
+use crate::connection::shared::Shared;
+use crate::connection::socket::{Transport, write_all};
+use crate::handler::Handler;
+use crate::http::{self, Body, HeadError, Reply, Request};
+use crate::server::admission::Permits;
+use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::state::ServerState;
+
+/// Handles a client's request: either the client's reader thread takes over, or the client is gone when this returns.
+/// `_slot` is the client's handshake slot.
+///
+/// # Blocking
+/// For the peer's bytes, and for the peer to accept the answer: all under `handshake_timeout`. In the handler's code.
+pub(crate) fn run<'scope, H: Handler>(
+    client: RegisteredClient<'scope>,
+    _slot: HandshakeSlot<'scope>,
+    server: &'scope ServerState,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) {
+    match shake_hands(&client, server, scope, handler) {
+        Some(upgrade) => {
+            let Upgrade {
+                threads,
+                response,
+                conn,
+                permits,
+            } = upgrade;
+            threads.hand_over(|writer| Accepted {
+                client,
+                response,
+                conn,
+                writer,
+                permits,
+            });
+        }
+        None => client.leave(server),
+    }
+}
+
+/// What an accepted request has become.
+struct Upgrade<'scope> {
+    threads: Threads<'scope>,
+    /// The 101.
+    response: Vec<u8>,
+    conn: Connection,
+    permits: Permits<'scope>,
+}
+
+/// Returns `None` if the request was answered otherwise, or the client is gone.
+fn shake_hands<'scope, H: Handler>(
+    client: &RegisteredClient<'scope>,
+    server: &'scope ServerState,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) -> Option<Upgrade<'scope>> {
+    let RegisteredClient { shared, socket, .. } = client;
+    let send = |answer: Answer, request: Option<&Request>| {
+        answer.send(shared, &**socket, server, request);
+    };
+    let peer = shared.peer.clone();
+    let (mut request, mut ahead) = match http::read_head(&mut RequestReader(&**socket), peer) {
+        Ok(read) => read,
+        Err(error) => {
+            if let Some(answer) = unreadable(error, shared, server) {
+                send(answer, None);
+            }
+            return None;
+        }
+    };
+    if !shared.lifecycle().mark_request_received() {
+        // Shutdown is told to the client. A client that was evicted to free its slot has been reset.
+        if server.latch.is_set() {
+            send(Answer::shutting_down(), Some(&request));
+        }
+        return None;
+    }
+    if request.content_length().is_some() {
+        request.set_body(Some(Box::new(BodyReader {
+            ahead: io::Cursor::new(std::mem::take(&mut ahead)),
+            socket: Arc::clone(socket),
+            shared: Arc::clone(shared),
+        })));
+    }
+    let decided = decide(shared, server, handler, &mut request);
+    request.set_body(None);
+    let upgraded =
+        decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
+    match upgraded {
+        Ok((threads, accepted, permits)) => Some(Upgrade {
+            threads,
+            response: accepted.head,
+            conn: Connection::new(
+                Arc::new(request),
+                accepted.subprotocol,
+                Reader::new(Arc::clone(socket), shared, ahead),
+                Outbox::new(Arc::clone(shared)),
+            ),
+            permits,
+        }),
+        Err(answer) => {
+            send(answer, Some(&request));
+            None
+        }
+    }
+}
+
+fn unreadable(error: HeadError, shared: &Shared, server: &ServerState) -> Option<Answer> {
+    match error {
+        HeadError::Refused(reply, reason) => Some(Answer::rejection(reply, reason)),
+        // Shutdown ends the wait for a request as if the peer had ended its stream.
+        HeadError::Gone | HeadError::Io(_) if server.latch.is_set() => {
+            Some(Answer::shutting_down())
+        }
+        HeadError::Gone => None,
+        HeadError::Io(error) => {
+            log::debug!("#{} reading the request failed: {error}", shared.number);
+            None
+        }
+    }
+}
+
+/// Checks the request by the server's rules, and asks the handler. Returns the reply that is an upgrade.
+fn decide<H: Handler>(
+    shared: &Shared,
+    server: &ServerState,
+    handler: &H,
+    request: &mut Request,
+) -> Result<Reply, Answer> {
+    server
+        .rules
+        .judge(request)
+        .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
+    let reply = caught(|| handler.request(request)).ok_or_else(|| {
+        log::error!("#{} the handler panicked in `request`", shared.number);
+        Answer::rejection(Reply::status(500), "the handler panicked")
+    })?;
+    if reply.is_upgrade() {
+        Ok(reply)
+    } else {
+        Err(Answer::reply(reply))
+    }
+}
+
+type Upgraded<'scope> = (Threads<'scope>, http::Accepted, Permits<'scope>);
+
+/// Acquires what a client needs besides a valid request: its permits and its two threads.
+fn upgrade<'scope, H: Handler>(
+    shared: &Arc<Shared>,
+    server: &'scope ServerState,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+    request: &Request,
+    reply: Reply,
+) -> Result<Upgraded<'scope>, Answer> {
+    let accepted =
+        http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
+    let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
+        let reply = http::unavailable(5, "connection limit reached");
+        Answer::rejection(reply, "max_clients reached")
+    })?;
+    let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
+        let reply = http::unavailable(5, "too many connections from your address");
+        Answer::rejection(reply, "max_clients_per_ip reached for this address")
+    })?;
+    let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
+        let reply = http::unavailable(5, "cannot start a thread for this connection");
+        Answer::rejection(reply, format!("cannot start a thread: {error}"))
+    })?;
+    let permits = Permits {
+        _client: client_permit,
+        _address: address_permit,
+    };
+    Ok((threads, accepted, permits))
+}
+
+/// Adapts the socket to what `http` reads from.
+struct RequestReader<'a>(&'a dyn Transport);
+
+impl io::Read for RequestReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// Reads a request's body: first what arrived with the head, then from the socket.
+struct BodyReader {
+    ahead: io::Cursor<Vec<u8>>,
+    socket: Arc<dyn Transport>,
+    shared: Arc<Shared>,
+}
+
+impl io::Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.ahead.read(buffer)? {
+            0 => self.socket.read(buffer),
+            read => Ok(read),
+        }
+    }
+}
+
+impl Body for BodyReader {
+    fn go_on(&mut self) -> io::Result<()> {
+        write_all(&*self.socket, b"HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
+    fn is_read(&mut self) {
+        self.shared.write.deadlines.stop_handshake();
+    }
+}

@@ -1,0 +1,73 @@
+//! [`Answer`]: an HTTP response other than 101, which ends the connection.
+
+use std::io;
+
+use crate::connection::shared::Shared;
+use crate::connection::socket::{Transport, linger, write_all};
+use crate::http::{self, Reply, Request};
+use crate::quoted::quoted;
+use crate::server::state::ServerState;
+use crate::server::stats::Disconnect;
+
+pub(crate) struct Answer {
+    reply: Reply,
+    /// Why the request is rejected, for the log. `None` for an ordinary reply.
+    rejection: Option<String>,
+}
+
+impl Answer {
+    pub(crate) fn reply(reply: Reply) -> Answer {
+        Answer {
+            reply,
+            rejection: None,
+        }
+    }
+
+    pub(crate) fn rejection(reply: Reply, reason: impl Into<String>) -> Answer {
+        Answer {
+            reply,
+            rejection: Some(reason.into()),
+        }
+    }
+
+    pub(crate) fn shutting_down() -> Answer {
+        let reply = http::unavailable(5, "shutting down");
+        Answer::rejection(reply, "shutting down")
+    }
+
+    /// Logs the answer, writes it, and waits a moment for the peer to read it.
+    ///
+    /// # Blocking
+    /// For the peer to accept the answer, under `handshake_timeout`, and then as [`linger`].
+    pub(crate) fn send(
+        &self,
+        shared: &Shared,
+        socket: &dyn Transport,
+        server: &ServerState,
+        request: Option<&Request>,
+    ) {
+        self.log(shared, request);
+        if self.rejection.is_some() {
+            server.disconnects.count(Disconnect::RequestRejected);
+        }
+        shared.write.deadlines.restart_handshake(shared.config());
+        let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
+        let written: io::Result<()> = write_all(socket, &self.reply.to_bytes(head_only));
+        if written.is_ok() {
+            linger(socket);
+        }
+    }
+
+    fn log(&self, shared: &Shared, request: Option<&Request>) {
+        let Shared { number, peer, .. } = shared;
+        let code = self.reply.code();
+        let what = request.map_or_else(
+            || "unreadable request".to_owned(),
+            |request| format!("{} {}", request.method(), quoted(request.path())),
+        );
+        match &self.rejection {
+            None => log::debug!("#{number} {peer} {what}: {code}"),
+            Some(reason) => log::warn!("#{number} {peer} {what}: {code}, {reason}"),
+        }
+    }
+}

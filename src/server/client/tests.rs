@@ -1,0 +1,167 @@
+//! The opening handshake at moments that no real socket can hold: a 101 that the peer does not accept, and a shutdown while the
+//! request is being answered.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::handshake;
+use super::session::RegisteredClient;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::connection::shared::Shared;
+use crate::connection::socket::Transport;
+use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
+use crate::handler::Handler;
+use crate::http::{Peer, Reply, Request, Rules};
+use crate::server::state::ServerState;
+
+const REQUEST: &[u8] =
+    b"GET /x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// Counts the clients that reach `run`. `in_request` is called in `request`.
+struct CountingHandler<F> {
+    in_request: F,
+    clients: AtomicUsize,
+}
+
+impl<F: Fn() + Sync> Handler for CountingHandler<F> {
+    fn request(&self, _: &mut Request) -> Reply {
+        (self.in_request)();
+        Reply::upgrade()
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.clients.fetch_add(1, Ordering::SeqCst);
+        while conn.recv()?.is_some() {}
+        Ok(())
+    }
+}
+
+fn server() -> ServerState {
+    let config = Config::default().close_timeout(DEADLINE);
+    let rules = Rules::new(&config, true).expect("no origins are valid");
+    ServerState::new(config, rules, 1, 1)
+}
+
+/// Runs the opening handshake of one client, and waits until the client is gone. `before` is called before its request
+/// arrives. Returns what was written to it, and how many clients the handler had.
+fn one_client(
+    server: &ServerState,
+    socket: &Arc<ScriptedSocket>,
+    before: impl FnOnce(&Shared),
+    in_request: impl Fn() + Sync,
+) -> (String, usize) {
+    let handler = CountingHandler {
+        in_request,
+        clients: AtomicUsize::new(0),
+    };
+    socket.send(REQUEST);
+    socket.hang_up();
+    thread::scope(|scope| {
+        let transport: Arc<dyn Transport> = socket.clone();
+        let config = Arc::clone(&server.config);
+        let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
+        let (slot, _) = server
+            .handshakes
+            .acquire(1, &Peer::Unix)
+            .expect("the slot is free");
+        slot.set_client(&shared);
+        before(&shared);
+        let client = RegisteredClient {
+            entry: server.clients.add(&shared),
+            shared,
+            socket: transport,
+        };
+        handshake::run(client, slot, server, scope, &handler);
+    });
+    // The scope has joined every thread, so each ended by itself.
+    assert!(server.clients.snapshot().is_empty());
+    let in_use = (server.handshakes.pending(), server.client_permits.in_use());
+    assert_eq!(in_use, (0, 0));
+    let written = String::from_utf8_lossy(&socket.written()).into_owned();
+    (written, handler.clients.into_inner())
+}
+
+fn nothing_before(_: &Shared) {}
+
+#[test]
+fn an_accepted_client_reaches_the_handler() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    let (written, clients) = one_client(&server, &socket, nothing_before, || ());
+    assert!(written.starts_with("HTTP/1.1 101 "), "{written}");
+    assert_eq!(clients, 1);
+}
+
+#[test]
+fn a_client_that_does_not_get_its_101_never_reaches_the_handler() {
+    for accepted in [0, 1, 50] {
+        let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+        socket.break_after(accepted);
+        let (written, clients) = one_client(&server, &socket, nothing_before, || ());
+        assert_eq!((written.len(), clients), (accepted, 0));
+        let counts = server.disconnects.counts();
+        assert!(counts.contains(&("refused_request", 1)), "{counts:?}");
+    }
+}
+
+#[test]
+fn shutdown_before_the_101_is_answered_503() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    let set_latch = || server.latch.set();
+    let (written, clients) = one_client(&server, &socket, nothing_before, set_latch);
+    assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
+    assert!(written.contains("Retry-After"), "{written}");
+    assert_eq!(clients, 0);
+}
+
+/// Shutdown has reached the client while its request was being answered.
+#[test]
+fn a_handshake_rejected_by_shutdown_is_answered_503() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    let shut_down = || {
+        server.latch.set();
+        for client in server.clients.snapshot() {
+            client.shut_down();
+        }
+    };
+    let (written, clients) = one_client(&server, &socket, nothing_before, shut_down);
+    assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
+    assert_eq!(clients, 0);
+}
+
+#[test]
+fn an_evicted_handshake_never_reaches_the_handler() {
+    let never = || panic!("the handler was asked");
+    // Evicted for another client: it is about to be reset.
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    let evict = |client: &Shared| assert!(client.lifecycle().try_evict());
+    let (written, clients) = one_client(&server, &socket, evict, never);
+    assert_eq!((written.as_str(), clients), ("", 0));
+    // Rejected by a shutdown, which the client is told.
+    let (server, socket) = (self::server(), Arc::new(ScriptedSocket::default()));
+    let shut_down = |client: &Shared| {
+        server.latch.set();
+        client.shut_down();
+    };
+    let (written, clients) = one_client(&server, &socket, shut_down, never);
+    assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
+    assert_eq!(clients, 0);
+}
+
+/// The watchdog resets a client between its request and its 101, and no shutdown is under way.
+#[test]
+fn a_client_reset_before_its_101_is_answered_nothing() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    let reset = || {
+        for client in server.clients.snapshot() {
+            client.terminate(crate::CloseCause::TimedOut(crate::Clock::Handshake));
+        }
+    };
+    let (written, clients) = one_client(&server, &socket, nothing_before, reset);
+    assert_eq!((written.as_str(), clients), ("", 0));
+    let counts = server.disconnects.counts();
+    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+}

@@ -1,0 +1,110 @@
+//! Small pieces of synchronization that several modules use: locking without poison, permits, and a latch.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+/// Locks a mutex under which no user code runs. A poisoned lock only says that a thread panicked elsewhere, so the
+/// poison is ignored.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits on a condition variable, for at most `limit` if there is one. Ignores poison as [`lock`] does.
+pub(crate) fn wait<'a, T>(
+    changed: &Condvar,
+    guard: MutexGuard<'a, T>,
+    limit: Option<Duration>,
+) -> MutexGuard<'a, T> {
+    match limit {
+        None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+        Some(limit) => {
+            let waited = changed.wait_timeout(guard, limit);
+            waited.unwrap_or_else(PoisonError::into_inner).0
+        }
+    }
+}
+
+/// A counting semaphore that never blocks: up to `limit` permits are in use at the same time.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    limit: usize,
+    in_use: AtomicUsize,
+}
+
+impl Permits {
+    pub(crate) fn new(limit: usize) -> Permits {
+        let in_use = AtomicUsize::new(0);
+        Permits { limit, in_use }
+    }
+
+    /// Returns a permit, or `None` if all of them are in use.
+    pub(crate) fn try_acquire(&self) -> Option<Permit<'_>> {
+        let one_more = |in_use| (in_use < self.limit).then_some(in_use + 1);
+        self.in_use
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()
+            .map(|_| Permit(self))
+    }
+
+    pub(crate) fn in_use(&self) -> usize {
+        self.in_use.load(Ordering::Relaxed)
+    }
+}
+
+/// One of the [`Permits`]. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Permit<'a>(&'a Permits);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An event that happens once. Every thread that waits for it is woken.
+#[derive(Debug)]
+pub(crate) struct Latch {
+    /// Dropped when the latch is set, which disconnects `is_set`.
+    sender: Mutex<Option<Sender<Infallible>>>,
+    receiver: Receiver<Infallible>,
+}
+
+impl Latch {
+    pub(crate) fn new() -> Latch {
+        let (sender, receiver) = crossbeam_channel::bounded(0);
+        let sender = Mutex::new(Some(sender));
+        Latch { sender, receiver }
+    }
+
+    pub(crate) fn set(&self) {
+        drop(lock(&self.sender).take());
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        lock(&self.sender).is_none()
+    }
+
+    /// Waits until the latch is set, for at most `limit`. Returns whether it is set.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        self.receiver.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// Returns a channel that disconnects when the latch is set. Nothing is ever sent on it.
+    pub(crate) fn receiver(&self) -> &Receiver<Infallible> {
+        &self.receiver
+    }
+}
+
+/// Sets a latch when it is dropped, however its scope is left.
+#[derive(Debug)]
+pub(crate) struct SetOnDrop<'a>(pub(crate) &'a Latch);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
