@@ -1,4 +1,4 @@
-//! A client that does not read makes its sender wait, and the wait has an end.
+//! Back-pressure: a client that does not read makes its senders wait, and a deadline ends the wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,17 +9,18 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use standpipe::{Config, Connection, Message, Outbox, TrySendError};
 
 use crate::support::{
-    Failure, Frame, Pen, Process, Raw, Seen, TestServer, alone, both_ways, op, pass, until, within,
+    Failure, Frame, Process, Seen, SendHalf, TestClient, TestServer, in_own_process, let_time_pass,
+    op, until, with_both_flush_modes, within,
 };
 
-/// Small buffers in the kernel, so that a queue fills soon.
+/// The size of the kernel's buffers, so small that a queue fills soon.
 const SMALL: usize = 16 << 10;
 
 fn small(config: Config) -> Config {
     config.queue(8).sndbuf(Some(SMALL)).unsent(SMALL)
 }
 
-/// 4 KiB that begin with a number.
+/// Returns 4 KiB that begin with the number `n`.
 fn numbered(n: usize) -> Vec<u8> {
     let mut payload = vec![0; 4096];
     payload[..8].copy_from_slice(&n.to_be_bytes());
@@ -32,8 +33,8 @@ fn number(message: &Message) -> usize {
     usize::from_be_bytes(data[..8].try_into().unwrap())
 }
 
-/// Says so, and waits, when there is no room at once.
-fn send_and_say(outbox: &Outbox, message: Message, waits: &Sender<()>) -> Result<(), Failure> {
+/// Sends a message, and reports to `waits` before it waits for room.
+fn send_and_report(outbox: &Outbox, message: Message, waits: &Sender<()>) -> Result<(), Failure> {
     match outbox.try_send(message) {
         Err(TrySendError::Full(message)) => {
             let _ = waits.send(());
@@ -46,22 +47,22 @@ fn send_and_say(outbox: &Outbox, message: Message, waits: &Sender<()>) -> Result
 #[track_caller]
 fn expect_a_wait(waits: &Receiver<()>) {
     let waited = waits.recv_timeout(crate::support::DEADLINE);
-    waited.expect("a sender that finds the outbox full");
+    waited.expect("a sender finds the outbox full before the deadline");
 }
 
 #[test]
-fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
+fn unread_echo_blocks_the_handler_and_the_client() {
     const MESSAGES: usize = 2000;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let received = Arc::new(AtomicUsize::new(0));
-        let (say, waits) = unbounded();
-        let (give, outboxes) = unbounded();
+        let (report_wait, waits) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let counts = Arc::clone(&received);
         let echo = move |conn: &mut Connection| -> Result<(), Failure> {
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while let Some(message) = conn.recv()? {
                 counts.fetch_add(1, Ordering::SeqCst);
-                send_and_say(&conn.outbox(), message, &say)?;
+                send_and_report(&conn.outbox(), message, &report_wait)?;
             }
             Ok(())
         };
@@ -72,21 +73,31 @@ fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
         let stream: Vec<u8> = frames.flatten().collect();
 
         let mut sent = 0;
-        until("the outbox is full, and so is the way to it", || {
-            let taken = client.bytes_now(&stream[sent..]);
-            sent += taken;
-            taken == 0 && outbox.len() == outbox.capacity()
-        });
+        until(
+            "the outbox and all buffers on the way to it are full",
+            || {
+                let taken = client.send_available(&stream[sent..]);
+                sent += taken;
+                taken == 0 && outbox.len() == outbox.capacity()
+            },
+        );
         expect_a_wait(&waits);
-        // What the handler has seen is in the outbox, in the writer's hand, in the kernel or in its own.
+        // Each message that the handler has received is queued, in flight, in a buffer of the kernel, or held by the
+        // handler.
         let seen = received.load(Ordering::SeqCst);
-        assert!(sent < stream.len(), "the kernel took all of it");
-        assert!(seen < 200, "{seen} messages went where nobody reads");
+        assert!(
+            sent < stream.len(),
+            "the kernel accepted everything that was sent"
+        );
+        assert!(
+            seen < 200,
+            "the handler received {seen} messages though the client does not read"
+        );
         assert!(outbox.bytes() >= 8 * 4096, "{} bytes", outbox.bytes());
 
-        // It reads again, and everything comes.
-        let pen = client.pen();
-        let rest = thread::spawn(move || pen.bytes(&stream[sent..]));
+        // When the client reads again, everything arrives.
+        let send_half = client.send_half();
+        let rest = thread::spawn(move || send_half.bytes(&stream[sent..]));
         for n in 0..MESSAGES {
             assert_eq!(number(&client.read_message()), n);
         }
@@ -99,51 +110,54 @@ fn a_client_that_does_not_read_makes_its_handler_wait_and_its_own_sends_too() {
 }
 
 #[test]
-fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing() {
-    const NAME: &str =
-        "backpressure::a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing";
+fn stalled_client_is_reset_at_write_timeout() {
+    const NAME: &str = "backpressure::stalled_client_is_reset_at_write_timeout";
     const TIMEOUT: Duration = Duration::from_millis(300);
     let test = |config: Config| {
-        let (give, outboxes) = unbounded();
-        let keeps = move |conn: &mut Connection| -> Result<(), Failure> {
-            give.send(conn.outbox())?;
+        let (outbox_sender, outboxes) = unbounded();
+        let receives = move |conn: &mut Connection| -> Result<(), Failure> {
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         };
-        let server = TestServer::start(small(config).write_timeout(TIMEOUT), keeps);
-        // A client that is well stays.
-        let well = server.connect();
+        let server = TestServer::start(small(config).write_timeout(TIMEOUT), receives);
+        // A healthy client, which must stay connected.
+        let healthy = server.connect();
         let _ = outboxes.recv().unwrap();
         let descriptors = Process::this().descriptors();
-        let threads = Process::this().threads_of_clients();
+        let threads = Process::this().settled_client_threads();
 
         let mut client = server.client().rcvbuf(SMALL).connect();
         let outbox = outboxes.recv().unwrap();
-        assert_eq!(Process::this().threads_of_clients(), threads + 2);
+        assert_eq!(Process::this().settled_client_threads(), threads + 2);
         let sender = outbox.clone();
-        let (lost, waited) = within(20, "a blocked send to be given up", move || {
+        let (accepted, waited) = within(20, "a blocked send to fail", move || {
             let mut n = 0;
             loop {
                 let began = Instant::now();
                 match sender.send(Message::binary(numbered(n))) {
                     Ok(()) => n += 1,
                     Err(error) => {
-                        assert_eq!(number(&error.0), n, "the message comes back");
+                        assert_eq!(number(&error.0), n, "send returned a different message");
                         return (n, began.elapsed());
                     }
                 }
             }
         });
-        assert!(waited >= TIMEOUT / 2, "it waited {waited:?} only");
-        // The client's own end is open still.
-        until("its descriptor is gone", || {
+        assert!(
+            waited >= TIMEOUT / 2,
+            "the last send waited only {waited:?}"
+        );
+        // The client's side of the socket is still open and counts as one descriptor.
+        until("the server has closed the descriptor", || {
             Process::this().descriptors() == descriptors + 1
         });
-        until("its threads are gone", || {
+        until("the threads of the client have ended", || {
             Process::this().client_threads().len() == threads
         });
         assert_eq!(server.handle().clients(), 1);
-        // What was in the kernel comes, then the reset.
+        assert_eq!(server.disconnects("write_timeout"), 1);
+        // The client still receives what was in the kernel's buffers. Then it sees the reset.
         let rest = client.rest();
         assert!(rest.closes.is_empty(), "no Close: {:?}", rest.closes);
         assert!(rest.reset, "after {} messages", rest.messages.len());
@@ -151,19 +165,22 @@ fn a_client_that_stops_reading_is_reset_after_write_timeout_and_leaves_nothing()
         assert_eq!(Process::this().descriptors(), descriptors);
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
         let counts = outbox.counts();
-        assert_eq!(counts.accepted, lost as u64);
+        assert_eq!(counts.accepted, accepted as u64);
         assert_eq!(counts.accepted, counts.delivered + counts.discarded);
-        assert!(counts.discarded >= 8, "a full queue: {counts:?}");
-        well.leave();
+        assert!(
+            counts.discarded >= 8,
+            "the full queue was not discarded: {counts:?}"
+        );
+        healthy.leave();
     };
-    alone(NAME, || both_ways(test));
+    in_own_process(NAME, || with_both_flush_modes(test));
 }
 
 #[test]
-fn a_slow_but_steady_reader_is_served_to_the_end() {
+fn slow_but_steady_reader_receives_everything() {
     const TIMEOUT: Duration = Duration::from_secs(1);
     const MESSAGES: usize = 600;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let sends = |conn: &mut Connection| -> Result<(), Failure> {
             for n in 0..MESSAGES {
                 conn.send(Message::binary(numbered(n)))?;
@@ -176,35 +193,38 @@ fn a_slow_but_steady_reader_is_served_to_the_end() {
         for n in 0..MESSAGES {
             assert_eq!(number(&client.read_message()), n);
             if n % 4 == 3 {
-                // Its pace is what is tested: 64 KiB in 80 ms.
-                pass(Duration::from_millis(20));
+                // The pace of the reader is what this test is about: 64 KiB in 80 ms.
+                let_time_pass(Duration::from_millis(20));
             }
         }
         client.expect_close(1000);
-        assert!(began.elapsed() > 2 * TIMEOUT, "too fast to show anything");
+        assert!(
+            began.elapsed() > 2 * TIMEOUT,
+            "the reader was too fast for this test"
+        );
     });
 }
 
-/// Sends without reading, until the connection is of no use any more.
-fn floods(pen: Pen) {
+/// Sends without reading until the connection fails.
+fn flood(send_half: SendHalf) {
     let frame = Frame::new(op::BINARY, numbered(0)).bytes();
-    while pen.try_bytes(&frame) {}
+    while send_half.try_bytes(&frame) {}
 }
 
 #[test]
-fn two_clients_that_send_without_reading_to_each_other_end_by_a_deadline() {
+fn clients_that_flood_each_other_end_at_write_timeout() {
     const TIMEOUT: Duration = Duration::from_secs(1);
-    both_ways(|config| {
-        // Each puts its outbox in its own place and takes the other's.
+    with_both_flush_modes(|config| {
+        // Each handler puts its outbox into its own slot and takes the other handler's.
         let outboxes: Arc<[(Sender<Outbox>, Receiver<Outbox>); 2]> =
             Arc::new([bounded(1), bounded(1)]);
-        let (say, waits) = unbounded();
+        let (report_wait, waits) = unbounded();
         let relays = move |conn: &mut Connection| -> Result<(), Failure> {
             let own = usize::from(conn.request().path() == "/b");
             outboxes[own].0.send(conn.outbox())?;
             let other = outboxes[1 - own].1.recv()?;
             while let Some(message) = conn.recv()? {
-                send_and_say(&other, message, &say)?;
+                send_and_report(&other, message, &report_wait)?;
             }
             Ok(())
         };
@@ -213,13 +233,20 @@ fn two_clients_that_send_without_reading_to_each_other_end_by_a_deadline() {
         let clients = ["/a", "/b"].map(|path| server.client().path(path).rcvbuf(SMALL).connect());
         let began = Instant::now();
         let floods = clients.each_ref().map(|client| {
-            let pen = client.pen();
-            thread::spawn(move || floods(pen))
+            let send_half = client.send_half();
+            thread::spawn(move || flood(send_half))
         });
         expect_a_wait(&waits);
         expect_a_wait(&waits);
-        until("both are gone", || server.handle().clients() == 0);
-        assert!(began.elapsed() >= TIMEOUT, "nothing had run out yet");
+        until("both clients are disconnected", || {
+            server.handle().clients() == 0
+        });
+        assert!(
+            server.disconnects("write_timeout") > 0,
+            "{:?}",
+            server.handle().disconnects()
+        );
+        assert!(began.elapsed() >= TIMEOUT, "no timeout had expired yet");
         for flood in floods {
             within(20, "the client's send to end", || flood.join()).unwrap();
         }
@@ -227,26 +254,33 @@ fn two_clients_that_send_without_reading_to_each_other_end_by_a_deadline() {
 }
 
 #[test]
-fn an_echo_that_is_never_read_ends_by_a_deadline() {
+fn unread_echo_ends_at_write_timeout() {
     const TIMEOUT: Duration = Duration::from_millis(400);
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(small(config).write_timeout(TIMEOUT));
         let client = server.client().rcvbuf(SMALL).connect();
-        let pen = client.pen();
+        let send_half = client.send_half();
         let began = Instant::now();
-        within(20, "the client's send to end", move || floods(pen));
-        assert!(began.elapsed() >= TIMEOUT, "nothing had run out yet");
-        until("it is gone", || server.handle().clients() == 0);
+        within(20, "the client's send to end", move || flood(send_half));
+        assert!(began.elapsed() >= TIMEOUT, "no timeout had expired yet");
+        until("the client is disconnected", || {
+            server.handle().clients() == 0
+        });
+        assert_eq!(server.disconnects("write_timeout"), 1);
     });
 }
 
-/// Answers pings, between frames, and gives the numbers of the messages on.
-fn reads_on(mut client: Raw, pen: &Mutex<Pen>, seen: &Sender<usize>) -> Raw {
+/// Reads until the Close. Answers pings, and passes the numbers of the messages to `seen`.
+fn read_to_close(
+    mut client: TestClient,
+    send_half: &Mutex<SendHalf>,
+    seen: &Sender<usize>,
+) -> TestClient {
     loop {
         match client.next() {
             Seen::Frame(frame) if frame.opcode == op::PING => {
                 let pong = Frame::new(op::PONG, frame.payload);
-                pen.lock().unwrap().frame(&pong);
+                send_half.lock().unwrap().frame(&pong);
             }
             Seen::Frame(frame) if frame.opcode == op::BINARY => {
                 let _ = seen.send(number(&Message::binary(frame.payload)));
@@ -261,75 +295,75 @@ fn reads_on(mut client: Raw, pen: &Mutex<Pen>, seen: &Sender<usize>) -> Raw {
 }
 
 #[test]
-fn a_publisher_held_by_backpressure_for_three_ping_periods_stays_connected() {
+fn publisher_blocked_for_three_ping_periods_stays_connected() {
     const INTERVAL: Duration = Duration::from_millis(100);
     const TIMEOUT: Duration = Duration::from_millis(400);
     const MESSAGES: usize = 300;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let consumer: Arc<Mutex<Option<Outbox>>> = Arc::default();
-        let (say, waits) = unbounded();
-        let (ready, is_ready) = bounded(1);
-        let place = Arc::clone(&consumer);
+        let (report_wait, waits) = unbounded();
+        let (ready, consumer_ready) = bounded(1);
+        let slot = Arc::clone(&consumer);
         let publishes = move |conn: &mut Connection| -> Result<(), Failure> {
             if conn.request().path() == "/consumer" {
-                *place.lock().unwrap() = Some(conn.outbox());
+                *slot.lock().unwrap() = Some(conn.outbox());
                 ready.send(())?;
                 while conn.recv()?.is_some() {}
                 return Ok(());
             }
-            let consumer = place.lock().unwrap().clone().unwrap();
+            let consumer = slot.lock().unwrap().clone().unwrap();
             while let Some(message) = conn.recv()? {
-                send_and_say(&consumer, message, &say)?;
+                send_and_report(&consumer, message, &report_wait)?;
             }
             Ok(())
         };
         let config = small(config).ping_interval(INTERVAL).ping_timeout(TIMEOUT);
         let server = TestServer::start(config, publishes);
         let slow = server.client().path("/consumer").rcvbuf(SMALL).connect();
-        is_ready.recv().unwrap();
-        // It does not read, but it is not dead: it says so all the time.
+        consumer_ready.recv().unwrap();
+        // The slow client does not read, but it sends pongs all the time to show that it is alive.
         let (read, reads) = bounded::<()>(0);
-        let pen = slow.pen();
+        let send_half = slow.send_half();
         let alive = thread::spawn(move || {
             while reads
                 .recv_timeout(INTERVAL / 5)
                 .is_err_and(|end| end.is_timeout())
             {
-                pen.frame(&Frame::new(op::PONG, "alive"));
+                send_half.frame(&Frame::new(op::PONG, "alive"));
             }
         });
 
-        let publisher = Raw::connect(server.addr(), "/");
-        let pen = Arc::new(Mutex::new(publisher.pen()));
-        let answers = Arc::clone(&pen);
+        let publisher = TestClient::connect(server.addr(), "/");
+        let send_half = Arc::new(Mutex::new(publisher.send_half()));
+        let answers = Arc::clone(&send_half);
         let (none, _nothing) = unbounded();
-        let publisher = thread::spawn(move || reads_on(publisher, &answers, &none));
-        let sender = Arc::clone(&pen);
+        let publisher = thread::spawn(move || read_to_close(publisher, &answers, &none));
+        let sender = Arc::clone(&send_half);
         let sends = thread::spawn(move || {
             for n in 0..MESSAGES {
                 sender.lock().unwrap().binary(numbered(n));
             }
         });
         expect_a_wait(&waits);
-        // The periods are what is tested, each an interval and a timeout.
-        pass(3 * (INTERVAL + TIMEOUT));
-        assert_eq!(server.handle().clients(), 2, "both are still there");
+        // This test is about these periods. Each is an interval and a timeout.
+        let_time_pass(3 * (INTERVAL + TIMEOUT));
+        assert_eq!(server.handle().clients(), 2, "a client was disconnected");
         let outbox = consumer.lock().unwrap().clone().unwrap();
         assert_eq!(outbox.len(), outbox.capacity());
 
         drop(read);
         alive.join().unwrap();
         let (see, seen) = unbounded();
-        let consumer_pen = Mutex::new(slow.pen());
-        let consumer = thread::spawn(move || reads_on(slow, &consumer_pen, &see));
+        let consumer_half = Mutex::new(slow.send_half());
+        let consumer = thread::spawn(move || read_to_close(slow, &consumer_half, &see));
         let next = || seen.recv_timeout(crate::support::DEADLINE).unwrap();
         for n in 0..MESSAGES {
             assert_eq!(next(), n);
         }
         sends.join().unwrap();
-        pen.lock().unwrap().binary(numbered(MESSAGES));
-        assert_eq!(next(), MESSAGES, "the publisher works on");
-        pen.lock().unwrap().close(1000, "");
+        send_half.lock().unwrap().binary(numbered(MESSAGES));
+        assert_eq!(next(), MESSAGES, "the publisher can still publish");
+        send_half.lock().unwrap().close(1000, "");
         publisher.join().unwrap();
         outbox.close(1000, "");
         consumer.join().unwrap();

@@ -1,24 +1,25 @@
-//! Messages that arrive together: `recv_all` returns them together and `send_all` writes them together.
+//! Messages that arrive together: `recv_all` returns them in one call, and `send_all` answers them in one call.
 
 use standpipe::Connection;
 
-use crate::support::{Frame, TestServer, both_ways, op};
+use crate::support::{Failure, Frame, TestServer, op, with_both_flush_modes};
 
-/// The most messages that the handler takes in one call.
-const MOST: usize = 64;
+/// The largest batch that [`echo_batches`] receives.
+const BATCH: usize = 64;
 
-fn echo_batches(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// A handler that sends each batch of messages back as a batch.
+fn echo_batches(conn: &mut Connection) -> Result<(), Failure> {
     loop {
-        let messages = conn.recv_all(MOST)?;
-        assert!(messages.len() <= MOST);
+        let messages = conn.recv_all(BATCH)?;
         if messages.is_empty() {
             return Ok(());
         }
+        assert!(messages.len() <= BATCH, "{} messages", messages.len());
         conn.send_all(messages)?;
     }
 }
 
-/// The frames of `count` numbered messages, to be sent in one write.
+/// Returns the frames of `count` numbered messages, for one write.
 fn numbered(count: usize) -> Vec<u8> {
     (0..count)
         .flat_map(|n| Frame::new(op::TEXT, n.to_string()).bytes())
@@ -26,30 +27,37 @@ fn numbered(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn batches_are_answered_in_order_and_before_the_close() {
-    both_ways(|config| {
+fn batches_of_all_sizes_come_back_complete_and_in_order() {
+    with_both_flush_modes(|config| {
+        // A batch may be larger than the queue.
+        let server = TestServer::start(config.queue(5), echo_batches);
+        let mut client = server.connect();
+        for count in [1, 3, BATCH, BATCH + 1, 500] {
+            let ping = Frame::new(op::PING, "between").bytes();
+            client.bytes([numbered(count), ping, numbered(count)].concat());
+            for n in (0..count).chain(0..count) {
+                client.expect_text(&n.to_string());
+            }
+        }
+        client.leave();
+    });
+}
+
+#[test]
+fn batch_before_a_close_or_violation_is_answered_first() {
+    with_both_flush_modes(|config| {
         let early_flush = config.early_flush;
         let server = TestServer::start(config.queue(5), echo_batches);
         for (last, code) in [
-            (Frame::new(op::CLOSE, [3, 232]).bytes(), 1000),
-            (Frame::new(op::CONTINUATION, "of nothing").bytes(), 1002),
+            (Frame::close(1000, ""), 1000),
+            (Frame::new(op::CONTINUATION, "of no message"), 1002),
         ] {
             let mut client = server.connect();
-            for count in [1, 3, 64, 65, 500] {
-                let ping = Frame::new(op::PING, "between").bytes();
-                client.bytes([numbered(count), ping, numbered(count)].concat());
-                for n in (0..count).chain(0..count) {
-                    client.expect_text(&n.to_string());
-                }
-            }
-            // Without early flush, answers may still be queued when the Close discards the queue.
-            if early_flush {
-                client.bytes([numbered(3), last].concat());
-                for n in 0..3 {
-                    client.expect_text(&n.to_string());
-                }
-            } else {
-                client.bytes(last);
+            // Without early flush, the answers may still be queued when the Close discards the queue.
+            let count = if early_flush { 3 } else { 0 };
+            client.bytes([numbered(count), last.bytes()].concat());
+            for n in 0..count {
+                client.expect_text(&n.to_string());
             }
             client.expect_close(code);
         }

@@ -1,4 +1,4 @@
-//! The binary as people run it: what it prints, what it serves, how it ends, and what a client costs it.
+//! The binary as people run it: what it prints, what it serves, how it ends, and which resources a client uses.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -9,20 +9,20 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, Raw, get, http, until, within};
+use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
 
-/// `standpipe`, with nothing in its environment that would decide a test.
+/// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
 fn standpipe(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
 }
 
-/// The binary, serving on a free port. Dropped, it is killed.
+/// The binary, serving on a free port. It is killed when this is dropped.
 pub(crate) struct Binary {
     child: Child,
     pub(crate) address: SocketAddr,
-    /// What it printed up to where it serves.
+    /// The lines that it printed before it began to serve.
     announced: Vec<String>,
     printed: Receiver<String>,
     log: Option<JoinHandle<String>>,
@@ -57,7 +57,7 @@ impl Binary {
         let announced: Vec<String> = (0..4)
             .map(|_| printed.recv_timeout(DEADLINE))
             .collect::<Result<_, _>>()
-            .expect("waited for it to say where it listens");
+            .expect("the binary prints where it listens before the deadline");
         let address = announced[0]
             .strip_prefix("standpipe listening on http://")
             .and_then(|rest| rest.strip_suffix("/"))
@@ -74,8 +74,8 @@ impl Binary {
     }
 
     #[track_caller]
-    pub(crate) fn connect(&self, path: &str) -> Raw {
-        Raw::connect(self.address, path)
+    pub(crate) fn connect(&self, path: &str) -> TestClient {
+        TestClient::connect(self.address, path)
     }
 
     #[track_caller]
@@ -83,7 +83,7 @@ impl Binary {
         get(self.address, path, "")
     }
 
-    /// What the kernel knows of it.
+    /// Returns the process of the binary.
     pub(crate) fn process(&self) -> Process {
         Process::of(self.child.id())
     }
@@ -95,7 +95,7 @@ impl Binary {
         assert!(sent.unwrap().success(), "{name} could not be sent");
     }
 
-    /// Waits for its end: exit code, last line, log.
+    /// Waits until the binary has ended. Returns its exit status, its last line of output and its log.
     #[track_caller]
     pub(crate) fn end(mut self) -> (ExitStatus, Option<String>, String) {
         let mut ended = None;
@@ -104,8 +104,8 @@ impl Binary {
             ended.is_some()
         });
         let log = self.log.take().unwrap();
-        let log = within(20, "the end of its log", || log.join().unwrap());
-        // Ends when the pipe does.
+        let log = within(20, "the end of the log", || log.join().unwrap());
+        // This iterator ends with the pipe.
         let last = self.printed.iter().last();
         (ended.unwrap(), last, log)
     }
@@ -113,25 +113,25 @@ impl Binary {
 
 impl Drop for Binary {
     fn drop(&mut self) {
-        // Ended already is as good.
+        // The binary may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Runs it to its end: exit code and what it said on standard error.
+/// Runs the binary to its end. Returns its exit code and its standard error.
 #[track_caller]
 pub(crate) fn run(flags: &[&str]) -> (Option<i32>, String) {
     let mut command = standpipe(flags);
     let what = format!("standpipe {} to end", flags.join(" "));
     let output = within(20, &what, move || command.output().unwrap());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code(), said)
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), stderr)
 }
 
 #[test]
-fn it_serves_a_socket_that_is_passed_on() {
-    // What systemd does: the socket as descriptor 3, and its heir's own number beside it.
+fn inherited_socket_is_served() {
+    // What systemd does: the socket is descriptor 3, and LISTEN_PID is the process that inherits it.
     const PASS_ON: &str = "import os, socket, sys\n\
         s = socket.create_server(('127.0.0.1', 0))\n\
         os.dup2(s.fileno(), 3)\n\
@@ -151,7 +151,7 @@ fn it_serves_a_socket_that_is_passed_on() {
 }
 
 #[test]
-fn it_prints_the_urls_to_open() {
+fn start_prints_the_urls() {
     let binary = Binary::start(&[]);
     let address = binary.address;
     assert_ne!(address.port(), 0);
@@ -160,7 +160,7 @@ fn it_prints_the_urls_to_open() {
 }
 
 #[test]
-fn it_serves_its_page_and_its_health() {
+fn page_and_health_are_served() {
     let binary = Binary::start(&[]);
     let page = binary.get("/");
     assert_eq!(page.status, 200);
@@ -184,13 +184,13 @@ fn it_serves_its_page_and_its_health() {
         (post.status, post.header("Allow")),
         (405, Some("GET, HEAD"))
     );
-    // JSON mode is a subprotocol, and who does not speak it is told.
-    let (_, answer) = Connect::to(binary.address).path("/ws").ask();
+    // JSON mode is a subprotocol. A client that does not offer it gets an error.
+    let (_, answer) = Connect::to(binary.address).path("/ws").request();
     assert_eq!(answer.status, 400);
 }
 
 #[test]
-fn it_echoes_unless_it_is_told_not_to() {
+fn echo_is_served_unless_disabled() {
     let binary = Binary::start(&[]);
     let mut client = binary.connect("/echo");
     client.text("hello");
@@ -200,14 +200,14 @@ fn it_echoes_unless_it_is_told_not_to() {
     client.leave();
 
     let binary = Binary::start(&["--no-echo"]);
-    let (_, answer) = Connect::to(binary.address).path("/echo").ask();
+    let (_, answer) = Connect::to(binary.address).path("/echo").request();
     assert_eq!(answer.status, 404);
     binary.connect("/ws/topic").leave();
 }
 
-/// A client that is a member for sure, because its own message came back.
+/// Connects a client and waits until its own message comes back, so that it is a member.
 #[track_caller]
-fn member(binary: &Binary, path: &str) -> Raw {
+fn member(binary: &Binary, path: &str) -> TestClient {
     let mut client = binary.connect(path);
     client.text("joined");
     client.expect_text("joined");
@@ -215,7 +215,7 @@ fn member(binary: &Binary, path: &str) -> Raw {
 }
 
 #[test]
-fn what_is_sent_to_a_topic_comes_to_all_its_members_and_to_nobody_else() {
+fn topic_messages_reach_only_its_members() {
     let binary = Binary::start(&[]);
     let mut elsewhere = member(&binary, "/ws/other");
     let mut first = member(&binary, "/ws/a%20topic");
@@ -230,30 +230,30 @@ fn what_is_sent_to_a_topic_comes_to_all_its_members_and_to_nobody_else() {
     first.text("and back");
     second.expect_text("and back");
     first.leave();
-    second.text("alone");
-    second.expect_text("alone");
+    second.text("only member");
+    second.expect_text("only member");
     elsewhere.text("undisturbed");
     elsewhere.expect_text("undisturbed");
     let (_, answer) = Connect::to(binary.address)
         .path(&format!("/ws/{}", "t".repeat(201)))
-        .ask();
+        .request();
     assert_eq!(answer.status, 400);
 }
 
 #[test]
-fn with_echo_false_a_sender_hears_the_others_alone() {
+fn echo_false_excludes_the_senders_own_messages() {
     let binary = Binary::start(&[]);
     let mut silent = binary.connect("/ws/t?echo=false");
     let mut other = member(&binary, "/ws/t");
-    // It joins when its own thread comes to it; that nobody is told.
-    let mut heard = 0;
-    until("it is a member", || {
+    // The client becomes a member on its own thread, which no message announces.
+    let mut received = 0;
+    until("the silent client is a member", || {
         other.text("are you there?");
         other.expect_text("are you there?");
         while silent.next_within(Duration::from_millis(20)).is_some() {
-            heard += 1;
+            received += 1;
         }
-        heard > 0
+        received > 0
     });
     silent.text("mine");
     other.expect_text("mine");
@@ -262,7 +262,7 @@ fn with_echo_false_a_sender_hears_the_others_alone() {
 }
 
 #[test]
-fn a_wrong_flag_or_value_ends_with_2_and_says_what_is_right() {
+fn wrong_flag_or_value_exits_with_2_and_shows_the_right_form() {
     for (flags, right) in [
         (&["--queue-byte", "1"][..], "--queue-bytes"),
         (&["--write-timeout", "30"], "30s"),
@@ -270,23 +270,23 @@ fn a_wrong_flag_or_value_ends_with_2_and_says_what_is_right() {
         (&["--listen", "9000"], "127.0.0.1:9000"),
         (&["serve", "--queue", "0"], "at least 1"),
     ] {
-        let (code, said) = run(flags);
-        assert_eq!(code, Some(2), "{flags:?}: {said}");
-        assert!(said.contains(right), "{flags:?}: {said}");
+        let (code, stderr) = run(flags);
+        assert_eq!(code, Some(2), "{flags:?}: {stderr}");
+        assert!(stderr.contains(right), "{flags:?}: {stderr}");
     }
 }
 
 #[test]
-fn an_address_in_use_ends_with_1_and_is_named() {
+fn address_in_use_exits_with_1_and_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, said) = run(&["--listen", &address]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains(&address), "{said}");
+    let (code, stderr) = run(&["--listen", &address]);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(&address), "{stderr}");
 }
 
 #[test]
-fn one_sigterm_or_ctrl_c_closes_clients_with_1001_and_ends_with_0() {
+fn sigterm_or_sigint_closes_clients_with_1001_and_exits_with_0() {
     for signal in ["TERM", "INT"] {
         let binary = Binary::start(&[]);
         let mut clients = [binary.connect("/echo"), member(&binary, "/ws/t")];
@@ -303,7 +303,7 @@ fn one_sigterm_or_ctrl_c_closes_clients_with_1001_and_ends_with_0() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_is_lost_and_the_end_is_still_clean() {
+fn unresponsive_client_is_lost_and_exit_is_0() {
     let binary = Binary::start(&["--shutdown-timeout", "200ms"]);
     let mut silent = binary.connect("/echo");
     binary.signal("TERM");
@@ -314,11 +314,11 @@ fn a_client_that_does_not_answer_is_lost_and_the_end_is_still_clean() {
 }
 
 #[test]
-fn a_second_signal_leaves_at_once_with_130() {
+fn second_signal_exits_immediately_with_130() {
     let binary = Binary::start(&["--shutdown-timeout", "10m", "--close-timeout", "10m"]);
     let mut hangs = binary.connect("/echo");
     binary.signal("INT");
-    // It is closing, and this client does not answer.
+    // The server is closing its clients, and this client does not answer.
     hangs.expect_close(1001);
     binary.signal("INT");
     let (status, _, log) = binary.end();
@@ -326,22 +326,22 @@ fn a_second_signal_leaves_at_once_with_130() {
 }
 
 #[test]
-fn a_client_costs_one_descriptor_and_two_threads_with_its_number_until_it_leaves() {
+fn client_uses_one_descriptor_and_two_named_threads() {
     let binary = Binary::start(&[]);
     let process = binary.process();
     let descriptors = process.descriptors();
-    let house = ["ctrl-c", "sp-dash", "sp-log", "sp-watchdog", "standpipe"];
-    until("the house's own threads have their names", || {
-        process.threads() == house
+    let server_threads = ["ctrl-c", "sp-dash", "sp-log", "sp-watchdog", "standpipe"];
+    until("the server's own threads have their names", || {
+        process.threads() == server_threads
     });
-    let threads = house.len();
+    let threads = server_threads.len();
 
-    let mut clients: Vec<Raw> = (0..5).map(|_| binary.connect("/echo")).collect();
+    let mut clients: Vec<TestClient> = (0..5).map(|_| binary.connect("/echo")).collect();
     let mut names: Vec<_> = (1..=5)
         .flat_map(|n| [format!("sp-{n}-read"), format!("sp-{n}-write")])
         .collect();
     names.sort();
-    // A thread gives itself its name, when it first runs.
+    // A thread sets its name when it first runs.
     until("all threads have their names", || {
         process.client_threads() == names
     });
@@ -353,50 +353,52 @@ fn a_client_costs_one_descriptor_and_two_threads_with_its_number_until_it_leaves
     );
     assert_eq!(process.descriptors(), descriptors + 5);
 
-    // Every way to leave: politely, with a fault, without a word, half said.
+    // Clients end in four ways: closing handshake, violation, reset, and inside a frame.
     clients.pop().unwrap().leave();
-    let mut faulty = clients.pop().unwrap();
-    faulty.bytes([0xff, 0xff]);
-    faulty.expect_close(1002);
-    drop(faulty);
+    let mut violator = clients.pop().unwrap();
+    violator.bytes([0xff, 0xff]);
+    violator.expect_close(1002);
+    drop(violator);
     clients.pop().unwrap().reset();
     clients.pop().unwrap().bytes([0x81]);
     let last = clients.pop().unwrap();
-    until("four clients are gone", || {
+    until("the descriptors of four clients are closed", || {
         process.descriptors() == descriptors + 1
     });
-    until("their threads are too", || {
+    until("the threads of four clients have ended", || {
         process.client_threads() == ["sp-1-read", "sp-1-write"]
     });
     last.leave();
-    until("all threads are gone", || {
+    until("all client threads have ended", || {
         process.client_threads().is_empty()
     });
     assert_eq!(process.descriptors(), descriptors);
     assert_eq!(process.threads().len(), threads);
-    // Plain requests leave nothing behind either.
+    // Plain requests leave no descriptor and no thread either.
     for _ in 0..20 {
         assert_eq!(binary.get("/healthz").status, 200);
     }
-    until("requests are gone", || process.client_threads().is_empty());
+    until("the threads of the requests have ended", || {
+        process.client_threads().is_empty()
+    });
     assert_eq!(process.descriptors(), descriptors);
 }
 
 #[test]
-fn it_listens_where_it_is_told_everywhere_at_once() {
+fn binary_listens_on_tcp_and_unix_sockets_together() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}-bin.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let unix = format!("unix:{}", path.display());
     let binary = Binary::start(&["--listen", &unix]);
     let line = binary.printed.recv_timeout(DEADLINE).unwrap();
     assert_eq!(line, format!("standpipe listening on {unix}"));
-    let mut there = Connect::to_unix(&path).path("/ws/t").connect();
-    there.text("joined");
-    there.expect_text("joined");
-    let here = member(&binary, "/ws/t");
-    there.expect_text("joined");
+    let mut unix_client = Connect::to_unix(&path).path("/ws/t").connect();
+    unix_client.text("joined");
+    unix_client.expect_text("joined");
+    let tcp_client = member(&binary, "/ws/t");
+    unix_client.expect_text("joined");
     binary.signal("TERM");
-    drop((here, there));
+    drop((tcp_client, unix_client));
     assert_eq!(binary.end().0.code(), Some(0));
-    assert!(!path.exists(), "the socket is left behind");
+    assert!(!path.exists(), "the socket file was not removed");
 }

@@ -1,4 +1,4 @@
-//! `standpipe bench`, against the binary itself: what it prints, what it counts, and how it ends.
+//! `standpipe bench` against the real binary: its output, its counts, and how it ends.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
@@ -19,7 +19,7 @@ fn bench(address: SocketAddr, path: &str, flags: &[&str]) -> Output {
     within(30, "a benchmark to end", move || command.output().unwrap())
 }
 
-/// The numbers of a text, in order; with `300ms` taken for 300.
+/// Returns the numbers in a text, in order. `300ms` counts as 300.
 fn numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit())
         .filter(|digits| !digits.is_empty())
@@ -27,19 +27,19 @@ fn numbers(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// What it printed, when it went well: the sentence, and the numbers of each line below.
+/// Checks that a benchmark succeeded. Returns its first line, and the numbers of each further line.
 #[track_caller]
-fn printed(output: &Output) -> (String, Vec<Vec<u64>>) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    assert_eq!(said, "");
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let mut lines = printed.lines().map(str::to_owned);
+fn successful_output(output: &Output) -> (String, Vec<Vec<u64>>) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert_eq!(stderr, "");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let mut lines = stdout.lines().map(str::to_owned);
     let sentence = lines.next().unwrap();
     (sentence, lines.map(|line| numbers(&line)).collect())
 }
 
-/// Messages in all; the rate and the latencies are checked against each other.
+/// Returns the number of messages, after checking that it fits the rate and that the latencies are ordered.
 #[track_caller]
 fn messages(lines: &[Vec<u64>]) -> u64 {
     let [counts, latency] = lines else {
@@ -48,9 +48,9 @@ fn messages(lines: &[Vec<u64>]) -> u64 {
     let [messages, rate] = counts[..] else {
         panic!("{lines:?}")
     };
-    // 0.3 s, rounded.
+    // The benchmark ran for 0.3 s, and the rate is rounded.
     assert!((messages * 10).abs_diff(rate * 3) <= 3, "{lines:?}");
-    // p50 and p99 say so themselves.
+    // 50 and 99 are the numbers in the labels "p50" and "p99".
     let [50, p50, 99, p99, max] = latency[..] else {
         panic!("{lines:?}")
     };
@@ -59,10 +59,10 @@ fn messages(lines: &[Vec<u64>]) -> u64 {
 }
 
 #[test]
-fn an_echo_is_counted_and_timed() {
+fn echo_benchmark_counts_and_times_messages() {
     let binary = Binary::start(&[]);
     let flags = ["--clients", "3", "--window", "4", "--size", "1KiB"];
-    let (sentence, lines) = printed(&bench(binary.address, "/echo", &flags));
+    let (sentence, lines) = successful_output(&bench(binary.address, "/echo", &flags));
     assert_eq!(
         sentence,
         "echo: 3 clients, 4 messages in flight each, 1KiB, 300ms: every message waits for its echo"
@@ -74,7 +74,7 @@ fn an_echo_is_counted_and_timed() {
         .lines()
         .find_map(|line| line.strip_prefix("standpipe_messages_delivered_total "))
         .unwrap();
-    // Of those in flight at the end nobody counts the answers.
+    // The benchmark does not count the answers to the messages in flight at its end.
     let delivered: u64 = delivered.parse().unwrap();
     assert!(
         (messages..=messages + 3 * 4).contains(&delivered),
@@ -83,10 +83,10 @@ fn an_echo_is_counted_and_timed() {
 }
 
 #[test]
-fn a_fan_out_reaches_all_before_the_next() {
+fn fanout_benchmark_waits_until_all_clients_have_a_message() {
     let binary = Binary::start(&[]);
     let flags = ["--kind", "fanout", "--clients", "5"];
-    let (sentence, lines) = printed(&bench(binary.address, "/ws/bench", &flags));
+    let (sentence, lines) = successful_output(&bench(binary.address, "/ws/bench", &flags));
     assert_eq!(
         sentence,
         "fanout: 1 client publishes, 5 receive, itself among them, 1 message in flight, 64B, 300ms: a message is in \
@@ -96,10 +96,10 @@ fn a_fan_out_reaches_all_before_the_next() {
 }
 
 #[test]
-fn idle_clients_are_counted_when_they_have_stayed() {
+fn idle_benchmark_counts_clients_that_stayed_connected() {
     let binary = Binary::start(&[]);
     let flags = ["--kind", "idle", "--clients", "7"];
-    let (sentence, lines) = printed(&bench(binary.address, "/echo", &flags));
+    let (sentence, lines) = successful_output(&bench(binary.address, "/echo", &flags));
     assert!(
         sentence.starts_with("idle: 7 of 7 clients stayed connected for 300ms"),
         "{sentence}"
@@ -108,31 +108,31 @@ fn idle_clients_are_counted_when_they_have_stayed() {
 }
 
 #[test]
-fn a_server_that_is_not_there_or_cuts_is_1() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
+fn benchmark_that_fails_exits_with_1() {
+    let unused = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let output = bench(nobody, "/echo", &[]);
+    let output = bench(unused, "/echo", &[]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("client 0: cannot connect"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("client 0: cannot connect"), "{stderr}");
 
     let binary = Binary::start(&["--max-message", "1KiB"]);
     let output = bench(binary.address, "/echo", &["--size", "2KiB"]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("10 of 10 clients failed"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("10 of 10 clients failed"), "{stderr}");
 
     let output = bench(binary.address, "/nothing", &[]);
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("no WebSocket at"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("no WebSocket at"), "{stderr}");
 }
 
 #[test]
-fn a_wrong_flag_is_2() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
+fn wrong_benchmark_flag_exits_with_2() {
+    let unused = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
@@ -141,9 +141,9 @@ fn a_wrong_flag_is_2() {
         (["--clients", "0"], "at least 1"),
         (["--kind", "chat"], "fanout"),
     ] {
-        let output = bench(nobody, "/echo", &flags);
+        let output = bench(unused, "/echo", &flags);
         assert_eq!(output.status.code(), Some(2), "{flags:?}");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(right), "{said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains(right), "{stderr}");
     }
 }

@@ -1,4 +1,4 @@
-//! `standpipe client`, `pub` and `top`, against the binary itself: what they print, and how they end.
+//! `standpipe client`, `pub` and `top` against the real binary: their output, and how they end.
 
 use std::io::Write;
 use std::process::{Child, Command, Output, Stdio};
@@ -15,7 +15,7 @@ fn start(arguments: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-/// Its end: exit code, what it printed, what it said.
+/// Waits for the end of a command. Returns its exit code, standard output and standard error.
 #[track_caller]
 fn end(child: Child) -> (Option<i32>, String, String) {
     let output: Output = within(30, "a command to end", move || {
@@ -46,72 +46,75 @@ fn ws(binary: &Binary, path: &str) -> String {
 }
 
 #[test]
-fn what_is_typed_is_sent_and_its_end_is_a_goodbye() {
+fn end_of_input_closes_with_1000() {
     let binary = Binary::start(&[]);
-    let (code, _, said) = run(&["client", &ws(&binary, "/echo")], "a\n");
-    assert_eq!((code, said.as_str()), (Some(0), "closed with 1000\n"));
+    let (code, _, stderr) = run(&["client", &ws(&binary, "/echo")], "a\n");
+    assert_eq!((code, stderr.as_str()), (Some(0), "closed with 1000\n"));
 }
 
 #[test]
-fn a_file_is_sent_line_by_line_and_so_many_answers_are_waited_for() {
+fn client_sends_a_file_by_lines_and_waits_for_count_answers() {
     let binary = Binary::start(&[]);
     let file = File::new("client-lines", "first\n\nthird");
     let url = ws(&binary, "/echo");
-    let (code, printed, said) = run(&["client", &url, "--send", file.path(), "--count", "3"], "");
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(printed, "first\n\nthird\n");
-    assert_eq!(said, "closed after receiving 3 messages\n");
+    let (code, stdout, stderr) = run(&["client", &url, "--send", file.path(), "--count", "3"], "");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stdout, "first\n\nthird\n");
+    assert_eq!(stderr, "closed after receiving 3 messages\n");
 }
 
 #[test]
-fn no_escape_sequence_of_a_peer_reaches_the_terminal() {
+fn client_escapes_control_characters_of_the_peer() {
     let binary = Binary::start(&[]);
     let url = ws(&binary, "/echo");
     let arguments = ["client", &url, "--send", "-", "--count", "1"];
-    let (code, printed, _) = run(&arguments, "\u{1b}[2Jgone\n");
-    assert_eq!((code, printed.as_str()), (Some(0), "\\u{1b}[2Jgone\n"));
+    let (code, stdout, _) = run(&arguments, "\u{1b}[2Jgone\n");
+    assert_eq!((code, stdout.as_str()), (Some(0), "\\u{1b}[2Jgone\n"));
 }
 
 #[test]
-fn json_mode_is_offered_where_it_is_spoken() {
+fn client_offers_json_mode_on_its_path() {
     let binary = Binary::start(&[]);
     let url = ws(&binary, "/ws");
     let arguments = ["client", &url, "--send", "-", "--count", "1"];
-    let (code, printed, said) = run(&arguments, "{\"sub\":\"t\",\"ref\":7}\n");
-    assert_eq!(code, Some(0), "{said}");
-    assert!(printed.starts_with("{\"ack\":7"), "{printed}");
-    assert!(said.starts_with("subprotocol: standpipe.v1\n"), "{said}");
+    let (code, stdout, stderr) = run(&arguments, "{\"sub\":\"t\",\"ref\":7}\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.starts_with("{\"ack\":7"), "{stdout}");
+    assert!(
+        stderr.starts_with("subprotocol: standpipe.v1\n"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn a_bad_end_is_told_with_its_code_and_exits_1() {
+fn client_reports_an_abnormal_close_and_exits_with_1() {
     let binary = Binary::start(&["--max-message", "1KiB"]);
-    let (code, _, said) = run(&["client", &ws(&binary, "/echo")], &"x".repeat(2000));
+    let (code, _, stderr) = run(&["client", &ws(&binary, "/echo")], &"x".repeat(2000));
     assert_eq!(code, Some(1));
-    assert!(said.starts_with("closed with 1009 "), "{said}");
-    let (code, _, said) = run(&["client", &ws(&binary, "/nothing")], "");
+    assert!(stderr.starts_with("closed with 1009 "), "{stderr}");
+    let (code, _, stderr) = run(&["client", &ws(&binary, "/nothing")], "");
     assert_eq!(code, Some(1));
-    assert!(said.contains("no WebSocket at"), "{said}");
+    assert!(stderr.contains("no WebSocket at"), "{stderr}");
 }
 
 #[test]
-fn a_client_hears_of_the_shutdown_though_nothing_more_is_typed() {
+fn client_notices_the_shutdown_while_waiting_for_input() {
     let binary = Binary::start(&[]);
     let mut child = start(&["client", &ws(&binary, "/ws/t")]);
-    // Open, and silent, until the client is gone.
-    let typed = child.stdin.take().unwrap();
-    until("a member", || {
+    // The input stays open and empty until the client has ended.
+    let stdin = child.stdin.take().unwrap();
+    until("the client is a member", || {
         binary.get("/topics").body.contains("\"members\":1")
     });
     binary.signal("TERM");
-    let (code, _, said) = end(child);
-    drop(typed);
+    let (code, _, stderr) = end(child);
+    drop(stdin);
     assert_eq!(code, Some(0));
-    assert!(said.starts_with("closed with 1001"), "{said}");
+    assert!(stderr.starts_with("closed with 1001"), "{stderr}");
 }
 
 #[test]
-fn several_clients_that_stop_reading_are_the_slow_ones() {
+fn client_can_open_several_slow_connections() {
     let binary = Binary::start(&["--policy", "drop-newest", "--queue", "4"]);
     let url = ws(&binary, "/ws/slow");
     let arguments = [
@@ -125,12 +128,12 @@ fn several_clients_that_stop_reading_are_the_slow_ones() {
         "4KiB",
     ];
     let mut child = start(&arguments);
-    until("two members", || {
+    until("both connections are members", || {
         binary.get("/topics").body.contains("\"members\":2")
     });
     let base = format!("http://{}", binary.address);
     let message = "x".repeat(60_000);
-    until("messages that were dropped", || {
+    until("messages are dropped", || {
         let published = run(&["pub", "slow", &message, "--url", &base], "");
         assert_eq!(published.0, Some(0), "{}", published.2);
         !published.1.ends_with("\"dropped\":0}\n")
@@ -140,22 +143,22 @@ fn several_clients_that_stop_reading_are_the_slow_ones() {
 }
 
 #[test]
-fn a_line_of_standard_input_is_published_as_a_message() {
+fn pub_publishes_each_line_of_standard_input() {
     let binary = Binary::start(&["--topic", "*:history=10"]);
     let base = format!("http://{}", binary.address);
     let arguments = ["pub", "a topic/ü", "-", "--url", &base, "--json"];
-    let (code, printed, said) = run(&arguments, "{\"n\":1}\n[2]\n");
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(printed.lines().count(), 2, "{printed}");
+    let (code, stdout, stderr) = run(&arguments, "{\"n\":1}\n[2]\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stdout.lines().count(), 2, "{stdout}");
     let history = binary.get("/topics/a%20topic%2F%C3%BC/history").body;
     assert!(history.contains("\"data\":{\"n\":1}") && history.contains("\"data\":[2]"));
-    let (code, _, said) = run(&["pub", "t", "{", "--url", &base, "--json"], "");
+    let (code, _, stderr) = run(&["pub", "t", "{", "--url", &base, "--json"], "");
     assert_eq!(code, Some(1));
-    assert!(said.starts_with("not published: 400"), "{said}");
+    assert!(stderr.starts_with("not published: 400"), "{stderr}");
 }
 
 #[test]
-fn a_key_is_brought_from_its_file() {
+fn pub_and_top_send_the_key_from_its_file() {
     let keys = File::new("client-keys", "s3cret\n");
     let binary = Binary::start(&["--publish-key-file", keys.path()]);
     let base = format!("http://{}", binary.address);
@@ -163,39 +166,39 @@ fn a_key_is_brought_from_its_file() {
         (vec!["pub", "t", "x", "--url", &base], "--publish-key-file"),
         (vec!["top", "--once", &base], "--key-file"),
     ] {
-        let (code, _, said) = run(&arguments, "");
+        let (code, _, stderr) = run(&arguments, "");
         assert_eq!(code, Some(1));
-        assert!(said.contains("401"), "{said}");
-        let (code, _, said) = run(&[arguments, vec![flag, keys.path()]].concat(), "");
-        assert_eq!(code, Some(0), "{said}");
+        assert!(stderr.contains("401"), "{stderr}");
+        let (code, _, stderr) = run(&[arguments, vec![flag, keys.path()]].concat(), "");
+        assert_eq!(code, Some(0), "{stderr}");
     }
 }
 
 #[test]
-fn top_prints_every_client_and_topic_once_and_no_escape_sequence() {
+fn top_lists_clients_and_topics_and_escapes_their_names() {
     let binary = Binary::start(&[]);
     let mut member = binary.connect("/ws/%E2%80%AEevil");
-    until("a member", || {
+    until("the client is a member", || {
         binary.get("/topics").body.contains("\"members\":1")
     });
-    let (code, printed, said) = run(
+    let (code, stdout, stderr) = run(
         &["top", &format!("http://{}", binary.address), "--once"],
         "",
     );
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        printed.starts_with("standpipe: 2 clients, 1 topics"),
-        "{printed}"
+        stdout.starts_with("standpipe: 2 clients, 1 topics"),
+        "{stdout}"
     );
     assert!(
-        printed.contains(&member.local_addr().to_string()),
-        "{printed}"
+        stdout.contains(&member.local_addr().to_string()),
+        "{stdout}"
     );
     assert!(
-        printed.contains("\\u{202e}evil: disconnect, 1 members"),
-        "{printed}"
+        stdout.contains("\\u{202e}evil: disconnect, 1 members"),
+        "{stdout}"
     );
-    assert!(!printed.contains('\u{1b}') && !printed.contains('\u{202e}'));
+    assert!(!stdout.contains('\u{1b}') && !stdout.contains('\u{202e}'));
     member.close(1000, "");
     member.expect_close(1000);
 }

@@ -1,4 +1,4 @@
-//! Who closes, and with what: one Close on the wire in every case, and nothing after it.
+//! The closing handshake: in every case, the server sends exactly one Close and nothing after it.
 
 use std::thread;
 use std::time::Duration;
@@ -6,12 +6,13 @@ use std::time::Duration;
 use standpipe::{Config, Connection, Message};
 
 use crate::support::{
-    Frame, Seen, TestServer, both_ways, fill, lends_outboxes, only_close, op, until,
+    Frame, Seen, TestServer, assert_only_close, echo_with_outboxes, fill, op, until,
+    with_both_flush_modes,
 };
 
 #[test]
-fn the_peers_code_and_reason_come_back() {
-    both_ways(|config| {
+fn close_is_answered_with_its_own_code_and_reason() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for (code, reason) in [
             (1000, ""),
@@ -23,19 +24,19 @@ fn the_peers_code_and_reason_come_back() {
             let mut client = server.connect();
             client.text("before");
             client.close(code, reason);
-            // What was queued when the Close came may be thrown away; its answer may not.
+            // Messages that were queued when the Close arrived may be discarded. The answering Close may not.
             let rest = client.rest();
-            only_close(&rest, code, reason);
+            assert_only_close(&rest, code, reason);
         }
         let mut client = server.connect();
         client.close_empty();
-        only_close(&client.rest(), 1005, "");
+        assert_only_close(&client.rest(), 1005, "");
     });
 }
 
 #[test]
-fn what_comes_behind_the_peers_close_is_nobodys() {
-    both_ways(|config| {
+fn frames_after_the_peers_close_are_ignored() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         let frames = [
@@ -56,8 +57,8 @@ fn what_comes_behind_the_peers_close_is_nobodys() {
 }
 
 #[test]
-fn a_handlers_return_closes_with_1000_after_what_is_queued() {
-    both_ways(|config| {
+fn returning_handler_closes_with_1000_after_the_queue() {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             for i in 0..50 {
                 conn.send(Message::text(format!("{i}")))?;
@@ -65,16 +66,16 @@ fn a_handlers_return_closes_with_1000_after_what_is_queued() {
             Ok(())
         });
         let mut client = server.connect();
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         let all: Vec<_> = (0..50).map(|i| Message::text(format!("{i}"))).collect();
         assert_eq!(rest.messages, all);
-        only_close(&rest, 1000, "");
+        assert_only_close(&rest, 1000, "");
     });
 }
 
 #[test]
-fn what_is_queued_reaches_a_slow_reader_before_the_1000() {
-    both_ways(|config| {
+fn slow_reader_receives_the_queue_before_the_close() {
+    with_both_flush_modes(|config| {
         let message = "x".repeat(10_000);
         let sent = message.clone();
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -84,39 +85,39 @@ fn what_is_queued_reaches_a_slow_reader_before_the_1000() {
             Ok(())
         });
         let mut client = server.client().small_rcvbuf().connect();
-        until("the handler has queued all it has", || {
+        until("the client is registered", || {
             server.handle().clients() == 1
         });
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.messages.len(), 50);
         assert!(rest.messages.iter().all(|m| *m == Message::text(&*message)));
-        only_close(&rest, 1000, "");
+        assert_only_close(&rest, 1000, "");
     });
 }
 
 #[test]
-fn a_handlers_error_or_panic_closes_with_1011_and_harms_nobody_else() {
-    both_ways(|config| {
+fn handler_error_or_panic_closes_only_its_client_with_1011() {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
                 match message.to_text()? {
-                    "fail" => return Err("as the test wants it".into()),
-                    "panic" => panic!("as the test wants it"),
+                    "fail" => return Err("deliberate test failure".into()),
+                    "panic" => panic!("deliberate test failure"),
                     _ => conn.send(message)?,
                 }
             }
             Ok(())
         });
         let mut other = server.connect();
-        for word in ["fail", "panic"] {
+        for failure in ["fail", "panic"] {
             let mut client = server.connect();
-            client.text(word);
-            let rest = client.rest_politely();
-            assert_eq!(rest.closes.len(), 1, "{word}: {rest:?}");
-            assert_eq!(rest.closes[0].0, 1011, "{word}");
-            // What went wrong in the program is not the peer's business.
+            client.text(failure);
+            let rest = client.rest_answering_close();
+            assert_eq!(rest.closes.len(), 1, "{failure}: {rest:?}");
+            assert_eq!(rest.closes[0].0, 1011, "{failure}");
+            // The peer must not see the error of the handler.
             assert!(!rest.closes[0].1.contains("test"), "{rest:?}");
-            assert!(rest.after_close == 0 && !rest.reset, "{word}: {rest:?}");
+            assert!(rest.after_close == 0 && !rest.reset, "{failure}: {rest:?}");
         }
         other.text("unharmed");
         other.expect_text("unharmed");
@@ -126,13 +127,13 @@ fn a_handlers_error_or_panic_closes_with_1011_and_harms_nobody_else() {
 }
 
 #[test]
-fn a_handler_closes_with_its_own_code_after_what_is_queued() {
-    both_ways(|config| {
+fn handler_closes_with_its_own_code_after_the_queue() {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             conn.send(Message::text("queued"))?;
             conn.close(4321, "x");
-            conn.close(4322, "the first stands");
-            // From here nothing is taken, and nothing comes.
+            conn.close(4322, "the first close counts");
+            // After `close`, no message is accepted and none is received.
             let refused = conn.send(Message::text("late")).unwrap_err();
             assert_eq!(refused.0, Message::text("late"));
             assert!(conn.recv()?.is_none());
@@ -140,55 +141,59 @@ fn a_handler_closes_with_its_own_code_after_what_is_queued() {
         });
         let mut client = server.connect();
         client.text("never read");
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.messages, [Message::text("queued")]);
-        only_close(&rest, 4321, "x");
+        assert_only_close(&rest, 4321, "x");
     });
 }
 
 #[test]
-fn codes_that_may_not_be_sent_become_1000_and_long_reasons_are_cut_at_a_character() {
-    let (server, outboxes) = lends_outboxes(Config::default());
+fn unsendable_codes_become_1000_and_long_reasons_are_truncated() {
+    let (server, outboxes) = echo_with_outboxes(Config::default());
     for code in [0, 999, 1005, 1006, 1015, 2000, 5000] {
         let mut client = server.connect();
         outboxes.recv().unwrap().close(code, "");
-        only_close(&client.rest_politely(), 1000, "");
+        assert_only_close(&client.rest_answering_close(), 1000, "");
     }
     let mut client = server.connect();
     outboxes.recv().unwrap().close(1000, &"ü".repeat(100));
-    only_close(&client.rest_politely(), 1000, &"ü".repeat(61));
+    assert_only_close(&client.rest_answering_close(), 1000, &"ü".repeat(61));
 }
 
 #[test]
-fn another_thread_closes_through_the_outbox_and_the_handler_ends() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+fn outbox_close_from_another_thread_ends_the_handler() {
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();
         thread::spawn(move || {
             outbox.send(Message::text("last")).unwrap();
             outbox.close(4000, "from elsewhere");
         });
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert_eq!(rest.messages, [Message::text("last")]);
-        only_close(&rest, 4000, "from elsewhere");
-        until("its reader is gone", || server.handle().clients() == 0);
+        assert_only_close(&rest, 4000, "from elsewhere");
+        until("the reader thread has ended", || {
+            server.handle().clients() == 0
+        });
     });
 }
 
 #[test]
-fn terminate_resets_at_once_whatever_is_queued() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+fn terminate_resets_immediately_and_discards_the_queue() {
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut idle = server.connect();
         outboxes.recv().unwrap().terminate();
         idle.expect_reset();
-        // And one whose writer waits for the socket.
+        // The same for a client whose writer waits for the socket.
         let full = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv().unwrap();
         fill(&outbox);
         outbox.terminate();
-        until("both are gone", || server.handle().clients() == 0);
+        until("both clients are unregistered", || {
+            server.handle().clients() == 0
+        });
         assert!(outbox.is_empty());
         let counts = outbox.counts();
         assert_eq!(counts.accepted, counts.delivered + counts.discarded);
@@ -198,9 +203,9 @@ fn terminate_resets_at_once_whatever_is_queued() {
 }
 
 #[test]
-fn closes_that_cross_are_one_from_each_side() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+fn simultaneous_closes_are_one_from_each_side() {
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         for _ in 0..200 {
             let mut client = server.connect();
             let outbox = outboxes.recv().unwrap();
@@ -213,30 +218,37 @@ fn closes_that_cross_are_one_from_each_side() {
             assert!(rest.closes[0] == (4001, "ours".to_owned()) || rest.closes[0] == theirs);
             assert!(rest.after_close == 0 && !rest.reset, "{rest:?}");
         }
-        until("all are gone", || server.handle().clients() == 0);
-    });
-}
-
-#[test]
-fn a_peer_that_does_not_answer_our_close_is_gone_after_close_timeout() {
-    both_ways(|config| {
-        let config = config.close_timeout(Duration::from_millis(200));
-        let (server, outboxes) = lends_outboxes(config);
-        let mut client = server.connect();
-        outboxes.recv().unwrap().close(1000, "");
-        client.expect_close(1000);
-        assert_eq!(client.next(), Seen::Eof, "nothing comes behind a Close");
-        // We hold our side open, and say nothing.
-        until("the silent client is gone", || {
+        until("all clients are unregistered", || {
             server.handle().clients() == 0
         });
     });
 }
 
 #[test]
-fn a_peer_that_sends_on_after_our_close_is_read_and_not_heard() {
-    both_ways(|config| {
-        let (server, outboxes) = lends_outboxes(config);
+fn peer_that_does_not_answer_is_dropped_at_close_timeout() {
+    with_both_flush_modes(|config| {
+        let config = config.close_timeout(Duration::from_millis(200));
+        let (server, outboxes) = echo_with_outboxes(config);
+        let mut client = server.connect();
+        outboxes.recv().unwrap().close(1000, "");
+        client.expect_close(1000);
+        assert_eq!(
+            client.next(),
+            Seen::Eof,
+            "the server sent something after its Close"
+        );
+        // The test keeps the client's side open and does not answer.
+        until("the silent client is unregistered", || {
+            server.handle().clients() == 0
+        });
+        assert_eq!(server.disconnects("close_timeout"), 1);
+    });
+}
+
+#[test]
+fn frames_after_our_close_are_read_and_ignored() {
+    with_both_flush_modes(|config| {
+        let (server, outboxes) = echo_with_outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();
         outbox.close(1000, "");
@@ -247,7 +259,9 @@ fn a_peer_that_sends_on_after_our_close_is_read_and_not_heard() {
         }
         client.close(1000, "");
         client.expect_eof();
-        until("it is gone", || server.handle().clients() == 0);
+        until("the client is unregistered", || {
+            server.handle().clients() == 0
+        });
         assert_eq!(outbox.counts().accepted, 0);
     });
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message, Outbox};
 
-use crate::support::{DEADLINE, Frame, Raw, TestServer, both_ways, op, until, within};
+use crate::support::{
+    DEADLINE, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
+};
 
 // Cycles through the server itself, and through a topic.
 mod server;
@@ -31,10 +33,10 @@ fn slow_timeouts(config: Config) -> Config {
 }
 
 /// Starts a thread that sends until the connection ends. The client never reads.
-fn send_forever(client: &Raw) -> thread::JoinHandle<()> {
-    let pen = client.pen();
+fn send_forever(client: &TestClient) -> thread::JoinHandle<()> {
+    let send_half = client.send_half();
     let message = Frame::new(op::BINARY, vec![0; 32 << 10]).bytes();
-    thread::spawn(move || while pen.try_bytes(&message) {})
+    thread::spawn(move || while send_half.try_bytes(&message) {})
 }
 
 fn wait_until_empty(server: &TestServer) {
@@ -57,7 +59,7 @@ fn assert_causes(server: &TestServer, total: u64, causes: &[&str]) {
 
 #[test]
 fn mutual_relay_without_reading_is_ended_by_deadlines() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let pair: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let server = TestServer::start(
             // The write rule resets one client. The send to it then fails, and the server closes the other client with
@@ -103,7 +105,7 @@ fn mutual_relay_without_reading_is_ended_by_deadlines() {
 
 #[test]
 fn echo_client_that_never_reads_is_reset() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(slow_timeouts(config).write_timeout(SHORT));
         let client = server.client().small_rcvbuf().connect();
         let sender = send_forever(&client);
@@ -117,7 +119,7 @@ fn echo_client_that_never_reads_is_reset() {
 
 #[test]
 fn shutdown_does_not_wait_for_blocked_writers() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(slow_timeouts(config).shutdown_timeout(SHORT));
         let clients: Vec<_> = (0..10)
             .map(|_| server.client().small_rcvbuf().connect())
@@ -145,7 +147,7 @@ fn shutdown_does_not_wait_for_blocked_writers() {
 
 #[test]
 fn ping_overtakes_queued_messages() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (filled, full) = bounded::<u32>(1);
         let config = slow_timeouts(config)
             .ping_interval(SHORT)
@@ -192,7 +194,7 @@ fn ping_overtakes_queued_messages() {
 
 #[test]
 fn unanswerable_pings_do_not_block_the_reader() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (sender, received) = bounded::<Message>(1);
         let server = TestServer::start(slow_timeouts(config), move |conn: &mut Connection| {
             let outbox = conn.outbox();
@@ -217,7 +219,7 @@ fn unanswerable_pings_do_not_block_the_reader() {
 
 #[test]
 fn kept_outbox_keeps_no_thread_alive() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let kept: Arc<Mutex<Vec<Outbox>>> = Arc::default();
         let outboxes = Arc::clone(&kept);
         let server = TestServer::start(config, move |conn: &mut Connection| {

@@ -1,4 +1,4 @@
-//! The dashboard: who may see it, what it shows, what can be tried on it, and that none of it outlives the server.
+//! The dashboard: who may open it, its snapshots and commands, and that its threads end with the server.
 
 use std::net::SocketAddr;
 
@@ -6,58 +6,62 @@ use serde_json::{Value, json};
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{Connect, Raw, get, until};
+use crate::support::{Connect, TestClient, get, until};
 
-fn watch(binary: &Binary) -> Raw {
-    Raw::connect(binary.address, "/dashboard/live")
+fn watch(binary: &Binary) -> TestClient {
+    TestClient::connect(binary.address, "/dashboard/live")
 }
 
 #[track_caller]
-fn heard(watcher: &mut Raw) -> Value {
+fn read_event(watcher: &mut TestClient) -> Value {
     serde_json::from_str(watcher.read_message().to_text().unwrap()).unwrap()
 }
 
-/// The next snapshot of which this holds.
+/// Waits for a snapshot for which `holds` returns true.
 #[track_caller]
-fn seen(watcher: &mut Raw, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    // Twice a second: so many are far more than a minute.
+fn wait_for_snapshot(
+    watcher: &mut TestClient,
+    what: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
+    // Snapshots arrive twice a second, so 200 are more than a minute.
     for _ in 0..200 {
-        let message = heard(watcher);
+        let message = read_event(watcher);
         if message.get("server").is_some() && holds(&message) {
             return message;
         }
     }
-    panic!("200 snapshots came, and none shows {what}");
+    panic!("none of 200 snapshots shows {what}");
 }
 
-/// Does it, and gives the answer.
+/// Sends a command and returns its answer.
 #[track_caller]
-fn order(watcher: &mut Raw, order: &Value) -> Value {
-    watcher.text(order.to_string());
+fn command(watcher: &mut TestClient, command: &Value) -> Value {
+    watcher.text(command.to_string());
     for _ in 0..200 {
-        let message = heard(watcher);
+        let message = read_event(watcher);
         if message.get("server").is_none() {
             return message;
         }
     }
-    panic!("no answer came to {order}");
+    panic!("no answer to {command}");
 }
 
 #[track_caller]
-fn done(watcher: &mut Raw, what: Value) {
-    let answer = order(watcher, &what);
+fn assert_done(watcher: &mut TestClient, what: Value) {
+    let answer = command(watcher, &what);
     assert!(answer.get("done").is_some(), "{what}: {answer}");
 }
 
 #[track_caller]
-fn refused(watcher: &mut Raw, what: Value, why: &str) {
-    let answer = order(watcher, &what);
+fn assert_refused(watcher: &mut TestClient, what: Value, why: &str) {
+    let answer = command(watcher, &what);
     let error = answer["error"].as_str().unwrap_or_default();
     assert!(error.contains(why), "{what}: {answer}");
 }
 
 #[test]
-fn a_snapshot_shows_every_client_with_its_threads_and_queue() {
+fn snapshot_shows_clients_with_threads_and_queues() {
     let binary = Binary::start(&[]);
     let member = binary.connect("/ws/t");
     let peer = member.local_addr().to_string();
@@ -67,7 +71,7 @@ fn a_snapshot_shows_every_client_with_its_threads_and_queue() {
         let clients = snapshot["clients"].as_array().unwrap();
         clients.iter().find(is_member).cloned()
     };
-    let snapshot = seen(&mut watcher, "the member in its topic", |snapshot| {
+    let snapshot = wait_for_snapshot(&mut watcher, "the member in its topic", |snapshot| {
         find(snapshot).is_some_and(|client| client[2] == json!(["t"]))
     });
     let client = find(&snapshot).unwrap();
@@ -81,38 +85,40 @@ fn a_snapshot_shows_every_client_with_its_threads_and_queue() {
 }
 
 #[test]
-fn a_slow_client_fills_its_queue_and_a_policy_changed_live_decides() {
+fn changed_policy_applies_to_a_slow_client() {
     let binary = Binary::start(&["--policy", "drop-newest"]);
     let mut watcher = watch(&binary);
-    done(
+    assert_done(
         &mut watcher,
         json!({"do": "add-slow", "topic": "t", "rate": 0}),
     );
-    done(
+    assert_done(
         &mut watcher,
         json!({"do": "generate", "topic": "t", "rate": 500, "size": 4096}),
     );
-    seen(&mut watcher, "drops under drop-newest", |snapshot| {
-        snapshot["topics"][0]["dropped"].as_u64() > Some(0)
-    });
-    done(
+    wait_for_snapshot(
+        &mut watcher,
+        "drops by the policy drop-newest",
+        |snapshot| snapshot["topics"][0]["dropped"].as_u64() > Some(0),
+    );
+    assert_done(
         &mut watcher,
         json!({"do": "set-policy", "topic": "t", "policy": "block:30s"}),
     );
-    seen(&mut watcher, "a publisher that waits", |snapshot| {
+    wait_for_snapshot(&mut watcher, "a publisher that waits", |snapshot| {
         snapshot["generators"][0]["waits"] == true
     });
-    done(
+    assert_done(
         &mut watcher,
         json!({"do": "set-rate", "name": "slow-1", "rate": null}),
     );
-    seen(&mut watcher, "a queue that empties", |snapshot| {
+    wait_for_snapshot(&mut watcher, "a queue that empties", |snapshot| {
         snapshot["clients"][0][4][0].as_u64() < Some(60)
             && snapshot["slow"][0]["read"].as_u64() > Some(100_000)
     });
-    done(&mut watcher, json!({"do": "stop", "topic": "t"}));
-    done(&mut watcher, json!({"do": "remove-slow", "name": "slow-1"}));
-    seen(&mut watcher, "nothing of it", |snapshot| {
+    assert_done(&mut watcher, json!({"do": "stop", "topic": "t"}));
+    assert_done(&mut watcher, json!({"do": "remove-slow", "name": "slow-1"}));
+    wait_for_snapshot(&mut watcher, "the end of the experiment", |snapshot| {
         snapshot["slow"] == json!([])
             && snapshot["generators"] == json!([])
             && snapshot["server"]["clients"] == 1
@@ -120,7 +126,7 @@ fn a_slow_client_fills_its_queue_and_a_policy_changed_live_decides() {
 }
 
 #[test]
-fn a_wrong_command_is_answered_and_all_is_bounded() {
+fn wrong_and_excessive_commands_are_refused() {
     let binary = Binary::start(&[]);
     let mut watcher = watch(&binary);
     for (what, why) in [
@@ -160,22 +166,22 @@ fn a_wrong_command_is_answered_and_all_is_bounded() {
         ),
         (json!({"do": "stop", "topic": "t"}), "no generator"),
     ] {
-        refused(&mut watcher, what, why);
+        assert_refused(&mut watcher, what, why);
     }
     let slow = json!({"do": "add-slow", "topic": "t", "rate": 0});
     for _ in 0..8 {
-        done(&mut watcher, slow.clone());
+        assert_done(&mut watcher, slow.clone());
     }
-    refused(&mut watcher, slow, "there are 8 slow clients");
+    assert_refused(&mut watcher, slow, "there are 8 slow clients");
     for n in 0..4 {
-        done(
+        assert_done(
             &mut watcher,
             json!({"do": "generate", "topic": format!("g{n}"), "rate": 1, "size": 1}),
         );
     }
     let fifth = json!({"do": "generate", "topic": "g5", "rate": 1, "size": 1});
-    refused(&mut watcher, fifth, "4 generators");
-    refused(
+    assert_refused(&mut watcher, fifth, "4 generators");
+    assert_refused(
         &mut watcher,
         json!({"do": "set-policy", "topic": "g1", "policy": "drop"}),
         "drop-newest",
@@ -183,35 +189,35 @@ fn a_wrong_command_is_answered_and_all_is_bounded() {
 }
 
 #[test]
-fn its_threads_have_names_and_end_with_the_server_which_drains_its_slow_clients() {
+fn dashboard_threads_end_with_the_server() {
     let binary = Binary::start(&[]);
     let mut watcher = watch(&binary);
-    done(
+    assert_done(
         &mut watcher,
         json!({"do": "add-slow", "topic": "t", "rate": 0}),
     );
-    done(
+    assert_done(
         &mut watcher,
         json!({"do": "generate", "topic": "t", "rate": 10, "size": 64}),
     );
     let process = binary.process();
     for name in ["sp-dash", "sp-slow-1", "sp-gen-2"] {
-        // A thread names itself when it first runs.
+        // A thread sets its name when it first runs.
         until(name, || {
             process.threads().iter().any(|thread| thread == name)
         });
     }
     binary.signal("TERM");
-    // Snapshots, and then its Close, which is answered.
-    let rest = watcher.rest_politely();
+    // The watcher receives snapshots and then the Close, which it answers.
+    let rest = watcher.rest_answering_close();
     assert_eq!(rest.closes.first().map(|(code, _)| *code), Some(1001));
     let (status, last, log) = binary.end();
     assert_eq!(status.code(), Some(0), "{log}");
     assert_eq!(last.as_deref(), Some("drained 2, lost 0"), "{log}");
 }
 
-/// What the page and its socket are answered.
-fn doors(address: SocketAddr, header: &str) -> (u16, u16) {
+/// Returns the HTTP status of the page and of its WebSocket.
+fn statuses(address: SocketAddr, header: &str) -> (u16, u16) {
     let live = Connect::to(address).path("/dashboard/live");
     let live = if header.is_empty() {
         live
@@ -219,14 +225,14 @@ fn doors(address: SocketAddr, header: &str) -> (u16, u16) {
         live.header(header)
     };
     let page = get(address, "/dashboard", "").status;
-    (page, live.ask().1.status)
+    (page, live.request().1.status)
 }
 
 #[test]
-fn it_is_for_this_machine_alone_or_for_who_brings_a_key() {
+fn dashboard_requires_loopback_or_a_key() {
     let binary = Binary::start(&[]);
-    assert_eq!(doors(binary.address, ""), (200, 101));
-    assert_eq!(doors(binary.address, "X-Forwarded-For: 10.0.0.1").1, 403);
+    assert_eq!(statuses(binary.address, ""), (200, 101));
+    assert_eq!(statuses(binary.address, "X-Forwarded-For: 10.0.0.1").1, 403);
     let forwarded = get(binary.address, "/dashboard", "Forwarded: for=10.0.0.1\r\n");
     assert_eq!(forwarded.status, 403);
     let tokens = File::new("dash-tokens", "t0ken\n");
@@ -238,27 +244,27 @@ fn it_is_for_this_machine_alone_or_for_who_brings_a_key() {
         tokens.path(),
     ];
     let binary = Binary::start(&flags);
-    // With keys the page holds nothing, and asks for one.
-    assert_eq!(doors(binary.address, ""), (200, 401));
+    // With a key file, the page contains no data, and the user enters a key on it.
+    assert_eq!(statuses(binary.address, ""), (200, 401));
     for (header, status) in [
         ("Authorization: Bearer s3cret", 101),
         ("Sec-WebSocket-Protocol: standpipe.raw, bearer.s3cret", 101),
         ("Authorization: Bearer t0ken", 401),
         ("Sec-WebSocket-Protocol: standpipe.raw, bearer.wrong", 401),
     ] {
-        assert_eq!(doors(binary.address, header).1, status, "{header}");
+        assert_eq!(statuses(binary.address, header).1, status, "{header}");
     }
-    // A slow client is one like any other: it brings a token.
+    // A slow client is subject to the same rules as others, so it sends a token.
     let live = Connect::to(binary.address).path("/dashboard/live");
-    let (mut watcher, _) = live.header("Authorization: Bearer s3cret").ask();
-    done(
+    let (mut watcher, _) = live.header("Authorization: Bearer s3cret").request();
+    assert_done(
         &mut watcher,
         json!({"do": "add-slow", "topic": "t", "rate": 0}),
     );
 }
 
 #[test]
-fn the_page_is_whole_and_loads_nothing() {
+fn page_is_self_contained() {
     let binary = Binary::start(&[]);
     let page = binary.get("/dashboard");
     assert_eq!(
@@ -267,10 +273,10 @@ fn the_page_is_whole_and_loads_nothing() {
     );
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.contains("default-src 'none'"), "{policy}");
-    for elsewhere in ["src=\"", "@import", "http://", "https://"] {
-        assert!(!page.body.contains(elsewhere), "{elsewhere}");
+    for external in ["src=\"", "@import", "http://", "https://"] {
+        assert!(!page.body.contains(external), "{external}");
     }
-    until("no watcher is left behind", || {
+    until("no watcher is registered", || {
         binary.get("/debug/clients").body == "[]"
     });
 }

@@ -1,14 +1,14 @@
-//! What goes in comes back: every kind and size, in order, whoever writes it.
+//! Messages of every kind and size come back from an echo server unchanged and in order, in both flush modes.
 
 use std::thread;
 
 use standpipe::{Config, Message};
 
-use crate::support::{Frame, Seen, TestServer, both_ways, op};
+use crate::support::{Frame, Seen, TestServer, op, with_both_flush_modes};
 
 #[test]
-fn text_and_binary_come_back_as_they_are() {
-    both_ways(|config| {
+fn text_and_binary_come_back_unchanged() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for text in ["hello", "", "grüße, 世界 🚰", "\0"] {
@@ -24,8 +24,8 @@ fn text_and_binary_come_back_as_they_are() {
 }
 
 #[test]
-fn every_length_form_comes_back_in_its_shortest() {
-    both_ways(|config| {
+fn frames_are_sent_with_the_shortest_length_form() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.max_message(1 << 20));
         let mut client = server.connect();
         for size in [
@@ -42,10 +42,10 @@ fn every_length_form_comes_back_in_its_shortest() {
             1 << 20,
         ] {
             let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-            // From a thread: nobody promises that a megabyte is taken before some of it is read back.
-            let (pen, sent) = (client.pen(), bytes.clone());
-            let sender = thread::spawn(move || pen.binary(&sent));
-            // Shortest form is the client's own check.
+            // Sent by another thread, because the server need not accept a megabyte before some of the echo is read.
+            let (send_half, sent) = (client.send_half(), bytes.clone());
+            let sender = thread::spawn(move || send_half.binary(&sent));
+            // The client checks for the shortest form when it decodes the frame.
             assert!(
                 client.read_message() == Message::binary(bytes),
                 "{size} bytes"
@@ -57,8 +57,8 @@ fn every_length_form_comes_back_in_its_shortest() {
 }
 
 #[test]
-fn fragments_come_back_as_one_message_and_a_ping_between_them_is_answered_at_once() {
-    both_ways(|config| {
+fn ping_between_fragments_is_answered_immediately() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         client.frame(&Frame::new(op::TEXT, "one ").unfinished());
@@ -69,7 +69,7 @@ fn fragments_come_back_as_one_message_and_a_ping_between_them_is_answered_at_onc
             (pong.opcode, &pong.payload[..]),
             (op::PONG, &b"between"[..])
         );
-        // A character may be cut by the end of a fragment.
+        // A fragment may end inside a UTF-8 character.
         client.frame(&Frame::new(op::CONTINUATION, [0xc3]).unfinished());
         client.frame(&Frame::new(op::CONTINUATION, [0xbc]));
         client.expect_text("one ü");
@@ -78,16 +78,16 @@ fn fragments_come_back_as_one_message_and_a_ping_between_them_is_answered_at_onc
 }
 
 #[test]
-fn ten_thousand_pipelined_messages_come_back_in_order() {
-    both_ways(|config| {
+fn pipelined_messages_come_back_in_order() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
-        let pen = client.pen();
+        let send_half = client.send_half();
         let sender = thread::spawn(move || {
             for hundred in 0..100 {
                 let frames =
                     (0..100).map(|i| Frame::new(op::TEXT, format!("{}", hundred * 100 + i)));
-                pen.bytes(frames.flat_map(|frame| frame.bytes()).collect::<Vec<u8>>());
+                send_half.bytes(frames.flat_map(|frame| frame.bytes()).collect::<Vec<u8>>());
             }
         });
         for i in 0..10_000 {
@@ -99,8 +99,8 @@ fn ten_thousand_pipelined_messages_come_back_in_order() {
 }
 
 #[test]
-fn one_message_at_a_time_comes_back_a_thousand_times() {
-    both_ways(|config| {
+fn single_messages_come_back_a_thousand_times() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for i in 0..1000 {
@@ -112,8 +112,8 @@ fn one_message_at_a_time_comes_back_a_thousand_times() {
 }
 
 #[test]
-fn a_frame_may_come_one_byte_at_a_time() {
-    both_ways(|config| {
+fn frame_may_arrive_one_byte_at_a_time() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for byte in Frame::new(op::TEXT, "x".repeat(200)).bytes() {
@@ -125,8 +125,8 @@ fn a_frame_may_come_one_byte_at_a_time() {
 }
 
 #[test]
-fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
-    both_ways(|config| {
+fn ping_is_answered_with_its_payload_and_pong_is_not_answered() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         for payload in [&b""[..], b"p", &[0xff; 125]] {
@@ -140,20 +140,20 @@ fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
 }
 
 #[test]
-fn the_last_of_many_pings_is_answered_and_no_ping_twice() {
-    both_ways(|config| {
-        // Little room on the way back, so that pongs may have to wait and be replaced by later ones.
+fn last_of_many_pings_is_answered_and_none_twice() {
+    with_both_flush_modes(|config| {
+        // Small buffers on the way back. A pong may have to wait, and a later pong then replaces it.
         let server = TestServer::echo(config.sndbuf(Some(4096)).unsent(4096));
         let mut client = server.client().small_rcvbuf().connect();
-        // As many as the guard lets through at once.
+        // As many pings in a row as the server's rate limit allows.
         let pings = 200_u32;
-        let pen = client.pen();
+        let send_half = client.send_half();
         let payload = |i: u32| [&i.to_be_bytes()[..], &[b'p'; 121]].concat();
         for i in 1..=pings {
-            pen.ping(payload(i));
+            send_half.ping(payload(i));
         }
-        pen.text("behind them all");
-        // In the order they were sent, some left out, the last one not.
+        send_half.text("after all pings");
+        // The pongs arrive in order. Some may be missing, but not the last one.
         let mut answered = 0;
         let mut echoed = false;
         while answered < pings || !echoed {
@@ -173,8 +173,8 @@ fn the_last_of_many_pings_is_answered_and_no_ping_twice() {
 }
 
 #[test]
-fn clients_do_not_see_each_others_echo() {
-    both_ways(|config| {
+fn clients_receive_only_their_own_echo() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
         let threads: Vec<_> = (clients.into_iter().enumerate())
@@ -195,23 +195,25 @@ fn clients_do_not_see_each_others_echo() {
 }
 
 #[test]
-fn a_client_that_ends_without_a_close_is_gone() {
-    both_ways(|config| {
+fn client_that_ends_without_a_close_is_unregistered() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut half = server.connect();
         half.text("last words");
         half.expect_text("last words");
         half.end();
         assert!(matches!(half.next(), Seen::Eof | Seen::Reset));
-        let middle = server.connect();
-        middle.bytes(&Frame::new(op::TEXT, "cut in the middle").bytes()[..9]);
-        middle.reset();
-        crate::support::until("both are gone", || server.handle().clients() == 0);
+        let partial = server.connect();
+        partial.bytes(&Frame::new(op::TEXT, "an incomplete frame").bytes()[..9]);
+        partial.reset();
+        crate::support::until("both clients are unregistered", || {
+            server.handle().clients() == 0
+        });
     });
 }
 
 #[test]
-fn the_default_limit_is_64_kib_to_the_byte() {
+fn default_message_limit_is_exactly_64_kib() {
     let server = TestServer::echo(Config::default());
     let mut client = server.connect();
     let largest = vec![b'x'; 64 << 10];

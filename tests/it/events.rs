@@ -1,19 +1,21 @@
-//! The server as a channel of events: one Closed for each Opened, and the right reason.
+//! The server as a channel of events: each Opened is followed by exactly one Closed, with the right cause.
 
 use std::thread;
 
-use standpipe::{CloseCause, Event, Events, Message, Server};
+use standpipe::{CloseCause, Config, Event, Events, Message, Outbox, Server, ShutdownReport};
 
-use crate::support::{Connect, DEADLINE, Raw, both_ways, fill, only_close, within};
+use crate::support::{
+    Connect, DEADLINE, TestClient, assert_only_close, fill, with_both_flush_modes, within,
+};
 
-/// What the events of one client were: its messages, and why it ended.
+/// Reads all events of one client. Returns its messages and the cause of its end.
 #[track_caller]
-fn story(events: &Events) -> (Vec<Message>, CloseCause) {
-    let mut told = Vec::new();
+fn events_of_client(events: &Events) -> (Vec<Message>, CloseCause) {
+    let mut messages = Vec::new();
     let mut number = None;
     loop {
         let event = events.receiver().recv_timeout(DEADLINE);
-        match event.expect("waited for an event") {
+        match event.expect("the next event arrives before the deadline") {
             Event::Opened { number: client, .. } => {
                 assert_eq!(number.replace(client), None, "opened twice");
             }
@@ -22,130 +24,181 @@ fn story(events: &Events) -> (Vec<Message>, CloseCause) {
                 message,
             } => {
                 assert_eq!(Some(client), number);
-                told.push(message);
+                messages.push(message);
             }
             Event::Closed {
                 number: client,
                 cause,
             } => {
                 assert_eq!(Some(client), number);
-                return (told, cause);
+                return (messages, cause);
             }
             other => panic!("unknown event {other:?}"),
         }
     }
 }
 
-#[test]
-fn events_tell_one_closed_for_each_opened_and_why() {
-    both_ways(|config| {
-        let config = config.max_message(1000);
-        let server = Server::bind("127.0.0.1:0", config).unwrap();
-        let events = server.events(4).unwrap();
-        let address = events.handle().local_addr();
-        let connect = || Raw::connect(address, "/");
-        let peer = |code, reason: &str| CloseCause::Peer {
-            code,
-            reason: reason.into(),
-        };
+/// Starts a server with a channel for 4 events.
+fn start(config: Config) -> Events {
+    let server = Server::bind("127.0.0.1:0", config).unwrap();
+    server.events(4).unwrap()
+}
 
-        let client = connect();
-        // More than the channel holds.
+fn connect(events: &Events) -> TestClient {
+    TestClient::connect(events.handle().local_addr(), "/")
+}
+
+#[track_caller]
+fn next_opened(events: &Events) -> Outbox {
+    match events.receiver().recv_timeout(DEADLINE) {
+        Ok(Event::Opened { outbox, .. }) => outbox,
+        other => panic!("waited for an Opened event, got {other:?}"),
+    }
+}
+
+#[track_caller]
+fn next_closed(events: &Events) -> CloseCause {
+    match events.receiver().recv_timeout(DEADLINE) {
+        Ok(Event::Closed { cause, .. }) => cause,
+        other => panic!("waited for a Closed event, got {other:?}"),
+    }
+}
+
+#[track_caller]
+fn shut_down(events: Events) -> ShutdownReport {
+    events.handle().shutdown();
+    within(20, "the event server to end", || events.join().unwrap())
+}
+
+#[test]
+fn all_messages_arrive_before_closed() {
+    with_both_flush_modes(|config| {
+        let events = start(config);
+        let client = connect(&events);
+        // More messages than the channel holds.
         for i in 0..20 {
             client.text(format!("{i}"));
         }
         client.close(4000, "bye");
-        let (told, cause) = story(&events);
+        let (messages, cause) = events_of_client(&events);
         let all: Vec<_> = (0..20).map(|i| Message::text(format!("{i}"))).collect();
-        assert_eq!((told, cause), (all, peer(4000, "bye")));
+        let (code, reason) = (4000, "bye".to_owned());
+        assert_eq!((messages, cause), (all, CloseCause::Peer { code, reason }));
+        shut_down(events);
+    });
+}
 
-        let client = connect();
-        client.close_empty();
-        assert_eq!(story(&events), (vec![], peer(1005, "")));
+#[test]
+fn closed_names_how_the_peer_ended() {
+    type End = fn(TestClient) -> Option<TestClient>;
+    let (code, reason) = (1005, String::new());
+    let cases: [(&str, End, CloseCause); 3] = [
+        (
+            "a Close without a code",
+            |client| {
+                client.close_empty();
+                Some(client)
+            },
+            CloseCause::Peer { code, reason },
+        ),
+        (
+            "a reset",
+            |client| {
+                client.reset();
+                None
+            },
+            CloseCause::Gone,
+        ),
+        (
+            "an end of the stream without a Close",
+            |client| {
+                client.end();
+                Some(client)
+            },
+            CloseCause::Gone,
+        ),
+    ];
+    with_both_flush_modes(|config| {
+        let events = start(config);
+        for (name, end, cause) in &cases {
+            let client = end(connect(&events));
+            let expected = (vec![], cause.clone());
+            assert_eq!(events_of_client(&events), expected, "{name}");
+            drop(client);
+        }
+        shut_down(events);
+    });
+}
 
-        connect().reset();
-        assert_eq!(story(&events), (vec![], CloseCause::Gone));
+#[test]
+fn closed_names_how_the_server_ended_a_client() {
+    with_both_flush_modes(|config| {
+        let events = start(config.max_message(1000));
+        let violator = connect(&events);
+        violator.text("good");
+        violator.binary([0; 1001]);
+        let (messages, cause) = events_of_client(&events);
+        assert_eq!(messages, [Message::text("good")]);
+        let is_too_large = matches!(cause, CloseCause::Violation { code: 1009, .. });
+        assert!(is_too_large, "{cause:?}");
 
-        let client = connect();
-        client.end();
-        assert_eq!(story(&events), (vec![], CloseCause::Gone));
+        let terminated = connect(&events);
+        next_opened(&events).terminate();
+        assert_eq!(next_closed(&events), CloseCause::Terminated);
 
-        let client = connect();
-        client.text("good");
-        client.binary([0; 1001]);
-        let (told, cause) = story(&events);
-        assert_eq!(told, [Message::text("good")]);
-        assert!(
-            matches!(cause, CloseCause::Violation { code: 1009, .. }),
-            "{cause:?}"
+        let mut closed = connect(&events);
+        next_opened(&events).close(4321, "x");
+        assert_only_close(&closed.rest_answering_close(), 4321, "x");
+        let (code, reason) = (4321, "x".to_owned());
+        assert_eq!(
+            next_closed(&events),
+            CloseCause::Application { code, reason }
         );
-        drop(client);
 
-        let client = connect();
-        let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be opened");
-        };
-        outbox.terminate();
-        let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be closed");
-        };
-        assert_eq!(cause, CloseCause::Terminated);
-        drop(client);
+        drop((violator, terminated));
+        shut_down(events);
+    });
+}
 
-        let mut client = connect();
-        let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be opened");
-        };
-        outbox.close(4321, "x");
-        only_close(&client.rest_politely(), 4321, "x");
-        let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be closed");
-        };
-        let reason = "x".to_owned();
-        assert_eq!(cause, CloseCause::Application { code: 4321, reason });
-
-        // Nobody empties the channel any more: its end does.
-        let clients: Vec<Raw> = (0..3).map(|_| connect()).collect();
+#[test]
+fn shutdown_does_not_wait_for_a_full_event_channel() {
+    with_both_flush_modes(|config| {
+        let events = start(config);
+        let clients: Vec<TestClient> = (0..3).map(|_| connect(&events)).collect();
         for client in &clients {
             for _ in 0..20 {
                 client.text("x");
             }
         }
+        // From here on, the test no longer receives events.
         events.handle().shutdown();
-        let polite: Vec<_> = (clients.into_iter())
-            .map(|mut client| thread::spawn(move || client.rest_politely().closes))
+        let readers: Vec<_> = (clients.into_iter())
+            .map(|mut client| thread::spawn(move || client.rest_answering_close().closes))
             .collect();
-        let report = within(20, "the events to end", || events.join().unwrap());
+        let report = shut_down(events);
         assert_eq!((report.drained, report.lost), (3, 0));
-        for client in polite {
+        for client in readers {
             assert_eq!(client.join().unwrap()[0].0, 1001);
         }
     });
 }
 
 #[test]
-fn the_answer_to_the_peers_close_takes_the_place_of_ours_that_still_waits() {
-    both_ways(|config| {
-        let server = Server::bind("127.0.0.1:0", config).unwrap();
-        let events = server.events(4).unwrap();
-        let address = events.handle().local_addr();
-        let mut client = Connect::to(address).small_rcvbuf().connect();
-        let Ok(Event::Opened { outbox, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be opened");
-        };
+fn answer_to_the_peers_close_replaces_our_queued_close() {
+    with_both_flush_modes(|config| {
+        let events = start(config);
+        let client = Connect::to(events.handle().local_addr());
+        let mut client = client.small_rcvbuf().connect();
+        let outbox = next_opened(&events);
         fill(&outbox);
         outbox.close(4001, "ours");
         client.close(4002, "theirs");
-        // Told when theirs has been read.
-        let Ok(Event::Closed { cause, .. }) = events.receiver().recv_timeout(DEADLINE) else {
-            panic!("waited for a client to be closed");
-        };
+        // The event arrives when the server has read the peer's Close.
         let (code, reason) = (4002, "theirs".to_owned());
-        assert_eq!(cause, CloseCause::Peer { code, reason });
-        only_close(&client.rest(), 4002, "theirs");
+        assert_eq!(next_closed(&events), CloseCause::Peer { code, reason });
+        assert_only_close(&client.rest(), 4002, "theirs");
         let counts = outbox.counts();
         assert!(counts.discarded > 0, "{counts:?}");
-        events.handle().shutdown();
-        within(20, "the events to end", || events.join().unwrap());
+        shut_down(events);
     });
 }

@@ -1,4 +1,4 @@
-//! The door: who gets a 101, and what everybody else gets.
+//! The opening handshake: which requests are answered with 101, and how all others are answered.
 
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
@@ -6,14 +6,15 @@ use std::time::Duration;
 use standpipe::{Config, Connection, Handler, Reply, Request, Server};
 
 use crate::support::{
-    Answer, Connect, Failure, Frame, Raw, TestServer, both_ways, echo, get, http, op, pass, until,
+    Answer, Connect, Failure, Frame, TestClient, TestServer, echo, get, http, let_time_pass, op,
+    until, with_both_flush_modes,
 };
 
-/// What an upgrade says besides request line and Host.
+/// The header lines of an upgrade request, without request line and Host.
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
 
-/// Plain pages beside an echo.
+/// A handler that serves plain pages and an echo.
 struct Site;
 
 impl Handler for Site {
@@ -21,7 +22,7 @@ impl Handler for Site {
         match request.path() {
             "/echo" => Reply::upgrade(),
             "/page" => Reply::text(200, "a page\n"),
-            "/panics" => panic!("as the test wants it"),
+            "/panics" => panic!("deliberate test failure"),
             _ => Reply::status(404),
         }
     }
@@ -36,11 +37,11 @@ fn site() -> TestServer {
 }
 
 #[test]
-fn an_upgrade_is_answered_with_101_and_the_accept_key() {
+fn upgrade_is_answered_with_101_and_the_accept_key() {
     let server = site();
-    let (_client, answer) = server.client().path("/echo").ask();
+    let (_client, answer) = server.client().path("/echo").request();
     assert_eq!(answer.status, 101);
-    // The pair of RFC 6455 §1.3.
+    // The key and the accept value are the example of RFC 6455 §1.3.
     let key = answer.header("Sec-WebSocket-Accept");
     assert_eq!(key, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     let upgrade = answer.header("Upgrade").unwrap();
@@ -52,12 +53,12 @@ fn an_upgrade_is_answered_with_101_and_the_accept_key() {
 }
 
 #[test]
-fn refusals_are_whole_answers_that_end_the_connection() {
+fn refusals_are_complete_responses_that_end_the_connection() {
     let server = site();
     let host = format!("Host: {}", server.addr());
     let long = "a".repeat(20_000);
     let refused = |status, request: String| {
-        // It reads to a clean end: a connection that is kept open, or reset, fails there.
+        // `http` reads to the end of the stream, so a connection that stays open or is reset fails the test.
         let answer = http(server.addr(), &request);
         let start = &request[..request.len().min(200)];
         assert_eq!(answer.status, status, "{start:?}: {answer:?}");
@@ -106,7 +107,7 @@ fn refusals_are_whole_answers_that_end_the_connection() {
 }
 
 #[test]
-fn a_peer_that_looks_only_after_it_has_sent_all_sees_its_refusal() {
+fn peer_that_reads_late_still_receives_the_refusal() {
     let server = site();
     let head = "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let bytes = [head.as_bytes(), &[b'x'; 150_000]].concat();
@@ -122,7 +123,7 @@ fn a_peer_that_looks_only_after_it_has_sent_all_sees_its_refusal() {
 }
 
 #[test]
-fn a_second_request_on_a_connection_is_not_answered() {
+fn second_request_on_a_connection_is_not_answered() {
     let server = site();
     for path in ["/nothing", "/page"] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr());
@@ -134,14 +135,14 @@ fn a_second_request_on_a_connection_is_not_answered() {
 }
 
 #[test]
-fn frames_right_behind_the_head_are_served() {
-    both_ways(|config| {
+fn frames_sent_with_the_request_are_served() {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let client = server.client();
         let mut bytes = client.head().into_bytes();
         bytes.extend(Frame::new(op::TEXT, "one").bytes());
         bytes.extend(Frame::new(op::PING, "two").bytes());
-        // And the half of one more.
+        // And the first half of another frame.
         let last = Frame::new(op::TEXT, "three").bytes();
         bytes.extend(&last[..5]);
         let mut client = client.open();
@@ -165,7 +166,7 @@ fn frames_right_behind_the_head_are_served() {
 }
 
 #[test]
-fn a_fault_right_behind_the_head_is_answered_with_its_close() {
+fn violation_sent_with_the_request_is_answered_with_its_close() {
     let server = TestServer::echo(Config::default());
     let client = server.client();
     let mut bytes = client.head().into_bytes();
@@ -178,7 +179,7 @@ fn a_fault_right_behind_the_head_is_answered_with_its_close() {
 }
 
 #[test]
-fn a_head_may_come_one_byte_at_a_time() {
+fn request_may_arrive_one_byte_at_a_time() {
     let server = TestServer::echo(Config::default());
     let client = server.client();
     let head = client.head();
@@ -192,29 +193,36 @@ fn a_head_may_come_one_byte_at_a_time() {
 }
 
 #[test]
-fn a_head_that_never_ends_is_cut_at_handshake_timeout() {
+fn incomplete_request_is_reset_at_handshake_timeout() {
     let config = Config::default().handshake_timeout(Duration::from_millis(300));
     let server = TestServer::echo(config);
-    // Silent from the start, silent in the middle, and one that trickles: the clock is for all of the head.
+    // One client sends nothing, one stops in the middle, and one sends slowly. The timeout covers the whole head.
     let mut silent = server.client().open();
     let mut half = server.client().open();
     half.bytes("GET / HTTP/1.1\r\nHost: localhost\r\n");
     let mut trickling = server.client().open();
-    let pen = trickling.pen();
+    let send_half = trickling.send_half();
     let trickle = std::thread::spawn(move || {
-        while pen.try_bytes("X") {
-            // Slow is what is tested: at full speed it would be too long a head before its time is up.
-            pass(Duration::from_millis(2));
+        while send_half.try_bytes("X") {
+            // The slow pace is what this test is about. At full speed, the head would be too large before the timeout.
+            let_time_pass(Duration::from_millis(2));
         }
     });
     silent.expect_reset();
     half.expect_reset();
-    assert_eq!(trickling.next_byte(), None, "nothing is answered");
+    assert_eq!(
+        trickling.next_byte(),
+        None,
+        "the server answered an incomplete request"
+    );
     trickle.join().unwrap();
+    until("all three are counted", || {
+        server.disconnects("handshake_timeout") == 3
+    });
 }
 
 #[test]
-fn a_client_that_leaves_in_the_middle_of_its_head_costs_nothing() {
+fn client_that_leaves_during_its_request_is_harmless() {
     let server = site();
     for bytes in ["", "GET", "GET /echo HTTP/1.1\r\n"] {
         let client = server.client().open();
@@ -228,24 +236,24 @@ fn a_client_that_leaves_in_the_middle_of_its_head_costs_nothing() {
     server.client().path("/echo").connect().leave();
 }
 
-/// Speaks "b", and says so.
-struct Speaks;
+/// A handler that supports the subprotocol "b", and sends the chosen subprotocol to the client.
+struct SpeaksB;
 
-impl Handler for Speaks {
+impl Handler for SpeaksB {
     fn request(&self, _: &mut Request) -> Reply {
         Reply::upgrade().subprotocol("b")
     }
 
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
-        let spoken = format!("{:?}", conn.subprotocol());
-        conn.send(standpipe::Message::text(spoken))?;
+        let chosen = format!("{:?}", conn.subprotocol());
+        conn.send(standpipe::Message::text(chosen))?;
         echo(conn)
     }
 }
 
 #[test]
-fn a_subprotocol_is_chosen_from_the_clients_list_or_not_at_all() {
-    let server = TestServer::start(Config::default(), Speaks);
+fn subprotocol_is_chosen_only_from_the_clients_list() {
+    let server = TestServer::start(Config::default(), SpeaksB);
     for (offers, chosen) in [
         (&["a, b"][..], Some("b")),
         (&["a", "b"], Some("b")),
@@ -258,7 +266,7 @@ fn a_subprotocol_is_chosen_from_the_clients_list_or_not_at_all() {
         for offer in offers {
             client = client.header(&format!("Sec-WebSocket-Protocol: {offer}"));
         }
-        let (mut client, answer) = client.ask();
+        let (mut client, answer) = client.request();
         assert_eq!(answer.status, 101, "{offers:?}");
         assert_eq!(
             answer.header("Sec-WebSocket-Protocol"),
@@ -270,7 +278,7 @@ fn a_subprotocol_is_chosen_from_the_clients_list_or_not_at_all() {
 }
 
 #[test]
-fn a_handler_answers_plain_http() {
+fn handler_answers_plain_http() {
     let server = site();
     let answer = server.get("/page");
     assert_eq!((answer.status, &*answer.body), (200, "a page\n"));
@@ -282,12 +290,12 @@ fn a_handler_answers_plain_http() {
 }
 
 #[test]
-fn a_panic_at_a_request_is_answered_500_and_the_server_lives() {
+fn panic_in_request_is_answered_with_500() {
     let server = site();
     let mut before = server.client().path("/echo").connect();
     for _ in 0..3 {
         assert_eq!(server.get("/panics").status, 500);
-        let (_, answer) = server.client().path("/panics").ask();
+        let (_, answer) = server.client().path("/panics").request();
         assert_eq!(answer.status, 500);
     }
     before.text("still here");
@@ -296,28 +304,30 @@ fn a_panic_at_a_request_is_answered_500_and_the_server_lives() {
 }
 
 #[test]
-fn one_client_too_many_is_answered_503_until_a_place_is_free() {
+fn client_over_the_limit_is_answered_with_503() {
     let config = Config::default().max_clients(Some(2));
     let server = TestServer::start(config, Site);
     let client = || server.client().path("/echo");
     let (first, mut second) = (client().connect(), client().connect());
-    let (mut refused, answer): (Raw, Answer) = client().ask();
+    let (mut refused, answer): (TestClient, Answer) = client().request();
     assert_eq!(answer.status, 503);
     let seconds = answer.header("Retry-After").map(str::parse::<u32>);
     assert!(matches!(seconds, Some(Ok(1..))), "{answer:?}");
     assert_eq!(answer.header("Connection"), Some("close"));
     refused.read_to_eof();
-    // The cap counts upgraded clients, so whoever watches the server can still ask it.
+    // The limit counts upgraded clients, so monitoring can still send plain requests.
     assert_eq!(server.get("/page").status, 200);
     second.text("undisturbed");
     second.expect_text("undisturbed");
     first.leave();
-    until("the place is free", || server.handle().clients() == 1);
+    until("the first client is unregistered", || {
+        server.handle().clients() == 1
+    });
     client().connect().leave();
 }
 
 #[test]
-fn refused_upgrades_and_plain_requests_take_no_place() {
+fn refused_and_plain_requests_do_not_count_as_clients() {
     let config = Config::default().max_clients(Some(1));
     let server = TestServer::start(config, Site);
     for _ in 0..5 {
@@ -328,7 +338,7 @@ fn refused_upgrades_and_plain_requests_take_no_place() {
 }
 
 #[test]
-fn a_unix_socket_whose_path_is_gone_does_not_keep_the_server_from_ending() {
+fn removed_unix_socket_path_does_not_prevent_shutdown() {
     let path = std::env::temp_dir().join(format!("standpipe-gone-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();
@@ -336,11 +346,12 @@ fn a_unix_socket_whose_path_is_gone_does_not_keep_the_server_from_ending() {
     let server = Server::from_listeners(listeners, Config::default()).unwrap();
     let server = TestServer::of(server, echo);
     std::fs::remove_file(&path).unwrap();
+    // Without its path, the server cannot connect to itself to wake the acceptor. The shutdown must not hang then.
     server.shut_down();
 }
 
 #[test]
-fn a_unix_socket_is_served_too() {
+fn unix_socket_is_served() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path).unwrap();

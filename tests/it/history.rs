@@ -1,4 +1,4 @@
-//! What a topic remembers, who resumes with it, and what comes and goes without a trace.
+//! The history of a topic, resuming with `since`, and the lifetime of topics.
 
 use std::sync::Arc;
 use std::thread;
@@ -11,10 +11,11 @@ use standpipe::{
 };
 
 use crate::support::{
-    Failure, Frame, Heard, Raw, Seen, Stage, TestServer, both_ways, heard, op, until, whole, within,
+    Failure, Frame, HubFixture, Seen, TestClient, TestServer, TopicEvent, assert_contiguous, op,
+    parse_event, until, with_both_flush_modes, within,
 };
 
-fn remembers(history: usize) -> HubConfig {
+fn hub_with_history(history: usize) -> HubConfig {
     let mut hub = HubConfig::default();
     hub.default = TopicSettings::default().history(history);
     hub
@@ -26,15 +27,15 @@ fn publish(topic: &Topic, messages: usize) {
     }
 }
 
-/// What the next messages say, until the post or gap that ends with `last`.
+/// Reads events up to the message or gap that ends with the id `last`.
 #[track_caller]
-fn hear_up_to(client: &mut Raw, last: u64) -> Vec<Heard> {
+fn read_up_to(client: &mut TestClient, last: u64) -> Vec<TopicEvent> {
     let mut all = Vec::new();
     loop {
-        let (_, one) = heard(&client.read_message());
+        let (_, one) = parse_event(&client.read_message());
         let up_to = match one {
-            Heard::Message(id, _) => id,
-            Heard::Gap(_, to) => to,
+            TopicEvent::Message(id, _) => id,
+            TopicEvent::Gap(_, to) => to,
             _ => 0,
         };
         all.push(one);
@@ -44,30 +45,31 @@ fn hear_up_to(client: &mut Raw, last: u64) -> Vec<Heard> {
     }
 }
 
-/// Everybody is a member of one topic, from `?since=` on.
+/// A handler that subscribes each client to one topic, from the id in `?since=` on.
 struct Resumes(Topic);
 
 impl Handler for Resumes {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         let since = conn.request().query("since").unwrap().parse()?;
-        let how = SubscribeOptions::new().with_envelope().since(since);
-        let _member = self.0.subscribe(conn.outbox(), how)?;
+        let options = SubscribeOptions::new().with_envelope().since(since);
+        let _member = self.0.subscribe(conn.outbox(), options)?;
         while conn.recv()?.is_some() {}
         Ok(())
     }
 }
 
 #[test]
-fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
+fn resuming_client_receives_every_message_once() {
     const MESSAGES: usize = 2000;
-    both_ways(|config| {
-        let mut hub = remembers(MESSAGES * 2);
-        hub.envelope = Some(Arc::new(crate::support::Words));
+    with_both_flush_modes(|config| {
+        let mut hub = hub_with_history(MESSAGES * 2);
+        hub.envelope = Some(Arc::new(crate::support::TextEnvelope));
         let hub = Hub::new(hub);
         let topic = hub.topic("t").unwrap();
         let server = TestServer::start(config, Resumes(topic.clone()));
         let first = topic.last_id() + 1;
-        // Every life lets them publish about as many as it reads, so that the subscribers resume while they go on.
+        // Each connection lets the publishers send about as many messages as it reads. Therefore, the client resumes
+        // while they still publish.
         let (go_on, may_go_on) = unbounded();
         let publishers: Vec<_> = (0..2)
             .map(|_| {
@@ -82,23 +84,23 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
                 })
             })
             .collect();
-        let mut chance: u64 = 42;
+        let mut random: u64 = 42;
         let mut all = Vec::new();
-        let (mut next, mut lives) = (first, 0);
+        let (mut next, mut connections) = (first, 0);
         let last = first + 2 * MESSAGES as u64 - 1;
         while next <= last {
-            lives += 1;
-            assert!(lives < 1000, "it gets nowhere");
-            chance = chance
+            connections += 1;
+            assert!(connections < 1000, "the client makes no progress");
+            random = random
                 .wrapping_mul(6364136223846793005)
                 .wrapping_add(1442695040888963407);
-            let mut life = (chance >> 33) % 300;
-            for _ in 0..life / 16 + 2 {
+            let mut remaining = (random >> 33) % 300;
+            for _ in 0..remaining / 16 + 2 {
                 go_on.send(()).unwrap();
             }
-            let mut client = Raw::connect(server.addr(), &format!("/?since={}", next - 1));
-            while life > 0 && next <= last {
-                life -= 1;
+            let mut client = TestClient::connect(server.addr(), &format!("/?since={}", next - 1));
+            while remaining > 0 && next <= last {
+                remaining -= 1;
                 let frame = match client.next() {
                     Seen::Frame(frame) => frame,
                     Seen::Eof | Seen::Reset => break,
@@ -106,19 +108,19 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
                 match frame.opcode {
                     op::TEXT => {
                         let text = String::from_utf8(frame.payload).unwrap();
-                        let (_, one) = heard(&Message::text(text));
-                        let Heard::Message(id, _) = one else {
+                        let (_, one) = parse_event(&Message::text(text));
+                        let TopicEvent::Message(id, _) = one else {
                             panic!("{one:?}, not {next}")
                         };
                         next = id + 1;
                         all.push(one);
                     }
-                    // Slow for a moment, it was cut: one more way to be killed.
+                    // The client was slow for a moment and was disconnected. It resumes as after any other end.
                     op::CLOSE => break,
                     _ => {}
                 }
             }
-            match chance % 3 {
+            match random % 3 {
                 0 => client.reset(),
                 1 => client.frame(&Frame::close(1000, "")),
                 _ => drop(client),
@@ -127,50 +129,50 @@ fn who_is_killed_at_random_and_resumes_gets_every_message_once() {
         for publisher in publishers {
             within(20, "a publisher to end", || publisher.join()).unwrap();
         }
-        let (posts, missing) = whole(&all, first, last);
-        assert_eq!((posts.len(), missing.len()), (2 * MESSAGES, 0));
-        assert!(lives > 10, "{lives} lives");
+        let (received, missing) = assert_contiguous(&all, first, last);
+        assert_eq!((received.len(), missing.len()), (2 * MESSAGES, 0));
+        assert!(connections > 10, "only {connections} connections");
     });
 }
 
 #[test]
-fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
-    both_ways(|config| {
-        let stage = Stage::new(config, remembers(10));
-        let topic = stage.topic("t");
+fn since_replays_history_and_reports_the_rest_as_a_gap() {
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::new(config, hub_with_history(10));
+        let topic = fixture.topic("t");
         publish(&topic, 30);
         for back in [u64::MAX, 30, 12, 11, 10, 5, 0] {
             let last = topic.last_id();
             let since = last.saturating_sub(back);
-            let (mut client, outbox) = stage.client();
-            let how = SubscribeOptions::new().with_envelope().since(since);
-            let member = topic.subscribe(outbox, how).unwrap();
+            let (mut client, outbox) = fixture.client();
+            let options = SubscribeOptions::new().with_envelope().since(since);
+            let member = topic.subscribe(outbox, options).unwrap();
             assert_eq!(member.last_id(), last);
             let live = topic.publish(Message::text("live")).unwrap().id;
-            let mut all = hear_up_to(&mut client, live);
+            let mut all = read_up_to(&mut client, live);
             let oldest = last - 9;
             if since + 1 < oldest {
-                assert_eq!(all.remove(0), Heard::Gap(since + 1, oldest - 1));
+                assert_eq!(all.remove(0), TopicEvent::Gap(since + 1, oldest - 1));
             }
-            let (posts, missing) = whole(&all, oldest.max(since + 1), live);
+            let (received, missing) = assert_contiguous(&all, oldest.max(since + 1), live);
             assert_eq!(
-                (posts.len(), missing.len()),
+                (received.len(), missing.len()),
                 (all.len(), 0),
                 "since {since}"
             );
             client.leave();
         }
-        // An id of the future is from a clock that ran ahead: there is nothing to replay, and no gap.
+        // An id in the future comes from a clock that ran ahead. Nothing is replayed, and there is no gap.
         for ahead in [1, 1000, u64::MAX] {
-            let (mut client, outbox) = stage.client();
-            let how = SubscribeOptions::new()
+            let (mut client, outbox) = fixture.client();
+            let options = SubscribeOptions::new()
                 .with_envelope()
                 .since(topic.last_id().saturating_add(ahead));
-            let _member = topic.subscribe(outbox, how).unwrap();
+            let _member = topic.subscribe(outbox, options).unwrap();
             let live = topic.publish(Message::text("live")).unwrap().id;
             assert_eq!(
-                heard(&client.read_message()).1,
-                Heard::Message(live, "live".into())
+                parse_event(&client.read_message()).1,
+                TopicEvent::Message(live, "live".into())
             );
             client.leave();
         }
@@ -178,77 +180,81 @@ fn since_replays_and_what_is_no_longer_there_is_told_exactly() {
 }
 
 #[test]
-fn a_topic_without_history_answers_since_with_a_gap() {
-    both_ways(|config| {
-        let stage = Stage::new(config, HubConfig::default());
-        let topic = stage.topic("t");
+fn topic_without_history_answers_since_with_a_gap() {
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::new(config, HubConfig::default());
+        let topic = fixture.topic("t");
         let before = topic.last_id();
         publish(&topic, 5);
-        let (mut client, outbox) = stage.client();
-        let how = SubscribeOptions::new().with_envelope().since(before);
-        let _member = topic.subscribe(outbox, how).unwrap();
-        // It is told although nothing follows.
-        let (_, gap) = heard(&client.read_message());
-        assert_eq!(gap, Heard::Gap(before + 1, before + 5));
+        let (mut client, outbox) = fixture.client();
+        let options = SubscribeOptions::new().with_envelope().since(before);
+        let _member = topic.subscribe(outbox, options).unwrap();
+        // The gap notice arrives although no message follows.
+        let (_, gap) = parse_event(&client.read_message());
+        assert_eq!(gap, TopicEvent::Gap(before + 1, before + 5));
         let live = topic.publish(Message::text("live")).unwrap().id;
         assert_eq!(
-            heard(&client.read_message()).1,
-            Heard::Message(live, "live".into())
+            parse_event(&client.read_message()).1,
+            TopicEvent::Message(live, "live".into())
         );
     });
 }
 
 #[test]
-fn a_replay_longer_than_the_queue_comes_whole_while_others_publish() {
-    both_ways(|config| {
-        let mut hub = remembers(5000);
+fn replay_longer_than_the_queue_is_complete() {
+    with_both_flush_modes(|config| {
+        let mut hub = hub_with_history(5000);
         hub.default = hub
             .default
             .policy(Policy::Block { timeout: None })
             .queue(16);
-        let stage = Stage::new(config.queue(16), hub);
-        let topic = stage.topic("t");
+        let fixture = HubFixture::new(config.queue(16), hub);
+        let topic = fixture.topic("t");
         let before = topic.last_id();
         publish(&topic, 1000);
         let publisher = {
             let topic = topic.clone();
             thread::spawn(move || publish(&topic, 1000))
         };
-        let (client, outbox) = stage.client();
+        let (client, outbox) = fixture.client();
         let joiner = {
-            let (topic, how) = (
+            let (topic, options) = (
                 topic.clone(),
                 SubscribeOptions::new().with_envelope().since(before),
             );
-            thread::spawn(move || topic.subscribe(outbox, how).unwrap())
+            thread::spawn(move || topic.subscribe(outbox, options).unwrap())
         };
         let mut client = client;
-        let all = hear_up_to(&mut client, before + 2000);
-        let (posts, missing) = whole(&all, before + 1, before + 2000);
-        assert_eq!((posts.len(), missing.len()), (2000, 0));
+        let all = read_up_to(&mut client, before + 2000);
+        let (received, missing) = assert_contiguous(&all, before + 1, before + 2000);
+        assert_eq!((received.len(), missing.len()), (2000, 0));
         within(20, "the publisher to end", || publisher.join()).unwrap();
         drop(within(20, "the replay to end", || joiner.join()).unwrap());
     });
 }
 
 #[test]
-fn history_ends_by_count_by_age_and_by_bytes() {
+fn history_is_bounded_by_count_age_and_bytes() {
     let by_age = TopicSettings::default()
         .history(10)
         .max_age(Duration::from_millis(50));
-    let mut config = remembers(1000).topic("age", by_age);
+    let mut config = hub_with_history(1000).topic("age", by_age);
     config.history_bytes = 20_000;
     let hub = Hub::new(config);
     let topic = hub.topic("age").unwrap();
     publish(&topic, 15);
-    let ids: Vec<u64> = topic.history(0).iter().map(|post| post.id()).collect();
+    let ids: Vec<u64> = topic
+        .history(0)
+        .iter()
+        .map(|message| message.id())
+        .collect();
     let last = topic.last_id();
-    // On a slow machine some may be too old already.
+    // On a slow machine, some messages may already be too old.
     assert!(ids.len() <= 10 && (last + 1 - ids.len() as u64..=last).eq(ids));
-    until("all are too old", || topic.history(0).is_empty());
+    until("all messages are too old", || topic.history(0).is_empty());
     assert_eq!(hub.history_bytes(), 0);
     drop(topic);
-    until("the topic is gone", || {
+    until("the topic is removed", || {
         hub.sweep();
         hub.is_empty()
     });
@@ -258,12 +264,19 @@ fn history_ends_by_count_by_age_and_by_bytes() {
         let topic = &topics[n % 2];
         topic.publish(Message::text("x".repeat(n % 500))).unwrap();
         assert!(hub.history_bytes() <= 20_000);
-        let ids: Vec<u64> = topic.history(0).iter().map(|post| post.id()).collect();
-        assert!(ids.windows(2).all(|two| two[1] == two[0] + 1), "a hole");
+        let ids: Vec<u64> = topic
+            .history(0)
+            .iter()
+            .map(|message| message.id())
+            .collect();
+        assert!(
+            ids.windows(2).all(|two| two[1] == two[0] + 1),
+            "the history has a hole"
+        );
         assert!(ids.last().is_none_or(|id| *id == topic.last_id()));
     }
     assert!(!topics[0].history(0).is_empty());
-    // What has no room at all is not kept, and nothing before it: a history has no holes.
+    // A message larger than the limit is not kept. A history has no holes, so the messages before it are removed too.
     topics[0]
         .publish(Message::text("x".repeat(30_000)))
         .unwrap();
@@ -271,7 +284,7 @@ fn history_ends_by_count_by_age_and_by_bytes() {
 }
 
 #[test]
-fn a_topic_that_remembers_is_there_without_anybody_and_one_that_does_not_is_gone() {
+fn topic_with_history_outlives_its_members() {
     let hub = Hub::new(HubConfig::default().topic("keep*", TopicSettings::default().history(1)));
     for name in ["keep1", "keep2", "go"] {
         hub.topic(name)
@@ -291,7 +304,7 @@ fn a_topic_that_remembers_is_there_without_anybody_and_one_that_does_not_is_gone
 }
 
 #[test]
-fn a_hundred_thousand_names_leave_nothing() {
+fn hundred_thousand_names_leave_no_topics() {
     const MOST: usize = 16;
     let mut config = HubConfig::default().topic("keep*", TopicSettings::default().history(1));
     config.max_topics = MOST;
@@ -313,18 +326,18 @@ fn a_hundred_thousand_names_leave_nothing() {
         }
     }
     assert_eq!((hub.len(), refused), (MOST, 100_001 - MOST));
-    // Who is there is still found.
+    // A topic that exists can still be found.
     assert_eq!(hub.topic("held").unwrap().last_id(), held.last_id());
 }
 
 #[test]
-fn ids_grow_when_a_topic_comes_again() {
+fn ids_grow_when_a_topic_is_created_again() {
     let hub = Hub::default();
     let mut last = 0;
     for round in 0..200 {
         let topic = hub.topic("t").unwrap();
         assert!(topic.last_id() >= last);
-        // More in a microsecond than its clock would give.
+        // More ids than the microseconds of the clock would give.
         for _ in 0..round {
             let id = topic.publish(Message::text("x")).unwrap().id;
             assert!(id > last, "{id} after {last}");

@@ -1,4 +1,4 @@
-//! A topic: everybody gets everything, in one order.
+//! Topics of a hub: each member receives every message, in the same order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +10,11 @@ use standpipe::{
     Connection, Handler, Hub, Message, Outbox, Publication, PublishError, SubscribeOptions, Topic,
 };
 
-use crate::support::{Failure, Frame, Raw, TestServer, both_ways, op, until, within};
+use crate::support::{
+    Connect, Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
+};
 
-/// Everybody is a member of the topic that is the path, and what everybody sends is published to it.
+/// A handler that subscribes each client to the topic named by its path. What the client sends is published there.
 struct Rooms(Hub);
 
 impl Handler for Rooms {
@@ -27,23 +29,24 @@ impl Handler for Rooms {
     }
 }
 
-fn join(server: &TestServer, room: &str) -> Raw {
-    let mut client = Raw::connect(server.addr(), room);
-    // It is a member before it is told so, and a publisher may come between.
+fn join(server: &TestServer, room: &str) -> TestClient {
+    let mut client = TestClient::connect(server.addr(), room);
+    // The client is a member before it receives "joined", so it may receive messages of a publisher first.
     while client.read_message() != Message::text("joined") {}
     client
 }
 
-/// *Slow is not full*: a burst larger than the queue finds members that read, so nobody is cut.
+/// A member with a full queue is slow only if its socket also refuses bytes. Therefore a burst larger than the queue
+/// disconnects no member that reads.
 #[test]
-fn a_thousand_frames_in_one_write_reach_every_reading_member() {
+fn burst_larger_than_the_queue_reaches_every_reader() {
     const ROUNDS: usize = 20;
     const FRAMES: usize = 1000;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config.queue(64), Rooms(Hub::default()));
         let publisher = join(&server, "/room");
-        let pen = publisher.pen();
-        let members: Vec<Raw> = (0..4).map(|_| join(&server, "/room")).collect();
+        let send_half = publisher.send_half();
+        let members: Vec<TestClient> = (0..4).map(|_| join(&server, "/room")).collect();
         let (done, is_done) = unbounded();
         let members: Vec<_> = members
             .into_iter()
@@ -63,52 +66,73 @@ fn a_thousand_frames_in_one_write_reach_every_reading_member() {
             .collect();
         for round in 0..ROUNDS {
             let frames = (0..FRAMES).map(|n| Frame::new(op::TEXT, format!("{round}/{n}")).bytes());
-            pen.bytes(frames.flatten().collect::<Vec<u8>>());
+            send_half.bytes(frames.flatten().collect::<Vec<u8>>());
             for _ in &members {
                 let done = is_done.recv_timeout(crate::support::DEADLINE);
-                done.unwrap_or_else(|_| panic!("somebody did not get all of round {round}"));
+                done.unwrap_or_else(|_| panic!("a member did not receive all of round {round}"));
             }
         }
         for member in members {
-            let member = within(20, "a member to have read all", || member.join()).unwrap();
+            let member =
+                within(20, "a member to have received everything", || member.join()).unwrap();
             member.leave();
         }
     });
 }
 
+/// Connects and leaves again and again until `finished` is set. Returns the messages that each connection received.
+fn connect_repeatedly(
+    finished: &AtomicBool,
+    client: &Connect,
+    connections: &AtomicUsize,
+) -> Vec<Vec<Message>> {
+    let mut seen = Vec::new();
+    while !finished.load(Ordering::SeqCst) {
+        let mut connected = client.connect();
+        connected.close(1000, "");
+        let rest = connected.rest();
+        assert_eq!(rest.closes.len(), 1, "{rest:?}");
+        let messages = rest.messages.into_iter();
+        let joined = Message::text("joined");
+        seen.push(messages.filter(|m| *m != joined).collect());
+        connections.fetch_add(1, Ordering::SeqCst);
+    }
+    seen
+}
+
+/// Checks that the messages of each publisher, such as `a 0` and `a 1`, are numbered without a hole.
+#[track_caller]
+fn assert_each_publisher_in_order(order: &[Message]) {
+    let mut next: HashMap<String, usize> = HashMap::new();
+    for message in order {
+        let text = message.to_text().unwrap();
+        let (name, n) = text.split_once(' ').unwrap();
+        let next = next.entry(name.to_owned()).or_default();
+        assert_eq!(n.parse::<usize>().unwrap(), *next, "{name}");
+        *next += 1;
+    }
+}
+
 #[test]
-fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go() {
+fn all_members_see_one_order_while_others_come_and_go() {
     const EACH: usize = 300;
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = Hub::default();
         let server = TestServer::start(config, Rooms(hub.clone()));
-        let subscribers: Vec<Raw> = (0..10).map(|_| join(&server, "/t")).collect();
+        let subscribers: Vec<TestClient> = (0..10).map(|_| join(&server, "/t")).collect();
         assert_eq!((hub.len(), hub.topic("/t").unwrap().members()), (1, 10));
 
-        let over = Arc::new(AtomicBool::new(false));
-        let passed_by = Arc::new(AtomicUsize::new(0));
-        let guests: Vec<_> = (0..2)
+        let finished = Arc::new(AtomicBool::new(false));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let short_lived: Vec<_> = (0..2)
             .map(|_| {
-                let (over, passed_by) = (Arc::clone(&over), Arc::clone(&passed_by));
+                let (finished, connections) = (Arc::clone(&finished), Arc::clone(&connections));
                 let client = server.client().path("/t");
-                thread::spawn(move || {
-                    let mut seen = Vec::new();
-                    while !over.load(Ordering::SeqCst) {
-                        let mut guest = client.connect();
-                        guest.close(1000, "");
-                        let rest = guest.rest();
-                        assert_eq!(rest.closes.len(), 1, "{rest:?}");
-                        let heard = rest.messages.into_iter();
-                        let joined = Message::text("joined");
-                        seen.push(heard.filter(|m| *m != joined).collect::<Vec<_>>());
-                        passed_by.fetch_add(1, Ordering::SeqCst);
-                    }
-                    seen
-                })
+                thread::spawn(move || connect_repeatedly(&finished, &client, &connections))
             })
             .collect();
-        until("guests come and go", || {
-            passed_by.load(Ordering::SeqCst) > 2
+        until("short-lived clients come and go", || {
+            connections.load(Ordering::SeqCst) > 2
         });
 
         let publishers: Vec<_> = ["a", "b", "c"]
@@ -134,57 +158,57 @@ fn three_publishers_and_ten_subscribers_see_one_order_while_others_come_and_go()
             .collect();
         let mut orders = Vec::new();
         for reader in readers {
-            let (subscriber, seen) =
-                within(60, "a subscriber to get all", || reader.join().unwrap());
+            let (subscriber, seen) = within(60, "a subscriber to receive everything", || {
+                reader.join().unwrap()
+            });
             orders.push(seen);
-            // Nothing is doubled: behind the last message comes the Close.
+            // No message arrives twice: the Close follows the last message.
             subscriber.close(1000, "");
-            let rest = within(20, "the last to be read", move || {
+            let rest = within(20, "the subscriber to read its Close", move || {
                 let mut subscriber = subscriber;
                 subscriber.rest()
             });
             assert_eq!((rest.messages, rest.closes.len()), (vec![], 1));
         }
-        over.store(true, Ordering::SeqCst);
+        finished.store(true, Ordering::SeqCst);
         let order = &orders[0];
-        assert!(orders.iter().all(|other| other == order), "two orders");
-        let mut next: HashMap<String, usize> = HashMap::new();
-        for message in order {
-            let text = message.to_text().unwrap();
-            let (name, n) = text.split_once(' ').unwrap();
-            let next = next.entry(name.to_owned()).or_default();
-            assert_eq!(n.parse::<usize>().unwrap(), *next, "{name}");
-            *next += 1;
-        }
-        // Who comes and goes sees a piece of the same order.
-        for guest in guests {
-            for seen in within(20, "the guests to leave", || guest.join().unwrap()) {
-                let is_piece =
-                    seen.is_empty() || order.windows(seen.len()).any(|piece| piece == seen);
-                assert!(is_piece, "{seen:?}");
+        assert!(
+            orders.iter().all(|other| other == order),
+            "two members saw different orders"
+        );
+        assert_each_publisher_in_order(order);
+        // A short-lived client sees a contiguous part of the same order.
+        for client in short_lived {
+            for seen in within(20, "the short-lived clients to leave", || {
+                client.join().unwrap()
+            }) {
+                let is_part = seen.is_empty() || order.windows(seen.len()).any(|part| part == seen);
+                assert!(is_part, "{seen:?}");
             }
         }
         for publisher in publishers {
             publisher.join().unwrap().close(1000, "");
         }
-        until("nobody is there, and no topic", || hub.is_empty());
+        until("all members have left and the topic is removed", || {
+            hub.is_empty()
+        });
     });
 }
 
-/// Takes clients' outboxes out of the server, for tests that subscribe and publish by themselves.
+/// Starts a server that passes the clients' outboxes to the test, which subscribes and publishes itself.
 fn outboxes(config: standpipe::Config) -> (TestServer, crossbeam_channel::Receiver<Outbox>) {
-    let (give, outboxes) = unbounded();
-    let keeps = move |conn: &mut Connection| -> Result<(), Failure> {
-        give.send(conn.outbox())?;
+    let (outbox_sender, outboxes) = unbounded();
+    let receives = move |conn: &mut Connection| -> Result<(), Failure> {
+        outbox_sender.send(conn.outbox())?;
         while conn.recv()?.is_some() {}
         Ok(())
     };
-    (TestServer::start(config, keeps), outboxes)
+    (TestServer::start(config, receives), outboxes)
 }
 
 #[test]
-fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
-    both_ways(|config| {
+fn topic_exists_while_it_is_held_or_has_members() {
+    with_both_flush_modes(|config| {
         let (server, outboxes) = outboxes(config);
         let mut client = server.connect();
         let outbox = outboxes.recv().unwrap();
@@ -197,14 +221,14 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
             .unwrap()
             .subscribe(outbox.clone(), SubscribeOptions::new())
             .unwrap();
-        assert_eq!(topic.members(), 1, "the same topic");
+        assert_eq!(topic.members(), 1, "this must be the same topic");
         drop(topic);
-        assert_eq!(hub.len(), 1, "a member keeps it");
-        let published = |topic: &Topic, text: &str| topic.publish(Message::text(text)).unwrap();
-        assert_eq!(published(&hub.topic("t").unwrap(), "1").receivers, 1);
+        assert_eq!(hub.len(), 1, "a member keeps its topic");
+        let publish = |topic: &Topic, text: &str| topic.publish(Message::text(text)).unwrap();
+        assert_eq!(publish(&hub.topic("t").unwrap(), "1").receivers, 1);
         drop(member);
         assert!(hub.is_empty());
-        assert_eq!(published(&hub.topic("t").unwrap(), "2").receivers, 0);
+        assert_eq!(publish(&hub.topic("t").unwrap(), "2").receivers, 0);
 
         let topic = hub.topic("t").unwrap();
         let _member = topic
@@ -215,12 +239,12 @@ fn a_topic_is_there_while_somebody_holds_it_or_is_subscribed() {
         assert_eq!((others.receivers, others.dropped), (0, 0));
         let ping = Message::Ping(vec![1].into());
         assert_eq!(topic.publish(ping), Err(PublishError::NotData));
-        published(&topic, "4");
+        publish(&topic, "4");
         client.expect_text("1");
         client.expect_text("4");
         client.leave();
-        until("its outbox is closed", || {
-            published(&topic, "5").receivers == 0
+        until("the outbox is closed and no longer a receiver", || {
+            publish(&topic, "5").receivers == 0
         });
     });
 }

@@ -1,4 +1,4 @@
-//! JSON mode: every shape of the contract, and what becomes of what has none.
+//! JSON mode: every shape of a command and of a message, and the answers to malformed commands.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::binary::Binary;
 use crate::publish::{SMALL, stalled};
-use crate::support::{Frame, Json, Raw, Seen, get, op, post, until};
+use crate::support::{Frame, JsonClient, Seen, TestClient, get, op, post, until};
 
 #[track_caller]
 fn is_error(answer: &Value, reference: Option<Value>) {
@@ -18,74 +18,86 @@ fn is_error(answer: &Value, reference: Option<Value>) {
 }
 
 #[test]
-fn every_shape_is_that_of_the_contract() {
-    let binary = Binary::start(&["--topic", "h*:history=2"]);
-    let mut ann = Json::at(binary.address, "/ws?name=ann");
-    let mut bob = Json::connect(binary.address);
+fn commands_and_messages_have_the_documented_shapes() {
+    let binary = Binary::start(&[]);
+    let mut ann = JsonClient::at(binary.address, "/ws?name=ann");
+    let mut bob = JsonClient::connect(binary.address);
 
-    let ack = bob.ask(r#"{"sub":"t","presence":true,"ref":1}"#);
+    let ack = bob.request(r#"{"sub":"t","presence":true,"ref":1}"#);
     let last = ack["id"].as_u64().unwrap();
     assert_eq!(ack, json!({"ack": 1, "id": last}));
-    let ack = ann.ask(r#"{"sub":"t","ref":"a string","unknown":"is ignored"}"#);
+    let ack = ann.request(r#"{"sub":"t","ref":"a string","unknown":"is ignored"}"#);
     assert_eq!(ack, json!({"ack": "a string", "id": last}));
-    assert_eq!(bob.hear(), json!({"presence": "t", "join": "ann"}));
+    assert_eq!(bob.receive(), json!({"presence": "t", "join": "ann"}));
     let presence = binary.get("/topics/t/presence");
     assert_eq!((presence.status, &*presence.body), (200, r#"["ann"]"#));
 
-    // Without a reference nothing answers; the sender is a member like others, and hears itself first.
-    ann.say(r#"{"pub":"t","data":"text"}"#);
-    ann.say(r#"{"pub":"t","data":{"a":[1,2]},"key":"k","ref":2}"#);
-    let posts = [
+    // A command without `ref` has no answer. The sender is also a member, and receives its message before the answer.
+    ann.send(r#"{"pub":"t","data":"text"}"#);
+    ann.send(r#"{"pub":"t","data":{"a":[1,2]},"key":"k","ref":2}"#);
+    let messages = [
         json!({"topic": "t", "id": last + 1, "data": "text"}),
         json!({"topic": "t", "id": last + 2, "data": {"a": [1, 2]}}),
     ];
-    assert_eq!([bob.hear(), bob.hear()], posts);
-    assert_eq!([ann.hear(), ann.hear()], posts);
-    assert_eq!(ann.hear(), json!({"ack": 2, "id": last + 2}));
+    assert_eq!([bob.receive(), bob.receive()], messages);
+    assert_eq!([ann.receive(), ann.receive()], messages);
+    assert_eq!(ann.receive(), json!({"ack": 2, "id": last + 2}));
     assert_eq!(
-        ann.ask(r#"{"unsub":"t","ref":3}"#),
+        ann.request(r#"{"unsub":"t","ref":3}"#),
         json!({"ack": 3, "id": last + 2})
     );
-    bob.say(r#"{"pub":"t","data":null}"#);
+    bob.send(r#"{"pub":"t","data":null}"#);
     assert_eq!(
-        bob.hear(),
+        bob.receive(),
         json!({"topic": "t", "id": last + 3, "data": null})
     );
-    ann.is_there_and_silent();
+    ann.assert_idle();
 
-    // Raw mode and JSON mode are on the same topic.
-    let mut raw = Raw::connect(binary.address, "/ws/t");
+    ann.0.leave();
+    until("ann has left", || {
+        binary.get("/topics/t/presence").body == "[]"
+    });
+}
+
+#[test]
+fn raw_mode_and_json_mode_share_a_topic() {
+    let binary = Binary::start(&[]);
+    let mut json = JsonClient::connect(binary.address);
+    let last = json.subscribe("t");
+    let mut raw = TestClient::connect(binary.address, "/ws/t");
     raw.text("{\"not\": \"a value\"}");
-    assert_eq!(bob.hear()["data"], "{\"not\": \"a value\"}");
+    // Text of a raw client is a JSON string, even if it looks like JSON.
+    assert_eq!(
+        json.receive(),
+        json!({"topic": "t", "id": last + 1, "data": "{\"not\": \"a value\"}"})
+    );
     raw.expect_text("{\"not\": \"a value\"}");
     raw.binary([0, 255, 7]);
     assert_eq!(
-        bob.hear(),
-        json!({"topic": "t", "id": last + 5, "data": "AP8H", "base64": true})
+        json.receive(),
+        json!({"topic": "t", "id": last + 2, "data": "AP8H", "base64": true})
     );
-    bob.say(r#"{"pub":"t","data":"AP8H","base64":true}"#);
     raw.read_message();
-    assert_eq!(
-        raw.read_message(),
-        standpipe::Message::binary(vec![0, 255, 7])
-    );
+    json.send(r#"{"pub":"t","data":"AP8H","base64":true}"#);
+    let bytes = standpipe::Message::binary(vec![0, 255, 7]);
+    assert_eq!(raw.read_message(), bytes);
+}
 
-    // What a topic no longer has is a gap.
-    let first = bob.ask(r#"{"pub":"h","data":1,"ref":0}"#);
-    assert_eq!(
-        first["topic"], "t",
-        "its own binary message, before: {first}"
-    );
-    let first = bob.hear()["id"].as_u64().unwrap();
+#[test]
+fn since_replays_history_after_a_gap_notice() {
+    let binary = Binary::start(&["--topic", "h*:history=2"]);
+    let mut client = JsonClient::connect(binary.address);
+    let answer = client.request(r#"{"pub":"h","data":1,"ref":0}"#);
+    let first = answer["id"].as_u64().unwrap();
     for data in 2..=5 {
-        bob.say(format!(r#"{{"pub":"h","data":{data}}}"#));
+        client.send(format!(r#"{{"pub":"h","data":{data}}}"#));
     }
-    bob.say(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
-    let mut heard = [bob.hear(), bob.hear(), bob.hear(), bob.hear()];
-    // Where the answer stands among what is replayed is not promised.
-    heard.sort_by_key(|one| one["ack"] == 9);
+    client.send(format!(r#"{{"sub":"h","since":{},"ref":9}}"#, first - 1));
+    let mut received = [0; 4].map(|_| client.receive());
+    // The position of the answer among the replayed messages is not specified.
+    received.sort_by_key(|one| one["ack"] == 9);
     assert_eq!(
-        heard,
+        received,
         [
             json!({"topic": "h", "gap": [first, first + 2]}),
             json!({"topic": "h", "id": first + 3, "data": 4}),
@@ -94,42 +106,32 @@ fn every_shape_is_that_of_the_contract() {
         ]
     );
     let history = binary.get(&format!("/topics/h/history?since={}", first + 3));
-    assert_eq!(
-        history.body,
-        format!(r#"[{{"id":{},"data":5}}]"#, first + 4)
-    );
+    let expected = format!(r#"[{{"id":{},"data":5}}]"#, first + 4);
+    assert_eq!(history.body, expected);
     let topics: Value = serde_json::from_str(&binary.get("/topics").body).unwrap();
-    let row = topics
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|row| row["topic"] == "h")
-        .unwrap();
+    let rows = topics.as_array().unwrap();
+    let row = rows.iter().find(|row| row["topic"] == "h").unwrap();
     assert_eq!(
         (&row["members"], &row["id"], &row["policy"]),
         (&json!(1), &json!(first + 4), &json!("disconnect"))
     );
-    ann.0.leave();
-    until("ann has left", || {
-        binary.get("/topics/t/presence").body == "[]"
-    });
 }
 
 #[test]
-fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
+fn malformed_command_is_answered_with_an_error() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     for command in ["[]", "1", "\"sub\"", "null", "true"] {
-        is_error(&client.ask(command), None);
-        client.is_there_and_silent();
+        is_error(&client.request(command), None);
+        client.assert_idle();
     }
     client.0.binary(r#"{"sub":"t","ref":1}"#);
-    is_error(&client.hear(), None);
+    is_error(&client.receive(), None);
     for reference in ["[]", "{}", "true"] {
-        let answer = client.ask(format!(r#"{{"sub":"t","ref":{reference}}}"#));
+        let answer = client.request(format!(r#"{{"sub":"t","ref":{reference}}}"#));
         is_error(&answer, None);
     }
-    client.is_there_and_silent();
+    client.assert_idle();
     let long = "t".repeat(201);
     let wrong = [
         r#"{"what":"t"}"#,
@@ -160,31 +162,31 @@ fn what_is_malformed_is_answered_with_an_error_and_the_connection_stays() {
         r#"{"pub":"t","data":"AP8H","base64":"yes"}"#,
     ];
     for (n, command) in wrong.into_iter().enumerate() {
-        is_error(&client.ask(command), None);
+        is_error(&client.request(command), None);
         let (open, _) = command.rsplit_once('}').unwrap();
         is_error(
-            &client.ask(format!(r#"{open},"ref":{n}}}"#)),
+            &client.request(format!(r#"{open},"ref":{n}}}"#)),
             Some(json!(n)),
         );
     }
-    client.is_there_and_silent();
+    client.assert_idle();
     client.subscribe("t");
-    is_error(&client.ask(r#"{"sub":"t","ref":1}"#), Some(json!(1)));
-    // It is still a member, once.
-    client.say(r#"{"pub":"t","data":1}"#);
-    assert_eq!(client.hear()["data"], 1);
-    client.is_there_and_silent();
+    is_error(&client.request(r#"{"sub":"t","ref":1}"#), Some(json!(1)));
+    // The client is still a member, and only once.
+    client.send(r#"{"pub":"t","data":1}"#);
+    assert_eq!(client.receive()["data"], 1);
+    client.assert_idle();
     client.0.leave();
 }
 
 #[test]
-fn references_are_answered_once_and_in_the_order_of_the_commands() {
+fn answers_come_once_and_in_command_order() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     let commands = (0..500).map(|n| {
         let command = match n % 4 {
             0 => format!(r#"{{"sub":"t{n}","ref":{n}}}"#),
-            1 => format!(r#"{{"pub":"nobody's","data":[{n}],"ref":{n}}}"#),
+            1 => format!(r#"{{"pub":"no members","data":[{n}],"ref":{n}}}"#),
             2 => format!(r#"{{"sub":"","ref":{n}}}"#),
             _ => format!(r#"{{"unsub":"t{}","ref":{n}}}"#, n - 3),
         };
@@ -192,7 +194,7 @@ fn references_are_answered_once_and_in_the_order_of_the_commands() {
     });
     client.0.bytes(commands.flatten().collect::<Vec<u8>>());
     for n in 0..500 {
-        let answer = client.hear();
+        let answer = client.receive();
         if n % 4 == 2 {
             is_error(&answer, Some(json!(n)));
         } else {
@@ -200,40 +202,45 @@ fn references_are_answered_once_and_in_the_order_of_the_commands() {
             assert!(answer["id"].is_u64(), "{answer}");
         }
     }
-    client.is_there_and_silent();
+    client.assert_idle();
 }
 
 #[test]
-fn three_messages_that_are_no_json_are_another_protocols() {
+fn three_messages_that_are_not_json_close_with_1008() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     for (n, wrong) in ["CONNECT", "{\"sub\":", ""].into_iter().enumerate() {
         if n > 0 {
-            client.is_there_and_silent();
+            client.assert_idle();
         }
-        is_error(&client.ask(wrong), None);
+        is_error(&client.request(wrong), None);
     }
     client.0.expect_close(1008);
 }
 
 #[test]
-fn limits_are_said_in_an_error_and_then_close_with_1013() {
+fn exceeded_limit_is_an_error_and_then_closes_with_1013() {
     let binary = Binary::start(&["--max-subscriptions", "3", "--max-topics", "4"]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     for n in 0..3 {
         client.subscribe(&format!("t{n}"));
     }
-    // What is given up makes room.
-    client.ask(r#"{"unsub":"t0","ref":0}"#);
+    // Ending a subscription makes room for another one.
+    client.request(r#"{"unsub":"t0","ref":0}"#);
     client.subscribe("t3");
-    is_error(&client.ask(r#"{"sub":"t4","ref":4}"#), Some(json!(4)));
+    is_error(&client.request(r#"{"sub":"t4","ref":4}"#), Some(json!(4)));
     let reason = client.0.expect_close(1013);
     assert!(reason.contains('3'), "{reason}");
     client.0.close(1013, "");
     client.0.expect_eof();
-    until("its topics are gone", || binary.get("/topics").body == "[]");
+    until("the topics of the client are removed", || {
+        binary.get("/topics").body == "[]"
+    });
 
-    let mut holders = [Json::connect(binary.address), Json::connect(binary.address)];
+    let mut holders = [
+        JsonClient::connect(binary.address),
+        JsonClient::connect(binary.address),
+    ];
     for n in 0..4 {
         holders[n % 2].subscribe(&format!("t{n}"));
     }
@@ -241,27 +248,27 @@ fn limits_are_said_in_an_error_and_then_close_with_1013() {
         r#"{"sub":"one more","ref":1}"#,
         r#"{"pub":"one more","data":1,"ref":1}"#,
     ] {
-        let mut client = Json::connect(binary.address);
-        is_error(&client.ask(command), Some(json!(1)));
+        let mut client = JsonClient::connect(binary.address);
+        is_error(&client.request(command), Some(json!(1)));
         client.0.expect_close(1013);
     }
-    Raw::connect(binary.address, "/ws/one%20more").expect_close(1013);
+    TestClient::connect(binary.address, "/ws/one%20more").expect_close(1013);
     let answer = post(binary.address, "/publish/one%20more", "", "x");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(
         !answer.body.contains("id\""),
-        "published after all: {answer:?}"
+        "a message was published: {answer:?}"
     );
     assert!(answer.header("Retry-After").is_some());
-    // Those that are there are.
-    holders[0].say(r#"{"pub":"t1","data":1}"#);
-    assert_eq!(holders[1].hear()["topic"], "t1");
+    // The existing topics still work.
+    holders[0].send(r#"{"pub":"t1","data":1}"#);
+    assert_eq!(holders[1].receive()["topic"], "t1");
 }
 
 #[test]
-fn numbers_and_nested_data_come_through_as_they_were_written() {
+fn numbers_and_nested_data_are_not_rewritten() {
     let binary = Binary::start(&["--topic", "t:history=100"]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     let last = client.subscribe("t");
     let data = [
         "123456789012345678901234567890",
@@ -274,14 +281,14 @@ fn numbers_and_nested_data_come_through_as_they_were_written() {
     ];
     for (n, data) in data.into_iter().enumerate() {
         let id = last + 2 * n as u64 + 1;
-        client.say(format!(r#"{{"pub":"t","data":{data}}}"#));
+        client.send(format!(r#"{{"pub":"t","data":{data}}}"#));
         let expected = format!(r#"{{"topic":"t","id":{id},"data":{data}}}"#);
-        assert_eq!(client.hear_text(), expected);
+        assert_eq!(client.receive_text(), expected);
         let json = "Content-Type: application/json; charset=utf-8\r\n";
         let answer = post(binary.address, "/publish/t", json, format!(" {data}\n"));
         assert_eq!(answer.status, 202, "{answer:?}");
         let expected = format!(r#"{{"topic":"t","id":{},"data":{data}}}"#, id + 1);
-        assert_eq!(client.hear_text(), expected);
+        assert_eq!(client.receive_text(), expected);
         let history = binary.get(&format!("/topics/t/history?since={id}"));
         assert_eq!(
             history.body,
@@ -291,30 +298,36 @@ fn numbers_and_nested_data_come_through_as_they_were_written() {
 }
 
 #[test]
-fn ten_thousand_brackets_are_an_error_and_no_crash() {
+fn ten_thousand_brackets_are_an_error() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     client.subscribe("t");
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
-    is_error(&client.ask(format!(r#"{{"pub":"t","data":{deep}}}"#)), None);
-    is_error(&client.ask(&deep), None);
-    client.is_there_and_silent();
-    // Not a matter of the field they stand in, nor of what is closed again.
-    client.ask(format!(r#"{{"sub":"u","what":{deep},"ref":1}}"#));
-    is_error(&client.ask(format!(r#"{{"sub":"v","ref":{deep}}}"#)), None);
-    is_error(&client.ask("[".repeat(10_000)), None);
+    is_error(
+        &client.request(format!(r#"{{"pub":"t","data":{deep}}}"#)),
+        None,
+    );
+    is_error(&client.request(&deep), None);
+    client.assert_idle();
+    // The same holds in any field, and for brackets that are not closed.
+    client.request(format!(r#"{{"sub":"u","what":{deep},"ref":1}}"#));
+    is_error(
+        &client.request(format!(r#"{{"sub":"v","ref":{deep}}}"#)),
+        None,
+    );
+    is_error(&client.request("[".repeat(10_000)), None);
     let json = "Content-Type: application/json\r\n";
     assert_eq!(post(binary.address, "/publish/t", json, &deep).status, 400);
-    // A hundred are no more than somebody's document.
+    // A depth of 100 is accepted, because real documents can be that deep.
     let document = r#"{"a":"#.repeat(100) + "1" + &"}".repeat(100);
-    client.say(format!(r#"{{"pub":"t","data":{document}}}"#));
-    assert!(client.hear_text().contains(&document));
+    client.send(format!(r#"{{"pub":"t","data":{document}}}"#));
+    assert!(client.receive_text().contains(&document));
     assert_eq!(
         post(binary.address, "/publish/t", json, &document).status,
         202
     );
-    assert!(client.hear_text().contains(&document));
-    client.is_there_and_silent();
+    assert!(client.receive_text().contains(&document));
+    client.assert_idle();
     assert_eq!(get(binary.address, "/healthz", "").status, 200);
 }
 
@@ -329,16 +342,16 @@ fn together(commands: impl IntoIterator<Item = String>) -> Vec<u8> {
 #[test]
 fn batch_of_publishes_leaves_in_one_write_for_each_receiver() {
     let binary = Binary::start(&[]);
-    let mut receiver = Json::connect(binary.address);
+    let mut receiver = JsonClient::connect(binary.address);
     receiver.subscribe("t");
-    let mut publisher = Json::connect(binary.address);
+    let mut publisher = JsonClient::connect(binary.address);
     for round in 0..20 {
         let publish = |n| format!(r#"{{"pub":"t","data":{n},"ref":{n}}}"#);
         publisher.0.bytes(together((0..16).map(publish)));
-        assert_eq!(publisher.hear()["ack"], 0);
+        assert_eq!(publisher.receive()["ack"], 0);
         let answers = publisher.0.buffered_frames();
         assert_eq!(answers.len(), 15, "answers, round {round}");
-        assert_eq!(receiver.hear()["data"], 0);
+        assert_eq!(receiver.receive()["data"], 0);
         let messages = receiver.0.buffered_frames();
         assert_eq!(messages.len(), 15, "messages, round {round}");
     }
@@ -347,8 +360,8 @@ fn batch_of_publishes_leaves_in_one_write_for_each_receiver() {
 #[test]
 fn publishes_of_a_batch_keep_their_order_around_an_error() {
     let binary = Binary::start(&[]);
-    let mut client = Json::connect(binary.address);
-    let mut receiver = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
+    let mut receiver = JsonClient::connect(binary.address);
     let [t, u] = ["t", "u"].map(|topic| receiver.subscribe(topic));
     client.0.bytes(together([
         r#"{"pub":"t","data":1,"ref":1}"#.into(),
@@ -358,31 +371,31 @@ fn publishes_of_a_batch_keep_their_order_around_an_error() {
         r#"{"pub":"u","data":5,"ref":5}"#.into(),
         r#"{"pub":"t","data":6,"ref":6}"#.into(),
     ]));
-    assert_eq!(client.hear(), json!({"ack": 1, "id": t + 1}));
-    is_error(&client.hear(), Some(json!(3)));
-    assert_eq!(client.hear(), json!({"ack": 4, "id": t + 3}));
-    assert_eq!(client.hear(), json!({"ack": 5, "id": u + 1}));
-    assert_eq!(client.hear(), json!({"ack": 6, "id": t + 4}));
-    client.is_there_and_silent();
-    let data: Vec<Value> = (0..5).map(|_| receiver.hear()["data"].take()).collect();
+    assert_eq!(client.receive(), json!({"ack": 1, "id": t + 1}));
+    is_error(&client.receive(), Some(json!(3)));
+    assert_eq!(client.receive(), json!({"ack": 4, "id": t + 3}));
+    assert_eq!(client.receive(), json!({"ack": 5, "id": u + 1}));
+    assert_eq!(client.receive(), json!({"ack": 6, "id": t + 4}));
+    client.assert_idle();
+    let data: Vec<Value> = (0..5).map(|_| receiver.receive()["data"].take()).collect();
     assert_eq!(data, [1, 2, 4, 5, 6]);
 }
 
 #[test]
 fn command_after_one_that_closes_is_not_carried_out() {
     let binary = Binary::start(&["--max-subscriptions", "1"]);
-    let mut receiver = Json::connect(binary.address);
+    let mut receiver = JsonClient::connect(binary.address);
     receiver.subscribe("t");
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     client.0.bytes(together([
         r#"{"sub":"t","ref":1}"#.into(),
         r#"{"sub":"u","ref":2}"#.into(),
         r#"{"pub":"t","data":"too late","ref":3}"#.into(),
     ]));
-    assert_eq!(client.hear()["ack"], 1);
-    is_error(&client.hear(), Some(json!(2)));
+    assert_eq!(client.receive()["ack"], 1);
+    is_error(&client.receive(), Some(json!(2)));
     client.0.expect_close(1013);
-    receiver.is_there_and_silent();
+    receiver.assert_idle();
 }
 
 #[test]
@@ -390,14 +403,14 @@ fn answers_do_not_wait_for_a_publish_that_blocks() {
     let topic = ["--topic", "b:policy=block,queue=4"];
     let binary = Binary::start(&[&SMALL[..], &topic].concat());
     let stalled = stalled(&binary, "b");
-    let mut client = Json::connect(binary.address);
+    let mut client = JsonClient::connect(binary.address);
     let data = "x".repeat(10_000);
     let blocked = (0..1000).find(|n| {
         client.0.bytes(together([
             format!(r#"{{"pub":"free","data":1,"ref":{n}}}"#),
             format!(r#"{{"pub":"b","data":"{data}","ref":"b"}}"#),
         ]));
-        assert_eq!(client.hear()["ack"], *n);
+        assert_eq!(client.receive()["ack"], *n);
         match client.0.next_within(Duration::from_millis(300)) {
             Some(Seen::Frame(_)) => false,
             None => true,
@@ -406,5 +419,5 @@ fn answers_do_not_wait_for_a_publish_that_blocks() {
     });
     assert!(blocked.is_some(), "no publish was blocked");
     drop(stalled);
-    assert_eq!(client.hear()["ack"], "b");
+    assert_eq!(client.receive()["ack"], "b");
 }

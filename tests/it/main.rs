@@ -1,43 +1,44 @@
 //! The server, seen from outside: real sockets, real threads, and the binary itself.
 //!
-//! Tests wait for events, never for time to pass; whatever could hang has a deadline that names what it waited for. The
-//! name of a test is the sentence that would be false if it failed.
+//! Tests wait for events, never for time to pass. Every wait has a deadline that names what it waited for. The name of
+//! a test is a sentence that would be false if the test failed.
 
-// A test that meets an error it did not expect ends there.
+// A test that meets an unexpected error ends there.
 #![allow(clippy::unwrap_used)]
-// Shown only when a test fails.
+// The output is shown only when a test fails.
 #![allow(clippy::print_stderr)]
 
 mod support;
 
+// The library: back-pressure and the hub.
 mod backpressure;
-mod batches;
 mod hub;
 mod slow_consumer;
 
-// What each policy promises, who is on many topics, and what a topic remembers.
+// What each policy promises, members of many topics, and what a topic keeps.
 mod history;
-mod lanes;
 mod message_counts;
-mod order;
-mod owed;
+mod message_order;
+mod overflow;
+mod pending_messages;
 mod policies;
 mod presence;
 
 // In the order of a client's life.
 mod handshake;
 
+mod batches;
 mod echo;
 
 mod close;
-mod ended;
+mod connection_end;
 mod events;
-mod faults;
+mod violations;
 
-mod report;
 mod shutdown;
+mod shutdown_report;
 
-// All of it as people run it.
+// The binary, as people run it.
 #[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
@@ -55,7 +56,7 @@ mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
 
-// What it must survive, and every way in which threads could wait for each other for ever.
+// The threats that the server must survive, and every cycle in which threads could wait for each other for ever.
 mod threats;
 
 mod cycles;

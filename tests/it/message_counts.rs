@@ -1,34 +1,34 @@
-//! The books of a topic with a member that is reset in the middle of it: whatever the policy, they add up.
+//! The message counts of a topic add up under each policy when a member is reset while messages are published.
 
 use std::sync::Mutex;
 use std::thread;
 
 use standpipe::{MessageCounts, Outbox, Policy};
 
-use crate::support::play::{FAST, MESSAGES, Play, QUEUE};
-use crate::support::{both_ways, until};
+use crate::support::scenario::{FAST, MESSAGES, QUEUE, Scenario};
+use crate::support::{until, with_both_flush_modes};
 
-/// Publishes to members that read and one that does not, and resets that one when its queue is full or has
-/// been.
-fn a_reset_member_leaves_exact_books(policy: Policy) {
-    both_ways(|config| {
-        let mut play = Play::begin(config, policy);
-        let stalled = Mutex::new(play.stalled.take());
-        let outbox: Outbox = play.stalled_outbox().clone();
+/// Publishes to members that read and to one that is stalled. Resets the stalled one when its queue is full, or when
+/// its policy has acted.
+fn check_counts_after_reset(policy: Policy) {
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, policy);
+        let stalled = Mutex::new(scenario.stalled.take());
+        let outbox: Outbox = scenario.stalled_outbox().clone();
         thread::scope(|scope| {
             scope.spawn(|| {
-                // Either it keeps the publisher waiting, or its policy has done something to it.
-                until("the stalled member to be full, or dealt with", || {
+                // The stalled member blocks the publisher, or its policy has dropped a message or disconnected it.
+                until("the stalled member is full or its policy has acted", || {
                     let acted = outbox.counts().dropped > 0;
                     acted || outbox.len() >= QUEUE || outbox.closed().try_recv() != EMPTY
                 });
                 let client = stalled.lock().unwrap().take();
                 client.unwrap().reset();
             });
-            // Under `block` without an end this waits for the reset.
-            play.publish_all();
+            // Under `block` without a timeout, this waits for the reset.
+            scenario.publish_all();
         });
-        until("the end of the member that was reset", || {
+        until("the counts of the reset member are final", || {
             let MessageCounts {
                 accepted,
                 delivered,
@@ -40,13 +40,13 @@ fn a_reset_member_leaves_exact_books(policy: Policy) {
         });
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0), "{policy}");
 
-        let outcome = play.end_without();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact_but_for_what_a_reset_hid();
+        let outcome = scenario.end_without();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact_except_reset();
         let offered = outcome.topic.accepted;
         assert!(
             offered > (FAST * MESSAGES) as u64,
-            "{policy}: the stalled one was offered nothing"
+            "{policy}: the stalled member was offered nothing"
         );
     });
 }
@@ -55,26 +55,26 @@ const EMPTY: Result<std::convert::Infallible, crossbeam_channel::TryRecvError> =
     Err(crossbeam_channel::TryRecvError::Empty);
 
 #[test]
-fn f31_a_member_reset_under_drop_newest_leaves_exact_books() {
-    a_reset_member_leaves_exact_books(Policy::DropNewest);
+fn counts_are_exact_after_a_reset_under_drop_newest() {
+    check_counts_after_reset(Policy::DropNewest);
 }
 
 #[test]
-fn f31_a_member_reset_under_drop_oldest_leaves_exact_books() {
-    a_reset_member_leaves_exact_books(Policy::DropOldest);
+fn counts_are_exact_after_a_reset_under_drop_oldest() {
+    check_counts_after_reset(Policy::DropOldest);
 }
 
 #[test]
-fn f31_a_member_reset_under_conflate_leaves_exact_books() {
-    a_reset_member_leaves_exact_books(Policy::Conflate);
+fn counts_are_exact_after_a_reset_under_conflate() {
+    check_counts_after_reset(Policy::Conflate);
 }
 
 #[test]
-fn f31_a_member_reset_under_disconnect_leaves_exact_books() {
-    a_reset_member_leaves_exact_books(Policy::Disconnect { soft: None });
+fn counts_are_exact_after_a_reset_under_disconnect() {
+    check_counts_after_reset(Policy::Disconnect { soft: None });
 }
 
 #[test]
-fn f31_a_member_reset_under_block_frees_the_publisher_and_leaves_exact_books() {
-    a_reset_member_leaves_exact_books(Policy::Block { timeout: None });
+fn reset_under_block_frees_the_publisher_and_counts_are_exact() {
+    check_counts_after_reset(Policy::Block { timeout: None });
 }

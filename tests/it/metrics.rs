@@ -1,20 +1,20 @@
-//! `GET /metrics`: parsed, bounded, and equal to what was counted.
+//! `GET /metrics`: its format, its bounded size, and its agreement with the other counts.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
 use crate::binary::Binary;
-use crate::support::{Json, Raw, post, until};
+use crate::support::{JsonClient, TestClient, post, until};
 
-/// The figures, by name and labels. Every line has to be one of the format's.
+/// Parses the figures by name and labels. Fails the test at a line that the format does not allow.
 #[track_caller]
 fn figures(text: &str) -> HashMap<String, f64> {
     let mut figures = HashMap::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         if line == "# EOF" {
-            assert_eq!(lines.peek(), None, "something behind the end");
+            assert_eq!(lines.peek(), None, "there are lines after # EOF");
             return figures;
         }
         if let Some(comment) = line.strip_prefix("# ") {
@@ -27,7 +27,7 @@ fn figures(text: &str) -> HashMap<String, f64> {
         let (name, value) = line.rsplit_once(' ').unwrap();
         assert!(name.starts_with("standpipe_"), "{line}");
         let before = figures.insert(name.to_owned(), value.parse().unwrap());
-        assert_eq!(before, None, "twice: {line}");
+        assert_eq!(before, None, "duplicate: {line}");
     }
     panic!("no # EOF in {text}");
 }
@@ -42,14 +42,14 @@ fn scrape(binary: &Binary) -> (HashMap<String, f64>, usize) {
 }
 
 #[test]
-fn the_sums_are_what_the_clients_counted() {
+fn metrics_equal_what_the_clients_received() {
     let binary = Binary::start(&[]);
-    let mut json = Json::connect(binary.address);
+    let mut json = JsonClient::connect(binary.address);
     json.subscribe("t");
-    let mut raw = Raw::connect(binary.address, "/ws/t");
+    let mut raw = TestClient::connect(binary.address, "/ws/t");
     raw.text("here");
     raw.expect_text("here");
-    json.hear();
+    json.receive();
     for n in 0..50 {
         assert_eq!(
             post(binary.address, "/publish/t", "", format!("{n}")).status,
@@ -57,17 +57,17 @@ fn the_sums_are_what_the_clients_counted() {
         );
     }
     for _ in 0..50 {
-        json.hear();
+        json.receive();
         raw.read_message();
     }
-    let mut echo = Raw::connect(binary.address, "/echo");
+    let mut echo = TestClient::connect(binary.address, "/echo");
     for _ in 0..7 {
         echo.text("x");
         echo.expect_text("x");
     }
-    // An answer to a command, 51 posts for each of two, and 7 echoes.
+    // One answer to a command, 51 messages for each of two members, and 7 echoes.
     let sent = 1.0 + 2.0 * 51.0 + 7.0;
-    until("all is counted as delivered", || {
+    until("everything is counted as delivered", || {
         scrape(&binary).0["standpipe_messages_delivered_total"] == sent
     });
     let (figures, _) = scrape(&binary);
@@ -97,11 +97,11 @@ fn the_sums_are_what_the_clients_counted() {
         .map(|client| &client["delivered"]);
     assert_eq!(delivered.map(|n| n.as_f64().unwrap()).sum::<f64>(), sent);
 
-    // Who is gone still counts.
+    // The totals still include clients that have left.
     echo.leave();
     raw.leave();
     json.0.leave();
-    until("all are gone", || {
+    until("all clients are unregistered", || {
         scrape(&binary).0["standpipe_clients"] == 0.0
     });
     let (figures, _) = scrape(&binary);
@@ -111,13 +111,13 @@ fn the_sums_are_what_the_clients_counted() {
 }
 
 #[test]
-fn ten_thousand_names_make_no_more_lines() {
+fn ten_thousand_names_add_no_lines() {
     let binary = Binary::start(&[]);
-    let mut json = Json::connect(binary.address);
+    let mut json = JsonClient::connect(binary.address);
     json.subscribe("t");
     let before = scrape(&binary).0;
     for n in 0..10_000 {
-        json.say(format!(r#"{{"pub":"name {n}","data":1,"key":"key {n}"}}"#));
+        json.send(format!(r#"{{"pub":"name {n}","data":1,"key":"key {n}"}}"#));
     }
     for n in 0..50 {
         json.subscribe(&format!("member of {n}"));

@@ -1,4 +1,4 @@
-//! Each policy, with members that read and one that does not: what it promises, on both sides, counted.
+//! Each policy with members that read and one that is stalled: the outcomes of publishing, and what members receive.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,40 +8,44 @@ use std::time::{Duration, Instant};
 
 use standpipe::{Message, Policy, SoftLimit, SubscribeOptions};
 
-use crate::support::play::{FAST, MESSAGES, Play, QUEUE, number, text};
-use crate::support::{Heard, Reader, Stage, both_ways, until, whole, within};
+use crate::support::scenario::{FAST, MESSAGES, QUEUE, Scenario, number, text};
+use crate::support::{
+    HubFixture, Reader, TopicEvent, assert_contiguous, until, with_both_flush_modes, within,
+};
 
 #[test]
-fn drop_newest_gives_the_stalled_a_prefix_and_then_tells_exactly_what_is_missing() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::DropNewest);
-        play.publish_all();
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
-        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+fn drop_newest_delivers_a_prefix_and_an_exact_gap() {
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::DropNewest);
+        scenario.publish_all();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
+        let (received, missing) =
+            assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         let dropped = outcome.published.iter().filter(|p| p.dropped == 1);
         assert_eq!(missing, dropped.map(|p| p.id).collect::<Vec<_>>());
         assert_eq!(outcome.dropped_by("drop-newest"), missing.len() as u64);
-        // It stalled once, so what it has is the beginning.
-        assert!(posts.len() >= QUEUE && missing.len() > MESSAGES / 2);
-        assert_eq!(missing[0], outcome.first + posts.len() as u64);
+        // The client stalled once, so it received the first messages and then one gap.
+        assert!(received.len() >= QUEUE && missing.len() > MESSAGES / 2);
+        assert_eq!(missing[0], outcome.first + received.len() as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
     });
 }
 
 #[test]
-fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::DropOldest);
-        play.publish_all();
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
-        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+fn drop_oldest_delivers_the_newest_and_an_exact_gap() {
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::DropOldest);
+        scenario.publish_all();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
+        let (received, missing) =
+            assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         assert!(missing.len() > MESSAGES / 2, "{}", missing.len());
         assert_eq!(outcome.dropped_by("drop-oldest"), missing.len() as u64);
-        // Nobody's publish was refused: what was dropped was another's.
+        // No publish was refused: each dropped message was an older one.
         assert!(
             outcome
                 .published
@@ -50,39 +54,39 @@ fn drop_oldest_keeps_the_newest_and_tells_exactly_what_is_missing() {
         );
         let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
         assert!(
-            posts.ends_with(&newest.collect::<Vec<_>>()),
-            "not the newest {QUEUE}"
+            received.ends_with(&newest.collect::<Vec<_>>()),
+            "the newest {QUEUE} messages did not all arrive"
         );
         assert!(
             missing.windows(2).all(|two| two[1] == two[0] + 1),
-            "it stalled once"
+            "the client stalled once but has more than one gap"
         );
     });
 }
 
 #[test]
-fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
+fn conflate_delivers_the_latest_of_every_key_without_gaps() {
     const KEYS: usize = 5;
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Conflate);
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Conflate);
         for n in 0..MESSAGES {
-            // Paced so that nothing waits for a member that reads: then conflation costs it nothing.
-            for reader in &play.fast {
+            // The fast members have received everything before the next message, so conflation drops nothing of theirs.
+            for reader in &scenario.fast {
                 reader.wait_for(n);
             }
-            let published = play.publish(Some(&format!("k{}", n % KEYS)));
+            let published = scenario.publish(Some(&format!("k{}", n % KEYS)));
             assert_eq!((published.receivers, published.dropped), (FAST + 1, 0));
         }
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         let mut latest: HashMap<usize, usize> = HashMap::new();
-        let heard = outcome.stalled();
-        for one in &heard {
-            let Heard::Message(id, said) = one else {
-                panic!("a conflating topic tells no gaps: {one:?}");
+        let events = outcome.stalled();
+        for one in &events {
+            let TopicEvent::Message(id, text) = one else {
+                panic!("a conflating topic sent a gap notice: {one:?}");
             };
-            let n = number(said);
+            let n = number(text);
             assert_eq!(*id, outcome.first + n as u64);
             let before = latest.insert(n % KEYS, n);
             assert!(
@@ -91,90 +95,100 @@ fn conflate_gives_the_stalled_the_latest_of_every_key_in_order_and_no_gaps() {
             );
         }
         for (key, n) in latest {
-            assert_eq!(n, MESSAGES - KEYS + key, "not the latest of k{key}");
+            assert_eq!(
+                n,
+                MESSAGES - KEYS + key,
+                "the last message of k{key} is not the latest"
+            );
         }
-        let conflated = (MESSAGES - heard.len()) as u64;
+        let conflated = (MESSAGES - events.len()) as u64;
         assert_eq!(outcome.dropped_by("conflate"), conflated);
         assert!(conflated > MESSAGES as u64 / 2);
     });
 }
 
 #[test]
-fn conflate_with_more_keys_than_places_drops_the_oldest_key() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Conflate);
+fn conflate_with_too_many_keys_drops_the_oldest_key() {
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Conflate);
         for n in 0..MESSAGES {
-            play.publish(Some(&format!("k{n}")));
+            scenario.publish(Some(&format!("k{n}")));
         }
-        let outcome = play.end();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_counts_exact();
         let ids: Vec<u64> = outcome
             .stalled()
             .iter()
             .map(|one| match one {
-                Heard::Message(id, _) => *id,
+                TopicEvent::Message(id, _) => *id,
                 other => panic!("{other:?}"),
             })
             .collect();
         let newest = outcome.last() + 1 - QUEUE as u64..=outcome.last();
         assert!(
             ids.ends_with(&newest.collect::<Vec<_>>()),
-            "not the newest {QUEUE} keys"
+            "the newest {QUEUE} keys did not all arrive"
         );
         assert!(ids.is_sorted());
     });
 }
 
 #[test]
-fn disconnect_cuts_the_stalled_once_with_4008_and_nobody_else() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Disconnect { soft: None });
-        play.publish_all();
-        let cut: Vec<_> = play
+fn disconnect_closes_only_the_stalled_member_with_4008() {
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Disconnect { soft: None });
+        scenario.publish_all();
+        let refused: Vec<_> = scenario
             .published
             .iter()
             .filter(|p| p.dropped > 0)
             .copied()
             .collect();
-        assert_eq!(cut.len(), 1, "{cut:?}");
-        assert_eq!((cut[0].receivers, cut[0].dropped), (FAST, 1));
-        let first = play.first;
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert_eq!((refused[0].receivers, refused[0].dropped), (FAST, 1));
+        let first = scenario.first;
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         assert_eq!(outcome.dropped_by("disconnect"), 1);
         assert!(outcome.topic.discarded >= QUEUE as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
-        // What came before is the beginning, in order.
-        let heard = outcome.stalled();
-        whole(&heard, first, first + heard.len() as u64 - 1);
-        assert!(first + (heard.len() as u64) < cut[0].id);
+        // Before the Close, the client received the first messages, in order.
+        let events = outcome.stalled();
+        assert_contiguous(&events, first, first + events.len() as u64 - 1);
+        assert!(first + (events.len() as u64) < refused[0].id);
     });
 }
 
 #[test]
-fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full() {
-    const LASTING: Duration = Duration::from_millis(150);
-    both_ways(|config| {
+fn soft_limit_disconnects_a_member_before_its_queue_is_full() {
+    const DURATION: Duration = Duration::from_millis(150);
+    with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {
             percent: 50,
-            duration: LASTING,
+            duration: DURATION,
         });
-        let mut play = Play::begin(config, Policy::Disconnect { soft });
+        let mut scenario = Scenario::begin(config, Policy::Disconnect { soft });
         let over = Instant::now();
-        // What the kernel still takes is made up for; then nobody publishes, and time alone does it.
-        until("the tick has cut it", || {
-            while play.stalled_outbox().len() <= QUEUE / 2 + 2 && !play.stalled_has_ended() {
-                assert_eq!(play.publish(None).dropped, 0);
+        // Keep the queue over its limit while the kernel still accepts some of it. After that, nothing is published,
+        // and only the passing of time disconnects the member.
+        until("the sweep has disconnected the member", || {
+            while scenario.stalled_outbox().len() <= QUEUE / 2 + 2 && !scenario.is_stalled_closed()
+            {
+                assert_eq!(scenario.publish(None).dropped, 0);
             }
-            play.stage.hub.sweep();
-            play.stalled_has_ended()
+            scenario.fixture.hub.sweep();
+            scenario.is_stalled_closed()
         });
-        assert!(over.elapsed() >= LASTING, "after {:?}", over.elapsed());
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        assert!(
+            over.elapsed() >= DURATION,
+            "after only {:?}",
+            over.elapsed()
+        );
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
         assert!(
@@ -188,76 +202,77 @@ fn a_soft_limit_cuts_who_is_over_it_for_its_time_long_before_the_queue_is_full()
 }
 
 #[test]
-fn a_member_that_is_below_its_soft_limit_again_is_not_cut() {
-    both_ways(|config| {
+fn member_below_its_soft_limit_stays_connected() {
+    with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {
             percent: 50,
             duration: Duration::ZERO,
         });
-        let stage = Stage::with(config, Policy::Disconnect { soft }, QUEUE);
-        let topic = stage.topic("t");
+        let fixture = HubFixture::with(config, Policy::Disconnect { soft }, QUEUE);
+        let topic = fixture.topic("t");
         let (reader, outbox, _member) =
-            stage.reader(&topic, SubscribeOptions::new().with_envelope());
+            fixture.reader(&topic, SubscribeOptions::new().with_envelope());
         for n in 0..200 {
             topic.publish(Message::text(text(n))).unwrap();
             reader.wait_for(n + 1);
             until("the queue is empty", || outbox.is_empty());
-            stage.hub.sweep();
+            fixture.hub.sweep();
         }
-        stage.server.shut_down();
+        fixture.server.shut_down();
         assert_eq!(outbox.counts().delivered, 200);
         assert_eq!(reader.end().closes[0].0, 1001);
     });
 }
 
 #[test]
-fn block_makes_the_publisher_wait_and_nothing_is_lost() {
-    both_ways(|config| {
-        let mut play = Play::begin(config, Policy::Block { timeout: None });
-        let stalled = play.stalled_outbox().clone();
-        let client = play.stalled.take().unwrap();
+fn block_makes_the_publisher_wait_and_drops_nothing() {
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(config, Policy::Block { timeout: None });
+        let stalled = scenario.stalled_outbox().clone();
+        let client = scenario.stalled.take().unwrap();
         let begun = Arc::new(AtomicUsize::new(0));
         let (counts, (done, is_done)) = (Arc::clone(&begun), mpsc::channel());
         let publisher = thread::spawn(move || {
             for n in 0..MESSAGES {
                 counts.store(n + 1, Ordering::SeqCst);
-                let published = play.publish(None);
+                let published = scenario.publish(None);
                 assert_eq!(
                     (published.receivers, published.timed_out),
                     (FAST + 1, false)
                 );
             }
             done.send(()).unwrap();
-            play
+            scenario
         });
-        until("the stalled one is full", || stalled.len() == QUEUE);
-        // That a publisher waits cannot be seen from outside; here it gets the time to be wrong.
+        until("the stalled member is full", || stalled.len() == QUEUE);
+        // Nothing visible from outside shows that the publisher waits, so the test gives it 100 ms to return wrongly.
         let waits = is_done.recv_timeout(Duration::from_millis(100));
         assert_eq!(waits, Err(mpsc::RecvTimeoutError::Timeout));
         let begun = begun.load(Ordering::SeqCst) as u64;
         let counts = stalled.counts();
         assert!(begun < MESSAGES as u64);
-        // In its queue and in the writer's hand is all that is not delivered, and the one that waits.
+        // What is not delivered is in the queue, in flight, or is the one message that waits.
         assert!(
             begun <= counts.delivered + 2 * QUEUE as u64 + 1,
             "{begun}: {counts:?}"
         );
-        // Reading on, it lets the publisher go on.
+        // When the client reads again, the publisher can go on.
         let reads = Reader::start(client);
-        let play = within(60, "the publisher to go on", || publisher.join()).unwrap();
-        let outcome = play.end_with(reads);
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
-        let (posts, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
-        assert_eq!((posts.len(), missing.len()), (MESSAGES, 0));
+        let scenario = within(60, "the publisher to go on", || publisher.join()).unwrap();
+        let outcome = scenario.end_with(reads);
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
+        let (received, missing) =
+            assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
+        assert_eq!((received.len(), missing.len()), (MESSAGES, 0));
     });
 }
 
 #[test]
-fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
+fn block_timeout_disconnects_the_stalled_member() {
     const TIMEOUT: Duration = Duration::from_millis(80);
-    both_ways(|config| {
-        let mut play = Play::begin(
+    with_both_flush_modes(|config| {
+        let mut scenario = Scenario::begin(
             config,
             Policy::Block {
                 timeout: Some(TIMEOUT),
@@ -266,7 +281,7 @@ fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
         let (mut timed_out, mut lasted) = (Vec::new(), Duration::ZERO);
         for _ in 0..MESSAGES {
             let begins = Instant::now();
-            let published = play.publish(None);
+            let published = scenario.publish(None);
             if published.timed_out {
                 lasted = begins.elapsed();
                 timed_out.push(published);
@@ -275,17 +290,18 @@ fn block_with_a_timeout_cuts_at_the_deadline_and_says_so() {
         assert_eq!(timed_out.len(), 1, "{timed_out:?}");
         assert_eq!((timed_out[0].receivers, timed_out[0].dropped), (FAST, 1));
         assert!(lasted >= TIMEOUT, "{lasted:?}");
-        let outcome = play.end();
-        outcome.the_fast_got_everything();
-        outcome.the_accounts_are_exact();
+        let outcome = scenario.end();
+        outcome.assert_fast_got_everything();
+        outcome.assert_counts_exact();
         assert_eq!(outcome.dropped_by("block"), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
     });
 }
 
-/// As one by one, whatever the policy; and who is cut for one message is not offered those that came with it.
+/// Messages published in one call are treated like messages published one by one. A member that is disconnected for one
+/// of them is not offered the others.
 #[test]
-fn messages_published_together_keep_the_promise_of_every_policy() {
+fn publish_all_follows_every_policy() {
     const TOGETHER: usize = 8;
     for policy in [
         Policy::DropNewest,
@@ -296,29 +312,31 @@ fn messages_published_together_keep_the_promise_of_every_policy() {
             timeout: Some(Duration::from_millis(50)),
         },
     ] {
-        both_ways(|config| {
-            let mut play = Play::begin(config, policy);
-            while play.published.len() < MESSAGES {
-                play.publish_together(TOGETHER);
+        with_both_flush_modes(|config| {
+            let mut scenario = Scenario::begin(config, policy);
+            while scenario.published.len() < MESSAGES {
+                scenario.publish_together(TOGETHER);
             }
-            let outcome = play.end();
-            outcome.the_fast_got_everything();
-            outcome.the_accounts_are_exact();
+            let outcome = scenario.end();
+            outcome.assert_fast_got_everything();
+            outcome.assert_counts_exact();
             let ids: Vec<u64> = outcome.published.iter().map(|p| p.id).collect();
             assert_eq!(ids, (outcome.first..=outcome.last()).collect::<Vec<_>>());
             let lost = outcome.published.iter().map(|p| p.dropped).sum::<usize>() as u64;
             let dropped = outcome.dropped_by(policy.to_string().split(':').next().unwrap());
             match policy {
                 Policy::DropNewest => {
-                    let (_, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+                    let (_, missing) =
+                        assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
                     assert_eq!((missing.len() as u64, dropped), (lost, lost), "{policy}");
                 }
                 Policy::DropOldest => {
-                    let (_, missing) = whole(&outcome.stalled(), outcome.first, outcome.last());
+                    let (_, missing) =
+                        assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
                     assert_eq!((missing.len() as u64, lost), (dropped, 0), "{policy}");
                 }
                 Policy::Conflate => assert!(dropped > 0 && lost == 0, "{policy}"),
-                // It is cut once, for one message.
+                // The member is disconnected once, for one message.
                 _ => assert_eq!((dropped, lost), (1, 1), "{policy}"),
             }
         });

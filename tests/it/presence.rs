@@ -1,66 +1,73 @@
-//! Who is there: told to those who ask, without flicker.
+//! Presence: members that ask for it receive joins and leaves, and a quick return causes neither.
 
 use standpipe::{Config, HubConfig, Message, SubscribeOptions};
 
-use crate::support::{Heard, Raw, Stage, heard, until};
+use crate::support::{HubFixture, TestClient, TopicEvent, parse_event, until};
 
 #[track_caller]
-fn hear(client: &mut Raw) -> Heard {
-    heard(&client.read_message()).1
+fn read_event(client: &mut TestClient) -> TopicEvent {
+    parse_event(&client.read_message()).1
 }
 
 #[test]
-fn those_who_ask_hear_who_comes_and_goes_and_a_quick_return_is_neither() {
-    // Waiting for the moments that a name outlives its connection takes most of the time: once is enough.
+fn presence_reports_joins_and_leaves_but_no_quick_return() {
+    // Most of the time goes into waiting until a name without connections is removed, so one flush mode is enough.
     let config = Config::default();
-    let stage = Stage::new(config, HubConfig::default());
-    let topic = stage.topic("t");
-    let (mut asks, outbox) = stage.client();
-    let how = SubscribeOptions::new().with_envelope().with_presence();
-    let _asks = topic.subscribe(outbox, how).unwrap();
-    let (mut silent, outbox) = stage.client();
-    let _silent = topic
+    let fixture = HubFixture::new(config, HubConfig::default());
+    let topic = fixture.topic("t");
+    let (mut watcher, outbox) = fixture.client();
+    let options = SubscribeOptions::new().with_envelope().with_presence();
+    let watches = topic.subscribe(outbox, options).unwrap();
+    let (mut other, outbox) = fixture.client();
+    let listens = topic
         .subscribe(outbox, SubscribeOptions::new().with_envelope())
         .unwrap();
 
-    let (_client, outbox) = stage.client();
+    let (_client, outbox) = fixture.client();
     let named = |name| {
         topic
             .subscribe(outbox.clone(), SubscribeOptions::new().with_name(name))
             .unwrap()
     };
     let ann = named("ann");
-    assert_eq!(hear(&mut asks), Heard::Join("ann".into()));
-    // A second tab, closed again.
+    assert_eq!(read_event(&mut watcher), TopicEvent::Join("ann".into()));
+    // The user opens a second tab and closes it again.
     drop(named("ann"));
-    // A reload.
+    // The user reloads the page.
     drop(ann);
-    stage.hub.sweep();
+    fixture.hub.sweep();
     let ann = named("ann");
-    stage.hub.sweep();
+    fixture.hub.sweep();
     assert_eq!(topic.presence(), ["ann"]);
     let bob = named("bob");
     assert_eq!(topic.presence(), ["ann", "bob"]);
-    assert_eq!(hear(&mut asks), Heard::Join("bob".into()), "ann flickered");
+    assert_eq!(
+        read_event(&mut watcher),
+        TopicEvent::Join("bob".into()),
+        "a reload was reported as a leave or join"
+    );
     drop(ann);
     until("ann has left", || {
-        stage.hub.sweep();
+        fixture.hub.sweep();
         topic.presence() == ["bob"]
     });
-    assert_eq!(hear(&mut asks), Heard::Leave("ann".into()));
+    assert_eq!(read_event(&mut watcher), TopicEvent::Leave("ann".into()));
 
-    // Who did not ask has heard none of it.
+    // A member that did not ask for presence has received none of it.
     let id = topic.publish(Message::text("x")).unwrap().id;
-    let post = Heard::Message(id, "x".into());
-    assert_eq!((hear(&mut silent), hear(&mut asks)), (post.clone(), post));
+    let message = TopicEvent::Message(id, "x".into());
+    assert_eq!(
+        (read_event(&mut other), read_event(&mut watcher)),
+        (message.clone(), message)
+    );
     drop(bob);
     until("bob has left", || {
-        stage.hub.sweep();
+        fixture.hub.sweep();
         topic.presence().is_empty()
     });
-    drop((topic, _asks, _silent));
-    until("the topic is gone", || {
-        stage.hub.sweep();
-        stage.hub.is_empty()
+    drop((topic, watches, listens));
+    until("the topic is removed", || {
+        fixture.hub.sweep();
+        fixture.hub.is_empty()
     });
 }

@@ -1,4 +1,4 @@
-//! Publishing over HTTP, and what can be asked about topics.
+//! Publishing over HTTP, and the requests about topics.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use standpipe::{Message, Policy, PublishError, SubscribeOptions};
 
 use crate::binary::{Binary, run};
 use crate::support::{
-    Answer, Connect, Json, Raw, Reader, Stage, both_ways, get, http, post, until, within,
+    Answer, Connect, HubFixture, JsonClient, Reader, TestClient, get, http, post, until,
+    with_both_flush_modes, within,
 };
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -34,11 +35,11 @@ fn row(binary: &Binary, topic: &str) -> Value {
 }
 
 #[test]
-fn what_is_posted_comes_as_its_content_type_says_and_the_answer_counts_who_gets_it() {
+fn content_type_decides_what_members_receive() {
     let binary = Binary::start(&[]);
-    let mut json = Json::connect(binary.address);
+    let mut json = JsonClient::connect(binary.address);
     let last = json.subscribe("a topic/é");
-    let mut raw = [0; 2].map(|_| Raw::connect(binary.address, "/ws/a%20topic%2F%C3%A9"));
+    let mut raw = [0; 2].map(|_| TestClient::connect(binary.address, "/ws/a%20topic%2F%C3%A9"));
     until("all three are members", || {
         row(&binary, "a topic/é")["members"] == 3
     });
@@ -61,28 +62,28 @@ fn what_is_posted_comes_as_its_content_type_says_and_the_answer_counts_who_gets_
         id += 1;
         let answer = post(binary.address, path, kind, body);
         assert_eq!(published(&answer, 202), (id, 3, 0), "{kind}");
-        let heard = json.hear();
+        let received = json.receive();
         assert_eq!(
-            (&heard["id"], &heard["data"]),
+            (&received["id"], &received["data"]),
             (&json!(id), &data),
             "{kind}"
         );
         assert_eq!(
-            heard.get("base64").is_some(),
+            received.get("base64").is_some(),
             bytes.contains(&kind),
-            "{heard}"
+            "{received}"
         );
         for raw in &mut raw {
             assert_eq!(raw.read_message(), message, "{kind}");
         }
     }
-    let nobody = post(binary.address, "/publish/nobody", TEXT, "x");
-    let (_, receivers, dropped) = published(&nobody, 202);
+    let answer = post(binary.address, "/publish/nobody", TEXT, "x");
+    let (_, receivers, dropped) = published(&answer, 202);
     assert_eq!((receivers, dropped), (0, 0));
 }
 
 #[test]
-fn what_cannot_be_published_is_answered_with_its_status() {
+fn invalid_requests_are_answered_with_their_status() {
     let binary = Binary::start(&["--max-message", "1KiB"]);
     let address = binary.address;
     let large = vec![b'x'; 1025];
@@ -122,7 +123,7 @@ fn what_cannot_be_published_is_answered_with_its_status() {
 }
 
 #[test]
-fn who_waits_for_100_continue_gets_it_unless_it_is_refused() {
+fn expect_100_continue_is_answered_unless_refused() {
     let binary = Binary::start(&["--max-message", "1KiB"]);
     let head = |length| {
         format!(
@@ -143,11 +144,11 @@ fn who_waits_for_100_continue_gets_it_unless_it_is_refused() {
     assert_eq!(client.read_head().status, 413);
 }
 
-/// A member that does not read, of a server with small buffers.
-pub(crate) fn stalled(binary: &Binary, topic: &str) -> Raw {
+/// Connects a member that does not read to a server with small buffers.
+pub(crate) fn stalled(binary: &Binary, topic: &str) -> TestClient {
     let client = Connect::to(binary.address).small_rcvbuf();
     let client = client.path(&format!("/ws/{topic}")).connect();
-    until("it is a member", || {
+    until("the client is a member", || {
         let topics = binary.get("/topics").body;
         topics.contains(&format!(r#""topic":"{topic}","members":1"#))
     });
@@ -158,41 +159,41 @@ pub(crate) fn stalled(binary: &Binary, topic: &str) -> Raw {
 pub(crate) const SMALL: [&str; 4] = ["--sndbuf", "16KiB", "--unsent", "16KiB"];
 
 #[test]
-fn block_with_a_timeout_makes_a_poster_wait_and_then_says_what_became_of_it() {
+fn block_timeout_is_answered_with_503_and_the_outcome() {
     let binary = Binary::start(&[&SMALL[..], &["--topic", "t:policy=block:50ms,queue=4"]].concat());
     let mut client = stalled(&binary, "t");
-    let mut posts = 0;
+    let mut sent = 0;
     let mut answer = None;
     until("the member is full", || {
-        posts += 1;
-        let posted = post(binary.address, "/publish/t", "", vec![b'x'; 10_000]);
-        if posted.status == 202 {
-            let (_, receivers, dropped) = published(&posted, 202);
+        sent += 1;
+        let response = post(binary.address, "/publish/t", "", vec![b'x'; 10_000]);
+        if response.status == 202 {
+            let (_, receivers, dropped) = published(&response, 202);
             assert_eq!((receivers, dropped), (1, 0));
             return false;
         }
-        answer = Some(posted);
+        answer = Some(response);
         true
     });
-    // Published: there is an id, and nobody should repeat it.
+    // The message was published and has an id, so a client should not send it again.
     let (id, receivers, dropped) = published(&answer.unwrap(), 503);
     assert_eq!((receivers, dropped), (0, 1));
-    let rest = client.rest_politely();
+    let rest = client.rest_answering_close();
     assert_eq!(rest.closes[0].0, 4008, "{:?}", rest.closes);
-    assert!(rest.messages.len() < posts);
+    assert!(rest.messages.len() < sent);
     let again = post(binary.address, "/publish/t", "", "x");
-    // Without a member the topic was gone, or it was not yet; its ids grow either way.
+    // The topic may have been removed with its last member, or not yet. Its ids grow in both cases.
     let (next, receivers, dropped) = published(&again, 202);
     assert_eq!((receivers, dropped), (0, 0));
     assert!(next > id);
 }
 
 #[test]
-fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
-    both_ways(|config| {
-        let stage = Stage::with(config, Policy::Block { timeout: None }, 4);
-        let topic = stage.topic("t");
-        let (client, outbox) = stage.small_client();
+fn topic_is_busy_while_a_publisher_waits() {
+    with_both_flush_modes(|config| {
+        let fixture = HubFixture::with(config, Policy::Block { timeout: None }, 4);
+        let topic = fixture.topic("t");
+        let (client, outbox) = fixture.small_client();
         let member = topic
             .subscribe(outbox.clone(), SubscribeOptions::new().with_envelope())
             .unwrap();
@@ -207,27 +208,27 @@ fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
                 }
             })
         };
-        let mut posts = 0;
-        until("the publisher waits in its turn", || {
+        let mut sent = 0;
+        until("the publisher waits and holds the publish token", || {
             let before = topic.last_id();
-            go.send(posts).unwrap();
-            posts += 1;
-            // With its id it has the turn and knows the policy; that it waits there cannot be seen from outside.
-            until("it has its id", || topic.last_id() > before);
+            go.send(sent).unwrap();
+            sent += 1;
+            // A publisher that has its id holds the publish token and has read the policy. Whether it waits is not visible.
+            until("the publisher has its id", || topic.last_id() > before);
             is_done.recv_timeout(Duration::from_millis(300)).is_err()
         });
         topic.set_policy(Policy::Block {
             timeout: Some(Duration::from_millis(20)),
         });
-        // Nothing of what was not published is anywhere.
+        // A message that was not published has no id.
         let last = topic.last_id();
         assert_eq!(
-            topic.publish(Message::text("another's")),
+            topic.publish(Message::text("of another publisher")),
             Err(PublishError::Busy)
         );
         assert_eq!(topic.last_id(), last);
         let reader = Reader::start(client);
-        reader.wait_for(posts);
+        reader.wait_for(sent);
         drop(go);
         within(20, "the publisher to end", || publisher.join()).unwrap();
         drop(member);
@@ -235,13 +236,13 @@ fn while_a_publisher_waits_the_topic_is_busy_for_the_others() {
 }
 
 #[test]
-fn a_key_conflates_over_http_too() {
+fn key_conflates_messages_published_over_http() {
     let binary = Binary::start(&[&SMALL[..], &["--topic", "t:policy=conflate,queue=4"]].concat());
     let mut client = stalled(&binary, "t");
-    let mut posts = 0;
-    until("some are conflated", || {
-        posts += 1;
-        let body = format!("{posts} {}", "x".repeat(10_000));
+    let mut sent = 0;
+    until("some messages are conflated", || {
+        sent += 1;
+        let body = format!("{sent} {}", "x".repeat(10_000));
         let answer = post(binary.address, "/publish/t?key=k", TEXT, body);
         let (_, receivers, dropped) = published(&answer, 202);
         assert_eq!((receivers, dropped), (1, 0));
@@ -260,12 +261,16 @@ fn a_key_conflates_over_http_too() {
         numbers.push(text.split(' ').next().unwrap().parse::<u64>().unwrap());
     }
     assert!(numbers.is_sorted(), "{numbers:?}");
-    assert_eq!(numbers.last(), Some(&posts), "not the latest");
-    assert_eq!(numbers.len() as u64, posts - dropped);
+    assert_eq!(
+        numbers.last(),
+        Some(&sent),
+        "the last message is not the latest"
+    );
+    assert_eq!(numbers.len() as u64, sent - dropped);
 }
 
 #[test]
-fn a_wrong_policy_or_topic_ends_with_2_and_says_the_right_form() {
+fn wrong_policy_or_topic_exits_with_2_and_shows_the_right_form() {
     let policy = "block:50ms, drop-newest, drop-oldest, conflate, disconnect";
     let topic = "PATTERN:policy=P,queue=N,history=N,max-age=TIME";
     for (flags, right) in [
@@ -289,10 +294,10 @@ fn a_wrong_policy_or_topic_ends_with_2_and_says_the_right_form() {
         (["--topic", "t:history=1048577"], "at most 1048576"),
         (["--topic", "t:max-age=60"], "60s"),
     ] {
-        let (code, said) = run(&flags);
-        assert_eq!(code, Some(2), "{flags:?}: {said}");
-        // Wrapped to the terminal's width, if there is one.
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(said.contains(right), "{flags:?}: {said}");
+        let (code, stderr) = run(&flags);
+        assert_eq!(code, Some(2), "{flags:?}: {stderr}");
+        // The message is wrapped to the width of the terminal, if there is one.
+        let stderr = stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(stderr.contains(right), "{flags:?}: {stderr}");
     }
 }

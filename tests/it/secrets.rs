@@ -1,11 +1,11 @@
-//! Who may have what: tokens, keys, and this machine alone.
+//! Access: tokens, publishing keys, and requests that are allowed only from this machine.
 
 use std::path::PathBuf;
 
 use crate::binary::Binary;
-use crate::support::{Connect, Json, Raw, get, post};
+use crate::support::{Connect, JsonClient, TestClient, get, post};
 
-/// A file of secrets, gone when it is dropped.
+/// A file with secrets. It is deleted when this is dropped.
 pub(crate) struct File(PathBuf);
 
 impl File {
@@ -27,9 +27,9 @@ impl Drop for File {
     }
 }
 
-/// What only this machine, or a key, may have.
+/// Returns the statuses of three requests that need this machine or a key.
 #[track_caller]
-fn private(binary: &Binary, headers: &str) -> [u16; 3] {
+fn private_statuses(binary: &Binary, headers: &str) -> [u16; 3] {
     let address = binary.address;
     [
         post(address, "/publish/t", headers, "x").status,
@@ -39,10 +39,10 @@ fn private(binary: &Binary, headers: &str) -> [u16; 3] {
 }
 
 #[test]
-fn without_a_key_publishing_is_for_this_machine_alone() {
+fn publishing_without_a_key_requires_loopback() {
     let binary = Binary::start(&[]);
-    assert_eq!(private(&binary, ""), [202, 200, 200]);
-    // Behind a proxy everybody comes from this machine.
+    assert_eq!(private_statuses(&binary, ""), [202, 200, 200]);
+    // Behind a proxy on this machine, all clients seem to come from this machine.
     for forwarded in [
         "Forwarded: for=192.0.2.1\r\n",
         "X-Forwarded-For: 192.0.2.1\r\n",
@@ -57,22 +57,26 @@ fn without_a_key_publishing_is_for_this_machine_alone() {
         "CF-Connecting-IP: 192.0.2.1\r\n",
         "True-Client-IP: 192.0.2.1\r\n",
     ] {
-        assert_eq!(private(&binary, forwarded), [403; 3], "{forwarded}");
+        assert_eq!(
+            private_statuses(&binary, forwarded),
+            [403; 3],
+            "{forwarded}"
+        );
     }
-    // What is not private is there for those too.
+    // Requests that are not private are also allowed through a proxy.
     let answer = get(binary.address, "/topics", "X-Forwarded-For: 192.0.2.1\r\n");
     assert_eq!(answer.status, 200);
 
     let everywhere = Binary::start(&["--listen", "0.0.0.0:0"]);
     assert_eq!(
-        private(&everywhere, ""),
+        private_statuses(&everywhere, ""),
         [403; 3],
         "one listener is not on loopback"
     );
 }
 
 #[test]
-fn with_a_key_file_publishing_is_for_those_who_bring_a_key_from_wherever() {
+fn publishing_with_a_key_works_from_any_address() {
     let keys = File::new("keys", "first\n\n  second \n");
     let binary = Binary::start(&["--publish-key-file", keys.path()]);
     for wrong in [
@@ -84,25 +88,32 @@ fn with_a_key_file_publishing_is_for_those_who_bring_a_key_from_wherever() {
         "Authorization: Basic first\r\n",
         "Authorization: first\r\n",
     ] {
-        assert_eq!(private(&binary, wrong), [401; 3], "{wrong:?}");
+        assert_eq!(private_statuses(&binary, wrong), [401; 3], "{wrong:?}");
     }
     let refused = post(binary.address, "/publish/t?token=first", "", "x");
-    assert_eq!(refused.status, 401, "a key in an address ends up in logs");
+    assert_eq!(
+        refused.status, 401,
+        "a key in a URL must be refused, because URLs are logged"
+    );
     assert_eq!(refused.header("www-authenticate"), Some("Bearer"));
     for right in [
         "Authorization: Bearer first\r\n",
         "authorization: bearer second\r\n",
     ] {
-        assert_eq!(private(&binary, right), [202, 200, 200], "{right:?}");
+        assert_eq!(
+            private_statuses(&binary, right),
+            [202, 200, 200],
+            "{right:?}"
+        );
         let forwarded = format!("{right}X-Forwarded-For: 192.0.2.1\r\n");
-        assert_eq!(private(&binary, &forwarded), [202, 200, 200]);
+        assert_eq!(private_statuses(&binary, &forwarded), [202, 200, 200]);
     }
-    // A key is for publishing over HTTP; clients need none.
-    Raw::connect(binary.address, "/ws/t").leave();
+    // The key is only for publishing over HTTP. Clients need no key.
+    TestClient::connect(binary.address, "/ws/t").leave();
 }
 
 #[test]
-fn with_a_token_file_clients_bring_a_token_in_one_of_three_ways() {
+fn clients_can_send_a_token_in_three_ways() {
     let tokens = File::new("tokens", "s3cret\n");
     let binary = Binary::start(&["--token-file", tokens.path()]);
     let address = binary.address;
@@ -122,44 +133,44 @@ fn with_a_token_file_clients_bring_a_token_in_one_of_three_ways() {
     for path in ["/ws/t", "/echo", "/ws"] {
         for (query, header) in wrong {
             let client = Connect::to(address).path(&format!("{path}{query}"));
-            let (_, answer) = client.header(header).ask();
+            let (_, answer) = client.header(header).request();
             assert_eq!(answer.status, 401, "{path} {query} {header}");
         }
     }
     for (query, header) in right {
         for path in ["/ws/t", "/echo"] {
             let client = Connect::to(address).path(&format!("{path}{query}"));
-            let (_, answer) = client.header(header).ask();
+            let (_, answer) = client.header(header).request();
             assert_eq!(answer.status, 101, "{path} {query} {header}");
         }
     }
-    // The token is not the subprotocol that is spoken.
+    // The subprotocol in the response is not the token.
     let client = Connect::to(address).path("/ws");
-    let (_, answer) = client.header(right[2].1).ask();
+    let (_, answer) = client.header(right[2].1).request();
     assert_eq!(
         answer.header("sec-websocket-protocol"),
         Some("standpipe.v1")
     );
-    drop(Json::at(address, "/ws?token=s3cret"));
+    drop(JsonClient::at(address, "/ws?token=s3cret"));
 
     let bearer = "Authorization: Bearer s3cret\r\n";
     for path in ["/topics", "/topics/t/presence"] {
         assert_eq!(get(address, path, "").status, 401);
         assert_eq!(get(address, path, bearer).status, 200);
     }
-    // Health is no secret.
+    // The health check needs no token.
     assert_eq!(get(address, "/healthz", "").status, 200);
 }
 
 #[test]
-fn a_file_without_a_secret_is_not_taken_for_no_secret_needed() {
+fn file_without_a_secret_is_refused_at_start() {
     let empty = File::new("empty", "\n  \n");
     for flag in ["--token-file", "--publish-key-file"] {
-        let (code, said) = crate::binary::run(&[flag, empty.path()]);
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(empty.path()), "{said}");
-        let (code, said) = crate::binary::run(&[flag, "no/such/file"]);
-        assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains("no/such/file"), "{said}");
+        let (code, stderr) = crate::binary::run(&[flag, empty.path()]);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(empty.path()), "{stderr}");
+        let (code, stderr) = crate::binary::run(&[flag, "no/such/file"]);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("no/such/file"), "{stderr}");
     }
 }

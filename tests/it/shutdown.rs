@@ -1,5 +1,5 @@
-//! The end of the server, step by step as DESIGN's law 8 has it: nobody new, 503 at the door, nothing more is taken,
-//! 1001 after what is queued, resets at the deadline, everything joined, and a report that counts right.
+//! The shutdown of the server, step by step: no new clients, 503 for pending handshakes, no more messages are accepted,
+//! 1001 after what is queued, resets at the deadline, all threads joined, and a correct report.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use standpipe::{
 };
 
 use crate::support::{
-    DEADLINE, Failure, Gate, Raw, Rest, TestServer, both_ways, echo, fill, waiting_send, within,
+    Barrier, DEADLINE, Failure, Rest, TestClient, TestServer, echo, fill, spawn_blocked_send,
+    with_both_flush_modes, within,
 };
 
 pub(crate) fn report(drained: u64, lost: u64) -> ShutdownReport {
@@ -23,18 +24,18 @@ pub(crate) fn report(drained: u64, lost: u64) -> ShutdownReport {
     report
 }
 
-/// Reads all there is, answers the Close, and says how it ended; on a thread, because shutdown waits for all.
-pub(crate) fn polite(mut client: Raw) -> thread::JoinHandle<Rest> {
+/// Reads to the end of the connection and answers the Close, on its own thread because shutdown waits for every client.
+pub(crate) fn read_to_close(mut client: TestClient) -> thread::JoinHandle<Rest> {
     thread::spawn(move || {
-        let rest = client.rest_politely();
+        let rest = client.rest_answering_close();
         assert!(rest.after_close == 0 && !rest.reset, "{rest:?}");
         rest
     })
 }
 
-/// It saw 1001, once, and nothing after it.
+/// Checks that the client received one Close, 1001, and nothing after it. Returns the messages before the Close.
 #[track_caller]
-pub(crate) fn saw_1001(client: thread::JoinHandle<Rest>) -> Vec<Message> {
+pub(crate) fn assert_closed_with_1001(client: thread::JoinHandle<Rest>) -> Vec<Message> {
     let rest = client.join().unwrap();
     let reason = "server is shutting down".to_owned();
     assert_eq!(rest.closes, [(1001, reason)]);
@@ -42,7 +43,7 @@ pub(crate) fn saw_1001(client: thread::JoinHandle<Rest>) -> Vec<Message> {
 }
 
 #[test]
-fn a_server_without_clients_ends_at_once_and_so_does_one_that_never_served() {
+fn idle_server_and_unserved_server_end_immediately() {
     let server = TestServer::echo(Config::default());
     assert_eq!(server.shut_down(), report(0, 0));
     let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
@@ -52,42 +53,42 @@ fn a_server_without_clients_ends_at_once_and_so_does_one_that_never_served() {
 }
 
 #[test]
-fn after_shutdown_nobody_is_let_in_and_the_port_is_free_at_the_end() {
-    let gate = Gate::new();
-    let at = gate.clone();
+fn shutdown_refuses_new_clients_and_frees_the_port() {
+    let barrier = Barrier::new();
+    let at = barrier.clone();
     let config = Config::default().shutdown_timeout(Duration::from_millis(200));
     let server = TestServer::start(config, move |conn: &mut Connection| {
-        at.pass(conn.number());
+        at.wait(conn.number());
         Ok(())
     });
     let address = server.addr();
-    let mut inside = server.connect();
-    gate.arrival();
+    let mut connected = server.connect();
+    barrier.arrival();
     server.handle().shutdown();
     assert!(server.handle().is_shutting_down());
-    inside.expect_close(1001);
-    // The handler holds the server, so this is the time of draining.
+    connected.expect_close(1001);
+    // The handler does not return yet, so the server is still draining.
     let late = server.client();
     if TcpStream::connect(address).is_ok() {
         let mut late = late.open();
         late.try_bytes(server.client().head());
-        gate.open();
-        assert_eq!(late.next_byte(), None, "somebody was let in");
+        barrier.open();
+        assert_eq!(late.next_byte(), None, "a new client was accepted");
     } else {
-        gate.open();
+        barrier.open();
     }
     server.report();
     let refused = TcpStream::connect(address).unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
-/// Stands at the gate while it judges a request.
-struct SlowJudge(Gate);
+/// A handler that waits at a barrier while it decides about the request `/slow`.
+struct SlowRequest(Barrier);
 
-impl Handler for SlowJudge {
+impl Handler for SlowRequest {
     fn request(&self, request: &mut Request) -> Reply {
-        if request.path() == "/judge" {
-            self.0.pass(0);
+        if request.path() == "/slow" {
+            self.0.wait(0);
         }
         Reply::upgrade()
     }
@@ -98,51 +99,51 @@ impl Handler for SlowJudge {
 }
 
 #[test]
-fn heads_in_flight_are_answered_503() {
-    let gate = Gate::new();
-    let server = TestServer::start(Config::default(), SlowJudge(gate.clone()));
+fn pending_handshakes_are_answered_with_503() {
+    let barrier = Barrier::new();
+    let server = TestServer::start(Config::default(), SlowRequest(barrier.clone()));
     let mut silent = server.client().open();
     let mut half = server.client().open();
     half.bytes("GET / HTTP/1.1\r\nHost: loc");
-    let judged = server.client().path("/judge");
-    let head = judged.head();
-    let mut judged = judged.open();
-    judged.bytes(head);
-    gate.arrival();
-    // Accepted after them: so they have been.
-    let inside = server.connect();
+    let deciding = server.client().path("/slow");
+    let head = deciding.head();
+    let mut deciding = deciding.open();
+    deciding.bytes(head);
+    barrier.arrival();
+    // This client is accepted after the others, so the server has accepted all of them.
+    let connected = server.connect();
     server.handle().shutdown();
-    let inside = polite(inside);
-    gate.open();
+    let connected = read_to_close(connected);
+    barrier.open();
     for (what, client) in [
         ("silent", &mut silent),
         ("half", &mut half),
-        ("judged", &mut judged),
+        ("deciding", &mut deciding),
     ] {
         let answer = client.read_head();
         assert_eq!(answer.status, 503, "{what}");
         assert_eq!(answer.header("Connection"), Some("close"), "{what}");
         assert!(answer.header("Retry-After").is_some(), "{what}");
     }
-    drop((silent, half, judged));
-    saw_1001(inside);
-    // Those at the door were no clients.
+    drop((silent, half, deciding));
+    assert_closed_with_1001(connected);
+    // Pending handshakes are not counted as clients.
     assert_eq!(server.report(), report(1, 0));
 }
 
 #[test]
-fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
-    both_ways(|config| {
-        let (give, outboxes) = unbounded();
+fn shutdown_refuses_messages_and_wakes_waiting_senders() {
+    with_both_flush_modes(|config| {
+        let (outbox_sender, outboxes) = unbounded();
         let config = config.shutdown_timeout(Duration::from_millis(500));
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox()).unwrap();
+            outbox_sender.send(conn.outbox()).unwrap();
             echo(conn)
         });
         let full = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv().unwrap();
         fill(&outbox);
-        let sender = waiting_send(&outbox, Message::text("back"));
+        let sender = spawn_blocked_send(&outbox, Message::text("back"));
         let waiting = outbox.clone();
         let patient =
             thread::spawn(move || waiting.send_timeout(Message::text("back"), 3 * DEADLINE));
@@ -161,7 +162,13 @@ fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
         let tried = outbox.try_send(Message::text("back")).unwrap_err();
         assert!(matches!(tried, TrySendError::Closed(m) if m == Message::text("back")));
         assert!(outbox.send(Message::text("back")).is_err());
+        let handle = server.handle().clone();
         assert_eq!(server.report(), report(0, 1));
+        let disconnects = handle.disconnects();
+        assert!(
+            disconnects.contains(&("shutdown_timeout", 1)),
+            "{disconnects:?}"
+        );
         drop(full);
         let counts = outbox.counts();
         assert_eq!(counts.accepted, counts.delivered + counts.discarded);
@@ -169,95 +176,95 @@ fn from_shutdown_on_nothing_is_taken_and_whoever_waits_is_woken() {
 }
 
 #[test]
-fn recv_gives_none_whether_it_waits_already_or_is_asked_after() {
-    both_ways(|config| {
-        let gate = Gate::new();
-        let at = gate.clone();
-        let (give, said) = unbounded();
+fn recv_returns_none_before_and_after_shutdown() {
+    with_both_flush_modes(|config| {
+        let barrier = Barrier::new();
+        let at = barrier.clone();
+        let (result_sender, results) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/later" {
-                at.pass(conn.number());
+                at.wait(conn.number());
                 assert!(conn.closed().recv().is_err());
             }
-            give.send(conn.recv()?).unwrap();
+            result_sender.send(conn.recv()?).unwrap();
             Ok(())
         });
         let waits = server.connect();
         let later = server.client().path("/later").connect();
-        gate.arrival();
-        // It lies in the kernel when shutdown comes, and is not heard any more.
+        barrier.arrival();
+        // This message is in the kernel's buffer when the shutdown begins, and is not received any more.
         later.text("too late");
         server.handle().shutdown();
-        gate.open();
-        let clients = [polite(waits), polite(later)];
+        barrier.open();
+        let clients = [read_to_close(waits), read_to_close(later)];
         for _ in 0..2 {
-            let said = said
+            let received = results
                 .recv_timeout(DEADLINE)
-                .expect("waited for recv to return");
-            assert_eq!(said, None);
+                .expect("recv returns before the deadline");
+            assert_eq!(received, None);
         }
         for client in clients {
-            saw_1001(client);
+            assert_closed_with_1001(client);
         }
         assert_eq!(server.report(), report(2, 0));
     });
 }
 
 #[test]
-fn a_handler_that_does_not_return_is_waited_for() {
-    let gate = Gate::new();
-    let at = gate.clone();
+fn serve_waits_for_a_handler_that_does_not_return() {
+    let barrier = Barrier::new();
+    let at = barrier.clone();
     let returned = Arc::new(AtomicBool::new(false));
     let returns = Arc::clone(&returned);
     let config = Config::default().shutdown_timeout(Duration::from_millis(100));
     let server = TestServer::start(config, move |conn: &mut Connection| {
-        at.pass(conn.number());
+        at.wait(conn.number());
         returns.store(true, Ordering::SeqCst);
         Ok(())
     });
     let mut client = server.connect();
-    gate.arrival();
+    barrier.arrival();
     server.handle().shutdown();
     client.expect_close(1001);
     let (end, ended) = bounded(1);
     let waiting = thread::spawn(move || {
         end.send(server.report()).unwrap();
     });
-    // An event that does not come can only be waited for: past the deadline, and the second that follows it.
+    // Only waiting shows that `serve` does not return: until after the shutdown timeout and the second that follows it.
     let early = ended.recv_timeout(Duration::from_millis(1300));
     assert_eq!(
         early,
         Err(RecvTimeoutError::Timeout),
-        "serve left a handler behind"
+        "serve returned before the handler"
     );
-    gate.open();
+    barrier.open();
     let ended = ended
         .recv_timeout(DEADLINE)
-        .expect("waited for serve to return");
+        .expect("serve returns before the deadline");
     assert!(returned.load(Ordering::SeqCst));
-    // It was held back by the handler and reset, whatever it had read.
+    // The client was reset at the deadline because its handler did not return, so it counts as lost.
     assert_eq!(ended, report(0, 1));
     waiting.join().unwrap();
 }
 
 #[test]
-fn a_handler_that_waits_for_closed_is_told() {
+fn shutdown_wakes_a_handler_that_waits_for_closed() {
     let server = TestServer::start(Config::default(), |conn: &mut Connection| {
         let (_never, nothing) = bounded::<()>(0);
         crossbeam_channel::select! {
-            recv(nothing) -> _ => unreachable!("nobody sends"),
+            recv(nothing) -> _ => unreachable!("this channel has no message"),
             recv(conn.closed()) -> _ => Ok(()),
         }
     });
-    let client = polite(server.connect());
+    let client = read_to_close(server.connect());
     server.handle().shutdown();
-    saw_1001(client);
+    assert_closed_with_1001(client);
     assert_eq!(server.report(), report(1, 0));
 }
 
 #[test]
-fn a_handler_may_shut_its_own_server_down() {
-    both_ways(|config| {
+fn handler_may_shut_down_its_own_server() {
+    with_both_flush_modes(|config| {
         let server = Server::bind("127.0.0.1:0", config).unwrap();
         let handle: ServerHandle = server.handle();
         let server = TestServer::of(server, move |conn: &mut Connection| {
@@ -272,15 +279,15 @@ fn a_handler_may_shut_its_own_server_down() {
         });
         let clients: Vec<_> = (0..5).map(|_| server.connect()).collect();
         clients[3].text("shut down");
-        for client in clients.into_iter().map(polite).collect::<Vec<_>>() {
-            saw_1001(client);
+        for client in clients.into_iter().map(read_to_close).collect::<Vec<_>>() {
+            assert_closed_with_1001(client);
         }
         assert_eq!(server.report(), report(5, 0));
     });
 }
 
 #[test]
-fn both_of_two_listeners_serve_and_end() {
+fn two_listeners_both_serve_and_end() {
     let bind = || Listener::bind("127.0.0.1:0").unwrap();
     let server = Server::from_listeners(vec![bind(), bind()], Config::default()).unwrap();
     let server = TestServer::of(server, echo);
@@ -288,15 +295,15 @@ fn both_of_two_listeners_serve_and_end() {
     assert_eq!(addresses.len(), 2);
     let clients: Vec<_> = (addresses.iter())
         .map(|address| {
-            let mut client = Raw::connect(*address, "/");
+            let mut client = TestClient::connect(*address, "/");
             client.text("here");
             client.expect_text("here");
-            polite(client)
+            read_to_close(client)
         })
         .collect();
     server.handle().shutdown();
     for client in clients {
-        saw_1001(client);
+        assert_closed_with_1001(client);
     }
     assert_eq!(server.report(), report(2, 0));
     for address in addresses {
@@ -308,50 +315,52 @@ fn both_of_two_listeners_serve_and_end() {
 }
 
 #[test]
-fn shutdown_may_be_asked_for_again_and_from_everywhere() {
+fn shutdown_may_be_called_repeatedly_from_any_thread() {
     let server = TestServer::echo(Config::default());
-    let client = polite(server.connect());
+    let client = read_to_close(server.connect());
     let handle = server.handle().clone();
-    let askers: Vec<_> = (0..4)
+    let callers: Vec<_> = (0..4)
         .map(|_| {
             let handle = handle.clone();
             thread::spawn(move || handle.shutdown())
         })
         .collect();
-    for asker in askers {
-        asker.join().unwrap();
+    for caller in callers {
+        caller.join().unwrap();
     }
-    saw_1001(client);
+    assert_closed_with_1001(client);
     assert_eq!(server.report(), report(1, 0));
-    // After the end too.
+    // Also after the end of the server.
     handle.shutdown();
     assert!(handle.is_shutting_down());
     assert_eq!(handle.clients(), 0);
 }
 
 #[test]
-fn clients_that_come_while_it_shuts_down_are_served_out_or_turned_away_and_never_left() {
-    both_ways(|config| {
+fn clients_that_connect_during_shutdown_are_drained_or_refused() {
+    with_both_flush_modes(|config| {
         for _ in 0..5 {
             let server = TestServer::echo(config.clone());
             let (address, served) = (server.addr(), Arc::new(AtomicUsize::new(0)));
-            let (first, came) = bounded(100);
-            let comers: Vec<_> = (0..8)
+            let (connected_sender, connections) = bounded(100);
+            let threads: Vec<_> = (0..8)
                 .map(|_| {
-                    let (served, first) = (Arc::clone(&served), first.clone());
+                    let (served, connected_sender) =
+                        (Arc::clone(&served), connected_sender.clone());
                     thread::spawn(move || {
-                        while come(address, &served) {
-                            let _ = first.try_send(());
+                        while connect_and_close(address, &served) {
+                            let _ = connected_sender.try_send(());
                         }
                     })
                 })
                 .collect();
-            came.recv_timeout(DEADLINE)
-                .expect("waited for a first client");
+            connections
+                .recv_timeout(DEADLINE)
+                .expect("the first client connects before the deadline");
             server.handle().shutdown();
             let report = server.report();
-            for comer in comers {
-                comer.join().unwrap();
+            for thread in threads {
+                thread.join().unwrap();
             }
             assert_eq!(report.lost, 0, "{report}");
             assert_eq!(report.drained, served.load(Ordering::SeqCst) as u64);
@@ -359,22 +368,22 @@ fn clients_that_come_while_it_shuts_down_are_served_out_or_turned_away_and_never
     });
 }
 
-/// One client's visit. False when the server is not there any more; `served` counts who saw 1001.
-fn come(address: std::net::SocketAddr, served: &AtomicUsize) -> bool {
+/// Connects one client. Returns false if the server refuses it. `served` counts the clients that received 1001.
+fn connect_and_close(address: std::net::SocketAddr, served: &AtomicUsize) -> bool {
     if TcpStream::connect(address).is_err() {
         return false;
     }
-    // Between the two it may be gone: then this ends as the first would have.
+    // The server may end between the two connects. The second then fails like the first would have.
     let Ok((mut client, answer)) = std::panic::catch_unwind(|| {
         let client = crate::support::Connect::to(address);
-        client.ask()
+        client.request()
     }) else {
         return false;
     };
     match answer.status {
         101 => {
             client.close(1000, "");
-            let rest = client.rest_politely();
+            let rest = client.rest_answering_close();
             assert_eq!(rest.closes.len(), 1, "{rest:?}");
             if rest.closes[0].0 == 1001 {
                 served.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! A member that really stops reading: the others do not notice, and it is cut.
+//! A member that stops reading is disconnected with 4008, and the other members are not disturbed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,20 @@ use crossbeam_channel::{Receiver, unbounded};
 use standpipe::{Config, Connection, Hub, Message, Outbox, SubscribeOptions, Topic};
 
 use crate::support::{
-    Failure, Process, Raw, Rest, TestServer, alone, both_ways, op, until, within,
+    Failure, Process, Rest, TestClient, TestServer, in_own_process, op, until,
+    with_both_flush_modes, within,
 };
 
 const SMALL: usize = 16 << 10;
 const READERS: usize = 3;
 
-/// A topic with three members that read and one that does not.
+/// A topic with three members that read, and room for one that does not.
 struct Room {
     topic: Topic,
     hub: Hub,
     readers: Vec<JoinHandle<Rest>>,
-    /// What each of them has got.
-    got: Arc<[AtomicUsize; READERS]>,
+    /// The number of messages that each reader has received.
+    received: Arc<[AtomicUsize; READERS]>,
     outboxes: Receiver<Outbox>,
     published: usize,
     server: TestServer,
@@ -35,65 +36,68 @@ impl Room {
     fn open(config: Config) -> Room {
         let hub = Hub::default();
         let topic = hub.topic("room").unwrap();
-        let (give, outboxes) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
         let room = topic.clone();
         let joins = move |conn: &mut Connection| -> Result<(), Failure> {
             let _member = room.subscribe(conn.outbox(), SubscribeOptions::new())?;
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         };
         let config = config.queue(64).sndbuf(Some(SMALL)).unsent(SMALL);
         let server = TestServer::start(config, joins);
-        let got: Arc<[AtomicUsize; READERS]> = Arc::default();
+        let received: Arc<[AtomicUsize; READERS]> = Arc::default();
         let readers = (0..READERS)
             .map(|reader| {
                 let mut client = server.connect();
                 let _ = outboxes.recv().unwrap();
-                let got = Arc::clone(&got);
-                thread::spawn(move || reads(&mut client, &got[reader]))
+                let received = Arc::clone(&received);
+                thread::spawn(move || read_to_end(&mut client, &received[reader]))
             })
             .collect();
         Room {
             topic,
             hub,
             readers,
-            got,
+            received,
             outboxes,
             published: 0,
             server,
         }
     }
 
-    /// A member that does not read.
-    fn join_and_stop(&self) -> (Raw, Outbox) {
+    /// Connects a member that does not read.
+    fn connect_stalled(&self) -> (TestClient, Outbox) {
         let client = self.server.client().rcvbuf(SMALL).connect();
         let outbox = self.outboxes.recv().unwrap();
         (client, outbox)
     }
 
-    /// Publishes one message, and says how many members were too slow for it.
+    /// Publishes one message, and returns how many members were too slow for it.
     ///
-    /// The readers are never far behind, so that none of *them* is slow on a busy machine.
+    /// The readers are never far behind, so no reader becomes slow on a busy machine.
     fn publish(&mut self) -> usize {
         let least = self.published.saturating_sub(16);
-        until("the others have got what was published", || {
-            self.got
-                .iter()
-                .all(|got| got.load(Ordering::SeqCst) >= least)
-        });
+        until(
+            "the readers have received all but the last 16 messages",
+            || {
+                self.received
+                    .iter()
+                    .all(|received| received.load(Ordering::SeqCst) >= least)
+            },
+        );
         let published = self.topic.publish(message(self.published)).unwrap();
         self.published += 1;
         assert!(published.receivers >= READERS, "{published:?}");
         published.dropped
     }
 
-    /// Publishes until the one that does not read is cut.
-    fn publish_until_cut(&mut self) {
-        until("the one that does not read is cut", || self.publish() == 1);
+    /// Publishes until the stalled member is disconnected.
+    fn publish_until_disconnect(&mut self) {
+        until("the stalled member is disconnected", || self.publish() == 1);
     }
 
-    /// The others got everything in order, and are still there to be told goodbye.
+    /// Shuts down, and checks that the readers received everything in order and were still connected.
     fn close(self) {
         let Room {
             server,
@@ -108,8 +112,8 @@ impl Room {
         for reader in readers {
             let rest = within(20, "a reader to end", || reader.join()).unwrap();
             assert_eq!(rest.messages.len(), published);
-            let right = rest.messages.iter().enumerate();
-            assert!(right.into_iter().all(|(n, seen)| *seen == message(n)));
+            let mut numbered = rest.messages.iter().enumerate();
+            assert!(numbered.all(|(n, seen)| *seen == message(n)));
             assert_eq!(rest.closes.len(), 1);
             assert_eq!(rest.closes[0].0, 1001);
         }
@@ -118,15 +122,15 @@ impl Room {
     }
 }
 
-/// Reads to the end, counting.
-fn reads(client: &mut Raw, got: &AtomicUsize) -> Rest {
+/// Reads to the end of the connection and counts the messages.
+fn read_to_end(client: &mut TestClient, received: &AtomicUsize) -> Rest {
     let mut messages = Vec::new();
     let close = loop {
         let frame = client.next_frame();
         match frame.opcode {
             op::TEXT => {
                 messages.push(Message::text(String::from_utf8(frame.payload).unwrap()));
-                got.fetch_add(1, Ordering::SeqCst);
+                received.fetch_add(1, Ordering::SeqCst);
             }
             op::CLOSE => break frame,
             _ => {}
@@ -140,7 +144,7 @@ fn reads(client: &mut Raw, got: &AtomicUsize) -> Rest {
     rest
 }
 
-fn assert_exact(outbox: &Outbox) {
+fn assert_counts_exact(outbox: &Outbox) {
     let counts = outbox.counts();
     let ended = counts.delivered + counts.dropped + counts.discarded;
     assert_eq!(counts.accepted, ended);
@@ -148,23 +152,27 @@ fn assert_exact(outbox: &Outbox) {
 }
 
 #[test]
-fn a_member_that_stops_reading_is_cut_with_4008_and_sees_it_when_it_reads_on() {
-    both_ways(|config| {
+fn stalled_member_is_closed_with_4008() {
+    with_both_flush_modes(|config| {
         let mut room = Room::open(config);
-        let (mut slow, outbox) = room.join_and_stop();
-        room.publish_until_cut();
-        // The others do not even slow down.
+        let (mut slow, outbox) = room.connect_stalled();
+        room.publish_until_disconnect();
+        // No other member is too slow for any of these messages.
         for _ in 0..100 {
             assert_eq!(room.publish(), 0);
         }
 
-        let rest = slow.rest_politely();
+        let rest = slow.rest_answering_close();
         assert!(!rest.reset && rest.after_close == 0, "{:?}", rest.closes);
         for (n, seen) in rest.messages.iter().enumerate() {
-            assert_eq!(*seen, message(n), "what came before is whole, and in order");
+            assert_eq!(
+                *seen,
+                message(n),
+                "message {n} is missing, changed or out of order"
+            );
         }
         let [(code, reason)] = &rest.closes[..] else {
-            panic!("one Close: {:?}", rest.closes);
+            panic!("not exactly one Close: {:?}", rest.closes);
         };
         assert_eq!(*code, 4008);
         let figures: Vec<usize> = reason
@@ -172,14 +180,17 @@ fn a_member_that_stops_reading_is_cut_with_4008_and_sees_it_when_it_reads_on() {
             .filter_map(|figure| figure.parse().ok())
             .collect();
         let [messages, capacity, bytes] = figures[..] else {
-            panic!("the queue's figures: {reason}");
+            panic!("the reason does not contain the three figures of the queue: {reason}");
         };
         assert!(reason.starts_with("slow consumer: "), "{reason}");
         assert_eq!((messages, capacity), (64, 64), "{reason}");
         assert!(bytes >= 64 * 4000, "{reason}");
 
-        until("it is gone", || room.server.handle().clients() == READERS);
-        assert_exact(&outbox);
+        until("the slow client is unregistered", || {
+            room.server.handle().clients() == READERS
+        });
+        assert_eq!(room.server.disconnects("slow_consumer"), 1);
+        assert_counts_exact(&outbox);
         let delivered = outbox.counts().delivered;
         assert_eq!(delivered, rest.messages.len() as u64);
         assert!(outbox.counts().discarded >= 64);
@@ -189,39 +200,41 @@ fn a_member_that_stops_reading_is_cut_with_4008_and_sees_it_when_it_reads_on() {
 }
 
 #[test]
-fn a_member_that_never_reads_again_is_reset_after_close_timeout_and_leaves_nothing() {
-    const NAME: &str = "slow_consumer::a_member_that_never_reads_again_is_reset_after_close_timeout_and_leaves_nothing";
+fn member_that_never_reads_is_reset_at_close_timeout() {
+    const NAME: &str = "slow_consumer::member_that_never_reads_is_reset_at_close_timeout";
     const TIMEOUT: Duration = Duration::from_millis(300);
     let test = |config: Config| {
         let mut room = Room::open(config.close_timeout(TIMEOUT));
         let process = Process::this();
-        let (threads, descriptors) = (process.threads_of_clients(), process.descriptors());
-        let (mut slow, outbox) = room.join_and_stop();
-        assert_eq!(process.threads_of_clients(), threads + 2);
+        let (threads, descriptors) = (process.settled_client_threads(), process.descriptors());
+        let (mut slow, outbox) = room.connect_stalled();
+        assert_eq!(process.settled_client_threads(), threads + 2);
         assert_eq!(room.topic.members(), READERS + 1);
-        room.publish_until_cut();
-        let cut = Instant::now();
-        until("it is gone", || {
+        room.publish_until_disconnect();
+        let disconnected = Instant::now();
+        until("the stalled client is unregistered", || {
             assert_eq!(room.publish(), 0);
             room.server.handle().clients() == READERS
         });
-        assert!(cut.elapsed() >= TIMEOUT, "after {:?}", cut.elapsed());
+        let waited = disconnected.elapsed();
+        assert!(waited >= TIMEOUT, "reset after only {waited:?}");
+        assert_eq!(room.server.disconnects("close_timeout"), 1);
 
-        // The client's own end is open still.
-        until("its descriptor is gone", || {
+        // The client's side of the socket is still open and counts as one descriptor.
+        until("the server has closed the descriptor", || {
             process.descriptors() == descriptors + 1
         });
-        until("its threads are gone", || {
+        until("the threads of the client have ended", || {
             process.client_threads().len() == threads
         });
-        // The frame in progress was never taken, so that the Close behind it was not either.
+        // The socket never accepted all of the frame in flight, so the Close behind that frame was not sent either.
         let rest = slow.rest();
         assert!(rest.reset && rest.closes.is_empty(), "{:?}", rest.closes);
         drop(slow);
         assert_eq!(process.descriptors(), descriptors);
         assert_eq!(room.topic.members(), READERS);
-        assert_exact(&outbox);
+        assert_counts_exact(&outbox);
         room.close();
     };
-    alone(NAME, || both_ways(test));
+    in_own_process(NAME, || with_both_flush_modes(test));
 }

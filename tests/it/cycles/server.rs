@@ -14,7 +14,9 @@ use standpipe::{
 };
 
 use super::{LONG, SHORT, slow_timeouts};
-use crate::support::{Failure, Frame, Gate, Raw, Seen, TestServer, echo, op, pass, until, within};
+use crate::support::{
+    Barrier, Failure, Frame, Seen, TestClient, TestServer, echo, let_time_pass, op, until, within,
+};
 
 /// Returns whether the connection ended without a Close. The watchdog's reset looks like this to a peer, which may see
 /// the FIN or the RST first.
@@ -108,7 +110,7 @@ fn unread_log_blocks_no_thread() {
         assert_eq!(spawned.get("/nothing").status, 404);
     }
     // The watchdog, the acceptor and the readers all log, and none of them blocks.
-    let mut silent = Raw::connect(spawned.addr(), "/echo");
+    let mut silent = TestClient::connect(spawned.addr(), "/echo");
     assert_eq!(silent.next_frame().opcode, op::PING);
     let mut pending = spawned.client("/").open();
     assert!(is_reset(&pending.next()));
@@ -121,17 +123,17 @@ fn unread_log_blocks_no_thread() {
 
 #[test]
 fn blocked_handlers_do_not_stop_the_watchdog() {
-    struct Blocks(Gate);
+    struct Blocks(Barrier);
     impl Handler for Blocks {
         fn request(&self, request: &mut Request) -> Reply {
             if request.path() == "/request" {
-                self.0.pass(0);
+                self.0.wait(0);
             }
             Reply::upgrade()
         }
         fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
             if conn.request().path() == "/run" {
-                self.0.pass(conn.number());
+                self.0.wait(conn.number());
             }
             // This send waits forever for room in the queue.
             while conn.request().path() == "/room" {
@@ -141,23 +143,23 @@ fn blocked_handlers_do_not_stop_the_watchdog() {
             Ok(())
         }
     }
-    let gate = Gate::new();
+    let barrier = Barrier::new();
     let config = slow_timeouts(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(SHORT);
-    let server = TestServer::start(config, Blocks(gate.clone()));
+    let server = TestServer::start(config, Blocks(barrier.clone()));
     let in_request = server.client().path("/request").open();
     in_request.bytes(server.client().path("/request").head());
     let _in_run = server.client().path("/run").connect();
-    gate.arrival();
-    gate.arrival();
+    barrier.arrival();
+    barrier.arrival();
     let mut in_send = server.client().path("/room").small_rcvbuf().connect();
     for _ in 0..2 {
         let mut silent = server.connect();
         assert_eq!(silent.next_frame().opcode, op::PING);
         assert!(is_reset(&silent.next()));
     }
-    gate.open();
+    barrier.open();
     assert_eq!(in_send.next_frame().opcode, op::BINARY);
     in_send.reset();
 }
@@ -183,14 +185,14 @@ fn client_closes_once_when_racing_its_deadline() {
     let clients: Vec<_> = (0..30_u64)
         .map(|n| {
             thread::spawn(move || {
-                let client = Raw::connect(address, "/");
+                let client = TestClient::connect(address, "/");
                 let mut sent = 0;
                 // Each client sends around the moment of the reset, a little later than the client before.
                 let pause = Duration::from_millis(150 + 4 * n);
                 while client.try_bytes(Frame::new(op::TEXT, "in time?").bytes()) && sent < 4 {
                     sent += 1;
                     // The test is a race with the deadline itself.
-                    pass(pause);
+                    let_time_pass(pause);
                 }
             })
         })

@@ -8,7 +8,7 @@ use crossbeam_channel::{TryRecvError, bounded};
 use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, SubscribeOptions};
 
 use super::{SHORT, slow_timeouts, wait_until_empty};
-use crate::support::{Failure, Frame, TestServer, both_ways, until, within};
+use crate::support::{Failure, Frame, TestServer, until, with_both_flush_modes, within};
 
 /// A handler like the binary's raw mode: each client publishes what it sends. When a client leaves, its own thread
 /// publishes that.
@@ -39,7 +39,7 @@ impl Handler for Relay {
 
 #[test]
 fn slow_member_does_not_block_joining_or_leaving() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = Hub::default();
         let server = TestServer::start(slow_timeouts(config), Relay { hub: hub.clone() });
         let mut slow: Vec<_> = (0..5)
@@ -80,7 +80,7 @@ fn slow_member_does_not_block_joining_or_leaving() {
 
 #[test]
 fn slow_members_are_disconnected_during_publishing() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let hub = Hub::default();
         let server = TestServer::start(
             slow_timeouts(config).close_timeout(SHORT),
@@ -169,7 +169,7 @@ fn clients_leaving_while_closed_are_removed_once() {
 
 #[test]
 fn departures_are_published_while_all_leave() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(
             config,
             Relay {

@@ -1,15 +1,15 @@
-//! The way to a [`Raw`]: address, path, headers, buffers, and then the handshake.
+//! Connects a [`TestClient`]: address, path, headers and buffer sizes, and then the opening handshake.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::client::TestClient;
+use super::deadline::DEADLINE;
 use super::http::Answer;
-use super::raw::Raw;
-use super::within::DEADLINE;
 
-/// A client that is not connected yet.
+/// The settings of a client that is not connected yet.
 pub(crate) struct Connect {
     to: SockAddr,
     host: String,
@@ -42,24 +42,25 @@ impl Connect {
         self
     }
 
-    /// Adds a line, without its CRLF.
+    /// Adds a header line, given without its CRLF.
     pub(crate) fn header(mut self, line: &str) -> Connect {
         self.headers = format!("{}{line}\r\n", self.headers);
         self
     }
 
-    /// `SO_RCVBUF`, set before connecting, so that a client that stops reading is full soon.
+    /// Sets `SO_RCVBUF` before connecting. With a small buffer, the server's writes soon block when the client stops
+    /// reading.
     pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
         self.rcvbuf = Some(bytes);
         self
     }
 
-    /// As [`rcvbuf`](Self::rcvbuf): as small as the kernel allows.
+    /// Sets the smallest [`rcvbuf`](Self::rcvbuf) that the kernel allows.
     pub(crate) fn small_rcvbuf(self) -> Connect {
         self.rcvbuf(2048)
     }
 
-    /// The request for an upgrade.
+    /// Returns the head of the upgrade request.
     pub(crate) fn head(&self) -> String {
         format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -68,9 +69,9 @@ impl Connect {
         )
     }
 
-    /// Only TCP: nothing is sent yet.
+    /// Connects without sending anything.
     #[track_caller]
-    pub(crate) fn open(&self) -> Raw {
+    pub(crate) fn open(&self) -> TestClient {
         let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
         if let Some(bytes) = self.rcvbuf {
             socket.set_recv_buffer_size(bytes).unwrap();
@@ -80,20 +81,20 @@ impl Connect {
         }
         socket.connect(&self.to).unwrap();
         socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        Raw::new(socket)
+        TestClient::new(socket)
     }
 
-    /// Through the handshake, which must end in a 101.
+    /// Connects and completes the opening handshake, which must end in a 101.
     #[track_caller]
-    pub(crate) fn connect(&self) -> Raw {
-        let (raw, answer) = self.ask();
+    pub(crate) fn connect(&self) -> TestClient {
+        let (raw, answer) = self.request();
         assert_eq!(answer.status, 101, "{answer:?}");
         raw
     }
 
-    /// Sends the request and reads the head of the answer.
+    /// Connects, sends the upgrade request and reads the head of the response.
     #[track_caller]
-    pub(crate) fn ask(&self) -> (Raw, Answer) {
+    pub(crate) fn request(&self) -> (TestClient, Answer) {
         let mut raw = self.open();
         raw.bytes(self.head());
         let answer = raw.read_head();

@@ -1,4 +1,4 @@
-//! Frames as bytes: right ones, wrong ones, and what they mean.
+//! Encodes frames, valid and invalid ones, and decodes their meaning.
 
 use standpipe::Message;
 
@@ -12,7 +12,7 @@ pub(crate) mod op {
     pub(crate) const PONG: u8 = 10;
 }
 
-/// A frame, to send or received.
+/// A frame that is to be sent, or that was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) fin: bool,
@@ -24,18 +24,19 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// How a frame says its length.
+/// How the header of a frame encodes the payload length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// As RFC 6455 §5.2 wants it.
+    /// In the shortest form, as RFC 6455 §5.2 requires.
     Shortest,
-    /// In two bytes, in eight bytes: the payload's length or a lie.
+    /// In two bytes. The value need not be the length of the payload.
     Two(u16),
+    /// In eight bytes. The value need not be the length of the payload.
     Eight(u64),
 }
 
 impl Frame {
-    /// A whole message, as a client should send it.
+    /// Returns a complete message in one valid client frame.
     pub(crate) fn new(opcode: u8, payload: impl AsRef<[u8]>) -> Frame {
         Frame {
             fin: true,
@@ -47,13 +48,13 @@ impl Frame {
         }
     }
 
-    /// The same with more to come.
+    /// Clears FIN: more frames of the same message follow.
     pub(crate) fn unfinished(mut self) -> Frame {
         self.fin = false;
         self
     }
 
-    /// A Close; its payload is code and reason.
+    /// Returns a Close with this code and reason.
     pub(crate) fn close(code: u16, reason: &str) -> Frame {
         let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
         Frame::new(op::CLOSE, payload)
@@ -92,7 +93,7 @@ impl Frame {
         bytes
     }
 
-    /// Code and reason of a Close; 1005 stands for none.
+    /// Returns the code and reason of a Close. The code is 1005 if the Close has none.
     #[track_caller]
     pub(crate) fn code(&self) -> (u16, String) {
         assert_eq!(self.opcode, op::CLOSE, "not a Close: {self:?}");
@@ -107,7 +108,7 @@ impl Frame {
     }
 }
 
-/// A data frame as a message.
+/// Returns the message in a data frame, and `None` for a control frame.
 pub(super) fn message(frame: &Frame) -> Option<Message> {
     assert!(frame.fin, "the server does not fragment: {frame:?}");
     assert_eq!(frame.rsv, 0, "reserved bits in {frame:?}");

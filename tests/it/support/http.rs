@@ -1,11 +1,11 @@
-//! One plain HTTP exchange, read to the end of the connection.
+//! One plain HTTP exchange. The response is read to the end of the connection.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::within::DEADLINE;
+use super::deadline::DEADLINE;
 
-/// What came back.
+/// An HTTP response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -14,13 +14,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Reads one answer out of all the bytes of a connection.
+    /// Parses the only response of a connection from all its bytes.
     #[track_caller]
     pub(crate) fn parse(bytes: &[u8]) -> Answer {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text
             .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no whole answer in {text:?}"));
+            .unwrap_or_else(|| panic!("no complete response in {text:?}"));
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap();
         let status = status
@@ -39,7 +39,7 @@ impl Answer {
         }
     }
 
-    /// The value of the only header of this name.
+    /// Returns the value of the only header with this name.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self
@@ -52,7 +52,7 @@ impl Answer {
     }
 }
 
-/// Sends `request` as it is, and reads to the end of the connection, which must be a clean one.
+/// Sends `request` unchanged, and reads the response to the end of the stream. A reset fails the test.
 #[track_caller]
 pub(crate) fn http(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -61,19 +61,19 @@ pub(crate) fn http(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
     let mut bytes = Vec::new();
     if let Err(error) = stream.read_to_end(&mut bytes) {
         let read = String::from_utf8_lossy(&bytes);
-        panic!("waited for the end of the answer, got {error} after {read:?}");
+        panic!("waited for the end of the response, got {error} after {read:?}");
     }
     Answer::parse(&bytes)
 }
 
-/// `GET path`, with the lines in `headers` (each with its CRLF).
+/// Sends `GET path` with the lines in `headers`, each of which ends with CRLF.
 #[track_caller]
 pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
     http(address, request)
 }
 
-/// `POST path` with this body, and the lines in `headers` (each with its CRLF).
+/// Sends `POST path` with this body and the lines in `headers`, each of which ends with CRLF.
 #[track_caller]
 pub(crate) fn post(
     address: SocketAddr,

@@ -1,35 +1,38 @@
-//! What every test is made of: a server that must end, a client that can misbehave, and deadlines with names.
-// Not every tool has a user in every state of the suite.
+//! What all tests use: a server that must end, a client that can misbehave, and deadlines that name what they wait for.
+// Without the feature `cli`, some helpers are unused.
 #![allow(dead_code, unused_imports)]
 
-mod alone;
+mod barrier;
+mod client;
 mod connect;
+mod deadline;
 mod frame;
-mod gate;
 mod http;
+mod hub_fixture;
 #[cfg(feature = "cli")]
-mod json;
-pub(crate) mod play;
+mod json_client;
+mod own_process;
 mod process;
-mod raw;
+pub(crate) mod scenario;
 mod server;
-mod stage;
-mod within;
 
-pub(crate) use alone::alone;
+pub(crate) use barrier::Barrier;
+pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
 pub(crate) use connect::Connect;
+pub(crate) use deadline::{DEADLINE, let_time_pass, until, within};
 pub(crate) use frame::{Frame, Length, op};
-pub(crate) use gate::Gate;
 pub(crate) use http::{Answer, get, http, post};
-#[cfg(feature = "cli")]
-pub(crate) use json::Json;
-pub(crate) use process::Process;
-pub(crate) use raw::{Pen, Raw, Rest, Seen};
-pub(crate) use server::{
-    TestServer, both_ways, echo, fill, lends_outboxes, only_close, waiting_send,
+pub(crate) use hub_fixture::{
+    HubFixture, Reader, TextEnvelope, TopicEvent, assert_contiguous, events_of, parse_event,
 };
-pub(crate) use stage::{Heard, Reader, Stage, Words, heard, heard_of, whole};
-pub(crate) use within::{DEADLINE, pass, until, within};
+#[cfg(feature = "cli")]
+pub(crate) use json_client::JsonClient;
+pub(crate) use own_process::in_own_process;
+pub(crate) use process::Process;
+pub(crate) use server::{
+    TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
+    with_both_flush_modes,
+};
 
-/// What handlers return.
+/// The error type of the handlers in these tests.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,12 +1,12 @@
-//! A process's threads and descriptors, as the kernel counts them.
+//! The threads and descriptors of a process, as /proc lists them.
 
 use std::fs;
 use std::path::PathBuf;
 
 use super::until;
 
-/// Tests run side by side in one process: to count there, filter by a connection's number, or look at a process of
-/// your own.
+/// One process in /proc. Other tests run in this process at the same time: a test that counts there must filter by
+/// connection number, or run with [`in_own_process`](super::in_own_process).
 pub(crate) struct Process(PathBuf);
 
 impl Process {
@@ -18,11 +18,11 @@ impl Process {
         Process(format!("/proc/{pid}").into())
     }
 
-    /// The names of its threads, sorted.
+    /// Returns the names of its threads, sorted.
     pub(crate) fn threads(&self) -> Vec<String> {
         let tasks = fs::read_dir(self.0.join("task")).unwrap();
         let mut names: Vec<String> = tasks
-            // A thread may end between its entry and its name.
+            // A thread may end between the listing of the directory and the reading of its name.
             .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
             .map(|name| name.trim_end().to_owned())
             .collect();
@@ -30,31 +30,33 @@ impl Process {
         names
     }
 
-    /// The names of its threads that belong to clients: `sp-N-open`, `sp-N-read` and `sp-N-write`, sorted.
+    /// Returns the names of the threads that belong to clients, sorted: `sp-N-open`, `sp-N-read` and `sp-N-write`.
     pub(crate) fn client_threads(&self) -> Vec<String> {
         let mut names = self.threads();
         names.retain(|name| {
             let number = name.strip_prefix("sp-").and_then(|rest| {
-                let what = ["-open", "-read", "-write"];
-                what.iter().find_map(|what| rest.strip_suffix(what))
+                let suffixes = ["-open", "-read", "-write"];
+                suffixes.iter().find_map(|suffix| rest.strip_suffix(suffix))
             });
             number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
         });
         names
     }
 
-    /// How many threads its clients have when nobody is at a door any more. A client has its 101 a moment before the
-    /// thread at its door ends, and a thread that has not run yet bears the name of the one that began it.
+    /// Returns the number of client threads when no opening handshake is in progress any more.
+    ///
+    /// A client receives its 101 shortly before its handshake thread ends. A thread that has not run yet still has the
+    /// name of the thread that spawned it, so a count in that moment could be wrong.
     #[track_caller]
-    pub(crate) fn threads_of_clients(&self) -> usize {
-        until("nobody is at a door", || {
+    pub(crate) fn settled_client_threads(&self) -> usize {
+        until("no handshake thread is left", || {
             let names = self.client_threads();
             !names.iter().any(|name| name.ends_with("-open"))
         });
         self.client_threads().len()
     }
 
-    /// Open descriptors; of this process one more, which looks.
+    /// Returns the number of open descriptors. In this process, the listing itself adds one.
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(self.0.join("fd")).unwrap().count()
     }

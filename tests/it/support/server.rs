@@ -1,4 +1,4 @@
-//! A server whose end is part of the test.
+//! A server that must end before its test does.
 
 use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
@@ -10,14 +10,14 @@ use standpipe::{
     ShutdownReport,
 };
 
+use super::client::{Rest, TestClient};
 use super::connect::Connect;
-use super::raw::{Raw, Rest};
-use super::within::{DEADLINE, until, within};
+use super::deadline::{DEADLINE, until, within};
 use super::{Answer, Failure};
 
-/// Listens on a free port; dropped, it shuts down and joins, and fails the test if that does not end.
+/// A server on a free port. When it is dropped, it shuts down and joins all threads; the test fails if that hangs.
 ///
-/// Make it before its clients: they are then dropped, and gone, when its turn comes.
+/// Create it before its clients. Rust drops in reverse order, so the clients are then closed before the shutdown.
 pub(crate) struct TestServer {
     running: Option<ServerThread>,
     handle: ServerHandle,
@@ -35,7 +35,7 @@ impl TestServer {
         TestServer { running, handle }
     }
 
-    /// Sends every message back.
+    /// Starts a server that sends every message back.
     pub(crate) fn echo(config: Config) -> TestServer {
         TestServer::start(config, echo)
     }
@@ -48,13 +48,13 @@ impl TestServer {
         &self.handle
     }
 
-    /// A client after its handshake.
+    /// Connects a client and completes its opening handshake.
     #[track_caller]
-    pub(crate) fn connect(&self) -> Raw {
-        Raw::connect(self.addr(), "/")
+    pub(crate) fn connect(&self) -> TestClient {
+        TestClient::connect(self.addr(), "/")
     }
 
-    /// A client to be.
+    /// Returns the settings of a new client of this server.
     pub(crate) fn client(&self) -> Connect {
         Connect::to(self.addr())
     }
@@ -64,13 +64,23 @@ impl TestServer {
         super::get(self.addr(), path, "")
     }
 
-    /// Waits until it has ended, and gives its report.
+    /// Waits until the server has ended, and returns its report.
     #[track_caller]
     pub(crate) fn report(mut self) -> ShutdownReport {
-        self.join().expect("it has not ended yet")
+        self.join().expect("the server has not been joined before")
     }
 
-    /// Shuts it down and gives its report.
+    /// Returns how many clients this clock or limit has disconnected.
+    #[track_caller]
+    pub(crate) fn disconnects(&self, by: &str) -> u64 {
+        let disconnects = self.handle.disconnects();
+        let found = disconnects.iter().find(|(name, _)| *name == by);
+        found
+            .unwrap_or_else(|| panic!("no {by} in {disconnects:?}"))
+            .1
+    }
+
+    /// Shuts the server down and returns its report.
     #[track_caller]
     pub(crate) fn shut_down(self) -> ShutdownReport {
         self.handle.shutdown();
@@ -81,7 +91,7 @@ impl TestServer {
     fn join(&mut self) -> Option<ShutdownReport> {
         let running = self.running.take()?;
         let join = || running.join().unwrap();
-        let what = "the server to end, with all its threads";
+        let what = "the server and all its threads to end";
         Some(within(30, what, join))
     }
 }
@@ -89,14 +99,14 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.shutdown();
-        // A test that has failed already says why, and its gates may never open.
+        // A failed test has already reported its error, and its barriers may never be opened.
         if !thread::panicking() {
             self.join();
         }
     }
 }
 
-/// The handler that sends every message back.
+/// A handler that sends every message back.
 pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
     while let Some(message) = conn.recv()? {
         conn.send(message)?;
@@ -104,31 +114,35 @@ pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a test with early flush and without: who writes may not change what is written.
-pub(crate) fn both_ways(test: impl Fn(Config)) {
+/// Runs a test with early flush and without. Which thread writes must not change what is written.
+pub(crate) fn with_both_flush_modes(test: impl Fn(Config)) {
     for early_flush in [true, false] {
         eprintln!("early_flush {early_flush}:");
         test(Config::default().early_flush(early_flush));
     }
 }
 
-/// Queues messages until the peer's window, the kernel and the outbox are full, of bytes and of places, and nothing
-/// moves any more.
+/// Queues messages until the peer's window, the kernel's buffers and the outbox are full, and nothing moves any more.
+/// The outbox is then full by bytes and by messages.
 #[track_caller]
 pub(crate) fn fill(outbox: &Outbox) {
     let deadline = Instant::now() + DEADLINE;
-    // Full once is not full for good: the kernel may still take some of it.
+    // One refusal is not enough, because the kernel may still accept a part of what is queued.
     let still = Duration::from_millis(200);
     for size in [16 << 10, 1] {
         let message = Message::binary(vec![b'x'; size]);
         while outbox.send_timeout(message.clone(), still).is_ok() {
-            assert!(Instant::now() < deadline, "waited for a peer to be full");
+            assert!(
+                Instant::now() < deadline,
+                "waited for the outbox to stay full"
+            );
         }
     }
 }
 
-/// A thread that waits in `send` for room in a full outbox; it gives what became of the message.
-pub(crate) fn waiting_send(
+/// Spawns a thread that waits in `send` for room in a full outbox, and returns when it waits. The thread returns the
+/// result of `send`.
+pub(crate) fn spawn_blocked_send(
     outbox: &Outbox,
     message: Message,
 ) -> JoinHandle<Result<(), standpipe::SendError>> {
@@ -142,27 +156,27 @@ pub(crate) fn waiting_send(
     });
     let thread = begun.recv().unwrap().unwrap();
     let stat = std::path::Path::new("/proc").join(thread).join("stat");
-    // proc_pid_stat(5): the state stands behind the name, and S is a thread that waits.
-    until("it waits, or need not", || {
+    // proc_pid_stat(5): the state follows the name, and S means that the thread waits.
+    until("the sender waits or has returned", || {
         let stat = std::fs::read_to_string(&stat).unwrap_or_default();
         sender.is_finished() || stat.contains(") S ")
     });
     sender
 }
 
-/// A handler's outbox, handed out to the test; then an echo.
-pub(crate) fn lends_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
-    let (give, take) = unbounded();
+/// Starts an echo server that also passes the outbox of every client to the test.
+pub(crate) fn echo_with_outboxes(config: Config) -> (TestServer, Receiver<Outbox>) {
+    let (outbox_sender, outboxes) = unbounded();
     let server = TestServer::start(config, move |conn: &mut Connection| {
-        give.send(conn.outbox()).unwrap();
+        outbox_sender.send(conn.outbox()).unwrap();
         echo(conn)
     });
-    (server, take)
+    (server, outboxes)
 }
 
-/// One Close, this one, nothing behind it, and a clean end.
+/// Checks that there was exactly this Close, nothing after it, and no reset.
 #[track_caller]
-pub(crate) fn only_close(rest: &Rest, code: u16, reason: &str) {
+pub(crate) fn assert_only_close(rest: &Rest, code: u16, reason: &str) {
     assert_eq!(rest.closes, [(code, reason.to_owned())]);
     assert_eq!(rest.after_close, 0, "{rest:?}");
     assert!(!rest.reset, "{rest:?}");

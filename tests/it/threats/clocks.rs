@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use standpipe::{Config, Connection, Handler, Message, Reply, Request};
 
 use crate::support::{
-    DEADLINE, Failure, Frame, Gate, Length, Seen, TestServer, both_ways, http, op, pass, until,
-    within,
+    Barrier, DEADLINE, Failure, Frame, Length, Seen, TestServer, http, let_time_pass, op, until,
+    with_both_flush_modes, within,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -46,7 +46,7 @@ fn handshake_timeout_limits_the_whole_request_head() {
             break;
         }
         // The slow pace is what the test is about.
-        pass(BYTE_INTERVAL);
+        let_time_pass(BYTE_INTERVAL);
         assert!(
             began.elapsed() < DEADLINE,
             "the server never disconnected the client"
@@ -64,7 +64,7 @@ fn slow_requests_end_in_time_without_blocking_others() {
     let server = TestServer::echo(Config::default().handshake_timeout(timeout));
     let began = Instant::now();
     let mut clients: Vec<_> = (0..200).map(|_| server.client().open()).collect();
-    let send_halves: Vec<_> = clients.iter().map(|client| client.pen()).collect();
+    let send_halves: Vec<_> = clients.iter().map(|client| client.send_half()).collect();
     let sender = thread::spawn(move || {
         for byte in "GET / HTTP/1.1\r\nHost: a\r\nX-Long: "
             .bytes()
@@ -72,14 +72,14 @@ fn slow_requests_end_in_time_without_blocking_others() {
         {
             if send_halves
                 .iter()
-                .filter(|pen| pen.try_bytes([byte]))
+                .filter(|send_half| send_half.try_bytes([byte]))
                 .count()
                 == 0
             {
                 return;
             }
             // The slow pace is what the test is about.
-            pass(BYTE_INTERVAL * 5);
+            let_time_pass(BYTE_INTERVAL * 5);
         }
     });
     // A client that sends its whole request does not wait for these pending handshakes.
@@ -135,7 +135,7 @@ fn handshake_timeout_limits_the_whole_request_body() {
     client.bytes(head);
     while client.try_bytes("x") {
         // The slow pace is what the test is about.
-        pass(BYTE_INTERVAL);
+        let_time_pass(BYTE_INTERVAL);
         assert!(
             began.elapsed() < DEADLINE,
             "the server never disconnected the client"
@@ -170,7 +170,7 @@ fn handshake_timeout_limits_the_whole_response() {
         received += 1;
         if received % 4096 == 0 {
             // The slow pace is what the test is about.
-            pass(BYTE_INTERVAL);
+            let_time_pass(BYTE_INTERVAL);
         }
         assert!(
             began.elapsed() < DEADLINE,
@@ -187,7 +187,7 @@ fn handshake_timeout_limits_the_whole_response() {
 
 #[test]
 fn message_timeout_limits_a_slow_frame() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT));
         let mut large = Frame::new(op::BINARY, "");
         large.length = Length::Eight(65_536);
@@ -204,7 +204,7 @@ fn message_timeout_limits_a_slow_frame() {
             client.bytes(&start);
             while byte.is_some_and(|byte: u8| client.try_bytes([byte])) {
                 // The slow pace is what the test is about.
-                pass(BYTE_INTERVAL);
+                let_time_pass(BYTE_INTERVAL);
                 assert!(
                     began.elapsed() < DEADLINE,
                     "the server never disconnected the client"
@@ -222,7 +222,7 @@ fn message_timeout_limits_a_slow_frame() {
 
 #[test]
 fn message_timeout_limits_a_slow_fragmented_message() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config.message_timeout(SHORT).max_fragments(100_000));
         let fragment = Frame::new(op::CONTINUATION, "x").unfinished().bytes();
         let mut client = server.connect();
@@ -230,7 +230,7 @@ fn message_timeout_limits_a_slow_fragmented_message() {
         let began = Instant::now();
         while client.try_bytes(&fragment) {
             // The slow pace is what the test is about.
-            pass(BYTE_INTERVAL);
+            let_time_pass(BYTE_INTERVAL);
             assert!(
                 began.elapsed() < DEADLINE,
                 "the server never disconnected the client"
@@ -258,16 +258,16 @@ fn message_timeout_restarts_for_each_message() {
         client.bytes(&seam);
         client.expect_text("a message in two pieces");
         // The duration of a message is what the test is about.
-        pass(BYTE_INTERVAL);
+        let_time_pass(BYTE_INTERVAL);
     }
     assert_eq!(disconnected_by(&server, "message_timeout"), 0);
 }
 
 #[test]
 fn blocked_handler_does_not_trigger_client_timeouts() {
-    both_ways(|config| {
-        let gate = Gate::new();
-        let in_handler = gate.clone();
+    with_both_flush_modes(|config| {
+        let barrier = Barrier::new();
+        let in_handler = barrier.clone();
         let config = config
             .message_timeout(SHORT)
             .ping_interval(SHORT)
@@ -275,7 +275,7 @@ fn blocked_handler_does_not_trigger_client_timeouts() {
         let server = TestServer::start(config, move |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
                 if message == Message::text("block") {
-                    in_handler.pass(conn.number());
+                    in_handler.wait(conn.number());
                 }
                 conn.send(message)?;
             }
@@ -287,7 +287,7 @@ fn blocked_handler_does_not_trigger_client_timeouts() {
             Frame::new(op::CONTINUATION, " done"),
         );
         client.bytes([Frame::new(op::TEXT, "block").bytes(), front.bytes()].concat());
-        gate.arrival();
+        barrier.arrival();
         // Two silent clients time out one after the other, so the timeouts have passed twice while the handler is
         // blocked.
         for count in 1..=2 {
@@ -296,7 +296,7 @@ fn blocked_handler_does_not_trigger_client_timeouts() {
                 disconnected_by(&server, "ping_timeout") == count
             });
         }
-        gate.open();
+        barrier.open();
         client.frame(&rest);
         client.expect_text("block");
         client.expect_text("half done");

@@ -89,7 +89,7 @@ fn debug_clients_shows_blocked_writer_and_waiting_reader() {
     let mut sent = 0;
     let mut shown = Value::Null;
     until("the reader waits for room", || {
-        while let accepted @ 1.. = client.bytes_now(&bytes[sent..]) {
+        while let accepted @ 1.. = client.send_available(&bytes[sent..]) {
             sent = (sent + accepted) % bytes.len();
         }
         shown = spawned.clients().remove(0);

@@ -6,18 +6,20 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Message, Rate, TrySendError};
 
-use crate::support::{Frame, TestServer, both_ways, op, pass, within};
+use crate::support::{Frame, TestServer, let_time_pass, op, with_both_flush_modes, within};
 
 #[test]
 fn ping_flood_is_closed_with_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         // One million pings, or fewer if the server closes the connection earlier.
-        let pen = client.pen();
+        let send_half = client.send_half();
         let thousands = within(60, "the flood to be refused", move || {
             let pings = Frame::new(op::PING, "p").bytes().repeat(1000);
-            (0..1000).take_while(|_| pen.try_bytes(&pings)).count()
+            (0..1000)
+                .take_while(|_| send_half.try_bytes(&pings))
+                .count()
         });
         assert!(thousands < 1000, "the server accepted a million pings");
         // The lingering close has ended by now, so a reset may have discarded what was still unread. There are pongs
@@ -38,7 +40,7 @@ fn ping_flood_is_closed_with_1008() {
 
 #[test]
 fn control_frame_flood_inside_a_message_gets_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for opcode in [op::PONG, op::PING] {
             let mut client = server.connect();
@@ -53,7 +55,7 @@ fn control_frame_flood_inside_a_message_gets_1008() {
 
 #[test]
 fn blocked_socket_keeps_only_the_latest_pong() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let (filled, full) = bounded::<()>(0);
         let config = config.sndbuf(Some(16 << 10)).unsent(16 << 10).queue(8);
         let server = TestServer::start(config, move |conn: &mut Connection| {
@@ -67,7 +69,7 @@ fn blocked_socket_keeps_only_the_latest_pong() {
                     Err(TrySendError::Closed(_)) => return Ok(()),
                 }
                 // The kernel frees space without an event.
-                pass(Duration::from_millis(1));
+                let_time_pass(Duration::from_millis(1));
             }
             filled.send(())?;
             // The reader goes on reading although nothing can be written.
@@ -110,7 +112,7 @@ fn each_ping_below_the_rate_is_answered() {
 
 #[test]
 fn messages_above_the_rate_get_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let rate = Rate {
             per_second: 1,
             burst: 5,

@@ -2,7 +2,7 @@
 
 use standpipe::{Config, Message};
 
-use crate::support::{Frame, Length, Raw, Seen, TestServer, both_ways, op};
+use crate::support::{Frame, Length, Seen, TestClient, TestServer, op, with_both_flush_modes};
 
 /// Sends `bytes` and expects one Close with `code` and then the end of the stream.
 #[track_caller]
@@ -30,7 +30,7 @@ fn declare(length: u64) -> Vec<u8> {
 
 #[test]
 fn empty_fragments_above_the_limit_get_1008() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
         let empty = Frame::new(op::CONTINUATION, "").unfinished().bytes();
@@ -92,7 +92,7 @@ fn unmasked_frame_is_refused_by_its_header() {
 
 #[test]
 fn invalid_utf8_gets_1007_and_is_not_delivered() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         for (case, bytes) in [
             ("a lone continuation", &b"\x80"[..]),
@@ -198,7 +198,7 @@ fn compression_is_never_negotiated() {
         "x-webkit-deflate-frame, permessage-deflate; a=\"\\\"\", ,,",
     ] {
         let offer = format!("Sec-WebSocket-Extensions: {offer}");
-        let (mut client, answer) = server.client().header(&offer).ask();
+        let (mut client, answer) = server.client().header(&offer).request();
         assert_eq!(answer.status, 101, "{offer}: {answer:?}");
         assert_eq!(answer.header("Sec-WebSocket-Extensions"), None);
         client.text("plain");
@@ -234,7 +234,7 @@ fn reserved_bits_opcodes_and_long_lengths_get_1002() {
 
 #[test]
 fn every_close_gets_exactly_one_answer() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let code = |code: u16| Frame::close(code, "r").payload;
         let mut closes = vec![
@@ -276,7 +276,7 @@ fn every_oversized_sender_sees_1009() {
     let server = TestServer::echo(Config::default());
     let oversize = Frame::new(op::BINARY, vec![0; 200 << 10]).bytes();
     for n in 0..200 {
-        let mut client: Raw = server.connect();
+        let mut client: TestClient = server.connect();
         let (front, rest) = oversize.split_at(100 << 10);
         client.bytes(front);
         client.expect_close(1009);

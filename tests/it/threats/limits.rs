@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Rate};
 
 use super::spawned::{Spawned, standpipe, with_limits};
-use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, pass, until};
+use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, let_time_pass, until};
 
 #[test]
 fn excessive_max_clients_is_lowered_and_logged() {
@@ -36,7 +36,7 @@ fn clients_above_the_limit_get_503_with_retry_after() {
     let spawned = Spawned::start(&["--max-clients", "5"]);
     let mut admitted: Vec<_> = (0..5).map(|_| spawned.connect("/echo")).collect();
     for _ in 0..60 {
-        let (mut refused, answer) = spawned.client("/echo").ask();
+        let (mut refused, answer) = spawned.client("/echo").request();
         assert_eq!(answer.status, 503);
         let retry = answer.header("Retry-After").unwrap();
         assert!(retry.parse::<u32>().unwrap() > 0, "{answer:?}");
@@ -50,7 +50,7 @@ fn clients_above_the_limit_get_503_with_retry_after() {
     }
     admitted.pop().unwrap().leave();
     until("a client is admitted again", || {
-        spawned.client("/echo").ask().1.status == 101
+        spawned.client("/echo").request().1.status == 101
     });
 }
 
@@ -104,7 +104,7 @@ fn failed_thread_start_refuses_one_client_cleanly() {
             return;
         }
         for missing in missing {
-            let (_, answer) = spawned.client("/echo").ask();
+            let (_, answer) = spawned.client("/echo").request();
             assert_eq!(answer.status, 503, "without {missing}: {answer:?}");
             assert!(answer.header("Retry-After").is_some(), "without {missing}");
         }
@@ -239,7 +239,7 @@ fn forwarding_headers_do_not_change_the_address() {
         let client = server.client();
         let client = client.header(&format!("X-Forwarded-For: {named}, 192.0.2.{}", n % 256));
         let client = client.header(&format!("Forwarded: for={named}"));
-        client.header(&format!("X-Real-IP: {named}")).ask()
+        client.header(&format!("X-Real-IP: {named}")).request()
     };
     let admitted: Vec<_> = (0..3).map(from).collect();
     assert!(admitted.iter().all(|(_, answer)| answer.status == 101));
@@ -289,7 +289,7 @@ fn accept_backs_off_without_descriptors() {
     let (ticks, began) = (spawned.ticks(), Instant::now());
     let lines = spawned.log().matches("next try in").count();
     // The test measures one second of work.
-    pass(Duration::from_secs(1));
+    let_time_pass(Duration::from_secs(1));
     let (cpu, lines) = (
         spawned.ticks() - ticks,
         spawned.log().matches("next try in").count() - lines,

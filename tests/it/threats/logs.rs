@@ -58,7 +58,7 @@ fn token_is_never_logged_or_shown() {
     }
     let (_, foreign) = client(&format!("/echo{query}"))
         .header("Origin: https://elsewhere.example")
-        .ask();
+        .request();
     assert_eq!(foreign.status, 403);
     for invalid in [
         format!("GET /{query} HTTP/1.1\r\nHost: {address}\r\nHost: {address}\r\n{all}\r\n"),
@@ -147,7 +147,7 @@ fn client_text_cannot_forge_log_lines() {
         ("/echo", format!("\r\n{evil}\0")),
         (name, "\u{2067}\r\n".into()),
     ] {
-        let (mut client, answer) = spawned.client(path).ask();
+        let (mut client, answer) = spawned.client(path).request();
         if answer.status != 101 {
             continue;
         }

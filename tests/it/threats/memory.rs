@@ -34,7 +34,7 @@ fn never_reading_client_stays_within_documented_memory() {
     let mut sent = [0; CLIENTS];
     until("every queue is full and every handler waits", || {
         for (client, sent) in clients.iter().zip(&mut sent) {
-            while let accepted @ 1.. = client.bytes_now(&bytes[*sent..]) {
+            while let accepted @ 1.. = client.send_available(&bytes[*sent..]) {
                 *sent = (*sent + accepted) % bytes.len();
             }
         }

@@ -13,7 +13,7 @@ use standpipe::{
 };
 
 use crate::support::{
-    DEADLINE, Failure, Seen, TestServer, both_ways, echo, lends_outboxes, op, until,
+    DEADLINE, Failure, Seen, TestServer, echo, echo_with_outboxes, op, until, with_both_flush_modes,
 };
 
 struct PanickingEnvelope;
@@ -53,7 +53,7 @@ impl Handler for Room {
 
 #[test]
 fn envelope_panic_closes_only_the_publisher() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(PanickingEnvelope));
         let server = TestServer::start(config, Room(Hub::new(settings)));
@@ -77,11 +77,11 @@ fn envelope_panic_closes_only_the_publisher() {
 
 #[test]
 fn envelope_panic_keeps_topic_counts_exact() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(PanickingEnvelope));
         let topic = Hub::new(settings).topic("room").unwrap();
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         let connect = |_| (server.connect(), outboxes.recv_timeout(DEADLINE).unwrap());
         let (mut clients, outboxes): (Vec<_>, Vec<_>) = (0..3).map(connect).unzip();
         // Two members have received the plain message when the envelope of the third panics.
@@ -115,12 +115,12 @@ fn envelope_panic_keeps_topic_counts_exact() {
 
 #[test]
 fn presence_panic_loses_only_that_notice() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let mut settings = HubConfig::default();
         settings.envelope = Some(Arc::new(PanickingEnvelope));
         let hub = Hub::new(settings);
         let topics = ["one", "two"].map(|name| hub.topic(name).unwrap());
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         let sweeping = hub.clone();
         server.handle().on_tick(move || sweeping.sweep());
         let mut witness = server.connect();
@@ -160,7 +160,7 @@ fn presence_panic_loses_only_that_notice() {
 
 #[test]
 fn tick_callback_panic_affects_no_client() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let (panicking, healthy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&panicking);
@@ -238,11 +238,11 @@ impl Handler for DoublePanics {
 
 #[test]
 fn panic_payload_that_panics_on_drop_is_contained() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, DoublePanics);
         let mut witness = server.connect();
         for _ in 0..3 {
-            let (_, answer) = server.client().path("/request").ask();
+            let (_, answer) = server.client().path("/request").request();
             assert_eq!(answer.status, 500);
             for path in ["/payload", "/error"] {
                 let mut client = server.client().path(path).connect();
@@ -273,7 +273,7 @@ fn panic_payload_that_panics_on_drop_is_contained() {
 
 #[test]
 fn tick_callback_panic_does_not_stop_the_watchdog() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = config
             .ping_interval(Duration::from_millis(200))
             .ping_timeout(Duration::from_millis(200));

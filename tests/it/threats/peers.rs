@@ -10,7 +10,8 @@ use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Connection, Message};
 
 use crate::support::{
-    DEADLINE, Failure, Frame, Seen, TestServer, both_ways, op, pass, until, within,
+    DEADLINE, Failure, Frame, Seen, TestServer, let_time_pass, op, until, with_both_flush_modes,
+    within,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -50,7 +51,7 @@ fn disconnected_by(server: &TestServer, cause: &str) -> u64 {
 
 #[test]
 fn unanswered_close_is_reset_at_close_timeout() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(
             slow_timeouts(config).close_timeout(SHORT),
             |conn: &mut Connection| {
@@ -72,7 +73,7 @@ fn unanswered_close_is_reset_at_close_timeout() {
 
 #[test]
 fn peer_that_never_reads_is_reset() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(slow_timeouts(config).write_timeout(SHORT), send_large);
         let began = Instant::now();
         let client = connect_manually(&server, 2 << 10);
@@ -101,7 +102,7 @@ fn read_slowly(socket: &Socket, bytes: usize, pause: Duration, limit: usize) -> 
             Ok(read) => received += read,
         }
         // The slow pace is what the test is about.
-        pass(pause);
+        let_time_pass(pause);
     }
     (received, false)
 }
@@ -128,7 +129,7 @@ fn connect_manually(server: &TestServer, rcvbuf: usize) -> Socket {
 
 #[test]
 fn peer_that_reads_too_slowly_is_reset() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(slow_timeouts(config).write_timeout(SHORT * 2), send_small);
         let client = connect_manually(&server, 4 << 10);
         let (received, ended) = within(20, "the slow reader to be reset", move || {
@@ -160,7 +161,7 @@ fn peer_that_reads_256_kib_per_second_is_served() {
 
 #[test]
 fn peer_silent_after_a_ping_is_reset() {
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = slow_timeouts(config)
             .ping_interval(SHORT)
             .ping_timeout(SHORT);
@@ -169,13 +170,13 @@ fn peer_silent_after_a_ping_is_reset() {
         let mut silent = server.connect();
         // Any byte shows that a peer is alive. This client never answers a ping, but it sends pongs of its own.
         let mut active = server.connect();
-        let pen = active.pen();
+        let send_half = active.send_half();
         let sender = thread::spawn(move || {
             let mut sent = 0;
-            while pen.try_bytes(Frame::new(op::PONG, "unsolicited").bytes()) && sent < 25 {
+            while send_half.try_bytes(Frame::new(op::PONG, "unsolicited").bytes()) && sent < 25 {
                 sent += 1;
                 // The client shows repeatedly that it is alive.
-                pass(SHORT / 8);
+                let_time_pass(SHORT / 8);
             }
         });
         assert_eq!(silent.next_frame().opcode, op::PING);

@@ -6,7 +6,9 @@ use std::process::Command;
 use standpipe::{Config, Connection, Handler, Message, Reply, Request};
 
 use super::spawned::Spawned;
-use crate::support::{Failure, Frame, Json, TestServer, both_ways, get, op, post, until};
+use crate::support::{
+    Failure, Frame, JsonClient, TestServer, get, op, post, until, with_both_flush_modes,
+};
 
 #[test]
 fn declared_gigabytes_cost_no_memory() {
@@ -69,9 +71,9 @@ fn payload_after_a_bad_header_is_not_kept() {
     unmasked.masked = false;
     for frame in [unmasked, Frame::new(op::PING, &payload)] {
         let mut client = spawned.connect("/echo");
-        let pen = client.pen();
+        let send_half = client.send_half();
         let bytes = frame.bytes();
-        let sending = std::thread::spawn(move || pen.try_bytes(bytes));
+        let sending = std::thread::spawn(move || send_half.try_bytes(bytes));
         client.expect_close(1002);
         assert!(!sending.join().unwrap(), "the server read all 15 MiB");
     }
@@ -121,7 +123,7 @@ fn waiting_for_slow_closes_uses_no_cpu() {
         }
         // A half-closed client whose writer is blocked, and two with an incomplete request, one of them half-closed.
         let blocked = spawned.client("/echo").small_rcvbuf().connect();
-        while blocked.bytes_now(&large) == large.len() {}
+        while blocked.send_available(&large) == large.len() {}
         blocked.end();
         let incomplete = spawned.client("/echo").open();
         incomplete.bytes("GET /");
@@ -254,11 +256,11 @@ fn handler_panic_closes_only_its_client() {
             Ok(())
         }
     }
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let server = TestServer::start(config, PanickingHandler);
         let mut witness = server.connect();
         for _ in 0..20 {
-            let (_, answer) = server.client().path("/no").ask();
+            let (_, answer) = server.client().path("/no").request();
             assert_eq!(answer.status, 500);
             assert_eq!(get(server.addr(), "/no", "").status, 500);
             let mut client = server.connect();
@@ -297,7 +299,7 @@ fn largest_head_and_deepest_text_fit_the_stack() {
         raw.text(&text);
         raw.expect_text(&text);
     }
-    let (_, answer) = client.header("X-One-Too-Many: v").ask();
+    let (_, answer) = client.header("X-One-Too-Many: v").request();
     assert_eq!(answer.status, 431);
     let path = format!("/ws/{}", "%61".repeat(200));
     spawned.connect(&path).leave();
@@ -323,10 +325,10 @@ fn deeply_nested_json_fits_the_stack() {
                 assert!(command.len() <= 64 << 10);
                 // A new connection each time, because the server closes one that sends three messages that are not
                 // JSON.
-                let mut json = Json::connect(spawned.addr());
-                let answer = json.ask(&command);
+                let mut json = JsonClient::connect(spawned.addr());
+                let answer = json.request(&command);
                 assert!(answer["error"].is_string(), "{open}{close}: {answer}");
-                json.is_there_and_silent();
+                json.assert_idle();
             }
         }
     }

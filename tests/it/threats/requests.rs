@@ -55,7 +55,7 @@ fn foreign_origin_gets_403_on_every_path() {
                 assert_eq!(answer.status, 403, "{path} {headers}");
                 let line = format!("Origin: {origin}");
                 let upgrade = spawned.client(path).header(&line);
-                assert_eq!(upgrade.ask().1.status, 403, "{path} {headers}");
+                assert_eq!(upgrade.request().1.status, 403, "{path} {headers}");
             }
             let posted = post(address, "/publish/t?key=k", &headers, "x");
             assert_eq!(posted.status, 403, "{headers}");
@@ -69,7 +69,7 @@ fn foreign_origin_gets_403_on_every_path() {
         "a refused request published a message"
     );
     let own = format!("Origin: {own}");
-    assert_eq!(spawned.client("/ws/t").header(&own).ask().1.status, 101);
+    assert_eq!(spawned.client("/ws/t").header(&own).request().1.status, 101);
     let posted = post(address, "/publish/t", &format!("{own}\r\n"), "x");
     assert_eq!(posted.status, 202);
 }
@@ -90,7 +90,7 @@ fn path_spelling_never_bypasses_authentication() {
         let client = spawned.client(path);
         let token = if token { "s3cret" } else { "" };
         let client = client.header(&format!("Authorization: Bearer {token}"));
-        client.ask().1.status
+        client.request().1.status
     };
     for served in [
         "/echo",
@@ -172,8 +172,8 @@ fn oversized_head_costs_neither_time_nor_memory() {
             (format!("{host}{}", "X-Many: 1\r\n".repeat(2 << 20)), 431),
         ] {
             let mut client = spawned.client("/").open();
-            let pen = client.pen();
-            let sending = std::thread::spawn(move || pen.try_bytes(head));
+            let send_half = client.send_half();
+            let sending = std::thread::spawn(move || send_half.try_bytes(head));
             assert_eq!(client.read_head().status, status);
             assert!(!sending.join().unwrap(), "the server read all 20 MiB");
         }
@@ -207,10 +207,12 @@ fn unwanted_request_body_costs_no_memory() {
     ] {
         let mut client = spawned.client("/").open();
         client.bytes(format!("{head}\r\n"));
-        let pen = client.pen();
+        let send_half = client.send_half();
         let sending = std::thread::spawn(move || {
             let piece = vec![b'x'; 1 << 20];
-            (0..1024).take_while(|_| pen.try_bytes(&piece)).count()
+            (0..1024)
+                .take_while(|_| send_half.try_bytes(&piece))
+                .count()
         });
         assert_eq!(client.read_head().status, status, "{head}");
         let sent = sending.join().unwrap();
@@ -423,7 +425,7 @@ fn client_text_never_appears_in_response_heads() {
         let offers = format!("Sec-WebSocket-Protocol: {offers}");
         let client = spawned.client(&path).header(&offers);
         let client = client.header(&format!("Sec-WebSocket-Extensions: {CLIENT_TEXT}"));
-        let (_, answer) = client.ask();
+        let (_, answer) = client.request();
         assert_eq!(answer.status, 101, "{path}: {answer:?}");
         let is_clean = |(_, value): &(String, String)| !value.contains(CLIENT_TEXT);
         assert!(answer.headers.iter().all(is_clean), "{path}: {answer:?}");

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::spawned::Spawned;
-use crate::support::{Frame, Raw, op, until};
+use crate::support::{Frame, TestClient, op, until};
 
 #[test]
 fn harmless_signals_disconnect_no_client() {
@@ -42,15 +42,15 @@ fn harmless_signals_disconnect_no_client() {
 }
 
 /// Connects `count` clients that send to `/echo` and never read. Returns when the server's writers are blocked.
-fn blocked_clients(spawned: &Spawned, count: usize) -> Vec<Raw> {
-    let clients: Vec<Raw> = (0..count)
+fn blocked_clients(spawned: &Spawned, count: usize) -> Vec<TestClient> {
+    let clients: Vec<TestClient> = (0..count)
         .map(|_| spawned.client("/echo").small_rcvbuf().connect())
         .collect();
     let bytes = Frame::new(op::BINARY, vec![0; 60 << 10]).bytes();
     let mut sent: Vec<usize> = vec![0; count];
     until("all writers are blocked", || {
         for (client, sent) in clients.iter().zip(&mut sent) {
-            while let accepted @ 1.. = client.bytes_now(&bytes[*sent..]) {
+            while let accepted @ 1.. = client.send_available(&bytes[*sent..]) {
                 *sent = (*sent + accepted) % bytes.len();
             }
         }
@@ -67,7 +67,7 @@ fn ctrl_c_ends_in_time_despite_blocked_clients() {
     let healthy: Vec<_> = (0..30)
         .map(|_| {
             let mut client = spawned.connect("/ws/room");
-            thread::spawn(move || client.rest_politely())
+            thread::spawn(move || client.rest_answering_close())
         })
         .collect();
     until("all clients are connected", || {

@@ -9,7 +9,7 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, Raw, get, until};
+use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, until};
 
 /// What the process has written to one stream so far.
 type Output = Arc<Mutex<Vec<u8>>>;
@@ -112,8 +112,8 @@ impl Spawned {
     }
 
     #[track_caller]
-    pub(crate) fn connect(&self, path: &str) -> Raw {
-        Raw::connect(self.address, path)
+    pub(crate) fn connect(&self, path: &str) -> TestClient {
+        TestClient::connect(self.address, path)
     }
 
     pub(crate) fn client(&self, path: &str) -> Connect {

@@ -1,4 +1,5 @@
-//! A play for one policy: members that read, one that does not, and what happened on both sides.
+//! A scenario for one policy: three members that read, one that is stalled, and the counts of the server and the
+//! clients.
 
 use crossbeam_channel::TryRecvError;
 use standpipe::{
@@ -6,32 +7,34 @@ use standpipe::{
     Subscription, Topic, TopicCounts,
 };
 
-use super::raw::{Raw, Rest};
-use super::stage::{Heard, Reader, Stage, heard_of, whole};
+use super::client::{Rest, TestClient};
+use super::hub_fixture::{HubFixture, Reader, TopicEvent, assert_contiguous, events_of};
 
 pub(crate) const QUEUE: usize = 32;
 pub(crate) const FAST: usize = 3;
 pub(crate) const MESSAGES: usize = 2000;
-/// How far the fast may be behind: less than the queue, so that none of them is slow on a busy machine.
+/// How many messages the fast members may be behind. Less than the queue holds, so that no fast member becomes slow on
+/// a busy machine.
 pub(crate) const LAG: usize = 16;
 
-/// The text of message `n`, large enough that a client that does not read is full soon.
+/// Returns the text of message `n`, which is large enough to fill the queue of a stalled client soon.
 pub(crate) fn text(n: usize) -> String {
     format!("{n} {}", "x".repeat(1000))
 }
 
+/// Returns the number at the start of such a text.
 pub(crate) fn number(text: &str) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// What happened on both sides.
+/// What the server reported and what the clients received.
 pub(crate) struct Outcome {
     /// The id of the first message.
     pub(crate) first: u64,
     pub(crate) published: Vec<PublishOutcome>,
     pub(crate) fast: Vec<Rest>,
     pub(crate) stalled: Rest,
-    /// The fast, then the stalled one.
+    /// The counts of the fast members, followed by those of the stalled one.
     pub(crate) counts: Vec<MessageCounts>,
     pub(crate) topic: TopicCounts,
 }
@@ -41,8 +44,8 @@ impl Outcome {
         self.first + self.published.len() as u64 - 1
     }
 
-    pub(crate) fn stalled(&self) -> Vec<Heard> {
-        heard_of("t", &self.stalled.messages)
+    pub(crate) fn stalled(&self) -> Vec<TopicEvent> {
+        events_of("t", &self.stalled.messages)
     }
 
     pub(crate) fn dropped_by(&self, policy: &str) -> u64 {
@@ -50,16 +53,16 @@ impl Outcome {
         by.find(|(name, _)| *name == policy).unwrap().1
     }
 
-    /// The fast got everything, in order, and were told goodbye.
+    /// Checks that the fast members received everything, in order, and then the Close of the shutdown.
     #[track_caller]
-    pub(crate) fn the_fast_got_everything(&self) {
+    pub(crate) fn assert_fast_got_everything(&self) {
         for rest in &self.fast {
-            let heard = heard_of("t", &rest.messages);
-            let (posts, missing) = whole(&heard, self.first, self.last());
-            assert_eq!((posts.len(), missing), (self.published.len(), vec![]));
-            for (n, one) in heard.iter().enumerate() {
+            let events = events_of("t", &rest.messages);
+            let (received, missing) = assert_contiguous(&events, self.first, self.last());
+            assert_eq!((received.len(), missing), (self.published.len(), vec![]));
+            for (n, one) in events.iter().enumerate() {
                 assert!(
-                    matches!(one, Heard::Message(_, said) if *said == text(n)),
+                    matches!(one, TopicEvent::Message(_, received) if *received == text(n)),
                     "{one:?}"
                 );
             }
@@ -67,22 +70,22 @@ impl Outcome {
         }
     }
 
-    /// `accepted = delivered + dropped + discarded`, for each client and for the topic, and the clients counted the
-    /// same.
+    /// Checks `accepted = delivered + dropped + discarded` for each client and for the topic, and that each client
+    /// received as many messages as were counted as delivered.
     #[track_caller]
-    pub(crate) fn the_accounts_are_exact(&self) {
-        self.the_accounts_add_up(&[&self.fast[..], std::slice::from_ref(&self.stalled)].concat());
+    pub(crate) fn assert_counts_exact(&self) {
+        self.assert_counts_add_up(&[&self.fast[..], std::slice::from_ref(&self.stalled)].concat());
     }
 
-    /// The same, where the stalled one was reset: what it saw nobody knows.
+    /// The same check after the stalled client was reset. How much that client received is not known.
     #[track_caller]
-    pub(crate) fn the_accounts_are_exact_but_for_what_a_reset_hid(&self) {
-        self.the_accounts_add_up(&self.fast);
+    pub(crate) fn assert_counts_exact_except_reset(&self) {
+        self.assert_counts_add_up(&self.fast);
     }
 
-    /// `seen` is of the first clients.
+    /// `seen` is what the first clients received.
     #[track_caller]
-    fn the_accounts_add_up(&self, seen: &[Rest]) {
+    fn assert_counts_add_up(&self, seen: &[Rest]) {
         let mut sum = MessageCounts::default();
         for (n, counts) in self.counts.iter().enumerate() {
             let ended = counts.delivered + counts.dropped + counts.discarded;
@@ -91,9 +94,11 @@ impl Outcome {
             let Some(rest) = seen.get(n) else {
                 continue;
             };
-            let heard = heard_of("t", &rest.messages);
-            let posts = heard.iter().filter(|one| matches!(one, Heard::Message(..)));
-            assert_eq!(counts.delivered, posts.count() as u64);
+            let events = events_of("t", &rest.messages);
+            let messages = events
+                .iter()
+                .filter(|one| matches!(one, TopicEvent::Message(..)));
+            assert_eq!(counts.delivered, messages.count() as u64);
         }
         let dropped = self
             .topic
@@ -119,36 +124,38 @@ impl Outcome {
     }
 }
 
-pub(crate) struct Play {
-    pub(crate) stage: Stage,
+/// A running scenario.
+pub(crate) struct Scenario {
+    pub(crate) fixture: HubFixture,
     pub(crate) topic: Topic,
     pub(crate) fast: Vec<Reader>,
-    pub(crate) stalled: Option<Raw>,
+    pub(crate) stalled: Option<TestClient>,
     pub(crate) outboxes: Vec<Outbox>,
     pub(crate) members: Vec<Subscription>,
     pub(crate) first: u64,
     pub(crate) published: Vec<PublishOutcome>,
 }
 
-impl Play {
-    pub(crate) fn begin(config: Config, policy: Policy) -> Play {
-        let stage = Stage::with(config, policy, QUEUE);
-        let topic = stage.topic("t");
-        let how = || SubscribeOptions::new().with_envelope();
+impl Scenario {
+    /// Connects and subscribes all members.
+    pub(crate) fn begin(config: Config, policy: Policy) -> Scenario {
+        let fixture = HubFixture::with(config, policy, QUEUE);
+        let topic = fixture.topic("t");
+        let options = || SubscribeOptions::new().with_envelope();
         let (mut fast, mut outboxes, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..FAST {
-            let (reader, outbox, member) = stage.reader(&topic, how());
+            let (reader, outbox, member) = fixture.reader(&topic, options());
             fast.push(reader);
             outboxes.push(outbox);
             members.push(member);
         }
-        let (stalled, outbox) = stage.small_client();
-        members.push(topic.subscribe(outbox.clone(), how()).unwrap());
+        let (stalled, outbox) = fixture.small_client();
+        members.push(topic.subscribe(outbox.clone(), options()).unwrap());
         outboxes.push(outbox);
         let first = topic.last_id() + 1;
         let (stalled, published) = (Some(stalled), Vec::new());
-        Play {
-            stage,
+        Scenario {
+            fixture,
             topic,
             fast,
             stalled,
@@ -159,6 +166,7 @@ impl Play {
         }
     }
 
+    /// Publishes one message when all fast members are close enough behind.
     pub(crate) fn publish(&mut self, key: Option<&str>) -> PublishOutcome {
         let n = self.published.len();
         for reader in &self.fast {
@@ -173,6 +181,7 @@ impl Play {
         published
     }
 
+    /// Publishes `count` messages in one call.
     pub(crate) fn publish_together(&mut self, count: usize) {
         let numbers = self.published.len()..self.published.len() + count;
         for reader in &self.fast {
@@ -183,13 +192,14 @@ impl Play {
         self.published.extend(published.unwrap());
     }
 
+    /// Publishes until there were [`MESSAGES`] messages.
     pub(crate) fn publish_all(&mut self) {
         while self.published.len() < MESSAGES {
             self.publish(None);
         }
     }
 
-    pub(crate) fn stalled_has_ended(&self) -> bool {
+    pub(crate) fn is_stalled_closed(&self) -> bool {
         self.stalled_outbox().closed().try_recv() == Err(TryRecvError::Disconnected)
     }
 
@@ -197,24 +207,25 @@ impl Play {
         &self.outboxes[FAST]
     }
 
-    /// The stalled one reads on, and the server shuts down when everything is on its way.
+    /// Lets the stalled client read again, and shuts the server down when the fast members have received everything.
     pub(crate) fn end(mut self) -> Outcome {
         let stalled = Reader::start(self.stalled.take().unwrap());
         self.end_with(stalled)
     }
 
+    /// Ends the scenario with a stalled client that reads already.
     pub(crate) fn end_with(self, stalled: Reader) -> Outcome {
         self.end_as(|| stalled.end())
     }
 
-    /// The stalled one has been reset, and is seen no more.
+    /// Ends the scenario after the stalled client was reset.
     pub(crate) fn end_without(self) -> Outcome {
         self.end_as(Rest::default)
     }
 
     fn end_as(self, stalled: impl FnOnce() -> Rest) -> Outcome {
-        let Play {
-            stage,
+        let Scenario {
+            fixture,
             topic,
             fast,
             outboxes,
@@ -226,7 +237,7 @@ impl Play {
         for reader in &fast {
             reader.wait_for(published.len());
         }
-        stage.server.shut_down();
+        fixture.server.shut_down();
         let fast = fast.into_iter().map(Reader::end).collect();
         let stalled = stalled();
         drop(members);

@@ -1,4 +1,4 @@
-//! Deadlines that say what they waited for.
+//! Waits with deadlines. A deadline that expires fails the test and names what the test waited for.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-/// Far beyond what anything here takes, on a machine that does much else: meeting it means hanging.
+/// Far longer than anything here takes, even on a busy machine. A test that reaches it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Runs `work` on a thread of its own, and fails the test if it has not ended in time.
+/// Runs `work` on its own thread, and fails the test if it has not ended after `seconds`.
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(
     seconds: u64,
@@ -18,7 +18,7 @@ pub(crate) fn within<T: Send + 'static>(
 ) -> T {
     let (ended, end) = crossbeam_channel::bounded::<()>(1);
     let worker = thread::spawn(move || {
-        // Dropped however the work ends.
+        // Dropped also when `work` panics.
         let _ended = ended;
         work()
     });
@@ -28,7 +28,7 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// Waits until `holds`, and fails the test if that does not come.
+/// Waits until `holds` returns true, and fails the test at the [`DEADLINE`].
 #[track_caller]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -37,13 +37,13 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
             Instant::now() < deadline,
             "waited {DEADLINE:?} until {what}"
         );
-        // What is looked at (counters, /proc) tells nobody when it changes, so it has to be looked at again.
+        // Counters and /proc files cannot notify a waiter, so they are polled.
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Lets time pass where time itself is the subject: a peer's pace, a clock's periods. Nothing happens at the end of it that
-/// could be waited for; what has an event is for [`until`] and [`within`].
-pub(crate) fn pass(time: Duration) {
+/// Sleeps. Only for tests whose subject is time itself, such as a peer's pace or the periods of a clock. Where there is
+/// an event to wait for, use [`until`] or [`within`].
+pub(crate) fn let_time_pass(time: Duration) {
     thread::sleep(time);
 }

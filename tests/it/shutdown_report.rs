@@ -1,4 +1,4 @@
-//! What a shutdown does for the clients it finds, and how its report counts them.
+//! How a shutdown treats the connected clients, and how its report counts them.
 
 use std::thread;
 use std::time::Duration;
@@ -7,32 +7,36 @@ use crossbeam_channel::{bounded, unbounded};
 use standpipe::{Config, Connection, Message, ShutdownReport};
 
 use crate::support::{
-    DEADLINE, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close, until,
+    DEADLINE, TestClient, TestServer, assert_only_close, echo, echo_with_outboxes, fill, until,
+    with_both_flush_modes,
 };
 
-use crate::shutdown::{polite, report, saw_1001};
+use crate::shutdown::{assert_closed_with_1001, read_to_close, report};
 
 #[test]
-fn clients_get_what_is_queued_and_then_1001() {
-    both_ways(|config| {
+fn clients_receive_the_queue_and_then_1001() {
+    with_both_flush_modes(|config| {
         let message = Message::binary(vec![b'x'; 16 << 10]);
         let all = vec![message; 50];
         let queued = all.clone();
-        let (give, outboxes) = bounded(1);
+        let (outbox_sender, outboxes) = bounded(1);
         let config = config.sndbuf(Some(8192)).shutdown_timeout(DEADLINE);
         let server = TestServer::start(config, move |conn: &mut Connection| {
             for message in &queued {
                 conn.outbox().try_send(message.clone())?;
             }
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             while conn.recv()?.is_some() {}
             Ok(())
         });
         let client = server.client().small_rcvbuf().connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
-        assert!(outbox.len() > 10, "the kernel has taken it: {outbox:?}");
+        assert!(
+            outbox.len() > 10,
+            "the kernel accepted too much for this test: {outbox:?}"
+        );
         server.handle().shutdown();
-        let messages = saw_1001(polite(client));
+        let messages = assert_closed_with_1001(read_to_close(client));
         assert!(
             messages == all,
             "{} messages of {}",
@@ -44,34 +48,40 @@ fn clients_get_what_is_queued_and_then_1001() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_is_reset_at_shutdown_timeout() {
-    both_ways(|config| {
-        // No other clock may do it.
+fn client_that_does_not_answer_is_reset_at_shutdown_timeout() {
+    with_both_flush_modes(|config| {
+        // No other timeout may end the client.
         let config = config.close_timeout(10 * DEADLINE);
         let config = config.shutdown_timeout(Duration::from_millis(200));
         let server = TestServer::echo(config);
         let mut silent = server.connect();
         server.handle().shutdown();
         silent.expect_close(1001);
-        // Its side stays open until the server has ended all the same.
+        // The client's side stays open, and the server ends nevertheless.
+        let handle = server.handle().clone();
         assert_eq!(server.report(), report(0, 1));
+        let disconnects = handle.disconnects();
+        assert!(
+            disconnects.contains(&("shutdown_timeout", 1)),
+            "{disconnects:?}"
+        );
     });
 }
 
 #[test]
-fn the_report_counts_who_was_drained_and_who_was_lost() {
-    both_ways(|config| {
-        let (give, outboxes) = unbounded();
-        // No other clock may end the three.
+fn report_counts_drained_and_lost_clients() {
+    with_both_flush_modes(|config| {
+        let (outbox_sender, outboxes) = unbounded();
+        // No other timeout may end the three full clients.
         let config = config.write_timeout(10 * DEADLINE);
         let config = config.shutdown_timeout(Duration::from_secs(2));
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/full" {
-                give.send(conn.outbox()).unwrap();
+                outbox_sender.send(conn.outbox()).unwrap();
             }
             echo(conn)
         });
-        let full: Vec<Raw> = (0..3)
+        let full: Vec<TestClient> = (0..3)
             .map(|_| server.client().path("/full").small_rcvbuf().connect())
             .collect();
         let fillers: Vec<_> = (full.iter())
@@ -89,13 +99,15 @@ fn the_report_counts_who_was_drained_and_who_was_lost() {
                 client
             })
             .collect();
-        // Whoever left before does not count.
+        // A client that left before the shutdown does not count.
         server.connect().leave();
-        until("it is gone", || server.handle().clients() == 23);
-        let healthy: Vec<_> = healthy.into_iter().map(polite).collect();
+        until("that client is unregistered", || {
+            server.handle().clients() == 23
+        });
+        let healthy: Vec<_> = healthy.into_iter().map(read_to_close).collect();
         server.handle().shutdown();
         for client in healthy {
-            saw_1001(client);
+            assert_closed_with_1001(client);
         }
         let report = server.report();
         assert_eq!(report.to_string(), "drained 20, lost 3");
@@ -104,12 +116,12 @@ fn the_report_counts_who_was_drained_and_who_was_lost() {
 }
 
 #[test]
-fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
-    both_ways(|config| {
-        let (give, outboxes) = unbounded();
+fn client_that_closes_itself_is_neither_drained_nor_lost() {
+    with_both_flush_modes(|config| {
+        let (outbox_sender, outboxes) = unbounded();
         let (ends, ended) = bounded(1);
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox()).unwrap();
+            outbox_sender.send(conn.outbox()).unwrap();
             while conn.recv()?.is_some() {}
             ends.send(()).unwrap();
             Ok(())
@@ -122,8 +134,8 @@ fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
         full.close(4002, "bye");
         ended
             .recv_timeout(DEADLINE)
-            .expect("waited for the goodbye to be read");
-        // 1001 still waited behind what was queued: the answer goes at once, and the queue with it.
+            .expect("the server reads the Close before the deadline");
+        // Our 1001 still waited behind the queue. The answer is sent immediately, and the queue is discarded.
         let rest = full.rest();
         assert_eq!(rest.closes, [(4002, "bye".to_owned())]);
         assert_eq!(rest.after_close, 0);
@@ -131,17 +143,23 @@ fn a_client_that_says_goodbye_itself_is_neither_drained_nor_lost() {
     });
 }
 
-/// What the report of a shutdown says is of the shutdown: other ends before it, and other codes, do not count.
+/// The report counts only what the shutdown did. Clients that ended earlier do not count, whatever their close code.
 #[test]
-fn clients_that_ended_before_the_shutdown_are_not_in_its_report() {
-    let (server, outboxes) = lends_outboxes(Config::default());
+fn report_excludes_clients_that_ended_before_shutdown() {
+    let (server, outboxes) = echo_with_outboxes(Config::default());
     let mut client = server.connect();
     outboxes
         .recv()
         .unwrap()
-        .close(1001, "a code of the handler's own");
-    only_close(&client.rest_politely(), 1001, "a code of the handler's own");
+        .close(1001, "closed by the handler");
+    assert_only_close(
+        &client.rest_answering_close(),
+        1001,
+        "closed by the handler",
+    );
     server.connect().leave();
-    until("both are gone", || server.handle().clients() == 0);
+    until("both clients are unregistered", || {
+        server.handle().clients() == 0
+    });
     assert_eq!(server.shut_down(), ShutdownReport::default());
 }

@@ -1,4 +1,5 @@
-//! Lanes that found no place in their client's queue: they are served in time, and never outlive their client.
+//! Topics on the overflow list of a client, because its queue has no free slot for their tickets: each is served in
+//! time, and none outlives the client.
 
 use std::sync::Arc;
 
@@ -7,13 +8,13 @@ use standpipe::{
     TopicMessage, TopicSettings,
 };
 
-use crate::support::{TestServer, both_ways, until};
+use crate::support::{TestServer, until, with_both_flush_modes};
 
-/// Subscribes its clients to these topics, with `since` where it is given.
+/// A handler that subscribes its clients to these topics.
 struct Members {
     hub: Hub,
     topics: &'static [&'static str],
-    how: SubscribeOptions,
+    options: SubscribeOptions,
 }
 
 impl Handler for Members {
@@ -23,7 +24,7 @@ impl Handler for Members {
             members.push(
                 self.hub
                     .topic(name)?
-                    .subscribe(conn.outbox(), self.how.clone())?,
+                    .subscribe(conn.outbox(), self.options.clone())?,
             );
         }
         while conn.recv()?.is_some() {}
@@ -31,11 +32,12 @@ impl Handler for Members {
     }
 }
 
-struct AsItIs;
+/// An envelope that leaves messages unchanged.
+struct Plain;
 
-impl Envelope for AsItIs {
-    fn message(&self, _: &str, post: &TopicMessage) -> Message {
-        post.message()
+impl Envelope for Plain {
+    fn message(&self, _: &str, message: &TopicMessage) -> Message {
+        message.message()
     }
 
     fn gap(&self, _: &str, first: u64, last: u64) -> Message {
@@ -52,10 +54,10 @@ fn large() -> Message {
 }
 
 #[test]
-fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
-    both_ways(|config| {
-        // Every member holds the envelope, so that its count says how many there are.
-        let envelope: Arc<dyn Envelope> = Arc::new(AsItIs);
+fn client_reset_during_replay_leaves_no_member() {
+    with_both_flush_modes(|config| {
+        // Each member holds the envelope, so its reference count shows how many members exist.
+        let envelope: Arc<dyn Envelope> = Arc::new(Plain);
         let mut hub = HubConfig::default().topic("h", TopicSettings::default().history(40));
         hub.envelope = Some(Arc::clone(&envelope));
         let hub = Hub::new(hub);
@@ -63,11 +65,11 @@ fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
         for _ in 0..40 {
             topic.publish(large()).unwrap();
         }
-        let nobody = Arc::strong_count(&envelope);
+        let without_members = Arc::strong_count(&envelope);
         let members = Members {
             hub: hub.clone(),
             topics: &["h"],
-            how: SubscribeOptions::new().with_envelope().since(0),
+            options: SubscribeOptions::new().with_envelope().since(0),
         };
         let server = TestServer::start(config.queue_bytes(256 << 10), members);
         for _ in 0..5 {
@@ -79,24 +81,26 @@ fn a_client_that_breaks_off_in_its_replay_leaves_nothing_behind() {
                     .any(|state| state.reader.state.starts_with("waiting for room"))
             });
             client.reset();
-            until("it is gone", || server.handle().clients() == 0);
+            until("the client is unregistered", || {
+                server.handle().clients() == 0
+            });
         }
         until("no member is left", || {
-            Arc::strong_count(&envelope) == nobody
+            Arc::strong_count(&envelope) == without_members
         });
     });
 }
 
 #[test]
-fn a_topic_that_keeps_the_queue_full_does_not_keep_another_waiting() {
-    const PLACES: usize = 8;
-    both_ways(|config: Config| {
+fn busy_topic_does_not_starve_another_topic() {
+    const QUEUE: usize = 8;
+    with_both_flush_modes(|config: Config| {
         let busy = TopicSettings::default()
             .policy(Policy::DropOldest)
-            .queue(PLACES);
+            .queue(QUEUE);
         let quiet = TopicSettings::default()
             .policy(Policy::Conflate)
-            .queue(PLACES);
+            .queue(QUEUE);
         let hub = Hub::new(
             HubConfig::default()
                 .topic("busy", busy)
@@ -105,27 +109,27 @@ fn a_topic_that_keeps_the_queue_full_does_not_keep_another_waiting() {
         let members = Members {
             hub: hub.clone(),
             topics: &["busy", "quiet"],
-            how: SubscribeOptions::new(),
+            options: SubscribeOptions::new(),
         };
-        let config = config.queue(PLACES).sndbuf(Some(16 << 10)).unsent(16 << 10);
+        let config = config.queue(QUEUE).sndbuf(Some(16 << 10)).unsent(16 << 10);
         let server = TestServer::start(config, members);
         let mut client = server.client().small_rcvbuf().connect();
         let (busy, quiet) = (hub.topic("busy").unwrap(), hub.topic("quiet").unwrap());
-        until("it is a member", || quiet.members() == 1);
-        let noise = || busy.publish(Message::binary(vec![0; 4096])).unwrap();
+        until("the client is a member", || quiet.members() == 1);
+        let publish_busy = || busy.publish(Message::binary(vec![0; 4096])).unwrap();
         until("the queue is full", || {
-            noise().receivers == 1 && busy.counts().dropped[2].1 > 100
+            publish_busy().receivers == 1 && busy.counts().dropped[2].1 > 100
         });
         quiet.publish(Message::text("the latest")).unwrap();
-        // Each message read makes a place, and the busy topic takes it before it can stay empty.
+        // Each message that the client reads frees one slot, and the busy topic immediately takes it.
         let read = (0..2000).find(|_| {
-            noise();
-            noise();
+            publish_busy();
+            publish_busy();
             client.read_message().is_text()
         });
         assert!(
             read.is_some(),
-            "2,000 messages of the busy topic went before it"
+            "2000 messages of the busy topic arrived first"
         );
         client.reset();
     });

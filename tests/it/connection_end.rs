@@ -1,4 +1,4 @@
-//! What a program notices of a client's end: whoever waits is woken, nothing is taken, and nothing is kept.
+//! The end of a client as a program sees it: waiting threads are woken, new messages are refused, nothing is kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use crossbeam_channel::{RecvTimeoutError, unbounded};
 use standpipe::{Config, Connection, Handler, Message, Outbox, SendTimeoutError, TrySendError};
 
 use crate::support::{
-    DEADLINE, Failure, Gate, Raw, TestServer, both_ways, echo, fill, lends_outboxes, only_close,
-    until, waiting_send, within,
+    Barrier, DEADLINE, Failure, TestClient, TestServer, assert_only_close, echo,
+    echo_with_outboxes, fill, spawn_blocked_send, until, with_both_flush_modes, within,
 };
 
 #[test]
-fn closed_fires_however_the_client_ends() {
-    type End = fn(&Outbox, Raw) -> Option<Raw>;
+fn closed_fires_for_every_cause() {
+    type End = fn(&Outbox, TestClient) -> Option<TestClient>;
     let ways: [(&str, End); 6] = [
         ("the peer closes", |_, client| {
             client.close(1000, "");
@@ -23,7 +23,7 @@ fn closed_fires_however_the_client_ends() {
             client.reset();
             None
         }),
-        ("a fault", |_, client| {
+        ("a violation", |_, client| {
             client.bytes([0xff, 0xff]);
             Some(client)
         }),
@@ -40,12 +40,12 @@ fn closed_fires_however_the_client_ends() {
             Some(client)
         }),
     ];
-    both_ways(|config| {
-        let (give, outboxes) = unbounded();
+    with_both_flush_modes(|config| {
+        let (outbox_sender, outboxes) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox()).unwrap();
+            outbox_sender.send(conn.outbox()).unwrap();
             match conn.recv()? {
-                Some(_) => Err("as the test wants it".into()),
+                Some(_) => Err("deliberate test failure".into()),
                 None => Ok(()),
             }
         });
@@ -53,12 +53,16 @@ fn closed_fires_however_the_client_ends() {
             let client = server.connect();
             let outbox = outboxes.recv().unwrap();
             let open = outbox.closed().recv_timeout(Duration::ZERO);
-            assert_eq!(open, Err(RecvTimeoutError::Timeout), "{name}: too early");
+            assert_eq!(
+                open,
+                Err(RecvTimeoutError::Timeout),
+                "{name}: closed too early"
+            );
             let client = end(&outbox, client);
             let closed = outbox.closed().recv_timeout(DEADLINE);
             assert_eq!(closed, Err(RecvTimeoutError::Disconnected), "{name}");
             drop(client);
-            // What is sent from here comes back, with each verb.
+            // From now on, each sending method returns its message.
             let message = || Message::text("back");
             assert_eq!(outbox.send(message()).unwrap_err().0, message());
             let refused = outbox.try_send(message()).unwrap_err();
@@ -70,21 +74,21 @@ fn closed_fires_however_the_client_ends() {
 }
 
 #[test]
-fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_back() {
-    let ways: [fn(&Outbox, Raw); 3] = [
+fn blocked_send_returns_its_message_when_the_client_ends() {
+    let ways: [fn(&Outbox, TestClient); 3] = [
         |outbox, _client| outbox.terminate(),
         |_, client| client.reset(),
-        // A polite close refuses new messages at once, though what is queued still goes first.
+        // `close` immediately refuses new messages, although the queue is still sent before the Close.
         |outbox, _client| outbox.close(1000, ""),
     ];
-    both_ways(|config| {
+    with_both_flush_modes(|config| {
         let config = config.close_timeout(Duration::from_millis(200));
-        let (server, outboxes) = lends_outboxes(config);
+        let (server, outboxes) = echo_with_outboxes(config);
         for end in ways {
             let client = server.client().small_rcvbuf().connect();
             let outbox = outboxes.recv().unwrap();
             fill(&outbox);
-            let sender = waiting_send(&outbox, Message::text("back"));
+            let sender = spawn_blocked_send(&outbox, Message::text("back"));
             end(&outbox, client);
             let sent = within(20, "the waiting send to be woken", || {
                 sender.join().unwrap()
@@ -95,11 +99,11 @@ fn a_send_that_waits_is_woken_by_the_end_of_its_client_and_gives_the_message_bac
 }
 
 #[test]
-fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
-    both_ways(|config| {
-        let (give, outboxes) = unbounded();
+fn handler_return_does_not_replace_an_earlier_close() {
+    with_both_flush_modes(|config| {
+        let (outbox_sender, outboxes) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
-            give.send(conn.outbox())?;
+            outbox_sender.send(conn.outbox())?;
             assert!(conn.closed().recv().is_err());
             Ok(())
         });
@@ -107,32 +111,34 @@ fn a_handler_that_returns_because_of_a_close_does_not_take_its_place() {
             let mut client = server.connect();
             let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
             outbox.close(4321, "x");
-            only_close(&client.rest_politely(), 4321, "x");
+            assert_only_close(&client.rest_answering_close(), 4321, "x");
         }
     });
 }
 
 #[test]
-fn recv_gives_none_after_the_end_as_often_as_it_is_asked() {
-    both_ways(|config| {
-        let (give, said) = unbounded();
+fn recv_keeps_returning_none_after_the_end() {
+    with_both_flush_modes(|config| {
+        let (result_sender, results) = unbounded();
         let server = TestServer::start(config, move |conn: &mut Connection| {
             while conn.recv()?.is_some() {}
             let again = [conn.recv()?, conn.recv()?];
-            give.send(again).unwrap();
+            result_sender.send(again).unwrap();
             Ok(())
         });
         let client = server.connect();
         client.text("one");
         client.leave();
-        let again = said.recv_timeout(DEADLINE).expect("waited for the handler");
+        let again = results
+            .recv_timeout(DEADLINE)
+            .expect("the handler reports before the deadline");
         assert_eq!(again, [None, None]);
     });
 }
 
 #[test]
 fn only_text_and_binary_can_be_sent() {
-    let (server, outboxes) = lends_outboxes(Config::default());
+    let (server, outboxes) = echo_with_outboxes(Config::default());
     let client = server.connect();
     let outbox = outboxes.recv().unwrap();
     for message in [
@@ -146,35 +152,39 @@ fn only_text_and_binary_can_be_sent() {
 }
 
 #[test]
-fn a_panic_while_the_outbox_is_full_ends_that_client_alone() {
-    both_ways(|config| {
-        let gate = Gate::new();
-        let at = gate.clone();
+fn panic_with_a_full_outbox_ends_only_that_client() {
+    with_both_flush_modes(|config| {
+        let barrier = Barrier::new();
+        let at = barrier.clone();
         let config = config.close_timeout(Duration::from_millis(200));
         let server = TestServer::start(config, move |conn: &mut Connection| {
             if conn.request().path() == "/full" {
                 fill(&conn.outbox());
-                at.pass(conn.number());
-                panic!("as the test wants it");
+                at.wait(conn.number());
+                panic!("deliberate test failure");
             }
             echo(conn)
         });
         let full = server.client().path("/full").small_rcvbuf().connect();
-        gate.arrival();
-        gate.open();
+        barrier.arrival();
+        barrier.open();
         let mut other = server.connect();
         other.text("unharmed");
         other.expect_text("unharmed");
         other.leave();
-        until("the full one is gone", || server.handle().clients() == 0);
+        until("the client with the full outbox is unregistered", || {
+            server.handle().clients() == 0
+        });
+        // The Close 1011 cannot be written, because the peer reads nothing.
+        assert_eq!(server.disconnects("close_timeout"), 1);
         drop(full);
     });
 }
 
-/// A handler that can be asked about its last client.
-struct Keeps(Arc<std::sync::Mutex<Vec<Outbox>>>);
+/// A handler that keeps the outbox of every client.
+struct KeepsOutboxes(Arc<std::sync::Mutex<Vec<Outbox>>>);
 
-impl Handler for Keeps {
+impl Handler for KeepsOutboxes {
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         self.0.lock().unwrap().push(conn.outbox());
         echo(conn)
@@ -182,15 +192,17 @@ impl Handler for Keeps {
 }
 
 #[test]
-fn an_outbox_that_is_kept_keeps_no_client() {
+fn kept_outbox_does_not_keep_its_client() {
     let kept = Arc::default();
-    let server = TestServer::start(Config::default(), Keeps(Arc::clone(&kept)));
-    let mut clients: Vec<Raw> = (0..10).map(|_| server.connect()).collect();
+    let server = TestServer::start(Config::default(), KeepsOutboxes(Arc::clone(&kept)));
+    let mut clients: Vec<TestClient> = (0..10).map(|_| server.connect()).collect();
     let last = clients.pop().unwrap();
     for client in clients {
         client.leave();
     }
-    until("nine are gone", || server.handle().clients() == 1);
+    until("nine clients are unregistered", || {
+        server.handle().clients() == 1
+    });
     last.leave();
     let outboxes = std::mem::take(&mut *kept.lock().unwrap());
     assert_eq!(outboxes.len(), 10);

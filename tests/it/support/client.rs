@@ -1,4 +1,4 @@
-//! A WebSocket client that does what it is told, right or wrong, and notes what comes back byte by byte.
+//! A WebSocket client that sends whatever a test asks for, valid or not, and checks every byte that comes back.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -10,11 +10,11 @@ use socket2::Socket;
 use standpipe::Message;
 
 use super::connect::Connect;
+use super::deadline::DEADLINE;
 use super::frame::{Frame, Length, message, op};
 use super::http::Answer;
-use super::within::DEADLINE;
 
-/// What came.
+/// One thing that a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Frame(Frame),
@@ -24,37 +24,37 @@ pub(crate) enum Seen {
     Reset,
 }
 
-/// All that came until the end.
+/// Everything that a client received until the end of its connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rest {
     pub(crate) messages: Vec<Message>,
     pub(crate) pongs: Vec<Vec<u8>>,
     pub(crate) closes: Vec<(u16, String)>,
-    /// Frames behind the first Close: there may be none.
+    /// The number of frames after the first Close. The protocol allows none.
     pub(crate) after_close: usize,
-    /// It ended with a reset.
+    /// Whether the connection ended with a reset.
     pub(crate) reset: bool,
 }
 
-/// The sending half, to be given to another thread.
+/// The sending half of a client. It can be moved to another thread.
 #[derive(Clone)]
-pub(crate) struct Pen(Arc<Socket>);
+pub(crate) struct SendHalf(Arc<Socket>);
 
-impl Pen {
-    /// Sends these bytes, whatever they mean.
+impl SendHalf {
+    /// Sends these bytes unchanged.
     #[track_caller]
     pub(crate) fn bytes(&self, bytes: impl AsRef<[u8]>) {
         let sent = (&*self.0).write_all(bytes.as_ref());
-        sent.unwrap_or_else(|error| panic!("the server did not take what was sent: {error}"));
+        sent.unwrap_or_else(|error| panic!("sending to the server failed: {error}"));
     }
 
-    /// Sends these bytes, and says whether the connection still took them all.
+    /// Sends these bytes, and returns whether the connection accepted all of them.
     pub(crate) fn try_bytes(&self, bytes: impl AsRef<[u8]>) -> bool {
         (&*self.0).write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Sends what the kernel takes at once, and says how much that was.
-    pub(crate) fn bytes_now(&self, bytes: impl AsRef<[u8]>) -> usize {
+    /// Sends as many of these bytes as the kernel accepts without blocking, and returns their number.
+    pub(crate) fn send_available(&self, bytes: impl AsRef<[u8]>) -> usize {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         self.0.send_with_flags(bytes.as_ref(), flags).unwrap_or(0)
     }
@@ -84,65 +84,65 @@ impl Pen {
         self.frame(&Frame::close(code, reason));
     }
 
-    /// A Close without code and reason.
+    /// Sends a Close without code and reason.
     #[track_caller]
     pub(crate) fn close_empty(&self) {
         self.frame(&Frame::new(op::CLOSE, ""));
     }
 
-    /// Ends our side of TCP; the other still comes.
+    /// Shuts down the client's direction of TCP. The server's direction stays open.
     pub(crate) fn end(&self) {
-        // The server may have ended both already.
+        // The server may have closed both directions already.
         let _ = self.0.shutdown(Shutdown::Write);
     }
 }
 
-/// A client, connected. It is gone when it and all its pens are dropped.
-pub(crate) struct Raw {
-    pen: Pen,
+/// A connected client. The socket is closed when the client and all its [`SendHalf`]s are dropped.
+pub(crate) struct TestClient {
+    send_half: SendHalf,
     buffer: Vec<u8>,
-    /// Close frames seen so far.
+    /// The number of Close frames received so far.
     pub(crate) closes: usize,
 }
 
-impl Deref for Raw {
-    type Target = Pen;
+impl Deref for TestClient {
+    type Target = SendHalf;
 
-    fn deref(&self) -> &Pen {
-        &self.pen
+    fn deref(&self) -> &SendHalf {
+        &self.send_half
     }
 }
 
-impl Raw {
-    pub(super) fn new(socket: Socket) -> Raw {
-        Raw {
-            pen: Pen(Arc::new(socket)),
+impl TestClient {
+    pub(super) fn new(socket: Socket) -> TestClient {
+        TestClient {
+            send_half: SendHalf(Arc::new(socket)),
             buffer: Vec::new(),
             closes: 0,
         }
     }
 
-    /// Through the handshake.
+    /// Connects and completes the opening handshake.
     #[track_caller]
-    pub(crate) fn connect(address: SocketAddr, path: &str) -> Raw {
+    pub(crate) fn connect(address: SocketAddr, path: &str) -> TestClient {
         Connect::to(address).path(path).connect()
     }
 
-    /// The sending half, for another thread.
-    pub(crate) fn pen(&self) -> Pen {
-        self.pen.clone()
+    /// Returns the sending half, for another thread.
+    pub(crate) fn send_half(&self) -> SendHalf {
+        self.send_half.clone()
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.pen.0.local_addr().unwrap().as_socket().unwrap()
+        self.send_half.0.local_addr().unwrap().as_socket().unwrap()
     }
 
-    /// Leaves with a TCP reset.
+    /// Closes the socket with a TCP reset.
     pub(crate) fn reset(self) {
-        self.pen.0.set_linger(Some(Duration::ZERO)).unwrap();
+        self.send_half.0.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// The head of an answer; what follows it stays to be read.
+    /// Reads the head of an HTTP response. The bytes after it stay in the buffer.
     #[track_caller]
     pub(crate) fn read_head(&mut self) -> Answer {
         let deadline = Instant::now() + DEADLINE;
@@ -155,14 +155,14 @@ impl Raw {
             match self.fill(deadline) {
                 Some(Fill::Bytes) => {}
                 other => panic!(
-                    "waited for the head of an answer, got {other:?} after {:?}",
+                    "waited for the head of a response, got {other:?} after {:?}",
                     String::from_utf8_lossy(&self.buffer)
                 ),
             }
         }
     }
 
-    /// All bytes to the end of the connection, which must be a clean one.
+    /// Reads all bytes until the end of the stream. A reset fails the test.
     #[track_caller]
     pub(crate) fn read_to_eof(&mut self) -> Vec<u8> {
         let deadline = Instant::now() + DEADLINE;
@@ -175,14 +175,14 @@ impl Raw {
         }
     }
 
-    /// The next frame, or the end.
+    /// Reads the next frame, or the end of the connection.
     #[track_caller]
     pub(crate) fn next(&mut self) -> Seen {
         self.next_within(DEADLINE)
             .unwrap_or_else(|| panic!("waited {DEADLINE:?} for a frame, or the end"))
     }
 
-    /// The next byte; `None` at the end, a reset too.
+    /// Reads the next byte. Returns `None` at the end of the stream and after a reset.
     #[track_caller]
     pub(crate) fn next_byte(&mut self) -> Option<u8> {
         while self.buffer.is_empty() {
@@ -195,7 +195,7 @@ impl Raw {
         Some(self.buffer.remove(0))
     }
 
-    /// The next frame or the end, if one comes in `time`.
+    /// Like [`next`](Self::next), but returns `None` if nothing arrives within `time`.
     #[track_caller]
     pub(crate) fn next_within(&mut self, time: Duration) -> Option<Seen> {
         let deadline = Instant::now() + time;
@@ -208,7 +208,7 @@ impl Raw {
             }
             match self.fill(deadline)? {
                 Fill::Bytes => {}
-                // A reset, or the process's end, may cut a frame; the end that we are shown may not.
+                // A reset may cut a frame short. An orderly end of the stream may not.
                 Fill::Eof => {
                     let partial = &self.buffer;
                     assert!(partial.is_empty(), "the stream ended inside {partial:?}");
@@ -219,7 +219,7 @@ impl Raw {
         }
     }
 
-    /// The next frame.
+    /// Reads the next frame.
     #[track_caller]
     pub(crate) fn next_frame(&mut self) -> Frame {
         match self.next() {
@@ -228,7 +228,7 @@ impl Raw {
         }
     }
 
-    /// The next message, which the server sends in one frame; pings and pongs are passed over.
+    /// Reads the next message, which the server sends in one frame, and skips pings and pongs.
     #[track_caller]
     pub(crate) fn read_message(&mut self) -> Message {
         loop {
@@ -243,13 +243,13 @@ impl Raw {
         }
     }
 
-    /// The next message, which has to be this text.
+    /// Reads the next message, which must be this text.
     #[track_caller]
     pub(crate) fn expect_text(&mut self, text: &str) {
         assert_eq!(self.read_message(), Message::text(text));
     }
 
-    /// The next frame is a Close with this code (1005: without one). Gives its reason.
+    /// Reads the next frame, which must be a Close with this code (1005: a Close without a code). Returns its reason.
     #[track_caller]
     pub(crate) fn expect_close(&mut self, code: u16) -> String {
         let (seen, reason) = self.next_frame().code();
@@ -257,26 +257,26 @@ impl Raw {
         reason
     }
 
-    /// Nothing comes any more but the end of the stream.
+    /// Checks that the stream ends, and that nothing else arrives before its end.
     #[track_caller]
     pub(crate) fn expect_eof(&mut self) {
         assert_eq!(self.next(), Seen::Eof);
     }
 
-    /// Nothing comes any more but the end, and that is a reset.
+    /// Checks that the connection is reset, and that nothing else arrives before the reset.
     #[track_caller]
     pub(crate) fn expect_reset(&mut self) {
         match self.next() {
             Seen::Reset => {}
-            // The server ends both directions first, to free its threads; the reset comes behind that.
-            Seen::Eof => super::until("the reset is here", || {
-                self.pen.0.take_error().unwrap().is_some()
+            // The server shuts down both directions first, to free its threads. The reset follows.
+            Seen::Eof => super::until("the reset has arrived", || {
+                self.send_half.0.take_error().unwrap().is_some()
             }),
             frame => panic!("waited for a reset, got {frame:?}"),
         }
     }
 
-    /// Closes with 1000, and sees it answered and the connection ended.
+    /// Closes with 1000, and checks that the server answers the Close and ends the connection.
     #[track_caller]
     pub(crate) fn leave(mut self) {
         self.close(1000, "");
@@ -285,7 +285,7 @@ impl Raw {
         assert!(!rest.reset && rest.after_close == 0, "{rest:?}");
     }
 
-    /// All that comes until the end. The server's Close is answered when `answers`.
+    /// Reads until the end of the connection. The server's Close is answered if `answers` is set.
     #[track_caller]
     fn read_rest(&mut self, answers: bool) -> Rest {
         let mut rest = Rest::default();
@@ -317,15 +317,15 @@ impl Raw {
         }
     }
 
-    /// All that comes until the end, answering nothing.
+    /// Reads until the end of the connection, without answering the server's Close.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> Rest {
         self.read_rest(false)
     }
 
-    /// All that comes until the end, answering the Close as a client should.
+    /// Reads until the end of the connection, and answers the server's Close as RFC 6455 §5.5.1 requires.
     #[track_caller]
-    pub(crate) fn rest_politely(&mut self) -> Rest {
+    pub(crate) fn rest_answering_close(&mut self) -> Rest {
         self.read_rest(true)
     }
 
@@ -336,7 +336,7 @@ impl Raw {
 
     fn take_frame(&mut self) -> Option<Frame> {
         let (first, second) = (*self.buffer.first()?, *self.buffer.get(1)?);
-        assert_eq!(second & 0x80, 0, "a server's frame is not masked");
+        assert_eq!(second & 0x80, 0, "the server sent a masked frame");
         let (length, at, form) = match second {
             126 => {
                 let length = u16::from_be_bytes(self.buffer.get(2..4)?.try_into().unwrap());
@@ -363,15 +363,15 @@ impl Raw {
         })
     }
 
-    /// More bytes, the end, or `None` at the deadline.
+    /// Reads more bytes or the end of the stream. Returns `None` at the deadline.
     fn fill(&mut self, deadline: Instant) -> Option<Fill> {
         let mut chunk = [0; 16 << 10];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // Zero would mean for ever.
+            // A timeout of zero would mean no timeout.
             let left = left.max(Duration::from_millis(1));
-            self.pen.0.set_read_timeout(Some(left)).unwrap();
-            return match (&*self.pen.0).read(&mut chunk) {
+            self.send_half.0.set_read_timeout(Some(left)).unwrap();
+            return match (&*self.send_half.0).read(&mut chunk) {
                 Ok(0) => Some(Fill::Eof),
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
