@@ -1,5 +1,6 @@
 //! Moments and deadlines as milliseconds in a `u64`, so that threads can share them with the watchdog in atomics.
 
+use std::fmt;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -20,4 +21,42 @@ pub(crate) fn after(duration: Duration) -> u64 {
 /// Returns a duration in milliseconds.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A deadline of a connection. [`Display`](fmt::Display) gives the name of its field in [`Config`](crate::Config).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Clock {
+    /// [`handshake_timeout`](crate::Config::handshake_timeout).
+    Handshake,
+    /// [`message_timeout`](crate::Config::message_timeout).
+    Message,
+    /// [`ping_timeout`](crate::Config::ping_timeout).
+    Ping,
+    /// [`write_timeout`](crate::Config::write_timeout).
+    Write,
+    /// [`close_timeout`](crate::Config::close_timeout).
+    Close,
+    /// [`shutdown_timeout`](crate::Config::shutdown_timeout).
+    Shutdown,
+}
+
+impl Clock {
+    /// Returns the name of the clock's field in [`Config`](crate::Config).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Clock::Handshake => "handshake_timeout",
+            Clock::Message => "message_timeout",
+            Clock::Ping => "ping_timeout",
+            Clock::Write => "write_timeout",
+            Clock::Close => "close_timeout",
+            Clock::Shutdown => "shutdown_timeout",
+        }
+    }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use tungstenite::Message;
 
-use crate::connection::close_cause::Clock;
+use crate::clock::Clock;
 
 /// Why the server could not start, or had to stop serving.
 ///

@@ -78,18 +78,14 @@ pub mod benchmarks {}
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// In the order in which a message travels.
-
+// Once per server; the request; one client; topics.
+mod connection;
+mod handler;
+mod http;
+mod hub;
 mod server;
 
-mod http;
-
-mod connection;
-
-mod handler;
-
-mod hub;
-
+// The same as one channel, for a program with a main loop.
 mod events;
 
 #[cfg(any(test, fuzzing))]
@@ -98,7 +94,6 @@ mod events;
 pub mod fuzzing;
 
 // What all of them use.
-
 mod clock;
 mod config;
 mod error;
@@ -107,8 +102,9 @@ mod panic;
 mod rate;
 mod sync;
 
+pub use clock::Clock;
 pub use config::Config;
-pub use connection::{Clock, CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
 pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
 pub use events::{Event, Events};
 pub use handler::Handler;

@@ -18,28 +18,19 @@ use super::args::ClientArgs;
 use super::terminal::printable;
 use super::throttle::{Throttle, ThrottledStream};
 use conversation::Conversation;
+use outcome::{Outcome, label};
 use socket::QueuedSocket;
 
 pub(super) use input::for_each_line;
 
 mod conversation;
 mod input;
+mod outcome;
 mod socket;
 
 /// The capacity of the queue of the writing thread. It holds lines and pongs.
 const QUEUE: usize = 64;
 const SUBPROTOCOL: &str = "standpipe.v1";
-
-/// How a client's connection ended.
-enum Outcome {
-    /// The server closed the connection.
-    Closed {
-        description: String,
-        is_normal: bool,
-    },
-    /// The client received the messages it waited for, and closed the connection.
-    CountReached,
-}
 
 /// Runs the clients, and prints what they receive and how they end.
 ///
@@ -87,15 +78,6 @@ pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
     match failed {
         0 => Ok(()),
         _ => Err(format!("{failed} of {} clients failed", args.clients).into()),
-    }
-}
-
-/// Returns the prefix of a client's lines. It is empty if there is only one client.
-fn label(args: &ClientArgs, n: usize) -> String {
-    if args.clients == 1 {
-        String::new()
-    } else {
-        format!("{n}: ")
     }
 }
 

@@ -1,6 +1,8 @@
-//! [`CloseCause`]: why a connection ended, and [`Clock`]: which deadline it missed.
+//! [`CloseCause`]: why a connection ended.
 
 use std::fmt;
+
+use crate::clock::Clock;
 
 /// Why a connection ended. The cause is recorded where it arises; it is never inferred from a close code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,42 +75,4 @@ fn with_reason(f: &mut fmt::Formatter<'_>, reason: &str) -> fmt::Result {
     }
     // The peer chose the reason, so it is escaped.
     write!(f, ", {}", crate::escape::escaped(reason))
-}
-
-/// A deadline of a connection. [`Display`](fmt::Display) gives the name of its field in [`Config`](crate::Config).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Clock {
-    /// [`handshake_timeout`](crate::Config::handshake_timeout).
-    Handshake,
-    /// [`message_timeout`](crate::Config::message_timeout).
-    Message,
-    /// [`ping_timeout`](crate::Config::ping_timeout).
-    Ping,
-    /// [`write_timeout`](crate::Config::write_timeout).
-    Write,
-    /// [`close_timeout`](crate::Config::close_timeout).
-    Close,
-    /// [`shutdown_timeout`](crate::Config::shutdown_timeout).
-    Shutdown,
-}
-
-impl Clock {
-    /// Returns the name of the clock's field in [`Config`](crate::Config).
-    pub const fn name(self) -> &'static str {
-        match self {
-            Clock::Handshake => "handshake_timeout",
-            Clock::Message => "message_timeout",
-            Clock::Ping => "ping_timeout",
-            Clock::Write => "write_timeout",
-            Clock::Close => "close_timeout",
-            Clock::Shutdown => "shutdown_timeout",
-        }
-    }
-}
-
-impl fmt::Display for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }

@@ -4,8 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::close_cause::Clock;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 
 #[derive(Debug)]

@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use crossbeam_channel::Receiver;
 
-use super::close_cause::{Clock, CloseCause};
+use super::close_cause::CloseCause;
 use super::write::close::{CloseMode, CloseReason};
+use crate::clock::Clock;
 use crate::sync::{Latch, lock};
 
 /// How far a connection has come.

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
 
-pub use close_cause::{Clock, CloseCause};
+pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
 pub use stats::MessageCounts;
 

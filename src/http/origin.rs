@@ -8,7 +8,8 @@
 use super::Request;
 use super::authority::Authority;
 use super::reply::{Refusal, refuse};
-use crate::{Config, Error};
+use crate::config::Config;
+use crate::error::Error;
 
 /// The checks that every request must pass. They are prepared once, when the server is bound.
 #[derive(Debug)]

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::state::ServerState;
-use crate::connection::{Clock, CloseCause};
+use crate::clock::Clock;
+use crate::connection::CloseCause;
 
 /// After a reset, every thread of ours ends within moments. One that takes longer is in user code.
 const AFTER_RESET: Duration = Duration::from_secs(1);

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::clock::Clock;
+use crate::connection::CloseCause;
 use crate::connection::lifecycle::ShutdownOutcome;
-use crate::connection::{Clock, CloseCause};
 
 /// What ended a connection, if it was not an ordinary close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use standpipe::tungstenite::protocol::{CloseFrame, frame::Utf8Bytes};
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
 use super::input::for_each_line;
+use super::outcome::{Outcome, label};
 use super::socket::{QueuedSocket, enqueue};
-use super::{Outcome, label};
 use crate::cli::Failure;
 use crate::cli::args::ClientArgs;
 use crate::cli::terminal::printable;

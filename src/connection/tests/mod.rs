@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use tungstenite::Message;
 
+use super::CloseCause;
 use super::queue::outbox::Outbox;
 use super::queue::send_queue::{Admission, Wait};
 use super::read::reader::Reader;
@@ -23,7 +24,7 @@ use super::testing::frames::{from_client, from_server};
 use super::testing::scripted_socket::{DEADLINE, Dice};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::frame::EncodedFrame;
-use super::{Clock, CloseCause};
+use crate::clock::Clock;
 use crate::config::Config;
 
 /// Runs a test with early flush and without it: who writes must not change what is written.

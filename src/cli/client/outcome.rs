@@ -1,0 +1,23 @@
+//! [`Outcome`]: how the connection of one client ended; and the prefix of its lines.
+
+use crate::cli::args::ClientArgs;
+
+/// How a client's connection ended.
+pub(super) enum Outcome {
+    /// The server closed the connection.
+    Closed {
+        description: String,
+        is_normal: bool,
+    },
+    /// The client received the messages it waited for, and closed the connection.
+    CountReached,
+}
+
+/// Returns the prefix of a client's lines. It is empty if there is only one client.
+pub(super) fn label(args: &ClientArgs, n: usize) -> String {
+    if args.clients == 1 {
+        String::new()
+    } else {
+        format!("{n}: ")
+    }
+}
