@@ -13,7 +13,7 @@
 //!
 //! **Fast path.** A thread that holds the write half and sees nothing in flight, nothing queued and no attention flag knows
 //! that nothing is ahead of its message, and writes it without queueing it. In a fan-out to a thousand clients this saves
-//! a fifth of the cost of a message, because the queue's memory is not in the cache.
+//! a fifth of a message's cost, because the queue is not in the cache.
 //!
 //! `tests/model` holds this file as a loom model, with mutants that it must find wrong. Change both together.
 
@@ -39,7 +39,7 @@ use crate::sync::lock;
 /// A blocked socket must accept this many bytes, or all that is left, within `write_timeout`.
 const PROGRESS: usize = 64 << 10;
 
-/// Everything between a message that is queued and the socket.
+/// Everything between a queued message and the socket.
 #[derive(Debug)]
 pub(crate) struct WritePath {
     pub(crate) number: u64,
@@ -79,7 +79,7 @@ impl WritePath {
         }
     }
 
-    /// Puts a new write half for `socket` into the slot, after the opening handshake.
+    /// Puts a write half for `socket` into the slot, after the opening handshake.
     pub(crate) fn open(&self, socket: Arc<dyn Transport>) {
         self.release(WriteHalf {
             socket,
@@ -153,7 +153,6 @@ impl WritePath {
         };
         let result = half.write_now(batch, topic, self);
         self.release(half);
-        // Released first, looked at then.
         if result == WriteNow::InFlight || (result == WriteNow::Written && self.has_work()) {
             self.writer.notify();
         }
@@ -161,10 +160,7 @@ impl WritePath {
     }
 
     /// Writes until there is nothing to write, and waits for the socket as long as it takes. Returns whether anything
-    /// may still have to be written later. Only the writer calls it.
-    ///
-    /// # Blocking
-    /// As [`WriteHalf::wait`].
+    /// may still have to be written later. Only the writer calls it. It blocks as [`WriteHalf::wait`].
     pub(crate) fn write_until_idle(&self, activity: &ThreadActivity) -> bool {
         // A thread that holds the write half notifies the writer again if it leaves anything.
         while let Some(mut half) = self.try_acquire() {
@@ -366,9 +362,9 @@ impl WriteHalf {
             }
         };
         let completed = self.in_flight.advance(written);
-        if completed.messages > 0 {
-            path.queue
-                .record_delivered(completed.messages, completed.bytes);
+        let (queue, messages) = (&path.queue, completed.messages);
+        if messages > 0 {
+            queue.record_delivered(messages, completed.bytes);
         }
         if completed.close {
             // Nothing follows a Close (RFC 6455 §5.5.1), and the peer may know it.
@@ -390,8 +386,7 @@ impl WriteHalf {
     }
 
     fn accepted_all(&mut self, path: &WritePath) {
-        if self.is_blocked {
-            self.is_blocked = false;
+        if std::mem::take(&mut self.is_blocked) {
             path.deadlines.socket_accepted_all();
         }
     }

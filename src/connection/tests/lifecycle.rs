@@ -1,0 +1,122 @@
+//! Phases, the one Close, and causes.
+
+use super::*;
+
+fn open() -> Lifecycle {
+    let lifecycle = Lifecycle::new();
+    assert!(lifecycle.mark_request_received() && lifecycle.mark_upgraded());
+    lifecycle
+}
+
+fn request(lifecycle: &Lifecycle, mode: CloseMode, code: u16) -> bool {
+    let cause = CloseCause::Application {
+        code,
+        reason: String::new(),
+    };
+    lifecycle.request_close(mode, CloseReason::new(code, ""), cause)
+}
+
+fn code(close: Option<CloseReason>) -> Option<u16> {
+    close.map(|close| close.code())
+}
+
+fn cause_code(lifecycle: &Lifecycle) -> u16 {
+    match lifecycle.cause() {
+        Some(CloseCause::Application { code, .. }) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_immediate_close_replaces_one_that_waits_and_then_nothing_does() {
+    use CloseMode::{AfterQueue, Immediate};
+    let lifecycle = open();
+    assert!(lifecycle.is_open());
+    assert!(request(&lifecycle, AfterQueue, 1000));
+    assert_eq!(lifecycle.phase(), Phase::ClosingAfterQueue);
+    assert!(!request(&lifecycle, AfterQueue, 1001), "the first wins");
+    assert_eq!(lifecycle.take_immediate_close(), None, "it waits");
+    assert!(request(&lifecycle, Immediate, 4008));
+    assert!(!request(&lifecycle, Immediate, 1011));
+    assert_eq!(cause_code(&lifecycle), 4008);
+    assert_eq!(code(lifecycle.take_immediate_close()), Some(4008));
+    assert!(!request(&lifecycle, Immediate, 1002), "it is being written");
+    assert_eq!(lifecycle.take_deferred_close(), None, "there is one Close");
+    assert_eq!(lifecycle.phase(), Phase::CloseTaken);
+}
+
+#[test]
+fn the_first_cause_stands_when_the_connection_fails_later() {
+    let lifecycle = open();
+    request(&lifecycle, CloseMode::AfterQueue, 1000);
+    lifecycle.mark_reset(CloseCause::TimedOut(Clock::Close));
+    lifecycle.finish(CloseCause::Gone);
+    assert_eq!(cause_code(&lifecycle), 1000);
+    assert_eq!(lifecycle.missed_clock(), Some(Clock::Close));
+    assert!(lifecycle.is_finished() && lifecycle.was_reset());
+    assert_eq!(lifecycle.take_deferred_close(), None);
+
+    let lifecycle = open();
+    lifecycle.finish(CloseCause::Gone);
+    assert!(!request(&lifecycle, CloseMode::Immediate, 1011));
+    assert_eq!(lifecycle.cause(), Some(CloseCause::Gone));
+}
+
+#[test]
+fn a_rejected_handshake_is_never_upgraded() {
+    type Reject = fn(&Lifecycle) -> bool;
+    let rejects: [Reject; 3] = [
+        Lifecycle::try_evict,
+        Lifecycle::reject_handshake,
+        |lifecycle| {
+            lifecycle.finish(CloseCause::Gone);
+            true
+        },
+    ];
+    for reject in rejects {
+        let lifecycle = Lifecycle::new();
+        assert!(reject(&lifecycle));
+        assert!(!lifecycle.try_evict() && !lifecycle.reject_handshake());
+        assert!(!lifecycle.mark_request_received() && !lifecycle.mark_upgraded());
+        assert!(!lifecycle.is_upgraded() && lifecycle.is_finished());
+        assert_eq!(lifecycle.shutdown_outcome(), ShutdownOutcome::Other);
+    }
+    let received = Lifecycle::new();
+    assert!(received.mark_request_received());
+    assert!(!received.try_evict(), "its request is complete");
+    assert!(
+        received.reject_handshake(),
+        "shutdown rejects it all the same"
+    );
+}
+
+#[test]
+fn the_shutdown_outcome_tells_drained_from_lost() {
+    let shut_down = |lifecycle: &Lifecycle| {
+        lifecycle.mark_open_at_shutdown();
+        let reason = CloseReason::new(1001, "");
+        lifecycle.request_close(CloseMode::AfterQueue, reason, CloseCause::Shutdown)
+    };
+    let drained = open();
+    assert!(shut_down(&drained));
+    drained.mark_close_sent();
+    assert_eq!(drained.shutdown_outcome(), ShutdownOutcome::Drained);
+    drained.mark_reset(CloseCause::TimedOut(Clock::Shutdown));
+    assert_eq!(drained.shutdown_outcome(), ShutdownOutcome::Lost);
+
+    let broke_off = open();
+    shut_down(&broke_off);
+    broke_off.finish(CloseCause::Gone);
+    assert_eq!(broke_off.shutdown_outcome(), ShutdownOutcome::Lost);
+
+    let own_reason = open();
+    request(&own_reason, CloseMode::AfterQueue, 1000);
+    assert!(!shut_down(&own_reason));
+    own_reason.mark_close_sent();
+    assert_eq!(own_reason.shutdown_outcome(), ShutdownOutcome::Other);
+
+    let ended_before = open();
+    ended_before.finish(CloseCause::Gone);
+    shut_down(&ended_before);
+    assert_eq!(ended_before.shutdown_outcome(), ShutdownOutcome::Other);
+}
