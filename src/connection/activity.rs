@@ -8,7 +8,7 @@ use crate::clock;
 /// What a thread of a client is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// The handshake thread reads the request, or answers it.
+    /// The handshake thread is reading or answering the request.
     Handshake,
     /// The reader waits for the peer's bytes.
     Reading,
@@ -16,13 +16,13 @@ pub(crate) enum Activity {
     InHandler,
     /// The reader waits for room in the queue of the client with this number.
     WaitingForRoom(u64),
-    /// The handler has returned; the reader waits for the end of the closing handshake.
+    /// The handler has returned, and the reader waits for the end of the closing handshake.
     Closing,
     /// The writer waits for work.
     Idle,
-    /// The writer writes what the socket accepts without blocking.
+    /// The writer is writing as much as the socket accepts without blocking.
     Writing,
-    /// The writer waits for the socket.
+    /// The writer waits for the socket to accept more.
     Blocked,
 }
 
@@ -46,9 +46,9 @@ impl fmt::Display for Activity {
 /// The current [`Activity`] of one thread, and when it began.
 #[derive(Debug)]
 pub(crate) struct ThreadActivity {
-    /// The kind in the top byte, the time in the rest.
+    /// The kind is in the top byte, and the time in the lower seven.
     packed: AtomicU64,
-    /// The client's number, for `WaitingForRoom`.
+    /// The number in [`Activity::WaitingForRoom`].
     waits_for: AtomicU64,
 }
 
@@ -104,7 +104,8 @@ impl ThreadActivity {
         (activity, packed & ((1 << KIND_SHIFT) - 1))
     }
 
-    /// Returns since when the thread has waited for the peer's bytes, if it does.
+    /// Returns the time since which the thread has been waiting for the peer's bytes, or `None` if it is not waiting
+    /// for them.
     pub(crate) fn reading_since(&self) -> Option<u64> {
         match self.get() {
             (Activity::Reading, since) => Some(since),
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_activity_keeps_its_kind_number_and_time() {
+    fn activity_keeps_its_kind_number_and_time() {
         for activity in [
             Activity::Handshake,
             Activity::Reading,

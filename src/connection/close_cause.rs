@@ -4,13 +4,23 @@ use std::fmt;
 
 use crate::clock::Clock;
 
-/// Why a connection ended. The cause is recorded where it arises; it is never inferred from a close code.
+/// Why a connection ended. [`Event::Closed`](crate::Event::Closed) reports it.
+///
+/// Each cause is recorded when it occurs. It is never inferred from a close code.
+///
+/// ```
+/// use standpipe::{Clock, CloseCause};
+///
+/// assert_eq!(CloseCause::TimedOut(Clock::Ping).to_string(), "reset: ping_timeout passed");
+/// let left = CloseCause::Peer { code: 1001, reason: "bye".into() };
+/// assert_eq!(left.to_string(), "closed by the peer: 1001, bye");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CloseCause {
     /// The peer closed the connection with a Close frame.
     Peer {
-        /// The code in the peer's Close. 1005 means that the frame had no code (RFC 6455 §7.1.5).
+        /// The code in the peer's Close. 1005 means that the Close had no code (RFC 6455 §7.1.5).
         code: u16,
         /// The reason in the peer's Close.
         reason: String,
@@ -31,11 +41,11 @@ pub enum CloseCause {
         /// The reason in our Close.
         reason: String,
     },
-    /// A topic disconnected the client with 4008, because it was a slow consumer.
+    /// A topic disconnected the client with 4008, because the client was a slow consumer.
     SlowConsumer,
     /// The server shut down. The peer is sent 1001.
     Shutdown,
-    /// The peer missed this deadline, and the connection was reset.
+    /// This time limit of [`Config`](crate::Config) expired, and the connection was reset.
     TimedOut(Clock),
     /// [`Outbox::terminate`](crate::Outbox::terminate) reset the connection.
     Terminated,
@@ -73,6 +83,6 @@ fn with_reason(f: &mut fmt::Formatter<'_>, reason: &str) -> fmt::Result {
     if reason.is_empty() {
         return Ok(());
     }
-    // The peer chose the reason, so it is escaped.
+    // Escaped, because the peer may have chosen the reason.
     write!(f, ", {}", crate::escape::escaped(reason))
 }

@@ -1,4 +1,4 @@
-//! [`Deadlines`]: the clocks of one connection, in atomics, so that the watchdog reads them without locks.
+//! [`Deadlines`]: the deadlines of one connection, in atomics, so that the watchdog reads them without locks.
 //!
 //! Times are milliseconds of [`clock::now`]; 0 means *not set*.
 
@@ -11,16 +11,17 @@ use crate::config::Config;
 pub(crate) struct Deadlines {
     /// Since when the socket has refused bytes.
     blocked_since: AtomicU64,
-    /// When a socket that had refused bytes last accepted some. That proves that the peer is alive.
+    /// When the socket last accepted bytes after it had refused some. This shows that the peer is alive.
     progressed_at: AtomicU64,
-    /// When a ping became due that nothing has followed yet.
+    /// When the last ping was sent, if no byte has arrived since.
     pinged_at: AtomicU64,
-    /// When the message in progress began, shifted by the time during which we did not read.
+    /// When the message in progress began, plus the time during which we did not read.
     message_since: AtomicU64,
-    /// By when the request must be answered, and the closing handshake be finished.
+    /// When the opening handshake must be complete.
     handshake_by: AtomicU64,
+    /// When the closing handshake must be complete.
     close_by: AtomicU64,
-    /// Milliseconds that the peer's last pong took, plus one.
+    /// The time of the last ping until its pong, in milliseconds, plus one.
     round_trip: AtomicU64,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct Deadlines {
 pub(crate) enum DeadlineCheck {
     /// No deadline has passed.
     Met,
-    /// Nothing has come for `ping_interval`, so a ping is due.
+    /// Nothing has arrived for `ping_interval`, so a ping is due.
     PingDue,
     /// This deadline has passed.
     Passed(Clock),
@@ -48,7 +49,7 @@ impl Deadlines {
         }
     }
 
-    /// Stops the handshake's clock: the request has been answered.
+    /// Clears the deadline of the opening handshake.
     pub(crate) fn stop_handshake(&self) {
         self.handshake_by.store(0, Relaxed);
     }
@@ -59,14 +60,14 @@ impl Deadlines {
         self.handshake_by.store(by, Relaxed);
     }
 
-    /// Gives the closing handshake `close_timeout` from now. The first such deadline stands.
+    /// Gives the closing handshake `close_timeout` from now. If a close deadline is already set, it does not change.
     pub(crate) fn start_closing(&self, config: &Config) {
         let by = clock::after(config.close_timeout);
         let _ = self.close_by.compare_exchange(0, by, Relaxed, Relaxed);
     }
 
-    /// Records that the socket refused bytes. The first refusal starts the write clock; `restart` starts it again,
-    /// because the socket has accepted 64 KiB meanwhile.
+    /// Records that the socket refused bytes. The first refusal starts the write clock. With `restart`, the clock
+    /// starts again, because the socket has accepted 64 KiB meanwhile.
     pub(crate) fn socket_refused(&self, restart: bool) {
         let was_blocked = self.is_blocked();
         if restart || !was_blocked {
@@ -78,7 +79,7 @@ impl Deadlines {
         }
     }
 
-    /// Records that the socket accepted everything that it was offered.
+    /// Records that the socket accepted all offered bytes.
     pub(crate) fn socket_accepted_all(&self) {
         if self.is_blocked() {
             self.progressed_at.store(clock::now(), Relaxed);
@@ -91,7 +92,7 @@ impl Deadlines {
         self.blocked_since.load(Relaxed) != 0
     }
 
-    /// Returns since when the socket has refused bytes, if it does.
+    /// Returns the time since which the socket has refused bytes, or `None` if it is not blocked.
     pub(crate) fn blocked_since(&self) -> Option<u64> {
         match self.blocked_since.load(Relaxed) {
             0 => None,
@@ -99,8 +100,8 @@ impl Deadlines {
         }
     }
 
-    /// Records that the reader waits for the peer again. It last read at `read_at`; the time since then was ours, in
-    /// the handler or under backpressure, and does not count against the message in progress.
+    /// Records that the reader waits for the peer again. Its last read returned at `read_at`. Since then it was in the
+    /// handler or waited for room in a queue, so this time does not count against the message in progress.
     pub(crate) fn start_read(&self, read_at: u64) {
         let since = self.message_since.load(Relaxed);
         if since != 0 {
@@ -132,16 +133,17 @@ impl Deadlines {
         self.round_trip.store(took.saturating_add(1), Relaxed);
     }
 
-    /// Returns the milliseconds that the peer's last pong took.
+    /// Returns the time of the last ping until its pong, in milliseconds.
     pub(crate) fn round_trip(&self) -> Option<u64> {
         self.round_trip.load(Relaxed).checked_sub(1)
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.
     ///
-    /// `reading_since` is since when the reader has waited for the peer's bytes, if it does. The message clock and the
-    /// ping clock run only then: while the reader is in the handler, or held by backpressure, nobody reads, and a
-    /// healthy peer's pongs lie in the kernel. A dead peer is then found by the write clock, or by TCP.
+    /// `reading_since` is the time since which the reader has been waiting for the peer's bytes, or `None` if it is not
+    /// waiting for them. The message clock and the ping clock run only while it waits. At other times nobody reads, and
+    /// the pongs of a healthy peer stay unread in the kernel. A dead peer is then detected by the write clock, or by
+    /// TCP.
     pub(crate) fn check(
         &self,
         now: u64,
@@ -175,7 +177,7 @@ impl Deadlines {
             0 if lasted(reading_since, config.ping_interval) => DeadlineCheck::PingDue,
             0 => DeadlineCheck::Met,
             pinged_at => {
-                // A peer that is still accepting data may find our ping only behind all of it.
+                // A peer that is still receiving data reads our ping only after that data.
                 let progressed_at = self.progressed_at.load(Relaxed);
                 let silent_since = pinged_at.max(reading_since).max(progressed_at);
                 if lasted(silent_since, config.ping_timeout) {

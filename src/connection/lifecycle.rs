@@ -6,8 +6,8 @@
 //!        └──▶ Rejected ◀┘             (a close may also skip a phase; a failure goes straight to Finished)
 //! ```
 //!
-//! A connection only ever moves to the right. The phase changes under the lock, together with what belongs to it; threads
-//! on the fast path read it from the atomic without the lock.
+//! A connection moves only to the right. The phase and the record are changed together, under the record's lock.
+//! Threads on the fast path read the phase from the atomic without the lock.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -56,7 +56,7 @@ const PHASES: [Phase; 8] = [
 
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
-    /// Written under the lock of `record` only.
+    /// Written only under the lock of `record`.
     phase: AtomicU8,
     record: Mutex<Record>,
     /// Set when the connection begins to close.
@@ -68,7 +68,7 @@ struct Record {
     /// The Close that waits to be written.
     close: Option<CloseReason>,
     cause: Option<CloseCause>,
-    /// The deadline whose passing reset the connection, perhaps in the middle of a closing handshake.
+    /// The deadline that passed, so that the connection was reset. This may happen during a closing handshake.
     missed: Option<Clock>,
     was_reset: bool,
     /// The kernel has the whole of our Close.
@@ -82,9 +82,9 @@ struct Record {
 pub(crate) enum ShutdownOutcome {
     /// Everything queued for the client, and the Close with 1001, was written.
     Drained,
-    /// The client was reset, or broke off, before that.
+    /// The client was reset, or its connection broke, before that.
     Lost,
-    /// The client ended for a reason of its own, or before the shutdown.
+    /// The client ended for another reason, or before the shutdown.
     Other,
 }
 
@@ -139,7 +139,7 @@ impl Lifecycle {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)
     }
 
-    /// Rejects the handshake because the server shuts down. Returns false if there is no handshake any more.
+    /// Rejects the handshake because the server shuts down. Returns false if no handshake is in progress.
     pub(crate) fn reject_handshake(&self) -> bool {
         self.advance(&[Phase::ReadingRequest, Phase::Responding], Phase::Rejected)
     }
@@ -153,7 +153,7 @@ impl Lifecycle {
         may
     }
 
-    /// Only under the lock.
+    /// Must be called under the lock of `record`.
     fn set(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::SeqCst);
     }
@@ -163,8 +163,8 @@ impl Lifecycle {
     /// The first request wins, but an immediate Close replaces one that still waits for the queue. A Close that has been
     /// taken to be written never changes.
     ///
-    /// The caller announces it with [`announce_closing`](Self::announce_closing) afterwards: a handler woken by that may
-    /// return and request a Close of its own, which must find this one.
+    /// The caller must call [`announce_closing`](Self::announce_closing) *afterwards*. That call may wake a handler,
+    /// which returns and requests another Close. That request must find this one already recorded.
     pub(crate) fn request_close(
         &self,
         mode: CloseMode,
@@ -189,13 +189,14 @@ impl Lifecycle {
         wins
     }
 
-    /// Takes the Close if it does not wait for the queue.
+    /// Takes the requested Close, if it must be sent without waiting for the queue.
     pub(crate) fn take_immediate_close(&self) -> Option<CloseReason> {
         self.take_close(|phase| phase == Phase::ClosingNow)
     }
 
-    /// Takes the Close, now that the queue was found empty. The caller must have seen that a Close waits before it looked at
-    /// the queue: otherwise a message and a Close may both have come in between, and the message would be lost.
+    /// Takes the requested Close, for a caller that has found the queue empty. The caller must have read the phase, and
+    /// found a Close waiting, before it checked the queue. Otherwise, a message and a Close may both have arrived after
+    /// the check, and the message would be lost.
     pub(crate) fn take_deferred_close(&self) -> Option<CloseReason> {
         self.take_close(|phase| matches!(phase, Phase::ClosingAfterQueue | Phase::ClosingNow))
     }
@@ -217,7 +218,7 @@ impl Lifecycle {
         lock(&self.record).close_sent = true;
     }
 
-    /// Records that nothing will be written any more; `cause` stands if there is none yet.
+    /// Records that nothing will be written any more. `cause` is recorded only if no cause has been recorded before.
     pub(crate) fn finish(&self, cause: CloseCause) {
         let mut record = lock(&self.record);
         record.close = None;
@@ -234,7 +235,7 @@ impl Lifecycle {
         self.closing.set();
     }
 
-    /// Records that the connection is being reset; `cause` stands if there is none yet.
+    /// Records that the connection is being reset. `cause` is recorded only if no cause has been recorded before.
     pub(crate) fn mark_reset(&self, cause: CloseCause) {
         let mut record = lock(&self.record);
         record.was_reset = true;
@@ -244,7 +245,7 @@ impl Lifecycle {
         record.cause.get_or_insert(cause);
     }
 
-    /// Records that shutdown found the connection open.
+    /// Records that the connection was open when shutdown began.
     pub(crate) fn mark_open_at_shutdown(&self) {
         let mut record = lock(&self.record);
         record.open_at_shutdown = self.phase() != Phase::Finished;
@@ -254,7 +255,8 @@ impl Lifecycle {
         lock(&self.record).cause.clone()
     }
 
-    /// Returns the deadline whose passing reset the connection, whatever its cause had been before.
+    /// Returns the deadline that passed so that the connection was reset, even if another cause had been recorded
+    /// before.
     pub(crate) fn missed_clock(&self) -> Option<Clock> {
         lock(&self.record).missed
     }

@@ -1,7 +1,8 @@
 //! [`Connection`]: one client after the opening handshake, as its handler sees it.
 //!
-//! `read/` brings bytes in, `queue/` holds what waits, `write/` brings bytes out. [`Shared`] is what all threads of a client
-//! have in common. Nothing in here knows a server, a handler or a topic.
+//! `read/` reads frames from the socket, `queue/` holds the messages to be sent, and `write/` writes them to the
+//! socket. [`Shared`] is the state that all threads of a client share. Nothing in this module knows a server, a handler
+//! or a topic.
 
 pub(crate) mod activity;
 pub(crate) mod close_cause;
@@ -35,6 +36,20 @@ use read::reader::Reader;
 
 /// One client after the opening handshake. The handler receives with [`recv`](Self::recv) and sends with
 /// [`send`](Self::send). Other threads send through the connection's [`Outbox`].
+///
+/// ```
+/// use standpipe::{Connection, Message};
+///
+/// /// A handler that tells every client its number, and then answers in upper case.
+/// fn shout(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     conn.send(Message::text(format!("you are client {}", conn.number())))?;
+///     while let Some(message) = conn.recv()? {
+///         conn.send(Message::text(message.to_text()?.to_uppercase()))?;
+///     }
+///     Ok(())
+/// }
+/// # let _: fn(&mut Connection) -> _ = shout;
+/// ```
 pub struct Connection {
     request: Arc<Request>,
     subprotocol: Option<String>,
@@ -57,51 +72,52 @@ impl Connection {
         }
     }
 
-    /// Returns the next text or binary message. `None` means that the closing handshake is done, that the server has closed
-    /// this connection, or that the server shuts down: return from the handler.
+    /// Returns the next text or binary message. `None` means that the closing handshake is complete, that this side has
+    /// closed the connection, or that the server is shutting down. The handler should then return.
     ///
-    /// Pings are answered and pongs are processed in here, so keep calling it.
+    /// Pings are answered and pongs are processed in this method, so a handler must keep calling it.
     ///
     /// # Blocking
-    /// Waits for the peer. Woken by a message, by the end of the peer's stream, or by the watchdog when a clock of
-    /// [`Config`](crate::Config) runs out. During a shutdown it is woken by the peer's answer to our Close, and at the latest
-    /// at [`shutdown_timeout`](crate::Config::shutdown_timeout).
+    /// Waits for the peer. Woken by a message, by the end of the peer's stream, by [`Outbox::terminate`], or by the
+    /// watchdog when a time limit of [`Config`](crate::Config) expires. During a shutdown, this method is woken by the
+    /// peer's answer to our Close, and at the latest after [`shutdown_timeout`](crate::Config::shutdown_timeout).
     ///
     /// # Errors
-    /// [`RecvError`] tells what ended the connection without a closing handshake.
+    /// [`RecvError`] says why the connection ended without a closing handshake.
     pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.reader.recv()
     }
 
-    /// Like [`recv`](Self::recv), but also returns further complete messages that have already been read, up to `most` in
-    /// all. An empty list means that the connection has ended.
+    /// Like [`recv`](Self::recv), but also returns further complete messages that have already been read, up to `most`
+    /// in all. The result is empty where `recv` would return `None`.
     ///
-    /// Together with [`send_all`](Self::send_all) or [`Topic::publish_all`](crate::Topic::publish_all) it serves a client
-    /// that sends many small messages at the same time faster. The messages of one call fit into
-    /// [`read_buffer`](crate::Config::read_buffer), or into the 256 KiB that it grows to.
+    /// Use it together with [`send_all`](Self::send_all) or [`Topic::publish_all`](crate::Topic::publish_all): a client
+    /// that sends many small messages at the same time is then served faster. All messages after the first come from
+    /// the read buffer, which has [`read_buffer`](crate::Config::read_buffer) bytes and grows up to 256 KiB.
     ///
     /// # Blocking
     /// As [`recv`](Self::recv), for the first message only.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv). Messages before a violation are returned first, and the violation by the next call.
+    /// As [`recv`](Self::recv). Messages before a violation are returned first. The next call returns the violation.
     pub fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
         self.reader.recv_all(most)
     }
 
-    /// Sends to this client: [`Outbox::send`]. While the peer does not read, this waits; so nothing more is read from the
-    /// peer, and TCP makes it wait in turn.
+    /// Sends a message to this client, as [`Outbox::send`]. While the peer does not read, this method waits. During
+    /// that time nothing more is read from the peer, so TCP slows the peer down in turn.
     ///
     /// # Blocking
     /// As [`Outbox::send`].
     ///
     /// # Errors
-    /// [`SendError`] returns the message if the connection has ended or is closing.
+    /// [`SendError`] returns the message if the connection has ended or is closing, or if the message is neither text
+    /// nor binary.
     pub fn send(&self, message: Message) -> Result<(), SendError> {
         self.outbox.send(message)
     }
 
-    /// Sends several messages to this client: [`Outbox::send_all`].
+    /// Sends several messages to this client, as [`Outbox::send_all`].
     ///
     /// # Blocking
     /// As [`Outbox::send`].
@@ -112,13 +128,13 @@ impl Connection {
         self.outbox.send_all(messages)
     }
 
-    /// Closes the connection politely, after what is queued: [`Outbox::close`]. From now on [`recv`](Self::recv) returns
-    /// `None`.
+    /// Closes the connection after the queued messages have been written, as [`Outbox::close`]. From now on
+    /// [`recv`](Self::recv) returns `None`.
     pub fn close(&self, code: u16, reason: &str) {
         self.outbox.close(code, reason);
     }
 
-    /// Returns whether the connection has neither ended nor begun to close.
+    /// Returns true until the connection ends or begins to close.
     pub fn is_open(&self) -> bool {
         self.outbox.shared().lifecycle().is_open()
     }
@@ -128,7 +144,7 @@ impl Connection {
         self.outbox.clone()
     }
 
-    /// Returns a channel that disconnects when the connection begins to end, or when shutdown begins: [`Outbox::closed`].
+    /// Returns a channel that disconnects when the connection begins to close, as [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
     }
@@ -146,7 +162,7 @@ impl Connection {
         &mut self.reader
     }
 
-    /// Returns the subprotocol that was agreed on.
+    /// Returns the selected subprotocol, if there is one.
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
@@ -156,7 +172,7 @@ impl Connection {
         self.request.peer()
     }
 
-    /// Returns the connection's number. It begins the connection's lines in the log and names its threads.
+    /// Returns the connection's number. The number is in the connection's log lines and in the names of its threads.
     pub fn number(&self) -> u64 {
         self.outbox.number()
     }

@@ -1,7 +1,8 @@
-//! [`Shared`]: what a client's threads, the watchdog and every [`Outbox`](super::Outbox) share of one connection.
+//! [`Shared`]: the state of one connection that the client's threads, the watchdog and every [`Outbox`](super::Outbox)
+//! share.
 //!
-//! It does not own the socket. The read half and the write half do, and both are dropped with the client's threads; so an
-//! outbox that is kept for ever keeps no descriptor.
+//! `Shared` does not own the socket. The read half and the write half own it, and both are dropped when the client's
+//! threads end. So an outbox that is kept after the connection has ended keeps no descriptor open.
 
 use std::hint::black_box;
 use std::net::Shutdown;
@@ -24,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) number: u64,
     pub(crate) peer: Peer,
     pub(crate) write: WritePath,
-    /// What the reader is doing; before the upgrade, the handshake thread.
+    /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
     pub(crate) writer: ThreadActivity,
     socket: Weak<dyn Transport>,
@@ -55,10 +56,11 @@ impl Shared {
         &self.write.lifecycle
     }
 
-    /// Requests a Close, refuses further messages, and starts writing. Returns whether this Close will be sent.
+    /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.
     pub(crate) fn close(&self, mode: CloseMode, reason: CloseReason, cause: CloseCause) -> bool {
         let wins = self.lifecycle().request_close(mode, reason, cause);
-        // After the Close has been recorded: a handler that this wakes may return and request a Close of its own.
+        // Called after the Close has been recorded, because a handler that is woken here may return and request another
+        // Close.
         self.write.stop_accepting();
         if wins {
             self.write.request_attention();
@@ -79,7 +81,7 @@ impl Shared {
         self.close(CloseMode::AfterQueue, CloseReason::new(code, reason), cause)
     }
 
-    /// Answers the peer's Close, unless our own has been taken to be written.
+    /// Answers the peer's Close, unless a thread has already begun to write our own Close.
     pub(crate) fn answer_close(&self, reason: CloseReason) {
         let cause = CloseCause::Peer {
             code: reason.code(),
@@ -88,10 +90,10 @@ impl Shared {
         self.close(CloseMode::Immediate, reason, cause);
     }
 
-    /// Closes with 1001 after what is queued, or rejects the opening handshake: the server shuts down.
+    /// Ends the client for a shutdown: closes with 1001 after the queued messages, or rejects the opening handshake.
     pub(crate) fn shut_down(&self) {
         if self.lifecycle().reject_handshake() {
-            // The handshake thread sees the end of the stream, and answers 503.
+            // The handshake thread then reads the end of the stream, and answers 503.
             if let Some(socket) = self.socket.upgrade() {
                 socket.shutdown(Shutdown::Read);
             }
@@ -102,7 +104,8 @@ impl Shared {
         }
     }
 
-    /// Resets the connection immediately. This frees the threads that wait in its socket, and what the kernel holds for it.
+    /// Resets the connection immediately. This wakes the threads that are blocked on the socket, and frees the socket's
+    /// kernel buffers.
     pub(crate) fn terminate(&self, cause: CloseCause) {
         self.lifecycle().mark_reset(cause);
         if let Some(socket) = self.socket.upgrade() {
@@ -112,8 +115,8 @@ impl Shared {
         self.give_up();
     }
 
-    /// Gives up the connection: the socket is of no use any more. Nothing more is written, and the threads that wait in
-    /// the socket are freed.
+    /// Gives the connection up, because its socket can no longer be used. Nothing more is written, and the threads that
+    /// are blocked on the socket are woken.
     pub(crate) fn give_up(&self) {
         if !self.lifecycle().is_finished() {
             self.write.finish(CloseCause::Gone);
@@ -124,22 +127,22 @@ impl Shared {
         self.write.writer.notify();
     }
 
-    /// Ends everything that the connection still has, its writer too. Afterwards the message counts are final.
+    /// Ends the connection, including its writer, and drops the write half. Afterwards the message counts are final.
     pub(crate) fn tear_down(&self) {
         self.give_up();
         self.write.close_slot();
-        // The watchdog may still be draining this queue; `drain` waits for it.
+        // The watchdog may still be draining this queue. `drain` waits until it has finished.
         self.write.queue.drain();
     }
 
-    /// Lets a pong overtake the queue.
+    /// Sends a pong ahead of the queued messages.
     pub(crate) fn send_pong(&self, payload: Bytes) {
         self.write.control.set_pong(payload);
         self.write.request_attention();
         self.write.flush();
     }
 
-    /// Lets a ping overtake the queue. The writer sends it, so the caller does not write to a socket.
+    /// Sends a ping ahead of the queued messages. The writer writes it, so the caller does not write to a socket.
     pub(crate) fn send_ping(&self, payload: [u8; 8]) {
         self.write.control.set_ping(payload);
         self.write.request_attention();

@@ -1,6 +1,7 @@
-//! [`Transport`]: what a connection needs of its socket; and the one place where a socket's options are set.
+//! [`Transport`]: the operations that a connection needs from its socket. This file also sets all socket options.
 //!
-//! It is a trait so that a test can hold a write still. The only other implementation is a real socket.
+//! `Transport` is a trait so that a test can stop a thread in the middle of a write. Outside tests, only [`Socket`]
+//! implements it.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read};
@@ -11,20 +12,22 @@ use socket2::Socket;
 
 use crate::config::Config;
 
-/// One client's byte stream. Its reader and the thread that holds the write half share it.
+/// One client's byte stream. The reader and the thread that holds the write half share it.
 pub(crate) trait Transport: Send + Sync + fmt::Debug {
-    /// Reads what is available, and waits for the first byte. `Ok(0)` is the end of the stream.
+    /// Reads the available bytes, and waits if there are none. `Ok(0)` is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes what the socket accepts without blocking. `WouldBlock` means nothing.
+    /// Writes as much as the socket accepts without blocking. `WouldBlock` means that it accepted nothing.
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Writes `bytes`, and waits until the socket accepts them. After the opening handshake, only the writer calls it.
+    /// Writes `bytes`, and waits until the socket accepts them. After the opening handshake, only the writer calls
+    /// this.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// Ends one direction or both. Wakes the threads that wait in `read` or `write`.
+    /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
-    /// Makes closing the socket a reset: what the kernel still holds is freed immediately, instead of being kept for a
-    /// peer that may never read it.
+    /// Makes the later closing of the socket a reset. The kernel then frees its buffers immediately, instead of keeping
+    /// them for a peer that may never read them.
     fn reset_at_end(&self);
-    /// Bounds each following `read`. Only for the last moments of a connection; before that the watchdog keeps time.
+    /// Limits the time of each following `read`. Used only by [`linger`]; before that, the watchdog enforces the
+    /// deadlines.
     fn limit_read(&self, limit: Duration);
 }
 
@@ -37,7 +40,7 @@ impl Transport for Socket {
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         match pieces {
-            // One piece spares the kernel the reading of a list.
+            // A single piece is cheaper than a list of one.
             [one] => self.send_with_flags(one, flags),
             _ => self.send_vectored_with_flags(pieces, flags),
         }
@@ -47,7 +50,7 @@ impl Transport for Socket {
         self.send_with_flags(bytes, libc::MSG_NOSIGNAL)
     }
 
-    // An error means that the peer has ended the connection already, which is what was wanted.
+    // The error is ignored, because it means that the connection has already ended.
     fn shutdown(&self, how: Shutdown) {
         let _ = Socket::shutdown(self, how);
     }
@@ -76,7 +79,8 @@ pub(crate) fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) ->
 /// Writes all `bytes`, for the answers of the opening handshake.
 ///
 /// # Blocking
-/// Until the socket has accepted all of them. Woken by the peer reading, or by the watchdog at `handshake_timeout`.
+/// Waits until the socket has accepted all of them. Woken when the peer reads, or by the watchdog at
+/// `handshake_timeout`.
 pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = retry_interrupted(|| socket.write(bytes))?;
@@ -85,7 +89,7 @@ pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// Sets every option of a client's socket. A failure costs an improvement and not the client, so it is only logged.
+/// Sets every option of a client's socket. A failure is only logged, because the connection works without the option.
 pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     let log_failure = |option: &str, result: io::Result<()>| {
         if let Err(error) = result {
@@ -104,7 +108,8 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     if !is_tcp {
         return;
     }
-    // A small message is written whole. Waiting for more of them is the queue's task, not Nagle's.
+    // Nagle's algorithm would delay small messages. It is not needed, because the queue already combines messages into
+    // batches.
     log_failure("TCP_NODELAY", socket.set_tcp_nodelay(true));
     #[cfg(target_os = "linux")]
     {
@@ -121,17 +126,18 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     }
 }
 
-/// How long, and how many bytes, [`linger`] reads.
+/// The limits of [`linger`]: its duration, and the bytes that it reads.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 << 10;
 
-/// Ends our side and reads on for a moment, so that a peer that is still sending sees our last bytes.
+/// Ends our direction of the stream, and keeps reading for a short time. So a peer that is still sending receives our
+/// last bytes.
 ///
-/// Closing a socket with unread bytes sends a reset, and a reset destroys what the peer has not read yet. Without this
-/// function, 199 of 200 clients got ECONNRESET instead of the close code.
+/// Closing a socket with unread bytes sends a reset, and a reset discards the bytes that the peer has not read yet.
+/// Without this function, 199 of 200 clients got ECONNRESET instead of the close code.
 ///
 /// # Blocking
-/// At most one second, and at most 256 KiB. Woken by the end of the peer's stream.
+/// Waits at most one second, and reads at most 256 KiB. Woken by the end of the peer's stream.
 pub(crate) fn linger(socket: &dyn Transport) {
     socket.shutdown(Shutdown::Write);
     let deadline = Instant::now() + LINGER;

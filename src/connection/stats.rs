@@ -1,20 +1,21 @@
-//! [`MessageCounts`]: what became of messages. No message is lost without being counted.
+//! [`MessageCounts`]: how many messages were accepted, delivered, dropped and discarded. Every accepted message is
+//! counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What became of the messages offered to one outbox. Once the connection has ended,
-/// `accepted = delivered + dropped + discarded`.
+/// The counts of the messages offered to one outbox. Once the connection has ended, `accepted = delivered + dropped +
+/// discarded`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageCounts {
-    /// Messages that were queued, or offered by a topic.
+    /// Messages that were queued or written directly, and messages that a topic offered.
     pub accepted: u64,
-    /// Messages that were given to the kernel whole. For a client that still reads, or that ended with a closing
-    /// handshake, this is what the client counts; for one that was reset it is an upper bound.
+    /// Messages that the kernel has accepted whole. A client that read until its closing handshake received exactly
+    /// this many messages. A client that was reset may have received fewer.
     pub delivered: u64,
     /// Messages that a topic's policy dropped.
     pub dropped: u64,
-    /// Messages that were still queued when the connection ended.
+    /// Messages that were still queued or in flight when the connection ended.
     pub discarded: u64,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct MessageCounters {
 }
 
 impl MessageCounters {
-    /// Returns the counts. The fates are read before `accepted`, so they never add up to more than it.
+    /// Returns the counts. `accepted` is read last, so the other three never add up to more than it.
     pub(crate) fn read(&self) -> MessageCounts {
         let delivered = self.delivered.load(Ordering::Acquire);
         let discarded = self.discarded.load(Ordering::Acquire);

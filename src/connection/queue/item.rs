@@ -1,21 +1,21 @@
-//! [`QueueItem`]: an entry of a client's queue. It is a frame, or a ticket that is exchanged for one at the last moment.
+//! [`QueueItem`]: an entry of a client's queue. An entry is a frame, or a ticket that is exchanged for a frame just
+//! before writing.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::connection::write::frame::EncodedFrame;
 
-/// One topic's pending messages for one client. The topic alone may drop or replace them, until the thread that writes
-/// takes the next one.
+/// One topic's pending messages for one client. Until the writing thread takes a message, the topic may drop or replace
+/// it.
 pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
-    /// Takes the next message in exchange for a ticket. Returns `None` if the ticket stands for nothing any more.
+    /// Takes the next message in exchange for a ticket. Returns `None` if no message is pending any more.
     fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing>;
 
-    /// Takes the next message without a ticket, for a topic on the overflow list. Also returns whether the topic has to
-    /// stay on the list.
+    /// Takes the next message of a topic on the overflow list. Also returns whether the topic must stay on the list.
     fn take_overflow(self: Arc<Self>, purpose: Purpose) -> (Option<Outgoing>, bool);
 
-    /// Records that a message from this source has been given to the kernel (`delivered`), or never will be.
+    /// Records that a message of this topic is finished: it was delivered, or it was discarded.
     fn finished(&self, delivered: bool);
 }
 
@@ -24,14 +24,16 @@ pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
 pub(crate) enum Purpose {
     /// To be written.
     Send,
-    /// To be counted as discarded. No gap notice is built: that would call user code for a text that nobody reads.
+    /// To be counted as discarded. No gap notice is built, because that would call user code for a text that nobody
+    /// reads.
     Discard,
 }
 
-/// What is taken out of a queue to be written: a notice, a message, or both.
+/// What a thread takes from a queue at a time: a notice, a message, or both.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// Tells the client what its topic left out before the message. It does not count as a message.
+    /// Tells the client which messages of the topic were left out before this one. A notice is not counted as a
+    /// message.
     pub(crate) notice: Option<EncodedFrame>,
     pub(crate) message: Option<EncodedFrame>,
     /// The topic that the message comes from, if it was taken in exchange for a ticket.

@@ -1,4 +1,4 @@
-//! What waits: one client's bounded queue, its entries, its overflow list and its sending end.
+//! Queueing: one client's bounded queue, its entries, its overflow list and its sending end.
 
 pub(crate) mod item;
 pub(crate) mod outbox;

@@ -1,4 +1,4 @@
-//! [`Outbox`]: the sending end of one client's bounded queue. *The verb is the policy.*
+//! [`Outbox`]: the sending end of one client's bounded queue. The name of each sending method says how long it waits.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -21,8 +21,25 @@ use crate::escape::escaped;
 
 /// Sends messages to one client from any thread. Cloning an outbox is cheap; all clones feed the same queue.
 ///
-/// `send` waits for room, `send_timeout` waits up to a limit, and `try_send` never waits. Each gives the message back if
-/// it was not queued. An outbox that is kept after its client has ended holds memory, but no descriptor and no thread.
+/// [`send`](Self::send) waits for room, [`send_timeout`](Self::send_timeout) waits up to a limit, and
+/// [`try_send`](Self::try_send) never waits. Each returns the message if it was not queued. An outbox that is kept
+/// after its client has ended uses memory, but no descriptor and no thread.
+///
+/// ```
+/// use standpipe::{Message, Outbox, TrySendError};
+///
+/// /// Offers a price to a client, and skips it if the client is behind.
+/// fn offer(outbox: &Outbox, price: &str) -> bool {
+///     match outbox.try_send(Message::text(price)) {
+///         Ok(()) => true,
+///         Err(TrySendError::Full(_)) => {
+///             println!("client {} has {} messages queued", outbox.number(), outbox.len());
+///             false
+///         }
+///         Err(TrySendError::Closed(_)) => false,
+///     }
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Outbox {
     shared: Arc<Shared>,
@@ -38,11 +55,13 @@ impl Outbox {
     /// Messages are written in the order of these calls. `Ok` means *queued*, not *delivered*.
     ///
     /// # Blocking
-    /// Waits until the queue has room for one message, or the connection ends. A peer that accepts nothing ends it after
-    /// [`write_timeout`](crate::Config::write_timeout). Besides the queue, up to one batch of messages is in flight.
+    /// Waits until the queue has room for one message, or the connection ends. If the peer accepts nothing for
+    /// [`write_timeout`](crate::Config::write_timeout), the connection is reset. In addition to the queue, up to one
+    /// batch of messages may be in flight.
     ///
     /// # Errors
-    /// [`SendError`] returns the message if the connection has ended or is closing.
+    /// [`SendError`] returns the message if the connection has ended or is closing, or if the message is neither text
+    /// nor binary.
     pub fn send(&self, message: Message) -> Result<(), SendError> {
         match self.push(&message, Wait::Forever) {
             Admission::Admitted => Ok(()),
@@ -50,15 +69,16 @@ impl Outbox {
         }
     }
 
-    /// Sends several messages that are available at the same time. This is the same as calling [`send`](Self::send) for
-    /// each, but in a single write when nothing is queued ahead of them.
+    /// Sends several messages that are available at the same time. The effect is the same as that of
+    /// [`send`](Self::send) for each message. But if nothing is queued ahead of them, one write takes up to 64 of them,
+    /// or about 64 KiB.
     ///
     /// # Blocking
     /// As [`send`](Self::send), for each message.
     ///
     /// # Errors
-    /// [`SendError`] returns the first message that was not queued. The connection has ended or is closing, so those after
-    /// it were not queued either.
+    /// [`SendError`] returns the first message that was not queued, for the reasons that [`send`](Self::send) lists.
+    /// The messages after it were not queued either, and are dropped.
     pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
         let mut left = messages.into_iter();
         while let [_, ..] = left.as_slice() {
@@ -93,13 +113,13 @@ impl Outbox {
     /// As [`send`](Self::send), for at most `timeout`.
     ///
     /// # Errors
-    /// [`SendTimeoutError`] returns the message, and tells whether the time or the connection ended.
+    /// [`SendTimeoutError`] returns the message, and says whether the time expired or the connection ended.
     pub fn send_timeout(
         &self,
         message: Message,
         timeout: Duration,
     ) -> Result<(), SendTimeoutError> {
-        // A deadline beyond the end of the clock never comes.
+        // A deadline that the clock cannot represent is never reached.
         let wait = Instant::now()
             .checked_add(timeout)
             .map_or(Wait::Forever, Wait::Until);
@@ -113,7 +133,7 @@ impl Outbox {
     /// Queues `message` if there is room for it now. Never blocks.
     ///
     /// # Errors
-    /// [`TrySendError`] returns the message, and tells whether there was no room or the connection has ended.
+    /// [`TrySendError`] returns the message, and says whether there was no room or the connection has ended.
     pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
         match self.push(&message, Wait::Never) {
             Admission::Admitted => Ok(()),
@@ -122,23 +142,24 @@ impl Outbox {
         }
     }
 
-    /// Closes the connection politely: what is queued is written, then a Close with `code` and `reason`. No further
-    /// message is accepted. Returns immediately.
+    /// Closes the connection after the queued messages: they are written first, then a Close with `code` and `reason`.
+    /// No further message is accepted. Returns immediately.
     ///
-    /// `code` is one of 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4); otherwise 1000 is sent. `reason` is cut to 123
-    /// bytes. The first polite close wins.
+    /// `code` is one of 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4). For any other code, 1000 is sent. `reason`
+    /// is truncated to 123 bytes. If `close` is called several times, the first call takes effect.
     pub fn close(&self, code: u16, reason: &str) {
         let code = if may_be_sent(code) { code } else { 1000 };
         self.shared.close_by_application(code, reason);
     }
 
-    /// Ends the connection with a TCP reset. Nothing that is queued is sent. Returns immediately.
+    /// Ends the connection with a TCP reset. The queued messages are not sent. Returns immediately.
     pub fn terminate(&self) {
         self.shared.terminate(CloseCause::Terminated);
     }
 
-    /// Returns a channel that disconnects when the connection begins to end, or when shutdown begins. Nothing is ever sent
-    /// on it. Use it in `select!`, or with `recv_timeout` instead of a sleep.
+    /// Returns a channel that disconnects when the connection begins to close or ends, as it also does when the server
+    /// shuts down. Nothing is ever sent on the channel. Use it in `select!`, or call its `recv_timeout` instead of
+    /// sleeping.
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.shared.lifecycle().closing()
     }
@@ -158,27 +179,28 @@ impl Outbox {
         self.queue().capacity()
     }
 
-    /// Returns the bytes that are queued or in flight, frame headers included.
+    /// Returns the number of bytes that are queued or in flight, frame headers included.
     pub fn bytes(&self) -> usize {
         self.queue().bytes()
     }
 
-    /// Returns what became of the messages that were sent to this client.
+    /// Returns how many messages for this client were accepted, delivered, dropped and discarded.
     pub fn counts(&self) -> MessageCounts {
         self.queue().counts()
     }
 
-    /// Returns the connection's number. It begins the connection's lines in the log and names its threads.
+    /// Returns the connection's number. The number is in the connection's log lines and in the names of its threads.
     pub fn number(&self) -> u64 {
         self.shared.number
     }
 
-    /// Calls `place`, which queues something, again and again while the lack of room is our own delay. A queue can be full
-    /// although the socket has refused nothing; then it is flushed, or waited for. This is the one place that decides
-    /// whether a client is a slow consumer: its queue is full *and* its socket refuses bytes. Then it returns `None`.
+    /// Calls `place`, which queues something, until it succeeds or the client turns out to be a slow consumer. A client
+    /// is a slow consumer if its queue is full *and* its socket refuses bytes; only this method decides that. A queue
+    /// can also be full because its messages have not been written yet. Then this method flushes and waits. Returns
+    /// `None` for a slow consumer, and when `budget` is used up.
     ///
     /// # Blocking
-    /// For room, within `budget`. Woken by the writer's progress, or by the end of the connection.
+    /// Waits for room, within `budget`. Woken by the writer's progress, or by the end of the connection.
     pub(crate) fn retry_until_blocked<T>(
         &self,
         budget: &mut RetryBudget,
@@ -186,7 +208,8 @@ impl Outbox {
     ) -> Option<T> {
         let deadlines = &self.shared.write.deadlines;
         loop {
-            // Read before `place` is called: blocked *and* still full means slow, whatever happens in between.
+            // Read before `place` is called. If the socket was blocked and the queue is full afterwards, the client is
+            // slow.
             let blocked = deadlines.is_blocked();
             if let Some(placed) = place() {
                 return Some(placed);
@@ -201,12 +224,12 @@ impl Outbox {
         }
     }
 
-    /// Calls `place`, which queues something, until it succeeds, or until `deadline`. `place` must also return something
-    /// when the connection has ended.
+    /// Calls `place`, which queues something, until it succeeds, or until `deadline`. When the connection has ended,
+    /// `place` must return `Some` too.
     ///
     /// # Blocking
-    /// Woken by the writer's progress, or by the end of the connection. A peer that accepts nothing ends it after
-    /// [`write_timeout`](crate::Config::write_timeout).
+    /// Woken by the writer's progress, or by the end of the connection. If the peer accepts nothing for
+    /// [`write_timeout`](crate::Config::write_timeout), the connection is reset.
     pub(crate) fn wait_for_room<T>(
         &self,
         deadline: Option<Instant>,
@@ -222,10 +245,11 @@ impl Outbox {
                 return None;
             }
             self.flush();
-            // Progress wakes this thread. It also looks again after a moment, for room that came without progress.
-            let look_again = now + RetryBudget::LOOK_AGAIN;
+            // Progress wakes this thread. It also checks again after a short time, because room can appear without
+            // progress.
+            let next_check = now + RetryBudget::CHECK_AGAIN_AFTER;
             self.queue()
-                .wait_for_change(deadline.map_or(look_again, |deadline| deadline.min(look_again)));
+                .wait_for_change(deadline.map_or(next_check, |deadline| deadline.min(next_check)));
         }
     }
 
@@ -233,12 +257,12 @@ impl Outbox {
         &self.shared.write.queue
     }
 
-    /// Writes what is queued as far as the socket accepts it; never blocks.
+    /// Writes the queued messages as far as the socket accepts them. Never blocks.
     pub(crate) fn flush(&self) {
         self.shared.write.flush();
     }
 
-    /// Discards what has been queued, if the connection has ended in between.
+    /// Discards the queued messages if the connection has ended meanwhile.
     pub(crate) fn drain_if_finished(&self) {
         self.queue().drain_if_finished(self.shared.lifecycle());
     }
@@ -266,7 +290,8 @@ impl Outbox {
         &self.shared
     }
 
-    /// Writes messages without queueing them, if nothing is ahead of them. Returns whether they are on their way.
+    /// Writes messages without queueing them, if nothing is ahead of them. Returns whether they have been written or
+    /// are in flight.
     fn try_write_now(&self, batch: &FrameBatch) -> bool {
         self.shared.write.try_write_now(batch, None) != WriteNow::NotWritten
     }
@@ -280,43 +305,43 @@ impl Outbox {
             return Admission::Admitted;
         }
         let FrameBatch::One(frame) = batch else {
-            unreachable!("it was made of one frame");
+            unreachable!("the batch was made from one frame");
         };
         let queued = self.enqueue(frame, wait);
-        // Even if the queue refused the message: see `WriteNow::NotWritten`.
+        // Needed even if the queue refused the message: see `WriteNow::NotWritten`.
         self.flush();
         queued
     }
 
-    /// Queues a frame. The caller has to flush.
+    /// Queues a frame. The caller must flush.
     fn enqueue(&self, frame: EncodedFrame, wait: Wait) -> Admission {
         let lifecycle = self.shared.lifecycle();
         let queued = self.queue().push(frame.clone(), Wait::Never, lifecycle);
         if queued != Admission::Full || matches!(wait, Wait::Never) {
             return queued;
         }
-        // What is queued must be on its way before this thread waits for room.
+        // Flushed first, because the queue may be full of messages that nobody has begun to write.
         self.flush();
         let _waiting = WaitingForRoom::of_client(self.shared.number);
         self.queue().push(frame, wait, lifecycle)
     }
 }
 
-/// How long one publish waits for queues that are full although their sockets are not blocked: 100 ms in all, counted from
-/// the first time that it has to wait.
+/// How long one publish waits for queues that are full although their sockets are not blocked: 100 ms in all, from the
+/// first wait on.
 #[derive(Debug, Default)]
 pub(crate) struct RetryBudget(Option<Instant>);
 
 impl RetryBudget {
     const TOTAL: Duration = Duration::from_millis(100);
-    /// How often a thread that waits looks whether the socket has become blocked meanwhile.
-    const LOOK_AGAIN: Duration = Duration::from_millis(10);
+    /// The interval at which a waiting thread checks whether the socket has become blocked.
+    const CHECK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-    /// Returns until when to wait now, or `None` if the budget is used up.
+    /// Returns the time at which the next wait ends, or `None` if the budget is used up.
     fn next(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let end = *self.0.get_or_insert(now + Self::TOTAL);
-        (now < end).then(|| end.min(now + Self::LOOK_AGAIN))
+        (now < end).then(|| end.min(now + Self::CHECK_AGAIN_AFTER))
     }
 }
 

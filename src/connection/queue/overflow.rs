@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use super::item::{Outgoing, Purpose, TopicSource};
 use crate::sync::lock;
 
-/// While the list is not empty, every eighth message comes from it. Otherwise a topic that keeps the queue full would
-/// keep the others waiting for ever.
+/// While the list is not empty, every eighth message comes from it. Otherwise, a topic that keeps the queue full would
+/// make the topics on this list wait forever.
 const SERVED_EVERY: u64 = 8;
 
-/// A FIFO of topics. Each topic stands in it at most once; the topic sees to that.
+/// A FIFO of topics. The callers ensure that it contains each topic at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Overflow {
     topics: Mutex<VecDeque<Arc<dyn TopicSource>>>,

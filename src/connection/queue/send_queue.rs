@@ -1,13 +1,13 @@
 //! [`SendQueue`]: the bounded queue behind an outbox. It is limited by messages (a crossbeam channel) and by bytes.
 //!
 //! The channel carries frames and *tickets*. A topic that may drop or replace its own messages keeps them in a
-//! [`TopicSource`], and a ticket is exchanged for the next of them at the last moment. So one FIFO belongs to the client,
-//! and a policy to each topic.
+//! [`TopicSource`]. A ticket stands for the next of them, and is exchanged for it just before it is written. So each
+//! client has one FIFO, and each topic can apply its own policy.
 //!
-//! The channel is never disconnected, because its receiver lives beside its sender. When the connection ends, `close`
-//! refuses new messages and wakes the senders that wait, and `drain` discards what is queued. A sender that was already
-//! past the byte limit checks for the end after it has queued, and drains again; so the counts are exact whoever comes
-//! last.
+//! The channel is never disconnected, because this struct holds both its sender and its receiver. When the connection
+//! ends, `close` refuses new messages and wakes the waiting senders, and `drain` discards the queued messages. A sender
+//! that reserved its bytes before `close` may queue its message after `drain`. So every sender checks for the end after
+//! queueing, and drains again. This keeps the counts exact.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -45,13 +45,14 @@ pub(crate) struct SendQueue {
     sender: Sender<QueueItem>,
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
-    /// Bytes that may be queued or in flight. A larger message is admitted when nothing else is.
+    /// The maximum number of bytes queued or in flight. A larger message is admitted when nothing else is queued or in
+    /// flight.
     byte_limit: usize,
     usage: Mutex<Usage>,
     /// Notified when bytes are released, and when the queue closes.
     changed: Condvar,
-    /// Messages that are pending, here or with a topic. Counting tickets would be wrong: a topic may have more tickets
-    /// than messages.
+    /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
+    /// may have more tickets than messages.
     pending: AtomicIsize,
     counters: MessageCounters,
     /// Held by the thread that drains.
@@ -61,14 +62,14 @@ pub(crate) struct SendQueue {
 #[derive(Debug, Default)]
 struct Usage {
     bytes: usize,
-    /// Threads that wait for bytes to be released. Without any, releasing notifies nobody.
+    /// Threads that wait for bytes to be released. While there are none, `release` skips the notification.
     waiters: usize,
     is_closed: bool,
 }
 
 impl SendQueue {
     pub(crate) fn new(messages: usize, byte_limit: usize) -> SendQueue {
-        // With capacity 0, crossbeam makes a rendezvous channel, in which nothing can be queued.
+        // At least 1: with capacity 0, crossbeam makes a rendezvous channel, in which nothing can be queued.
         let (sender, receiver) = crossbeam_channel::bounded(messages.max(1));
         SendQueue {
             sender,
@@ -83,17 +84,18 @@ impl SendQueue {
         }
     }
 
-    /// Queues `frame` behind everything that is queued.
+    /// Queues `frame` at the end of the queue.
     ///
     /// # Blocking
-    /// For bytes and then for a slot, as `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
+    /// Waits for bytes and then for a slot, as `wait` says. Woken by the writer's progress, or when the connection
+    /// begins to close.
     pub(crate) fn push(&self, frame: EncodedFrame, wait: Wait, lifecycle: &Lifecycle) -> Admission {
         let size = frame.len();
         match self.admit(size, wait) {
             Admission::Admitted => {}
             refused => return refused,
         }
-        // Counted before anybody can take it, so that `delivered` never exceeds `accepted`.
+        // Counted before the writer can take the frame, so that `delivered` never exceeds `accepted`.
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         let placed = self.place(QueueItem::Frame(frame), wait, lifecycle);
         if placed != Admission::Admitted {
@@ -112,8 +114,8 @@ impl SendQueue {
             (Err(_), Wait::Never) => return Admission::Full,
             (Err(full), _) => full.into_inner(),
         };
-        // Biased, `closing` first: the end of a connection also makes room, by discarding what is queued. Otherwise,
-        // chance would let some of the senders that wait queue a message that is then discarded.
+        // `select` prefers `closing`. When a connection ends, its queue is drained, which makes room. Without the
+        // preference, a waiting sender might use that room to queue a message that is then discarded.
         let mut select = Select::new_biased();
         select.recv(lifecycle.closing());
         let room = select.send(&self.sender);
@@ -127,7 +129,7 @@ impl SendQueue {
         if operation.index() == room {
             operation
                 .send(&self.sender, item)
-                .expect("the receiver lives beside the sender");
+                .expect("the queue holds the receiver");
             Admission::Admitted
         } else {
             let _ = operation.recv(lifecycle.closing());
@@ -163,7 +165,7 @@ impl SendQueue {
         }
     }
 
-    /// Reserves `size` bytes whatever the limit says, for a message that replaces another. Returns false if the queue is
+    /// Reserves `size` bytes, even beyond the limit, for a message that replaces another. Returns false if the queue is
     /// closed.
     pub(crate) fn admit_replacement(&self, size: usize) -> bool {
         let mut usage = lock(&self.usage);
@@ -171,10 +173,10 @@ impl SendQueue {
         !usage.is_closed
     }
 
-    /// Releases bytes that [`admit`](Self::admit) reserved and that were not used.
+    /// Releases bytes that [`admit`](Self::admit) reserved, for a message that is not queued after all.
     ///
-    /// This frees no bytes that a sender could be waiting for, so it wakes nobody, unless no bytes are in use any more:
-    /// then no later release would wake a sender that was refused in between.
+    /// Waiting senders are woken only if no bytes are in use afterwards. Otherwise, the release of the remaining bytes
+    /// wakes them.
     pub(crate) fn cancel(&self, size: usize) {
         let mut usage = lock(&self.usage);
         usage.bytes -= size;
@@ -206,12 +208,12 @@ impl SendQueue {
         usage.waiters -= 1;
     }
 
-    /// Admits `messages` of `bytes` in all that are to be written without being queued, if nothing is queued. They count
-    /// as accepted when the caller has called [`count_accepted`](Self::count_accepted), and as used until
+    /// Admits `messages` of `bytes` in all for a direct write, if nothing is queued. The caller must count them with
+    /// [`count_accepted`](Self::count_accepted). Their bytes are in use until
     /// [`record_delivered`](Self::record_delivered).
     ///
-    /// The socket may accept nothing of them. Then all of them are in flight, where no policy can drop them; so it admits
-    /// at most as many as the queue could hold.
+    /// If the socket accepts nothing, all of them stay in flight, where no policy can drop them. So this admits at most
+    /// as many as the queue could hold.
     pub(crate) fn admit_direct(&self, messages: usize, bytes: usize, most_bytes: usize) -> bool {
         let fits = messages == 1
             || (messages <= self.capacity() && bytes <= self.byte_limit.min(most_bytes));
@@ -223,13 +225,14 @@ impl SendQueue {
         self.sender.try_send(QueueItem::Ticket(topic)).is_ok()
     }
 
-    /// Puts a topic that got no ticket on the overflow list. The topic sees to it that it stands there once.
+    /// Puts a topic whose ticket did not fit into the channel on the overflow list. The topic must not be on the list
+    /// already.
     pub(crate) fn push_overflow(&self, topic: Arc<dyn TopicSource>) {
         self.overflow.push(topic);
     }
 
-    /// Takes what is to be written next. Its bytes count as used until [`record_delivered`](Self::record_delivered) or
-    /// [`record_discarded`](Self::record_discarded).
+    /// Takes the next message to be written. Its bytes stay in use until [`record_delivered`](Self::record_delivered)
+    /// or [`record_discarded`](Self::record_discarded).
     pub(crate) fn pop(&self, purpose: Purpose) -> Option<Outgoing> {
         let outgoing = self.pop_next(purpose);
         if outgoing.as_ref().is_some_and(|next| next.message.is_some()) {
@@ -263,17 +266,17 @@ impl SendQueue {
         }
     }
 
-    /// Refuses new messages, and wakes every thread that waits for bytes. What is queued can still be taken.
+    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken.
     pub(crate) fn close(&self) {
         lock(&self.usage).is_closed = true;
         self.changed.notify_all();
     }
 
-    /// Discards everything that is queued. When it returns, every message that any thread has taken out to discard it
-    /// has been counted.
+    /// Discards everything that is queued. When this returns, every message that any thread took out to discard has
+    /// been counted.
     ///
     /// # Blocking
-    /// For another thread that drains, which waits for nothing while it does.
+    /// Waits for another thread that is draining. That thread waits for nothing.
     pub(crate) fn drain(&self) {
         let _one_at_a_time = lock(&self.draining);
         while let Some(outgoing) = self.pop(Purpose::Discard) {
@@ -289,19 +292,20 @@ impl SendQueue {
         self.draining.try_lock().is_err()
     }
 
-    /// Drains if the connection has ended. For threads that have queued something and may have been too late.
+    /// Drains the queue if the connection has ended. A thread calls this after it has queued something, because the
+    /// connection may have been drained before.
     pub(crate) fn drain_if_finished(&self, lifecycle: &Lifecycle) {
         if lifecycle.is_finished() {
             self.drain();
         }
     }
 
-    /// Counts messages more (or fewer) as pending, here or with a topic.
+    /// Adds `messages`, which may be negative, to the number of pending messages.
     pub(crate) fn add_pending(&self, messages: isize) {
         self.pending.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Counts messages that were offered to this client without [`push`](Self::push).
+    /// Counts messages as accepted that did not go through [`push`](Self::push).
     pub(crate) fn count_accepted(&self, messages: u64) {
         self.counters
             .accepted
@@ -314,7 +318,7 @@ impl SendQueue {
         self.release(bytes);
     }
 
-    /// Counts `messages` of `bytes` in all that have been given to the kernel whole.
+    /// Counts `messages` of `bytes` in all that the kernel has accepted whole.
     pub(crate) fn record_delivered(&self, messages: u64, bytes: usize) {
         self.counters
             .delivered
@@ -322,13 +326,13 @@ impl SendQueue {
         self.release(bytes);
     }
 
-    /// Counts messages that were written without being queued, as accepted and as delivered.
+    /// Counts messages that were written directly, as accepted and as delivered.
     pub(crate) fn record_written(&self, messages: u64, bytes: usize) {
         self.count_accepted(messages);
         self.record_delivered(messages, bytes);
     }
 
-    /// Counts a message of `bytes` that was taken out and will not be written.
+    /// Counts a message of `bytes` that was taken from the queue and will not be written.
     pub(crate) fn record_discarded(&self, bytes: usize, source: Option<&dyn TopicSource>) {
         self.counters.discarded.fetch_add(1, Ordering::Release);
         self.release(bytes);
@@ -343,7 +347,7 @@ impl SendQueue {
 
     /// Returns how many messages are pending.
     pub(crate) fn len(&self) -> usize {
-        // -1 for a moment, if the writer takes a message before its sender has counted it.
+        // The counter is briefly negative if the writer takes a message before its sender has counted it.
         usize::try_from(self.pending.load(Ordering::Relaxed)).unwrap_or(0)
     }
 

@@ -1,4 +1,4 @@
-//! [`WaitingForRoom`]: shows, while it lives, that this thread waits for room in a client's queue.
+//! [`WaitingForRoom`]: a guard. While it exists, monitoring shows that this thread waits for room in a client's queue.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) fn set_reader_of(client: Option<Arc<Shared>>) {
 pub(crate) struct WaitingForRoom(());
 
 impl WaitingForRoom {
-    /// This thread waits for room in the queue of the client with this number.
+    /// Records that this thread waits for room in the queue of the client with this number.
     pub(crate) fn of_client(number: u64) -> WaitingForRoom {
         set_activity(Activity::WaitingForRoom(number));
         WaitingForRoom(())

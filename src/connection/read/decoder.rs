@@ -1,9 +1,10 @@
-//! [`Decoder`]: bytes → frames → messages. All bytes have passed the header check, so headers are well-formed here.
+//! [`Decoder`]: turns bytes into frames and frames into messages. All bytes have passed the header check, so every
+//! header is well-formed.
 //!
-//! It uses tungstenite's public `FrameHeader` instead of its reading context. The context asks the kernel for a fixed
-//! number of bytes and zeroes a buffer of that size each time, and one message that is kept pins the whole buffer. Here one
-//! buffer serves all small messages, which are copied out of it. The buffer grows while reads fill it, and shrinks when
-//! they do not. A large message is read straight into the memory that it will keep.
+//! The decoder uses tungstenite's public `FrameHeader`, but not its reading context. That context requests a fixed
+//! number of bytes in each read and zeroes a buffer of that size each time, and a single message that is kept keeps the
+//! whole buffer alive. This decoder copies small messages out of one buffer. The buffer grows while reads fill it, and
+//! shrinks when they do not. A large message is read directly into its own memory.
 
 use std::io::Cursor;
 
@@ -14,19 +15,19 @@ use tungstenite::{Bytes, Message};
 use super::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, ReadError, Violation};
 use crate::connection::write::close::{CloseReason, may_be_sent};
 
-/// The most bytes that are requested at a time, however full the reads are.
+/// The maximum size of one read.
 const LARGEST: usize = 256 << 10;
 
-/// Bytes that an idle client's reader requests: enough for what wakes it.
+/// The size of a read while the client is idle.
 const IDLE: usize = 1 << 10;
 
-/// The buffer holds at least one whole control frame with its header.
+/// The minimum buffer size while the client is active: one whole control frame with its header.
 const LEAST: usize = 6 + 125;
 
-/// The factor of one step of growing or shrinking.
+/// The factor by which the buffer grows or shrinks in one step.
 const STEP: usize = 4;
 
-/// What arrived.
+/// A message, a control frame, or the end.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Data(Message),
@@ -42,33 +43,33 @@ type Read<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ReadError>;
 
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// Bytes that have been read and not yet used are `buffer[start..end]`.
+    /// The bytes that have been read and not yet decoded are `buffer[start..end]`.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Bytes requested at a time while the client is active.
-    rest: usize,
+    /// The size of a read while the client is active.
+    read_size: usize,
     /// The last read filled the buffer.
     filled: bool,
     message: Option<Partial>,
 }
 
-/// A message of which fragments are still missing.
+/// An incomplete fragmented message.
 #[derive(Debug)]
 struct Partial {
     is_text: bool,
     payload: Vec<u8>,
-    /// How many bytes of a text have been found to be UTF-8.
+    /// How many bytes of a text have been validated as UTF-8.
     valid: usize,
 }
 
 impl Decoder {
-    pub(crate) fn new(rest: usize) -> Decoder {
+    pub(crate) fn new(read_size: usize) -> Decoder {
         Decoder {
             buffer: Vec::new(),
             start: 0,
             end: 0,
-            rest: rest.clamp(LEAST, LARGEST),
+            read_size: read_size.clamp(LEAST, LARGEST),
             filled: false,
             message: None,
         }
@@ -77,7 +78,7 @@ impl Decoder {
     /// Returns the next message or control frame.
     ///
     /// # Blocking
-    /// In `read`, if what has been read before holds no whole frame.
+    /// Blocks in `read`, unless a whole frame has already been read.
     pub(crate) fn next(&mut self, read: Read<'_>) -> Result<Incoming, ReadError> {
         loop {
             let Some((header, length, at)) = self.header()? else {
@@ -86,7 +87,7 @@ impl Decoder {
                 }
                 continue;
             };
-            if self.end - at < length && length > self.rest {
+            if self.end - at < length && length > self.read_size {
                 let Some(payload) = self.read_large(at, length, &header, read)? else {
                     return Ok(Incoming::End);
                 };
@@ -117,8 +118,8 @@ impl Decoder {
         }
     }
 
-    /// Returns the next message if it has been read whole and in one frame. A control frame or a violation before it gives
-    /// `None`: those are for [`next`](Self::next).
+    /// Returns the next message if it has been read completely and is a single frame. Returns `None` if a control
+    /// frame, a fragment or a violation is next; [`next`](Self::next) handles those.
     pub(crate) fn next_if_read(&mut self) -> Option<Message> {
         let (header, length, at) = self.header().ok()??;
         let is_whole = header.is_final && self.end - at >= length;
@@ -132,8 +133,9 @@ impl Decoder {
         Some(message)
     }
 
-    /// Returns the header at the front, the length of its payload, and where that begins. The header check has parsed
-    /// the same bytes before; it must judge a header before its payload is buffered, and keeps nothing of it.
+    /// Returns the next header, the length of its payload, and the payload's position in the buffer. The header check
+    /// has already parsed the same bytes. It must check a header before its payload is buffered, and does not store the
+    /// header.
     fn header(&self) -> Result<Option<(FrameHeader, usize, usize)>, ReadError> {
         let mut cursor = Cursor::new(&self.buffer[self.start..self.end]);
         let parsed = FrameHeader::parse(&mut cursor)
@@ -141,8 +143,8 @@ impl Decoder {
         Ok(parsed.map(|(header, length)| {
             let length =
                 usize::try_from(length).expect("the header check keeps it below max_message");
-            let at =
-                self.start + usize::try_from(cursor.position()).expect("it lies within the buffer");
+            let at = self.start
+                + usize::try_from(cursor.position()).expect("the position is within the buffer");
             (header, length, at)
         }))
     }
@@ -151,18 +153,18 @@ impl Decoder {
     fn fill(&mut self, read: Read<'_>) -> Result<bool, ReadError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.start > 0 && self.buffer.len() - self.end < self.rest / 2 {
+        } else if self.start > 0 && self.buffer.len() - self.end < self.read_size / 2 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
         let room = self.buffer.len();
-        let idle = IDLE.min(self.rest);
+        let idle = IDLE.min(self.read_size);
         if room == 0 {
             self.resize(idle);
         } else if self.end == room || (self.filled && room < LARGEST) {
-            let most = LARGEST.max(self.end + self.rest);
-            self.resize((room * STEP).clamp(self.rest, most));
+            let most = LARGEST.max(self.end + self.read_size);
+            self.resize((room * STEP).clamp(self.read_size, most));
         }
         let count = read(&mut self.buffer[self.end..])?;
         self.end += count;
@@ -174,14 +176,14 @@ impl Decoder {
         Ok(count > 0)
     }
 
-    /// Moves the contents into a buffer of another size. Fresh zeroed memory costs nothing until it is written to.
+    /// Moves the contents into a new buffer of another size. The kernel zeroes new memory only when it is first used.
     fn resize(&mut self, room: usize) {
         let mut buffer = vec![0; room];
         buffer[..self.end].copy_from_slice(&self.buffer[..self.end]);
         self.buffer = buffer;
     }
 
-    /// Reads a payload that is larger than the buffer into memory of its own. Returns `None` if the stream has ended.
+    /// Reads a payload that is larger than the buffer into its own memory. Returns `None` if the stream has ended.
     fn read_large(
         &mut self,
         at: usize,
@@ -190,15 +192,15 @@ impl Decoder {
         read: Read<'_>,
     ) -> Result<Option<Vec<u8>>, ReadError> {
         let mut have = self.end - at;
-        let mut payload = Vec::with_capacity(length.min(self.rest.max(have)));
+        let mut payload = Vec::with_capacity(length.min(self.read_size.max(have)));
         payload.extend_from_slice(&self.buffer[at..self.end]);
         (self.start, self.end) = (0, 0);
         while have < length {
             if have == payload.len() {
-                // Grow by 125 % of what has arrived: the announced length alone earns no memory. With plain doubling, a
-                // message of 1 MiB would end a few bytes short after four steps, which costs one more read and one more
-                // copy of everything.
-                let more = (have + have / 4).max(self.rest).min(length - have);
+                // Grow by 125 % of what has arrived, because the announced length alone must not allocate memory. With
+                // plain doubling, the buffer for a message of 1 MiB would be a few bytes too small after four steps,
+                // which costs another read and another copy of the whole message.
+                let more = (have + have / 4).max(self.read_size).min(length - have);
                 payload.reserve_exact(more);
                 payload.resize(have + more, 0);
             }
@@ -244,7 +246,7 @@ impl Decoder {
 }
 
 impl Partial {
-    /// Refuses a text that is already wrong now, and not when its last fragment arrives.
+    /// Checks the part of a text that has arrived, so that invalid UTF-8 is found before the last fragment arrives.
     fn check(&mut self) -> Result<(), Violation> {
         if !self.is_text {
             return Ok(());
@@ -286,7 +288,7 @@ fn close_reason(body: &[u8]) -> Result<CloseReason, Violation> {
     }
 }
 
-/// Removes the mask (RFC 6455 §5.3), a word at a time.
+/// Removes the mask (RFC 6455 §5.3), eight bytes at a time.
 fn unmask(payload: &mut [u8], header: &FrameHeader) {
     let Some(mask) = header.mask else {
         return;

@@ -1,14 +1,14 @@
 //! [`HeaderCheck`]: validates each frame by its header, before its payload is buffered.
 //!
-//! A reader that looks at a frame only when it is whole buffers what it will then refuse. tungstenite's context buffers a
-//! ping of 15 MiB, or 100 million empty fragments in one `read`. So this state machine, which looks at headers alone and
-//! copies nothing, stands in front of the decoder.
+//! A reader that checks a frame only when it is complete buffers invalid frames too: tungstenite's context buffers a
+//! ping of 15 MiB, or 100 million empty fragments in one `read`. So this state machine checks all bytes before they
+//! reach the decoder. It looks only at headers and copies no payload.
 
 use super::violation::{CONTROL_FLOOD, FRAGMENTS, TOO_BIG, TOO_FAST, Violation, protocol};
 use crate::config::Config;
 use crate::rate::{Bucket, Rate};
 
-/// The rate of control frames that a peer may send. Each one costs work, and no client needs more.
+/// The rate of control frames that a peer may send. Each one costs work, and no well-behaved client needs more.
 const CONTROL_FRAMES: Rate = Rate {
     per_second: 100,
     burst: 200,
@@ -23,18 +23,18 @@ pub(crate) struct HeaderCheck {
     max_fragments: usize,
     messages: Option<Bucket>,
     control: Bucket,
-    /// The header in progress, and how many of its bytes have arrived.
+    /// The header in progress. Its first `have` bytes have arrived.
     header: [u8; MAX_HEADER],
     have: usize,
-    /// Bytes of the payload in progress that have not arrived.
+    /// How many bytes of the payload in progress are missing.
     payload: u64,
     /// The message in progress.
     message: Option<Message>,
-    /// The frame in progress is the message's last.
+    /// Whether the frame in progress is the last one of its message.
     last: bool,
-    /// A message, or a control frame between messages, ended in the last call of `check`.
+    /// Whether a message, or a control frame between messages, ended in the last call of `check`.
     passed_boundary: bool,
-    /// A Close has arrived. What follows is ignored.
+    /// Whether a Close has arrived. All bytes after it are ignored.
     closed: bool,
 }
 
@@ -66,7 +66,8 @@ impl HeaderCheck {
     /// Checks the next bytes of the stream, which arrived at the time `now`.
     ///
     /// # Errors
-    /// The violation, and how many bytes stand before the frame that has it. Those are good and must be passed on first.
+    /// Returns the violation, and the number of bytes before the invalid frame. Those bytes are valid and must be
+    /// decoded first.
     pub(crate) fn check(&mut self, bytes: &[u8], now: u64) -> Result<(), (usize, Violation)> {
         let mut at = 0;
         let mut frame_at = 0;
@@ -98,8 +99,8 @@ impl HeaderCheck {
         Ok(())
     }
 
-    /// Checks in one step what most messages are: a single masked frame of at most 125 bytes that has arrived whole. Returns
-    /// its length. `None` decides nothing: the bytes are then checked one by one.
+    /// Fast path for most messages: checks a single masked frame of at most 125 bytes that has arrived completely, and
+    /// returns its length. `None` means that the bytes must be checked one by one.
     fn short_message(&mut self, bytes: &[u8], now: u64) -> Option<usize> {
         let [0x81 | 0x82, second @ 0x80..=0xfd, ..] = *bytes else {
             return None;
@@ -125,7 +126,8 @@ impl HeaderCheck {
         !self.closed && (self.have > 0 || self.payload > 0 || self.message.is_some())
     }
 
-    /// Returns whether the bytes of the last call contained a message boundary. A message still in progress began after it.
+    /// Returns whether the bytes of the last call contained a message boundary. If so, a message in progress began
+    /// after it.
     pub(crate) fn passed_boundary(&self) -> bool {
         self.passed_boundary
     }

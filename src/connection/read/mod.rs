@@ -1,4 +1,4 @@
-//! Bytes in: the socket's read half, the check of frame headers, the frame decoder and the reader.
+//! Reading: the socket's read half, the check of frame headers, the frame decoder and the reader.
 
 pub(crate) mod decoder;
 pub(crate) mod header_check;

@@ -1,9 +1,9 @@
 //! [`ReadHalf`]: the read half of a socket, behind the header check.
 //!
-//! tungstenite's own `WebSocket` answers pings and Closes from inside `read`. Two of them on one socket would be two
-//! writers, and a pong could land in the middle of a frame. The reader here has a `ReadHalf`, which cannot write: what is
-//! to be answered is left in the control slot. (`examples/00_two_pumps.rs` does the same with tungstenite's reading context
-//! over a half whose `write` goes nowhere.)
+//! tungstenite's own `WebSocket` answers pings and Closes inside `read`. With one for reading and one for writing, two
+//! threads would write to the same socket, and a pong could be written in the middle of a frame. The reader here has a
+//! `ReadHalf`, which cannot write. The reader puts its answers into the control slot. (`examples/00_two_pumps.rs` does
+//! the same with tungstenite's reading context, over a stream whose `write` discards everything.)
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -20,11 +20,11 @@ pub(crate) struct ReadHalf {
     socket: Arc<dyn Transport>,
     shared: Arc<Shared>,
     check: HeaderCheck,
-    /// Bytes that arrived behind the request. They are checked like all others.
+    /// Bytes that were read together with the request. They are checked like all others.
     ahead: io::Cursor<Vec<u8>>,
-    /// A violation behind bytes that had to be passed on first.
+    /// A violation that was found, and that every further read returns.
     violation: Option<Violation>,
-    /// When the last read returned.
+    /// The time at which the last read returned.
     read_at: u64,
 }
 
@@ -41,12 +41,12 @@ impl ReadHalf {
         }
     }
 
-    /// Reads bytes whose frame headers have been checked. 0 is the end of the stream.
+    /// Reads bytes, and checks their frame headers. Returns the number of valid bytes, or 0 at the end of the stream.
     ///
     /// # Blocking
-    /// Woken by bytes, by the end of the peer's stream, or by the watchdog's `shutdown` of the socket.
+    /// Waits for the peer. Woken by bytes, by the end of the peer's stream, or when the watchdog shuts the socket down.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
-        // Before the socket: the peer may send nothing more.
+        // Checked before the socket is read, because the peer may send nothing more.
         if let Some(violation) = self.violation {
             return Err(violation.into());
         }
@@ -55,8 +55,8 @@ impl ReadHalf {
         if read > 0 {
             let deadlines = &self.shared.write.deadlines;
             if self.check.passed_boundary() {
-                // Restarts the message clock. Otherwise, a client whose reads always end inside a message would be timed
-                // as if it were sending one endless message.
+                // Restarts the message clock. Otherwise, a client whose reads always end inside a message would be
+                // timed as if it were sending a single endless message.
                 deadlines.bytes_received(false);
             }
             deadlines.bytes_received(self.check.in_message());

@@ -1,5 +1,4 @@
-//! [`Reader`]: the reading side of thread `sp-N-read`. Frames come in, control frames are answered, and messages go to the
-//! handler.
+//! [`Reader`]: reads frames for thread `sp-N-read`. It answers control frames and returns messages to the handler.
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +27,7 @@ pub(crate) struct Reader {
 pub(crate) enum ReadEnd {
     /// The peer's Close arrived.
     Closed,
-    /// The peer violated the protocol or a limit. It has to see our Close although it may still be sending.
+    /// The peer violated the protocol or a limit. It must receive our Close although it may still be sending.
     Violation,
     /// The stream ended or failed.
     Gone,
@@ -49,7 +48,8 @@ impl Reader {
         self.ended
     }
 
-    /// Returns the next text or binary message, or `None` when the closing handshake is done or we have requested a Close.
+    /// Returns the next text or binary message, or `None` when the closing handshake is complete or we have requested a
+    /// Close.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         if !self.shared.lifecycle().is_open() {
             return Ok(None);
@@ -62,7 +62,8 @@ impl Reader {
         received
     }
 
-    /// Returns the next message and those that have been read with it, up to `most` in all. An empty list is the end.
+    /// Returns the next message and further ones that have already been read, up to `most` in all. The result is empty
+    /// where [`recv`](Self::recv) returns `None`.
     pub(crate) fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
         let mut messages: Vec<Message> = self.recv()?.into_iter().collect();
         while !messages.is_empty() && messages.len() < most {
@@ -74,7 +75,7 @@ impl Reader {
         Ok(messages)
     }
 
-    /// Reads and discards until the peer's Close, the end of its stream, or a deadline.
+    /// Reads and discards until the peer's Close, the end of its stream, or a missed deadline.
     pub(crate) fn discard(&mut self) {
         while self.ended.is_none() {
             // An error is recorded in `ended`.
@@ -96,18 +97,18 @@ impl Reader {
                 }
                 Ok(Incoming::Close(reason)) => {
                     self.ended = Some(ReadEnd::Closed);
-                    // The peer gets its own code and reason back (RFC 6455 §5.5.1).
+                    // The answer repeats the peer's code and reason (RFC 6455 §5.5.1).
                     self.shared.answer_close(reason);
                 }
-                Ok(Incoming::End) => return self.gone(None),
-                Err(ReadError::Io(error)) => return self.gone(Some(error)),
-                Err(ReadError::Violation(violation)) => return Err(self.refuse(violation)),
+                Ok(Incoming::End) => return self.stream_ended(None),
+                Err(ReadError::Io(error)) => return self.stream_ended(Some(error)),
+                Err(ReadError::Violation(violation)) => return Err(self.close_with(violation)),
             }
         }
         Ok(None)
     }
 
-    fn refuse(&mut self, Violation { code, reason }: Violation) -> RecvError {
+    fn close_with(&mut self, Violation { code, reason }: Violation) -> RecvError {
         self.ended = Some(ReadEnd::Violation);
         let cause = CloseCause::Violation {
             code,
@@ -123,8 +124,8 @@ impl Reader {
         }
     }
 
-    /// The stream ended without the peer's Close. What that means depends on why the connection ends.
-    fn gone(&mut self, error: Option<io::Error>) -> Result<Option<Message>, RecvError> {
+    /// Handles the end of a stream without a Close from the peer. The result depends on the recorded cause.
+    fn stream_ended(&mut self, error: Option<io::Error>) -> Result<Option<Message>, RecvError> {
         self.ended = Some(ReadEnd::Gone);
         self.shared.give_up();
         match (self.shared.lifecycle().cause(), error) {
@@ -133,7 +134,7 @@ impl Reader {
                 Err(RecvError::Io(error))
             }
             (Some(CloseCause::Gone) | None, _) => Err(RecvError::Gone),
-            // The server ended the connection, or the closing handshake was under way.
+            // The server ended the connection, or the closing handshake was in progress.
             _ => Ok(None),
         }
     }

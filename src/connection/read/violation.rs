@@ -1,4 +1,4 @@
-//! [`Violation`]: what a peer did wrong, as the Close that answers it; and [`ReadError`].
+//! [`Violation`]: a violation by the peer, as the Close that answers it. [`ReadError`]: why reading stopped.
 
 use std::io;
 

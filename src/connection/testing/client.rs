@@ -21,7 +21,7 @@ pub(crate) struct TestClient {
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<ScriptedSocket>,
     pub(crate) outbox: Outbox,
-    /// Keeps the socket: the client itself holds it weakly.
+    /// Keeps the socket alive, because `Shared` holds it weakly.
     transport: Arc<dyn Transport>,
     writer: Option<JoinHandle<()>>,
 }
@@ -34,7 +34,8 @@ impl TestClient {
         client
     }
 
-    /// Returns a client whose socket only other threads write to, until its writer is started.
+    /// Returns a client without a writer. Until [`start_writer`](Self::start_writer), only the threads that send write
+    /// to its socket.
     pub(crate) fn without_writer(config: Config) -> TestClient {
         TestClient::on(ScriptedSocket::default(), config)
     }
@@ -57,12 +58,12 @@ impl TestClient {
     }
 
     /// Returns a client whose writer is blocked in `write`, with the message `"held"` in flight and nothing queued. The
-    /// socket has accepted `accepted` bytes of it.
+    /// socket has accepted `accepted` bytes of the message.
     pub(crate) fn held(config: Config, accepted: usize) -> TestClient {
         let client = TestClient::new(config);
         client.socket.accept(accepted);
         let held = Message::text("held");
-        client.outbox.try_send(held).expect("there is room");
+        client.outbox.try_send(held).expect("the queue has room");
         client.socket.until_in_write();
         client.socket.until_written(accepted);
         client
@@ -73,22 +74,23 @@ impl TestClient {
         self.writer = Some(thread::spawn(move || writer::run(&shared)));
     }
 
-    /// Returns a reader; `ahead` arrived with the request.
+    /// Returns a reader. The bytes in `ahead` arrived with the request.
     pub(crate) fn reader(&self, ahead: &[u8]) -> Reader {
         Reader::new(Arc::clone(&self.transport), &self.shared, ahead.to_vec())
     }
 
-    /// Returns the whole frames that the socket has accepted.
+    /// Returns the frames that the socket has accepted completely.
     pub(crate) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         from_server(&self.socket.written())
     }
 
-    /// Takes the writer's thread, to join it.
+    /// Takes the handle of the writer thread, to join it.
     pub(crate) fn take_writer(&mut self) -> Option<JoinHandle<()>> {
         self.writer.take()
     }
 
-    /// Ends the client as its session does. Checks that every message has one fate, and that nothing follows a Close.
+    /// Ends the client as its session does. Checks that every accepted message was counted exactly once, and that
+    /// nothing follows a Close.
     pub(crate) fn end(mut self) -> MessageCounts {
         self.shared.give_up();
         if let Some(writer) = self.writer.take() {
@@ -96,8 +98,8 @@ impl TestClient {
         }
         self.shared.tear_down();
         let counts = self.outbox.counts();
-        let fates = counts.delivered + counts.dropped + counts.discarded;
-        assert_eq!(counts.accepted, fates, "{counts:?}");
+        let finished = counts.delivered + counts.dropped + counts.discarded;
+        assert_eq!(counts.accepted, finished, "{counts:?}");
         assert_eq!((self.outbox.len(), self.outbox.bytes()), (0, 0));
         let (frames, written) = (self.frames(), self.socket.written().len());
         if let Some(at) = frames.iter().position(|(first, _)| *first == 0x88) {
@@ -126,7 +128,7 @@ impl TestClient {
 
 impl Drop for TestClient {
     fn drop(&mut self) {
-        // A test that failed leaves no thread waiting.
+        // So that no thread keeps waiting after a failed test.
         self.shared.give_up();
         self.socket.hold_try_write(false);
     }

@@ -1,6 +1,6 @@
-//! Frames for tests: as a client encodes them, and as a server's are taken apart.
+//! Frames for tests: encodes frames as a client, and decodes the frames of a server.
 
-/// Returns a frame as a client sends it, masked.
+/// Returns a masked frame, as a client sends it.
 pub(crate) fn from_client(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first];
@@ -21,8 +21,8 @@ pub(crate) fn from_client(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Cuts what a server wrote into whole frames: the first byte and the payload of each. Bytes behind the last whole frame
-/// are left out.
+/// Splits the bytes that a server wrote into frames. Returns the first byte and the payload of each frame. An
+/// incomplete last frame is left out.
 pub(crate) fn from_server(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some((header, length)) = header(bytes) {

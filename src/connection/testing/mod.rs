@@ -1,4 +1,4 @@
-//! Test doubles: a socket that does what a test tells it, and a client without a server. Also for `fuzzing`.
+//! Test doubles, for the tests and for `fuzzing`: a socket that a test controls, and a client without a server.
 
 pub(crate) mod client;
 pub(crate) mod frames;

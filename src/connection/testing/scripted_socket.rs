@@ -1,5 +1,6 @@
-//! [`ScriptedSocket`]: a [`Transport`] in memory that accepts only what the test tells it to. So a slow peer is exact: the
-//! test knows when the writer is *in* `write`, and nothing moves until the socket is told how many bytes to accept.
+//! [`ScriptedSocket`]: a [`Transport`] in memory that accepts exactly as many bytes as the test allows. So a test can
+//! simulate a slow peer precisely: it knows when the writer is blocked in `write`, and nothing changes until the test
+//! lets the socket accept more bytes.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::connection::socket::Transport;
 use crate::sync::lock;
 
-/// How long a test waits for something that must happen, even on a busy machine.
+/// The longest time that a test waits for an event, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A peer in memory. At first it accepts everything.
@@ -22,31 +23,35 @@ pub(crate) struct ScriptedSocket {
 }
 
 pub(crate) struct State {
-    /// What the reader finds next. After that it finds the end of the stream if `ended`.
+    /// The results of the next reads. After the last one, the stream ends if `ended` is set.
     to_read: VecDeque<io::Result<Vec<u8>>>,
     ended: bool,
-    /// Calls of `read`, and whether one is blocked.
+    /// The number of calls of `read`.
     pub(crate) reads: usize,
+    /// Whether a thread is blocked in `read`.
     reading: bool,
-    /// Every byte that was accepted.
+    /// All accepted bytes.
     written: Vec<u8>,
-    /// Calls of `try_write`.
+    /// The number of calls of `try_write`.
     pub(crate) tries: usize,
-    /// Bytes that it accepts before it refuses, and the most in one call.
+    /// How many more bytes are accepted before the socket refuses.
     room: usize,
+    /// The maximum number of bytes accepted in one call.
     most_per_call: usize,
-    /// Accepts a random part, from nothing to everything.
+    /// If set, each call accepts a random part of the offered bytes, from nothing to everything.
     random: Option<Dice>,
-    /// Fails once this many bytes have been accepted.
+    /// Writing fails once this many bytes have been accepted.
     breaks_at: usize,
-    /// A thread is blocked in `write`; and the most bytes of one call.
+    /// Whether a thread is blocked in `write`.
     pub(crate) writing: bool,
-    pub(crate) most_waited_for: usize,
-    /// Holds threads in `try_write`, which a socket never does: so a test can catch a thread with the write half.
+    /// The maximum number of bytes in one call of `write`.
+    pub(crate) largest_blocking_write: usize,
+    /// Whether `try_write` blocks. A real socket never does that, but so a test can stop a thread that holds the write
+    /// half.
     holds_try_write: bool,
     in_try_write: usize,
-    /// Used by one thread only: nothing blocks. At the end of the script the stream ends, and a blocking write accepts at
-    /// least one byte. Every second read is interrupted.
+    /// Whether only one thread uses the socket, so that nothing may block. The stream then ends after the scripted
+    /// reads, a blocking write accepts at least one byte, and every second read is interrupted.
     single_threaded: bool,
     interrupted: bool,
     pub(crate) no_more_writing: bool,
@@ -82,7 +87,7 @@ impl Default for ScriptedSocket {
                 random: None,
                 breaks_at: usize::MAX,
                 writing: false,
-                most_waited_for: 0,
+                largest_blocking_write: 0,
                 holds_try_write: false,
                 in_try_write: 0,
                 single_threaded: false,
@@ -102,7 +107,7 @@ impl ScriptedSocket {
         self.changed.notify_all();
     }
 
-    /// Returns a socket for one thread: nothing blocks, and at first it accepts nothing.
+    /// Returns a socket for use by one thread. No call blocks, and at first the socket accepts nothing.
     pub(crate) fn single_threaded() -> ScriptedSocket {
         let socket = ScriptedSocket::default();
         socket.change(|state| {
@@ -112,17 +117,17 @@ impl ScriptedSocket {
         socket
     }
 
-    /// From now on it accepts `bytes`, and then refuses.
+    /// From now on the socket accepts `bytes` more bytes, and then refuses.
     pub(crate) fn accept(&self, bytes: usize) {
         self.change(|state| state.room = bytes);
     }
 
-    /// From now on it accepts everything.
+    /// From now on the socket accepts everything.
     pub(crate) fn accept_all(&self) {
         self.accept(usize::MAX);
     }
 
-    /// From now on it accepts at most this many bytes in one call.
+    /// From now on the socket accepts at most this many bytes in one call.
     pub(crate) fn accept_per_call(&self, bytes: usize) {
         self.change(|state| state.most_per_call = bytes);
     }
@@ -131,7 +136,7 @@ impl ScriptedSocket {
         self.change(|state| state.random = Some(Dice::new(seed)));
     }
 
-    /// The peer is gone once it has accepted `bytes` in all.
+    /// The connection breaks once the socket has accepted `bytes` in all.
     pub(crate) fn break_after(&self, bytes: usize) {
         self.change(|state| state.breaks_at = bytes);
     }
@@ -155,7 +160,7 @@ impl ScriptedSocket {
         self.change(|state| state.ended = true);
     }
 
-    /// Waits until `happened`; `what` says what is waited for.
+    /// Waits until `happened` returns true. `what` describes the event, for the message of a failed test.
     pub(crate) fn until(&self, what: &str, happened: impl Fn(&State) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         let mut state = lock(&self.state);
@@ -172,7 +177,7 @@ impl ScriptedSocket {
 
     /// Waits until the writer is blocked in `write`.
     pub(crate) fn until_in_write(&self) {
-        // A writer that has room again is about to wake.
+        // If `room` is not 0, the writer is about to wake.
         self.until("the writer is in write", |state| {
             state.writing && state.room == 0
         });
@@ -200,17 +205,17 @@ impl ScriptedSocket {
         });
     }
 
-    pub(crate) fn look<T>(&self, at: impl FnOnce(&State) -> T) -> T {
-        at(&lock(&self.state))
+    pub(crate) fn with_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&lock(&self.state))
     }
 
     pub(crate) fn written(&self) -> Vec<u8> {
-        self.look(|state| state.written.clone())
+        self.with_state(|state| state.written.clone())
     }
 
-    /// Returns whether the script holds something to read.
+    /// Returns whether a scripted read is left.
     pub(crate) fn has_input(&self) -> bool {
-        self.look(|state| !state.to_read.is_empty())
+        self.with_state(|state| !state.to_read.is_empty())
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
@@ -220,12 +225,12 @@ impl ScriptedSocket {
 }
 
 impl State {
-    /// Returns how many bytes were accepted.
+    /// Returns the number of accepted bytes.
     pub(crate) fn accepted(&self) -> usize {
         self.written.len()
     }
 
-    /// Accepts of `bytes` what it is told to.
+    /// Accepts as much of `bytes` as the script allows.
     fn accept(&mut self, bytes: &[&[u8]], waiting: bool) -> io::Result<usize> {
         if self.no_more_writing {
             return Err(ErrorKind::BrokenPipe.into());
@@ -313,7 +318,7 @@ impl Transport for ScriptedSocket {
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = lock(&self.state);
-        state.most_waited_for = state.most_waited_for.max(bytes.len());
+        state.largest_blocking_write = state.largest_blocking_write.max(bytes.len());
         loop {
             match state.accept(&[bytes], true) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -345,7 +350,7 @@ impl Transport for ScriptedSocket {
     fn limit_read(&self, _: Duration) {}
 }
 
-/// A pseudo-random generator that gives the same numbers in each run.
+/// A pseudo-random generator that returns the same numbers in each run.
 #[derive(Debug)]
 pub(crate) struct Dice(u64);
 
@@ -358,6 +363,6 @@ impl Dice {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 16).expect("48 bits") % limit
+        usize::try_from(self.0 >> 16).expect("48 bits fit into a usize") % limit
     }
 }

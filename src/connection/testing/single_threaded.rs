@@ -1,4 +1,4 @@
-//! [`SingleThreaded`]: a client on one thread. The peer's bytes are a script, and the writer runs when it is told to.
+//! [`SingleThreaded`]: a client on one thread. The test scripts the peer's bytes, and decides when the writer runs.
 
 use tungstenite::Message;
 
@@ -28,19 +28,19 @@ impl SingleThreaded {
         &self.client.outbox
     }
 
-    /// The peer sends `bytes`, `cut` at a time.
-    pub(crate) fn peer_sends(&self, bytes: &[u8], cut: usize) {
-        for piece in bytes.chunks(cut.clamp(1, bytes.len().max(1))) {
+    /// The peer sends `bytes`, in pieces of `piece_size` bytes.
+    pub(crate) fn peer_sends(&self, bytes: &[u8], piece_size: usize) {
+        for piece in bytes.chunks(piece_size.clamp(1, bytes.len().max(1))) {
             self.client.socket.send(piece);
         }
     }
 
-    /// From now on the socket accepts this many bytes at a time without blocking.
+    /// From now on the socket accepts at most this many bytes in one call.
     pub(crate) fn accept_per_call(&self, bytes: usize) {
         self.client.socket.accept_per_call(bytes);
     }
 
-    /// Receives a message. At the end of the script is the end of the stream.
+    /// Receives a message. After the scripted bytes, the stream ends.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.reader.recv()
     }
@@ -68,7 +68,7 @@ impl SingleThreaded {
         self.client.shared.write.flush();
     }
 
-    /// Does what the writer does when it is notified. The socket accepts something each time.
+    /// Does what the writer does after a notification. Each blocking write accepts at least one byte.
     pub(crate) fn write(&self) {
         let shared = &self.client.shared;
         shared.write.write_until_idle(&shared.writer);

@@ -1,4 +1,4 @@
-//! The write clock of a blocked socket: what starts it, what restarts it, what stops it.
+//! The write clock of a blocked socket: when it starts, restarts and stops.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn config() -> Config {
     Config::default().write_timeout(Duration::from_millis(TIMEOUT))
 }
 
-/// Returns whether a refusal at the time `since` or before has lasted for `write_timeout`.
+/// Returns whether the write clock, `write_timeout` after `since`, has expired.
 fn overdue_since(client: &TestClient, since: u64) -> bool {
     match client
         .shared
@@ -26,7 +26,7 @@ fn overdue_since(client: &TestClient, since: u64) -> bool {
     }
 }
 
-/// Waits until the clock, which counts milliseconds, has moved on.
+/// Waits until the clock shows a later millisecond.
 fn a_later_moment() -> u64 {
     let now = clock::now();
     until("time passes", || clock::now() > now + 1);
@@ -37,16 +37,22 @@ fn a_later_moment() -> u64 {
 fn accepting_everything_ends_a_block() {
     both_ways(|config| {
         let client = TestClient::new(config);
-        client.outbox.try_send(text("taken")).expect("room");
+        client
+            .outbox
+            .try_send(text("taken"))
+            .expect("the queue has room");
         client.socket.until_written(7);
         assert!(!client.shared.write.deadlines.is_blocked());
 
         client.socket.accept(3);
-        client.outbox.try_send(text("held")).expect("room");
+        client
+            .outbox
+            .try_send(text("held"))
+            .expect("the queue has room");
         client.socket.until_in_write();
         assert!(client.shared.write.deadlines.is_blocked());
         client.socket.accept_all();
-        until("it is not blocked any more", || {
+        until("the socket is not blocked any more", || {
             !client.shared.write.deadlines.is_blocked()
         });
         assert_eq!(client.frames().len(), 2);
@@ -60,12 +66,12 @@ fn the_write_clock_restarts_after_64_kib() {
         let client = TestClient::new(config);
         client.socket.accept(0);
         let message = Message::binary(vec![0; 200 << 10]);
-        client.outbox.try_send(message).expect("room");
+        client.outbox.try_send(message).expect("the queue has room");
         client.socket.until_in_write();
         let first = clock::now();
         assert!(overdue_since(&client, first));
 
-        // Trickling does not help.
+        // Accepting fewer bytes than 64 KiB does not restart the clock.
         let mut written = 0;
         for bytes in [1, 10_000, 30_000, (64 << 10) - 40_002] {
             a_later_moment();
@@ -95,7 +101,7 @@ fn small_messages_count_as_progress() {
         client.socket.accept(0);
         for _ in 0..100 {
             let message = Message::binary(vec![0; 1020]);
-            client.outbox.try_send(message).expect("room");
+            client.outbox.try_send(message).expect("the queue has room");
         }
         client.socket.until_in_write();
         let first = clock::now();
@@ -111,19 +117,22 @@ fn small_messages_count_as_progress() {
     });
 }
 
-/// A blocking write returns only when the socket has accepted all of it, and only then can progress be seen.
+/// A blocking write may return only after the socket has accepted all its bytes. So with a larger write, progress would
+/// be noticed too late.
 #[test]
 fn a_blocking_write_has_at_most_64_kib() {
     both_ways(|config| {
         let client = TestClient::new(config);
         client.socket.accept(0);
         let message = Message::binary(vec![0; 200 << 10]);
-        client.outbox.try_send(message).expect("room");
+        client.outbox.try_send(message).expect("the queue has room");
         client.socket.until_in_write();
         client.socket.accept_per_call(1000);
         client.socket.accept_all();
         client.socket.until_written(200 << 10);
-        let most = client.socket.look(|state| state.most_waited_for);
+        let most = client
+            .socket
+            .with_state(|state| state.largest_blocking_write);
         assert!((1..=64 << 10).contains(&most), "{most} bytes");
         client.end();
     });

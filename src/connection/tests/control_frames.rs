@@ -10,19 +10,22 @@ const CLOSE: u8 = 0x88;
 const PING: u8 = 0x89;
 const PONG: u8 = 0x8a;
 
-/// Returns a client whose first frame is in progress, with 30 messages behind it: all queued, or all in flight.
-fn thirty_behind_one(config: Config, taken: usize, in_flight: bool) -> TestClient {
+/// Returns a client whose first frame is in progress, and with 30 more messages: all queued, or all in flight.
+fn client_with_31_messages(config: Config, accepted: usize, in_flight: bool) -> TestClient {
     if !in_flight {
-        let client = TestClient::held(config, taken);
+        let client = TestClient::held(config, accepted);
         for n in 0..30 {
-            client.outbox.try_send(text(n.to_string())).expect("room");
+            client
+                .outbox
+                .try_send(text(n.to_string()))
+                .expect("the queue has room");
         }
         assert_eq!(client.outbox.len(), 30);
         return client;
     }
-    // Without a flush by their sender, the writer takes all of them as one batch.
+    // The senders do not flush, so the writer takes all messages as one batch.
     let mut client = TestClient::without_writer(config.early_flush(false));
-    client.socket.accept(taken);
+    client.socket.accept(accepted);
     let numbers = (0..30).map(|n| n.to_string());
     for message in ["held".to_owned()].into_iter().chain(numbers) {
         push(&client, &text(message));
@@ -30,16 +33,16 @@ fn thirty_behind_one(config: Config, taken: usize, in_flight: bool) -> TestClien
     client.shared.write.writer.notify();
     client.start_writer();
     client.socket.until_in_write();
-    client.socket.until_written(taken);
+    client.socket.until_written(accepted);
     assert_eq!(client.outbox.len(), 0);
     client
 }
 
-fn every_way(test: impl Fn(TestClient)) {
+fn in_every_state(test: impl Fn(TestClient)) {
     both_ways(|config| {
         for in_flight in [false, true] {
-            for taken in [0, 1, 5] {
-                test(thirty_behind_one(config.clone(), taken, in_flight));
+            for accepted in [0, 1, 5] {
+                test(client_with_31_messages(config.clone(), accepted, in_flight));
             }
         }
     });
@@ -51,7 +54,7 @@ fn payload(reason: &CloseReason) -> Vec<u8> {
 
 #[test]
 fn ping_and_latest_pong_overtake_the_queue() {
-    every_way(|client| {
+    in_every_state(|client| {
         for n in 0..9 {
             client.shared.send_pong(Bytes::from(vec![n]));
             client.shared.write.flush();
@@ -74,14 +77,14 @@ fn ping_and_latest_pong_overtake_the_queue() {
 }
 
 #[test]
-fn an_immediate_close_discards_the_queue() {
-    every_way(|mut client| {
+fn immediate_close_discards_the_queue() {
+    in_every_state(|mut client| {
         let reason = CloseReason::new(4008, "slow");
         client.shared.send_pong(Bytes::from_static(b"pong"));
         assert!(close(&client, CloseMode::Immediate, 4008, "slow"));
         assert!(!close(&client, CloseMode::Immediate, 1011, ""));
         assert!(!close(&client, CloseMode::AfterQueue, 1000, ""));
-        // Once the frame in progress is written, the queue is discarded, although the Close still waits for the peer.
+        // The queue is discarded as soon as the frame in progress is written, although the Close is not written yet.
         let left = "held".len() + 2 - client.socket.written().len();
         client.socket.accept(left);
         client.socket.until_written("held".len() + 2);
@@ -92,15 +95,15 @@ fn an_immediate_close_discards_the_queue() {
         let frames = client.frames();
         assert_eq!(frames[0], (TEXT, b"held".to_vec()));
         assert_eq!(frames[1..], [(CLOSE, payload(&reason))]);
-        assert!(client.socket.look(|state| state.no_more_writing));
+        assert!(client.socket.with_state(|state| state.no_more_writing));
         let counts = client.end();
         assert_eq!((counts.delivered, counts.discarded), (1, 30));
     });
 }
 
 #[test]
-fn a_polite_close_follows_the_queue() {
-    every_way(|mut client| {
+fn close_is_sent_after_the_queue() {
+    in_every_state(|mut client| {
         client.outbox.close(1001, "bye");
         client.outbox.close(1000, "too late");
         client.shared.send_ping([0; 8]);
@@ -119,8 +122,8 @@ fn a_polite_close_follows_the_queue() {
 }
 
 #[test]
-fn an_immediate_close_replaces_a_waiting_one() {
-    every_way(|mut client| {
+fn immediate_close_replaces_a_waiting_one() {
+    in_every_state(|mut client| {
         client.outbox.close(1001, "bye");
         let reason = CloseReason::new(4008, "slow");
         assert!(close(&client, CloseMode::Immediate, 4008, "slow"));
@@ -142,7 +145,10 @@ fn nothing_is_written_after_a_close() {
         client.shared.send_pong(Bytes::from_static(b"late"));
         client.shared.send_ping([0; 8]);
         assert!(!close(&client, CloseMode::Immediate, 1011, ""));
-        client.outbox.send(text("late")).expect_err("it is closed");
+        client
+            .outbox
+            .send(text("late"))
+            .expect_err("the connection is closing");
         client.shared.write.flush();
         assert_eq!(client.socket.written(), written);
         assert_eq!(client.frames().len(), 1);
@@ -154,15 +160,15 @@ fn nothing_is_written_after_a_close() {
     });
 }
 
-/// Otherwise a client that sends pings while it reads slowly would fill the frames in flight with pongs.
+/// Otherwise, a client that sends pings while it reads slowly would fill the frames in flight with pongs.
 #[test]
-fn pongs_do_not_pile_up_behind_a_large_frame() {
+fn pongs_behind_a_large_frame_are_bounded() {
     both_ways(|config| {
         let client = TestClient::new(config);
         client.socket.accept(0);
         let large = 40 * (64 << 10);
         let message = Message::binary(vec![0; large]);
-        client.outbox.try_send(message).expect("room");
+        client.outbox.try_send(message).expect("the queue has room");
         for n in 0..40 {
             client.socket.until_in_write();
             client.shared.send_pong(Bytes::from(vec![n]));
@@ -183,10 +189,10 @@ fn pongs_do_not_pile_up_behind_a_large_frame() {
     });
 }
 
-/// A thread that is woken by the end and requests a Close in turn must find the first one recorded. Otherwise a handler that
-/// a shutdown woke from `send` would be closed with 1011 immediately, instead of with 1001 after what is queued.
+/// A thread that a Close wakes may request another Close, and must find the first one recorded. Otherwise, a handler
+/// that a shutdown woke in `send` would fail and be closed with 1011, instead of with 1001 after the queued messages.
 #[test]
-fn a_close_is_recorded_before_it_wakes_anybody() {
+fn close_is_recorded_before_it_wakes_threads() {
     for round in 0..1000 {
         let client = TestClient::without_writer(Config::default());
         let woken = [(); 4].map(|()| {
@@ -198,7 +204,7 @@ fn a_close_is_recorded_before_it_wakes_anybody() {
         });
         close(&client, CloseMode::AfterQueue, 1001, "");
         for woken in woken {
-            let found_open = woken.join().expect("it does not panic");
+            let found_open = woken.join().expect("the thread does not panic");
             assert!(
                 !found_open,
                 "round {round}: woken before the Close was recorded"
@@ -208,12 +214,12 @@ fn a_close_is_recorded_before_it_wakes_anybody() {
     }
 }
 
-/// A topic with nothing to send. It is asked after the channel was found empty: the moment between the empty queue and the
-/// Close, in the thread that holds the write half.
+/// A topic without messages. The holder of the write half asks it after the channel was found empty and before the
+/// Close is taken. At that moment, the topic queues a message and requests a Close.
 #[derive(Debug)]
-struct InBetween(Outbox);
+struct LateMessage(Outbox);
 
-impl TopicSource for InBetween {
+impl TopicSource for LateMessage {
     fn take_next(self: Arc<Self>, _: Purpose) -> Option<Outgoing> {
         None
     }
@@ -228,11 +234,11 @@ impl TopicSource for InBetween {
 }
 
 #[test]
-fn a_polite_close_does_not_overtake_a_message() {
+fn close_does_not_overtake_a_late_message() {
     both_ways(|config| {
         let mut client = TestClient::without_writer(config);
         client.socket.accept_all();
-        let topic = Arc::new(InBetween(client.outbox.clone()));
+        let topic = Arc::new(LateMessage(client.outbox.clone()));
         client.shared.write.queue.push_overflow(topic);
         client.start_writer();
         client.shared.write.writer.notify();

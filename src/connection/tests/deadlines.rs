@@ -1,10 +1,10 @@
-//! What the watchdog is told, deadline by deadline. It sets the times of [`Deadlines`] itself.
+//! The result of [`Deadlines::check`] for each deadline. The tests set the times of [`Deadlines`] directly.
 
 use std::time::Duration;
 
 use super::*;
 
-/// The reader has waited for the peer since this time, unless a test says otherwise.
+/// The time since which the reader has been waiting for the peer.
 const READING: Option<u64> = Some(1000);
 
 const NEVER: u64 = 1 << 40;
@@ -20,16 +20,16 @@ fn config() -> Config {
         .ping_timeout(ms(600))
 }
 
-/// The deadlines of an upgraded client.
+/// Returns the deadlines of an upgraded client.
 fn upgraded() -> Deadlines {
     let deadlines = Deadlines::new(&config());
     deadlines.stop_handshake();
     deadlines
 }
 
-/// Checks that all deadlines are met until the time before `at`, and that `expected` follows then.
+/// Checks that no deadline has passed one millisecond before `at`, and that the result at `at` is `expected`.
 #[track_caller]
-fn turns(deadlines: &Deadlines, at: u64, expected: DeadlineCheck) {
+fn changes_at(deadlines: &Deadlines, at: u64, expected: DeadlineCheck) {
     let check = |now| deadlines.check(now, READING, &config());
     assert_eq!(check(at - 1), DeadlineCheck::Met);
     assert_eq!(check(at), expected);
@@ -39,24 +39,24 @@ fn turns(deadlines: &Deadlines, at: u64, expected: DeadlineCheck) {
 fn each_deadline_passes_at_its_time() {
     let handshake = Deadlines::new(&config());
     handshake.handshake_by.store(1100, Relaxed);
-    turns(&handshake, 1100, DeadlineCheck::Passed(Clock::Handshake));
+    changes_at(&handshake, 1100, DeadlineCheck::Passed(Clock::Handshake));
 
     let close = upgraded();
     close.close_by.store(1200, Relaxed);
-    turns(&close, 1200, DeadlineCheck::Passed(Clock::Close));
+    changes_at(&close, 1200, DeadlineCheck::Passed(Clock::Close));
 
     let write = upgraded();
     write.blocked_since.store(1000, Relaxed);
-    turns(&write, 1300, DeadlineCheck::Passed(Clock::Write));
+    changes_at(&write, 1300, DeadlineCheck::Passed(Clock::Write));
 
     let message = upgraded();
     message.message_since.store(1000, Relaxed);
-    turns(&message, 1400, DeadlineCheck::Passed(Clock::Message));
+    changes_at(&message, 1400, DeadlineCheck::Passed(Clock::Message));
 
     let silent = upgraded();
-    turns(&silent, 1500, DeadlineCheck::PingDue);
+    changes_at(&silent, 1500, DeadlineCheck::PingDue);
     silent.ping_sent(1500);
-    turns(&silent, 1500 + 600, DeadlineCheck::Passed(Clock::Ping));
+    changes_at(&silent, 1500 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn bytes_from_the_peer_answer_a_ping() {
     deadlines.ping_sent(1500);
     deadlines.bytes_received(false);
     let check = deadlines.check(NEVER, READING, &config());
-    assert_eq!(check, DeadlineCheck::PingDue, "a new silence");
+    assert_eq!(check, DeadlineCheck::PingDue, "a ping is due again");
 }
 
 #[test]
@@ -81,24 +81,24 @@ fn the_peers_clocks_run_only_while_we_read() {
 }
 
 #[test]
-fn a_pong_is_waited_for_while_we_read() {
+fn ping_clock_starts_when_the_reader_reads() {
     let deadlines = upgraded();
     deadlines.ping_sent(700);
-    turns(&deadlines, 1000 + 600, DeadlineCheck::Passed(Clock::Ping));
+    changes_at(&deadlines, 1000 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
 
 #[test]
-fn progress_of_a_blocked_socket_delays_the_ping_clock() {
+fn progress_of_writing_delays_the_ping_clock() {
     let deadlines = upgraded();
     deadlines.ping_sent(1000);
     deadlines.progressed_at.store(2000, Relaxed);
-    turns(&deadlines, 2000 + 600, DeadlineCheck::Passed(Clock::Ping));
+    changes_at(&deadlines, 2000 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
 
 #[test]
-fn time_in_the_handler_does_not_count_for_the_message() {
+fn message_clock_excludes_time_in_the_handler() {
     let deadlines = upgraded();
-    // The message begins a little in the future, and the handler has run since the clock's first moment.
+    // The message begins in the future, so that nothing else changes its time. The last read returned at time 1.
     let began = clock::now() + 1000;
     deadlines.message_since.store(began, Relaxed);
     while clock::now() < 5 {
@@ -114,7 +114,11 @@ fn time_in_the_handler_does_not_count_for_the_message() {
         "still the same message"
     );
     deadlines.bytes_received(false);
-    assert_eq!(deadlines.message_since.load(Relaxed), 0, "its end");
+    assert_eq!(
+        deadlines.message_since.load(Relaxed),
+        0,
+        "the message has ended"
+    );
 }
 
 #[test]
@@ -124,8 +128,8 @@ fn while_closing_only_the_close_clock_counts() {
     deadlines.message_since.store(1, Relaxed);
     deadlines.pinged_at.store(1, Relaxed);
     deadlines.blocked_since.store(1, Relaxed);
-    turns(&deadlines, 5000, DeadlineCheck::Passed(Clock::Close));
-    // The first deadline stands.
+    changes_at(&deadlines, 5000, DeadlineCheck::Passed(Clock::Close));
+    // A second close deadline does not replace the first.
     deadlines.start_closing(&config());
     assert_eq!(deadlines.close_by.load(Relaxed), 5000);
 }
@@ -134,7 +138,7 @@ fn while_closing_only_the_close_clock_counts() {
 fn only_progress_restarts_the_write_clock() {
     let deadlines = upgraded();
     assert_eq!(deadlines.blocked_since(), None);
-    // A time that the clock does not reach in a test.
+    // A time that the clock never reaches during a test.
     deadlines.blocked_since.store(NEVER, Relaxed);
     deadlines.socket_refused(false);
     assert_eq!(deadlines.blocked_since(), Some(NEVER));

@@ -1,4 +1,4 @@
-//! Phases, the one Close, and causes.
+//! The phases of a connection, its Close, and its cause.
 
 use super::*;
 
@@ -28,25 +28,36 @@ fn cause_code(lifecycle: &Lifecycle) -> u16 {
 }
 
 #[test]
-fn an_immediate_close_replaces_one_that_waits_and_then_nothing_does() {
+fn only_an_immediate_close_replaces_a_waiting_close() {
     use CloseMode::{AfterQueue, Immediate};
     let lifecycle = open();
     assert!(lifecycle.is_open());
     assert!(request(&lifecycle, AfterQueue, 1000));
     assert_eq!(lifecycle.phase(), Phase::ClosingAfterQueue);
     assert!(!request(&lifecycle, AfterQueue, 1001), "the first wins");
-    assert_eq!(lifecycle.take_immediate_close(), None, "it waits");
+    assert_eq!(
+        lifecycle.take_immediate_close(),
+        None,
+        "the Close waits for the queue"
+    );
     assert!(request(&lifecycle, Immediate, 4008));
     assert!(!request(&lifecycle, Immediate, 1011));
     assert_eq!(cause_code(&lifecycle), 4008);
     assert_eq!(code(lifecycle.take_immediate_close()), Some(4008));
-    assert!(!request(&lifecycle, Immediate, 1002), "it is being written");
-    assert_eq!(lifecycle.take_deferred_close(), None, "there is one Close");
+    assert!(
+        !request(&lifecycle, Immediate, 1002),
+        "the Close is being written"
+    );
+    assert_eq!(
+        lifecycle.take_deferred_close(),
+        None,
+        "the Close has been taken"
+    );
     assert_eq!(lifecycle.phase(), Phase::CloseTaken);
 }
 
 #[test]
-fn the_first_cause_stands_when_the_connection_fails_later() {
+fn a_later_failure_does_not_replace_the_cause() {
     let lifecycle = open();
     request(&lifecycle, CloseMode::AfterQueue, 1000);
     lifecycle.mark_reset(CloseCause::TimedOut(Clock::Close));
@@ -83,10 +94,10 @@ fn a_rejected_handshake_is_never_upgraded() {
     }
     let received = Lifecycle::new();
     assert!(received.mark_request_received());
-    assert!(!received.try_evict(), "its request is complete");
+    assert!(!received.try_evict(), "the request is complete");
     assert!(
         received.reject_handshake(),
-        "shutdown rejects it all the same"
+        "shutdown rejects it although the request is complete"
     );
 }
 
@@ -104,16 +115,16 @@ fn the_shutdown_outcome_tells_drained_from_lost() {
     drained.mark_reset(CloseCause::TimedOut(Clock::Shutdown));
     assert_eq!(drained.shutdown_outcome(), ShutdownOutcome::Lost);
 
-    let broke_off = open();
-    shut_down(&broke_off);
-    broke_off.finish(CloseCause::Gone);
-    assert_eq!(broke_off.shutdown_outcome(), ShutdownOutcome::Lost);
+    let broken = open();
+    shut_down(&broken);
+    broken.finish(CloseCause::Gone);
+    assert_eq!(broken.shutdown_outcome(), ShutdownOutcome::Lost);
 
-    let own_reason = open();
-    request(&own_reason, CloseMode::AfterQueue, 1000);
-    assert!(!shut_down(&own_reason));
-    own_reason.mark_close_sent();
-    assert_eq!(own_reason.shutdown_outcome(), ShutdownOutcome::Other);
+    let other_cause = open();
+    request(&other_cause, CloseMode::AfterQueue, 1000);
+    assert!(!shut_down(&other_cause));
+    other_cause.mark_close_sent();
+    assert_eq!(other_cause.shutdown_outcome(), ShutdownOutcome::Other);
 
     let ended_before = open();
     ended_before.finish(CloseCause::Gone);

@@ -1,4 +1,4 @@
-//! Every message that was accepted has one fate, whatever ends the client and whenever.
+//! Every accepted message is counted exactly once, no matter how and when the client ends.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::error::TrySendError;
 
 /// Sends `count` messages with random verbs. Returns how many were accepted.
 fn produce(outbox: &Outbox, name: u8, count: u8, dice: &mut Dice) -> u64 {
-    let mut taken = 0;
+    let mut accepted = 0;
     for n in 0..count {
         let message = Message::binary(vec![name, n, 0, 0, 0, 0]);
         let sent = match dice.below(4) {
@@ -22,9 +22,9 @@ fn produce(outbox: &Outbox, name: u8, count: u8, dice: &mut Dice) -> u64 {
                 .is_ok(),
             _ => outbox.send(message).is_ok(),
         };
-        taken += u64::from(sent);
+        accepted += u64::from(sent);
     }
-    taken
+    accepted
 }
 
 fn end_at_random(client: &TestClient, dice: &mut Dice) {
@@ -47,7 +47,7 @@ fn end_at_random(client: &TestClient, dice: &mut Dice) {
 }
 
 #[test]
-fn counts_are_exact_whatever_ends_a_client() {
+fn counts_are_exact_however_a_client_ends() {
     both_ways(|config| {
         within("two thousand clients end", move || {
             for round in 0..2000 {
@@ -65,10 +65,10 @@ fn counts_are_exact_whatever_ends_a_client() {
                     thread::spawn(move || produce(&outbox, name, 12, &mut dice))
                 });
                 end_at_random(&client, &mut dice);
-                // A peer that is gone ends only a thread that writes to it.
+                // A broken socket is noticed only by a thread that writes to it.
                 let sent: u64 = producers
                     .into_iter()
-                    .map(|producer| producer.join().expect("it does not panic"))
+                    .map(|producer| producer.join().expect("the thread does not panic"))
                     .sum();
                 let socket = Arc::clone(&client.socket);
                 let counts = client.end();
@@ -86,8 +86,8 @@ fn counts_are_exact_whatever_ends_a_client() {
     });
 }
 
-/// A sender is past the byte limit when the queue closes and is drained, and its frame is queued only then. Nobody will take
-/// it, so the sender checks for the end and counts the frame itself.
+/// A sender has reserved its bytes when the queue is closed and drained, and queues its frame only afterwards. No
+/// thread will take the frame, so the sender must check for the end and count the frame itself.
 #[test]
 fn a_frame_queued_after_the_drain_is_counted() {
     let (queue, lifecycle) = (SendQueue::new(1, 1000), Lifecycle::new());
@@ -95,19 +95,19 @@ fn a_frame_queued_after_the_drain_is_counted() {
     let push = |wait| queue.push(frame.clone(), wait, &lifecycle);
     assert_eq!(push(Wait::Never), Admission::Admitted);
     thread::scope(|scope| {
-        // The queue is full, so this sender waits for a slot, with its bytes reserved.
+        // The queue is full, so this sender reserves its bytes and waits for a slot.
         let waiting = scope.spawn(|| push(Wait::Forever));
         until("the sender has reserved its bytes", || {
             queue.bytes() == 2 * frame.len()
         });
-        // The end in its order, except that `closing` is not announced: it would make the sender give up.
+        // The steps of `WritePath::finish`, without `announce_closing`, which would make the sender give up.
         lifecycle.finish(CloseCause::Gone);
         queue.close();
         queue.drain();
         assert_eq!(
-            waiting.join().expect("it does not panic"),
+            waiting.join().expect("the thread does not panic"),
             Admission::Admitted,
-            "the drain made room for it"
+            "the drain made room for the frame"
         );
     });
     let counts = queue.counts();
@@ -116,28 +116,28 @@ fn a_frame_queued_after_the_drain_is_counted() {
 }
 
 #[test]
-fn a_batch_cut_off_by_the_peer_is_counted() {
+fn partly_written_batch_is_counted() {
     both_ways(|config| {
-        // Five messages of six bytes, in one batch where the writer finds them together.
+        // Five messages of six bytes. The writer may write them as one batch.
         for dies_at in 0..=5 * 6 {
             let mut client = TestClient::held(config.clone(), 0);
             for n in 0..5 {
                 client
                     .outbox
                     .try_send(text(format!("{n:4}")))
-                    .expect("room");
+                    .expect("the queue has room");
             }
             client.socket.break_after(6 + dies_at);
             client.socket.accept_all();
             if dies_at == 5 * 6 {
                 client.socket.until_written(6 + dies_at);
-                // The end is met by the next write.
+                // Only the next write fails.
                 let _ = client.outbox.try_send(text("last"));
             }
             join_writer(&mut client);
             match client.outbox.send(text("late")) {
                 Err(error) => assert_eq!(error.0, text("late")),
-                Ok(()) => panic!("nobody is there to take it"),
+                Ok(()) => panic!("the connection has ended"),
             }
             let late = client.outbox.try_send(text("late"));
             assert!(matches!(late, Err(TrySendError::Closed(_))));
@@ -148,8 +148,8 @@ fn a_batch_cut_off_by_the_peer_is_counted() {
     });
 }
 
-/// The reader finds the peer gone while a sender is in the middle of a write. The writer ends, and the write half that the
-/// sender releases belongs to nobody.
+/// The connection ends while a sender is in the middle of a write. The writer has ended already, so the release must
+/// count what is in flight.
 #[test]
 fn frames_in_flight_at_the_end_are_counted() {
     for accepted in [0, 1, 6, 7, 12] {
@@ -165,36 +165,38 @@ fn frames_in_flight_at_the_end_are_counted() {
             client.start_writer();
             client.socket.accept(accepted);
             let socket = Arc::clone(&client.socket);
-            let let_sender_go = move || {
+            let release_sender = move || {
                 socket.hold_try_write(false);
-                sender.join().expect("it does not panic");
+                sender.join().expect("the thread does not panic");
             };
-            // What `give_up` does, except for the shutdown of the socket, which the sender's write may precede.
+            // What `give_up` does, but without the shutdown of the socket, which would make the sender's write fail.
             client.shared.write.finish(CloseCause::Gone);
             join_writer(&mut client);
             if session_ends_first {
                 client.shared.write.close_slot();
-                let_sender_go();
+                release_sender();
             } else {
-                let_sender_go();
+                release_sender();
             }
             assert_eq!(client.end().delivered, accepted as u64 / 6);
         }
     }
 }
 
-/// A topic whose message is taken out and held, before it is counted as discarded.
+/// A topic that stops the draining thread after it has taken a message and before it counts the message.
 #[derive(Debug)]
 struct HeldTopic {
     taken: Sender<()>,
-    go_on: Receiver<()>,
+    continue_drain: Receiver<()>,
 }
 
 impl TopicSource for HeldTopic {
     fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing> {
         assert_eq!(purpose, Purpose::Discard);
-        self.taken.send(()).expect("the test waits for it");
-        self.go_on.recv().expect("the test lets it go on");
+        self.taken.send(()).expect("the test is waiting");
+        self.continue_drain
+            .recv()
+            .expect("the test continues the drain");
         Some(Outgoing {
             notice: None,
             message: EncodedFrame::data(&text("x")),
@@ -211,15 +213,15 @@ impl TopicSource for HeldTopic {
     }
 }
 
-/// The watchdog resets a client, and is stopped while it drains the queue. A thread that then finds the client's threads gone
-/// must not find a message that is neither queued nor counted: so its own `drain` has to wait for the first.
+/// The watchdog resets a client and is interrupted while it drains the queue. Another thread that ends the client must
+/// not see a message that is neither queued nor counted. So its own `drain` must wait for the first one.
 #[test]
 fn drain_waits_for_another_thread_that_drains() {
-    let (taken, is_taken) = bounded(1);
-    let (go_on, goes_on) = bounded(1);
+    let (taken, taken_received) = bounded(1);
+    let (continue_drain, continue_received) = bounded(1);
     let topic = HeldTopic {
         taken,
-        go_on: goes_on,
+        continue_drain: continue_received,
     };
     let queue = SendQueue::new(8, 1000);
     assert_eq!(queue.admit(3, Wait::Never), Admission::Admitted);
@@ -229,9 +231,11 @@ fn drain_waits_for_another_thread_that_drains() {
     assert!(!queue.is_draining());
     thread::scope(|scope| {
         scope.spawn(|| queue.drain());
-        is_taken.recv().expect("the first takes the message");
+        taken_received
+            .recv()
+            .expect("the first drain takes the message");
         assert!(queue.is_draining(), "a second drain would not wait");
-        go_on.send(()).expect("the first waits for it");
+        continue_drain.send(()).expect("the first drain is waiting");
         queue.drain();
         let counts = queue.counts();
         assert_eq!((counts.accepted, counts.discarded), (1, 1));

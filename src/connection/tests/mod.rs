@@ -1,5 +1,5 @@
-//! A client's queue, write path and reader, tested exactly: against a
-//! [`ScriptedSocket`](super::testing::scripted_socket::ScriptedSocket) instead of a socket.
+//! Tests of a client's queue, write path and reader, with a
+//! [`ScriptedSocket`](super::testing::scripted_socket::ScriptedSocket) instead of a real socket.
 
 mod backpressure;
 mod blocked;
@@ -27,14 +27,14 @@ use super::write::frame::EncodedFrame;
 use crate::clock::Clock;
 use crate::config::Config;
 
-/// Runs a test with early flush and without it: who writes must not change what is written.
+/// Runs a test with early flush and without it, because the written bytes must not depend on which thread writes them.
 fn both_ways(test: impl Fn(Config)) {
     for early_flush in [true, false] {
         test(Config::default().early_flush(early_flush));
     }
 }
 
-/// Waits for the writer to end by itself.
+/// Waits until the writer has ended without being told to.
 fn join_writer(client: &mut TestClient) {
     if let Some(writer) = client.take_writer() {
         within("the writer ends", || writer.join()).expect("the writer does not panic");
@@ -52,7 +52,7 @@ fn push(client: &TestClient, message: &Message) {
     assert_eq!(pushed, Admission::Admitted);
 }
 
-/// Requests a Close of the application's, of either mode.
+/// Requests a Close as the application, in the given mode.
 fn close(client: &TestClient, mode: CloseMode, code: u16, reason: &str) -> bool {
     let close = CloseReason::new(code, reason);
     client.shared.close(mode, close, application(code, reason))
@@ -63,7 +63,7 @@ fn application(code: u16, reason: &str) -> CloseCause {
     CloseCause::Application { code, reason }
 }
 
-/// Returns what `work` returns, or panics and says what was waited for.
+/// Runs `work` on another thread and returns its result. Panics with `what` if it takes too long.
 fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     let worker = thread::spawn(move || {
@@ -74,12 +74,12 @@ fn within<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'stat
         Err(RecvTimeoutError::Timeout) => panic!("timed out waiting until {what}"),
         Err(RecvTimeoutError::Disconnected) => match worker.join() {
             Err(panic) => std::panic::resume_unwind(panic),
-            Ok(()) => unreachable!("it sends or panics"),
+            Ok(()) => unreachable!("the thread sends a result or panics"),
         },
     }
 }
 
-/// Waits for something that has no event of its own.
+/// Waits until `happened` returns true, by polling. For conditions that notify nobody.
 fn until(what: &str, happened: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !happened() {

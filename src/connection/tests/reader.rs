@@ -1,4 +1,4 @@
-//! The read half with its header check, and what the reader answers.
+//! The read half with its header check, and the answers of the reader.
 
 use std::io::ErrorKind;
 
@@ -11,7 +11,7 @@ use crate::error::RecvError;
 
 type Received = Result<Option<Message>, RecvError>;
 
-/// Calls `recv` on a thread of its own.
+/// Calls `recv` on another thread, with a time limit.
 fn recv(reader: Reader) -> (Reader, Received) {
     within("recv returns", move || {
         let mut reader = reader;
@@ -54,7 +54,7 @@ fn close_body(code: u16, reason: &str) -> Vec<u8> {
 const UNMASKED: &[u8] = b"\x81\x01x";
 
 #[test]
-fn a_found_violation_is_returned_without_reading() {
+fn found_violation_is_returned_without_reading() {
     let client = TestClient::new(Config::default());
     let transport: Arc<dyn Transport> = client.socket.clone();
     let mut half = ReadHalf::new(transport, Arc::clone(&client.shared), Vec::new());
@@ -74,7 +74,7 @@ fn a_found_violation_is_returned_without_reading() {
             }
         }
     });
-    assert_eq!(client.socket.look(|state| state.reads), 1);
+    assert_eq!(client.socket.with_state(|state| state.reads), 1);
     client.end();
 }
 
@@ -107,17 +107,17 @@ fn messages_before_a_violation_are_returned_first() {
 }
 
 #[test]
-fn bytes_behind_the_request_are_checked() {
+fn bytes_after_the_request_are_checked() {
     let client = TestClient::new(Config::default().read_buffer(64));
     let many: Vec<u8> = (0..50).flat_map(|_| from_client(0x81, b"ahead")).collect();
     let late = from_client(0x81, b"late");
-    // The last frame is half ahead, half in the socket.
+    // The first half of the last frame arrived with the request, and the second half is in the socket.
     let mut reader = client.reader(&[&many, &late[..7]].concat());
     client.socket.send(&late[7..]);
     for _ in 0..50 {
         reader = expect_text(reader, "ahead");
     }
-    assert_eq!(client.socket.look(|state| state.reads), 0);
+    assert_eq!(client.socket.with_state(|state| state.reads), 0);
     let reader = expect_text(reader, "late");
     drop(reader);
     let reader = client.reader(UNMASKED);
@@ -126,7 +126,7 @@ fn bytes_behind_the_request_are_checked() {
 }
 
 #[test]
-fn an_interrupted_read_is_repeated() {
+fn interrupted_read_is_repeated() {
     let client = TestClient::new(Config::default());
     client.socket.fail_read(ErrorKind::Interrupted);
     client.socket.fail_read(ErrorKind::Interrupted);
@@ -137,7 +137,7 @@ fn an_interrupted_read_is_repeated() {
 
 #[test]
 fn violations_are_answered_with_their_code() {
-    let faults: [(&str, Vec<u8>, u16); 5] = [
+    let violations: [(&str, Vec<u8>, u16); 5] = [
         ("no mask", UNMASKED.to_vec(), 1002),
         ("not UTF-8", from_client(0x81, b"\xff\xfe"), 1007),
         ("too big", from_client(0x82, &[0; 101]), 1009),
@@ -145,7 +145,7 @@ fn violations_are_answered_with_their_code() {
         ("a Close of one byte", from_client(0x88, b"x"), 1002),
     ];
     both_ways(|config| {
-        for (what, mut bytes, code) in faults.clone() {
+        for (what, mut bytes, code) in violations.clone() {
             let mut client = TestClient::new(config.clone().max_message(100).max_fragments(3));
             if code == 1008 {
                 bytes.extend(from_client(0x00, b"").repeat(3));
@@ -183,16 +183,16 @@ fn a_ping_inside_a_message_is_answered() {
 #[test]
 fn recv_ends_once_our_close_is_requested() {
     both_ways(|config| {
-        // Before it is called.
+        // The Close is requested before `recv` is called.
         let client = TestClient::new(config.clone());
         client.socket.send(from_client(0x81, b"discarded"));
         client.outbox.close(1000, "");
         let (_, received) = recv(client.reader(&[]));
         assert!(matches!(received, Ok(None)));
-        assert_eq!(client.socket.look(|state| state.reads), 0);
+        assert_eq!(client.socket.with_state(|state| state.reads), 0);
         client.end();
 
-        // While it waits: what comes is discarded (RFC 6455 §1.4).
+        // The Close is requested while `recv` waits. A message that arrives later is discarded (RFC 6455 §1.4).
         let client = TestClient::new(config);
         let mut reader = client.reader(&[]);
         let waiting = thread::spawn(move || reader.recv());
@@ -200,7 +200,10 @@ fn recv_ends_once_our_close_is_requested() {
         client.outbox.close(1000, "");
         client.socket.send(from_client(0x81, b"discarded"));
         let received = within("recv returns", || waiting.join());
-        assert!(matches!(received.expect("it does not panic"), Ok(None)));
+        assert!(matches!(
+            received.expect("the thread does not panic"),
+            Ok(None)
+        ));
         client.end();
     });
 }
@@ -255,7 +258,7 @@ fn the_answer_to_our_close_is_not_answered() {
 }
 
 #[test]
-fn the_end_of_the_stream_is_an_error_before_our_close_only() {
+fn stream_end_is_an_error_only_before_our_close() {
     both_ways(|config| {
         let client = TestClient::new(config.clone());
         client.socket.hang_up();
@@ -273,22 +276,25 @@ fn the_end_of_the_stream_is_an_error_before_our_close_only() {
             close(&client, mode, 1001, "");
             client.socket.hang_up();
             let received = within("recv returns", || waiting.join());
-            assert!(matches!(received.expect("it does not panic"), Ok(None)));
+            assert!(matches!(
+                received.expect("the thread does not panic"),
+                Ok(None)
+            ));
             client.end();
         }
     });
 }
 
 #[test]
-fn recv_tells_which_clock_reset_the_connection() {
+fn recv_says_which_clock_expired() {
     let client = TestClient::new(Config::default());
     let mut reader = client.reader(&[]);
     let waiting = thread::spawn(move || reader.recv());
     client.socket.until_in_read();
     client.shared.terminate(CloseCause::TimedOut(Clock::Ping));
-    let received = within("recv returns", || waiting.join()).expect("it does not panic");
+    let received = within("recv returns", || waiting.join()).expect("the thread does not panic");
     assert!(matches!(received, Err(RecvError::TimedOut(Clock::Ping))));
-    assert!(client.socket.look(|state| state.was_reset));
+    assert!(client.socket.with_state(|state| state.was_reset));
     client.end();
 
     let client = TestClient::new(Config::default());
@@ -296,7 +302,7 @@ fn recv_tells_which_clock_reset_the_connection() {
     let waiting = thread::spawn(move || reader.recv());
     client.socket.until_in_read();
     client.outbox.terminate();
-    let received = within("recv returns", || waiting.join()).expect("it does not panic");
+    let received = within("recv returns", || waiting.join()).expect("the thread does not panic");
     assert!(matches!(received, Ok(None)));
     assert_eq!(
         client.shared.lifecycle().cause(),

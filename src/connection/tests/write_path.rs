@@ -1,21 +1,21 @@
-//! Who writes: any thread as far as the socket accepts it, the writer beyond that, and the hand-over between them.
+//! The write path: senders write as far as the socket accepts their messages, and the writer continues from there.
 
 use super::*;
 use crate::error::TrySendError;
 
 const ROUNDS: usize = 3000;
 
-/// Returns messages with every form of length, and their encoded bytes.
+/// Returns short and longer messages, and their encoded bytes.
 fn messages() -> (Vec<Message>, Vec<u8>) {
     let messages: Vec<Message> = [1, 0, 130, 3, 200]
         .into_iter()
         .enumerate()
         .map(|(n, length)| Message::binary(vec![n as u8 + 1; length]))
         .collect();
-    (messages.clone(), on_the_wire(&messages))
+    (messages.clone(), encoded(&messages))
 }
 
-fn on_the_wire(messages: &[Message]) -> Vec<u8> {
+fn encoded(messages: &[Message]) -> Vec<u8> {
     let frame = |message| EncodedFrame::data(message).expect("data");
     let bytes = |message| {
         let frame = frame(message);
@@ -29,19 +29,22 @@ fn on_the_wire(messages: &[Message]) -> Vec<u8> {
 fn the_writer_continues_where_the_sender_stopped() {
     both_ways(|config| {
         let (messages, expected) = messages();
-        for taken in 0..=expected.len() {
-            for then in [1, 2, 7, taken + 1] {
+        for accepted in 0..=expected.len() {
+            for then in [1, 2, 7, accepted + 1] {
                 let client = TestClient::new(config.clone());
-                client.socket.accept(taken);
+                client.socket.accept(accepted);
                 for message in &messages {
-                    client.outbox.try_send(message.clone()).expect("room");
+                    client
+                        .outbox
+                        .try_send(message.clone())
+                        .expect("the queue has room");
                 }
-                client.socket.until_written(taken);
-                // It is the writer's task now, and nobody notifies the writer again.
+                client.socket.until_written(accepted);
+                // The writer must write the rest, without another notification.
                 client.socket.accept_per_call(then);
                 client.socket.accept_all();
                 client.socket.until_written(expected.len());
-                assert_eq!(client.socket.written(), expected, "{taken}, then {then}");
+                assert_eq!(client.socket.written(), expected, "{accepted}, then {then}");
                 assert_eq!(client.end().delivered, 5);
             }
         }
@@ -49,7 +52,7 @@ fn the_writer_continues_where_the_sender_stopped() {
 }
 
 #[test]
-fn large_messages_may_be_cut_anywhere() {
+fn partly_accepted_large_messages_are_completed() {
     both_ways(|config| {
         let messages = [20_000, 5, 70_000, 66_000].map(|length| {
             Message::binary(
@@ -58,12 +61,15 @@ fn large_messages_may_be_cut_anywhere() {
                     .collect::<Vec<_>>(),
             )
         });
-        let expected = on_the_wire(&messages);
+        let expected = encoded(&messages);
         for at_most in [1, 9, 10, 11, 1_000, 19_999, 64 << 10, usize::MAX] {
             let client = TestClient::new(config.clone());
             client.socket.accept(at_most);
             for message in &messages {
-                client.outbox.try_send(message.clone()).expect("room");
+                client
+                    .outbox
+                    .try_send(message.clone())
+                    .expect("the queue has room");
             }
             client.socket.until_in_write_or(expected.len());
             client.socket.accept_per_call(at_most.max(500));
@@ -75,33 +81,33 @@ fn large_messages_may_be_cut_anywhere() {
     });
 }
 
-/// Sends them all on a thread of its own, because a peer that accepts little makes it wait.
+/// Calls `send_all` on another thread, because the call waits while the peer accepts little.
 fn send_all(client: &TestClient, messages: &[Message]) -> JoinHandle<()> {
     let (outbox, messages) = (client.outbox.clone(), messages.to_vec());
     thread::spawn(move || outbox.send_all(messages).expect("it is open"))
 }
 
 #[test]
-fn a_batch_may_be_cut_anywhere() {
+fn partly_accepted_batch_is_completed() {
     both_ways(|config| {
         let (messages, expected) = messages();
-        for taken in 0..=expected.len() {
+        for accepted in 0..=expected.len() {
             let client = TestClient::new(config.clone());
-            client.socket.accept(taken);
+            client.socket.accept(accepted);
             let sender = send_all(&client, &messages);
-            sender.join().expect("there is room for five");
-            client.socket.until_written(taken);
-            client.socket.accept_per_call(1 + taken % 7);
+            sender.join().expect("the queue has room for five");
+            client.socket.until_written(accepted);
+            client.socket.accept_per_call(1 + accepted % 7);
             client.socket.accept_all();
             client.socket.until_written(expected.len());
-            assert_eq!(client.socket.written(), expected, "{taken}");
+            assert_eq!(client.socket.written(), expected, "{accepted}");
             assert_eq!(client.end().delivered, 5);
         }
     });
 }
 
 #[test]
-fn a_batch_is_one_write() {
+fn batch_needs_one_write() {
     let of = |sizes: &[usize]| -> Vec<Message> {
         let message = |size: &usize| Message::binary(vec![7; *size]);
         sizes.iter().map(message).collect()
@@ -110,26 +116,31 @@ fn a_batch_is_one_write() {
         (messages().0, 1),
         (of(&[0; 64]), 1),
         (of(&[0; 65]), 2),
-        // As for a batch: the message that fills it is part of it, headers included.
+        // 16 messages of 4096 bytes fill a batch: the message that reaches 64 KiB is still part of it.
         (of(&[4096; 16]), 1),
         (of(&[4096; 17]), 2),
-        // A larger one is written alone.
+        // A message over 64 KiB is written alone.
         (of(&[5, 70_000, 5, 5]), 3),
     ] {
         let client = TestClient::without_writer(Config::default());
-        let expected = on_the_wire(&messages);
-        client.outbox.send_all(messages.clone()).expect("room");
+        let expected = encoded(&messages);
+        client
+            .outbox
+            .send_all(messages.clone())
+            .expect("the queue has room");
         assert!(client.socket.written() == expected);
-        let tries = client.socket.look(|state| state.tries);
+        let tries = client.socket.with_state(|state| state.tries);
         assert_eq!(tries, writes, "{} messages", messages.len());
         client.end();
     }
 }
 
-/// What the socket refuses is in flight, where no policy can drop it. So a batch is never larger than the queue.
+/// The messages that the socket refuses are in flight, where no policy can drop them. So a batch must not be larger
+/// than the queue.
 #[test]
 fn a_batch_is_never_larger_than_the_queue() {
-    // Three in flight and the other two fit; or four in flight, and the fifth waits for 204 bytes of 348 in all.
+    // With the first limit, three messages are in flight and two are queued, with 348 bytes in all. With the second,
+    // four are in flight, and the fifth, of 204 bytes, waits.
     for (config, waiting, bytes) in [
         (Config::default().queue(3), 2, 348),
         (Config::default().queue_bytes(300), 0, 144),
@@ -143,7 +154,7 @@ fn a_batch_is_never_larger_than_the_queue() {
             (client.outbox.len(), client.outbox.bytes()) == (waiting, bytes)
         });
         client.socket.accept_all();
-        sender.join().expect("it does not panic");
+        sender.join().expect("the thread does not panic");
         client.socket.until_written(expected.len());
         assert_eq!(client.socket.written(), expected);
         assert_eq!(client.end().delivered, 5);
@@ -165,13 +176,16 @@ fn send_all_stops_at_the_first_refused_message() {
     assert_eq!(client.end().delivered, 1);
 }
 
-/// With early flush, the sender itself writes to a peer that accepts everything; no writer is needed.
+/// With early flush, the sender itself writes to a peer that accepts everything. The writer is not needed.
 #[test]
 fn send_writes_to_an_open_peer_itself() {
     let client = TestClient::without_writer(Config::default());
     let (messages, expected) = messages();
     for message in &messages {
-        client.outbox.send(message.clone()).expect("room");
+        client
+            .outbox
+            .send(message.clone())
+            .expect("the queue has room");
     }
     assert_eq!(client.socket.written(), expected);
     client.end();
@@ -182,7 +196,10 @@ fn without_early_flush_only_the_writer_writes() {
     let mut client = TestClient::without_writer(Config::default().early_flush(false));
     let (messages, expected) = messages();
     for message in &messages {
-        client.outbox.send(message.clone()).expect("room");
+        client
+            .outbox
+            .send(message.clone())
+            .expect("the queue has room");
     }
     assert_eq!(client.socket.written(), b"");
     client.start_writer();
@@ -203,9 +220,9 @@ fn two_senders_lose_and_reorder_nothing() {
                 thread::spawn(move || {
                     for n in 0..EACH {
                         let message = Message::binary(vec![name, n as u8]);
-                        // In turn by direct write, where nothing is ahead, and through the queue.
+                        // Alternately with a direct write, if nothing is ahead, and through the queue.
                         if (n + round as usize) % 2 == 0 {
-                            outbox.try_send(message).expect("room");
+                            outbox.try_send(message).expect("the queue has room");
                             continue;
                         }
                         let frame = EncodedFrame::data(&message).expect("data");
@@ -217,9 +234,9 @@ fn two_senders_lose_and_reorder_nothing() {
                 })
             });
             for sender in senders {
-                sender.join().expect("it does not panic");
+                sender.join().expect("the thread does not panic");
             }
-            // No thread does anything any more: what is queued is on its way, or never will be.
+            // No sender is left that could flush. If a flush was missed, this wait times out.
             client.socket.until_written(2 * EACH * 4);
             let frames = client.frames();
             for name in [b'a', b'b'] {
@@ -232,7 +249,8 @@ fn two_senders_lose_and_reorder_nothing() {
     });
 }
 
-/// Otherwise what others queue meanwhile, and the rest of this message, would exceed `queue_bytes`.
+/// Otherwise, the rest of this message and the messages that others queue meanwhile could exceed `queue_bytes`
+/// together.
 #[test]
 fn a_direct_write_reserves_its_bytes() {
     let client = TestClient::new(Config::default().queue_bytes(100));
@@ -245,12 +263,16 @@ fn a_direct_write_reserves_its_bytes() {
     assert!(matches!(more, Err(TrySendError::Full(_))), "{more:?}");
     client.outbox.try_send(text("z")).expect("3 bytes fit");
     client.socket.hold_try_write(false);
-    sender.join().expect("it does not panic").expect("room");
+    sender
+        .join()
+        .expect("the thread does not panic")
+        .expect("the queue has room");
     client.socket.until_written(63);
     assert_eq!(client.end().delivered, 2);
 }
 
-/// A sender has reserved its bytes and has not queued yet: they are in use although the queue is empty.
+/// A sender has reserved its bytes and has not queued its message yet. The bytes are in use although the queue is
+/// empty.
 #[test]
 fn a_direct_write_respects_reserved_bytes() {
     let client = TestClient::without_writer(Config::default().queue_bytes(100));
@@ -265,49 +287,62 @@ fn a_direct_write_respects_reserved_bytes() {
         (vec![], 60)
     );
     client.shared.write.queue.cancel(60);
-    client.outbox.try_send(text("x".repeat(58))).expect("room");
+    client
+        .outbox
+        .try_send(text("x".repeat(58)))
+        .expect("the queue has room");
     assert_eq!(client.socket.written().len(), 60);
     client.end();
 }
 
-/// A sender looks at the queue again after it has released the write half. Otherwise what was queued meanwhile would stay.
+/// A sender checks the queue again after it has released the write half. Otherwise, messages that were queued meanwhile
+/// would stay in the queue.
 #[test]
-fn a_message_queued_during_a_direct_write_is_sent() {
+fn message_queued_during_a_direct_write_is_sent() {
     let client = TestClient::new(Config::default());
     client.socket.hold_try_write(true);
     let outbox = client.outbox.clone();
     let sender = thread::spawn(move || outbox.send(text("first")));
     client.socket.until_in_try_write();
-    // It finds the write half held by another thread, and leaves its message in the queue.
-    client.outbox.send(text("second")).expect("room");
+    // This thread finds the write half held by the other thread, and leaves its message in the queue.
+    client
+        .outbox
+        .send(text("second"))
+        .expect("the queue has room");
     assert_eq!(client.outbox.len(), 1);
     client.socket.hold_try_write(false);
-    sender.join().expect("it does not panic").expect("room");
+    sender
+        .join()
+        .expect("the thread does not panic")
+        .expect("the queue has room");
     client.socket.until_written(2 + 5 + 2 + 6);
     assert_eq!(client.end().delivered, 2);
 }
 
-/// The writer, too, looks at the queue again after it has released the write half. No test can hold it between its last look
-/// and the release, so thousands of senders come at about that moment.
+/// The writer, too, checks the queue again after it has released the write half. A test cannot stop the writer between
+/// its last check and the release, so this test sends thousands of messages at about that moment.
 #[test]
-fn a_message_queued_as_the_writer_stops_is_sent() {
+fn message_queued_as_the_writer_stops_is_sent() {
     let client = TestClient::new(Config::default());
     let mut dice = Dice::new(1);
     let mut written = 0;
     for _ in 0..ROUNDS {
         client.socket.accept(0);
-        client.outbox.send(text("to the writer")).expect("room");
+        client
+            .outbox
+            .send(text("to the writer"))
+            .expect("the queue has room");
         written += 2 + 13;
         client.socket.until_in_write();
         client.socket.accept_all();
-        // The writer must still be awake when the sender comes.
+        // The next message is sent while the writer is still awake.
         until("the writer has written", || {
-            client.socket.look(|state| state.accepted()) == written
+            client.socket.with_state(|state| state.accepted()) == written
         });
         for _ in 0..dice.below(200) {
             std::hint::spin_loop();
         }
-        client.outbox.send(text("now")).expect("room");
+        client.outbox.send(text("now")).expect("the queue has room");
         written += 2 + 3;
         client.socket.until_written(written);
     }

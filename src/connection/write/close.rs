@@ -1,11 +1,11 @@
-//! [`CloseReason`]: the code and reason of a Close frame, and when the frame is sent.
+//! [`CloseReason`]: the code and reason of a Close frame. [`CloseMode`]: when the frame is sent.
 
 use super::frame::EncodedFrame;
 
 /// The close code of a slow consumer.
 pub(crate) const SLOW_CONSUMER: u16 = 4008;
 
-/// The body of a Close frame: a code and a reason, or nothing at all.
+/// The body of a Close frame: a code and a reason, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CloseReason(pub(crate) Option<(u16, String)>);
 
@@ -31,10 +31,10 @@ impl CloseReason {
 /// When a Close frame is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CloseMode {
-    /// After everything that is queued. Used when the handler has returned, by `close()`, and at shutdown.
+    /// After everything that is queued. Used after the handler has returned, by `close()`, and at shutdown.
     AfterQueue,
-    /// After the frame in progress; the queue is discarded. Used for a violation, a failed handler, a slow consumer, and
-    /// as the answer to the peer's Close.
+    /// After the frame in progress. The queue is discarded. Used for a violation, a failed handler, a slow consumer,
+    /// and as the answer to the peer's Close.
     Immediate,
 }
 

@@ -1,8 +1,8 @@
-//! [`ControlSlot`]: a ping and a pong that overtake the queue. They wait for the frame in progress and for what the kernel
-//! holds, but never behind queued messages.
+//! [`ControlSlot`]: the next ping and pong, which overtake the queue. They are sent after the frame in progress and
+//! after the bytes in the kernel's buffer, but before all queued messages.
 //!
-//! The slot holds the *latest* pong only: RFC 6455 §5.5.3 lets a later pong answer for all pings before it. A queue of
-//! pongs would be a queue that the client fills.
+//! The slot holds only the *latest* pong, because a pong may answer all pings before it (RFC 6455 §5.5.3). With a queue
+//! of pongs, a client could fill our memory.
 
 use std::sync::Mutex;
 
@@ -22,7 +22,7 @@ struct Pending {
 }
 
 impl ControlSlot {
-    /// Sets the pong to be sent. It replaces one that still waits.
+    /// Sets the pong to be sent. It replaces a pong that has not been taken yet.
     pub(crate) fn set_pong(&self, payload: Bytes) {
         lock(&self.0).pong = Some(payload);
     }
@@ -32,7 +32,7 @@ impl ControlSlot {
         lock(&self.0).ping = Some(payload);
     }
 
-    /// Takes the ping and the pong that wait.
+    /// Takes the ping and the pong, if they are set.
     pub(crate) fn take(&self) -> (Option<EncodedFrame>, Option<EncodedFrame>) {
         let Pending { ping, pong } = std::mem::take(&mut *lock(&self.0));
         let ping = ping.map(|payload| EncodedFrame::control(Opcode::Ping, &payload));
@@ -40,7 +40,7 @@ impl ControlSlot {
         (ping, pong)
     }
 
-    /// Forgets both: nothing will be sent any more.
+    /// Drops both, because nothing will be sent any more.
     pub(crate) fn clear(&self) {
         *lock(&self.0) = Pending::default();
     }
@@ -51,14 +51,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_latest_pong_waits() {
+    fn only_the_latest_pong_is_kept() {
         let control = ControlSlot::default();
         for payload in [&b"a"[..], b"b", b"c"] {
             control.set_pong(Bytes::copy_from_slice(payload));
         }
         let (ping, pong) = control.take();
         assert!(ping.is_none());
-        let pong = pong.expect("a pong waits");
+        let pong = pong.expect("a pong was set");
         assert_eq!(pong.pieces(0).0, b"\x8a\x01c");
         assert!(control.take().1.is_none());
     }

@@ -1,6 +1,6 @@
 //! [`EncodedFrame`] and [`FrameBatch`]: messages as they are written to a socket.
 //!
-//! A server's frames carry no mask (RFC 6455 §5.1), so a message is encoded once and every client gets the same bytes.
+//! A server's frames have no mask (RFC 6455 §5.1), so a message is encoded once, and every client gets the same bytes.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -9,11 +9,12 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tungstenite::{Bytes, Message};
 
-/// From this size on, a payload is shared instead of copied behind its header. Below it, one piece costs less than two,
-/// and a copy does not keep the read buffer alive that the payload arrived in.
+/// From this size on, a payload is shared. A smaller one is copied after its header, because one piece costs less than
+/// two, and the copy does not keep the buffer alive in which the payload arrived.
 const SHARED_FROM: usize = 16 << 10;
 
-/// Up to this size a frame is assembled on the stack and allocated once. A larger buffer would cost more to zero.
+/// Up to this size a frame is assembled on the stack and allocated once. Zeroing a larger stack buffer would cost more
+/// than it saves.
 const ON_STACK: usize = 144;
 
 /// An unmasked header has at most 10 bytes (RFC 6455 §5.2).
@@ -22,17 +23,18 @@ const MAX_HEADER: usize = 10;
 /// A control frame carries at most 125 bytes (RFC 6455 §5.5). A Close uses two of them for its code.
 const MAX_CONTROL: usize = 125;
 
-/// The most bytes of a batch. Only a single larger message exceeds it. More would save no system call worth having, and
-/// would delay a Close.
+/// The maximum size of a batch in bytes. Only a single message may be larger. Larger batches would save few system
+/// calls, and would delay a Close.
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
-/// Pieces that are passed to the kernel in one call. A frame is one or two pieces.
+/// The maximum number of pieces that are passed to the kernel in one call. A frame is one or two pieces.
 pub(crate) const PIECES: usize = 32;
 
-/// Below this many bytes, one piece is cheaper for the kernel than several.
+/// Below this many bytes, it is cheaper to copy several frames into one piece than to pass a list.
 const SMALL: usize = 8 << 10;
 
-/// One encoded frame. Cloning it shares the bytes. It has two words, because every slot of every queue has room for one.
+/// One encoded frame. Cloning it shares the bytes. Its size is only two words, because every slot of every queue can
+/// hold one.
 #[derive(Clone, Debug)]
 pub(crate) struct EncodedFrame(Encoded);
 
@@ -40,7 +42,7 @@ pub(crate) struct EncodedFrame(Encoded);
 enum Encoded {
     /// Header and payload in one piece.
     Small(Arc<[u8]>),
-    /// A large payload stays where it is.
+    /// Header and payload in two pieces. The payload is not copied.
     Large(Arc<Large>),
 }
 
@@ -51,7 +53,7 @@ struct Large {
 }
 
 impl EncodedFrame {
-    /// Encodes a text or binary message. Returns `None` for any other, which cannot be queued.
+    /// Encodes a text or binary message. Returns `None` for any other message, which cannot be queued.
     pub(crate) fn data(message: &Message) -> Option<EncodedFrame> {
         let (data, payload) = match message {
             Message::Text(text) => (Data::Text, AsRef::<Bytes>::as_ref(text)),
@@ -61,13 +63,14 @@ impl EncodedFrame {
         Some(EncodedFrame::encode(OpCode::Data(data), payload))
     }
 
-    /// Encodes a ping or pong. The payload is cut to 125 bytes.
+    /// Encodes a ping or pong. The payload is truncated to 125 bytes.
     pub(crate) fn control(control: Control, payload: &[u8]) -> EncodedFrame {
         let payload = &payload[..payload.len().min(MAX_CONTROL)];
         EncodedFrame::small(OpCode::Control(control), payload)
     }
 
-    /// Encodes a Close. The reason is cut to at most 123 bytes at a character boundary; `None` gives a Close without a body.
+    /// Encodes a Close. The reason is truncated to at most 123 bytes, at a character boundary. `None` gives a Close
+    /// without a body.
     pub(crate) fn close(close: Option<(u16, &str)>) -> EncodedFrame {
         let mut body = Vec::new();
         if let Some((code, reason)) = close {
@@ -96,10 +99,10 @@ impl EncodedFrame {
         let header = header.bytes();
         let all = header.len() + payload.len();
         let bytes = if all <= ON_STACK {
-            let mut room = [0; ON_STACK];
-            room[..header.len()].copy_from_slice(header);
-            room[header.len()..all].copy_from_slice(payload);
-            Arc::from(&room[..all])
+            let mut buffer = [0; ON_STACK];
+            buffer[..header.len()].copy_from_slice(header);
+            buffer[header.len()..all].copy_from_slice(payload);
+            Arc::from(&buffer[..all])
         } else {
             [header, payload].concat().into()
         };
@@ -138,18 +141,19 @@ impl EncodedFrame {
     }
 }
 
-/// Frames that are written together, one after the other. A batch is made once for all clients that get it.
+/// Frames that are written together, in order. A batch is made once, for all clients that receive it.
 #[derive(Debug)]
 pub(crate) enum FrameBatch {
     One(EncodedFrame),
-    /// A few large frames, passed to the kernel as they are.
+    /// A few large frames, which are passed to the kernel as a list.
     Few(Vec<EncodedFrame>),
-    /// Many or small frames, and a copy of their bytes in one piece. The copy spares the kernel a list for every client.
+    /// Many or small frames, and a copy of their bytes in one piece. One piece is cheaper for the kernel than a list,
+    /// for every client.
     Many(Vec<EncodedFrame>, Vec<u8>),
 }
 
 impl FrameBatch {
-    /// The most messages of a batch.
+    /// The maximum number of messages in a batch.
     pub(crate) const MAX_MESSAGES: usize = 64;
 
     pub(crate) fn new(mut frames: Vec<EncodedFrame>) -> FrameBatch {
@@ -165,7 +169,7 @@ impl FrameBatch {
     }
 
     /// Returns how many messages of these sizes form one batch: up to [`MAX_MESSAGES`](Self::MAX_MESSAGES), and until
-    /// [`BATCH_BYTES`] are reached. A larger message forms a batch of its own.
+    /// they have [`BATCH_BYTES`]. A larger message forms its own batch.
     pub(crate) fn count_that_fits(sizes: impl Iterator<Item = usize>) -> usize {
         let mut before = 0;
         let fits = |size: &usize| {
@@ -195,7 +199,7 @@ impl FrameBatch {
     }
 }
 
-/// Returns whether this many frames of this many bytes in all are cheaper to write as one copied piece than as a list.
+/// Returns whether `frames` frames with `bytes` bytes in all are cheaper to write as one copied piece than as a list.
 pub(crate) fn is_cheaper_copied(frames: usize, bytes: usize) -> bool {
     frames > PIECES / 2 || (frames > 1 && bytes < SMALL)
 }
@@ -216,8 +220,8 @@ pub(crate) fn copy<'a>(
     all
 }
 
-/// Fills `pieces` with the frames as far as there is room, without the first `skip` bytes of the first frame. Returns the
-/// number of pieces and of bytes.
+/// Fills `pieces` with as many frames as fit, without the first `skip` bytes of the first frame. Returns the number of
+/// pieces and of bytes.
 pub(crate) fn slices<'a>(
     frames: impl Iterator<Item = &'a EncodedFrame>,
     mut skip: usize,
@@ -258,7 +262,7 @@ impl Header {
         let mut rest = &mut bytes[..];
         header
             .format(payload as u64, &mut rest)
-            .expect("the longest header fits");
+            .expect("the array holds the longest header");
         let left = rest.len();
         let length = u8::try_from(MAX_HEADER - left).expect("a header has at most ten bytes");
         Header { bytes, length }
@@ -279,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_message_shares_its_payload() {
+    fn large_message_shares_its_payload() {
         let small = EncodedFrame::data(&Message::text("hello")).expect("text is data");
         assert_eq!(bytes(&small), b"\x81\x05hello");
         assert!(small.pieces(0).1.is_empty());
@@ -301,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_are_cut_to_125_bytes() {
+    fn control_frames_are_truncated_to_125_bytes() {
         assert_eq!(
             EncodedFrame::control(Control::Ping, &[0; 200]).len(),
             2 + 125

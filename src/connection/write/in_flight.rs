@@ -9,17 +9,17 @@ use crate::connection::queue::item::{Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::{Transport, retry_interrupted};
 
-/// The most frames of a batch.
+/// The maximum number of frames in a batch.
 const MAX_FRAMES: usize = 1024;
 
-/// Slots that are kept for the next batch. After a larger burst the memory is given back, so that an idle client costs no
-/// more than before.
+/// Slots that are kept for the next batch. After a larger batch the memory is freed, so that an idle client uses little
+/// memory.
 const KEPT_SLOTS: usize = 4;
 
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     pub(crate) frames: VecDeque<Frame>,
-    /// Bytes of the first frame that the socket has accepted. Always less than the frame's size.
+    /// How many bytes of the first frame the socket has accepted. Always less than the frame's size.
     written: usize,
 }
 
@@ -27,21 +27,21 @@ pub(crate) struct InFlight {
 pub(crate) struct Frame {
     encoded: EncodedFrame,
     kind: FrameKind,
-    /// The topic that the message comes from, if it was taken in exchange for a ticket.
+    /// The topic of the message, if the message must be reported to it with [`TopicSource::finished`].
     source: Option<Arc<dyn TopicSource>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
     Data,
-    /// A topic's notice about what it left out. It does not count as a message.
+    /// A topic's notice about messages that it left out. Not counted as a message.
     Notice,
     Ping,
     Pong,
     Close,
 }
 
-/// What was completed by a write.
+/// The messages and the Close that a write completed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Completed {
     pub(crate) messages: u64,
@@ -73,7 +73,7 @@ impl InFlight {
         });
     }
 
-    /// Takes the next messages out of `queue`, until they have `most_bytes`.
+    /// Takes messages from `queue` until they have at least `most_bytes`, or the queue is empty.
     pub(crate) fn take_batch(&mut self, queue: &SendQueue, most_bytes: usize) {
         let mut bytes = 0;
         self.frames.reserve(queue.len().min(MAX_FRAMES));
@@ -91,7 +91,7 @@ impl InFlight {
         }
     }
 
-    /// Inserts a ping or pong behind the frame in progress. It replaces one of its kind that still waits: otherwise a
+    /// Inserts a ping or pong after the frame in progress. It replaces a waiting frame of the same kind. Otherwise, a
     /// client that keeps pinging while its socket is blocked would fill this list with pongs.
     pub(crate) fn overtake(&mut self, encoded: EncodedFrame, kind: FrameKind) {
         let next = usize::from(self.is_in_progress());
@@ -109,8 +109,8 @@ impl InFlight {
         );
     }
 
-    /// Offers everything to the socket without blocking: many small frames as one piece, a few large ones as they are.
-    /// Returns the result, and the number of bytes offered.
+    /// Offers all frames to the socket without blocking: many small frames copied into one piece, a few large ones as a
+    /// list. Returns the result, and the number of bytes offered.
     pub(crate) fn try_write(&self, socket: &dyn Transport) -> (io::Result<usize>, usize) {
         let frames = || self.frames.iter().map(|frame| &frame.encoded);
         let bytes = frames().map(EncodedFrame::len).sum::<usize>() - self.written;
@@ -125,14 +125,14 @@ impl InFlight {
         (written, offered)
     }
 
-    /// Returns what is left of the first frame: up to `limit` bytes, from one piece.
+    /// Returns the next unwritten bytes of the first frame: up to `limit` bytes, from one piece.
     pub(crate) fn front(&self, limit: usize) -> Option<&[u8]> {
         let (front, rest) = self.frames.front()?.encoded.pieces(self.written);
         let piece = if front.is_empty() { rest } else { front };
         Some(&piece[..piece.len().min(limit)])
     }
 
-    /// Records that the socket has accepted `written` more bytes, and removes the frames that this completes.
+    /// Records that the socket has accepted `written` more bytes, and removes the frames that are now complete.
     pub(crate) fn advance(&mut self, written: usize) -> Completed {
         self.written += written;
         let mut completed = Completed::default();
@@ -176,7 +176,7 @@ impl InFlight {
         }
     }
 
-    /// Gives memory back that a burst has used.
+    /// Frees the memory of a large batch.
     pub(crate) fn shrink(&mut self) {
         if self.frames.is_empty() && self.frames.capacity() > KEPT_SLOTS {
             self.frames = VecDeque::new();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_overtakes_all_but_the_frame_in_progress() {
+    fn ping_overtakes_all_but_the_first_partial_frame() {
         for (in_progress, expected) in [(0, b"\x89\x01b\x81\x01a"), (1, b"\x01a\x89\x01b\x00")] {
             let mut in_flight = InFlight::default();
             in_flight.push(data("a"), FrameKind::Data, None);

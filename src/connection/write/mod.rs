@@ -1,4 +1,4 @@
-//! Bytes out: encoded frames, the control slot, frames in flight, and who may write.
+//! Writing: encoded frames, the control slot, frames in flight, and which thread may write.
 
 pub(crate) mod close;
 pub(crate) mod control_slot;

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::{Receiver, Sender};
 
-/// A channel of capacity one. Notifications that come before the writer has woken are joined into one.
+/// A channel of capacity one. Several notifications before the writer wakes have the effect of one.
 #[derive(Debug)]
 pub(crate) struct WakeUp {
     sender: Sender<()>,
@@ -15,15 +15,15 @@ impl WakeUp {
         WakeUp { sender, receiver }
     }
 
-    /// Wakes the writer, now or when it next waits.
+    /// Wakes the writer. If the writer is not waiting, its next wait returns immediately.
     pub(crate) fn notify(&self) {
-        // A full channel means that it is notified already.
+        // If the channel is full, the writer has already been notified.
         let _ = self.sender.try_send(());
     }
 
     /// Waits for a notification. Only the writer calls it.
     pub(crate) fn wait(&self) {
         let received = self.receiver.recv();
-        received.expect("the sender lives beside the receiver");
+        received.expect("`WakeUp` holds the sender");
     }
 }

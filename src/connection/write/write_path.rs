@@ -1,21 +1,21 @@
-//! Who may write to the socket, and when: [`WritePath`].
+//! [`WritePath`]: which thread may write to the socket, and when.
 //!
-//! *Any thread may write what the socket accepts without blocking; only the writer waits.*
+//! *Any thread may write as much as the socket accepts without blocking. Only the writer waits.*
 //!
-//! The write half of the socket is a value, [`WriteHalf`], that one thread holds at a time. It lies in a slot; a thread
-//! takes it out, writes, and puts it back. The slot's lock is held for these two moves only, never during a write. Writes
-//! cannot interleave, because there is only one write half.
+//! The write half of the socket is a value, [`WriteHalf`], that one thread holds at a time. It is stored in a slot: a
+//! thread takes it out, writes, and puts it back. The slot's lock is not held during a write. Writes cannot interleave,
+//! because there is only one write half.
 //!
 //! A thread that has queued a message takes the write half itself, writes one batch without blocking, and puts it back.
-//! A thread that finds the slot empty leaves its message in the queue. The message is not forgotten, because the holder
-//! puts the write half back *first* and looks at the queue *then*: the other thread had queued before it found the slot
-//! empty, and the slot's lock orders that before the holder's look.
+//! A thread that finds the slot empty leaves its message in the queue. The message will be written, because the holder
+//! puts the write half back *first* and checks the queue *afterwards*. The other thread queued its message before it
+//! found the slot empty, so the slot's lock orders the message before the holder's check.
 //!
-//! **Fast path.** A thread that holds the write half and sees nothing in flight, nothing queued and no attention flag knows
-//! that nothing is ahead of its message, and writes it without queueing it. In a fan-out to a thousand clients this saves
-//! a fifth of a message's cost, because the queue is not in the cache.
+//! **Fast path.** If nothing is in flight or queued and the attention flag is clear, nothing is ahead of the message of
+//! a thread that holds the write half. The thread then writes it without queueing it. In a fan-out to a thousand
+//! clients this saves a fifth of a message's cost, because the queue is not in the cache.
 //!
-//! `tests/model` holds this file as a loom model, with mutants that it must find wrong. Change both together.
+//! `tests/model` contains a loom model of this file, and mutants that the model must detect. Change both together.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -36,7 +36,7 @@ use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::{Transport, retry_interrupted};
 use crate::sync::lock;
 
-/// A blocked socket must accept this many bytes, or all that is left, within `write_timeout`.
+/// A blocked socket must accept this many bytes, or all offered bytes, within `write_timeout`.
 const PROGRESS: usize = 64 << 10;
 
 /// Everything between a queued message and the socket.
@@ -49,8 +49,8 @@ pub(crate) struct WritePath {
     pub(crate) control: ControlSlot,
     pub(crate) deadlines: Deadlines,
     slot: Mutex<Slot>,
-    /// Something besides the queue needs the write half: a ping, a pong, a Close, or the end. Set after that has been
-    /// stored, and cleared before it is looked for; so a thread that clears the flag finds what was stored before.
+    /// Set after a ping, a pong, a Close or the end of writing has been stored. The holder of the write half clears the
+    /// flag before it checks for these, so it misses nothing.
     attention: AtomicBool,
     pub(crate) writer: WakeUp,
 }
@@ -59,12 +59,13 @@ pub(crate) struct WritePath {
 enum Slot {
     Free(WriteHalf),
     Held,
-    /// The connection has ended. A write half that is released now is dropped, and its half of the socket with it.
+    /// The connection has ended. A write half that is released now is dropped, together with its reference to the
+    /// socket.
     Closed,
 }
 
 impl WritePath {
-    /// The slot begins as held, by the opening handshake.
+    /// The slot is `Held` at first, because the opening handshake writes to the socket.
     pub(crate) fn new(number: u64, config: Arc<Config>) -> WritePath {
         WritePath {
             number,
@@ -87,7 +88,7 @@ impl WritePath {
             is_blocked: false,
             accepted_while_blocked: 0,
         });
-        // A Close may have been requested while the handshake held the write half.
+        // A Close may have been requested during the handshake.
         self.flush();
     }
 
@@ -112,7 +113,7 @@ impl WritePath {
         }
     }
 
-    /// Drops the write half, now or when it is released. What is in flight is discarded and counted.
+    /// Drops the write half, now or when it is released. The messages in flight are discarded and counted.
     pub(crate) fn close_slot(&self) {
         let slot = std::mem::replace(&mut *lock(&self.slot), Slot::Closed);
         if let Slot::Free(mut half) = slot {
@@ -120,10 +121,10 @@ impl WritePath {
         }
     }
 
-    /// Writes what is queued, as far as the socket accepts it; the writer does the rest.
+    /// Writes the queued messages as far as the socket accepts them. The writer does the rest.
     ///
-    /// Never blocks. When it returns, everything queued before is in the kernel, or the thread that holds the write half
-    /// will look again, or the writer has been notified.
+    /// Never blocks. Afterwards, everything that was queued before is in the kernel, or the holder of the write half
+    /// will check again, or the writer has been notified.
     pub(crate) fn flush(&self) {
         if !self.config.early_flush {
             return self.writer.notify();
@@ -133,7 +134,7 @@ impl WritePath {
         };
         let step = half.step(self);
         self.release(half);
-        // Released first, looked at then.
+        // Checked only after the release: see the top of this file.
         if matches!(step, Step::Refused | Step::Finished) || self.has_work() {
             self.writer.notify();
         }
@@ -159,10 +160,10 @@ impl WritePath {
         result
     }
 
-    /// Writes until there is nothing to write, and waits for the socket as long as it takes. Returns whether anything
-    /// may still have to be written later. Only the writer calls it. It blocks as [`WriteHalf::wait`].
+    /// Writes until there is nothing to write, and waits for the socket if necessary. Returns false if nothing will
+    /// have to be written any more. Only the writer calls this. Blocks as [`WriteHalf::wait`].
     pub(crate) fn write_until_idle(&self, activity: &ThreadActivity) -> bool {
-        // A thread that holds the write half notifies the writer again if it leaves anything.
+        // If another thread holds the write half, it will notify the writer if anything remains.
         while let Some(mut half) = self.try_acquire() {
             loop {
                 match half.step(self) {
@@ -176,7 +177,7 @@ impl WritePath {
                             return false;
                         }
                     }
-                    // The write half, and with it this half of the socket, ends here.
+                    // Drops the write half, and with it this reference to the socket.
                     Step::Finished => return false,
                 }
             }
@@ -188,12 +189,12 @@ impl WritePath {
         !self.lifecycle.is_finished()
     }
 
-    /// Returns whether the write half is needed. It does not tell for what.
+    /// Returns whether there is something to write, or an attention flag to handle.
     pub(crate) fn has_work(&self) -> bool {
         self.attention.load(Ordering::SeqCst) || !self.queue.is_empty()
     }
 
-    /// Makes the holder of the write half look for more than queued messages.
+    /// Makes the holder of the write half check for a ping, a pong, a Close, and the end.
     pub(crate) fn request_attention(&self) {
         self.attention.store(true, Ordering::SeqCst);
     }
@@ -208,8 +209,7 @@ impl WritePath {
         self.lifecycle.announce_closing();
     }
 
-    /// Ends writing: nothing will be written any more, and what is queued is discarded and counted. `cause` stands if
-    /// there is none yet.
+    /// Ends writing. The queued messages are discarded and counted. `cause` is recorded only if there is no cause yet.
     pub(crate) fn finish(&self, cause: CloseCause) {
         self.lifecycle.finish(cause);
         self.control.clear();
@@ -231,23 +231,23 @@ struct WriteHalf {
     accepted_while_blocked: usize,
 }
 
-/// How far one step came.
+/// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// There was nothing to write.
     Idle,
     /// The socket accepted the whole batch. There may be more.
     Wrote,
-    /// The socket refused something, which is in flight.
+    /// The socket refused some bytes, whose frames are in flight.
     Refused,
-    /// Nothing will be written any more: the Close is written, the socket failed, or the connection has ended.
+    /// Nothing will be written any more: the Close was written, the socket failed, or the connection has ended.
     Finished,
 }
 
 impl WriteHalf {
-    /// Writes one batch as far as the socket accepts it without blocking: control frames first, then what is queued.
+    /// Writes one batch as far as the socket accepts it without blocking: control frames first, then queued messages.
     fn step(&mut self, path: &WritePath) -> Step {
-        // Cleared before anything is looked at: what is stored later sets it again.
+        // Cleared before anything is checked. Whatever is stored later sets the flag again.
         let attention = path.take_attention();
         if path.lifecycle.is_finished() {
             return self.finish(path);
@@ -264,10 +264,11 @@ impl WriteHalf {
 
     /// Waits until the socket accepts the frame in progress, or 64 KiB of it.
     ///
-    /// Not the whole batch: an immediate Close is sent after the frame in progress, and nobody looks for one in here.
+    /// This does not wait for the whole batch. An immediate Close follows the frame in progress, and this function does
+    /// not check for one.
     ///
     /// # Blocking
-    /// Woken by the peer reading, or by the watchdog's `shutdown` of the socket at `write_timeout`.
+    /// Woken when the peer reads, or when the watchdog shuts the socket down at `write_timeout`.
     fn wait(&mut self, path: &WritePath) -> Step {
         let Some(piece) = self.in_flight.front(PROGRESS) else {
             return Step::Wrote;
@@ -281,7 +282,7 @@ impl WriteHalf {
         let phase = path.lifecycle.phase();
         if attention {
             let (ping, pong) = path.control.take();
-            // No ping is sent once a Close has been requested, and nothing follows a Close.
+            // No ping is sent after a Close has been requested, and nothing is sent after a Close.
             if let Some(ping) = ping.filter(|_| phase == Phase::Open) {
                 self.in_flight.overtake(ping, FrameKind::Ping);
             }
@@ -295,12 +296,12 @@ impl WriteHalf {
             return self.in_flight.push(reason.frame(), FrameKind::Close, None);
         }
         if self.in_flight.is_empty() {
-            // While the socket is blocked, one at a time: a newer message can still replace one that is queued, but none
-            // that is in flight.
+            // One message at a time while the socket is blocked, because a newer message can replace a queued one, but
+            // not one in flight.
             let most_bytes = if self.is_blocked { 1 } else { BATCH_BYTES };
             self.in_flight.take_batch(&path.queue, most_bytes);
         }
-        // The phase was read before the queue was looked at: see `Lifecycle::take_deferred_close`.
+        // The phase was read before the queue was checked: see `Lifecycle::take_deferred_close`.
         if phase == Phase::ClosingAfterQueue {
             let is_empty = self.in_flight.is_empty();
             match is_empty
@@ -308,13 +309,13 @@ impl WriteHalf {
                 .flatten()
             {
                 Some(reason) => self.in_flight.push(reason.frame(), FrameKind::Close, None),
-                // It still waits for the queue.
+                // The Close still waits for the queue.
                 None => path.request_attention(),
             }
         }
     }
 
-    /// Writes a batch that has not been queued, if nothing is ahead of it.
+    /// Writes a batch directly, if nothing is ahead of it.
     fn write_now(
         &mut self,
         batch: &FrameBatch,
@@ -340,7 +341,7 @@ impl WriteHalf {
             self.accepted_all(path);
             return WriteNow::Written;
         }
-        // From here on they are like messages that were queued, and the writer takes care of them.
+        // From here on they are treated like queued messages, and the writer writes the rest.
         queue.count_accepted(frames.len() as u64);
         for frame in frames {
             let source = topic.map(DirectWrite::begin_in_flight);
@@ -350,7 +351,7 @@ impl WriteHalf {
         WriteNow::InFlight
     }
 
-    /// Accounts for the result of writing, of `offered` bytes.
+    /// Records the result of a write that offered `offered` bytes.
     fn wrote(&mut self, result: io::Result<usize>, offered: usize, path: &WritePath) -> Step {
         let written = match result {
             Ok(written) => written,
@@ -367,7 +368,7 @@ impl WriteHalf {
             queue.record_delivered(messages, completed.bytes);
         }
         if completed.close {
-            // Nothing follows a Close (RFC 6455 §5.5.1), and the peer may know it.
+            // Nothing follows a Close (RFC 6455 §5.5.1), so the stream ends here.
             self.socket.shutdown(Shutdown::Write);
             path.lifecycle.mark_close_sent();
             path.deadlines.start_closing(&path.config);
@@ -391,7 +392,7 @@ impl WriteHalf {
         }
     }
 
-    /// Discards what is in flight and ends writing.
+    /// Discards the frames in flight and ends writing.
     fn finish(&mut self, path: &WritePath) -> Step {
         self.in_flight.discard_all(&path.queue);
         path.finish(CloseCause::Gone);

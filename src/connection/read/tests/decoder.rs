@@ -1,14 +1,14 @@
-//! Frames and messages, however the bytes arrive.
+//! The decoder with reads of different sizes.
 
 use std::io::Read as _;
 
 use super::*;
 use crate::connection::testing::frames::from_client as frame;
 
-/// A stream that returns this many bytes at a time.
-struct Trickle<'a>(&'a [u8], usize);
+/// A stream that returns up to the given number of bytes in one read.
+struct SmallReads<'a>(&'a [u8], usize);
 
-impl Trickle<'_> {
+impl SmallReads<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let most = self.1.min(buffer.len());
         let read = (&mut self.0).take(most as u64).read(buffer)?;
@@ -29,10 +29,10 @@ fn messages_of_every_size_are_decoded_whole() {
         .collect();
     for step in [1, 13, 4_096, 1 << 20] {
         let mut decoder = Decoder::new(8 << 10);
-        let mut trickle = Trickle(&stream, step);
+        let mut stream_reads = SmallReads(&stream, step);
         for size in sizes {
             match decoder
-                .next(&mut |buffer| trickle.read(buffer))
+                .next(&mut |buffer| stream_reads.read(buffer))
                 .expect("well-formed")
             {
                 Incoming::Data(Message::Binary(bytes)) => {
@@ -42,23 +42,23 @@ fn messages_of_every_size_are_decoded_whole() {
             }
         }
         assert!(matches!(
-            decoder.next(&mut |buffer| trickle.read(buffer)),
+            decoder.next(&mut |buffer| stream_reads.read(buffer)),
             Ok(Incoming::End)
         ));
     }
 }
 
 #[test]
-fn a_control_frame_in_pieces_is_decoded_whole() {
+fn control_frame_in_pieces_is_decoded_whole() {
     let stream = [frame(0x82, b"a"), frame(0x8a, &[7; 125])].concat();
     let mut decoder = Decoder::new(1);
-    let mut trickle = Trickle(&stream, 9);
+    let mut stream_reads = SmallReads(&stream, 9);
     assert!(matches!(
-        decoder.next(&mut |buffer| trickle.read(buffer)),
+        decoder.next(&mut |buffer| stream_reads.read(buffer)),
         Ok(Incoming::Data(_))
     ));
     match decoder
-        .next(&mut |buffer| trickle.read(buffer))
+        .next(&mut |buffer| stream_reads.read(buffer))
         .expect("well-formed")
     {
         Incoming::Pong(payload) => assert_eq!(payload, vec![7; 125]),
@@ -71,7 +71,7 @@ fn the_buffer_grows_and_shrinks_with_the_reads() {
     let small = frame(0x82, &[1; 100]);
     let burst = small.repeat(20_000);
     let mut decoder = Decoder::new(8 << 10);
-    let mut stream = Trickle(&burst, usize::MAX);
+    let mut stream = SmallReads(&burst, usize::MAX);
     let mut largest = 0;
     for _ in 0..20_000 {
         assert!(matches!(
@@ -82,7 +82,7 @@ fn the_buffer_grows_and_shrinks_with_the_reads() {
     }
     assert_eq!(largest, LARGEST);
     for _ in 0..10 {
-        let mut stream = Trickle(&small, usize::MAX);
+        let mut stream = SmallReads(&small, usize::MAX);
         assert!(matches!(
             decoder.next(&mut |buffer| stream.read(buffer)),
             Ok(Incoming::Data(_))
@@ -99,7 +99,7 @@ fn invalid_text_and_close_bodies_are_refused_early() {
             .flat_map(|(first, part)| frame(*first, part))
             .collect();
         let mut decoder = Decoder::new(64);
-        let mut stream = Trickle(&stream, 3);
+        let mut stream = SmallReads(&stream, 3);
         match decoder.next(&mut |buffer| stream.read(buffer)) {
             Ok(_) => None,
             Err(ReadError::Violation(violation)) => Some(violation),
@@ -113,7 +113,7 @@ fn invalid_text_and_close_bodies_are_refused_early() {
             None,
         ),
         (
-            "wrong before the last fragment",
+            "invalid before the last fragment",
             &[(0x01, b"ok \xff")],
             Some(NOT_UTF8),
         ),
@@ -123,10 +123,14 @@ fn invalid_text_and_close_bodies_are_refused_early() {
             Some(NOT_UTF8),
         ),
         ("a surrogate", &[(0x81, b"\xed\xa0\x80")], Some(NOT_UTF8)),
-        ("cut short", &[(0x01, b"\xce"), (0x80, b"")], Some(NOT_UTF8)),
+        (
+            "an incomplete character",
+            &[(0x01, b"\xce"), (0x80, b"")],
+            Some(NOT_UTF8),
+        ),
         ("a Close of one byte", &[(0x88, b"\x03")], Some(CLOSE_BODY)),
         (
-            "1005 is never sent",
+            "code 1005, which is never sent",
             &[(0x88, b"\x03\xed")],
             Some(CLOSE_CODE),
         ),
@@ -142,7 +146,7 @@ fn invalid_text_and_close_bodies_are_refused_early() {
 }
 
 #[test]
-fn utf_8_is_checked_as_the_standard_library_does() {
+fn utf_8_check_agrees_with_the_standard_library() {
     let mut checked = 0;
     let mut check = |text: &[u8]| {
         let good = std::str::from_utf8(text).is_ok();
@@ -155,7 +159,7 @@ fn utf_8_is_checked_as_the_standard_library_does() {
             .collect();
         for stream in [whole, [parts, frame(0x80, b"")].concat()] {
             let mut decoder = Decoder::new(64);
-            let mut stream = Trickle(&stream, usize::MAX);
+            let mut stream = SmallReads(&stream, usize::MAX);
             match decoder.next(&mut |buffer| stream.read(buffer)) {
                 Ok(Incoming::Data(message)) => {
                     assert!(good && message.to_text().is_ok(), "{text:x?}");
@@ -167,7 +171,7 @@ fn utf_8_is_checked_as_the_standard_library_does() {
         }
         checked += 1;
     };
-    // Of the third and fourth byte, only the values at the edges of the valid range.
+    // The third and fourth bytes take only the values at the edges of the valid range.
     let edges = [0x7f, 0x80, 0xbf, 0xc0];
     for first in 0x7f..=0xff {
         check(&[first]);
@@ -189,10 +193,10 @@ fn next_if_read_returns_only_whole_buffered_messages() {
     let (a, b) = (frame(0x81, b"a"), frame(0x82, b"b"));
     let whole = Some(Message::text("c"));
     for (then, behind) in [
-        // Nothing follows, and nothing more is read.
+        // Nothing follows, and `next_if_read` reads nothing more.
         (vec![], None),
         (frame(0x81, b"c"), whole),
-        // A control frame, a fragment, half a frame and an invalid text are left for `next`.
+        // `next_if_read` leaves a control frame, a fragment, half a frame and an invalid text to `next`.
         ([frame(0x89, b""), frame(0x81, b"c")].concat(), None),
         ([frame(0x01, b"c"), frame(0x80, b"")].concat(), None),
         (frame(0x81, b"c")[..4].to_vec(), None),
@@ -200,7 +204,7 @@ fn next_if_read_returns_only_whole_buffered_messages() {
     ] {
         let stream = [a.clone(), b.clone(), then.clone()].concat();
         let mut decoder = Decoder::new(1024);
-        let mut stream = Trickle(&stream, usize::MAX);
+        let mut stream = SmallReads(&stream, usize::MAX);
         let first = decoder.next(&mut |buffer| stream.read(buffer));
         let first = first.expect("well-formed");
         assert!(matches!(first, Incoming::Data(message) if message == Message::text("a")));

@@ -1,10 +1,10 @@
-//! Every header that a frame can begin with, in every state of a message, against an independent model.
+//! Compares the header check with an independent model, for every two-byte header and every state of a message.
 
 use super::*;
 
 const MAX_MESSAGE: u64 = 70_000;
 
-/// The lengths that the extended forms announce, as far as the form can hold them.
+/// The lengths that are tested in the extended forms, if the form can represent them.
 const LENGTHS: [u64; 10] = [
     0,
     125,
@@ -18,8 +18,8 @@ const LENGTHS: [u64; 10] = [
     u64::MAX,
 ];
 
-/// Returns the code that a server closes with by RFC 6455 §5.2 to §5.5, 0 for none. It shares no code
-/// with the header check: it gets the fields of a whole header, and `before`, the bytes of the message in progress.
+/// Returns the close code that RFC 6455 §5.2 to §5.5 requires, or 0 if the header is valid. The model shares no code
+/// with the header check. It gets the fields of a whole header, and `before`: the bytes of the message in progress.
 fn model(first: u8, second: u8, claimed: u64, before: Option<u64>) -> u16 {
     let (fin, rsv, opcode) = (first >= 0x80, first / 16 % 8, first % 16);
     let (masked, form) = (second >= 0x80, second % 128);
@@ -30,7 +30,7 @@ fn model(first: u8, second: u8, claimed: u64, before: Option<u64>) -> u16 {
         127 => (0x1_0000..0x8000_0000_0000_0000).contains(&claimed),
         _ => true,
     };
-    // §5.4: a continuation needs an open message, and a new one needs that there is none.
+    // §5.4: a continuation needs a message in progress, and a new message needs that there is none.
     let in_turn = match opcode {
         0 => before.is_some(),
         1 | 2 => before.is_none(),
@@ -47,11 +47,13 @@ fn model(first: u8, second: u8, claimed: u64, before: Option<u64>) -> u16 {
     0
 }
 
-/// Returns what the header check says about one more frame, whole or byte by byte.
-fn verdict(config: &Config, opening: &[u8], frame: &[u8], cut: usize) -> u16 {
+/// Returns the verdict of the header check on one more frame, which arrives in pieces of `piece_size` bytes.
+fn verdict(config: &Config, opening: &[u8], frame: &[u8], piece_size: usize) -> u16 {
     let mut check = HeaderCheck::new(config, 1);
-    check.check(opening, 1).expect("the opening is well-formed");
-    for piece in frame.chunks(cut) {
+    check
+        .check(opening, 1)
+        .expect("the opening bytes are valid");
+    for piece in frame.chunks(piece_size) {
         if let Err((_, violation)) = check.check(piece, 1) {
             return violation.code;
         }
@@ -60,14 +62,14 @@ fn verdict(config: &Config, opening: &[u8], frame: &[u8], cut: usize) -> u16 {
 }
 
 #[test]
-fn every_header_in_every_state_is_checked_by_rfc_6455() {
+fn every_header_is_checked_as_rfc_6455_says() {
     let config = Config::default().max_message(usize::try_from(MAX_MESSAGE).expect("it is small"));
     let text = [0x01, 0x81, 0, 0, 0, 0, b'a'];
     let binary = [0x02, 0x81, 0, 0, 0, 0, b'a'];
     let states: [(&[u8], Option<u64>); 3] = [(&[], None), (&text, Some(1)), (&binary, Some(1))];
-    let mut judged = 0;
+    let mut checked = 0;
     let mut check = |first: u8, second: u8, claimed: u64, extended: &[u8]| {
-        // A short payload is present too, so that the one-step check of whole messages is covered as well.
+        // A short frame has its payload, so that the fast path for whole messages is tested too.
         let payload = usize::try_from(claimed.min(125)).expect("it is small");
         let mut frame = vec![first, second];
         frame.extend(extended);
@@ -75,14 +77,14 @@ fn every_header_in_every_state_is_checked_by_rfc_6455() {
         frame.extend(vec![0; if extended.is_empty() { payload } else { 0 }]);
         for (opening, before) in states {
             let expected = model(first, second, claimed, before);
-            for cut in [frame.len(), 1] {
-                let found = verdict(&config, opening, &frame, cut);
+            for piece_size in [frame.len(), 1] {
+                let found = verdict(&config, opening, &frame, piece_size);
                 assert_eq!(
                     found, expected,
-                    "{first:#04x} {second:#04x} {claimed} after {opening:02x?}, {cut} at a time"
+                    "{first:#04x} {second:#04x} {claimed} after {opening:02x?}, in pieces of {piece_size} bytes"
                 );
             }
-            judged += 1;
+            checked += 1;
         }
     };
     for first in 0..=255 {
@@ -102,5 +104,5 @@ fn every_header_in_every_state_is_checked_by_rfc_6455() {
             }
         }
     }
-    assert_eq!(judged, 3 * 256 * 2 * (126 + 4 + 10));
+    assert_eq!(checked, 3 * 256 * 2 * (126 + 4 + 10));
 }

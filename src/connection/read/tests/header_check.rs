@@ -22,7 +22,7 @@ fn frame(first: u8, length: usize) -> Vec<u8> {
     frame
 }
 
-/// The verdict, which must be the same however the bytes are cut.
+/// Returns the verdict on a stream. It must not depend on how the stream is split into reads.
 fn check(stream: &[u8]) -> Result<(), (usize, Violation)> {
     let whole = new_check().check(stream, 1);
     for chunk in [1, 2, 3, 7] {
@@ -52,7 +52,7 @@ fn code(stream: &[u8]) -> u16 {
 }
 
 #[test]
-fn headers_are_judged_by_rfc_6455() {
+fn headers_are_checked_as_rfc_6455_says() {
     let fragmented = [
         frame(0x01, 1),
         frame(0x89, 3),
@@ -68,7 +68,7 @@ fn headers_are_judged_by_rfc_6455() {
         (
             [frame(0x01, 40_000), frame(0x80, 30_001)].concat(),
             1009,
-            "over it in two",
+            "over the limit in two fragments",
         ),
         (frame(0xc1, 1), 1002, "RSV1"),
         (frame(0xa1, 1), 1002, "RSV2"),
@@ -76,7 +76,7 @@ fn headers_are_judged_by_rfc_6455() {
         (frame(0x83, 0), 1002, "opcode 3"),
         (frame(0x8b, 0), 1002, "opcode 11"),
         (frame(0x09, 0), 1002, "ping in fragments"),
-        (frame(0x89, 126), 1002, "long ping"),
+        (frame(0x89, 126), 1002, "a ping over 125 bytes"),
         (frame(0x80, 1), 1002, "continuation of nothing"),
         (
             [frame(0x01, 1), frame(0x81, 1)].concat(),
@@ -84,21 +84,21 @@ fn headers_are_judged_by_rfc_6455() {
             "message in a message",
         ),
         (vec![0x81, 0x05], 1002, "no mask"),
-        (vec![0x81, 0xfe, 0, 125], 1002, "125 in three bytes"),
+        (vec![0x81, 0xfe, 0, 125], 1002, "length 125 in three bytes"),
         (
             vec![0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
             1002,
-            "65535 in nine",
+            "length 65535 in nine bytes",
         ),
         (
             vec![0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0],
             1002,
-            "highest bit",
+            "highest bit of the length",
         ),
         (
             vec![0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255],
             1009,
-            "2^63 - 1",
+            "length 2^63 - 1",
         ),
     ] {
         assert_eq!(code(&stream), expected, "{what}");
@@ -106,7 +106,7 @@ fn headers_are_judged_by_rfc_6455() {
 }
 
 #[test]
-fn empty_fragments_count() {
+fn empty_fragments_count_as_frames() {
     let mut stream = frame(0x01, 0);
     for _ in 0..3 {
         stream.extend(frame(0x00, 0));
@@ -117,13 +117,13 @@ fn empty_fragments_count() {
 }
 
 #[test]
-fn the_good_frames_before_a_fault_are_handed_on() {
+fn valid_frames_before_a_violation_are_passed_on() {
     let stream = [frame(0x81, 10), frame(0x82, 300), frame(0xc1, 1)].concat();
     assert_eq!(check(&stream).map_err(|(good, _)| good), Err(16 + 308));
 }
 
 #[test]
-fn messages_and_control_frames_have_a_rate() {
+fn messages_and_control_frames_are_rate_limited() {
     let rate = Rate {
         per_second: 10,
         burst: 2,
@@ -133,7 +133,7 @@ fn messages_and_control_frames_have_a_rate() {
     assert_eq!(
         check.check(&fragments, 1),
         Ok(()),
-        "three frames, one message"
+        "three frames are one message"
     );
     assert_eq!(check.check(&frame(0x82, 1), 1), Ok(()));
     assert_eq!(check.check(&frame(0x82, 1), 101), Ok(()));
@@ -146,12 +146,12 @@ fn messages_and_control_frames_have_a_rate() {
 }
 
 #[test]
-fn what_follows_a_close_is_not_judged() {
+fn bytes_after_a_close_are_not_checked() {
     assert_eq!(code(&[frame(0x88, 2), vec![0xff; 40]].concat()), 0);
 }
 
 #[test]
-fn it_knows_when_it_is_inside_a_message() {
+fn incomplete_message_is_recognized() {
     let mut check = new_check();
     for (bytes, inside) in [
         (&frame(0x81, 3)[..], false),
@@ -161,7 +161,7 @@ fn it_knows_when_it_is_inside_a_message() {
         (&frame(0x8a, 0), true),
         (&frame(0x80, 0), false),
     ] {
-        check.check(bytes, 1).expect("all of these are fine");
+        check.check(bytes, 1).expect("these frames are valid");
         assert_eq!(check.in_message(), inside, "{bytes:?}");
     }
 }
