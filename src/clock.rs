@@ -13,7 +13,7 @@ pub(crate) fn now() -> u64 {
     u64::try_from(ms).map_or(u64::MAX, |ms| ms.saturating_add(1))
 }
 
-/// Returns the moment `duration` from now. It is never 0, and never in the past.
+/// Returns the moment `duration` from now. The result is never 0.
 pub(crate) fn after(duration: Duration) -> u64 {
     now().saturating_add(millis(duration))
 }
@@ -23,21 +23,28 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A deadline of a connection. [`Display`](fmt::Display) gives the name of its field in [`Config`](crate::Config).
+/// A deadline of a connection. [`Display`](fmt::Display) shows the name of its field in [`Config`](crate::Config).
+///
+/// ```
+/// use standpipe::{Clock, RecvError};
+///
+/// assert_eq!(Clock::Ping.name(), "ping_timeout");
+/// assert_eq!(RecvError::TimedOut(Clock::Write).to_string(), "timed out (write_timeout)");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Clock {
-    /// [`handshake_timeout`](crate::Config::handshake_timeout).
+    /// The opening handshake took longer than [`handshake_timeout`](crate::Config::handshake_timeout).
     Handshake,
-    /// [`message_timeout`](crate::Config::message_timeout).
+    /// A message took longer than [`message_timeout`](crate::Config::message_timeout).
     Message,
-    /// [`ping_timeout`](crate::Config::ping_timeout).
+    /// No byte followed a ping within [`ping_timeout`](crate::Config::ping_timeout).
     Ping,
-    /// [`write_timeout`](crate::Config::write_timeout).
+    /// The peer did not accept enough bytes within [`write_timeout`](crate::Config::write_timeout).
     Write,
-    /// [`close_timeout`](crate::Config::close_timeout).
+    /// The closing handshake took longer than [`close_timeout`](crate::Config::close_timeout).
     Close,
-    /// [`shutdown_timeout`](crate::Config::shutdown_timeout).
+    /// The client had not ended when [`shutdown_timeout`](crate::Config::shutdown_timeout) was over.
     Shutdown,
 }
 

@@ -44,47 +44,49 @@ macro_rules! config {
 }
 
 config! {
-    /// The maximum number of clients at the same time. Default `None`: computed from the limits that the kernel sets for
-    /// this process, see [`Server`](crate::Server). Each further client gets a `503` with `Retry-After`.
+    /// The maximum number of clients at the same time. Default `None`: computed from the limits that the kernel sets
+    /// for this process, see [`Server`](crate::Server). Each further client gets a 503 with `Retry-After`. If a higher
+    /// value is configured than the computed one, the computed one is used.
     max_clients: Option<usize> = None;
-    /// The maximum number of clients of one address at the same time. The IPv6 addresses of one /64 network count as one
-    /// address. Default `None`: no limit. Behind a proxy leave it off, because all clients then have the address of the
-    /// proxy. Each further client gets a `503`.
+    /// The maximum number of clients of one address at the same time. The IPv6 addresses of one /64 network count as
+    /// one address. Default `None`: no limit. Leave this unset behind a proxy, because all clients then have the
+    /// address of the proxy. Each further client gets a 503.
     max_clients_per_ip: Option<usize> = None;
-    /// The rate at which one address may open connections. Default `None`: no limit. Each further connection gets a `503`
-    /// before its request is read. Behind a proxy leave it off, as `max_clients_per_ip`.
+    /// The rate at which one address may open connections. Default `None`: no limit. Each further connection gets a 503
+    /// before its request is read. Leave this unset behind a proxy, for the same reason as `max_clients_per_ip`.
     connect_rate: Option<Rate> = None;
     /// The rate at which one client may send text and binary messages. Default `None`: no limit. A client that exceeds it
     /// is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down by TCP,
     /// which is enough for most servers.
     rate: Option<Rate> = None;
-    /// The capacity of an outbox in messages. Default 64. A larger queue absorbs longer bursts, but a slow peer is noticed
-    /// later.
+    /// The capacity of an outbox in messages. Default 64; 0 counts as 1. A larger queue absorbs longer bursts, but a
+    /// slow peer is noticed later.
     queue: usize = 64;
     /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts and
     /// costs up to that much memory for each slow client. A message larger than the capacity is accepted when the outbox
     /// is empty.
     queue_bytes: usize = 1 << 20;
     /// The time in which a socket that has refused bytes must accept the next 64 KiB, or everything that is queued.
-    /// Otherwise the client is reset. Default 30 s, so the slowest reader that keeps its connection reads about 2 KiB/s.
-    /// A longer time serves slower readers, but keeps the queues of dead ones in memory longer.
+    /// Otherwise the client is reset. Default 30 s, so a client must read at least about 2 KiB/s. A longer time serves
+    /// slower readers, but keeps the queues of dead peers in memory longer.
     write_timeout: Duration = Duration::from_secs(30);
     /// The time from `accept` until the 101 has been written, or until the whole body of the request has been read.
-    /// Default 10 s. An answer other than the 101 must be taken by the client within this time too, counted anew.
-    /// Otherwise the client is reset. A longer time helps clients on slow networks, but a client that sends nothing
-    /// occupies a handshake slot longer.
+    /// Default 10 s. For an answer other than the 101, the client gets the same time once more, to accept the answer.
+    /// After the time, the client is reset. A longer time helps clients on slow networks, but a client that sends
+    /// nothing occupies a handshake slot longer.
     handshake_timeout: Duration = Duration::from_secs(10);
-    /// The time from the server's Close to the peer's Close. When the server drops the queue before it closes, as for a
-    /// slow consumer, the time includes the writing of its Close. Afterwards the client is reset. Default 5 s. A longer
-    /// time gives slow peers a clean close, but a peer that never answers keeps its threads longer.
+    /// The time from the moment when the server's Close has been written until the peer's Close arrives. After a
+    /// violation, a failed handler, or for a slow consumer, the time begins earlier: when the server decides to close.
+    /// Afterwards the client is reset. Default 5 s. A longer time gives slow peers a clean close, but a peer that never
+    /// answers keeps its threads longer.
     close_timeout: Duration = Duration::from_secs(5);
     /// The time for a whole shutdown: the queued messages, a Close with 1001 and the answers of all peers. Clients that
-    /// have not finished by then are reset. Default 5 s. A longer time delivers more to slow peers, but the process needs
-    /// longer to end.
+    /// have not finished by then are reset. Default 5 s. A longer time delivers more messages to slow peers, but the
+    /// process takes longer to end.
     shutdown_timeout: Duration = Duration::from_secs(5);
-    /// The time from the first byte of a message to its last one. Only the time in which the reader waits for the peer
-    /// counts. Afterwards the client is reset. Default 30 s. A longer time allows large messages on slow networks, but
-    /// lets a client occupy memory with incomplete messages.
+    /// The time from the first byte of a message to its last one. Only the time during which the reader waits for the
+    /// peer counts. Afterwards the client is reset. Default 30 s. A longer time allows large messages on slow networks,
+    /// but lets a client occupy memory with incomplete messages.
     message_timeout: Duration = Duration::from_secs(30);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
     /// dead peers earlier, but costs more traffic on idle connections.
@@ -98,8 +100,9 @@ config! {
     /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds it is closed
     /// with 1008. Each frame costs processor time even if it is empty.
     max_fragments: usize = 1024;
-    /// The size of a read from the socket in bytes. Default 8 KiB. A larger size needs fewer system calls and more memory.
-    /// While reads fill the buffer, it grows up to 256 KiB. While a client is idle, its buffer has 1 KiB.
+    /// The size of a read from the socket in bytes. Default 8 KiB. A larger size needs fewer system calls and more
+    /// memory. While reads fill the buffer, it grows up to 256 KiB. While a client is idle, its buffer has at most 1
+    /// KiB.
     read_buffer: usize = 8 << 10;
     /// `SO_RCVBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size slows a client that
     /// sends too fast sooner, but limits its throughput on networks with a long round trip.
@@ -107,17 +110,17 @@ config! {
     /// `SO_SNDBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size shows a slow peer
     /// sooner, but limits its throughput on networks with a long round trip.
     sndbuf: Option<usize> = None;
-    /// `TCP_NOTSENT_LOWAT` in bytes: how much unsent data the kernel accepts for a peer that has no room for it. Default
-    /// 128 KiB. A smaller value shows a slow peer sooner, but needs more wake-ups of the writer. With the kernel's own
-    /// default, about 4 MiB for a slow peer would disappear into the kernel.
+    /// `TCP_NOTSENT_LOWAT` in bytes: how much unsent data the kernel buffers for a peer whose receive window is full.
+    /// Default 128 KiB. A smaller value shows a slow peer sooner, but needs more wake-ups of the writer. With the
+    /// kernel's default, the kernel would buffer about 4 MiB for a slow peer before the server noticed it.
     unsent: usize = 128 << 10;
     /// Whether the thread that sends a message also writes it to the socket, as far as the socket accepts it without
-    /// blocking. Default true. With false only the writer thread writes, and each message wakes it. That is simpler to
-    /// follow, but slower.
+    /// blocking. Default true. With false, only the writer thread writes, and each message wakes it. That is easier to
+    /// follow in a trace, but slower.
     early_flush: bool = true;
     /// Patterns of origins that are allowed in addition to the server's own: `https://example.com`, `example.com:8080`,
-    /// `https://*.example.com`. Default: none. When the server listens on loopback only, their hosts are also accepted in
-    /// `Host`. Every page of an allowed origin can connect on behalf of its visitors.
+    /// `https://*.example.com`. Default: none. If the server listens only on loopback, the hosts of these patterns are
+    /// also accepted in `Host`. Every page of an allowed origin can connect on behalf of its visitors.
     origin: Vec<String> = Vec::new();
     /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its visitors.
     allow_any_origin: bool = false;

@@ -22,8 +22,7 @@ pub enum Error {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// A thread of the server itself could not be started. Reduce the number of threads, or raise the limit that the log
-    /// names.
+    /// A thread of the server itself could not be started. Reduce the number of threads, or raise the kernel's limit.
     #[error("could not start the thread {thread}")]
     Spawn {
         /// The name of the thread.
@@ -41,7 +40,7 @@ pub enum Error {
 
 /// Why [`Connection::recv`](crate::Connection::recv) has no more messages, if there was no closing handshake.
 ///
-/// The connection has ended in every case. A handler returns the error with `?`.
+/// In every case the connection has ended or is being closed. A handler usually returns the error with `?`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {

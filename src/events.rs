@@ -1,4 +1,5 @@
-//! [`Events`]: a server whose clients' events arrive on one bounded channel, for programs with a single main loop.
+//! [`Events`]: a server that reports the events of all clients on one bounded channel, for programs with a single main
+//! loop.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -44,7 +45,27 @@ pub enum Event {
 
 /// A running server with a bounded channel of [`Event`]s, which a program can use in `select!` with its other channels.
 ///
-/// While the channel is full, the readers wait, and TCP makes the clients wait.
+/// While the channel is full, the readers wait, and TCP slows the clients down. If this value is dropped, each client
+/// is closed with 1001 at its next event; the server itself runs on until [`ServerHandle::shutdown`].
+///
+/// ```
+/// use standpipe::{Config, Event, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let events = Server::bind("127.0.0.1:0", Config::default())?.events(64)?;
+/// # events.handle().shutdown();
+/// for event in events.receiver() {
+///     match event {
+///         Event::Opened { number, outbox, .. } => println!("client {number}: {outbox:?}"),
+///         Event::Message { number, message } => println!("client {number} sent {message}"),
+///         Event::Closed { number, cause } => println!("client {number} ended: {cause}"),
+///         _ => {}
+///     }
+/// }
+/// println!("{}", events.join()?); // drained 0, lost 0
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Events {
     receiver: Receiver<Event>,
@@ -52,7 +73,8 @@ pub struct Events {
 }
 
 impl Server {
-    /// Starts serving on a new thread, and reports events through a channel with room for `capacity` of them.
+    /// Starts serving on a new thread, and reports events through a channel with room for `capacity` events (at least
+    /// 1).
     ///
     /// # Errors
     /// [`Error::Spawn`] if the server's thread cannot be started.
@@ -69,13 +91,13 @@ impl Events {
         &self.receiver
     }
 
-    /// Returns the handle that shuts the server down.
+    /// Returns a handle that monitors the server and shuts it down.
     pub fn handle(&self) -> ServerHandle {
         self.running.handle()
     }
 
-    /// Waits until the server has ended, and discards the events until then. Otherwise the readers would wait for room in
-    /// the channel, and the server would wait for the readers.
+    /// Waits until the server has ended. Discards all events until then, because readers that wait for room in the
+    /// channel would otherwise keep the server from ending. To end the server, call [`ServerHandle::shutdown`].
     ///
     /// # Blocking
     /// See [`Server::serve`].
@@ -88,7 +110,7 @@ impl Events {
     }
 }
 
-/// The handler that sends the events.
+/// The handler that sends the events of one client.
 struct EventHandler(Sender<Event>);
 
 impl EventHandler {

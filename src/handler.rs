@@ -49,17 +49,17 @@ pub trait Handler: Sync {
 
     /// Runs the connection of one client, on the client's reader thread.
     ///
-    /// When it returns `Ok`, the server writes the queued messages and then closes with 1000. After an error or a panic
-    /// the server closes with 1011. Other clients are not affected.
+    /// When this method returns `Ok`, the server writes the queued messages and then closes with 1000. After an error
+    /// or a panic, the server discards the queued messages and closes with 1011. Other clients are not affected.
     ///
-    /// The server answers control frames inside [`Connection::recv`], so a handler must keep calling it.
+    /// The server answers control frames inside [`Connection::recv`], so a handler must keep calling that method.
     ///
     /// The stack of the reader thread is 256 KiB, and a stack overflow ends the whole process. If a client can choose the
     /// depth of a recursion, as with a JSON tree, check the depth first or use a type of fixed depth. Builds without
     /// optimization need more stack for each level.
     ///
     /// # Errors
-    /// Returns the error that ended the connection early. The server logs it with the number of the connection.
+    /// Returns the error that ended the connection early. The server logs the error with the number of the connection.
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 

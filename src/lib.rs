@@ -35,19 +35,20 @@
 //!   [`request`](Handler::request) accepts or refuses a request before the upgrade, with [`Request`] and [`Reply`].
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it,
 //!   [`send`](Connection::send) queues one for it.
-//! - [`Outbox`] sends to that client from any other thread. *The verb is the policy*: [`send`](Outbox::send) waits,
-//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
-//! - [`Hub`] and [`Topic`] send to many clients, to all in the same order. A [`Policy`] says what happens to a member
-//!   that is slow.
-//! - [`Server::events`] returns the same as one channel, for a program that already has a main loop.
+//! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
+//! [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
+//! when a member is slow.
+//! - [`Server::events`] reports all clients' messages on one channel, for a program that already has a main loop.
 //!
 //! # Documents
 //! - [`guide`]: a first server, a first topic, slow clients, policies, deployment, sizing.
 //! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send and
 //!   receive.
 //! - [`architecture`]: every thread, what it waits for, and what wakes it.
-//! - [`security`]: what is promised, what is left to a proxy, and the test of each promise.
-//! - [`drills`]: what was tried against the server, and the results. [`benchmarks`]: its speed beside other servers.
+//! - [`security`]: the promises of the server, the tasks that are left to a proxy, and the test of each promise.
+//! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
+//! servers.
 //!
 //! # Blocking
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and
@@ -78,22 +79,22 @@ pub mod benchmarks {}
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// Once per server; the request; one client; topics.
+// The server, the request, one client, and topics.
 mod connection;
 mod handler;
 mod http;
 mod hub;
 mod server;
 
-// The same as one channel, for a program with a main loop.
+// The events of all clients on one channel, for a program with a main loop.
 mod events;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-#[allow(missing_docs, reason = "for the targets in `fuzz/` alone")]
+#[allow(missing_docs, reason = "only for the targets in `fuzz/`")]
 pub mod fuzzing;
 
-// What all of them use.
+// Small modules that all others use.
 mod clock;
 mod config;
 mod error;

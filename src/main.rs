@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reports the result of a command that has no log.
+/// Returns the exit code for a command without a log, and prints its error.
 fn exit_code(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,11 @@
-//! [`Rate`]: a number of events per second, with bursts. [`Bucket`] measures it.
+//! [`Rate`]: a number of events per second, with bursts. [`Bucket`] enforces it.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A limit for events: `per_second` on average, and up to `burst` at the same moment.
+/// A limit for events: `per_second` on average, and up to `burst` at the same time.
 ///
-/// Its text form is `100/s`, or `100/s:200` with a burst of 200.
+/// As text, a rate is `100/s`, or `100/s:200` with a burst of 200.
 ///
 /// ```
 /// use standpipe::Rate;
@@ -18,12 +18,12 @@ use std::str::FromStr;
 pub struct Rate {
     /// Events per second on average, at least 1.
     pub per_second: u32,
-    /// The number of events that may happen at the same moment, at least 1.
+    /// The number of events that may happen at the same time, at least 1.
     pub burst: u32,
 }
 
 impl Rate {
-    /// Returns a rate whose burst is the number of events of one second.
+    /// Returns a rate whose burst equals `per_second`.
     pub const fn per_second(per_second: u32) -> Rate {
         Rate {
             per_second,
@@ -60,8 +60,8 @@ impl FromStr for Rate {
     }
 }
 
-/// A token bucket that is filled at a rate. It counts thousandths of a token, so that the number added in one millisecond
-/// is a whole number.
+/// A token bucket that is filled at a rate. The bucket counts thousandths of a token, so that each millisecond adds a
+/// whole number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bucket {
     rate: Rate,
@@ -70,7 +70,7 @@ pub(crate) struct Bucket {
 }
 
 impl Bucket {
-    /// Returns a full bucket. `now` is in milliseconds, here and below.
+    /// Returns a full bucket. `now` is in milliseconds, here and in the other methods.
     pub(crate) fn new(rate: Rate, now: u64) -> Bucket {
         Bucket {
             rate,
@@ -89,8 +89,8 @@ impl Bucket {
         available
     }
 
-    /// Fills the bucket up to `now`, and returns whether it is full. A full bucket need not be kept, because it is like a
-    /// new one.
+    /// Fills the bucket up to `now`, and returns whether it is full. A full bucket need not be stored, because it
+    /// equals a new one.
     pub(crate) fn refill(&mut self, now: u64) -> bool {
         self.fill(now);
         self.thousandths == self.full()

@@ -1,4 +1,4 @@
-//! Small pieces of synchronization that several modules use: locking without poison, permits, and a latch.
+//! Synchronization for several modules: locking without poison, permits, and a latch.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-/// Locks a mutex under which no user code runs. A poisoned lock only says that a thread panicked elsewhere, so the
-/// poison is ignored.
+/// Locks a mutex and ignores poison. No user code runs under these locks, so a poisoned lock still protects consistent
+/// data.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -55,7 +55,7 @@ impl Permits {
     }
 }
 
-/// One of the [`Permits`]. Dropping it gives it back.
+/// One of the [`Permits`]. Dropping this value releases the permit.
 #[derive(Debug)]
 pub(crate) struct Permit<'a>(&'a Permits);
 
@@ -65,10 +65,10 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// An event that happens once. Every thread that waits for it is woken.
+/// An event that happens once, and wakes every thread that waits for it.
 #[derive(Debug)]
 pub(crate) struct Latch {
-    /// Dropped when the latch is set, which disconnects `is_set`.
+    /// Dropped when the latch is set, which disconnects `receiver`.
     sender: Mutex<Option<Sender<Infallible>>>,
     receiver: Receiver<Infallible>,
 }
@@ -99,7 +99,7 @@ impl Latch {
     }
 }
 
-/// Sets a latch when it is dropped, however its scope is left.
+/// Sets the latch when this value is dropped, also after an error or a panic.
 #[derive(Debug)]
 pub(crate) struct SetOnDrop<'a>(pub(crate) &'a Latch);
 

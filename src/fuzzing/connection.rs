@@ -1,4 +1,5 @@
-//! The target `connection`: a whole connection in memory that receives, sends, publishes and closes in any order.
+//! The target `connection`: a connection in memory that receives, sends, publishes and closes, in an order that the
+//! input chooses.
 
 use tungstenite::Message;
 
@@ -30,7 +31,7 @@ pub fn connection(data: &[u8]) {
         Policy::DropOldest,
         Policy::Conflate,
     ];
-    let topics = ["a", "b"].map(|name| hub.topic(name).expect("there is room for two"));
+    let topics = ["a", "b"].map(|name| hub.topic(name).expect("the hub has room for two topics"));
     let mut members = Vec::new();
     for _ in 0..200 {
         if choices.is_empty() {
@@ -52,8 +53,9 @@ pub fn connection(data: &[u8]) {
                     |message: Message| crate::Publication::from(message).key(&argument.to_string());
                 let mut publications = vec![publication(message())];
                 if setup & 1 != 0 {
-                    // Without early flush, a publish to a full queue waits for the writer, which here is the same thread.
-                    // So the queue is written first, and one small message for two memberships fits into it.
+                    // Without early flush, a publish to a full queue waits for the writer, which is the same thread
+                    // here. So the queue is written first. Then a small message fits into it twice, once for each of up
+                    // to two memberships.
                     client.write();
                     publications = vec![publication(Message::text("z"))];
                 } else if argument & 4 != 0 {

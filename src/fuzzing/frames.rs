@@ -6,8 +6,8 @@ use super::Choices;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
 
-/// The maximum length of a stream. It is too short to exceed the rate limit for control frames, because that verdict
-/// would depend on the clock.
+/// The maximum length of a stream. A stream of this length cannot exceed the rate limit for control frames. A longer
+/// one could, and the result would then depend on the clock.
 const STREAM: usize = 1100;
 
 const MAX_MESSAGE: usize = 600;
@@ -63,7 +63,7 @@ pub fn header_check_differential(data: &[u8]) {
     while !choices.is_empty() && stream.len() < STREAM {
         let shape = choices.byte();
         if shape & 3 == 3 {
-            let payload = choices.bytes(usize::from(choices_length(shape)).min(125));
+            let payload = choices.bytes(usize::from(control_length(shape)).min(125));
             frame(
                 &mut stream,
                 if shape & 4 == 0 { 0x89 } else { 0x8a },
@@ -84,7 +84,7 @@ pub fn header_check_differential(data: &[u8]) {
         let message = match String::from_utf8(whole) {
             Ok(text) if shape & 1 == 0 => Message::text(text),
             Ok(text) => Message::binary(text.into_bytes()),
-            Err(_) => unreachable!("seven bits are ASCII"),
+            Err(_) => unreachable!("bytes below 0x80 are UTF-8"),
         };
         sent.push(format!("{message:?}"));
     }
@@ -94,7 +94,7 @@ pub fn header_check_differential(data: &[u8]) {
     assert_eq!(messages, SingleThreaded::decoded_without_check(&stream));
 }
 
-fn choices_length(shape: u8) -> u8 {
+fn control_length(shape: u8) -> u8 {
     shape >> 3
 }
 

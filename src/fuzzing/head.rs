@@ -6,7 +6,7 @@ use super::Choices;
 use crate::config::Config;
 use crate::http::{self, HeadError, Peer, Reply, Rules};
 
-/// The maximum number of bytes that may be read: the limit of a head and one read more, generously rounded up.
+/// The maximum number of bytes that may be read: the limit of a head plus one read, rounded up.
 const MOST: usize = 32 << 10;
 
 /// Reads a head in one piece, and again in small pieces whose size is the first byte of the input. The outcomes must be

@@ -14,7 +14,7 @@ pub use connection::connection;
 pub use frames::{frames, header_check_differential};
 pub use head::head;
 
-/// The decisions of a target: the bytes of the input in order, and 0 after the last one.
+/// The input of a target, which decides its steps. Returns the bytes in order, and 0 after the last one.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -60,27 +60,27 @@ mod tests {
             }
             ran += 1;
         }
-        assert!(ran > 0, "there are no seeds of {name}");
+        assert!(ran > 0, "the target {name} has no seeds");
     }
 
     /// Returns the seed with up to nine mutations: a bit flipped, a byte replaced or removed, or a few bytes repeated.
     fn mutated(seed: &[u8], n: u64) -> Vec<u8> {
         let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut dice = |below: usize| {
+        let mut random = |below: usize| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            usize::try_from(state % (below.max(1) as u64)).expect("below a usize")
+            usize::try_from(state % (below.max(1) as u64)).expect("the remainder fits into a usize")
         };
         let mut bytes = seed.to_vec();
-        for _ in 0..=dice(8) {
-            let at = dice(bytes.len());
-            match dice(4) {
+        for _ in 0..=random(8) {
+            let at = random(bytes.len());
+            match random(4) {
                 _ if bytes.is_empty() => bytes.push(0),
-                0 => bytes[at] ^= 1 << dice(8),
-                1 => bytes[at] = dice(256) as u8,
+                0 => bytes[at] ^= 1 << random(8),
+                1 => bytes[at] = random(256) as u8,
                 2 => {
-                    let end = (at + dice(16)).min(bytes.len());
+                    let end = (at + random(16)).min(bytes.len());
                     let part = bytes[at..end].to_vec();
                     bytes.splice(at..at, part);
                 }
@@ -93,12 +93,12 @@ mod tests {
     }
 
     #[test]
-    fn result_of_a_head_does_not_depend_on_read_sizes() {
+    fn result_of_a_head_is_independent_of_read_sizes() {
         over_seeds("head", super::head);
     }
 
     #[test]
-    fn messages_do_not_depend_on_read_sizes() {
+    fn messages_are_independent_of_read_sizes() {
         over_seeds("frames", super::frames);
     }
 

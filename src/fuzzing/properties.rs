@@ -58,7 +58,7 @@ fn messages_arrive_once_and_in_order_between_pings() {
         failure_persistence: None,
         ..Cases::default()
     };
-    // The same cases in every run.
+    // Fixed, so that every run tests the same cases.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let input = (vec(sent(), 0..12), vec(1_usize..200, 1..20));
     TestRunner::new_with_rng(cases, rng)
@@ -75,7 +75,7 @@ fn messages_arrive_once_and_in_order_between_pings() {
             }
             let mut left = all.iter().map(|(message, ..)| message);
             while left.len() > 0 {
-                // One message, or several that have arrived together.
+                // Receives one message, or several that have arrived together.
                 let most = if left.len() % 2 == 0 { 1 } else { 7 };
                 let received = client.recv_all(most).unwrap_or_default();
                 prop_assert!(!received.is_empty() && received.len() <= most);

@@ -1,9 +1,11 @@
-//! The accepting thread, one for each listener: accept, and start the client's opening handshake, or refuse.
+//! The accepting thread of a listener. It accepts connections, and starts the opening handshake of each client or
+//! refuses it.
 //!
-//! The first acceptor runs on the thread that called `serve`, further ones as `sp-accept-N`. An acceptor never waits for a
-//! client: the handshake thread reads the request. When all handshake slots are in use, the acceptor refuses the connection
-//! without reading it, or evicts another address's handshake (`admission/handshake_slots.rs`). It ends when the latch is
-//! set, which it notices at the next connection, or when accepting has failed for good.
+//! The first acceptor runs on the thread that called `serve`, further ones as `sp-accept-N`. An acceptor never waits
+//! for a client, because the handshake thread reads the request. When all handshake slots are in use, the acceptor
+//! refuses the connection without reading it, or evicts a pending handshake of another address
+//! (`admission/handshake_slots.rs`). An acceptor ends when accepting has failed permanently, or at the first connection
+//! after the latch has been set.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -30,12 +32,14 @@ use crate::sync::SetOnDrop;
 /// The stack of a handshake thread, where the handler's `request` runs.
 const HANDSHAKE_STACK: usize = 256 << 10;
 
-/// How long to pause when the kernel has no descriptor or memory to give. Doubled each time, up to one second.
+/// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
+/// `LONGEST_PAUSE`.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// # Blocking
-/// In `accept`, woken by a client or by the watchdog's wake-up connection; in a pause, woken by the latch.
+/// Blocks in `accept`: woken by a client, or by the watchdog's wake-up connection. Pauses after an error: woken by the
+/// latch.
 pub(super) fn run<'scope, H: Handler>(
     listener: &Listener,
     server: &'scope ServerState,
@@ -44,7 +48,7 @@ pub(super) fn run<'scope, H: Handler>(
 ) -> Result<(), Error> {
     let _set = SetOnDrop(&server.latch);
     let result = accept(listener, server, scope, handler);
-    listener.done();
+    listener.mark_done();
     result
 }
 
@@ -57,7 +61,7 @@ fn accept<'scope, H: Handler>(
     let mut pause = FIRST_PAUSE;
     while !server.latch.is_set() {
         match listener.accept() {
-            // The watchdog's wake-up connection, or a client that is as late.
+            // The watchdog's wake-up connection, or a client that connected after shutdown had begun.
             Ok(_) if server.latch.is_set() => {}
             Ok((socket, peer)) => {
                 pause = FIRST_PAUSE;
@@ -65,7 +69,7 @@ fn accept<'scope, H: Handler>(
             }
             Err(_) if server.latch.is_set() => {}
             Err(error) if is_permanent(&error) => {
-                log::error!("accepting on {listener} failed for good: {error}");
+                log::error!("accepting on {listener} failed permanently: {error}");
                 return Err(Error::Accept {
                     listener: listener.to_string(),
                     source: error,
@@ -74,7 +78,8 @@ fn accept<'scope, H: Handler>(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // The client gave up while it waited in the backlog (accept(2)).
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            // Out of descriptors or memory. The client stays in the backlog, and an immediate retry would only spin.
+            // The kernel is out of descriptors or memory. The client stays in the backlog, so an immediate retry would
+            // fail again.
             Err(error) => {
                 log::error!("accepting on {listener} failed, next try in {pause:?}: {error}");
                 server.latch.wait(pause);
@@ -85,7 +90,7 @@ fn accept<'scope, H: Handler>(
     Ok(())
 }
 
-/// Returns whether the listener itself is broken, so that waiting does not help.
+/// Returns whether the listener itself is broken, so that a retry cannot succeed.
 fn is_permanent(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
@@ -124,11 +129,11 @@ fn start_handshake<'scope, H: Handler>(
     }
     set_options(&socket, &server.config, number);
     let socket: Arc<dyn Transport> = Arc::new(socket);
-    let kept_socket = Arc::clone(&socket);
+    let socket_for_refusal = Arc::clone(&socket);
     let config = Arc::clone(&server.config);
     let shared = Arc::new(Shared::new(number, peer, config, &socket));
     slot.set_client(&shared);
-    let kept = Arc::clone(&shared);
+    let shared_after_panic = Arc::clone(&shared);
     let client = RegisteredClient {
         entry: server.clients.add(&shared),
         shared,
@@ -138,19 +143,20 @@ fn start_handshake<'scope, H: Handler>(
         .name(format!("sp-{number}-open"))
         .stack_size(HANDSHAKE_STACK)
         .spawn_scoped(scope, move || {
-            // Panics of user code are caught further in. One of ours must not end the whole server.
+            // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
+            // either.
             if catch_panic(|| handshake::run(client, slot, server, scope, handler)).is_none() {
-                kept.tear_down();
+                shared_after_panic.tear_down();
                 log::error!("#{number} the handshake thread panicked");
             }
         });
     if let Err(error) = spawned {
         log::error!("#{number} rejected with 503: cannot start a thread: {error}");
-        refuse(&*kept_socket, server);
+        refuse(&*socket_for_refusal, server);
     }
 }
 
-/// Answers 503 as far as the socket accepts it: the acceptor does not wait for a client.
+/// Answers 503 as far as the socket accepts it without blocking, because the acceptor must not wait for a client.
 fn refuse(socket: &dyn Transport, server: &ServerState) {
     server.disconnects.count(Disconnect::RefusedUnread);
     let answer = http::unavailable(5, "too busy to read this").to_bytes(false);

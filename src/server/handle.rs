@@ -1,4 +1,5 @@
-//! [`ServerHandle`]: shuts a server down and monitors it; [`ServerThread`], and what is monitored of a client.
+//! [`ServerHandle`]: shuts a server down and monitors it. [`ServerThread`]: a server on its own thread. [`ClientState`]
+//! and its parts: what monitoring shows about a client.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +15,27 @@ use crate::connection::shared::Shared;
 use crate::error::Error;
 use crate::http::Peer;
 
-/// Shuts a server down, and monitors it, from any thread, a handler's included. Cloning a handle is cheap.
+/// Shuts a server down and monitors it. A handle can be used on any thread, also inside a handler. Cloning a handle is
+/// cheap.
+///
+/// ```
+/// use standpipe::{Config, Connection, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
+/// let handle = server.handle();
+/// let running = server.spawn(|conn: &mut Connection| {
+///     while let Some(message) = conn.recv()? {
+///         conn.send(message)?;
+///     }
+///     Ok(())
+/// })?;
+/// println!("{} clients on {}", handle.clients(), handle.local_addr());
+/// handle.shutdown();
+/// println!("{}", running.join()?); // drained 0, lost 0
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ServerHandle {
     server: Arc<ServerState>,
@@ -30,8 +51,8 @@ impl ServerHandle {
         &self.server
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. A server that has
-    /// unix sockets only returns `0.0.0.0:0`.
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. For a server with
+    /// only Unix sockets, the result is `0.0.0.0:0`.
     pub fn local_addr(&self) -> SocketAddr {
         let none = SocketAddr::from(([0, 0, 0, 0], 0));
         self.addresses.first().copied().unwrap_or(none)
@@ -42,7 +63,8 @@ impl ServerHandle {
         &self.addresses
     }
 
-    /// Begins to shut the server down, and returns immediately. [`Server::serve`](crate::Server::serve) says what follows.
+    /// Begins to shut the server down, and returns immediately. [`Server::serve`](crate::Server::serve) describes how
+    /// the clients are closed and how long that may take.
     pub fn shutdown(&self) {
         self.server.latch.set();
     }
@@ -52,7 +74,7 @@ impl ServerHandle {
         self.server.latch.is_set()
     }
 
-    /// Returns the number of clients that have been upgraded and have not ended.
+    /// Returns the number of connected clients, from the moment their upgrade was accepted.
     pub fn clients(&self) -> usize {
         self.server.client_permits.in_use()
     }
@@ -62,37 +84,41 @@ impl ServerHandle {
         self.server.loopback_only
     }
 
-    /// Returns what every upgraded client is doing at this moment, sorted by number. It reads atomics and delays nobody.
+    /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it
+    /// mostly reads atomics.
     pub fn client_states(&self) -> Vec<ClientState> {
         let now = clock::now();
         let clients = self.server.clients.snapshot();
-        let inside = clients
+        let upgraded = clients
             .iter()
             .filter(|client| client.lifecycle().is_upgraded());
-        let mut states: Vec<_> = inside.map(|client| ClientState::of(client, now)).collect();
+        let mut states: Vec<_> = upgraded
+            .map(|client| ClientState::of(client, now))
+            .collect();
         states.sort_by_key(|state| state.number);
         states
     }
 
-    /// Returns what became of the messages for all clients since the server started.
+    /// Returns the sum of the message counts of all clients since the server started.
     pub fn counts(&self) -> MessageCounts {
         self.server.clients.counts()
     }
 
-    /// Returns how many opening handshakes are pending: at most 256, and up to 32 that have been evicted and whose thread
-    /// has not ended yet.
+    /// Returns the number of pending opening handshakes. There are at most 256, plus up to 32 evicted handshakes whose
+    /// thread has not ended yet.
     pub fn pending_handshakes(&self) -> usize {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second while the server runs. It must not block:
-    /// the deadlines of all clients would be checked late. [`Hub::sweep`](crate::Hub::sweep) is made for it.
+    /// Registers `callback`, which the watchdog calls about five times per second until shutdown begins. A callback
+    /// must not block, because the watchdog would then check the deadlines of all clients too late. A program with a
+    /// hub calls [`Hub::sweep`](crate::Hub::sweep) here.
     pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
         self.server.tick_callbacks.add(Box::new(callback));
     }
 
-    /// Returns how often each deadline or limit has ended a connection since the server started. A deadline has the name of
-    /// its field in [`Config`](crate::Config).
+    /// Returns how often each deadline or limit has ended a connection since the server started. The name of a deadline
+    /// is that of its field in [`Config`](crate::Config).
     pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
         self.server.disconnects.counts()
     }
@@ -108,7 +134,8 @@ impl fmt::Debug for ServerHandle {
     }
 }
 
-/// A server that runs on a thread of its own.
+/// A server that runs on its own thread: the result of [`Server::spawn`](crate::Server::spawn). Dropping this value
+/// does not stop the server.
 #[derive(Debug)]
 pub struct ServerThread {
     thread: JoinHandle<Result<ShutdownReport, Error>>,
@@ -123,12 +150,12 @@ impl ServerThread {
         ServerThread { thread, handle }
     }
 
-    /// Returns the handle that shuts the server down.
+    /// Returns a handle that monitors the server and shuts it down.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 
-    /// Waits for the server to end. It does not shut it down.
+    /// Waits until the server has ended. To end it, call [`ServerHandle::shutdown`].
     ///
     /// # Blocking
     /// As [`Server::serve`](crate::Server::serve).
@@ -137,7 +164,7 @@ impl ServerThread {
     /// As [`Server::serve`](crate::Server::serve).
     ///
     /// # Panics
-    /// If the server's thread panicked.
+    /// Panics if the server's thread panicked.
     pub fn join(self) -> Result<ShutdownReport, Error> {
         match self.thread.join() {
             Ok(result) => result,
@@ -146,7 +173,7 @@ impl ServerThread {
     }
 }
 
-/// One client at one moment.
+/// The state of one client at the time of [`ServerHandle::client_states`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientState {
@@ -154,39 +181,39 @@ pub struct ClientState {
     pub number: u64,
     /// The client's address.
     pub peer: Peer,
-    /// What became of the messages for the client.
+    /// How many messages for the client were accepted, delivered, dropped and discarded.
     pub counts: MessageCounts,
-    /// What is queued for the client.
+    /// The client's queue.
     pub queue: QueueState,
     /// What thread `sp-N-read` is doing.
     pub reader: ThreadState,
     /// What thread `sp-N-write` is doing.
     pub writer: ThreadState,
-    /// Milliseconds that the peer's last pong took.
+    /// The time between the last answered ping and its pong, in milliseconds. `None` before the first pong.
     pub round_trip_ms: Option<u64>,
 }
 
-/// A client's queue at one moment.
+/// The state of a client's queue.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QueueState {
-    /// Messages that are queued.
+    /// The number of queued messages.
     pub messages: usize,
-    /// Messages that the queue can hold.
+    /// How many messages the queue can hold.
     pub capacity: usize,
-    /// Bytes that are queued or in flight.
+    /// The number of bytes that are queued or in flight.
     pub bytes: usize,
-    /// For how many milliseconds the socket has refused what comes next; 0 while it accepts.
+    /// How long the socket has been refusing bytes, in milliseconds. 0 if it accepts bytes.
     pub oldest_ms: u64,
 }
 
-/// A thread at one moment.
+/// The state of a thread.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ThreadState {
-    /// What the thread is doing, in words.
+    /// What the thread is doing, as text.
     pub state: String,
-    /// For how many milliseconds.
+    /// How long the thread has been doing that, in milliseconds.
     pub since_ms: u64,
 }
 

@@ -12,16 +12,16 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::http::Peer;
 use crate::sync::Latch;
 
-/// Connections that the kernel holds before `accept`. The kernel limits this to `net.core.somaxconn`.
+/// How many connections may wait for `accept` in the kernel. The kernel limits this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Wake-up connections that are tried before the listener itself is shut down.
+/// How many wake-up connections are tried before the listener itself is shut down.
 const MAX_WAKE_UPS: u32 = 50;
 
 /// How long a wake-up connection may take.
 const WAKE_UP_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A listening socket of a server: TCP or unix, bound here or elsewhere.
+/// A listening socket of a server, TCP or Unix. [`bind`](Self::bind) makes one, and std's listeners can be converted.
 ///
 /// ```no_run
 /// use standpipe::{Config, Listener, Server};
@@ -35,7 +35,7 @@ pub struct Listener {
     address: Address,
     /// Set when the acceptor has ended.
     done: Latch,
-    /// Wake-up connections so far.
+    /// The number of wake-up connections so far.
     wake_ups: AtomicU32,
 }
 
@@ -49,7 +49,7 @@ impl Listener {
     /// Listens on the first address of `address` that can be bound.
     ///
     /// # Errors
-    /// None of them can be bound.
+    /// Fails if none of them can be bound.
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Listener> {
         let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
         for address in address.to_socket_addrs()? {
@@ -63,7 +63,8 @@ impl Listener {
 
     fn bind_one(address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // Otherwise a restarted server would wait for its predecessor's connections to leave TIME_WAIT.
+        // Otherwise, a restarted server could not bind the address until the connections of its predecessor have left
+        // TIME_WAIT.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
@@ -92,6 +93,8 @@ impl Listener {
             .is_none_or(|address| address.ip().is_loopback())
     }
 
+    /// Accepts the next connection.
+    ///
     /// # Blocking
     /// Woken by a client, or by [`wake_accept`](Self::wake_accept).
     pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
@@ -100,31 +103,33 @@ impl Listener {
     }
 
     /// Records that the acceptor has ended.
-    pub(super) fn done(&self) {
+    pub(super) fn mark_done(&self) {
         self.done.set();
     }
 
+    /// Waits until the acceptor has ended, for at most `limit`.
+    ///
     /// # Blocking
-    /// For at most `limit`. Woken when the acceptor ends.
+    /// Woken when the acceptor ends.
     pub(super) fn wait_until_done(&self, limit: Duration) {
         self.done.wait(limit);
     }
 
-    /// Wakes the acceptor with a connection from this process. Returns false if the acceptor has ended already. `shutdown`
-    /// on the listener would wake it too, but it would end the socket for every process that shares it, so it is the last
-    /// resort.
+    /// Wakes the acceptor by connecting to its listener. Returns false if the acceptor has already ended. Shutting the
+    /// listener down would also wake the acceptor. But that would close the socket for every process that shares it, so
+    /// it is done only after `MAX_WAKE_UPS` attempts.
     pub(super) fn wake_accept(&self) -> bool {
         if self.done.is_set() {
             return false;
         }
-        // The path of a unix socket may be gone by now, or belong to another socket.
+        // Connecting may never succeed: the path of a Unix socket may have been removed, or belong to another socket.
         if self.wake_ups.fetch_add(1, Ordering::Relaxed) == MAX_WAKE_UPS {
             log::warn!(
                 "{self}: accept did not wake up for shutdown after {MAX_WAKE_UPS} attempts; closing the listener"
             );
             let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
-        // A failure does no harm: this is repeated until the acceptor has ended.
+        // Errors are ignored, because this is repeated until the acceptor has ended.
         match &self.address {
             Address::Tcp(address) => {
                 let _ = std::net::TcpStream::connect_timeout(&reachable(*address), WAKE_UP_TIMEOUT);
@@ -167,7 +172,8 @@ impl std::fmt::Display for Listener {
     }
 }
 
-/// Connects without blocking: while the backlog is full, `connect` would wait for an acceptor that may have ended.
+/// Connects without blocking. While the backlog is full, a blocking `connect` would wait for an acceptor that may have
+/// ended.
 fn connect_unix(path: &Path) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -178,7 +184,8 @@ fn peer(address: &SockAddr) -> Peer {
     address.as_socket().map_or(Peer::Unix, Peer::Tcp)
 }
 
-/// Returns an address at which the listener can be reached: one that listens on all addresses is reached on loopback.
+/// Returns an address at which the listener can be reached. For a listener on all addresses, this is the loopback
+/// address.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         match &mut address {

@@ -1,5 +1,5 @@
-//! [`Server`]: bind, serve, spawn. This folder holds what exists once per server, and ties the request parser, the handler and
-//! the connections together.
+//! [`Server`]: bind, serve, spawn. This module contains everything that exists once per server. It connects the request
+//! parser, the handler and the connections.
 
 mod acceptor;
 mod admission;
@@ -30,11 +30,12 @@ use crate::sync::SetOnDrop;
 use admission::capacity;
 use state::ServerState;
 
-/// A WebSocket server that listens. It accepts clients once [`serve`](Self::serve) is called.
+/// A WebSocket server that is bound to its listeners. [`serve`](Self::serve) accepts clients.
 ///
-/// The connection limit is computed when the server is bound, from what the kernel allows this process (memory maps, threads,
-/// descriptors), unless [`Config::max_clients`] is lower. For that, the soft limit of descriptors is raised to the hard one.
-/// The log names the limit that sets it.
+/// The connection limit is the lower of [`Config::max_clients`] and the number of clients that the kernel allows this
+/// process (memory maps, threads, descriptors). It is computed when the server is bound. To allow more clients, binding
+/// raises the process's soft limit of descriptors to the hard limit. The log shows the connection limit and which limit
+/// determines it.
 ///
 /// ```
 /// use standpipe::{Config, Connection, Server};
@@ -63,12 +64,12 @@ impl Server {
     /// Listens on `address`. Port 0 lets the kernel choose one; see [`ServerHandle::local_addr`].
     ///
     /// # Errors
-    /// The address cannot be bound, or [`Config::origin`] has an invalid pattern (`InvalidInput`).
+    /// Fails if the address cannot be bound, or if [`Config::origin`] has an invalid pattern (`InvalidInput`).
     pub fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Server> {
         Server::from_listeners(vec![Listener::bind(address)?], config)
     }
 
-    /// Uses an existing listener: inherited, or bound with options of your own.
+    /// Uses an existing listener, for example an inherited one, or one with special socket options.
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -76,10 +77,10 @@ impl Server {
         Server::from_listeners(vec![listener.try_into()?], config)
     }
 
-    /// Uses several listeners, TCP and unix sockets, for one server.
+    /// Uses several listeners for one server. TCP and Unix sockets can be mixed.
     ///
     /// # Errors
-    /// The list is empty, or [`Config::origin`] has an invalid pattern (`InvalidInput`).
+    /// Fails with `InvalidInput` if the list is empty, or if [`Config::origin`] has an invalid pattern.
     pub fn from_listeners(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
@@ -102,7 +103,7 @@ impl Server {
         Ok(Server { listeners, handle })
     }
 
-    /// Returns the handle that shuts the server down, for other threads.
+    /// Returns a handle with which any thread can monitor the server and shut it down.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
@@ -110,13 +111,13 @@ impl Server {
     /// Serves clients until [`ServerHandle::shutdown`], and returns when the last thread that it started has ended.
     ///
     /// # Blocking
-    /// Until shutdown. Then for the clients to end: at most
-    /// [`shutdown_timeout`](Config::shutdown_timeout), and beyond that only for handlers that do not return; the log
-    /// names them.
+    /// Waits until shutdown begins, and then for the clients to end: at most
+    /// [`shutdown_timeout`](Config::shutdown_timeout). After that it waits only for handlers that have not returned.
+    /// The log names them.
     ///
     /// # Errors
-    /// [`Error`] if accepting failed for good, or a thread of the server could not be started. Connected clients were closed
-    /// as by a shutdown.
+    /// [`Error::Accept`] if a listener failed permanently, and [`Error::Spawn`] if a thread of the server could not be
+    /// started. Before the error is returned, all clients are closed as in a shutdown.
     pub fn serve<H: Handler>(self, handler: H) -> Result<ShutdownReport, Error> {
         let server = self.handle.server();
         let (first, others) = self
@@ -124,7 +125,7 @@ impl Server {
             .split_first()
             .expect("every constructor requires a listener");
         thread::scope(|scope| {
-            // However this scope is left, the threads below see the latch. Otherwise the scope would wait for them for ever.
+            // Sets the latch however this scope is left. Otherwise, the scope would wait forever for the threads below.
             let _set = SetOnDrop(&server.latch);
             let name = "sp-watchdog";
             Builder::new()
@@ -146,7 +147,7 @@ impl Server {
                 match spawned {
                     Ok(acceptor) => acceptors.push(acceptor),
                     Err(source) => {
-                        listener.done();
+                        listener.mark_done();
                         return Err(Error::Spawn { thread, source });
                     }
                 }
@@ -162,7 +163,7 @@ impl Server {
         Ok(self.handle.server().shutdown_tally.report())
     }
 
-    /// [`serve`](Self::serve) on a thread of its own.
+    /// Starts a thread that calls [`serve`](Self::serve).
     ///
     /// # Errors
     /// [`Error::Spawn`] if that thread cannot be started.

@@ -8,12 +8,12 @@ use crate::connection::MessageCounts;
 use crate::connection::shared::Shared;
 use crate::sync::{lock, wait};
 
-/// The clients by number, held weakly: the registry keeps no client alive.
+/// The clients by number. The registry holds them weakly, so it keeps no client alive.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clients: Mutex<HashMap<u64, Weak<Shared>>>,
-    /// The counts of clients that are gone. Changed under the lock of `clients`.
-    gone: Mutex<MessageCounts>,
+    /// The sum of the counts of clients that have been removed. Changed under the lock of `clients`.
+    removed: Mutex<MessageCounts>,
     empty: Condvar,
 }
 
@@ -27,7 +27,7 @@ impl Registry {
         }
     }
 
-    /// Returns the clients of this moment. The caller works on them without the lock.
+    /// Returns the current clients. The caller uses them without holding the lock.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Shared>> {
         lock(&self.clients)
             .values()
@@ -35,15 +35,15 @@ impl Registry {
             .collect()
     }
 
-    /// Returns the message counts of all clients that there have been.
+    /// Returns the sum of the message counts of all clients, including those that have been removed.
     pub(super) fn counts(&self) -> MessageCounts {
         let clients = lock(&self.clients);
-        let gone = *lock(&self.gone);
+        let removed = *lock(&self.removed);
         let present = clients.values().filter_map(Weak::upgrade);
-        present.fold(gone, |sum, client| sum + client.write.queue.counts())
+        present.fold(removed, |sum, client| sum + client.write.queue.counts())
     }
 
-    /// Waits until the last client is gone, at most until `deadline`. Returns whether the registry is empty.
+    /// Waits until the last client has been removed, at most until `deadline`. Returns whether the registry is empty.
     ///
     /// # Blocking
     /// Woken when the last entry is dropped.
@@ -74,8 +74,8 @@ impl Drop for RegistryEntry<'_> {
             .remove(&self.number)
             .and_then(|client| client.upgrade())
         {
-            let mut gone = lock(&self.registry.gone);
-            *gone = *gone + client.write.queue.counts();
+            let mut removed = lock(&self.registry.removed);
+            *removed = *removed + client.write.queue.counts();
         }
         if clients.is_empty() {
             self.registry.empty.notify_all();

@@ -1,4 +1,5 @@
-//! The order in which a server shuts down. Each numbered step of ARCHITECTURE.md has a test in `tests/it/shutdown.rs`.
+//! The second half of a shutdown, after accepting has stopped: closes the clients. ARCHITECTURE.md numbers all steps,
+//! and each step has a test in `tests/it/shutdown.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -6,20 +7,21 @@ use super::state::ServerState;
 use crate::clock::Clock;
 use crate::connection::CloseCause;
 
-/// After a reset, every thread of ours ends within moments. One that takes longer is in user code.
+/// How long to wait for the threads after their connections have been reset. A thread that takes longer is in user
+/// code.
 const AFTER_RESET: Duration = Duration::from_secs(1);
 
-/// The longest shutdown timeout that is added to a clock without overflow.
+/// The upper limit of the shutdown timeout. A longer one could overflow when it is added to the current time.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Closes all clients. Accepting has stopped, and the latch is set.
+/// Closes all clients. Must be called after accepting has stopped and the latch has been set.
 ///
 /// # Blocking
-/// For the clients to leave, at most `shutdown_timeout` and one second.
+/// Waits for the clients to end, at most `shutdown_timeout` and one second.
 pub(super) fn close_clients(server: &ServerState) {
     let deadline = Instant::now() + server.config.shutdown_timeout.min(YEAR);
-    // A client in its opening handshake is answered 503. An upgraded one gets what is queued and then Close 1001; from now
-    // on every call on its Connection or Outbox fails or ends.
+    // A client in its opening handshake is answered 503. An upgraded client is sent its queued messages and then a
+    // Close with 1001. From now on, every send to it fails, and its `recv` returns `None`.
     let clients = server.clients.snapshot();
     if !clients.is_empty() {
         log::info!("closing {} clients", clients.len());
@@ -43,7 +45,7 @@ pub(super) fn close_clients(server: &ServerState) {
     for client in server.clients.snapshot() {
         let (activity, _) = client.reader.get();
         log::warn!(
-            "#{} still waiting for its handler to return ({activity})",
+            "#{} has a handler that has not returned ({activity})",
             client.number
         );
     }

@@ -1,4 +1,4 @@
-//! [`ServerState`]: what exists once per server and all of its threads use.
+//! [`ServerState`]: the state of a server, which all its threads share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +21,13 @@ pub(crate) struct ServerState {
     pub(crate) clients: Registry,
     /// The connection limit: one permit for each upgraded client.
     pub(crate) client_permits: Permits,
-    /// Slots for clients whose request is being read or answered.
+    /// The slots for clients whose request is being read or answered.
     pub(crate) handshakes: HandshakeSlots,
     pub(crate) per_address: PerAddress,
     pub(crate) shutdown_tally: ShutdownTally,
     pub(crate) disconnects: Disconnects,
     pub(super) tick_callbacks: TickCallbacks,
-    /// Every listener is reachable from this machine only.
+    /// Whether only this machine can reach the server.
     pub(crate) loopback_only: bool,
     last_number: AtomicU64,
 }

@@ -1,4 +1,5 @@
-//! [`Disconnects`]: how often each deadline and limit has ended a connection; and [`ShutdownTally`].
+//! [`Disconnects`]: counts how often each deadline and limit has ended a connection. [`ShutdownTally`]: counts the
+//! outcomes of a shutdown.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use crate::clock::Clock;
 use crate::connection::CloseCause;
 use crate::connection::lifecycle::ShutdownOutcome;
 
-/// What ended a connection, if it was not an ordinary close.
+/// What ended a connection, for the counters. Ordinary closes are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disconnect {
     /// The connection was reset because this deadline passed.
@@ -15,9 +16,9 @@ pub(crate) enum Disconnect {
     SlowConsumer,
     Violation,
     HandlerFailed,
-    /// The request was answered with an error.
+    /// The request was rejected, or writing the 101 failed.
     RequestRejected,
-    /// The connection was refused, or reset to free its handshake slot, before its request was complete.
+    /// The connection was refused before its request was read, or reset to free its handshake slot.
     RefusedUnread,
 }
 
@@ -36,7 +37,8 @@ const ALL: [Disconnect; 11] = [
 ];
 
 impl Disconnect {
-    /// Returns what to count for a connection that ended with `cause`, and was perhaps reset at a deadline while closing.
+    /// Returns what to count for a connection that ended with `cause`. `missed` is the deadline at which the connection
+    /// was reset, if any; it takes precedence, because a reset may also happen during a close.
     pub(crate) fn of(missed: Option<Clock>, cause: Option<CloseCause>) -> Option<Disconnect> {
         if let Some(clock) = missed {
             return Some(Disconnect::Deadline(clock));
@@ -54,7 +56,7 @@ impl Disconnect {
         }
     }
 
-    /// Returns the label in the figures. A deadline has the name of its field in [`Config`](crate::Config).
+    /// Returns the label of the counter. For a deadline it is the name of the field in [`Config`](crate::Config).
     const fn label(self) -> &'static str {
         match self {
             Disconnect::Deadline(clock) => clock.name(),
@@ -77,19 +79,20 @@ impl Disconnects {
         self.0[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the label and the count of each.
+    /// Returns all labels with their counts.
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         ALL.iter().map(|each| each.label()).zip(counts).collect()
     }
 }
 
-/// What became of the clients that were connected when shutdown began.
+/// The outcomes for the clients that were connected when shutdown began. A client that ended for another reason is in
+/// neither count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Clients that got everything that was queued for them, and the Close with 1001.
+    /// Clients to which everything that was queued for them, and the Close with 1001, was written.
     pub drained: u64,
-    /// Clients that were reset, or broke off, before that.
+    /// Clients that were reset, or whose connection broke, before that.
     pub lost: u64,
 }
 
@@ -128,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_disconnect_is_counted_under_its_own_label() {
+    fn every_disconnect_has_its_own_counter() {
         let disconnects = Disconnects::default();
         for (at, disconnect) in ALL.into_iter().enumerate() {
             (0..=at).for_each(|_| disconnects.count(disconnect));
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_code_of_the_application_is_not_counted_as_a_violation() {
+    fn close_code_does_not_determine_the_cause() {
         let application = |code| CloseCause::Application {
             code,
             reason: String::new(),

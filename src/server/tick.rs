@@ -1,4 +1,4 @@
-//! [`TickCallbacks`]: what the program wants called regularly, on the watchdog's thread.
+//! [`TickCallbacks`]: callbacks of the program, which the watchdog's thread calls regularly.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ impl TickCallbacks {
         lock(&self.0).push(callback.into());
     }
 
-    /// Calls all of them, without the lock. A panic costs one call.
+    /// Calls all callbacks, without holding the lock. A callback that panics is called again on the next tick.
     pub(super) fn run(&self) {
         let callbacks = lock(&self.0).clone();
         for callback in callbacks {

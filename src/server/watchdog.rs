@@ -1,10 +1,10 @@
 //! Thread `sp-watchdog`: resets connections whose deadline has passed, and wakes the acceptors at shutdown.
 //!
-//! On every tick it reads each client's atomics. It holds clients weakly and takes no lock that anybody waits under. It acts
-//! by resetting the client's socket, which frees a thread that is blocked in `read` and one that is blocked in `write` in
-//! less than a millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` would not do: they apply to each call, and a peer that sends or
-//! reads a byte now and then never meets them. The thread ends when the latch is set and the last client is gone; the scope
-//! in `serve` joins it.
+//! On every tick the watchdog reads the atomics of each client. It never waits for a lock that is held during blocking
+//! calls. When a deadline has passed, it resets the client's socket. That wakes the threads that are blocked in `read`
+//! or `write` in less than a millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` cannot replace the watchdog: they apply to a
+//! single call, so a peer that sends or reads one byte now and then would never exceed them. The thread ends when the
+//! latch is set and the last client has ended. The scope in `serve` joins it.
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +15,18 @@ use crate::connection::CloseCause;
 use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::shared::Shared;
 
-/// How late a passed deadline may be noticed.
+/// The interval of the checks, and so the maximum delay with which a passed deadline is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The same, during shutdown.
+/// The interval of the checks during a shutdown.
 const SHUTDOWN_TICK: Duration = Duration::from_millis(10);
 
 /// The tick callbacks run on every fourth tick: five times per second.
 const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
-/// On its tick, woken by the latch. During shutdown, on a shorter tick, woken by an acceptor that ends and by the end of the
-/// last client.
+/// Waits for the next tick: woken by the latch. During a shutdown the ticks are shorter: woken when an acceptor ends,
+/// or when the last client ends.
 pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
     let mut tick = 0_u32;
     while !server.latch.wait(TICK) {
@@ -37,7 +37,7 @@ pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
         }
     }
     loop {
-        // Wakes every acceptor, and remembers one that still has to be woken.
+        // Wakes every acceptor. The result is a listener whose acceptor has not ended yet.
         let accepting = listeners.iter().fold(None, |accepting, listener| {
             if listener.wake_accept() {
                 Some(listener)

@@ -2,9 +2,8 @@
 //!
 //! *Any thread may write as much as the socket accepts without blocking. Only the writer waits.*
 //!
-//! The write half of the socket is a value, [`WriteHalf`], that one thread holds at a time. It is stored in a slot: a
-//! thread takes it out, writes, and puts it back. The slot's lock is not held during a write. Writes cannot interleave,
-//! because there is only one write half.
+//! The write half of the socket is a value, [`WriteHalf`]. One thread at a time takes it from its slot, writes, and
+//! puts it back. The slot's lock is not held during a write. There is only one write half, so writes cannot interleave.
 //!
 //! A thread that has queued a message takes the write half itself, writes one batch without blocking, and puts it back.
 //! A thread that finds the slot empty leaves its message in the queue. The message will be written, because the holder

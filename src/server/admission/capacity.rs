@@ -1,35 +1,36 @@
-//! The connection limit: how many clients this machine can hold, and which kernel limit sets it.
+//! The connection limit: how many clients this machine can serve, and which kernel limit determines that.
 //!
-//! A client costs two threads and a descriptor, and a Rust thread costs four memory maps. At `vm.max_map_count` = 65,530,
-//! the 8,184th client made std *abort the process* inside the new thread, where `Builder::spawn` can return no error
-//! (rust-lang/rust#78497). So the limit is computed before the first client is accepted.
+//! A client needs two threads and a descriptor, and a Rust thread needs four memory maps. With `vm.max_map_count` =
+//! 65,530, the 8,184th client made std *abort the process*: the new thread aborts, so `Builder::spawn` cannot return an
+//! error (rust-lang/rust#78497). So the limit is computed before the first client is accepted.
 
 use std::fs;
 
-/// Clients whose request may be read or answered at the same time, one thread each.
+/// How many requests may be read or answered at the same time, each on its own thread.
 pub(crate) const HANDSHAKE_SLOTS: usize = 256;
 
-/// Clients that have been evicted from their handshake slot and whose thread has not ended yet, at most.
+/// The maximum number of evicted handshakes whose thread has not ended yet.
 pub(crate) const MAX_EVICTED: usize = 32;
 
 /// Memory maps of a Rust thread: its stack, the signal stack, and a guard page for each.
-const MAPS_A_THREAD: u64 = 4;
-const THREADS_A_CLIENT: u64 = 2;
+const MAPS_PER_THREAD: u64 = 4;
+const THREADS_PER_CLIENT: u64 = 2;
 
 /// Reserved for the program itself and for pending handshakes.
 const SPARE_MAPS: u64 = 2048;
 const SPARE_THREADS: u64 = 512;
 const SPARE_DESCRIPTORS: u64 = 128 + (HANDSHAKE_SLOTS + MAX_EVICTED) as u64;
 
-/// The connection limit, and what sets it.
+/// The connection limit, and what determines it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Capacity {
     pub(crate) clients: usize,
-    /// The limit that sets it, and the tool that raises that limit.
+    /// The limit that determines it, with its value and how to change it, for the log.
     pub(crate) set_by: String,
 }
 
-/// Raises the soft descriptor limit to the hard one, and computes the connection limit. `wanted` is the configured one.
+/// Raises the soft descriptor limit to the hard one, and computes the connection limit. `wanted` is
+/// [`Config::max_clients`](crate::Config::max_clients).
 pub(crate) fn compute(wanted: Option<usize>) -> Capacity {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("could not raise the descriptor limit: {error}");
@@ -59,7 +60,8 @@ fn smallest(limits: Vec<(u64, String)>, wanted: Option<usize>) -> Capacity {
     }
 }
 
-/// Returns how many clients each kernel limit allows. A limit that cannot be read, or is not set, is left out.
+/// Returns how many clients each kernel limit allows, with its name. A limit that cannot be read, or is not set, is
+/// left out.
 fn limits() -> Vec<(u64, String)> {
     let mut limits = Vec::new();
     let mut add = |limit: Option<u64>, used: u64, each: u64, how: &str| {
@@ -73,7 +75,7 @@ fn limits() -> Vec<(u64, String)> {
     add(
         number("/proc/sys/vm/max_map_count"),
         lines("/proc/self/maps").max(SPARE_MAPS),
-        THREADS_A_CLIENT * MAPS_A_THREAD,
+        THREADS_PER_CLIENT * MAPS_PER_THREAD,
         "vm.max_map_count (sysctl)",
     );
     let used = SPARE_THREADS + threads_on_this_machine();
@@ -84,12 +86,12 @@ fn limits() -> Vec<(u64, String)> {
             "kernel.threads-max (sysctl)",
         ),
     ] {
-        add(number(path), used, THREADS_A_CLIENT, how);
+        add(number(path), used, THREADS_PER_CLIENT, how);
     }
     add(
         cgroup_limit(),
         SPARE_THREADS,
-        THREADS_A_CLIENT,
+        THREADS_PER_CLIENT,
         "the control group's pids.max",
     );
     let limit = |resource: rlimit::Resource| {
@@ -99,13 +101,13 @@ fn limits() -> Vec<(u64, String)> {
     add(
         limit(rlimit::Resource::NPROC),
         SPARE_THREADS,
-        THREADS_A_CLIENT,
+        THREADS_PER_CLIENT,
         "ulimit -u",
     );
     let descriptors = limit(rlimit::Resource::NOFILE);
     add(
         descriptors,
-        // Where there are few descriptors, half of them are still for clients.
+        // If there are few descriptors, only half of them are reserved.
         descriptors.map_or(0, |all| SPARE_DESCRIPTORS.min(all / 2)),
         1,
         "ulimit -n (hard)",
@@ -144,12 +146,12 @@ mod tests {
         assert_eq!(
             smallest(limits(), Some(9_000)).clients,
             7_935,
-            "a larger limit is not promised"
+            "max_clients cannot exceed the kernel's limit"
         );
     }
 
     #[test]
-    fn this_machine_has_a_limit_with_a_name() {
+    fn limit_of_this_machine_has_a_name() {
         let capacity = compute(None);
         assert!(capacity.clients > 0, "{capacity:?}");
         assert!(!capacity.set_by.is_empty());

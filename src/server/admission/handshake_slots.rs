@@ -1,10 +1,11 @@
-//! [`HandshakeSlots`]: slots for clients whose request is being read or answered, and who loses one when all are in use.
+//! [`HandshakeSlots`]: the slots for clients whose request is being read or answered, and the rule for evicting a
+//! pending handshake when all slots are in use.
 //!
-//! A request that arrives slowly keeps its slot until `handshake_timeout`. So one host with as many sockets as there are
-//! slots would keep everybody else out, at 26 connections per second. Therefore, when all slots are in use, the address
-//! with the most slots loses its oldest handshake whose request is incomplete, to a newcomer whose own address has at least
-//! two slots fewer. A client whose request is complete is always answered. An IPv6 /64 counts as one address. Peers on unix
-//! sockets are never evicted.
+//! A request that arrives slowly keeps its slot until `handshake_timeout`. Without eviction, one host that opens 26
+//! connections per second could occupy all slots and lock all other clients out. So when all slots are in use, the
+//! address with the most slots loses the oldest of its handshakes whose request is incomplete. This happens only if the
+//! address of the new client has at least two slots fewer. A client whose request is complete is always answered. An
+//! IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -24,11 +25,11 @@ pub(crate) struct HandshakeSlots {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// By the connection's number, so the oldest is the first.
+    /// The slots by the number of the connection, so the first is the oldest.
     slots: BTreeMap<u64, Slot>,
     /// How many slots each address has.
     by_address: HashMap<Option<IpAddr>, usize>,
-    /// Clients that have been evicted, and whose thread has not ended yet. At most [`MAX_EVICTED`].
+    /// The number of evicted clients whose thread has not ended yet. At most [`MAX_EVICTED`].
     evicted: usize,
 }
 
@@ -47,8 +48,8 @@ impl HandshakeSlots {
         }
     }
 
-    /// Acquires a slot for the connection of this number. If all are in use, this may evict another handshake; the caller
-    /// must reset the evicted client. Returns `None` if no slot can be had.
+    /// Acquires a slot for the connection with this number. If all slots are in use, this may evict another handshake,
+    /// and the caller must reset the evicted client. Returns `None` if no slot can be freed.
     pub(crate) fn acquire(
         &self,
         number: u64,
@@ -67,7 +68,7 @@ impl HandshakeSlots {
         Some((HandshakeSlot { slots, number }, evicted))
     }
 
-    /// Returns how many handshakes are pending, those that have been evicted and not ended yet included.
+    /// Returns the number of pending handshakes, including evicted ones that have not ended yet.
     pub(crate) fn pending(&self) -> usize {
         let table = lock(&self.table);
         table.slots.len() + table.evicted
@@ -75,7 +76,8 @@ impl HandshakeSlots {
 }
 
 impl Table {
-    /// Evicts the oldest handshake of the address with the most slots, if that is fair to it.
+    /// Evicts the oldest incomplete handshake of the address with the most slots, if that address has at least two
+    /// slots more than `newcomer`.
     fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
         let own = self.by_address.get(&newcomer).copied().unwrap_or(0);
         let candidates = self
@@ -109,7 +111,7 @@ impl Table {
     }
 }
 
-/// One of the slots. Dropping it frees the slot.
+/// An acquired slot. Dropping this value frees the slot.
 #[derive(Debug)]
 pub(crate) struct HandshakeSlot<'a> {
     slots: &'a HandshakeSlots,
@@ -117,7 +119,7 @@ pub(crate) struct HandshakeSlot<'a> {
 }
 
 impl HandshakeSlot<'_> {
-    /// Sets the client that has this slot. Before that, the slot is not taken away.
+    /// Sets the client of this slot. A slot without a client is never evicted.
     pub(crate) fn set_client(&self, client: &Arc<Shared>) {
         if let Some(slot) = lock(&self.slots.table).slots.get_mut(&self.number) {
             slot.client = Arc::downgrade(client);

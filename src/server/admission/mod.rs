@@ -1,4 +1,4 @@
-//! Which connections the server accepts: its capacity, the handshake slots, and the limits per address.
+//! Admission: the capacity of the server, the handshake slots, and the limits per address.
 
 pub(crate) mod capacity;
 pub(crate) mod handshake_slots;
@@ -7,7 +7,7 @@ pub(crate) mod per_address;
 use crate::sync::Permit;
 use per_address::AddressPermit;
 
-/// What an upgraded client holds until it ends.
+/// The permits that an upgraded client holds until it ends.
 pub(crate) struct Permits<'server> {
     pub(crate) _client: Permit<'server>,
     pub(crate) _address: AddressPermit<'server>,

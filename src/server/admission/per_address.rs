@@ -1,4 +1,4 @@
-//! [`PerAddress`]: the limits for one address: clients at the same time, and connections per second.
+//! [`PerAddress`]: the limits per address, for simultaneous clients and for connections per second.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,9 +9,10 @@ use crate::http::Peer;
 use crate::rate::{Bucket, Rate};
 use crate::sync::lock;
 
-/// Addresses whose rate is remembered at the same time. When the table is full, buckets that have refilled are dropped; if
-/// none has, new addresses are refused, because then somebody is using very many.
-const REMEMBERED: usize = 64 << 10;
+/// The maximum number of addresses in the table of rates. When the table is full, buckets that have refilled are
+/// removed. If there are none, connections from new addresses are refused, because somebody is then using a very large
+/// number of addresses.
+const MAX_BUCKETS: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) struct PerAddress {
@@ -50,7 +51,7 @@ impl PerAddress {
         Some(permit(Some(address)))
     }
 
-    /// Counts a connection of `peer`'s address. Returns false if the address exceeds its rate.
+    /// Counts a connection from `peer`'s address. Returns false if the address exceeds its rate.
     pub(crate) fn may_connect(&self, peer: &Peer) -> bool {
         self.may_connect_at(peer, clock::now())
     }
@@ -60,13 +61,13 @@ impl PerAddress {
             return true;
         };
         let mut buckets = lock(&self.buckets);
-        if buckets.len() >= REMEMBERED {
+        if buckets.len() >= MAX_BUCKETS {
             buckets.retain(|_, bucket| !bucket.refill(now));
         }
-        let room = buckets.len() < REMEMBERED;
+        let has_room = buckets.len() < MAX_BUCKETS;
         match buckets.get_mut(&address_group(ip)) {
             Some(bucket) => bucket.take(now),
-            None if room => {
+            None if has_room => {
                 let mut bucket = Bucket::new(rate, now);
                 let may = bucket.take(now);
                 buckets.insert(address_group(ip), bucket);
@@ -77,7 +78,7 @@ impl PerAddress {
     }
 }
 
-/// One of the clients that an address may have. Dropping it gives it back.
+/// A permit for one client of an address. Dropping this value releases the permit.
 #[derive(Debug)]
 pub(crate) struct AddressPermit<'a> {
     limits: &'a PerAddress,
@@ -99,7 +100,8 @@ impl Drop for AddressPermit<'_> {
     }
 }
 
-/// Returns the address that the limits are counted for. A host with one IPv6 address usually has the whole /64.
+/// Returns the address for which the limits are counted. For IPv6 this is the /64 network, because one host usually has
+/// a whole /64.
 pub(crate) fn address_group(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => {
@@ -161,7 +163,7 @@ mod tests {
                 burst: 2,
             }),
         );
-        for n in 0..u32::try_from(REMEMBERED).expect("small") {
+        for n in 0..u32::try_from(MAX_BUCKETS).expect("the limit fits into 32 bits") {
             let peer = Peer::Tcp((IpAddr::V4(n.into()), 1).into());
             assert!(limits.may_connect_at(&peer, 1));
         }
@@ -169,6 +171,6 @@ mod tests {
             !limits.may_connect_at(&peer("250.0.0.1"), 1),
             "no bucket has refilled"
         );
-        assert_eq!(lock(&limits.buckets).len(), REMEMBERED);
+        assert_eq!(lock(&limits.buckets).len(), MAX_BUCKETS);
     }
 }

@@ -1,11 +1,12 @@
-//! Thread `sp-N-open`: the opening handshake of one client, from its first byte to the decision how to answer.
+//! Thread `sp-N-open`: the opening handshake of one client, from its first byte to the answer.
 //!
-//! Everything that can be rejected is rejected before the 101: the request's form and origin, the handler's own decision,
-//! the limits, and the threads that cannot be started. The thread ends when it has sent another answer, or when the
-//! client's reader has taken over and writes the 101.
+//! All checks happen before the 101: the form and origin of the request, the decision of the handler, the limits, and
+//! the start of the client's threads. The handshake thread ends when it has rejected the request, or when it has handed
+//! the client over to the reader, which writes the 101.
 //!
-//! The handshake has a thread of its own because parsing a request touches 8 KiB of stack, and stack pages that have been
-//! touched stay resident until their thread ends. On the reader's stack, every idle client would keep them.
+//! The handshake has its own thread because parsing a request touches 8 KiB of stack, and stack pages that have been
+//! touched stay resident until their thread ends. If the reader thread parsed the request, every idle client would keep
+//! these pages.
 
 use std::io;
 use std::sync::Arc;
@@ -25,11 +26,12 @@ use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::state::ServerState;
 
-/// Handles a client's request: either the client's reader thread takes over, or the client is gone when this returns.
-/// `_slot` is the client's handshake slot.
+/// Reads and answers a client's request. Afterwards, either the client's reader thread has taken over, or the client
+/// has ended. `_slot` is the client's handshake slot, which is freed when this function returns.
 ///
 /// # Blocking
-/// For the peer's bytes, and for the peer to accept the answer: all under `handshake_timeout`. In the handler's code.
+/// Waits for the peer's bytes, and for the peer to accept the answer, both limited by `handshake_timeout`. May also
+/// block in the handler's code.
 pub(crate) fn run<'scope, H: Handler>(
     client: RegisteredClient<'scope>,
     _slot: HandshakeSlot<'scope>,
@@ -37,7 +39,7 @@ pub(crate) fn run<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    match shake_hands(&client, server, scope, handler) {
+    match read_and_answer(&client, server, scope, handler) {
         Some(upgrade) => {
             let Upgrade {
                 threads,
@@ -57,7 +59,7 @@ pub(crate) fn run<'scope, H: Handler>(
     }
 }
 
-/// What an accepted request has become.
+/// The result of an accepted request.
 struct Upgrade<'scope> {
     threads: Threads<'scope>,
     /// The 101.
@@ -66,8 +68,8 @@ struct Upgrade<'scope> {
     permits: Permits<'scope>,
 }
 
-/// Returns `None` if the request was answered otherwise, or the client is gone.
-fn shake_hands<'scope, H: Handler>(
+/// Returns `None` if the request was answered without an upgrade, or if the client has disconnected.
+fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
@@ -81,14 +83,15 @@ fn shake_hands<'scope, H: Handler>(
     let (mut request, mut ahead) = match http::read_head(&mut RequestReader(&**socket), peer) {
         Ok(read) => read,
         Err(error) => {
-            if let Some(answer) = unreadable(error, shared, server) {
+            if let Some(answer) = answer_unreadable(error, shared, server) {
                 send(answer, None);
             }
             return None;
         }
     };
     if !shared.lifecycle().mark_request_received() {
-        // Shutdown is told to the client. A client that was evicted to free its slot has been reset.
+        // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
+        // answer.
         if server.latch.is_set() {
             send(Answer::shutting_down(), Some(&request));
         }
@@ -124,10 +127,10 @@ fn shake_hands<'scope, H: Handler>(
     }
 }
 
-fn unreadable(error: HeadError, shared: &Shared, server: &ServerState) -> Option<Answer> {
+fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) -> Option<Answer> {
     match error {
         HeadError::Refused(reply, reason) => Some(Answer::rejection(reply, reason)),
-        // Shutdown ends the wait for a request as if the peer had ended its stream.
+        // A shutdown ends the wait for a request. To `read_head`, this looks as if the peer had ended its stream.
         HeadError::Gone | HeadError::Io(_) if server.latch.is_set() => {
             Some(Answer::shutting_down())
         }
@@ -139,7 +142,8 @@ fn unreadable(error: HeadError, shared: &Shared, server: &ServerState) -> Option
     }
 }
 
-/// Checks the request by the server's rules, and asks the handler. Returns the reply that is an upgrade.
+/// Checks the request against the server's rules, and asks the handler. Returns the handler's reply if it is an
+/// upgrade.
 fn decide<H: Handler>(
     shared: &Shared,
     server: &ServerState,
@@ -163,7 +167,7 @@ fn decide<H: Handler>(
 
 type Upgraded<'scope> = (Threads<'scope>, http::Accepted, Permits<'scope>);
 
-/// Acquires what a client needs besides a valid request: its permits and its two threads.
+/// Acquires the permits of an accepted client and starts its two threads.
 fn upgrade<'scope, H: Handler>(
     shared: &Arc<Shared>,
     server: &'scope ServerState,

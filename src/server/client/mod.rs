@@ -1,4 +1,4 @@
-//! One client, from its first byte to the end of its threads: the opening handshake, then the session.
+//! One client: its opening handshake and then its session, up to the end of its threads.
 
 pub(crate) mod handshake;
 mod response;

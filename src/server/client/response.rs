@@ -35,10 +35,10 @@ impl Answer {
         Answer::rejection(reply, "shutting down")
     }
 
-    /// Logs the answer, writes it, and waits a moment for the peer to read it.
+    /// Logs the answer, writes it, and gives the peer a short time to read it.
     ///
     /// # Blocking
-    /// For the peer to accept the answer, under `handshake_timeout`, and then as [`linger`].
+    /// Waits for the peer to accept the answer, at most `handshake_timeout`, and then as [`linger`].
     pub(crate) fn send(
         &self,
         shared: &Shared,

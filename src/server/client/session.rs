@@ -1,9 +1,9 @@
-//! Thread `sp-N-read`: one client from its 101 to its end. It runs the handler and the closing handshake, and tears the
-//! connection down.
+//! Thread `sp-N-read`: one client from its 101 to its end. This thread runs the handler and the closing handshake, and
+//! tears the connection down.
 //!
-//! The handshake thread starts it, together with the writer, and hands the client over; the reader joins the writer. The
-//! reader ends when the handler has returned and the closing handshake is over, one way or another; the scope in `serve`
-//! joins it. The end is the same few lines whatever happened before.
+//! The handshake thread starts the reader and the writer, and then hands the client over to the reader. The reader ends
+//! when the handler has returned and the closing handshake has succeeded or failed. The reader joins the writer, and
+//! the scope in `serve` joins the reader.
 
 use std::error::Error;
 use std::io;
@@ -37,7 +37,7 @@ const WRITER_STACK: usize = 64 << 10;
 /// The stack of a reader thread, where the handler runs. Only pages that are touched use memory.
 const READER_STACK: usize = 256 << 10;
 
-/// A client that is in the registry, and its socket.
+/// A client with its socket and its entry in the registry.
 pub(crate) struct RegisteredClient<'server> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<dyn Transport>,
@@ -45,14 +45,14 @@ pub(crate) struct RegisteredClient<'server> {
 }
 
 impl RegisteredClient<'_> {
-    /// Ends the client, whatever happened before, and removes it from the registry.
+    /// Ends the client and removes it from the registry. Every client ends here, however its connection ended.
     pub(crate) fn leave(self, server: &ServerState) {
         let lifecycle = self.shared.lifecycle();
         if let Some(disconnect) = Disconnect::of(lifecycle.missed_clock(), lifecycle.cause()) {
             server.disconnects.count(disconnect);
         }
         self.shared.tear_down();
-        // The descriptor first: a client that is no longer in the registry has closed its socket.
+        // The socket is dropped first, so that the socket of a client that is not in the registry any more is closed.
         drop(self.socket);
         drop(self.entry);
     }
@@ -68,7 +68,7 @@ pub(crate) struct Accepted<'scope> {
     pub(crate) permits: Permits<'scope>,
 }
 
-/// A client's two threads, before the client has been handed over. If it never is, the reader ends.
+/// A client's two threads before the client is handed over. If this value is dropped instead, the reader ends.
 pub(crate) struct Threads<'scope> {
     writer: ScopedJoinHandle<'scope, ()>,
     reader: Sender<Box<Accepted<'scope>>>,
@@ -82,7 +82,7 @@ impl<'scope> Threads<'scope> {
         handler: &'scope H,
     ) -> io::Result<Threads<'scope>> {
         let number = shared.number;
-        let kept = Arc::clone(shared);
+        let shared_after_panic = Arc::clone(shared);
         let (reader, handed_over) = crossbeam_channel::bounded::<Box<Accepted<'scope>>>(1);
         Builder::new()
             .name(format!("sp-{number}-read"))
@@ -92,10 +92,11 @@ impl<'scope> Threads<'scope> {
                     return;
                 };
                 drop(handed_over);
-                // Panics of user code are caught further in. One of ours must not end the whole server.
+                // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
+                // either.
                 if catch_panic(|| run(accepted, server, handler)).is_none() {
-                    // Otherwise the writer would wait for ever.
-                    kept.tear_down();
+                    // Otherwise, the writer would wait forever.
+                    shared_after_panic.tear_down();
                     log::error!("#{number} the reader thread panicked");
                 }
             })?;
@@ -117,8 +118,9 @@ impl<'scope> Threads<'scope> {
     }
 }
 
-/// Runs the session. `accepted` is boxed, and setup and teardown are separate functions that are not inlined, to keep the
-/// reader's stack small: what it has touched stays resident while the client is idle.
+/// Runs the session. `accepted` is boxed, and setup and teardown are separate functions that are not inlined. This
+/// keeps the reader's stack small, because every stack page that it has touched stays resident while the client is
+/// idle.
 fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &H) {
     let Some(mut accepted) = open(accepted, server) else {
         return;
@@ -127,16 +129,16 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
     end(accepted, returned, server);
 }
 
-/// Writes the 101, on the reader's thread. So what the handler sends first follows right behind it, and a client that has
-/// its 101 does not wait for a thread that has not run yet. Returns `None` if the client is gone.
+/// Writes the 101. This happens on the reader thread, so that a client that has received its 101 never waits for the
+/// reader thread to start. Returns `None` if the client did not get the 101; it has then ended.
 #[inline(never)]
 fn open<'scope>(
     accepted: Box<Accepted<'scope>>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
-    // From here on, shutdown closes the client with 1001; before, it is answered 503. The latch is checked too, because
-    // shutdown looks at the clients only after the acceptors have noticed it.
+    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
+    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
     let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
     let written = if rejected {
         Err(None)
@@ -158,7 +160,7 @@ fn open<'scope>(
         None if server.latch.is_set() => {
             Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
         }
-        // The watchdog reset it at `handshake_timeout`.
+        // The connection was reset at `handshake_timeout`.
         None => {}
         Some(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
@@ -172,7 +174,7 @@ fn open<'scope>(
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What the handler returned. `None` means that it panicked.
+/// The result of the handler. `None` means that the handler panicked.
 type Returned = Option<Result<(), Failure>>;
 
 #[inline(never)]
@@ -186,7 +188,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
     set_reader_of(None);
     close_after(returned, shared);
     shared.reader.set(Activity::Closing);
-    // While our Close waits to be written, and the peer's to arrive, what the peer sends is discarded.
+    // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
     accepted.conn.reader().discard();
     join(accepted.writer, shared);
     let lifecycle = shared.lifecycle();
@@ -195,35 +197,35 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
         Some(ReadEnd::Closed) => socket.shutdown(Shutdown::Write),
         Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket),
         _ if lifecycle.was_close_sent() => {}
-        // Nobody will read what the kernel still holds.
+        // Nobody will read the bytes in the kernel's buffer, so closing the socket resets the connection.
         _ => socket.reset_at_end(),
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
     if let Some(cause) = lifecycle.cause() {
         log::debug!("#{} {} ended: {cause}", shared.number, shared.peer);
     }
-    // The request's extensions hold what the user put there, and dropping it is user code.
+    // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
     catch_panic(|| drop(conn));
     drop(accepted.permits);
     accepted.client.leave(server);
 }
 
-/// Waits for the writer thread. Each of its waits has a deadline.
+/// Waits until the writer thread has ended. Each wait of the writer has a deadline.
 fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
     if writer.join().is_err() {
         log::error!("#{} the writer thread panicked", shared.number);
     }
 }
 
-/// Requests the Close that the handler's return calls for. One that was requested before stands.
+/// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
 fn close_after(returned: Returned, shared: &Shared) {
     let number = shared.number;
     match returned {
         Some(Ok(())) => {
             shared.close_by_application(1000, "");
         }
-        // The error is the end of the connection itself, passed on by the handler.
+        // The connection had already ended, and the handler passed that error on.
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
             log::debug!(
@@ -248,9 +250,9 @@ fn close_failed(shared: &Shared) {
     shared.close(CloseMode::Immediate, reason, CloseCause::HandlerFailed);
 }
 
-/// Returns the text of a handler's error. Formatting it and dropping it are user code, which may panic.
+/// Returns the text of a handler's error. Formatting and dropping the error run user code, which may panic.
 fn text_of(error: Failure) -> String {
     let text = catch_panic(|| error.to_string());
     catch_panic(|| drop(error));
-    text.unwrap_or_else(|| "an error that panicked".into())
+    text.unwrap_or_else(|| "an error whose text could not be formatted".into())
 }

@@ -1,5 +1,5 @@
-//! The opening handshake at moments that no real socket can hold: a 101 that the peer does not accept, and a shutdown while the
-//! request is being answered.
+//! The opening handshake in situations that a real socket cannot reproduce reliably: a 101 that the peer does not
+//! accept, and a shutdown while the request is being answered.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const REQUEST: &[u8] =
     b"GET /x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// Counts the clients that reach `run`. `in_request` is called in `request`.
+/// A handler that counts the clients that reach `run`, and calls `in_request` in `request`.
 struct CountingHandler<F> {
     in_request: F,
     clients: AtomicUsize,
@@ -42,12 +42,12 @@ impl<F: Fn() + Sync> Handler for CountingHandler<F> {
 
 fn server() -> ServerState {
     let config = Config::default().close_timeout(DEADLINE);
-    let rules = Rules::new(&config, true).expect("no origins are valid");
+    let rules = Rules::new(&config, true).expect("an empty list of origins is valid");
     ServerState::new(config, rules, 1, 1)
 }
 
-/// Runs the opening handshake of one client, and waits until the client is gone. `before` is called before its request
-/// arrives. Returns what was written to it, and how many clients the handler had.
+/// Runs one client from its opening handshake to its end. `before` is called before its request is read. Returns the
+/// bytes that were written to the client, and the number of clients that reached the handler.
 fn one_client(
     server: &ServerState,
     socket: &Arc<ScriptedSocket>,
@@ -77,7 +77,7 @@ fn one_client(
         };
         handshake::run(client, slot, server, scope, &handler);
     });
-    // The scope has joined every thread, so each ended by itself.
+    // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
     let in_use = (server.handshakes.pending(), server.client_permits.in_use());
     assert_eq!(in_use, (0, 0));
@@ -96,7 +96,7 @@ fn an_accepted_client_reaches_the_handler() {
 }
 
 #[test]
-fn a_client_that_does_not_get_its_101_never_reaches_the_handler() {
+fn client_without_its_101_never_reaches_the_handler() {
     for accepted in [0, 1, 50] {
         let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
         socket.break_after(accepted);
@@ -117,7 +117,7 @@ fn shutdown_before_the_101_is_answered_503() {
     assert_eq!(clients, 0);
 }
 
-/// Shutdown has reached the client while its request was being answered.
+/// The shutdown rejects the handshake while the request is being answered.
 #[test]
 fn a_handshake_rejected_by_shutdown_is_answered_503() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
@@ -135,12 +135,12 @@ fn a_handshake_rejected_by_shutdown_is_answered_503() {
 #[test]
 fn an_evicted_handshake_never_reaches_the_handler() {
     let never = || panic!("the handler was asked");
-    // Evicted for another client: it is about to be reset.
+    // Evicted for another client. The acceptor would reset the connection next.
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let evict = |client: &Shared| assert!(client.lifecycle().try_evict());
     let (written, clients) = one_client(&server, &socket, evict, never);
     assert_eq!((written.as_str(), clients), ("", 0));
-    // Rejected by a shutdown, which the client is told.
+    // Rejected by a shutdown. The client gets an answer.
     let (server, socket) = (self::server(), Arc::new(ScriptedSocket::default()));
     let shut_down = |client: &Shared| {
         server.latch.set();
@@ -151,9 +151,9 @@ fn an_evicted_handshake_never_reaches_the_handler() {
     assert_eq!(clients, 0);
 }
 
-/// The watchdog resets a client between its request and its 101, and no shutdown is under way.
+/// The watchdog resets a client between its request and its 101, without a shutdown.
 #[test]
-fn a_client_reset_before_its_101_is_answered_nothing() {
+fn client_reset_before_its_101_gets_no_answer() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let reset = || {
         for client in server.clients.snapshot() {

@@ -1,4 +1,4 @@
-//! Who gets a handshake slot, and who loses one.
+//! Which client gets a handshake slot, and which pending handshake is evicted.
 
 use super::*;
 use crate::config::Config;
@@ -21,19 +21,19 @@ fn from(ip: &str) -> Peer {
 
 const BUSY: &str = "10.0.0.1";
 
-/// One address takes all slots.
+/// Fills all slots with handshakes of one address.
 fn fill<'slots>(
     slots: &'slots HandshakeSlots,
-    places: u64,
+    count: u64,
 ) -> Vec<(Pending, HandshakeSlot<'slots>)> {
     let acquire = |number| {
         let client = pending(number, BUSY);
-        let (slot, evicted) = slots.acquire(number, &from(BUSY)).expect("there is room");
+        let (slot, evicted) = slots.acquire(number, &from(BUSY)).expect("a slot is free");
         assert!(evicted.is_none());
         slot.set_client(&client.0);
         (client, slot)
     };
-    (1..=places).map(acquire).collect()
+    (1..=count).map(acquire).collect()
 }
 
 #[test]
@@ -41,17 +41,20 @@ fn the_busiest_address_loses_its_oldest_handshake() {
     let slots = HandshakeSlots::new(3);
     let mut filled = fill(&slots, 3);
     let acquire = |number, ip: &str| slots.acquire(number, &from(ip));
-    assert!(acquire(4, BUSY).is_none(), "it is the same address");
-    let (_head, evicted) = acquire(5, "10.0.0.2").expect("three to none");
+    assert!(acquire(4, BUSY).is_none(), "an address cannot evict itself");
+    let (_slot, evicted) = acquire(5, "10.0.0.2").expect("3 slots against 0");
     assert_eq!(evicted.map(|client| client.number), Some(1), "the oldest");
-    assert_eq!(slots.pending(), 4, "the evicted one has not ended");
-    assert!(acquire(6, "10.0.0.2").is_none(), "two to one is fair");
-    let (_other, evicted) = acquire(7, "10.0.0.3").expect("two to none");
+    assert_eq!(slots.pending(), 4, "the evicted handshake has not ended");
+    assert!(
+        acquire(6, "10.0.0.2").is_none(),
+        "with 2 slots against 1 nothing is evicted"
+    );
+    let (_other_slot, evicted) = acquire(7, "10.0.0.3").expect("2 slots against 0");
     assert_eq!(evicted.map(|client| client.number), Some(2));
-    assert!(acquire(8, "10.0.0.4").is_none(), "each address has one");
+    assert!(acquire(8, "10.0.0.4").is_none(), "each address has 1 slot");
     assert_eq!(slots.pending(), 5);
     filled.clear();
-    assert_eq!(slots.pending(), 2, "the slots of the others");
+    assert_eq!(slots.pending(), 2, "the slots of the other two addresses");
     assert!(acquire(9, BUSY).is_some());
 }
 
@@ -63,13 +66,19 @@ fn only_incomplete_requests_are_evicted() {
     assert!(client(0).lifecycle().mark_request_received());
     assert!(client(1).lifecycle().mark_request_received() && client(1).lifecycle().mark_upgraded());
     client(2).give_up();
-    let (_head, evicted) = slots.acquire(5, &from("10.0.0.2")).expect("four to none");
+    let (_slot, evicted) = slots
+        .acquire(5, &from("10.0.0.2"))
+        .expect("4 slots against 0");
     assert_eq!(evicted.map(|client| client.number), Some(4));
     assert!(
         slots.acquire(6, &from("10.0.0.3")).is_none(),
-        "there is no other"
+        "no other handshake is incomplete"
     );
-    assert_eq!(client(3).lifecycle().cause(), None, "the caller resets it");
+    assert_eq!(
+        client(3).lifecycle().cause(),
+        None,
+        "only the caller resets the client"
+    );
 }
 
 #[test]
@@ -85,7 +94,7 @@ fn unix_peers_and_unknown_clients_are_not_evicted() {
     assert_eq!(slots.pending(), 5);
 }
 
-/// Threads that are slow to end must not add up.
+/// Otherwise, evicted handshakes whose threads end slowly could accumulate without limit.
 #[test]
 fn evicted_handshakes_are_bounded() {
     let slots = HandshakeSlots::new(4);
@@ -97,7 +106,9 @@ fn evicted_handshakes_are_bounded() {
         assert!(evicted.is_some());
         drop(slot);
         let client = pending(number + 1, BUSY);
-        let (slot, _) = slots.acquire(number + 1, &from(BUSY)).expect("one is free");
+        let (slot, _) = slots
+            .acquire(number + 1, &from(BUSY))
+            .expect("a slot is free");
         slot.set_client(&client.0);
         stuck.push((client, slot));
     }
