@@ -33,22 +33,22 @@
 //!   timeout.
 //! - [`Handler`] is what you write. [`run`](Handler::run) is a loop over one client's messages, on a thread of its own.
 //!   [`request`](Handler::request) accepts or refuses a request before the upgrade, with [`Request`] and [`Reply`].
-//! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it,
-//!   [`send`](Connection::send) queues one for it.
+//! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)
+//!   queues one for it.
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
-//! [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
-//! when a member is slow.
+//!   when a member is slow.
 //! - [`Server::events`] reports all clients' messages on one channel, for a program that already has a main loop.
 //!
 //! # Documents
 //! - [`guide`]: a first server, a first topic, slow clients, policies, deployment, sizing.
-//! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send and
-//!   receive.
+//! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send
+//!   and receive.
 //! - [`architecture`]: every thread, what it waits for, and what wakes it.
 //! - [`security`]: the promises of the server, the tasks that are left to a proxy, and the test of each promise.
 //! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
-//! servers.
+//!   servers.
 //!
 //! # Blocking
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and

@@ -14,7 +14,7 @@ pub use connection::connection;
 pub use frames::{frames, header_check_differential};
 pub use head::head;
 
-/// The input of a target, which decides its steps. Returns the bytes in order, and 0 after the last one.
+/// The input of a target, which decides its steps. The methods return its bytes in order, and 0 after the last one.
 struct Choices<'a>(&'a [u8]);
 
 impl<'a> Choices<'a> {

@@ -41,7 +41,7 @@ impl Authority {
         self.host.starts_with('[') || self.host.parse::<Ipv4Addr>().is_ok()
     }
 
-    /// Returns whether the host always means this machine, independent of the answers of a DNS server.
+    /// Returns whether the host always means this machine, whatever a DNS server answers.
     pub(super) fn is_loopback(&self) -> bool {
         // A name below .localhost is never looked up in DNS (RFC 6761 §6.3).
         self.host == "localhost"
@@ -62,8 +62,8 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Returns a host name in lower case, or `None` if `text` is not one. One dot may follow it, as in a fully qualified
-/// name. The dot is kept, so `a.` and `a` are different hosts.
+/// Returns the host name `text` in lower case, or `None` if `text` is not a valid host name. One dot may follow it, as
+/// in a fully qualified name. The dot is kept, so `a.` and `a` are different hosts.
 fn name(text: &str) -> Option<String> {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {

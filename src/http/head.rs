@@ -1,8 +1,8 @@
 //! [`read_head`] reads a request head from a stream, under limits (RFC 9112).
 //!
 //! [`Scan`] looks at the bytes as they arrive and finds the end of the head. Then httparse parses the whole head once.
-//! The rest of this file refuses heads that two HTTP implementations could understand differently: a header that frames,
-//! routes or authenticates a request may appear only once.
+//! The rest of this file refuses heads that two HTTP implementations could understand differently: a header that
+//! determines the length, the target or the authentication of a request may appear only once.
 
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -22,7 +22,7 @@ const READ: usize = 2 << 10;
 /// The reason why [`read_head`] returned no request.
 #[derive(Debug)]
 pub(crate) enum HeadError {
-    /// The stream ended before the head was complete. There is no client left to answer.
+    /// The stream ended before the head was complete. The client has disconnected, so nobody can be answered.
     Gone,
     /// Reading the socket failed.
     Io(io::Error),
@@ -39,15 +39,15 @@ impl From<Refusal> for HeadError {
 /// Reads one request head. Returns it with the bytes after it that have already been read.
 ///
 /// # Blocking
-/// Waits for the client without a time limit. To impose a deadline, another thread shuts the socket down; the result is
-/// then [`HeadError::Gone`].
+/// Waits for the client without a time limit. To enforce a deadline, another thread shuts the socket down. The result
+/// is then [`HeadError::Gone`].
 pub(crate) fn read_head(
     stream: &mut impl Read,
     peer: Peer,
 ) -> Result<(Request, Vec<u8>), HeadError> {
     let mut scan = Scan::new();
     let mut bytes = Vec::new();
-    // On the heap, because stack memory that was used once stays with the thread until the thread ends.
+    // On the heap, because stack pages that have been used stay resident until the thread ends.
     let mut chunk = vec![0; READ];
     loop {
         let count = match stream.read(&mut chunk) {
@@ -103,14 +103,14 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
         extensions: Extensions::new(),
         body: Mutex::default(),
     };
-    // RFC 6455 §4.1 requires a GET. Frames follow the 101, so a body would be read as a frame.
+    // RFC 6455 §4.1 requires a GET. After the 101, the server reads frames, so it would read a body as a frame.
     if request.wants_upgrade() && content_length.is_some_and(|length| length > 0) {
         return Err(refuse(400, "an upgrade request must not have a body"));
     }
     Ok(request)
 }
 
-/// Headers that may appear at most once. Given two, one server might use the first and another the last.
+/// Headers that may appear at most once. If there are two, one server might use the first and another the last.
 const ONCE: [(HeaderName, &str); 6] = [
     (header::HOST, "more than one Host header"),
     (header::ORIGIN, "more than one Origin header"),
@@ -129,7 +129,8 @@ const ONCE: [(HeaderName, &str); 6] = [
     ),
 ];
 
-/// Returns the header lines as a map. Secret values are marked, so that `{:?}` of the map does not show them.
+/// Returns the header lines as a map. Values that may be secret are marked, so that `{:?}` of the map does not show
+/// them.
 fn headers(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(lines.len());
     for line in lines {
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_head_is_refused_at_most_one_read_after_the_limit() {
+    fn endless_head_is_refused_soon_after_the_limit() {
         let mut endless = Endless(0);
         let mut stream = (&b"GET / HTTP/1.1\r\nHost: a\r\n"[..]).chain(&mut endless);
         let Err(HeadError::Refused(reply, _)) = read_head(&mut stream, Peer::Unix) else {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn client_that_leaves_early_is_gone() {
+    fn stream_that_ends_early_is_reported_as_gone() {
         for head in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\n"] {
             let result = read_head(&mut head.as_bytes(), Peer::Unix);
             assert!(matches!(result, Err(HeadError::Gone)), "{head}");
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn failing_socket_is_an_error_and_an_interruption_is_not() {
+    fn only_a_failing_socket_is_an_error() {
         struct Fails(Option<io::ErrorKind>);
         impl Read for Fails {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -1,15 +1,16 @@
-//! The first bytes of every client: a request head is read once, under limits, and checked before it is answered.
+//! The first bytes of every client: the server reads one request head, with size limits, and checks it before it
+//! answers.
 //!
 //! 1. [`read_head`] reads a [`Request`] from the bytes, or refuses them.
 //! 2. [`Rules::judge`] checks whether requests with this `Host` and `Origin` are allowed.
 //! 3. The handler answers with a [`Reply`].
 //! 4. [`accept`] turns a [`Reply::upgrade`] into the 101 response.
 //!
-//! This module waits for the socket only. It has no clock: the watchdog ends a client whose head takes too long.
+//! This module waits only for the socket, without a time limit. The watchdog ends a client whose head takes too long.
 //!
 //! Every response except the 101 ends the connection, so the server never reads a second request from the same
-//! connection. Request smuggling needs a disagreement about where one request ends and the next one begins
-//! (RFC 9112 §11.2), and here there is no next one.
+//! connection. Request smuggling is therefore not possible: it needs two implementations that disagree about where one
+//! request ends and the next one begins (RFC 9112 §11.2).
 
 // From bytes to a request.
 mod head;

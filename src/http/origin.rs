@@ -1,9 +1,9 @@
 //! [`Rules`]: the checks of `Origin` and `Host`.
 //!
-//! A browser sends the requests of a page to any server that the page names, with the user's cookies and from the user's
-//! network. The only protection is `Origin`, which names the site of the page (RFC 6454). A WebSocket server that does
-//! not check it can be used by every site that the user visits (RFC 6455 §10.2). A server on loopback needs the check
-//! most, because its operator assumes that only this machine can reach it.
+//! A browser sends the requests of a page to any server that the page names, with the user's cookies and from the
+//! user's network. The only protection is the `Origin` header, which names the site of the page (RFC 6454). If a
+//! WebSocket server does not check `Origin`, every site that the user visits can use the server (RFC 6455 §10.2). A
+//! server on loopback needs the check most, because its operator assumes that only this machine can reach it.
 
 use super::Request;
 use super::authority::Authority;
@@ -70,9 +70,9 @@ impl Rules {
 
     /// Returns whether the server accepts the `Host` of this request.
     ///
-    /// This check protects a server on loopback from DNS rebinding. When the DNS server of evil.com answers 127.0.0.1, a
-    /// page of evil.com can send requests to this server, and both the browser and [`same_origin`] see one origin. Only
-    /// the name in `Host` shows the difference.
+    /// This check protects a server on loopback from DNS rebinding. If the DNS server of evil.com answers 127.0.0.1, a
+    /// page of evil.com can send requests to this server. Both the browser and [`same_origin`] then regard the page and
+    /// the server as one origin. Only `Host` reveals the attack, because it contains `evil.com`.
     fn host_is_ours(&self, request: &Request) -> bool {
         let Some(host) = request.authority.as_ref().filter(|_| self.loopback_only) else {
             // A request without Host is HTTP/1.0, which no browser sends.
@@ -102,13 +102,13 @@ impl Rules {
     }
 }
 
-/// Returns the first 100 bytes of `value`, for a log line. A head may contain up to 16 KiB of it.
+/// Returns the first 100 bytes of `value`, for a log line. The whole value may have up to 16 KiB.
 fn shown(value: Option<&str>) -> &str {
     let value = value.unwrap_or("(not ASCII)");
     &value[..value.len().min(100)]
 }
 
-/// Returns whether a page of `origin` sends its request to the host that it was loaded from.
+/// Returns whether a page of `origin` sends its request to the host from which the page was loaded.
 ///
 /// The scheme is used only to find the default port. It is not compared, because a proxy may have terminated TLS, so the
 /// server cannot know which scheme the client used.
@@ -138,7 +138,7 @@ impl Origin {
     }
 }
 
-/// Returns a scheme in lower case, or `None` if `text` is not one (RFC 3986 §3.1).
+/// Returns the scheme `text` in lower case, or `None` if `text` is not a valid scheme (RFC 3986 §3.1).
 fn parse_scheme(text: &str) -> Option<String> {
     let rest = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
     let valid = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(rest);
@@ -151,7 +151,7 @@ struct Pattern {
     /// `None` means http or https.
     scheme: Option<String>,
     /// True for `*.host`, which matches subdomains of `host` at any depth, but not `host`.
-    below: bool,
+    subdomains: bool,
     authority: Authority,
 }
 
@@ -164,15 +164,15 @@ impl Pattern {
             None if text.eq_ignore_ascii_case("null") => return None,
             None => (None, text),
         };
-        let (below, rest) = match rest.strip_prefix("*.") {
+        let (subdomains, rest) = match rest.strip_prefix("*.") {
             Some(rest) => (true, rest),
             None => (false, rest),
         };
         let authority = Authority::parse(rest)?;
         // An IP address has no subdomains.
-        (!below || !authority.is_address()).then_some(Pattern {
+        (!subdomains || !authority.is_address()).then_some(Pattern {
             scheme,
-            below,
+            subdomains,
             authority,
         })
     }
@@ -188,15 +188,15 @@ impl Pattern {
         scheme && port && self.matches_host(&origin.authority)
     }
 
-    /// Returns whether `host` is a host that this pattern allows. A reverse proxy on this machine may forward the public
-    /// name in `Host`. The port is not compared, because the proxy may listen on another one. A pattern for browser
-    /// extensions contains no host name, so it allows no `Host`.
+    /// Returns whether `host` is a host that this pattern allows. A reverse proxy on this machine may forward the
+    /// public name in `Host`. The port is not compared, because the proxy may listen on another one. A pattern with a
+    /// scheme other than http or https, as for browser extensions, contains no host name, so it allows no `Host`.
     fn covers_host(&self, host: &Authority) -> bool {
         self.scheme.as_deref().is_none_or(is_web) && self.matches_host(host)
     }
 
     fn matches_host(&self, named: &Authority) -> bool {
-        if !self.below {
+        if !self.subdomains {
             return named.host == self.authority.host;
         }
         // Without the check for the dot, notexample.com would match *.example.com.

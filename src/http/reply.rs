@@ -28,14 +28,15 @@ pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<String>) -> Rep
 #[derive(Debug)]
 pub struct Reply {
     code: StatusCode,
-    /// A list instead of a map, because there are only a few, and a `Result` with a reply in it stays small.
+    /// A list instead of a map, because there are only a few headers, and because it keeps a `Result` that contains a
+    /// reply small.
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Cow<'static, [u8]>,
     subprotocol: Option<String>,
 }
 
 /// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect only to
-/// the server that they were loaded from. `'self'` includes ws: and wss: of the same host (CSP Level 3), whereas `ws:`
+/// the server from which they were loaded. `'self'` includes ws: and wss: of the same host (CSP Level 3), whereas `ws:`
 /// would allow connections to any host.
 const PAGE_POLICY: &str = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; \
     style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -62,12 +63,12 @@ impl Reply {
         Reply::new(code, Some(TEXT), format!("{name}\n").into_bytes())
     }
 
-    /// Returns a response of plain text. For `code` see [`status`](Self::status).
+    /// Returns a response with plain text. For `code` see [`status`](Self::status).
     pub fn text(code: u16, body: impl Into<String>) -> Reply {
         Reply::bytes(code, HeaderValue::from_static(TEXT), body.into())
     }
 
-    /// Returns an HTML page. The page must contain its script and style. It can connect to this server only.
+    /// Returns an HTML page. The page must contain its own scripts and styles, and can connect only to this server.
     pub fn html(body: impl Into<Cow<'static, str>>) -> Reply {
         let body = match body.into() {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
@@ -80,7 +81,7 @@ impl Reply {
             .header(header::CACHE_CONTROL, fixed("no-cache"))
     }
 
-    /// Returns a response of JSON. `body` must be valid JSON. For `code` see [`status`](Self::status).
+    /// Returns a response with JSON. `body` must be valid JSON. For `code` see [`status`](Self::status).
     pub fn json(code: u16, body: impl Into<String>) -> Reply {
         Reply::bytes(
             code,
@@ -89,7 +90,7 @@ impl Reply {
         )
     }
 
-    /// Returns a response of bytes with any content type. For `code` see [`status`](Self::status).
+    /// Returns a response with bytes and any content type. For `code` see [`status`](Self::status).
     pub fn bytes(code: u16, content_type: HeaderValue, body: impl Into<Vec<u8>>) -> Reply {
         Reply::new(final_code(code), None, body.into()).header(CONTENT_TYPE, content_type)
     }
@@ -115,7 +116,7 @@ impl Reply {
     ) -> Reply {
         let mut headers = Vec::new();
         if code != StatusCode::SWITCHING_PROTOCOLS {
-            // Otherwise a browser could guess that a text is a script.
+            // Otherwise, a browser could treat a text as a script.
             headers.push((
                 header::X_CONTENT_TYPE_OPTIONS,
                 HeaderValue::from_static("nosniff"),
@@ -145,7 +146,8 @@ impl Reply {
         (self.subprotocol, self.headers)
     }
 
-    /// Returns the whole response. `head_only` is for HEAD: the same headers as for GET, but no body (RFC 9110 §9.3.2).
+    /// Returns the whole response. With `head_only`, it has the same headers but no body, as for a HEAD request (RFC
+    /// 9110 §9.3.2).
     pub(crate) fn to_bytes(&self, head_only: bool) -> Vec<u8> {
         debug_assert!(!self.is_upgrade(), "`accept` writes the 101");
         let mut head = Head::new(self.code);
@@ -199,8 +201,8 @@ impl Head {
         Head(format!("HTTP/1.1 {} {reason}\r\n", code.as_str()).into_bytes())
     }
 
-    /// Adds a line with the name in its usual capitalization. HTTP ignores the case of names, but scripts often search
-    /// for the usual spelling.
+    /// Adds a line with the name in its usual capitalization. The case of header names has no meaning in HTTP, but many
+    /// scripts search for the usual spelling.
     pub(super) fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
         let start = self.0.len();
         self.0.extend_from_slice(name.as_str().as_bytes());
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn header_replaces_its_namesake_and_cookies_accumulate() {
+    fn header_replaces_others_of_its_name_except_cookies() {
         let value = HeaderValue::from_static;
         let reply = Reply::text(200, "")
             .header(CONTENT_TYPE, value("text/css"))

@@ -22,16 +22,17 @@ pub struct Request {
     pub(super) content_length: Option<u64>,
     pub(super) peer: Peer,
     pub(super) extensions: Extensions,
-    /// The unread body, until the handler has answered the request. It is in a mutex because a request is later shared
-    /// between threads, and a [`Body`] cannot be.
+    /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
+    /// shared between threads, but a [`Body`] cannot be shared.
     pub(super) body: Mutex<Option<Box<dyn Body>>>,
 }
 
 /// The source of a request's body.
 pub(crate) trait Body: Read + Send {
-    /// Sends `100 Continue` to a client that waits for it before it sends the body (RFC 9110 §10.1.1).
+    /// Sends `100 Continue` to a client that waits for this response before it sends the body (RFC 9110 §10.1.1).
     fn send_continue(&mut self) -> io::Result<()>;
-    /// Tells the source that the whole body has been read. The time after this is the handler's, not the client's.
+    /// Tells the source that the whole body has been read. From now on, `handshake_timeout` does not apply, because the
+    /// client has done its part.
     fn finish(&mut self);
 }
 
@@ -43,8 +44,7 @@ impl Request {
 
     /// Returns the path without the query, percent-decoded once.
     ///
-    /// In this form an encoded slash looks like any other slash. To route a request, compare
-    /// [`segments`](Self::segments).
+    /// In this form an encoded slash looks like any other slash. For routing, use [`segments`](Self::segments).
     pub fn path(&self) -> &str {
         &self.target.path
     }
@@ -74,12 +74,12 @@ impl Request {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Returns `Host` as the client wrote it. It is `None` only for an HTTP/1.0 request.
+    /// Returns the `Host` header as the client wrote it. Only an HTTP/1.0 request may have none.
     pub fn host(&self) -> Option<&str> {
         self.header("host")
     }
 
-    /// Returns `Origin`: the site whose page sent the request. Clients other than browsers rarely send it.
+    /// Returns the `Origin` header: the site whose page sent the request. Clients other than browsers rarely send it.
     pub fn origin(&self) -> Option<&str> {
         self.header("origin")
     }
@@ -108,7 +108,8 @@ impl Request {
         self.content_length
     }
 
-    /// Reads the body, of at most `limit` bytes. Works once, and only in [`Handler::request`](crate::Handler::request).
+    /// Reads the body, of at most `limit` bytes. This works only once, and only in
+    /// [`Handler::request`](crate::Handler::request).
     ///
     /// # Blocking
     /// Waits for the client's bytes, up to the end of [`handshake_timeout`](crate::Config::handshake_timeout).
@@ -169,7 +170,7 @@ impl Request {
     }
 }
 
-/// Returns the items of a list with commas, without the empty ones (RFC 9110 §5.6.1.2).
+/// Returns the items of a comma-separated list, without empty items (RFC 9110 §5.6.1.2).
 fn list(line: &str) -> impl Iterator<Item = &str> {
     line.split(',')
         .map(|item| item.trim_matches([' ', '\t']))

@@ -1,9 +1,9 @@
 //! [`Scan`] looks for the end of a request head while its bytes arrive. It refuses an invalid head at the first byte that
 //! makes it invalid.
 //!
-//! `Scan` keeps its state between two reads, so it looks at each byte only once, however the bytes are split. A head that
-//! arrives byte by byte therefore costs the same as in one piece, and gets the same verdict. Parsing a head again after
-//! each read would cost the square of its length (CVE-2023-43669).
+//! `Scan` keeps its state between two reads, so it looks at each byte only once, however the bytes are split. A head
+//! that arrives byte by byte therefore costs the same as a head in one piece, and gets the same verdict. If a head were
+//! parsed again after each read, the cost would grow with the square of its length (CVE-2023-43669).
 
 use super::reply::{Refusal, refuse};
 
@@ -15,7 +15,7 @@ pub(super) const MAX_REQUEST_LINE: usize = 8 << 10;
 pub(super) const MAX_HEADERS: usize = 64;
 
 enum Place {
-    /// Before the first byte of the request line. True after an empty line.
+    /// Before the first byte of the request line. The value is true after an empty line.
     Before(bool),
     RequestLine,
     Headers,
@@ -75,8 +75,8 @@ impl Scan {
                 self.after_cr = true;
                 return Ok(());
             }
-            // RFC 9112 §2.2 allows a server to accept a lone LF as a line end. A proxy in front of it that does not
-            // accept it would see a different request.
+            // RFC 9112 §2.2 allows a server to accept a lone LF as a line end. But a proxy that does not accept a lone
+            // LF would forward a head that it understands differently.
             b'\n' => return Err(refuse(400, "an LF is not preceded by a CR")),
             b'\t' => {}
             0..0x20 | 0x7f => {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn head_at_its_limits_is_accepted_and_one_more_is_not() {
+    fn limits_of_a_head_are_exact() {
         let line = |n: usize| format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(n - 14));
         assert!(matches!(
             verdict(line(MAX_REQUEST_LINE).as_bytes()),

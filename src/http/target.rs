@@ -1,7 +1,7 @@
 //! [`Target`]: the path of a request in segments and its query in pairs, each decoded exactly once.
 //!
-//! Routing and the handler use the same decoded segments. Otherwise a path could be routed as one path, and be
-//! understood as another by the handler (CVE-2026-76183).
+//! Routing and the handler use the same decoded segments. Otherwise, routing and the handler could understand the same
+//! path differently (CVE-2026-76183).
 
 use super::authority::Authority;
 use super::reply::{Refusal, refuse};
@@ -18,7 +18,8 @@ impl Target {
     /// Parses `raw`, the second word of a request line. `host` is the `Host` of the request.
     pub(super) fn parse(raw: &str, host: Option<&Authority>) -> Result<Target, Refusal> {
         let raw = origin_form(raw, host)?;
-        // A client never sends a fragment (RFC 9110 §7.1). Some implementations read a backslash as a slash.
+        // A client never sends a fragment (RFC 9110 §7.1). A backslash is refused because some implementations read it
+        // as a slash.
         if raw.bytes().any(|b| matches!(b, b'#' | b'\\')) {
             return Err(refuse(
                 400,
@@ -82,8 +83,8 @@ fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     let mut segments = Vec::new();
     let mut rest = raw.split('/').peekable();
     while let Some(segment) = rest.next() {
-        // Some servers merge adjacent slashes, so an empty segment is refused. At the end of the path it is kept: no
-        // route has an empty segment.
+        // Some servers merge adjacent slashes, so an empty segment is refused. An empty segment at the end of the path
+        // is kept. It is harmless, because no route has an empty segment.
         if segment.is_empty() && rest.peek().is_some() {
             return Err(refuse(400, "the path contains an empty segment"));
         }
@@ -91,8 +92,8 @@ fn segments(path: &str) -> Result<Vec<String>, Refusal> {
         if segment.chars().any(char::is_control) {
             return Err(refuse(400, "the path contains a control character"));
         }
-        // Slashes that were written %2F or %5C count too, because `path` returns them as slashes, and a handler may open
-        // a file of that name.
+        // Encoded slashes and backslashes (%2F and %5C) are separators in this check too, because `path` returns them
+        // decoded, and a handler may open a file with that name.
         if segment
             .split(['/', '\\'])
             .any(|part| matches!(part, "." | ".."))
@@ -116,7 +117,8 @@ fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
         .collect()
 }
 
-/// Decodes `%XX` once. With `plus`, `+` is decoded to a space, as HTML forms write it in a query. In a path it stays `+`.
+/// Decodes `%XX` once. With `plus`, `+` becomes a space, because HTML forms write spaces this way in a query. In a
+/// path, `+` is kept.
 fn decode(text: &str, plus: bool) -> Result<String, Refusal> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

@@ -1,4 +1,5 @@
-//! Tests with the tables in `corpus/`: heads, targets, origins and handshakes. Each line has the expected outcome.
+//! Tests with the tables in `corpus/`: heads, targets, origins and handshakes. Each line of a table contains the
+//! expected outcome.
 
 use super::reply::Refusal;
 use std::io::{self, Read};
@@ -18,7 +19,7 @@ impl Read for SmallReads<'_> {
     }
 }
 
-/// Returns the lines of a table without its comments, each split into the first word and the rest.
+/// Returns the lines of a table, without comments. Each line is split into its first word and the rest.
 fn table(text: &str) -> Vec<(&str, &str)> {
     let lines = text
         .lines()
@@ -43,7 +44,7 @@ fn bytes(text: &str) -> Vec<u8> {
             rest = after;
             continue;
         }
-        let (byte, taken) = match (c, rest.as_bytes().get(1)) {
+        let (byte, consumed) = match (c, rest.as_bytes().get(1)) {
             ('\\', Some(b'r')) => (b'\r', 2),
             ('\\', Some(b'n')) => (b'\n', 2),
             ('\\', Some(b't')) => (b'\t', 2),
@@ -53,7 +54,7 @@ fn bytes(text: &str) -> Vec<u8> {
             (c, _) => (u8::try_from(c).expect("the tables are ASCII"), 1),
         };
         bytes.push(byte);
-        rest = &rest[taken..];
+        rest = &rest[consumed..];
     }
     bytes
 }
@@ -100,7 +101,7 @@ fn assert_complete(reply: &Reply) {
     );
 }
 
-/// Checks every line of a table, with the head in one piece and with reads of a few bytes.
+/// Checks every line of a table, with different sizes of one read.
 fn check(text: &str, at_least: usize, decide: impl Fn(&Request) -> Result<String, Refusal>) {
     let table = table(text);
     assert!(table.len() >= at_least, "{} lines", table.len());
@@ -128,7 +129,7 @@ fn corpus_does_not_shrink() {
 }
 
 #[test]
-fn verdict_does_not_depend_on_how_a_head_is_split() {
+fn verdict_is_independent_of_read_sizes() {
     check(include_str!("corpus/heads.txt"), 90, |_| Ok("200".into()));
 }
 
@@ -274,7 +275,7 @@ fn loopback_server_accepts_only_known_hosts() {
     let without_host = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
         loopback.judge(request).map(|()| "in".into())
     });
-    assert_eq!(without_host, "in", "no browser sends HTTP/1.0");
+    assert_eq!(without_host, "in", "an HTTP/1.0 request may have no Host");
 }
 
 #[test]
@@ -305,8 +306,8 @@ fn clients_text_never_gets_into_a_response_head() {
         "{answer} {reason}"
     );
 
-    // A handler that selects any subprotocol that the query names. The server sends only one that was offered, and an
-    // offer is always a token.
+    // A handler may select a subprotocol that it takes from the query. The server sends it only if the client offered
+    // it, and an offer is always a token.
     let head = "GET /ws?p=a%0d%0aX:injected HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
         Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: a\r\nX-Note: injected\r\n\r\n";

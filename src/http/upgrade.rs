@@ -16,7 +16,7 @@ pub(crate) struct Accepted {
     pub(crate) subprotocol: Option<String>,
 }
 
-/// Makes the 101 from a request and the handler's [`Reply::upgrade`], or refuses the request.
+/// Returns the 101 for a request and the handler's [`Reply::upgrade`], or refuses the request.
 ///
 /// The server declines all extensions: an offer that the response does not mention is declined (RFC 6455 §9.1).
 pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusal> {
@@ -29,7 +29,7 @@ pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusa
     let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS);
     head.line(&header::UPGRADE, &fixed("websocket"));
     head.line(&header::CONNECTION, &fixed("Upgrade"));
-    // The base64 of a hash, which contains no text from the client.
+    // The value is the base64 of a hash, so it contains no text from the client.
     let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
     head.line(
         &header::SEC_WEBSOCKET_ACCEPT,
@@ -50,7 +50,7 @@ pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusa
     })
 }
 
-/// Returns whether a header belongs to the handshake itself.
+/// Returns whether a header is part of the WebSocket handshake.
 fn is_handshake(name: &HeaderName) -> bool {
     *name == header::UPGRADE || name.as_str().starts_with("sec-websocket-")
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn example_of_the_rfc_gets_the_response_of_the_rfc() {
+    fn example_request_of_the_rfc_is_accepted() {
         // RFC 6455 §1.2.
         let offer = "Sec-WebSocket-Protocol: chat, superchat\r\n";
         let (head, subprotocol) = answer(offer, Reply::upgrade().subprotocol("chat"));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn handlers_cookie_is_sent_and_its_framing_is_not() {
+    fn handler_can_set_cookies_but_not_framing() {
         let value = HeaderValue::from_static;
         let reply = Reply::upgrade()
             .header(header::SET_COOKIE, value("a=1"))
