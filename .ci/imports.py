@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Checks the imports between the files of src/: no cycle, and none that points up.
+"""Checks the imports between the files of src/: there is no cycle, and no import that FORBIDDEN lists.
 
     .ci/imports.py [SRC]
 
 A file imports another if it names something that the other defines: in a `use`, or as a path in the code. A name that a
-module re-exports (`pub use`) counts as an import of the file that defines it. A `mod` line is no import: a module lists its
-children. Tests and test doubles (`tests/`, `testing/`, `#[cfg(test)]` modules) are left out.
+module re-exports (`pub use`) counts as an import of the file that defines it. A `mod` line is not an import, because it
+only lists a child. Tests and test doubles (`tests/`, `testing/`, `#[cfg(test)]` modules) are left out.
 
 Exits with 1 if there is a cycle or an import that a rule forbids.
 """
@@ -13,7 +13,7 @@ import os
 import re
 import sys
 
-# What stands lower knows nothing of what stands higher: (folder or file, what it may not import, why).
+# The layers of the modules: (folder or file, what it may not import, why).
 FORBIDDEN = [
     ("connection", ["server", "handler", "hub", "events", "cli"], "connection/ knows no server, no handler and no topic"),
     ("hub", ["server", "handler", "events", "cli", "connection::socket"], "hub/ knows no server and no socket"),
@@ -27,7 +27,7 @@ FORBIDDEN = [
 
 
 def module_files(src):
-    """Module path (a tuple) -> file."""
+    """Returns a map from the path of each module (a tuple) to its file."""
     modules = {}
     for directory, _, names in os.walk(src):
         parts = os.path.relpath(directory, src).split(os.sep)
@@ -43,7 +43,7 @@ def module_files(src):
 
 
 def code_of(path):
-    """The source without comments, strings and `#[cfg(test)]` modules at its end."""
+    """Returns the source without comments, strings, and the `#[cfg(test)]` modules at its end."""
     text = open(path, encoding="utf-8").read()
     text = re.sub(r'"(?:\\.|[^"\\])*"', '""', text)
     text = re.sub(r"//[^\n]*", "", text)
@@ -51,7 +51,7 @@ def code_of(path):
 
 
 def leaves(tree):
-    """`a::{b, c::{d}}` -> [[a, b], [a, c, d]]; `as` names and globs are cut off."""
+    """`a::{b, c::{d}}` -> [[a, b], [a, c, d]]; `as` names and globs are left out."""
     tree = tree.strip()
     if "{" not in tree:
         parts = [part.strip() for part in re.split(r"\s+as\s+", tree)[0].split("::")]
@@ -69,7 +69,7 @@ def leaves(tree):
 
 
 def absolute(path, module, is_folder):
-    """The path from the crate's root, or None if it leads out of the crate."""
+    """Returns the path from the crate's root, or None if the path leads out of the crate."""
     if path[0] == "crate":
         return path[1:]
     here = list(module) if is_folder else list(module[:-1])
@@ -102,11 +102,11 @@ class Tree:
         return self.modules[module].endswith("mod.rs")
 
     def child(self, module, leaf):
-        """`pub use child::Name` without `self`."""
+        """Returns the path that `pub use child::Name`, without `self`, means, or None if there is no such child."""
         return list(module) + leaf if (*module, leaf[0]) in self.modules else None
 
     def resolve(self, path):
-        """The module that defines what the path names; None for a name of the crate's root."""
+        """Returns the module that defines the name at the end of the path, or None for a name of the crate's root."""
         for length in range(len(path), 0, -1):
             module = tuple(path[:length])
             if module in self.modules:
@@ -117,7 +117,7 @@ class Tree:
         return None
 
     def imports(self, module):
-        """(target module or None, path as written) of every import."""
+        """Yields the target module (or None) and the path as written, for every import."""
         code, is_folder = self.code[module], self.is_folder(module)
         paths = [leaf for tree in re.findall(r"\buse ([^;]+);", code) for leaf in leaves(tree)]
         rest = re.sub(r"\buse [^;]+;", "", code)
@@ -132,7 +132,7 @@ class Tree:
 
 
 def cycles(graph):
-    """Strongly connected components with more than one member (Tarjan, without recursion on the graph's size)."""
+    """Returns the strongly connected components with more than one member (Tarjan's algorithm)."""
     index, low, stack, on_stack, found, counter = {}, {}, [], set(), [], [0]
 
     def visit(node):
@@ -183,14 +183,14 @@ def main():
                     if target[:len(other.split("::"))] == tuple(other.split("::")):
                         print(f"{name} imports {written}: {why}", file=sys.stderr)
                         failed = True
-        # A module lists its children and re-exports them; that is its task, and no dependency of its own code.
+        # The re-exports of a module were resolved above to the files that define the names.
         graph[module] = targets
         count += len(targets)
     for component in cycles(graph):
         names = ", ".join(tree.modules[module] for module in component)
-        print(f"these files import each other in a circle: {names}", file=sys.stderr)
+        print(f"these files form an import cycle: {names}", file=sys.stderr)
         failed = True
-    print(f"{len(graph)} files with {count} imports between them" + ("" if failed else ", no cycle, none that points up"))
+    print(f"{len(graph)} files with {count} imports between them" + ("" if failed else ", no cycle, no forbidden import"))
     sys.exit(failed)
 
 
