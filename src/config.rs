@@ -55,9 +55,9 @@ config! {
     /// The rate at which one address may open connections. Default `None`: no limit. Each further connection gets a 503
     /// before its request is read. Leave this unset behind a proxy, for the same reason as `max_clients_per_ip`.
     connect_rate: Option<Rate> = None;
-    /// The rate at which one client may send text and binary messages. Default `None`: no limit. A client that exceeds it
-    /// is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down by TCP,
-    /// which is enough for most servers.
+    /// The rate at which one client may send text and binary messages. Default `None`: no limit. A client that exceeds
+    /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
+    /// by TCP, which is enough for most servers.
     rate: Option<Rate> = None;
     /// The capacity of an outbox in messages. Default 64; 0 counts as 1. A larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
@@ -94,11 +94,11 @@ config! {
     /// The time without any byte from the peer after a ping, after which the client is reset. Default 20 s. A shorter time
     /// finds dead peers earlier, but also resets live ones on bad networks.
     ping_timeout: Duration = Duration::from_secs(20);
-    /// The maximum payload of a message, and of a single frame, in bytes. Default 64 KiB. A client that exceeds it is
-    /// closed with 1009. Each client may need about twice this much memory.
+    /// The maximum payload of a message, and of a single frame, in bytes. Default 64 KiB. A client that exceeds the
+    /// limit is closed with 1009. Each client may need about twice this much memory.
     max_message: usize = 64 << 10;
-    /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds it is closed
-    /// with 1008. Each frame costs processor time even if it is empty.
+    /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds the limit
+    /// is closed with 1008. Each frame costs processor time even if it is empty.
     max_fragments: usize = 1024;
     /// The size of a read from the socket in bytes. Default 8 KiB. A larger size needs fewer system calls and more
     /// memory. While reads fill the buffer, it grows up to 256 KiB. While a client is idle, its buffer has at most 1

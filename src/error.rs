@@ -1,5 +1,4 @@
-//! The error types, one for each question that a caller asks. Every error of a sending call returns the message that was
-//! not queued.
+//! The error types. Each error of a sending method contains the message that was not queued.
 
 use std::io;
 
@@ -77,7 +76,7 @@ pub enum TrySendError {
     /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
     #[error("the outbox is full")]
     Full(Message),
-    /// The connection has ended or is closing, or the message is not data: see [`SendError`].
+    /// The connection has ended or is closing, or the message is neither text nor binary: see [`SendError`].
     #[error("{}", closed_text(.0))]
     Closed(Message),
 }
@@ -88,7 +87,7 @@ pub enum SendTimeoutError {
     /// The outbox was full for the whole time.
     #[error("the outbox was still full when the time was over")]
     Timeout(Message),
-    /// The connection has ended or is closing, or the message is not data: see [`SendError`].
+    /// The connection has ended or is closing, or the message is neither text nor binary: see [`SendError`].
     #[error("{}", closed_text(.0))]
     Closed(Message),
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The number of characters shown. Longer text only fills the log.
+/// The number of characters shown. A client could fill the log with longer texts.
 const SHOWN: usize = 200;
 
 /// Returns `text` for display, with line breaks and terminal control characters escaped, truncated to 200 characters.
@@ -17,7 +17,8 @@ impl fmt::Display for Escaped<'_> {
         let end = self.0.char_indices().nth(SHOWN).map(|(at, _)| at);
         for c in self.0[..end.unwrap_or(self.0.len())].chars() {
             match c {
-                // `escape_debug` does not escape these. They change the reading direction of the text after them.
+                // `escape_debug` does not escape these. They change the direction in which the text after them is
+                // displayed.
                 '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                     write!(f, "{}", c.escape_unicode())?;
                 }

@@ -1,4 +1,4 @@
-//! [`Handler`]: the part of a server that its user writes.
+//! [`Handler`]: the part of a server that the user of this library writes.
 
 use std::error::Error;
 
@@ -7,7 +7,7 @@ use crate::http::{Reply, Request};
 
 /// Answers requests, and then runs the connection of each client.
 ///
-/// A closure `Fn(&mut Connection) -> Result<(), _>` is a handler too. It accepts every request.
+/// A closure `Fn(&mut Connection) -> Result<(), _>` is also a handler, which accepts every request.
 ///
 /// ```
 /// use standpipe::{Connection, Handler, Reply, Request};
@@ -36,8 +36,8 @@ pub trait Handler: Sync {
     /// upgrades every path, without a subprotocol.
     ///
     /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
-    /// [`Config::origin`](crate::Config::origin)). After it the server checks the headers of the upgrade. If this method
-    /// panics, the client gets a 500.
+    /// [`Config::origin`](crate::Config::origin)). After this call the server checks the headers of the upgrade. If
+    /// this method panics, the client gets a 500.
     ///
     /// # Blocking
     /// Runs on the client's handshake thread, which ends after the answer. This method may block, but its time counts

@@ -41,7 +41,7 @@ impl Permits {
         Permits { limit, in_use }
     }
 
-    /// Returns a permit, or `None` if all of them are in use.
+    /// Returns a permit, or `None` if all permits are in use.
     pub(crate) fn try_acquire(&self) -> Option<Permit<'_>> {
         let one_more = |in_use| (in_use < self.limit).then_some(in_use + 1);
         self.in_use
@@ -88,7 +88,7 @@ impl Latch {
         lock(&self.sender).is_none()
     }
 
-    /// Waits until the latch is set, for at most `limit`. Returns whether it is set.
+    /// Waits until the latch is set, for at most `limit`. Returns whether the latch is set.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
         self.receiver.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }

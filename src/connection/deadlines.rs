@@ -9,7 +9,7 @@ use crate::config::Config;
 
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    /// Since when the socket has refused bytes.
+    /// The time since which the socket has been refusing bytes.
     blocked_since: AtomicU64,
     /// When the socket last accepted bytes after it had refused some. This shows that the peer is alive.
     progressed_at: AtomicU64,
@@ -25,7 +25,7 @@ pub(crate) struct Deadlines {
     round_trip: AtomicU64,
 }
 
-/// What the watchdog finds when it checks a connection.
+/// The result of the watchdog's check of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum DeadlineCheck {
     /// No deadline has passed.
@@ -110,7 +110,7 @@ impl Deadlines {
         }
     }
 
-    /// Records that bytes have arrived. `in_message` says whether they end inside a message.
+    /// Records that bytes have arrived. `in_message` is true if they end inside a message.
     pub(crate) fn bytes_received(&self, in_message: bool) {
         if self.pinged_at.load(Relaxed) != 0 {
             self.pinged_at.store(0, Relaxed);
@@ -122,7 +122,7 @@ impl Deadlines {
         }
     }
 
-    /// Records that a ping is on its way.
+    /// Records that a ping is being sent.
     pub(crate) fn ping_sent(&self, now: u64) {
         self.pinged_at.store(now, Relaxed);
     }

@@ -28,14 +28,14 @@ pub(crate) enum Phase {
     ReadingRequest,
     /// The opening handshake: the request is complete, and the response is not yet decided.
     Responding,
-    /// The opening handshake ended without an upgrade: shutdown came first, the handshake slot was given to another
+    /// The opening handshake ended without an upgrade: a shutdown began, the handshake slot was given to another
     /// client, or the connection failed.
     Rejected,
     /// Upgraded: the 101 has been sent, or is about to be.
     Open,
     /// A Close waits for the queue to be written. No message is accepted any more.
     ClosingAfterQueue,
-    /// A Close waits for the frame in progress only.
+    /// A Close will be sent directly after the frame in progress.
     ClosingNow,
     /// A thread has taken the Close to write it. It is the last frame.
     CloseTaken,
@@ -65,19 +65,19 @@ pub(crate) struct Lifecycle {
 
 #[derive(Debug, Default)]
 struct Record {
-    /// The Close that waits to be written.
+    /// The requested Close, until a thread takes it.
     close: Option<CloseReason>,
     cause: Option<CloseCause>,
     /// The deadline that passed, so that the connection was reset. This may happen during a closing handshake.
     missed: Option<Clock>,
     was_reset: bool,
-    /// The kernel has the whole of our Close.
+    /// The kernel has accepted our whole Close.
     close_sent: bool,
     /// The connection was open when shutdown began.
     open_at_shutdown: bool,
 }
 
-/// What the shutdown report says about a client.
+/// How the shutdown report counts a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShutdownOutcome {
     /// Everything queued for the client, and the Close with 1001, was written.
@@ -101,7 +101,7 @@ impl Lifecycle {
         PHASES[usize::from(self.phase.load(Ordering::SeqCst))]
     }
 
-    /// Returns whether the connection has neither begun to close nor ended.
+    /// Returns false once the connection has begun to close or has ended.
     pub(crate) fn is_open(&self) -> bool {
         matches!(
             self.phase(),
@@ -134,7 +134,8 @@ impl Lifecycle {
         self.advance(&[Phase::Responding], Phase::Open)
     }
 
-    /// Rejects the handshake if its request is not complete, to free its slot. Returns whether it did.
+    /// Rejects the handshake if its request is not complete, to free its slot. Returns whether the handshake was
+    /// rejected.
     pub(crate) fn try_evict(&self) -> bool {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)
     }
@@ -160,8 +161,8 @@ impl Lifecycle {
 
     /// Requests a Close. Returns whether this Close will be sent.
     ///
-    /// The first request wins, but an immediate Close replaces one that still waits for the queue. A Close that has been
-    /// taken to be written never changes.
+    /// The first request wins, but an immediate Close replaces one that still waits for the queue. A Close that a
+    /// thread has taken is never replaced.
     ///
     /// The caller must call [`announce_closing`](Self::announce_closing) *afterwards*. That call may wake a handler,
     /// which returns and requests another Close. That request must find this one already recorded.
@@ -213,7 +214,7 @@ impl Lifecycle {
         record.close.take()
     }
 
-    /// Records that the kernel has the whole of our Close.
+    /// Records that the kernel has accepted our whole Close.
     pub(crate) fn mark_close_sent(&self) {
         lock(&self.record).close_sent = true;
     }
@@ -269,7 +270,7 @@ impl Lifecycle {
         lock(&self.record).close_sent
     }
 
-    /// Returns what the shutdown report says about the client, once it has ended.
+    /// Returns how the shutdown report counts the client, after it has ended.
     pub(crate) fn shutdown_outcome(&self) -> ShutdownOutcome {
         let record = lock(&self.record);
         if !record.open_at_shutdown {

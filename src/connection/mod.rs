@@ -177,7 +177,7 @@ impl Connection {
         self.outbox.number()
     }
 
-    /// Returns why the connection ended, once it has.
+    /// Returns why the connection ended, or `None` if it is still open.
     pub(crate) fn cause(&self) -> Option<CloseCause> {
         self.outbox.shared().lifecycle().cause()
     }

@@ -65,7 +65,7 @@ impl Transport for Socket {
     }
 }
 
-/// Calls `write` again if a signal interrupted it. An `Ok(0)` becomes an error.
+/// Calls `write`, and calls it again if a signal interrupted it. `Ok(0)` becomes an error.
 pub(crate) fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match write() {
@@ -115,7 +115,8 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     {
         let unsent = u32::try_from(config.unsent).unwrap_or(u32::MAX);
         log_failure("TCP_NOTSENT_LOWAT", socket.set_tcp_notsent_lowat(unsent));
-        // A timeout shorter than our own clocks would disconnect a live peer whose window is closed.
+        // At least as long as our own timeouts. Otherwise, the kernel would disconnect a live peer that has stopped
+        // reading for a while.
         let timeout = config
             .write_timeout
             .max(config.ping_interval.saturating_add(config.ping_timeout));

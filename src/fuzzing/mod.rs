@@ -1,7 +1,7 @@
 //! Fuzz targets for all code that reads bytes from a client.
 //!
-//! Each public function is one target: a crate in `fuzz/` calls it with the inputs of libFuzzer. It panics if an
-//! invariant does not hold. The same functions also run as ordinary tests, over the seeds in `fuzz/seeds` and over
+//! Each public function is one target: a crate in `fuzz/` calls it with the inputs of libFuzzer. The function panics if
+//! an invariant does not hold. The same functions also run as ordinary tests, over the seeds in `fuzz/seeds` and over
 //! mutations of them.
 
 mod connection;

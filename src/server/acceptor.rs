@@ -76,7 +76,7 @@ fn accept<'scope, H: Handler>(
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The client gave up while it waited in the backlog (accept(2)).
+            // The client disconnected while it waited in the backlog (accept(2)).
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             // The kernel is out of descriptors or memory. The client stays in the backlog, so an immediate retry would
             // fail again.

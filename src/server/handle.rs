@@ -79,7 +79,8 @@ impl ServerHandle {
         self.server.client_permits.in_use()
     }
 
-    /// Returns whether only this machine can reach the server: every listener is on a loopback address or a unix socket.
+    /// Returns whether only this machine can reach the server: every listener is on a loopback address or a Unix
+    /// socket.
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
     }

@@ -1,4 +1,4 @@
-//! [`Listener`]: a listening socket, TCP or unix, and how its acceptor is woken for shutdown.
+//! [`Listener`]: a listening socket, TCP or Unix, and the wake-up of its acceptor for a shutdown.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};

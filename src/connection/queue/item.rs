@@ -29,14 +29,15 @@ pub(crate) enum Purpose {
     Discard,
 }
 
-/// What a thread takes from a queue at a time: a notice, a message, or both.
+/// One entry taken from a queue: a notice, a message, or both.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// Tells the client which messages of the topic were left out before this one. A notice is not counted as a
     /// message.
     pub(crate) notice: Option<EncodedFrame>,
     pub(crate) message: Option<EncodedFrame>,
-    /// The topic that the message comes from, if it was taken in exchange for a ticket.
+    /// The topic of the message, whose [`TopicSource::finished`] must be called later. `None` for a message that no
+    /// topic owns.
     pub(crate) source: Option<Arc<dyn TopicSource>>,
 }
 

@@ -267,8 +267,8 @@ impl Outbox {
         self.queue().drain_if_finished(self.shared.lifecycle());
     }
 
-    /// Disconnects a slow consumer with 4008. Its queue is discarded. The peer sees the code if it still reads within
-    /// `close_timeout`.
+    /// Disconnects a slow consumer with 4008. Its queue is discarded. The peer receives the code only if it reads again
+    /// within `close_timeout`.
     pub(crate) fn disconnect_slow_consumer(&self, topic: &str) {
         let Shared { number, peer, .. } = &*self.shared;
         let (messages, capacity, bytes) = (self.len(), self.capacity(), self.bytes());

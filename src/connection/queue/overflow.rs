@@ -16,7 +16,7 @@ const SERVED_EVERY: u64 = 8;
 pub(crate) struct Overflow {
     topics: Mutex<VecDeque<Arc<dyn TopicSource>>>,
     is_filled: AtomicBool,
-    /// Messages that were taken while the list was not empty.
+    /// The number of messages that were taken while the list was not empty.
     taken: AtomicU64,
 }
 
@@ -31,7 +31,7 @@ impl Overflow {
         !self.is_filled.load(Ordering::Acquire)
     }
 
-    /// Counts one message and returns whether it has to come from this list.
+    /// Counts the next message, and returns whether it must come from this list.
     pub(crate) fn advance_turn(&self) -> bool {
         !self.is_empty() && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
     }

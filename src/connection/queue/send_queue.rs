@@ -1,4 +1,5 @@
-//! [`SendQueue`]: the bounded queue behind an outbox. It is limited by messages (a crossbeam channel) and by bytes.
+//! [`SendQueue`]: the bounded queue of an outbox. Its limits are a number of messages (a crossbeam channel) and a
+//! number of bytes.
 //!
 //! The channel carries frames and *tickets*. A topic that may drop or replace its own messages keeps them in a
 //! [`TopicSource`]. A ticket stands for the next of them, and is exchanged for it just before it is written. So each
@@ -30,11 +31,11 @@ pub(crate) enum Wait {
     Forever,
 }
 
-/// Whether the queue had room.
+/// The result of an attempt to queue a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Admitted,
-    /// There is no room now.
+    /// The queue has no room now.
     Full,
     /// The connection has ended or is closing.
     Closed,
@@ -55,7 +56,7 @@ pub(crate) struct SendQueue {
     /// may have more tickets than messages.
     pending: AtomicIsize,
     counters: MessageCounters,
-    /// Held by the thread that drains.
+    /// Locked by the thread that drains the queue.
     draining: Mutex<()>,
 }
 
@@ -140,7 +141,7 @@ impl SendQueue {
     /// Reserves `size` bytes.
     ///
     /// # Blocking
-    /// As `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
+    /// Waits as `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
     pub(crate) fn admit(&self, size: usize, wait: Wait) -> Admission {
         let mut usage = lock(&self.usage);
         loop {
@@ -286,7 +287,7 @@ impl SendQueue {
         }
     }
 
-    /// Returns whether a thread drains the queue at this moment.
+    /// Returns whether a thread is draining the queue.
     #[cfg(test)]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.try_lock().is_err()

@@ -11,7 +11,7 @@ thread_local! {
     static READER_OF: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
-/// Declares whose reader this thread is, so that monitoring can show what it waits for.
+/// Sets the client whose reader this thread is, so that monitoring can show what the thread waits for.
 pub(crate) fn set_reader_of(client: Option<Arc<Shared>>) {
     READER_OF.with_borrow_mut(|reader_of| *reader_of = client);
 }

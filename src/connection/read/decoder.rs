@@ -38,7 +38,7 @@ pub(crate) enum Incoming {
     End,
 }
 
-/// Reads bytes into a buffer, and returns how many.
+/// A function that reads bytes into a buffer, and returns their number.
 type Read<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ReadError>;
 
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub(crate) struct Decoder {
     end: usize,
     /// The size of a read while the client is active.
     read_size: usize,
-    /// The last read filled the buffer.
+    /// Whether the last read filled the buffer.
     filled: bool,
     message: Option<Partial>,
 }

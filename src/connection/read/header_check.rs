@@ -38,7 +38,7 @@ pub(crate) struct HeaderCheck {
     closed: bool,
 }
 
-/// The frames and payload bytes of a message so far.
+/// The number of frames and payload bytes of the message in progress.
 #[derive(Debug)]
 struct Message {
     frames: usize,
@@ -199,7 +199,7 @@ impl HeaderCheck {
         self.payload = length;
         if first & 0x08 != 0 {
             self.last = false;
-            // A Close ends the connection anyway, and must be answered.
+            // The rate does not apply to a Close, which ends the connection and must be answered.
             return if first & 0x0f == 8 || self.control.take(now) {
                 Ok(())
             } else {

@@ -1,4 +1,4 @@
-//! [`ReadHalf`]: the read half of a socket, behind the header check.
+//! [`ReadHalf`]: the read half of a socket. Its bytes have passed the header check.
 //!
 //! tungstenite's own `WebSocket` answers pings and Closes inside `read`. With one for reading and one for writing, two
 //! threads would write to the same socket, and a pong could be written in the middle of a frame. The reader here has a

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// A close code and its reason (RFC 6455 §7.4.1).
+/// The close code and reason with which a violation is answered (RFC 6455 §7.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Violation {
     pub(crate) code: u16,

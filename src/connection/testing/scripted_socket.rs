@@ -15,7 +15,7 @@ use crate::sync::lock;
 /// The longest time that a test waits for an event, long enough for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A peer in memory. At first it accepts everything.
+/// A socket in memory. At first it accepts everything.
 #[derive(Debug)]
 pub(crate) struct ScriptedSocket {
     state: Mutex<State>,

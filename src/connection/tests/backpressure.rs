@@ -81,7 +81,7 @@ fn full_outbox_makes_send_wait() {
         assert!(waiter.still_waits());
         assert_eq!(client.outbox.len(), 5);
 
-        // Once the held message is written, the writer takes the queue in flight, which makes room.
+        // After the first message is written, the writer takes the queued messages, so the queue has room.
         client.socket.accept("held".len() + 2);
         waiter.result().expect("the queue has room now");
         assert_eq!(texts(&client), ["held"]);

@@ -27,14 +27,14 @@ fn overdue_since(client: &TestClient, since: u64) -> bool {
 }
 
 /// Waits until the clock shows a later millisecond.
-fn a_later_moment() -> u64 {
+fn wait_for_a_later_millisecond() -> u64 {
     let now = clock::now();
     until("time passes", || clock::now() > now + 1);
     clock::now()
 }
 
 #[test]
-fn accepting_everything_ends_a_block() {
+fn accepting_everything_stops_the_write_clock() {
     both_ways(|config| {
         let client = TestClient::new(config);
         client
@@ -74,15 +74,15 @@ fn the_write_clock_restarts_after_64_kib() {
         // Accepting fewer bytes than 64 KiB does not restart the clock.
         let mut written = 0;
         for bytes in [1, 10_000, 30_000, (64 << 10) - 40_002] {
-            a_later_moment();
+            wait_for_a_later_millisecond();
             client.socket.accept(bytes);
             written += bytes;
             client.socket.until_written(written);
             client.socket.until_in_write();
             assert!(overdue_since(&client, first), "{written} bytes");
         }
-        // One more byte makes 64 KiB.
-        let moment = a_later_moment();
+        // With one more byte, the socket has accepted 64 KiB.
+        let moment = wait_for_a_later_millisecond();
         client.socket.accept(1);
         client.socket.until_written(written + 1);
         client.socket.until_in_write();
@@ -107,7 +107,7 @@ fn small_messages_count_as_progress() {
         let first = clock::now();
         for n in 1..=64 {
             assert!(overdue_since(&client, first), "{n} KiB");
-            a_later_moment();
+            wait_for_a_later_millisecond();
             client.socket.accept(1024);
             client.socket.until_written(n << 10);
             client.socket.until_in_write();

@@ -115,7 +115,7 @@ fn close_is_sent_after_the_queue() {
             frames.pop(),
             Some((CLOSE, payload(&CloseReason::new(1001, "bye"))))
         );
-        assert_eq!(frames.len(), 31, "no ping once a Close is requested");
+        assert_eq!(frames.len(), 31, "no ping is sent after a Close is requested");
         assert_eq!(frames[30], (TEXT, b"29".to_vec()));
         assert_eq!(client.end().delivered, 31);
     });
@@ -225,7 +225,7 @@ impl TopicSource for LateMessage {
     }
 
     fn take_overflow(self: Arc<Self>, _: Purpose) -> (Option<Outgoing>, bool) {
-        self.0.try_send(text("last")).expect("there is room");
+        self.0.try_send(text("last")).expect("the queue has room");
         self.0.close(1000, "");
         (None, false)
     }

@@ -34,7 +34,7 @@ fn only_an_immediate_close_replaces_a_waiting_close() {
     assert!(lifecycle.is_open());
     assert!(request(&lifecycle, AfterQueue, 1000));
     assert_eq!(lifecycle.phase(), Phase::ClosingAfterQueue);
-    assert!(!request(&lifecycle, AfterQueue, 1001), "the first wins");
+    assert!(!request(&lifecycle, AfterQueue, 1001), "the first request wins");
     assert_eq!(
         lifecycle.take_immediate_close(),
         None,

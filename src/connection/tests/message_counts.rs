@@ -10,7 +10,7 @@ use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
 use crate::error::TrySendError;
 
-/// Sends `count` messages with random verbs. Returns how many were accepted.
+/// Sends `count` messages with randomly chosen methods. Returns how many were accepted.
 fn produce(outbox: &Outbox, name: u8, count: u8, dice: &mut Dice) -> u64 {
     let mut accepted = 0;
     for n in 0..count {
@@ -119,7 +119,7 @@ fn a_frame_queued_after_the_drain_is_counted() {
 fn partly_written_batch_is_counted() {
     both_ways(|config| {
         // Five messages of six bytes. The writer may write them as one batch.
-        for dies_at in 0..=5 * 6 {
+        for breaks_at in 0..=5 * 6 {
             let mut client = TestClient::held(config.clone(), 0);
             for n in 0..5 {
                 client
@@ -127,10 +127,10 @@ fn partly_written_batch_is_counted() {
                     .try_send(text(format!("{n:4}")))
                     .expect("the queue has room");
             }
-            client.socket.break_after(6 + dies_at);
+            client.socket.break_after(6 + breaks_at);
             client.socket.accept_all();
-            if dies_at == 5 * 6 {
-                client.socket.until_written(6 + dies_at);
+            if breaks_at == 5 * 6 {
+                client.socket.until_written(6 + breaks_at);
                 // Only the next write fails.
                 let _ = client.outbox.try_send(text("last"));
             }
@@ -143,7 +143,7 @@ fn partly_written_batch_is_counted() {
             assert!(matches!(late, Err(TrySendError::Closed(_))));
             assert_eq!(client.shared.lifecycle().cause(), Some(CloseCause::Gone));
             let counts = client.end();
-            assert_eq!(counts.delivered, 1 + dies_at as u64 / 6, "at {dies_at}");
+            assert_eq!(counts.delivered, 1 + breaks_at as u64 / 6, "broken after {breaks_at} bytes");
         }
     });
 }

@@ -44,7 +44,7 @@ fn the_writer_continues_where_the_sender_stopped() {
                 client.socket.accept_per_call(then);
                 client.socket.accept_all();
                 client.socket.until_written(expected.len());
-                assert_eq!(client.socket.written(), expected, "{accepted}, then {then}");
+                assert_eq!(client.socket.written(), expected, "{accepted} bytes, then {then} at a time");
                 assert_eq!(client.end().delivered, 5);
             }
         }
@@ -84,7 +84,7 @@ fn partly_accepted_large_messages_are_completed() {
 /// Calls `send_all` on another thread, because the call waits while the peer accepts little.
 fn send_all(client: &TestClient, messages: &[Message]) -> JoinHandle<()> {
     let (outbox, messages) = (client.outbox.clone(), messages.to_vec());
-    thread::spawn(move || outbox.send_all(messages).expect("it is open"))
+    thread::spawn(move || outbox.send_all(messages).expect("the connection is open"))
 }
 
 #[test]
@@ -172,13 +172,13 @@ fn send_all_stops_at_the_first_refused_message() {
     client.socket.until_written(3);
     client.outbox.close(1000, "");
     let refused = client.outbox.send_all(vec![text("c"), text("d")]);
-    assert_eq!(refused.expect_err("it is closing").0, text("c"));
+    assert_eq!(refused.expect_err("the connection is closing").0, text("c"));
     assert_eq!(client.end().delivered, 1);
 }
 
 /// With early flush, the sender itself writes to a peer that accepts everything. The writer is not needed.
 #[test]
-fn send_writes_to_an_open_peer_itself() {
+fn send_itself_writes_to_a_fast_peer() {
     let client = TestClient::without_writer(Config::default());
     let (messages, expected) = messages();
     for message in &messages {

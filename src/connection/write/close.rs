@@ -18,7 +18,7 @@ impl CloseReason {
         EncodedFrame::close(self.0.as_ref().map(|(code, reason)| (*code, &**reason)))
     }
 
-    /// Returns the code. 1005 stands for a Close without a code (RFC 6455 §7.1.5).
+    /// Returns the code, or 1005 for a Close without a code (RFC 6455 §7.1.5).
     pub(crate) fn code(&self) -> u16 {
         self.0.as_ref().map_or(1005, |(code, _)| *code)
     }

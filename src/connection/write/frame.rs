@@ -20,7 +20,7 @@ const ON_STACK: usize = 144;
 /// An unmasked header has at most 10 bytes (RFC 6455 §5.2).
 const MAX_HEADER: usize = 10;
 
-/// A control frame carries at most 125 bytes (RFC 6455 §5.5). A Close uses two of them for its code.
+/// A control frame carries at most 125 bytes (RFC 6455 §5.5). In a Close, the code takes two of them.
 const MAX_CONTROL: usize = 125;
 
 /// The maximum size of a batch in bytes. Only a single message may be larger. Larger batches would save few system

@@ -21,7 +21,7 @@ impl WakeUp {
         let _ = self.sender.try_send(());
     }
 
-    /// Waits for a notification. Only the writer calls it.
+    /// Waits for a notification. Only the writer calls this.
     pub(crate) fn wait(&self) {
         let received = self.receiver.recv();
         received.expect("`WakeUp` holds the sender");

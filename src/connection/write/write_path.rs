@@ -38,7 +38,7 @@ use crate::sync::lock;
 /// A blocked socket must accept this many bytes, or all offered bytes, within `write_timeout`.
 const PROGRESS: usize = 64 << 10;
 
-/// Everything between a queued message and the socket.
+/// The queue, the control slot and the write half of one connection.
 #[derive(Debug)]
 pub(crate) struct WritePath {
     pub(crate) number: u64,
@@ -224,9 +224,9 @@ impl WritePath {
 struct WriteHalf {
     socket: Arc<dyn Transport>,
     in_flight: InFlight,
-    /// The socket has refused bytes, and has not accepted everything since.
+    /// Whether the socket has refused bytes, and has not accepted everything since.
     is_blocked: bool,
-    /// Bytes accepted since the socket first refused, or since the write clock was last started again.
+    /// Bytes accepted since the write clock was last started.
     accepted_while_blocked: usize,
 }
 

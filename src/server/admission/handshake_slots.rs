@@ -35,7 +35,7 @@ struct Table {
 
 #[derive(Debug)]
 struct Slot {
-    /// `None` for a peer on a unix socket.
+    /// `None` for a peer on a Unix socket.
     address: Option<IpAddr>,
     client: Weak<Shared>,
 }

@@ -197,7 +197,7 @@ fn upgrade<'scope, H: Handler>(
     Ok((threads, accepted, permits))
 }
 
-/// Adapts the socket to what `http` reads from.
+/// Adapts the socket to [`io::Read`], for `http`.
 struct RequestReader<'a>(&'a dyn Transport);
 
 impl io::Read for RequestReader<'_> {

@@ -34,7 +34,7 @@ use crate::server::stats::Disconnect;
 /// The stack of a writer thread. No user code runs on it.
 const WRITER_STACK: usize = 64 << 10;
 
-/// The stack of a reader thread, where the handler runs. Only pages that are touched use memory.
+/// The stack of a reader thread, where the handler runs. Only the pages that have been touched use memory.
 const READER_STACK: usize = 256 << 10;
 
 /// A client with its socket and its entry in the registry.
@@ -58,7 +58,7 @@ impl RegisteredClient<'_> {
     }
 }
 
-/// A client whose request was accepted, as it is handed from the handshake thread to its reader.
+/// A client whose request was accepted. The handshake thread hands this value over to the reader.
 pub(crate) struct Accepted<'scope> {
     pub(crate) client: RegisteredClient<'scope>,
     /// The 101.
@@ -229,7 +229,7 @@ fn close_after(returned: Returned, shared: &Shared) {
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
             log::debug!(
-                "#{number} the handler ended with the connection: {}",
+                "#{number} the handler returned after the connection had ended: {}",
                 escaped(&text)
             );
         }

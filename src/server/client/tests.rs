@@ -134,7 +134,7 @@ fn a_handshake_rejected_by_shutdown_is_answered_503() {
 
 #[test]
 fn an_evicted_handshake_never_reaches_the_handler() {
-    let never = || panic!("the handler was asked");
+    let never = || panic!("the handler was called");
     // Evicted for another client. The acceptor would reset the connection next.
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let evict = |client: &Shared| assert!(client.lifecycle().try_evict());

@@ -36,9 +36,9 @@ fn messages_of_every_size_are_decoded_whole() {
                 .expect("well-formed")
             {
                 Incoming::Data(Message::Binary(bytes)) => {
-                    assert!(bytes == payload(size), "{size} by {step}")
+                    assert!(bytes == payload(size), "{size} bytes, {step} in one read")
                 }
-                other => panic!("{size} by {step}: {other:?}"),
+                other => panic!("{size} bytes, {step} in one read: {other:?}"),
             }
         }
         assert!(matches!(
@@ -67,7 +67,7 @@ fn control_frame_in_pieces_is_decoded_whole() {
 }
 
 #[test]
-fn the_buffer_grows_and_shrinks_with_the_reads() {
+fn buffer_grows_and_shrinks_with_the_reads() {
     let small = frame(0x82, &[1; 100]);
     let burst = small.repeat(20_000);
     let mut decoder = Decoder::new(8 << 10);
