@@ -15,9 +15,10 @@ use crate::config::Config;
 pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Reads what is available, and waits for the first byte. `Ok(0)` is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes what the socket accepts without blocking. `WouldBlock` means nothing.
+    /// Writes what the socket accepts without blocking: at least one byte, or the error `WouldBlock`.
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Writes `bytes`, and waits until the socket accepts them. After the opening handshake, only the writer calls it.
+    /// Writes `bytes`, and waits until the socket accepts at least one of them. After the opening handshake, only the writer
+    /// calls it.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Ends one direction or both. Wakes the threads that wait in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
@@ -36,15 +37,15 @@ impl Transport for Socket {
 
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        match pieces {
+        retry_interrupted(|| match pieces {
             // One piece spares the kernel the reading of a list.
             [one] => self.send_with_flags(one, flags),
             _ => self.send_vectored_with_flags(pieces, flags),
-        }
+        })
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+        retry_interrupted(|| self.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
     // An error means that the peer has ended the connection already, which is what was wanted.
@@ -63,7 +64,7 @@ impl Transport for Socket {
 }
 
 /// Calls `write` again if a signal interrupted it. An `Ok(0)` becomes an error.
-pub(crate) fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match write() {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -79,7 +80,7 @@ pub(crate) fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) ->
 /// Until the socket has accepted all of them. Woken by the peer reading, or by the watchdog at `handshake_timeout`.
 pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = retry_interrupted(|| socket.write(bytes))?;
+        let written = socket.write(bytes)?;
         bytes = &bytes[written..];
     }
     Ok(())

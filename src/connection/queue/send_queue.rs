@@ -338,7 +338,7 @@ impl SendQueue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.receiver.is_empty() && self.overflow.is_empty()
+        self.receiver.is_empty() && !self.overflow.is_filled.load(Ordering::Acquire)
     }
 
     /// Returns how many messages are pending.

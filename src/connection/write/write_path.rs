@@ -33,7 +33,7 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::deadlines::Deadlines;
 use crate::connection::lifecycle::{Lifecycle, Phase};
 use crate::connection::queue::send_queue::SendQueue;
-use crate::connection::socket::{Transport, retry_interrupted};
+use crate::connection::socket::Transport;
 use crate::sync::lock;
 
 /// A blocked socket must accept this many bytes, or all that is left, within `write_timeout`.
@@ -272,7 +272,7 @@ impl WriteHalf {
         let Some(piece) = self.in_flight.front(PROGRESS) else {
             return Step::Wrote;
         };
-        let result = retry_interrupted(|| self.socket.write(piece));
+        let result = self.socket.write(piece);
         self.wrote(result, usize::MAX, path)
     }
 
@@ -321,28 +321,28 @@ impl WriteHalf {
         topic: Option<&dyn DirectWrite>,
         path: &WritePath,
     ) -> WriteNow {
-        let (frames, queue) = (batch.frames(), &path.queue);
         if !self.in_flight.frames.is_empty() || path.attention.load(Ordering::SeqCst) {
             return WriteNow::NotWritten;
         }
+        let queue = &path.queue;
         let mut pieces = [IoSlice::new(&[]); PIECES];
-        let (count, bytes) = batch.slices(&mut pieces);
-        if !queue.admit_direct(frames.len(), bytes, 2 * BATCH_BYTES) {
+        let (messages, count, bytes) = batch.slices(&mut pieces);
+        if !queue.admit_direct(messages, bytes, 2 * BATCH_BYTES) {
             return WriteNow::NotWritten;
         }
         if topic.is_some_and(|topic| !topic.try_claim()) {
             queue.cancel(bytes);
             return WriteNow::NotWritten;
         }
-        let result = retry_interrupted(|| self.socket.try_write(&pieces[..count]));
+        let result = self.socket.try_write(&pieces[..count]);
         if result.as_ref().is_ok_and(|&written| written == bytes) {
-            queue.record_written(frames.len() as u64, bytes);
+            queue.record_written(messages as u64, bytes);
             self.accepted_all(path);
             return WriteNow::Written;
         }
         // From here on they are like messages that were queued, and the writer takes care of them.
-        queue.count_accepted(frames.len() as u64);
-        for frame in frames {
+        queue.count_accepted(messages as u64);
+        for frame in batch.frames() {
             let source = topic.map(DirectWrite::begin_in_flight);
             self.in_flight.push(frame.clone(), FrameKind::Data, source);
         }
