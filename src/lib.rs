@@ -1,4 +1,4 @@
-//! A publish/subscribe hub for WebSocket clients, and the library it is made of: plain blocking threads, no async.
+//! A publish/subscribe hub for WebSocket clients, and the library that it is made of: plain blocking threads, no async.
 //!
 //! Each client has a reader thread, a writer thread and a bounded queue. A client that stops reading fills its own
 //! queue and nothing else: you choose whether the sender then waits, gets the message back, or a topic's [`Policy`]
@@ -39,14 +39,15 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many clients, to all in the same order. A [`Policy`] says what happens to a member
 //!   that is slow.
-//! - [`Server::events`] returns the same as one channel, for a program that already has a main loop.
+//! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
-//! - [`guide`]: a first server, a first topic, slow clients, policies, deployment, sizing.
+//! - [`guide`]: a first server, a first topic, slow clients, policies, what each thread waits for, panics, deployment,
+//!   sizing.
 //! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send and
 //!   receive.
 //! - [`architecture`]: every thread, what it waits for, and what wakes it.
-//! - [`security`]: what is promised, what is left to a proxy, and the test of each promise.
+//! - [`security`]: what the server promises, which test checks each promise, and what is left to a proxy.
 //! - [`drills`]: what was tried against the server, and the results. [`benchmarks`]: its speed beside other servers.
 //!
 //! # Blocking
@@ -78,22 +79,22 @@ pub mod benchmarks {}
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// Once per server; the request; one client; topics.
+// One connection; what the user supplies; requests; topics; the server that ties them together.
 mod connection;
 mod handler;
 mod http;
 mod hub;
 mod server;
 
-// The same as one channel, for a program with a main loop.
+// The events of all clients on one channel, for a program that has a main loop.
 mod events;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-#[allow(missing_docs, reason = "for the targets in `fuzz/` alone")]
+#[allow(missing_docs, reason = "only the targets in `fuzz/` use it")]
 pub mod fuzzing;
 
-// What all of them use.
+// Used by all of the modules above.
 mod clock;
 mod config;
 mod error;

@@ -322,12 +322,6 @@ impl SendQueue {
         self.release(bytes);
     }
 
-    /// Counts messages that were written without being queued, as accepted and as delivered.
-    pub(crate) fn record_written(&self, messages: u64, bytes: usize) {
-        self.count_accepted(messages);
-        self.record_delivered(messages, bytes);
-    }
-
     /// Counts a message of `bytes` that was taken out and will not be written.
     pub(crate) fn record_discarded(&self, bytes: usize, source: Option<&dyn TopicSource>) {
         self.counters.discarded.fetch_add(1, Ordering::Release);

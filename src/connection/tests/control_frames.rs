@@ -3,6 +3,9 @@
 use tungstenite::Bytes;
 
 use super::*;
+use crate::clock;
+use crate::connection::activity::Activity;
+use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 
 const TEXT: u8 = 0x81;
@@ -243,4 +246,16 @@ fn a_polite_close_does_not_overtake_a_message() {
         assert_eq!(frames[0].1, b"last");
         assert_eq!(client.end().discarded, 0);
     });
+}
+
+#[test]
+fn no_ping_is_due_once_a_close_is_requested() {
+    let config = Config::default().ping_interval(std::time::Duration::ZERO);
+    let client = TestClient::held(config, 0);
+    client.shared.reader.set(Activity::Reading);
+    let check = || client.shared.check_deadlines(clock::now());
+    assert_eq!(check(), DeadlineCheck::PingDue);
+    client.outbox.close(1000, "");
+    assert_eq!(check(), DeadlineCheck::Met);
+    client.end();
 }

@@ -63,6 +63,17 @@ fn the_first_cause_stands_when_the_connection_fails_later() {
 }
 
 #[test]
+fn a_close_during_a_reset_does_not_replace_its_cause() {
+    for cause in [CloseCause::Terminated, CloseCause::TimedOut(Clock::Message)] {
+        let lifecycle = open();
+        lifecycle.mark_reset(cause.clone());
+        assert!(!request(&lifecycle, CloseMode::AfterQueue, 1000));
+        assert!(!request(&lifecycle, CloseMode::Immediate, 1011));
+        assert_eq!(lifecycle.cause(), Some(cause));
+    }
+}
+
+#[test]
 fn a_rejected_handshake_is_never_upgraded() {
     type Reject = fn(&Lifecycle) -> bool;
     let rejects: [Reject; 3] = [

@@ -241,6 +241,7 @@ fn a_direct_write_reserves_its_bytes() {
     let sender = thread::spawn(move || outbox.send(text("x".repeat(58))));
     client.socket.until_in_try_write();
     assert_eq!((client.outbox.len(), client.outbox.bytes()), (0, 60));
+    assert_eq!(client.outbox.counts().accepted, 1, "the peer may have it");
     let more = client.outbox.try_send(text("y".repeat(58)));
     assert!(matches!(more, Err(TrySendError::Full(_))), "{more:?}");
     client.outbox.try_send(text("z")).expect("3 bytes fit");

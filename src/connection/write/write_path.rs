@@ -64,7 +64,7 @@ enum Slot {
 }
 
 impl WritePath {
-    /// The slot begins as held, by the opening handshake.
+    /// At first the opening handshake holds the slot.
     pub(crate) fn new(number: u64, config: Arc<Config>) -> WritePath {
         WritePath {
             number,
@@ -112,7 +112,7 @@ impl WritePath {
         }
     }
 
-    /// Drops the write half, now or when it is released. What is in flight is discarded and counted.
+    /// Drops the write half, now or when it is released. What is in flight is discarded.
     pub(crate) fn close_slot(&self) {
         let slot = std::mem::replace(&mut *lock(&self.slot), Slot::Closed);
         if let Slot::Free(mut half) = slot {
@@ -188,7 +188,7 @@ impl WritePath {
         !self.lifecycle.is_finished()
     }
 
-    /// Returns whether the write half is needed. It does not tell for what.
+    /// Returns whether the write half is needed.
     pub(crate) fn has_work(&self) -> bool {
         self.attention.load(Ordering::SeqCst) || !self.queue.is_empty()
     }
@@ -324,8 +324,7 @@ impl WriteHalf {
         if !self.in_flight.frames.is_empty() || path.attention.load(Ordering::SeqCst) {
             return WriteNow::NotWritten;
         }
-        let queue = &path.queue;
-        let mut pieces = [IoSlice::new(&[]); PIECES];
+        let (queue, mut pieces) = (&path.queue, [IoSlice::new(&[]); PIECES]);
         let (messages, count, bytes) = batch.slices(&mut pieces);
         if !queue.admit_direct(messages, bytes, 2 * BATCH_BYTES) {
             return WriteNow::NotWritten;
@@ -334,14 +333,15 @@ impl WriteHalf {
             queue.cancel(bytes);
             return WriteNow::NotWritten;
         }
+        // Counted before the peer can have them: `accepted` is never less than what the peer has received.
+        queue.count_accepted(messages as u64);
         let result = self.socket.try_write(&pieces[..count]);
         if result.as_ref().is_ok_and(|&written| written == bytes) {
-            queue.record_written(messages as u64, bytes);
+            queue.record_delivered(messages as u64, bytes);
             self.accepted_all(path);
             return WriteNow::Written;
         }
-        // From here on they are like messages that were queued, and the writer takes care of them.
-        queue.count_accepted(messages as u64);
+        // From here on they are like queued messages.
         for frame in batch.frames() {
             let source = topic.map(DirectWrite::begin_in_flight);
             self.in_flight.push(frame.clone(), FrameKind::Data, source);
@@ -368,8 +368,8 @@ impl WriteHalf {
         }
         if completed.close {
             // Nothing follows a Close (RFC 6455 §5.5.1), and the peer may know it.
-            self.socket.shutdown(Shutdown::Write);
             path.lifecycle.mark_close_sent();
+            self.socket.shutdown(Shutdown::Write);
             path.deadlines.start_closing(&path.config);
             return self.finish(path);
         }
