@@ -16,6 +16,7 @@
 //! | `shared.rs`: [`WritePath::send`], [`WritePath::enqueue`] | `queue/outbox.rs`: `push`, `enqueue` |
 //! | `shared.rs`: [`WritePath::run`] | `write/writer.rs` |
 //! | `socket.rs`, `log.rs` | not in the product: a scripted socket, and what the tests check |
+//! | `switch_point.rs` | not in the product: makes loom try more orders |
 //!
 //! A frame is two bytes, so that the socket can refuse the second half of it. Each [`Mutant`] is one small change to the
 //! protocol that the tests must find wrong.
@@ -42,6 +43,7 @@ mod log;
 mod send_queue;
 mod shared;
 mod socket;
+mod switch_point;
 mod wake_up;
 mod write_path;
 

@@ -5,6 +5,7 @@ use loom::sync::atomic::{AtomicU8, Ordering};
 
 use crate::lock;
 use crate::log::Log;
+use crate::switch_point::SwitchPoint;
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +54,7 @@ impl CloseMode {
 pub(crate) struct Lifecycle {
     /// Written under the lock of `close` only.
     phase: AtomicU8,
+    switch: SwitchPoint,
     /// The Close that waits to be written.
     close: Mutex<Option<u8>>,
 }
@@ -61,11 +63,13 @@ impl Lifecycle {
     pub(crate) fn new() -> Lifecycle {
         Lifecycle {
             phase: AtomicU8::new(Phase::Open as u8),
+            switch: SwitchPoint::default(),
             close: Mutex::default(),
         }
     }
 
     pub(crate) fn phase(&self) -> Phase {
+        self.switch.reach();
         PHASES[usize::from(self.phase.load(Ordering::SeqCst))]
     }
 
