@@ -11,6 +11,7 @@ use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::Log;
 use crate::send_queue::SendQueue;
 use crate::socket::{Failed, Socket};
+use crate::switch_point::SwitchPoint;
 use crate::wake_up::WakeUp;
 use crate::{FRAME_BYTES, Mutant, lock};
 
@@ -27,6 +28,7 @@ pub struct WritePath {
     pub(crate) control: ControlSlot,
     slot: Mutex<Slot>,
     attention: AtomicBool,
+    switch: SwitchPoint,
     pub(crate) writer: WakeUp,
     pub(crate) log: Log,
 }
@@ -57,6 +59,7 @@ impl WritePath {
             control: ControlSlot::default(),
             slot: Mutex::new(Slot::Held),
             attention: AtomicBool::new(false),
+            switch: SwitchPoint::default(),
             writer: WakeUp::default(),
             log: Log::default(),
         }
@@ -170,17 +173,22 @@ impl WritePath {
     }
 
     fn has_work(&self) -> bool {
-        self.attention.load(Ordering::SeqCst) || !self.queue.is_empty()
+        self.has_attention() || !self.queue.is_empty()
+    }
+
+    fn has_attention(&self) -> bool {
+        self.switch.reach();
+        self.attention.load(Ordering::SeqCst)
     }
 
     pub(crate) fn request_attention(&self) {
+        self.switch.reach();
         self.total_order();
         self.attention.store(true, Ordering::SeqCst);
     }
 
     fn take_attention(&self) -> bool {
-        let attention =
-            self.attention.load(Ordering::SeqCst) && self.attention.swap(false, Ordering::SeqCst);
+        let attention = self.has_attention() && self.attention.swap(false, Ordering::SeqCst);
         self.total_order();
         attention
     }
@@ -233,7 +241,7 @@ impl WriteHalf {
             .is(Mutant::PhaseReadBeforeAttention)
             .then(|| path.lifecycle.phase());
         let attention = if path.is(Mutant::AttentionClearedAfterLooking) {
-            path.attention.load(Ordering::SeqCst)
+            path.has_attention()
         } else {
             path.take_attention()
         };
@@ -298,7 +306,7 @@ impl WriteHalf {
     fn write_now(&mut self, message: u8, path: &WritePath) -> WriteNow {
         let passes = path.is(Mutant::DirectWritePassesInFlight);
         let is_behind = !self.in_flight.is_empty() && !passes;
-        if is_behind || path.attention.load(Ordering::SeqCst) {
+        if is_behind || path.has_attention() {
             return WriteNow::NotWritten;
         }
         if !path.queue.admit_direct(path) {
