@@ -69,7 +69,7 @@ impl WritePath {
         self.mutant == Some(mutant)
     }
 
-    /// Puts the write half into the slot. See [`Socket`] for `script`.
+    /// Puts the write half into the slot. `script` says how many bytes each write that does not wait accepts.
     pub fn open(&self, script: &[usize]) {
         self.release(WriteHalf {
             socket: Socket::new(script),
