@@ -125,8 +125,8 @@ impl Shared {
         self.write.writer.notify();
     }
 
-    /// Ends everything that the connection still has, its writer too. Afterwards the message counts are final, except for a
-    /// thread that is in the middle of a direct write: it counts its messages as discarded when it returns.
+    /// Ends everything that the connection still has, its writer too. Afterwards only a thread that is sending at
+    /// this moment can still change the message counts: what it sends is counted as discarded.
     pub(crate) fn tear_down(&self) {
         self.give_up();
         self.write.close_slot();

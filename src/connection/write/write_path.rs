@@ -49,8 +49,8 @@ pub(crate) struct WritePath {
     pub(crate) control: ControlSlot,
     pub(crate) deadlines: Deadlines,
     slot: Mutex<Slot>,
-    /// Something besides the queue needs the write half: a ping, a pong, a Close, or the end. Set after that has been
-    /// stored, and cleared before it is looked for; so a thread that clears the flag finds what was stored before.
+    /// Something besides the queue needs the write half: a ping, a pong, a Close, or the end. Set after that is stored, and
+    /// cleared before it is looked for. `SeqCst`, so that a later setter does not hide what an earlier one has stored.
     attention: AtomicBool,
     pub(crate) writer: WakeUp,
 }
