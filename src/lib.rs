@@ -1,4 +1,4 @@
-//! A publish/subscribe hub for WebSocket clients, and the library it is made of: plain blocking threads, no async.
+//! A publish/subscribe hub for WebSocket clients, and the library that it is made of: plain blocking threads, no async.
 //!
 //! Each client has a reader thread, a writer thread and a bounded queue. A client that stops reading fills its own
 //! queue and nothing else: you choose whether the sender then waits, gets the message back, or a topic's [`Policy`]
@@ -31,7 +31,7 @@
 //! # Tour
 //! - [`Server`] listens and serves. [`ServerHandle`] shuts it down and shows its state. [`Config`] has every limit and
 //!   timeout.
-//! - [`Handler`] is what you write. [`run`](Handler::run) is a loop over one client's messages, on a thread of its own.
+//! - [`Handler`] is what you write. [`run`](Handler::run) is a loop over the messages of one client, on its own thread.
 //!   [`request`](Handler::request) accepts or refuses a request before the upgrade, with [`Request`] and [`Reply`].
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)
 //!   queues one for it.
@@ -39,14 +39,15 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
-//! - [`Server::events`] reports all clients' messages on one channel, for a program that already has a main loop.
+//! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
-//! - [`guide`]: a first server, a first topic, slow clients, policies, deployment, sizing.
+//! - [`guide`]: a first server, a first topic, slow clients, policies, what each thread waits for, panics, deployment,
+//!   sizing.
 //! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send
 //!   and receive.
 //! - [`architecture`]: every thread, what it waits for, and what wakes it.
-//! - [`security`]: the promises of the server, the tasks that are left to a proxy, and the test of each promise.
+//! - [`security`]: what the server promises, which test checks each promise, and what is left to a proxy.
 //! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
 //!   servers.
 //!
@@ -79,22 +80,22 @@ pub mod benchmarks {}
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// The server, the request, one client, and topics.
+// One connection; what the user supplies; requests; topics; the server that ties them together.
 mod connection;
 mod handler;
 mod http;
 mod hub;
 mod server;
 
-// The events of all clients on one channel, for a program with a main loop.
+// The events of all clients on one channel, for a program that has a main loop.
 mod events;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
-#[allow(missing_docs, reason = "only for the targets in `fuzz/`")]
+#[allow(missing_docs, reason = "only the targets in `fuzz/` use it")]
 pub mod fuzzing;
 
-// Small modules that all others use.
+// Used by all of the modules above.
 mod clock;
 mod config;
 mod error;

@@ -1,4 +1,4 @@
-//! [`Access`]: which requests are let in, by token, by key, or because they come from this machine.
+//! [`Access`]: which requests are allowed, by token, by key, or because they come from this machine.
 
 use http::HeaderName;
 use standpipe::{Reply, Request};
@@ -10,8 +10,8 @@ use super::secrets::Secrets;
 pub(crate) struct Access {
     /// If present, clients must send one of these.
     pub(crate) tokens: Option<Secrets>,
-    /// If present, HTTP publishers and requests about the server must send one of these. Otherwise such requests must
-    /// come from this machine.
+    /// If present, requests that publish or that ask about the server must send one of these. Otherwise such requests
+    /// must come from this machine.
     pub(crate) keys: Option<Secrets>,
     /// Whether every listener is on loopback.
     pub(crate) is_loopback_only: bool,
@@ -38,8 +38,9 @@ impl Access {
         }
     }
 
-    /// Checks a request for the dashboard's page. The page needs no key, because it shows nothing of the server itself
-    /// and a browser cannot be told to send a header with it. It asks the user for the key.
+    /// Checks a request for the dashboard's page. If the server has keys, the page itself needs none, because a browser
+    /// sends no `Authorization` header when a user opens a page. The page contains no data of the server, and asks the
+    /// user for the key.
     pub(crate) fn check_dashboard_page(&self, request: &Request) -> Result<(), Reply> {
         match self.keys {
             Some(_) => Ok(()),

@@ -6,7 +6,7 @@ use standpipe::{Connection, Message, SendError};
 
 use super::envelope::to_json;
 
-/// The id that a command is acknowledged with, or why it was not carried out.
+/// The result of a command: the id for its acknowledgement, or why it was not carried out.
 pub(crate) type Outcome = Result<u64, Refusal>;
 
 /// Why a command was not carried out.
@@ -38,7 +38,7 @@ struct Ack<'a> {
 }
 
 #[derive(Serialize)]
-struct NotDone<'a> {
+struct ErrorAnswer<'a> {
     error: &'a str,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     reference: Option<&'a RawValue>,
@@ -50,7 +50,7 @@ impl Answers {
         let answer = match (&outcome, reference) {
             (Ok(id), Some(ack)) => to_json(&Ack { ack, id: *id }),
             (Ok(_), None) => return,
-            (Err(Refusal { error, .. }), reference) => to_json(&NotDone { error, reference }),
+            (Err(Refusal { error, .. }), reference) => to_json(&ErrorAnswer { error, reference }),
         };
         self.messages.push(Message::text(answer));
         if let Err(Refusal { error, close }) = outcome {

@@ -11,7 +11,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-/// A WebSocket server made of plain blocking threads
+/// A publish/subscribe hub for WebSocket clients, made of plain blocking threads
 #[derive(Debug, Parser)]
 #[command(name = "standpipe", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 struct Cli {
@@ -27,13 +27,13 @@ pub(crate) enum Command {
     /// Listens and serves until Ctrl-C or SIGTERM (the default)
     #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeArgs>),
-    /// Connects to a WebSocket server: sends what is typed and prints what it receives; or acts as a slow reader
+    /// Connects to a WebSocket server, sends what you type and prints what arrives; can also read slowly
     Client(ClientArgs),
     /// Publishes over HTTP
     Pub(PublishArgs),
     /// Shows every client of a server in the terminal, live
     Top(TopArgs),
-    /// Loads any WebSocket server and reports its speed
+    /// Generates load for any WebSocket server and measures its speed
     Bench(BenchArgs),
 }
 

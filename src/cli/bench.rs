@@ -1,4 +1,4 @@
-//! `standpipe bench URL`: puts a load on any WebSocket server, with one blocking thread per client, and prints the
+//! `standpipe bench URL`: generates load for any WebSocket server, with one blocking thread per client, and prints the
 //! result.
 
 use std::io::{self, Write};
@@ -23,12 +23,12 @@ const STACK: usize = 256 << 10;
 /// A server that sends nothing for this time has lost a message, because every message is answered.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Loads the server and prints the result.
+/// Runs the benchmark and prints the result.
 ///
 /// # Errors
 /// When a client cannot connect, is disconnected, or gets no answer.
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
-    // If this fails, the limit is often high enough anyway. If it is not, connecting fails with a clear error.
+    // An error is ignored: the limit is often high enough, and otherwise connecting fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let began = Instant::now();
     let mut clients: Vec<Client> = (0..args.clients)
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         )?,
         Kind::Fanout => writeln!(
             out,
-            "fanout: 1 client publishes, {clients} receive, itself among them, {in_flight}, {size}, {time}: a message is \
+            "fanout: 1 client publishes, {clients} receive, including itself, {in_flight}, {size}, {time}: a message is \
              in flight until all have received it"
         )?,
         Kind::Idle => writeln!(
@@ -118,7 +118,7 @@ fn run_all(
         for (n, mut client) in clients.into_iter().enumerate() {
             let (started, run) = (started.clone(), &run);
             let body = move || {
-                // The channel is closed without a start when another thread could not be started.
+                // The channel is closed without a start time if another thread could not be started.
                 let Ok(at) = started.recv() else {
                     return Ok(Latency::default());
                 };

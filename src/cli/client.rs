@@ -37,7 +37,7 @@ const SUBPROTOCOL: &str = "standpipe.v1";
 /// # Errors
 /// When a client cannot connect, loses its connection, or is closed with a code other than 1000 and 1001.
 pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
-    // Without a higher limit, connecting many clients fails with a clear error.
+    // An error is ignored: if the limit is too low, connecting fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let outcomes: Vec<Result<Outcome, Failure>> = scope(|scope| {
         let start = |n: usize| {
@@ -127,8 +127,8 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<Outcome, Failure> {
         }
         .run(&mut socket);
         let _ = clone.shutdown(Shutdown::Both);
-        // The empty entry ends the writing thread. The queue itself does not end, because a thread that waits for input
-        // still holds a sender. There is room soon, because writing to the socket fails now.
+        // The empty entry ends the writing thread. The queue is not disconnected, because a thread that waits for input
+        // still holds a sender. The queue has room soon, because writing to the socket fails now.
         let _ = queue.send(Vec::new());
         let _ = writing.join();
         outcome

@@ -29,7 +29,7 @@ mod snapshot;
 
 /// Time between two snapshots.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// A command brings the next snapshot forward, but snapshots are never closer together than this.
+/// The shortest time between two snapshots. After a command, the next snapshot is taken as early as this allows.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Experiments are stopped after nobody has watched for this time.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);

@@ -32,7 +32,7 @@ fn wrapped(topic: Option<&str>, topic_message: &TopicMessage) -> String {
     let message = topic_message.message();
     let (data, base64) = match &message {
         Message::Text(text) => {
-            // A message published as JSON was checked then, so it parses.
+            // JSON was checked when it was published, so it parses.
             let value = topic_message
                 .is_json()
                 .then(|| serde_json::from_str(text).ok())

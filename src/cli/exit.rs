@@ -1,4 +1,4 @@
-//! The exit codes of the process. It exits with 0 after a clean end, also after one Ctrl-C or SIGTERM.
+//! The exit codes of the process. A clean end has code 0, also after one Ctrl-C or SIGTERM.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -11,7 +11,8 @@ pub(crate) const INTERRUPTED: i32 = 130;
 /// A flag or a value is wrong. clap exits with the same code, see `args`.
 const USAGE: u8 = 2;
 
-/// Reports that the thread of the log could not be started. A client's threads could not be started either.
+/// Reports that the log's thread could not be started, and returns the exit code. Then no client's threads could be
+/// started either, so the server does not start without a log.
 pub(crate) fn without_log(error: &io::Error) -> ExitCode {
     let _ = writeln!(io::stderr(), "could not start the log: {error}");
     ExitCode::from(RUNTIME)

@@ -10,7 +10,7 @@ use super::replies::{bad_request, busy};
 use super::{nesting, params};
 
 /// How many requests may publish at the same time: half of the requests that the server handles at a time. Under `block`
-/// they wait, and without this limit they would keep every other client from connecting.
+/// they may wait for slow members. Without this limit they could use all handshake slots, and no client could connect.
 const MAX_PUBLISHING: usize = 128;
 
 /// Publishes the bodies of requests.

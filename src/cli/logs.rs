@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use env_logger::{Target, WriteStyle};
 use log::LevelFilter;
 
-/// The most lines in the queue.
+/// The maximum number of lines in the queue.
 const MAX_LINES: usize = 4096;
 
 /// How long the process waits at its end for the last lines to be written.

@@ -71,7 +71,7 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     };
     counter(
         "messages_accepted",
-        "Messages accepted for a client, whatever became of them",
+        "Messages accepted for clients, whether they were delivered or not",
         counts.accepted,
     );
     counter(

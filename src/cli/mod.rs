@@ -33,7 +33,7 @@ pub(crate) mod nesting;
 pub(crate) mod parser;
 pub(crate) mod session;
 
-// What the server shows of itself.
+// What the server shows about itself.
 pub(crate) mod dashboard;
 pub(crate) mod debug;
 pub(crate) mod metrics;

@@ -1,6 +1,6 @@
 //! Names that clients choose: for topics, keys and themselves.
 
-/// The most bytes in a name.
+/// The maximum number of bytes in a name.
 const MAX: usize = 200;
 
 /// Checks that `name` has 1 to 200 bytes and no control characters. `what` is its name in the error text.

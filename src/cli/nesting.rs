@@ -1,6 +1,6 @@
 //! A limit on how deeply the JSON that clients publish may be nested.
 
-/// The most lists and objects inside each other. Deeper JSON is rejected to protect its receivers, because many parsers
+/// The maximum depth of nested lists and objects. Deeper JSON is rejected to protect its receivers, because many parsers
 /// have this limit or run out of stack. The server itself does not parse nested values.
 const MAX_DEPTH: usize = 127;
 

@@ -9,8 +9,8 @@ pub(crate) const PAGE: &str = concat!(
     include_str!("pages/page.css"),
     "</style>\n",
     include_str!("pages/body.html"),
-    // All scripts are one module, so functions may use constants that a later file defines. The code that runs
-    // immediately is in the last file.
+    // All scripts are one module, so a function may use a constant that a later file defines. Code that runs immediately
+    // is in the last file, because all constants exist there.
     "<script type=\"module\">\n",
     include_str!("pages/log.js"),
     include_str!("pages/client.js"),

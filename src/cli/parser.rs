@@ -162,10 +162,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Checks what must hold for every input. This is the whole fuzz target `json`.
+/// Checks what must hold for every input. The fuzz target `json` only calls this function.
 ///
 /// # Panics
-/// If a command does not survive being written as JSON and parsed again, or if JSON is said not to be JSON.
+/// If a command changes when it is written as JSON and parsed again, or if valid JSON is reported as not JSON.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_invariants(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_text_that_is_not_json_is_said_not_to_be() {
+    fn error_tells_whether_the_text_is_json() {
         for (text, is_json) in [
             (r#"{"sub":1}"#, true),
             (r#"{"sub":"t","since":-1}"#, true),

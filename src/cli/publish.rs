@@ -1,4 +1,4 @@
-//! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP. Each message is one request, so each has its own response.
+//! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, with one request for each message.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ const MAX_RESPONSE: u64 = 64 << 10;
 /// Publishes, and prints the server's response to each message.
 ///
 /// # Errors
-/// Stops at the first message that is not published.
+/// When a message is not published. Later messages are then not sent.
 pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
     let key = args.publish_key()?;
     match args.data.as_deref() {

@@ -1,4 +1,4 @@
-//! Raw mode: a client is connected to one topic, and messages have no envelope. And `/echo`.
+//! Raw mode, in which a client is connected to one topic and messages have no envelope; and the path `/echo`.
 //!
 //! Messages that arrived together are received, published and sent together.
 
@@ -9,7 +9,7 @@ use standpipe::{
 use super::Failure;
 use super::params::since;
 
-/// The most messages that are received in one call. It is also the most that one publish writes to a member in one write.
+/// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
 
 /// Close code when a limit on topics or subscriptions is reached.

@@ -1,4 +1,4 @@
-//! [`Routes`]: which path leads where, and which requests may take it.
+//! [`Routes`]: what each path does, and which requests may use it.
 
 use std::sync::Arc;
 
@@ -17,8 +17,9 @@ use super::{Failure, debug, metrics, params, raw};
 /// The subprotocol of JSON mode.
 const PROTOCOL: &str = "standpipe.v1";
 
-/// The subprotocol of all other WebSockets. A browser that sends a token as a subprotocol ends the connection unless the
-/// server agrees to a subprotocol, and the token itself must not be sent back.
+/// The subprotocol of all other WebSockets. A browser that sends a token as a subprotocol closes the connection unless the
+/// server selects one of the offered subprotocols. The token itself must not be sent back, so the server selects this
+/// one.
 const RAW: &str = "standpipe.raw";
 
 pub(crate) struct Routes {
@@ -64,7 +65,10 @@ impl Handler for Routes {
                 .access
                 .check_dashboard_socket(request)
                 .map(|()| Reply::upgrade().subprotocol(RAW)),
-            _ => Err(Reply::text(404, "not found; / lists what is here\n")),
+            _ => Err(Reply::text(
+                404,
+                "not found; see / for the paths of this server\n",
+            )),
         };
         answer.unwrap_or_else(|refusal| refusal)
     }

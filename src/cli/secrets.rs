@@ -7,7 +7,7 @@ use std::path::Path;
 
 use standpipe::Request;
 
-/// The secrets of one file, one per line. `Debug` prints none of them.
+/// The secrets of one file, one per line. `Debug` hides them.
 pub(crate) struct Secrets(Vec<String>);
 
 /// The prefix of a token sent as a subprotocol. Web pages use it, because they cannot set headers for a WebSocket.

@@ -16,7 +16,7 @@ use super::command::{Command, CommandError, CommandMessage, Publish, Reference};
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
 
-/// The connection is closed with the third message that is not JSON, because the client speaks another protocol.
+/// The connection is closed at the third message that is not JSON, because the client speaks another protocol.
 const MAX_NOT_JSON: u32 = 3;
 
 /// Close code for a client that speaks another protocol.
@@ -52,16 +52,16 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
             let mut answers = Answers::default();
-            self.batch(conn, &messages, &mut answers)?;
+            self.execute(conn, &messages, &mut answers)?;
             answers.send(conn)?;
         }
     }
 
     /// Carries out the commands that arrived together, in their order, up to the first one that closes the connection.
     ///
-    /// Answers that are ready are sent before a command that may wait for long. Otherwise the client would not hear of
-    /// commands that have been carried out until that wait is over.
-    fn batch(
+    /// Answers that are ready are sent before a command that may wait for a long time. Otherwise the client would get the
+    /// answers to finished commands only after that wait.
+    fn execute(
         &mut self,
         conn: &Connection,
         messages: &[Message],

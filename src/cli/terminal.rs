@@ -1,4 +1,4 @@
-//! [`printable`]: text from other machines, made safe to print. No control character of theirs reaches the terminal.
+//! [`printable`]: makes text from other machines safe to print, so that it cannot send control characters to the terminal.
 
 use std::borrow::Cow;
 

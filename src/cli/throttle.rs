@@ -1,12 +1,12 @@
-//! [`ThrottledStream`]: a socket that is read at a limited rate, so that its server meets a slow client.
+//! [`ThrottledStream`]: a socket that is read at a limited rate, so that its server has a slow client.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The minimum number of reads per second. One read takes at most this share of the rate, so that a small rate gives a
-/// steady trickle instead of bursts.
+/// The minimum number of reads per second. One read takes at most the rate divided by this number, so that even a small
+/// rate gives a steady trickle instead of bursts.
 const READS_PER_SECOND: u64 = 20;
 
 /// The read rate of a socket. The reading thread shares it with the thread that changes it.

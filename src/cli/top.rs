@@ -12,7 +12,7 @@ use super::Failure;
 use super::args::TopArgs;
 use super::terminal::printable;
 
-/// Switches to the terminal's alternate screen, as editors do, and hides the cursor; and the reverse.
+/// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 /// Moves the cursor to the top left corner.
@@ -145,7 +145,7 @@ fn table(snapshot: &Value, width: usize, height: usize) -> Vec<String> {
         "QUEUE",
         "MESSAGES",
         "BYTES",
-        "OLDEST",
+        "BLOCKED",
         "MSGS/S",
         "DROPPED",
         "WRITER",
@@ -185,24 +185,23 @@ fn topic_line(topic: &Value) -> String {
     )
 }
 
-/// Returns a client's line. The positions in `client` are those of a row of a snapshot, which `dashboard/snapshot.rs`
-/// lists.
+/// Returns a client's line. `client` is an array, and `dashboard/snapshot.rs` lists its elements.
 fn client_line(client: &Value, queue_bytes: u64) -> String {
     let (threads, queue, counts) = (&client[3], &client[4], &client[6]);
     let (messages, capacity) = (number(&queue[0]), number(&queue[1]).max(1));
-    let (bytes, oldest) = (number(&queue[2]), number(&queue[3]));
+    let (bytes, blocked) = (number(&queue[2]), number(&queue[3]));
     let tenths = (messages * 10 / capacity)
         .max(bytes * 10 / queue_bytes)
         .min(10);
     let bar: String = (0..10)
         .map(|n| if n < tenths { '#' } else { '.' })
         .collect();
-    let oldest = match oldest {
+    let blocked = match blocked {
         0 => "-".to_owned(),
         ms => seconds(ms),
     };
     let mut line = format!(
-        "{:>7} {:<21} {bar} {:>9} {bytes:>9} {oldest:>8} {:>7} {:>8} {:<28} ",
+        "{:>7} {:<21} {bar} {:>9} {bytes:>9} {blocked:>8} {:>7} {:>8} {:<28} ",
         number(&client[0]),
         text(&client[1]),
         format!("{messages}/{capacity}"),

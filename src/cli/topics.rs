@@ -8,7 +8,7 @@ use standpipe::{Policy, SoftLimit, TopicSettings};
 use super::units::Time;
 use super::values::queue;
 
-/// `PATTERN:policy=…,queue=…,history=…,max-age=…`; a part that is left out has the value that all topics have.
+/// `PATTERN:policy=…,queue=…,history=…,max-age=…`. Each part may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicFlag {
     pub(crate) pattern: String,
@@ -19,7 +19,7 @@ pub(crate) struct TopicFlag {
 }
 
 impl TopicFlag {
-    /// Returns the settings of a matching topic. `default` are those of all topics.
+    /// Returns the settings of a matching topic. The parts that this flag leaves out are taken from `default`.
     pub(crate) fn settings(&self, default: TopicSettings) -> TopicSettings {
         let mut settings = default;
         settings.policy = self.policy.unwrap_or(settings.policy);
@@ -30,7 +30,7 @@ impl TopicFlag {
     }
 }
 
-/// The most messages that a history may keep. Without this limit a typing error could exhaust the memory.
+/// The maximum number of messages that a history may keep. Without this limit a typing error could exhaust the memory.
 const MAX_HISTORY: usize = 1 << 20;
 
 impl FromStr for TopicFlag {

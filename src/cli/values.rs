@@ -98,14 +98,14 @@ pub(crate) fn kernel_size(text: &str) -> Result<Size, String> {
     }
 }
 
-/// The bytes at the beginning of a benchmark's message that hold the time at which it was sent.
+/// The size of the timestamp at the beginning of a benchmark's message, in bytes.
 pub(crate) const STAMP: usize = size_of::<u64>();
 
 /// Parses the size of a benchmark's messages.
 pub(crate) fn bench_size(text: &str) -> Result<Size, String> {
     match text.parse()? {
         Size(bytes) if bytes < STAMP => Err(format!(
-            "must be at least {STAMP}, because a message contains its time"
+            "must be at least {STAMP}, because a message contains the time at which it was sent"
         )),
         size => Ok(size),
     }

@@ -178,6 +178,8 @@ impl Lifecycle {
             CloseMode::Immediate => Phase::ClosingNow,
         };
         let wins = match self.phase() {
+            // The connection is being reset, and its cause is recorded.
+            _ if record.was_reset => false,
             Phase::Open => true,
             Phase::ClosingAfterQueue => mode == CloseMode::Immediate,
             _ => false,

@@ -13,7 +13,7 @@ use tungstenite::Bytes;
 use super::activity::{Activity, ThreadActivity};
 use super::close_cause::CloseCause;
 use super::deadlines::DeadlineCheck;
-use super::lifecycle::Lifecycle;
+use super::lifecycle::{Lifecycle, Phase};
 use super::socket::Transport;
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
@@ -92,13 +92,14 @@ impl Shared {
 
     /// Ends the client for a shutdown: closes with 1001 after the queued messages, or rejects the opening handshake.
     pub(crate) fn shut_down(&self) {
-        if self.lifecycle().reject_handshake() {
+        let lifecycle = self.lifecycle();
+        if lifecycle.reject_handshake() || lifecycle.phase() == Phase::Rejected {
             // The handshake thread then reads the end of the stream, and answers 503.
             if let Some(socket) = self.socket.upgrade() {
                 socket.shutdown(Shutdown::Read);
             }
-        } else if self.lifecycle().is_upgraded() {
-            self.lifecycle().mark_open_at_shutdown();
+        } else if lifecycle.is_upgraded() {
+            lifecycle.mark_open_at_shutdown();
             let reason = CloseReason::new(1001, "server is shutting down");
             self.close(CloseMode::AfterQueue, reason, CloseCause::Shutdown);
         }
@@ -127,7 +128,8 @@ impl Shared {
         self.write.writer.notify();
     }
 
-    /// Ends the connection, including its writer, and drops the write half. Afterwards the message counts are final.
+    /// Ends the connection, including its writer, and drops the write half. Afterwards only a thread that is in the middle
+    /// of a send can still change the message counts: its message is counted as discarded.
     pub(crate) fn tear_down(&self) {
         self.give_up();
         self.write.close_slot();
@@ -152,9 +154,15 @@ impl Shared {
     /// Returns what the watchdog must do about this connection at the time `now`.
     pub(crate) fn check_deadlines(&self, now: u64) -> DeadlineCheck {
         let reading_since = self.reader.reading_since();
-        self.write
+        let check = self
+            .write
             .deadlines
-            .check(now, reading_since, self.config())
+            .check(now, reading_since, self.config());
+        match check {
+            // No ping is sent once a Close has been requested, so none may be waited for.
+            DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
+            check => check,
+        }
     }
 
     /// Prefetches the fields that a direct write reads into the processor's cache. The values are discarded on purpose:

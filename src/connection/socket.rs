@@ -16,10 +16,10 @@ use crate::config::Config;
 pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Reads the available bytes, and waits if there are none. `Ok(0)` is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    /// Writes as much as the socket accepts without blocking. `WouldBlock` means that it accepted nothing.
+    /// Writes as much as the socket accepts without blocking: at least one byte, or the error `WouldBlock`.
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
-    /// Writes `bytes`, and waits until the socket accepts them. After the opening handshake, only the writer calls
-    /// this.
+    /// Writes `bytes`, and waits until the socket accepts at least one of them. After the opening handshake, only the
+    /// writer calls this.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
@@ -39,15 +39,15 @@ impl Transport for Socket {
 
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        match pieces {
+        retry_interrupted(|| match pieces {
             // A single piece is cheaper than a list of one.
             [one] => self.send_with_flags(one, flags),
             _ => self.send_vectored_with_flags(pieces, flags),
-        }
+        })
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.send_with_flags(bytes, libc::MSG_NOSIGNAL)
+        retry_interrupted(|| self.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
     // The error is ignored, because it means that the connection has already ended.
@@ -66,7 +66,7 @@ impl Transport for Socket {
 }
 
 /// Calls `write`, and calls it again if a signal interrupted it. `Ok(0)` becomes an error.
-pub(crate) fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match write() {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -83,7 +83,7 @@ pub(crate) fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) ->
 /// `handshake_timeout`.
 pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        let written = retry_interrupted(|| socket.write(bytes))?;
+        let written = socket.write(bytes)?;
         bytes = &bytes[written..];
     }
     Ok(())

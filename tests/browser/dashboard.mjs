@@ -59,8 +59,8 @@ await check('the queue of a slow client fills up', async () => {
 
 await check('drop-oldest counts dropped messages', async () => {
   await untilCell(page, 'dropped', 'dropped messages');
-  await until(page, 'the age of the oldest message', () =>
-    /s$/.test(document.querySelector('#clients td[data-name="oldest message"]').textContent));
+  await until(page, 'the time for which the socket has been blocked', () =>
+    /s$/.test(document.querySelector('#clients td[data-name="blocked for"]').textContent));
   await screenshot(page, 'light');
 });
 

@@ -89,7 +89,7 @@ fn fanout_benchmark_waits_until_all_clients_have_a_message() {
     let (sentence, lines) = successful_output(&bench(binary.address, "/ws/bench", &flags));
     assert_eq!(
         sentence,
-        "fanout: 1 client publishes, 5 receive, itself among them, 1 message in flight, 64B, 300ms: a message is in \
+        "fanout: 1 client publishes, 5 receive, including itself, 1 message in flight, 64B, 300ms: a message is in \
          flight until all have received it"
     );
     assert!(messages(&lines) >= 5);

@@ -15,8 +15,9 @@ pub(crate) struct ClientArgs {
     /// The WebSocket URL, such as ws://127.0.0.1:9000/ws/lobby
     pub(crate) url: Url,
 
-    /// Sends the lines of a file, or with - of standard input, and then closes the connection, unless --count messages
-    /// are still expected [default: what is typed; nothing with --count, --clients or a slow reader]
+    /// Sends the lines of a file (-: of standard input), and then closes the connection. With --count, the connection
+    /// stays open until that many messages have arrived [default: what is typed; nothing with --count, --clients or a
+    /// slow reader]
     #[arg(long, value_name = "FILE|-")]
     pub(crate) send: Option<PathBuf>,
 
@@ -55,7 +56,7 @@ pub(crate) struct PublishArgs {
     /// The topic
     pub(crate) topic: String,
 
-    /// The message; if it is - or missing, each line of standard input is published as a message
+    /// The message. Without it, or with -, each line of standard input is published as a message
     pub(crate) data: Option<String>,
 
     /// The server

@@ -21,7 +21,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Listen>,
 
-    /// Maximum number of clients connected at the same time; a further one is answered 503 [default: what the kernel's limits allow]
+    /// Maximum number of clients connected at the same time; further clients are answered 503 [default: what the kernel's limits allow]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
     max_clients: Option<usize>,
 
@@ -87,12 +87,13 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Size(Config::default().queue_bytes))]
     queue_bytes: Size,
 
-    /// How long a client may take to receive the next 64 KiB
+    /// How long a client may take to receive the next 64 KiB, once its socket has refused bytes
     #[arg(long, env = "STANDPIPE_WRITE_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().write_timeout))]
     write_timeout: Time,
 
-    /// How long an opening handshake may take, from the accepted connection to the answer
+    /// How long an opening handshake may take, from the accepted connection to the 101; a client has this time again to
+    /// receive any other answer
     #[arg(long, env = "STANDPIPE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().handshake_timeout))]
     handshake_timeout: Time,
@@ -155,12 +156,12 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Config::default().early_flush)]
     early_flush: bool,
 
-    /// Admits web pages of this origin besides the server's own: https://example.com, example.com:8080,
-    /// https://*.example.com. May be given more than once
+    /// Allows web pages of this origin to connect, in addition to the server's own: https://example.com,
+    /// example.com:8080, https://*.example.com. May be given more than once
     #[arg(long, env = "STANDPIPE_ORIGIN", value_name = "PATTERN", value_parser = origin, value_delimiter = ',')]
     origin: Vec<String>,
 
-    /// Admits web pages of every origin
+    /// Allows web pages of every origin to connect
     #[arg(long, env = "STANDPIPE_ALLOW_ANY_ORIGIN", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     allow_any_origin: bool,
 

@@ -17,10 +17,10 @@ pub(super) const PROBE: Duration = Duration::from_nanos(u64::MAX);
 
 /// Timeout for the server's answer to our Close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Timeout of one read. A client may notice this much too late that its time is over.
+/// Timeout of one read. A client may notice the end of the benchmark this much too late.
 const READ_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The result of a read.
+/// The result of [`Client::read`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
     /// A message arrived. It was sent this long after the start.

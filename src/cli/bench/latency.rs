@@ -6,10 +6,10 @@ use std::time::Duration;
 const EXACT: u64 = 64;
 /// From `EXACT` on, each doubling is divided into this many slots, so a quantile is at most 1/32 too low.
 const PARTS: u64 = 32;
-/// The base-2 logarithms of these two.
+/// The base-2 logarithms of the two constants above.
 const EXACT_BITS: u32 = EXACT.ilog2();
 const PART_BITS: u32 = PARTS.ilog2();
-/// Longer times count as this many microseconds, which are twelve days.
+/// The longest time, in microseconds: about twelve days. Longer times count as this one.
 const LONGEST: u64 = (1 << 40) - 1;
 
 /// A histogram of microseconds.

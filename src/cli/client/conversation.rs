@@ -87,8 +87,8 @@ impl Conversation<'_> {
         out.flush()
     }
 
-    /// Starts the thread that sends the lines of the file or of standard input. Without `--send`, a client that only
-    /// counts or only reads slowly, and one of several clients, sends nothing.
+    /// Starts the thread that sends the lines of the file or of standard input. Without `--send`, nothing is sent if
+    /// there are several clients, or if the client only counts messages or only reads slowly.
     fn start_input(&self) -> Result<(), Failure> {
         let args = self.args;
         let only_reads = args.clients > 1

@@ -1,11 +1,11 @@
-//! Reading the lines that `client` and `pub` send.
+//! Reads the lines that `client` and `pub` send.
 
 use std::io::{self, BufRead, BufReader};
 
 use crate::cli::Failure;
 
-/// The maximum number of bytes of a line. Otherwise a file without line ends would be read into memory whole. A longer
-/// line is split.
+/// The maximum number of bytes of a line. A longer line is split. Without this limit, a file without line ends would be
+/// read into memory completely.
 const MAX_LINE: u64 = 16 << 20;
 
 /// Calls `handle` with each line, without its line end, until `handle` fails or the input ends.

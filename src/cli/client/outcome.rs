@@ -1,4 +1,4 @@
-//! [`Outcome`]: how the connection of one client ended; and the prefix of its lines.
+//! [`Outcome`]: how the connection of one client ended; and [`label`], the prefix of the lines that it prints.
 
 use crate::cli::args::ClientArgs;
 

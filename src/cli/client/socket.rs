@@ -40,7 +40,7 @@ impl QueuedSocket {
 /// Encodes a message and queues it for the writing thread.
 ///
 /// # Blocking
-/// Waits while the queue is full. So no more lines are read while the server does not read.
+/// Waits while the queue is full. So while the server does not read, no more lines are read either.
 pub(super) fn enqueue(queue: &Sender<Vec<u8>>, message: &Message) -> Result<(), Failure> {
     queue
         .send(encode(message)?)
@@ -75,8 +75,8 @@ impl Write for QueuedSocket {
         }
     }
 
-    /// Queues the buffered bytes without blocking, and drops them if the queue is full. They are pongs, and a later
-    /// pong serves as well. If this waited for the queue while the server waits for us to read, both would wait
+    /// Queues the buffered bytes without blocking, and drops them if the queue is full. The bytes are pongs, and a
+    /// later pong answers an earlier ping too. If this waited for the queue while the server waits for us to read, both would wait
     /// forever.
     fn flush(&mut self) -> io::Result<()> {
         if let (Some(queue), false) = (&self.queue, self.buffer.is_empty()) {

@@ -1,7 +1,7 @@
 //! [`Generator`]: publishes messages to a topic at a fixed rate, so that the dashboard has something to show.
 //!
-//! Its thread `sp-gen-N` waits until its next message is due. Like any publisher, it may then wait for its topic. The
-//! thread ends when it is stopped. If it is waiting in `publish` under the policy `block`, it ends when that wait ends.
+//! Its thread `sp-gen-N` waits until its next message is due, and then publishes it. Under the policy `block`, `publish`
+//! may wait for slow members. The thread ends when it is stopped and `publish` has returned.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const STACK: usize = 256 << 10;
 pub(super) const MAX_RATE: u32 = 2000;
 /// Bytes per message.
 pub(super) const MAX_SIZE: usize = 16 << 10;
-/// The messages take turns with this many keys, so that a conflating topic has something to conflate.
+/// The number of different keys that the messages have in turn, so that a conflating topic can conflate them.
 const KEYS: u64 = 8;
 
 pub(super) struct Generator {
@@ -147,7 +147,7 @@ fn publish(
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         counters.publish_micros.fetch_add(took, Ordering::Relaxed);
         number += 1;
-        // Time lost by waiting is not made up for. Otherwise a burst would follow each wait.
+        // Messages that were missed while waiting are not sent later. Otherwise a burst would follow each wait.
         next = (next + period).max(began);
     }
 }

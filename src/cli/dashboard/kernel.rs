@@ -1,5 +1,5 @@
-//! Bytes in the kernel's send buffer of each client: written by us, and not yet acknowledged by the client. They are
-//! read from `/proc/net`, so they are known on Linux only.
+//! Reads how many bytes the kernel's send buffer holds for each client: bytes that the server has written and the client
+//! has not acknowledged. The figures are in `/proc/net`, so only Linux has them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The maximum number of bytes read of each table. The tables list the sockets of the whole machine.
 const MAX_TABLE: u64 = 4 << 20;
 
-/// Returns the unacknowledged bytes by client address, for the server's `ports`. The map is empty where there is no
-/// such table.
+/// Returns the unacknowledged bytes by client address, for the server's `ports`. The map is empty if the
+/// system has no such tables.
 pub(super) fn unacknowledged(ports: &[u16]) -> HashMap<SocketAddr, u64> {
     let mut bytes = HashMap::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {

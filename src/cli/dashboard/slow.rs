@@ -33,7 +33,7 @@ pub(super) struct Target<'a> {
 pub(super) struct SlowClient {
     pub(super) name: String,
     pub(super) topic: String,
-    /// The client's own address, by which the page finds it among the server's clients.
+    /// The client's own address. The page uses it to find this client among the server's clients.
     local: SocketAddr,
     throttle: Arc<Throttle>,
     tcp: TcpStream,

@@ -10,10 +10,10 @@ use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
 
-/// The maximum number of clients in a snapshot, because each watcher gets one twice a second. Those with the fullest
-/// queues are kept.
+/// The maximum number of clients in a snapshot. It is limited because each watcher gets a snapshot twice a second. The
+/// clients with the fullest queues are included.
 const MAX_CLIENTS: usize = 2000;
-/// The maximum number of topics in a snapshot. The busiest are kept.
+/// The maximum number of topics in a snapshot. The busiest topics are included.
 const MAX_TOPICS: usize = 200;
 
 /// Remembers the previous snapshot's counters, from which the rates are computed.
@@ -24,7 +24,7 @@ pub(super) struct Observer {
     queue_bytes: usize,
     /// The time of the previous snapshot.
     at: Instant,
-    /// Unacknowledged bytes by client address, and the time from which they may be read again.
+    /// Unacknowledged bytes by client address, and the time before which they are not read again.
     unacknowledged: (HashMap<SocketAddr, u64>, Instant),
     delivered: HashMap<u64, u64>,
     ids: HashMap<String, u64>,
@@ -64,8 +64,8 @@ struct Client {
 }
 
 impl Serialize for Client {
-    /// `[number, peer, topics, reader, since, writer, since, messages, capacity, bytes, oldest, unacknowledged,
-    /// delivered, dropped, discarded, rate, round trip]`
+    /// `[number, peer, topics, [reader, since, writer, since], [messages, capacity, bytes, blocked for], unacknowledged,
+    /// [delivered, dropped, discarded, rate], round trip]`
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (state, queue) = (&self.state, &self.state.queue);
         let threads = (
@@ -197,8 +197,9 @@ impl Observer {
         states.into_iter().map(row).collect()
     }
 
-    /// Reads the kernel's tables, using at most a twentieth of the time for it. The tables list the sockets of the
-    /// whole machine, so reading them can be slow.
+    /// Reads the kernel's tables, unless that was done recently. The tables list the sockets of the whole machine, so
+    /// reading them can be slow. The pause between two reads is 19 times as long as the read took, so reading takes at
+    /// most a twentieth of the time.
     fn read_unacknowledged(&mut self) {
         let began = Instant::now();
         if began < self.unacknowledged.1 {

@@ -10,7 +10,7 @@ const client = {
   comesBack: false,
   isJson: false,
   isClosing: false,
-  /// The times at which messages were sent to /echo. Echoes arrive in order, so the first time belongs to the next echo.
+  /// The times at which messages were sent to /echo. Echoes arrive in order, so the next echo belongs to the first time.
   sentAt: null,
   sent: 0,
   received: 0,
@@ -85,7 +85,7 @@ const client = {
   },
 };
 
-// ── Send a burst: whether all messages come back, in order, and how fast ────────────────────────────────────────────
+// ── Send a burst, and check whether all messages come back in order, and how fast ────────────────────────────────────────
 const burst = {
   run: null,
 

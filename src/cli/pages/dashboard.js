@@ -56,9 +56,9 @@ const fullness = (client) => Math.min(1, Math.max(client.messages / client.capac
 /// Converts a client's row of a snapshot, which is an array, to an object.
 function toClient([client, peer, topics, threads, queue, unacknowledged, counts, roundTrip]) {
   const [reader, readerSince, writer, writerSince] = threads;
-  const [messages, capacity, bytesQueued, oldestAge] = queue;
+  const [messages, capacity, bytesQueued, blockedFor] = queue;
   const [delivered, dropped, discarded, rate] = counts;
-  return { client, peer, topics, reader, readerSince, writer, writerSince, messages, capacity, bytesQueued, oldestAge, unacknowledged, delivered, dropped, discarded, rate, roundTrip };
+  return { client, peer, topics, reader, readerSince, writer, writerSince, messages, capacity, bytesQueued, blockedFor, unacknowledged, delivered, dropped, discarded, rate, roundTrip };
 }
 
 function show(received) {
@@ -69,7 +69,7 @@ function show(received) {
   put($('f-rate'), number(sum('rate')));
   put($('f-queued'), number(sum('messages')));
   put($('f-dropped'), number(snapshot.server.dropped));
-  put($('f-blocked'), number(snapshot.clients.filter((client) => client.oldestAge > 0).length));
+  put($('f-blocked'), number(snapshot.clients.filter((client) => client.blockedFor > 0).length));
   put($('f-took'), `${(snapshot.took_us / 1000).toFixed(1)} ms`);
   showClients();
   showTopics(snapshot.topics);
@@ -77,7 +77,7 @@ function show(received) {
 }
 
 const comparisons = {
-  queue: (a, b) => fullness(b) - fullness(a) || b.oldestAge - a.oldestAge || a.client - b.client,
+  queue: (a, b) => fullness(b) - fullness(a) || b.blockedFor - a.blockedFor || a.client - b.client,
   rate: (a, b) => b.rate - a.rate || a.client - b.client,
   dropped: (a, b) => b.dropped - a.dropped || a.client - b.client,
   number: (a, b) => a.client - b.client,
@@ -145,7 +145,7 @@ function clientRow() {
   const parts = { id: make('span'), peer: make('span', 'sub'), depth: make('span'), bar, fill };
   id.append(parts.id, parts.peer);
   queue.append(parts.depth, bar);
-  for (const [key, name] of [['oldestAge', 'oldest message'], ['rate', 'messages/s'], ['dropped', 'dropped']]) parts[key] = cell(row, name, 'n');
+  for (const [key, name] of [['blockedFor', 'blocked for'], ['rate', 'messages/s'], ['dropped', 'dropped']]) parts[key] = cell(row, name, 'n');
   [parts.reader, parts.writer] = threads(cell(row, 'threads', 'threads wide-cell'));
   parts.reader.className = 'sub';
   parts.topics = cell(row, 'topics', 'wide-cell');
@@ -166,7 +166,7 @@ function fillClient(row, client, name, policies) {
   if (parts.bar.className !== level) parts.bar.className = level;
   const width = `${Math.round(full * 100)}%`;
   if (parts.fill.style.width !== width) parts.fill.style.width = width;
-  put(parts.oldestAge, client.oldestAge ? time(client.oldestAge) : '–');
+  put(parts.blockedFor, client.blockedFor ? time(client.blockedFor) : '–');
   put(parts.rate, number(client.rate));
   put(parts.dropped, number(client.dropped));
   parts.dropped.classList.toggle('hot', row.dropped !== undefined && client.dropped > row.dropped);

@@ -201,10 +201,10 @@ const jsonMode = {
 
   gap(topic, name, first, last) {
     const count = last - first + 1;
-    // A gap from id 1 answers `since: 0`. It says where the history begins, so it is not counted as a loss.
+    // A gap from id 1 follows `since: 0`. It only says where the history begins, so it is not counted as a loss.
     if (topic) Object.assign(topic, { last, gaps: topic.gaps + (first === 1 ? 0 : 1) });
-    // Ids begin with a time. So a very large range reaches back before the topic's first message, and its length is not a
-    // number of messages.
+    // A topic's first id is a time in microseconds. So a very large range includes numbers below the first id, and its
+    // length is not a number of messages.
     const lost = count < 1_000_000 ? number(count) + (count === 1 ? ' message' : ' messages') : 'an unknown number of messages';
     log.add('gap', first === 1 ? 'gap: the history begins after id ' + last : 'gap: ' + lost + ' lost, ids ' + first + ' to ' + last, name);
   },

@@ -15,7 +15,7 @@ const SERVED_EVERY: u64 = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Overflow {
     topics: Mutex<VecDeque<Arc<dyn TopicSource>>>,
-    is_filled: AtomicBool,
+    pub(super) is_filled: AtomicBool,
     /// The number of messages that were taken while the list was not empty.
     taken: AtomicU64,
 }
@@ -27,18 +27,15 @@ impl Overflow {
         self.is_filled.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.is_filled.load(Ordering::Acquire)
-    }
-
     /// Counts the next message, and returns whether it must come from this list.
     pub(crate) fn advance_turn(&self) -> bool {
-        !self.is_empty() && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
+        self.is_filled.load(Ordering::Acquire)
+            && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
     }
 
     /// Takes the next message of the first topic that has one.
     pub(crate) fn take_next(&self, purpose: Purpose) -> Option<Outgoing> {
-        while !self.is_empty() {
+        while self.is_filled.load(Ordering::Acquire) {
             let topic = {
                 let mut topics = lock(&self.topics);
                 let topic = topics.pop_front();

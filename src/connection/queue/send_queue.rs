@@ -327,12 +327,6 @@ impl SendQueue {
         self.release(bytes);
     }
 
-    /// Counts messages that were written directly, as accepted and as delivered.
-    pub(crate) fn record_written(&self, messages: u64, bytes: usize) {
-        self.count_accepted(messages);
-        self.record_delivered(messages, bytes);
-    }
-
     /// Counts a message of `bytes` that was taken from the queue and will not be written.
     pub(crate) fn record_discarded(&self, bytes: usize, source: Option<&dyn TopicSource>) {
         self.counters.discarded.fetch_add(1, Ordering::Release);
@@ -343,7 +337,7 @@ impl SendQueue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.receiver.is_empty() && self.overflow.is_empty()
+        self.receiver.is_empty() && !self.overflow.is_filled.load(Ordering::Acquire)
     }
 
     /// Returns how many messages are pending.

@@ -3,6 +3,9 @@
 use tungstenite::Bytes;
 
 use super::*;
+use crate::clock;
+use crate::connection::activity::Activity;
+use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 
 const TEXT: u8 = 0x81;
@@ -115,7 +118,11 @@ fn close_is_sent_after_the_queue() {
             frames.pop(),
             Some((CLOSE, payload(&CloseReason::new(1001, "bye"))))
         );
-        assert_eq!(frames.len(), 31, "no ping is sent after a Close is requested");
+        assert_eq!(
+            frames.len(),
+            31,
+            "no ping is sent after a Close is requested"
+        );
         assert_eq!(frames[30], (TEXT, b"29".to_vec()));
         assert_eq!(client.end().delivered, 31);
     });
@@ -249,4 +256,16 @@ fn close_does_not_overtake_a_late_message() {
         assert_eq!(frames[0].1, b"last");
         assert_eq!(client.end().discarded, 0);
     });
+}
+
+#[test]
+fn no_ping_is_due_once_a_close_is_requested() {
+    let config = Config::default().ping_interval(std::time::Duration::ZERO);
+    let client = TestClient::held(config, 0);
+    client.shared.reader.set(Activity::Reading);
+    let check = || client.shared.check_deadlines(clock::now());
+    assert_eq!(check(), DeadlineCheck::PingDue);
+    client.outbox.close(1000, "");
+    assert_eq!(check(), DeadlineCheck::Met);
+    client.end();
 }

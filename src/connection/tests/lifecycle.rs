@@ -34,7 +34,10 @@ fn only_an_immediate_close_replaces_a_waiting_close() {
     assert!(lifecycle.is_open());
     assert!(request(&lifecycle, AfterQueue, 1000));
     assert_eq!(lifecycle.phase(), Phase::ClosingAfterQueue);
-    assert!(!request(&lifecycle, AfterQueue, 1001), "the first request wins");
+    assert!(
+        !request(&lifecycle, AfterQueue, 1001),
+        "the first request wins"
+    );
     assert_eq!(
         lifecycle.take_immediate_close(),
         None,
@@ -71,6 +74,17 @@ fn a_later_failure_does_not_replace_the_cause() {
     lifecycle.finish(CloseCause::Gone);
     assert!(!request(&lifecycle, CloseMode::Immediate, 1011));
     assert_eq!(lifecycle.cause(), Some(CloseCause::Gone));
+}
+
+#[test]
+fn a_close_during_a_reset_does_not_replace_its_cause() {
+    for cause in [CloseCause::Terminated, CloseCause::TimedOut(Clock::Message)] {
+        let lifecycle = open();
+        lifecycle.mark_reset(cause.clone());
+        assert!(!request(&lifecycle, CloseMode::AfterQueue, 1000));
+        assert!(!request(&lifecycle, CloseMode::Immediate, 1011));
+        assert_eq!(lifecycle.cause(), Some(cause));
+    }
 }
 
 #[test]

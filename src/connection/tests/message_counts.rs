@@ -143,7 +143,11 @@ fn partly_written_batch_is_counted() {
             assert!(matches!(late, Err(TrySendError::Closed(_))));
             assert_eq!(client.shared.lifecycle().cause(), Some(CloseCause::Gone));
             let counts = client.end();
-            assert_eq!(counts.delivered, 1 + breaks_at as u64 / 6, "broken after {breaks_at} bytes");
+            assert_eq!(
+                counts.delivered,
+                1 + breaks_at as u64 / 6,
+                "broken after {breaks_at} bytes"
+            );
         }
     });
 }

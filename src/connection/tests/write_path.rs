@@ -44,7 +44,11 @@ fn the_writer_continues_where_the_sender_stopped() {
                 client.socket.accept_per_call(then);
                 client.socket.accept_all();
                 client.socket.until_written(expected.len());
-                assert_eq!(client.socket.written(), expected, "{accepted} bytes, then {then} at a time");
+                assert_eq!(
+                    client.socket.written(),
+                    expected,
+                    "{accepted} bytes, then {then} at a time"
+                );
                 assert_eq!(client.end().delivered, 5);
             }
         }
@@ -259,6 +263,7 @@ fn a_direct_write_reserves_its_bytes() {
     let sender = thread::spawn(move || outbox.send(text("x".repeat(58))));
     client.socket.until_in_try_write();
     assert_eq!((client.outbox.len(), client.outbox.bytes()), (0, 60));
+    assert_eq!(client.outbox.counts().accepted, 1, "the peer may have it");
     let more = client.outbox.try_send(text("y".repeat(58)));
     assert!(matches!(more, Err(TrySendError::Full(_))), "{more:?}");
     client.outbox.try_send(text("z")).expect("3 bytes fit");

@@ -187,15 +187,20 @@ impl FrameBatch {
         }
     }
 
-    /// Fills `pieces` with all bytes of the batch. Returns the number of pieces and of bytes.
-    pub(crate) fn slices<'a>(&'a self, pieces: &mut [IoSlice<'a>; PIECES]) -> (usize, usize) {
-        match self {
+    /// Fills `pieces` with all bytes of the batch. Returns the number of messages, of pieces and of bytes.
+    pub(crate) fn slices<'a>(
+        &'a self,
+        pieces: &mut [IoSlice<'a>; PIECES],
+    ) -> (usize, usize, usize) {
+        let frames = self.frames();
+        let (count, bytes) = match self {
             FrameBatch::Many(_, bytes) => {
                 pieces[0] = IoSlice::new(bytes);
                 (1, bytes.len())
             }
-            other => slices(other.frames().iter(), 0, pieces),
-        }
+            _ => slices(frames.iter(), 0, pieces),
+        };
+        (frames.len(), count, bytes)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::frame::{EncodedFrame, PIECES, copy, is_cheaper_copied, slices};
 use crate::connection::queue::item::{Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
-use crate::connection::socket::{Transport, retry_interrupted};
+use crate::connection::socket::Transport;
 
 /// The maximum number of frames in a batch.
 const MAX_FRAMES: usize = 1024;
@@ -116,12 +116,12 @@ impl InFlight {
         let bytes = frames().map(EncodedFrame::len).sum::<usize>() - self.written;
         if is_cheaper_copied(self.frames.len(), bytes) {
             let all = copy(frames(), self.written, bytes);
-            let written = retry_interrupted(|| socket.try_write(&[IoSlice::new(&all)]));
+            let written = socket.try_write(&[IoSlice::new(&all)]);
             return (written, bytes);
         }
         let mut pieces = [IoSlice::new(&[]); PIECES];
         let (count, offered) = slices(frames(), self.written, &mut pieces);
-        let written = retry_interrupted(|| socket.try_write(&pieces[..count]));
+        let written = socket.try_write(&pieces[..count]);
         (written, offered)
     }
 
