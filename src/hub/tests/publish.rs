@@ -5,7 +5,7 @@ use tungstenite::Message;
 use super::*;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
-use crate::hub::{Envelope, Hub, HubConfig, Policy, SubscribeOptions, Subscription};
+use crate::hub::{Envelope, Hub, HubConfig, SubscribeOptions, Subscription, Topic};
 
 fn publications(count: u8) -> Vec<Publication> {
     let publication = |n| Publication::from(Message::binary(vec![n]));
@@ -86,12 +86,12 @@ fn who_takes_a_place_of_its_size_takes_no_other() {
 /// Somebody else waits for the turn, so members are flushed after it.
 fn with_another_waiting<T>(topic: &Topic, publish: impl FnOnce() -> T) -> T {
     topic
-        .inner
+        .state
         .waiting_publishers
         .fetch_add(1, Ordering::Relaxed);
     let published = publish();
     topic
-        .inner
+        .state
         .waiting_publishers
         .fetch_sub(1, Ordering::Relaxed);
     published
