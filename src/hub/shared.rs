@@ -141,3 +141,79 @@ impl<T: KeptTopic> HubShared<T> {
         self.last_dropped_id.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct FakeTopic {
+        name: Arc<str>,
+        history: AtomicU64,
+        is_kept: AtomicBool,
+    }
+
+    impl KeptTopic for FakeTopic {
+        fn name(&self) -> &Arc<str> {
+            &self.name
+        }
+        fn has_something_to_keep(&self) -> bool {
+            self.history.load(Ordering::SeqCst) > 0
+        }
+        fn is_kept(&self) -> &AtomicBool {
+            &self.is_kept
+        }
+    }
+
+    fn create(name: Arc<str>) -> FakeTopic {
+        FakeTopic {
+            name,
+            history: AtomicU64::new(1),
+            is_kept: AtomicBool::new(false),
+        }
+    }
+
+    fn shared() -> HubShared<FakeTopic> {
+        HubShared::new(HubConfig::default())
+    }
+
+    #[test]
+    fn topic_is_kept_until_it_is_empty() {
+        let shared = shared();
+        let topic = shared.get_or_create("a", create).expect("there is room");
+        shared.keep(&topic);
+        drop(topic);
+        let topic = shared.get("a").expect("it has a history");
+        shared.release_if_empty(&topic);
+        assert!(topic.is_kept.load(Ordering::SeqCst));
+        topic.history.store(0, Ordering::SeqCst);
+        shared.release_if_empty(&topic);
+        drop(topic);
+        assert!(shared.get("a").is_none());
+    }
+
+    #[test]
+    fn closed_hub_keeps_no_topic() {
+        let shared = shared();
+        let (before, after) = (create("before".into()), create("after".into()));
+        let (before, after) = (Arc::new(before), Arc::new(after));
+        shared.keep(&before);
+        shared.close();
+        shared.keep(&after);
+        assert_eq!(
+            (Arc::strong_count(&before), Arc::strong_count(&after)),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn removing_an_old_topic_leaves_the_new_one_of_its_name() {
+        let shared = shared();
+        let new = shared.get_or_create("a", create).expect("there is room");
+        shared.remove("a", 7);
+        assert!(shared.get("a").is_some());
+        drop(new);
+        shared.remove("a", 5);
+        assert_eq!((shared.len(), shared.last_dropped_id()), (0, 7));
+    }
+}
