@@ -71,7 +71,7 @@ impl Member {
         if policy == Policy::Conflate {
             pending.skip_to(id);
         } else {
-            pending.drop_newest(id);
+            pending.record_missed(id);
             if pending.has_only_a_gap() {
                 self.request_gap_notice(&mut pending);
             }
@@ -220,7 +220,7 @@ impl Member {
     /// Drops `message`, and counts it. A member with an envelope will receive a gap notice.
     pub(super) fn drop_newest(self: &Arc<Self>, message: &TopicMessage, policy: Policy) {
         let mut pending = lock(&self.pending);
-        pending.drop_newest(message.id());
+        pending.record_missed(message.id());
         self.count_accepted();
         self.count_dropped(0, policy);
         self.request_gap_notice(&mut pending);

@@ -72,7 +72,7 @@ fn publish_batch(
     topic: &Arc<TopicState>,
     batch: impl ExactSizeIterator<Item = Encoded>,
     settings: &TopicSettings,
-    patience: (&mut RetryBudget, Option<Instant>),
+    (retry_budget, deadline): (&mut RetryBudget, Option<Instant>),
     after: &mut Vec<AfterBatch>,
 ) -> Vec<PublishOutcome> {
     let (first_id, members) = {
@@ -106,7 +106,7 @@ fn publish_batch(
         &members,
         settings,
         &topic.counters,
-        patience,
+        (retry_budget, deadline),
         &mut after.to_disconnect,
     )
     .deliver(except, flushes);
@@ -156,7 +156,8 @@ impl Drop for PublishToken<'_> {
     }
 }
 
-/// Acquires the publish token of `topic`. Returns `None` if that takes until `deadline`, or else for 60 s.
+/// Acquires the publish token of `topic`. Returns `None` if another publisher still holds it at `deadline`, or without a
+/// deadline after [`TOKEN_TIMEOUT`].
 ///
 /// # Blocking
 /// Woken by the thread that returns the token.

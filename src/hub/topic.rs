@@ -69,8 +69,9 @@ impl Topic {
     /// # Blocking
     /// - Waits for other publishers of this topic, up to 60 s or the timeout of [`Policy::Block`].
     /// - Waits for members whose queues are full although their sockets are not blocked, up to 100 ms in all.
-    /// - Under [`Policy::Block`], also waits for slow members, up to its timeout. Each wait is ended by the member's
-    ///   progress or end.
+    /// - Under [`Policy::Block`], also waits for slow members, up to its timeout.
+    ///
+    /// The publisher is woken by the previous publisher, or by the progress or end of the member that it waits for.
     ///
     /// # Errors
     /// [`PublishError`] says why the message was not published. No member received it.
@@ -104,8 +105,9 @@ impl Topic {
     /// Subscribes the client behind `outbox`, until the returned subscription is dropped.
     ///
     /// # Blocking
-    /// Only with [`since`](SubscribeOptions::since): waits for room in the client's queue, as long as the connection
-    /// lasts, and for other publishers of this topic, up to 60 s each time. Woken by the client's progress or end.
+    /// Only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
+    /// Also waits for publishers of this topic, up to 60 s each time. Woken by the client's progress or end, or by the
+    /// publisher.
     ///
     /// # Errors
     /// [`PublishError::Busy`], only with `since`: other publishers held the topic for too long.

@@ -125,12 +125,12 @@ impl PendingMessages {
         Some(self.pop()?.frame.len())
     }
 
-    /// Records ids up to `id` as offered and dropped.
-    pub(super) fn drop_newest(&mut self, id: u64) {
+    /// Records ids up to `id` as offered but never queued. They are a gap.
+    pub(super) fn record_missed(&mut self, id: u64) {
         self.gaps.offer(id);
     }
 
-    /// Records ids up to `id` as missed, but not as a gap.
+    /// Records ids up to `id` as offered but never queued, and not as a gap, because the topic conflates.
     pub(super) fn skip_to(&mut self, id: u64) {
         self.gaps.offer(id);
         self.gaps.skip_to(self.gaps.offered_up_to);

@@ -110,7 +110,7 @@ fn publish(pending: &mut PendingMessages, new: Entry, policy: Policy) -> usize {
         Ok(_) => dropped += 1,
         Err(message) if pending.len() < CAPACITY => pending.push(message),
         Err(_) if policy == Policy::DropNewest => {
-            pending.drop_newest(new.id);
+            pending.record_missed(new.id);
             dropped += 1;
         }
         Err(message) => {
