@@ -1,181 +1,201 @@
-//! [`Delivery`]: posts on their way to every member, inside the topic's turn. Here a policy becomes what it says.
+//! [`Delivery`]: messages on their way to every member, while the publisher holds the publish token. Here a topic's policy
+//! is applied.
 //!
-//! Posts that were published together are given to a member all, and then to the next: a member's memory is at hand
-//! once, and its socket is written to once.
+//! Messages that were published together are delivered to one member, then to the next. So the memory of a member is
+//! loaded once, and its socket is written to once.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::member::{Member, Placed};
 use super::message::TopicMessage;
+use super::outcome::PublishOutcome;
 use super::policy::{Policy, TopicSettings};
-use super::publish::PublishOutcome;
-use super::stats::{BulkDelivered, Counts};
+use super::stats::TopicCounters;
 use crate::connection::queue::outbox::RetryBudget;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::FrameBatch;
 
-/// Members that are looked at before the first of them is written to. Of a thousand members none is in the processor's
-/// cache, and what is read of one lies behind pointers: several waits for memory, one after the other, before each write.
-/// Looked at one behind the other, they wait at the same time.
-const LOOKED_AT: usize = 16;
+/// How many members are prefetched before the first of them is written to. With a thousand members none is in the cache,
+/// and each needs several loads that depend on each other. Prefetching several members overlaps these.
+const PREFETCHED: usize = 16;
 
-/// One publish on its way through the members.
+/// One batch of messages on its way to the members.
 pub(super) struct Delivery<'a> {
-    posts: &'a [Arc<TopicMessage>],
+    messages: &'a [Arc<TopicMessage>],
     settings: &'a TopicSettings,
-    /// The posts on the wire: as they are, and in the envelope. Made for the first member who gets them so.
+    /// The messages as they are written, without and with envelope. Each is made for the first member that needs it.
     raw: OnceCell<FrameBatch>,
     enveloped: OnceCell<FrameBatch>,
-    patience: &'a mut RetryBudget,
-    /// Under `block`, until when.
+    retry_budget: &'a mut RetryBudget,
+    /// When to give up under `block`.
     deadline: Option<Instant>,
     members: &'a [Arc<Member>],
-    /// Members are written to as their turn comes; else all of them when this is over, or before it waits.
-    at_once: bool,
-    published: Vec<PublishOutcome>,
-    books: BulkDelivered<'a>,
-    /// To be cut when the turn is over.
-    victims: &'a mut Vec<Arc<Member>>,
+    /// Each member is flushed when its messages are queued. Otherwise all members are flushed by the caller afterwards,
+    /// or here before this waits.
+    flushes: bool,
+    outcomes: Vec<PublishOutcome>,
+    written: WrittenMessages<'a>,
+    /// Members that the caller has to disconnect after it has returned the publish token.
+    to_disconnect: &'a mut Vec<Arc<Member>>,
 }
 
 impl<'a> Delivery<'a> {
     pub(super) fn new(
-        posts: &'a [Arc<TopicMessage>],
+        messages: &'a [Arc<TopicMessage>],
         members: &'a [Arc<Member>],
         settings: &'a TopicSettings,
-        counts: &'a Counts,
-        (patience, deadline): (&'a mut RetryBudget, Option<Instant>),
-        victims: &'a mut Vec<Arc<Member>>,
+        counters: &'a TopicCounters,
+        (retry_budget, deadline): (&'a mut RetryBudget, Option<Instant>),
+        to_disconnect: &'a mut Vec<Arc<Member>>,
     ) -> Delivery<'a> {
-        let published = posts.iter().map(|post| PublishOutcome {
-            id: post.id(),
+        let outcomes = messages.iter().map(|message| PublishOutcome {
+            id: message.id(),
             ..PublishOutcome::default()
         });
         Delivery {
-            posts,
+            messages,
             settings,
             raw: OnceCell::new(),
             enveloped: OnceCell::new(),
-            patience,
+            retry_budget,
             deadline,
             members,
-            at_once: true,
-            published: published.collect(),
-            books: BulkDelivered::new(counts),
-            victims,
+            flushes: true,
+            outcomes: outcomes.collect(),
+            written: WrittenMessages { counters, count: 0 },
+            to_disconnect,
         }
     }
 
-    /// Gives the posts to every member but one. `at_once`: as far as their sockets take them now. The books have it when
-    /// this returns, or panics.
-    pub(super) fn give(mut self, except: Option<u64>, at_once: bool) -> Vec<PublishOutcome> {
-        self.at_once = at_once;
-        for some in self.members.chunks(LOOKED_AT) {
-            if at_once {
-                some.iter()
+    /// Delivers the messages to every member but the client `except`. With `flushes`, each member is also flushed.
+    pub(super) fn deliver(mut self, except: Option<u64>, flushes: bool) -> Vec<PublishOutcome> {
+        self.flushes = flushes;
+        for members in self.members.chunks(PREFETCHED) {
+            if flushes && members.len() > 1 {
+                members
+                    .iter()
                     .for_each(|member| member.outbox.shared().prefetch());
             }
-            for member in some {
-                if Some(member.outbox.number()) != except {
-                    self.give_to(member);
+            for member in members {
+                if except.is_none_or(|except| member.outbox.number() != except) {
+                    self.deliver_to(member);
                 }
             }
         }
-        self.published
+        self.outcomes
     }
 
-    fn give_to(&mut self, member: &'a Arc<Member>) {
-        if !self.at_once {
-            return self.offer_all(member);
+    fn deliver_to(&mut self, member: &'a Arc<Member>) {
+        if !self.flushes {
+            return self.queue_all(member);
         }
-        match member.try_write_now(self.posts, self.run(member)) {
+        match member.try_write_now(self.messages, self.batch_for(member)) {
             WriteNow::Written => {
-                self.received();
-                self.books.messages += self.posts.len() as u64;
+                self.count_receiver();
+                self.written.count += self.messages.len() as u64;
             }
-            WriteNow::InFlight => self.received(),
+            WriteNow::InFlight => self.count_receiver(),
             WriteNow::NotWritten => {
-                self.offer_all(member);
+                self.queue_all(member);
                 member.outbox.flush();
             }
         }
     }
 
-    fn run(&self, member: &Member) -> &FrameBatch {
-        let run = if member.is_enveloped() {
+    fn batch_for(&self, member: &Member) -> &FrameBatch {
+        let batch = if member.has_envelope() {
             &self.enveloped
         } else {
             &self.raw
         };
-        run.get_or_init(|| {
-            let frame = |post: &Arc<TopicMessage>| post.frame(member.envelope()).clone();
-            FrameBatch::new(self.posts.iter().map(frame).collect())
+        batch.get_or_init(|| {
+            let frame = |message: &Arc<TopicMessage>| message.frame(member.envelope()).clone();
+            FrameBatch::new(self.messages.iter().map(frame).collect())
         })
     }
 
-    fn received(&mut self) {
-        for published in &mut self.published {
-            published.receivers += 1;
+    fn count_receiver(&mut self) {
+        for outcome in &mut self.outcomes {
+            outcome.receivers += 1;
         }
     }
 
-    /// One by one, until it is to be cut, or gone.
-    fn offer_all(&mut self, member: &'a Arc<Member>) {
-        for at in 0..self.posts.len() {
-            if !self.offer(member, at) {
+    /// Queues one message after another, until the member has to be disconnected or is closed.
+    fn queue_all(&mut self, member: &'a Arc<Member>) {
+        for index in 0..self.messages.len() {
+            if !self.queue(member, index) {
                 return;
             }
         }
     }
 
-    /// False: this member gets nothing more.
-    fn offer(&mut self, member: &'a Arc<Member>, at: usize) -> bool {
-        let (posts, settings) = (self.posts, self.settings);
-        let place = || match member.place(&posts[at], settings) {
+    /// Queues one message, as the policy says. Returns false if the member receives nothing more.
+    fn queue(&mut self, member: &'a Arc<Member>, index: usize) -> bool {
+        let (message, settings) = (&self.messages[index], self.settings);
+        let place = || match member.place(message, settings) {
             Placed::Full => None,
             placed => Some(placed),
         };
-        let placed = member.outbox.retry_until_blocked(self.patience, place);
-        let published = &mut self.published[at];
-        let end = match placed {
-            Some(placed) => placed,
-            None => match settings.policy {
-                Policy::DropOldest | Policy::Conflate => member.displace(&posts[at], settings),
-                Policy::Block { .. } => {
-                    if !self.at_once {
-                        // Nobody shall wait for a message because another does.
-                        self.members.iter().for_each(|member| member.outbox.flush());
-                    }
-                    let placed = member.outbox.wait_for_room(self.deadline, place);
-                    published.timed_out |= placed.is_none();
-                    placed.unwrap_or(Placed::Full)
+        let placed = member.outbox.retry_until_blocked(self.retry_budget, place);
+        let outcome = &mut self.outcomes[index];
+        // `None`: the member is slow.
+        let placed = match (placed, settings.policy) {
+            (Some(placed), _) => placed,
+            (None, Policy::DropOldest | Policy::Conflate) => member.displace(message, settings),
+            (None, Policy::Block { .. }) => {
+                if !self.flushes {
+                    // No member may wait for a message because another member is slow.
+                    self.members.iter().for_each(|member| member.outbox.flush());
                 }
-                Policy::DropNewest => {
-                    member.drop_newest(&posts[at], settings.policy);
-                    published.dropped += 1;
-                    return true;
-                }
-                Policy::Disconnect { .. } => Placed::Full,
-            },
-        };
-        match end {
-            Placed::Queued => {
-                published.receivers += 1;
+                let placed = member.outbox.wait_for_room(self.deadline, place);
+                outcome.timed_out |= placed.is_none();
+                placed.unwrap_or(Placed::Full)
+            }
+            (None, Policy::DropNewest) => {
+                member.drop_newest(message, settings.policy);
+                outcome.dropped += 1;
                 return true;
             }
-            Placed::Overdue => {
-                published.receivers += 1;
-                self.victims.push(Arc::clone(member));
+            (None, Policy::Disconnect { .. }) => Placed::Full,
+        };
+        match placed {
+            Placed::Queued => {
+                outcome.receivers += 1;
+                return true;
+            }
+            Placed::OverLimit => {
+                outcome.receivers += 1;
+                self.to_disconnect.push(Arc::clone(member));
             }
             Placed::Full => {
-                published.dropped += 1;
-                member.count_lost(settings.policy);
-                self.victims.push(Arc::clone(member));
+                outcome.dropped += 1;
+                member.drop_for_disconnect(settings.policy);
+                self.to_disconnect.push(Arc::clone(member));
             }
             Placed::Closed => {}
         }
         false
+    }
+}
+
+/// Counts the messages of one batch that were written without being queued, and adds them to the topic's counters when it
+/// is dropped: in one step for all members, and also if the envelope panics before the last member.
+struct WrittenMessages<'a> {
+    counters: &'a TopicCounters,
+    count: u64,
+}
+
+impl Drop for WrittenMessages<'_> {
+    fn drop(&mut self) {
+        let TopicCounters {
+            accepted,
+            delivered,
+            ..
+        } = self.counters;
+        accepted.fetch_add(self.count, Ordering::Relaxed);
+        delivered.fetch_add(self.count, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! [`History`]: the last posts of a topic, by count and age, under one budget of bytes for the whole hub.
+//! [`History`]: the last messages of a topic, limited by number and age, and by one byte budget for the whole hub.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,20 +9,20 @@ use super::policy::TopicSettings;
 use crate::clock;
 use crate::sync::lock;
 
-/// Bytes that all histories of a hub keep together.
+/// The bytes that all histories of a hub may use together.
 #[derive(Debug)]
-pub(super) struct Bytes {
+pub(super) struct HistoryBudget {
     limit: usize,
     used: AtomicUsize,
 }
 
-impl Bytes {
-    pub(super) fn new(limit: usize) -> Bytes {
+impl HistoryBudget {
+    pub(super) fn new(limit: usize) -> HistoryBudget {
         let used = AtomicUsize::new(0);
-        Bytes { limit, used }
+        HistoryBudget { limit, used }
     }
 
-    fn take(&self, size: usize) -> bool {
+    fn try_reserve(&self, size: usize) -> bool {
         let more = |used: usize| used.checked_add(size).filter(|used| *used <= self.limit);
         let order = Ordering::Relaxed;
         self.used.fetch_update(order, order, more).is_ok()
@@ -39,81 +39,86 @@ impl Bytes {
 
 #[derive(Debug)]
 pub(super) struct History {
-    budget: Arc<Bytes>,
-    /// With the bytes each one was counted with.
-    posts: Mutex<VecDeque<(Arc<TopicMessage>, usize)>>,
+    budget: Arc<HistoryBudget>,
+    /// The oldest first, each with the bytes that were reserved for it.
+    messages: Mutex<VecDeque<(Arc<TopicMessage>, usize)>>,
 }
 
 impl History {
-    pub(super) fn new(budget: Arc<Bytes>) -> History {
-        let posts = Mutex::default();
-        History { budget, posts }
+    pub(super) fn new(budget: Arc<HistoryBudget>) -> History {
+        let messages = Mutex::default();
+        History { budget, messages }
     }
 
-    /// Keeps `post`, in the place of the oldest where the settings or the budget leave no room. A post that the budget
-    /// has no room for at all is not kept, and those before it are forgotten too: a history has no holes.
-    pub(super) fn keep(&self, post: &Arc<TopicMessage>, settings: &TopicSettings) {
+    /// Adds `message`. The oldest messages are removed until the settings and the budget have room for it. If the budget
+    /// has no room even then, the message is not added and the history is empty: a history has no holes.
+    pub(super) fn add(&self, message: &Arc<TopicMessage>, settings: &TopicSettings) {
         if settings.history == 0 {
-            return self.forget_all();
+            return self.clear();
         }
-        let size = post.size();
-        let mut posts = lock(&self.posts);
-        while posts.len() >= settings.history {
-            self.forget_first(&mut posts);
+        let size = message.size();
+        let mut messages = lock(&self.messages);
+        while messages.len() >= settings.history {
+            self.remove_oldest(&mut messages);
         }
-        while !self.budget.take(size) {
-            if !self.forget_first(&mut posts) {
+        while !self.budget.try_reserve(size) {
+            if !self.remove_oldest(&mut messages) {
                 return;
             }
         }
-        posts.push_back((Arc::clone(post), size));
+        messages.push_back((Arc::clone(message), size));
     }
 
-    /// Forgets what is too old. Says whether anything is left.
-    pub(super) fn expire(&self, settings: &TopicSettings) -> bool {
-        let mut posts = lock(&self.posts);
-        if let Some(age) = settings.max_age {
-            let now = clock::now();
-            let old = |post: &TopicMessage| now.saturating_sub(post.at()) >= clock::millis(age);
-            while posts.front().is_some_and(|(post, _)| old(post)) {
-                self.forget_first(&mut posts);
-            }
+    /// Removes the messages that are older than the settings allow.
+    pub(super) fn remove_expired(&self, settings: &TopicSettings) {
+        let Some(max_age) = settings.max_age else {
+            return;
+        };
+        let (now, max_age) = (clock::now(), clock::millis(max_age));
+        let mut messages = lock(&self.messages);
+        let is_expired =
+            |message: &TopicMessage| now.saturating_sub(message.published_at()) >= max_age;
+        while messages
+            .front()
+            .is_some_and(|(message, _)| is_expired(message))
+        {
+            self.remove_oldest(&mut messages);
         }
-        !posts.is_empty()
     }
 
-    /// The posts after `id`, at most `most` of them.
+    /// Returns up to `most` messages with ids above `id`, the oldest first.
     pub(super) fn after(&self, id: u64, most: usize) -> Vec<Arc<TopicMessage>> {
-        let posts = lock(&self.posts);
-        let from = posts.partition_point(|(post, _)| post.id() <= id);
-        posts
+        let messages = lock(&self.messages);
+        let from = messages.partition_point(|(message, _)| message.id() <= id);
+        messages
             .iter()
             .skip(from)
             .take(most)
-            .map(|(post, _)| Arc::clone(post))
+            .map(|(message, _)| Arc::clone(message))
             .collect()
     }
 
     pub(super) fn len(&self) -> usize {
-        lock(&self.posts).len()
+        lock(&self.messages).len()
     }
 
-    fn forget_first(&self, posts: &mut VecDeque<(Arc<TopicMessage>, usize)>) -> bool {
-        let first = posts.pop_front();
-        if let Some((_, size)) = &first {
+    /// Returns false if the history is empty.
+    fn remove_oldest(&self, messages: &mut VecDeque<(Arc<TopicMessage>, usize)>) -> bool {
+        let oldest = messages.pop_front();
+        if let Some((_, size)) = &oldest {
             self.budget.release(*size);
         }
-        first.is_some()
+        oldest.is_some()
     }
 
-    fn forget_all(&self) {
-        let mut posts = lock(&self.posts);
-        while self.forget_first(&mut posts) {}
+    fn clear(&self) {
+        let mut messages = lock(&self.messages);
+        while self.remove_oldest(&mut messages) {}
     }
 }
 
 impl Drop for History {
     fn drop(&mut self) {
-        self.forget_all();
+        self.clear();
     }
 }

@@ -1,16 +1,17 @@
-//! [`Member`]: one client's membership in one topic, and the lane of what waits for it.
+//! [`Member`]: one client's subscription to one topic, between the topic's policy and the client's queue.
 //!
-//! The FIFO belongs to the client, the policy to the topic. So the client's queue holds only *tickets* of this topic;
-//! the messages wait here, where the policy may drop or replace them, until the writer redeems a ticket. A topic never
-//! displaces another's message: it touches its own lane alone.
+//! The FIFO belongs to the client, the policy to the topic. The client's queue therefore holds only *tickets* of this
+//! topic. The messages are pending here, where the policy may drop or replace them, until the thread that writes exchanges
+//! a ticket for the next one. A topic never drops another topic's messages.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::message::{Envelope, TopicMessage};
-use super::pending::{Next, PendingMessages, Waiting};
+use super::pending::{Next, PendingMessage, PendingMessages};
 use super::policy::{Policy, SoftLimit, TopicSettings};
-use super::stats::Counts;
+use super::stats::TopicCounters;
+use crate::clock;
 use crate::connection::Outbox;
 use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 use crate::connection::queue::send_queue::{Admission, Wait};
@@ -21,22 +22,23 @@ use crate::sync::lock;
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
-    /// It hears who joins and leaves.
+    /// The member is told who joins and leaves.
     pub(super) wants_presence: bool,
     topic: Arc<str>,
     envelope: Option<Arc<dyn Envelope>>,
-    counts: Arc<Counts>,
+    counters: Arc<TopicCounters>,
     pending: Mutex<PendingMessages>,
 }
 
-/// What became of one post for one member, before any policy for the slow.
+/// Whether a member had room for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
     Queued,
-    /// No room: the topic's queue, the client's bytes, or the client's places.
+    /// There is no room: in the topic's queue, in the client's bytes, or in the client's channel.
     Full,
-    /// It is over the soft limit for too long.
-    Overdue,
+    /// The message is queued, but the member has been over its soft limit for too long.
+    OverLimit,
+    /// The connection has ended or is closing.
     Closed,
 }
 
@@ -46,122 +48,133 @@ impl Member {
         topic: Arc<str>,
         envelope: Option<Arc<dyn Envelope>>,
         wants_presence: bool,
-        counts: Arc<Counts>,
+        counters: Arc<TopicCounters>,
     ) -> Arc<Member> {
         Arc::new(Member {
             outbox,
             wants_presence,
             topic,
             envelope,
-            counts,
+            counters,
             pending: Mutex::default(),
         })
     }
 
-    /// It has heard everything up to `id`.
+    /// The member's messages begin after `id`.
     pub(super) fn begin_after(&self, id: u64) {
-        let mut pending = lock(&self.pending);
-        pending.told = id;
-        pending.offered = id;
+        lock(&self.pending).begin_after(id);
     }
 
-    /// Ids up to `id` were published before it came, and are not all there any more.
-    pub(super) fn missed_up_to(self: &Arc<Self>, id: u64, policy: Policy) {
+    /// Ends a replay. Messages up to `id` that were not replayed are no longer in the history, so they are a gap.
+    pub(super) fn end_replay(self: &Arc<Self>, id: u64, policy: Policy) {
         let mut pending = lock(&self.pending);
-        pending.offered = pending.offered.max(id);
-        if policy.conflates() {
-            pending.told = pending.offered;
-        } else if pending.offered > pending.told && pending.waiting.is_empty() {
-            self.tell_the_rest(&mut pending);
+        if policy == Policy::Conflate {
+            pending.skip_to(id);
+        } else {
+            pending.record_missed(id);
+            if pending.has_only_a_gap() {
+                self.request_gap_notice(&mut pending);
+            }
         }
         drop(pending);
         self.outbox.drain_if_finished();
     }
 
-    pub(super) fn is_enveloped(&self) -> bool {
-        self.envelope.is_some()
-    }
-
-    /// Writes `posts`, which are `run` on the wire, past queue and lane, if nothing is before them.
-    pub(super) fn try_write_now(
-        self: &Arc<Self>,
-        posts: &[Arc<TopicMessage>],
-        run: &FrameBatch,
-    ) -> WriteNow {
-        self.outbox.shared().write.try_write_now(
-            run,
-            Some(&Past {
-                member: self,
-                posts,
-            }),
-        )
-    }
-
+    /// Returns the envelope for this member's messages, with the topic's name, if the member asked for it.
     pub(super) fn envelope(&self) -> Option<(&dyn Envelope, &str)> {
         let envelope = self.envelope.as_deref()?;
         Some((envelope, &self.topic))
     }
 
-    /// Queues `post` if there is room for it.
-    pub(super) fn place(self: &Arc<Self>, post: &TopicMessage, settings: &TopicSettings) -> Placed {
-        let frame = post.frame(self.envelope()).clone();
-        let placed = self.place_in(&mut lock(&self.pending), frame, post, settings);
+    pub(super) fn has_envelope(&self) -> bool {
+        self.envelope.is_some()
+    }
+
+    /// Fast path: writes `messages`, which `batch` has encoded, without queueing them, if nothing is ahead of them.
+    pub(super) fn try_write_now(
+        self: &Arc<Self>,
+        messages: &[Arc<TopicMessage>],
+        batch: &FrameBatch,
+    ) -> WriteNow {
+        let topic = DirectMessages {
+            member: self,
+            messages,
+        };
+        self.outbox
+            .shared()
+            .write
+            .try_write_now(batch, Some(&topic))
+    }
+
+    /// Queues `message` if there is room for it.
+    pub(super) fn place(
+        self: &Arc<Self>,
+        message: &TopicMessage,
+        settings: &TopicSettings,
+    ) -> Placed {
+        // Encoded before the lock is taken, because the envelope is user code.
+        let frame = message.frame(self.envelope());
+        let placed = self.place_locked(&mut lock(&self.pending), frame, message, settings);
         self.outbox.drain_if_finished();
         placed
     }
 
-    fn place_in(
+    fn place_locked(
         self: &Arc<Self>,
         pending: &mut PendingMessages,
-        frame: EncodedFrame,
-        post: &TopicMessage,
+        frame: &EncodedFrame,
+        message: &TopicMessage,
         settings: &TopicSettings,
     ) -> Placed {
-        let queue = self.outbox.queue();
-        let size = frame.len();
-        let conflates = settings.policy.conflates();
-        // The gate first: who is being closed is closed, however full.
+        let (queue, size) = (self.outbox.queue(), frame.len());
+        // Bytes are reserved first, because this also finds out whether the client is closed, however full it is.
         match queue.admit(size, Wait::Never) {
             Admission::Admitted => {}
             Admission::Full => return Placed::Full,
             Admission::Closed => return Placed::Closed,
         }
-        // Full it was, and not empty since: room for one would send a key that has a place to the end of the line, again
-        // and again, and luck would say who comes to the front.
-        if conflates && pending.crowded {
-            if let Some(at) = pending.place_of(post) {
-                self.take_place(pending, at, frame, post, settings.policy);
+        let new = pending_message(frame, message, settings.policy);
+        let new = match pending.replace_after_full(new) {
+            Ok(replaced) => {
+                self.count_accepted();
+                self.count_dropped(replaced, settings.policy);
                 return Placed::Queued;
             }
-        }
-        if pending.waiting.len() >= settings.queue {
+            Err(new) => new,
+        };
+        let messages = pending.len() + 1;
+        if messages > settings.queue || !self.ensure_ticket(pending, messages) {
             queue.cancel(size);
             return Placed::Full;
         }
-        if !self.take_ticket(pending) {
-            queue.cancel(size);
-            return Placed::Full;
-        }
-        self.append(pending, frame, post, conflates);
+        queue.add_pending(1);
+        self.count_accepted();
+        pending.push(new);
         match settings.policy {
-            Policy::Disconnect { soft: Some(soft) } if pending.is_overdue(soft, settings.queue) => {
-                Placed::Overdue
+            Policy::Disconnect { soft: Some(limit) }
+                if pending.update_over_limit(limit, settings.queue, clock::now()) =>
+            {
+                Placed::OverLimit
             }
             _ => Placed::Queued,
         }
     }
 
-    /// Queues `post` for a member that is slow, in the place of another of this lane.
+    /// Queues `message` for a slow member. If there still is no room, other messages of this topic are dropped for it:
+    /// the newest one with its key (`conflate`) or else the oldest, and further old ones until its bytes fit.
+    ///
+    /// If none of this topic is pending because other topics fill the client's queue, the message is queued anyway. This
+    /// is at most one message per topic.
     pub(super) fn displace(
         self: &Arc<Self>,
-        post: &TopicMessage,
+        message: &TopicMessage,
         settings: &TopicSettings,
     ) -> Placed {
-        let frame = post.frame(self.envelope()).clone();
+        let frame = message.frame(self.envelope());
         let placed = {
             let mut pending = lock(&self.pending);
-            match self.place_in(&mut pending, frame.clone(), post, settings) {
-                Placed::Full => self.replace(&mut pending, frame, post, settings.policy),
+            match self.place_locked(&mut pending, frame, message, settings) {
+                Placed::Full => self.displace_locked(&mut pending, frame, message, settings.policy),
                 placed => placed,
             }
         };
@@ -169,241 +182,169 @@ impl Member {
         placed
     }
 
-    /// Takes the place of the newest with this key, in a conflating topic, else of the oldest; and of so many more of the
-    /// oldest as its bytes need. When nothing waits here, and the client's room is taken by its other topics, it goes in all
-    /// the same: one for each lane, which is the bound.
-    fn replace(
+    fn displace_locked(
         self: &Arc<Self>,
         pending: &mut PendingMessages,
-        frame: EncodedFrame,
-        post: &TopicMessage,
+        frame: &EncodedFrame,
+        message: &TopicMessage,
         policy: Policy,
     ) -> Placed {
-        let queue = self.outbox.queue();
-        if !queue.admit_replacement(frame.len()) {
+        let (queue, size) = (self.outbox.queue(), frame.len());
+        if !queue.admit_replacement(size) {
             return Placed::Closed;
         }
-        // Full for whatever reason: there is room only if something has gone.
-        let (most, size) = (pending.waiting.len().max(1), frame.len());
-        let (mut freed, mut known) = (0, None);
-        if policy.conflates() {
-            pending.crowded = true;
-            for old in pending.take_superseded() {
-                queue.add_pending(-1);
-                self.dropped(old, policy);
-                freed += old;
-            }
-            known = pending.place_of(post);
+        self.count_accepted();
+        let (before, mut freed) = (pending.len(), 0);
+        let is_appended = pending.displace(pending_message(frame, message, policy), |dropped| {
+            self.count_dropped(dropped, policy);
+            freed += dropped;
+        });
+        let messages = pending.len();
+        if is_appended && !self.ensure_ticket(pending, messages) {
+            self.request_service(pending);
         }
-        if let Some(at) = known {
-            freed += pending.waiting[at].frame.len();
-            self.take_place(pending, at, frame, post, policy);
-        } else {
-            if pending.waiting.len() >= most {
-                freed += self.drop_oldest(pending, policy);
-            }
-            if !self.take_ticket(pending) {
-                self.be_owed(pending);
-            }
-            self.append(pending, frame, post, policy.conflates());
-        }
-        // Larger than what has gone: then more goes, so that what waits never grows beyond its bytes. What others have too
-        // much of is not this lane's to make good.
-        let is_older = |oldest: &Waiting| oldest.id != post.id();
+        // If the new message is larger than what it replaced, more of this topic's oldest are dropped until the client is
+        // back under `queue_bytes`. Bytes that other topics use beyond that are not made good here.
         while freed < size
             && queue.bytes() > queue.byte_limit()
-            && pending.waiting.front().is_some_and(is_older)
+            && pending.oldest_id().is_some_and(|id| id != message.id())
         {
-            freed += self.drop_oldest(pending, policy);
+            let dropped = pending.drop_oldest().unwrap_or(0);
+            self.count_dropped(dropped, policy);
+            freed += dropped;
         }
+        queue.add_pending(pending.len() as isize - before as isize);
         Placed::Queued
     }
 
-    /// Gives its bytes.
-    fn drop_oldest(&self, pending: &mut PendingMessages, policy: Policy) -> usize {
-        let Some(oldest) = pending.pop() else {
-            return 0;
-        };
-        self.outbox.queue().add_pending(-1);
-        self.dropped(oldest.frame.len(), policy);
-        oldest.frame.len()
-    }
-
-    /// Takes the place of an older one of its key, for which bytes have been admitted.
-    fn take_place(
-        &self,
-        pending: &mut PendingMessages,
-        at: usize,
-        frame: EncodedFrame,
-        post: &TopicMessage,
-        policy: Policy,
-    ) {
-        let waiting = &mut pending.waiting[at];
-        self.dropped(waiting.frame.len(), policy);
-        waiting.frame = frame;
-        waiting.id = post.id();
-        waiting.conflated = true;
-        self.accepted(pending, post);
-    }
-
-    /// Counts `post` as offered and dropped; a member with an envelope will be told.
-    pub(super) fn drop_newest(self: &Arc<Self>, post: &TopicMessage, policy: Policy) {
+    /// Drops `message`, and counts it. A member with an envelope will receive a gap notice.
+    pub(super) fn drop_newest(self: &Arc<Self>, message: &TopicMessage, policy: Policy) {
         let mut pending = lock(&self.pending);
-        self.accepted(&mut pending, post);
-        self.dropped(0, policy);
-        self.tell_the_rest(&mut pending);
+        pending.record_missed(message.id());
+        self.count_accepted();
+        self.count_dropped(0, policy);
+        self.request_gap_notice(&mut pending);
         drop(pending);
         self.outbox.drain_if_finished();
     }
 
-    /// Counts `post` as offered and dropped for a member that is cut. It is told 4008 and nothing else: of a gap it
-    /// would think that the history has none of it either.
-    pub(super) fn count_lost(&self, policy: Policy) {
-        Counts::one(&self.counts.accepted);
-        self.outbox.queue().count_accepted(1);
-        self.dropped(0, policy);
+    /// Drops a message for a member that is about to be disconnected, and counts it. The member receives close code 4008
+    /// but no gap notice: a gap would tell the client that the history does not have the message either.
+    pub(super) fn drop_for_disconnect(&self, policy: Policy) {
+        self.count_accepted();
+        self.count_dropped(0, policy);
     }
 
-    /// Over its soft limit for too long at this moment.
-    pub(super) fn is_overdue(&self, soft: SoftLimit, queue: usize) -> bool {
-        lock(&self.pending).is_overdue(soft, queue)
+    /// Starts or stops the timer of the soft limit. Returns whether the member has been over it for too long.
+    pub(super) fn update_over_limit(&self, limit: SoftLimit, queue: usize) -> bool {
+        lock(&self.pending).update_over_limit(limit, queue, clock::now())
     }
 
-    fn append(
-        self: &Arc<Self>,
-        pending: &mut PendingMessages,
-        frame: EncodedFrame,
-        post: &TopicMessage,
-        conflated: bool,
-    ) {
-        let key = post.key().cloned();
-        if conflated {
-            pending
-                .keys
-                .insert(key.clone(), pending.left + pending.waiting.len() as u64);
-        } else if !pending.keys.is_empty() {
-            // The policy was another before: what waits under this key must not be overtaken in its place.
-            pending.keys.remove(&key);
-        }
-        self.outbox.queue().add_pending(1);
-        self.accepted(pending, post);
-        pending.waiting.push_back(Waiting {
-            frame,
-            id: post.id(),
-            key,
-            conflated,
-        });
-    }
-
-    /// Sees to it that the client's queue holds a ticket for the next message. False: it has no place.
-    fn take_ticket(self: &Arc<Self>, pending: &mut PendingMessages) -> bool {
-        if pending.tickets > pending.waiting.len() {
+    /// Queues a ticket unless there are enough for `messages` messages. Returns false if the client's channel is full.
+    fn ensure_ticket(self: &Arc<Self>, pending: &mut PendingMessages, messages: usize) -> bool {
+        if !pending.needs_ticket_for(messages) {
             return true;
         }
-        let taken = self.outbox.queue().push_ticket(self.lane());
-        pending.tickets += usize::from(taken);
-        taken
+        let is_queued = self.outbox.queue().push_ticket(self.source());
+        if is_queued {
+            pending.add_ticket();
+        }
+        is_queued
     }
 
-    /// Asks to be visited when the client's queue is empty.
-    fn be_owed(self: &Arc<Self>, pending: &mut PendingMessages) {
-        if !pending.owed {
-            pending.owed = true;
-            self.outbox.queue().push_overflow(self.lane());
+    /// Puts this topic on the client's overflow list.
+    fn request_service(self: &Arc<Self>, pending: &mut PendingMessages) {
+        if pending.enter_overflow() {
+            self.outbox.queue().push_overflow(self.source());
         }
     }
 
-    /// If nothing more comes, the client must still hear what it has missed.
-    fn tell_the_rest(self: &Arc<Self>, pending: &mut PendingMessages) {
-        if self.is_enveloped() {
-            self.be_owed(pending);
+    /// If no further message is published, the client must still be told what it has missed.
+    fn request_gap_notice(self: &Arc<Self>, pending: &mut PendingMessages) {
+        if self.has_envelope() {
+            self.request_service(pending);
         }
     }
 
-    fn lane(self: &Arc<Self>) -> Arc<dyn TopicSource> {
+    fn source(self: &Arc<Self>) -> Arc<dyn TopicSource> {
         Arc::clone(self) as Arc<dyn TopicSource>
     }
 
-    fn accepted(&self, pending: &mut PendingMessages, post: &TopicMessage) {
-        pending.offered = pending.offered.max(post.id());
-        Counts::one(&self.counts.accepted);
+    fn count_accepted(&self) {
+        TopicCounters::add_one(&self.counters.accepted);
         self.outbox.queue().count_accepted(1);
     }
 
-    fn dropped(&self, bytes: usize, policy: Policy) {
-        Counts::one(&self.counts.dropped[policy.reason()]);
+    fn count_dropped(&self, bytes: usize, policy: Policy) {
+        TopicCounters::add_one(&self.counters.dropped[policy.index()]);
         self.outbox.queue().record_dropped(bytes);
     }
 
-    /// Puts the gap into words. The envelope is the user's code, and the caller has the wire: no lock is held here, and
-    /// a panic costs this word alone.
-    fn redeemed(self: &Arc<Self>, (gap, message): Next, purpose: Purpose) -> Option<Outgoing> {
-        let say = |(first, last), envelope: &Arc<dyn Envelope>| {
-            let said = catch_panic(|| envelope.gap(&self.topic, first, last));
-            said.and_then(|message| EncodedFrame::data(&message))
-        };
+    /// Builds the notice of a gap. No lock is held, because the envelope is user code. The caller holds the write half, so
+    /// a panic is caught; it costs this notice only.
+    fn outgoing(self: &Arc<Self>, next: Next, purpose: Purpose) -> Option<Outgoing> {
+        let Next { gap, message } = next;
         let notice = gap
             .filter(|_| purpose == Purpose::Send)
-            .zip(self.envelope.as_ref())
-            .and_then(|(gap, envelope)| say(gap, envelope));
+            .zip(self.envelope())
+            .and_then(|((first, last), (envelope, topic))| {
+                catch_panic(|| envelope.gap(topic, first, last))
+            })
+            .and_then(|notice| EncodedFrame::data(&notice));
         (notice.is_some() || message.is_some()).then(|| Outgoing {
             notice,
             message,
-            source: Some(self.lane()),
+            source: Some(self.source()),
         })
+    }
+}
+
+fn pending_message(frame: &EncodedFrame, message: &TopicMessage, policy: Policy) -> PendingMessage {
+    PendingMessage {
+        frame: frame.clone(),
+        id: message.id(),
+        key: message.key().cloned(),
+        conflated: policy == Policy::Conflate,
     }
 }
 
 impl TopicSource for Member {
     fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing> {
-        let next = {
-            let mut pending = lock(&self.pending);
-            pending.tickets = pending.tickets.saturating_sub(1);
-            if pending.waiting.is_empty() {
-                // Dropped since; what is to be told is told when the lane is visited.
-                return None;
-            }
-            pending.next()
-        };
-        self.redeemed(next?, purpose)
+        let next = lock(&self.pending).take_for_ticket()?;
+        self.outgoing(next, purpose)
     }
 
     fn take_overflow(self: Arc<Self>, purpose: Purpose) -> (Option<Outgoing>, bool) {
-        let (next, more) = {
-            let mut pending = lock(&self.pending);
-            let next = pending.next();
-            pending.owed = pending.waiting.len() > pending.tickets
-                || (self.is_enveloped() && pending.ends_in_a_gap());
-            (next, pending.owed)
-        };
-        (next.and_then(|next| self.redeemed(next, purpose)), more)
+        let (next, stays) = lock(&self.pending).take_for_overflow(self.has_envelope());
+        (next.and_then(|next| self.outgoing(next, purpose)), stays)
     }
 
     fn finished(&self, delivered: bool) {
-        Counts::one(if delivered {
-            &self.counts.delivered
+        TopicCounters::add_one(if delivered {
+            &self.counters.delivered
         } else {
-            &self.counts.discarded
+            &self.counters.discarded
         });
     }
 }
 
-/// Posts on their way past their member's lane.
-struct Past<'a> {
+/// Messages that are to be written to one member without being queued.
+struct DirectMessages<'a> {
     member: &'a Arc<Member>,
-    posts: &'a [Arc<TopicMessage>],
+    messages: &'a [Arc<TopicMessage>],
 }
 
-impl DirectWrite for Past<'_> {
+impl DirectWrite for DirectMessages<'_> {
     fn try_claim(&self) -> bool {
-        let (first, last) = (&self.posts[0], &self.posts[self.posts.len() - 1]);
-        lock(&self.member.pending).pass(first.id(), last.id())
+        let (first, last) = (&self.messages[0], &self.messages[self.messages.len() - 1]);
+        lock(&self.member.pending).try_advance(first.id(), last.id())
     }
 
     fn begin_in_flight(&self) -> Arc<dyn TopicSource> {
-        // Before anybody can call it delivered; what went whole is counted for all members together.
-        Counts::one(&self.member.counts.accepted);
-        self.member.lane()
+        // Counted as accepted before any thread can count it as delivered. Complete writes are counted in bulk by
+        // `Delivery`.
+        TopicCounters::add_one(&self.member.counters.accepted);
+        self.member.source()
     }
 }
 

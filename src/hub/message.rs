@@ -1,4 +1,4 @@
-//! [`TopicMessage`]: one message of a topic with its id, encoded once for all members.
+//! [`TopicMessage`]: one message of a topic with its id, encoded once for all members; and [`Envelope`].
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +7,7 @@ use tungstenite::{Message, Utf8Bytes};
 use crate::clock;
 use crate::connection::write::frame::EncodedFrame;
 
-/// A message on its way into a topic.
+/// A message to publish, with options. Made from a [`Message`].
 #[derive(Clone, Debug)]
 pub struct Publication {
     pub(super) message: Message,
@@ -28,21 +28,21 @@ impl From<Message> for Publication {
 }
 
 impl Publication {
-    /// The key under which a conflating topic replaces it.
+    /// Sets the key. Under [`Policy::Conflate`](super::Policy::Conflate) a message replaces one with the same key.
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// Its text is JSON, and an envelope shows it as the value it is.
+    /// Declares that the text is JSON. An envelope can then contain it as a value instead of a string.
     #[must_use]
     pub fn json(mut self) -> Self {
         self.json = true;
         self
     }
 
-    /// Not to the client with this number. With an envelope it is told a gap in its place.
+    /// Excludes the client with this number. If that client has an envelope, it receives a gap notice instead.
     #[must_use]
     pub fn except(mut self, client: u64) -> Self {
         self.except = Some(client);
@@ -54,37 +54,37 @@ impl Publication {
 #[derive(Debug)]
 pub struct TopicMessage {
     id: u64,
-    text: bool,
-    json: bool,
+    is_text: bool,
+    is_json: bool,
     key: Option<Arc<str>>,
-    at: u64,
+    published_at: u64,
     raw: EncodedFrame,
-    wrapped: OnceLock<EncodedFrame>,
+    enveloped: OnceLock<EncodedFrame>,
 }
 
 impl TopicMessage {
-    /// Of a publication it keeps the encoded bytes alone: the message itself may be a slice of a whole read buffer.
+    /// Keeps only the encoded bytes of the publication, because the message itself may be a slice of a whole read buffer.
     pub(super) fn new(publication: Publication, raw: EncodedFrame, id: u64) -> TopicMessage {
         TopicMessage {
             id,
-            text: publication.message.is_text(),
-            json: publication.json,
+            is_text: publication.message.is_text(),
+            is_json: publication.json,
             key: publication.key,
-            at: clock::now(),
+            published_at: clock::now(),
             raw,
-            wrapped: OnceLock::new(),
+            enveloped: OnceLock::new(),
         }
     }
 
-    /// Its place in its topic: ids of a topic are consecutive.
+    /// Returns the message's id. The ids of a topic are consecutive.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// What was published: text or binary.
+    /// Returns the text or binary message that was published.
     pub fn message(&self) -> Message {
         let payload = self.raw.payload();
-        if !self.text {
+        if !self.is_text {
             return Message::Binary(payload);
         }
         match Utf8Bytes::try_from(payload) {
@@ -93,47 +93,53 @@ impl TopicMessage {
         }
     }
 
-    /// Its text is JSON.
+    /// Returns whether the publisher declared that the text is JSON.
     pub fn is_json(&self) -> bool {
-        self.json
+        self.is_json
     }
 
     pub(super) fn key(&self) -> Option<&Arc<str>> {
         self.key.as_ref()
     }
 
-    /// When it was published, as [`clock::now`](crate::clock::now) counts.
-    pub(super) fn at(&self) -> u64 {
-        self.at
+    /// Returns when it was published, in milliseconds as [`clock::now`] counts.
+    pub(super) fn published_at(&self) -> u64 {
+        self.published_at
     }
 
-    /// Bytes it keeps in memory, about.
+    /// Returns how many bytes of memory it uses, approximately.
     pub(super) fn size(&self) -> usize {
-        let wrapped = self.wrapped.get().map_or(0, EncodedFrame::len);
-        size_of::<TopicMessage>()
-            + self.raw.len()
-            + wrapped
-            + self.key.as_ref().map_or(0, |key| key.len())
+        let enveloped = self.enveloped.get().map_or(0, EncodedFrame::len);
+        let key = self.key.as_ref().map_or(0, |key| key.len());
+        size_of::<TopicMessage>() + self.raw.len() + enveloped + key
     }
 
-    /// Its bytes on the wire: as it is, or in the envelope, which is made for the first who asks.
+    /// Returns the encoded frame, without envelope or in the envelope of the topic with this name. The envelope is made in
+    /// the first call that needs it.
     pub(super) fn frame(&self, envelope: Option<(&dyn Envelope, &str)>) -> &EncodedFrame {
         let Some((envelope, topic)) = envelope else {
             return &self.raw;
         };
-        let wrap = || {
-            EncodedFrame::data(&envelope.message(topic, self)).unwrap_or_else(|| self.raw.clone())
-        };
-        self.wrapped.get_or_init(wrap)
+        self.enveloped.get_or_init(|| {
+            let message = envelope.message(topic, self);
+            EncodedFrame::data(&message).unwrap_or_else(|| self.raw.clone())
+        })
     }
 }
 
-/// How a topic speaks to members that are on many topics, and must know which one it was.
+/// How messages and notices are written for members that subscribed
+/// [`with_envelope`](super::SubscribeOptions::with_envelope). Such a client can subscribe to several topics, because each
+/// message names its topic.
+///
+/// [`message`](Self::message) runs on the thread that publishes or subscribes, once for each message; a panic reaches the
+/// caller. [`presence`](Self::presence) runs on the thread that subscribes or sweeps. [`gap`](Self::gap) runs on whatever
+/// thread writes to the client: a publisher, another client's reader, or the writer. A panic in `gap` or `presence` is
+/// caught, and only that notice is lost. Keep all of them short, because they delay messages to other clients.
 pub trait Envelope: Send + Sync {
-    /// The text or binary message that carries a post.
-    fn message(&self, topic: &str, post: &TopicMessage) -> Message;
-    /// The message that says which ids, `first` to `last`, will never come.
+    /// Returns the text or binary message that carries `message`.
+    fn message(&self, topic: &str, message: &TopicMessage) -> Message;
+    /// Returns the message that says that the ids `first` to `last` will never come.
     fn gap(&self, topic: &str, first: u64, last: u64) -> Message;
-    /// The message that says who joined or left.
+    /// Returns the message that says that `name` joined (`joined`) or left.
     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message;
 }

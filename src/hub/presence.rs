@@ -1,4 +1,4 @@
-//! [`Presence`]: the names of who is in a topic. Who comes back at once has never left.
+//! [`Presence`]: the names that are present in a topic.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -7,70 +7,72 @@ use std::time::Duration;
 use crate::clock;
 use crate::sync::lock;
 
-/// How long a name stays after its last connection: a page that reloads does not flicker.
+/// How long a name stays after its last subscription has ended. Otherwise a page that reloads would leave and join.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Names a topic shows; who comes after is a member like others, and not shown.
-const NAMES: usize = 10_000;
+/// The most names that a topic lists. A client beyond that is a member like any other, but is not listed.
+const MAX_NAMES: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     names: Mutex<BTreeMap<Arc<str>, Present>>,
-    /// Held from deciding to telling, which never waits: or who comes as another goes is told in the wrong order.
-    telling: Mutex<()>,
+    /// Held while a change is made and announced. Otherwise a name that joins while another thread removes it could be
+    /// announced in the wrong order. Sending a notice never waits.
+    notices: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Present {
-    connections: usize,
-    /// Without a connection, it is forgotten at this moment.
+    subscriptions: usize,
+    /// Without a subscription, the name is removed at this moment.
     until: u64,
 }
 
 impl Presence {
-    /// To be held while a change is decided and told.
-    pub(super) fn telling(&self) -> MutexGuard<'_, ()> {
-        lock(&self.telling)
+    /// Keeps the notices of other threads back while the caller makes and announces a change.
+    pub(super) fn lock_notices(&self) -> MutexGuard<'_, ()> {
+        lock(&self.notices)
     }
 
-    /// Says whether the name is new. `None`: there are so many names that this one is not shown.
+    /// Adds a subscription of `name`. Returns whether the name is new, or `None` if the list is full and the name is not
+    /// listed.
     pub(super) fn enter(&self, name: &Arc<str>) -> Option<bool> {
         let mut names = lock(&self.names);
-        if !names.contains_key(name) && names.len() >= NAMES {
+        if !names.contains_key(name) && names.len() >= MAX_NAMES {
             return None;
         }
-        let mut new = false;
+        let mut is_new = false;
         let present = names.entry(Arc::clone(name)).or_insert_with(|| {
-            new = true;
+            is_new = true;
             Present::default()
         });
-        present.connections += 1;
-        Some(new)
+        present.subscriptions += 1;
+        Some(is_new)
     }
 
-    /// Says whether that was its last connection, so that the name will go in a while.
+    /// Removes a subscription of `name`. Returns whether it was the last one, so that the name expires.
     pub(super) fn leave(&self, name: &str) -> bool {
         let mut names = lock(&self.names);
         let Some(present) = names.get_mut(name) else {
             return false;
         };
-        present.connections = present.connections.saturating_sub(1);
+        present.subscriptions = present.subscriptions.saturating_sub(1);
         present.until = clock::after(GRACE);
-        present.connections == 0
+        present.subscriptions == 0
     }
 
-    /// Forgets the names whose time is over, and gives them.
-    pub(super) fn expire(&self) -> Vec<Arc<str>> {
+    /// Removes the names that have expired, and returns them.
+    pub(super) fn remove_expired(&self) -> Vec<Arc<str>> {
         let now = clock::now();
-        let mut gone = Vec::new();
+        let mut expired = Vec::new();
         lock(&self.names).retain(|name, present| {
-            let stays = present.connections > 0 || now < present.until;
+            let stays = present.subscriptions > 0 || now < present.until;
             if !stays {
-                gone.push(Arc::clone(name));
+                expired.push(Arc::clone(name));
             }
             stays
         });
-        gone
+        expired
     }
 
     pub(super) fn names(&self) -> Vec<String> {
@@ -90,36 +92,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_found_no_room_takes_nobodys_place_when_it_leaves() {
+    fn full_list_accepts_only_known_names() {
         let presence = Presence::default();
-        for n in 0..NAMES {
+        for n in 0..MAX_NAMES {
             assert_eq!(presence.enter(&n.to_string().into()), Some(true));
         }
         assert_eq!(presence.enter(&"one too many".into()), None);
-        assert_eq!(
-            presence.enter(&"7".into()),
-            Some(false),
-            "who is there may come twice"
-        );
-        assert_eq!(presence.names().len(), NAMES);
+        assert_eq!(presence.enter(&"7".into()), Some(false));
+        assert_eq!(presence.names().len(), MAX_NAMES);
     }
 
     #[test]
-    fn who_comes_back_at_once_has_never_left() {
+    fn name_that_returns_within_the_grace_has_not_left() {
         let presence = Presence::default();
         let ann: Arc<str> = "ann".into();
         assert_eq!(presence.enter(&ann), Some(true));
-        assert_eq!(
-            presence.enter(&ann),
-            Some(false),
-            "a second tab is no second ann"
-        );
+        assert_eq!(presence.enter(&ann), Some(false), "a second tab");
         assert!(!presence.leave(&ann));
         assert!(presence.leave(&ann));
-        assert!(
-            presence.expire().is_empty(),
-            "she has a moment to come back"
-        );
+        assert!(presence.remove_expired().is_empty(), "within the grace");
         assert_eq!(presence.enter(&ann), Some(false));
         assert_eq!(presence.names(), ["ann"]);
     }

@@ -1,5 +1,7 @@
-//! How a message goes into a topic: the turn, the id, the history, every member; and then what must not hold up the next
-//! publisher, flushing and cutting.
+//! How messages enter a topic: the publish token, the ids, the history, every member.
+//!
+//! Flushing and disconnecting members is done after the token has been returned, because it must not delay the next
+//! publisher.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,209 +12,201 @@ use crossbeam_channel::Sender;
 use super::delivery::Delivery;
 use super::member::Member;
 use super::message::{Publication, TopicMessage};
-use super::policy::TopicSettings;
-use super::topic::Topic;
+use super::outcome::{PublishError, PublishOutcome};
+use super::policy::{Policy, TopicSettings};
+use super::topic_state::TopicState;
 use crate::connection::queue::outbox::RetryBudget;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
+use crate::sync::lock;
 
-/// How long a publisher waits for its turn: longer than one publish lasts, unless members are blocked one after another
-/// under `block`.
-const TURN: Duration = Duration::from_secs(60);
+/// How long a publisher waits for the publish token. This is longer than one publish lasts, unless several members are
+/// blocked one after another under `block`.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What became of a published message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PublishOutcome {
-    /// Its place in the topic.
-    pub id: u64,
-    /// Members it was queued for.
-    pub receivers: usize,
-    /// Members that were too slow for it: their policy dropped it, or they were cut.
-    pub dropped: usize,
-    /// Under `block`, the time ran out with members still without room; they were cut.
-    pub timed_out: bool,
-}
+/// A publication, and its encoded frame.
+type Encoded = (Publication, EncodedFrame);
 
-/// Why a message was not published: nobody got it, and it has no id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The topic's turn did not come in time: its publishers wait for slow members. Try again later.
-    #[error("the topic is busy: its publishers wait for slow members")]
-    Busy,
-    /// Only text and binary messages can be published.
-    #[error("only text and binary messages can be published")]
-    NotData,
-}
-
-/// The turn, until it is dropped.
-pub(super) struct PublishToken<'a>(&'a Sender<()>);
-
-impl Drop for PublishToken<'_> {
-    fn drop(&mut self) {
-        self.0.send(()).expect("the receiver is beside it");
-    }
-}
-
-impl Topic {
-    /// Queues a text or binary message for every member.
-    ///
-    /// For a member that is slow, the topic's [`Policy`](super::Policy) decides.
-    ///
-    /// # Blocking
-    /// For the topic's turn, which another publisher may hold, at most 60 s, or `block`'s time. For members without room
-    /// whose sockets are not blocked, at most 100 ms in all. Under [`Policy::Block`](super::Policy::Block), for slow
-    /// members too, as long as that says.
-    ///
-    /// # Errors
-    /// [`PublishError`]: nobody got it.
-    pub fn publish(
-        &self,
-        publication: impl Into<Publication>,
-    ) -> Result<PublishOutcome, PublishError> {
-        let mut published = self.publish_all(vec![publication.into()])?;
-        Ok(published.pop().expect("one for each"))
-    }
-
-    /// As [`publish`](Self::publish) of one after the other, with nobody's in between: for messages that are there at the
-    /// same time. A member that nothing waits for gets up to 64 of them in one write, or as many as fill 64 KiB.
-    ///
-    /// A member that is cut for one of them is not counted for those after it.
-    ///
-    /// # Blocking
-    /// As [`publish`](Self::publish); `block`'s time is for all of them together.
-    ///
-    /// # Errors
-    /// [`PublishError`]: nobody got any of them.
-    pub fn publish_all(
-        &self,
-        publications: Vec<Publication>,
-    ) -> Result<Vec<PublishOutcome>, PublishError> {
-        let encode = |publication: Publication| {
-            let frame = EncodedFrame::data(&publication.message)?;
-            Some((publication, frame))
-        };
-        let encoded: Option<Vec<_>> = publications.into_iter().map(encode).collect();
-        let mut left = encoded.ok_or(PublishError::NotData)?.into_iter();
-        let deadline = self.settings().deadline();
-        // Before the turn, so that it is dropped after it: also when the user's envelope panics.
-        let mut given = AllGiven(self, Vec::new());
-        let publish_token = self
-            .take_publish_token(deadline)
-            .ok_or(PublishError::Busy)?;
-        let (mut published, mut patience) = (Vec::new(), RetryBudget::default());
-        while !left.as_slice().is_empty() {
-            // Who is cut for a message before gets none of these.
-            if let Some(last) = given.1.last_mut() {
-                last.cut(self.name());
-            }
-            let settings = self.settings();
-            // The policy may have become one that waits so long only.
-            let deadline = deadline.or_else(|| settings.deadline());
-            let together = together(left.as_slice(), &settings);
-            let run = left.by_ref().take(together);
-            let how = (&settings, (&mut patience, deadline));
-            published.extend(self.give(run, how, &mut given.1));
+/// Publishes messages: see [`Topic::publish_all`](super::Topic::publish_all).
+pub(super) fn publish_all(
+    topic: &Arc<TopicState>,
+    publications: Vec<Publication>,
+) -> Result<Vec<PublishOutcome>, PublishError> {
+    let encode = |publication: Publication| {
+        let frame = EncodedFrame::data(&publication.message)?;
+        Some((publication, frame))
+    };
+    let encoded: Option<Vec<Encoded>> = publications.into_iter().map(encode).collect();
+    let mut left = encoded.ok_or(PublishError::NotData)?.into_iter();
+    let deadline = block_deadline(&lock(&topic.settings));
+    // Declared before the token, so that it is dropped after it, even if the user's envelope panics.
+    let mut after = AfterPublish {
+        topic: &topic.name,
+        batches: Vec::new(),
+    };
+    let token = acquire_publish_token(topic, deadline).ok_or(PublishError::Busy)?;
+    let (mut outcomes, mut retry_budget) = (Vec::new(), RetryBudget::default());
+    while !left.as_slice().is_empty() {
+        // A member that is disconnected because of one batch must receive none of the next.
+        if let Some(previous) = after.batches.last_mut() {
+            previous.disconnect(&topic.name);
         }
-        drop(publish_token);
-        drop(given);
-        Ok(published)
+        let settings = *lock(&topic.settings);
+        // The policy may have become `block` since the publish began.
+        let deadline = deadline.or_else(|| block_deadline(&settings));
+        let count = count_of_next_batch(left.as_slice(), &settings);
+        outcomes.extend(publish_batch(
+            topic,
+            left.by_ref().take(count),
+            &settings,
+            (&mut retry_budget, deadline),
+            &mut after.batches,
+        ));
     }
+    drop(token);
+    drop(after);
+    Ok(outcomes)
+}
 
-    /// Gives messages that go together their ids, and to every member.
-    fn give(
-        &self,
-        run: impl ExactSizeIterator<Item = (Publication, EncodedFrame)>,
-        (settings, patience): (&TopicSettings, (&mut RetryBudget, Option<Instant>)),
-        all_given: &mut Vec<Given>,
-    ) -> Vec<PublishOutcome> {
-        let (first, members) = self.next_ids(run.len());
-        let mut except = None;
-        let post = |(id, (publication, frame)): (u64, (Publication, EncodedFrame))| {
+/// Gives the messages of one batch their ids, adds them to the history, and delivers them to every member.
+fn publish_batch(
+    topic: &Arc<TopicState>,
+    batch: impl ExactSizeIterator<Item = Encoded>,
+    settings: &TopicSettings,
+    (retry_budget, deadline): (&mut RetryBudget, Option<Instant>),
+    after: &mut Vec<AfterBatch>,
+) -> Vec<PublishOutcome> {
+    let (first_id, members) = {
+        let mut members = lock(&topic.members);
+        let first_id = members.last_id + 1;
+        members.last_id += batch.len() as u64;
+        (first_id, Arc::clone(&members.list))
+    };
+    let mut except = None;
+    let messages: Vec<Arc<TopicMessage>> = (first_id..)
+        .zip(batch)
+        .map(|(id, (publication, frame))| {
             except = publication.except;
             Arc::new(TopicMessage::new(publication, frame, id))
-        };
-        let posts: Vec<Arc<TopicMessage>> = (first..).zip(run).map(post).collect();
-        if settings.history > 0 {
-            for post in &posts {
-                // Made now, so that it is counted: escaped, it may be several times as large as what came.
-                if let Some(envelope) = self.envelope() {
-                    post.frame(Some((&*envelope, self.name())));
-                }
-                self.inner.history.keep(post, settings);
-            }
-            self.inner.shared.keep(&self.inner);
-        }
-        // Members are flushed while their memory is in the cache. But a flush is a system call, so if another publisher
-        // waits for the publish token, members are flushed after it has been given back.
-        let at_once = self.inner.waiting_publishers.load(Ordering::Relaxed) == 0;
-        all_given.push(Given {
-            members: Arc::clone(&members),
-            victims: Vec::new(),
-            flushed: false,
-        });
-        let given = all_given.last_mut().expect("it has been pushed");
-        let counts = &self.inner.counts;
-        let victims = &mut given.victims;
-        let fan = Delivery::new(&posts, &members, settings, counts, patience, victims);
-        let published = fan.give(except, at_once);
-        given.flushed = at_once;
-        published
+        })
+        .collect();
+    if settings.history > 0 {
+        keep_in_history(topic, &messages, settings);
     }
+    // Members are flushed while their memory is in the cache. But a flush is a system call, so if another publisher waits
+    // for the publish token, members are flushed after the token has been returned.
+    let flushes = topic.waiting_publishers.load(Ordering::Relaxed) == 0;
+    after.push(AfterBatch {
+        members: Arc::clone(&members),
+        to_disconnect: Vec::new(),
+        is_flushed: false,
+    });
+    let after = after.last_mut().expect("it has just been pushed");
+    let outcomes = Delivery::new(
+        &messages,
+        &members,
+        settings,
+        &topic.counters,
+        (retry_budget, deadline),
+        &mut after.to_disconnect,
+    )
+    .deliver(except, flushes);
+    after.is_flushed = flushes;
+    outcomes
+}
 
-    pub(super) fn take_publish_token(&self, deadline: Option<Instant>) -> Option<PublishToken<'_>> {
-        let (give, take) = &self.inner.publish_token;
-        if take.try_recv().is_ok() {
-            return Some(PublishToken(give));
+fn keep_in_history(
+    topic: &Arc<TopicState>,
+    messages: &[Arc<TopicMessage>],
+    settings: &TopicSettings,
+) {
+    for message in messages {
+        // The envelope is made now, so that its size is counted: escaped, a message may be several times as large.
+        if let Some(envelope) = &topic.hub.config.envelope {
+            message.frame(Some((&**envelope, &topic.name)));
         }
-        let deadline = deadline.unwrap_or_else(|| Instant::now() + TURN);
-        self.inner
-            .waiting_publishers
-            .fetch_add(1, Ordering::Relaxed);
-        let taken = take.recv_deadline(deadline);
-        self.inner
-            .waiting_publishers
-            .fetch_sub(1, Ordering::Relaxed);
-        taken.ok().map(|()| PublishToken(give))
+        topic.history.add(message, settings);
+    }
+    topic.hub.keep(topic);
+}
+
+/// Returns when a publish that starts now must give up, if the policy sets a time limit.
+fn block_deadline(settings: &TopicSettings) -> Option<Instant> {
+    match settings.policy {
+        Policy::Block {
+            timeout: Some(timeout),
+        } => Instant::now().checked_add(timeout),
+        _ => None,
     }
 }
 
-/// How many of these go together: as [`FrameBatch::count_that_fits`] says, no more than a member may have waiting, and all but for the
-/// same client.
-fn together(left: &[(Publication, EncodedFrame)], settings: &TopicSettings) -> usize {
+/// Returns how many messages form the next batch: as many as [`FrameBatch::count_that_fits`] says, at most as many as may
+/// be pending for a member, and all with the same excluded client.
+fn count_of_next_batch(left: &[Encoded], settings: &TopicSettings) -> usize {
     let except = left[0].0.except;
     let alike = left.iter().take_while(|(next, _)| next.except == except);
     FrameBatch::count_that_fits(alike.map(|(_, frame)| frame.len())).min(settings.queue.max(1))
 }
 
-/// Messages that every member has, and what is left to do when the turn is over.
-struct Given {
-    members: Arc<Vec<Arc<Member>>>,
-    victims: Vec<Arc<Member>>,
-    flushed: bool,
+/// The right to publish to a topic. Returned when it is dropped.
+pub(super) struct PublishToken<'a>(&'a Sender<()>);
+
+impl Drop for PublishToken<'_> {
+    fn drop(&mut self) {
+        self.0.send(()).expect("the receiver is beside the sender");
+    }
 }
 
-/// What is left to do for all runs of one publish, done when it is dropped.
-struct AllGiven<'a>(&'a Topic, Vec<Given>);
+/// Acquires the publish token of `topic`. Returns `None` if another publisher still holds it at `deadline`, or without a
+/// deadline after [`TOKEN_TIMEOUT`].
+///
+/// # Blocking
+/// Woken by the thread that returns the token.
+pub(super) fn acquire_publish_token(
+    topic: &TopicState,
+    deadline: Option<Instant>,
+) -> Option<PublishToken<'_>> {
+    let (sender, receiver) = &topic.publish_token;
+    if receiver.try_recv().is_ok() {
+        return Some(PublishToken(sender));
+    }
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + TOKEN_TIMEOUT);
+    topic.waiting_publishers.fetch_add(1, Ordering::Relaxed);
+    let acquired = receiver.recv_deadline(deadline);
+    topic.waiting_publishers.fetch_sub(1, Ordering::Relaxed);
+    acquired.ok().map(|()| PublishToken(sender))
+}
 
-impl Drop for AllGiven<'_> {
+/// What is left to do for all batches of one publish. Done when it is dropped.
+struct AfterPublish<'a> {
+    topic: &'a str,
+    batches: Vec<AfterBatch>,
+}
+
+/// A batch that every member has received, and what is left to do for it.
+struct AfterBatch {
+    members: Arc<Vec<Arc<Member>>>,
+    to_disconnect: Vec<Arc<Member>>,
+    is_flushed: bool,
+}
+
+impl Drop for AfterPublish<'_> {
     fn drop(&mut self) {
-        for given in &mut self.1 {
-            if !given.flushed {
-                given
+        for batch in &mut self.batches {
+            if !batch.is_flushed {
+                batch
                     .members
                     .iter()
                     .for_each(|member| member.outbox.flush());
             }
-            given.cut(self.0.name());
+            batch.disconnect(self.topic);
         }
     }
 }
 
-impl Given {
-    fn cut(&mut self, topic: &str) {
-        for victim in self.victims.drain(..) {
-            victim.outbox.disconnect_slow_consumer(topic);
+impl AfterBatch {
+    fn disconnect(&mut self, topic: &str) {
+        for member in self.to_disconnect.drain(..) {
+            member.outbox.disconnect_slow_consumer(topic);
         }
     }
 }

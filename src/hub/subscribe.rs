@@ -1,15 +1,16 @@
-//! [`Subscription`]: a membership, and how one begins in the past: `since` replays, then goes live, without a hole and
-//! without a double.
+//! How a subscription begins and ends. With `since`, missed messages are replayed first; then the client receives what is
+//! published, without a hole and without a duplicate.
 
 use std::sync::Arc;
 
 use super::member::{Member, Placed};
-use super::message::TopicMessage;
-use super::publish::PublishError;
-use super::topic::Topic;
+use super::outcome::PublishError;
+use super::policy::TopicSettings;
+use super::publish::acquire_publish_token;
+use super::topic_state::TopicState;
 use crate::connection::Outbox;
 
-/// How a membership begins.
+/// What a subscriber wants: see [`Topic::subscribe`](super::Topic::subscribe).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SubscribeOptions {
@@ -20,33 +21,35 @@ pub struct SubscribeOptions {
 }
 
 impl SubscribeOptions {
-    /// A plain one: messages as they are, from now on.
+    /// Returns the default: the messages as they were published, from now on.
     pub fn new() -> SubscribeOptions {
         SubscribeOptions::default()
     }
 
-    /// With the messages after this id first; what is no longer there is told as a gap, to members with an envelope.
+    /// First sends the messages after `id` that are still in the history. A member with an envelope receives a gap notice
+    /// for those that are not.
     #[must_use]
     pub fn since(mut self, id: u64) -> Self {
         self.since = Some(id);
         self
     }
 
-    /// Each message in the hub's [`Envelope`](super::Envelope), so that one connection can be on many topics.
+    /// Sends each message in the hub's [`Envelope`](super::Envelope), so that one connection can subscribe to several
+    /// topics.
     #[must_use]
     pub fn with_envelope(mut self) -> Self {
         self.envelope = true;
         self
     }
 
-    /// Hears who joins and leaves.
+    /// Sends a notice when a name joins or leaves.
     #[must_use]
     pub fn with_presence(mut self) -> Self {
         self.presence = true;
         self
     }
 
-    /// Is present under this name.
+    /// Lists the client under this name in [`Topic::presence`](super::Topic::presence).
     #[must_use]
     pub fn with_name(mut self, name: &str) -> Self {
         self.name = Some(name.into());
@@ -54,133 +57,124 @@ impl SubscribeOptions {
     }
 }
 
-/// A membership; dropping it ends it.
+/// A client's place in a topic. Dropping it ends the subscription.
 #[derive(Debug)]
-#[must_use = "dropping a subscription ends it"]
-pub struct Subscription {
-    topic: Topic,
+pub(super) struct Membership {
+    topic: Arc<TopicState>,
     member: Arc<Member>,
+    /// The name in the presence list, if the client is listed.
     name: Option<Arc<str>>,
-    last_id: u64,
+    pub(super) last_id: u64,
 }
 
-/// Posts that are replayed between two looks at how many are missing.
-const SLICE: usize = 64;
-
-impl Topic {
-    /// Makes the client behind `outbox` a member until the subscription is dropped.
-    ///
-    /// # Blocking
-    /// With [`since`](SubscribeOptions::since): for room for what is replayed, and for the topic's turn; woken by the client's
-    /// progress or end. Without it, never.
-    ///
-    /// # Errors
-    /// [`PublishError::Busy`]: with `since`, the turn did not come.
-    pub fn subscribe(
-        &self,
-        outbox: Outbox,
-        how: SubscribeOptions,
-    ) -> Result<Subscription, PublishError> {
-        let envelope = self.envelope().filter(|_| how.envelope);
-        let name = Arc::clone(&self.inner.name);
-        let counts = Arc::clone(&self.inner.counts);
-        let member = Member::new(outbox, name, envelope, how.presence, counts);
-        let last_id = match how.since {
-            None => self.add_from_now(&member),
-            Some(since) => {
-                let last_id = self.replay(&member, since)?;
-                member.outbox.flush();
-                last_id
-            }
-        };
-        // From here its end is the subscription's.
-        let mut subscription = Subscription {
-            topic: self.clone(),
-            member,
-            name: how.name,
-            last_id,
-        };
-        if let Some(name) = &subscription.name {
-            let _telling = self.inner.presence.telling();
-            match self.inner.presence.enter(name) {
-                Some(true) => self.tell_presence(name, true),
-                Some(false) => {}
-                // Who was never shown does not leave.
-                None => subscription.name = None,
-            }
+/// Subscribes the client behind `outbox`.
+///
+/// # Blocking
+/// As [`Topic::subscribe`](super::Topic::subscribe).
+pub(super) fn join(
+    topic: &Arc<TopicState>,
+    outbox: Outbox,
+    options: SubscribeOptions,
+) -> Result<Membership, PublishError> {
+    let envelope = topic.hub.config.envelope.clone();
+    let member = Member::new(
+        outbox,
+        Arc::clone(&topic.name),
+        envelope.filter(|_| options.envelope),
+        options.presence,
+        Arc::clone(&topic.counters),
+    );
+    let last_id = match options.since {
+        None => topic.add_from_now(&member),
+        Some(since) => {
+            let last_id = replay(topic, &member, since)?;
+            member.outbox.flush();
+            last_id
         }
-        Ok(subscription)
-    }
-
-    /// Sends what is missing, slice by slice, with waiting; and when what is left fits in the queue, queues it inside
-    /// the turn and makes the client a member there.
-    fn replay(&self, member: &Arc<Member>, since: u64) -> Result<u64, PublishError> {
-        // An id that we never gave is from a clock that ran ahead: there is nothing to replay.
-        let mut at = since.min(self.last_id());
-        member.begin_after(at);
-        loop {
-            let slice = self.inner.history.after(at, SLICE);
-            let settings = self.settings();
-            if slice.len() == SLICE {
-                for post in slice {
-                    let place = || full_is_none(member.place(&post, &settings));
-                    if member.outbox.wait_for_room(None, place) == Some(Placed::Closed) {
-                        return Ok(self.add(member));
-                    }
-                    at = post.id();
-                }
-                continue;
-            }
-            let publish_token = self.take_publish_token(None).ok_or(PublishError::Busy)?;
-            let missing = self.inner.history.after(at, usize::MAX);
-            let placed = |post: &Arc<TopicMessage>| match member.place(post, &settings) {
-                Placed::Full => None,
-                _ => Some(post.id()),
-            };
-            let fitted = missing.iter().map_while(placed).last();
-            at = fitted.unwrap_or(at);
-            if missing.last().is_none_or(|last| last.id() == at) {
-                let last_id = self.add(member);
-                member.missed_up_to(last_id, settings.policy);
-                return Ok(last_id);
-            }
-            drop(publish_token);
-            let Some(next) = self.inner.history.after(at, 1).pop() else {
-                continue;
-            };
-            let place = || full_is_none(member.place(&next, &settings));
-            if member.outbox.wait_for_room(None, place) == Some(Placed::Closed) {
-                return Ok(self.add(member));
-            }
-            at = next.id();
+    };
+    let mut membership = Membership {
+        topic: Arc::clone(topic),
+        member,
+        name: options.name,
+        last_id,
+    };
+    if let Some(name) = &membership.name {
+        let _in_order = topic.presence.lock_notices();
+        match topic.presence.enter(name) {
+            Some(true) => topic.send_presence(name, true),
+            Some(false) => {}
+            // The name is not listed, so it must not be announced as having left.
+            None => membership.name = None,
         }
     }
+    Ok(membership)
 }
 
-fn full_is_none(placed: Placed) -> Option<Placed> {
-    (placed != Placed::Full).then_some(placed)
-}
-
-impl Subscription {
-    /// The topic.
-    pub fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
-    /// The topic's last id when this began: what came after it comes here.
-    pub fn last_id(&self) -> u64 {
-        self.last_id
-    }
-}
-
-impl Drop for Subscription {
+impl Drop for Membership {
     fn drop(&mut self) {
         self.topic.remove(&self.member);
         if let Some(name) = &self.name {
-            if self.topic.inner.presence.leave(name) {
-                // The name outlives the membership by a moment, and so the topic does.
-                self.topic.inner.shared.keep(&self.topic.inner);
+            if self.topic.presence.leave(name) {
+                // The name stays in the list for a moment, and so the topic has to stay.
+                self.topic.hub.keep(&self.topic);
             }
         }
     }
+}
+
+/// The most messages that are replayed before the history is looked at again.
+const SLICE: usize = 64;
+
+/// Sends the messages after `since`, then adds the member to the topic. Returns the topic's last id at that moment.
+///
+/// Long histories are sent slice by slice, and publishers are not delayed by it. The last slice is queued while this
+/// thread holds the publish token, so that nothing can be published between it and the member's first live message.
+///
+/// # Blocking
+/// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end.
+fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, PublishError> {
+    // An id that the topic has not reached comes from a clock that was ahead. There is nothing to replay.
+    let mut sent_up_to = since.min(topic.last_id());
+    member.begin_after(sent_up_to);
+    loop {
+        let settings = topic.settings();
+        let mut missing = topic.history.after(sent_up_to, SLICE);
+        if missing.len() < SLICE {
+            let token = acquire_publish_token(topic, None).ok_or(PublishError::Busy)?;
+            if let Some(last_id) = try_end_replay(topic, member, &mut sent_up_to, &settings) {
+                return Ok(last_id);
+            }
+            drop(token);
+            missing = topic.history.after(sent_up_to, 1);
+        }
+        for message in missing {
+            let place = || match member.place(&message, &settings) {
+                Placed::Full => None,
+                placed => Some(placed),
+            };
+            if member.outbox.wait_for_room(None, place) == Some(Placed::Closed) {
+                return Ok(topic.add(member));
+            }
+            sent_up_to = message.id();
+        }
+    }
+}
+
+/// Queues all missing messages as far as there is room. If all of them fit, adds the member to the topic and returns the
+/// topic's last id. The caller holds the publish token.
+fn try_end_replay(
+    topic: &TopicState,
+    member: &Arc<Member>,
+    sent_up_to: &mut u64,
+    settings: &TopicSettings,
+) -> Option<u64> {
+    for message in topic.history.after(*sent_up_to, usize::MAX) {
+        if member.place(&message, settings) == Placed::Full {
+            return None;
+        }
+        *sent_up_to = message.id();
+    }
+    let last_id = topic.add(member);
+    member.end_replay(last_id, settings.policy);
+    Some(last_id)
 }

@@ -1,257 +1,127 @@
-//! [`Topic`]: a message to it goes to every member, to all in the same order.
-//!
-//! The order is made by the *turn* (`publishing.rs`), a token that one publisher holds while it takes its id, keeps the
-//! post in the history and queues it for every member. (Taking a snapshot of the members and then sending gave 21,870
-//! backward steps in 600,000 deliveries.) The lock on the list of members is for memory work only: who joins, leaves or
-//! closes never needs the turn. Flushing sockets and cutting members come after it.
+//! [`Topic`] and [`Subscription`]: the public handles to one topic.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
-
-use super::Shared;
-use super::history::{Bytes, History};
-use super::member::Member;
-use super::message::{Envelope, TopicMessage};
+use super::message::{Publication, TopicMessage};
+use super::outcome::{PublishError, PublishOutcome};
 use super::policy::{Policy, TopicSettings};
-use super::presence::Presence;
-use super::stats::Counts;
-use crate::panic::catch_panic;
+use super::publish;
+use super::stats::TopicCounts;
+use super::subscribe::{self, Membership, SubscribeOptions};
+use super::topic_state::TopicState;
+use crate::connection::Outbox;
 use crate::sync::lock;
 
-/// One topic, to publish to and to subscribe to. Cloning it is cheap.
+/// One topic, to publish to and to subscribe to. Cloning it is cheap; all clones are the same topic.
 #[derive(Clone)]
 pub struct Topic {
-    pub(super) inner: Arc<Inner>,
-}
-
-pub(super) struct Inner {
-    pub(super) name: Arc<str>,
-    pub(super) shared: Arc<Shared>,
-    settings: Mutex<TopicSettings>,
-    state: Mutex<Members>,
-    pub(super) publish_token: (Sender<()>, Receiver<()>),
-    /// Publishers that wait for it.
-    pub(super) waiting_publishers: AtomicUsize,
-    pub(super) history: History,
-    pub(super) presence: Presence,
-    pub(super) counts: Arc<Counts>,
-    /// The hub holds it although nobody else may.
-    pub(super) kept: AtomicBool,
-}
-
-struct Members {
-    /// Replaced as a whole: publishers walk through the list that was there when they took their id.
-    list: Arc<Vec<Arc<Member>>>,
-    last_id: u64,
-}
-
-impl Inner {
-    pub(super) fn new(
-        name: Arc<str>,
-        shared: Arc<Shared>,
-        settings: TopicSettings,
-        budget: Arc<Bytes>,
-    ) -> Inner {
-        let publish_token = crossbeam_channel::bounded(1);
-        publish_token.0.send(()).expect("the receiver is beside it");
-        let last_id = first_id(&shared.floor) - 1;
-        Inner {
-            name,
-            shared,
-            settings: Mutex::new(settings),
-            state: Mutex::new(Members {
-                list: Arc::default(),
-                last_id,
-            }),
-            publish_token,
-            waiting_publishers: AtomicUsize::new(0),
-            history: History::new(budget),
-            presence: Presence::default(),
-            counts: Arc::default(),
-            kept: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Inner {
-    pub(super) fn has_something_to_keep(&self) -> bool {
-        self.history.len() > 0 || !self.presence.is_empty()
-    }
-}
-
-/// Ids begin at the topic's creation in microseconds since 1970, and after those of any topic that is gone: so they
-/// grow across restarts and re-creations, and an id from before is simply too old.
-fn first_id(floor: &AtomicU64) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(1, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX / 2)
-    });
-    now.max(floor.load(Ordering::SeqCst) + 1)
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let last_id = lock(&self.state).last_id;
-        self.shared.floor.fetch_max(last_id, Ordering::SeqCst);
-        self.shared.forget(&self.name);
-    }
+    pub(super) state: Arc<TopicState>,
 }
 
 impl Topic {
-    /// Its name.
+    /// Returns the topic's name.
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.state.name
     }
 
-    /// How many members it has.
+    /// Returns the number of subscriptions.
     pub fn members(&self) -> usize {
-        self.list().len()
+        self.state.members().len()
     }
 
-    /// The id of its last message; before the first, the one before it.
+    /// Returns the id of the most recent message. If nothing has been published yet, this is the id before the first one.
     pub fn last_id(&self) -> u64 {
-        lock(&self.inner.state).last_id
+        self.state.last_id()
     }
 
-    /// What it is like now.
+    /// Returns the present settings.
     pub fn settings(&self) -> TopicSettings {
-        *lock(&self.inner.settings)
+        self.state.settings()
     }
 
-    /// Changes what happens to the slow, from the next message on.
+    /// Changes the policy for slow members, from the next message on.
     pub fn set_policy(&self, policy: Policy) {
-        lock(&self.inner.settings).policy = policy;
+        lock(&self.state.settings).policy = policy;
     }
 
-    /// Names of those who are here, sorted.
+    /// Returns the names that are present, sorted. A name stays for 2 seconds after its last subscription has ended.
     pub fn presence(&self) -> Vec<String> {
-        self.inner.presence.names()
+        self.state.presence.names()
     }
 
-    /// The posts it still has with ids above `since`, the oldest first.
+    /// Returns the messages in the history with ids above `since`, the oldest first.
     pub fn history(&self, since: u64) -> Vec<Arc<TopicMessage>> {
-        self.inner.history.expire(&self.settings());
-        self.inner.history.after(since, usize::MAX)
+        self.state.history.remove_expired(&self.settings());
+        self.state.history.after(since, usize::MAX)
     }
 
-    /// What became of the messages for its members: accepted, delivered, discarded, and dropped by the policy's name.
+    /// Returns what became of the topic's messages, over all members.
     pub fn counts(&self) -> TopicCounts {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counts = &self.inner.counts;
-        let names = super::policy::REASONS.into_iter();
-        TopicCounts {
-            delivered: count(&counts.delivered),
-            discarded: count(&counts.discarded),
-            dropped: names.zip(counts.dropped.iter().map(count)).collect(),
-            accepted: count(&counts.accepted),
-            history: self.inner.history.len(),
-        }
+        self.state.counters.read(self.state.history.len())
     }
 
-    /// Takes the next ids for `count` messages; gives the first, and who is a member at this moment.
-    pub(super) fn next_ids(&self, count: usize) -> (u64, Arc<Vec<Arc<Member>>>) {
-        let mut state = lock(&self.inner.state);
-        let first = state.last_id + 1;
-        state.last_id += count as u64;
-        (first, Arc::clone(&state.list))
+    /// Publishes a text or binary message to every member.
+    ///
+    /// All members receive the messages of a topic in the same order. `Ok` means that the message is queued or written;
+    /// for a member that is slow, the topic's [`Policy`] decides.
+    ///
+    /// # Blocking
+    /// - Waits for other publishers of this topic, up to 60 s or the timeout of [`Policy::Block`].
+    /// - Waits for members whose queues are full although their sockets are not blocked, up to 100 ms in all.
+    /// - Under [`Policy::Block`], also waits for slow members, up to its timeout.
+    ///
+    /// The publisher is woken by the previous publisher, or by the progress or end of the member that it waits for.
+    ///
+    /// # Errors
+    /// [`PublishError`] says why the message was not published. No member received it.
+    pub fn publish(
+        &self,
+        publication: impl Into<Publication>,
+    ) -> Result<PublishOutcome, PublishError> {
+        let mut outcomes = self.publish_all(vec![publication.into()])?;
+        Ok(outcomes.pop().expect("one for each message"))
     }
 
-    pub(super) fn list(&self) -> Arc<Vec<Arc<Member>>> {
-        Arc::clone(&lock(&self.inner.state).list)
+    /// Publishes several messages with consecutive ids. This is the same as calling [`publish`](Self::publish) for each,
+    /// but no other publisher's message can come between them. A member with nothing pending receives up to 64 of them,
+    /// or 64 KiB, in one write.
+    ///
+    /// Returns one outcome for each message. A member that is disconnected because of one message is not counted for
+    /// those after it.
+    ///
+    /// # Blocking
+    /// As [`publish`](Self::publish). All times are for all messages together.
+    ///
+    /// # Errors
+    /// [`PublishError`] says why the messages were not published. No member received any of them.
+    pub fn publish_all(
+        &self,
+        publications: Vec<Publication>,
+    ) -> Result<Vec<PublishOutcome>, PublishError> {
+        publish::publish_all(&self.state, publications)
     }
 
-    /// Puts a member on the list, and gives the last id that was published before it.
-    pub(super) fn add(&self, member: &Arc<Member>) -> u64 {
-        let mut state = lock(&self.inner.state);
-        Arc::make_mut(&mut state.list).push(Arc::clone(member));
-        state.last_id
+    /// Subscribes the client behind `outbox`, until the returned subscription is dropped.
+    ///
+    /// # Blocking
+    /// Only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
+    /// Also waits for publishers of this topic, up to 60 s each time. Woken by the client's progress or end, or by the
+    /// publisher.
+    ///
+    /// # Errors
+    /// [`PublishError::Busy`], only with `since`: other publishers held the topic for too long.
+    pub fn subscribe(
+        &self,
+        outbox: Outbox,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, PublishError> {
+        let membership = subscribe::join(&self.state, outbox, options)?;
+        Ok(Subscription {
+            topic: self.clone(),
+            membership,
+        })
     }
-
-    /// As [`add`](Self::add); what the member hears begins there. One step, or a publisher in between would give it a
-    /// message before it knows where it begins, and it would be told of a gap since ever.
-    pub(super) fn add_from_now(&self, member: &Arc<Member>) -> u64 {
-        let mut state = lock(&self.inner.state);
-        member.begin_after(state.last_id);
-        Arc::make_mut(&mut state.list).push(Arc::clone(member));
-        state.last_id
-    }
-
-    pub(super) fn remove(&self, member: &Arc<Member>) {
-        let mut state = lock(&self.inner.state);
-        if let Some(at) = state
-            .list
-            .iter()
-            .position(|other| Arc::ptr_eq(other, member))
-        {
-            Arc::make_mut(&mut state.list).swap_remove(at);
-        }
-    }
-
-    /// Tells the members that asked who came or went. A word beside the sequence: a member without room misses it, and a
-    /// panic of the envelope, which is the user's code, costs this word alone.
-    pub(super) fn tell_presence(&self, name: &str, joined: bool) {
-        let Some(envelope) = &self.inner.shared.config.envelope else {
-            return;
-        };
-        let Some(message) = catch_panic(|| envelope.presence(self.name(), name, joined)) else {
-            return;
-        };
-        for member in self.list().iter().filter(|member| member.wants_presence) {
-            // Closed, it needs none; full, it can still ask.
-            let _ = member.outbox.try_send(message.clone());
-        }
-    }
-
-    pub(super) fn envelope(&self) -> Option<Arc<dyn Envelope>> {
-        self.inner.shared.config.envelope.clone()
-    }
-
-    pub(super) fn memberships(&self) -> Vec<(u64, String)> {
-        let membership = |member: &Arc<Member>| (member.outbox.number(), self.name().to_owned());
-        self.list().iter().map(membership).collect()
-    }
-
-    /// What time brings: posts grow old, names go, and soft limits run out.
-    pub(super) fn sweep(&self) {
-        let settings = self.settings();
-        {
-            let _telling = self.inner.presence.telling();
-            for name in self.inner.presence.expire() {
-                self.tell_presence(&name, false);
-            }
-        }
-        if let Policy::Disconnect { soft: Some(soft) } = settings.policy {
-            for member in self.list().iter() {
-                if member.is_overdue(soft, settings.queue) {
-                    member.outbox.disconnect_slow_consumer(self.name());
-                }
-            }
-        }
-        self.inner.history.expire(&settings);
-        if !self.inner.has_something_to_keep() {
-            self.inner.shared.release(&self.inner);
-        }
-    }
-}
-
-/// What became of a topic's messages, over all its members since it is there.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TopicCounts {
-    /// Messages offered, once for each member.
-    pub accepted: u64,
-    /// Messages given to the kernel whole.
-    pub delivered: u64,
-    /// Messages still queued when their member ended.
-    pub discarded: u64,
-    /// Messages dropped, by the name of the policy that did it.
-    pub dropped: Vec<(&'static str, u64)>,
-    /// Messages kept for those who come later.
-    pub history: usize,
 }
 
 impl fmt::Debug for Topic {
@@ -264,13 +134,22 @@ impl fmt::Debug for Topic {
     }
 }
 
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
+/// One client's subscription to one topic. Dropping it ends the subscription.
+#[derive(Debug)]
+#[must_use = "dropping a subscription ends it"]
+pub struct Subscription {
+    topic: Topic,
+    membership: Membership,
 }
 
-/// A topic that may be gone.
-pub(super) type Held = Weak<Inner>;
+impl Subscription {
+    /// Returns the topic.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Returns the topic's last id when the subscription began. The client receives the messages after it.
+    pub fn last_id(&self) -> u64 {
+        self.membership.last_id
+    }
+}

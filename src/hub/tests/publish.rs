@@ -1,11 +1,12 @@
-//! What goes together into a topic, and what is left to do after it, against sockets in memory.
+//! Publishing to clients whose sockets are in memory.
 
 use tungstenite::Message;
 
 use super::*;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
-use crate::hub::{Envelope, Hub, HubConfig, Policy, SubscribeOptions, Subscription};
+use crate::hub::{Envelope, Hub, HubConfig, SubscribeOptions, Subscription, Topic};
+use crate::panic::catch_panic;
 
 fn publications(count: u8) -> Vec<Publication> {
     let publication = |n| Publication::from(Message::binary(vec![n]));
@@ -15,39 +16,53 @@ fn publications(count: u8) -> Vec<Publication> {
 fn topic(policy: Policy, queue: usize) -> Topic {
     let settings = TopicSettings::default().policy(policy).queue(queue);
     let hub = Hub::new(HubConfig::default().topic("*", settings));
-    hub.topic("t").expect("there is room for one")
+    hub.topic("t").expect("it is the only topic")
 }
 
-/// One whose socket takes so many bytes at a time.
-fn member(topic: &Topic, takes: usize) -> (SingleThreaded, Subscription) {
+fn subscribe(topic: &Topic, client: &SingleThreaded) -> Subscription {
+    let subscription = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
+    subscription.expect("without `since` it never fails")
+}
+
+/// A member whose socket accepts `bytes` in each call.
+fn member(topic: &Topic, bytes: usize) -> (SingleThreaded, Subscription) {
     let client = SingleThreaded::new(Config::default());
-    client.accept_per_call(takes);
-    let member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
-    (client, member.expect("the turn is free"))
+    client.accept_per_call(bytes);
+    let subscription = subscribe(topic, &client);
+    (client, subscription)
 }
 
-/// What goes together is in hand when the socket refuses it, out of the policy's reach.
+/// Publishes while another publisher seems to wait for the token, so that members are flushed after the publish.
+fn with_waiting_publisher<T>(topic: &Topic, publish: impl FnOnce() -> T) -> T {
+    let waiting = &topic.state.waiting_publishers;
+    waiting.fetch_add(1, Ordering::Relaxed);
+    let result = publish();
+    waiting.fetch_sub(1, Ordering::Relaxed);
+    result
+}
+
+/// If the socket accepts nothing, the whole batch is in flight, where no policy can drop it.
 #[test]
-fn no_more_goes_together_than_may_wait_for_a_member() {
+fn batch_is_not_larger_than_the_queue() {
     let topic = topic(Policy::DropOldest, 2);
-    let (client, _member) = member(&topic, 0);
-    let published = topic.publish_all(publications(10)).expect("it is free");
-    assert!(published.iter().all(|published| published.receivers == 1));
+    let (client, _subscription) = member(&topic, 0);
+    let outcomes = topic.publish_all(publications(10)).expect("it is free");
+    assert!(outcomes.iter().all(|outcome| outcome.receivers == 1));
     client.write();
-    // Two in hand, and the two newest.
-    let accounts = client.outbox().counts();
-    assert_eq!((accounts.delivered, accounts.dropped), (4, 6));
+    // Two were in flight, and the two newest were pending.
+    let counts = client.outbox().counts();
+    assert_eq!((counts.delivered, counts.dropped), (4, 6));
     client.end();
 }
 
 /// A message may be larger than the one it replaces.
 #[test]
-fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
+fn slow_member_stays_within_its_bytes_and_one_message() {
     for policy in [Policy::DropOldest, Policy::Conflate] {
         let topic = topic(policy, 64);
         let client = SingleThreaded::new(Config::default().queue_bytes(1000));
         client.accept_per_call(0);
-        let _member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
+        let _subscription = subscribe(&topic, &client);
         for (size, key) in (0..300).map(|n| (if n < 100 { 5 } else { n }, n % 50)) {
             let message = Message::binary(vec![7; size]);
             let publication = Publication::from(message).key(&key.to_string());
@@ -60,21 +75,20 @@ fn a_slow_member_has_no_more_waiting_than_its_bytes_and_one_message() {
     }
 }
 
-/// Another's message that is too large is not its to make good: what fits in the place of its own key takes that only.
 #[test]
-fn who_takes_a_place_of_its_size_takes_no_other() {
+fn message_that_fits_in_its_key_drops_no_other() {
     let topic = topic(Policy::Conflate, 64);
     let client = SingleThreaded::new(Config::default().queue_bytes(1000));
     client.accept_per_call(0);
-    let _member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
+    let _subscription = subscribe(&topic, &client);
     let dropped_by = |size: usize, key: usize| {
         let before = client.outbox().counts().dropped;
         let publication = Publication::from(Message::binary(vec![7; size]));
-        let published = topic.publish(publication.key(&key.to_string()));
-        published.expect("it is free");
+        let outcome = topic.publish(publication.key(&key.to_string()));
+        outcome.expect("it is free");
         client.outbox().counts().dropped - before
     };
-    // The first is in hand, and 51 of 19 bytes wait.
+    // The first message is in flight, and 51 messages of 19 bytes are pending.
     dropped_by(1, 99);
     assert_eq!((0..51).map(|key| dropped_by(17, key)).sum::<u64>(), 0);
     assert_eq!(dropped_by(900, 0), 1);
@@ -83,116 +97,92 @@ fn who_takes_a_place_of_its_size_takes_no_other() {
     client.end();
 }
 
-/// Somebody else waits for the turn, so members are flushed after it.
-fn with_another_waiting<T>(topic: &Topic, publish: impl FnOnce() -> T) -> T {
-    topic
-        .inner
-        .waiting_publishers
-        .fetch_add(1, Ordering::Relaxed);
-    let published = publish();
-    topic
-        .inner
-        .waiting_publishers
-        .fetch_sub(1, Ordering::Relaxed);
-    published
+struct PanickingEnvelope;
+
+impl Envelope for PanickingEnvelope {
+    fn message(&self, _: &str, _: &TopicMessage) -> Message {
+        panic!("user code panics")
+    }
+    fn gap(&self, _: &str, _: u64, _: u64) -> Message {
+        Message::text("")
+    }
+    fn presence(&self, _: &str, _: &str, _: bool) -> Message {
+        Message::text("")
+    }
 }
 
 #[test]
-fn who_was_given_a_message_before_the_envelope_panicked_has_it() {
-    struct Panics;
-    impl Envelope for Panics {
-        fn message(&self, _: &str, _: &TopicMessage) -> Message {
-            panic!("the user's code")
-        }
-        fn gap(&self, _: &str, _: u64, _: u64) -> Message {
-            Message::text("")
-        }
-        fn presence(&self, _: &str, _: &str, _: bool) -> Message {
-            Message::text("")
-        }
-    }
+fn members_before_a_panicking_envelope_are_flushed() {
     let config = HubConfig {
-        envelope: Some(Arc::new(Panics)),
+        envelope: Some(Arc::new(PanickingEnvelope)),
         ..HubConfig::default()
     };
     let hub = Hub::new(config);
-    let topic = hub.topic("t").expect("there is room for one");
-    let (plain, other) = (
-        SingleThreaded::new(Config::default()),
-        SingleThreaded::new(Config::default()),
-    );
-    plain.accept_per_call(1000);
-    let _plain = topic.subscribe(plain.outbox().clone(), SubscribeOptions::new());
-    let _other = topic.subscribe(
-        other.outbox().clone(),
+    let topic = hub.topic("t").expect("it is the only topic");
+    let (plain, _plain) = member(&topic, 1000);
+    let enveloped = SingleThreaded::new(Config::default());
+    let _enveloped = topic.subscribe(
+        enveloped.outbox().clone(),
         SubscribeOptions::new().with_envelope(),
     );
-    let published = with_another_waiting(&topic, || {
-        crate::panic::catch_panic(|| topic.publish(Message::text("x")))
-    });
-    assert!(published.is_none());
+    let outcome =
+        with_waiting_publisher(&topic, || catch_panic(|| topic.publish(Message::text("x"))));
+    assert!(outcome.is_none(), "the panic reaches the publisher");
     assert_eq!(plain.outbox().counts().delivered, 1);
     plain.end();
-    other.end();
+    enveloped.end();
 }
 
 #[test]
-fn nobody_waits_for_a_message_because_its_publisher_waits_for_another_member() {
+fn fast_member_does_not_wait_for_a_blocked_one() {
     let timeout = Some(Duration::from_secs(60));
     let topic = topic(Policy::Block { timeout }, 2);
-    let (fast, full) = (
-        SingleThreaded::new(Config::default()),
-        SingleThreaded::new(Config::default()),
-    );
-    fast.accept_per_call(1000);
-    full.accept_per_call(0);
-    let _fast = topic.subscribe(fast.outbox().clone(), SubscribeOptions::new());
-    let _full = topic.subscribe(full.outbox().clone(), SubscribeOptions::new());
+    let (fast, _fast) = member(&topic, 1000);
+    let (full, _full) = member(&topic, 0);
     for publication in publications(3) {
-        topic.publish(publication).expect("one in hand, two wait");
+        topic
+            .publish(publication)
+            .expect("one is in flight, two are pending");
     }
     std::thread::scope(|scope| {
         let publisher =
-            scope.spawn(|| with_another_waiting(&topic, || topic.publish(Message::text("x"))));
+            scope.spawn(|| with_waiting_publisher(&topic, || topic.publish(Message::text("x"))));
         let deadline = Instant::now() + Duration::from_secs(30);
         while fast.outbox().counts().delivered < 4 {
             assert!(
                 Instant::now() < deadline,
-                "waited for the fast one's message"
+                "waited for the fast member's message"
             );
             std::thread::yield_now();
         }
         assert!(
             !publisher.is_finished(),
-            "it waits for the one that is full"
+            "it must still wait for the full member"
         );
         full.outbox().terminate();
-        let published = publisher.join().expect("it does not panic");
-        assert_eq!(published.map(|published| published.receivers), Ok(1));
+        let outcome = publisher.join().expect("it does not panic");
+        assert_eq!(outcome.map(|outcome| outcome.receivers), Ok(1));
     });
     fast.end();
     full.end();
 }
 
 #[test]
-fn what_is_not_for_one_client_is_kept_from_it_among_what_is() {
+fn excluded_client_receives_the_other_messages() {
     let topic = topic(Policy::DropNewest, 64);
-    let (client, _member) = member(&topic, 1000);
+    let (client, _subscription) = member(&topic, 1000);
     let mut publications = publications(4);
     publications[1] = publications[1].clone().except(client.outbox().number());
     publications[2] = publications[2].clone().except(client.outbox().number() + 1);
-    let published = topic.publish_all(publications).expect("it is free");
-    let receivers: Vec<usize> = published
-        .iter()
-        .map(|published| published.receivers)
-        .collect();
+    let outcomes = topic.publish_all(publications).expect("it is free");
+    let receivers: Vec<usize> = outcomes.iter().map(|outcome| outcome.receivers).collect();
     assert_eq!(receivers, [1, 0, 1, 1]);
     assert_eq!(client.outbox().counts().delivered, 3);
     client.end();
 }
 
 #[test]
-fn nothing_is_published_when_one_of_them_cannot_be() {
+fn one_invalid_message_fails_the_whole_publish() {
     let topic = topic(Policy::DropNewest, 64);
     let before = topic.last_id();
     let mut publications = publications(2);

@@ -1,0 +1,140 @@
+//! [`HubConfig`]: the limits of a hub, and the settings of its topics by pattern.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::message::Envelope;
+use super::policy::TopicSettings;
+
+/// The configuration of a [`Hub`](super::Hub).
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct HubConfig {
+    /// Patterns, and the settings of the topics that match. In a pattern, `*` stands for any characters and `?` for one
+    /// character. The first pattern that matches is used. Default: empty.
+    pub topics: Vec<(String, TopicSettings)>,
+    /// The settings of all other topics. Default: [`TopicSettings::default`].
+    pub default: TopicSettings,
+    /// The most topics that exist at the same time. Default 10,000.
+    pub max_topics: usize,
+    /// The most bytes that all histories use together. Default 64 MiB.
+    pub history_bytes: usize,
+    /// How messages, gaps and presence are written for members that ask for an envelope. Default `None`: these members
+    /// receive plain messages, and no notices.
+    pub envelope: Option<Arc<dyn Envelope>>,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        HubConfig {
+            topics: Vec::new(),
+            default: TopicSettings::default(),
+            max_topics: 10_000,
+            history_bytes: 64 << 20,
+            envelope: None,
+        }
+    }
+}
+
+impl HubConfig {
+    /// Uses `settings` for the topics that match `pattern`, unless an earlier pattern matches.
+    #[must_use]
+    pub fn topic(mut self, pattern: impl Into<String>, settings: TopicSettings) -> Self {
+        self.topics.push((pattern.into(), settings));
+        self
+    }
+
+    /// Returns the largest [`TopicSettings::queue`] of any topic. Set [`Config::queue`](crate::Config::queue) to at least
+    /// this. Otherwise a client's outbox is full before the queue of such a topic is.
+    pub fn largest_queue(&self) -> usize {
+        let queues = self.topics.iter().map(|(_, settings)| settings.queue);
+        queues.fold(self.default.queue, usize::max)
+    }
+
+    /// Returns the settings of the topic `name`.
+    pub(super) fn settings(&self, name: &str) -> TopicSettings {
+        let matching = self
+            .topics
+            .iter()
+            .find(|(pattern, _)| matches(pattern, name));
+        matching.map_or(self.default, |(_, settings)| *settings)
+    }
+}
+
+impl fmt::Debug for HubConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubConfig")
+            .field("topics", &self.topics)
+            .field("default", &self.default)
+            .field("max_topics", &self.max_topics)
+            .field("history_bytes", &self.history_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns whether `name` matches `pattern`, in time proportional to the product of their lengths.
+fn matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    let (mut p, mut n) = (0, 0);
+    // The last star's index in the pattern, and the index in the name where its match ends.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match star {
+                Some((at, end)) => {
+                    star = Some((at, end + 1));
+                    p = at + 1;
+                    n = end + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_like_file_names() {
+        for (pattern, name, expected) in [
+            ("chat", "chat", true),
+            ("chat", "chats", false),
+            ("chat*", "chat", true),
+            ("*", "", true),
+            ("*", "anything", true),
+            ("doc-*-cursors", "doc-7-cursors", true),
+            ("doc-*-cursors", "doc-7-edits", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("?", "é", true),
+            ("??", "é", false),
+            ("", "", true),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+        let name = "a".repeat(200);
+        assert!(!matches(&"*a*b".repeat(60), &name), "in bounded time");
+    }
+
+    #[test]
+    fn first_matching_pattern_is_used() {
+        let config = HubConfig::default()
+            .topic("a*", TopicSettings::default().queue(1))
+            .topic("ab", TopicSettings::default().queue(2));
+        assert_eq!(config.settings("ab").queue, 1);
+        assert_eq!(config.settings("b").queue, 64);
+        assert_eq!(config.largest_queue(), 64);
+    }
+}
