@@ -246,3 +246,58 @@ fn drain_waits_for_another_thread_that_drains() {
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
     });
 }
+
+/// A topic with one message. When the message is discarded, it tries to send another.
+#[derive(Debug)]
+struct SendsWhenDiscarded {
+    outbox: Outbox,
+    late: Sender<Result<(), TrySendError>>,
+}
+
+impl TopicSource for SendsWhenDiscarded {
+    fn take_next(self: Arc<Self>, _: Purpose) -> Option<Outgoing> {
+        Some(Outgoing {
+            notice: None,
+            message: EncodedFrame::data(&text("x".repeat(60))),
+            source: Some(self),
+        })
+    }
+
+    fn take_overflow(self: Arc<Self>, _: Purpose) -> (Option<Outgoing>, bool) {
+        (None, false)
+    }
+
+    fn finished(&self, delivered: bool) {
+        assert!(!delivered);
+        let late = self.outbox.try_send(text("late"));
+        self.late.send(late).expect("the test waits for it");
+    }
+}
+
+/// The bytes of a frame in flight are released when it is discarded. They must not admit another message, which would be
+/// discarded as well.
+#[test]
+fn nothing_is_admitted_when_frames_in_flight_are_discarded() {
+    both_ways(|config| {
+        let mut client = TestClient::new(config.queue_bytes(62));
+        client.socket.accept(0);
+        let (late, is_late) = bounded(1);
+        let topic = SendsWhenDiscarded {
+            outbox: client.outbox.clone(),
+            late,
+        };
+        let queue = &client.shared.write.queue;
+        assert_eq!(queue.admit(62, Wait::Never), Admission::Admitted);
+        assert!(queue.push_ticket(Arc::new(topic)));
+        queue.add_pending(1);
+        queue.count_accepted(1);
+        client.shared.write.flush();
+        client.socket.until_in_write();
+        client.socket.break_after(0);
+        let late = within("the frame is discarded", move || is_late.recv());
+        let late = late.expect("the topic sends it");
+        assert!(matches!(late, Err(TrySendError::Closed(_))), "{late:?}");
+        join_writer(&mut client);
+        assert_eq!(client.end().accepted, 1);
+    });
+}

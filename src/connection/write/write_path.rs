@@ -391,10 +391,10 @@ impl WriteHalf {
         }
     }
 
-    /// Discards the frames in flight and ends writing.
+    /// Ends writing, and then discards what is in flight: its bytes must not admit another message before the queue closes.
     fn finish(&mut self, path: &WritePath) -> Step {
-        self.in_flight.discard_all(&path.queue);
         path.finish(CloseCause::Gone);
+        self.in_flight.discard_all(&path.queue);
         Step::Finished
     }
 }

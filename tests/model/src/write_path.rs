@@ -346,8 +346,8 @@ impl WriteHalf {
     }
 
     fn finish(&mut self, path: &WritePath) -> Step {
-        self.in_flight.discard_all(path);
         path.finish();
+        self.in_flight.discard_all(path);
         Step::Finished
     }
 }
