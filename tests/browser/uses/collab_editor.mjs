@@ -195,7 +195,7 @@ await check('two people type fast in the same place and lose nothing', async () 
   }
 });
 
-await check('undo and redo affect only a person's own edits', async () => {
+await check('undo and redo affect only the edits of one person', async () => {
   await select(ann, 0, (await value(ann)).length);
   await ann.keyboard.type('one');
   await agree(ann, bob);

@@ -5,7 +5,7 @@ const program = await new Program('live_feed', '60', '20').start();
 
 const isLive = (page) => until(page, 'prices of all symbols', () => quotes.size === 60 && mine.messages > 0 && $('quotes').rows.length === 17);
 const choose = (page, policy) => page.selectOption('#policy', policy);
-const shownAs = (page, policy) => until(page, `the policy ${policy}`, (policy) => $('policy').value === policy && $('means').textContent === MEANS[policy], policy);
+const shownAs = (page, policy) => until(page, `the policy ${policy}`, (policy) => $('policy').value === policy && $('means').textContent === POLICY_TEXTS[policy], policy);
 /// Waits for a number in the slow reader's row: cell 1 is messages per second, 4 skipped, 5 waiting, 6 disconnected.
 const cell = (page, what, at, is) => until(page, what, ([at, is]) => {
   const row = [...$('readers').tBodies[0].rows].find((row) => row.cells[0].textContent.startsWith('slow 1'));
