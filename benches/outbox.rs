@@ -1,5 +1,5 @@
-//! The time that sending a message takes in the sending thread: to one outbox, and to a topic with 1, 10 and 100 members,
-//! with `early_flush` and without it.
+//! The time that sending a message takes in the sending thread: to one outbox, and to a topic with 1, 10 and 100
+//! members, with `early_flush` and without it.
 //!
 //! Run it with `cargo bench --bench outbox`. The clients are sockets on loopback, and one thread for each client reads
 //! and discards the bytes. With `early_flush` the sender itself writes to the socket. Without it, a figure includes the

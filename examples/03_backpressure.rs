@@ -91,7 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if reader.starts_with("waiting for room") || Instant::now() > deadline {
             break reader;
         }
-        thread::yield_now(); // A poll, because no event tells that this state has changed.
+        thread::yield_now(); // Polled, because no event reports a change of this state.
     };
     println!("6  the handler calls send. reader: {reader}");
     println!(

@@ -113,7 +113,8 @@ fn connect(
     Ok((client, new_outbox.recv()?))
 }
 
-/// Reads to the end, and says what came. tungstenite answers the Close from inside `read`.
+/// Reads to the end of the connection, and returns a summary of what arrived. tungstenite answers the Close from inside
+/// `read`.
 fn read_to_end(client: &mut Client) -> String {
     let mut read = 0;
     let mut close = String::from("no Close");

@@ -70,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     let line = Message::text(line);
                     clients.values().for_each(|outbox| push(outbox, line.clone()));
                 }
-                Err(_) => lines = never(), // Standard input has ended. The clients stay.
+                Err(_) => lines = never(), // Standard input has ended. The clients stay connected.
             },
         }
     }

@@ -111,10 +111,10 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let took = began.elapsed();
 
     let mut done = 0;
-    for ((name, _), [finned, reset]) in PHASES.iter().zip(&tallies) {
-        let (finned, reset) = (finned.load(Relaxed), reset.load(Relaxed));
-        done += finned + reset;
-        report.info(format!("{name}: {finned} by FIN, {reset} by RST"));
+    for ((name, _), [fins, resets]) in PHASES.iter().zip(&tallies) {
+        let (fins, resets) = (fins.load(Relaxed), resets.load(Relaxed));
+        done += fins + resets;
+        report.info(format!("{name}: {fins} by FIN, {resets} by RST"));
     }
     // A refused client could not reach the moment at which it was to break off.
     report.check(

@@ -195,15 +195,15 @@ impl Client {
         }
     }
 
-    /// Makes the socket non-blocking. Afterwards only [`look`](Self::look) and [`try_bytes`](Self::try_bytes) may be
-    /// used.
+    /// Makes the socket non-blocking. Afterwards only [`read_available`](Self::read_available) and
+    /// [`try_bytes`](Self::try_bytes) may be used.
     pub(crate) fn unblock(&self) -> io::Result<()> {
         self.stream.set_nonblocking(true)
     }
 
     /// Reads up to `limit` bytes without blocking and passes each frame to `got`. Returns how the connection ended, if
     /// it has.
-    pub(crate) fn look(&mut self, limit: usize, mut got: impl FnMut(Got)) -> Option<End> {
+    pub(crate) fn read_available(&mut self, limit: usize, mut got: impl FnMut(Got)) -> Option<End> {
         let mut buffer = [0; 16 << 10];
         let mut read = 0;
         while read < limit {
@@ -225,11 +225,15 @@ impl Client {
         None
     }
 
-    /// Like [`look`](Self::look), for a blocking socket: waits up to a millisecond.
-    pub(crate) fn glance(&mut self, limit: usize, got: impl FnMut(Got)) -> io::Result<Option<End>> {
+    /// Like [`read_available`](Self::read_available), for a blocking socket: waits up to a millisecond.
+    pub(crate) fn read_briefly(
+        &mut self,
+        limit: usize,
+        got: impl FnMut(Got),
+    ) -> io::Result<Option<End>> {
         self.stream
             .set_read_timeout(Some(Duration::from_millis(1)))?;
-        Ok(self.look(limit, got))
+        Ok(self.read_available(limit, got))
     }
 
     /// Returns whether a reset has arrived, without reading.
@@ -238,7 +242,7 @@ impl Client {
     }
 
     /// Returns a second handle to the socket, for a thread that only writes.
-    pub(crate) fn pen(&self) -> io::Result<TcpStream> {
+    pub(crate) fn write_handle(&self) -> io::Result<TcpStream> {
         self.stream.try_clone()
     }
 

@@ -98,7 +98,7 @@ fn send_frame(
     let deadline = Instant::now() + PATIENCE;
     let (mut code, mut pong) = (None, false);
     while Instant::now() < deadline && code.is_none() && !pong {
-        let end = client.look(usize::MAX, |got| match got {
+        let end = client.read_available(usize::MAX, |got| match got {
             Got::Close(with) => code = Some(with),
             Got::Pong => pong = true,
             _ => {}

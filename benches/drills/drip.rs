@@ -31,13 +31,13 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let messages = (mib << 20) / MESSAGE;
     let limit = Duration::from_secs(mib as u64 * 4 * 3 + 30);
     let seen = drip(&server, messages, 256 << 10, limit)?;
-    report.lost((messages - seen.whole) as u64);
+    report.lost((messages - seen.correct) as u64);
     report.check(
         "a reader of 256 KiB/s is served to the end with default timeouts",
-        seen.whole == messages && seen.wrong == 0 && seen.end.is_none(),
+        seen.correct == messages && seen.wrong == 0 && seen.end.is_none(),
         format!(
             "{} of {messages} messages of 8 KiB in order, {} wrong, in {:.1} s",
-            seen.whole,
+            seen.correct,
             seen.wrong,
             seen.took.as_secs_f64()
         ),
@@ -53,7 +53,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let rate = scaled(1 << 10);
     let limit = Duration::from_secs(timeout * 4 + 10);
     let seen = drip(&server, usize::MAX, rate as usize, limit)?;
-    // Up to twice the timeout, in case the kernel has accepted one more block of data.
+    // The reset may take twice the timeout, because the kernel may accept one more block of data first.
     let due = Duration::from_secs(timeout)..Duration::from_secs(2 * timeout + 5);
     report.check(
         "a reader of 1 KiB/s is reset by the write rule and sees the end",
@@ -68,14 +68,14 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let rate = scaled(10 << 10);
     let messages = (rate * timeout * 3) as usize / MESSAGE;
     let seen = drip(&server, messages, rate as usize, limit * 3)?;
-    report.lost((messages - seen.whole) as u64);
+    report.lost((messages - seen.correct) as u64);
     report.check(
         "a reader of 10 KiB/s is served for three timeouts",
-        seen.whole == messages && seen.wrong == 0 && seen.end.is_none(),
+        seen.correct == messages && seen.wrong == 0 && seen.end.is_none(),
         format!(
             "{:.0} KiB/s with {timeout} s: {} of {messages} messages, in {:.1} s",
             rate as f64 / 1024.0,
-            seen.whole,
+            seen.correct,
             seen.took.as_secs_f64()
         ),
     );
@@ -84,7 +84,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
 }
 
 struct Seen {
-    whole: usize,
+    correct: usize,
     wrong: usize,
     /// The reading side may see the end of the stream instead of a reset, because the writing side has seen the reset.
     end: Option<End>,
@@ -103,19 +103,19 @@ fn drip(
 ) -> Result<Seen, Failure> {
     let mut client = Client::open_narrow(RCVBUF, server.address)?;
     client.upgrade(server.address, "/echo")?;
-    let mut pen = client.pen()?;
+    let mut sender = client.write_handle()?;
     let writer = thread::spawn(move || {
         for n in 0..messages {
             let mut message = vec![0; MESSAGE];
             message[..8].copy_from_slice(&(n as u64).to_be_bytes());
             // An error means that the client was reset, which the reading side reports.
-            if pen.write_all(&frame(BINARY, &message)).is_err() {
+            if sender.write_all(&frame(BINARY, &message)).is_err() {
                 return;
             }
         }
     });
     let mut seen = Seen {
-        whole: 0,
+        correct: 0,
         wrong: 0,
         end: None,
         reset: None,
@@ -125,7 +125,7 @@ fn drip(
     let is_reset = |line: &String| line.contains("reset: write_timeout passed");
     let began = Instant::now();
     let mut read = 0;
-    while began.elapsed() < limit && seen.whole + seen.wrong < messages && seen.end.is_none() {
+    while began.elapsed() < limit && seen.correct + seen.wrong < messages && seen.end.is_none() {
         if seen.reset.is_none() && server.log_from(lines).iter().any(is_reset) {
             seen.reset = Some(began.elapsed());
         }
@@ -135,14 +135,14 @@ fn drip(
             Some(_) => read + (1 << 20),
         };
         if due > read {
-            let mut number = seen.whole as u64;
+            let mut number = seen.correct as u64;
             let mut pings = Vec::new();
-            seen.end = client.glance(due - read, |got| match got {
+            seen.end = client.read_briefly(due - read, |got| match got {
                 Got::Message(message)
                     if message.len() == MESSAGE && message[..8] == number.to_be_bytes() =>
                 {
                     number += 1;
-                    seen.whole += 1;
+                    seen.correct += 1;
                 }
                 Got::Ping(payload) => pings.push(payload),
                 _ => seen.wrong += 1,

@@ -251,7 +251,7 @@ fn subscribe(clients: &mut [Client], run: &Run, epoch: Instant) -> Result<Group,
                 continue;
             }
             let mut pings = Vec::new();
-            let end = client.look(usize::MAX, |got| match got {
+            let end = client.read_available(usize::MAX, |got| match got {
                 Got::Message(message) if message.len() == MESSAGE => {
                     let number = |at: usize| {
                         u64::from_be_bytes(message[at..at + 8].try_into().expect("eight bytes"))
@@ -313,7 +313,7 @@ fn echo(clients: &mut [Client], run: &Run) -> Result<Group, Failure> {
                 sent[n] = Some((count, Instant::now()));
             }
             let mut pings = Vec::new();
-            let end = client.look(usize::MAX, |got| match (got, sent[n].take()) {
+            let end = client.read_available(usize::MAX, |got| match (got, sent[n].take()) {
                 (Got::Message(message), Some((number, at))) if message == number.to_be_bytes() => {
                     group.messages += 1;
                     group.worst = group.worst.max(at.elapsed());

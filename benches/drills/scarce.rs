@@ -13,8 +13,8 @@ use crate::healthy;
 use crate::report::Report;
 use crate::server::{SETTLES, Standpipe, signal, until};
 
-/// Injected failures in a row. An acceptor that pauses between attempts meets far fewer of them in [`OBSERVED`]; one
-/// that spins meets all of them.
+/// How many calls of `accept` in a row fail by injection. An acceptor that pauses between attempts meets far fewer of
+/// them in [`OBSERVED`]; one that spins meets all of them.
 const FAILURES: usize = 1000;
 
 /// How long the failing acceptor is observed.

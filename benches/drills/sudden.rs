@@ -1,4 +1,4 @@
-//! *sudden*: faults without a warning. Clients are killed, the log is no longer read, and Ctrl-C comes under load.
+//! *sudden*: faults without warning. Clients are killed, the log is no longer read, and Ctrl-C comes under load.
 
 use std::time::{Duration, Instant};
 
@@ -129,7 +129,7 @@ fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
         open = 0;
         for (client, code) in &mut healthy {
             let before = *code;
-            let end = client.look(usize::MAX, |got| {
+            let end = client.read_available(usize::MAX, |got| {
                 if let Got::Close(with) = got {
                     *code = Some(with);
                 }
@@ -148,13 +148,13 @@ fn ctrl_c(small: bool, report: &mut Report) -> Result<(), Failure> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    let told = healthy.iter().filter(|(_, code)| *code == Some(1001));
-    let told = told.count();
-    report.lost((healthy_count - told) as u64);
+    let saw_1001 = healthy.iter().filter(|(_, code)| *code == Some(1001));
+    let saw_1001 = saw_1001.count();
+    report.lost((healthy_count - saw_1001) as u64);
     report.check(
         "every healthy client sees 1001",
-        told == healthy_count,
-        format!("{told} of {healthy_count}"),
+        saw_1001 == healthy_count,
+        format!("{saw_1001} of {healthy_count}"),
     );
     let in_time = ended.filter(|(status, took)| status.success() && *took <= GRACE + SLACK);
     report.check(

@@ -4,7 +4,8 @@
 //! Where it happened: asm-lsp #289 (fifty processes that never ended), WhatsApp/erlang-language-platform #75 (a logger
 //! held a clone of the sender).
 //! Right: end the writer by a message and a flag, not by dropping the last sender, because other threads hold clones:
-//! `Outbox` in `src/connection/queue/outbox.rs`. A scope in `src/server/client/session.rs` joins it after errors too.
+//! `Outbox` in `src/connection/queue/outbox.rs`. The reader joins the writer also after
+//! an error (`src/server/client/session.rs`).
 
 use std::thread;
 
@@ -27,7 +28,7 @@ pub(crate) fn run() -> Outcome {
     );
     let clone = within(|| {
         let (queue, queued) = bounded(8);
-        let other_clone = queue.clone(); // For example of a room, a logger or a timer.
+        let other_clone = queue.clone(); // Held, for example, by a room, a logger or a timer.
         let writer = thread::spawn(move || write_pump(queued));
         drop(queue);
         let written = writer.join();

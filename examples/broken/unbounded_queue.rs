@@ -2,8 +2,7 @@
 //! What happens: a client stops reading, and every message for it stays in memory. One client exhausts the memory of
 //! the process.
 //! Where it happened: the `ws` crate, CVE-2020-35896 (RUSTSEC-2020-0043, ws-rs #291): its outgoing buffer had no limit.
-//! Right: a limit in messages *and* in bytes: `src/connection/queue/send_queue.rs`,
-//! `src/connection/queue/byte_limit.rs`.
+//! Right: a limit in messages *and* in bytes, as in `src/connection/queue/send_queue.rs`.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,10 +1,11 @@
 //! [`Client`]: the client's side of the protocol. The page has the same code in `ot.js`.
 //!
 //! A client has at most one pending edit, `sent`. All later edits are combined into one, `typed`. The displayed text is
-//! `base` (the server's text at `revision`), then `sent`, then `typed`. An edit from the server is transformed over both, and
-//! the result is applied to the displayed text.
+//! `base` (the server's text at `revision`), then `sent`, then `typed`. An edit from the server is transformed over
+//! both, and the result is applied to the displayed text.
 //!
-//! A client knows no socket. The tests check it and `ot.js` with the same cases. A client in Rust can start from this file.
+//! A client knows no socket. The tests check it and `ot.js` with the same cases. A client in Rust can start from this
+//! file.
 
 use super::document::Edit;
 use super::text::{InvalidOp, MAX_PARTS, Op, Part, Text, units};
@@ -21,8 +22,8 @@ pub(crate) struct Client {
     pub(crate) typed: Option<Op>,
     /// Texts of this client that could not be merged with the server's text. The user decides what to do with them.
     pub(crate) aside: Vec<String>,
-    /// How often an edit came back from the server different from the client's own. This happens only to edits that were
-    /// made coarser because they had too many parts.
+    /// How often an edit came back from the server different from the client's own. This happens only to edits that
+    /// were made coarser because they had too many parts.
     pub(crate) corrected: usize,
     you: u64,
     n: u64,
@@ -101,8 +102,8 @@ impl Client {
             return Ok(());
         };
         let text = Text::from(text.as_str());
-        // If the server does not know this author, nobody knows whether the pending edit was applied. It is not sent again
-        // then, because setting the text aside is better than applying the edit twice.
+        // If the server does not know this author, nobody knows whether the pending edit was applied. It is not sent
+        // again then, because setting the text aside is better than applying the edit twice.
         let is_unsure = self.sent.is_some() && !hello.known;
         let is_applied = |n: u64| is_unsure || n <= hello.applied;
         if let Some((_, sent)) = self.sent.take_if(|(n, _)| is_applied(*n)) {

@@ -1,8 +1,8 @@
 //! [`Document`]: a text, its recent edits, and its authors. It knows no socket and no lock.
 //!
-//! The server decides the order of the edits. An edit that was made on revision r is transformed over all edits after r, and
-//! becomes the next revision. Therefore the transformation only has to be correct for two edits. The difficult cases of
-//! operational transformation, with three or more concurrent edits, cannot occur.
+//! The server decides the order of the edits. An edit that was made on revision r is transformed over all edits after
+//! r, and becomes the next revision. Therefore the transformation only has to be correct for two edits. The difficult
+//! cases of operational transformation, with three or more concurrent edits, cannot occur.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,7 +14,8 @@ use super::text::{InvalidOp, MAX_LENGTH, Op, Text};
 pub(crate) const HISTORY: usize = 500;
 /// Maximum memory of the history, in bytes. It also limits the work of transforming an edit of an old revision.
 pub(crate) const HISTORY_BYTES: usize = 1 << 20;
-/// Number of authors that a document remembers. It is far larger than the number of people in a room and in its history.
+/// Number of authors that a document remembers. It is far larger than the number of people in a room and in its
+/// history.
 pub(crate) const AUTHORS: usize = 1000;
 /// Number of previous lives that a document remembers.
 const LIVES: usize = 16;
@@ -51,7 +52,8 @@ pub(crate) struct Author {
 
 /// An edit as its author sends it.
 ///
-/// An author has at most one pending edit. It sends the edit again on each new connection, until the server publishes it.
+/// An author has at most one pending edit. It sends the edit again on each new connection, until the server publishes
+/// it.
 #[derive(Clone, Debug)]
 pub(crate) struct Edit {
     pub(crate) n: u64,

@@ -1,13 +1,13 @@
 //! A text editor for several people, with operational transformation.
 //!
-//! Learn: two topics with two policies on one connection. Edits are never dropped; a cursor position is replaced by a newer
-//!        one of the same person.
+//! Learn: two topics with two policies on one connection. Edits are never dropped; a cursor position is replaced by a
+//!        newer one of the same person.
 //! Run:   cargo run --example collab_editor    It prints `collab_editor on http://127.0.0.1:9001/`. Open
 //!        http://127.0.0.1:9001/#notes in two windows.
-//! Watch: type in both windows at the same time. Go offline in one of them, type in both, and go online again. Both windows
-//!        show the same text.
-//! Try next: add the arguments `127.0.0.1:9001 some-directory`. The texts are then saved there and survive a restart. Stop
-//!        the program while a page is offline, and start it again.
+//! Watch: type in both windows at the same time. Go offline in one of them, type in both, and go online again. Both
+//!        windows show the same text.
+//! Try next: add the arguments `127.0.0.1:9001 some-directory`. The texts are then saved there and survive a restart.
+//!        Stop the program while a page is offline, and start it again.
 //!
 //! ```text
 //! ann: edit 7, made on revision 41 ─▶ room's lock: not yet applied? transform over 42…45, apply as revision 46
@@ -15,9 +15,9 @@
 //!                                         ├─▶ topic notes/edits    disconnect, history ─▶ queue of ann, queue of bob
 //! bob: cursor at revision 45 ─▶ (lock) ───┴─▶ topic notes/cursors  conflate by author  ─▶ queue of ann
 //! ```
-//! A missing edit would make all later edits wrong. A client that is too slow for the edits is disconnected with 4008. It
-//! reconnects and receives the edits `since` its revision. For cursors only the newest position counts, so it replaces an
-//! older one that is still queued.
+//! A missing edit would make all later edits wrong. A client that is too slow for the edits is disconnected with 4008.
+//! It reconnects and receives the edits `since` its revision. For cursors only the newest position counts, so it
+//! replaces an older one that is still queued.
 #![allow(clippy::print_stdout, reason = "an example prints what happens")]
 
 mod document;
@@ -59,7 +59,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         per_second: 100,
         burst: 300,
     };
-    // An edit may insert a whole text: 20,000 UTF-16 units are up to 60,000 bytes of UTF-8. The rest is for the numbers.
+    // An edit may insert a whole text: 20,000 UTF-16 units are up to 60,000 bytes of UTF-8. The rest is for the
+    // numbers.
     let config = Config::default().rate(Some(rate)).max_message(80 << 10);
     // The policies cannot replace messages that are in the kernel's send buffer, so the buffer is small.
     let config = config.queue(room::QUEUE).sndbuf(Some(16 << 10));
@@ -167,15 +168,16 @@ impl Handler for &Editor {
 
 /// Returns whether this is a valid key.
 ///
-/// A page makes its key from 128 random bits. The key is secret, because another client could use it to edit as this author.
+/// A page makes its key from 128 random bits. The key is secret, because another client could use it to edit as this
+/// author.
 fn is_key(key: &str) -> bool {
     KEY_LENGTH.contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// A message from a client.
 ///
-/// All kinds of message share this flat struct. A parser that first built a tree would recurse as deep as the client's JSON is
-/// nested, and handler stacks are small.
+/// All kinds of message share this flat struct. A parser that first built a tree would recurse as deep as the client's
+/// JSON is nested, and handler stacks are small.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClientMessage {

@@ -1,12 +1,12 @@
-// Operational transformation for the page: the same functions as in text.rs and client.rs, with the same names and results.
-// The tests check both with the same cases. This file does not use the DOM.
-// An edit is an array such as [5, 'new', -3, 12]: keep 5, insert, delete 3, keep 12. Lengths are in UTF-16 code units, as
-// the `length` of a string is.
+// Operational transformation for the page: the same functions as in text.rs and client.rs, with the same names and
+// results. The tests check both with the same cases. This file does not use the DOM.
+// An edit is an array such as [5, 'new', -3, 12]: keep 5, insert, delete 3, keep 12. Lengths are in UTF-16 code units,
+// as the `length` of a string is.
 
 const MAX_PARTS = 1000; // in an edit that the server accepts
 
-/// Builds a normalized edit: neighbouring parts of the same kind are joined, and an insertion comes before a deletion at the
-/// same position.
+/// Builds a normalized edit: neighbouring parts of the same kind are joined, and an insertion comes before a deletion
+/// at the same position.
 class Op {
   constructor(parts = []) {
     this.parts = [];
@@ -47,8 +47,8 @@ function apply(text, op) {
   return result;
 }
 
-/// Transforms two concurrent edits of the same text, and returns each as it applies after the other. `first` is the edit that
-/// comes first in the server's order.
+/// Transforms two concurrent edits of the same text, and returns each as it applies after the other. `first` is the
+/// edit that comes first in the server's order.
 function transform(first, second) {
   if (before(first) !== before(second)) throw new Error('the edits are for texts of different lengths');
   const one = new Op(), two = new Op();
@@ -95,8 +95,9 @@ function then(op, next) {
   }
 }
 
-/// Returns the edit that turns `before` into `after`. It keeps the common beginning and the common end. If there are several
-/// such edits, it returns the one that ends at `caret`. In a row of equal letters, only the caret shows which one was typed.
+/// Returns the edit that turns `before` into `after`. It keeps the common beginning and the common end. If there are
+/// several such edits, it returns the one that ends at `caret`. In a row of equal letters, only the caret shows which
+/// one was typed.
 function between(before, after, caret = after.length) {
   const least = Math.min(before.length, after.length);
   let left = 0, right = 0;
@@ -142,8 +143,8 @@ const withinLimits = (text, op) => op.length <= MAX_PARTS ? op : between(text, a
 /// An edit is missing. The client must reconnect and fetch the whole text.
 class OutOfSync extends Error {}
 
-/// The client's side of the protocol. It has at most one pending edit, `sent`; all later edits are combined into `typed`. The
-/// displayed text is `base`, then `sent`, then `typed`.
+/// The client's side of the protocol. It has at most one pending edit, `sent`; all later edits are combined into
+/// `typed`. The displayed text is `base`, then `sent`, then `typed`.
 class Client {
   constructor() {
     Object.assign(this, { life: 0, revision: 0, base: '', text: '', sent: null, typed: null, aside: [], you: 0, n: 0, corrected: 0 });
@@ -172,8 +173,8 @@ class Client {
   hello({ hello, life, rev, text, applied, known, lives }) {
     this.you = hello;
     if (text === undefined) return null; // The missed edits follow. If the pending edit was applied, it is among them.
-    // If the server does not know this author, nobody knows whether the pending edit was applied. It is not sent again then,
-    // because setting the text aside is better than applying the edit twice.
+    // If the server does not know this author, nobody knows whether the pending edit was applied. It is not sent again
+    // then, because setting the text aside is better than applying the edit twice.
     const unsure = this.sent !== null && !known;
     if (this.sent && (unsure || this.sent.n <= applied)) {
       this.base = apply(this.base, this.sent.op);

@@ -1,8 +1,8 @@
 //! [`Room`]: a document, the people who have it open, and its two topics.
 //!
-//! A room's lock is held from the check of an edit until it is published. Therefore edits are published in the order of the
-//! document, and a revision is the id of its message in the topic. The lock is never held while a thread waits for a slow
-//! client, a socket or a file.
+//! A room's lock is held from the check of an edit until it is published. Therefore edits are published in the order of
+//! the document, and a revision is the id of its message in the topic. The lock is never held while a thread waits for
+//! a slow client, a socket or a file.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,14 +59,15 @@ pub(crate) struct JoinRequest {
 
 /// Returns the settings of the two topics of a room.
 pub(crate) fn settings() -> [(&'static str, TopicSettings); 2] {
-    // A missing edit would make all later edits wrong, so no policy that drops messages is possible. `Disconnect` does not
-    // wait for a slow client either. A disconnected client receives the missed edits from the history.
+    // A missing edit would make all later edits wrong, so no policy that drops messages is possible. `Disconnect` does
+    // not wait for a slow client either. A disconnected client receives the missed edits from the history.
     let edits = TopicSettings::default()
         .policy(Policy::Disconnect { soft: None })
         .queue(EDITS)
         .history(HISTORY)
         .max_age(MEMORY);
-    // Only the newest position of a cursor counts. The key is the author, so the queue has room for one cursor per person.
+    // Only the newest position of a cursor counts. The key is the author, so the queue has room for one cursor per
+    // person.
     let cursors = TopicSettings::default()
         .policy(Policy::Conflate)
         .queue(PEOPLE);
@@ -77,8 +78,8 @@ impl Room {
     pub(crate) fn new(edits: Topic, cursors: Topic, saved: Option<Saved>) -> Room {
         // The ids of a topic grow across restarts, and so do the revisions.
         let revision = edits.last_id();
-        // A loaded document counts as unsaved. Its new life must be saved, so that the next life knows which revision of
-        // it was saved.
+        // A loaded document counts as unsaved. Its new life must be saved, so that the next life knows which revision
+        // of it was saved.
         let (document, saved) = match saved {
             Some(saved) => (Document::from_saved(saved, revision), 0),
             None => (Document::new(revision), revision),
@@ -139,7 +140,8 @@ impl Room {
             if !resumes {
                 hello["text"] = json!(document.text.to_string());
             }
-            // The client's queue is empty, so there is room. The hello is queued under the lock, so that it comes first.
+            // The client's queue is empty, so there is room. The hello is queued under the lock, so that it comes
+            // first.
             outbox
                 .try_send(Message::text(hello.to_string()))
                 .map_err(|error| error.to_string())?;
@@ -239,8 +241,8 @@ impl Member {
         };
         let message = json!({ "by": self.author, "n": edit.n, "op": next.op });
         let published = self.room.edits.publish(Message::text(message.to_string()));
-        // Only a busy topic could refuse the message, and a publish under `disconnect` does not take long. If it happens,
-        // the page reconnects and sends the edit again.
+        // Only a busy topic could refuse the message, and a publish under `disconnect` does not take long. If it
+        // happens, the page reconnects and sends the edit again.
         let published = published.map_err(|_| Refusal::TooOld)?;
         for (number, person) in &mut state.people {
             let is_author = *number == self.author;

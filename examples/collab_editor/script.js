@@ -9,7 +9,7 @@ const key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byt
 let link = null, me = '', which = '';
 let isReady = false, wantsWholeText = false; // the hello has arrived; the next connection must fetch the whole text
 let unsent = 0, unacknowledged = 0; // numbers of edits as the user counts them: not sent, and sent without an answer
-let lastAside; // the last text that was set aside, to announce each once
+let lastAside; // the last text that was set aside, so that each is announced only once
 let sentCursor = '', lastEdit = 0, lastCursor = 0, timer = 0, drawing = false;
 let composing = null; // while an input method composes: {shown, held}, the text at its start and the remote edits since
 

@@ -1,8 +1,8 @@
 //! [`Storage`]: a directory with one file for each document.
 //!
 //! A file is replaced as a whole, so a crash leaves the old version. Edits from the last second before a crash are not
-//! saved. The pages that have them notice that the server's text is older, and show their own version. A real application
-//! would use a database instead.
+//! saved. The pages that have them notice that the server's text is older, and show their own version. A real
+//! application would use a database instead.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -57,7 +57,8 @@ impl Storage {
         fs::rename(&temporary, self.file(name))
     }
 
-    /// Returns the path of a document's file. A name has only letters, digits and `-`, so it cannot leave the directory.
+    /// Returns the path of a document's file. A name has only letters, digits and `-`, so it cannot leave the
+    /// directory.
     fn file(&self, name: &str) -> PathBuf {
         Path::new(&self.directory).join(format!("{name}.json"))
     }

@@ -1,7 +1,7 @@
 //! [`Op`]: one edit of a text, and the transformation of concurrent edits.
 //!
-//! All lengths are in UTF-16 code units, as in JavaScript strings, because a page sends the positions of its text area. An
-//! edit that would split a surrogate pair is refused, so a [`Text`] is always valid UTF-16.
+//! All lengths are in UTF-16 code units, as in JavaScript strings, because a page sends the positions of its text area.
+//! An edit that would split a surrogate pair is refused, so a [`Text`] is always valid UTF-16.
 
 use std::fmt;
 
@@ -28,9 +28,9 @@ pub(crate) enum Part {
 
 /// An edit of a whole text: kept and deleted parts add up to the length of the text.
 ///
-/// In JSON, an edit is an array such as `[5,"new",-3,12]`: keep 5, insert, delete 3, keep 12. Edits are normalized, so that
-/// equal edits have equal parts: neighbouring parts of the same kind are joined, and an insertion comes before a deletion at
-/// the same position.
+/// In JSON, an edit is an array such as `[5,"new",-3,12]`: keep 5, insert, delete 3, keep 12. Edits are normalized, so
+/// that equal edits have equal parts: neighbouring parts of the same kind are joined, and an insertion comes before a
+/// deletion at the same position.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Op {
     pub(crate) parts: Vec<Part>,
@@ -158,9 +158,9 @@ impl Op {
 
     /// Transforms two concurrent edits of the same text, and returns each as it applies after the other.
     ///
-    /// With `(first2, second2)` as the result, `first` then `second2` gives the same text as `second` then `first2`. If both
-    /// insert at the same position, the text of `first` is on the left. Text that both delete is deleted once. All clients
-    /// must agree on which edit is `first`: it is the one that comes first in the server's order.
+    /// With `(first2, second2)` as the result, `first` then `second2` gives the same text as `second` then `first2`. If
+    /// both insert at the same position, the text of `first` is on the left. Text that both delete is deleted once. All
+    /// clients must agree on which edit is `first`: it is the one that comes first in the server's order.
     pub(crate) fn transform(first: &Op, second: &Op) -> Result<(Op, Op), InvalidOp> {
         if first.before != second.before {
             let (edit, text) = (second.before, first.before);

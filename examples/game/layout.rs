@@ -10,10 +10,10 @@
 //!                   ping       2  stamp u32
 //!                   leave      3
 //! ```
-//! Positions are in 1/32 of a unit of the world. `ack` is the `seq` of the last input that moved the player. `waiting` is
-//! the number of messages queued for the player. `skipped` is the number of messages to this connection that were dropped,
-//! which are snapshots replaced by newer ones. The snapshot of a full match has 309 bytes. Text messages from the server
-//! are events, in JSON.
+//! Positions are in 1/32 of a unit of the world. `ack` is the `seq` of the last input that moved the player. `waiting`
+//! is the number of messages queued for the player. `skipped` is the number of messages to this connection that were
+//! dropped, which are snapshots replaced by newer ones. The snapshot of a full match has 309 bytes. Text messages from
+//! the server are events, in JSON.
 
 use std::time::Duration;
 

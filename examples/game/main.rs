@@ -4,8 +4,8 @@
 //!        receives fewer snapshots instead of old ones.
 //! Run:   cargo run --example game    It prints `game on http://127.0.0.1:9001/`. Open that page in two windows.
 //!        For a slow player, run this in a second terminal:  cargo run --example game 127.0.0.1:9001 slow
-//! Watch: in the table of players, `Waiting` of the slow player stays near 2 and its `Skipped` grows. The numbers of the
-//!        other players do not. Its terminal prints `tick 149: 45 old snapshots came first, 43 were never sent`.
+//! Watch: in the table of players, `Waiting` of the slow player stays near 2 and its `Skipped` grows. The numbers of
+//!        the other players do not. Its terminal prints `tick 149: 45 old snapshots came first, 43 were never sent`.
 //!        Reload a page: you get the same seat back.
 //! Try next: set `SNAPSHOTS` to 64 and the policy of the snapshots to `DropOldest`. `Waiting` then shows how many
 //!        snapshots the slow player lags behind. After that, move your own dot on the page immediately, and correct its
@@ -18,8 +18,8 @@
 //! table of seats ────────────────┘
 //! ```
 //! The topic of the snapshots *conflates*, because an old snapshot is worthless. The topic of the events *disconnects*,
-//! because a missed event is never repeated. A player whose queue holds 64 events is disconnected with 4008 when the next
-//! one is published. It reconnects to the same seat with its token.
+//! because a missed event is never repeated. A player whose queue holds 64 events is disconnected with 4008 when the
+//! next one is published. It reconnects to the same seat with its token.
 //!
 //! A lost TCP segment delays everything behind it until it has been sent again, at least one round trip later
 //! (head-of-line blocking). `TCP_NODELAY`, which the library sets, removes delays on our side, but not this one. A game
@@ -51,7 +51,8 @@ use token::Token;
 
 /// Maximum length of a name, in characters.
 const MAX_NAME: usize = 16;
-/// Snapshots that may be queued for one player. The second slot is for the newest one while the writer takes the previous.
+/// Snapshots that may be queued for one player. The second slot is for the newest one while the writer takes the
+/// previous.
 const SNAPSHOTS: usize = 2;
 /// Events that may be queued for one player.
 const EVENTS: usize = 64;
@@ -88,8 +89,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn config() -> Config {
-    // A page sends up to 30 inputs and two pings per second. A client that sends more than 60 messages per second, beyond
-    // the burst, is closed with 1008.
+    // A page sends up to 30 inputs and two pings per second. A client that sends more than 60 messages per second,
+    // beyond the burst, is closed with 1008.
     let rate = Rate {
         per_second: 60,
         burst: 120,
@@ -99,9 +100,9 @@ fn config() -> Config {
         // A player's longest message has five bytes. A message of more than 64 bytes is rejected with 1009 before its
         // payload is read.
         .max_message(64)
-        // Twice the number of seats. A client that finds the match full must connect to be told so, and a player must be
-        // able to reconnect while its dead connection still exists. Without a proxy in front, `max_clients_per_ip` would
-        // keep one address from taking all seats.
+        // Twice the number of seats, for two reasons. If the match is full, a client must still be able to connect,
+        // because it learns that from a close code. And a player must be able to reconnect while its dead connection
+        // still exists. Without a proxy in front, `max_clients_per_ip` would keep one address from taking all seats.
         .max_clients(Some(2 * SEATS))
         // Room for everything that the two topics may queue, and for a few echoes.
         .queue(SNAPSHOTS + EVENTS + 8)
@@ -170,8 +171,8 @@ impl Handler for &Game {
 
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         let name = conn.request().query("name").unwrap_or_default();
-        // The token is in the query because a page cannot set headers on a WebSocket. A proxy may log it. A reader of that
-        // log could take over one seat, while the seat is kept.
+        // The token is in the query because a page cannot set headers on a WebSocket. A proxy may log it. A reader of
+        // that log could take over one seat, while the seat is kept.
         let token = conn.request().query("token").and_then(Token::parse);
         let Some(seat) = self.seats.take(name, token, conn.number())? else {
             // The server accepts the handshake and then closes, because a page can read a close code but not an HTTP
@@ -190,8 +191,8 @@ impl Handler for &Game {
             "width": world::WIDTH, "height": world::HEIGHT,
         });
         conn.send(Message::text(welcome.to_string()))?;
-        // Subscribe before the player enters the world. Then the player also receives the event of its own arrival, which
-        // lists all players. Events that arrive before it are older than the player.
+        // Subscribe before the player enters the world. Then the player also receives the event of its own arrival,
+        // which lists all players. Events that arrive before it are older than the player.
         let _events = self
             .events
             .subscribe(conn.outbox(), SubscribeOptions::new())?;

@@ -10,9 +10,9 @@ const MAX_LAG: Duration = Duration::from_millis(250);
 
 /// Ticks at fixed times, each computed from the start of the schedule. Delays of single ticks therefore do not add up.
 ///
-/// A late tick does not make a longer step: each tick advances the world by 1/30 s, and the next ticks follow sooner until
-/// the schedule is met. After a long stop (a suspended machine, a debugger), catching up would run the world at high speed.
-/// The schedule then starts again, as if the world had stood still meanwhile.
+/// A late tick does not make a longer step: each tick advances the world by 1/30 s, and the next ticks follow sooner
+/// until the schedule is met. After a long stop (a suspended machine, a debugger), catching up would run the world at
+/// high speed. The schedule then starts again, as if the world had stood still meanwhile.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     start: Instant,

@@ -84,8 +84,8 @@ const on = {
 
 // ── messages to the server ──
 
-// An input is the set of keys that are down. A tap counts as at least 80 ms, which is more than two ticks. Otherwise press
-// and release could fall between two ticks, and the slot would only hold the release.
+// An input is the set of keys that are down. A tap counts as at least 80 ms, which is more than two ticks. Otherwise
+// press and release could fall between two ticks, and the slot would only hold the release.
 const held = new Set(), tapped = new Map(); // key → end of the tap
 const sent = new Map(); // seq → time
 let seq = 0, lastKeys = 0, lastSent = 0;
@@ -210,8 +210,8 @@ function updateTable() {
 const canvas = $('canvas'), pen = canvas.getContext('2d');
 
 /// Interpolates between the last two snapshots. The picture is one step behind the server, and nothing is extrapolated:
-/// when the next snapshot is late, the picture stands still. An object that jumped, such as a caught dot, is drawn at its
-/// new position.
+/// when the next snapshot is late, the picture stands still. An object that jumped, such as a caught dot, is drawn at
+/// its new position.
 function between(a, b, part) {
   return !a || Math.hypot(b.x - a.x, b.y - a.y) > 120 ? b : { x: a.x + (b.x - a.x) * part, y: a.y + (b.y - a.y) * part };
 }

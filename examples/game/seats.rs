@@ -74,8 +74,8 @@ impl Seats {
 
     /// Takes a seat for this connection, and returns `None` if all seats are taken.
     ///
-    /// If `token` belongs to a seat, the connection takes that seat, and an older connection on it is closed. Otherwise it
-    /// takes a free seat.
+    /// If `token` belongs to a seat, the connection takes that seat, and an older connection on it is closed. Otherwise
+    /// it takes a free seat.
     ///
     /// # Errors
     /// The kernel's random numbers cannot be read.

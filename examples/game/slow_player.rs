@@ -27,8 +27,8 @@ pub(crate) fn play(address: &str) -> Result<(), Box<dyn Error>> {
         println!("tick {last}: reads nothing for three seconds");
         thread::sleep(Duration::from_secs(3));
         let (mut old, mut skipped, mut after) = (0, 0, 0);
-        // Reads for one more second after the gap. If there is no gap, the kernels had buffered everything, and the loop
-        // ends after 150 snapshots.
+        // Reads for one more second after the gap. If there is no gap, the kernels had buffered everything, and the
+        // loop ends after 150 snapshots.
         while after < 30 && old < 150 {
             let Some(next) = next_tick(&mut player)? else {
                 return Ok(());

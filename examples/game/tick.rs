@@ -18,9 +18,9 @@ use super::world::World;
 /// Runs ticks until the other end of `ended` is dropped.
 ///
 /// The tick never waits for a peer. If a client's socket refuses bytes, a publish under `Conflate` replaces the queued
-/// snapshot, and a publish under `Disconnect` disconnects the client. A publish can only be delayed by a queue that is full
-/// although its socket accepts bytes, because its writer thread was stopped in the middle of a write. For such queues one
-/// publish waits up to 100 ms in all.
+/// snapshot, and a publish under `Disconnect` disconnects the client. A publish can only be delayed by a queue that is
+/// full although its socket accepts bytes, because its writer thread was stopped in the middle of a write. For such
+/// queues one publish waits up to 100 ms in all.
 ///
 /// The tick prints nothing, because a stopped terminal would block it.
 pub(crate) fn run(game: &Game, ended: &Receiver<()>, server: ServerHandle) {

@@ -15,8 +15,8 @@ const PLAYER: f32 = 24.0;
 const DOT: f32 = 10.0;
 /// Units that a player moves in one tick.
 const SPEED: f32 = 12.0;
-/// Number of ticks for which an input is valid. The page repeats the input while a key is down. A player whose connection
-/// is dead therefore stops after half a second, instead of moving until TCP notices.
+/// Number of ticks for which an input is valid. The page repeats the input while a key is down. A player whose
+/// connection is dead therefore stops after half a second, instead of moving until TCP notices.
 const HOLD: u8 = 15;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,22 +1,22 @@
 //! [`Book`]: the last quote of every symbol, and the snapshot for a new client.
 //!
-//! *Messages*: a quote is `["BC7",17,65123,10235]`: symbol, `n`, `t`, price in cents. `n` counts the quotes of this symbol,
-//! starting at 1. `t` is the time of the quote in milliseconds since the server started, so that a reader can compute its
-//! age. A snapshot is `{"type":"snapshot","now":65130,"quotes":[…]}`, with one quote for each symbol.
+//! *Messages*: a quote is `["BC7",17,65123,10235]`: symbol, `n`, `t`, price in cents. `n` counts the quotes of this
+//! symbol, starting at 1. `t` is the time of the quote in milliseconds since the server started, so that a reader can
+//! compute its age. A snapshot is `{"type":"snapshot","now":65130,"quotes":[…]}`, with one quote for each symbol.
 //!
-//! *The rule for clients*: for each symbol, the quote with the highest `n` wins, no matter in which message it arrives. A
-//! quote is a complete price, not a difference. Therefore the order of quotes does not matter, and a duplicate does no harm.
-//! A jump of `n` from 17 to 20 means that two quotes were skipped; the client need not request them. On a new connection, a
-//! client forgets all quotes, because `n` starts again when the server restarts.
+//! *The rule for clients*: for each symbol, the quote with the highest `n` wins, no matter in which message it arrives.
+//! A quote is a complete price, not a difference. Therefore the order of quotes does not matter, and a duplicate does
+//! no harm. A jump of `n` from 17 to 20 means that two quotes were skipped; the client need not request them. On a new
+//! connection, a client forgets all quotes, because `n` starts again when the server restarts.
 //!
-//! *Why no quote is missing after the snapshot*: the server sends the snapshot and subscribes the client while it holds the
-//! lock on the quotes. Each quote is first set in the book, under the lock, and published afterwards without it. A quote that
-//! was set before the lock was taken is in the snapshot. A quote that was set later is published to the new member. A quote
-//! that was set before and published after arrives twice, with the same `n`.
+//! *Why no quote is missing after the snapshot*: the server sends the snapshot and subscribes the client while it holds
+//! the lock on the quotes. Each quote is first set in the book, under the lock, and published afterwards without it. A
+//! quote that was set before the lock was taken is in the snapshot. A quote that was set later is published to the new
+//! member. A quote that was set before and published after arrives twice, with the same `n`.
 //!
-//! *Dropped quotes*: `drop-newest` and `drop-oldest` may drop the *last* quote of a symbol, and then no later quote reveals
-//! the gap. A client that needs current prices in a calm market sends `"snapshot"`. With `conflate` this is not necessary,
-//! because the newest quote of a symbol is never dropped.
+//! *Dropped quotes*: `drop-newest` and `drop-oldest` may drop the *last* quote of a symbol, and then no later quote
+//! reveals the gap. A client that needs current prices in a calm market sends `"snapshot"`. With `conflate` this is not
+//! necessary, because the newest quote of a symbol is never dropped.
 
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -84,8 +84,8 @@ impl Book {
         outbox: Outbox,
     ) -> Result<Subscription, PublishError> {
         let locked = self.lock();
-        // The queue has room, because this is its second message. Sending only fails if the client has already left, which
-        // `recv` will report.
+        // The queue has room, because this is its second message. Sending only fails if the client has already left,
+        // which `recv` will report.
         let _ = outbox.try_send(self.snapshot_of(&locked));
         quotes.subscribe(outbox, SubscribeOptions::new())
     }

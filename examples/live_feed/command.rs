@@ -13,8 +13,8 @@ const RATES: std::ops::RangeInclusive<u32> = 3..=10_000;
 
 /// For example `"pause"` or `{"policy":"drop-oldest"}`.
 ///
-/// Commands are parsed directly into this externally tagged enum. A parser that first built a tree would recurse as deep as
-/// the client's JSON is nested, on a stack of 256 KiB.
+/// Commands are parsed directly into this externally tagged enum. A parser that first built a tree would recurse as
+/// deep as the client's JSON is nested, on a stack of 256 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Command {
@@ -77,8 +77,9 @@ impl PolicyName {
             PolicyName::Conflate => Policy::Conflate,
             PolicyName::DropNewest => Policy::DropNewest,
             PolicyName::DropOldest => Policy::DropOldest,
-            // The generator waits for the slowest reader, and so do all other readers. A reader that takes nothing for two
-            // seconds is disconnected. Otherwise one stopped reader would block everybody until `write_timeout`, for 30 s.
+            // The generator waits for the slowest reader, and so do all other readers. A reader that takes nothing for
+            // two seconds is disconnected. Otherwise one stopped reader would block everybody until `write_timeout`,
+            // for 30 s.
             PolicyName::Block => Policy::Block {
                 timeout: Some(Duration::from_secs(2)),
             },

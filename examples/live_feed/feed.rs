@@ -49,8 +49,9 @@ impl Feed {
         generator: Sender<PauseRequest>,
     ) -> Result<Feed, Box<dyn Error>> {
         let settings = TopicSettings::default();
-        // The queue has room for one message per symbol, so a new price never displaces another symbol's price. It takes
-        // the position of the price that it replaces, so all symbols take turns and a busy symbol cannot starve others.
+        // The queue has room for one message per symbol, so a new price never displaces another symbol's price. It
+        // takes the position of the price that it replaces, so all symbols take turns and a busy symbol cannot starve
+        // others.
         let quotes = settings.policy(Policy::Conflate).queue(symbols);
         let trades = settings.policy(Policy::DropOldest).queue(TRADES);
         // Only the latest status counts.
@@ -105,8 +106,8 @@ impl Feed {
 
     /// Returns the answer to a message from a client.
     ///
-    /// An invalid command is answered with an error and does not close the connection. A page that is newer than the server
-    /// can therefore still use the commands that both know.
+    /// An invalid command is answered with an error and does not close the connection. A page that is newer than the
+    /// server can therefore still use the commands that both know.
     ///
     /// # Blocking
     /// `pause` and `resume` wait up to 10 s for the generator.

@@ -23,9 +23,9 @@ pub(crate) struct PauseRequest {
 
 /// Makes prices until the other end of `ended` is dropped.
 ///
-/// # Blocking
-/// Under `block`, each publish waits up to 2 s for slow readers. Under the other policies, a publish waits only for queues
-/// that are full although their sockets accept bytes, up to 100 ms in all. Such a delay is our own, not the reader's.
+/// # Blocking Under `block`, each publish waits up to 2 s for slow readers. Under the other policies, a publish waits
+/// only for queues that are full although their sockets accept bytes, up to 100 ms in all. Such a delay is our own, not
+/// the reader's.
 pub(crate) fn run(
     feed: &Feed,
     requests: &Receiver<PauseRequest>,
@@ -77,8 +77,9 @@ pub(crate) fn run(
 
 /// Makes `count` quotes, publishes them in one call, and returns how many rounds they completed.
 ///
-/// A fast reader receives the whole batch in one write. Each quote is still its own message. If one message held several
-/// quotes, they could not be replaced one by one: a slow reader would receive all of them, including old ones, or none.
+/// A fast reader receives the whole batch in one write. Each quote is still its own message. If one message held
+/// several quotes, they could not be replaced one by one: a slow reader would receive all of them, including old ones,
+/// or none.
 fn publish_quotes(feed: &Feed, market: &mut Market, count: u64) -> u64 {
     let mut rounds = 0;
     let next = |_| {

@@ -1,14 +1,14 @@
 //! A market data feed: a snapshot, then the updates, conflated by symbol.
 //!
-//! Learn: the server publishes 10,000 prices per second. A reader whose connection carries 800 per second receives fewer
-//!        of them, but current ones.
-//! Run:   cargo run --release --example live_feed    It prints `live_feed on http://127.0.0.1:9001/`. Open that page and
-//!        add a slow reader there.
+//! Learn: the server publishes 10,000 prices per second. A reader whose connection carries 800 per second receives
+//!        fewer of them, but current ones.
+//! Run:   cargo run --release --example live_feed    It prints `live_feed on http://127.0.0.1:9001/`. Open that page
+//!        and add a slow reader there.
 //! Watch: at 20 KiB/s, the oldest of the 500 prices that the slow reader shows is about a second old. The symbols take
 //!        turns, and each message carries the newest price of its symbol.
-//! Try next: choose `drop-newest`: the oldest price of the slow reader gets older and older. Choose `block`: all readers
-//!        become slow. Then start the example with the arguments `127.0.0.1:9001 1000 20`, which are the address, the
-//!        number of symbols, and the updates of each symbol per second.
+//! Try next: choose `drop-newest`: the oldest price of the slow reader gets older and older. Choose `block`: all
+//!        readers become slow. Then start the example with the arguments `127.0.0.1:9001 1000 20`, which are the
+//!        address, the number of symbols, and the updates of each symbol per second.
 //!
 //! ```text
 //!                    key = symbol    ┌─▶ one slot per symbol, with its newest price ─▶ writer of 1
@@ -16,8 +16,9 @@
 //!               │                    └─▶ one slot per symbol, with its newest price ─▶ writer of 2
 //!               └─▶ snapshot, for each new reader
 //! ```
-//! The topic of the quotes *conflates* by symbol, because a price is a state and only the newest one counts. The topic of
-//! the trades *drops the oldest*. Each trade is an event with a number, so that a reader sees how many it has missed.
+//! The topic of the quotes *conflates* by symbol, because a price is a state and only the newest one counts. The topic
+//! of the trades *drops the oldest*. Each trade is an event with a number, so that a reader sees how many it has
+//! missed.
 //!
 //! `book.rs` defines the messages and how gaps are handled. `latest_quotes.rs` shows how a client follows the feed.
 #![allow(clippy::print_stdout, reason = "an example prints what happens")]
@@ -86,16 +87,16 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn config(symbols: usize) -> Config {
-    // Per second, a page sends one ping and asks twice for the prices of a slow reader. A client that exceeds this rate is
-    // closed with 1008.
+    // Per second, a page sends one ping and asks twice for the prices of a slow reader. A client that exceeds this rate
+    // is closed with 1008.
     let rate = Rate {
         per_second: 10,
         burst: 40,
     };
     Config::default()
         .rate(Some(rate))
-        // The longest command has 25 bytes. A message of more than 256 bytes is rejected with 1009 before its payload is
-        // read.
+        // The longest command has 25 bytes. A message of more than 256 bytes is rejected with 1009 before its payload
+        // is read.
         .max_message(256)
         // At 10,000 messages per second for each reader, the processors are the limit long before memory is.
         .max_clients(Some(256))

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// Shortest interval between two checks. A thread that sleeps for only 100 µs wakes up late by about the same time.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A schedule that is later than this starts again from the present instead of catching up. This happens when the generator
-/// has waited for a blocked reader.
+/// A schedule that is later than this starts again from the present instead of catching up. This happens when the
+/// generator has waited for a blocked reader.
 const MAX_LAG: Duration = Duration::from_millis(250);
 
 /// A rate, counted from the start of the schedule. Delays of single quotes therefore do not add up.

@@ -1,7 +1,7 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
 const ROWS = 16, TRADES = 10; // numbers of displayed rows
-const MEANS = {
+const POLICY_TEXTS = {
   'conflate': 'A new price replaces the queued price of the same symbol. A slow reader receives fewer messages. The symbols take turns, and each price is as new as the connection allows.',
   'drop-oldest': 'When the queue is full, the oldest message is dropped. The prices that arrive are new, but the symbols are random, and some receive no update for a long time.',
   'drop-newest': 'When the queue is full, a new price is dropped. A slow reader receives old prices first, and for some symbols no update for a long time.',
@@ -16,11 +16,12 @@ let symbols = []; // sorted; null when the list must be rebuilt
 let isFresh = true; // after a connect, until the snapshot has arrived
 const mine = { messages: 0, skipped: 0, waiting: 0, rate: null };
 let trades = [], lastTrade = null, missed = 0, isTraded = false;
-let looked = new Map(), compared = 0; // the prices that a slow reader shows, and its number
+let comparedQuotes = new Map(), compared = 0; // the prices that a slow reader shows, and its number
 let current = null; // the last status
 
-// The offset of the server's clock, computed from the answers to pings. The quickest answer is exact to half its round trip.
-// Because clocks drift, the estimate expires: each ping accepts a round trip that is 1 ms longer than the best so far.
+// The offset of the server's clock, computed from the answers to pings. The quickest answer is exact to half its round
+// trip. Because clocks drift, the estimate expires: each ping accepts a round trip that is 1 ms longer than the best so
+// far.
 let offset = null, best = Infinity, pingedAt = null;
 const now = () => performance.now() + offset;
 
@@ -74,7 +75,7 @@ const kinds = {
     mine.waiting = waiting;
   },
   look({ reader, quotes }) {
-    if (reader === compared) looked = new Map(quotes.map(([symbol, , t, price]) => [symbol, { t, price }]));
+    if (reader === compared) comparedQuotes = new Map(quotes.map(([symbol, , t, price]) => [symbol, { t, price }]));
   },
   status,
   done({ done }) { showResult(`${done[0].toUpperCase()}${done.slice(1)}.`); },
@@ -118,7 +119,8 @@ const count = (number) => number.toLocaleString('en');
 const cents = (price) => (price / 100).toFixed(2);
 const age = (ms) => ms === null ? '–' : ms < 1000 ? `${Math.max(0, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`;
 let resultAt = 0;
-/// Shows the result of the last command. It disappears after 8 s, because another page may have changed something since.
+/// Shows the result of the last command. It disappears after 8 s, because another page may have changed something
+/// since.
 function showResult(text, kind = '') {
   $('result').textContent = text;
   $('result').dataset.kind = kind;
@@ -137,7 +139,7 @@ function status(next) {
   current = next;
   const policy = current.policy.split(':')[0];
   $('policy').value = policy;
-  put($('means'), MEANS[policy] ?? '');
+  put($('means'), POLICY_TEXTS[policy] ?? '');
   $('pause').textContent = current.paused ? 'Resume prices' : 'Pause prices';
   const span = before ? current.now - before.now : 0;
   const made = before ? rate(current.published, before.published, span) : null;
@@ -145,7 +147,7 @@ function status(next) {
   if (!before || span >= 100) put($('made'), made === null ? '–' : current.paused ? 'paused' : count(made));
   put($('delivered'), count(current.delivered));
   for (const name of ['conflate', 'drop-oldest', 'drop-newest']) put($(name), count(current.dropped[name]));
-  put($('cut'), count(current.dropped.disconnect + current.dropped.block));
+  put($('disconnected'), count(current.dropped.disconnect + current.dropped.block));
   put($('clients'), count(current.clients));
   put($('memory'), current.memory === null ? '–' : `${(current.memory / 1024).toFixed(1)} MiB`);
   readers(span);
@@ -172,8 +174,8 @@ function rowOf(id, name, detail) {
   return row;
 }
 
-function fill(row, { rate, newest, oldest, skipped, waiting, cuts, why }) {
-  const texts = [rate === null ? '–' : count(rate), age(newest), age(oldest), count(skipped), waiting === null ? '–' : count(waiting), cuts ? `${cuts}×` : '–'];
+function fill(row, { rate, newest, oldest, skipped, waiting, disconnects, why }) {
+  const texts = [rate === null ? '–' : count(rate), age(newest), age(oldest), count(skipped), waiting === null ? '–' : count(waiting), disconnects ? `${disconnects}×` : '–'];
   texts.forEach((text, at) => put(row.cells[at + 1], text));
   // While the generator is paused, all prices get old, so their ages say nothing about a reader.
   const grade = (ms) => ms === null || current?.paused ? '' : ms > 5000 ? 'very-old' : ms > 1500 ? 'old' : '';
@@ -209,7 +211,7 @@ function readers(span) {
 
 function compare(id) {
   compared = id;
-  looked = new Map();
+  comparedQuotes = new Map();
   $('theirs').textContent = `slow ${id} shows`;
   $('quotes').toggleAttribute('data-compared', id !== 0);
   if (id) command({ look: id });
@@ -269,7 +271,7 @@ function ages() {
     put(row.cells[2], age(time - quote.t));
     // While prices arrive, the cell stays highlighted. Otherwise it would flicker twenty times per second.
     if (time - quote.t > 250) row.cells[1].removeAttribute('data-flash');
-    const theirs = looked.get(row.symbol);
+    const theirs = comparedQuotes.get(row.symbol);
     if (!compared) continue;
     put(row.cells[3], theirs ? cents(theirs.price) : '–');
     put(row.cells[4], theirs ? age(time - theirs.t) : '–');
@@ -313,7 +315,7 @@ function updateOwnRow() {
   // A browser queues received messages without a bound, and the server's policy cannot see that queue.
   late = newest > 3000 && mine.rate > 0 && !current?.paused ? late + 1 : 0;
   if (late === 3) showResult('This browser cannot keep up: it receives more than it can process. Start the program with fewer symbols or a lower rate.', 'bad');
-  fill(rowOf(0, 'You', 'this page'), { ...mine, newest, oldest, cuts: 0, why: '' });
+  fill(rowOf(0, 'You', 'this page'), { ...mine, newest, oldest, disconnects: 0, why: '' });
   if (compared && link.isOpen) command({ look: compared });
   if (performance.now() - resultAt > 8000 && !$('control').disabled) put($('result'), '');
 }

@@ -92,7 +92,7 @@ impl SlowReader {
         json!({
             "id": self.id, "kib": self.kib, "messages": messages, "skipped": skipped,
             "newest": times.map(|(newest, _)| age(newest)), "oldest": times.map(|(_, oldest)| age(oldest)),
-            "waiting": link.outbox.as_ref().map(Outbox::len), "cuts": link.disconnects, "why": link.reason,
+            "waiting": link.outbox.as_ref().map(Outbox::len), "disconnects": link.disconnects, "why": link.reason,
         })
     }
 

@@ -10,7 +10,8 @@ use super::slow_reader::SlowReader;
 pub(crate) struct Throttled<'a> {
     stream: TcpStream,
     reader: &'a SlowReader,
-    /// Maximum size of one read, in bytes. Small reads are steady; large ones would alternate between bursts and pauses.
+    /// Maximum size of one read, in bytes. Small reads are steady; large ones would alternate between bursts and
+    /// pauses.
     step: usize,
     /// The next read waits until this time.
     next: Instant,

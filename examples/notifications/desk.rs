@@ -185,9 +185,9 @@ impl Desk {
     }
 }
 
-/// Returns whether only the list refers to this user, and its mailbox `has_nothing`. The caller holds the lock of the
-/// list, so no other thread can look the user up. The ticker may still refer to it for a moment; then the count is
-/// higher.
+/// Returns whether only the list refers to this user, and `has_nothing` is true for its mailbox. The caller holds the
+/// lock of the list, so no other thread can look the user up. The ticker may refer to the user for a moment longer; the
+/// user then does not count as idle.
 fn is_idle(user: &Arc<User>, has_nothing: impl Fn(&Mailbox) -> bool) -> bool {
     Arc::strong_count(user) == 1 && has_nothing(&lock(&user.mailbox))
 }
@@ -205,9 +205,9 @@ impl User {
     }
 
     fn expire(&self, mailbox: &mut Mailbox, now: Instant) {
-        let gone = mailbox.expire(now);
-        if !gone.is_empty() {
-            self.publish_gone(&gone, "expired", mailbox);
+        let expired = mailbox.expire(now);
+        if !expired.is_empty() {
+            self.publish_gone(&expired, "expired", mailbox);
             self.publish_badge(mailbox);
         }
     }

@@ -40,14 +40,14 @@ impl Item {
     }
 }
 
-/// The ids that a tab has acknowledged, by what they were before.
+/// The ids that a tab has acknowledged, grouped by their previous state.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Acked {
-    /// These were unread.
+    /// Ids of notifications that were unread until now.
     pub(crate) now: Vec<u64>,
-    /// These had been read already, perhaps in another tab.
+    /// Ids of notifications that had been read already, perhaps in another tab.
     pub(crate) before: Vec<u64>,
-    /// The mailbox does not, or no longer, hold these.
+    /// Ids that are not in the mailbox, or no longer.
     pub(crate) unknown: Vec<u64>,
 }
 
@@ -68,14 +68,14 @@ impl Mailbox {
     /// Adds a notification. A full mailbox first drops its oldest read one; without a read one, its oldest that is not
     /// urgent; otherwise its oldest. Returns the id of a notification that was dropped unread. It counts as missed.
     pub(crate) fn add(&mut self, id: u64, notice: Notice, now: Instant, at: u64) -> Option<u64> {
-        let gone = (self.items.len() >= KEEP).then(|| {
+        let removed = (self.items.len() >= KEEP).then(|| {
             let calm = |item: &Item| !item.notice.urgent;
             let read = self.items.iter().position(|item| item.is_read);
             let at = read.or_else(|| self.items.iter().position(calm));
             self.items.remove(at.unwrap_or(0))
         });
-        let gone = gone.flatten().filter(|item| !item.is_read);
-        self.missed += u64::from(gone.is_some());
+        let removed = removed.flatten().filter(|item| !item.is_read);
+        self.missed += u64::from(removed.is_some());
         self.items.push_back(Item {
             id,
             at,
@@ -86,7 +86,7 @@ impl Mailbox {
             is_read: false,
             notice,
         });
-        gone.map(|item| item.id)
+        removed.map(|item| item.id)
     }
 
     /// Marks these as read.
@@ -107,16 +107,16 @@ impl Mailbox {
 
     /// Removes notifications that are too old. Returns the ids of the unread ones among them, which count as missed.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<u64> {
-        let mut gone = Vec::new();
+        let mut expired = Vec::new();
         self.items.retain(|item| {
-            let stays = now < item.expires;
-            if !stays && !item.is_read {
-                gone.push(item.id);
+            let is_valid = now < item.expires;
+            if !is_valid && !item.is_read {
+                expired.push(item.id);
             }
-            stays
+            is_valid
         });
-        self.missed += gone.len() as u64;
-        gone
+        self.missed += expired.len() as u64;
+        expired
     }
 
     /// Returns the unread notifications: urgent ones first, and within each group the oldest first.

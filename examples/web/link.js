@@ -1,9 +1,10 @@
-// A WebSocket that reconnects by itself. Every page of the five example programs has one. It shows its state in `#state`.
-// The delay doubles after each failed attempt: 0.25 s, 0.5 s, … up to 5 s. A random part of up to half of the delay is
-// added, so that the clients of a restarted server do not all reconnect at the same moment (RFC 6455 §7.2.3).
+// A WebSocket that reconnects by itself. Every page of the five example programs has one. It shows its state in
+// `#state`. The delay doubles after each failed attempt: 0.25 s, 0.5 s, … up to 5 s. A random part of up to half of the
+// delay is added, so that the clients of a restarted server do not all reconnect at the same moment (RFC 6455 §7.2.3).
 class Link {
   /// `where()` returns the path with its query, for example with `since`. It is called at each connect.
-  /// `on` may have `open()`, `message(data)` and `ended(code, reason)`. If `ended` returns false, Link does not reconnect.
+  /// `on` may have `open()`, `message(data)` and `ended(code, reason)`. If `ended` returns false, Link does not
+  /// reconnect.
   constructor(where, on = {}, protocols = []) {
     Object.assign(this, { where, on, protocols, tries: 0, socket: null, timer: 0 });
     this.connect();

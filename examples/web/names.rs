@@ -1,7 +1,7 @@
 //! Checks the name of a person, for several of the example programs.
 
-/// Returns whether `name` has 1 to `most` characters and looks like what it is: no surrounding blanks, no invisible
-/// characters, and no characters that reverse the direction of the text.
+/// Returns whether `name` has 1 to `most` characters and cannot look like a different name: it has no surrounding
+/// blanks, no invisible characters, and no characters that reverse the direction of the text.
 pub(crate) fn is_name(name: &str, most: usize) -> bool {
     let hides = |c: char| {
         c.is_control()

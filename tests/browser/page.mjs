@@ -427,7 +427,7 @@ await check('subscribe and publish work with the keyboard alone', withPeople([an
   await ann.sees('hello by hand');
 }));
 
-await check('an error is shown and the connection stays', withPeople([ann], async (ann) => {
+await check('an error is shown and the connection stays open', withPeople([ann], async (ann) => {
   await connectJson(ann);
   await subscribe(ann, `${topic}-error`);
   await ann.page.fill('#sub-topic', 'x'.repeat(201));

@@ -57,8 +57,8 @@ const expected = /^WebSocket connection to .*ERR_CONNECTION_(REFUSED|RESET)|^Fai
 const hosts = new Set();
 const errors = [];
 
-/// Opens the page in a new browser context. Contexts share nothing, so two visits are two people. `options` are those of a
-/// browser context.
+/// Opens the page in a new browser context. Contexts share nothing, so two visits are two people. `options` are those
+/// of a browser context.
 export async function visit(url, options = {}) {
   const page = await (await browser.newContext({ viewport: { width: 1040, height: 720 }, ...options })).newPage();
   page.setDefaultTimeout(10_000);

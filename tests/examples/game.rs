@@ -352,7 +352,7 @@ fn all_players_receive_each_hit() {
 }
 
 #[test]
-fn slow_player_skips_snapshots_and_delays_nobody() {
+fn slow_player_skips_snapshots_without_delaying_others() {
     let (game, address) = start(&[]);
     let mut ann = TestPlayer::join(address, "name=ann");
     let mut slow = TestPlayer::join_with_small_buffer(address, "name=slow");
@@ -431,13 +431,13 @@ fn read_until_60_are_skipped(ann: &mut TestPlayer, slow_seat: u8) -> u32 {
 }
 
 #[test]
-fn player_too_slow_for_events_is_disconnected_and_returns() {
+fn slow_player_is_disconnected_by_events_and_returns() {
     let (game, address) = start(&[]);
     let mut ann = TestPlayer::join(address, "name=ann");
     let mut slow = TestPlayer::join_with_small_buffer(address, "name=slow");
     let (deadline, mut before) = (Instant::now() + DEADLINE, 0);
-    // While slow is connected, each tick increases either its queue or its skipped snapshots. Once both stand still, slow
-    // has been disconnected.
+    // While slow is connected, each tick increases either its queue or its skipped snapshots. Once both stand still,
+    // slow has been disconnected.
     let mut is_disconnected = false;
     while !is_disconnected {
         assert!(

@@ -323,7 +323,7 @@ fn slow_reader_reconnects_after_a_disconnect() {
     let mut control = TestReader::open(address, "status");
     control.execute(r#"{"slow":10}"#);
     control.execute(r#"{"policy":"disconnect"}"#);
-    let disconnects = |status: &Value| status["readers"][0]["cuts"].as_u64().unwrap_or(0);
+    let disconnects = |status: &Value| status["readers"][0]["disconnects"].as_u64().unwrap_or(0);
     let status = control.wait_for_status("a disconnect", |status| disconnects(status) > 0);
     let reason = status["readers"][0]["why"].as_str().unwrap();
     assert!(reason.starts_with("4008 slow consumer"), "{reason}");
@@ -527,7 +527,7 @@ fn highest_n_wins_in_any_message() {
 }
 
 #[test]
-fn schedule_keeps_its_rate_and_restarts_after_a_long_wait() {
+fn schedule_keeps_rate_and_restarts_after_long_wait() {
     let start = Instant::now();
     let after = |ms| start + Duration::from_millis(ms);
     let mut schedule = Schedule::new(1000, start);

@@ -205,7 +205,7 @@ fn dropped_and_expired_notifications_count_as_missed() {
     let (mut tab, hello) = open(address, "ann");
     assert_eq!(ids(&hello), posted[3..], "the oldest were dropped");
     assert_eq!(hello["missed"], 3);
-    // A connected tab is told when it happens: the ids, the number missed in all, and the number unread.
+    // A connected tab is notified immediately of the ids, the total number missed, and the number unread.
     let last = post(
         address,
         &json!({ "user": "ann", "text": "short", "ttl": 1, "urgent": true }),

@@ -27,7 +27,7 @@ fn numbered(count: usize) -> Vec<u8> {
 }
 
 #[test]
-fn batches_of_all_sizes_come_back_complete_and_in_order() {
+fn batches_of_all_sizes_come_back_in_order() {
     with_both_flush_modes(|config| {
         // A batch may be larger than the queue.
         let server = TestServer::start(config.queue(5), echo_batches);
@@ -50,7 +50,7 @@ fn batch_before_a_close_or_violation_is_answered_first() {
         let server = TestServer::start(config.queue(5), echo_batches);
         for (last, code) in [
             (Frame::close(1000, ""), 1000),
-            (Frame::new(op::CONTINUATION, "of no message"), 1002),
+            (Frame::new(op::CONTINUATION, "without a start"), 1002),
         ] {
             let mut client = server.connect();
             // Without early flush, the answers may still be queued when the Close discards the queue.

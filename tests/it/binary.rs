@@ -262,7 +262,7 @@ fn echo_false_excludes_the_senders_own_messages() {
 }
 
 #[test]
-fn wrong_flag_or_value_exits_with_2_and_shows_the_right_form() {
+fn wrong_flag_or_value_shows_the_correct_form() {
     for (flags, right) in [
         (&["--queue-byte", "1"][..], "--queue-bytes"),
         (&["--write-timeout", "30"], "30s"),
@@ -286,7 +286,7 @@ fn address_in_use_exits_with_1_and_is_named() {
 }
 
 #[test]
-fn sigterm_or_sigint_closes_clients_with_1001_and_exits_with_0() {
+fn sigterm_and_sigint_close_with_1001_and_exit_0() {
     for signal in ["TERM", "INT"] {
         let binary = Binary::start(&[]);
         let mut clients = [binary.connect("/echo"), member(&binary, "/ws/t")];

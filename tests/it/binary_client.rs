@@ -53,7 +53,7 @@ fn end_of_input_closes_with_1000() {
 }
 
 #[test]
-fn client_sends_a_file_by_lines_and_waits_for_count_answers() {
+fn client_sends_lines_and_waits_for_count_answers() {
     let binary = Binary::start(&[]);
     let file = File::new("client-lines", "first\n\nthird");
     let url = ws(&binary, "/echo");

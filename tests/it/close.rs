@@ -96,7 +96,7 @@ fn slow_reader_receives_the_queue_before_the_close() {
 }
 
 #[test]
-fn handler_error_or_panic_closes_only_its_client_with_1011() {
+fn handler_failure_closes_only_its_client_with_1011() {
     with_both_flush_modes(|config| {
         let server = TestServer::start(config, |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
@@ -225,7 +225,7 @@ fn simultaneous_closes_are_one_from_each_side() {
 }
 
 #[test]
-fn peer_that_does_not_answer_is_dropped_at_close_timeout() {
+fn silent_peer_is_dropped_at_close_timeout() {
     with_both_flush_modes(|config| {
         let config = config.close_timeout(Duration::from_millis(200));
         let (server, outboxes) = echo_with_outboxes(config);

@@ -24,7 +24,7 @@ fn wait_for_snapshot(
     what: &str,
     holds: impl Fn(&Value) -> bool,
 ) -> Value {
-    // Snapshots arrive twice a second, so 200 are more than a minute.
+    // Snapshots arrive twice a second, so 200 of them take more than a minute.
     for _ in 0..200 {
         let message = read_event(watcher);
         if message.get("server").is_some() && holds(&message) {

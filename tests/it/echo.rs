@@ -125,7 +125,7 @@ fn frame_may_arrive_one_byte_at_a_time() {
 }
 
 #[test]
-fn ping_is_answered_with_its_payload_and_pong_is_not_answered() {
+fn only_ping_is_answered_with_its_payload() {
     with_both_flush_modes(|config| {
         let server = TestServer::echo(config);
         let mut client = server.connect();
@@ -145,7 +145,7 @@ fn last_of_many_pings_is_answered_and_none_twice() {
         // Small buffers on the way back. A pong may have to wait, and a later pong then replaces it.
         let server = TestServer::echo(config.sndbuf(Some(4096)).unsent(4096));
         let mut client = server.client().small_rcvbuf().connect();
-        // As many pings in a row as the server's rate limit allows.
+        // The server's rate limit allows no more pings in a row.
         let pings = 200_u32;
         let send_half = client.send_half();
         let payload = |i: u32| [&i.to_be_bytes()[..], &[b'p'; 121]].concat();

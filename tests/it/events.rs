@@ -75,7 +75,7 @@ fn all_messages_arrive_before_closed() {
     with_both_flush_modes(|config| {
         let events = start(config);
         let client = connect(&events);
-        // More messages than the channel holds.
+        // The test sends more messages than the channel holds.
         for i in 0..20 {
             client.text(format!("{i}"));
         }

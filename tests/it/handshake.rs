@@ -142,7 +142,7 @@ fn frames_sent_with_the_request_are_served() {
         let mut bytes = client.head().into_bytes();
         bytes.extend(Frame::new(op::TEXT, "one").bytes());
         bytes.extend(Frame::new(op::PING, "two").bytes());
-        // And the first half of another frame.
+        // The request is also followed by the first half of another frame.
         let last = Frame::new(op::TEXT, "three").bytes();
         bytes.extend(&last[..5]);
         let mut client = client.open();
@@ -166,7 +166,7 @@ fn frames_sent_with_the_request_are_served() {
 }
 
 #[test]
-fn violation_sent_with_the_request_is_answered_with_its_close() {
+fn violation_sent_with_the_request_gets_its_close() {
     let server = TestServer::echo(Config::default());
     let client = server.client();
     let mut bytes = client.head().into_bytes();

@@ -136,7 +136,7 @@ fn resuming_client_receives_every_message_once() {
 }
 
 #[test]
-fn since_replays_history_and_reports_the_rest_as_a_gap() {
+fn since_replays_history_and_reports_older_messages_as_gap() {
     with_both_flush_modes(|config| {
         let fixture = HubFixture::new(config, hub_with_history(10));
         let topic = fixture.topic("t");
@@ -337,7 +337,7 @@ fn ids_grow_when_a_topic_is_created_again() {
     for round in 0..200 {
         let topic = hub.topic("t").unwrap();
         assert!(topic.last_id() >= last);
-        // More ids than the microseconds of the clock would give.
+        // Ids start at the time in microseconds. This can assign more ids than microseconds have passed.
         for _ in 0..round {
             let id = topic.publish(Message::text("x")).unwrap().id;
             assert!(id > last, "{id} after {last}");

@@ -114,7 +114,7 @@ fn assert_each_publisher_in_order(order: &[Message]) {
 }
 
 #[test]
-fn all_members_see_one_order_while_others_come_and_go() {
+fn all_members_see_one_order_despite_joins_and_leaves() {
     const EACH: usize = 300;
     with_both_flush_modes(|config| {
         let hub = Hub::default();

@@ -219,7 +219,7 @@ fn three_messages_that_are_not_json_close_with_1008() {
 }
 
 #[test]
-fn exceeded_limit_is_an_error_and_then_closes_with_1013() {
+fn exceeded_limit_is_an_error_then_close_1013() {
     let binary = Binary::start(&["--max-subscriptions", "3", "--max-topics", "4"]);
     let mut client = JsonClient::connect(binary.address);
     for n in 0..3 {
@@ -340,7 +340,7 @@ fn together(commands: impl IntoIterator<Item = String>) -> Vec<u8> {
 }
 
 #[test]
-fn batch_of_publishes_leaves_in_one_write_for_each_receiver() {
+fn batch_of_publishes_is_one_write_per_receiver() {
     let binary = Binary::start(&[]);
     let mut receiver = JsonClient::connect(binary.address);
     receiver.subscribe("t");
@@ -358,7 +358,7 @@ fn batch_of_publishes_leaves_in_one_write_for_each_receiver() {
 }
 
 #[test]
-fn publishes_of_a_batch_keep_their_order_around_an_error() {
+fn error_in_a_batch_keeps_the_publish_order() {
     let binary = Binary::start(&[]);
     let mut client = JsonClient::connect(binary.address);
     let mut receiver = JsonClient::connect(binary.address);

@@ -56,7 +56,7 @@ mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
 
-// The threats that the server must survive, and every cycle in which threads could wait for each other for ever.
+// The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
 
 mod cycles;

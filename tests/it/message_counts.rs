@@ -75,6 +75,6 @@ fn counts_are_exact_after_a_reset_under_disconnect() {
 }
 
 #[test]
-fn reset_under_block_frees_the_publisher_and_counts_are_exact() {
+fn reset_under_block_frees_publisher_with_exact_counts() {
     check_counts_after_reset(Policy::Block { timeout: None });
 }

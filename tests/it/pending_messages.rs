@@ -23,8 +23,9 @@ fn number(text: &str) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Creates a hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate). For each member,
-/// they hold as many messages as `queues` says, in this order. The queues of the clients hold `client_queue` messages.
+/// Creates a hub with the topics `new` (drop-newest), `old` (drop-oldest) and `latest` (conflate). `queues` contains
+/// the number of messages that each topic may have pending for one member, in this order. The queue of a client holds
+/// `client_queue` messages.
 fn fixture_with_queues(config: Config, client_queue: usize, queues: [usize; 3]) -> HubFixture {
     let settings = |policy, queue| TopicSettings::default().policy(policy).queue(queue);
     let hub = HubConfig::default()
@@ -258,7 +259,7 @@ impl Random {
 }
 
 #[test]
-fn changing_to_conflate_and_back_keeps_the_order_of_keys() {
+fn switching_to_conflate_and_back_keeps_key_order() {
     const KEYS: usize = 4;
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 16, 16);
@@ -313,7 +314,7 @@ fn changing_to_conflate_and_back_keeps_the_order_of_keys() {
 /// A newer message of a key takes the position of the older one, even if there is room at the end. Otherwise, a key
 /// could be moved back again and again, and each message would cost a walk through all pending messages.
 #[test]
-fn no_key_starves_while_a_member_stays_slow() {
+fn no_key_starves_while_a_member_is_slow() {
     const KEYS: usize = 32;
     with_both_flush_modes(|config| {
         // So large that two messages fill a batch. Most unread messages then are pending, where they can be replaced.
@@ -362,7 +363,7 @@ fn no_key_starves_while_a_member_stays_slow() {
 }
 
 #[test]
-fn excluded_member_receives_a_gap_notice_before_the_next_message() {
+fn excluded_member_receives_gap_notice_before_next_message() {
     with_both_flush_modes(|config| {
         let fixture = fixture(config, 64, 64);
         let topic = fixture.topic("new");

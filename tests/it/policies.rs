@@ -162,7 +162,7 @@ fn disconnect_closes_only_the_stalled_member_with_4008() {
 }
 
 #[test]
-fn soft_limit_disconnects_a_member_before_its_queue_is_full() {
+fn soft_limit_disconnects_before_the_queue_is_full() {
     const DURATION: Duration = Duration::from_millis(150);
     with_both_flush_modes(|config| {
         let soft = Some(SoftLimit {

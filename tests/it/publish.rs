@@ -197,12 +197,12 @@ fn topic_is_busy_while_a_publisher_waits() {
         let member = topic
             .subscribe(outbox.clone(), SubscribeOptions::new().with_envelope())
             .unwrap();
-        let (go, goes) = unbounded();
+        let (numbers, to_publish) = unbounded();
         let (done, is_done) = unbounded();
         let publisher = {
             let topic = topic.clone();
             std::thread::spawn(move || {
-                for n in goes {
+                for n in to_publish {
                     let message = Message::text(format!("{n} {}", "x".repeat(1000)));
                     done.send(topic.publish(message).unwrap()).unwrap();
                 }
@@ -211,9 +211,10 @@ fn topic_is_busy_while_a_publisher_waits() {
         let mut sent = 0;
         until("the publisher waits and holds the publish token", || {
             let before = topic.last_id();
-            go.send(sent).unwrap();
+            numbers.send(sent).unwrap();
             sent += 1;
-            // A publisher that has its id holds the publish token and has read the policy. Whether it waits is not visible.
+            // A publisher that has its id holds the publish token and has read the policy. Whether it waits is not
+            // visible.
             until("the publisher has its id", || topic.last_id() > before);
             is_done.recv_timeout(Duration::from_millis(300)).is_err()
         });
@@ -229,7 +230,7 @@ fn topic_is_busy_while_a_publisher_waits() {
         assert_eq!(topic.last_id(), last);
         let reader = Reader::start(client);
         reader.wait_for(sent);
-        drop(go);
+        drop(numbers);
         within(20, "the publisher to end", || publisher.join()).unwrap();
         drop(member);
     });
@@ -270,7 +271,7 @@ fn key_conflates_messages_published_over_http() {
 }
 
 #[test]
-fn wrong_policy_or_topic_exits_with_2_and_shows_the_right_form() {
+fn wrong_policy_or_topic_shows_the_correct_form() {
     let policy = "block:50ms, drop-newest, drop-oldest, conflate, disconnect";
     let topic = "PATTERN:policy=P,queue=N,history=N,max-age=TIME";
     for (flags, right) in [

@@ -330,7 +330,7 @@ fn shutdown_may_be_called_repeatedly_from_any_thread() {
     }
     assert_closed_with_1001(client);
     assert_eq!(server.report(), report(1, 0));
-    // Also after the end of the server.
+    // Shutdown may also be called after the server has ended.
     handle.shutdown();
     assert!(handle.is_shutting_down());
     assert_eq!(handle.clients(), 0);

@@ -48,7 +48,7 @@ fn clients_receive_the_queue_and_then_1001() {
 }
 
 #[test]
-fn client_that_does_not_answer_is_reset_at_shutdown_timeout() {
+fn silent_client_is_reset_at_shutdown_timeout() {
     with_both_flush_modes(|config| {
         // No other timeout may end the client.
         let config = config.close_timeout(10 * DEADLINE);

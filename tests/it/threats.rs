@@ -1,5 +1,6 @@
-//! Tests of the threats that `src/SECURITY.md` lists: hostile requests and frames, slow and dead peers, secrets that must not
-//! be shown, and the resources of the process. `handshake.rs` and the tables in `src/http` test more of the handshake.
+//! Tests of the threats that `src/SECURITY.md` lists: hostile requests and frames, slow and dead peers, secrets that
+//! must not be shown, and the resources of the process. `handshake.rs` and the tables in `src/http` test more of the
+//! handshake.
 
 mod frames;
 

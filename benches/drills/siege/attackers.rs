@@ -37,7 +37,7 @@ pub(super) struct Attacker {
     code: Option<u16>,
     started: Instant,
     /// How often it has acted, once per second, and how many bytes it has read.
-    beats: u64,
+    actions: u64,
     read: usize,
 }
 
@@ -59,7 +59,7 @@ impl Attacker {
             end: None,
             code: None,
             started,
-            beats: 0,
+            actions: 0,
             read: 0,
         })
     }
@@ -90,7 +90,7 @@ impl Attacker {
             _ => 0,
         };
         let code = &mut self.code;
-        let end = client.look(limit, |got| {
+        let end = client.read_available(limit, |got| {
             if let Got::Close(with) = got {
                 *code = Some(with);
             }
@@ -98,9 +98,9 @@ impl Attacker {
         if end.is_some() || reads_on {
             return end;
         }
-        if age.as_secs() >= self.beats {
-            self.beats += 1;
-            if self.beat(client).is_err() {
+        if age.as_secs() >= self.actions {
+            self.actions += 1;
+            if self.act_each_second(client).is_err() {
                 return Some(End::Reset);
             }
         }
@@ -108,13 +108,13 @@ impl Attacker {
         client.was_reset().then_some(End::Reset)
     }
 
-    /// Does what this kind does once per second.
-    fn beat(&self, client: &mut Client) -> io::Result<usize> {
+    /// Performs the action of this kind of attack, once per second.
+    fn act_each_second(&self, client: &mut Client) -> io::Result<usize> {
         match self.kind {
             Kind::Silent => Ok(0),
             Kind::SlowRequest => {
                 let head = head(SocketAddr::from(([127, 0, 0, 1], 1)), "/echo");
-                let at = self.beats as usize - 1;
+                let at = self.actions as usize - 1;
                 client.try_bytes(&head.as_bytes()[at..=at])
             }
             _ => client.try_bytes(&frame(PONG, b"still here")),

@@ -127,7 +127,7 @@ impl Attack {
                     Err(_) => writes = false,
                 }
             }
-            let end = client.look(1 << 20, |got| {
+            let end = client.read_available(1 << 20, |got| {
                 if let Got::Close(with) = got {
                     code = Some(with);
                 }

@@ -98,8 +98,8 @@ impl Stopped {
     }
 }
 
-/// Runs as the helper process: connects, half of the clients to the topic, and prints their ports. When it is told to,
-/// it prints what became of each connection.
+/// Runs as the helper process: connects, half of the clients to the topic, and prints their ports. After a line on its
+/// standard input, it prints what became of each connection.
 #[allow(
     clippy::print_stdout,
     reason = "the helper answers its parent on standard output"
@@ -123,7 +123,7 @@ pub(crate) fn client_process(arguments: &[String]) -> Result<(), Failure> {
         let deadline = Instant::now() + Duration::from_secs(2);
         let (mut code, mut end) = (None, None);
         while end.is_none() && Instant::now() < deadline {
-            end = client.look(usize::MAX, |got| {
+            end = client.read_available(usize::MAX, |got| {
                 if let Got::Close(with) = got {
                     code = Some(with);
                 }

@@ -41,14 +41,14 @@ await check('messages in another room are marked until they are read', async () 
 await check('messages sent while the server is down arrive once after it is back', async () => {
   await chat.stop();
   await until(ann, 'the connection to be lost', () => document.querySelector('#state').dataset.state !== 'open');
-  await say(ann, 'Said into the void');
+  await say(ann, 'Sent while the server is down');
   await chat.start();
   await isOpen(ann);
   await isOpen(bob);
-  await shows(bob, 'Said into the void');
+  await shows(bob, 'Sent while the server is down');
   await settled(ann);
   for (const page of [ann, bob]) {
-    const count = await page.evaluate(() => document.querySelector('#log').textContent.split('Said into the void').length - 1);
+    const count = await page.evaluate(() => document.querySelector('#log').textContent.split('Sent while the server is down').length - 1);
     equal('number of times the message is shown', count, 1);
   }
 });

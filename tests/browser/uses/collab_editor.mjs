@@ -1,5 +1,5 @@
-// The shared text, edited by several people at the same time. The page's ot.js is also tested alone, against the results of
-// the Rust code.
+// The shared text, edited by several people at the same time. The page's ot.js is also tested alone, against the
+// results of the Rust code.
 import { readFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,8 @@ const seeded = (seed) => (limit) => {
   return (mixed ^ mixed >>> 14) >>> 0 & 0x7fffffff ? ((mixed ^ mixed >>> 14) >>> 0) % limit : 0;
 };
 
-/// Runs three of the page's clients with a minimal server: lost connections, repeated edits, and whole texts.
+/// Runs three of the page's clients with a minimal server: lost connections, repeated edits, and texts that are sent in
+/// full.
 function run(seed) {
   const below = seeded(seed), log = [], server = { text: '', rev: 100, applied: [0, 0, 0] };
   let made = 0;
@@ -194,7 +195,7 @@ await check('two people type fast in the same place and lose nothing', async () 
   }
 });
 
-await check('undo and redo affect only the own edits', async () => {
+await check('undo and redo affect only the edits of one person', async () => {
   await select(ann, 0, (await value(ann)).length);
   await ann.keyboard.type('one');
   await agree(ann, bob);

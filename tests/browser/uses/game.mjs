@@ -113,7 +113,7 @@ await check('a slow player increases its own numbers only', async () => {
   await logShows(ann, 'slow lost the connection; the seat is kept for 20 s.');
 });
 
-await check('after a server restart both play on, on new seats', async () => {
+await check('after a server restart both continue on new seats', async () => {
   await program.stop();
   await until(ann, 'the loss of the connection', () => $('state').dataset.state === 'waiting');
   await until(ann, 'the message in the arena', () => !$('veil').hidden);

@@ -5,7 +5,7 @@ const program = await new Program('live_feed', '60', '20').start();
 
 const isLive = (page) => until(page, 'prices of all symbols', () => quotes.size === 60 && mine.messages > 0 && $('quotes').rows.length === 17);
 const choose = (page, policy) => page.selectOption('#policy', policy);
-const shownAs = (page, policy) => until(page, `the policy ${policy}`, (policy) => $('policy').value === policy && $('means').textContent === MEANS[policy], policy);
+const shownAs = (page, policy) => until(page, `the policy ${policy}`, (policy) => $('policy').value === policy && $('means').textContent === POLICY_TEXTS[policy], policy);
 /// Waits for a number in the slow reader's row: cell 1 is messages per second, 4 skipped, 5 waiting, 6 disconnected.
 const cell = (page, what, at, is) => until(page, what, ([at, is]) => {
   const row = [...$('readers').tBodies[0].rows].find((row) => row.cells[0].textContent.startsWith('slow 1'));
@@ -72,13 +72,13 @@ await check('a slow reader skips prices, and after a pause it has the newest', a
   for (const page of [ann, bob]) {
     await cell(page, 'messages for slow 1', 1, 'more');
     await cell(page, 'skipped prices of slow 1', 4, 'more');
-    await until(page, 'its prices beside those of the page', () => $('theirs').textContent === 'slow 1 shows' && looked.size === 60);
+    await until(page, 'its prices beside those of the page', () => $('theirs').textContent === 'slow 1 shows' && comparedQuotes.size === 60);
   }
   equal('the policy', await ann.inputValue('#policy'), 'conflate');
   await picture(bob, 'live_feed-dark');
   await pause(ann);
   await cell(ann, 'an empty queue of slow 1', 5, 'none');
-  await until(ann, 'the newest prices at slow 1', () => [...quotes].every(([symbol, { price, t }]) => looked.get(symbol)?.price === price && looked.get(symbol).t === t));
+  await until(ann, 'the newest prices at slow 1', () => [...quotes].every(([symbol, { price, t }]) => comparedQuotes.get(symbol)?.price === price && comparedQuotes.get(symbol).t === t));
   await resume(bob);
 });
 
@@ -114,7 +114,7 @@ await check('disconnect closes the slow reader again and again', async () => {
   await choose(ann, 'disconnect');
   await cell(bob, 'a disconnect', 6, 'more');
   await until(bob, 'the reason', () => [...$('readers').rows].some((row) => row.cells[6].title.startsWith('4008 slow consumer')));
-  await until(bob, 'a second disconnect', () => current.readers[0].cuts > 1);
+  await until(bob, 'a second disconnect', () => current.readers[0].disconnects > 1);
   await choose(ann, 'conflate');
   await shownAs(bob, 'conflate');
 });
@@ -128,7 +128,7 @@ await check('an unknown command shows an error and keeps the connection', async 
 await check('a reader removed with the keyboard disappears in both windows', async () => {
   await ann.getByRole('button', { name: 'Remove slow 1' }).press('Enter');
   for (const page of [ann, bob]) {
-    await until(page, 'its row to go', () => $('readers').tBodies[0].rows.length === 1 && !$('quotes').hasAttribute('data-compared'));
+    await until(page, 'its row to disappear', () => $('readers').tBodies[0].rows.length === 1 && !$('quotes').hasAttribute('data-compared'));
   }
   equal('the focused element', await ann.evaluate(() => document.activeElement.id), 'add');
 });

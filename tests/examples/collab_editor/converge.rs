@@ -19,8 +19,8 @@ pub(super) struct Outcome {
     pub(super) wrong: Vec<char>,
     /// Number of texts that were set aside.
     pub(super) aside: usize,
-    /// Number of edits that came back to their author changed. The clients converge in spite of such corrections, so only
-    /// this number shows whether client and server transform alike.
+    /// Number of edits that came back to their author changed. The clients converge in spite of such corrections, so
+    /// only this number shows whether client and server transform alike.
     pub(super) corrected: usize,
     /// How often each event happened, so that a test can check that a run is not trivial.
     pub(super) events: BTreeMap<&'static str, usize>,
@@ -119,8 +119,8 @@ impl World {
         self.count("edit");
     }
 
-    /// Returns an edit with up to three changes. It inserts only characters that were never used before. Some of them are
-    /// surrogate pairs.
+    /// Returns an edit with up to three changes. It inserts only characters that were never used before. Some of them
+    /// are surrogate pairs.
     fn any_edit(&mut self, text: &Text) -> Op {
         let mut op = Op::default().keep(text.len());
         let mut now = text.clone();

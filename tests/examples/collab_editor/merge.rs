@@ -417,7 +417,7 @@ fn missing_edit_makes_a_client_out_of_sync() {
 }
 
 #[test]
-fn edit_with_too_many_parts_is_sent_as_a_coarser_one() {
+fn edit_with_too_many_parts_is_sent_coarser() {
     let mut ann = client();
     let text = "ab".repeat(MAX_PARTS);
     ann.edit(&op(&json!([text]))).unwrap();

@@ -425,7 +425,7 @@ fn malformed_message_is_answered_with_an_error() {
 }
 
 #[test]
-fn edit_that_does_not_fit_is_refused_with_a_reason() {
+fn edit_that_does_not_fit_gets_a_reason() {
     let (editor, address) = start();
     let (mut ann, revision) = join_with_text(address);
     let edit =
@@ -730,8 +730,8 @@ fn number_of_open_texts_is_limited() {
     }
     let mut next = connect(address, &path("one-more", "bob", KEY));
     assert_eq!(close_code(&mut next), 1013);
-    // An empty text that nobody has open is closed to make room. The test retries, because nothing reports the moment at
-    // which the handler of the dropped connection has ended.
+    // An empty text that nobody has open is closed to make room. The test retries, because nothing reports the moment
+    // at which the handler of the dropped connection has ended.
     drop(people.pop());
     let deadline = Instant::now() + DEADLINE;
     let next = loop {

@@ -83,7 +83,7 @@ fn full_unix_backlogs_do_not_block_shutdown() {
 }
 
 #[test]
-fn refused_clients_that_never_read_block_nobody() {
+fn refused_clients_that_never_read_block_no_others() {
     let server = TestServer::echo(Config::default().handshake_timeout(LONG));
     // The first 256 are pending handshakes. The others are refused and do not read the answer.
     let crowd: Vec<_> = (0..600)
@@ -191,7 +191,7 @@ fn client_closes_once_when_racing_its_deadline() {
                 let pause = Duration::from_millis(150 + 4 * n);
                 while client.try_bytes(Frame::new(op::TEXT, "in time?").bytes()) && sent < 4 {
                     sent += 1;
-                    // The test is a race with the deadline itself.
+                    // The test deliberately races with the deadline.
                     let_time_pass(pause);
                 }
             })
@@ -200,12 +200,14 @@ fn client_closes_once_when_racing_its_deadline() {
     clients
         .into_iter()
         .for_each(|client| client.join().unwrap());
-    let events_seen = within(20, "one end for each client", || collector.join().unwrap());
+    let events_seen = within(20, "a Closed event of each client", || {
+        collector.join().unwrap()
+    });
     let handle = events.handle();
     until("all clients are gone", || handle.clients() == 0);
     assert!(
         events.receiver().is_empty(),
-        "an event came after the last end"
+        "an event arrived after the last Closed"
     );
     handle.shutdown();
     within(20, "the server to end", || events.join().unwrap());

@@ -27,11 +27,11 @@ pub(crate) struct Frame {
 /// How the header of a frame encodes the payload length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// In the shortest form, as RFC 6455 §5.2 requires.
+    /// The shortest form, as RFC 6455 §5.2 requires.
     Shortest,
-    /// In two bytes. The value need not be the length of the payload.
+    /// An extended length of two bytes, which may differ from the length of the payload.
     Two(u16),
-    /// In eight bytes. The value need not be the length of the payload.
+    /// An extended length of eight bytes, which may differ from the length of the payload.
     Eight(u64),
 }
 

@@ -13,8 +13,8 @@ use super::hub_fixture::{HubFixture, Reader, TopicEvent, assert_contiguous, even
 pub(crate) const QUEUE: usize = 32;
 pub(crate) const FAST: usize = 3;
 pub(crate) const MESSAGES: usize = 2000;
-/// How many messages the fast members may be behind. Less than the queue holds, so that no fast member becomes slow on
-/// a busy machine.
+/// How many messages a fast member may be behind. This is less than its queue holds, so that no fast member becomes
+/// slow on a busy machine.
 pub(crate) const LAG: usize = 16;
 
 /// Returns the text of message `n`, which is large enough to fill the queue of a stalled client soon.
@@ -166,7 +166,7 @@ impl Scenario {
         }
     }
 
-    /// Publishes one message when all fast members are close enough behind.
+    /// Publishes one message as soon as no fast member is more than [`LAG`] messages behind.
     pub(crate) fn publish(&mut self, key: Option<&str>) -> PublishOutcome {
         let n = self.published.len();
         for reader in &self.fast {
@@ -213,7 +213,7 @@ impl Scenario {
         self.end_with(stalled)
     }
 
-    /// Ends the scenario with a stalled client that reads already.
+    /// Like [`end`](Self::end), for a stalled client that already reads again.
     pub(crate) fn end_with(self, stalled: Reader) -> Outcome {
         self.end_as(|| stalled.end())
     }

@@ -249,13 +249,13 @@ fn message_timeout_restarts_for_each_message() {
     let server = TestServer::echo(Config::default().message_timeout(SHORT * 2));
     let message = Frame::new(op::TEXT, "a message in two pieces").bytes();
     let (front, rest) = message.split_at(10);
-    let seam = [rest, front].concat();
+    let end_and_start = [rest, front].concat();
     let mut client = server.connect();
     client.bytes(front);
     let began = Instant::now();
     // Every read of the server ends inside a message, and each message takes 20 ms.
     while began.elapsed() < SHORT * 5 {
-        client.bytes(&seam);
+        client.bytes(&end_and_start);
         client.expect_text("a message in two pieces");
         // The duration of a message is what the test is about.
         let_time_pass(BYTE_INTERVAL);

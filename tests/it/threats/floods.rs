@@ -68,7 +68,7 @@ fn blocked_socket_keeps_only_the_latest_pong() {
                     Err(TrySendError::Full(_)) => refused += 1,
                     Err(TrySendError::Closed(_)) => return Ok(()),
                 }
-                // The kernel frees space without an event.
+                // Polled, because no event reports that the kernel has freed space.
                 let_time_pass(Duration::from_millis(1));
             }
             filled.send(())?;

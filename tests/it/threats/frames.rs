@@ -176,8 +176,8 @@ fn configured_message_limit_is_enforced() {
             assert_eq!(client.read_message(), Message::binary(payload));
         }
         let payload = vec![b'm'; limit + 1];
-        let whole = Frame::new(op::BINARY, &payload).bytes();
-        expect_refusal(&server, &whole, 1009);
+        let complete = Frame::new(op::BINARY, &payload).bytes();
+        expect_refusal(&server, &complete, 1009);
         let (front, rest) = payload.split_at(limit / 2);
         let parts = [
             Frame::new(op::BINARY, front).unfinished().bytes(),

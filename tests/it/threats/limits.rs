@@ -244,7 +244,7 @@ fn forwarding_headers_do_not_change_the_address() {
     let admitted: Vec<_> = (0..3).map(from).collect();
     assert!(admitted.iter().all(|(_, answer)| answer.status == 101));
     for n in 3..300 {
-        assert_eq!(from(n).1.status, 503, "with {n} addresses named");
+        assert_eq!(from(n).1.status, 503, "with {n} addresses in the headers");
     }
 }
 

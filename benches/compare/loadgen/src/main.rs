@@ -7,9 +7,9 @@
 //!
 //! echo: each connection keeps W messages outstanding.
 //!
-//! fanout: connection 0 publishes and keeps W messages outstanding. Each connection, the publisher included, must receive
-//! each message. K connections (the stalled ones) never read. The server may disconnect them, and the load generator
-//! does not look at them. If it disconnects any other connection, the run ends with exit code 3.
+//! fanout: connection 0 publishes and keeps W messages outstanding. Each connection, the publisher included, must
+//! receive each message. K connections (the stalled ones) never read. The server may disconnect them, and the load
+//! generator ignores them. If it disconnects any other connection, the run ends with exit code 3.
 //!
 //! jsonfan: N connections in standpipe's JSON mode subscribe to one topic, and one more publishes bursts of W commands,
 //! each burst in one write. The next burst starts when all N connections have received all of the one before.
