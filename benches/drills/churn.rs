@@ -16,7 +16,7 @@ use crate::server::{Standpipe, until};
 /// out.
 const AT_A_TIME: u8 = 8;
 
-/// How much the resident memory may grow from the first third to the last, in KiB. What an allocator keeps varies by
+/// The allowed growth of the resident memory from the first third to the last, in KiB. An allocator keeps a varying number of
 /// megabytes, but a leak grows with each of the thousands of clients.
 const TOLERANCE: usize = 6 << 10;
 

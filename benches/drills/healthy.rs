@@ -87,7 +87,7 @@ pub(crate) struct Healthy {
     echoers: Vec<Client>,
 }
 
-/// What the healthy clients have observed.
+/// The observations of the healthy clients.
 #[derive(Default)]
 pub(crate) struct Health {
     pub(crate) published: u64,
@@ -142,7 +142,7 @@ impl Health {
     }
 }
 
-/// What one kind of healthy client has observed in all.
+/// The sum of the observations of one kind of healthy client.
 #[derive(Default)]
 pub(crate) struct Group {
     pub(crate) clients: usize,

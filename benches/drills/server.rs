@@ -25,7 +25,7 @@ pub(crate) struct Standpipe {
     log: Arc<Mutex<Vec<String>>>,
     /// While it is set, the log is not read.
     log_paused: Arc<AtomicBool>,
-    /// What the server has printed after the line with its address.
+    /// The output of the server after the line with its address.
     printed: Arc<Mutex<String>>,
 }
 
@@ -138,7 +138,7 @@ impl Standpipe {
         self.log_paused.store(paused, Relaxed);
     }
 
-    /// Returns what the server has printed after the line with its address.
+    /// Returns the output of the server after the line with its address.
     pub(crate) fn printed(&self) -> String {
         let printed = self.printed.lock();
         printed.unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,9 +1,9 @@
 //! Wrong: a broadcast holds the lock on the list of members while it calls a `send` that waits.
-//! What happens: the queue of one member is full. No other member gets a message, and no client can join or leave,
+//! Result: the queue of one member is full. No other member gets a message, and no client can join or leave,
 //! because all of them need the same lock.
 //! Where it happened: superplane #6427 (disconnecting under the broadcast's own lock froze every user of a pod),
 //! mattermost #7577 (the hub waits for a client that waits for the hub), kubestellar #7957.
-//! Right: hold the lock for memory work only. What happens to a slow member is the topic's policy: `src/hub/policy.rs`,
+//! Right: hold the lock for memory work only. The topic's policy decides about a slow member: `src/hub/policy.rs`,
 //! `src/hub/delivery.rs`.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
 //! Wrong: join the writer while a sender of its queue still exists.
-//! What happens: the writer waits until all senders are dropped, and the thread that would drop the last one waits for
+//! Result: the writer waits until all senders are dropped, and the thread that would drop the last one waits for
 //! the writer.
 //! Where it happened: asm-lsp #289 (fifty processes that never ended), WhatsApp/erlang-language-platform #75 (a logger
 //! held a clone of the sender).

@@ -1,5 +1,5 @@
 //! Wrong: one WebSocket in a mutex, shared by the thread that reads and all threads that write.
-//! What happens: the reader holds the mutex while it is blocked in `read`. No thread can write until the client sends.
+//! Result: the reader holds the mutex while it is blocked in `read`. No thread can write until the client sends.
 //! Where it happened: meow-rs #278 (one mutex held across a blocking read), rust-native-tls #276, kubestellar #7957.
 //! Right: two halves. The read half (`src/connection/read/read_half.rs`) belongs to the reader thread. The write half
 //! (`src/connection/write/write_path.rs`) is held by one thread at a time, and never while that thread waits in `read`.

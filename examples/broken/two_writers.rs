@@ -1,5 +1,5 @@
 //! Wrong: duplicate the socket with `try_clone`. One WebSocket reads and answers pings, another one sends.
-//! What happens: writing a frame takes several writes. A pong between two of them lands in the middle of the message.
+//! Result: writing a frame takes several writes. A pong between two of them lands in the middle of the message.
 //! Where it happened: hew-lang/hew #1632 (this very design), http4s #7882; gorilla/websocket panics to prevent it
 //! (#390).
 //! Right: there is one write half, held by one thread at a time (`src/connection/write/write_path.rs`). A pong waits in

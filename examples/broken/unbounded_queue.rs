@@ -1,5 +1,5 @@
 //! Wrong: the queue between the two threads is unbounded, so that `send` never waits.
-//! What happens: a client stops reading, and every message for it stays in memory. One client exhausts the memory of
+//! Result: a client stops reading, and every message for it stays in memory. One client exhausts the memory of
 //! the process.
 //! Where it happened: the `ws` crate, CVE-2020-35896 (RUSTSEC-2020-0043, ws-rs #291): its outgoing buffer had no limit.
 //! Right: a limit in messages *and* in bytes, as in `src/connection/queue/send_queue.rs`.

@@ -123,7 +123,7 @@ impl Attack {
                         busy = sent > 0;
                         at += sent;
                     }
-                    // What arrived before the end can still be read.
+                    // Bytes that arrived before the end can still be read.
                     Err(_) => writes = false,
                 }
             }

@@ -21,7 +21,7 @@ pub(super) struct Stopped {
     ports: HashSet<u16>,
 }
 
-/// What one client found when its process ran again.
+/// The result of one client, after its process was continued.
 pub(super) struct Resumed {
     pub(super) code: Option<u16>,
     end: Option<End>,

@@ -20,6 +20,14 @@ fn recv(reader: Reader) -> (Reader, Received) {
     })
 }
 
+/// Calls `recv` on a thread of its own, and returns when it is blocked in the socket.
+fn blocked_recv(client: &TestClient) -> JoinHandle<Received> {
+    let mut reader = client.reader(&[]);
+    let waiting = thread::spawn(move || reader.recv());
+    client.socket.until_in_read();
+    waiting
+}
+
 #[track_caller]
 fn expect_text(reader: Reader, expected: &str) -> Reader {
     let (reader, received) = recv(reader);
@@ -194,9 +202,7 @@ fn recv_ends_once_our_close_is_requested() {
 
         // The Close is requested while `recv` waits. A message that arrives later is discarded (RFC 6455 §1.4).
         let client = TestClient::new(config);
-        let mut reader = client.reader(&[]);
-        let waiting = thread::spawn(move || reader.recv());
-        client.socket.until_in_read();
+        let waiting = blocked_recv(&client);
         client.outbox.close(1000, "");
         client.socket.send(from_client(0x81, b"discarded"));
         let received = within("recv returns", || waiting.join());
@@ -270,9 +276,7 @@ fn stream_end_is_an_error_only_before_our_close() {
 
         for mode in [CloseMode::AfterQueue, CloseMode::Immediate] {
             let client = TestClient::new(config.clone());
-            let mut reader = client.reader(&[]);
-            let waiting = thread::spawn(move || reader.recv());
-            client.socket.until_in_read();
+            let waiting = blocked_recv(&client);
             close(&client, mode, 1001, "");
             client.socket.hang_up();
             let received = within("recv returns", || waiting.join());
@@ -288,9 +292,7 @@ fn stream_end_is_an_error_only_before_our_close() {
 #[test]
 fn recv_says_which_clock_expired() {
     let client = TestClient::new(Config::default());
-    let mut reader = client.reader(&[]);
-    let waiting = thread::spawn(move || reader.recv());
-    client.socket.until_in_read();
+    let waiting = blocked_recv(&client);
     client.shared.terminate(CloseCause::TimedOut(Clock::Ping));
     let received = within("recv returns", || waiting.join()).expect("the thread does not panic");
     assert!(matches!(received, Err(RecvError::TimedOut(Clock::Ping))));
@@ -298,9 +300,7 @@ fn recv_says_which_clock_expired() {
     client.end();
 
     let client = TestClient::new(Config::default());
-    let mut reader = client.reader(&[]);
-    let waiting = thread::spawn(move || reader.recv());
-    client.socket.until_in_read();
+    let waiting = blocked_recv(&client);
     client.outbox.terminate();
     let received = within("recv returns", || waiting.join()).expect("the thread does not panic");
     assert!(matches!(received, Ok(None)));

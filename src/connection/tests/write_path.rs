@@ -25,6 +25,13 @@ fn encoded(messages: &[Message]) -> Vec<u8> {
     messages.iter().flat_map(bytes).collect()
 }
 
+fn try_send_each(client: &TestClient, messages: &[Message]) {
+    for message in messages {
+        let sent = client.outbox.try_send(message.clone());
+        sent.expect("the queue has room");
+    }
+}
+
 #[test]
 fn the_writer_continues_where_the_sender_stopped() {
     both_ways(|config| {
@@ -33,12 +40,7 @@ fn the_writer_continues_where_the_sender_stopped() {
             for then in [1, 2, 7, accepted + 1] {
                 let client = TestClient::new(config.clone());
                 client.socket.accept(accepted);
-                for message in &messages {
-                    client
-                        .outbox
-                        .try_send(message.clone())
-                        .expect("the queue has room");
-                }
+                try_send_each(&client, &messages);
                 client.socket.until_written(accepted);
                 // The writer must write the rest, without another notification.
                 client.socket.accept_per_call(then);
@@ -69,12 +71,7 @@ fn partly_accepted_large_messages_are_completed() {
         for at_most in [1, 9, 10, 11, 1_000, 19_999, 64 << 10, usize::MAX] {
             let client = TestClient::new(config.clone());
             client.socket.accept(at_most);
-            for message in &messages {
-                client
-                    .outbox
-                    .try_send(message.clone())
-                    .expect("the queue has room");
-            }
+            try_send_each(&client, &messages);
             client.socket.until_in_write_or(expected.len());
             client.socket.accept_per_call(at_most.max(500));
             client.socket.accept_all();

@@ -123,7 +123,7 @@ fn edit_that_does_not_fit_the_text_is_refused() {
 fn only_valid_edits_can_be_parsed() {
     let read = op(&json!([1, 1, -2, "x", "y", -1, 4]));
     assert_eq!(
-        serde_json::to_value(&read).unwrap(),
+        serde_json::to_value(&read).expect("an edit is always JSON"),
         json!([2, "xy", -3, 4]),
         "a parsed edit is normalized"
     );
@@ -314,7 +314,9 @@ fn client() -> Client {
         known: false,
         ..Hello::default()
     };
-    client.hello(&hello).unwrap();
+    client
+        .hello(&hello)
+        .expect("a client without a text accepts any hello");
     client
 }
 
@@ -335,16 +337,18 @@ fn hello_after_restart() -> Hello {
 fn text_that_the_server_lost_is_set_aside() {
     // The edit was published, but the server restarted from an older file.
     let mut ann = client();
-    ann.edit(&op(&json!(["mine"]))).unwrap();
-    let sent = ann.next().unwrap();
+    ann.edit(&op(&json!(["mine"])))
+        .expect("the edit fits the empty text");
+    let sent = ann.next().expect("the edit waits to be sent");
     ann.receive(&PublishedEdit {
         revision: 101,
         by: 7,
         n: sent.n,
         op: sent.op,
     })
-    .unwrap();
-    ann.hello(&hello_after_restart()).unwrap();
+    .expect("it is the client's own edit");
+    ann.hello(&hello_after_restart())
+        .expect("a client accepts the hello of a new life");
     assert_eq!(
         (ann.text.to_string(), &ann.aside[..]),
         (String::new(), &["mine".to_owned()][..])
@@ -354,8 +358,9 @@ fn text_that_the_server_lost_is_set_aside() {
 #[test]
 fn nothing_is_set_aside_if_the_server_saved_everything() {
     let mut bob = client();
-    bob.edit(&op(&json!(["mine"]))).unwrap();
-    let sent = bob.next().unwrap();
+    bob.edit(&op(&json!(["mine"])))
+        .expect("the edit fits the empty text");
+    let sent = bob.next().expect("the edit waits to be sent");
     bob.edit(&op(&json!([4, "!"]))).unwrap();
     let whole = Hello {
         text: Some("mine too".into()),
@@ -421,7 +426,7 @@ fn edit_with_too_many_parts_is_sent_coarser() {
     let mut ann = client();
     let text = "ab".repeat(MAX_PARTS);
     ann.edit(&op(&json!([text]))).unwrap();
-    let sent = ann.next().unwrap();
+    let sent = ann.next().expect("the edit waits to be sent");
     ann.receive(&PublishedEdit {
         revision: 101,
         by: 7,
@@ -434,7 +439,7 @@ fn edit_with_too_many_parts_is_sent_coarser() {
         every_second = every_second.keep(1).delete(1);
     }
     ann.edit(&every_second).unwrap();
-    let sent = ann.next().unwrap();
+    let sent = ann.next().expect("the edit waits to be sent");
     let json = serde_json::to_value(&sent.op).unwrap();
     assert!(
         serde_json::from_value::<Op>(json).is_ok(),

@@ -37,13 +37,14 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
             Instant::now() < deadline,
             "waited {DEADLINE:?} until {what}"
         );
-        // Counters and /proc files cannot notify a waiter, so they are polled.
+        // Polled, because it is for counters, logs of other processes and /proc files, which notify nobody. A test that
+        // has an event waits for it with a channel.
         thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Sleeps. Only for tests whose subject is time itself, such as a peer's pace or the periods of a clock. Where there is
-/// an event to wait for, use [`until`] or [`within`].
+/// Sleeps. Only for tests whose subject is time itself: a peer that sends or reads at a fixed pace, or a clock that must
+/// not run out meanwhile. No event marks such a moment. Where there is one, use [`until`] or [`within`].
 pub(crate) fn let_time_pass(time: Duration) {
     thread::sleep(time);
 }

@@ -138,7 +138,7 @@ impl Spawned {
         String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
     }
 
-    /// Returns what the process has printed after the line with its address.
+    /// Returns the output of the process after the line with its address.
     pub(crate) fn printed(&self) -> String {
         String::from_utf8(self.out.lock().unwrap().clone()).unwrap()
     }

@@ -1,25 +1,12 @@
 use super::*;
+use crate::connection::testing::frames::from_client;
 
 fn new_check() -> HeaderCheck {
     HeaderCheck::new(&Config::default().max_message(70_000).max_fragments(4), 1)
 }
 
 fn frame(first: u8, length: usize) -> Vec<u8> {
-    let mut frame = vec![first];
-    match length {
-        0..=125 => frame.push(0x80 | length as u8),
-        126..=65_535 => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(vec![0; length]);
-    frame
+    from_client(first, &vec![0; length])
 }
 
 /// Returns the verdict on a stream. It must not depend on how the stream is split into reads.
