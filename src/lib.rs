@@ -112,7 +112,7 @@ pub use events::{Event, Events};
 pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
 pub use hub::{
-    Envelope, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
+    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
     SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
 };
 pub use rate::Rate;

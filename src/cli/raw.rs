@@ -30,6 +30,9 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
     if let Ok(Some(id)) = since(conn.request()) {
         options = options.since(id);
     }
+    if let Some(epoch) = conn.request().query("epoch") {
+        options = options.epoch(epoch);
+    }
     if let Some(name) = conn.request().query("name") {
         options = options.with_name(name);
     }

@@ -128,10 +128,11 @@ impl Routes {
         self.access.check_key(request)?;
         params::check_topic(topic)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self
-            .hub
-            .get(topic)
-            .map_or_else(Vec::new, |topic| topic.history(since));
+        let messages = self.hub.get(topic).map_or_else(Vec::new, |topic| {
+            let epoch = request.query("epoch");
+            let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
+            topic.history(if is_ours { since } else { 0 })
+        });
         let elements: Vec<String> = messages.iter().map(|message| element(message)).collect();
         Ok(Reply::json(200, format!("[{}]", elements.join(","))))
     }
@@ -154,6 +155,7 @@ struct TopicRow {
     topic: String,
     members: usize,
     id: u64,
+    epoch: String,
     policy: String,
     queue: usize,
     history: usize,
@@ -170,6 +172,7 @@ impl TopicRow {
             topic: topic.name().to_owned(),
             members: topic.members(),
             id: topic.last_id(),
+            epoch: topic.epoch().to_owned(),
             policy: settings.policy.to_string(),
             queue: settings.queue,
             history: counts.history,

@@ -56,6 +56,8 @@ mod metrics;
 #[cfg(feature = "cli")]
 mod publish;
 #[cfg(feature = "cli")]
+mod resume;
+#[cfg(feature = "cli")]
 mod secrets;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
