@@ -138,7 +138,8 @@ impl Envelope for InRoom {
     }
 
     fn gap(&self, room: &str, gap: Gap<'_>) -> Message {
-        Message::text(json!({ "room": room, "gap": [gap.first, gap.last] }).to_string())
+        let (gap, epoch) = ([gap.first, gap.last], gap.epoch);
+        Message::text(json!({ "room": room, "gap": gap, "epoch": epoch }).to_string())
     }
 
     fn presence(&self, room: &str, name: &str, joined: bool) -> Message {
