@@ -102,6 +102,7 @@ mod error;
 mod escape;
 mod panic;
 mod rate;
+mod sweep;
 mod sync;
 
 pub use clock::Clock;
@@ -113,7 +114,8 @@ pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
 pub use hub::{
     Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
+    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    TopicMessage, TopicSettings,
 };
 pub use rate::Rate;
 pub use server::{

@@ -33,8 +33,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let hub = Hub::new(settings);
     let token = tokens.as_ref().and_then(Secrets::first).map(str::to_owned);
     let dashboard = Dashboard::start(handle.clone(), hub.clone(), token, config.queue_bytes)?;
-    let sweeper = hub.clone();
-    handle.on_tick(move || sweeper.sweep());
     // Printed last, because a script may connect as soon as it has read these lines.
     announce(&handle, &sockets)?;
     let routes = Routes {

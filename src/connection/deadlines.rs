@@ -54,6 +54,11 @@ impl Deadlines {
         self.handshake_by.store(0, Relaxed);
     }
 
+    /// Returns whether the opening handshake is in progress.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.handshake_by.load(Relaxed) != 0
+    }
+
     /// Gives the peer `handshake_timeout` from now to accept the answer to its request.
     pub(crate) fn restart_handshake(&self, config: &Config) {
         let by = clock::after(config.handshake_timeout);

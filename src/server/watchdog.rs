@@ -14,6 +14,7 @@ use crate::clock;
 use crate::connection::CloseCause;
 use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::shared::Shared;
+use crate::sweep;
 
 /// The interval of the checks, and so the maximum delay with which a passed deadline is noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -21,7 +22,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// The interval of the checks during a shutdown.
 const SHUTDOWN_TICK: Duration = Duration::from_millis(10);
 
-/// The tick callbacks run on every fourth tick: five times per second.
+/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second.
 const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
@@ -33,6 +34,7 @@ pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
         check_all(server);
         tick = tick.wrapping_add(1);
         if tick % CALLBACKS_EVERY == 0 {
+            sweep::run();
             server.tick_callbacks.run();
         }
     }

@@ -25,6 +25,7 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
+use crate::http::Reply;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::registry::RegistryEntry;
@@ -122,11 +123,56 @@ impl<'scope> Threads<'scope> {
 /// keeps the reader's stack small, because every stack page that it has touched stays resident while the client is
 /// idle.
 fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &H) {
-    let Some(mut accepted) = open(accepted, server) else {
+    let opened = run_opening(handler, &accepted, server);
+    let Some(mut accepted) = open(accepted, opened, server) else {
         return;
     };
     let returned = run_handler(handler, &mut accepted.conn);
     end(accepted, returned, server);
+}
+
+/// Why a client does not get its 101.
+enum Unopened {
+    /// A shutdown began, or the connection was reset at `handshake_timeout`.
+    Ended,
+    Refused(Answer),
+    WriteFailed(io::Error),
+}
+
+/// Calls `Handler::opening`, unless the handshake was rejected meanwhile. Afterwards, messages and a Close may be queued.
+#[inline(never)]
+fn run_opening<H: Handler>(
+    handler: &H,
+    accepted: &Accepted<'_>,
+    server: &ServerState,
+) -> Result<(), Unopened> {
+    let shared = &accepted.client.shared;
+    let lifecycle = shared.lifecycle();
+    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
+    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
+    if server.latch.is_set() || !lifecycle.mark_upgraded() {
+        return Err(Unopened::Ended);
+    }
+    shared.write.deadlines.restart_handshake(shared.config());
+    shared.reader.set(Activity::InHandler);
+    set_reader_of(Some(Arc::clone(shared)));
+    let returned = catch_panic(|| handler.opening(&accepted.conn));
+    set_reader_of(None);
+    let refused = match returned {
+        _ if lifecycle.is_finished() => Unopened::Ended,
+        Some(Ok(())) => return Ok(()),
+        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::reply(reply)),
+        Some(Err(_)) => Unopened::Refused(Answer::rejection(
+            Reply::status(500),
+            "the handler returned an upgrade from `opening`",
+        )),
+        None => {
+            log::error!("#{} the handler panicked in `opening`", shared.number);
+            let answer = Answer::rejection(Reply::status(500), "the handler panicked");
+            Unopened::Refused(answer)
+        }
+    };
+    Err(refused)
 }
 
 /// Writes the 101. This happens on the reader thread, so that a client that has received its 101 never waits for the
@@ -134,18 +180,13 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
 #[inline(never)]
 fn open<'scope>(
     accepted: Box<Accepted<'scope>>,
+    opened: Result<(), Unopened>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
-    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
-    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
-    let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
-    let written = if rejected {
-        Err(None)
-    } else {
-        write_all(&**socket, &accepted.response).map_err(Some)
-    };
-    let Err(error) = written else {
+    let written = opened
+        .and_then(|()| write_all(&**socket, &accepted.response).map_err(Unopened::WriteFailed));
+    let Err(unopened) = written else {
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
         log::debug!("#{} {} opened", shared.number, shared.peer);
@@ -154,15 +195,18 @@ fn open<'scope>(
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);
+    drop_kept(&accepted.conn, shared);
     join(accepted.writer, shared);
     drop(accepted.permits);
-    match error {
-        None if server.latch.is_set() => {
-            Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
-        }
-        // The connection was reset at `handshake_timeout`.
-        None => {}
-        Some(error) => {
+    let send = |answer: Answer| {
+        answer.send(shared, &**socket, server, Some(accepted.conn.request()));
+    };
+    match unopened {
+        Unopened::Ended if shared.lifecycle().was_reset() => {}
+        Unopened::Ended if server.latch.is_set() => send(Answer::shutting_down()),
+        Unopened::Ended => {}
+        Unopened::Refused(answer) => send(answer),
+        Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
             log::warn!("#{} writing the 101 failed: {error}", shared.number);
         }
@@ -182,10 +226,22 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
     catch_panic(|| handler.run(conn))
 }
 
+/// Drops what the handler has kept, which may run user code.
+fn drop_kept(conn: &Connection, shared: &Shared) {
+    let kept = conn.take_all();
+    if catch_panic(|| drop(kept)).is_none() {
+        log::error!(
+            "#{} dropping a value of the handler panicked",
+            shared.number
+        );
+    }
+}
+
 #[inline(never)]
 fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
+    drop_kept(&accepted.conn, shared);
     close_after(returned, shared);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
