@@ -84,11 +84,14 @@ fn replay_longer_than_the_queue_follows_the_101() {
         let (server, hub, late) = members(config.queue(16), settings);
         let topic = hub.topic("t").unwrap();
         let before = topic.last_id();
-        let publish = |n: usize| topic.publish(Message::text(n.to_string())).unwrap();
-        (0..16).for_each(|n| drop(publish(n)));
+        let publish = |n: usize| {
+            let outcome = topic.publish(Message::text(n.to_string()));
+            outcome.unwrap();
+        };
+        (0..16).for_each(publish);
         // 16 messages fit, and 17 do not.
         for (messages, expected_late) in [(16, 0), (17, 1), (500, 2)] {
-            (topic.history(0).len()..messages).for_each(|n| drop(publish(n)));
+            (topic.history(0).len()..messages).for_each(publish);
             let mut client = TestClient::connect(server.addr(), &format!("/?since={before}"));
             publish(messages);
             // Nothing is missing, and nothing comes twice.
