@@ -138,8 +138,8 @@ fn open<'scope>(
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
-    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
-    let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
+    // signal is checked too, because a shutdown ends the clients only after the acceptors have ended.
+    let rejected = server.shutdown.is_closing() || !shared.lifecycle().mark_upgraded();
     let written = if rejected {
         Err(None)
     } else {
@@ -157,7 +157,7 @@ fn open<'scope>(
     join(accepted.writer, shared);
     drop(accepted.permits);
     match error {
-        None if server.latch.is_set() => {
+        None if server.shutdown.is_closing() => {
             Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
         }
         // The connection was reset at `handshake_timeout`.
