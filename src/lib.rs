@@ -55,6 +55,12 @@
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and
 //! what wakes it. No method waits for a client without a deadline.
 
+#[cfg(not(unix))]
+compile_error!(
+    "standpipe runs on Unix only: it uses unix sockets, poll(2) and file permissions. \
+    On Windows, build it in the Windows Subsystem for Linux."
+);
+
 #[doc = include_str!("GUIDE.md")]
 pub mod guide {}
 

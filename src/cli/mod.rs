@@ -23,6 +23,7 @@ pub(crate) mod page;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
+mod listen;
 
 pub(crate) mod raw;
 

@@ -1,13 +1,11 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
 use std::io::{self, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process;
 use std::sync::Arc;
 
-use listenfd::ListenFd;
-use standpipe::{Hub, Listener, Server, ServerHandle};
+use standpipe::{Hub, ServerHandle};
 
 use super::access::Access;
 use super::address::reachable;
@@ -15,9 +13,9 @@ use super::args::ServeArgs;
 use super::dashboard::Dashboard;
 use super::envelope::Json;
 use super::http_publish::HttpPublisher;
+use super::listen::listen;
 use super::routes::Routes;
 use super::secrets::Secrets;
-use super::values::{FIRST_FD, Listen};
 use super::{Failure, exit};
 
 /// Serves until a signal arrives, and then prints the shutdown report.
@@ -52,74 +50,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     };
     let served = server.serve(routes);
     dashboard.end();
-    for path in &sockets {
-        // An error is ignored: the path may have been removed already.
-        let _ = std::fs::remove_file(path);
-    }
     let report = served?;
     log::info!("{report}");
     // An error is ignored: all clients have been served, even if standard output is closed.
     let _ = writeln!(io::stdout(), "{report}");
     Ok(())
-}
-
-/// Binds every listener. Returns the server and the paths of its unix sockets.
-fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
-    let mut inherited = ListenFd::from_env();
-    let mut listeners = Vec::new();
-    let mut sockets = Vec::new();
-    for listen in &args.listen {
-        let listener = match listen {
-            Listen::Tcp(address) => Listener::bind(address),
-            Listen::Unix(path) => {
-                sockets.push(path.clone());
-                bind_unix(path).and_then(Listener::try_from)
-            }
-            Listen::Fd(fd) => take_inherited(&mut inherited, fd - FIRST_FD),
-        };
-        listeners.push(listener.map_err(|error| format!("cannot listen on {listen}: {error}"))?);
-    }
-    let server = Server::from_listeners(listeners, args.config());
-    // The error is unwrapped, because a wrong origin pattern has its own exit code.
-    let server = server.map_err(|error| match error.downcast::<standpipe::Error>() {
-        Ok(error) => Failure::from(error),
-        Err(error) => error.into(),
-    })?;
-    Ok((server, sockets))
-}
-
-/// Takes a listening socket that the parent process opened and announced in `LISTEN_FDS` and `LISTEN_PID`
-/// (sd_listen_fds(3)).
-fn take_inherited(inherited: &mut ListenFd, index: usize) -> io::Result<Listener> {
-    let missing = || {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "LISTEN_FDS and LISTEN_PID announce no such socket",
-        )
-    };
-    // The socket may be of either kind. Asking for the wrong kind fails and leaves it in place.
-    match inherited.take_tcp_listener(index) {
-        Ok(listener) => listener.ok_or_else(missing)?.try_into(),
-        Err(_) => inherited
-            .take_unix_listener(index)?
-            .ok_or_else(missing)?
-            .try_into(),
-    }
-}
-
-/// Binds a unix socket. A socket file that nothing listens on any more is replaced. If a process still listens on it, this
-/// fails.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
-            Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path)?;
-                UnixListener::bind(path)
-            }
-            _ => Err(error),
-        },
-        bound => bound,
-    }
 }
 
 /// Begins the shutdown on the first Ctrl-C or SIGTERM, and exits immediately on the second.

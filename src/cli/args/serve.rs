@@ -8,7 +8,7 @@ use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
 use crate::cli::topics::{self, TopicFlag};
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
+use crate::cli::values::{Listen, Listens, count, kernel_size, origin, queue, yes_or_no};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -17,9 +17,8 @@ const LISTEN: &str = "127.0.0.1:9000";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH|fd:N", default_value = LISTEN)]
-    #[arg(value_delimiter = ',')]
-    pub(crate) listen: Vec<Listen>,
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
+    listen: Vec<Listens>,
 
     /// Maximum number of clients connected at the same time; further clients are answered 503 [default: what the kernel's limits allow]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
@@ -103,10 +102,20 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().close_timeout))]
     close_timeout: Time,
 
-    /// How long the shutdown of the whole server may take
+    /// How long the end of a shutdown may take, from the Close of the last client on
     #[arg(long, env = "STANDPIPE_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().shutdown_timeout))]
     shutdown_timeout: Time,
+
+    /// How long clients are still accepted after the shutdown has begun; /readyz answers 503, so that a load balancer can
+    /// notice
+    #[arg(long, env = "STANDPIPE_DRAIN_DELAY", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
+    drain_delay: Time,
+
+    /// The time over which a shutdown spreads the Closes of the clients, so that they do not all reconnect at the same
+    /// moment
+    #[arg(long, env = "STANDPIPE_CLOSE_SPREAD", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
+    close_spread: Time,
 
     /// How long a message may take, from its first byte to its last
     #[arg(long, env = "STANDPIPE_MESSAGE_TIMEOUT", value_name = "TIME")]
@@ -175,6 +184,11 @@ pub(crate) struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// Returns where to listen, in the order of the flags.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listen> {
+        self.listen.iter().flat_map(|listens| &listens.0)
+    }
+
     /// Returns the limits and timeouts of the server.
     pub(crate) fn config(&self) -> Config {
         Config::default()
@@ -189,6 +203,8 @@ impl ServeArgs {
             .handshake_timeout(self.handshake_timeout.0)
             .close_timeout(self.close_timeout.0)
             .shutdown_timeout(self.shutdown_timeout.0)
+            .drain_delay(self.drain_delay.0)
+            .close_spread(self.close_spread.0)
             .message_timeout(self.message_timeout.0)
             .ping_interval(self.ping_interval.0)
             .ping_timeout(self.ping_timeout.0)
