@@ -17,6 +17,7 @@ pub(crate) mod access;
 pub(crate) mod params;
 pub(crate) mod permits;
 pub(crate) mod replies;
+pub(crate) mod secret_file;
 pub(crate) mod secrets;
 
 pub(crate) mod page;

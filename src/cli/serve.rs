@@ -15,13 +15,20 @@ use super::envelope::Json;
 use super::http_publish::HttpPublisher;
 use super::listen::listen;
 use super::routes::Routes;
-use super::secrets::Secrets;
+use super::secret_file::SecretFile;
 use super::{Failure, exit};
 
 /// Serves until a signal arrives, and then prints the shutdown report.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let read = |path: &Option<PathBuf>| path.as_deref().map(Secrets::read).transpose();
-    let (tokens, keys) = (read(&args.token_file)?, read(&args.publish_key_file)?);
+    let read = |kind, path: &Option<PathBuf>| {
+        let file = path.as_deref().map(|path| SecretFile::read(kind, path));
+        file.transpose()
+    };
+    let access = Access {
+        tokens: read("tokens", &args.token_file)?,
+        keys: read("keys", &args.publish_key_file)?,
+        is_loopback_only: false,
+    };
     let (server, sockets) = listen(args)?;
     let handle = server.handle();
     on_signals(handle.clone())?;
@@ -29,7 +36,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = args.hub();
     settings.envelope = Some(Arc::new(Json));
     let hub = Hub::new(settings);
-    let token = tokens.as_ref().and_then(Secrets::first).map(str::to_owned);
+    let tokens = access.tokens.as_ref().map(SecretFile::secrets);
+    let token = tokens.and_then(|tokens| tokens.first().map(str::to_owned));
     let dashboard = Dashboard::start(handle.clone(), hub.clone(), token, config.queue_bytes)?;
     let sweeper = hub.clone();
     handle.on_tick(move || sweeper.sweep());
@@ -37,9 +45,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     announce(&handle, &sockets)?;
     let routes = Routes {
         access: Access {
-            tokens,
-            keys,
             is_loopback_only: handle.is_loopback_only(),
+            ..access
         },
         dashboard: Arc::clone(&dashboard),
         publisher: HttpPublisher::new(hub.clone(), config.max_message),

@@ -77,7 +77,7 @@ fn accept<'scope, H: Handler>(
         match waited.and_then(|()| listener.accept()) {
             Ok((socket, peer)) => {
                 pause = FIRST_PAUSE;
-                start_handshake(socket, peer, server, scope, handler);
+                start_handshake(socket, peer, listener, server, scope, handler);
             }
             Err(error) if is_permanent(&error) => {
                 log::error!("accepting on {listener} failed permanently: {error}");
@@ -108,7 +108,7 @@ fn accept_backlog<'scope, H: Handler>(
     // The limit is for a listener that could not turn newcomers away: the backlog was not longer than this.
     for _ in 0..=BACKLOG {
         match listener.accept() {
-            Ok((socket, peer)) => start_handshake(socket, peer, server, scope, handler),
+            Ok((socket, peer)) => start_handshake(socket, peer, listener, server, scope, handler),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(error) if is_harmless(&error) => {}
             Err(error) => {
@@ -139,6 +139,7 @@ fn is_permanent(error: &io::Error) -> bool {
 fn start_handshake<'scope, H: Handler>(
     socket: Socket,
     peer: Peer,
+    listener: &Listener,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
@@ -176,6 +177,7 @@ fn start_handshake<'scope, H: Handler>(
         entry: server.clients.add(&shared),
         shared,
         socket,
+        arrival: listener.arrival(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))

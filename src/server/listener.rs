@@ -4,13 +4,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::socket_path::SocketPath;
-use crate::http::Peer;
+use crate::http::{Arrival, Peer};
 
 /// How many connections may wait for `accept` in the kernel. The kernel limits this to `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 4096;
@@ -35,6 +36,8 @@ pub struct Listener {
     socket: Socket,
     address: Address,
     owner: Owner,
+    /// What requests are judged by.
+    arrival: Arc<Arrival>,
 }
 
 #[derive(Debug)]
@@ -112,12 +115,8 @@ impl Listener {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         let bound = SocketPath::bind(&socket, path, mode, BACKLOG)?;
-        Ok(Listener {
-            path: Some(bound),
-            socket,
-            address: Address::Unix(path.into()),
-            owner: Owner::Bound,
-        })
+        let address = Address::Unix(path.into());
+        Ok(Listener::new(socket, address, Owner::Bound, Some(bound)))
     }
 
     /// Says that another process has this socket too: systemd, or the server that comes next. When the server stops
@@ -137,6 +136,66 @@ impl Listener {
         self
     }
 
+    /// Names the listener. [`Request::listener`](crate::Request::listener) returns the name for each request that arrives
+    /// on it, so that a handler can serve some paths on some listeners only.
+    ///
+    /// ```
+    /// use standpipe::{Config, Connection, Handler, Listener, Reply, Request, Server};
+    ///
+    /// struct Routes;
+    ///
+    /// impl Handler for Routes {
+    ///     fn request(&self, request: &mut Request) -> Reply {
+    ///         match (request.listener(), request.path()) {
+    ///             (Some("admin"), "/figures") => Reply::text(200, "42\n"),
+    ///             (None, "/ws") => Reply::upgrade(),
+    ///             _ => Reply::status(404),
+    ///         }
+    ///     }
+    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///         while conn.recv()?.is_some() {}
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let public = Listener::bind("127.0.0.1:0")?;
+    /// let admin = Listener::bind("127.0.0.1:0")?.tag("admin").same_origin_only();
+    /// let server = Server::from_listeners(vec![public, admin], Config::default())?;
+    /// # let handle = server.handle();
+    /// # handle.shutdown();
+    /// # server.serve(Routes)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>) -> Listener {
+        Arc::make_mut(&mut self.arrival).tag = Some(name.into());
+        self
+    }
+
+    /// Refuses web pages of every other origin, whatever [`Config::origin`](crate::Config::origin) and
+    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow. If the listener is on loopback, only loopback
+    /// names are accepted as `Host`, and not the hosts of the allowed origins.
+    #[must_use]
+    pub fn same_origin_only(mut self) -> Listener {
+        Arc::make_mut(&mut self.arrival).same_origin_only = true;
+        self
+    }
+
+    fn new(socket: Socket, address: Address, owner: Owner, path: Option<SocketPath>) -> Listener {
+        let loopback_tcp =
+            matches!(&address, Address::Tcp(tcp) if tcp.ip().to_canonical().is_loopback());
+        Listener {
+            path,
+            socket,
+            address,
+            owner,
+            arrival: Arc::new(Arrival {
+                loopback_tcp,
+                ..Arrival::default()
+            }),
+        }
+    }
+
     /// Returns the TCP address of the listener, with the port that the kernel chose. `None` for a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self.address {
@@ -147,8 +206,12 @@ impl Listener {
 
     /// Returns whether only this machine can reach the listener.
     pub(crate) fn is_loopback(&self) -> bool {
-        self.local_addr()
-            .is_none_or(|address| address.ip().is_loopback())
+        self.arrival.loopback_tcp || self.local_addr().is_none()
+    }
+
+    /// Returns what requests that arrive on this listener are judged by.
+    pub(super) fn arrival(&self) -> Arc<Arrival> {
+        Arc::clone(&self.arrival)
     }
 
     pub(super) fn is_inherited(&self) -> bool {
@@ -230,12 +293,13 @@ impl TryFrom<TcpListener> for Listener {
 
     fn try_from(listener: TcpListener) -> io::Result<Listener> {
         listener.set_nonblocking(true)?;
-        Ok(Listener {
-            path: None,
-            address: Address::Tcp(listener.local_addr()?),
-            socket: listener.into(),
-            owner: Owner::Program,
-        })
+        let address = Address::Tcp(listener.local_addr()?);
+        Ok(Listener::new(
+            listener.into(),
+            address,
+            Owner::Program,
+            None,
+        ))
     }
 }
 
@@ -246,12 +310,13 @@ impl TryFrom<UnixListener> for Listener {
     fn try_from(listener: UnixListener) -> io::Result<Listener> {
         listener.set_nonblocking(true)?;
         let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
-        Ok(Listener {
-            path: None,
-            address: Address::Unix(path.unwrap_or_default()),
-            socket: listener.into(),
-            owner: Owner::Program,
-        })
+        let address = Address::Unix(path.unwrap_or_default());
+        Ok(Listener::new(
+            listener.into(),
+            address,
+            Owner::Program,
+            None,
+        ))
     }
 }
 

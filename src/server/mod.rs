@@ -92,7 +92,7 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
         }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
-        let rules = Rules::new(&config, loopback_only)
+        let rules = Rules::new(&config)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let capacity = capacity::compute(config.max_clients);
@@ -105,8 +105,14 @@ impl Server {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
         }
         let (shutdown, wake_up) = ShutdownSignal::new(config.drain_delay)?;
-        let slots = capacity::HANDSHAKE_SLOTS;
-        let server = ServerState::new(config, rules, shutdown, capacity.clients, slots);
+        let server = ServerState::new(
+            config,
+            rules,
+            shutdown,
+            loopback_only,
+            capacity.clients,
+            capacity::HANDSHAKE_SLOTS,
+        );
         Ok(Server {
             listeners,
             wake_up,

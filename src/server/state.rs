@@ -46,12 +46,13 @@ impl ServerState {
         config: Config,
         rules: Rules,
         shutdown: ShutdownSignal,
+        loopback_only: bool,
         max_clients: usize,
         handshake_slots: usize,
     ) -> ServerState {
         ServerState {
             per_address: PerAddress::new(config.max_clients_per_ip, config.connect_rate),
-            loopback_only: rules.loopback_only(),
+            loopback_only,
             config: Arc::new(config),
             rules,
             shutdown,

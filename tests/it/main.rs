@@ -26,6 +26,7 @@ mod presence;
 
 // In the order of a client's life.
 mod handshake;
+mod listeners;
 
 mod batches;
 mod echo;

@@ -163,8 +163,30 @@ fn clients_can_send_a_token_in_three_ways() {
 }
 
 #[test]
+fn comments_and_byte_order_mark_are_no_secrets() {
+    let tokens = File::new("bom", "\u{feff}first\n# revoked:\n#old\nsecond\n");
+    let binary = Binary::start(&["--token-file", tokens.path()]);
+    for (token, status) in [
+        ("first", 101),
+        ("second", 101),
+        ("old", 401),
+        ("#old", 401),
+        ("# revoked:", 401),
+    ] {
+        let client = Connect::to(binary.address).path("/echo");
+        let bearer = format!("Authorization: Bearer {token}");
+        let answer = client.header(&bearer).request().1;
+        assert_eq!(answer.status, status, "{token}");
+    }
+    binary.signal("TERM");
+    let (_, _, log) = binary.end();
+    let line = format!("number of tokens read from {}: 2", tokens.path());
+    assert!(log.contains(&line), "{log}");
+}
+
+#[test]
 fn file_without_a_secret_is_refused_at_start() {
-    let empty = File::new("empty", "\n  \n");
+    let empty = File::new("empty", "\n  \n# a comment\n");
     for flag in ["--token-file", "--publish-key-file"] {
         let (code, stderr) = crate::binary::run(&[flag, empty.path()]);
         assert_eq!(code, Some(1), "{stderr}");

@@ -44,9 +44,9 @@ impl<F: Fn() + Sync> Handler for CountingHandler<F> {
 
 fn server() -> ServerState {
     let config = Config::default().close_timeout(DEADLINE);
-    let rules = Rules::new(&config, true).expect("an empty list of origins is valid");
+    let rules = Rules::new(&config).expect("an empty list of origins is valid");
     let (shutdown, _) = ShutdownSignal::new(Duration::ZERO).expect("a socket pair");
-    ServerState::new(config, rules, shutdown, 1, 1)
+    ServerState::new(config, rules, shutdown, true, 1, 1)
 }
 
 /// Runs one client from its opening handshake to its end. `before` is called before its request is read. Returns the
@@ -77,6 +77,7 @@ fn one_client(
             entry: server.clients.add(&shared),
             shared,
             socket: transport,
+            arrival: Arc::default(),
         };
         handshake::run(client, slot, server, scope, &handler);
     });
