@@ -24,6 +24,10 @@ use super::{Failure, exit};
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let read = |path: &Option<PathBuf>| path.as_deref().map(Secrets::read).transpose();
     let (tokens, keys) = (read(&args.token_file)?, read(&args.publish_key_file)?);
+    // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.
+    if let Err(error) = standpipe::raise_descriptor_limit() {
+        log::warn!("could not raise the descriptor limit: {error}");
+    }
     let (server, sockets) = listen(args)?;
     let handle = server.handle();
     on_signals(handle.clone())?;

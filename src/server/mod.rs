@@ -18,6 +18,7 @@ use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
+pub use admission::capacity::raise_descriptor_limit;
 pub use handle::{ClientState, QueueState, ServerHandle, ServerThread, ThreadState};
 pub use listener::Listener;
 pub use stats::ShutdownReport;
@@ -28,6 +29,7 @@ use crate::handler::Handler;
 use crate::http::Rules;
 use crate::sync::SetOnDrop;
 use admission::capacity;
+use admission::handshake_slots::HANDSHAKE_SLOTS;
 use state::ServerState;
 
 /// A WebSocket server that is bound to its listeners. [`serve`](Self::serve) accepts clients.
@@ -90,15 +92,11 @@ impl Server {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::tcp_address).collect();
         let capacity = capacity::compute(config.max_clients);
-        log::info!(
-            "connection limit: {} (set by {})",
-            capacity.clients,
-            capacity.set_by
-        );
+        log::info!("{capacity}");
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
         }
-        let server = ServerState::new(config, rules, capacity.clients, capacity::HANDSHAKE_SLOTS);
+        let server = ServerState::new(config, rules, capacity.clients, HANDSHAKE_SLOTS);
         let handle = ServerHandle::new(Arc::new(server), addresses);
         Ok(Server { listeners, handle })
     }
