@@ -124,7 +124,7 @@ pub use hub::{
 pub use rate::Rate;
 pub use server::{
     ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
-    ThreadState,
+    ThreadState, raise_descriptor_limit,
 };
 pub use tungstenite;
 pub use tungstenite::Message;

@@ -29,6 +29,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         keys: read("keys", &args.publish_key_file)?,
         is_loopback_only: false,
     };
+    // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.
+    if let Err(error) = standpipe::raise_descriptor_limit() {
+        log::warn!("could not raise the descriptor limit: {error}");
+    }
     let (server, sockets) = listen(args)?;
     let handle = server.handle();
     on_signals(handle.clone())?;

@@ -21,6 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
+pub use admission::capacity::raise_descriptor_limit;
 pub use handle::{ClientState, QueueState, ServerHandle, ServerThread, ThreadState};
 pub use listener::Listener;
 pub use stats::ShutdownReport;
@@ -30,6 +31,7 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::Rules;
 use admission::capacity;
+use admission::handshake_slots::HANDSHAKE_SLOTS;
 use shutdown_signal::{EndOnDrop, ShutdownSignal};
 use state::ServerState;
 
@@ -96,11 +98,7 @@ impl Server {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let capacity = capacity::compute(config.max_clients);
-        log::info!(
-            "connection limit: {} (set by {})",
-            capacity.clients,
-            capacity.set_by
-        );
+        log::info!("{capacity}");
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
         }
@@ -111,7 +109,7 @@ impl Server {
             shutdown,
             loopback_only,
             capacity.clients,
-            capacity::HANDSHAKE_SLOTS,
+            HANDSHAKE_SLOTS,
         );
         Ok(Server {
             listeners,
