@@ -31,6 +31,7 @@ pub(crate) mod raw;
 pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
+pub(crate) mod ids;
 pub(crate) mod nesting;
 pub(crate) mod parser;
 pub(crate) mod session;

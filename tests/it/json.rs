@@ -146,7 +146,7 @@ fn malformed_command_is_answered_with_an_error() {
         &format!(r#"{{"pub":"{long}","data":1}}"#),
         r#"{"sub":"t","since":-1}"#,
         r#"{"sub":"t","since":1.5}"#,
-        r#"{"sub":"t","since":"7"}"#,
+        r#"{"sub":"t","since":"seven"}"#,
         r#"{"sub":"t","since":18446744073709551616}"#,
         r#"{"sub":"t","presence":1}"#,
         r#"{"sub":"t","pub":"t","data":1}"#,

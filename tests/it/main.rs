@@ -51,6 +51,8 @@ mod dashboard;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
+mod json_values;
+#[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
 mod publish;
