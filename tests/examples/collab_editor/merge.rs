@@ -12,7 +12,20 @@ use super::{converge, op};
 
 /// Digits and signs are among them, because a script may take a text for a number.
 const LETTERS: [&str; 14] = [
-    "a", "b", "é", "\n", "漢", "🙂", "👩‍🚀", " ", "🇩🇪", "0", "5", "-", "-3", "1e1",
+    "a",
+    "b",
+    "é",
+    "\n",
+    "漢",
+    "🙂",
+    "👩‍🚀",
+    " ",
+    "🇩🇪",
+    "0",
+    "5",
+    "-",
+    "-3",
+    "1e1",
 ];
 
 fn any_text(random: &mut Random, max_letters: usize) -> String {
