@@ -104,6 +104,14 @@ impl ThreadActivity {
         (activity, packed & ((1 << KIND_SHIFT) - 1))
     }
 
+    /// Returns whether the thread is in the handler's code, or in a call of the handler that waits for room in a queue.
+    pub(crate) fn is_in_handler(&self) -> bool {
+        matches!(
+            self.get().0,
+            Activity::InHandler | Activity::WaitingForRoom(_)
+        )
+    }
+
     /// Returns the time since which the thread has been waiting for the peer's bytes, or `None` if it is not waiting
     /// for them.
     pub(crate) fn reading_since(&self) -> Option<u64> {

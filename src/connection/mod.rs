@@ -75,7 +75,8 @@ impl Connection {
     /// Returns the next text or binary message. `None` means that the closing handshake is complete, that this side has
     /// closed the connection, or that the server is shutting down. The handler should then return.
     ///
-    /// Pings are answered and pongs are processed in this method, so a handler must keep calling it.
+    /// Pings are answered, pongs are processed and a Close is seen in this method, so a handler must keep calling it. A
+    /// handler that mainly sends calls it too, and sends from another thread or with an [`Outbox`].
     ///
     /// # Blocking
     /// Waits for the peer. Woken by a message, by the end of the peer's stream, by [`Outbox::terminate`], or by the
@@ -134,7 +135,8 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Returns true until the connection ends or begins to close.
+    /// Returns true until the connection ends or begins to close. The end of the peer's stream alone does not change
+    /// it: see [`Outbox::closed`].
     pub fn is_open(&self) -> bool {
         self.outbox.shared().lifecycle().is_open()
     }
@@ -144,7 +146,8 @@ impl Connection {
         self.outbox.clone()
     }
 
-    /// Returns a channel that disconnects when the connection begins to close, as [`Outbox::closed`].
+    /// Returns a channel that disconnects when the connection begins to close, or the peer has gone, as
+    /// [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
     }

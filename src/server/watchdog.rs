@@ -3,8 +3,10 @@
 //! On every tick the watchdog reads the atomics of each client. It never waits for a lock that is held during blocking
 //! calls. When a deadline has passed, it resets the client's socket. That wakes the threads that are blocked in `read`
 //! or `write` in less than a millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` cannot replace the watchdog: they apply to a
-//! single call, so a peer that sends or reads one byte now and then would never exceed them. The thread ends when the
-//! acceptors and the last client have ended. The scope in `serve` joins it.
+//! single call, so a peer that sends or reads one byte now and then would never exceed them. Once per second, the
+//! watchdog also looks at the socket of each client whose handler is in its own code, because nobody else would notice
+//! that the peer has gone. The thread ends when the acceptors and the last client have ended. The scope in `serve`
+//! joins it.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,9 @@ use crate::connection::shared::Shared;
 /// The interval of the checks, and so the maximum delay with which a passed deadline is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The watchdog looks for a client's peer on every 20th tick: once per second.
+const LOOK_EVERY: u64 = 20;
+
 /// The tick callbacks run on every fourth tick: five times per second.
 const CALLBACKS_EVERY: u32 = 4;
 
@@ -26,7 +31,7 @@ const CALLBACKS_EVERY: u32 = 4;
 pub(super) fn run(server: &ServerState) {
     let mut tick = 0_u32;
     while !server.shutdown.wait_for_closing(TICK) {
-        check_all(server);
+        check_all(server, u64::from(tick));
         server.shutdown.check_drain_delay();
         tick = tick.wrapping_add(1);
         if tick % CALLBACKS_EVERY == 0 {
@@ -37,14 +42,20 @@ pub(super) fn run(server: &ServerState) {
     while !(server.shutdown.wait_for_acceptors(TICK)
         && server.clients.wait_until_empty(Instant::now() + TICK))
     {
-        check_all(server);
+        check_all(server, u64::from(tick));
+        tick = tick.wrapping_add(1);
     }
 }
 
-fn check_all(server: &ServerState) {
+/// Checks the deadlines of all clients. Also looks for the peers of those clients whose turn it is in this `tick`: each
+/// client has one turn per second, and the turns are spread over the ticks.
+fn check_all(server: &ServerState, tick: u64) {
     let now = clock::now();
     for client in server.clients.snapshot() {
         check(&client, now);
+        if client.number % LOOK_EVERY == tick % LOOK_EVERY {
+            client.look_for_peer();
+        }
     }
 }
 

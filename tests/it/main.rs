@@ -34,6 +34,8 @@ mod echo;
 mod close;
 mod connection_end;
 mod events;
+mod guide;
+mod peer_gone;
 mod violations;
 
 mod shutdown;

@@ -51,12 +51,12 @@ impl Reader {
     /// Returns the next text or binary message, or `None` when the closing handshake is complete or we have requested a
     /// Close.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        if !self.shared.lifecycle().is_open() {
+        if !self.shared.lifecycle().may_receive() {
             return Ok(None);
         }
         let received = self.next();
         // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
-        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().is_open() {
+        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().may_receive() {
             return Ok(None);
         }
         received

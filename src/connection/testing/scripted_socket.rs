@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::connection::socket::Transport;
+use crate::connection::socket::{PeerState, Transport};
 use crate::sync::lock;
 
 /// The longest time that a test waits for an event, long enough for a busy machine.
@@ -333,6 +333,14 @@ impl Transport for ScriptedSocket {
                 }
             }
         }
+    }
+
+    fn peer_state(&self) -> PeerState {
+        self.with_state(|state| match state.written.len() >= state.breaks_at {
+            true => PeerState::Reset,
+            false if state.ended => PeerState::EndedStream,
+            false => PeerState::Present,
+        })
     }
 
     fn shutdown(&self, how: Shutdown) {

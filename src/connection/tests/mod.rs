@@ -5,6 +5,7 @@ mod backpressure;
 mod blocked;
 mod control_frames;
 mod message_counts;
+mod peer;
 mod reader;
 mod write_path;
 
