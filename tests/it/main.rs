@@ -35,8 +35,10 @@ mod connection_end;
 mod events;
 mod violations;
 
+mod drain;
 mod shutdown;
 mod shutdown_report;
+mod unix_sockets;
 
 // The binary, as people run it.
 #[cfg(feature = "cli")]
