@@ -134,8 +134,9 @@ mod tests {
 
     #[test]
     fn name_of_both_families_gets_one_port() {
+        // Without IPv6, there is nothing to test.
         if TcpListener::bind("[::1]:0").is_err() {
-            return eprintln!("this machine has no IPv6");
+            return;
         }
         let addresses = ["[::1]:0", "127.0.0.1:0", "127.0.0.2:0"];
         let first = (0..PORT_ATTEMPTS).find_map(|_| bound(&addresses).ok());

@@ -38,8 +38,10 @@ mod guide;
 mod peer_gone;
 mod violations;
 
+mod drain;
 mod shutdown;
 mod shutdown_report;
+mod unix_sockets;
 
 // The binary, as people run it.
 #[cfg(feature = "cli")]
