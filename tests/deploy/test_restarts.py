@@ -3,6 +3,7 @@
 import collections
 import os
 import shlex
+import signal
 import socket
 import tempfile
 import threading
@@ -27,8 +28,14 @@ class Inheriting(Program):
         super().__init__(["sh", "-c", command], preexec_fn=pass_on, close_fds=False)
 
     def wait_until_started(self):
-        # The server logs this when its listeners are ready.
-        wait_until("the server started", lambda: "connection limit" in self.log())
+        """Waits until the process handles SIGTERM. Until then, the signal would end it with another exit code."""
+
+        def handles_sigterm():
+            with open(f"/proc/{self.process.pid}/status") as file:
+                caught = next(line for line in file if line.startswith("SigCgt:"))
+            return int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1
+
+        wait_until("the server handles SIGTERM", handles_sigterm)
 
 
 class Clients:
@@ -75,6 +82,7 @@ class Restarts(unittest.TestCase):
         with Clients(connect) as clients:
             for n in range(RESTARTS):
                 wait_until("clients were answered", lambda: sum(clients.answers.values()) > 100 * n)
+                server.wait_until_started()
                 if n % 2:
                     # The successor serves already when the old server ends.
                     successor = start()
