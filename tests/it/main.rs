@@ -41,6 +41,8 @@ mod shutdown_report;
 
 // The binary, as people run it.
 #[cfg(feature = "cli")]
+mod admin;
+#[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
 mod binary_bench;
@@ -56,6 +58,8 @@ mod metrics;
 mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(feature = "cli")]
+mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
