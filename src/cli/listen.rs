@@ -2,40 +2,37 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
 
 use listenfd::ListenFd;
 use standpipe::{Listener, Server};
 
 use super::Failure;
 use super::args::ServeArgs;
+use super::endpoint::{ADMIN, Endpoint};
 use super::values::{FIRST_FD, Listen};
 
 /// How many free ports are tried for a name with addresses of both families. The port that is free for one family may
 /// be taken for the other.
 const PORT_ATTEMPTS: usize = 16;
 
-/// Binds every listener. Returns the server and the paths of its unix sockets.
-pub(crate) fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure> {
+/// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones.
+pub(crate) fn listen(args: &ServeArgs) -> Result<(Server, Vec<Endpoint>), Failure> {
     let mut inherited = ListenFd::from_env();
     let mut listeners = Vec::new();
-    let mut sockets = Vec::new();
-    for listen in args.listeners() {
-        let bound = match listen {
-            Listen::Tcp(address) => bind_tcp(address),
-            Listen::Unix { path, mode } => {
-                sockets.push(path.clone());
-                let bound = match mode {
-                    Some(mode) => Listener::unix_with_mode(path, *mode),
-                    None => Listener::unix(path),
-                };
-                bound.map(|listener| vec![listener])
-            }
-            Listen::Fd(fd) => {
-                take_inherited(&mut inherited, fd - FIRST_FD).map(|listener| vec![listener])
-            }
-        };
-        listeners.extend(bound.map_err(|error| format!("cannot listen on {listen}: {error}"))?);
+    let mut endpoints = Vec::new();
+    let public = args.listeners().map(|listen| (listen, false));
+    let admin = args.admin_listeners().map(|listen| (listen, true));
+    for (listen, is_admin) in public.chain(admin) {
+        let bound = bind(listen, &mut inherited)
+            .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        for listener in bound {
+            endpoints.push(Endpoint::new(listen, &listener, is_admin));
+            listeners.push(if is_admin {
+                listener.tag(ADMIN).same_origin_only()
+            } else {
+                listener
+            });
+        }
     }
     let server = Server::from_listeners(listeners, args.config());
     // The error is unwrapped, because a wrong origin pattern has its own exit code.
@@ -43,7 +40,21 @@ pub(crate) fn listen(args: &ServeArgs) -> Result<(Server, Vec<PathBuf>), Failure
         Ok(error) => Failure::from(error),
         Err(error) => error.into(),
     })?;
-    Ok((server, sockets))
+    Ok((server, endpoints))
+}
+
+/// Binds the listeners of one flag. A name with addresses of both families gets two.
+fn bind(listen: &Listen, inherited: &mut ListenFd) -> io::Result<Vec<Listener>> {
+    let listener = match listen {
+        Listen::Tcp(address) => return bind_tcp(address),
+        Listen::Unix {
+            path,
+            mode: Some(mode),
+        } => Listener::unix_with_mode(path, *mode),
+        Listen::Unix { path, mode: None } => Listener::unix(path),
+        Listen::Fd(fd) => take_inherited(inherited, fd - FIRST_FD),
+    };
+    Ok(vec![listener?])
 }
 
 /// Binds one listener for each address family that the name has addresses of. A browser on the same machine resolves

@@ -46,6 +46,10 @@ impl SecretFile {
         Arc::clone(&secrets)
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn log_count(&self) {
         let (count, path) = (self.secrets().count(), self.path.display());
         log::info!("number of {} read from {path}: {count}", self.kind);

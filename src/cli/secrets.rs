@@ -9,7 +9,11 @@ use standpipe::Request;
 use subtle::{Choice, ConstantTimeEq};
 
 /// The secrets of one file, one per line. `Debug` hides them.
-pub(crate) struct Secrets(Vec<String>);
+pub(crate) struct Secrets {
+    secrets: Vec<String>,
+    /// The line of the file with the first secret. The first line of a file is 1.
+    first_line: usize,
+}
 
 /// The prefix of a token sent as a subprotocol. Web pages use it, because they cannot set headers for a WebSocket.
 const SUBPROTOCOL: &str = "bearer.";
@@ -46,17 +50,32 @@ impl Secrets {
 
     fn parse(text: &str) -> Option<Secrets> {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-        let lines = text.lines().map(str::trim);
-        let secrets: Vec<String> = lines
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(str::to_owned)
+        let lines = (1..).zip(text.lines().map(str::trim));
+        let secrets: Vec<(usize, &str)> = lines
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
             .collect();
-        (!secrets.is_empty()).then_some(Secrets(secrets))
+        Some(Secrets {
+            first_line: secrets.first()?.0,
+            secrets: secrets.iter().map(|(_, line)| (*line).into()).collect(),
+        })
+    }
+
+    /// Returns `secret` as the only secret.
+    pub(crate) fn one(secret: String) -> Secrets {
+        Secrets {
+            secrets: vec![secret],
+            first_line: 1,
+        }
     }
 
     /// Returns the number of secrets.
     pub(crate) fn count(&self) -> usize {
-        self.0.len()
+        self.secrets.len()
+    }
+
+    /// Returns the number of the line in the file that has the first secret.
+    pub(crate) fn first_line(&self) -> usize {
+        self.first_line
     }
 
     /// Whether the request has a valid secret as `Authorization: Bearer …`.
@@ -90,13 +109,13 @@ impl Secrets {
 
     /// Returns the first secret, for a client that this process starts itself.
     pub(crate) fn first(&self) -> Option<&str> {
-        self.0.first().map(String::as_str)
+        self.secrets.first().map(String::as_str)
     }
 
     /// Whether `secret` is one of these. The time that this takes depends only on lengths.
     fn contains(&self, secret: &str) -> bool {
         let mut found = Choice::from(0);
-        for own in &self.0 {
+        for own in &self.secrets {
             found |= own.as_bytes().ct_eq(secret.as_bytes());
         }
         found.into()
@@ -115,7 +134,7 @@ mod tests {
 
     #[test]
     fn only_whole_secrets_match_and_debug_hides_them() {
-        let secrets = Secrets(vec!["first".into(), "second".into()]);
+        let secrets = Secrets::parse("first\nsecond").expect("the text has a secret");
         assert!(secrets.contains("second") && secrets.contains("first"));
         for wrong in ["", "firs", "firstx", "First", "firstsecond"] {
             assert!(!secrets.contains(wrong), "{wrong}");
@@ -134,7 +153,7 @@ mod tests {
             ("\u{feff}# only\n\n  a#b  \n", vec!["a#b"]),
         ] {
             let secrets = Secrets::parse(text).expect("the text has a secret");
-            assert_eq!(secrets.0, expected, "{text:?}");
+            assert_eq!(secrets.secrets, expected, "{text:?}");
         }
         for text in ["", "\u{feff}", "\n \n", "#only\n# comments"] {
             assert!(Secrets::parse(text).is_none(), "{text:?}");

@@ -45,6 +45,8 @@ mod unix_sockets;
 
 // The binary, as people run it.
 #[cfg(feature = "cli")]
+mod admin;
+#[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
 mod binary_bench;
@@ -62,6 +64,8 @@ mod metrics;
 mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(feature = "cli")]
+mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
