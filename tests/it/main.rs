@@ -54,6 +54,8 @@ mod json;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
+mod protocol;
+#[cfg(feature = "cli")]
 mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
