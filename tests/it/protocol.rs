@@ -6,6 +6,7 @@ mod http;
 mod json;
 mod names;
 mod presence;
+mod promises;
 mod raw;
 
 use serde_json::Value;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{Connect, Frame, JsonClient, get, op, until};
+use crate::support::{Connect, Frame, JsonClient, get, op, post, until};
 
 #[test]
 fn raw_subprotocol_is_selected_only_if_offered() {
@@ -114,4 +114,24 @@ fn server_pings_a_silent_client() {
             .body
             .contains("\"round_trip_ms\":")
     });
+}
+
+#[test]
+fn tokens_and_keys_are_separate() {
+    let tokens = File::new("separate-tokens", "a-token\n");
+    let keys = File::new("separate-keys", "a-key\n");
+    let flags = [
+        "--token-file",
+        tokens.path(),
+        "--publish-key-file",
+        keys.path(),
+    ];
+    let binary = Binary::start(&flags);
+    for (secret, joins, publishes) in [("a-token", 101, 401), ("a-key", 401, 202)] {
+        let header = format!("Authorization: Bearer {secret}");
+        let client = Connect::to(binary.address).path("/ws/t").header(&header);
+        assert_eq!(client.request().1.status, joins, "{secret}");
+        let answer = post(binary.address, "/publish/t", &format!("{header}\r\n"), "x");
+        assert_eq!(answer.status, publishes, "{secret}");
+    }
 }
