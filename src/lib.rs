@@ -107,7 +107,7 @@ mod sync;
 pub use clock::Clock;
 pub use config::Config;
 pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
-pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
+pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
 pub use events::{Event, Events};
 pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
