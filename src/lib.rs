@@ -132,7 +132,7 @@ pub use config::Config;
 #[cfg(unix)]
 pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
 #[cfg(unix)]
-pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
+pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]

@@ -71,7 +71,8 @@ impl ThreadActivity {
         now
     }
 
-    fn set_since(&self, activity: Activity, since: u64) {
+    /// Records that `activity` began at the time `since`.
+    pub(crate) fn set_since(&self, activity: Activity, since: u64) {
         let kind = match activity {
             Activity::Handshake => 0,
             Activity::Reading => 1,

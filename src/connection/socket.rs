@@ -22,6 +22,8 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Writes `bytes`, and waits until the socket accepts at least one of them. After the opening handshake, only the
     /// writer calls this.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Waits until `read` would return without waiting, for at most `limit`. Returns whether it would.
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool>;
     /// Returns how much of the peer is left. Never blocks, and reads nothing.
     fn peer_state(&self) -> PeerState;
     /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
@@ -64,21 +66,19 @@ impl Transport for Socket {
         retry_interrupted(|| self.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        Ok(!poll_for(self, PollFlags::IN, limit)?.is_empty())
+    }
+
     fn peer_state(&self) -> PeerState {
         // Other systems report the end of the peer's stream only together with the end of ours.
         #[cfg(target_os = "linux")]
         let asked = PollFlags::RDHUP;
         #[cfg(not(target_os = "linux"))]
         let asked = PollFlags::empty();
-        let mut socket = [PollFd::new(self, asked)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        if poll(&mut socket, Some(&now)).is_err() {
+        let Ok(found) = poll_for(self, asked, Duration::ZERO) else {
             return PeerState::Present;
-        }
-        let found = socket[0].revents();
+        };
         if found.contains(PollFlags::ERR) {
             PeerState::Reset
         } else if found.is_empty() {
@@ -102,6 +102,15 @@ impl Transport for Socket {
         // Zero would mean no limit.
         let _ = self.set_read_timeout(Some(limit.max(Duration::from_millis(1))));
     }
+}
+
+/// Waits until the socket has one of these events, a hangup or an error, for at most `limit`. Returns what it has.
+fn poll_for(socket: &Socket, events: PollFlags, limit: Duration) -> io::Result<PollFlags> {
+    // A time that the kernel cannot represent is no limit.
+    let limit = Timespec::try_from(limit).ok();
+    let mut sockets = [PollFd::new(socket, events)];
+    poll(&mut sockets, limit.as_ref())?;
+    Ok(sockets[0].revents())
 }
 
 /// Calls `write`, and calls it again if a signal interrupted it. `Ok(0)` becomes an error.

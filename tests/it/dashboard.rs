@@ -85,6 +85,40 @@ fn snapshot_shows_clients_with_threads_and_queues() {
 }
 
 #[test]
+fn snapshot_has_the_documented_fields() {
+    let binary = Binary::start(&[]);
+    let mut member = binary.connect("/ws/t");
+    member.text("x");
+    member.expect_text("x");
+    let mut watcher = watch(&binary);
+    let snapshot = wait_for_snapshot(&mut watcher, "the member", |snapshot| {
+        snapshot["topics"][0]["members"] == 1
+    });
+    let fields: Vec<&String> = snapshot.as_object().unwrap().keys().collect();
+    assert_eq!(
+        fields,
+        [
+            "server",
+            "clients",
+            "topics",
+            "slow",
+            "generators",
+            "took_us"
+        ]
+    );
+    for client in snapshot["clients"].as_array().unwrap() {
+        let client = client.as_array().unwrap();
+        // There is no round trip until a ping was answered.
+        assert_eq!(client.len(), 8, "{client:?}");
+        assert!(client[0].is_u64() && client[1].is_string() && client[2].is_array());
+        for (at, length) in [(3, 4), (4, 4), (6, 4)] {
+            assert_eq!(client[at].as_array().map(Vec::len), Some(length));
+        }
+        assert!(client[7].is_null(), "{client:?}");
+    }
+}
+
+#[test]
 fn changed_policy_applies_to_a_slow_client() {
     let binary = Binary::start(&["--policy", "drop-newest"]);
     let mut watcher = watch(&binary);

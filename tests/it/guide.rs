@@ -1,31 +1,25 @@
 //! The examples of `src/GUIDE.md` whose promises need a client.
 
 use std::error::Error;
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
-use standpipe::{Config, Connection, Message, Outbox};
+use standpipe::{Config, Connection, Message, RecvTimeoutError};
 
 use crate::support::{TestServer, op, until};
 
 // BEGIN
 fn clock(conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let outbox = conn.outbox();
-    thread::scope(|scope| {
-        let ticker = thread::Builder::new().name(format!("tick-{}", conn.number()));
-        ticker.spawn_scoped(scope, move || tick(&outbox))?;
-        // Nothing is expected, but `recv` answers pings and sees the Close.
-        while conn.recv()?.is_some() {}
-        Ok(())
-    })
-}
-
-fn tick(outbox: &Outbox) {
-    // Waits one second, or until the connection ends.
-    while outbox.closed().recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
-        if outbox.send(Message::text("tick")).is_err() {
-            return;
+    let mut next = Instant::now();
+    loop {
+        // Waits until the next tick. Meanwhile pings are answered.
+        match conn.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(Some(_)) => {}          // Nothing is expected from the client.
+            Ok(None) => return Ok(()), // The connection has ended.
+            Err(RecvTimeoutError::Timeout) => {
+                conn.send(Message::text("tick"))?;
+                next += Duration::from_secs(1);
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -46,20 +40,22 @@ fn guide_shows_the_clock_that_is_tested_here() {
 fn clock_answers_pings_and_a_close() {
     let server = TestServer::start(Config::default(), clock);
     let mut client = server.connect();
-    client.ping("are you there?");
-    let first = client.next_frame();
-    assert_eq!(
-        (first.opcode, first.payload.as_slice()),
-        (op::PONG, &b"are you there?"[..])
-    );
     client.expect_text("tick");
-    client.expect_text("tick");
+    // The first ping arrives while the handler waits for its next tick.
+    for payload in ["are you there?", "and now?"] {
+        client.ping(payload);
+        let answer = client.next_frame();
+        assert_eq!(
+            (answer.opcode, answer.payload.as_slice()),
+            (op::PONG, payload.as_bytes())
+        );
+        client.text("not expected, and ignored");
+        client.expect_text("tick");
+    }
     client.close(1000, "enough");
     assert_eq!(client.expect_close(1000), "enough");
     client.expect_eof();
-    until("the handler and its ticker have ended", || {
-        server.handle().clients() == 0
-    });
+    until("the handler has ended", || server.handle().clients() == 0);
 }
 
 #[test]
@@ -68,7 +64,5 @@ fn clock_ends_with_a_client_that_breaks_off() {
     let mut client = server.connect();
     client.expect_text("tick");
     client.reset();
-    until("the handler and its ticker have ended", || {
-        server.handle().clients() == 0
-    });
+    until("the handler has ended", || server.handle().clients() == 0);
 }

@@ -61,6 +61,8 @@ mod json_values;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
+mod protocol;
+#[cfg(feature = "cli")]
 mod publish;
 #[cfg(feature = "cli")]
 mod secrets;

@@ -335,6 +335,24 @@ impl Transport for ScriptedSocket {
         }
     }
 
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + limit;
+        let mut state = lock(&self.state);
+        loop {
+            if !state.to_read.is_empty() || state.ended || state.single_threaded {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            state.reading = true;
+            self.changed.notify_all();
+            state = self.wait(state, left);
+            state.reading = false;
+        }
+    }
+
     fn peer_state(&self) -> PeerState {
         self.with_state(|state| match state.written.len() >= state.breaks_at {
             true => PeerState::Reset,

@@ -7,6 +7,7 @@ mod control_frames;
 mod message_counts;
 mod peer;
 mod reader;
+mod recv_timeout;
 mod write_path;
 
 use std::sync::Arc;
