@@ -114,6 +114,7 @@ impl Routes {
         params::check_name(request)?;
         params::check_topic(topic)?;
         params::since(request)?;
+        params::echo(request)?;
         Ok(Reply::upgrade().subprotocol(RAW))
     }
 

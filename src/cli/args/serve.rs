@@ -8,7 +8,7 @@ use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
 use crate::cli::topics::{self, TopicFlag};
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
+use crate::cli::values::{Listen, count, kernel_size, origin, queue, verbosity, yes_or_no};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -170,7 +170,7 @@ pub(crate) struct ServeArgs {
     pub(crate) no_echo: bool,
 
     /// Logs when each client connects and disconnects; given twice, also each message
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", action = ArgAction::Count)]
+    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
     verbose: u8,
 }
 
