@@ -10,10 +10,22 @@ use standpipe::tungstenite::{Message, WebSocket};
 use crate::cli::Failure;
 use crate::cli::throttle::ThrottledStream;
 
+/// What the writing thread is to write.
+pub(super) enum Entry {
+    /// A message, and the number of the line that it was made of.
+    Line(usize, Vec<u8>),
+    /// Pongs, and tungstenite's answer to the server's Close.
+    Control(Vec<u8>),
+    /// The Close with which this client begins the closing handshake.
+    Close(Vec<u8>),
+    /// The connection has ended.
+    End,
+}
+
 pub(super) struct QueuedSocket {
     socket: ThrottledStream,
     /// The queue of the writing thread. `None` during the opening handshake, which writes to the socket directly.
-    queue: Option<Sender<Vec<u8>>>,
+    queue: Option<Sender<Entry>>,
     /// Bytes written since the last flush.
     buffer: Vec<u8>,
 }
@@ -32,23 +44,13 @@ impl QueuedSocket {
     }
 
     /// Queues everything that is written from now on.
-    pub(super) fn write_to(&mut self, queue: Sender<Vec<u8>>) {
+    pub(super) fn write_to(&mut self, queue: Sender<Entry>) {
         self.queue = Some(queue);
     }
 }
 
-/// Encodes a message and queues it for the writing thread.
-///
-/// # Blocking
-/// Waits while the queue is full. So while the server does not read, no more lines are read either.
-pub(super) fn enqueue(queue: &Sender<Vec<u8>>, message: &Message) -> Result<(), Failure> {
-    queue
-        .send(encode(message)?)
-        .map_err(|_| "the connection has ended".into())
-}
-
 /// Returns a message as a masked frame.
-fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
+pub(super) fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
     let mut buffer = WebSocket::from_raw_socket(io::Cursor::new(Vec::new()), Role::Client, None);
     match message {
         Message::Close(frame) => buffer.close(frame.clone())?,
@@ -80,7 +82,7 @@ impl Write for QueuedSocket {
     /// forever.
     fn flush(&mut self) -> io::Result<()> {
         if let (Some(queue), false) = (&self.queue, self.buffer.is_empty()) {
-            let _ = queue.try_send(std::mem::take(&mut self.buffer));
+            let _ = queue.try_send(Entry::Control(std::mem::take(&mut self.buffer)));
         }
         Ok(())
     }
