@@ -46,6 +46,8 @@ mod binary_bench;
 #[cfg(feature = "cli")]
 mod binary_client;
 #[cfg(feature = "cli")]
+mod binary_environment;
+#[cfg(feature = "cli")]
 mod binary_input;
 #[cfg(feature = "cli")]
 mod binary_output;
