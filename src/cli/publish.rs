@@ -1,6 +1,7 @@
 //! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, with one request for each message.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind::WouldBlock;
 use std::io::{self, Read, Write};
 
 use super::Failure;
@@ -144,6 +145,12 @@ impl Publisher<'_> {
         let received = tcp.take(MAX_RESPONSE).read_to_end(&mut bytes);
         let Some(response) = parse(&bytes) else {
             let reason = match (sent, received) {
+                (Err(error), _) if error.kind() == WouldBlock => {
+                    "the server does not read it".into()
+                }
+                (_, Err(error)) if error.kind() == WouldBlock => {
+                    format!("nothing came for {}", self.args.timeout)
+                }
                 (Err(error), _) | (_, Err(error)) => error.to_string(),
                 _ if bytes.is_empty() => "the server closed the connection".into(),
                 _ => "this is no HTTP response".into(),

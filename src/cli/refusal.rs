@@ -16,9 +16,13 @@ pub(crate) fn of_handshake<R: HandshakeRole>(error: HandshakeError<R>) -> String
             let location = response.headers().get(LOCATION);
             let location = location.map_or(String::new(), |location| {
                 let location = String::from_utf8_lossy(location.as_bytes());
-                format!(" to {}", printable(&location))
+                // The query may contain a token.
+                let location = location.split('?').next().unwrap_or_default();
+                format!(" to {}", printable(location))
             });
             let body = response.body().as_deref().map_or(String::new(), first_line);
+            // The source of a web page explains nothing.
+            let body = if body.starts_with('<') { "" } else { &body };
             let colon = if body.is_empty() { "" } else { ": " };
             format!("{}{location}{colon}{body}", response.status())
         }

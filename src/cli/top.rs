@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use serde_json::Value;
-use standpipe::tungstenite::Message;
 use standpipe::tungstenite::client::{ClientRequestBuilder, client};
+use standpipe::tungstenite::{Error, Message};
 
 use super::args::TopArgs;
 use super::terminal::printable;
+use super::url::TIMEOUT;
 use super::{Failure, output, refusal};
 
 /// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
@@ -59,7 +60,11 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
                 return Err(format!("closed by the server: {reason}").into());
             }
             Ok(_) => continue,
-            Err(error) => return Err(error.into()),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                let seconds = TIMEOUT.as_secs();
+                return Err(format!("the server has sent nothing for {seconds} s").into());
+            }
+            Err(error) => return Err(format!("connection lost: {error}").into()),
         };
         let snapshot: Value = serde_json::from_str(&text)?;
         snapshots += 1;

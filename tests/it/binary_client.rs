@@ -89,6 +89,18 @@ fn client_offers_json_mode_on_its_path() {
 }
 
 #[test]
+fn client_url_is_written_as_in_a_browser() {
+    let binary = Binary::start(&["--topic", "*:history=10"]);
+    let port = binary.address.port();
+    // The name may have an address of each family, and the server listens on one of them.
+    let url = format!("WS://localhost:{port}/ws/ä topic%2F%C3%BC?name=é b");
+    let arguments = ["client", &url, "--send", "-", "--count", "1"];
+    let (code, stdout, stderr) = run(&arguments, "hello\n");
+    assert_eq!((code, &*stdout), (Some(0), "hello\n"), "{stderr}");
+    assert!(binary.get("/topics").body.contains("ä topic/ü"));
+}
+
+#[test]
 fn client_reports_an_abnormal_close_and_exits_with_1() {
     let binary = Binary::start(&["--max-message", "1KiB"]);
     let (code, _, stderr) = run(&["client", &ws(&binary, "/echo")], "x".repeat(2000));

@@ -10,9 +10,6 @@ use crate::cli::units::{Size, Time};
 use crate::cli::url::{Base, Url};
 use crate::cli::values::{bench_size, count, kernel_size, queue};
 
-/// The variable of `serve --publish-key-file`.
-const SERVER_KEYS: &str = "STANDPIPE_PUBLISH_KEY_FILE";
-
 /// The end of the help of `client`.
 const CLIENT_HELP: &str = "\
 Input: a line ends at LF, and a CR before it belongs to the message. The last line needs no LF. A line that is not UTF-8 is \
@@ -104,7 +101,7 @@ pub(crate) struct PublishArgs {
     pub(crate) url: Base,
 
     /// The key; in a conflating topic the message replaces a pending one with the same key
-    #[arg(long, value_name = "KEY", value_parser = message_key)]
+    #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) key: Option<String>,
 
     /// Publishes the message as JSON, not as text. Blank lines are skipped
@@ -190,13 +187,6 @@ fn secret(path: Option<&Path>) -> Result<Option<String>, String> {
     Ok(secrets.and_then(|secrets| secrets.first().map(str::to_owned)))
 }
 
-/// Returns the first key of a file. Without a file, the variable of the server counts, so that a command in the server's
-/// container has its key.
-fn key(path: Option<&Path>) -> Result<Option<String>, String> {
-    let of_server = std::env::var_os(SERVER_KEYS).filter(|path| !path.is_empty());
-    secret(path.or(of_server.as_ref().map(Path::new)))
-}
-
 impl ClientArgs {
     /// Rejects flags that cannot go together.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -217,13 +207,13 @@ impl ClientArgs {
 
 impl PublishArgs {
     pub(crate) fn publish_key(&self) -> Result<Option<String>, String> {
-        key(self.publish_key_file.as_deref())
+        secret(self.publish_key_file.as_deref())
     }
 }
 
 impl TopArgs {
     pub(crate) fn key(&self) -> Result<Option<String>, String> {
-        key(self.key_file.as_deref())
+        secret(self.key_file.as_deref())
     }
 }
 
@@ -237,7 +227,7 @@ fn topic(text: &str) -> Result<String, String> {
 }
 
 /// Parses the key of a message.
-fn message_key(text: &str) -> Result<String, String> {
+fn key(text: &str) -> Result<String, String> {
     names::check("a key", text).map(|()| text.to_owned())
 }
 

@@ -96,15 +96,14 @@ fn unknown_in(
     unknown
 }
 
-/// Whether Kubernetes set the variable. It gives each container such variables for every service, and a service may have
-/// the name `standpipe`.
+/// Whether Kubernetes set the variable. It gives each container such variables for every service, and the name of a service
+/// may begin with `standpipe`.
 fn is_service_link(name: &str, value: &str) -> bool {
-    let rest = name.strip_prefix(PREFIX).unwrap_or(name);
     let is_address = value.starts_with("tcp://") || value.starts_with("udp://");
-    let port = rest.strip_prefix("PORT_");
-    rest.starts_with("SERVICE_HOST")
-        || rest.starts_with("SERVICE_PORT")
-        || (rest == "PORT" && is_address)
+    let port = name.split_once("_PORT_").map(|(_, port)| port);
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && is_address)
         || port.is_some_and(|port| port.starts_with(|first: char| first.is_ascii_digit()))
 }
 
@@ -152,6 +151,7 @@ mod tests {
             ("STANDPIPE_SERVICE_HOST", "10.0.0.1"),
             ("STANDPIPE_SERVICE_PORT_HTTP", "9000"),
             ("STANDPIPE_PORT_9000_TCP_PROTO", "tcp"),
+            ("STANDPIPE_HUB_SERVICE_HOST", "10.0.0.1"),
         ]
         .map(|(name, value)| (name.into(), value.into()));
         let command = super::super::Cli::command();
