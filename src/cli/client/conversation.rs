@@ -56,6 +56,10 @@ impl Conversation<'_> {
                     }
                 }
                 Ok(_) => {}
+                Err(Error::Io(error)) if is_closed_output(&error) => {
+                    self.close(socket);
+                    return Err(output::Closed.into());
+                }
                 Err(error) => {
                     return match (closed, error) {
                         (Some(closed), _) => Ok(closed),
@@ -222,6 +226,13 @@ fn end(frame: Option<CloseFrame>) -> End {
         code: Some(code),
         description: description.trim_end().to_owned(),
     }
+}
+
+/// Whether a read was given up because nobody reads standard output any more.
+fn is_closed_output(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<output::Closed>())
 }
 
 fn close_message() -> Message {

@@ -4,11 +4,13 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use standpipe::tungstenite::protocol::Role;
 use standpipe::tungstenite::{Message, WebSocket};
 
-use crate::cli::Failure;
 use crate::cli::throttle::ThrottledStream;
+use crate::cli::{Failure, output};
 
 /// What the writing thread is to write.
 pub(super) enum Entry {
@@ -28,6 +30,7 @@ pub(super) struct QueuedSocket {
     queue: Option<Sender<Entry>>,
     /// Bytes written since the last flush.
     buffer: Vec<u8>,
+    watches_output: bool,
 }
 
 impl QueuedSocket {
@@ -36,16 +39,47 @@ impl QueuedSocket {
             socket,
             queue: None,
             buffer: Vec::new(),
+            watches_output: false,
         }
     }
 
-    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+    /// Sets a timeout for each read from now on. The end of the reader of standard output does not matter any more.
+    pub(super) fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        self.watches_output = false;
         self.socket.tcp().set_read_timeout(Some(timeout))
     }
 
     /// Queues everything that is written from now on.
     pub(super) fn write_to(&mut self, queue: Sender<Entry>) {
         self.queue = Some(queue);
+        self.watches_output = true;
+    }
+
+    /// Waits until the server has sent something. Without this, `client URL | head -1` would end only when one more
+    /// message arrives.
+    ///
+    /// # Errors
+    /// [`Closed`](output::Closed) if the program that reads standard output has ended.
+    fn wait(&self) -> io::Result<()> {
+        let stdout = io::stdout();
+        loop {
+            // `poll` reports an error or a hang-up without being asked.
+            let mut descriptors = [
+                PollFd::new(self.socket.tcp(), PollFlags::IN),
+                PollFd::new(&stdout, PollFlags::empty()),
+            ];
+            match poll(&mut descriptors, None) {
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+            if !descriptors[0].revents().is_empty() {
+                return Ok(());
+            }
+            if !descriptors[1].revents().is_empty() {
+                return Err(io::Error::new(io::ErrorKind::BrokenPipe, output::Closed));
+            }
+        }
     }
 }
 
@@ -62,6 +96,9 @@ pub(super) fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
 impl Read for QueuedSocket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.flush()?;
+        if self.watches_output {
+            self.wait()?;
+        }
         self.socket.read(buf)
     }
 }
