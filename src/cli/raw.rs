@@ -6,9 +6,8 @@ use standpipe::{
     Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeOptions, Topic,
 };
 
-use super::Failure;
-use super::params::since;
 use super::rules::Rights;
+use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
@@ -35,14 +34,14 @@ pub(crate) fn relay(
         }
     };
     let mut options = SubscribeOptions::new();
-    // An invalid `since` was rejected before the 101.
-    if let Ok(Some(id)) = since(conn.request()) {
+    // An invalid parameter was rejected before the 101.
+    if let Ok(Some(id)) = params::since(conn.request()) {
         options = options.since(id);
     }
     if let Some(name) = conn.request().query("name") {
         options = options.with_name(name);
     }
-    let echo = conn.request().query("echo") != Some("false");
+    let echo = params::echo(conn.request()).unwrap_or(true);
     let _subscription = topic.subscribe(conn.outbox(), options)?;
     let except = (!echo).then_some(conn.number());
     let publication = |message| {

@@ -126,6 +126,7 @@ impl Routes {
         params::check_topic(topic)?;
         self.access.check_subscribe(request, topic)?;
         params::since(request)?;
+        params::echo(request)?;
         Ok(Reply::upgrade().subprotocol(RAW))
     }
 

@@ -161,12 +161,21 @@ pub(crate) fn bench_size(text: &str) -> Result<Size, String> {
     }
 }
 
-/// Parses a switch. Environment variables often hold `1` for true.
+/// Parses a switch: of a flag, an environment variable or a query parameter. An error text follows the name.
 pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err("must be true or false".into()),
+    }
+}
+
+/// Parses the variable of `-v`: its number, or a switch.
+pub(crate) fn verbosity(text: &str) -> Result<u8, String> {
+    match (text.parse(), yes_or_no(text)) {
+        (Ok(number), _) => Ok(number),
+        (Err(_), Ok(is_verbose)) => Ok(u8::from(is_verbose)),
+        (Err(_), Err(_)) => Err("must be 0, 1 or 2".into()),
     }
 }
 
@@ -252,6 +261,25 @@ mod tests {
         for list in ["mode=0660", "127.0.0.1:1,mode=0660", "unix:,mode=0660", ""] {
             assert!(list.parse::<Listens>().is_err(), "{list}");
         }
+    }
+
+    #[test]
+    fn switch_has_four_words_for_each_value() {
+        for (words, expected) in [
+            (["true", "yes", "on", "1"], true),
+            (["false", "no", "off", "0"], false),
+        ] {
+            for word in words {
+                assert_eq!(yes_or_no(word), Ok(expected), "{word}");
+                assert_eq!(yes_or_no(&word.to_uppercase()), Ok(expected), "{word}");
+            }
+        }
+        for text in ["", "maybe", "2", "true ", "t"] {
+            assert!(yes_or_no(text).is_err(), "{text}");
+        }
+        assert_eq!(verbosity("2"), Ok(2));
+        assert_eq!((verbosity("yes"), verbosity("off")), (Ok(1), Ok(0)));
+        assert!(verbosity("much").is_err());
     }
 
     #[test]

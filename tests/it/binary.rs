@@ -13,7 +13,7 @@ use standpipe::Message;
 use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
-fn standpipe(flags: &[&str]) -> Command {
+pub(crate) fn standpipe(flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
@@ -60,7 +60,7 @@ impl Binary {
     }
 
     #[track_caller]
-    fn of(mut command: Command) -> Binary {
+    pub(crate) fn of(mut command: Command) -> Binary {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -53,6 +53,12 @@ mod binary_bench;
 #[cfg(feature = "cli")]
 mod binary_client;
 #[cfg(feature = "cli")]
+mod binary_environment;
+#[cfg(feature = "cli")]
+mod binary_input;
+#[cfg(feature = "cli")]
+mod binary_output;
+#[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
 mod json;

@@ -9,7 +9,9 @@ use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::{self, TopicFlag};
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{Listen, Listens, count, kernel_size, origin, queue, yes_or_no};
+use crate::cli::values::{
+    Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
+};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -195,7 +197,7 @@ pub(crate) struct ServeArgs {
     pub(crate) no_echo: bool,
 
     /// Logs when each client connects and disconnects; given twice, also each message
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", action = ArgAction::Count)]
+    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
     verbose: u8,
 }
 
