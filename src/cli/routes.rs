@@ -40,7 +40,9 @@ impl Handler for Routes {
             [] => check_get(request).map(|()| Reply::html(PAGE)),
             ["healthz"] => check_get(request).map(|()| Reply::text(200, "ok\n")),
             ["readyz"] => check_get(request).map(|()| self.ready()),
-            ["metrics"] => check_get(request).map(|()| metrics::text(&self.handle, &self.hub)),
+            ["metrics"] => {
+                check_get(request).map(|()| metrics::text(request, &self.handle, &self.hub))
+            }
             ["echo"] if self.has_echo => self
                 .access
                 .check_token(request)

@@ -37,8 +37,8 @@ pub(crate) struct Body {
     ahead: Vec<u8>,
     used: usize,
     wire: Box<dyn Wire>,
-    /// The client waits for a `100 Continue`, which has not been sent.
-    awaits_continue: bool,
+    /// The client may wait for a `100 Continue` before it sends the body.
+    expects_continue: bool,
     /// Whether [`read`](Self::read) has been called.
     was_read: bool,
 }
@@ -67,8 +67,7 @@ impl Body {
         let has_body = !matches!(left, Left::Length(0));
         Body {
             left,
-            // A client that has begun to send does not wait.
-            awaits_continue: expects_continue && has_body && ahead.is_empty(),
+            expects_continue: expects_continue && has_body,
             ahead,
             used: 0,
             wire,
@@ -95,7 +94,8 @@ impl Body {
 
     fn read_all(&mut self, limit: usize) -> Result<Vec<u8>, Reply> {
         let incomplete = |_| Reply::text(400, "the body is incomplete\n");
-        if std::mem::take(&mut self.awaits_continue) {
+        // A client that has begun to send does not wait.
+        if self.expects_continue && self.ahead.is_empty() {
             self.wire.send_continue().map_err(incomplete)?;
         }
         let mut body = Vec::new();
@@ -138,12 +138,12 @@ impl Body {
 
     /// Returns how many bytes of the body are still to come, if another request can follow them on the connection.
     ///
-    /// Nothing can follow a body whose end is not known. If the client still waits for a `100 Continue`, it may or may
-    /// not send the body after another answer (RFC 9110 §10.1.1).
+    /// Nothing can follow a body whose end is not known. A client that expects a `100 Continue` may or may not send the
+    /// body after another answer (RFC 9110 §10.1.1).
     pub(crate) fn unread(&self) -> Option<u64> {
         match &self.left {
             Left::Length(0) => Some(0),
-            Left::Length(left) if !self.awaits_continue => Some(*left),
+            Left::Length(left) if !self.expects_continue => Some(*left),
             Left::Chunked(chunked) if chunked.is_complete() => Some(0),
             _ => None,
         }
@@ -288,8 +288,8 @@ mod tests {
         );
         for (framing, ahead) in [(Framing::Length(3), &b"a"[..]), (Framing::Length(0), b"")] {
             let (mut sending, told) = body(framing, ahead, true, b"bc");
-            assert!(sending.unread().is_some());
             assert!(sending.read(3).is_ok());
+            assert_eq!(sending.unread(), Some(0));
             assert!(!told.try_iter().any(|what| what == "continue"));
         }
     }

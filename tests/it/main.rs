@@ -27,6 +27,12 @@ mod presence;
 // In the order of a client's life.
 mod handshake;
 
+mod http_answers;
+mod http_bodies;
+mod http_cors;
+mod http_deadlines;
+mod http_keep_alive;
+
 mod batches;
 mod echo;
 

@@ -180,6 +180,18 @@ impl TestClient {
         answer
     }
 
+    /// Discards what has arrived, and waits for at least one byte. Returns the number of bytes.
+    #[track_caller]
+    pub(crate) fn read_available(&mut self) -> usize {
+        if self.buffer.is_empty() {
+            match self.fill(Instant::now() + DEADLINE) {
+                Some(Fill::Bytes) => {}
+                other => panic!("waited for bytes, got {other:?}"),
+            }
+        }
+        std::mem::take(&mut self.buffer).len()
+    }
+
     /// Reads all bytes until the end of the stream. A reset fails the test.
     #[track_caller]
     pub(crate) fn read_to_eof(&mut self) -> Vec<u8> {
