@@ -333,6 +333,29 @@ mod tests {
     }
 
     #[test]
+    fn unknown_code_has_no_reason() {
+        let answer = text(&Reply::status(299), false);
+        // RFC 9112 §4: the space is required.
+        assert!(answer.starts_with("HTTP/1.1 299 \r\n"), "{answer}");
+    }
+
+    #[test]
+    fn kept_connection_is_announced_with_its_idle_time() {
+        let after = After::KeepAlive(Duration::from_secs(10));
+        let answer = Reply::status(200).to_bytes(false, after);
+        let answer = String::from_utf8(answer).expect("text");
+        let lines = "\r\nConnection: keep-alive\r\nKeep-Alive: timeout=10\r\n";
+        assert!(answer.contains(lines), "{answer}");
+        let upgrade = HeaderValue::from_static("websocket");
+        let reply = Reply::status(426).header(header::UPGRADE, upgrade);
+        let answer = text(&reply, false);
+        assert!(
+            answer.contains("\r\nConnection: close, Upgrade\r\n"),
+            "{answer}"
+        );
+    }
+
+    #[test]
     fn code_that_is_not_final_becomes_500() {
         for code in [0, 99, 100, 101, 199, 1000] {
             assert_eq!(Reply::status(code).code(), 500);

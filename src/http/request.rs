@@ -89,9 +89,9 @@ impl Request {
         &self.peer
     }
 
-    /// Returns whether the `Upgrade` header contains `websocket`.
+    /// Returns whether the `Upgrade` header contains `websocket`. In HTTP/1.0 the header is ignored (RFC 9110 §7.8).
     pub fn wants_upgrade(&self) -> bool {
-        self.has_token(header::UPGRADE, "websocket")
+        self.version == Version::HTTP_11 && self.has_token(header::UPGRADE, "websocket")
     }
 
     /// Returns the length of the body in bytes. It is `None` if the request has no `Content-Length`: it has no body, or
@@ -239,6 +239,14 @@ mod tests {
             (request.query("a"), request.query("b"), request.query("c")),
             (Some(""), Some("1"), None)
         );
+    }
+
+    #[test]
+    fn upgrade_is_ignored_in_http_1_0() {
+        for (version, wants) in [("1.0", false), ("1.1", true), ("1.2", true)] {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
+            assert_eq!(request(head.as_bytes()).wants_upgrade(), wants, "{version}");
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ mod binary_client;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
+mod http_raw;
+#[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod metrics;
