@@ -44,6 +44,7 @@ pub(crate) mod session;
 // What the server shows about itself.
 pub(crate) mod dashboard;
 pub(crate) mod debug;
+pub(crate) mod exposition;
 pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.

@@ -44,7 +44,7 @@ impl Handler for Routes {
                 .access
                 .check_metrics(request)
                 .and_then(|()| check_get(request))
-                .map(|()| metrics::text(&self.handle, &self.hub)),
+                .map(|()| metrics::text(request, &self.handle, &self.hub)),
             ["echo"] if self.has_echo => self
                 .access
                 .check_token(request)

@@ -94,7 +94,7 @@ impl Shared {
     pub(crate) fn shut_down(&self) {
         let lifecycle = self.lifecycle();
         if lifecycle.reject_handshake() || lifecycle.phase() == Phase::Rejected {
-            // The handshake thread then reads the end of the stream, and answers 503.
+            // The handshake thread then reads the end of the stream, and answers 503 if a request has begun.
             if let Some(socket) = self.socket.upgrade() {
                 socket.shutdown(Shutdown::Read);
             }
@@ -103,6 +103,16 @@ impl Shared {
             let reason = CloseReason::new(1001, "server is shutting down");
             self.close(CloseMode::AfterQueue, reason, CloseCause::Shutdown);
         }
+    }
+
+    /// Ends the connection if it is idle between two requests. Returns whether it was. The handshake thread then reads
+    /// the end of the stream, and closes the socket.
+    pub(crate) fn end_idle(&self) -> bool {
+        let ended = self.lifecycle().try_end_idle();
+        if let Some(socket) = self.socket.upgrade().filter(|_| ended) {
+            socket.shutdown(Shutdown::Read);
+        }
+        ended
     }
 
     /// Resets the connection immediately. This wakes the threads that are blocked on the socket, and frees the socket's

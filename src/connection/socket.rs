@@ -127,8 +127,8 @@ fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result
 /// Writes all `bytes`, for the answers of the opening handshake.
 ///
 /// # Blocking
-/// Waits until the socket has accepted all of them. Woken when the peer reads, or by the watchdog at
-/// `handshake_timeout`.
+/// Waits until the socket has accepted all of them. Woken when the peer reads, or by the watchdog at a deadline that the
+/// caller has set.
 pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = socket.write(bytes)?;
@@ -175,9 +175,34 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     }
 }
 
-/// The limits of [`linger`]: its duration, and the bytes that it reads.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 << 10;
+/// The limits of a lingering close.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linger {
+    /// How long it may take.
+    time: Duration,
+    /// How long the peer may send nothing.
+    silence: Duration,
+    /// How many bytes are read.
+    bytes: usize,
+}
+
+impl Linger {
+    /// After a Close: the peer has been told to stop.
+    pub(crate) const CLOSE: Linger = Linger {
+        time: Duration::from_secs(1),
+        silence: Duration::from_secs(1),
+        bytes: 256 << 10,
+    };
+    /// After an HTTP answer: many clients send their whole body before they read the answer.
+    pub(crate) const ANSWER: Linger = Linger {
+        time: Duration::from_secs(5),
+        silence: Duration::from_secs(1),
+        bytes: 8 << 20,
+    };
+}
+
+/// The sizes of one read while lingering: at first, and after the first read that filled the buffer.
+const LINGER_READ: [usize; 2] = [2 << 10, 64 << 10];
 
 /// Ends our direction of the stream, and keeps reading for a short time. So a peer that is still sending receives our
 /// last bytes.
@@ -186,21 +211,26 @@ const LINGER_BYTES: usize = 256 << 10;
 /// Without this function, 199 of 200 clients got ECONNRESET instead of the close code.
 ///
 /// # Blocking
-/// Waits at most one second, and reads at most 256 KiB. Woken by the end of the peer's stream.
-pub(crate) fn linger(socket: &dyn Transport) {
+/// Waits and reads within `limits`. Woken by the end of the peer's stream.
+pub(crate) fn linger(socket: &dyn Transport, limits: Linger) {
     socket.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + LINGER;
-    let mut buffer = [0; 2048];
+    let deadline = Instant::now() + limits.time;
+    let mut buffer = vec![0; LINGER_READ[0]];
     let mut read = 0;
-    while read < LINGER_BYTES {
+    while read < limits.bytes {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
-        socket.limit_read(left);
+        socket.limit_read(left.min(limits.silence));
         match socket.read(&mut buffer) {
             Ok(0) => return,
-            Ok(n) => read += n,
+            Ok(n) => {
+                read += n;
+                if n == buffer.len() {
+                    buffer.resize(LINGER_READ[1], 0);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }

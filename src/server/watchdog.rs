@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::state::ServerState;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::connection::CloseCause;
 use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::shared::Shared;
@@ -66,6 +66,8 @@ fn check(client: &Shared, now: u64) {
             client.write.deadlines.ping_sent(now);
             client.send_ping(now.to_be_bytes());
         }
+        // The time of an idle connection is over, which is no failure of the client.
+        DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
         DeadlineCheck::Passed(clock) => {
             log::warn!("#{} {} reset: {clock} passed", client.number, client.peer);
             client.terminate(CloseCause::TimedOut(clock));

@@ -28,6 +28,12 @@ mod presence;
 mod handshake;
 mod listeners;
 
+mod http_answers;
+mod http_bodies;
+mod http_cors;
+mod http_deadlines;
+mod http_keep_alive;
+
 mod batches;
 mod echo;
 
@@ -60,6 +66,8 @@ mod binary_input;
 mod binary_output;
 #[cfg(feature = "cli")]
 mod dashboard;
+#[cfg(feature = "cli")]
+mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]

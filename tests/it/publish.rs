@@ -149,7 +149,7 @@ fn expect_100_continue_is_answered_unless_refused() {
     let head = |length| {
         format!(
             "POST /publish/t HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n{TEXT}\
-             Expect: 100-continue\r\n\r\n",
+             Connection: close\r\nExpect: 100-continue\r\n\r\n",
             binary.address
         )
     };

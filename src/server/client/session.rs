@@ -20,7 +20,7 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::queue::waiting::set_reader_of;
 use crate::connection::read::reader::ReadEnd;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, linger, write_all};
+use crate::connection::socket::{Linger, Transport, linger, write_all};
 use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
@@ -198,7 +198,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
     match accepted.conn.reader().ended() {
         // The server closes TCP first (RFC 6455 §7.1.1).
         Some(ReadEnd::Closed) => socket.shutdown(Shutdown::Write),
-        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket),
+        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket, Linger::CLOSE),
         _ if lifecycle.was_close_sent() => {}
         // Nobody will read the bytes in the kernel's buffer, so closing the socket resets the connection.
         _ => socket.reset_at_end(),
