@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::listener::Listener;
+use super::refusal_log::{Refusal, RefusalLog};
 use super::state::ServerState;
 use crate::clock;
 use crate::connection::CloseCause;
@@ -51,7 +52,7 @@ pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
                 .clients
                 .wait_until_empty(Instant::now() + SHUTDOWN_TICK) =>
             {
-                return;
+                return server.refusals.log_rest();
             }
             None => {}
         }
@@ -62,11 +63,12 @@ pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
 fn check_all(server: &ServerState) {
     let now = clock::now();
     for client in server.clients.snapshot() {
-        check(&client, now);
+        check(&client, now, &server.refusals);
     }
+    server.refusals.log_left_out();
 }
 
-fn check(client: &Shared, now: u64) {
+fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     match client.check_deadlines(now) {
         DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
@@ -74,8 +76,12 @@ fn check(client: &Shared, now: u64) {
             client.send_ping(now.to_be_bytes());
         }
         DeadlineCheck::Passed(clock) => {
-            log::warn!("#{} {} reset: {clock} passed", client.number, client.peer);
-            client.terminate(CloseCause::TimedOut(clock));
+            // A deadline stays passed while the handler of a client that was reset does not return.
+            if !client.lifecycle().was_reset() {
+                let line = format_args!("#{} {} reset: {clock} passed", client.number, client.peer);
+                refusals.log(Refusal::Overdue(clock), line);
+                client.terminate(CloseCause::TimedOut(clock));
+            }
         }
     }
 }

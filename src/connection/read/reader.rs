@@ -9,6 +9,7 @@ use super::decoder::{Decoder, Incoming};
 use super::read_half::ReadHalf;
 use super::violation::{ReadError, Violation};
 use crate::connection::close_cause::CloseCause;
+use crate::connection::message_log;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::write::close::{CloseMode, CloseReason};
@@ -20,6 +21,8 @@ pub(crate) struct Reader {
     half: ReadHalf,
     shared: Arc<Shared>,
     ended: Option<ReadEnd>,
+    /// The number of messages that the handler got.
+    received: u64,
 }
 
 /// How reading ended.
@@ -40,7 +43,18 @@ impl Reader {
             half: ReadHalf::new(socket, Arc::clone(shared), ahead),
             shared: Arc::clone(shared),
             ended: None,
+            received: 0,
         }
+    }
+
+    /// Returns the number of text and binary messages that were received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn count(&mut self, message: &Message) {
+        self.received += 1;
+        message_log::received(self.shared.number, message);
     }
 
     /// Returns how reading ended, if it has.
@@ -70,6 +84,7 @@ impl Reader {
             let Some(message) = self.decoder.next_if_read() else {
                 break;
             };
+            self.count(&message);
             messages.push(message);
         }
         Ok(messages)
@@ -87,7 +102,10 @@ impl Reader {
         while self.ended.is_none() {
             let half = &mut self.half;
             match self.decoder.next(&mut |buffer| half.read(buffer)) {
-                Ok(Incoming::Data(message)) => return Ok(Some(message)),
+                Ok(Incoming::Data(message)) => {
+                    self.count(&message);
+                    return Ok(Some(message));
+                }
                 Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
                 Ok(Incoming::Pong(payload)) => {
                     if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
@@ -115,9 +133,8 @@ impl Reader {
             reason: reason.to_owned(),
         };
         let close = CloseReason::new(code, reason);
-        if self.shared.close(CloseMode::Immediate, close, cause) {
-            log::warn!("#{} violation: {code}, {reason}", self.shared.number);
-        }
+        // The server logs the cause when the client has ended.
+        self.shared.close(CloseMode::Immediate, close, cause);
         RecvError::Violation {
             code,
             reason: reason.to_owned(),

@@ -24,6 +24,7 @@ use crate::http::{self, Body, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
 /// Reads and answers a client's request. Afterwards, either the client's reader thread has taken over, or the client
@@ -104,7 +105,7 @@ fn read_and_answer<'scope, H: Handler>(
             shared: Arc::clone(shared),
         })));
     }
-    let decided = decide(shared, server, handler, &mut request);
+    let decided = decide(server, handler, &mut request);
     request.set_body(None);
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
@@ -145,7 +146,6 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
 /// Checks the request against the server's rules, and asks the handler. Returns the handler's reply if it is an
 /// upgrade.
 fn decide<H: Handler>(
-    shared: &Shared,
     server: &ServerState,
     handler: &H,
     request: &mut Request,
@@ -155,8 +155,8 @@ fn decide<H: Handler>(
         .judge(request)
         .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let reply = catch_panic(|| handler.request(request)).ok_or_else(|| {
-        log::error!("#{} the handler panicked in `request`", shared.number);
-        Answer::rejection(Reply::status(500), "the handler panicked")
+        let reason = "the handler panicked in `request`";
+        Answer::rejection_of_kind(Refusal::HandlerPanicked, Reply::status(500), reason)
     })?;
     if reply.is_upgrade() {
         Ok(reply)
@@ -180,15 +180,17 @@ fn upgrade<'scope, H: Handler>(
         http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
         let reply = http::unavailable(5, "connection limit reached");
-        Answer::rejection(reply, "max_clients reached")
+        Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
     let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
         let reply = http::unavailable(5, "too many connections from your address");
-        Answer::rejection(reply, "max_clients_per_ip reached for this address")
+        let reason = "max_clients_per_ip reached for this address";
+        Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
     let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
         let reply = http::unavailable(5, "cannot start a thread for this connection");
-        Answer::rejection(reply, format!("cannot start a thread: {error}"))
+        let reason = format!("cannot start a thread: {error}");
+        Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
     })?;
     let permits = Permits {
         _client: client_permit,

@@ -6,13 +6,14 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, linger, write_all};
 use crate::escape::escaped;
 use crate::http::{self, Reply, Request};
+use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
 pub(crate) struct Answer {
     reply: Reply,
     /// Why the request is rejected, for the log. `None` for an ordinary reply.
-    rejection: Option<String>,
+    rejection: Option<(Refusal, String)>,
 }
 
 impl Answer {
@@ -24,15 +25,25 @@ impl Answer {
     }
 
     pub(crate) fn rejection(reply: Reply, reason: impl Into<String>) -> Answer {
+        let kind = Refusal::Answer(reply.code());
+        Answer::rejection_of_kind(kind, reply, reason)
+    }
+
+    /// As [`rejection`](Self::rejection), with a kind of its own in the log.
+    pub(crate) fn rejection_of_kind(
+        kind: Refusal,
+        reply: Reply,
+        reason: impl Into<String>,
+    ) -> Answer {
         Answer {
             reply,
-            rejection: Some(reason.into()),
+            rejection: Some((kind, reason.into())),
         }
     }
 
     pub(crate) fn shutting_down() -> Answer {
         let reply = http::unavailable(5, "shutting down");
-        Answer::rejection(reply, "shutting down")
+        Answer::rejection_of_kind(Refusal::ShuttingDown, reply, "shutting down")
     }
 
     /// Logs the answer, writes it, and gives the peer a short time to read it.
@@ -46,7 +57,7 @@ impl Answer {
         server: &ServerState,
         request: Option<&Request>,
     ) {
-        self.log(shared, request);
+        self.log(shared, request, &server.refusals);
         if self.rejection.is_some() {
             server.disconnects.count(Disconnect::RequestRejected);
         }
@@ -58,7 +69,7 @@ impl Answer {
         }
     }
 
-    fn log(&self, shared: &Shared, request: Option<&Request>) {
+    fn log(&self, shared: &Shared, request: Option<&Request>, refusals: &RefusalLog) {
         let Shared { number, peer, .. } = shared;
         let code = self.reply.code();
         let what = request.map_or_else(
@@ -67,7 +78,12 @@ impl Answer {
         );
         match &self.rejection {
             None => log::debug!("#{number} {peer} {what}: {code}"),
-            Some(reason) => log::warn!("#{number} {peer} {what}: {code}, {reason}"),
+            Some((kind, reason)) => {
+                refusals.log(
+                    *kind,
+                    format_args!("#{number} {peer} {what}: {code}, {reason}"),
+                );
+            }
         }
     }
 }
