@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
@@ -18,10 +17,12 @@ use super::http_publish::HttpPublisher;
 use super::routes::Routes;
 use super::secrets::Secrets;
 use super::values::{FIRST_FD, Listen};
-use super::{Failure, exit};
+use super::{Failure, figures, signals};
 
 /// Serves until a signal arrives, and then prints the shutdown report.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    // First, so that no signal ends the process while it starts.
+    let signals = signals::catch()?;
     let read = |path: &Option<PathBuf>| path.as_deref().map(Secrets::read).transpose();
     let (tokens, keys) = (read(&args.token_file)?, read(&args.publish_key_file)?);
     // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.
@@ -30,7 +31,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     let (server, sockets) = listen(args)?;
     let handle = server.handle();
-    on_signals(handle.clone())?;
     let config = args.config();
     let mut settings = args.hub();
     settings.envelope = Some(Arc::new(Json));
@@ -39,6 +39,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let dashboard = Dashboard::start(handle.clone(), hub.clone(), token, config.queue_bytes)?;
     let sweeper = hub.clone();
     handle.on_tick(move || sweeper.sweep());
+    let figures = (handle.clone(), hub.clone());
+    let _signals = signals.handle(
+        handle.clone(),
+        Box::new(|| Ok(())),
+        Box::new(move || figures::line(&figures.0, &figures.1)),
+    )?;
     // Printed last, because a script may connect as soon as it has read these lines.
     announce(&handle, &sockets)?;
     let routes = Routes {
@@ -124,18 +130,6 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
         },
         bound => bound,
     }
-}
-
-/// Begins the shutdown on the first Ctrl-C or SIGTERM, and exits immediately on the second.
-fn on_signals(handle: ServerHandle) -> Result<(), Failure> {
-    ctrlc::set_handler(move || {
-        if handle.is_shutting_down() {
-            process::exit(exit::INTERRUPTED);
-        }
-        log::info!("shutting down; press Ctrl-C again to exit immediately");
-        handle.shutdown();
-    })?;
-    Ok(())
 }
 
 /// Prints where the server listens.

@@ -8,9 +8,9 @@ use serde_json::Value;
 use standpipe::tungstenite::client::{ClientRequestBuilder, client};
 use standpipe::tungstenite::{Error, Message};
 
-use super::Failure;
 use super::args::TopArgs;
 use super::terminal::printable;
+use super::{Failure, signals};
 
 /// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -90,7 +90,7 @@ struct Screen;
 impl Screen {
     fn enter() -> Result<Screen, Failure> {
         // Otherwise Ctrl-C would leave the terminal on the alternate screen and without a cursor.
-        ctrlc::set_handler(|| {
+        signals::on_end(|| {
             let _ = io::stdout().write_all(LEAVE.as_bytes());
             let _ = io::stdout().flush();
             std::process::exit(0);
