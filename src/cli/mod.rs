@@ -16,9 +16,15 @@ pub(crate) mod signals;
 pub(crate) mod routes;
 
 pub(crate) mod access;
+pub(crate) mod announce;
+pub(crate) mod endpoint;
+pub(crate) mod exposure;
+pub(crate) mod made_key;
 pub(crate) mod params;
 pub(crate) mod permits;
 pub(crate) mod replies;
+pub(crate) mod rules;
+pub(crate) mod secret_file;
 pub(crate) mod secrets;
 
 pub(crate) mod page;
@@ -42,6 +48,7 @@ pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.
 pub(crate) mod address;
+pub(crate) mod stdout;
 pub(crate) mod terminal;
 pub(crate) mod throttle;
 pub(crate) mod url;

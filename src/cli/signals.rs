@@ -64,9 +64,9 @@ impl Caught {
                     SIGTERM => shutdown.request("SIGTERM"),
                     SIGQUIT => shutdown.request("SIGQUIT"),
                     SIGHUP => match reload() {
-                        Ok(()) => log::info!("SIGHUP: the secret files were read again"),
+                        Ok(()) => log::info!("SIGHUP: reloaded"),
                         Err(error) => {
-                            log::error!("SIGHUP: the old secrets stay in force: {error}");
+                            log::error!("SIGHUP: the old values of a file stay in force: {error}");
                         }
                     },
                     SIGUSR1 => log::info!("{}", figures()),

@@ -66,7 +66,7 @@ fn accept<'scope, H: Handler>(
             Ok(_) if server.latch.is_set() => {}
             Ok((socket, peer)) => {
                 pause = FIRST_PAUSE;
-                start_handshake(socket, peer, server, scope, handler);
+                start_handshake(socket, peer, listener, server, scope, handler);
             }
             Err(_) if server.latch.is_set() => {}
             Err(error) if is_permanent(&error) => {
@@ -102,6 +102,7 @@ fn is_permanent(error: &io::Error) -> bool {
 fn start_handshake<'scope, H: Handler>(
     socket: Socket,
     peer: Peer,
+    listener: &Listener,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
@@ -137,6 +138,7 @@ fn start_handshake<'scope, H: Handler>(
         entry: server.clients.add(&shared),
         shared,
         socket,
+        arrival: listener.arrival(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))

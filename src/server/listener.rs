@@ -4,12 +4,13 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::http::Peer;
+use crate::http::{Arrival, Peer};
 use crate::sync::Latch;
 
 /// How many connections may wait for `accept` in the kernel. The kernel limits this to `net.core.somaxconn`.
@@ -33,6 +34,8 @@ const WAKE_UP_TIMEOUT: Duration = Duration::from_millis(100);
 pub struct Listener {
     socket: Socket,
     address: Address,
+    /// What requests are judged by.
+    arrival: Arc<Arrival>,
     /// Set when the acceptor has ended.
     done: Latch,
     /// The number of wake-up connections so far.
@@ -71,16 +74,68 @@ impl Listener {
         TcpListener::from(socket).try_into()
     }
 
+    /// Names the listener. [`Request::listener`](crate::Request::listener) returns the name for each request that arrives
+    /// on it, so that a handler can serve some paths on some listeners only.
+    ///
+    /// ```
+    /// use standpipe::{Config, Connection, Handler, Listener, Reply, Request, Server};
+    ///
+    /// struct Routes;
+    ///
+    /// impl Handler for Routes {
+    ///     fn request(&self, request: &mut Request) -> Reply {
+    ///         match (request.listener(), request.path()) {
+    ///             (Some("admin"), "/figures") => Reply::text(200, "42\n"),
+    ///             (None, "/ws") => Reply::upgrade(),
+    ///             _ => Reply::status(404),
+    ///         }
+    ///     }
+    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///         while conn.recv()?.is_some() {}
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let public = Listener::bind("127.0.0.1:0")?;
+    /// let admin = Listener::bind("127.0.0.1:0")?.tag("admin").same_origin_only();
+    /// let server = Server::from_listeners(vec![public, admin], Config::default())?;
+    /// # let handle = server.handle();
+    /// # handle.shutdown();
+    /// # server.serve(Routes)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>) -> Listener {
+        Arc::make_mut(&mut self.arrival).tag = Some(name.into());
+        self
+    }
+
+    /// Refuses web pages of every other origin, whatever [`Config::origin`](crate::Config::origin) and
+    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow. If the listener is on loopback, only loopback
+    /// names are accepted as `Host`, and not the hosts of the allowed origins.
+    #[must_use]
+    pub fn same_origin_only(mut self) -> Listener {
+        Arc::make_mut(&mut self.arrival).same_origin_only = true;
+        self
+    }
+
     fn new(socket: Socket, address: Address) -> Listener {
+        let loopback_tcp =
+            matches!(&address, Address::Tcp(tcp) if tcp.ip().to_canonical().is_loopback());
         Listener {
             socket,
             address,
+            arrival: Arc::new(Arrival {
+                loopback_tcp,
+                ..Arrival::default()
+            }),
             done: Latch::new(),
             wake_ups: AtomicU32::new(0),
         }
     }
 
-    pub(crate) fn tcp_address(&self) -> Option<SocketAddr> {
+    /// Returns the address of a TCP listener, with the port that the kernel chose. A unix socket has none.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
         match self.address {
             Address::Tcp(address) => Some(address),
             Address::Unix(_) => None,
@@ -89,8 +144,12 @@ impl Listener {
 
     /// Returns whether only this machine can reach the listener.
     pub(crate) fn is_loopback(&self) -> bool {
-        self.tcp_address()
-            .is_none_or(|address| address.ip().is_loopback())
+        self.arrival.loopback_tcp || self.tcp_address().is_none()
+    }
+
+    /// Returns what requests that arrive on this listener are judged by.
+    pub(super) fn arrival(&self) -> Arc<Arrival> {
+        Arc::clone(&self.arrival)
     }
 
     /// Accepts the next connection.

@@ -89,7 +89,7 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
         }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
-        let rules = Rules::new(&config, loopback_only)
+        let rules = Rules::new(&config)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::tcp_address).collect();
         let capacity = capacity::compute(config.max_clients);
@@ -97,7 +97,13 @@ impl Server {
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
         }
-        let server = ServerState::new(config, rules, capacity.clients, HANDSHAKE_SLOTS);
+        let server = ServerState::new(
+            config,
+            rules,
+            loopback_only,
+            capacity.clients,
+            HANDSHAKE_SLOTS,
+        );
         let handle = ServerHandle::new(Arc::new(server), addresses);
         Ok(Server { listeners, handle })
     }

@@ -38,12 +38,13 @@ impl ServerState {
     pub(crate) fn new(
         config: Config,
         rules: Rules,
+        loopback_only: bool,
         max_clients: usize,
         handshake_slots: usize,
     ) -> ServerState {
         ServerState {
             per_address: PerAddress::new(config.max_clients_per_ip, config.connect_rate),
-            loopback_only: rules.loopback_only(),
+            loopback_only,
             config: Arc::new(config),
             rules,
             latch: Latch::new(),

@@ -26,6 +26,7 @@ mod presence;
 
 // In the order of a client's life.
 mod handshake;
+mod listeners;
 
 mod batches;
 mod echo;
@@ -39,6 +40,8 @@ mod shutdown;
 mod shutdown_report;
 
 // The binary, as people run it.
+#[cfg(feature = "cli")]
+mod admin;
 #[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
@@ -55,6 +58,8 @@ mod metrics;
 mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(feature = "cli")]
+mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;

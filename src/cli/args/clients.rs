@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::made_key;
 use crate::cli::secrets::Secrets;
 use crate::cli::units::{Size, Time};
 use crate::cli::url::{Base, Url};
@@ -71,7 +72,7 @@ pub(crate) struct PublishArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// A file with a key, for a server that requires one
+    /// A file with a key [default: the key of a server on this machine that has no key file]
     #[arg(long, value_name = "FILE")]
     publish_key_file: Option<PathBuf>,
 
@@ -91,7 +92,7 @@ pub(crate) struct TopArgs {
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// A file with a key, for a server that requires one
+    /// A file with a key [default: the key of a server on this machine that has no key file]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -149,13 +150,15 @@ impl ClientArgs {
 
 impl PublishArgs {
     pub(crate) fn publish_key(&self) -> Result<Option<String>, String> {
-        secret(self.publish_key_file.as_deref())
+        let key = secret(self.publish_key_file.as_deref())?;
+        Ok(key.or_else(|| made_key::find(&self.url.authority)))
     }
 }
 
 impl TopArgs {
     pub(crate) fn key(&self) -> Result<Option<String>, String> {
-        secret(self.key_file.as_deref())
+        let key = secret(self.key_file.as_deref())?;
+        Ok(key.or_else(|| made_key::find(&self.url.authority)))
     }
 }
 

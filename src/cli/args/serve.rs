@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use crate::cli::rules::TopicRules;
 use crate::cli::topics::{self, TopicFlag};
 use crate::cli::units::{Size, Time};
 use crate::cli::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
@@ -20,6 +21,21 @@ pub(crate) struct ServeArgs {
     #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH|fd:N", default_value = LISTEN)]
     #[arg(value_delimiter = ',')]
     pub(crate) listen: Vec<Listen>,
+
+    /// Where to serve the admin paths, such as publishing over HTTP, /metrics and /dashboard; the other listeners then
+    /// answer 404 to them. Needs --publish-key-file if other machines can reach the address. May be given more than once
+    #[arg(
+        long,
+        env = "STANDPIPE_ADMIN_LISTEN",
+        value_name = "ADDR:PORT|unix:PATH|fd:N"
+    )]
+    #[arg(value_delimiter = ',')]
+    pub(crate) admin_listen: Vec<Listen>,
+
+    /// Requires no key for the admin paths from this machine, for experiments and tests. Every listener must be a TCP
+    /// listener on loopback. Clients of a proxy on this machine may use the admin paths too
+    #[arg(long, env = "STANDPIPE_ADMIN_OPEN", value_parser = yes_or_no, action = ArgAction::SetTrue)]
+    pub(crate) admin_open: bool,
 
     /// Maximum number of clients connected at the same time; further clients are answered 503 [default: what the kernel's limits allow]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
@@ -49,8 +65,9 @@ pub(crate) struct ServeArgs {
     policy: Policy,
 
     /// Settings of the topics that match a pattern, such as
-    /// 'doc-*:policy=disconnect,queue=256,history=1000,max-age=1h'; the first match counts. May be given more than once;
-    /// in the environment separated by semicolons
+    /// 'doc-*:policy=disconnect,queue=256,history=1000,max-age=1h,publish=token,subscribe=anyone'; the first match counts.
+    /// Who may publish and subscribe: anyone, token (clients with a token), server (no client). May be given more than
+    /// once; in the environment separated by semicolons
     #[arg(
         long,
         env = "STANDPIPE_TOPIC",
@@ -77,8 +94,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// A file with one key per line; publishing over HTTP, histories, /debug and /dashboard require one as a bearer
-    /// token. Without this flag they are available from this machine only
+    /// A file with one key per line; the admin paths, such as publishing over HTTP, /metrics and /dashboard, require one
+    /// as a bearer token [default: a key that is made at the start and printed]
     #[arg(long, env = "STANDPIPE_PUBLISH_KEY_FILE", value_name = "FILE")]
     pub(crate) publish_key_file: Option<PathBuf>,
 
@@ -217,6 +234,11 @@ impl ServeArgs {
             config = config.topic(flag.pattern.clone(), flag.settings(default));
         }
         config
+    }
+
+    /// Returns who may publish and subscribe to which topics.
+    pub(crate) fn rules(&self) -> TopicRules {
+        TopicRules(self.topic.iter().map(TopicFlag::rule).collect())
     }
 
     /// Returns the level of the log: events of the server, with `-v` also of each client, with `-vv` also of each message.

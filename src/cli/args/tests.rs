@@ -31,7 +31,7 @@ fn defaults_are_the_documented_ones() {
     let args = parse(&[]).expect("no flag is required");
     let config = args.config();
     assert_eq!(args.listen, [Listen::Tcp("127.0.0.1:9000".into())]);
-    assert!(!args.no_echo);
+    assert!(!args.no_echo && !args.admin_open && args.admin_listen.is_empty());
     assert_eq!(args.log_level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
@@ -63,7 +63,7 @@ fn defaults_are_the_documented_ones() {
 
 #[test]
 fn every_flag_sets_its_field_with_and_without_serve() {
-    let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
+    let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --admin-listen 127.0.0.1:1 --admin-open --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
                  --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
                  --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                  --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
@@ -107,7 +107,8 @@ fn every_flag_sets_its_field_with_and_without_serve() {
                 Listen::Unix("/run/sp.sock".into())
             ]
         );
-        assert!(args.no_echo);
+        assert_eq!(args.admin_listen, [Listen::Tcp("127.0.0.1:1".into())]);
+        assert!(args.no_echo && args.admin_open);
         assert_eq!(args.log_level(), LevelFilter::Trace);
     }
 }
@@ -135,6 +136,8 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--topic", "chat:policy=none", "drop-newest"),
         ("--topic", "chat:queue=0", "at least 1"),
         ("--topic", "chat:size=1", "max-age"),
+        ("--topic", "chat:publish=all", "anyone, token or server"),
+        ("--admin-listen", "9001", "127.0.0.1:9000"),
         ("--rcvbuf", "4GiB", "at most 2147483647"),
         ("--write-timeout", "30", "30s"),
         ("--ping-interval", "0s", "longer than zero"),
@@ -169,5 +172,5 @@ fn every_flag_has_an_environment_variable_and_help() {
         assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
         assert!(arg.get_help().is_some(), "{name}");
     }
-    assert_eq!(command.get_arguments().count(), 32);
+    assert_eq!(command.get_arguments().count(), 34);
 }

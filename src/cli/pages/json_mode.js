@@ -15,6 +15,7 @@ const topicList = {
     this.isLoading = true;
     try {
       const answer = await fetch(target.withToken('/topics'));
+      if ([401, 403, 404].includes(answer.status)) throw new Error('it needs the key of the server. The dashboard shows all topics.');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
       this.timer = setTimeout(() => this.refresh(), this.interval);

@@ -76,7 +76,12 @@ fn read_and_answer<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Option<Upgrade<'scope>> {
-    let RegisteredClient { shared, socket, .. } = client;
+    let RegisteredClient {
+        shared,
+        socket,
+        arrival,
+        ..
+    } = client;
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
@@ -90,6 +95,7 @@ fn read_and_answer<'scope, H: Handler>(
             return None;
         }
     };
+    request.set_arrival(Arc::clone(arrival));
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.

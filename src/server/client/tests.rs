@@ -42,8 +42,8 @@ impl<F: Fn() + Sync> Handler for CountingHandler<F> {
 
 fn server() -> ServerState {
     let config = Config::default().close_timeout(DEADLINE);
-    let rules = Rules::new(&config, true).expect("an empty list of origins is valid");
-    ServerState::new(config, rules, 1, 1)
+    let rules = Rules::new(&config).expect("an empty list of origins is valid");
+    ServerState::new(config, rules, true, 1, 1)
 }
 
 /// Runs one client from its opening handshake to its end. `before` is called before its request is read. Returns the
@@ -74,6 +74,7 @@ fn one_client(
             entry: server.clients.add(&shared),
             shared,
             socket: transport,
+            arrival: Arc::default(),
         };
         handshake::run(client, slot, server, scope, &handler);
     });
