@@ -38,7 +38,6 @@ impl Access {
     ///
     /// # Errors
     /// Names each file that cannot be read or has no secret. The old secrets of such a file remain valid.
-    #[allow(dead_code, reason = "the signal that reloads is not there yet")]
     pub(crate) fn reload(&self) -> Result<(), String> {
         let keys = match &self.keys {
             Keys::File(keys) => Some(keys),

@@ -9,7 +9,7 @@ use super::output::Closed;
 
 /// The command failed, at its start or later.
 const RUNTIME: u8 = 1;
-/// A second Ctrl-C during an orderly shutdown: 128 + SIGINT.
+/// A second signal during an orderly shutdown: 128 + SIGINT.
 pub(crate) const INTERRUPTED: i32 = 130;
 /// A flag or a value is wrong. clap exits with the same code, see `args`.
 const USAGE: u8 = 2;

@@ -8,8 +8,10 @@ pub(crate) mod units;
 pub(crate) mod values;
 
 // `serve`: listeners, paths, and who may use them.
+pub(crate) mod figures;
 pub(crate) mod logs;
 pub(crate) mod serve;
+pub(crate) mod signals;
 
 pub(crate) mod routes;
 

@@ -1,22 +1,22 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
-use std::process;
 use std::sync::Arc;
 
-use standpipe::{Hub, ServerHandle};
+use standpipe::Hub;
 
 use super::announce::announce;
 use super::args::ServeArgs;
 use super::dashboard::Dashboard;
-
 use super::envelope::Json;
 use super::http_publish::HttpPublisher;
 use super::listen::listen;
 use super::routes::Routes;
-use super::{Failure, exit, exposure, stdout};
+use super::{Failure, exposure, figures, signals, stdout};
 
 /// Serves until a signal arrives, and then prints the shutdown report.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    // First, so that no signal ends the process while it starts.
+    let signals = signals::catch()?;
     // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.
     if let Err(error) = standpipe::raise_descriptor_limit() {
         log::warn!("could not raise the descriptor limit: {error}");
@@ -25,7 +25,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let (access, mut made_key) = exposure::access(args, &endpoints)?;
     let access = Arc::new(access);
     let handle = server.handle();
-    on_signals(handle.clone())?;
     let config = args.config();
     let mut settings = args.hub();
     settings.envelope = Some(Arc::new(Json));
@@ -38,6 +37,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     )?;
     let sweeper = hub.clone();
     handle.on_tick(move || sweeper.sweep());
+    let (secrets, server_figures) = (Arc::clone(&access), (handle.clone(), hub.clone()));
+    let _signals = signals.handle(
+        handle.clone(),
+        Box::new(move || secrets.reload()),
+        Box::new(move || figures::line(&server_figures.0, &server_figures.1)),
+    )?;
     // Printed last, because a script may connect as soon as it has read these lines.
     announce(&access, made_key.as_mut(), &endpoints, !args.no_echo);
     let routes = Routes {
@@ -55,17 +60,5 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     log::info!("{report}");
     // An error is ignored: all clients have been served, even if standard output is closed or full.
     let _ = stdout::print(&format!("{report}\n"));
-    Ok(())
-}
-
-/// Begins the shutdown on the first Ctrl-C or SIGTERM, and exits immediately on the second.
-fn on_signals(handle: ServerHandle) -> Result<(), Failure> {
-    ctrlc::set_handler(move || {
-        if handle.is_shutting_down() {
-            process::exit(exit::INTERRUPTED);
-        }
-        log::info!("shutting down; press Ctrl-C again to exit immediately");
-        handle.shutdown();
-    })?;
     Ok(())
 }

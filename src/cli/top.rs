@@ -11,7 +11,7 @@ use standpipe::tungstenite::{Error, Message};
 use super::args::TopArgs;
 use super::terminal::printable;
 use super::url::TIMEOUT;
-use super::{Failure, output, refusal};
+use super::{Failure, output, refusal, signals};
 
 /// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -88,7 +88,7 @@ struct Screen;
 impl Screen {
     fn enter() -> Result<Screen, Failure> {
         // Otherwise Ctrl-C would leave the terminal on the alternate screen and without a cursor.
-        ctrlc::set_handler(|| {
+        signals::on_end(|| {
             let _ = io::stdout().write_all(LEAVE.as_bytes());
             let _ = io::stdout().flush();
             std::process::exit(0);

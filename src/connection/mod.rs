@@ -8,6 +8,7 @@ pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
 pub(crate) mod lifecycle;
+pub(crate) mod message_log;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod shared;

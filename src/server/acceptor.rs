@@ -23,6 +23,7 @@ use socket2::Socket;
 use super::client::handshake;
 use super::client::session::RegisteredClient;
 use super::listener::{BACKLOG, Listener};
+use super::refusal_log::Refusal;
 use super::shutdown_signal::StopOnDrop;
 use super::state::{ServerState, next_number};
 use super::stats::Disconnect;
@@ -146,23 +147,21 @@ fn start_handshake<'scope, H: Handler>(
 ) {
     let number = next_number();
     if !server.per_address.may_connect(&peer) {
-        log::warn!(
-            "#{number} {peer} rejected with 503 before reading the request: connect rate exceeded"
-        );
+        let why = "rejected with 503 before reading the request: connect rate exceeded";
+        let line = format_args!("#{number} {peer} {why}");
+        server.refusals.log(Refusal::ConnectRate, line);
         return refuse(&socket, server);
     }
     let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
-        log::warn!(
-            "#{number} {peer} rejected with 503 before reading the request: no free handshake slot"
-        );
+        let why = "rejected with 503 before reading the request: no free handshake slot";
+        let line = format_args!("#{number} {peer} {why}");
+        server.refusals.log(Refusal::NoHandshakeSlot, line);
         return refuse(&socket, server);
     };
     if let Some(other) = evicted {
-        log::warn!(
-            "#{} {} pending handshake reset to free a slot for another address",
-            other.number,
-            other.peer
-        );
+        let why = "pending handshake reset to free a slot for another address";
+        let line = format_args!("#{} {} {why}", other.number, other.peer);
+        server.refusals.log(Refusal::Evicted, line);
         server.disconnects.count(Disconnect::RefusedUnread);
         other.terminate(CloseCause::Gone);
     }
@@ -191,7 +190,8 @@ fn start_handshake<'scope, H: Handler>(
             }
         });
     if let Err(error) = spawned {
-        log::error!("#{number} rejected with 503: cannot start a thread: {error}");
+        let line = format_args!("#{number} rejected with 503: cannot start a thread: {error}");
+        server.refusals.log(Refusal::NoThread, line);
         refuse(&*socket_for_refusal, server);
     }
 }

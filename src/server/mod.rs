@@ -6,6 +6,7 @@ mod admission;
 mod client;
 mod handle;
 mod listener;
+mod refusal_log;
 mod registry;
 mod shutdown;
 mod shutdown_signal;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::refusal_log::Refusal;
 use super::state::ServerState;
 use crate::clock::Clock;
 use crate::connection::CloseCause;
@@ -33,7 +34,12 @@ pub(super) fn close_clients(server: &ServerState) {
         return;
     }
     for client in server.clients.snapshot() {
-        log::warn!("#{} reset: shutdown_timeout passed", client.number);
+        let line = format_args!(
+            "#{} {} reset: shutdown_timeout passed",
+            client.number, client.peer
+        );
+        let kind = Refusal::Overdue(Clock::Shutdown);
+        server.refusals.log(kind, line);
         client.terminate(CloseCause::TimedOut(Clock::Shutdown));
     }
     if server

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::admission::handshake_slots::HandshakeSlots;
 use super::admission::per_address::PerAddress;
+use super::refusal_log::RefusalLog;
 use super::registry::Registry;
 use super::shutdown_signal::ShutdownSignal;
 use super::stats::{Disconnects, ShutdownTally};
@@ -36,6 +37,7 @@ pub(crate) struct ServerState {
     pub(crate) per_address: PerAddress,
     pub(crate) shutdown_tally: ShutdownTally,
     pub(crate) disconnects: Disconnects,
+    pub(crate) refusals: RefusalLog,
     pub(super) tick_callbacks: TickCallbacks,
     /// Whether only this machine can reach the server.
     pub(crate) loopback_only: bool,
@@ -61,6 +63,7 @@ impl ServerState {
             handshakes: HandshakeSlots::new(handshake_slots),
             shutdown_tally: ShutdownTally::default(),
             disconnects: Disconnects::default(),
+            refusals: RefusalLog::new(),
             tick_callbacks: TickCallbacks::default(),
         }
     }

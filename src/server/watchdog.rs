@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::refusal_log::{Refusal, RefusalLog};
 use super::state::ServerState;
 use crate::clock::{self, Clock};
 use crate::connection::CloseCause;
@@ -45,6 +46,7 @@ pub(super) fn run(server: &ServerState) {
         check_all(server, u64::from(tick));
         tick = tick.wrapping_add(1);
     }
+    server.refusals.log_rest();
 }
 
 /// Checks the deadlines of all clients. Also looks for the peers of those clients whose turn it is in this `tick`: each
@@ -52,14 +54,15 @@ pub(super) fn run(server: &ServerState) {
 fn check_all(server: &ServerState, tick: u64) {
     let now = clock::now();
     for client in server.clients.snapshot() {
-        check(&client, now);
+        check(&client, now, &server.refusals);
         if client.number % LOOK_EVERY == tick % LOOK_EVERY {
             client.look_for_peer();
         }
     }
+    server.refusals.log_left_out();
 }
 
-fn check(client: &Shared, now: u64) {
+fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     match client.check_deadlines(now) {
         DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
@@ -69,8 +72,12 @@ fn check(client: &Shared, now: u64) {
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
         DeadlineCheck::Passed(clock) => {
-            log::warn!("#{} {} reset: {clock} passed", client.number, client.peer);
-            client.terminate(CloseCause::TimedOut(clock));
+            // A deadline stays passed while the handler of a client that was reset does not return.
+            if !client.lifecycle().was_reset() {
+                let line = format_args!("#{} {} reset: {clock} passed", client.number, client.peer);
+                refusals.log(Refusal::Overdue(clock), line);
+                client.terminate(CloseCause::TimedOut(clock));
+            }
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::binary::Binary;
-use crate::support::{Connect, JsonClient, TestClient, get, post};
+use crate::support::{Connect, JsonClient, TestClient, get, post, until};
+use crate::threats::spawned::{Spawned, standpipe};
 
 /// A file with secrets. It is deleted when this is dropped.
 pub(crate) struct File(PathBuf);
@@ -14,6 +15,10 @@ impl File {
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, secrets).unwrap();
         File(path)
+    }
+
+    pub(crate) fn write(&self, secrets: &str) {
+        std::fs::write(&self.0, secrets).unwrap();
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -160,4 +165,59 @@ fn file_without_a_secret_is_refused_at_start() {
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("no/such/file"), "{stderr}");
     }
+}
+
+#[test]
+fn hangup_reads_the_secret_files_again() {
+    let tokens = File::new("reload-tokens", "old\n");
+    let keys = File::new("reload-keys", "old-key\n");
+    let flags = [
+        "--token-file",
+        tokens.path(),
+        "--publish-key-file",
+        keys.path(),
+    ];
+    let spawned = Spawned::of(standpipe(&flags));
+    let client = |token: &str| {
+        let client = spawned.client("/ws/t");
+        client.header(&format!("Authorization: Bearer {token}"))
+    };
+    let status = |token: &str| client(token).request().1.status;
+    let publish = |key: &str| {
+        let bearer = format!("Authorization: Bearer {key}\r\n");
+        post(spawned.addr(), "/publish/t", &bearer, "x").status
+    };
+    let mut member = client("old").connect();
+    tokens.write("# rotated\nnew\n");
+    keys.write("new-key\n");
+    assert_eq!(
+        (status("old"), status("new")),
+        (101, 401),
+        "without a signal"
+    );
+    spawned.signal(&["HUP"]);
+    until("the files have been read again", || {
+        spawned.log().contains("SIGHUP: reloaded")
+    });
+    assert_eq!((status("old"), status("new")), (401, 101));
+    assert_eq!((publish("old-key"), publish("new-key")), (401, 202));
+    // A client that is connected stays.
+    member.read_message();
+    member.text("still connected");
+    member.expect_text("still connected");
+    // A file without a secret leaves the old ones in force, and does not keep the other file from being read.
+    tokens.write("# all revoked\n");
+    keys.write("newest-key\n");
+    spawned.signal(&["HUP"]);
+    until("the error is logged", || {
+        spawned.log().contains("old values of a file stay in force")
+    });
+    let log = spawned.log();
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(
+        matches!(errors[..], [error] if error.contains(tokens.path())),
+        "{log}"
+    );
+    assert_eq!((status("old"), status("new")), (401, 101));
+    assert_eq!((publish("new-key"), publish("newest-key")), (401, 202));
 }

@@ -196,7 +196,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_NO_ECHO", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) no_echo: bool,
 
-    /// Logs when each client connects and disconnects; given twice, also each message
+    /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
+    /// beginning of a text
     #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
     verbose: u8,
 }

@@ -10,6 +10,7 @@ use super::decoder::{Decoder, Incoming};
 use super::read_half::ReadHalf;
 use super::violation::{ReadError, Violation};
 use crate::connection::close_cause::CloseCause;
+use crate::connection::message_log;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::write::close::{CloseMode, CloseReason};
@@ -23,6 +24,8 @@ pub(crate) struct Reader {
     ended: Option<ReadEnd>,
     /// Whether the last call of `next` returned because its time was over.
     timed_out: bool,
+    /// The number of messages that the handler got.
+    received: u64,
 }
 
 /// How reading ended.
@@ -44,7 +47,18 @@ impl Reader {
             shared: Arc::clone(shared),
             ended: None,
             timed_out: false,
+            received: 0,
         }
+    }
+
+    /// Returns the number of text and binary messages that were received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn count(&mut self, message: &Message) {
+        self.received += 1;
+        message_log::received(self.shared.number, message);
     }
 
     /// Returns how reading ended, if it has.
@@ -91,6 +105,7 @@ impl Reader {
             let Some(message) = self.decoder.next_if_read() else {
                 break;
             };
+            self.count(&message);
             messages.push(message);
         }
         Ok(messages)
@@ -108,7 +123,10 @@ impl Reader {
         while self.ended.is_none() {
             let half = &mut self.half;
             match self.decoder.next(&mut |buffer| half.read(buffer)) {
-                Ok(Incoming::Data(message)) => return Ok(Some(message)),
+                Ok(Incoming::Data(message)) => {
+                    self.count(&message);
+                    return Ok(Some(message));
+                }
                 Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
                 Ok(Incoming::Pong(payload)) => {
                     if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
@@ -140,9 +158,8 @@ impl Reader {
             reason: reason.to_owned(),
         };
         let close = CloseReason::new(code, reason);
-        if self.shared.close(CloseMode::Immediate, close, cause) {
-            log::warn!("#{} violation: {code}, {reason}", self.shared.number);
-        }
+        // The server logs the cause when the client has ended.
+        self.shared.close(CloseMode::Immediate, close, cause);
         RecvError::Violation {
             code,
             reason: reason.to_owned(),

@@ -25,6 +25,7 @@ use crate::http::{self, After, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
@@ -151,7 +152,7 @@ fn read_and_answer<'scope, H: Handler>(
         return Served::Ended;
     }
     request.set_body(ahead, Box::new(BodyWire::new(socket, shared)));
-    let (decided, cors) = decide(shared, server, handler, &mut request);
+    let (decided, cors) = decide(server, handler, &mut request);
     let body = request.take_body();
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
@@ -205,7 +206,6 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
 /// Checks the request against the server's rules, and asks the handler. Returns the handler's reply if it is an upgrade,
 /// and what every answer says to a browser.
 fn decide<H: Handler>(
-    shared: &Shared,
     server: &ServerState,
     handler: &H,
     request: &mut Request,
@@ -221,14 +221,14 @@ fn decide<H: Handler>(
         // RFC 9110 §9.3.7. Which methods are allowed depends on the path.
         return (Err(Answer::reply(Reply::status(204))), cors);
     }
-    (ask(shared, handler, request), cors)
+    (ask(handler, request), cors)
 }
 
 /// Asks the handler. Returns its reply if it is an upgrade.
-fn ask<H: Handler>(shared: &Shared, handler: &H, request: &mut Request) -> Result<Reply, Answer> {
+fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> {
     let reply = catch_panic(|| handler.request(request)).ok_or_else(|| {
-        log::error!("#{} the handler panicked in `request`", shared.number);
-        Answer::rejection(Reply::status(500), "the handler panicked")
+        let reason = "the handler panicked in `request`";
+        Answer::rejection_of_kind(Refusal::HandlerPanicked, Reply::status(500), reason)
     })?;
     if reply.is_upgrade() {
         Ok(reply)
@@ -252,15 +252,17 @@ fn upgrade<'scope, H: Handler>(
         http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
         let reply = http::unavailable(5, "connection limit reached");
-        Answer::rejection(reply, "max_clients reached")
+        Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
     let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
         let reply = http::unavailable(5, "too many connections from your address");
-        Answer::rejection(reply, "max_clients_per_ip reached for this address")
+        let reason = "max_clients_per_ip reached for this address";
+        Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
     let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
         let reply = http::unavailable(5, "cannot start a thread for this connection");
-        Answer::rejection(reply, format!("cannot start a thread: {error}"))
+        let reason = format!("cannot start a thread: {error}");
+        Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
     })?;
     let permits = Permits {
         _client: client_permit,

@@ -10,6 +10,7 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -28,6 +29,7 @@ use crate::handler::Handler;
 use crate::http::Arrival;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
+use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -128,8 +130,9 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
     let Some(mut accepted) = open(accepted, server) else {
         return;
     };
+    let opened = Instant::now();
     let returned = run_handler(handler, &mut accepted.conn);
-    end(accepted, returned, server);
+    end(accepted, returned, opened, server);
 }
 
 /// Writes the 101. This happens on the reader thread, so that a client that has received its 101 never waits for the
@@ -167,7 +170,9 @@ fn open<'scope>(
         None => {}
         Some(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
-            log::warn!("#{} writing the 101 failed: {error}", shared.number);
+            let Shared { number, peer, .. } = &**shared;
+            let line = format_args!("#{number} {peer} writing the 101 failed: {error}");
+            server.refusals.log(Refusal::UpgradeFailed, line);
         }
     }
     drop(accepted.conn);
@@ -186,10 +191,10 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
 }
 
 #[inline(never)]
-fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState) {
+fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
-    close_after(returned, shared);
+    close_after(returned, shared, &server.refusals);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
     accepted.conn.reader().discard();
@@ -205,7 +210,21 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
     if let Some(cause) = lifecycle.cause() {
-        log::debug!("#{} {} ended: {cause}", shared.number, shared.peer);
+        let Shared { number, peer, .. } = &**shared;
+        if let CloseCause::Violation { code, reason } = &cause {
+            let line = format_args!("#{number} {peer} violation: {code}, {reason}");
+            server.refusals.log(Refusal::Violation, line);
+        }
+        let (received, counts) = (
+            accepted.conn.reader().received(),
+            shared.write.queue.counts(),
+        );
+        log::debug!(
+            "#{number} {peer} ended after {:.3} s: {cause}; {received} messages received, {} of {} sent",
+            opened.elapsed().as_secs_f64(),
+            counts.delivered,
+            counts.accepted
+        );
     }
     // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
@@ -222,8 +241,8 @@ fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
 }
 
 /// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
-fn close_after(returned: Returned, shared: &Shared) {
-    let number = shared.number;
+fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
+    let Shared { number, peer, .. } = shared;
     match returned {
         Some(Ok(())) => {
             shared.close_by_application(1000, "");
@@ -232,18 +251,21 @@ fn close_after(returned: Returned, shared: &Shared) {
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
             log::debug!(
-                "#{number} the handler returned after the connection had ended: {}",
+                "#{number} {peer} the handler returned after the connection had ended: {}",
                 escaped(&text)
             );
         }
         Some(Err(error)) => {
             close_failed(shared);
             let text = text_of(error);
-            log::warn!("#{number} the handler failed: {}", escaped(&text));
+            let text = escaped(&text);
+            let line = format_args!("#{number} {peer} the handler failed: {text}");
+            refusals.log(Refusal::HandlerFailed, line);
         }
         None => {
             close_failed(shared);
-            log::error!("#{number} the handler panicked");
+            let line = format_args!("#{number} {peer} the handler panicked");
+            refusals.log(Refusal::HandlerPanicked, line);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -13,7 +12,8 @@ use standpipe::{Config, Rate, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
-    Answer, Connect, DEADLINE, Process, TestServer, in_own_process, let_time_pass, until,
+    Answer, Connect, DEADLINE, LogLines, Process, TestServer, in_own_process, let_time_pass,
+    lines_and_left_out, until,
 };
 
 #[test]
@@ -120,9 +120,15 @@ fn failed_thread_start_refuses_one_client_cleanly() {
     until("threads and descriptors are released", || {
         count(spawned.process()) == before
     });
-    assert_eq!(spawned.log().matches("cannot start a thread").count(), 6);
     spawned.connect("/echo").leave();
-    assert!(spawned.is_running());
+    spawned.signal(&["TERM"]);
+    assert_eq!(spawned.end().code(), Some(0));
+    until("the last line is logged", || {
+        spawned.log().contains("drained")
+    });
+    let (log, why) = (spawned.log(), "cannot start a thread:");
+    let (lines, left_out) = lines_and_left_out(log.lines(), why, why);
+    assert_eq!(lines + left_out, 6, "{log}");
 }
 
 #[test]
@@ -342,28 +348,11 @@ fn low_descriptor_limit_sets_the_connection_limit() {
     assert!(Process::of(limited.pid()).descriptors() < 20);
 }
 
-/// Keeps the lines that the library logs.
-struct Lines(Mutex<Vec<String>>);
-
-impl log::Log for Lines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        self.0.lock().unwrap().push(record.args().to_string());
-    }
-
-    fn flush(&self) {}
-}
-
 #[test]
 fn bind_changes_no_process_limit() {
-    static LINES: Lines = Lines(Mutex::new(Vec::new()));
     let name = "threats::limits::bind_changes_no_process_limit";
     in_own_process(name, || {
-        log::set_logger(&LINES).unwrap();
-        log::set_max_level(log::LevelFilter::Info);
+        let lines = LogLines::keep(log::LevelFilter::Info);
         let (_, hard) = rlimit::Resource::NOFILE.get().unwrap();
         rlimit::Resource::NOFILE.set(600, hard).unwrap();
         let limits = || std::fs::read_to_string("/proc/self/limits").unwrap();
@@ -373,15 +362,10 @@ fn bind_changes_no_process_limit() {
         drop(server);
         // 416 descriptors are reserved, or half of a low limit.
         let expected = "connection limit: 300 (set by ulimit -n (soft) = 600)";
+        let lines = lines.get();
         assert!(
-            LINES
-                .0
-                .lock()
-                .unwrap()
-                .iter()
-                .any(|line| line.starts_with(expected)),
-            "{:?}",
-            LINES.0.lock().unwrap()
+            lines.iter().any(|line| line.starts_with(expected)),
+            "{lines:?}"
         );
         assert_eq!(standpipe::raise_descriptor_limit().unwrap(), hard);
         assert_eq!(rlimit::Resource::NOFILE.get().unwrap(), (hard, hard));
