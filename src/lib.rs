@@ -141,7 +141,7 @@ pub use handler::Handler;
 pub use http::{Peer, Reply, Request};
 #[cfg(unix)]
 pub use hub::{
-    Envelope, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
+    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
     SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
 };
 #[cfg(unix)]

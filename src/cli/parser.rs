@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use standpipe::Message;
 
-use super::command::{Command, CommandError, CommandMessage, Data, Publish};
+use super::command::{Command, CommandError, CommandMessage, Data, Publish, Resume};
 use super::{ids, names, nesting};
 
 /// Parses one message from a client.
@@ -64,6 +64,7 @@ struct Fields<'a> {
     publish: Option<&'a RawValue>,
     reference: Option<&'a RawValue>,
     since: Option<&'a RawValue>,
+    epoch: Option<&'a RawValue>,
     presence: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
     key: Option<&'a RawValue>,
@@ -107,6 +108,7 @@ impl<'a> Fields<'a> {
             "data" => self.data = Some(value),
             "ref" => self.reference = optional,
             "since" => self.since = optional,
+            "epoch" => self.epoch = optional,
             "presence" => self.presence = optional,
             "key" => self.key = optional,
             "base64" => self.base64 = optional,
@@ -118,7 +120,7 @@ impl<'a> Fields<'a> {
         match (self.subscribe, self.unsubscribe, self.publish) {
             (Some(topic), None, None) => Ok(Command::Subscribe {
                 topic: topic_of("sub", topic)?,
-                since: self.since()?,
+                resume: self.resume()?,
                 presence: boolean("presence", self.presence)?,
             }),
             (None, Some(topic), None) => Ok(Command::Unsubscribe(topic_of("unsub", topic)?)),
@@ -133,7 +135,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn since(&self) -> Result<Option<u64>, String> {
+    fn resume(&self) -> Result<Option<Resume>, String> {
         let Some(since) = self.since else {
             return Ok(None);
         };
@@ -142,7 +144,15 @@ impl<'a> Fields<'a> {
         } else {
             ids::from_number(since.get())
         };
-        id.map(Some).ok_or_else(|| ids::NOT_AN_ID.into())
+        let since = id.ok_or(ids::NOT_AN_ID)?;
+        let epoch = match self.epoch {
+            None => None,
+            Some(epoch) => {
+                let text = string(epoch).filter(|_| is_string(epoch));
+                Some(text.ok_or("epoch must be a string")?.into_owned())
+            }
+        };
+        Ok(Some(Resume { since, epoch }))
     }
 
     fn key(&self) -> Result<Option<String>, String> {
@@ -338,7 +348,7 @@ mod tests {
         let text = r#"{"sub":"a","since":1,"since":null,"su\u0062":"b","base64":1}"#;
         let expected = Command::Subscribe {
             topic: "b".into(),
-            since: None,
+            resume: None,
             presence: false,
         };
         assert_eq!(parse_text(text).command.expect("it is valid"), expected);
@@ -349,16 +359,10 @@ mod tests {
         for since in ["1000", "1e3", "1000.0", r#""1000""#] {
             let text = format!(r#"{{"sub":"t","since":{since}}}"#);
             let command = parse_text(&text).command.expect(&text);
-            assert!(
-                matches!(
-                    command,
-                    Command::Subscribe {
-                        since: Some(1000),
-                        ..
-                    }
-                ),
-                "{text}"
-            );
+            let Command::Subscribe { resume, .. } = command else {
+                panic!("{text}: {command:?}");
+            };
+            assert_eq!(resume.map(|resume| resume.since), Some(1000), "{text}");
         }
         for since in ["-1", "1.5", r#""1e3""#, r#""""#, r#"" 7""#, "true", "[1]"] {
             let text = format!(r#"{{"sub":"t","since":{since}}}"#);

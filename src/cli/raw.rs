@@ -38,6 +38,9 @@ pub(crate) fn relay(
     if let Ok(Some(id)) = params::since(conn.request()) {
         options = options.since(id);
     }
+    if let Some(epoch) = conn.request().query("epoch") {
+        options = options.epoch(epoch);
+    }
     if let Some(name) = conn.request().query("name") {
         options = options.with_name(name);
     }

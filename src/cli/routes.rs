@@ -141,10 +141,11 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self
-            .hub
-            .get(topic)
-            .map_or_else(Vec::new, |topic| topic.history(since));
+        let messages = self.hub.get(topic).map_or_else(Vec::new, |topic| {
+            let epoch = request.query("epoch");
+            let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
+            topic.history(if is_ours { since } else { 0 })
+        });
         let elements: Vec<String> = messages.iter().map(|message| element(message)).collect();
         Ok(Reply::json(200, format!("[{}]", elements.join(","))))
     }
@@ -167,6 +168,7 @@ struct TopicRow {
     topic: String,
     members: usize,
     id: u64,
+    epoch: String,
     policy: String,
     queue: usize,
     history: usize,
@@ -183,6 +185,7 @@ impl TopicRow {
             topic: topic.name().to_owned(),
             members: topic.members(),
             id: topic.last_id(),
+            epoch: topic.epoch().to_owned(),
             policy: settings.policy.to_string(),
             queue: settings.queue,
             history: counts.history,

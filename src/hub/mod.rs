@@ -6,6 +6,7 @@
 mod config;
 mod delivery;
 mod history;
+mod ids;
 mod member;
 mod message;
 mod outcome;
@@ -22,7 +23,7 @@ mod topic_state;
 use std::sync::Arc;
 
 pub use config::HubConfig;
-pub use message::{Envelope, Publication, TopicMessage};
+pub use message::{Envelope, Gap, Publication, TopicMessage};
 pub use outcome::{PublishError, PublishOutcome, TooManyTopics};
 pub use policy::{Policy, SoftLimit, TopicSettings};
 pub use stats::TopicCounts;
@@ -30,13 +31,15 @@ pub use subscribe::SubscribeOptions;
 pub use topic::{Subscription, Topic};
 
 use history::HistoryBudget;
+use ids::IdClock;
 use shared::HubShared;
 use topic_state::TopicState;
 
 /// Topics by name. Cloning it is cheap; all clones are the same hub.
 ///
 /// A topic exists while a caller holds it, while a client is subscribed to it, and while it has a history. Then it is
-/// removed, and uses no memory.
+/// removed. Only its last id is remembered, for the 10,000 topics that were removed last, so that a topic that is created
+/// again continues its ids.
 #[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<HubShared<TopicState>>,
@@ -58,8 +61,13 @@ impl Drop for CloseOnDrop {
 impl Hub {
     /// Creates a hub without topics.
     pub fn new(config: HubConfig) -> Hub {
+        Hub::with_clock(config, ids::system_clock())
+    }
+
+    /// Creates a hub in which the ids of a new topic begin at the time of `clock`, in microseconds.
+    fn with_clock(config: HubConfig, clock: IdClock) -> Hub {
         let history_budget = Arc::new(HistoryBudget::new(config.history_bytes));
-        let shared = Arc::new(HubShared::new(config));
+        let shared = Arc::new(HubShared::new(config, clock));
         Hub {
             history_budget,
             _close: Arc::new(CloseOnDrop(Arc::clone(&shared))),
@@ -72,9 +80,9 @@ impl Hub {
     /// # Errors
     /// [`TooManyTopics`]: it does not exist, and there are [`HubConfig::max_topics`] others.
     pub fn topic(&self, name: &str) -> Result<Topic, TooManyTopics> {
-        let create = |name| {
+        let create = |name, last_id| {
             let (hub, budget) = (Arc::clone(&self.shared), Arc::clone(&self.history_budget));
-            TopicState::new(name, hub, budget)
+            TopicState::new(name, last_id, hub, budget)
         };
         let state = self.shared.get_or_create(name, create)?;
         Ok(Topic { state })

@@ -15,6 +15,7 @@ use crate::connection::Outbox;
 #[non_exhaustive]
 pub struct SubscribeOptions {
     since: Option<u64>,
+    epoch: Option<Arc<str>>,
     envelope: bool,
     presence: bool,
     name: Option<Arc<str>>,
@@ -28,9 +29,21 @@ impl SubscribeOptions {
 
     /// First sends the messages after `id` that are still in the history. A member with an envelope receives a gap notice
     /// for those that are not.
+    ///
+    /// An id that the topic has not reached is from another hub, such as the one before a restart whose clock was ahead.
+    /// It counts as 0: the member receives a gap notice, and everything in the history. If both hubs have used an id, only
+    /// the [`epoch`](Self::epoch) tells whose it is.
     #[must_use]
     pub fn since(mut self, id: u64) -> Self {
         self.since = Some(id);
+        self
+    }
+
+    /// Says from which [`Topic::epoch`](super::Topic::epoch) the id in [`since`](Self::since) is. If it is not the epoch of
+    /// this topic, the id counts as 0.
+    #[must_use]
+    pub fn epoch(mut self, epoch: &str) -> Self {
+        self.epoch = Some(epoch.into());
         self
     }
 
@@ -83,10 +96,12 @@ pub(super) fn join(
         envelope.filter(|_| options.envelope),
         options.presence,
         Arc::clone(&topic.counters),
+        Arc::clone(&topic.hub.epoch),
     );
     let last_id = match options.since {
         None => topic.add_from_now(&member),
         Some(since) => {
+            let since = topic.continue_after(since, options.epoch.as_deref());
             let last_id = replay(topic, &member, since)?;
             member.outbox.flush();
             last_id
@@ -133,8 +148,7 @@ const SLICE: usize = 64;
 /// # Blocking
 /// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end.
 fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, PublishError> {
-    // An id that the topic has not reached comes from a clock that was ahead. There is nothing to replay.
-    let mut sent_up_to = since.min(topic.last_id());
+    let mut sent_up_to = since;
     member.begin_after(sent_up_to);
     loop {
         let settings = topic.settings();
@@ -178,3 +192,7 @@ fn try_end_replay(
     member.end_replay(last_id, settings.policy);
     Some(last_id)
 }
+
+#[cfg(test)]
+#[path = "tests/resume.rs"]
+mod tests;

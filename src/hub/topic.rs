@@ -35,6 +35,14 @@ impl Topic {
         self.state.last_id()
     }
 
+    /// Returns the epoch of the topic's ids: a short text that each [`Hub`](super::Hub) chooses at random. Ids of different
+    /// epochs cannot be compared, because a hub whose clock was set back may use ids that another hub has used. A client
+    /// that resumes sends the epoch together with the last id that it has seen: see
+    /// [`SubscribeOptions::epoch`](super::SubscribeOptions::epoch).
+    pub fn epoch(&self) -> &str {
+        &self.state.hub.epoch
+    }
+
     /// Returns the present settings.
     pub fn settings(&self) -> TopicSettings {
         self.state.settings()
@@ -50,9 +58,11 @@ impl Topic {
         self.state.presence.names()
     }
 
-    /// Returns the messages in the history with ids above `since`, the oldest first.
+    /// Returns the messages in the history with ids above `since`, the oldest first. If the topic has not reached the id
+    /// `since`, the id is from another [`epoch`](Self::epoch), and the whole history is returned.
     pub fn history(&self, since: u64) -> Vec<Arc<TopicMessage>> {
         self.state.history.remove_expired(&self.settings());
+        let since = self.state.continue_after(since, None);
         self.state.history.after(since, usize::MAX)
     }
 

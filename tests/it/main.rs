@@ -79,6 +79,8 @@ mod protocol;
 #[cfg(feature = "cli")]
 mod publish;
 #[cfg(feature = "cli")]
+mod resume;
+#[cfg(feature = "cli")]
 mod secrets;
 #[cfg(feature = "cli")]
 mod topic_rules;

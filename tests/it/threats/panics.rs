@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use standpipe::{
-    Connection, Envelope, Handler, Hub, HubConfig, Message, Reply, Request, SubscribeOptions,
+    Connection, Envelope, Gap, Handler, Hub, HubConfig, Message, Reply, Request, SubscribeOptions,
     TopicMessage,
 };
 
@@ -27,7 +27,7 @@ impl Envelope for PanickingEnvelope {
         message.message()
     }
 
-    fn gap(&self, _: &str, _: u64, _: u64) -> Message {
+    fn gap(&self, _: &str, _: Gap<'_>) -> Message {
         panic!("a panic in gap")
     }
 
