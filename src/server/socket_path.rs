@@ -1,5 +1,5 @@
-//! [`SocketPath`]: the path of a unix socket that this process bound. It is removed by identity and not by name: by then,
-//! another server may have bound the same path.
+//! [`SocketPath`]: the path of a unix socket that this process bound. It is removed by identity and not by name,
+//! because another server may have bound the same path by then.
 //!
 //! Looking at a path and removing it are two steps. A lock on the directory keeps other servers from binding or
 //! removing a path between them.
@@ -113,8 +113,8 @@ fn is_stale(path: &Path, address: &SockAddr) -> bool {
         && connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Locks the directory of `path` until the result is dropped. Returns `None` for a directory that this process may write
-/// to but not read, because it cannot be opened then.
+/// Locks the directory of `path` until the result is dropped. Returns `None` for a directory that this process may
+/// write to but not read, because it cannot be opened then.
 ///
 /// # Blocking
 /// Waits for the process that has locked the directory, at most `LOCK_TIMEOUT`.

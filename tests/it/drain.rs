@@ -100,8 +100,8 @@ fn backlog_of_an_inherited_listener_waits_for_the_successor() {
     successor.shut_down();
 }
 
-/// Two servers share a socket, as during a restart by socket activation. Neither waits in `accept` for a client that the
-/// other one has taken.
+/// Two servers share a socket, as during a restart by socket activation. Neither waits in `accept` for a client that
+/// the other one has taken.
 #[test]
 fn servers_that_share_a_socket_both_end() {
     let parent = TcpListener::bind("127.0.0.1:0").unwrap();

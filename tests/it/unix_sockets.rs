@@ -1,5 +1,5 @@
-//! Servers on unix sockets, and what becomes of the paths: replaced if stale, removed by the server that bound them, with
-//! the permissions that were asked for.
+//! Servers on unix sockets, and what becomes of the paths: replaced if stale, removed by the server that bound them,
+//! with the permissions that were asked for.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
