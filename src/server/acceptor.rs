@@ -8,8 +8,8 @@
 //!
 //! An acceptor ends when accepting has failed permanently, or when the server stops accepting. In that case it also
 //! accepts what waits in the backlog, so that these clients are answered. The backlog of an inherited listener is left
-//! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. Newcomers are
-//! then refused, and a successor can bind the address.
+//! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on
+//! newcomers are refused, and a successor can bind the address.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;

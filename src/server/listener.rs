@@ -114,7 +114,7 @@ impl Listener {
     fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        let bound = SocketPath::bind(&socket, path, mode, BACKLOG)?;
+        let bound = SocketPath::bind(&socket, path, mode, || socket.listen(BACKLOG))?;
         let address = Address::Unix(path.into());
         Ok(Listener::new(socket, address, Owner::Bound, Some(bound)))
     }

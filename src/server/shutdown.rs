@@ -79,7 +79,7 @@ fn begin_closing(server: &ServerState, most_grace: Duration) -> Option<Instant> 
     let spread = server.config.close_spread.min(YEAR);
     let count = u32::try_from(upgraded.len()).unwrap_or(u32::MAX);
     let turns = (0..count).map(|turn| begin + spread * turn / count);
-    let last_close = turns.clone().last().unwrap_or(begin);
+    let last_close = turns.clone().next_back().unwrap_or(begin);
     let grace = begin + REQUEST_GRACE.min(most_grace);
     // The references are weak, so that they keep no client in memory that leaves before its turn.
     let mut turns: Vec<_> = turns.zip(upgraded.iter().map(Arc::downgrade)).collect();

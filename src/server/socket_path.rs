@@ -1,5 +1,5 @@
-//! [`SocketPath`]: the path of a unix socket that this process bound. It is removed by identity and not by name: by then,
-//! another server may have bound the same path.
+//! [`SocketPath`]: the path of a unix socket that this process bound. It is removed by identity and not by name,
+//! because another server may have bound the same path by then.
 //!
 //! Looking at a path and removing it are two steps. A lock on the directory keeps other servers from binding or
 //! removing a path between them.
@@ -31,8 +31,8 @@ pub(super) struct SocketPath {
 }
 
 impl SocketPath {
-    /// Binds `socket` to `path` and listens on it. Replaces a socket that no process listens on any more. `mode` is in
-    /// force before a client can connect, because connecting fails until the socket listens.
+    /// Binds `socket` to `path`, and calls `listen`. Replaces a socket that no process listens on any more. `mode` is in
+    /// force when `listen` is called, and so before a client can connect.
     ///
     /// # Blocking
     /// Waits for the lock on the directory, at most one second.
@@ -40,7 +40,7 @@ impl SocketPath {
         socket: &Socket,
         path: &Path,
         mode: Option<u32>,
-        backlog: i32,
+        listen: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<SocketPath> {
         let address = SockAddr::unix(path)?;
         let _lock = lock_directory(path)?;
@@ -55,7 +55,7 @@ impl SocketPath {
             if let Some(mode) = mode {
                 fs::set_permissions(path, Permissions::from_mode(mode))?;
             }
-            socket.listen(backlog)?;
+            listen()?;
             fs::symlink_metadata(path)
         })();
         match listening {
@@ -113,8 +113,8 @@ fn is_stale(path: &Path, address: &SockAddr) -> bool {
         && connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Locks the directory of `path` until the result is dropped. Returns `None` for a directory that this process may write
-/// to but not read, because it cannot be opened then.
+/// Locks the directory of `path` until the result is dropped. Returns `None` for a directory that this process may
+/// write to but not read, because it cannot be opened then.
 ///
 /// # Blocking
 /// Waits for the process that has locked the directory, at most `LOCK_TIMEOUT`.
@@ -145,5 +145,34 @@ fn lock_directory(path: &Path) -> io::Result<Option<File>> {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permissions_are_in_force_before_the_socket_listens() {
+        let path = std::env::temp_dir().join(format!("standpipe-mode-{}.sock", std::process::id()));
+        for mode in [0o600, 0o660, 0o777] {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            let listen = || {
+                let metadata = fs::symlink_metadata(&path)?;
+                assert_eq!(metadata.permissions().mode() & 0o7777, mode);
+                socket.listen(1)
+            };
+            drop(SocketPath::bind(&socket, &path, Some(mode), listen).expect("the path is free"));
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn socket_that_cannot_listen_leaves_no_path() {
+        let path = std::env::temp_dir().join(format!("standpipe-not-{}.sock", std::process::id()));
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        let fails = || Err(io::ErrorKind::Other.into());
+        SocketPath::bind(&socket, &path, None, fails).expect_err("listening fails");
+        assert!(!path.exists());
     }
 }

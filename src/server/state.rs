@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::http::Rules;
 use crate::sync::Permits;
 
-/// The number of the latest connection of any server in this process. The servers count together, because a hub may have
-/// members of several servers, and tells them apart by their numbers.
+/// The number of the latest connection of any server in this process. The servers count together, because a hub may
+/// have members of several servers, and tells them apart by their numbers.
 static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Returns the number of the next connection. The first is 1.

@@ -1,4 +1,7 @@
-"""Restarts of a server whose socket stays with its parent process, as under systemd, while clients connect all the time."""
+"""Restarts of a server whose socket stays with its parent process, as under systemd.
+
+Clients connect all the time, and each of them is answered.
+"""
 
 import collections
 import os

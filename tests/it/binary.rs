@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -421,9 +422,11 @@ fn binary_listens_on_tcp_and_unix_sockets_together() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}-bin.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let unix = format!("unix:{}", path.display());
-    let binary = Binary::start(&["--listen", &unix]);
+    let binary = Binary::start(&["--listen", &format!("{unix},mode=0600")]);
     let line = format!("standpipe listening on {unix}");
     assert!(binary.announced.contains(&line), "{:?}", binary.announced);
+    let permissions = std::fs::metadata(&path).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o7777, 0o600);
     let mut unix_client = Connect::to_unix(&path).path("/ws/t").connect();
     unix_client.text("joined");
     unix_client.expect_text("joined");
