@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{Connect, TestClient, get, until};
+use crate::support::{Connect, JsonClient, TestClient, get, until};
 
 fn watch(binary: &Binary) -> TestClient {
     TestClient::connect(binary.address, "/dashboard/live")
@@ -116,6 +116,21 @@ fn snapshot_has_the_documented_fields() {
         }
         assert!(client[7].is_null(), "{client:?}");
     }
+}
+
+#[test]
+fn snapshot_has_at_most_200_topics() {
+    let binary = Binary::start(&["--topic", "*:history=1"]);
+    let mut client = JsonClient::connect(binary.address);
+    for n in 0..201 {
+        let ack = client.request(format!(r#"{{"pub":"t{n}","data":1,"ref":{n}}}"#));
+        assert_eq!(ack["ack"], n);
+    }
+    let mut watcher = watch(&binary);
+    let snapshot = wait_for_snapshot(&mut watcher, "topics", |snapshot| {
+        snapshot["topics"] != json!([])
+    });
+    assert_eq!(snapshot["topics"].as_array().map(Vec::len), Some(200));
 }
 
 #[test]

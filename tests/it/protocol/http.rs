@@ -109,10 +109,7 @@ fn topics_have_the_documented_fields_and_are_sorted() {
     for topic in ["news", "b", "a"] {
         client.subscribe(topic);
     }
-    let last = (0..3)
-        .map(|_| publish(&binary, "h", TEXT, "x"))
-        .last()
-        .expect("three ids");
+    let [_, _, last] = ["one", "two", "three"].map(|text| publish(&binary, "h", TEXT, text));
     let id = publish(&binary, "news", TEXT, "x");
     client.receive();
     let mut rows = Value::Null;
