@@ -79,6 +79,7 @@ await check('the dashboard without the key asks for it', async () => {
   const tab = await visit(page);
   await tab.locator('#key-form').waitFor();
   await screenshot(tab, 'without-key');
+  equal('links that need a key are hidden', await tab.locator('#links').isHidden(), true);
   await tab.fill('#key', key);
   await tab.click('#key-form button');
   await isLive(tab);
