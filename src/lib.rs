@@ -46,6 +46,7 @@
 //!   sizing.
 //! - [`mod@reference`]: the paths, flags and exit codes of the `standpipe` program. [`protocol`]: what its clients send
 //!   and receive.
+//! - [`conformance`]: each requirement of the HTTP and WebSocket RFCs on a request, and its test.
 //! - [`architecture`]: every thread, what it waits for, and what wakes it.
 //! - [`security`]: what the server promises, which test checks each promise, and what is left to a proxy.
 //! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
@@ -73,6 +74,9 @@ pub mod architecture {}
 
 #[doc = include_str!("PROTOCOL.md")]
 pub mod protocol {}
+
+#[doc = include_str!("HTTP.md")]
+pub mod conformance {}
 
 #[doc = include_str!("DRILLS.md")]
 pub mod drills {}

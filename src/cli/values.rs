@@ -183,6 +183,9 @@ pub(crate) fn verbosity(text: &str) -> Result<u8, String> {
 /// bound.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let host = text.split_once("://").map_or(text, |(_, host)| host);
+    if text == "file://" {
+        return Ok(text.into());
+    }
     if host.is_empty()
         || host.contains(['/', '?', '#', '@'])
         || text.contains(|c: char| c.is_whitespace())
@@ -289,6 +292,8 @@ mod tests {
             "example.com:8080",
             "https://*.example.com",
             "http://[::1]:9000",
+            "null",
+            "file://",
         ] {
             assert_eq!(origin(text), Ok(text.into()));
         }

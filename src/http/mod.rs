@@ -31,6 +31,7 @@ mod cors;
 mod date;
 mod origin;
 mod reply;
+mod response;
 mod upgrade;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;
 pub use reply::Reply;
-pub(crate) use reply::{After, unavailable};
+pub(crate) use reply::unavailable;
 pub use request::Request;
+pub(crate) use response::After;
 pub(crate) use upgrade::{Accepted, accept};

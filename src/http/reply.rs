@@ -1,12 +1,11 @@
 //! [`Reply`]: the answer to a request, and how it is written as an HTTP response.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use super::date;
+use super::response::{After, Head, is_framing};
 
 /// The answer for a client whose request is refused, and the reason for the log.
 pub(crate) type Refusal = (Reply, String);
@@ -19,15 +18,6 @@ pub(super) fn refuse(code: u16, reason: &'static str) -> Refusal {
 /// Returns a `503` that tells the client to try again after `retry_after_secs`.
 pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<String>) -> Reply {
     Reply::text(503, text).header(header::RETRY_AFTER, retry_after_secs.into())
-}
-
-/// What happens to the connection after a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// The server ends it.
-    Close,
-    /// The client may send another request, and begins within this time.
-    KeepAlive(Duration),
 }
 
 /// The answer to a request: an upgrade to WebSocket, or a small HTTP response.
@@ -236,76 +226,10 @@ fn final_code(code: u16) -> StatusCode {
     }
 }
 
-/// Returns whether a header determines where the response ends, or how the connection is used after it.
-pub(super) fn is_framing(name: &HeaderName) -> bool {
-    [
-        header::CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
-    ]
-    .contains(name)
-}
-
-/// A response head that is being written. A [`HeaderValue`] cannot contain CR or LF, so a value cannot add a line.
-pub(super) struct Head(Vec<u8>);
-
-impl Head {
-    /// Begins a head that will contain `headers`, with a `Date` if they have none.
-    pub(super) fn new(code: StatusCode, headers: &[(HeaderName, HeaderValue)]) -> Head {
-        let reason = code.canonical_reason().unwrap_or("");
-        let mut head = Head(format!("HTTP/1.1 {} {reason}\r\n", code.as_str()).into_bytes());
-        if !headers.iter().any(|(name, _)| *name == header::DATE) {
-            head.line(&header::DATE, &date::now());
-        }
-        head
-    }
-
-    /// Adds `Connection`, and `Keep-Alive`. Beside a header `Upgrade`, `Connection` must name it (RFC 9110 §7.8).
-    fn connection(&mut self, after: After, has_upgrade: bool) {
-        let value = match (after, has_upgrade) {
-            (After::Close, false) => "close",
-            (After::Close, true) => "close, Upgrade",
-            (After::KeepAlive(_), false) => "keep-alive",
-            (After::KeepAlive(_), true) => "keep-alive, Upgrade",
-        };
-        self.line(&header::CONNECTION, &HeaderValue::from_static(value));
-        // With this line, a client can avoid to send a request at the moment when the server ends the idle connection.
-        if let After::KeepAlive(idle) = after {
-            if let Ok(value) = HeaderValue::try_from(format!("timeout={}", idle.as_secs())) {
-                self.line(&HeaderName::from_static("keep-alive"), &value);
-            }
-        }
-    }
-
-    /// Adds a line with the name in its usual capitalization. The case of header names has no meaning in HTTP, but many
-    /// scripts search for the usual spelling.
-    pub(super) fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let start = self.0.len();
-        self.0.extend_from_slice(name.as_str().as_bytes());
-        let written = &mut self.0[start..];
-        for at in 0..written.len() {
-            if at == 0 || written[at - 1] == b'-' {
-                written[at].make_ascii_uppercase();
-            }
-        }
-        if written.starts_with(b"Sec-Websocket-") {
-            written[7] = b'S';
-        }
-        self.0.extend_from_slice(b": ");
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.extend_from_slice(b"\r\n");
-    }
-
-    pub(super) fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"\r\n");
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn text(reply: &Reply, head_only: bool) -> String {

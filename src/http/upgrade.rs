@@ -4,7 +4,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
-use super::reply::{Head, Refusal, is_framing, refuse};
+use super::reply::{Refusal, refuse};
+use super::response::{Head, is_framing};
 use super::{Reply, Request};
 
 /// An opening handshake that the server accepts.

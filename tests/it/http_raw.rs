@@ -2,7 +2,7 @@
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{Answer, Connect, get, post};
+use crate::support::{Answer, Connect, get, http, post};
 
 /// What follows the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,4 +167,41 @@ fn missing_secret_gets_401_with_a_challenge() {
         assert_eq!(answer.status, 401);
         assert_eq!(answer.header("WWW-Authenticate"), Some("Bearer"));
     }
+}
+
+#[test]
+fn origins_without_a_host_can_be_named_on_the_command_line() {
+    let binary = Binary::start(&["--origin", "null", "--origin", "file://"]);
+    for (origin, status) in [
+        ("null", 200),
+        ("file://", 200),
+        ("https://elsewhere.example", 403),
+    ] {
+        let answer = get(binary.address, "/healthz", &format!("Origin: {origin}\r\n"));
+        assert_eq!(answer.status, status, "{origin}");
+    }
+}
+
+/// A preflight has no key, and must be answered all the same.
+#[test]
+fn preflight_of_a_publish_needs_no_key() {
+    let keys = File::new("raw-keys-3", "k\n");
+    let flags = [
+        "--publish-key-file",
+        keys.path(),
+        "--origin",
+        "https://app.example",
+    ];
+    let binary = Binary::start(&flags);
+    let preflight = format!(
+        "OPTIONS /publish/t HTTP/1.1\r\nHost: {}\r\nOrigin: https://app.example\r\n\
+         Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization\r\n\r\n",
+        binary.address
+    );
+    assert_eq!(http(binary.address, preflight).status, 204);
+    let headers = "Origin: https://app.example\r\n";
+    let refused = post(binary.address, "/publish/t", headers, "x");
+    assert_eq!(refused.status, 401, "the request itself needs a key");
+    let allow = refused.header("Access-Control-Allow-Origin");
+    assert_eq!(allow, Some("https://app.example"), "the page may see why");
 }

@@ -109,8 +109,8 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().write_timeout))]
     write_timeout: Time,
 
-    /// How long an opening handshake may take, from the accepted connection to the 101; a client has this time again to
-    /// receive any other answer
+    /// How long an opening handshake may take, from the accepted connection to the 101; also the time for the head of any
+    /// other request
     #[arg(long, env = "STANDPIPE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().handshake_timeout))]
     handshake_timeout: Time,
@@ -135,7 +135,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_CLOSE_SPREAD", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
     close_spread: Time,
 
-    /// How long a message may take, from its first byte to its last
+    /// How long a message may take, from its first byte to its last; also the time for each 64 KiB of a request's body
     #[arg(long, env = "STANDPIPE_MESSAGE_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().message_timeout))]
     message_timeout: Time,
@@ -183,12 +183,13 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Config::default().early_flush)]
     early_flush: bool,
 
-    /// Allows web pages of this origin to connect, in addition to the server's own: https://example.com,
-    /// example.com:8080, https://*.example.com. May be given more than once
+    /// Allows web pages of this origin to connect and to read the answers of HTTP requests, in addition to the server's
+    /// own: https://example.com, example.com:8080, https://*.example.com; null or file:// for files, but every site can
+    /// send null. May be given more than once
     #[arg(long, env = "STANDPIPE_ORIGIN", value_name = "PATTERN", value_parser = origin, value_delimiter = ',')]
     origin: Vec<String>,
 
-    /// Allows web pages of every origin to connect
+    /// Allows web pages of every origin to connect, and to read the answers of HTTP requests
     #[arg(long, env = "STANDPIPE_ALLOW_ANY_ORIGIN", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     allow_any_origin: bool,
 
