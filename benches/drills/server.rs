@@ -64,7 +64,7 @@ impl Standpipe {
         command
             .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_standpipe"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-open"]);
         command.args(flags);
         // The caller's own settings must not change a drill.
         for (name, _) in std::env::vars_os() {

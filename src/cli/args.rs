@@ -52,7 +52,8 @@ Switches are true, yes, on or 1, and false, no, off or 0.
 
 Sizes: 512, 64KiB, 1MiB, 1GiB, or 64KB, 1MB, 1GB in powers of 1000. Times: 250ms, 10s, 1.5s, 2m, 1h.
 
-Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 130 second Ctrl-C.";
+Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 78 flags that contradict each other, \
+130 second Ctrl-C.";
 
 impl Command {
     /// Returns the command of this process. Exits for `--help`, and with code 2 if the arguments are wrong.

@@ -2,9 +2,9 @@
 
 use standpipe::{Reply, Request};
 
-use super::names;
 use super::replies::bad_request;
 use super::values::yes_or_no;
+use super::{ids, names};
 
 /// Checks a topic from the path.
 pub(crate) fn check_topic(topic: &str) -> Result<(), Reply> {
@@ -33,8 +33,8 @@ pub(crate) fn key(request: &Request) -> Result<Option<String>, Reply> {
 
 /// Returns the id after which the client wants the messages that it missed, `?since=`.
 pub(crate) fn since(request: &Request) -> Result<Option<u64>, Reply> {
-    let since = request.query("since").map(str::parse).transpose();
-    since.map_err(|_| bad_request("since must be an id, which is a whole number from 0"))
+    let id = |digits| ids::from_digits(digits).ok_or_else(|| bad_request(ids::NOT_AN_ID));
+    request.query("since").map(id).transpose()
 }
 
 /// Returns whether the client wants its own messages too, `?echo=`.

@@ -6,6 +6,7 @@ use standpipe::{
     Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeOptions, Topic,
 };
 
+use super::rules::Rights;
 use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
@@ -14,10 +15,18 @@ pub(crate) const MAX_BATCH: usize = 64;
 /// Close code when a limit on topics or subscriptions is reached.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
+/// Close code when a client publishes to a topic without the right to.
+pub(crate) const FORBIDDEN: u16 = 4003;
+
 /// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
 /// not receive its own messages.
-pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
-    let topic = match hub.topic(topic) {
+pub(crate) fn relay(
+    hub: &Hub,
+    conn: &mut Connection,
+    name: &str,
+    rights: &Rights<'_>,
+) -> Result<(), Failure> {
+    let topic = match hub.topic(name) {
         Ok(topic) => topic,
         Err(error) => {
             conn.close(TRY_AGAIN_LATER, &error.to_string());
@@ -45,6 +54,10 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
     loop {
         let messages = conn.recv_all(MAX_BATCH)?;
         if messages.is_empty() {
+            return Ok(());
+        }
+        if let Err(reason) = rights.check_publish(name) {
+            conn.close(FORBIDDEN, reason);
             return Ok(());
         }
         publish_waiting(

@@ -100,6 +100,7 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
         authority,
         content_length,
         peer,
+        arrival: Default::default(),
         extensions: Extensions::new(),
         body: Mutex::default(),
     };

@@ -17,7 +17,8 @@ mod head;
 mod scan;
 mod target;
 
-// The request, and the address of its sender.
+// The request, the address of its sender, and the listener on which it arrived.
+mod arrival;
 mod authority;
 mod peer;
 mod request;
@@ -30,6 +31,7 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use arrival::Arrival;
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, Method, Version, header};
 
+use super::arrival::Arrival;
 use super::authority::Authority;
 use super::target::Target;
 use super::{Peer, Reply};
@@ -21,6 +22,7 @@ pub struct Request {
     pub(super) authority: Option<Authority>,
     pub(super) content_length: Option<u64>,
     pub(super) peer: Peer,
+    pub(super) arrival: Arc<Arrival>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -98,6 +100,20 @@ impl Request {
         &self.peer
     }
 
+    /// Returns the tag of the listener on which the request arrived, if it has one; see
+    /// [`Listener::tag`](crate::Listener::tag).
+    pub fn listener(&self) -> Option<&str> {
+        self.arrival.tag.as_deref()
+    }
+
+    /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
+    /// `127.0.0.1`.
+    ///
+    /// This alone proves nothing about the client, because a proxy on this machine often sends the same `Host`.
+    pub fn has_loopback_host(&self) -> bool {
+        self.authority.as_ref().is_some_and(Authority::is_loopback)
+    }
+
     /// Returns whether the `Upgrade` header contains `websocket`.
     pub fn wants_upgrade(&self) -> bool {
         self.has_token(header::UPGRADE, "websocket")
@@ -149,6 +165,11 @@ impl Request {
     /// Sets the source of the body, or removes it with whatever has not been read.
     pub(crate) fn set_body(&mut self, body: Option<Box<dyn Body>>) {
         *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = body;
+    }
+
+    /// Sets the listener on which the request arrived.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>) {
+        self.arrival = arrival;
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.

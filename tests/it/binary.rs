@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,12 +19,27 @@ pub(crate) fn standpipe(flags: &[&str]) -> Command {
     command
 }
 
+/// Returns the flag that opens the admin paths to the tests, unless these flags contradict it or set who has access.
+pub(crate) fn open_admin(flags: &[&str]) -> &'static [&'static str] {
+    const OTHERS: [&str; 4] = [
+        "--listen",
+        "--admin-listen",
+        "--admin-open",
+        "--publish-key-file",
+    ];
+    if flags.iter().any(|flag| OTHERS.contains(flag)) {
+        &[]
+    } else {
+        &["--admin-open"]
+    }
+}
+
 /// The binary, serving on a free port. It is killed when this is dropped.
 pub(crate) struct Binary {
     child: Child,
     pub(crate) address: SocketAddr,
     /// The lines that it printed before it began to serve.
-    announced: Vec<String>,
+    pub(crate) announced: Vec<String>,
     printed: Receiver<String>,
     log: Option<JoinHandle<String>>,
 }
@@ -31,7 +47,16 @@ pub(crate) struct Binary {
 impl Binary {
     #[track_caller]
     pub(crate) fn start(flags: &[&str]) -> Binary {
-        Binary::of(standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat()))
+        let listen = ["--listen", "127.0.0.1:0"];
+        Binary::of(standpipe(&[&listen, open_admin(flags), flags].concat()))
+    }
+
+    /// Starts the binary without `--admin-open`, with `home` as the user's home directory.
+    #[track_caller]
+    pub(crate) fn start_in(home: &Path, flags: &[&str]) -> Binary {
+        let mut command = standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat());
+        command.env("HOME", home);
+        Binary::of(command)
     }
 
     #[track_caller]
@@ -54,10 +79,13 @@ impl Binary {
             let _ = stderr.read_to_end(&mut log);
             String::from_utf8_lossy(&log).into_owned()
         });
-        let announced: Vec<String> = (0..4)
-            .map(|_| printed.recv_timeout(DEADLINE))
-            .collect::<Result<_, _>>()
-            .expect("the binary prints where it listens before the deadline");
+        let mut announced = Vec::new();
+        let is_last =
+            |line: &String| line.starts_with("dashboard: ") || line.starts_with("publish: ");
+        while !announced.iter().any(is_last) {
+            let line = printed.recv_timeout(DEADLINE);
+            announced.push(line.expect("the binary prints where it listens before the deadline"));
+        }
         let address = announced[0]
             .strip_prefix("standpipe listening on http://")
             .and_then(|rest| rest.strip_suffix("/"))
@@ -157,6 +185,10 @@ fn start_prints_the_urls() {
     assert_ne!(address.port(), 0);
     assert!(binary.announced[1].contains(&format!("ws://{address}/echo")));
     assert!(binary.announced[2].contains(&format!("ws://{address}/ws/TOPIC")));
+    assert_eq!(
+        binary.announced[3],
+        format!("dashboard: http://{address}/dashboard")
+    );
 }
 
 #[test]
@@ -390,8 +422,8 @@ fn binary_listens_on_tcp_and_unix_sockets_together() {
     let _ = std::fs::remove_file(&path);
     let unix = format!("unix:{}", path.display());
     let binary = Binary::start(&["--listen", &unix]);
-    let line = binary.printed.recv_timeout(DEADLINE).unwrap();
-    assert_eq!(line, format!("standpipe listening on {unix}"));
+    let line = format!("standpipe listening on {unix}");
+    assert!(binary.announced.contains(&line), "{:?}", binary.announced);
     let mut unix_client = Connect::to_unix(&path).path("/ws/t").connect();
     unix_client.text("joined");
     unix_client.expect_text("joined");

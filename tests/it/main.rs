@@ -26,6 +26,7 @@ mod presence;
 
 // In the order of a client's life.
 mod handshake;
+mod listeners;
 
 mod batches;
 mod echo;
@@ -33,12 +34,18 @@ mod echo;
 mod close;
 mod connection_end;
 mod events;
+mod guide;
+mod peer_gone;
 mod violations;
 
+mod drain;
 mod shutdown;
 mod shutdown_report;
+mod unix_sockets;
 
 // The binary, as people run it.
+#[cfg(feature = "cli")]
+mod admin;
 #[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
@@ -56,11 +63,17 @@ mod dashboard;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
+mod json_values;
+#[cfg(feature = "cli")]
 mod metrics;
+#[cfg(feature = "cli")]
+mod protocol;
 #[cfg(feature = "cli")]
 mod publish;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(feature = "cli")]
+mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;

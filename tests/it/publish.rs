@@ -196,8 +196,12 @@ fn block_timeout_is_answered_with_503_and_the_outcome() {
         answer = Some(response);
         true
     });
-    // The message was published and has an id, so a client should not send it again.
-    let (id, receivers, dropped) = published(&answer.unwrap(), 503);
+    // The message was published and has an id, so a client should not send it again. The type tells this 503 from the
+    // one that says that nothing was published.
+    let answer = answer.expect("the last answer");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("retry-after"), None);
+    let (id, receivers, dropped) = published(&answer, 503);
     assert_eq!((receivers, dropped), (0, 1));
     let rest = client.rest_answering_close();
     assert_eq!(rest.closes[0].0, 4008, "{:?}", rest.closes);

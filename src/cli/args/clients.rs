@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::names;
 use crate::cli::secrets::Secrets;
 use crate::cli::units::{Size, Time};
 use crate::cli::url::{Base, Url};
 use crate::cli::values::{bench_size, count, kernel_size, queue};
+use crate::cli::{made_key, names};
 
 /// The end of the help of `client`.
 const CLIENT_HELP: &str = "\
@@ -112,7 +112,7 @@ pub(crate) struct PublishArgs {
     #[arg(long, conflicts_with = "json")]
     pub(crate) binary: bool,
 
-    /// A file with a key, for a server that requires one
+    /// A file with a key [default: the key of a server on this machine that has no key file]
     #[arg(
         long = "key-file",
         visible_alias = "publish-key-file",
@@ -137,7 +137,7 @@ pub(crate) struct TopArgs {
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// A file with a key, for a server that requires one
+    /// A file with a key [default: the key of a server on this machine that has no key file]
     #[arg(long, env = "STANDPIPE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
@@ -207,13 +207,15 @@ impl ClientArgs {
 
 impl PublishArgs {
     pub(crate) fn publish_key(&self) -> Result<Option<String>, String> {
-        secret(self.publish_key_file.as_deref())
+        let key = secret(self.publish_key_file.as_deref())?;
+        Ok(key.or_else(|| made_key::find(&self.url.authority)))
     }
 }
 
 impl TopArgs {
     pub(crate) fn key(&self) -> Result<Option<String>, String> {
-        secret(self.key_file.as_deref())
+        let key = secret(self.key_file.as_deref())?;
+        Ok(key.or_else(|| made_key::find(&self.url.authority)))
     }
 }
 

@@ -10,7 +10,22 @@ const maxRows = 100;
 
 let socket, snapshot, retryDelay = 500, key = '';
 
+/// Takes the key from the URL, and removes it from the address bar and from the history of the browser.
+function takeKey() {
+  const found = new URLSearchParams(location.hash.slice(1)).get('key');
+  if (found === null) return false;
+  history.replaceState(null, '', location.pathname + location.search);
+  key = found;
+  return true;
+}
+
+takeKey();
+// A URL with a new key may be pasted while this page is open.
+addEventListener('hashchange', () => { if (takeKey()) { socket.onclose = null; socket.close(); connect(); } });
+
 function connect() {
+  // A browser sends no key when it follows a link.
+  $('links').hidden = key !== '';
   const url = location.origin.replace(/^http/, 'ws') + '/dashboard/live';
   const connection = key ? new WebSocket(url, ['standpipe.raw', 'bearer.' + key]) : new WebSocket(url);
   let wasOpen = false;

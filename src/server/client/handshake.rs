@@ -75,7 +75,12 @@ fn read_and_answer<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Option<Upgrade<'scope>> {
-    let RegisteredClient { shared, socket, .. } = client;
+    let RegisteredClient {
+        shared,
+        socket,
+        arrival,
+        ..
+    } = client;
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
@@ -89,10 +94,11 @@ fn read_and_answer<'scope, H: Handler>(
             return None;
         }
     };
+    request.set_arrival(Arc::clone(arrival));
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.
-        if server.latch.is_set() {
+        if server.shutdown.is_closing() {
             send(Answer::shutting_down(), Some(&request));
         }
         return None;
@@ -131,7 +137,7 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
     match error {
         HeadError::Refused(reply, reason) => Some(Answer::rejection(reply, reason)),
         // A shutdown ends the wait for a request. To `read_head`, this looks as if the peer had ended its stream.
-        HeadError::Gone | HeadError::Io(_) if server.latch.is_set() => {
+        HeadError::Gone | HeadError::Io(_) if server.shutdown.is_closing() => {
             Some(Answer::shutting_down())
         }
         HeadError::Gone => None,

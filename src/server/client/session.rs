@@ -25,6 +25,7 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
+use crate::http::Arrival;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::registry::RegistryEntry;
@@ -39,6 +40,8 @@ const READER_STACK: usize = 256 << 10;
 
 /// A client with its socket and its entry in the registry.
 pub(crate) struct RegisteredClient<'server> {
+    /// The listener on which the client connected.
+    pub(crate) arrival: Arc<Arrival>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<dyn Transport>,
     pub(crate) entry: RegistryEntry<'server>,
@@ -138,8 +141,8 @@ fn open<'scope>(
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
-    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
-    let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
+    // signal is checked too, because a shutdown ends the clients only after the acceptors have ended.
+    let rejected = server.shutdown.is_closing() || !shared.lifecycle().mark_upgraded();
     let written = if rejected {
         Err(None)
     } else {
@@ -157,7 +160,7 @@ fn open<'scope>(
     join(accepted.writer, shared);
     drop(accepted.permits);
     match error {
-        None if server.latch.is_set() => {
+        None if server.shutdown.is_closing() => {
             Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
         }
         // The connection was reset at `handshake_timeout`.

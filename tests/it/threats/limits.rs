@@ -5,13 +5,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Rate};
+use standpipe::{Config, Rate, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
-use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, let_time_pass, until};
+use crate::support::{
+    Answer, Connect, DEADLINE, Process, TestServer, in_own_process, let_time_pass, until,
+};
 
 #[test]
 fn excessive_max_clients_is_lowered_and_logged() {
@@ -337,4 +340,50 @@ fn low_descriptor_limit_sets_the_connection_limit() {
     });
     limited.connect("/echo").leave();
     assert!(Process::of(limited.pid()).descriptors() < 20);
+}
+
+/// Keeps the lines that the library logs.
+struct Lines(Mutex<Vec<String>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn bind_changes_no_process_limit() {
+    static LINES: Lines = Lines(Mutex::new(Vec::new()));
+    let name = "threats::limits::bind_changes_no_process_limit";
+    in_own_process(name, || {
+        log::set_logger(&LINES).unwrap();
+        log::set_max_level(log::LevelFilter::Info);
+        let (_, hard) = rlimit::Resource::NOFILE.get().unwrap();
+        rlimit::Resource::NOFILE.set(600, hard).unwrap();
+        let limits = || std::fs::read_to_string("/proc/self/limits").unwrap();
+        let before = limits();
+        let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+        assert_eq!(limits(), before);
+        drop(server);
+        // 416 descriptors are reserved, or half of a low limit.
+        let expected = "connection limit: 300 (set by ulimit -n (soft) = 600)";
+        assert!(
+            LINES
+                .0
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|line| line.starts_with(expected)),
+            "{:?}",
+            LINES.0.lock().unwrap()
+        );
+        assert_eq!(standpipe::raise_descriptor_limit().unwrap(), hard);
+        assert_eq!(rlimit::Resource::NOFILE.get().unwrap(), (hard, hard));
+    });
 }
