@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -161,19 +161,38 @@ impl Base {
     }
 }
 
-/// Connects to the first address of the name that accepts: `localhost` may have one of each family.
+/// Connects to the first address of the name that accepts.
 fn dial(address: &str, rcvbuf: Option<usize>) -> Result<TcpStream, Failure> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    let resolved = address
-        .to_socket_addrs()
-        .map_err(|error| format!("cannot resolve {address}: {error}"))?;
-    for resolved in resolved {
+    for resolved in resolve(address)? {
         match connect(resolved, rcvbuf) {
             Ok(tcp) => return Ok(tcp),
             Err(error) => last = error,
         }
     }
     Err(format!("cannot connect to {address}: {last}").into())
+}
+
+/// Returns the addresses of `HOST:PORT`. `localhost` always has one of each family, as a listener on `localhost` may have,
+/// also if this machine's `/etc/hosts` names only one.
+fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
+    let resolved = address
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot resolve {address}: {error}"))?;
+    let mut resolved: Vec<SocketAddr> = resolved.collect();
+    let port = resolved.first().map(SocketAddr::port);
+    if let (Some(("localhost", _)), Some(port)) = (address.rsplit_once(':'), port) {
+        for ip in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
+            let loopback = SocketAddr::new(ip, port);
+            if !resolved.contains(&loopback) {
+                resolved.push(loopback);
+            }
+        }
+    }
+    Ok(resolved)
 }
 
 /// Connects to an address within [`TIMEOUT`]. The same timeout applies to each read and write of the socket, until the
@@ -245,6 +264,21 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn localhost_has_an_address_of_each_family() {
+        let mut addresses = resolve("localhost:9000").expect("localhost is always known");
+        addresses.sort();
+        let both = ["127.0.0.1:9000", "[::1]:9000"].map(|text| text.parse().expect("an address"));
+        for address in both {
+            assert!(addresses.contains(&address), "{addresses:?}");
+        }
+        assert_eq!(
+            resolve("127.0.0.1:1").map(|addresses| addresses.len()),
+            Ok(1)
+        );
+        assert!(resolve("no host:1").is_err());
     }
 
     #[test]
