@@ -127,6 +127,8 @@ mod panic;
 #[cfg(unix)]
 mod rate;
 #[cfg(unix)]
+mod sweep;
+#[cfg(unix)]
 mod sync;
 
 #[cfg(unix)]
@@ -146,7 +148,8 @@ pub use http::{Peer, Reply, Request};
 #[cfg(unix)]
 pub use hub::{
     Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
+    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
 pub use rate::Rate;

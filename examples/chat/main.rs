@@ -54,9 +54,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     ctrlc::set_handler(move || stop.shutdown())?;
 
     let chat = Arc::new(Chat::default());
-    let sweeper = Arc::clone(&chat);
-    // The rooms announce that a name has left two seconds after it left, unless it came back. `sweep` does that.
-    handle.on_tick(move || sweeper.rooms.sweep());
     let for_stdin = Arc::clone(&chat);
     thread::Builder::new()
         .name("stdin".into())

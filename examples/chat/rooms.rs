@@ -114,10 +114,6 @@ impl Rooms {
         let entry = |topic: &Topic| json!({ "name": topic.name(), "members": topic.members() });
         topics.iter().map(entry).collect()
     }
-
-    pub(crate) fn sweep(&self) {
-        self.hub.sweep();
-    }
 }
 
 /// Returns whether `text` has 1 to `most` characters, and no control characters except line feed and tab.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use serde_json::{Map, Value, json};
-use standpipe::{Connection, Hub, HubConfig, Message, Policy, PublishError, ServerHandle};
+use standpipe::{Connection, Hub, HubConfig, Message, Policy, ServerHandle, SubscribeError};
 use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use super::book::Book;
@@ -101,7 +101,7 @@ impl Feed {
         let subscriptions = topics
             .filter(|topic| requested.contains(topic))
             .map(subscribe);
-        Ok(subscriptions.collect::<Result<_, PublishError>>()?)
+        Ok(subscriptions.collect::<Result<_, SubscribeError>>()?)
     }
 
     /// Returns the answer to a message from a client.

@@ -82,6 +82,15 @@ impl Handler for Routes {
         answer.unwrap_or_else(|refusal| refusal)
     }
 
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        if let [ws, topic] = conn.request().segments() {
+            if ws == "ws" {
+                raw::join(&self.hub, conn, topic);
+            }
+        }
+        Ok(())
+    }
+
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
         match conn.request().segments() {
             [dashboard, _] if dashboard == "dashboard" => self.dashboard.watch(conn),

@@ -35,8 +35,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         Arc::clone(&access),
         config.queue_bytes,
     )?;
-    let sweeper = hub.clone();
-    handle.on_tick(move || sweeper.sweep());
     let (secrets, server_figures) = (Arc::clone(&access), (handle.clone(), hub.clone()));
     let _signals = signals.handle(
         handle.clone(),

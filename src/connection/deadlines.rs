@@ -58,6 +58,11 @@ impl Deadlines {
         self.handshake_by.store(0, Relaxed);
     }
 
+    /// Returns whether the opening handshake is in progress.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.handshake_by.load(Relaxed) != 0
+    }
+
     /// Gives the peer `time` from now to send a request, or to begin one.
     pub(crate) fn start_request(&self, time: Duration) {
         self.handshake_by.store(clock::after(time), Relaxed);

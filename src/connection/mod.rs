@@ -20,9 +20,10 @@ pub(crate) mod testing;
 mod tests;
 pub(crate) mod write;
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -34,6 +35,7 @@ pub use stats::MessageCounts;
 
 use crate::error::{RecvError, RecvTimeoutError, SendError};
 use crate::http::{Peer, Request};
+use crate::sync::lock;
 use read::reader::Reader;
 
 /// One client after the opening handshake. The handler receives with [`recv`](Self::recv) and sends with
@@ -57,7 +59,11 @@ pub struct Connection {
     subprotocol: Option<String>,
     reader: Reader,
     outbox: Outbox,
+    kept: Mutex<Vec<Kept>>,
 }
+
+/// A value that lives as long as the handler of a connection.
+type Kept = Box<dyn Any + Send>;
 
 impl Connection {
     pub(crate) fn new(
@@ -71,6 +77,7 @@ impl Connection {
             subprotocol,
             reader,
             outbox,
+            kept: Mutex::default(),
         }
     }
 
@@ -193,6 +200,25 @@ impl Connection {
     /// Returns the client's request: path, query and headers.
     pub fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// Keeps `value` until [`Handler::run`](crate::Handler::run) has returned, or [`take`](Self::take) has taken it out. For
+    /// what [`Handler::opening`](crate::Handler::opening) has made for this client, for example a subscription.
+    pub fn keep(&self, value: impl Any + Send) {
+        lock(&self.kept).push(Box::new(value));
+    }
+
+    /// Takes out the oldest value of type `T` that [`keep`](Self::keep) has been given.
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let index = kept.iter().position(|value| value.is::<T>())?;
+        let value = kept.remove(index).downcast().ok()?;
+        Some(*value)
+    }
+
+    /// Takes out all values that are kept.
+    pub(crate) fn take_all(&self) -> Vec<Kept> {
+        std::mem::take(&mut *lock(&self.kept))
     }
 
     pub(crate) fn shared_request(&self) -> Arc<Request> {

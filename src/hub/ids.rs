@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,9 +110,8 @@ pub(super) fn system_clock() -> IdClock {
 /// Returns the epoch of a new hub: 16 hexadecimal digits that no other hub has.
 pub(super) fn new_epoch() -> Arc<str> {
     // The keys of a `RandomState` come from the random number generator of the system.
-    let mut hasher = RandomState::new().build_hasher();
-    (SystemTime::now(), process::id()).hash(&mut hasher);
-    format!("{:016x}", hasher.finish()).into()
+    let random = RandomState::new().hash_one((SystemTime::now(), process::id()));
+    format!("{random:016x}").into()
 }
 
 #[cfg(test)]

@@ -83,6 +83,16 @@ impl Member {
         self.outbox.drain_if_finished();
     }
 
+    /// Discards what is pending, without a gap notice: the client is not a member after all.
+    pub(super) fn withdraw(&self) {
+        let mut pending = lock(&self.pending);
+        while let Some(bytes) = pending.drop_oldest() {
+            self.outbox.queue().add_pending(-1);
+            self.outbox.queue().record_discarded(bytes, Some(self));
+        }
+        pending.skip_to(0);
+    }
+
     /// Returns the envelope for this member's messages, with the topic's name, if the member asked for it.
     pub(super) fn envelope(&self) -> Option<(&dyn Envelope, &str)> {
         let envelope = self.envelope.as_deref()?;

@@ -1,7 +1,7 @@
 //! [`Hub`]: topics by name, and publishing to all clients that are subscribed to one.
 //!
-//! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work. Joining and
-//! leaving only take a lock that no thread holds while it waits.
+//! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work, and the watchdog
+//! of each server does what time requires. Joining and leaving only take a lock that no thread holds while it waits.
 
 mod config;
 mod delivery;
@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 pub use config::HubConfig;
 pub use message::{Envelope, Gap, Publication, TopicMessage};
-pub use outcome::{PublishError, PublishOutcome, TooManyTopics};
+pub use outcome::{PublishError, PublishOutcome, SubscribeError, TooManyTopics};
 pub use policy::{Policy, SoftLimit, TopicSettings};
 pub use stats::TopicCounts;
 pub use subscribe::SubscribeOptions;
@@ -34,6 +34,8 @@ use history::HistoryBudget;
 use ids::IdClock;
 use shared::HubShared;
 use topic_state::TopicState;
+
+use crate::sweep::{self, Sweep};
 
 /// Topics by name. Cloning it is cheap; all clones are the same hub.
 ///
@@ -68,6 +70,8 @@ impl Hub {
     fn with_clock(config: HubConfig, clock: IdClock) -> Hub {
         let history_budget = Arc::new(HistoryBudget::new(config.history_bytes));
         let shared = Arc::new(HubShared::new(config, clock));
+        let swept = Arc::<HubShared<TopicState>>::downgrade(&shared);
+        sweep::register(swept);
         Hub {
             history_budget,
             _close: Arc::new(CloseOnDrop(Arc::clone(&shared))),
@@ -114,12 +118,10 @@ impl Hub {
     /// Does what time requires: removes old messages from the histories, removes names that have left and announces it,
     /// and disconnects members that have been over a soft limit for too long.
     ///
-    /// Call it several times a second, for example with [`ServerHandle::on_tick`](crate::ServerHandle::on_tick). It never
+    /// Every server does this five times per second for all hubs of its process, so a program need not call it. Never
     /// blocks.
     pub fn sweep(&self) {
-        for topic in self.shared.all() {
-            topic.sweep();
-        }
+        self.shared.sweep();
     }
 
     /// Returns the bytes that all histories use.
@@ -146,8 +148,11 @@ impl Default for Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::{Duration, Instant};
+
     use tungstenite::Message;
+
+    use super::*;
 
     #[test]
     fn hub_with_a_history_is_freed() {
@@ -170,6 +175,11 @@ mod tests {
             .expect("there is no other publisher");
         assert_eq!(topic.history(0).len(), 2);
         drop(topic);
-        assert!(shared.upgrade().is_none());
+        // The watchdog of another test may be sweeping this hub.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while shared.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "the hub is never freed");
+            std::thread::yield_now();
+        }
     }
 }

@@ -10,12 +10,16 @@ use std::sync::{Arc, Mutex, Weak};
 use super::config::HubConfig;
 use super::ids::{IdClock, Ids, LastId, new_epoch};
 use super::outcome::TooManyTopics;
+use super::policy::{Policy, TopicSettings};
+use crate::sweep::Sweep;
 use crate::sync::lock;
 
 /// A topic, as the hub sees it. This file does not import the topic, because the topic imports this file.
 pub(super) trait KeptTopic {
     fn name(&self) -> &Arc<str>;
     fn has_something_to_keep(&self) -> bool;
+    /// Does what time requires. Never blocks.
+    fn sweep(&self);
     /// Whether the hub holds the topic. Only [`HubShared`] changes it.
     fn is_kept(&self) -> &AtomicBool;
 }
@@ -31,6 +35,8 @@ pub(super) struct HubShared<T> {
     kept: Mutex<HashMap<Arc<str>, Arc<T>>>,
     /// The last clone of the hub has been dropped. Changed while `kept` is locked.
     is_closed: AtomicBool,
+    /// A topic has, or has had, a policy with a soft limit. Then topics must be swept although they have nothing to keep.
+    has_soft_limits: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -48,6 +54,8 @@ struct Existing<T> {
 
 impl<T: KeptTopic> HubShared<T> {
     pub(super) fn new(config: HubConfig, clock: IdClock) -> HubShared<T> {
+        let mut settings = config.topics.iter().map(|(_, settings)| settings);
+        let has_soft_limits = settings.any(has_soft_limit) || has_soft_limit(&config.default);
         HubShared {
             config,
             epoch: new_epoch(),
@@ -57,6 +65,14 @@ impl<T: KeptTopic> HubShared<T> {
             }),
             kept: Mutex::default(),
             is_closed: AtomicBool::new(false),
+            has_soft_limits: AtomicBool::new(has_soft_limits),
+        }
+    }
+
+    /// Records that a topic has got these settings.
+    pub(super) fn settings_changed(&self, settings: &TopicSettings) {
+        if has_soft_limit(settings) {
+            self.has_soft_limits.store(true, Ordering::SeqCst);
         }
     }
 
@@ -166,6 +182,26 @@ impl<T: KeptTopic> HubShared<T> {
     }
 }
 
+impl<T: KeptTopic + Send + Sync> Sweep for HubShared<T> {
+    fn sweep(&self) {
+        // Without a soft limit, only the kept topics need it. The others are left alone, because a reference held here would
+        // delay the end of a topic.
+        let topics = if self.has_soft_limits.load(Ordering::SeqCst) {
+            self.all()
+        } else {
+            lock(&self.kept).values().cloned().collect()
+        };
+        for topic in topics {
+            topic.sweep();
+            self.release_if_empty(&topic);
+        }
+    }
+}
+
+fn has_soft_limit(settings: &TopicSettings) -> bool {
+    matches!(settings.policy, Policy::Disconnect { soft: Some(_) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU64;
@@ -186,6 +222,9 @@ mod tests {
         }
         fn has_something_to_keep(&self) -> bool {
             self.history.load(Ordering::SeqCst) > 0
+        }
+        fn sweep(&self) {
+            self.history.store(0, Ordering::SeqCst);
         }
         fn is_kept(&self) -> &AtomicBool {
             &self.is_kept
@@ -217,6 +256,16 @@ mod tests {
         topic.history.store(0, Ordering::SeqCst);
         shared.release_if_empty(&topic);
         drop(topic);
+        assert!(shared.get("a").is_none());
+    }
+
+    #[test]
+    fn sweeping_releases_a_topic_that_has_become_empty() {
+        let shared = shared();
+        let topic = shared.get_or_create("a", create).expect("there is room");
+        shared.keep(&topic);
+        drop(topic);
+        shared.sweep();
         assert!(shared.get("a").is_none());
     }
 

@@ -2,9 +2,10 @@
 //! published, without a hole and without a duplicate.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::member::{Member, Placed};
-use super::outcome::PublishError;
+use super::outcome::SubscribeError;
 use super::policy::TopicSettings;
 use super::publish::acquire_publish_token;
 use super::topic_state::TopicState;
@@ -88,7 +89,14 @@ pub(super) fn join(
     topic: &Arc<TopicState>,
     outbox: Outbox,
     options: SubscribeOptions,
-) -> Result<Membership, PublishError> {
+) -> Result<Membership, SubscribeError> {
+    let (queue, capacity) = (topic.settings().queue, outbox.capacity());
+    if queue > capacity {
+        return Err(SubscribeError::QueueTooLarge {
+            topic: queue,
+            client: capacity,
+        });
+    }
     let envelope = topic.hub.config.envelope.clone();
     let member = Member::new(
         outbox,
@@ -102,7 +110,8 @@ pub(super) fn join(
         None => topic.add_from_now(&member),
         Some(since) => {
             let since = topic.continue_after(since, options.epoch.as_deref());
-            let last_id = replay(topic, &member, since)?;
+            // After an error the client may subscribe again, and must not receive a message twice.
+            let last_id = replay(topic, &member, since).inspect_err(|_| member.withdraw())?;
             member.outbox.flush();
             last_id
         }
@@ -140,36 +149,46 @@ impl Drop for Membership {
 /// The most messages that are replayed before the history is looked at again.
 const SLICE: usize = 64;
 
+/// How long a client whose connection is not open yet waits for the publish token. The client waits for its 101 meanwhile.
+const TOKEN_TIMEOUT_BEFORE_OPEN: Duration = Duration::from_secs(1);
+
 /// Sends the messages after `since`, then adds the member to the topic. Returns the topic's last id at that moment.
 ///
 /// Long histories are sent slice by slice, and publishers are not delayed by it. The last slice is queued while this
 /// thread holds the publish token, so that nothing can be published between it and the member's first live message.
 ///
 /// # Blocking
-/// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end.
-fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, PublishError> {
+/// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end. Does not wait
+/// for room if the connection is not open yet, because then nothing is written that could make room.
+fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, SubscribeError> {
+    let is_opening = || member.outbox.is_opening();
+    // The hub is swept a few times per second only.
+    topic.history.remove_expired(&topic.settings());
     let mut sent_up_to = since;
     member.begin_after(sent_up_to);
     loop {
         let settings = topic.settings();
         let mut missing = topic.history.after(sent_up_to, SLICE);
         if missing.len() < SLICE {
-            let token = acquire_publish_token(topic, None).ok_or(PublishError::Busy)?;
+            let deadline = is_opening().then(|| Instant::now() + TOKEN_TIMEOUT_BEFORE_OPEN);
+            let token = acquire_publish_token(topic, deadline).ok_or(SubscribeError::Busy)?;
             if let Some(last_id) = try_end_replay(topic, member, &mut sent_up_to, &settings) {
                 return Ok(last_id);
             }
             drop(token);
             missing = topic.history.after(sent_up_to, 1);
         }
+        let deadline = is_opening().then(Instant::now);
         for message in missing {
             let place = || match member.place(&message, &settings) {
                 Placed::Full => None,
                 placed => Some(placed),
             };
-            if member.outbox.wait_for_room(None, place) == Some(Placed::Closed) {
-                return Ok(topic.add(member));
+            match member.outbox.wait_for_room(deadline, place) {
+                None => return Err(SubscribeError::NotOpen),
+                Some(Placed::Closed) => return Ok(topic.add(member)),
+                Some(_) => sent_up_to = message.id(),
             }
-            sent_up_to = message.id();
         }
     }
 }

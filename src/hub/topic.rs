@@ -4,14 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::message::{Publication, TopicMessage};
-use super::outcome::{PublishError, PublishOutcome};
+use super::outcome::{PublishError, PublishOutcome, SubscribeError};
 use super::policy::{Policy, TopicSettings};
 use super::publish;
 use super::stats::TopicCounts;
 use super::subscribe::{self, Membership, SubscribeOptions};
 use super::topic_state::TopicState;
 use crate::connection::Outbox;
-use crate::sync::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap; all clones are the same topic.
 #[derive(Clone)]
@@ -50,7 +49,7 @@ impl Topic {
 
     /// Changes the policy for slow members, from the next message on.
     pub fn set_policy(&self, policy: Policy) {
-        lock(&self.state.settings).policy = policy;
+        self.state.set_policy(policy);
     }
 
     /// Returns the names that are present, sorted. A name stays for 2 seconds after its last subscription has ended.
@@ -114,18 +113,24 @@ impl Topic {
 
     /// Subscribes the client behind `outbox`, until the returned subscription is dropped.
     ///
+    /// When this returns, the client is a member: it receives every message whose publish begins later. In
+    /// [`Handler::run`](crate::Handler::run) this may be after the client has seen that its connection is open. If the
+    /// client must be a member before that, subscribe in [`Handler::opening`](crate::Handler::opening).
+    ///
     /// # Blocking
     /// Only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
     /// Also waits for publishers of this topic, up to 60 s each time. Woken by the client's progress or end, or by the
-    /// publisher.
+    /// publisher. In [`Handler::opening`](crate::Handler::opening) it does not wait for room, and waits for publishers up
+    /// to 1 s.
     ///
     /// # Errors
-    /// [`PublishError::Busy`], only with `since`: other publishers held the topic for too long.
+    /// [`SubscribeError`] says why the client is not a member. Without `since`, the only error is
+    /// [`SubscribeError::QueueTooLarge`].
     pub fn subscribe(
         &self,
         outbox: Outbox,
         options: SubscribeOptions,
-    ) -> Result<Subscription, PublishError> {
+    ) -> Result<Subscription, SubscribeError> {
         let membership = subscribe::join(&self.state, outbox, options)?;
         Ok(Subscription {
             topic: self.clone(),

@@ -145,9 +145,28 @@ impl TopicState {
         }
     }
 
-    /// Does what time requires: forgets old messages and names, disconnects members that have been over the soft limit for
-    /// too long, and lets the hub release the topic.
-    pub(super) fn sweep(&self) {
+    pub(super) fn set_policy(&self, policy: Policy) {
+        let mut settings = lock(&self.settings);
+        settings.policy = policy;
+        self.hub.settings_changed(&settings);
+    }
+}
+
+impl KeptTopic for TopicState {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn has_something_to_keep(&self) -> bool {
+        self.history.len() > 0 || !self.presence.is_empty()
+    }
+
+    fn is_kept(&self) -> &AtomicBool {
+        &self.is_kept
+    }
+
+    /// Forgets old messages and names, and disconnects members that have been over the soft limit for too long.
+    fn sweep(&self) {
         let settings = self.settings();
         {
             let _in_order = self.presence.lock_notices();
@@ -163,21 +182,6 @@ impl TopicState {
             }
         }
         self.history.remove_expired(&settings);
-        self.hub.release_if_empty(self);
-    }
-}
-
-impl KeptTopic for TopicState {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn has_something_to_keep(&self) -> bool {
-        self.history.len() > 0 || !self.presence.is_empty()
-    }
-
-    fn is_kept(&self) -> &AtomicBool {
-        &self.is_kept
     }
 }
 

@@ -112,10 +112,8 @@ impl ServerHandle {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second until no client is accepted any
-    /// more. A callback
-    /// must not block, because the watchdog would then check the deadlines of all clients too late. A program with a
-    /// hub calls [`Hub::sweep`](crate::Hub::sweep) here.
+    /// Registers `callback`, which the watchdog calls about five times per second until no client is accepted any more.
+    /// A callback must not block, because the watchdog would then check the deadlines of all clients too late.
     pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
         self.server.tick_callbacks.add(Box::new(callback));
     }

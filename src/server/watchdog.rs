@@ -16,6 +16,7 @@ use crate::clock::{self, Clock};
 use crate::connection::CloseCause;
 use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::shared::Shared;
+use crate::sweep;
 
 /// The interval of the checks, and so the maximum delay with which a passed deadline is noticed.
 const TICK: Duration = Duration::from_millis(50);
@@ -23,7 +24,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// The watchdog looks for a client's peer on every 20th tick: once per second.
 const LOOK_EVERY: u64 = 20;
 
-/// The tick callbacks run on every fourth tick: five times per second.
+/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second.
 const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
@@ -36,6 +37,7 @@ pub(super) fn run(server: &ServerState) {
         server.shutdown.check_drain_delay();
         tick = tick.wrapping_add(1);
         if tick % CALLBACKS_EVERY == 0 {
+            sweep::run();
             server.tick_callbacks.run();
         }
     }

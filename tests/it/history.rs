@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use standpipe::{
-    Connection, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions, TooManyTopics, Topic,
-    TopicSettings,
+    Config, Connection, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions, TooManyTopics,
+    Topic, TopicSettings,
 };
 
 use crate::support::{
@@ -281,6 +281,18 @@ fn history_is_bounded_by_count_age_and_bytes() {
         .publish(Message::text("x".repeat(30_000)))
         .unwrap();
     assert!(topics[0].history(0).is_empty());
+}
+
+/// The program registers no tick callback, and never touches the topic again.
+#[test]
+fn server_removes_expired_history_by_itself() {
+    let by_age = TopicSettings::default()
+        .history(10)
+        .max_age(Duration::from_millis(1));
+    let fixture = HubFixture::new(Config::default(), HubConfig::default().topic("t", by_age));
+    publish(&fixture.topic("t"), 1);
+    until("the topic is removed", || fixture.hub.is_empty());
+    assert_eq!(fixture.hub.history_bytes(), 0);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod presence;
 // In the order of a client's life.
 mod handshake;
 mod listeners;
+mod opening;
 
 mod http_answers;
 mod http_bodies;

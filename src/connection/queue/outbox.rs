@@ -295,6 +295,11 @@ impl Outbox {
         }
     }
 
+    /// Returns whether the 101 has not been written yet. Until then, nothing else is written.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.shared.write.deadlines.is_opening()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -42,9 +42,11 @@ enum Received {
 }
 
 fn hub(history: usize, now: u64) -> Hub {
-    let mut config = HubConfig::default();
-    config.default = TopicSettings::default().history(history);
-    config.envelope = Some(Arc::new(Plain));
+    let config = HubConfig {
+        default: TopicSettings::default().history(history),
+        envelope: Some(Arc::new(Plain)),
+        ..HubConfig::default()
+    };
     Hub::with_clock(config, Box::new(move || now))
 }
 
@@ -58,7 +60,7 @@ fn publish(hub: &Hub, text: &str) -> u64 {
 fn expire(hub: &Hub) {
     if let Some(topic) = hub.get("t") {
         lock(&topic.state.settings).max_age = Some(Duration::ZERO);
-        topic.state.sweep();
+        hub.sweep();
         lock(&topic.state.settings).max_age = None;
     }
 }

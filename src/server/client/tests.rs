@@ -1,6 +1,8 @@
 //! The opening handshake in situations that a real socket cannot reproduce reliably: a 101 that the peer does not
 //! accept, and a shutdown while the request is being answered.
 
+mod opening;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,8 +63,20 @@ fn one_client(
         in_request,
         clients: AtomicUsize::new(0),
     };
-    socket.send(REQUEST);
     socket.hang_up();
+    let written = serve_one(server, socket, before, &handler);
+    (written, handler.clients.into_inner())
+}
+
+/// Runs one client of `handler`, whose peer sends a request. `before` is called before the request
+/// is read. Returns the bytes that were written to the client.
+fn serve_one(
+    server: &ServerState,
+    socket: &Arc<ScriptedSocket>,
+    before: impl FnOnce(&Shared),
+    handler: &impl Handler,
+) -> String {
+    socket.send(REQUEST);
     thread::scope(|scope| {
         let transport: Arc<dyn Transport> = socket.clone();
         let config = Arc::clone(&server.config);
@@ -79,14 +93,13 @@ fn one_client(
             socket: transport,
             arrival: Arc::default(),
         };
-        handshake::run(client, slot, server, scope, &handler);
+        handshake::run(client, slot, server, scope, handler);
     });
     // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
     let in_use = (server.handshakes.pending(), server.client_permits.in_use());
     assert_eq!(in_use, (0, 0));
-    let written = String::from_utf8_lossy(&socket.written()).into_owned();
-    (written, handler.clients.into_inner())
+    String::from_utf8_lossy(&socket.written()).into_owned()
 }
 
 fn nothing_before(_: &Shared) {}

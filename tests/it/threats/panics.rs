@@ -121,8 +121,6 @@ fn presence_panic_loses_only_that_notice() {
         let hub = Hub::new(settings);
         let topics = ["one", "two"].map(|name| hub.topic(name).unwrap());
         let (server, outboxes) = echo_with_outboxes(config);
-        let sweeping = hub.clone();
-        server.handle().on_tick(move || sweeping.sweep());
         let mut witness = server.connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
         let _subscriptions: Vec<_> = topics
