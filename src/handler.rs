@@ -35,13 +35,15 @@ pub trait Handler: Sync {
     /// Answers a request: with [`Reply::upgrade`] to accept a WebSocket client, or with a plain HTTP response. The default
     /// upgrades every path, without a subprotocol.
     ///
+    /// A connection may carry several requests, one after the other. Each has its own [`Request`].
+    ///
     /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
-    /// [`Config::origin`](crate::Config::origin)). After this call the server checks the headers of the upgrade. If
+    /// [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call the server checks the headers of the upgrade. If
     /// this method panics, the client gets a 500.
     ///
     /// # Blocking
-    /// Runs on the client's handshake thread, which ends after the answer. This method may block, but its time counts
-    /// towards [`handshake_timeout`](crate::Config::handshake_timeout), except after the whole body has been read.
+    /// Runs on the client's handshake thread. This method may block, but its time counts towards
+    /// [`handshake_timeout`](crate::Config::handshake_timeout), except after the whole body has been read.
     fn request(&self, request: &mut Request) -> Reply {
         let _ = request;
         Reply::upgrade()

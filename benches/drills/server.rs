@@ -64,7 +64,7 @@ impl Standpipe {
         command
             .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_standpipe"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-open"]);
         command.args(flags);
         // The caller's own settings must not change a drill.
         for (name, _) in std::env::vars_os() {
@@ -171,7 +171,9 @@ impl Standpipe {
     /// Requests a path with GET. Returns the status line and the body.
     pub(crate) fn get(&self, path: &str) -> Result<(String, String), Failure> {
         let mut client = Client::open(self.address)?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        let address = self.address;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         client.bytes(request.as_bytes())?;
         let head = client.answer()?;
         let status = head.lines().next().unwrap_or_default().to_owned();

@@ -7,14 +7,17 @@ use standpipe::{
     Subscription, Topic,
 };
 
-use super::Failure;
-use super::params::since;
+use super::rules::Rights;
+use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
 
 /// Close code when a limit on topics or subscriptions is reached.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+
+/// Close code when a client publishes to a topic without the right to.
+pub(crate) const FORBIDDEN: u16 = 4003;
 
 /// Makes the client a member of the topic, before it knows that it is connected. So it misses nothing that is published
 /// after that.
@@ -34,7 +37,7 @@ fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, Subscribe
     let request = conn.request();
     let mut options = SubscribeOptions::new();
     // An invalid `since` was rejected before. Without a history there is nothing to wait for: raw mode has no gap notices.
-    if let (Ok(Some(id)), 1..) = (since(request), topic.settings().history) {
+    if let (Ok(Some(id)), 1..) = (params::since(request), topic.settings().history) {
         options = options.since(id);
     }
     if let Some(epoch) = request.query("epoch") {
@@ -48,8 +51,13 @@ fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, Subscribe
 
 /// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
 /// not receive its own messages.
-pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
-    let subscription = match (conn.take::<Subscription>(), hub.topic(topic)) {
+pub(crate) fn relay(
+    hub: &Hub,
+    conn: &mut Connection,
+    name: &str,
+    rights: &Rights<'_>,
+) -> Result<(), Failure> {
+    let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,
         (None, Ok(topic)) => subscribe(&topic, conn)?,
         (None, Err(error)) => {
@@ -58,7 +66,7 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
         }
     };
     let topic = subscription.topic();
-    let echo = conn.request().query("echo") != Some("false");
+    let echo = params::echo(conn.request()).unwrap_or(true);
     let except = (!echo).then_some(conn.number());
     let publication = |message| {
         let publication = Publication::from(message);
@@ -70,6 +78,10 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
     loop {
         let messages = conn.recv_all(MAX_BATCH)?;
         if messages.is_empty() {
+            return Ok(());
+        }
+        if let Err(reason) = rights.check_publish(name) {
+            conn.close(FORBIDDEN, reason);
             return Ok(());
         }
         publish_waiting(conn, topic, messages.into_iter().map(publication).collect())?;

@@ -15,6 +15,7 @@ use super::answers::{Answers, Done, Outcome, Refusal};
 use super::command::{Command, CommandError, CommandMessage, Publish, Reference, Resume};
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
+use super::rules::Rights;
 
 /// The connection is closed at the third message that is not JSON, because the client speaks another protocol.
 const MAX_NOT_JSON: u32 = 3;
@@ -28,17 +29,24 @@ pub(crate) struct Session<'a> {
     /// The client's name in presence lists.
     name: Option<String>,
     max_subscriptions: usize,
+    rights: Rights<'a>,
     subscriptions: HashMap<String, Subscription>,
     /// How many messages were not JSON.
     not_json: u32,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(hub: &'a Hub, name: Option<String>, max_subscriptions: usize) -> Session<'a> {
+    pub(crate) fn new(
+        hub: &'a Hub,
+        name: Option<String>,
+        max_subscriptions: usize,
+        rights: Rights<'a>,
+    ) -> Session<'a> {
         Session {
             hub,
             name,
             max_subscriptions,
+            rights,
             subscriptions: HashMap::new(),
             not_json: 0,
         }
@@ -110,6 +118,7 @@ impl<'a> Session<'a> {
         if self.subscriptions.contains_key(&name) {
             return Err("already subscribed to this topic".into());
         }
+        self.rights.check_subscribe(&name)?;
         if self.subscriptions.len() >= self.max_subscriptions {
             return Err(Refusal {
                 error: format!("limit of {} subscriptions reached", self.max_subscriptions),
@@ -157,6 +166,12 @@ impl<'a> Session<'a> {
         answers: &mut Answers,
     ) -> Result<(), SendError> {
         let (references, publishes): (Vec<_>, Vec<_>) = publishes.into_iter().unzip();
+        if let Err(reason) = self.rights.check_publish(name) {
+            for reference in &references {
+                answers.add(reference.as_deref(), Err(reason.into()));
+            }
+            return Ok(());
+        }
         let topic = match self.topic(name) {
             Ok(topic) => topic,
             // This closes the connection, so the first message is the last one that is answered.

@@ -8,6 +8,7 @@ pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
 pub(crate) mod lifecycle;
+pub(crate) mod message_log;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod shared;
@@ -23,6 +24,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
@@ -31,7 +33,7 @@ pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
 pub use stats::MessageCounts;
 
-use crate::error::{RecvError, SendError};
+use crate::error::{RecvError, RecvTimeoutError, SendError};
 use crate::http::{Peer, Request};
 use crate::sync::lock;
 use read::reader::Reader;
@@ -82,7 +84,8 @@ impl Connection {
     /// Returns the next text or binary message. `None` means that the closing handshake is complete, that this side has
     /// closed the connection, or that the server is shutting down. The handler should then return.
     ///
-    /// Pings are answered and pongs are processed in this method, so a handler must keep calling it.
+    /// Pings are answered, pongs are processed and a Close is seen in this method, so a handler must keep calling it. A
+    /// handler that only sends calls [`recv_timeout`](Self::recv_timeout) between its messages.
     ///
     /// # Blocking
     /// Waits for the peer. Woken by a message, by the end of the peer's stream, by [`Outbox::terminate`], or by the
@@ -93,6 +96,42 @@ impl Connection {
     /// [`RecvError`] says why the connection ended without a closing handshake.
     pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.reader.recv()
+    }
+
+    /// Like [`recv`](Self::recv), but waits at most `timeout` for a message to begin. A message that has begun is received
+    /// completely, in at most [`message_timeout`](crate::Config::message_timeout). With a timeout of zero, this method
+    /// returns a message that has arrived, and never waits for one to begin.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use standpipe::{Connection, Message, RecvTimeoutError};
+    ///
+    /// /// A handler that only sends. Between its messages it answers pings and sees the client's Close.
+    /// fn clock(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let mut next = Instant::now();
+    ///     loop {
+    ///         match conn.recv_timeout(next.saturating_duration_since(Instant::now())) {
+    ///             Ok(Some(_)) => {}
+    ///             Ok(None) => return Ok(()),
+    ///             Err(RecvTimeoutError::Timeout) => {
+    ///                 conn.send(Message::text("tick"))?;
+    ///                 next += Duration::from_secs(1);
+    ///             }
+    ///             Err(error) => return Err(error.into()),
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = clock;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`recv`](Self::recv), for at most `timeout` until a message begins.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError`] says whether the time was over, or why the connection ended.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvTimeoutError> {
+        self.reader.recv_timeout(timeout)
     }
 
     /// Like [`recv`](Self::recv), but also returns further complete messages that have already been read, up to `most`
@@ -141,7 +180,8 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Returns true until the connection ends or begins to close.
+    /// Returns true until the connection ends or begins to close. The end of the peer's stream alone does not change
+    /// it: see [`Outbox::closed`].
     pub fn is_open(&self) -> bool {
         self.outbox.shared().lifecycle().is_open()
     }
@@ -151,7 +191,8 @@ impl Connection {
         self.outbox.clone()
     }
 
-    /// Returns a channel that disconnects when the connection begins to close, as [`Outbox::closed`].
+    /// Returns a channel that disconnects when the connection begins to close, or the peer has gone, as
+    /// [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
     }

@@ -5,8 +5,11 @@
 //! WebSocket server does not check `Origin`, every site that the user visits can use the server (RFC 6455 §10.2). A
 //! server on loopback needs the check most, because its operator assumes that only this machine can reach it.
 
+use http::header::HeaderValue;
+
 use super::Request;
 use super::authority::Authority;
+use super::cors::Cors;
 use super::reply::{Refusal, refuse};
 use crate::config::Config;
 use crate::error::Error;
@@ -16,15 +19,14 @@ use crate::error::Error;
 pub(crate) struct Rules {
     patterns: Vec<Pattern>,
     any_origin: bool,
-    loopback_only: bool,
 }
 
 impl Rules {
-    /// Prepares the checks. `loopback_only` says that no listener can be reached from another machine.
+    /// Prepares the checks.
     ///
     /// # Errors
     /// [`Error::Origin`] contains the first pattern that is not valid.
-    pub(crate) fn new(config: &Config, loopback_only: bool) -> Result<Rules, Error> {
+    pub(crate) fn new(config: &Config) -> Result<Rules, Error> {
         let pattern =
             |text: &String| Pattern::parse(text).ok_or_else(|| Error::Origin(text.clone()));
         Ok(Rules {
@@ -34,13 +36,7 @@ impl Rules {
                 .map(pattern)
                 .collect::<Result<_, _>>()?,
             any_origin: config.allow_any_origin,
-            loopback_only,
         })
-    }
-
-    /// Returns whether no listener can be reached from another machine.
-    pub(crate) fn loopback_only(&self) -> bool {
-        self.loopback_only
     }
 
     /// Checks `request`. A refusal is 421 because of its `Host`, or 403 because of its `Origin`.
@@ -48,7 +44,7 @@ impl Rules {
         if !self.host_is_ours(request) {
             let (reply, _) = refuse(
                 421,
-                "this server listens on loopback only: Host must be a loopback name, or the host of an allowed origin",
+                "this listener is on loopback: Host must be a loopback name, or the host of an allowed origin",
             );
             return Err((
                 reply,
@@ -70,19 +66,42 @@ impl Rules {
 
     /// Returns whether the server accepts the `Host` of this request.
     ///
-    /// This check protects a server on loopback from DNS rebinding. If the DNS server of evil.com answers 127.0.0.1, a
+    /// This check protects a listener on loopback from DNS rebinding. If the DNS server of evil.com answers 127.0.0.1, a
     /// page of evil.com can send requests to this server. Both the browser and [`same_origin`] then regard the page and
     /// the server as one origin. Only `Host` reveals the attack, because it contains `evil.com`.
     fn host_is_ours(&self, request: &Request) -> bool {
-        let Some(host) = request.authority.as_ref().filter(|_| self.loopback_only) else {
+        // A listener on a unix socket accepts any Host: no browser connects to it, and it has no name.
+        if !request.arrival.loopback_tcp {
+            return true;
+        }
+        let Some(host) = &request.authority else {
             // A request without Host is HTTP/1.0, which no browser sends.
             return true;
         };
         host.is_loopback()
             || self
-                .patterns
+                .patterns_for(request)
                 .iter()
                 .any(|pattern| pattern.covers_host(host))
+    }
+
+    /// Returns what the answer to a request that [`judge`](Self::judge) has allowed says to a browser. Pages of the
+    /// server's own origin need no permission, but get it too.
+    pub(crate) fn cors(&self, request: &Request) -> Cors {
+        let origin = request.headers.get(http::header::ORIGIN);
+        if self.any_origin {
+            return Cors {
+                allow: origin.map(|_| HeaderValue::from_static("*")),
+                varies: false,
+            };
+        }
+        if self.patterns.is_empty() {
+            return Cors::default();
+        }
+        Cors {
+            allow: origin.cloned(),
+            varies: true,
+        }
     }
 
     fn origin_is_allowed(&self, request: &Request) -> bool {
@@ -90,7 +109,11 @@ impl Rules {
         let Some(value) = request.headers.get(http::header::ORIGIN) else {
             return true;
         };
-        if self.any_origin {
+        if self.any_origin && !request.arrival.same_origin_only {
+            return true;
+        }
+        let mut patterns = self.patterns_for(request).iter();
+        if patterns.any(|pattern| pattern.is_opaque(value)) {
             return true;
         }
         let Some(origin) = value.to_str().ok().and_then(Origin::parse) else {
@@ -98,9 +121,25 @@ impl Rules {
         };
         let host = request.authority.as_ref();
         host.is_some_and(|host| same_origin(&origin, host))
-            || self.patterns.iter().any(|pattern| pattern.matches(&origin))
+            || self
+                .patterns_for(request)
+                .iter()
+                .any(|pattern| pattern.matches(&origin))
+    }
+
+    /// Returns the patterns that apply to `request`: all or none.
+    fn patterns_for(&self, request: &Request) -> &[Pattern] {
+        if request.arrival.same_origin_only {
+            &[]
+        } else {
+            &self.patterns
+        }
     }
 }
+
+/// Origins without a host, which must be listed literally. Browsers send `null` for a page without an origin of its own:
+/// a sandboxed frame, a page in a `data:` URL, and usually a file. Some send `file://` for a file.
+const OPAQUE: [&str; 2] = ["null", "file://"];
 
 /// Returns the first 100 bytes of `value`, for a log line. The whole value may have up to 16 KiB.
 fn shown(value: Option<&str>) -> &str {
@@ -147,7 +186,37 @@ fn parse_scheme(text: &str) -> Option<String> {
 
 /// One pattern of [`Config::origin`].
 #[derive(Debug)]
-struct Pattern {
+enum Pattern {
+    /// One of [`OPAQUE`].
+    Opaque(&'static str),
+    Web(WebPattern),
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Pattern> {
+        let opaque = OPAQUE.iter().find(|known| text.eq_ignore_ascii_case(known));
+        match opaque {
+            Some(opaque) => Some(Pattern::Opaque(opaque)),
+            None => WebPattern::parse(text).map(Pattern::Web),
+        }
+    }
+
+    fn is_opaque(&self, origin: &HeaderValue) -> bool {
+        matches!(self, Pattern::Opaque(opaque) if origin == opaque)
+    }
+
+    fn matches(&self, origin: &Origin) -> bool {
+        matches!(self, Pattern::Web(pattern) if pattern.matches(origin))
+    }
+
+    fn covers_host(&self, host: &Authority) -> bool {
+        matches!(self, Pattern::Web(pattern) if pattern.covers_host(host))
+    }
+}
+
+/// A pattern with a host.
+#[derive(Debug)]
+struct WebPattern {
     /// `None` means http or https.
     scheme: Option<String>,
     /// True for `*.host`, which matches subdomains of `host` at any depth, but not `host`.
@@ -155,13 +224,10 @@ struct Pattern {
     authority: Authority,
 }
 
-impl Pattern {
-    fn parse(text: &str) -> Option<Pattern> {
+impl WebPattern {
+    fn parse(text: &str) -> Option<WebPattern> {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(parse_scheme(scheme)?), rest),
-            // "null" is the origin of sandboxed pages and of files. It is not accepted as a pattern, because every site
-            // can send it.
-            None if text.eq_ignore_ascii_case("null") => return None,
             None => (None, text),
         };
         let (subdomains, rest) = match rest.strip_prefix("*.") {
@@ -170,7 +236,7 @@ impl Pattern {
         };
         let authority = Authority::parse(rest)?;
         // An IP address has no subdomains.
-        (!subdomains || !authority.is_address()).then_some(Pattern {
+        (!subdomains || !authority.is_address()).then_some(WebPattern {
             scheme,
             subdomains,
             authority,
@@ -225,7 +291,7 @@ mod tests {
             "example.com:*",
             "example.com:99999",
             "https//example.com",
-            "null",
+            "file:///",
             "1http://a",
             "*.127.0.0.1",
             "*.[::1]",
@@ -233,7 +299,7 @@ mod tests {
             "https://a.com,https://b.com",
         ] {
             let config = Config::default().origin(vec!["https://good.com".into(), bad.into()]);
-            let error = Rules::new(&config, false).map(|_| ());
+            let error = Rules::new(&config).map(|_| ());
             assert!(
                 matches!(error, Err(Error::Origin(ref text)) if text == bad),
                 "{bad:?}: {error:?}"

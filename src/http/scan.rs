@@ -14,6 +14,12 @@ pub(super) const MAX_REQUEST_LINE: usize = 8 << 10;
 /// The limit for the number of header lines.
 pub(super) const MAX_HEADERS: usize = 64;
 
+/// The first two bytes of a client that speaks TLS: the type of the record, and its major version (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_VERSION: u8 = 3;
+
+const CONTROL_CHARACTER: &str = "the request head contains a control character";
+
 enum Place {
     /// Before the first byte of the request line. The value is true after an empty line.
     Before(bool),
@@ -61,6 +67,15 @@ impl Scan {
                     return Ok(Some(self.at));
                 }
                 self.line = self.at;
+            } else if self.at <= 2 && bytes[0] == TLS_HANDSHAKE {
+                // The second byte decides what the log says, so it is waited for.
+                match (self.at, byte) {
+                    (1, _) => {}
+                    (_, TLS_VERSION) => {
+                        return Err(refuse(400, "the client speaks TLS, and this port does not"));
+                    }
+                    _ => return Err(refuse(400, CONTROL_CHARACTER)),
+                }
             } else {
                 self.byte(byte)?;
             }
@@ -80,7 +95,7 @@ impl Scan {
             b'\n' => return Err(refuse(400, "an LF is not preceded by a CR")),
             b'\t' => {}
             0..0x20 | 0x7f => {
-                return Err(refuse(400, "the request head contains a control character"));
+                return Err(refuse(400, CONTROL_CHARACTER));
             }
             _ => {}
         }
@@ -144,12 +159,13 @@ fn request_line(line: &[u8]) -> Result<(), Refusal> {
         return Err(refuse(400, "the request line is not METHOD TARGET VERSION"));
     }
     match version {
-        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
+        // A higher minor version is processed as HTTP/1.1 (RFC 9110 §2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] => Ok(()),
         // The connection preface of HTTP/2 (RFC 9113 §3.4) is refused here too.
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(refuse(505, "only HTTP/1.1 and HTTP/1.0 are supported"))
+            Err(refuse(505, "only HTTP/1 is supported"))
         }
         _ => Err(refuse(
             400,
@@ -188,6 +204,16 @@ mod tests {
         ] {
             assert_eq!(verdict(bytes), Err(code), "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn tls_is_recognised_by_its_first_two_bytes() {
+        let reason = |bytes: &[u8]| Scan::new().advance(bytes).map_err(|(_, reason)| reason);
+        assert_eq!(reason(b"\x16"), Ok(None));
+        let tls = reason(b"\x16\x03\x01\x02\x00").expect_err("TLS is no HTTP");
+        assert_eq!(tls, "the client speaks TLS, and this port does not");
+        let other = reason(b"\x16\x04").expect_err("a control character is no HTTP");
+        assert_eq!(other, CONTROL_CHARACTER);
     }
 
     #[test]

@@ -52,6 +52,17 @@ impl HubConfig {
         queues.fold(self.default.queue, usize::max)
     }
 
+    /// Returns whether the topic `name` matches `pattern`, as in [`topics`](Self::topics).
+    ///
+    /// ```
+    /// use standpipe::HubConfig;
+    /// assert!(HubConfig::matches("doc-*", "doc-7"));
+    /// assert!(!HubConfig::matches("doc-?", "doc-77"));
+    /// ```
+    pub fn matches(pattern: &str, name: &str) -> bool {
+        matches(pattern, name)
+    }
+
     /// Returns the settings of the topic `name`.
     pub(super) fn settings(&self, name: &str) -> TopicSettings {
         let matching = self

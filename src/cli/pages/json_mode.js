@@ -15,6 +15,7 @@ const topicList = {
     this.isLoading = true;
     try {
       const answer = await fetch(target.withToken('/topics'));
+      if ([401, 403, 404].includes(answer.status)) throw new Error('it needs the key of the server. The dashboard shows all topics.');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
       this.timer = setTimeout(() => this.refresh(), this.interval);
@@ -64,6 +65,14 @@ const topicList = {
   },
 };
 
+/// Parses JSON. Numbers inside `data` keep every digit when they are turned into text again, if the browser can do that.
+function parseExactly(text) {
+  const message = JSON.parse(text);
+  if (typeof message.data !== 'object' && typeof message.data !== 'number' || !JSON.rawJSON) return message;
+  const keep = (_, value, { source }) => typeof value === 'number' ? JSON.rawJSON(source) : value;
+  return { ...message, data: JSON.parse(text, keep).data };
+}
+
 // ── JSON mode: many topics on one connection, as described in src/PROTOCOL.md ───────────────────────────────────────
 const jsonMode = {
   /// The subscriptions. They outlive a connection: the next connection resumes each of them after its last message.
@@ -76,9 +85,10 @@ const jsonMode = {
 
   get isOpen() { return client.isOpen && client.isJson; },
 
-  command(fields, done, failed = () => {}) {
+  command(fields, done, failed = () => {}, data = undefined) {
     this.commands.set(++this.lastRef, { done, failed });
-    client.socket.send(JSON.stringify({ ...fields, ref: this.lastRef }));
+    const command = JSON.stringify({ ...fields, ref: this.lastRef });
+    client.socket.send(data === undefined ? command : command.slice(0, -1) + ',"data":' + data + '}');
     client.sent++;
     figures.show();
   },
@@ -172,16 +182,18 @@ const jsonMode = {
 
   // Messages.
 
-  publish(name, data, key) {
+  /// Publishes a text, or JSON exactly as it was typed: parsing it would change numbers such as 21.50 and 2⁶³.
+  publish(name, text, isJson, key) {
     const sentAt = performance.now();
-    this.command({ pub: name, data, ...(key && { key }) }, () => {
+    const fields = { pub: name, ...(key !== '' && { key }) };
+    this.command(fields, () => {
       $('round-trip').textContent = milliseconds(performance.now() - sentAt);
-    });
-    log.add('out', typeof data === 'string' ? data : JSON.stringify(data), name + (key && ' · key ' + key));
+    }, undefined, isJson ? text : JSON.stringify(text));
+    log.add('out', text, name + (key && ' · key ' + key));
   },
 
   receive(text) {
-    const message = JSON.parse(text);
+    const message = parseExactly(text);
     const topic = this.topics.get(message.topic ?? message.presence);
     if ('error' in message) log.add('error', message.error);
     if ('error' in message || 'ack' in message) {

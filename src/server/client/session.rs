@@ -10,6 +10,7 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -20,14 +21,15 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::queue::waiting::set_reader_of;
 use crate::connection::read::reader::ReadEnd;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, linger, write_all};
+use crate::connection::socket::{Linger, Transport, linger, write_all};
 use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http::Reply;
+use crate::http::{Arrival, Reply};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
+use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -40,6 +42,8 @@ const READER_STACK: usize = 256 << 10;
 
 /// A client with its socket and its entry in the registry.
 pub(crate) struct RegisteredClient<'server> {
+    /// The listener on which the client connected.
+    pub(crate) arrival: Arc<Arrival>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<dyn Transport>,
     pub(crate) entry: RegistryEntry<'server>,
@@ -127,8 +131,9 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
     let Some(mut accepted) = open(accepted, opened, server) else {
         return;
     };
+    let opened = Instant::now();
     let returned = run_handler(handler, &mut accepted.conn);
-    end(accepted, returned, server);
+    end(accepted, returned, opened, server);
 }
 
 /// Why a client does not get its 101.
@@ -149,11 +154,14 @@ fn run_opening<H: Handler>(
     let shared = &accepted.client.shared;
     let lifecycle = shared.lifecycle();
     // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
-    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
-    if server.latch.is_set() || !lifecycle.mark_upgraded() {
+    // signal is checked too, because a shutdown ends the clients only after the acceptors have ended.
+    if server.shutdown.is_closing() || !lifecycle.mark_upgraded() {
         return Err(Unopened::Ended);
     }
-    shared.write.deadlines.restart_handshake(shared.config());
+    shared
+        .write
+        .deadlines
+        .start_request(shared.config().handshake_timeout);
     shared.reader.set(Activity::InHandler);
     set_reader_of(Some(Arc::clone(shared)));
     let returned = catch_panic(|| handler.opening(&accepted.conn));
@@ -167,9 +175,9 @@ fn run_opening<H: Handler>(
             "the handler returned an upgrade from `opening`",
         )),
         None => {
-            log::error!("#{} the handler panicked in `opening`", shared.number);
-            let answer = Answer::rejection(Reply::status(500), "the handler panicked");
-            Unopened::Refused(answer)
+            let reason = "the handler panicked in `opening`";
+            let kind = Refusal::HandlerPanicked;
+            Unopened::Refused(Answer::rejection_of_kind(kind, Reply::status(500), reason))
         }
     };
     Err(refused)
@@ -203,12 +211,14 @@ fn open<'scope>(
     };
     match unopened {
         Unopened::Ended if shared.lifecycle().was_reset() => {}
-        Unopened::Ended if server.latch.is_set() => send(Answer::shutting_down()),
+        Unopened::Ended if server.shutdown.is_closing() => send(Answer::shutting_down()),
         Unopened::Ended => {}
         Unopened::Refused(answer) => send(answer),
         Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
-            log::warn!("#{} writing the 101 failed: {error}", shared.number);
+            let Shared { number, peer, .. } = &**shared;
+            let line = format_args!("#{number} {peer} writing the 101 failed: {error}");
+            server.refusals.log(Refusal::UpgradeFailed, line);
         }
     }
     drop(accepted.conn);
@@ -238,11 +248,11 @@ fn drop_kept(conn: &Connection, shared: &Shared) {
 }
 
 #[inline(never)]
-fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState) {
+fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
     drop_kept(&accepted.conn, shared);
-    close_after(returned, shared);
+    close_after(returned, shared, &server.refusals);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
     accepted.conn.reader().discard();
@@ -251,14 +261,28 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
     match accepted.conn.reader().ended() {
         // The server closes TCP first (RFC 6455 §7.1.1).
         Some(ReadEnd::Closed) => socket.shutdown(Shutdown::Write),
-        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket),
+        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket, Linger::CLOSE),
         _ if lifecycle.was_close_sent() => {}
         // Nobody will read the bytes in the kernel's buffer, so closing the socket resets the connection.
         _ => socket.reset_at_end(),
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
     if let Some(cause) = lifecycle.cause() {
-        log::debug!("#{} {} ended: {cause}", shared.number, shared.peer);
+        let Shared { number, peer, .. } = &**shared;
+        if let CloseCause::Violation { code, reason } = &cause {
+            let line = format_args!("#{number} {peer} violation: {code}, {reason}");
+            server.refusals.log(Refusal::Violation, line);
+        }
+        let (received, counts) = (
+            accepted.conn.reader().received(),
+            shared.write.queue.counts(),
+        );
+        log::debug!(
+            "#{number} {peer} ended after {:.3} s: {cause}; {received} messages received, {} of {} sent",
+            opened.elapsed().as_secs_f64(),
+            counts.delivered,
+            counts.accepted
+        );
     }
     // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
@@ -275,8 +299,8 @@ fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
 }
 
 /// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
-fn close_after(returned: Returned, shared: &Shared) {
-    let number = shared.number;
+fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
+    let Shared { number, peer, .. } = shared;
     match returned {
         Some(Ok(())) => {
             shared.close_by_application(1000, "");
@@ -285,18 +309,21 @@ fn close_after(returned: Returned, shared: &Shared) {
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
             log::debug!(
-                "#{number} the handler returned after the connection had ended: {}",
+                "#{number} {peer} the handler returned after the connection had ended: {}",
                 escaped(&text)
             );
         }
         Some(Err(error)) => {
             close_failed(shared);
             let text = text_of(error);
-            log::warn!("#{number} the handler failed: {}", escaped(&text));
+            let text = escaped(&text);
+            let line = format_args!("#{number} {peer} the handler failed: {text}");
+            refusals.log(Refusal::HandlerFailed, line);
         }
         None => {
             close_failed(shared);
-            log::error!("#{number} the handler panicked");
+            let line = format_args!("#{number} {peer} the handler panicked");
+            refusals.log(Refusal::HandlerPanicked, line);
         }
     }
 }

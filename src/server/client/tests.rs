@@ -7,6 +7,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::handshake;
 use super::session::RegisteredClient;
@@ -17,6 +18,7 @@ use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
 use crate::http::{Peer, Reply, Request, Rules};
+use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
 
 const REQUEST: &[u8] =
@@ -44,8 +46,9 @@ impl<F: Fn() + Sync> Handler for CountingHandler<F> {
 
 fn server() -> ServerState {
     let config = Config::default().close_timeout(DEADLINE);
-    let rules = Rules::new(&config, true).expect("an empty list of origins is valid");
-    ServerState::new(config, rules, 1, 1)
+    let rules = Rules::new(&config).expect("an empty list of origins is valid");
+    let (shutdown, _) = ShutdownSignal::new(Duration::ZERO).expect("a socket pair");
+    ServerState::new(config, rules, shutdown, true, 1, 1)
 }
 
 /// Runs one client from its opening handshake to its end. `before` is called before its request is read. Returns the
@@ -88,6 +91,7 @@ fn serve_one(
             entry: server.clients.add(&shared),
             shared,
             socket: transport,
+            arrival: Arc::default(),
         };
         handshake::run(client, slot, server, scope, handler);
     });
@@ -123,8 +127,8 @@ fn client_without_its_101_never_reaches_the_handler() {
 #[test]
 fn shutdown_before_the_101_is_answered_503() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
-    let set_latch = || server.latch.set();
-    let (written, clients) = one_client(&server, &socket, nothing_before, set_latch);
+    let stop = || server.shutdown.stop_accepting();
+    let (written, clients) = one_client(&server, &socket, nothing_before, stop);
     assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
     assert!(written.contains("Retry-After"), "{written}");
     assert_eq!(clients, 0);
@@ -135,7 +139,7 @@ fn shutdown_before_the_101_is_answered_503() {
 fn a_handshake_rejected_by_shutdown_is_answered_503() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let shut_down = || {
-        server.latch.set();
+        server.shutdown.stop_accepting();
         for client in server.clients.snapshot() {
             client.shut_down();
         }
@@ -156,7 +160,7 @@ fn an_evicted_handshake_never_reaches_the_handler() {
     // Rejected by a shutdown. The client gets an answer.
     let (server, socket) = (self::server(), Arc::new(ScriptedSocket::default()));
     let shut_down = |client: &Shared| {
-        server.latch.set();
+        server.shutdown.stop_accepting();
         client.shut_down();
     };
     let (written, clients) = one_client(&server, &socket, shut_down, never);

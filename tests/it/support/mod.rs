@@ -11,6 +11,7 @@ mod http;
 mod hub_fixture;
 #[cfg(feature = "cli")]
 mod json_client;
+mod log_lines;
 mod own_process;
 mod process;
 pub(crate) mod scenario;
@@ -27,6 +28,7 @@ pub(crate) use hub_fixture::{
 };
 #[cfg(feature = "cli")]
 pub(crate) use json_client::JsonClient;
+pub(crate) use log_lines::{LogLines, lines_and_left_out};
 pub(crate) use own_process::in_own_process;
 pub(crate) use process::Process;
 pub(crate) use server::{

@@ -9,6 +9,7 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
+use crate::binary::open_admin;
 use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, until};
 
 /// What the process has written to one stream so far.
@@ -37,6 +38,7 @@ pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Command {
         .arg(env!("CARGO_BIN_EXE_standpipe"));
     if !flags.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
+        command.args(open_admin(flags));
     }
     command.args(flags).env_clear();
     command
