@@ -362,7 +362,14 @@ fn client_uses_one_descriptor_and_two_named_threads() {
     let binary = Binary::start(&[]);
     let process = binary.process();
     let descriptors = process.descriptors();
-    let server_threads = ["ctrl-c", "sp-dash", "sp-log", "sp-watchdog", "standpipe"];
+    let server_threads = [
+        "ctrl-c",
+        "sp-dash",
+        "sp-log",
+        "sp-signals",
+        "sp-watchdog",
+        "standpipe",
+    ];
     until("the server's own threads have their names", || {
         process.threads() == server_threads
     });
