@@ -10,11 +10,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
+use crate::support::{
+    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, http, until, within,
+};
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
 fn standpipe(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+    let mut command = command_with_signals(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
 }
