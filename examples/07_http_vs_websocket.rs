@@ -7,19 +7,19 @@
 //!
 //! ```text
 //!                       HTTP, new connection  HTTP, kept alive      WebSocket
-//! opening, once         -                     -                     282 bytes
-//! one round trip        312 bytes             245 bytes             72 bytes
-//! of that, overhead     280 bytes             213 bytes             8 bytes
-//! latency, median       83µs                  10µs                  21µs
+//! opening, once         -                     -                     320 bytes
+//! one round trip        368 bytes             349 bytes             72 bytes
+//! of that, overhead     336 bytes             317 bytes             8 bytes
+//! latency, median       136µs                 17µs                  16µs
 //! one push to client    waits to be asked     waits to be asked     2 bytes + message
 //! ```
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]
 
 use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
-use std::{env, error::Error, thread};
+use std::{env, error::Error};
 
 use standpipe::{Config, Connection, Handler, Message, Reply, Request, Server};
 
@@ -28,7 +28,9 @@ const SIZE: usize = 32;
 const ROUNDS: usize = 1000;
 /// The request of a small client. A browser sends about three times as many bytes.
 const HEAD: &str = "GET /new HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: course/1.0\r\nAccept: */*\r\n\
-    Accept-Encoding: gzip\r\nCookie: session=0123456789abcdef0123456789abcdef\r\n\r\n";
+    Accept-Encoding: gzip\r\nCookie: session=0123456789abcdef0123456789abcdef\r\n";
+/// The number of requests that the server answers on one connection.
+const PER_CONNECTION: usize = 100;
 
 struct Both;
 
@@ -59,11 +61,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let new = measure(|| {
         let stream = Counted::connect(address)?;
-        (&stream).write_all(HEAD.as_bytes())?;
+        (&stream).write_all(format!("{HEAD}Connection: close\r\n\r\n").as_bytes())?;
         (&stream).read_to_end(&mut Vec::new())?;
         Ok(stream.bytes.get())
     })?;
-    let kept = keep_alive()?;
+    let kept = keep_alive(address)?;
     let stream = Counted::connect(address)?;
     let url = format!("ws://{address}/");
     let (mut socket, _) = tungstenite::client(url, &stream).map_err(|error| error.to_string())?;
@@ -83,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("                      HTTP, new connection  HTTP, kept alive      WebSocket");
     println!("direction             client asks           client asks           both, unasked");
     println!(
-        "connection            one per message       one                   one, after a handshake"
+        "connection            one per message       one per 100 messages  one, after a handshake"
     );
     println!("opening, once         -                     -                     {handshake} bytes");
     row("one round trip", [&new, &kept, &ws].map(|m| bytes(m.bytes)));
@@ -128,36 +130,28 @@ fn measure(mut once: impl FnMut() -> io::Result<u64>) -> io::Result<Measured> {
     })
 }
 
-/// Measures requests on one connection. standpipe answers HTTP with `Connection: close`, so this row has its own small
-/// server: one connection, one request at a time.
-fn keep_alive() -> Result<Measured, Box<dyn Error>> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    let response = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {SIZE}\r\n\r\n{}",
-        "x".repeat(SIZE)
-    );
-    let response = &response;
-    thread::scope(|scope| {
-        let server = thread::Builder::new().name("keep-alive".into());
-        server.spawn_scoped(scope, move || -> io::Result<()> {
-            let (stream, _) = listener.accept()?;
-            stream.set_nodelay(true)?;
-            for line in BufReader::new(&stream).lines() {
-                if line?.is_empty() {
-                    (&stream).write_all(response.as_bytes())?; // The empty line ends a request.
-                }
+/// Measures requests on connections that are kept. The server ends a connection after 100 requests.
+fn keep_alive(address: SocketAddr) -> io::Result<Measured> {
+    let mut stream = Counted::connect(address)?;
+    let mut asked = 0;
+    measure(|| {
+        if asked == PER_CONNECTION {
+            stream = Counted::connect(address)?;
+            asked = 0;
+        }
+        asked += 1;
+        let before = stream.bytes.get();
+        (&stream).write_all(format!("{HEAD}\r\n").as_bytes())?;
+        let mut answer = BufReader::new(&stream);
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            if answer.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            Ok(())
-        })?;
-        let stream = Counted::connect(address)?;
-        let measured = measure(|| {
-            let before = stream.bytes.get();
-            (&stream).write_all(HEAD.as_bytes())?;
-            (&stream).read_exact(&mut vec![0; response.len()])?;
-            Ok(stream.bytes.get() - before)
-        });
-        Ok(measured?) // Dropping the stream ends the thread of the server.
+        }
+        answer.read_exact(&mut [0; SIZE])?;
+        Ok(stream.bytes.get() - before)
     })
 }
 

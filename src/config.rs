@@ -67,25 +67,36 @@ config! {
     /// is empty.
     queue_bytes: usize = 1 << 20;
     /// The time in which a socket that has refused bytes must accept the next 64 KiB, or everything that is queued.
-    /// Otherwise the client is reset. Default 30 s, so a client must read at least about 2 KiB/s. A longer time serves
-    /// slower readers, but keeps the queues of dead peers in memory longer.
+    /// Otherwise the client is reset. Default 30 s, so a client must read at least about 2 KiB/s. This also applies to an
+    /// HTTP answer. A longer time serves slower readers, but keeps the queues of dead peers in memory longer.
     write_timeout: Duration = Duration::from_secs(30);
-    /// The time from `accept` until the 101 has been written, or until the whole body of the request has been read.
-    /// Default 10 s. For an answer other than the 101, the client gets the same time once more, to accept the answer.
-    /// After the time, the client is reset. A longer time helps clients on slow networks, but a client that sends
-    /// nothing occupies a handshake slot longer.
+    /// The time from `accept`, or from the first byte of a further request on the same connection, until the 101 has been
+    /// written or another answer begins. Default 10 s. It does not run while the body of a request is read. After the
+    /// time, the client is reset. A connection may be idle between two requests for as long as this, but for at most 10
+    /// s. A longer time helps clients on slow networks, but a client that sends nothing occupies a handshake slot
+    /// longer.
     handshake_timeout: Duration = Duration::from_secs(10);
     /// The time from the moment when the server's Close has been written until the peer's Close arrives. After a
     /// violation, a failed handler, or for a slow consumer, the time begins earlier: when the server decides to close.
     /// Afterwards the client is reset. Default 5 s. A longer time gives slow peers a clean close, but a peer that never
     /// answers keeps its threads longer.
     close_timeout: Duration = Duration::from_secs(5);
-    /// The time for a whole shutdown: the queued messages, a Close with 1001 and the answers of all peers. Clients that
-    /// have not finished by then are reset. Default 5 s. A longer time delivers more messages to slow peers, but the
-    /// process takes longer to end.
+    /// The time for the end of a shutdown, from the moment when the last client has been told to close: the queued
+    /// messages, a Close with 1001 and the answers of all peers. Clients that have not finished by then are reset. Default
+    /// 5 s. A longer time delivers more messages to slow peers, but the process takes longer to end.
     shutdown_timeout: Duration = Duration::from_secs(5);
+    /// The time for which the server still accepts and serves clients after a shutdown has begun. Default 0. A load
+    /// balancer that asks [`is_shutting_down`](crate::ServerHandle::is_shutting_down), which is `/readyz` of the binary,
+    /// needs time to notice the shutdown: at least the interval of its checks, times the number of failures that it
+    /// requires. With a shorter time, it sends clients to a server that refuses them.
+    drain_delay: Duration = Duration::ZERO;
+    /// The time over which a shutdown spreads the Closes of the clients evenly. Default 0: all clients are closed
+    /// immediately. A longer time avoids that all clients reconnect at the same moment, but the process takes longer to
+    /// end.
+    close_spread: Duration = Duration::ZERO;
     /// The time from the first byte of a message to its last one. Only the time during which the reader waits for the
-    /// peer counts. Afterwards the client is reset. Default 30 s. A longer time allows large messages on slow networks,
+    /// peer counts. Afterwards the client is reset. Default 30 s. The body of a request has this time for each 64 KiB, or
+    /// for the rest of it. A longer time allows large messages on slow networks,
     /// but lets a client occupy memory with incomplete messages.
     message_timeout: Duration = Duration::from_secs(30);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
@@ -120,8 +131,10 @@ config! {
     early_flush: bool = true;
     /// Patterns of origins that are allowed in addition to the server's own: `https://example.com`, `example.com:8080`,
     /// `https://*.example.com`. Default: none. If the server listens only on loopback, the hosts of these patterns are
-    /// also accepted in `Host`. Every page of an allowed origin can connect on behalf of its visitors.
+    /// also accepted in `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
+    /// answers of HTTP requests: the server adds the CORS headers and answers preflights. `null` and `file://` allow
+    /// pages without a host, such as files. Every site can send `null`.
     origin: Vec<String> = Vec::new();
-    /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its visitors.
+    /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its visitors, and can read the answers of HTTP requests.
     allow_any_origin: bool = false;
 }

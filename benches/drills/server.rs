@@ -173,7 +173,9 @@ impl Standpipe {
     /// Requests a path with GET. Returns the status line and the body.
     pub(crate) fn get(&self, path: &str) -> Result<(String, String), Failure> {
         let mut client = Client::open(self.address)?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        let address = self.address;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         client.bytes(request.as_bytes())?;
         let head = client.answer()?;
         let status = head.lines().next().unwrap_or_default().to_owned();

@@ -26,7 +26,7 @@ impl Endpoint {
     pub(crate) fn new(listen: &Listen, listener: &Listener, is_admin: bool) -> Endpoint {
         Endpoint {
             listen: listen.clone(),
-            address: listener.tcp_address(),
+            address: listener.local_addr(),
             is_admin,
         }
     }
@@ -39,7 +39,7 @@ impl Endpoint {
     /// Returns the absolute path of a unix socket that this process has bound.
     pub(crate) fn unix(&self) -> Option<PathBuf> {
         match &self.listen {
-            Listen::Unix(path) => Some(absolute(path)),
+            Listen::Unix { path, .. } => Some(absolute(path)),
             _ => None,
         }
     }

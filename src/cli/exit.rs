@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::output::Closed;
+
 /// The command failed, at its start or later.
 const RUNTIME: u8 = 1;
 /// A second signal during an orderly shutdown: 128 + SIGINT.
@@ -34,8 +36,12 @@ pub(crate) fn without_log(error: &io::Error) -> ExitCode {
     ExitCode::from(RUNTIME)
 }
 
-/// Reports the error of a command that has no log, and returns its exit code.
+/// Reports the error of a command that has no log, and returns its exit code. A command whose output is no longer wanted
+/// ends without a message and with code 0.
 pub(crate) fn report(error: &(dyn Error + Send + Sync + 'static)) -> ExitCode {
+    if error.is::<Closed>() {
+        return ExitCode::SUCCESS;
+    }
     let _ = writeln!(io::stderr(), "{error}");
     code(error)
 }

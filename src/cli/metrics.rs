@@ -1,16 +1,17 @@
-//! `GET /metrics`: totals in the text format of Prometheus. Names that clients choose are never labels, because their
-//! number is not limited.
+//! `GET /metrics`: totals in a text format of Prometheus (`exposition.rs`). Names that clients choose are never labels,
+//! because their number is not limited.
 
 use std::fmt;
 
-use http::HeaderValue;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use standpipe::{Hub, Reply, ServerHandle};
+use standpipe::{Hub, Reply, Request, ServerHandle};
+
+use super::exposition;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct By {
@@ -18,13 +19,9 @@ struct By {
 }
 
 /// Returns the answer, with the current figures.
-pub(crate) fn text(handle: &ServerHandle, hub: &Hub) -> Reply {
+pub(crate) fn text(request: &Request, handle: &ServerHandle, hub: &Hub) -> Reply {
     match write(handle, hub) {
-        Ok(text) => Reply::bytes(
-            200,
-            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-            text.into_bytes(),
-        ),
+        Ok(text) => exposition::reply(request, text),
         Err(error) => Reply::text(500, format!("{error}\n")),
     }
 }

@@ -31,12 +31,14 @@ pub(crate) mod page;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
+mod listen;
 
 pub(crate) mod raw;
 
 pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
+pub(crate) mod ids;
 pub(crate) mod nesting;
 pub(crate) mod parser;
 pub(crate) mod session;
@@ -44,10 +46,13 @@ pub(crate) mod session;
 // What the server shows about itself.
 pub(crate) mod dashboard;
 pub(crate) mod debug;
+pub(crate) mod exposition;
 pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.
 pub(crate) mod address;
+pub(crate) mod output;
+pub(crate) mod refusal;
 pub(crate) mod stdout;
 pub(crate) mod terminal;
 pub(crate) mod throttle;

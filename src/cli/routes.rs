@@ -44,7 +44,7 @@ impl Handler for Routes {
                 .access
                 .check_metrics(request)
                 .and_then(|()| check_get(request))
-                .map(|()| metrics::text(&self.handle, &self.hub)),
+                .map(|()| metrics::text(request, &self.handle, &self.hub)),
             ["echo"] if self.has_echo => self
                 .access
                 .check_token(request)
@@ -80,6 +80,15 @@ impl Handler for Routes {
             _ => Err(not_found()),
         };
         answer.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        if let [ws, topic] = conn.request().segments() {
+            if ws == "ws" {
+                raw::join(&self.hub, conn, topic);
+            }
+        }
+        Ok(())
     }
 
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
@@ -126,6 +135,7 @@ impl Routes {
         params::check_topic(topic)?;
         self.access.check_subscribe(request, topic)?;
         params::since(request)?;
+        params::echo(request)?;
         Ok(Reply::upgrade().subprotocol(RAW))
     }
 
@@ -140,10 +150,11 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self
-            .hub
-            .get(topic)
-            .map_or_else(Vec::new, |topic| topic.history(since));
+        let messages = self.hub.get(topic).map_or_else(Vec::new, |topic| {
+            let epoch = request.query("epoch");
+            let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
+            topic.history(if is_ours { since } else { 0 })
+        });
         let elements: Vec<String> = messages.iter().map(|message| element(message)).collect();
         Ok(Reply::json(200, format!("[{}]", elements.join(","))))
     }
@@ -166,6 +177,7 @@ struct TopicRow {
     topic: String,
     members: usize,
     id: u64,
+    epoch: String,
     policy: String,
     queue: usize,
     history: usize,
@@ -182,6 +194,7 @@ impl TopicRow {
             topic: topic.name().to_owned(),
             members: topic.members(),
             id: topic.last_id(),
+            epoch: topic.epoch().to_owned(),
             policy: settings.policy.to_string(),
             queue: settings.queue,
             history: counts.history,

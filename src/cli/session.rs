@@ -11,8 +11,8 @@ use standpipe::{
 };
 
 use super::Failure;
-use super::answers::{Answers, Outcome, Refusal};
-use super::command::{Command, CommandError, CommandMessage, Publish, Reference};
+use super::answers::{Answers, Done, Outcome, Refusal};
+use super::command::{Command, CommandError, CommandMessage, Publish, Reference, Resume};
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
 use super::rules::Rights;
@@ -87,13 +87,13 @@ impl<'a> Session<'a> {
                 }
                 Ok(Command::Subscribe {
                     topic,
-                    since,
+                    resume,
                     presence,
                 }) => {
-                    if since.is_some() {
+                    if resume.is_some() {
                         answers.send(conn)?;
                     }
-                    let outcome = self.subscribe(conn, topic, since, presence);
+                    let outcome = self.subscribe(conn, topic, resume, presence);
                     answers.add(reference.as_deref(), outcome);
                 }
                 Ok(Command::Unsubscribe(topic)) => {
@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
         &mut self,
         conn: &Connection,
         name: String,
-        since: Option<u64>,
+        resume: Option<Resume>,
         presence: bool,
     ) -> Outcome {
         if self.subscriptions.contains_key(&name) {
@@ -126,8 +126,11 @@ impl<'a> Session<'a> {
             });
         }
         let mut options = SubscribeOptions::new().with_envelope();
-        if let Some(since) = since {
+        if let Some(Resume { since, epoch }) = resume {
             options = options.since(since);
+            if let Some(epoch) = epoch {
+                options = options.epoch(&epoch);
+            }
         }
         if presence {
             options = options.with_presence();
@@ -139,14 +142,17 @@ impl<'a> Session<'a> {
             .topic(&name)?
             .subscribe(conn.outbox(), options)
             .map_err(|error| error.to_string())?;
-        let id = subscription.last_id();
+        let done = Done {
+            id: subscription.last_id(),
+            epoch: Some(subscription.topic().epoch().to_owned()),
+        };
         self.subscriptions.insert(name, subscription);
-        Ok(id)
+        Ok(done)
     }
 
     fn unsubscribe(&mut self, name: &str) -> Outcome {
         match self.subscriptions.remove(name) {
-            Some(subscription) => Ok(subscription.topic().last_id()),
+            Some(subscription) => Ok(subscription.topic().last_id().into()),
             None => Err("not subscribed to this topic".into()),
         }
     }
@@ -184,7 +190,7 @@ impl<'a> Session<'a> {
         );
         for (n, reference) in references.iter().enumerate() {
             let outcome = match &outcomes {
-                Ok(outcomes) => Ok(outcomes[n].id),
+                Ok(outcomes) => Ok(outcomes[n].id.into()),
                 Err(error) => Err(error.to_string().into()),
             };
             answers.add(reference.as_deref(), outcome);

@@ -3,6 +3,7 @@
 //! Times are milliseconds of [`clock::now`]; 0 means *not set*.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -17,8 +18,10 @@ pub(crate) struct Deadlines {
     pinged_at: AtomicU64,
     /// When the message in progress began, plus the time during which we did not read.
     message_since: AtomicU64,
-    /// When the opening handshake must be complete.
+    /// When the opening handshake must be complete, or when an idle connection ends.
     handshake_by: AtomicU64,
+    /// When the next 64 KiB of the request's body, or the rest of it, must have arrived.
+    body_by: AtomicU64,
     /// When the closing handshake must be complete.
     close_by: AtomicU64,
     /// The time of the last ping until its pong, in milliseconds, plus one.
@@ -44,6 +47,7 @@ impl Deadlines {
             pinged_at: AtomicU64::new(0),
             message_since: AtomicU64::new(0),
             handshake_by: AtomicU64::new(clock::after(config.handshake_timeout)),
+            body_by: AtomicU64::new(0),
             close_by: AtomicU64::new(0),
             round_trip: AtomicU64::new(0),
         }
@@ -54,10 +58,27 @@ impl Deadlines {
         self.handshake_by.store(0, Relaxed);
     }
 
-    /// Gives the peer `handshake_timeout` from now to accept the answer to its request.
-    pub(crate) fn restart_handshake(&self, config: &Config) {
-        let by = clock::after(config.handshake_timeout);
-        self.handshake_by.store(by, Relaxed);
+    /// Returns whether the opening handshake is in progress.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.handshake_by.load(Relaxed) != 0
+    }
+
+    /// Gives the peer `time` from now to send a request, or to begin one.
+    pub(crate) fn start_request(&self, time: Duration) {
+        self.handshake_by.store(clock::after(time), Relaxed);
+    }
+
+    /// Gives the peer `message_timeout` from now to send the next 64 KiB of its request's body. Until the body has
+    /// arrived, this deadline replaces that of the opening handshake.
+    pub(crate) fn start_body(&self, config: &Config) {
+        let by = clock::after(config.message_timeout);
+        self.body_by.store(by, Relaxed);
+        self.stop_handshake();
+    }
+
+    /// Clears the deadline of the body.
+    pub(crate) fn stop_body(&self) {
+        self.body_by.store(0, Relaxed);
     }
 
     /// Gives the closing handshake `close_timeout` from now. If a close deadline is already set, it does not change.
@@ -101,12 +122,15 @@ impl Deadlines {
     }
 
     /// Records that the reader waits for the peer again. Its last read returned at `read_at`. Since then it was in the
-    /// handler or waited for room in a queue, so this time does not count against the message in progress.
+    /// handler or waited for room in a queue. This time does not count against the message in progress, nor against the
+    /// pong that may have arrived unread meanwhile.
     pub(crate) fn start_read(&self, read_at: u64) {
-        let since = self.message_since.load(Relaxed);
-        if since != 0 {
-            let ours = clock::now().saturating_sub(read_at);
-            self.message_since.store(since + ours, Relaxed);
+        for clock in [&self.message_since, &self.pinged_at] {
+            let since = clock.load(Relaxed);
+            if since != 0 {
+                let ours = clock::now().saturating_sub(read_at);
+                clock.store(since + ours, Relaxed);
+            }
         }
     }
 
@@ -155,6 +179,9 @@ impl Deadlines {
             |since: u64, limit| since != 0 && now.saturating_sub(since) >= clock::millis(limit);
         if passed(self.handshake_by.load(Relaxed)) {
             return DeadlineCheck::Passed(Clock::Handshake);
+        }
+        if passed(self.body_by.load(Relaxed)) {
+            return DeadlineCheck::Passed(Clock::Message);
         }
         let close_by = self.close_by.load(Relaxed);
         if close_by != 0 {

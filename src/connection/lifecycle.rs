@@ -1,12 +1,18 @@
 //! [`Lifecycle`]: how far a connection has come, and why it ended.
 //!
 //! ```text
+//!        ┌──── Idle ◀───┐
+//!        ▼              │
 //! ReadingRequest ─▶ Responding ─▶ Open ─▶ ClosingAfterQueue ─▶ ClosingNow ─▶ CloseTaken ─▶ Finished
 //!        │              │          └───────────────┴───────────────┴──────────────┴───────────▲
 //!        └──▶ Rejected ◀┘             (a close may also skip a phase; a failure goes straight to Finished)
 //! ```
 //!
-//! A connection moves only to the right. The phase and the record are changed together, under the record's lock.
+//! The end of the peer's stream changes no phase: while the handler is in its own code, it is only announced. A reset is
+//! a failure.
+//!
+//! A connection moves only to the right, except from one request to the next. `Idle` may become `Rejected` too. The phase
+//! and the record are changed together, under the record's lock.
 //! Threads on the fast path read the phase from the atomic without the lock.
 
 use std::convert::Infallible;
@@ -24,12 +30,14 @@ use crate::sync::{Latch, lock};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Phase {
+    /// The last request has been answered: the connection is kept for another request, or lingers.
+    Idle,
     /// The opening handshake: the request is being read.
     ReadingRequest,
     /// The opening handshake: the request is complete, and the response is not yet decided.
     Responding,
-    /// The opening handshake ended without an upgrade: a shutdown began, the handshake slot was given to another
-    /// client, or the connection failed.
+    /// The connection ends without an upgrade: a shutdown began, the handshake slot was given to another client, the
+    /// connection was idle for too long, or it failed.
     Rejected,
     /// Upgraded: the 101 has been sent, or is about to be.
     Open,
@@ -43,7 +51,8 @@ pub(crate) enum Phase {
     Finished,
 }
 
-const PHASES: [Phase; 8] = [
+const PHASES: [Phase; 9] = [
+    Phase::Idle,
     Phase::ReadingRequest,
     Phase::Responding,
     Phase::Rejected,
@@ -59,8 +68,10 @@ pub(crate) struct Lifecycle {
     /// Written only under the lock of `record`.
     phase: AtomicU8,
     record: Mutex<Record>,
-    /// Set when the connection begins to close.
+    /// Set when the connection begins to close. Wakes the threads that wait to send.
     closing: Latch,
+    /// Set when the connection begins to close, or the peer's stream has ended. The application waits for it.
+    closed: Latch,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +105,7 @@ impl Lifecycle {
             phase: AtomicU8::new(Phase::ReadingRequest as u8),
             record: Mutex::default(),
             closing: Latch::new(),
+            closed: Latch::new(),
         }
     }
 
@@ -105,7 +117,7 @@ impl Lifecycle {
     pub(crate) fn is_open(&self) -> bool {
         matches!(
             self.phase(),
-            Phase::ReadingRequest | Phase::Responding | Phase::Open
+            Phase::Idle | Phase::ReadingRequest | Phase::Responding | Phase::Open
         )
     }
 
@@ -117,6 +129,19 @@ impl Lifecycle {
     /// Returns whether nothing will be written any more.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.phase(), Phase::Rejected | Phase::Finished)
+    }
+
+    /// Returns whether messages from the peer are still received. They are not after a Close has been requested. They
+    /// are after the connection has broken: what arrived before is in the kernel, followed by the end of the stream.
+    pub(crate) fn may_receive(&self) -> bool {
+        self.is_open()
+            || self.phase() == Phase::Finished && lock(&self.record).cause == Some(CloseCause::Gone)
+    }
+
+    /// Returns a channel that disconnects when the connection begins to close, or the peer's stream has ended. Nothing
+    /// is ever sent on it.
+    pub(crate) fn closed(&self) -> &Receiver<Infallible> {
+        self.closed.receiver()
     }
 
     /// Returns a channel that disconnects when the connection begins to close. Nothing is ever sent on it.
@@ -134,15 +159,32 @@ impl Lifecycle {
         self.advance(&[Phase::Responding], Phase::Open)
     }
 
+    /// Records that the request has been answered without an upgrade. Returns false if the connection has been rejected
+    /// meanwhile.
+    pub(crate) fn mark_idle(&self) -> bool {
+        self.advance(&[Phase::Responding], Phase::Idle)
+    }
+
+    /// Records that another request begins. Returns false if the connection has been rejected meanwhile.
+    pub(crate) fn mark_next_request(&self) -> bool {
+        self.advance(&[Phase::Idle], Phase::ReadingRequest)
+    }
+
+    /// Rejects the connection if it is idle. Returns whether it was.
+    pub(crate) fn try_end_idle(&self) -> bool {
+        self.advance(&[Phase::Idle], Phase::Rejected)
+    }
+
     /// Rejects the handshake if its request is not complete, to free its slot. Returns whether the handshake was
     /// rejected.
     pub(crate) fn try_evict(&self) -> bool {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)
     }
 
-    /// Rejects the handshake because the server shuts down. Returns false if no handshake is in progress.
+    /// Rejects the handshake because the server shuts down. Returns false if the client has been upgraded or has ended.
     pub(crate) fn reject_handshake(&self) -> bool {
-        self.advance(&[Phase::ReadingRequest, Phase::Responding], Phase::Rejected)
+        let from = [Phase::Idle, Phase::ReadingRequest, Phase::Responding];
+        self.advance(&from, Phase::Rejected)
     }
 
     fn advance(&self, from: &[Phase], to: Phase) -> bool {
@@ -227,15 +269,21 @@ impl Lifecycle {
         record.close = None;
         match self.phase() {
             Phase::Rejected | Phase::Finished => return,
-            Phase::ReadingRequest | Phase::Responding => self.set(Phase::Rejected),
+            Phase::Idle | Phase::ReadingRequest | Phase::Responding => self.set(Phase::Rejected),
             _ => self.set(Phase::Finished),
         }
         record.cause.get_or_insert(cause);
     }
 
-    /// Disconnects [`closing`](Self::closing).
+    /// Disconnects [`closing`](Self::closing) and [`closed`](Self::closed).
     pub(crate) fn announce_closing(&self) {
         self.closing.set();
+        self.closed.set();
+    }
+
+    /// Disconnects [`closed`](Self::closed), because the peer's stream has ended. Messages are still accepted.
+    pub(crate) fn announce_end(&self) {
+        self.closed.set();
     }
 
     /// Records that the connection is being reset. `cause` is recorded only if no cause has been recorded before.

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
 
 use crate::config::Config;
@@ -21,6 +22,10 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Writes `bytes`, and waits until the socket accepts at least one of them. After the opening handshake, only the
     /// writer calls this.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Waits until `read` would return without waiting, for at most `limit`. Returns whether it would.
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool>;
+    /// Returns how much of the peer is left. Never blocks, and reads nothing.
+    fn peer_state(&self) -> PeerState;
     /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
     /// Makes the later closing of the socket a reset. The kernel then frees its buffers immediately, instead of keeping
@@ -29,6 +34,17 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Limits the time of each following `read`. Used only by [`linger`]; before that, the watchdog enforces the
     /// deadlines.
     fn limit_read(&self, limit: Duration);
+}
+
+/// What the kernel knows about the peer of a socket, without a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerState {
+    /// The peer may still send. A Close frame that nobody has read does not change this.
+    Present,
+    /// The peer has ended its stream. Bytes that arrived before the end can still be read.
+    EndedStream,
+    /// The connection was reset, or has failed. Nothing can be written any more.
+    Reset,
 }
 
 impl Transport for Socket {
@@ -50,6 +66,29 @@ impl Transport for Socket {
         retry_interrupted(|| self.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        Ok(!poll_for(self, PollFlags::IN, limit)?.is_empty())
+    }
+
+    fn peer_state(&self) -> PeerState {
+        // Other systems report the end of the peer's stream only together with the end of ours.
+        #[cfg(target_os = "linux")]
+        let asked = PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let asked = PollFlags::empty();
+        let Ok(found) = poll_for(self, asked, Duration::ZERO) else {
+            return PeerState::Present;
+        };
+        if found.contains(PollFlags::ERR) {
+            PeerState::Reset
+        } else if found.is_empty() {
+            PeerState::Present
+        } else {
+            // A unix socket whose peer has been closed reports a hangup. What the peer sent before can still be read.
+            PeerState::EndedStream
+        }
+    }
+
     // The error is ignored, because it means that the connection has already ended.
     fn shutdown(&self, how: Shutdown) {
         let _ = Socket::shutdown(self, how);
@@ -63,6 +102,15 @@ impl Transport for Socket {
         // Zero would mean no limit.
         let _ = self.set_read_timeout(Some(limit.max(Duration::from_millis(1))));
     }
+}
+
+/// Waits until the socket has one of these events, a hangup or an error, for at most `limit`. Returns what it has.
+fn poll_for(socket: &Socket, events: PollFlags, limit: Duration) -> io::Result<PollFlags> {
+    // A time that the kernel cannot represent is no limit.
+    let limit = Timespec::try_from(limit).ok();
+    let mut sockets = [PollFd::new(socket, events)];
+    poll(&mut sockets, limit.as_ref())?;
+    Ok(sockets[0].revents())
 }
 
 /// Calls `write`, and calls it again if a signal interrupted it. `Ok(0)` becomes an error.
@@ -79,8 +127,8 @@ fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result
 /// Writes all `bytes`, for the answers of the opening handshake.
 ///
 /// # Blocking
-/// Waits until the socket has accepted all of them. Woken when the peer reads, or by the watchdog at
-/// `handshake_timeout`.
+/// Waits until the socket has accepted all of them. Woken when the peer reads, or by the watchdog at a deadline that the
+/// caller has set.
 pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = socket.write(bytes)?;
@@ -127,9 +175,34 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     }
 }
 
-/// The limits of [`linger`]: its duration, and the bytes that it reads.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 << 10;
+/// The limits of a lingering close.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Linger {
+    /// How long it may take.
+    time: Duration,
+    /// How long the peer may send nothing.
+    silence: Duration,
+    /// How many bytes are read.
+    bytes: usize,
+}
+
+impl Linger {
+    /// After a Close: the peer has been told to stop.
+    pub(crate) const CLOSE: Linger = Linger {
+        time: Duration::from_secs(1),
+        silence: Duration::from_secs(1),
+        bytes: 256 << 10,
+    };
+    /// After an HTTP answer: many clients send their whole body before they read the answer.
+    pub(crate) const ANSWER: Linger = Linger {
+        time: Duration::from_secs(5),
+        silence: Duration::from_secs(1),
+        bytes: 8 << 20,
+    };
+}
+
+/// The sizes of one read while lingering: at first, and after the first read that filled the buffer.
+const LINGER_READ: [usize; 2] = [2 << 10, 64 << 10];
 
 /// Ends our direction of the stream, and keeps reading for a short time. So a peer that is still sending receives our
 /// last bytes.
@@ -138,21 +211,26 @@ const LINGER_BYTES: usize = 256 << 10;
 /// Without this function, 199 of 200 clients got ECONNRESET instead of the close code.
 ///
 /// # Blocking
-/// Waits at most one second, and reads at most 256 KiB. Woken by the end of the peer's stream.
-pub(crate) fn linger(socket: &dyn Transport) {
+/// Waits and reads within `limits`. Woken by the end of the peer's stream.
+pub(crate) fn linger(socket: &dyn Transport, limits: Linger) {
     socket.shutdown(Shutdown::Write);
-    let deadline = Instant::now() + LINGER;
-    let mut buffer = [0; 2048];
+    let deadline = Instant::now() + limits.time;
+    let mut buffer = vec![0; LINGER_READ[0]];
     let mut read = 0;
-    while read < LINGER_BYTES {
+    while read < limits.bytes {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
-        socket.limit_read(left);
+        socket.limit_read(left.min(limits.silence));
         match socket.read(&mut buffer) {
             Ok(0) => return,
-            Ok(n) => read += n,
+            Ok(n) => {
+                read += n;
+                if n == buffer.len() {
+                    buffer.resize(LINGER_READ[1], 0);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
         }

@@ -9,10 +9,12 @@ mod frames;
 mod head;
 #[cfg(test)]
 mod properties;
+mod requests;
 
 pub use connection::connection;
 pub use frames::{frames, header_check_differential};
 pub use head::head;
+pub use requests::requests;
 
 /// The input of a target, which decides its steps. The methods return its bytes in order, and 0 after the last one.
 struct Choices<'a>(&'a [u8]);
@@ -95,6 +97,11 @@ mod tests {
     #[test]
     fn result_of_a_head_is_independent_of_read_sizes() {
         over_seeds("head", super::head);
+    }
+
+    #[test]
+    fn requests_of_a_connection_are_independent_of_read_sizes() {
+        over_seeds("requests", super::requests);
     }
 
     #[test]

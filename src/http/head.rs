@@ -11,7 +11,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Extensions, Method, Version};
 
 use super::authority::Authority;
+use super::body::Framing;
 use super::reply::{Refusal, Reply, refuse};
+use super::request::list;
 use super::scan::{MAX_HEADERS, Scan};
 use super::target::Target;
 use super::{Peer, Request};
@@ -36,20 +38,26 @@ impl From<Refusal> for HeadError {
     }
 }
 
-/// Reads one request head. Returns it with the bytes after it that have already been read.
+/// Reads one request head, which begins with the bytes `ahead`. Returns it with the bytes after it that have already
+/// been read.
 ///
 /// # Blocking
 /// Waits for the client without a time limit. To enforce a deadline, another thread shuts the socket down. The result
 /// is then [`HeadError::Gone`].
 pub(crate) fn read_head(
     stream: &mut impl Read,
+    ahead: Vec<u8>,
     peer: Peer,
 ) -> Result<(Request, Vec<u8>), HeadError> {
     let mut scan = Scan::new();
-    let mut bytes = Vec::new();
+    let mut bytes = ahead;
     // On the heap, because stack pages that have been used stay resident until the thread ends.
     let mut chunk = vec![0; READ];
     loop {
+        if let Some(end) = scan.advance(&bytes)? {
+            let rest = bytes.split_off(end);
+            return Ok((parse(&mut bytes, peer)?, rest));
+        }
         let count = match stream.read(&mut chunk) {
             Ok(0) => return Err(HeadError::Gone),
             Ok(count) => count,
@@ -57,15 +65,12 @@ pub(crate) fn read_head(
             Err(error) => return Err(HeadError::Io(error)),
         };
         bytes.extend_from_slice(&chunk[..count]);
-        if let Some(end) = scan.advance(&bytes)? {
-            let rest = bytes.split_off(end);
-            return Ok((parse(&bytes, peer)?, rest));
-        }
     }
 }
 
 /// Parses a complete head.
-fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
+fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
+    lower_version(head);
     let not_http = || refuse(400, "the request head is not valid HTTP");
     let mut lines = vec![httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut lines);
@@ -89,26 +94,38 @@ fn parse(head: &[u8], peer: Peer) -> Result<Request, Refusal> {
             return Err(refuse(400, reason));
         }
     }
-    let authority = host(version, &headers)?;
-    let target = Target::parse(target, authority.as_ref())?;
-    let content_length = framing(&method, version, &headers)?;
+    let authority = host(version, &headers, &peer)?;
+    let target = Target::parse(&method, target, authority.as_ref())?;
+    let framing = framing(&method, version, &headers)?;
     let request = Request {
         method,
         version,
         target,
         headers,
         authority,
-        content_length,
+        framing,
         peer,
         arrival: Default::default(),
         extensions: Extensions::new(),
         body: Mutex::default(),
     };
     // RFC 6455 §4.1 requires a GET. After the 101, the server reads frames, so it would read a body as a frame.
-    if request.wants_upgrade() && content_length.is_some_and(|length| length > 0) {
+    if request.wants_upgrade() && !matches!(framing, Framing::None | Framing::Length(0)) {
         return Err(refuse(400, "an upgrade request must not have a body"));
     }
     Ok(request)
+}
+
+/// Replaces a version above HTTP/1.1, as in HTTP/1.2, by HTTP/1.1. httparse knows no other version.
+fn lower_version(head: &mut [u8]) {
+    // The request line may follow an empty line.
+    let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
+    let end = head[start..].iter().position(|&byte| byte == b'\r');
+    if let Some(minor) = end.and_then(|end| head[start..start + end].last_mut()) {
+        if *minor > b'1' {
+            *minor = b'1';
+        }
+    }
 }
 
 /// Headers that may appear at most once. If there are two, one server might use the first and another the last.
@@ -151,49 +168,93 @@ fn headers(lines: &[httparse::Header<'_>]) -> Option<HeaderMap> {
 
 /// Returns the `Host`, which every HTTP/1.1 request must have (RFC 9112 §3.2). HTTP/1.0 did not have it yet, and some
 /// health checks still send HTTP/1.0 requests without it.
-fn host(version: Version, headers: &HeaderMap) -> Result<Option<Authority>, Refusal> {
+fn host(version: Version, headers: &HeaderMap, peer: &Peer) -> Result<Option<Authority>, Refusal> {
     let Some(value) = headers.get(header::HOST) else {
         return match version {
             Version::HTTP_10 => Ok(None),
             _ => Err(refuse(400, "the Host header is missing")),
         };
     };
-    let host = value.to_str().ok().and_then(Authority::parse);
-    host.map(Some)
-        .ok_or_else(|| refuse(400, "the Host header is not of the form host[:port]"))
+    let text = value.to_str().ok();
+    match text.and_then(Authority::parse) {
+        Some(host) => Ok(Some(host)),
+        // A URL that names a unix socket contains no host. Clients of such a socket send an empty Host, or a path.
+        None if *peer == Peer::Unix && text.is_some_and(is_reg_name) => Ok(None),
+        None => Err(refuse(
+            400,
+            "the Host header is not of the form host[:port]",
+        )),
+    }
 }
 
-/// Returns the length of the body. `Content-Length` is the only framing that this server reads (RFC 9112 §6).
-fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
-    let length = headers.get(header::CONTENT_LENGTH);
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(if length.is_some() {
+/// Returns whether `text` has only characters of a registered name, which may be empty (RFC 3986 §3.2.2).
+fn is_reg_name(text: &str) -> bool {
+    let sign = |byte: u8| b"-._~%!$&'()*+,;=:".contains(&byte);
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || sign(byte))
+}
+
+/// Returns how the length of the body is determined (RFC 9112 §6).
+fn framing(method: &Method, version: Version, headers: &HeaderMap) -> Result<Framing, Refusal> {
+    let framing = if headers.contains_key(header::TRANSFER_ENCODING) {
+        if headers.contains_key(header::CONTENT_LENGTH) {
             // The best known form of request smuggling (RFC 9112 §6.3, item 3).
-            refuse(400, "both Transfer-Encoding and Content-Length")
-        } else if method == Method::POST && version == Version::HTTP_11 {
-            refuse(
-                411,
-                "Content-Length is required; chunked bodies are not supported",
-            )
-        } else {
-            refuse(400, "Transfer-Encoding is not allowed in this request")
-        });
+            return Err(refuse(400, "both Transfer-Encoding and Content-Length"));
+        }
+        if version == Version::HTTP_10 {
+            // RFC 9112 §6.1: the framing is faulty.
+            return Err(refuse(400, "Transfer-Encoding in an HTTP/1.0 request"));
+        }
+        check_codings(headers)?;
+        Framing::Chunked
+    } else {
+        content_length(headers)?
+    };
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+    if has_body && (method == Method::GET || method == Method::HEAD) {
+        return Err(refuse(400, "a GET or HEAD request must not have a body"));
     }
-    let Some(length) = length else {
-        return Ok(None);
+    Ok(framing)
+}
+
+/// Checks that `chunked` is the only transfer coding.
+fn check_codings(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = Vec::new();
+    for line in headers.get_all(header::TRANSFER_ENCODING) {
+        let line = line.to_str().unwrap_or("");
+        codings.extend(list(line).map(str::to_ascii_lowercase));
+    }
+    let last = codings.pop();
+    if last.as_deref() != Some("chunked") {
+        // The length of the body cannot be determined (RFC 9112 §6.3, item 4).
+        return Err(refuse(400, "the last Transfer-Encoding is not chunked"));
+    }
+    if codings.iter().any(|coding| coding.starts_with("chunked")) {
+        return Err(refuse(400, "Transfer-Encoding names chunked twice"));
+    }
+    if !codings.is_empty() {
+        // RFC 9112 §6.1.
+        return Err(refuse(
+            501,
+            "the only supported Transfer-Encoding is chunked",
+        ));
+    }
+    Ok(())
+}
+
+fn content_length(headers: &HeaderMap) -> Result<Framing, Refusal> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return Ok(Framing::None);
     };
     // Digits only: `parse` would accept "+5", and RFC 9110 §8.6 allows a server to read "5, 5" as 5.
     let digits = length
         .to_str()
         .ok()
         .filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-    let Some(length) = digits.and_then(|text| text.parse().ok()) else {
-        return Err(refuse(400, "Content-Length is not a number"));
-    };
-    if length > 0 && (method == Method::GET || method == Method::HEAD) {
-        return Err(refuse(400, "a GET or HEAD request must not have a body"));
-    }
-    Ok(Some(length))
+    let length = digits.and_then(|text| text.parse().ok());
+    length
+        .map(Framing::Length)
+        .ok_or_else(|| refuse(400, "Content-Length is not a number"))
 }
 
 #[cfg(test)]
@@ -221,7 +282,8 @@ mod tests {
     fn endless_head_is_refused_soon_after_the_limit() {
         let mut endless = Endless(0);
         let mut stream = (&b"GET / HTTP/1.1\r\nHost: a\r\n"[..]).chain(&mut endless);
-        let Err(HeadError::Refused(reply, _)) = read_head(&mut stream, Peer::Unix) else {
+        let Err(HeadError::Refused(reply, _)) = read_head(&mut stream, Vec::new(), Peer::Unix)
+        else {
             panic!("an endless head was read");
         };
         assert_eq!(reply.code(), 431);
@@ -235,14 +297,14 @@ mod tests {
     #[test]
     fn bytes_after_the_head_are_returned() {
         let mut stream = &b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"[..];
-        let (request, rest) = read_head(&mut stream, Peer::Unix).expect("a request");
+        let (request, rest) = read_head(&mut stream, Vec::new(), Peer::Unix).expect("a request");
         assert_eq!((request.content_length(), rest), (Some(3), b"abc".to_vec()));
     }
 
     #[test]
     fn stream_that_ends_early_is_reported_as_gone() {
         for head in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\n"] {
-            let result = read_head(&mut head.as_bytes(), Peer::Unix);
+            let result = read_head(&mut head.as_bytes(), Vec::new(), Peer::Unix);
             assert!(matches!(result, Err(HeadError::Gone)), "{head}");
         }
     }
@@ -260,7 +322,7 @@ mod tests {
             }
         }
         let mut stream = Fails(Some(io::ErrorKind::Interrupted));
-        let result = read_head(&mut stream, Peer::Unix);
+        let result = read_head(&mut stream, Vec::new(), Peer::Unix);
         assert!(
             matches!(result, Err(HeadError::Io(e)) if e.kind() == io::ErrorKind::ConnectionReset)
         );

@@ -3,16 +3,19 @@
 //!
 //! 1. [`read_head`] reads a [`Request`] from the bytes, or refuses them.
 //! 2. [`Rules::judge`] checks whether requests with this `Host` and `Origin` are allowed.
-//! 3. The handler answers with a [`Reply`].
+//! 3. The handler reads the [`Body`], and answers with a [`Reply`].
 //! 4. [`accept`] turns a [`Reply::upgrade`] into the 101 response.
 //!
-//! This module waits only for the socket, without a time limit. The watchdog ends a client whose head takes too long.
+//! This module waits only for the socket, without a time limit. The watchdog ends a client that takes too long.
 //!
-//! Every response except the 101 ends the connection, so the server never reads a second request from the same
-//! connection. Request smuggling is therefore not possible: it needs two implementations that disagree about where one
-//! request ends and the next one begins (RFC 9112 §11.2).
+//! A connection may carry several requests. Request smuggling needs two implementations that disagree about where one
+//! request ends and the next one begins (RFC 9112 §11.2). So a head or a body that could be understood differently is
+//! refused, and the refusal ends the connection: bytes after it are never read as a request. `HTTP.md` lists each
+//! requirement of the RFCs with its test.
 
 // From bytes to a request.
+mod body;
+mod chunked;
 mod head;
 mod scan;
 mod target;
@@ -24,19 +27,24 @@ mod peer;
 mod request;
 
 // Which requests are allowed, and the answers.
+mod cors;
+mod date;
 mod origin;
 mod reply;
+mod response;
 mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use arrival::Arrival;
+pub(crate) use body::{Body, Wire};
+pub(crate) use cors::Cors;
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;
 pub use reply::Reply;
 pub(crate) use reply::unavailable;
-pub(crate) use request::Body;
 pub use request::Request;
+pub(crate) use response::After;
 pub(crate) use upgrade::{Accepted, accept};

@@ -5,8 +5,11 @@
 //! WebSocket server does not check `Origin`, every site that the user visits can use the server (RFC 6455 §10.2). A
 //! server on loopback needs the check most, because its operator assumes that only this machine can reach it.
 
+use http::header::HeaderValue;
+
 use super::Request;
 use super::authority::Authority;
+use super::cors::Cors;
 use super::reply::{Refusal, refuse};
 use crate::config::Config;
 use crate::error::Error;
@@ -67,6 +70,7 @@ impl Rules {
     /// page of evil.com can send requests to this server. Both the browser and [`same_origin`] then regard the page and
     /// the server as one origin. Only `Host` reveals the attack, because it contains `evil.com`.
     fn host_is_ours(&self, request: &Request) -> bool {
+        // A listener on a unix socket accepts any Host: no browser connects to it, and it has no name.
         if !request.arrival.loopback_tcp {
             return true;
         }
@@ -81,12 +85,35 @@ impl Rules {
                 .any(|pattern| pattern.covers_host(host))
     }
 
+    /// Returns what the answer to a request that [`judge`](Self::judge) has allowed says to a browser. Pages of the
+    /// server's own origin need no permission, but get it too.
+    pub(crate) fn cors(&self, request: &Request) -> Cors {
+        let origin = request.headers.get(http::header::ORIGIN);
+        if self.any_origin {
+            return Cors {
+                allow: origin.map(|_| HeaderValue::from_static("*")),
+                varies: false,
+            };
+        }
+        if self.patterns.is_empty() {
+            return Cors::default();
+        }
+        Cors {
+            allow: origin.cloned(),
+            varies: true,
+        }
+    }
+
     fn origin_is_allowed(&self, request: &Request) -> bool {
         // `origin()` would return `None` for an Origin that is not ASCII. Such a request must be refused.
         let Some(value) = request.headers.get(http::header::ORIGIN) else {
             return true;
         };
         if self.any_origin && !request.arrival.same_origin_only {
+            return true;
+        }
+        let mut patterns = self.patterns_for(request).iter();
+        if patterns.any(|pattern| pattern.is_opaque(value)) {
             return true;
         }
         let Some(origin) = value.to_str().ok().and_then(Origin::parse) else {
@@ -109,6 +136,10 @@ impl Rules {
         }
     }
 }
+
+/// Origins without a host, which must be listed literally. Browsers send `null` for a page without an origin of its own:
+/// a sandboxed frame, a page in a `data:` URL, and usually a file. Some send `file://` for a file.
+const OPAQUE: [&str; 2] = ["null", "file://"];
 
 /// Returns the first 100 bytes of `value`, for a log line. The whole value may have up to 16 KiB.
 fn shown(value: Option<&str>) -> &str {
@@ -155,7 +186,37 @@ fn parse_scheme(text: &str) -> Option<String> {
 
 /// One pattern of [`Config::origin`].
 #[derive(Debug)]
-struct Pattern {
+enum Pattern {
+    /// One of [`OPAQUE`].
+    Opaque(&'static str),
+    Web(WebPattern),
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Option<Pattern> {
+        let opaque = OPAQUE.iter().find(|known| text.eq_ignore_ascii_case(known));
+        match opaque {
+            Some(opaque) => Some(Pattern::Opaque(opaque)),
+            None => WebPattern::parse(text).map(Pattern::Web),
+        }
+    }
+
+    fn is_opaque(&self, origin: &HeaderValue) -> bool {
+        matches!(self, Pattern::Opaque(opaque) if origin == opaque)
+    }
+
+    fn matches(&self, origin: &Origin) -> bool {
+        matches!(self, Pattern::Web(pattern) if pattern.matches(origin))
+    }
+
+    fn covers_host(&self, host: &Authority) -> bool {
+        matches!(self, Pattern::Web(pattern) if pattern.covers_host(host))
+    }
+}
+
+/// A pattern with a host.
+#[derive(Debug)]
+struct WebPattern {
     /// `None` means http or https.
     scheme: Option<String>,
     /// True for `*.host`, which matches subdomains of `host` at any depth, but not `host`.
@@ -163,13 +224,10 @@ struct Pattern {
     authority: Authority,
 }
 
-impl Pattern {
-    fn parse(text: &str) -> Option<Pattern> {
+impl WebPattern {
+    fn parse(text: &str) -> Option<WebPattern> {
         let (scheme, rest) = match text.split_once("://") {
             Some((scheme, rest)) => (Some(parse_scheme(scheme)?), rest),
-            // "null" is the origin of sandboxed pages and of files. It is not accepted as a pattern, because every site
-            // can send it.
-            None if text.eq_ignore_ascii_case("null") => return None,
             None => (None, text),
         };
         let (subdomains, rest) = match rest.strip_prefix("*.") {
@@ -178,7 +236,7 @@ impl Pattern {
         };
         let authority = Authority::parse(rest)?;
         // An IP address has no subdomains.
-        (!subdomains || !authority.is_address()).then_some(Pattern {
+        (!subdomains || !authority.is_address()).then_some(WebPattern {
             scheme,
             subdomains,
             authority,
@@ -233,7 +291,7 @@ mod tests {
             "example.com:*",
             "example.com:99999",
             "https//example.com",
-            "null",
+            "file:///",
             "1http://a",
             "*.127.0.0.1",
             "*.[::1]",

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 
+use super::response::{After, Head, is_framing};
+
 /// The answer for a client whose request is refused, and the reason for the log.
 pub(crate) type Refusal = (Reply, String);
 
@@ -18,7 +20,7 @@ pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<String>) -> Rep
     Reply::text(503, text).header(header::RETRY_AFTER, retry_after_secs.into())
 }
 
-/// The answer to a request: an upgrade to WebSocket, or a small HTTP response that ends the connection.
+/// The answer to a request: an upgrade to WebSocket, or a small HTTP response.
 ///
 /// ```
 /// # use standpipe::Reply;
@@ -57,6 +59,9 @@ impl Reply {
     }
 
     /// Returns a response whose text is the name of the status. A `code` outside 200 to 999 is replaced by 500.
+    ///
+    /// Some statuses need a header, which the caller adds: a 401 needs `WWW-Authenticate`, a 405 needs `Allow`, and a
+    /// 426 needs `Upgrade` (RFC 9110 §15.5).
     pub fn status(code: u16) -> Reply {
         let code = final_code(code);
         let name = code.canonical_reason().unwrap_or("Unknown");
@@ -107,8 +112,9 @@ impl Reply {
     /// Sets a header, and replaces an earlier one of the same name. `Set-Cookie` is added instead, because each cookie
     /// has its own line.
     ///
-    /// The server writes the headers that frame the response: `Connection`, `Content-Length`, `Transfer-Encoding`, and in
-    /// an upgrade also `Upgrade` and `Sec-WebSocket-*`. Values that are set for them here are ignored.
+    /// The server writes the headers that frame the response: `Connection`, `Keep-Alive`, `Content-Length`,
+    /// `Transfer-Encoding`, and in an upgrade also `Upgrade` and `Sec-WebSocket-*`. Values that are set for them here are
+    /// ignored. The server adds `Date` if it is not set here, and the CORS headers for pages of an allowed origin.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Reply {
         if name != header::SET_COOKIE {
@@ -142,6 +148,18 @@ impl Reply {
         }
     }
 
+    /// Adds `name` to the header `Vary`, and keeps what the handler has set there.
+    #[must_use]
+    pub(super) fn vary(mut self, name: &'static str) -> Reply {
+        self.headers
+            .push((header::VARY, HeaderValue::from_static(name)));
+        self
+    }
+
+    pub(super) fn has_header(&self, name: &HeaderName) -> bool {
+        self.headers.iter().any(|(other, _)| other == name)
+    }
+
     pub(crate) fn is_upgrade(&self) -> bool {
         self.code == StatusCode::SWITCHING_PROTOCOLS
     }
@@ -157,25 +175,43 @@ impl Reply {
 
     /// Returns the whole response. With `head_only`, it has the same headers but no body, as for a HEAD request (RFC
     /// 9110 §9.3.2).
-    pub(crate) fn to_bytes(&self, head_only: bool) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, head_only: bool, after: After) -> Vec<u8> {
+        let mut bytes = self.head(after);
+        bytes.extend_from_slice(self.body(head_only));
+        bytes
+    }
+
+    /// Returns the response without its body.
+    pub(crate) fn head(&self, after: After) -> Vec<u8> {
         debug_assert!(!self.is_upgrade(), "`accept` writes the 101");
-        let mut head = Head::new(self.code);
+        let mut head = Head::new(self.code, &self.headers);
         for (name, value) in &self.headers {
             if !is_framing(name) {
                 head.line(name, value);
             }
         }
-        // A 204 and a 304 have no body, and a 204 has no Content-Length (RFC 9110 §8.6, §15.4.5).
-        let bare = matches!(self.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if !bare {
-            head.line(&header::CONTENT_LENGTH, &HeaderValue::from(self.body.len()));
+        // A 204 has no Content-Length, and a 304 needs none (RFC 9110 §8.6, §15.4.5).
+        if !matches!(self.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            let length = HeaderValue::from(self.body(false).len());
+            head.line(&header::CONTENT_LENGTH, &length);
         }
-        head.line(&header::CONNECTION, &HeaderValue::from_static("close"));
-        let mut bytes = head.end();
-        if !bare && !head_only {
-            bytes.extend_from_slice(&self.body);
+        head.connection(after, self.has_header(&header::UPGRADE));
+        head.end()
+    }
+
+    /// Returns the body that is sent.
+    pub(crate) fn body(&self, head_only: bool) -> &[u8] {
+        // These statuses have no body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+        let empty = [
+            StatusCode::NO_CONTENT,
+            StatusCode::RESET_CONTENT,
+            StatusCode::NOT_MODIFIED,
+        ];
+        if head_only || empty.contains(&self.code) {
+            &[]
+        } else {
+            &self.body
         }
-        bytes
     }
 }
 
@@ -190,57 +226,14 @@ fn final_code(code: u16) -> StatusCode {
     }
 }
 
-/// Returns whether a header determines where the response ends, or how the connection is used after it.
-pub(super) fn is_framing(name: &HeaderName) -> bool {
-    [
-        header::CONNECTION,
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::TRAILER,
-    ]
-    .contains(name)
-}
-
-/// A response head that is being written. A [`HeaderValue`] cannot contain CR or LF, so a value cannot add a line.
-pub(super) struct Head(Vec<u8>);
-
-impl Head {
-    pub(super) fn new(code: StatusCode) -> Head {
-        let reason = code.canonical_reason().unwrap_or("");
-        Head(format!("HTTP/1.1 {} {reason}\r\n", code.as_str()).into_bytes())
-    }
-
-    /// Adds a line with the name in its usual capitalization. The case of header names has no meaning in HTTP, but many
-    /// scripts search for the usual spelling.
-    pub(super) fn line(&mut self, name: &HeaderName, value: &HeaderValue) {
-        let start = self.0.len();
-        self.0.extend_from_slice(name.as_str().as_bytes());
-        let written = &mut self.0[start..];
-        for at in 0..written.len() {
-            if at == 0 || written[at - 1] == b'-' {
-                written[at].make_ascii_uppercase();
-            }
-        }
-        if written.starts_with(b"Sec-Websocket-") {
-            written[7] = b'S';
-        }
-        self.0.extend_from_slice(b": ");
-        self.0.extend_from_slice(value.as_bytes());
-        self.0.extend_from_slice(b"\r\n");
-    }
-
-    pub(super) fn end(mut self) -> Vec<u8> {
-        self.0.extend_from_slice(b"\r\n");
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn text(reply: &Reply, head_only: bool) -> String {
-        String::from_utf8(reply.to_bytes(head_only)).expect("text")
+        String::from_utf8(reply.to_bytes(head_only, After::Close)).expect("text")
     }
 
     #[test]
@@ -268,6 +261,29 @@ mod tests {
         let answer = text(&Reply::status(204), false);
         assert!(
             answer.ends_with("\r\n\r\n") && !answer.contains("Content-Length"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn unknown_code_has_no_reason() {
+        let answer = text(&Reply::status(299), false);
+        // RFC 9112 §4: the space is required.
+        assert!(answer.starts_with("HTTP/1.1 299 \r\n"), "{answer}");
+    }
+
+    #[test]
+    fn kept_connection_is_announced_with_its_idle_time() {
+        let after = After::KeepAlive(Duration::from_secs(10));
+        let answer = Reply::status(200).to_bytes(false, after);
+        let answer = String::from_utf8(answer).expect("text");
+        let lines = "\r\nConnection: keep-alive\r\nKeep-Alive: timeout=10\r\n";
+        assert!(answer.contains(lines), "{answer}");
+        let upgrade = HeaderValue::from_static("websocket");
+        let reply = Reply::status(426).header(header::UPGRADE, upgrade);
+        let answer = text(&reply, false);
+        assert!(
+            answer.contains("\r\nConnection: close, Upgrade\r\n"),
             "{answer}"
         );
     }

@@ -1,13 +1,13 @@
 //! [`Request`]: a complete and valid request head.
 
 use std::fmt;
-use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{Extensions, HeaderMap, Method, Version, header};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Version, header};
 
 use super::arrival::Arrival;
 use super::authority::Authority;
+use super::body::{Body, Framing, Wire};
 use super::target::Target;
 use super::{Peer, Reply};
 
@@ -20,22 +20,13 @@ pub struct Request {
     pub(super) target: Target,
     pub(super) headers: HeaderMap,
     pub(super) authority: Option<Authority>,
-    pub(super) content_length: Option<u64>,
+    pub(super) framing: Framing,
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
-    pub(super) body: Mutex<Option<Box<dyn Body>>>,
-}
-
-/// The source of a request's body.
-pub(crate) trait Body: Read + Send {
-    /// Sends `100 Continue` to a client that waits for this response before it sends the body (RFC 9110 §10.1.1).
-    fn send_continue(&mut self) -> io::Result<()>;
-    /// Tells the source that the whole body has been read. From now on, `handshake_timeout` does not apply, because the
-    /// client has done its part.
-    fn finish(&mut self);
+    pub(super) body: Mutex<Option<Box<Body>>>,
 }
 
 impl Request {
@@ -114,57 +105,90 @@ impl Request {
         self.authority.as_ref().is_some_and(Authority::is_loopback)
     }
 
-    /// Returns whether the `Upgrade` header contains `websocket`.
+    /// Returns whether the `Upgrade` header contains `websocket`. In HTTP/1.0 the header is ignored (RFC 9110 §7.8).
     pub fn wants_upgrade(&self) -> bool {
-        self.has_token(header::UPGRADE, "websocket")
+        self.version == Version::HTTP_11 && self.has_token(header::UPGRADE, "websocket")
     }
 
-    /// Returns the length of the body in bytes. It is `None` if the request has no `Content-Length`.
+    /// Returns the length of the body in bytes. It is `None` if the request has no `Content-Length`: it has no body, or
+    /// a chunked one, whose length is known only at its end.
     pub fn content_length(&self) -> Option<u64> {
-        self.content_length
+        match self.framing {
+            Framing::Length(length) => Some(length),
+            Framing::None | Framing::Chunked => None,
+        }
     }
 
     /// Reads the body, of at most `limit` bytes. This works only once, and only in
-    /// [`Handler::request`](crate::Handler::request).
+    /// [`Handler::request`](crate::Handler::request). A chunked body is returned without its chunks.
     ///
     /// # Blocking
-    /// Waits for the client's bytes, up to the end of [`handshake_timeout`](crate::Config::handshake_timeout).
+    /// Waits for the client's bytes. The next 64 KiB, or the rest of the body, must arrive within
+    /// [`message_timeout`](crate::Config::message_timeout); otherwise the connection is reset.
     ///
     /// # Errors
-    /// Returns the answer for the client: 411 if the request has no length, 413 if the body is larger than `limit`, and
-    /// 400 if the connection ends before the whole body has arrived, or if the body cannot be read any more.
+    /// Returns the answer for the client:
+    /// - 411 if the request has neither `Content-Length` nor a chunked body;
+    /// - 413 if the body is larger than `limit`;
+    /// - 415 if the body has a `Content-Encoding`, such as `gzip`;
+    /// - 400 if the connection ends before the whole body has arrived, if the chunks are not valid, or if the body
+    ///   cannot be read any more.
     pub fn read_body(&mut self, limit: usize) -> Result<Vec<u8>, Reply> {
-        let length = self.content_length.ok_or_else(|| Reply::status(411))?;
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        if length > limit {
-            let text = format!("the body is larger than the limit of {limit} bytes\n");
-            return Err(Reply::text(413, text));
+        if self.framing == Framing::None {
+            return Err(Reply::status(411));
         }
-        let expects_continue = self.has_token(header::EXPECT, "100-continue");
+        if self.is_encoded() {
+            let text = "Content-Encoding is not supported\n";
+            return Err(Reply::text(415, text).header(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            ));
+        }
         let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut body = slot
-            .take()
+        let body = slot
+            .as_mut()
             .ok_or_else(|| Reply::text(400, "the body is not available\n"))?;
-        let mut bytes = Vec::new();
-        let incomplete = || Reply::text(400, "the body is incomplete\n");
-        if expects_continue {
-            body.send_continue().map_err(|_| incomplete())?;
-        }
-        let read = body
-            .by_ref()
-            .take(length as u64)
-            .read_to_end(&mut bytes)
-            .map_err(|_| incomplete())?;
-        if read < length {
-            return Err(incomplete());
-        }
-        body.finish();
-        Ok(bytes)
+        body.read(limit)
     }
 
-    /// Sets the source of the body, or removes it with whatever has not been read.
-    pub(crate) fn set_body(&mut self, body: Option<Box<dyn Body>>) {
-        *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = body;
+    /// Returns whether the body has a content coding other than `identity`, which means none (RFC 9110 §8.4).
+    fn is_encoded(&self) -> bool {
+        let lines = self.headers.get_all(header::CONTENT_ENCODING).into_iter();
+        let mut codings = lines.flat_map(|line| list(line.to_str().unwrap_or("?")));
+        codings.any(|coding| !coding.eq_ignore_ascii_case("identity"))
+    }
+
+    /// Makes the body available, before the handler is asked. `ahead` are the bytes that have been read after the head.
+    pub(crate) fn set_body(&mut self, ahead: Vec<u8>, wire: Box<dyn Wire>) {
+        let body = Body::new(self.framing, ahead, self.expects_continue(), wire);
+        *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
+    }
+
+    /// Takes the body with whatever has not been read, after the handler has answered.
+    pub(crate) fn take_body(&mut self) -> Body {
+        let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        *slot
+            .take()
+            .expect("the body was set before the handler was asked")
+    }
+
+    /// Returns whether the client may wait for a `100 Continue`. HTTP/1.0 does not know interim responses, so the
+    /// expectation is ignored there. Other expectations are ignored too (RFC 9110 §10.1.1).
+    fn expects_continue(&self) -> bool {
+        self.version == Version::HTTP_11 && self.has_token(header::EXPECT, "100-continue")
+    }
+
+    /// Returns whether the client allows another request on the same connection (RFC 9112 §9.3).
+    pub(crate) fn allows_keep_alive(&self) -> bool {
+        if self.has_token(header::CONNECTION, "close") {
+            return false;
+        }
+        self.version == Version::HTTP_11 || self.has_token(header::CONNECTION, "keep-alive")
+    }
+
+    /// Returns whether the request is `OPTIONS *`, which asks about the server and not about a path.
+    pub(crate) fn is_about_server(&self) -> bool {
+        self.target.is_asterisk
     }
 
     /// Sets the listener on which the request arrived.
@@ -192,7 +216,7 @@ impl Request {
 }
 
 /// Returns the items of a comma-separated list, without empty items (RFC 9110 §5.6.1.2).
-fn list(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn list(line: &str) -> impl Iterator<Item = &str> {
     line.split(',')
         .map(|item| item.trim_matches([' ', '\t']))
         .filter(|item| !item.is_empty())
@@ -215,7 +239,9 @@ mod tests {
     use crate::http::{Peer, Request, read_head};
 
     fn request(mut head: &[u8]) -> Request {
-        read_head(&mut head, Peer::Unix).expect("a request").0
+        read_head(&mut head, Vec::new(), Peer::Unix)
+            .expect("a request")
+            .0
     }
 
     #[test]
@@ -234,6 +260,14 @@ mod tests {
             (request.query("a"), request.query("b"), request.query("c")),
             (Some(""), Some("1"), None)
         );
+    }
+
+    #[test]
+    fn upgrade_is_ignored_in_http_1_0() {
+        for (version, wants) in [("1.0", false), ("1.1", true), ("1.2", true)] {
+            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
+            assert_eq!(request(head.as_bytes()).wants_upgrade(), wants, "{version}");
+        }
     }
 
     #[test]

@@ -159,12 +159,13 @@ fn request_line(line: &[u8]) -> Result<(), Refusal> {
         return Err(refuse(400, "the request line is not METHOD TARGET VERSION"));
     }
     match version {
-        b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),
+        // A higher minor version is processed as HTTP/1.1 (RFC 9110 §2.5).
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] => Ok(()),
         // The connection preface of HTTP/2 (RFC 9113 §3.4) is refused here too.
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
-            Err(refuse(505, "only HTTP/1.1 and HTTP/1.0 are supported"))
+            Err(refuse(505, "only HTTP/1 is supported"))
         }
         _ => Err(refuse(
             400,

@@ -3,12 +3,16 @@
 //! Routing and the handler use the same decoded segments. Otherwise, routing and the handler could understand the same
 //! path differently (CVE-2026-76183).
 
+use http::Method;
+
 use super::authority::Authority;
 use super::reply::{Refusal, refuse};
 
 /// The parts of a request target.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
+    /// Whether the target is `*`: the request is about the server, not about a path.
+    pub(super) is_asterisk: bool,
     pub(super) path: String,
     pub(super) segments: Vec<String>,
     pub(super) query: Vec<(String, String)>,
@@ -16,7 +20,18 @@ pub(super) struct Target {
 
 impl Target {
     /// Parses `raw`, the second word of a request line. `host` is the `Host` of the request.
-    pub(super) fn parse(raw: &str, host: Option<&Authority>) -> Result<Target, Refusal> {
+    pub(super) fn parse(
+        method: &Method,
+        raw: &str,
+        host: Option<&Authority>,
+    ) -> Result<Target, Refusal> {
+        if method == Method::CONNECT {
+            // RFC 9110 §9.3.6: only a proxy connects to other hosts.
+            return Err(refuse(501, "CONNECT is not supported"));
+        }
+        if raw == "*" && method == Method::OPTIONS {
+            return Ok(Target::asterisk());
+        }
         let raw = origin_form(raw, host)?;
         // A client never sends a fragment (RFC 9110 §7.1). A backslash is refused because some implementations read it
         // as a slash.
@@ -32,15 +47,26 @@ impl Target {
         let path = format!("/{}", segments.join("/"));
         let query = pairs(query)?;
         Ok(Target {
+            is_asterisk: false,
             path,
             segments,
             query,
         })
     }
+
+    /// Returns the target of `OPTIONS *` (RFC 9112 §3.2.4).
+    fn asterisk() -> Target {
+        Target {
+            is_asterisk: true,
+            path: "*".into(),
+            segments: Vec::new(),
+            query: Vec::new(),
+        }
+    }
 }
 
 /// Returns the path and query of `/path?query` or `http://host/path?query`. The other two forms of RFC 9112 §3.2 are
-/// refused: they are for proxies and for `OPTIONS *`.
+/// for `CONNECT` and for `OPTIONS *`.
 fn origin_form<'a>(raw: &'a str, host: Option<&Authority>) -> Result<&'a str, Refusal> {
     if raw.starts_with('/') {
         return Ok(raw);
@@ -153,7 +179,7 @@ mod tests {
 
     fn target(raw: &str) -> Result<Target, u16> {
         let host = Authority::parse("example.com");
-        Target::parse(raw, host.as_ref()).map_err(|(reply, _)| reply.code())
+        Target::parse(&Method::GET, raw, host.as_ref()).map_err(|(reply, _)| reply.code())
     }
 
     #[test]
@@ -222,7 +248,7 @@ mod tests {
             assert_eq!(target(other), Err(400), "{other}");
         }
         assert!(
-            Target::parse("http://example.com/", None).is_err(),
+            Target::parse(&Method::GET, "http://example.com/", None).is_err(),
             "there is no Host to compare with"
         );
     }

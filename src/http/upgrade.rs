@@ -4,7 +4,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode, Version};
 use tungstenite::handshake::derive_accept_key;
 
-use super::reply::{Head, Refusal, is_framing, refuse};
+use super::reply::{Refusal, refuse};
+use super::response::{Head, is_framing};
 use super::{Reply, Request};
 
 /// An opening handshake that the server accepts.
@@ -26,7 +27,7 @@ pub(crate) fn accept(request: &Request, reply: Reply) -> Result<Accepted, Refusa
         wanted.filter(|wanted| request.subprotocols().any(|offered| offered == wanted));
 
     let fixed = HeaderValue::from_static;
-    let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS);
+    let mut head = Head::new(StatusCode::SWITCHING_PROTOCOLS, &extra);
     head.line(&header::UPGRADE, &fixed("websocket"));
     head.line(&header::CONNECTION, &fixed("Upgrade"));
     // The value is the base64 of a hash, so it contains no text from the client.
@@ -147,7 +148,7 @@ mod tests {
             "GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{extra}\r\n"
         );
-        read_head(&mut head.as_bytes(), Peer::Unix)
+        read_head(&mut head.as_bytes(), Vec::new(), Peer::Unix)
             .expect("a request")
             .0
     }
@@ -165,6 +166,8 @@ mod tests {
         // RFC 6455 §1.2.
         let offer = "Sec-WebSocket-Protocol: chat, superchat\r\n";
         let (head, subprotocol) = answer(offer, Reply::upgrade().subprotocol("chat"));
+        let lines = head.split_inclusive("\r\n");
+        let head: String = lines.filter(|line| !line.starts_with("Date: ")).collect();
         assert_eq!(
             head,
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

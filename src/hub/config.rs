@@ -45,7 +45,8 @@ impl HubConfig {
     }
 
     /// Returns the largest [`TopicSettings::queue`] of any topic. Set [`Config::queue`](crate::Config::queue) to at least
-    /// this. Otherwise a client's outbox is full before the queue of such a topic is.
+    /// this. Otherwise no client can subscribe to such a topic: see
+    /// [`SubscribeError::QueueTooLarge`](super::SubscribeError::QueueTooLarge).
     pub fn largest_queue(&self) -> usize {
         let queues = self.topics.iter().map(|(_, settings)| settings.queue);
         queues.fold(self.default.queue, usize::max)

@@ -4,11 +4,16 @@
 //! The first acceptor runs on the thread that called `serve`, further ones as `sp-accept-N`. An acceptor never waits
 //! for a client, because the handshake thread reads the request. When all handshake slots are in use, the acceptor
 //! refuses the connection without reading it, or evicts a pending handshake of another address
-//! (`admission/handshake_slots.rs`). An acceptor ends when accepting has failed permanently, or at the first connection
-//! after the latch has been set.
+//! (`admission/handshake_slots.rs`).
+//!
+//! An acceptor ends when accepting has failed permanently, or when the server stops accepting. In that case it also
+//! accepts what waits in the backlog, so that these clients are answered. The backlog of an inherited listener is left
+//! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on
+//! newcomers are refused, and a successor can bind the address.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
@@ -17,18 +22,18 @@ use socket2::Socket;
 
 use super::client::handshake;
 use super::client::session::RegisteredClient;
-use super::listener::Listener;
+use super::listener::{BACKLOG, Listener};
 use super::refusal_log::Refusal;
-use super::state::ServerState;
+use super::shutdown_signal::StopOnDrop;
+use super::state::{ServerState, next_number};
 use super::stats::Disconnect;
 use crate::connection::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::http::{self, Peer};
+use crate::http::{self, After, Peer};
 use crate::panic::catch_panic;
-use crate::sync::SetOnDrop;
 
 /// The stack of a handshake thread, where the handler's `request` runs.
 const HANDSHAKE_STACK: usize = 256 << 10;
@@ -39,36 +44,42 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// # Blocking
-/// Blocks in `accept`: woken by a client, or by the watchdog's wake-up connection. Pauses after an error: woken by the
-/// latch.
+/// Waits for its listener and for `wake_up`: woken by a client, or when the server stops accepting. Pauses after an
+/// error: woken when the server stops accepting.
 pub(super) fn run<'scope, H: Handler>(
-    listener: &Listener,
+    mut listener: Listener,
+    wake_up: &UnixStream,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let _set = SetOnDrop(&server.latch);
-    let result = accept(listener, server, scope, handler);
-    listener.mark_done();
-    result
+    let _stop = StopOnDrop(&server.shutdown);
+    accept(&listener, wake_up, server, scope, handler)?;
+    if !listener.is_inherited() {
+        listener.refuse_newcomers();
+        accept_backlog(&listener, server, scope, handler);
+    }
+    Ok(())
 }
 
 fn accept<'scope, H: Handler>(
     listener: &Listener,
+    wake_up: &UnixStream,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
     let mut pause = FIRST_PAUSE;
-    while !server.latch.is_set() {
-        match listener.accept() {
-            // The watchdog's wake-up connection, or a client that connected after shutdown had begun.
-            Ok(_) if server.latch.is_set() => {}
+    loop {
+        let waited = listener.wait(wake_up);
+        if server.shutdown.is_closing() {
+            return Ok(());
+        }
+        match waited.and_then(|()| listener.accept()) {
             Ok((socket, peer)) => {
                 pause = FIRST_PAUSE;
                 start_handshake(socket, peer, listener, server, scope, handler);
             }
-            Err(_) if server.latch.is_set() => {}
             Err(error) if is_permanent(&error) => {
                 log::error!("accepting on {listener} failed permanently: {error}");
                 return Err(Error::Accept {
@@ -76,19 +87,46 @@ fn accept<'scope, H: Handler>(
                     source: error,
                 });
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The client disconnected while it waited in the backlog (accept(2)).
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if is_harmless(&error) => {}
             // The kernel is out of descriptors or memory. The client stays in the backlog, so an immediate retry would
             // fail again.
             Err(error) => {
                 log::error!("accepting on {listener} failed, next try in {pause:?}: {error}");
-                server.latch.wait(pause);
+                server.shutdown.wait_for_closing(pause);
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
     }
-    Ok(())
+}
+
+/// Accepts what waits in the backlog. Never waits.
+fn accept_backlog<'scope, H: Handler>(
+    listener: &Listener,
+    server: &'scope ServerState,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) {
+    // The limit is for a listener that could not turn newcomers away: the backlog was not longer than this.
+    for _ in 0..=BACKLOG {
+        match listener.accept() {
+            Ok((socket, peer)) => start_handshake(socket, peer, listener, server, scope, handler),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if is_harmless(&error) => {}
+            Err(error) => {
+                log::warn!("the backlog of {listener} is reset, because accepting failed: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Returns whether the next attempt may succeed immediately: a signal interrupted the call, the client disconnected
+/// while it waited in the backlog (accept(2)), or another process accepted it.
+fn is_harmless(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock
+    )
 }
 
 /// Returns whether the listener itself is broken, so that a retry cannot succeed.
@@ -107,7 +145,7 @@ fn start_handshake<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    let number = server.next_number();
+    let number = next_number();
     if !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
         let line = format_args!("#{number} {peer} {why}");
@@ -161,7 +199,7 @@ fn start_handshake<'scope, H: Handler>(
 /// Answers 503 as far as the socket accepts it without blocking, because the acceptor must not wait for a client.
 fn refuse(socket: &dyn Transport, server: &ServerState) {
     server.disconnects.count(Disconnect::RefusedUnread);
-    let answer = http::unavailable(5, "too busy to read this").to_bytes(false);
+    let answer = http::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
     let _ = socket.try_write(&[IoSlice::new(&answer)]);
     socket.shutdown(Shutdown::Write);
 }

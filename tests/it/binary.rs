@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
@@ -15,7 +16,7 @@ use crate::support::{
 };
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
-fn standpipe(flags: &[&str]) -> Command {
+pub(crate) fn standpipe(flags: &[&str]) -> Command {
     let mut command = command_with_signals(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
@@ -62,7 +63,7 @@ impl Binary {
     }
 
     #[track_caller]
-    fn of(mut command: Command) -> Binary {
+    pub(crate) fn of(mut command: Command) -> Binary {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -430,9 +431,11 @@ fn binary_listens_on_tcp_and_unix_sockets_together() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}-bin.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let unix = format!("unix:{}", path.display());
-    let binary = Binary::start(&["--listen", &unix]);
+    let binary = Binary::start(&["--listen", &format!("{unix},mode=0600")]);
     let line = format!("standpipe listening on {unix}");
     assert!(binary.announced.contains(&line), "{:?}", binary.announced);
+    let permissions = std::fs::metadata(&path).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o7777, 0o600);
     let mut unix_client = Connect::to_unix(&path).path("/ws/t").connect();
     unix_client.text("joined");
     unix_client.expect_text("joined");

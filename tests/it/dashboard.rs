@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{Connect, TestClient, get, until};
+use crate::support::{Connect, JsonClient, TestClient, get, until};
 
 fn watch(binary: &Binary) -> TestClient {
     TestClient::connect(binary.address, "/dashboard/live")
@@ -82,6 +82,55 @@ fn snapshot_shows_clients_with_threads_and_queues() {
     assert_eq!(snapshot["topics"][0]["policy"], "disconnect");
     #[cfg(target_os = "linux")]
     assert_eq!(client[5], 0);
+}
+
+#[test]
+fn snapshot_has_the_documented_fields() {
+    let binary = Binary::start(&[]);
+    let mut member = binary.connect("/ws/t");
+    member.text("x");
+    member.expect_text("x");
+    let mut watcher = watch(&binary);
+    let snapshot = wait_for_snapshot(&mut watcher, "the member", |snapshot| {
+        snapshot["topics"][0]["members"] == 1
+    });
+    let fields: Vec<&String> = snapshot.as_object().unwrap().keys().collect();
+    assert_eq!(
+        fields,
+        [
+            "server",
+            "clients",
+            "topics",
+            "slow",
+            "generators",
+            "took_us"
+        ]
+    );
+    for client in snapshot["clients"].as_array().unwrap() {
+        let client = client.as_array().unwrap();
+        // There is no round trip until a ping was answered.
+        assert_eq!(client.len(), 8, "{client:?}");
+        assert!(client[0].is_u64() && client[1].is_string() && client[2].is_array());
+        for (at, length) in [(3, 4), (4, 4), (6, 4)] {
+            assert_eq!(client[at].as_array().map(Vec::len), Some(length));
+        }
+        assert!(client[7].is_null(), "{client:?}");
+    }
+}
+
+#[test]
+fn snapshot_has_at_most_200_topics() {
+    let binary = Binary::start(&["--topic", "*:history=1"]);
+    let mut client = JsonClient::connect(binary.address);
+    for n in 0..201 {
+        let ack = client.request(format!(r#"{{"pub":"t{n}","data":1,"ref":{n}}}"#));
+        assert_eq!(ack["ack"], n);
+    }
+    let mut watcher = watch(&binary);
+    let snapshot = wait_for_snapshot(&mut watcher, "topics", |snapshot| {
+        snapshot["topics"] != json!([])
+    });
+    assert_eq!(snapshot["topics"].as_array().map(Vec::len), Some(200));
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn loopback_listener_checks_host_beside_others() {
         Listener::bind("0.0.0.0:0").unwrap().tag("public"),
         UnixListener::bind(&path).unwrap().try_into().unwrap(),
     ];
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::tcp_address).collect();
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::local_addr).collect();
     let server = Server::from_listeners(listeners, Config::default()).unwrap();
     let _server = TestServer::of(server, Tags);
     assert_eq!(ask(addresses[0], "evil.example", "").status, 421);
@@ -64,7 +64,7 @@ fn same_origin_listener_refuses_allowed_origins() {
         Listener::bind("127.0.0.1:0").unwrap(),
         Listener::bind("127.0.0.1:0").unwrap().same_origin_only(),
     ];
-    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::tcp_address).collect();
+    let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::local_addr).collect();
     let config = Config::default().origin(vec!["https://app.example".into()]);
     let server = Server::from_listeners(listeners, config).unwrap();
     let _server = TestServer::of(server, Tags);

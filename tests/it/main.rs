@@ -27,6 +27,13 @@ mod presence;
 // In the order of a client's life.
 mod handshake;
 mod listeners;
+mod opening;
+
+mod http_answers;
+mod http_bodies;
+mod http_cors;
+mod http_deadlines;
+mod http_keep_alive;
 
 mod batches;
 mod echo;
@@ -34,10 +41,14 @@ mod echo;
 mod close;
 mod connection_end;
 mod events;
+mod guide;
+mod peer_gone;
 mod violations;
 
+mod drain;
 mod shutdown;
 mod shutdown_report;
+mod unix_sockets;
 
 // The binary, as people run it.
 #[cfg(feature = "cli")]
@@ -49,13 +60,27 @@ mod binary_bench;
 #[cfg(feature = "cli")]
 mod binary_client;
 #[cfg(feature = "cli")]
+mod binary_environment;
+#[cfg(feature = "cli")]
+mod binary_input;
+#[cfg(feature = "cli")]
+mod binary_output;
+#[cfg(feature = "cli")]
 mod dashboard;
+#[cfg(feature = "cli")]
+mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
+mod json_values;
+#[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
+mod protocol;
+#[cfg(feature = "cli")]
 mod publish;
+#[cfg(feature = "cli")]
+mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
 #[cfg(feature = "cli")]

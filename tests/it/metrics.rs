@@ -1,11 +1,11 @@
 //! `GET /metrics`: its format, its bounded size, and its agreement with the other counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
 use crate::binary::Binary;
-use crate::support::{JsonClient, TestClient, post, until};
+use crate::support::{JsonClient, TestClient, get, post, until};
 
 /// Parses the figures by name and labels. Fails the test at a line that the format does not allow.
 #[track_caller]
@@ -34,11 +34,47 @@ fn figures(text: &str) -> HashMap<String, f64> {
 
 #[track_caller]
 fn scrape(binary: &Binary) -> (HashMap<String, f64>, usize) {
-    let answer = binary.get("/metrics");
+    let accept = "Accept: application/openmetrics-text\r\n";
+    let answer = get(binary.address, "/metrics", accept);
     assert_eq!(answer.status, 200);
     let kind = answer.header("content-type").unwrap();
     assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
     (figures(&answer.body), answer.body.len())
+}
+
+#[test]
+fn accept_chooses_the_format_of_metrics() {
+    let binary = Binary::start(&[]);
+    let names = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with('#'));
+        let names = lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    let open_metrics =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.1\r\n";
+    let open_metrics = get(binary.address, "/metrics", open_metrics);
+    assert!(open_metrics.body.ends_with("# EOF\n"));
+    for accept in [
+        "",
+        "Accept: */*\r\n",
+        "Accept: text/plain;version=0.0.4\r\n",
+    ] {
+        let classic = get(binary.address, "/metrics", accept);
+        let kind = classic.header("Content-Type");
+        assert_eq!(
+            kind,
+            Some("text/plain; version=0.0.4; charset=utf-8"),
+            "{accept}"
+        );
+        assert_eq!(classic.header("Vary"), Some("Accept"), "{accept}");
+        assert!(!classic.body.contains("# EOF"), "{accept}");
+        assert_eq!(names(&classic.body), names(&open_metrics.body), "{accept}");
+        // Every sample has a type under its own name.
+        for name in names(&classic.body) {
+            let name = name.split('{').next().unwrap();
+            assert!(classic.body.contains(&format!("# TYPE {name} ")), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::{self, TopicFlag};
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
+use crate::cli::values::{
+    Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
+};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -18,19 +20,17 @@ const LISTEN: &str = "127.0.0.1:9000";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH|fd:N", default_value = LISTEN)]
-    #[arg(value_delimiter = ',')]
-    pub(crate) listen: Vec<Listen>,
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
+    listen: Vec<Listens>,
 
     /// Where to serve the admin paths, such as publishing over HTTP, /metrics and /dashboard; the other listeners then
     /// answer 404 to them. Needs --publish-key-file if other machines can reach the address. May be given more than once
     #[arg(
         long,
         env = "STANDPIPE_ADMIN_LISTEN",
-        value_name = "ADDR:PORT|unix:PATH|fd:N"
+        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N"
     )]
-    #[arg(value_delimiter = ',')]
-    pub(crate) admin_listen: Vec<Listen>,
+    admin_listen: Vec<Listens>,
 
     /// Requires no key for the admin paths from this machine, for experiments and tests. Every listener must be a TCP
     /// listener on loopback. Clients of a proxy on this machine may use the admin paths too
@@ -109,8 +109,8 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().write_timeout))]
     write_timeout: Time,
 
-    /// How long an opening handshake may take, from the accepted connection to the 101; a client has this time again to
-    /// receive any other answer
+    /// How long an opening handshake may take, from the accepted connection to the 101; also the time for the head of any
+    /// other request
     #[arg(long, env = "STANDPIPE_HANDSHAKE_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().handshake_timeout))]
     handshake_timeout: Time,
@@ -120,12 +120,22 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().close_timeout))]
     close_timeout: Time,
 
-    /// How long the shutdown of the whole server may take
+    /// How long the end of a shutdown may take, from the Close of the last client on
     #[arg(long, env = "STANDPIPE_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().shutdown_timeout))]
     shutdown_timeout: Time,
 
-    /// How long a message may take, from its first byte to its last
+    /// How long clients are still accepted after the shutdown has begun; /readyz answers 503, so that a load balancer can
+    /// notice
+    #[arg(long, env = "STANDPIPE_DRAIN_DELAY", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
+    drain_delay: Time,
+
+    /// The time over which a shutdown spreads the Closes of the clients, so that they do not all reconnect at the same
+    /// moment
+    #[arg(long, env = "STANDPIPE_CLOSE_SPREAD", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
+    close_spread: Time,
+
+    /// How long a message may take, from its first byte to its last; also the time for each 64 KiB of a request's body
     #[arg(long, env = "STANDPIPE_MESSAGE_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().message_timeout))]
     message_timeout: Time,
@@ -173,12 +183,13 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Config::default().early_flush)]
     early_flush: bool,
 
-    /// Allows web pages of this origin to connect, in addition to the server's own: https://example.com,
-    /// example.com:8080, https://*.example.com. May be given more than once
+    /// Allows web pages of this origin to connect and to read the answers of HTTP requests, in addition to the server's
+    /// own: https://example.com, example.com:8080, https://*.example.com; null or file:// for files, but every site can
+    /// send null. May be given more than once
     #[arg(long, env = "STANDPIPE_ORIGIN", value_name = "PATTERN", value_parser = origin, value_delimiter = ',')]
     origin: Vec<String>,
 
-    /// Allows web pages of every origin to connect
+    /// Allows web pages of every origin to connect, and to read the answers of HTTP requests
     #[arg(long, env = "STANDPIPE_ALLOW_ANY_ORIGIN", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     allow_any_origin: bool,
 
@@ -188,11 +199,21 @@ pub(crate) struct ServeArgs {
 
     /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
     /// beginning of a text
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", action = ArgAction::Count)]
+    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
     verbose: u8,
 }
 
 impl ServeArgs {
+    /// Returns where to listen, in the order of the flags.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listen> {
+        self.listen.iter().flat_map(|listens| &listens.0)
+    }
+
+    /// Returns where to serve the admin paths, in the order of the flags.
+    pub(crate) fn admin_listeners(&self) -> impl Iterator<Item = &Listen> {
+        self.admin_listen.iter().flat_map(|listens| &listens.0)
+    }
+
     /// Returns the limits and timeouts of the server.
     pub(crate) fn config(&self) -> Config {
         Config::default()
@@ -207,6 +228,8 @@ impl ServeArgs {
             .handshake_timeout(self.handshake_timeout.0)
             .close_timeout(self.close_timeout.0)
             .shutdown_timeout(self.shutdown_timeout.0)
+            .drain_delay(self.drain_delay.0)
+            .close_spread(self.close_spread.0)
             .message_timeout(self.message_timeout.0)
             .ping_interval(self.ping_interval.0)
             .ping_timeout(self.ping_timeout.0)

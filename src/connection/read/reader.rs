@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
@@ -13,7 +14,7 @@ use crate::connection::message_log;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::write::close::{CloseMode, CloseReason};
-use crate::error::RecvError;
+use crate::error::{RecvError, RecvTimeoutError};
 
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -21,6 +22,8 @@ pub(crate) struct Reader {
     half: ReadHalf,
     shared: Arc<Shared>,
     ended: Option<ReadEnd>,
+    /// Whether the last call of `next` returned because its time was over.
+    timed_out: bool,
     /// The number of messages that the handler got.
     received: u64,
 }
@@ -43,6 +46,7 @@ impl Reader {
             half: ReadHalf::new(socket, Arc::clone(shared), ahead),
             shared: Arc::clone(shared),
             ended: None,
+            timed_out: false,
             received: 0,
         }
     }
@@ -65,15 +69,32 @@ impl Reader {
     /// Returns the next text or binary message, or `None` when the closing handshake is complete or we have requested a
     /// Close.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        if !self.shared.lifecycle().is_open() {
+        if !self.shared.lifecycle().may_receive() {
             return Ok(None);
         }
         let received = self.next();
         // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
-        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().is_open() {
+        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().may_receive() {
             return Ok(None);
         }
         received
+    }
+
+    /// As [`recv`](Self::recv), but waits at most `timeout` for a message to begin.
+    pub(crate) fn recv_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<Message>, RecvTimeoutError> {
+        // A deadline that the clock cannot represent is never reached.
+        self.half.wait_until(Instant::now().checked_add(timeout));
+        let received = self.recv();
+        self.half.wait_until(None);
+        let timed_out = std::mem::take(&mut self.timed_out);
+        // If the connection has begun to close meanwhile, the handler is told that instead.
+        if timed_out && self.shared.lifecycle().may_receive() {
+            return Err(RecvTimeoutError::Timeout);
+        }
+        received.map_err(RecvTimeoutError::Failed)
     }
 
     /// Returns the next message and further ones that have already been read, up to `most` in all. The result is empty
@@ -121,6 +142,10 @@ impl Reader {
                 Ok(Incoming::End) => return self.stream_ended(None),
                 Err(ReadError::Io(error)) => return self.stream_ended(Some(error)),
                 Err(ReadError::Violation(violation)) => return Err(self.close_with(violation)),
+                Err(ReadError::TimedOut) => {
+                    self.timed_out = true;
+                    return Ok(None);
+                }
             }
         }
         Ok(None)

@@ -35,7 +35,7 @@ use crate::connection::socket::Transport;
 use crate::sync::lock;
 
 /// A blocked socket must accept this many bytes, or all offered bytes, within `write_timeout`.
-const PROGRESS: usize = 64 << 10;
+pub(crate) const PROGRESS: usize = 64 << 10;
 
 /// The queue, the control slot and the write half of one connection.
 #[derive(Debug)]

@@ -6,12 +6,16 @@
 //! address with the most slots loses the oldest of its handshakes whose request is incomplete. This happens only if the
 //! address of the new client has at least two slots fewer. A client whose request is complete is always answered. An
 //! IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted.
+//!
+//! A connection that is idle between two requests keeps its slot too, but gives it up to any newcomer: the oldest such
+//! connection is ended before any handshake is evicted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::per_address::address_group;
+use crate::connection::lifecycle::Phase;
 use crate::connection::shared::Shared;
 use crate::http::Peer;
 use crate::sync::lock;
@@ -53,8 +57,8 @@ impl HandshakeSlots {
         }
     }
 
-    /// Acquires a slot for the connection with this number. If all slots are in use, this may evict another handshake,
-    /// and the caller must reset the evicted client. Returns `None` if no slot can be freed.
+    /// Acquires a slot for the connection with this number. If all slots are in use, this ends an idle connection, or may
+    /// evict another handshake, and the caller must reset the evicted client. Returns `None` if no slot can be freed.
     pub(crate) fn acquire(
         &self,
         number: u64,
@@ -63,7 +67,7 @@ impl HandshakeSlots {
         let address = peer.ip().map(address_group);
         let mut table = lock(&self.table);
         let mut evicted = None;
-        if table.slots.len() >= self.limit {
+        if table.slots.len() >= self.limit && !table.end_idle() {
             evicted = Some(table.evict_for(address)?);
         }
         let client = Weak::new();
@@ -73,14 +77,38 @@ impl HandshakeSlots {
         Some((HandshakeSlot { slots, number }, evicted))
     }
 
-    /// Returns the number of pending handshakes, including evicted ones that have not ended yet.
+    /// Returns the number of pending handshakes, including evicted ones that have not ended yet. Idle connections do not
+    /// count.
     pub(crate) fn pending(&self) -> usize {
         let table = lock(&self.table);
-        table.slots.len() + table.evicted
+        let pending = table.slots.values().filter(|slot| !slot.is_idle()).count();
+        pending + table.evicted
+    }
+}
+
+impl Slot {
+    fn is_idle(&self) -> bool {
+        let client = self.client.upgrade();
+        client.is_some_and(|client| client.lifecycle().phase() == Phase::Idle)
     }
 }
 
 impl Table {
+    /// Ends the oldest idle connection. Returns false if there is none.
+    fn end_idle(&mut self) -> bool {
+        if self.evicted >= MAX_EVICTED {
+            return false;
+        }
+        let clients = self.slots.values();
+        let mut clients = clients.filter_map(|slot| slot.client.upgrade());
+        let Some(client) = clients.find(|client| client.end_idle()) else {
+            return false;
+        };
+        self.remove(client.number);
+        self.evicted += 1;
+        true
+    }
+
     /// Evicts the oldest incomplete handshake of the address with the most slots, if that address has at least two
     /// slots more than `newcomer`.
     fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {

@@ -1,38 +1,40 @@
-//! Thread `sp-N-open`: the opening handshake of one client, from its first byte to the answer.
+//! Thread `sp-N-open`: the requests of one client, from its first byte to the 101 or to the end of the connection.
 //!
 //! All checks happen before the 101: the form and origin of the request, the decision of the handler, the limits, and
-//! the start of the client's threads. The handshake thread ends when it has rejected the request, or when it has handed
-//! the client over to the reader, which writes the 101.
+//! the start of the client's threads. After an answer other than 101, the connection is kept for another request, or ends
+//! (`keep_alive.rs`). The handshake thread ends with the connection, or when it has handed the client over to the
+//! reader, which writes the 101.
 //!
 //! The handshake has its own thread because parsing a request touches 8 KiB of stack, and stack pages that have been
 //! touched stay resident until their thread ends. If the reader thread parsed the request, every idle client would keep
 //! these pages.
 
-use std::io;
 use std::sync::Arc;
 use std::thread::Scope;
 
+use super::keep_alive::{self, MAX_REQUESTS};
 use super::response::Answer;
 use super::session::{Accepted, RegisteredClient, Threads};
+use super::wire::{BodyWire, RequestReader};
 use crate::connection::Connection;
 use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, write_all};
 use crate::handler::Handler;
-use crate::http::{self, Body, HeadError, Reply, Request};
+use crate::http::{self, After, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
-/// Reads and answers a client's request. Afterwards, either the client's reader thread has taken over, or the client
+/// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
 /// has ended. `_slot` is the client's handshake slot, which is freed when this function returns.
 ///
 /// # Blocking
-/// Waits for the peer's bytes, and for the peer to accept the answer, both limited by `handshake_timeout`. May also
-/// block in the handler's code.
+/// Waits for the peer's bytes, limited by `handshake_timeout` for a head, `message_timeout` for a body and the idle time
+/// between two requests. Waits for the peer to accept the answer, limited by `write_timeout`. May also block in the
+/// handler's code.
 pub(crate) fn run<'scope, H: Handler>(
     client: RegisteredClient<'scope>,
     _slot: HandshakeSlot<'scope>,
@@ -40,14 +42,26 @@ pub(crate) fn run<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    match read_and_answer(&client, server, scope, handler) {
+    let mut next = Some(Vec::new());
+    let mut upgraded = None;
+    let mut request_number = 0;
+    while let Some(ahead) = next.take() {
+        request_number += 1;
+        let is_last = request_number >= MAX_REQUESTS;
+        match read_and_answer(&client, server, scope, handler, ahead, is_last) {
+            Served::Upgraded(upgrade) => upgraded = Some(upgrade),
+            Served::Kept(body) => next = next_request(&client, body),
+            Served::Ended => {}
+        }
+    }
+    match upgraded {
         Some(upgrade) => {
             let Upgrade {
                 threads,
                 response,
                 conn,
                 permits,
-            } = upgrade;
+            } = *upgrade;
             threads.hand_over(|writer| Accepted {
                 client,
                 response,
@@ -69,13 +83,45 @@ struct Upgrade<'scope> {
     permits: Permits<'scope>,
 }
 
-/// Returns `None` if the request was answered without an upgrade, or if the client has disconnected.
+/// What became of one request.
+enum Served<'scope> {
+    Upgraded(Box<Upgrade<'scope>>),
+    /// The request was answered, and another one may follow what is left of this body.
+    Kept(Body),
+    /// The connection has ended, or ends now.
+    Ended,
+}
+
+/// Waits for the next request. Returns its first bytes, or `None` if the connection ends.
+///
+/// # Blocking
+/// Waits for the rest of the last request's body, and for the first byte of the next request. Woken by the peer, by the
+/// watchdog when the idle time is over, by an acceptor that needs the slot, or by a shutdown.
+fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
+    let RegisteredClient { shared, socket, .. } = client;
+    let deadlines = &shared.write.deadlines;
+    deadlines.start_request(keep_alive::idle_time(shared.config()));
+    if !shared.lifecycle().mark_idle() {
+        return None;
+    }
+    let mut ahead = body.skip()?;
+    if ahead.is_empty() {
+        ahead = RequestReader(&**socket).read_some()?;
+    }
+    deadlines.start_request(shared.config().handshake_timeout);
+    shared.lifecycle().mark_next_request().then_some(ahead)
+}
+
+/// Reads one request, which begins with the bytes `ahead`, and answers it. `is_last` says that the connection must end
+/// after it.
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
-) -> Option<Upgrade<'scope>> {
+    ahead: Vec<u8>,
+    is_last: bool,
+) -> Served<'scope> {
     let RegisteredClient {
         shared,
         socket,
@@ -86,51 +132,59 @@ fn read_and_answer<'scope, H: Handler>(
         answer.send(shared, &**socket, server, request);
     };
     let peer = shared.peer.clone();
-    let (mut request, mut ahead) = match http::read_head(&mut RequestReader(&**socket), peer) {
+    let mut reader = RequestReader(&**socket);
+    let (mut request, ahead) = match http::read_head(&mut reader, ahead, peer) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = answer_unreadable(error, shared, server) {
                 send(answer, None);
             }
-            return None;
+            return Served::Ended;
         }
     };
     request.set_arrival(Arc::clone(arrival));
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.
-        if server.latch.is_set() {
+        if server.shutdown.is_closing() {
             send(Answer::shutting_down(), Some(&request));
         }
-        return None;
+        return Served::Ended;
     }
-    if request.content_length().is_some() {
-        request.set_body(Some(Box::new(BodyReader {
-            ahead: io::Cursor::new(std::mem::take(&mut ahead)),
-            socket: Arc::clone(socket),
-            shared: Arc::clone(shared),
-        })));
-    }
-    let decided = decide(server, handler, &mut request);
-    request.set_body(None);
+    request.set_body(ahead, Box::new(BodyWire::new(socket, shared)));
+    let (decided, cors) = decide(server, handler, &mut request);
+    let body = request.take_body();
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
-    match upgraded {
-        Ok((threads, accepted, permits)) => Some(Upgrade {
-            threads,
-            response: accepted.head,
-            conn: Connection::new(
-                Arc::new(request),
-                accepted.subprotocol,
-                Reader::new(Arc::clone(socket), shared, ahead),
-                Outbox::new(Arc::clone(shared)),
-            ),
-            permits,
-        }),
-        Err(answer) => {
-            send(answer, Some(&request));
-            None
+    let answer = match upgraded {
+        Ok((threads, accepted, permits)) => {
+            // An upgrade request has no body, so this does not wait.
+            let ahead = body.skip().unwrap_or_default();
+            return Served::Upgraded(Box::new(Upgrade {
+                threads,
+                response: accepted.head,
+                conn: Connection::new(
+                    Arc::new(request),
+                    accepted.subprotocol,
+                    Reader::new(Arc::clone(socket), shared, ahead),
+                    Outbox::new(Arc::clone(shared)),
+                ),
+                permits,
+            }));
         }
+        Err(answer) => answer.with_cors(&cors),
+    };
+    let is_kept = answer
+        .accepted_reply()
+        .is_some_and(|reply| keep_alive::is_possible(&request, reply, &body));
+    if !is_kept || is_last || server.shutdown.is_closing() {
+        send(answer, Some(&request));
+        return Served::Ended;
+    }
+    let after = After::KeepAlive(keep_alive::idle_time(shared.config()));
+    match answer.write(shared, &**socket, server, Some(&request), after) {
+        Ok(()) => Served::Kept(body),
+        Err(_) => Served::Ended,
     }
 }
 
@@ -138,7 +192,7 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
     match error {
         HeadError::Refused(reply, reason) => Some(Answer::rejection(reply, reason)),
         // A shutdown ends the wait for a request. To `read_head`, this looks as if the peer had ended its stream.
-        HeadError::Gone | HeadError::Io(_) if server.latch.is_set() => {
+        HeadError::Gone | HeadError::Io(_) if server.shutdown.is_closing() => {
             Some(Answer::shutting_down())
         }
         HeadError::Gone => None,
@@ -149,17 +203,29 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
     }
 }
 
-/// Checks the request against the server's rules, and asks the handler. Returns the handler's reply if it is an
-/// upgrade.
+/// Checks the request against the server's rules, and asks the handler. Returns the handler's reply if it is an upgrade,
+/// and what every answer says to a browser.
 fn decide<H: Handler>(
     server: &ServerState,
     handler: &H,
     request: &mut Request,
-) -> Result<Reply, Answer> {
-    server
-        .rules
-        .judge(request)
-        .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
+) -> (Result<Reply, Answer>, Cors) {
+    if let Err((reply, reason)) = server.rules.judge(request) {
+        return (Err(Answer::rejection(reply, reason)), Cors::default());
+    }
+    let cors = server.rules.cors(request);
+    if let Some(reply) = cors.preflight(request) {
+        return (Err(Answer::reply(reply)), cors);
+    }
+    if request.is_about_server() {
+        // RFC 9110 §9.3.7. Which methods are allowed depends on the path.
+        return (Err(Answer::reply(Reply::status(204))), cors);
+    }
+    (ask(handler, request), cors)
+}
+
+/// Asks the handler. Returns its reply if it is an upgrade.
+fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> {
     let reply = catch_panic(|| handler.request(request)).ok_or_else(|| {
         let reason = "the handler panicked in `request`";
         Answer::rejection_of_kind(Refusal::HandlerPanicked, Reply::status(500), reason)
@@ -203,39 +269,4 @@ fn upgrade<'scope, H: Handler>(
         _address: address_permit,
     };
     Ok((threads, accepted, permits))
-}
-
-/// Adapts the socket to [`io::Read`], for `http`.
-struct RequestReader<'a>(&'a dyn Transport);
-
-impl io::Read for RequestReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-/// Reads a request's body: first what arrived with the head, then from the socket.
-struct BodyReader {
-    ahead: io::Cursor<Vec<u8>>,
-    socket: Arc<dyn Transport>,
-    shared: Arc<Shared>,
-}
-
-impl io::Read for BodyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.ahead.read(buffer)? {
-            0 => self.socket.read(buffer),
-            read => Ok(read),
-        }
-    }
-}
-
-impl Body for BodyReader {
-    fn send_continue(&mut self) -> io::Result<()> {
-        write_all(&*self.socket, b"HTTP/1.1 100 Continue\r\n\r\n")
-    }
-
-    fn finish(&mut self) {
-        self.shared.write.deadlines.stop_handshake();
-    }
 }

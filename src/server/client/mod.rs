@@ -1,7 +1,9 @@
 //! One client: its opening handshake and then its session, up to the end of its threads.
 
 pub(crate) mod handshake;
+mod keep_alive;
 mod response;
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;
+mod wire;

@@ -1,11 +1,12 @@
-//! [`Answer`]: an HTTP response other than 101, which ends the connection.
+//! [`Answer`]: an HTTP response other than 101. The connection ends after it, or is kept for another request.
 
-use std::io;
+use std::io::{self, IoSlice};
 
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, linger, write_all};
+use crate::connection::socket::{Linger, Transport, linger, write_all};
+use crate::connection::write::write_path::PROGRESS;
 use crate::escape::escaped;
-use crate::http::{self, Reply, Request};
+use crate::http::{self, After, Cors, Reply, Request};
 use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -46,10 +47,21 @@ impl Answer {
         Answer::rejection_of_kind(Refusal::ShuttingDown, reply, "shutting down")
     }
 
-    /// Logs the answer, writes it, and gives the peer a short time to read it.
+    /// Lets the pages of an allowed origin read the answer.
+    pub(crate) fn with_cors(mut self, cors: &Cors) -> Answer {
+        self.reply = cors.apply(self.reply);
+        self
+    }
+
+    /// Returns the handler's reply, or `None` if the request is rejected.
+    pub(crate) fn accepted_reply(&self) -> Option<&Reply> {
+        self.rejection.is_none().then_some(&self.reply)
+    }
+
+    /// Logs the answer, writes it, ends the connection, and gives the peer a short time to read the answer.
     ///
     /// # Blocking
-    /// Waits for the peer to accept the answer, at most `handshake_timeout`, and then as [`linger`].
+    /// Waits for the peer to accept the answer, as [`write`], and then as [`linger`].
     pub(crate) fn send(
         &self,
         shared: &Shared,
@@ -57,16 +69,33 @@ impl Answer {
         server: &ServerState,
         request: Option<&Request>,
     ) {
+        let written = self.write(shared, socket, server, request, After::Close);
+        if written.is_ok() {
+            // A lingering connection gives way to newcomers, like one that waits for another request.
+            shared.lifecycle().mark_idle();
+            linger(socket, Linger::ANSWER);
+        }
+    }
+
+    /// Logs the answer and writes it.
+    ///
+    /// # Blocking
+    /// Waits for the peer to accept the answer, as [`write`].
+    pub(crate) fn write(
+        &self,
+        shared: &Shared,
+        socket: &dyn Transport,
+        server: &ServerState,
+        request: Option<&Request>,
+        after: After,
+    ) -> io::Result<()> {
         self.log(shared, request, &server.refusals);
         if self.rejection.is_some() {
             server.disconnects.count(Disconnect::RequestRejected);
         }
-        shared.write.deadlines.restart_handshake(shared.config());
         let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
-        let written: io::Result<()> = write_all(socket, &self.reply.to_bytes(head_only));
-        if written.is_ok() {
-            linger(socket);
-        }
+        let head = self.reply.head(after);
+        write(shared, socket, &head, self.reply.body(head_only))
     }
 
     fn log(&self, shared: &Shared, request: Option<&Request>, refusals: &RefusalLog) {
@@ -86,4 +115,26 @@ impl Answer {
             }
         }
     }
+}
+
+/// Writes an answer under the write rule: a peer that accepts 64 KiB within each `write_timeout` gets all of it, however
+/// long that takes. The deadlines of the request end here.
+///
+/// # Blocking
+/// Waits until the socket has accepted all bytes. Woken when the peer reads, or by the watchdog at `write_timeout`.
+fn write(shared: &Shared, socket: &dyn Transport, head: &[u8], body: &[u8]) -> io::Result<()> {
+    let deadlines = &shared.write.deadlines;
+    deadlines.stop_handshake();
+    let written = match socket.try_write(&[IoSlice::new(head), IoSlice::new(body)]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        written => written?,
+    };
+    let (of_head, of_body) = (written.min(head.len()), written.saturating_sub(head.len()));
+    let (head, body) = (&head[of_head..], &body[of_body..]);
+    for piece in head.chunks(PROGRESS).chain(body.chunks(PROGRESS)) {
+        deadlines.socket_refused(true);
+        write_all(socket, piece)?;
+    }
+    deadlines.socket_accepted_all();
+    Ok(())
 }

@@ -21,12 +21,12 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::queue::waiting::set_reader_of;
 use crate::connection::read::reader::ReadEnd;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, linger, write_all};
+use crate::connection::socket::{Linger, Transport, linger, write_all};
 use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http::Arrival;
+use crate::http::{Arrival, Reply};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::refusal_log::{Refusal, RefusalLog};
@@ -127,7 +127,8 @@ impl<'scope> Threads<'scope> {
 /// keeps the reader's stack small, because every stack page that it has touched stays resident while the client is
 /// idle.
 fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &H) {
-    let Some(mut accepted) = open(accepted, server) else {
+    let opened = run_opening(handler, &accepted, server);
+    let Some(mut accepted) = open(accepted, opened, server) else {
         return;
     };
     let opened = Instant::now();
@@ -135,23 +136,65 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
     end(accepted, returned, opened, server);
 }
 
+/// Why a client does not get its 101.
+enum Unopened {
+    /// A shutdown began, or the connection was reset at `handshake_timeout`.
+    Ended,
+    Refused(Answer),
+    WriteFailed(io::Error),
+}
+
+/// Calls `Handler::opening`, unless the handshake was rejected meanwhile. Afterwards, messages and a Close may be queued.
+#[inline(never)]
+fn run_opening<H: Handler>(
+    handler: &H,
+    accepted: &Accepted<'_>,
+    server: &ServerState,
+) -> Result<(), Unopened> {
+    let shared = &accepted.client.shared;
+    let lifecycle = shared.lifecycle();
+    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
+    // signal is checked too, because a shutdown ends the clients only after the acceptors have ended.
+    if server.shutdown.is_closing() || !lifecycle.mark_upgraded() {
+        return Err(Unopened::Ended);
+    }
+    shared
+        .write
+        .deadlines
+        .start_request(shared.config().handshake_timeout);
+    shared.reader.set(Activity::InHandler);
+    set_reader_of(Some(Arc::clone(shared)));
+    let returned = catch_panic(|| handler.opening(&accepted.conn));
+    set_reader_of(None);
+    let refused = match returned {
+        _ if lifecycle.is_finished() => Unopened::Ended,
+        Some(Ok(())) => return Ok(()),
+        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::reply(reply)),
+        Some(Err(_)) => Unopened::Refused(Answer::rejection(
+            Reply::status(500),
+            "the handler returned an upgrade from `opening`",
+        )),
+        None => {
+            let reason = "the handler panicked in `opening`";
+            let kind = Refusal::HandlerPanicked;
+            Unopened::Refused(Answer::rejection_of_kind(kind, Reply::status(500), reason))
+        }
+    };
+    Err(refused)
+}
+
 /// Writes the 101. This happens on the reader thread, so that a client that has received its 101 never waits for the
 /// reader thread to start. Returns `None` if the client did not get the 101; it has then ended.
 #[inline(never)]
 fn open<'scope>(
     accepted: Box<Accepted<'scope>>,
+    opened: Result<(), Unopened>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
-    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
-    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
-    let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
-    let written = if rejected {
-        Err(None)
-    } else {
-        write_all(&**socket, &accepted.response).map_err(Some)
-    };
-    let Err(error) = written else {
+    let written = opened
+        .and_then(|()| write_all(&**socket, &accepted.response).map_err(Unopened::WriteFailed));
+    let Err(unopened) = written else {
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
         log::debug!("#{} {} opened", shared.number, shared.peer);
@@ -160,15 +203,18 @@ fn open<'scope>(
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     join(accepted.writer, shared);
     drop(accepted.permits);
-    match error {
-        None if server.latch.is_set() => {
-            Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
-        }
-        // The connection was reset at `handshake_timeout`.
-        None => {}
-        Some(error) => {
+    let send = |answer: Answer| {
+        answer.send(shared, &**socket, server, Some(accepted.conn.request()));
+    };
+    match unopened {
+        Unopened::Ended if shared.lifecycle().was_reset() => {}
+        Unopened::Ended if server.shutdown.is_closing() => send(Answer::shutting_down()),
+        Unopened::Ended => {}
+        Unopened::Refused(answer) => send(answer),
+        Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
             let Shared { number, peer, .. } = &**shared;
             let line = format_args!("#{number} {peer} writing the 101 failed: {error}");
@@ -190,10 +236,21 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
     catch_panic(|| handler.run(conn))
 }
 
+/// Drops what the handler has kept, which may run user code.
+fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
+    let kept = conn.take_all();
+    if catch_panic(|| drop(kept)).is_none() {
+        let Shared { number, peer, .. } = shared;
+        let line = format_args!("#{number} {peer} dropping a value of the handler panicked");
+        refusals.log(Refusal::HandlerPanicked, line);
+    }
+}
+
 #[inline(never)]
 fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     close_after(returned, shared, &server.refusals);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
@@ -203,7 +260,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
     match accepted.conn.reader().ended() {
         // The server closes TCP first (RFC 6455 §7.1.1).
         Some(ReadEnd::Closed) => socket.shutdown(Shutdown::Write),
-        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket),
+        Some(ReadEnd::Violation) if !lifecycle.was_reset() => linger(&**socket, Linger::CLOSE),
         _ if lifecycle.was_close_sent() => {}
         // Nobody will read the bytes in the kernel's buffer, so closing the socket resets the connection.
         _ => socket.reset_at_end(),

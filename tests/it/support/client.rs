@@ -162,6 +162,36 @@ impl TestClient {
         }
     }
 
+    /// Reads an HTTP response with the body that its `Content-Length` announces. The bytes after it stay in the buffer.
+    #[track_caller]
+    pub(crate) fn read_answer(&mut self) -> Answer {
+        let mut answer = self.read_head();
+        let length = answer.header("Content-Length");
+        let length = length.map_or(0, |length| length.parse().unwrap());
+        let deadline = Instant::now() + DEADLINE;
+        while self.buffer.len() < length {
+            match self.fill(deadline) {
+                Some(Fill::Bytes) => {}
+                other => panic!("waited for a body of {length} bytes, got {other:?}"),
+            }
+        }
+        let body: Vec<u8> = self.buffer.drain(..length).collect();
+        answer.body = String::from_utf8_lossy(&body).into_owned();
+        answer
+    }
+
+    /// Discards what has arrived, and waits for at least one byte. Returns the number of bytes.
+    #[track_caller]
+    pub(crate) fn read_available(&mut self) -> usize {
+        if self.buffer.is_empty() {
+            match self.fill(Instant::now() + DEADLINE) {
+                Some(Fill::Bytes) => {}
+                other => panic!("waited for bytes, got {other:?}"),
+            }
+        }
+        std::mem::take(&mut self.buffer).len()
+    }
+
     /// Reads all bytes until the end of the stream. A reset fails the test.
     #[track_caller]
     pub(crate) fn read_to_eof(&mut self) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! One plain HTTP exchange. The response is read to the end of the connection.
+//! One plain HTTP exchange, on a connection of its own.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Parses the only response of a connection from all its bytes.
+    /// Parses a response from all its bytes.
     #[track_caller]
     pub(crate) fn parse(bytes: &[u8]) -> Answer {
         let text = String::from_utf8_lossy(bytes);
@@ -39,6 +39,13 @@ impl Answer {
         }
     }
 
+    /// Returns the values of the headers with this name.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        let headers = self.headers.iter();
+        let with_name = headers.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+        with_name.map(|(_, value)| &**value).collect()
+    }
+
     /// Returns the value of the only header with this name.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
@@ -52,24 +59,47 @@ impl Answer {
     }
 }
 
-/// Sends `request` unchanged, and reads the response to the end of the stream. A reset fails the test.
+/// Sends `request` unchanged, and reads the response: to the end of the stream if the server ends the connection, and
+/// otherwise as long as `Content-Length` says. A reset fails the test.
 #[track_caller]
 pub(crate) fn http(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
+    let request = request.as_ref();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.write_all(request.as_ref()).unwrap();
+    stream.write_all(request).unwrap();
     let mut bytes = Vec::new();
-    if let Err(error) = stream.read_to_end(&mut bytes) {
-        let read = String::from_utf8_lossy(&bytes);
-        panic!("waited for the end of the response, got {error} after {read:?}");
+    let mut buffer = [0; 16 << 10];
+    while !is_complete(&bytes, request.starts_with(b"HEAD ")) {
+        match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+            Err(error) => {
+                let read = String::from_utf8_lossy(&bytes);
+                panic!("waited for the end of the response, got {error} after {read:?}");
+            }
+        }
     }
     Answer::parse(&bytes)
+}
+
+/// Returns whether `bytes` are a whole response that keeps the connection.
+fn is_complete(bytes: &[u8], head_only: bool) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return false;
+    };
+    let answer = Answer::parse(bytes);
+    let length = match answer.header("Content-Length") {
+        Some(length) if !head_only => length.parse().unwrap(),
+        _ => 0,
+    };
+    answer.header("Connection") == Some("keep-alive") && bytes.len() - end - 4 >= length
 }
 
 /// Sends `GET path` with the lines in `headers`, each of which ends with CRLF.
 #[track_caller]
 pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     http(address, request)
 }
 
@@ -84,7 +114,8 @@ pub(crate) fn post(
     let body = body.as_ref();
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {length}\r\n{headers}\r\n"
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n{headers}\r\n"
     );
     http(address, [head.as_bytes(), body].concat())
 }

@@ -1,15 +1,15 @@
 //! The watchdog's deadlines, seen by a client. Each deadline covers the whole request or message, and time that our own
-//! handler takes does not count against the peer.
+//! handler takes does not count against the peer. `http_deadlines.rs` has those of bodies and answers.
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Config, Connection, Handler, Message, Reply, Request};
+use standpipe::{Config, Connection, Message};
 
 use crate::support::{
-    Barrier, DEADLINE, Failure, Frame, Length, Seen, TestServer, http, let_time_pass, op, until,
+    Barrier, DEADLINE, Frame, Length, Seen, TestServer, let_time_pass, op, until,
     with_both_flush_modes, within,
 };
 
@@ -103,86 +103,6 @@ fn slow_requests_end_in_time_without_blocking_others() {
             "the server sent a byte instead of a reset"
         );
     }
-}
-
-/// Reads request bodies, and answers `/large` with more than all socket buffers hold.
-struct Pages;
-
-impl Handler for Pages {
-    fn request(&self, request: &mut Request) -> Reply {
-        match request.path() {
-            "/large" => Reply::text(200, "x".repeat(32 << 20)),
-            _ => match request.read_body(1 << 20) {
-                Ok(body) => Reply::text(200, format!("{} bytes", body.len())),
-                Err(refusal) => refusal,
-            },
-        }
-    }
-
-    fn run(&self, _: &mut Connection) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-#[test]
-fn handshake_timeout_limits_the_whole_request_body() {
-    let server = TestServer::start(Config::default().handshake_timeout(SHORT), Pages);
-    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
-    let silent = server.client().open();
-    silent.bytes([head, "the beginning of the body"].concat());
-    let began = Instant::now();
-    let mut client = server.client().open();
-    client.bytes(head);
-    while client.try_bytes("x") {
-        // The slow pace is what the test is about.
-        let_time_pass(BYTE_INTERVAL);
-        assert!(
-            began.elapsed() < DEADLINE,
-            "the server never disconnected the client"
-        );
-    }
-    assert_lasted(began, SHORT);
-    assert_eq!(
-        client.next_byte(),
-        None,
-        "the server sent a byte instead of a reset"
-    );
-    until("both disconnects are counted", || {
-        disconnected_by(&server, "handshake_timeout") == 2
-    });
-    // A complete body is served.
-    let answer = http(server.addr(), head.replace("100000", "3") + "abc");
-    assert_eq!((answer.status, &*answer.body), (200, "3 bytes"));
-}
-
-#[test]
-fn handshake_timeout_limits_the_whole_response() {
-    let config = Config::default().handshake_timeout(SHORT);
-    let server = TestServer::start(config.sndbuf(Some(16 << 10)), Pages);
-    let head = "GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    let never_reads = server.client().small_rcvbuf().open();
-    never_reads.bytes(head);
-    let mut client = server.client().small_rcvbuf().open();
-    let began = Instant::now();
-    client.bytes(head);
-    let mut received = 0;
-    while client.next_byte().is_some() {
-        received += 1;
-        if received % 4096 == 0 {
-            // The slow pace is what the test is about.
-            let_time_pass(BYTE_INTERVAL);
-        }
-        assert!(
-            began.elapsed() < DEADLINE,
-            "the server never disconnected the client"
-        );
-    }
-    assert_lasted(began, SHORT);
-    assert!(received < 32 << 20, "{received} bytes");
-    until("both disconnects are counted", || {
-        disconnected_by(&server, "handshake_timeout") == 2
-    });
-    drop(never_reads);
 }
 
 #[test]

@@ -1,0 +1,72 @@
+"""`GET /metrics` in both formats: promtool accepts the classic one, and a client that names OpenMetrics gets that."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import unittest
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from support import LIMIT, Program, Server, free_port, request, wait_until
+
+
+def body(answer):
+    return answer.partition(b"\r\n\r\n")[2].decode()
+
+
+class Metrics(unittest.TestCase):
+    def test_promtool_accepts_the_classic_form(self):
+        with Server() as server:
+            # Refused requests, so that the counters differ from zero.
+            for _ in range(3):
+                self.assertEqual(request(server.port, "GET", "/", {"Origin": "https://elsewhere.example"})[0], 403)
+            status, answer = request(server.port, "GET", "/metrics")
+            self.assertEqual(status, 200)
+            text = body(answer)
+            self.assertIn('standpipe_disconnects_total{by="refused_request"} 3\n', text)
+            check = ["promtool", "check", "metrics"]
+            checked = subprocess.run(check, input=text, capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
+
+    def test_prometheus_gets_open_metrics(self):
+        with Server() as server:
+            accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+            _, answer = request(server.port, "GET", "/metrics", {"Accept": accept})
+            self.assertIn(b"\r\nContent-Type: application/openmetrics-text; version=1.0.0", answer)
+            self.assertTrue(body(answer).endswith("# EOF\n"))
+
+
+class Scraped(unittest.TestCase):
+    """Prometheus itself, which keeps its connection and understands both formats."""
+
+    def test_prometheus_scrapes_the_server(self):
+        if not shutil.which("prometheus"):
+            self.skipTest("prometheus is not installed")
+        with Server() as server, tempfile.TemporaryDirectory() as directory:
+            config = Path(directory) / "prometheus.yml"
+            config.write_text(
+                "scrape_configs: [{job_name: standpipe, scrape_interval: 200ms, scrape_timeout: 200ms, "
+                f"static_configs: [{{targets: ['127.0.0.1:{server.port}']}}]}}]\n"
+            )
+            port = free_port()
+            command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory}/data"]
+            with Program([*command, f"--web.listen-address=127.0.0.1:{port}"]):
+                found = []
+
+                def scraped():
+                    query = f"http://127.0.0.1:{port}/api/v1/query?query=standpipe_messages_accepted_total"
+                    try:
+                        with urllib.request.urlopen(query, timeout=LIMIT) as answer:
+                            found[:] = json.load(answer)["data"]["result"]
+                    except (urllib.error.URLError, ConnectionError):
+                        return False
+                    return bool(found)
+
+                wait_until("prometheus has stored a counter", scraped)
+                self.assertEqual(found[0]["value"][1], "0")
+
+
+if __name__ == "__main__":
+    unittest.main()
