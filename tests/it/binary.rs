@@ -11,11 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
+use crate::support::{
+    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, http, until, within,
+};
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
 pub(crate) fn standpipe(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+    let mut command = command_with_signals(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
 }
@@ -363,7 +365,14 @@ fn client_uses_one_descriptor_and_two_named_threads() {
     let binary = Binary::start(&[]);
     let process = binary.process();
     let descriptors = process.descriptors();
-    let server_threads = ["ctrl-c", "sp-dash", "sp-log", "sp-watchdog", "standpipe"];
+    let server_threads = [
+        "ctrl-c",
+        "sp-dash",
+        "sp-log",
+        "sp-signals",
+        "sp-watchdog",
+        "standpipe",
+    ];
     until("the server's own threads have their names", || {
         process.threads() == server_threads
     });

@@ -203,7 +203,7 @@ fn open<'scope>(
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);
-    drop_kept(&accepted.conn, shared);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     join(accepted.writer, shared);
     drop(accepted.permits);
     let send = |answer: Answer| {
@@ -237,13 +237,12 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
 }
 
 /// Drops what the handler has kept, which may run user code.
-fn drop_kept(conn: &Connection, shared: &Shared) {
+fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
     let kept = conn.take_all();
     if catch_panic(|| drop(kept)).is_none() {
-        log::error!(
-            "#{} dropping a value of the handler panicked",
-            shared.number
-        );
+        let Shared { number, peer, .. } = shared;
+        let line = format_args!("#{number} {peer} dropping a value of the handler panicked");
+        refusals.log(Refusal::HandlerPanicked, line);
     }
 }
 
@@ -251,7 +250,7 @@ fn drop_kept(conn: &Connection, shared: &Shared) {
 fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
-    drop_kept(&accepted.conn, shared);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     close_after(returned, shared, &server.refusals);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.

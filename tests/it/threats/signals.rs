@@ -2,13 +2,12 @@
 //! T47).
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use standpipe::{Config, Server};
 
-use super::spawned::{Spawned, standpipe, with_limits};
+use super::spawned::{Spawned, with_limits};
 use crate::support::{Frame, TestClient, in_own_process, op, until};
 
 #[test]
@@ -230,10 +229,7 @@ fn signal_ignored_at_the_start_stays_ignored() {
 
 #[test]
 fn server_under_nohup_survives_a_hangup() {
-    let direct = standpipe(&[]);
-    let mut command = Command::new("nohup");
-    command.arg(direct.get_program()).args(direct.get_args());
-    command.env_clear();
+    let command = with_limits("exec nohup \"$0\" \"$@\"", &[]);
     let mut spawned = Spawned::of(command);
     let mut client = spawned.connect("/echo");
     spawned.signal(&["HUP", "USR1"]);
