@@ -75,9 +75,13 @@ fn check(client: &Shared, now: u64) {
         }
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
-        DeadlineCheck::Passed(clock) => {
+        // Another request may have begun since the check, with a deadline of its own.
+        DeadlineCheck::Passed(clock)
+            if client.check_deadlines(now) == DeadlineCheck::Passed(clock) =>
+        {
             log::warn!("#{} {} reset: {clock} passed", client.number, client.peer);
             client.terminate(CloseCause::TimedOut(clock));
         }
+        DeadlineCheck::Passed(_) => {}
     }
 }
