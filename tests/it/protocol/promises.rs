@@ -8,13 +8,16 @@ fn unwrapped(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Appends the text of every Rust file in this directory.
+/// Appends the text of every file of tests in this directory.
 fn read_sources(directory: &Path, sources: &mut String) {
     let entries = fs::read_dir(directory).expect("the directory is a part of the project");
     for path in entries.map(|entry| entry.expect("an entry").path()) {
         if path.is_dir() {
             read_sources(&path, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "py")
+        {
             sources.push_str(&fs::read_to_string(&path).expect("the file is UTF-8"));
         }
     }
@@ -24,7 +27,7 @@ fn read_sources(directory: &Path, sources: &mut String) {
 fn every_promise_of_the_document_names_its_tests() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
-    for directory in ["src", "tests/it"] {
+    for directory in ["src", "tests/it", "tests/deploy"] {
         read_sources(&root.join(directory), &mut sources);
     }
     let document = unwrapped(include_str!("../../../src/PROTOCOL.md"));
@@ -46,7 +49,10 @@ fn every_promise_of_the_document_names_its_tests() {
         for name in tests.split_whitespace() {
             let exists = match name.contains('/') {
                 true => root.join(name).is_file(),
-                false => sources.contains(&format!("fn {name}()")),
+                // In Python, a test is a method. A property test has parameters on the lines below its name.
+                false => ["fn NAME()", "fn NAME(\n", "def NAME(self)"]
+                    .iter()
+                    .any(|form| sources.contains(&form.replace("NAME", name))),
             };
             if !exists {
                 wrong.push(format!("no such test: {name}"));

@@ -93,3 +93,15 @@ fn wrong_raw_parameter_is_answered_400() {
         assert_eq!(line.lines().count(), 1, "{query}: {line:?}");
     }
 }
+
+#[test]
+fn unknown_raw_parameters_are_ignored() {
+    let binary = Binary::start(&["--topic", "t:history=10"]);
+    publish(&binary, "t", TEXT, "old");
+    for query in ["what=1&%00=%00", "epoch=", "epoch=%00", "key="] {
+        let mut client = binary.connect(&format!("/ws/t?{query}"));
+        client.text("live");
+        client.expect_text("live");
+        client.leave();
+    }
+}
