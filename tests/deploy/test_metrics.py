@@ -1,5 +1,9 @@
-"""`GET /metrics` in both formats: promtool accepts the classic one, and a client that names OpenMetrics gets that."""
+"""`GET /metrics` in both formats: promtool accepts the classic one, and a client that names OpenMetrics gets that.
 
+Each request has a key of `--publish-key-file`, as Prometheus sends it from its `credentials_file`.
+"""
+
+import contextlib
 import json
 import shutil
 import subprocess
@@ -16,13 +20,26 @@ def body(answer):
     return answer.partition(b"\r\n\r\n")[2].decode()
 
 
+KEY = {"Authorization": "Bearer k3y"}
+
+
+@contextlib.contextmanager
+def keyed_server():
+    """Starts a server with a key. Yields the server and the path of its key file."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "keys"
+        path.write_text("k3y\n")
+        with Server("--publish-key-file", str(path)) as server:
+            yield server, path
+
+
 class Metrics(unittest.TestCase):
     def test_promtool_accepts_the_classic_form(self):
-        with Server() as server:
+        with keyed_server() as (server, _):
             # Refused requests, so that the counters differ from zero.
             for _ in range(3):
                 self.assertEqual(request(server.port, "GET", "/", {"Origin": "https://elsewhere.example"})[0], 403)
-            status, answer = request(server.port, "GET", "/metrics")
+            status, answer = request(server.port, "GET", "/metrics", KEY)
             self.assertEqual(status, 200)
             text = body(answer)
             self.assertIn('standpipe_disconnects_total{by="refused_request"} 3\n', text)
@@ -31,9 +48,9 @@ class Metrics(unittest.TestCase):
             self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
 
     def test_prometheus_gets_open_metrics(self):
-        with Server() as server:
+        with keyed_server() as (server, _):
             accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
-            _, answer = request(server.port, "GET", "/metrics", {"Accept": accept})
+            _, answer = request(server.port, "GET", "/metrics", {"Accept": accept, **KEY})
             self.assertIn(b"\r\nContent-Type: application/openmetrics-text; version=1.0.0", answer)
             self.assertTrue(body(answer).endswith("# EOF\n"))
 
@@ -44,10 +61,11 @@ class Scraped(unittest.TestCase):
     def test_prometheus_scrapes_the_server(self):
         if not shutil.which("prometheus"):
             self.skipTest("prometheus is not installed")
-        with Server() as server, tempfile.TemporaryDirectory() as directory:
+        with keyed_server() as (server, keys), tempfile.TemporaryDirectory() as directory:
             config = Path(directory) / "prometheus.yml"
             config.write_text(
                 "scrape_configs: [{job_name: standpipe, scrape_interval: 200ms, scrape_timeout: 200ms, "
+                f"authorization: {{credentials_file: '{keys}'}}, "
                 f"static_configs: [{{targets: ['127.0.0.1:{server.port}']}}]}}]\n"
             )
             port = free_port()
