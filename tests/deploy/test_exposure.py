@@ -87,9 +87,10 @@ TEXT_FRAME = bytes([0x81, 0x85, 0, 0, 0, 0]) + b"hello"  # Masked with zeros.
 
 
 @contextlib.contextmanager
-def proxy(name, server):
-    """Starts the proxy in front of the port `server`. Yields its port."""
-    text, command = PROXIES[name]
+def proxy(name, server, text=None):
+    """Starts the proxy in front of the port `server`, with the configuration `text` or its default. Yields its port."""
+    default, command = PROXIES[name]
+    text = text or default
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)  # The workers of nginx run as another user.

@@ -1,0 +1,68 @@
+"""The configurations of proxies in `src/GUIDE.md`, with the ports of the test: clients connect, and admin paths are hidden."""
+
+import re
+import socket
+import unittest
+
+from support import LIMIT, ROOT, Server, request, status, upgrade_head
+from test_exposure import CADDY, NGINX, TEXT_FRAME, proxy
+
+SITE = {"Host": "example.com", "Origin": "https://example.com"}
+
+
+def block(language):
+    """Returns the only block of this language in the guide, as a template."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "src/GUIDE.md").read_text(), re.DOTALL | re.MULTILINE)
+    (text,) = blocks
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def replaced(text, *pairs):
+    for old, new in pairs:
+        assert text.count(old) == 1, f"{old!r} is not once in {text!r}"
+        text = text.replace(old, new)
+    return text
+
+
+def templates():
+    """Returns the template of each proxy. What the guide leaves out, or cannot know, comes from the test."""
+    server = ("127.0.0.1:9000", "127.0.0.1:{server}")
+    nginx = replaced(block("nginx"), server)
+    haproxy = replaced(block("haproxy"), server, ("bind :443 ssl crt /etc/haproxy/example.com.pem", "bind 127.0.0.1:{port}"))
+    caddy = replaced(block("caddy"), server, ("example.com {{", "http://:{port} {{\n    bind 127.0.0.1"))
+    return {
+        "nginx": re.sub(r"# https.*?\}\}\n", lambda _: nginx, NGINX, count=1, flags=re.DOTALL),
+        "HAProxy": haproxy,
+        "Caddy": CADDY[: CADDY.index("http://")] + caddy,
+    }
+
+
+class Guide(unittest.TestCase):
+    def test_configurations_of_the_guide_serve_the_site(self):
+        for name, text in templates().items():
+            with self.subTest(name), Server("--origin", "https://example.com", "--admin-listen", "127.0.0.1:0") as server:
+                with proxy(name, server.port, text) as port:
+                    self.echo(port)
+                    self.assertEqual(request(port, "GET", "/", SITE)[0], 200)
+                    self.assertEqual(request(port, "GET", "/metrics", SITE)[0], 404)
+                    self.assertEqual(request(port, "POST", "/publish/t", SITE, b"x")[0], 404)
+                    foreign = {**SITE, "Origin": "https://elsewhere.example"}
+                    self.assertEqual(request(port, "GET", "/", foreign)[0], 403)
+
+    def echo(self, port):
+        """Sends a message to the echo, and checks that it comes back."""
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as stream:
+            stream.sendall(upgrade_head(port, "/echo", SITE))
+            answer = b""
+            while b"\r\n\r\n" not in answer and (part := stream.recv(4096)):
+                answer += part
+            self.assertEqual(status(answer), 101, answer)
+            stream.sendall(TEXT_FRAME)
+            frame = answer.partition(b"\r\n\r\n")[2]
+            while len(frame) < 7 and (part := stream.recv(7 - len(frame))):
+                frame += part
+            self.assertEqual(frame, b"\x81\x05hello")
+
+
+if __name__ == "__main__":
+    unittest.main()
