@@ -34,7 +34,8 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Clock {
-    /// The opening handshake, or the head of another request, took longer than [`handshake_timeout`](crate::Config::handshake_timeout).
+    /// The opening handshake, or the head of another request, took longer than
+    /// [`handshake_timeout`](crate::Config::handshake_timeout).
     Handshake,
     /// A message, or 64 KiB of a request's body, took longer than
     /// [`message_timeout`](crate::Config::message_timeout).

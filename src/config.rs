@@ -62,9 +62,9 @@ config! {
     /// The capacity of an outbox in messages. Default 64; 0 counts as 1. A larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
     queue: usize = 64;
-    /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts and
-    /// costs up to that much memory for each slow client. A message larger than the capacity is accepted when the outbox
-    /// is empty.
+    /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts
+    /// and costs up to that much memory for each slow client. A message larger than the capacity is accepted when the
+    /// outbox is empty.
     queue_bytes: usize = 1 << 20;
     /// The time in which a socket that has refused bytes must accept the next 64 KiB, or everything that is queued.
     /// Otherwise the client is reset. Default 30 s, so a client must read at least about 2 KiB/s. This also applies to an
@@ -95,9 +95,9 @@ config! {
     /// end.
     close_spread: Duration = Duration::ZERO;
     /// The time from the first byte of a message to its last one. Only the time during which the reader waits for the
-    /// peer counts. Afterwards the client is reset. Default 30 s. The body of a request has this time for each 64 KiB, or
-    /// for the rest of it. A longer time allows large messages on slow networks,
-    /// but lets a client occupy memory with incomplete messages.
+    /// peer counts. Afterwards the client is reset. Default 30 s. The body of a request has this time for each 64 KiB,
+    /// or for the rest of it. A longer time allows large messages on slow networks, but lets a client occupy memory
+    /// with incomplete messages.
     message_timeout: Duration = Duration::from_secs(30);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
     /// dead peers earlier, but costs more traffic on idle connections.
@@ -130,11 +130,12 @@ config! {
     /// follow in a trace, but slower.
     early_flush: bool = true;
     /// Patterns of origins that are allowed in addition to the server's own: `https://example.com`, `example.com:8080`,
-    /// `https://*.example.com`. Default: none. If the server listens only on loopback, the hosts of these patterns are
-    /// also accepted in `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
+    /// `https://*.example.com`. Default: none. A TCP listener on loopback also accepts the hosts of these patterns in
+    /// `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
     /// answers of HTTP requests: the server adds the CORS headers and answers preflights. `null` and `file://` allow
     /// pages without a host, such as files. Every site can send `null`.
     origin: Vec<String> = Vec::new();
-    /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its visitors, and can read the answers of HTTP requests.
+    /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its
+    /// visitors, and can read the answers of HTTP requests.
     allow_any_origin: bool = false;
 }

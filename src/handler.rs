@@ -38,8 +38,8 @@ pub trait Handler: Sync {
     /// A connection may carry several requests, one after the other. Each has its own [`Request`].
     ///
     /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
-    /// [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call the server checks the headers of the upgrade. If
-    /// this method panics, the client gets a 500.
+    /// [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
+    /// the server checks the headers of the upgrade. If this method panics, the client gets a 500.
     ///
     /// # Blocking
     /// Runs on the client's handshake thread. This method may block, but its time counts towards
@@ -57,8 +57,8 @@ pub trait Handler: Sync {
     /// connected, and misses nothing that is published later. A subscription that begins in [`run`](Self::run) may begin
     /// after the client has seen its 101.
     ///
-    /// [`Connection::keep`] keeps a subscription until `run` has returned. If the client does not get its 101, what is kept
-    /// is dropped, and `run` is not called. The default does nothing.
+    /// [`Connection::keep`] keeps a subscription until `run` has returned. If the client does not get its 101, what is
+    /// kept is dropped, and `run` is not called. The default does nothing.
     ///
     /// ```
     /// use standpipe::{Connection, Handler, Hub, Reply, SubscribeOptions};
@@ -85,14 +85,14 @@ pub trait Handler: Sync {
     /// ```
     ///
     /// # Errors
-    /// Returns the answer that the client gets instead of the 101. If this method panics, or returns an upgrade, the client
-    /// gets a 500.
+    /// Returns the answer that the client gets instead of the 101. If this method panics, or returns an upgrade, the
+    /// client gets a 500.
     ///
     /// # Blocking
     /// Runs on the client's reader thread. The client waits meanwhile, and is reset after
-    /// [`handshake_timeout`](crate::Config::handshake_timeout). Nothing is written to it, so its queue only fills: a `send`
-    /// that finds it full waits until the reset. A topic treats the client like one whose queue is not written in time:
-    /// each publish that finds it full waits for up to 100 ms, or longer under
+    /// [`handshake_timeout`](crate::Config::handshake_timeout). Nothing is written to it, so its queue only fills: a
+    /// `send` that finds it full waits until the reset. A topic treats the client like one whose queue is not written
+    /// in time: each publish that finds it full waits for up to 100 ms, or longer under
     /// [`Policy::Block`](crate::Policy::Block). So keep this method short.
     fn opening(&self, conn: &Connection) -> Result<(), Reply> {
         let _ = conn;

@@ -16,8 +16,8 @@ use crate::server::{Standpipe, until};
 /// out.
 const AT_A_TIME: u8 = 8;
 
-/// The allowed growth of the resident memory from the first third to the last, in KiB. An allocator keeps a varying number of
-/// megabytes, but a leak grows with each of the thousands of clients.
+/// The allowed growth of the resident memory from the first third to the last, in KiB. An allocator keeps a varying
+/// number of megabytes, but a leak grows with each of the thousands of clients.
 const TOLERANCE: usize = 6 << 10;
 
 const TOPIC: &str = "/ws/churn";

@@ -214,8 +214,8 @@ fn resident() -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// Whether the client is on the server's machine, as far as the server can see. This is enough for an experiment. It is not
-/// enough behind a proxy on the same machine, whose clients all look like this: a real server asks for a secret.
+/// Whether the client is on the server's machine, as far as the server can see. This is enough for an experiment. It is
+/// not enough behind a proxy on the same machine, whose clients all look like this: a real server asks for a secret.
 fn may_control(conn: &Connection) -> bool {
     conn.peer().is_loopback() && conn.request().has_loopback_host()
 }

@@ -33,8 +33,8 @@ pub(crate) enum Keys {
 }
 
 impl Access {
-    /// Reads the secret files again. Later requests are checked against the new secrets. Clients that are connected are not
-    /// checked again.
+    /// Reads the secret files again. Later requests are checked against the new secrets. Clients that are connected are
+    /// not checked again.
     ///
     /// # Errors
     /// Names each file that cannot be read or has no secret. The old secrets of such a file remain valid.

@@ -202,8 +202,9 @@ impl Connection {
         &self.request
     }
 
-    /// Keeps `value` until [`Handler::run`](crate::Handler::run) has returned, or [`take`](Self::take) has taken it out. For
-    /// what [`Handler::opening`](crate::Handler::opening) has made for this client, for example a subscription.
+    /// Keeps `value` until [`Handler::run`](crate::Handler::run) has returned, or [`take`](Self::take) has taken it
+    /// out. For what [`Handler::opening`](crate::Handler::opening) has made for this client, for example a
+    /// subscription.
     pub fn keep(&self, value: impl Any + Send) {
         lock(&self.kept).push(Box::new(value));
     }

@@ -11,8 +11,9 @@ use crate::hub::{Hub, HubConfig, Policy, SubscribeOptions, TopicSettings};
 /// The number of messages that each topic keeps.
 const HISTORY: usize = 3;
 
-/// Uses two topics. The input chooses their policies and the steps. At the end, `SingleThreaded::end` checks the invariants:
-/// all frames are complete, there is at most one Close and nothing after it, and each message has been counted once.
+/// Uses two topics. The input chooses their policies and the steps. At the end, `SingleThreaded::end` checks the
+/// invariants: all frames are complete, there is at most one Close and nothing after it, and each message has been
+/// counted once.
 pub fn connection(data: &[u8]) {
     let mut choices = Choices(data);
     let setup = choices.byte();

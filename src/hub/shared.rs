@@ -184,8 +184,8 @@ impl<T: KeptTopic> HubShared<T> {
 
 impl<T: KeptTopic + Send + Sync> Sweep for HubShared<T> {
     fn sweep(&self) {
-        // Without a soft limit, only the kept topics need it. The others are left alone, because a reference held here would
-        // delay the end of a topic.
+        // Without a soft limit, only the kept topics need it. The others are left alone, because a reference held here
+        // would delay the end of a topic.
         let topics = if self.has_soft_limits.load(Ordering::SeqCst) {
             self.all()
         } else {

@@ -40,8 +40,8 @@ impl SubscribeOptions {
         self
     }
 
-    /// Says from which [`Topic::epoch`](super::Topic::epoch) the id in [`since`](Self::since) is. If it is not the epoch of
-    /// this topic, the id counts as 0.
+    /// Says from which [`Topic::epoch`](super::Topic::epoch) the id in [`since`](Self::since) is. If it is not the
+    /// epoch of this topic, the id counts as 0.
     #[must_use]
     pub fn epoch(mut self, epoch: &str) -> Self {
         self.epoch = Some(epoch.into());

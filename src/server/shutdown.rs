@@ -1,5 +1,5 @@
 //! The second half of a shutdown, after accepting has stopped: closes the clients. ARCHITECTURE.md numbers all steps,
-//! and each step has a test in `tests/it/shutdown.rs`.
+//! and names the tests of each step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -96,8 +96,8 @@ fn unknown_in(
     unknown
 }
 
-/// Whether Kubernetes set the variable. It gives each container such variables for every service, and the name of a service
-/// may begin with `standpipe`.
+/// Whether Kubernetes set the variable. It gives each container such variables for every service, and the name of a
+/// service may begin with `standpipe`.
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_address = value.starts_with("tcp://") || value.starts_with("udp://");
     let port = name.split_once("_PORT_").map(|(_, port)| port);

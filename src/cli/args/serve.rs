@@ -37,7 +37,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_ADMIN_OPEN", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) admin_open: bool,
 
-    /// Maximum number of clients connected at the same time; further clients are answered 503 [default: what the kernel's limits allow]
+    /// Maximum number of clients connected at the same time; further clients are answered 503 [default: what the
+    /// kernel's limits allow]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
     max_clients: Option<usize>,
 

@@ -115,8 +115,8 @@ impl Write for QueuedSocket {
     }
 
     /// Queues the buffered bytes without blocking, and drops them if the queue is full. The bytes are pongs, and a
-    /// later pong answers an earlier ping too. If this waited for the queue while the server waits for us to read, both would wait
-    /// forever.
+    /// later pong answers an earlier ping too. If this waited for the queue while the server waits for us to read, both
+    /// would wait forever.
     fn flush(&mut self) -> io::Result<()> {
         if let (Some(queue), false) = (&self.queue, self.buffer.is_empty()) {
             let _ = queue.try_send(Entry::Control(std::mem::take(&mut self.buffer)));

@@ -90,6 +90,22 @@ fn membership_without_since_begins_with_the_next_message() {
 }
 
 #[test]
+fn resume_from_0_ends_with_the_latest_of_each_key() {
+    let binary = Binary::start(&["--topic", "t:policy=conflate,history=3"]);
+    for (key, text) in [("a", "1"), ("b", "2"), ("a", "3"), ("b", "4")] {
+        publish(&binary, &format!("t?key={key}"), TEXT, text);
+    }
+    let mut client = JsonClient::connect(binary.address);
+    client.send(r#"{"sub":"t","since":0,"ref":1}"#);
+    // No gap comes for the message that the history has dropped.
+    let mut received: Vec<Value> = (0..4).map(|_| client.receive()).collect();
+    received.retain(|message| message["ack"] != 1);
+    let data: Vec<&Value> = received.iter().map(|message| &message["data"]).collect();
+    assert_eq!(data, ["2", "3", "4"]);
+    client.assert_idle();
+}
+
+#[test]
 fn messages_queued_before_an_unsub_still_arrive() {
     let binary = Binary::start(&[]);
     let mut client = JsonClient::connect(binary.address);

@@ -21,9 +21,9 @@
 //! A frame is two bytes, so that the socket can refuse the second half of it. Each [`Mutant`] is one small change to the
 //! protocol that the tests must find wrong.
 //!
-//! The queue's length is a *relaxed* counter, which is weaker than crossbeam's. So the results rest on the lock of the slot
-//! and not on the queue. loom treats `SeqCst` operations as `AcqRel`. The protocol needs more in one place, where the model
-//! has a fence (`WritePath::total_order`).
+//! The queue's length is a *relaxed* counter, which is weaker than crossbeam's. So the results rest on the lock of the
+//! slot and not on the queue. loom treats `SeqCst` operations as `AcqRel`. The protocol needs more in one place, where
+//! the model has a fence (`WritePath::total_order`).
 //!
 //! # What the model leaves out
 //! - Time: deadlines and the watchdog, except that it may give up the connection.

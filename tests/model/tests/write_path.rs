@@ -150,8 +150,8 @@ fn assert_all_written(record: &Record) {
     assert!(!record.writer_ended, "{record:?}");
 }
 
-/// Asserts that the Close that was requested is the last frame, and that the writer has ended. What was sent before a Close
-/// that waits for the queue must have been written.
+/// Asserts that the Close that was requested is the last frame, and that the writer has ended. What was sent before a
+/// Close that waits for the queue must have been written.
 fn assert_closed(record: &Record) {
     let mut frames = frames(record);
     let last = frames.pop();
