@@ -391,8 +391,7 @@ impl WriteHalf {
         }
     }
 
-    /// Ends writing, and then discards what is in flight: its bytes must not admit another message before the queue
-    /// closes.
+    /// Ends writing, and then discards what is in flight: its bytes must not admit a message before the queue closes.
     fn finish(&mut self, path: &WritePath) -> Step {
         path.finish(CloseCause::Gone);
         self.in_flight.discard_all(&path.queue);
