@@ -60,7 +60,9 @@ impl Standpipe {
 
     /// Starts the server from a shell that has run the command `limits`.
     pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Result<Standpipe, Failure> {
-        let mut command = Command::new("/bin/sh");
+        // A drill in the background of a script ignores SIGINT, and so would the server.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", "/bin/sh"]);
         command
             .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_standpipe"));

@@ -36,8 +36,8 @@ use standpipe::{SubscribeOptions, Subscription};
 const ROOMS_PER_CLIENT: usize = 8;
 /// Longest name, in characters.
 const NAME: usize = 24;
-/// Close codes from 4000 to 4999 are for applications (RFC 6455 §7.4.2).
-const KICKED: u16 = 4003;
+/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2). Those below 4100 belong to the `standpipe` program.
+const KICKED: u16 = 4103;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);

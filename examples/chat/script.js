@@ -82,7 +82,7 @@ const on = {
     }
   },
   ended(code, reason) {
-    if (code === 4003) return false; // kicked: do not reconnect automatically
+    if (code === 4103) return false; // kicked: do not reconnect automatically
     if (code === 4008) for (const name of rooms.keys()) line(name, 'note', 'This window was too slow and was disconnected. It reconnects and gets the messages that it missed.');
     return true;
   },

@@ -163,7 +163,7 @@ impl Room {
             );
             if let Some(older) = state.people.insert(author.number, person) {
                 // An older connection of the same page is closed. Otherwise one key could fill the room.
-                older.outbox.close(4001, "your page has connected again");
+                older.outbox.close(4101, "your page has connected again");
             }
             (
                 author.number,

@@ -32,7 +32,7 @@ const on = {
       if (!(error instanceof OutOfSync)) throw error;
       // Edits are missing. Reconnect to fetch the whole text, into which the local edits are merged.
       wantsWholeText = true;
-      link.socket.close(4000, 'fetching the whole text');
+      link.socket.close(4100, 'fetching the whole text');
     }
     if (client.aside.at(-1) !== lastAside && client.aside.length) news('Your version was set aside. It is above the text.');
     lastAside = client.aside.at(-1);

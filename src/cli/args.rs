@@ -3,11 +3,13 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use serve::ServeArgs;
+
+use crate::cli::url::without_secrets;
 
 mod clients;
 mod environment;
@@ -63,6 +65,7 @@ impl Command {
         let matches = command.clone().try_get_matches_from(&arguments);
         let parsed = matches
             .map_err(|error| environment::name_variable(error, command, &arguments))
+            .map_err(hide_secrets)
             .and_then(|mut matches| Self::from_matches(&mut matches));
         parsed.unwrap_or_else(|error| error.exit())
     }
@@ -79,6 +82,15 @@ impl Command {
         }
         Ok(parsed)
     }
+}
+
+/// Shortens a wrong URL in an error, because the error may be logged.
+fn hide_secrets(mut error: clap::Error) -> clap::Error {
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        let shown = without_secrets(value);
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
+    }
+    error
 }
 
 /// Returns the `STANDPIPE_…` variables of this process that no flag has.

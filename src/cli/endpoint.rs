@@ -72,9 +72,11 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => write!(f, "{address}"),
-            None => write!(f, "{}", self.listen),
+        match (self.address, &self.listen) {
+            (Some(address), _) => write!(f, "{address}"),
+            // Without the permissions of the path.
+            (None, Listen::Unix { path, .. }) => write!(f, "unix:{}", path.display()),
+            (None, listen) => write!(f, "{listen}"),
         }
     }
 }

@@ -173,6 +173,7 @@ impl Publisher<'_> {
                 let reason = format!("{status} {}", first_line(response.body));
                 match status {
                     400 | 413 => Ok(Answer::Refused(reason)),
+                    401 => Err(format!("not published: {reason} (use --key-file)").into()),
                     _ => Err(format!("not published: {reason}").into()),
                 }
             }

@@ -46,6 +46,12 @@ impl FromStr for Base {
 
     fn from_str(text: &str) -> Result<Base, String> {
         const FORM: &str = "write http://127.0.0.1:9000";
+        // The start of a server prints such a URL. Every user of a machine can see the arguments of its processes.
+        if text.contains("#key=") {
+            return Err(format!(
+                "leave out #key=…, because the key of a server on this machine is found, and --key-file has any other: {FORM}"
+            ));
+        }
         let (uri, address) =
             parse(text, &["http", "ws"]).map_err(|error| format!("{error}: {FORM}"))?;
         if uri.query().is_some() {
@@ -128,6 +134,19 @@ fn encoded(rest: &str) -> String {
         }
     }
     encoded
+}
+
+/// Returns the text of a URL without its user, query and fragment, which may contain a secret. Other text stays as it is.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let shown = rest.find(['?', '#']).unwrap_or(rest.len());
+    let path = rest[..shown].find('/').unwrap_or(shown);
+    let host = rest[..path].rfind('@').map_or(0, |at| at + 1);
+    let cut = if shown < rest.len() { "…" } else { "" };
+    let user = if host > 0 { "…@" } else { "" };
+    format!("{scheme}://{user}{}{cut}", &rest[host..shown])
 }
 
 /// Omits the query, which may contain a token. Otherwise the token would end up in log files.
@@ -267,6 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn url_is_shown_without_its_secrets() {
+        for (text, shown) in [
+            ("ws://me:secret@a:1/x?token=secret", "ws://…@a:1/x…"),
+            ("http://a/dashboard#key=secret", "http://a/dashboard…"),
+            ("ws://a/me@home", "ws://a/me@home"),
+            ("a:secret@b", "a:secret@b"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
+    }
+
+    #[test]
     fn localhost_has_an_address_of_each_family() {
         let mut addresses = resolve("localhost:9000").expect("localhost is always known");
         addresses.sort();
@@ -301,6 +332,7 @@ mod tests {
             "http://a/?token=x",
             "http://me@a/",
             "http://a/#x",
+            "http://a/dashboard#key=secret",
         ] {
             let error = text.parse::<Base>().expect_err(text);
             assert!(

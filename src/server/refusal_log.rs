@@ -172,22 +172,20 @@ impl RefusalLog {
     /// Logs how many lines were left out, for the kinds whose last line is three seconds old. The watchdog calls this on
     /// every tick.
     pub(crate) fn log_left_out(&self) {
-        self.log_due(clock::now());
+        log_counts(self.take_due(clock::now()));
     }
 
     /// Logs how many lines were left out and have not been reported. Called at the end of a shutdown.
     pub(crate) fn log_rest(&self) {
-        self.log_due(u64::MAX);
+        log_counts(self.take_rest());
     }
 
-    fn log_due(&self, now: u64) {
-        for (refusal, left_out) in self.take_due(now) {
-            log::log!(
-                target: TARGET,
-                refusal.level(),
-                "{refusal}: {left_out} lines of this kind were left out"
-            );
-        }
+    /// Returns every kind with a count, and begins anew: nobody would report a line that is left out later.
+    fn take_rest(&self) -> Vec<(Refusal, u64)> {
+        let kinds = std::mem::replace(&mut *lock(&self.0), [Kind::default(); ALL.len()]);
+        let counts = kinds.map(|kind| kind.left_out);
+        let all = ALL.into_iter().zip(counts);
+        all.filter(|(_, left_out)| *left_out > 0).collect()
     }
 
     /// Returns the kinds whose count is to be logged at `now`. The lines are written without the lock.
@@ -198,6 +196,16 @@ impl RefusalLog {
             .filter(|(_, kind)| kind.left_out > 0)
             .filter_map(|(refusal, kind)| Some((refusal, kind.try_log(now)?)))
             .collect()
+    }
+}
+
+fn log_counts(counts: Vec<(Refusal, u64)>) {
+    for (refusal, left_out) in counts {
+        log::log!(
+            target: TARGET,
+            refusal.level(),
+            "{refusal}: {left_out} lines of this kind were left out"
+        );
     }
 }
 
@@ -228,8 +236,9 @@ mod tests {
             None,
             "the count was a line too"
         );
-        assert_eq!(refusals.take_due(u64::MAX), [(kind, 1)]);
-        assert_eq!(refusals.take_due(u64::MAX), [], "nothing is told twice");
+        assert_eq!(refusals.take_rest(), [(kind, 1)]);
+        assert_eq!(refusals.take_rest(), [], "nothing is told twice");
+        assert_eq!(refusals.admit(kind, 6003), Some(0), "the end begins anew");
     }
 
     #[test]

@@ -73,13 +73,16 @@ fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
         }
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
-        DeadlineCheck::Passed(clock) => {
-            // A deadline stays passed while the handler of a client that was reset does not return.
-            if !client.lifecycle().was_reset() {
-                let line = format_args!("#{} {} reset: {clock} passed", client.number, client.peer);
-                refusals.log(Refusal::Overdue(clock), line);
-                client.terminate(CloseCause::TimedOut(clock));
-            }
+        // A deadline stays passed while the handler of a client that was reset does not return. And another request may
+        // have begun since the check, with a deadline of its own.
+        DeadlineCheck::Passed(clock)
+            if !client.lifecycle().was_reset()
+                && client.check_deadlines(now) == DeadlineCheck::Passed(clock) =>
+        {
+            let line = format_args!("#{} {} reset: {clock} passed", client.number, client.peer);
+            refusals.log(Refusal::Overdue(clock), line);
+            client.terminate(CloseCause::TimedOut(clock));
         }
+        DeadlineCheck::Passed(_) => {}
     }
 }

@@ -34,7 +34,8 @@ backend servers
     server b 127.0.0.1:{b} check
 """
 PER_SECOND = 20
-SLOW = 1.0
+# A handshake that waits for a server that does not answer takes up to 5 s.
+SLOW = 2.0
 
 
 def handshake(port, kept=None):

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use crate::binary::{Binary, run};
 use crate::secrets::File;
@@ -319,6 +319,16 @@ fn clients_without_a_token_are_warned_of_once() {
     }
 }
 
+struct KillOnDrop(Child);
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn closed_or_full_output_does_not_prevent_the_start() {
     let reader = |program: &mut Command| program.stdin(Stdio::piped()).spawn().unwrap();
@@ -327,8 +337,8 @@ fn closed_or_full_output_does_not_prevent_the_start() {
     ended.wait().unwrap();
     let full = std::fs::File::options().write(true).open("/dev/full");
     // A pipe whose reader reads nothing, filled up.
-    let mut sleeper = reader(Command::new("sleep").arg("600"));
-    let filled = sleeper.stdin.take().unwrap();
+    let mut sleeper = KillOnDrop(reader(Command::new("sleep").arg("600")));
+    let filled = sleeper.0.stdin.take().unwrap();
     rustix::io::ioctl_fionbio(&filled, true).unwrap();
     while rustix::io::write(&filled, &[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&filled, false).unwrap();
@@ -343,28 +353,30 @@ fn closed_or_full_output_does_not_prevent_the_start() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
         command.args(["--listen", &address.to_string()]).env_clear();
         let command = command.stdin(Stdio::null()).stdout(stdout);
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = KillOnDrop(command.stderr(Stdio::piped()).spawn().unwrap());
         until("the server accepts, or has ended", || {
-            std::net::TcpStream::connect(address).is_ok() || child.try_wait().unwrap().is_some()
+            std::net::TcpStream::connect(address).is_ok() || child.0.try_wait().unwrap().is_some()
         });
         let healthy = get(address, "/healthz", "").status;
-        let pid = child.id().to_string();
+        let pid = child.0.id().to_string();
         let sent = Command::new("kill").args(["-s", "TERM", &pid]).status();
         assert!(sent.unwrap().success());
-        let output = within(20, "the end of the server", || {
-            child.wait_with_output().unwrap()
+        let mut stderr = child.0.stderr.take().unwrap();
+        let log = within(20, "the end of the log", move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            log
         });
-        let log = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(
-            (healthy, output.status.code()),
-            (200, Some(0)),
-            "{name}: {log}"
-        );
+        let mut code = None;
+        until("the server has ended", || {
+            code = child.0.try_wait().unwrap();
+            code.is_some()
+        });
+        let code = code.and_then(|status| status.code());
+        assert_eq!((healthy, code), (200, Some(0)), "{name}: {log}");
         let warned = log
             .lines()
             .any(|line| line.contains("WARN") && line.contains(&format!("listening on {address}")));
         assert!(warned, "{name}: {log}");
     }
-    sleeper.kill().unwrap();
-    sleeper.wait().unwrap();
 }

@@ -11,11 +11,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
+use crate::support::{
+    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, http, until, within,
+};
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
 pub(crate) fn standpipe(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+    let mut command = command_with_signals(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
 }
@@ -80,26 +82,27 @@ impl Binary {
             let _ = stderr.read_to_end(&mut log);
             String::from_utf8_lossy(&log).into_owned()
         });
-        let mut announced = Vec::new();
+        // Made before the first wait, because its end kills the process.
+        let mut binary = Binary {
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            announced: Vec::new(),
+            printed,
+            log: Some(log),
+        };
         let is_last =
             |line: &String| line.starts_with("dashboard: ") || line.starts_with("publish: ");
-        while !announced.iter().any(is_last) {
-            let line = printed.recv_timeout(DEADLINE);
-            announced.push(line.expect("the binary prints where it listens before the deadline"));
+        while !binary.announced.iter().any(is_last) {
+            let line = binary.printed.recv_timeout(DEADLINE);
+            let line = line.expect("the binary prints where it listens before the deadline");
+            binary.announced.push(line);
         }
-        let address = announced[0]
+        let address = binary.announced[0]
             .strip_prefix("standpipe listening on http://")
             .and_then(|rest| rest.strip_suffix("/"))
-            .unwrap_or_else(|| panic!("{announced:?}"));
-        let address = address.parse().unwrap();
-        let log = Some(log);
-        Binary {
-            child,
-            address,
-            announced,
-            printed,
-            log,
-        }
+            .unwrap_or_else(|| panic!("{:?}", binary.announced));
+        binary.address = address.parse().unwrap();
+        binary
     }
 
     #[track_caller]
@@ -363,7 +366,14 @@ fn client_uses_one_descriptor_and_two_named_threads() {
     let binary = Binary::start(&[]);
     let process = binary.process();
     let descriptors = process.descriptors();
-    let server_threads = ["ctrl-c", "sp-dash", "sp-log", "sp-watchdog", "standpipe"];
+    let server_threads = [
+        "ctrl-c",
+        "sp-dash",
+        "sp-log",
+        "sp-signals",
+        "sp-watchdog",
+        "standpipe",
+    ];
     until("the server's own threads have their names", || {
         process.threads() == server_threads
     });

@@ -119,8 +119,7 @@ fn pub_stops_when_the_server_refuses_every_message() {
     let binary = Binary::start(&["--publish-key-file", keys.path()]);
     let (code, stdout, stderr) = publish(binary.address, &[], "a\nb\n");
     assert_eq!((code, &*stdout), (Some(1), ""));
-    let expected =
-        "line 1: not published: 401 a key is required; the lines after it are not published\n";
+    let expected = "line 1: not published: 401 a key is required (use --key-file); the lines after it are not published\n";
     assert_eq!(stderr, expected);
 }
 
@@ -161,10 +160,19 @@ fn pub_checks_topic_and_key_before_it_connects() {
         (["pub", "a/../b", "x", "--timeout", "1s"], "may be . or .."),
         (["pub", "t", "x", "--key", ""], "a key has 1 to 200 bytes"),
         (["pub", "t", "x", "--url", "http://a/?b"], "has no query"),
+        (
+            ["pub", "t", "x", "--url", "http://a/#key=secret"],
+            "--key-file",
+        ),
+        (
+            ["pub", "t", "x", "--url", "http://me:secret@a"],
+            "a user in the URL",
+        ),
     ] {
         let (code, _, stderr) = run(&arguments, "");
         assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
         assert!(stderr.contains(reason), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("secret"), "{arguments:?}: {stderr}");
     }
 }
 

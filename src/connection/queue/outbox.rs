@@ -145,8 +145,9 @@ impl Outbox {
     /// Closes the connection after the queued messages: they are written first, then a Close with `code` and `reason`.
     /// No further message is accepted. Returns immediately.
     ///
-    /// `code` is one of 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4). For any other code, 1000 is sent. `reason`
-    /// is truncated to 123 bytes. If `close` is called several times, the first call takes effect.
+    /// `code` is one of 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4). For any other code, 1000 is sent. The hub
+    /// and the `standpipe` program use codes from 4000 to 4099, so an application's own codes begin at 4100. `reason` is
+    /// truncated to 123 bytes. If `close` is called several times, the first call takes effect.
     pub fn close(&self, code: u16, reason: &str) {
         let code = if may_be_sent(code) { code } else { 1000 };
         self.shared.close_by_application(code, reason);

@@ -89,9 +89,7 @@ impl Reader {
         self.half.wait_until(Instant::now().checked_add(timeout));
         let received = self.recv();
         self.half.wait_until(None);
-        let timed_out = std::mem::take(&mut self.timed_out);
-        // If the connection has begun to close meanwhile, the handler is told that instead.
-        if timed_out && self.shared.lifecycle().may_receive() {
+        if std::mem::take(&mut self.timed_out) {
             return Err(RecvTimeoutError::Timeout);
         }
         received.map_err(RecvTimeoutError::Failed)

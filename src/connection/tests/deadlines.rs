@@ -41,6 +41,10 @@ fn each_deadline_passes_at_its_time() {
     handshake.handshake_by.store(1100, Relaxed);
     changes_at(&handshake, 1100, DeadlineCheck::Passed(Clock::Handshake));
 
+    let body = upgraded();
+    body.body_by.store(1150, Relaxed);
+    changes_at(&body, 1150, DeadlineCheck::Passed(Clock::Message));
+
     let close = upgraded();
     close.close_by.store(1200, Relaxed);
     changes_at(&close, 1200, DeadlineCheck::Passed(Clock::Close));

@@ -145,3 +145,26 @@ fn the_shutdown_outcome_tells_drained_from_lost() {
     shut_down(&ended_before);
     assert_eq!(ended_before.shutdown_outcome(), ShutdownOutcome::Other);
 }
+
+#[test]
+fn idle_connection_begins_another_request_or_ends() {
+    let idle = || {
+        let lifecycle = Lifecycle::new();
+        assert!(!lifecycle.mark_idle(), "no request has been answered");
+        assert!(lifecycle.mark_request_received() && lifecycle.mark_idle());
+        lifecycle
+    };
+    let again = idle();
+    assert!(again.is_open() && !again.is_upgraded() && !again.try_evict());
+    assert!(again.mark_next_request() && !again.try_end_idle());
+    assert!(again.mark_request_received() && again.mark_upgraded());
+    for end in [Lifecycle::try_end_idle, Lifecycle::reject_handshake] {
+        let lifecycle = idle();
+        assert!(end(&lifecycle) && !end(&lifecycle));
+        assert_eq!(lifecycle.phase(), Phase::Rejected);
+        assert!(!lifecycle.mark_next_request());
+    }
+    let failed = idle();
+    failed.finish(CloseCause::Gone);
+    assert_eq!(failed.phase(), Phase::Rejected);
+}

@@ -78,7 +78,7 @@ fn message_that_has_begun_is_received_completely() {
 }
 
 #[test]
-fn close_during_a_timeout_ends_the_loop() {
+fn closed_connection_ends_the_loop() {
     let client = TestClient::new(Config::default());
     let mut reader = client.reader(&[]);
     times_out(&mut reader, SHORT);

@@ -187,7 +187,7 @@ fn run_opening<H: Handler>(
 /// reader thread to start. Returns `None` if the client did not get the 101; it has then ended.
 #[inline(never)]
 fn open<'scope>(
-    accepted: Box<Accepted<'scope>>,
+    mut accepted: Box<Accepted<'scope>>,
     opened: Result<(), Unopened>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
@@ -200,10 +200,12 @@ fn open<'scope>(
         log::debug!("#{} {} opened", shared.number, shared.peer);
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
+        // An idle client needs no memory for it.
+        accepted.response = Vec::new();
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);
-    drop_kept(&accepted.conn, shared);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     join(accepted.writer, shared);
     drop(accepted.permits);
     let send = |answer: Answer| {
@@ -237,13 +239,12 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
 }
 
 /// Drops what the handler has kept, which may run user code.
-fn drop_kept(conn: &Connection, shared: &Shared) {
+fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
     let kept = conn.take_all();
     if catch_panic(|| drop(kept)).is_none() {
-        log::error!(
-            "#{} dropping a value of the handler panicked",
-            shared.number
-        );
+        let Shared { number, peer, .. } = shared;
+        let line = format_args!("#{number} {peer} dropping a value of the handler panicked");
+        refusals.log(Refusal::HandlerPanicked, line);
     }
 }
 
@@ -251,7 +252,7 @@ fn drop_kept(conn: &Connection, shared: &Shared) {
 fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
-    drop_kept(&accepted.conn, shared);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     close_after(returned, shared, &server.refusals);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.

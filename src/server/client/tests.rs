@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::handshake;
+use super::response::Answer;
 use super::session::RegisteredClient;
 use crate::config::Config;
 use crate::connection::Connection;
@@ -17,7 +18,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
-use crate::http::{Peer, Reply, Request, Rules};
+use crate::http::{After, Peer, Reply, Request, Rules};
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
 
@@ -181,4 +182,28 @@ fn client_reset_before_its_101_gets_no_answer() {
     assert_eq!((written.as_str(), clients), ("", 0));
     let counts = server.disconnects.counts();
     assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+}
+
+#[test]
+fn answer_is_written_whole_however_the_socket_accepts_it() {
+    let server = server();
+    let config = Arc::clone(&server.config);
+    let body = "x".repeat(200_000);
+    for most in [1, 100, 200, 1 << 16, 100_000, usize::MAX] {
+        let socket = Arc::new(ScriptedSocket::default());
+        socket.accept_per_call(most);
+        let transport: Arc<dyn Transport> = socket.clone();
+        let shared = Shared::new(1, Peer::Unix, Arc::clone(&config), &transport);
+        let answer = Answer::reply(Reply::text(200, body.as_str()));
+        let written = answer.write(&shared, &*transport, &server, None, After::Close);
+        assert!(written.is_ok(), "{most}");
+        let written = String::from_utf8(socket.written()).expect("text");
+        let (head, rest) = written.split_once("\r\n\r\n").expect("an empty line");
+        assert!(head.ends_with("Connection: close"), "{most}: {head}");
+        assert!(rest == body, "{most}: {} bytes", rest.len());
+        assert!(
+            !shared.write.deadlines.is_blocked(),
+            "the write clock has stopped"
+        );
+    }
 }

@@ -46,7 +46,14 @@ fn json_mode_requires_its_subprotocol() {
 #[test]
 fn token_is_required_for_the_presence_list() {
     let tokens = File::new("presence-tokens", "s3cret\n");
-    let binary = Binary::start(&["--token-file", tokens.path()]);
+    let keys = File::new("presence-keys", "key\n");
+    let flags = [
+        "--token-file",
+        tokens.path(),
+        "--publish-key-file",
+        keys.path(),
+    ];
+    let binary = Binary::start(&flags);
     let path = "/topics/t/presence";
     let refused = get(binary.address, path, "");
     let challenge = refused.header("www-authenticate");

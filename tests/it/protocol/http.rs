@@ -124,14 +124,16 @@ fn topics_have_the_documented_fields_and_are_sorted() {
         .map(|row| &row["topic"])
         .collect();
     assert_eq!(names, ["a", "b", "h", "news"]);
+    let epoch = &rows[2]["epoch"];
+    assert!(epoch.is_string(), "{epoch}");
     assert_eq!(
         rows[3],
-        json!({"topic": "news", "members": 1, "id": id, "policy": "disconnect", "queue": 64, "history": 0,
+        json!({"topic": "news", "members": 1, "id": id, "epoch": epoch, "policy": "disconnect", "queue": 64, "history": 0,
                "accepted": 1, "delivered": 1, "dropped": 0, "discarded": 0})
     );
     assert_eq!(
         rows[2],
-        json!({"topic": "h", "members": 0, "id": last, "policy": "conflate", "queue": 7, "history": 2,
+        json!({"topic": "h", "members": 0, "id": last, "epoch": epoch, "policy": "conflate", "queue": 7, "history": 2,
                "accepted": 0, "delivered": 0, "dropped": 0, "discarded": 0})
     );
 }

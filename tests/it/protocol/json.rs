@@ -13,7 +13,8 @@ fn session_of_the_document_runs_as_shown() {
     let mut client = JsonClient::connect(binary.address);
     let ack = client.request(r#"{"sub":"news","ref":1}"#);
     let last = ack["id"].as_u64().expect("an id");
-    assert_eq!(ack, json!({"ack": 1, "id": last}));
+    let epoch = ack["epoch"].as_str().expect("an epoch");
+    assert_eq!(ack, json!({"ack": 1, "id": last, "epoch": epoch}));
     client.send(r#"{"pub":"news","data":{"temp":21.5},"ref":2}"#);
     let mut answers = [client.receive(), client.receive()];
     answers.sort_by_key(|answer| answer.get("ack").is_some());
@@ -27,14 +28,15 @@ fn session_of_the_document_runs_as_shown() {
     client.0.leave();
     publish(&binary, "news", TEXT, "back again?");
     let mut client = JsonClient::connect(binary.address);
-    client.send(format!(r#"{{"sub":"news","since":{},"ref":1}}"#, last + 1));
+    let since = json!({"sub": "news", "since": last + 1, "epoch": epoch, "ref": 1});
+    client.send(since.to_string());
     let mut answers = [client.receive(), client.receive()];
     answers.sort_by_key(|answer| answer.get("ack").is_some());
     assert_eq!(
         answers,
         [
             json!({"topic": "news", "id": last + 2, "data": "back again?"}),
-            json!({"ack": 1, "id": last + 2}),
+            json!({"ack": 1, "id": last + 2, "epoch": epoch}),
         ]
     );
 }
@@ -139,6 +141,7 @@ fn kind_of_a_message_decides_its_data() {
         binary.get("/topics").body.contains(r#""members":2"#)
     });
     raw.text("21.50");
+    let first = client.receive_text();
     let text = publish(&binary, "t", TEXT, "21.50");
     let json = publish(&binary, "t", JSON, "21.50");
     let bytes = publish(&binary, "t", "", "x");
@@ -148,7 +151,8 @@ fn kind_of_a_message_decides_its_data() {
         format!(r#"{{"topic":"t","id":{json},"data":21.50}}"#),
         format!(r#"{{"topic":"t","id":{bytes},"data":"eA==","base64":true}}"#),
     ];
-    for expected in &expected {
+    assert_eq!(first, expected[0]);
+    for expected in &expected[1..] {
         assert_eq!(client.receive_text(), *expected);
     }
     // The history has the same, without the topic, the oldest first.

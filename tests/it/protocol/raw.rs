@@ -85,6 +85,8 @@ fn wrong_raw_parameter_is_answered_400() {
         "since=18446744073709551616",
         "name=",
         "name=a%00b",
+        "echo=",
+        "echo=maybe",
     ] {
         let client = Connect::to(binary.address).path(&format!("/ws/t?{query}"));
         let (mut client, answer) = client.request();
@@ -92,4 +94,12 @@ fn wrong_raw_parameter_is_answered_400() {
         let line = String::from_utf8(client.read_to_eof()).expect("a text");
         assert_eq!(line.lines().count(), 1, "{query}: {line:?}");
     }
+}
+
+#[test]
+fn unknown_parameter_is_ignored() {
+    let binary = Binary::start(&[]);
+    let mut client = binary.connect("/ws/t?colour=red&echo=true&&x");
+    client.text("hello");
+    client.expect_text("hello");
 }

@@ -30,7 +30,7 @@ pub(crate) use hub_fixture::{
 pub(crate) use json_client::JsonClient;
 pub(crate) use log_lines::{LogLines, lines_and_left_out};
 pub(crate) use own_process::in_own_process;
-pub(crate) use process::Process;
+pub(crate) use process::{Process, command_with_signals};
 pub(crate) use server::{
     TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
     with_both_flush_modes,

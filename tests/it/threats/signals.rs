@@ -2,13 +2,12 @@
 //! T47).
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use standpipe::{Config, Server};
 
-use super::spawned::{Spawned, standpipe, with_limits};
+use super::spawned::{Spawned, with_limits};
 use crate::support::{Frame, TestClient, in_own_process, op, until};
 
 #[test]
@@ -110,7 +109,7 @@ fn second_ctrl_c_exits_immediately() {
     let blocked = blocked_clients(&spawned, 1);
     spawned.signal(&["INT"]);
     until("the shutdown has begun", || {
-        spawned.log().contains("closing 1 clients")
+        spawned.log().contains("a second signal exits immediately")
     });
     assert!(spawned.is_running());
     spawned.signal(&["INT"]);
@@ -180,7 +179,7 @@ fn second_signal_of_any_kind_exits_immediately() {
         let blocked = blocked_clients(&spawned, 1);
         spawned.signal(&[first]);
         until("the shutdown has begun", || {
-            spawned.log().contains("closing 1 clients")
+            spawned.log().contains("a second signal exits immediately")
         });
         spawned.signal(&["HUP", "USR1", "USR2"]);
         assert!(spawned.is_running(), "{first}");
@@ -230,10 +229,7 @@ fn signal_ignored_at_the_start_stays_ignored() {
 
 #[test]
 fn server_under_nohup_survives_a_hangup() {
-    let direct = standpipe(&[]);
-    let mut command = Command::new("nohup");
-    command.arg(direct.get_program()).args(direct.get_args());
-    command.env_clear();
+    let command = with_limits("exec nohup \"$0\" \"$@\"", &[]);
     let mut spawned = Spawned::of(command);
     let mut client = spawned.connect("/echo");
     spawned.signal(&["HUP", "USR1"]);

@@ -119,3 +119,30 @@ fn evicted_handshakes_are_bounded() {
     stuck.remove(0);
     assert!(slots.acquire(1, &from("10.0.0.2")).is_some());
 }
+
+#[test]
+fn idle_connections_end_before_any_handshake_is_evicted() {
+    let slots = HandshakeSlots::new(4);
+    let mut filled = fill(&slots, 4);
+    let client = |at: usize| &filled[at].0.0;
+    for at in [1, 3] {
+        assert!(
+            client(at).lifecycle().mark_request_received() && client(at).lifecycle().mark_idle()
+        );
+    }
+    assert_eq!(slots.pending(), 2, "idle connections are not pending");
+    let (_slot, evicted) = slots.acquire(5, &from(BUSY)).expect("one is idle");
+    assert!(evicted.is_none(), "an idle connection is not reset");
+    assert_eq!(
+        client(1).lifecycle().phase(),
+        Phase::Rejected,
+        "the oldest one"
+    );
+    assert_eq!(client(3).lifecycle().phase(), Phase::Idle);
+    let (_other_slot, evicted) = slots.acquire(6, &Peer::Unix).expect("one is idle");
+    assert!(evicted.is_none());
+    assert_eq!(client(3).lifecycle().phase(), Phase::Rejected);
+    assert!(slots.acquire(7, &from(BUSY)).is_none(), "none is idle");
+    filled.clear();
+    assert_eq!(slots.pending(), 2);
+}
