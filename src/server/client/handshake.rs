@@ -49,7 +49,7 @@ pub(crate) fn run<'scope, H: Handler>(
         let is_last = request_number >= MAX_REQUESTS;
         match read_and_answer(&client, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
-            Served::Kept(body) => next = next_request(&client, body),
+            Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
         }
     }
@@ -96,11 +96,17 @@ enum Served<'scope> {
 /// # Blocking
 /// Waits for the rest of the last request's body, and for the first byte of the next request. Woken by the peer, by the
 /// watchdog when the idle time is over, by an acceptor that needs the slot, or by a shutdown.
-fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
+fn next_request(
+    client: &RegisteredClient<'_>,
+    server: &ServerState,
+    body: Body,
+) -> Option<Vec<u8>> {
     let RegisteredClient { shared, socket, .. } = client;
     let deadlines = &shared.write.deadlines;
     deadlines.start_request(keep_alive::idle_time(shared.config()));
-    if !shared.lifecycle().mark_idle() {
+    // A request that arrives while a shutdown begins is answered 503, so it is read although the connection has been
+    // rejected.
+    if !shared.lifecycle().mark_idle() && !server.latch.is_set() {
         return None;
     }
     let mut ahead = body.skip()?;
@@ -108,7 +114,8 @@ fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
         ahead = RequestReader(&**socket).read_some()?;
     }
     deadlines.start_request(shared.config().handshake_timeout);
-    shared.lifecycle().mark_next_request().then_some(ahead)
+    let begins = shared.lifecycle().mark_next_request() || server.latch.is_set();
+    begins.then_some(ahead)
 }
 
 /// Reads one request, which begins with the bytes `ahead`, and answers it. `is_last` says that the connection must end
