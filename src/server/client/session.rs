@@ -133,7 +133,7 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
 /// reader thread to start. Returns `None` if the client did not get the 101; it has then ended.
 #[inline(never)]
 fn open<'scope>(
-    mut accepted: Box<Accepted<'scope>>,
+    accepted: Box<Accepted<'scope>>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
@@ -151,8 +151,6 @@ fn open<'scope>(
         log::debug!("#{} {} opened", shared.number, shared.peer);
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
-        // An idle client needs no memory for it.
-        accepted.response = Vec::new();
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);
