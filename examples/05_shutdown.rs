@@ -5,11 +5,11 @@
 //! Try next: `shutdown_timeout` 10 s. Then `std::thread::park()` at the end of the handler: what does `join` wait for?
 //!
 //! The steps of a shutdown:
-//! 1. Stop accepting connections.
-//! 2. Reject handshakes whose request has not arrived completely, with 503.
+//! 1. Close the listeners, so that newcomers are refused.
+//! 2. Reject handshakes whose request does not arrive completely within half a second, with 503.
 //! 3. End every call that waits on a connection: `recv` returns `None`, `send` returns its message in an error.
 //! 4. Send each client its queued messages, and then a Close with code 1001.
-//! 5. At `shutdown_timeout`, reset the connections that are still open.
+//! 5. `shutdown_timeout` after the last Close, reset the connections that are still open.
 //! 6. Join every thread, and return the report.
 //!
 //! ```text

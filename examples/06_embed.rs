@@ -15,7 +15,7 @@
 //! client 1 connected, path /some/path
 //! client 1: 5 bytes
 //! 1 clients, 1 messages
-//! client 1 disconnected: closed by the peer: 1000
+//! client 1 disconnected: closed by the peer: 1000 (normal closure)
 //! 0 clients, 1 messages
 //! ```
 #![allow(clippy::print_stdout, reason = "an example prints what it does")]

@@ -81,10 +81,19 @@ config! {
     /// Afterwards the client is reset. Default 5 s. A longer time gives slow peers a clean close, but a peer that never
     /// answers keeps its threads longer.
     close_timeout: Duration = Duration::from_secs(5);
-    /// The time for a whole shutdown: the queued messages, a Close with 1001 and the answers of all peers. Clients that
-    /// have not finished by then are reset. Default 5 s. A longer time delivers more messages to slow peers, but the
-    /// process takes longer to end.
+    /// The time for the end of a shutdown, from the moment when the last client has been told to close: the queued
+    /// messages, a Close with 1001 and the answers of all peers. Clients that have not finished by then are reset. Default
+    /// 5 s. A longer time delivers more messages to slow peers, but the process takes longer to end.
     shutdown_timeout: Duration = Duration::from_secs(5);
+    /// The time for which the server still accepts and serves clients after a shutdown has begun. Default 0. A load
+    /// balancer that asks [`is_shutting_down`](crate::ServerHandle::is_shutting_down), which is `/readyz` of the binary,
+    /// needs time to notice the shutdown: at least the interval of its checks, times the number of failures that it
+    /// requires. With a shorter time, it sends clients to a server that refuses them.
+    drain_delay: Duration = Duration::ZERO;
+    /// The time over which a shutdown spreads the Closes of the clients evenly. Default 0: all clients are closed
+    /// immediately. A longer time avoids that all clients reconnect at the same moment, but the process takes longer to
+    /// end.
+    close_spread: Duration = Duration::ZERO;
     /// The time from the first byte of a message to its last one. Only the time during which the reader waits for the
     /// peer counts. Afterwards the client is reset. Default 30 s. The body of a request has this time for each 64 KiB, or
     /// for the rest of it. A longer time allows large messages on slow networks,

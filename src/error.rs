@@ -62,6 +62,17 @@ pub enum RecvError {
     Io(#[source] io::Error),
 }
 
+/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) returned no message.
+#[derive(Debug, thiserror::Error)]
+pub enum RecvTimeoutError {
+    /// No message has begun to arrive in this time. The connection is open.
+    #[error("no message arrived in time")]
+    Timeout,
+    /// The connection has ended, or is being closed.
+    #[error(transparent)]
+    Failed(#[from] RecvError),
+}
+
 /// The message that [`Outbox::send`](crate::Outbox::send) did not queue, because the connection has ended or is closing.
 ///
 /// `send` also returns it for a message that is neither text nor binary. The server sends the control frames itself; to

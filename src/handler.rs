@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::connection::Connection;
 use crate::http::{Reply, Request};
 
-/// Answers requests, and then runs the connection of each client.
+/// Answers requests, prepares each connection that it accepts, and then runs it.
 ///
 /// A closure `Fn(&mut Connection) -> Result<(), _>` is also a handler, which accepts every request.
 ///
@@ -47,6 +47,56 @@ pub trait Handler: Sync {
     fn request(&self, request: &mut Request) -> Reply {
         let _ = request;
         Reply::upgrade()
+    }
+
+    /// Prepares the connection of a client that is about to be told that its connection is open.
+    ///
+    /// All limits have been checked, and the client's threads run. The 101 has not been written: it follows when this
+    /// method has returned `Ok`. Messages that are sent to the client before that are written directly after the 101, in
+    /// their order, and so is a Close. So a client that subscribes here is a member before it can know that it is
+    /// connected, and misses nothing that is published later. A subscription that begins in [`run`](Self::run) may begin
+    /// after the client has seen its 101.
+    ///
+    /// [`Connection::keep`] keeps a subscription until `run` has returned. If the client does not get its 101, what is kept
+    /// is dropped, and `run` is not called. The default does nothing.
+    ///
+    /// ```
+    /// use standpipe::{Connection, Handler, Hub, Reply, SubscribeOptions};
+    ///
+    /// /// Publishes what each client sends to all clients.
+    /// struct Room(Hub);
+    ///
+    /// impl Handler for Room {
+    ///     fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+    ///         let topic = self.0.topic("room").map_err(|_| Reply::status(503))?;
+    ///         let subscription = topic.subscribe(conn.outbox(), SubscribeOptions::new());
+    ///         conn.keep(subscription.map_err(|_| Reply::status(500))?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///         let topic = self.0.topic("room")?;
+    ///         while let Some(message) = conn.recv()? {
+    ///             topic.publish(message)?;
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the answer that the client gets instead of the 101. If this method panics, or returns an upgrade, the client
+    /// gets a 500.
+    ///
+    /// # Blocking
+    /// Runs on the client's reader thread. The client waits meanwhile, and is reset after
+    /// [`handshake_timeout`](crate::Config::handshake_timeout). Nothing is written to it, so its queue only fills: a `send`
+    /// that finds it full waits until the reset. A topic treats the client like one whose queue is not written in time:
+    /// each publish that finds it full waits for up to 100 ms, or longer under
+    /// [`Policy::Block`](crate::Policy::Block). So keep this method short.
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        let _ = conn;
+        Ok(())
     }
 
     /// Runs the connection of one client, on the client's reader thread.

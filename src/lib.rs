@@ -56,6 +56,13 @@
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and
 //! what wakes it. No method waits for a client without a deadline.
 
+// The modules are left out elsewhere, so that this is the only error.
+#[cfg(not(unix))]
+compile_error!(
+    "standpipe runs on Unix only: it uses unix sockets, poll(2) and file permissions. \
+    On Windows, build it in the Windows Subsystem for Linux."
+);
+
 #[doc = include_str!("GUIDE.md")]
 pub mod guide {}
 
@@ -85,44 +92,73 @@ pub mod benchmarks {}
 struct Readme;
 
 // One connection; what the user supplies; requests; topics; the server that ties them together.
+#[cfg(unix)]
 mod connection;
+#[cfg(unix)]
 mod handler;
+#[cfg(unix)]
 mod http;
+#[cfg(unix)]
 mod hub;
+#[cfg(unix)]
 mod server;
 
 // The events of all clients on one channel, for a program that has a main loop.
+#[cfg(unix)]
 mod events;
 
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 #[allow(missing_docs, reason = "only the targets in `fuzz/` use it")]
+#[cfg(unix)]
 pub mod fuzzing;
 
 // Used by all of the modules above.
+#[cfg(unix)]
 mod clock;
+#[cfg(unix)]
 mod config;
+#[cfg(unix)]
 mod error;
+#[cfg(unix)]
 mod escape;
+#[cfg(unix)]
 mod panic;
+#[cfg(unix)]
 mod rate;
+#[cfg(unix)]
+mod sweep;
+#[cfg(unix)]
 mod sync;
 
+#[cfg(unix)]
 pub use clock::Clock;
+#[cfg(unix)]
 pub use config::Config;
+#[cfg(unix)]
 pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
-pub use error::{Error, RecvError, SendError, SendTimeoutError, TrySendError};
+#[cfg(unix)]
+pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
+#[cfg(unix)]
 pub use events::{Event, Events};
+#[cfg(unix)]
 pub use handler::Handler;
+#[cfg(unix)]
 pub use http::{Peer, Reply, Request};
+#[cfg(unix)]
 pub use hub::{
-    Envelope, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
+    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
+    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    TopicMessage, TopicSettings,
 };
+#[cfg(unix)]
 pub use rate::Rate;
+#[cfg(unix)]
 pub use server::{
     ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
-    ThreadState,
+    ThreadState, raise_descriptor_limit,
 };
+#[cfg(unix)]
 pub use tungstenite;
+#[cfg(unix)]
 pub use tungstenite::Message;

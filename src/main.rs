@@ -2,13 +2,23 @@
 
 mod cli;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cli::args::{Command, ServeArgs};
+use cli::args::{Command, ServeArgs, unknown_variables};
 use cli::{Failure, exit, logs};
 
 fn main() -> ExitCode {
-    match Command::from_process() {
+    let command = Command::from_process();
+    if !matches!(command, Command::Serve(_)) {
+        for name in unknown_variables() {
+            let _ = writeln!(
+                io::stderr(),
+                "warning: the variable {name} is unknown and ignored"
+            );
+        }
+    }
+    match command {
         Command::Serve(args) => serve(&args),
         Command::Client(args) => exit_code(cli::client::run(&args)),
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
@@ -30,6 +40,9 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };
+    for name in unknown_variables() {
+        log::warn!("the variable {name} is unknown and ignored");
+    }
     let code = match cli::serve::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

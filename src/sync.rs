@@ -98,13 +98,3 @@ impl Latch {
         &self.receiver
     }
 }
-
-/// Sets the latch when this value is dropped, also after an error or a panic.
-#[derive(Debug)]
-pub(crate) struct SetOnDrop<'a>(pub(crate) &'a Latch);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.set();
-    }
-}

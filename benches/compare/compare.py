@@ -132,7 +132,8 @@ def run(name, cmd, kind, load, loadgen, secs, cores):
     mode = "hub" if kind == "fanout" else "echo"
     pin = [] if cores == "all" else ["taskset", "-c", cores]
     cmd = pin + [c.format(mode=mode, port=port) for c in cmd]
-    server = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Otherwise the server would leave a key file behind when it is killed. An older binary ignores the variable.
+    server = subprocess.Popen(cmd, env={**os.environ, "STANDPIPE_ADMIN_OPEN": "true"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_server(port)
         out = subprocess.run([*pin, loadgen, kind, f"127.0.0.1:{port}", path, *load.split(), "--secs", str(secs), "--pid", str(server.pid)],

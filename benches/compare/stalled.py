@@ -29,7 +29,7 @@ def run(policy, stalled, loadgen, a):
     """Returns the figures of one run. `slow` is the number of dropped messages, or of disconnected slow consumers."""
     port = free_port()
     pin = [] if a.cores == "all" else ["taskset", "-c", a.cores]
-    server = subprocess.Popen([*pin, a.standpipe, "serve", "--listen", f"127.0.0.1:{port}", "--policy", policy],
+    server = subprocess.Popen([*pin, a.standpipe, "serve", "--listen", f"127.0.0.1:{port}", "--admin-open", "--policy", policy],
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_server(port)

@@ -60,11 +60,13 @@ impl Standpipe {
 
     /// Starts the server from a shell that has run the command `limits`.
     pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Result<Standpipe, Failure> {
-        let mut command = Command::new("/bin/sh");
+        // A drill in the background of a script ignores SIGINT, and so would the server.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=HUP,INT,QUIT,TERM", "/bin/sh"]);
         command
             .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
             .arg(env!("CARGO_BIN_EXE_standpipe"));
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-open"]);
         command.args(flags);
         // The caller's own settings must not change a drill.
         for (name, _) in std::env::vars_os() {

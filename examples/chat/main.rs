@@ -36,8 +36,8 @@ use standpipe::{SubscribeOptions, Subscription};
 const ROOMS_PER_CLIENT: usize = 8;
 /// Longest name, in characters.
 const NAME: usize = 24;
-/// Close codes from 4000 to 4999 are for applications (RFC 6455 §7.4.2).
-const KICKED: u16 = 4003;
+/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2). Those below 4100 belong to the `standpipe` program.
+const KICKED: u16 = 4103;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
@@ -54,9 +54,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     ctrlc::set_handler(move || stop.shutdown())?;
 
     let chat = Arc::new(Chat::default());
-    let sweeper = Arc::clone(&chat);
-    // The rooms announce that a name has left two seconds after it left, unless it came back. `sweep` does that.
-    handle.on_tick(move || sweeper.rooms.sweep());
     let for_stdin = Arc::clone(&chat);
     thread::Builder::new()
         .name("stdin".into())
@@ -180,10 +177,12 @@ impl Drop for Present<'_> {
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 enum Command {
-    /// Joins a room. With `since`, the messages after that id are sent first.
+    /// Joins a room. With `since`, the messages after that id are sent first. `epoch` says from which start of this
+    /// program the id is, because a clock that was set back makes ids repeat.
     Join {
         room: String,
         since: Option<u64>,
+        epoch: Option<String>,
     },
     Leave {
         room: String,
@@ -212,7 +211,7 @@ impl Member<'_> {
     fn execute(&mut self, conn: &Connection, text: &str) -> Result<Value, String> {
         let command: Command = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match command {
-            Command::Join { room, since } => self.join(conn, &room, since),
+            Command::Join { room, since, epoch } => self.join(conn, &room, since, epoch),
             Command::Leave { room } => {
                 let left = self.rooms.remove(&room);
                 left.map(|_| json!({ "left": room }))
@@ -246,7 +245,13 @@ impl Member<'_> {
     }
 
     /// Joins a room. The messages after `since` are queued first; the returned answer comes after them.
-    fn join(&mut self, conn: &Connection, room: &str, since: Option<u64>) -> Result<Value, String> {
+    fn join(
+        &mut self,
+        conn: &Connection,
+        room: &str,
+        since: Option<u64>,
+        epoch: Option<String>,
+    ) -> Result<Value, String> {
         if self.rooms.contains_key(room) {
             return Err("you are already in that room".into());
         }
@@ -258,6 +263,9 @@ impl Member<'_> {
         let topic = self.chat.rooms.topic(room)?;
         let mut options = SubscribeOptions::new().with_envelope().with_presence();
         options = options.with_name(&self.name);
+        if let Some(epoch) = epoch.filter(|_| since.is_some()) {
+            options = options.epoch(&epoch);
+        }
         // A client that joins for the first time gets the whole history of the room. It starts before the oldest
         // message in the history, so older messages are not reported as a gap.
         let oldest = || topic.history(0).first().map(|message| message.id() - 1);
@@ -266,7 +274,8 @@ impl Member<'_> {
         }
         let joined = topic.subscribe(conn.outbox(), options);
         let joined = joined.map_err(|error| error.to_string())?;
-        let answer = json!({ "joined": room, "last": joined.last_id(), "here": topic.presence() });
+        let (last, epoch, here) = (joined.last_id(), topic.epoch(), topic.presence());
+        let answer = json!({ "joined": room, "last": last, "epoch": epoch, "here": here });
         self.rooms.insert(room.to_owned(), joined);
         Ok(answer)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use standpipe::{
-    Envelope, Hub, HubConfig, Message, Policy, Publication, Topic, TopicMessage, TopicSettings,
+    Envelope, Gap, Hub, HubConfig, Message, Policy, Publication, Topic, TopicMessage, TopicSettings,
 };
 
 /// How many rooms can exist at the same time.
@@ -114,10 +114,6 @@ impl Rooms {
         let entry = |topic: &Topic| json!({ "name": topic.name(), "members": topic.members() });
         topics.iter().map(entry).collect()
     }
-
-    pub(crate) fn sweep(&self) {
-        self.hub.sweep();
-    }
 }
 
 /// Returns whether `text` has 1 to `most` characters, and no control characters except line feed and tab.
@@ -137,8 +133,9 @@ impl Envelope for InRoom {
         Message::text(format!(r#"{{"room":{room},"id":{id},{fields}"#))
     }
 
-    fn gap(&self, room: &str, first: u64, last: u64) -> Message {
-        Message::text(json!({ "room": room, "gap": [first, last] }).to_string())
+    fn gap(&self, room: &str, gap: Gap<'_>) -> Message {
+        let (gap, epoch) = ([gap.first, gap.last], gap.epoch);
+        Message::text(json!({ "room": room, "gap": gap, "epoch": epoch }).to_string())
     }
 
     fn presence(&self, room: &str, name: &str, joined: bool) -> Message {

@@ -1,6 +1,6 @@
 'use strict';
 const $ = (id) => document.getElementById(id);
-const rooms = new Map(); // name → {last, lines, here, unread, joined}
+const rooms = new Map(); // name → {last, epoch, lines, here, unread, joined}
 const waiting = new Map(); // ref → {room, say, line}: sent and not yet acknowledged
 const random = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join('-');
 const key = random(); // identifies the sender of a ref, because names are not unique
@@ -12,7 +12,10 @@ const room = (name) => {
 };
 
 const send = (command) => link.send(JSON.stringify(command));
-const join = (name) => send({ do: 'join', room: name, since: rooms.get(name).last || null });
+const join = (name) => {
+  const { last, epoch } = rooms.get(name);
+  send({ do: 'join', room: name, since: last || null, epoch });
+};
 const say = (ref, { room, say }) => send({ do: 'say', room, say, ref });
 
 function line(name, kind, text, from) {
@@ -55,7 +58,8 @@ const on = {
       else line(at, event.from === me ? 'mine' : '', event.say, event.from);
     } else if (event.gap) {
       line(at, 'gap', 'Messages are missing here: they are no longer in the history of the room.');
-      room(at).last = Math.max(room(at).last, event.gap[1]);
+      // The ids after the gap may be lower than before, if the server was restarted and its clock was set back.
+      Object.assign(room(at), { last: event.gap[1], epoch: event.epoch });
     } else if (event.came || event.went) {
       room(at).here[event.came ? 'add' : 'delete'](event.came ?? event.went);
       line(at, 'note', event.came ? `${event.came} joined` : `${event.went} left`);
@@ -64,6 +68,7 @@ const on = {
       const here = room(event.joined);
       here.here = new Set(event.here);
       here.last = Math.max(here.last, event.last);
+      here.epoch = event.epoch;
       showHere();
       // Sends unacknowledged messages again. A message that had already arrived is acknowledged with the id it has.
       for (const [ref, message] of waiting) if (message.room === event.joined) say(ref, message);
@@ -77,7 +82,7 @@ const on = {
     }
   },
   ended(code, reason) {
-    if (code === 4003) return false; // kicked: do not reconnect automatically
+    if (code === 4103) return false; // kicked: do not reconnect automatically
     if (code === 4008) for (const name of rooms.keys()) line(name, 'note', 'This window was too slow and was disconnected. It reconnects and gets the messages that it missed.');
     return true;
   },

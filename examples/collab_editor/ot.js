@@ -5,6 +5,14 @@
 
 const MAX_PARTS = 1000; // in an edit that the server accepts
 
+// The kind of a part is decided by its type first. JavaScript converts a string that is compared with a number, so
+// without that an inserted '5' would be taken for "keep 5", and an inserted '-2' for "delete 2".
+const inserts = (part) => typeof part === 'string';
+const keeps = (part) => typeof part === 'number' && part > 0;
+const deletes = (part) => typeof part === 'number' && part < 0;
+/// Returns whether the edit has an effect.
+const changes = (op) => op.some((part) => !keeps(part));
+
 /// Builds a normalized edit: neighbouring parts of the same kind are joined, and an insertion comes before a deletion
 /// at the same position.
 class Op {
@@ -16,21 +24,21 @@ class Op {
   add(part) {
     const { parts } = this, end = parts.length - 1, last = parts[end];
     if (part === 0 || part === '') return this;
-    if (typeof part === 'string') {
-      if (typeof last === 'string') parts[end] += part;
-      else if (last < 0 && typeof parts[end - 1] === 'string') parts[end - 1] += part;
-      else if (last < 0) parts.splice(end, 0, part);
+    if (inserts(part)) {
+      if (inserts(last)) parts[end] += part;
+      else if (deletes(last) && inserts(parts[end - 1])) parts[end - 1] += part;
+      else if (deletes(last)) parts.splice(end, 0, part);
       else parts.push(part);
-    } else if (typeof last === 'number' && last < 0 === part < 0) parts[end] += part;
+    } else if (keeps(last) && keeps(part) || deletes(last) && deletes(part)) parts[end] += part;
     else parts.push(part);
     return this;
   }
 }
 
 const join = (parts) => new Op(parts).parts;
-const size = (part) => typeof part === 'string' ? part.length : Math.abs(part);
-const before = (op) => op.reduce((sum, part) => sum + (typeof part === 'string' ? 0 : Math.abs(part)), 0);
-const after = (op) => op.reduce((sum, part) => sum + (part < 0 ? 0 : size(part)), 0);
+const size = (part) => inserts(part) ? part.length : Math.abs(part);
+const before = (op) => op.reduce((sum, part) => sum + (inserts(part) ? 0 : Math.abs(part)), 0);
+const after = (op) => op.reduce((sum, part) => sum + (deletes(part) ? 0 : size(part)), 0);
 /// Returns whether the text can be split here without splitting a surrogate pair.
 const canSplit = (text, at) => !(at < text.length && (text.charCodeAt(at) & 0xfc00) === 0xdc00);
 
@@ -38,9 +46,9 @@ function apply(text, op) {
   if (before(op) !== text.length) throw new Error(`the edit is for a text of ${before(op)} units, but the text has ${text.length}`);
   let at = 0, result = '';
   for (const part of op) {
-    if (typeof part === 'string') result += part;
+    if (inserts(part)) result += part;
     else {
-      if (part > 0) result += text.slice(at, at + part);
+      if (keeps(part)) result += text.slice(at, at + part);
       at += Math.abs(part);
     }
   }
@@ -54,20 +62,20 @@ function transform(first, second) {
   const one = new Op(), two = new Op();
   let i = 0, j = 0, a = first[0], b = second[0];
   for (;;) {
-    if (typeof a === 'string') {
+    if (inserts(a)) {
       one.add(a); two.add(a.length);
       a = first[++i];
-    } else if (typeof b === 'string') {
+    } else if (inserts(b)) {
       one.add(b.length); two.add(b);
       b = second[++j];
     } else if (a === undefined || b === undefined) return [one.parts, two.parts];
     else {
       const n = Math.min(Math.abs(a), Math.abs(b));
-      if (a > 0 && b > 0) { one.add(n); two.add(n); }
-      else if (b > 0) one.add(-n);
-      else if (a > 0) two.add(-n);
-      a = (a > 0 ? a - n : a + n) || first[++i];
-      b = (b > 0 ? b - n : b + n) || second[++j];
+      if (keeps(a) && keeps(b)) { one.add(n); two.add(n); }
+      else if (keeps(b)) one.add(-n);
+      else if (keeps(a)) two.add(-n);
+      a = (keeps(a) ? a - n : a + n) || first[++i];
+      b = (keeps(b) ? b - n : b + n) || second[++j];
     }
   }
 }
@@ -78,19 +86,19 @@ function then(op, next) {
   const both = new Op();
   let i = 0, j = 0, a = op[0], b = next[0];
   for (;;) {
-    if (a < 0) { both.add(a); a = op[++i]; }
-    else if (typeof b === 'string') { both.add(b); b = next[++j]; }
+    if (deletes(a)) { both.add(a); a = op[++i]; }
+    else if (inserts(b)) { both.add(b); b = next[++j]; }
     else if (a === undefined || b === undefined) return both.parts;
     else {
       const n = Math.min(size(a), Math.abs(b));
-      if (typeof a === 'string') {
-        if (b > 0) both.add(a.slice(0, n));
+      if (inserts(a)) {
+        if (keeps(b)) both.add(a.slice(0, n));
         a = a.slice(n) || op[++i];
       } else {
-        both.add(b > 0 ? n : -n);
+        both.add(keeps(b) ? n : -n);
         a = a - n || op[++i];
       }
-      b = (b > 0 ? b - n : b + n) || next[++j];
+      b = (keeps(b) ? b - n : b + n) || next[++j];
     }
   }
 }
@@ -114,9 +122,9 @@ function between(before, after, caret = after.length) {
 function undoing(text, op) {
   let at = 0;
   return join(op.map((part) => {
-    if (typeof part === 'string') return -part.length;
+    if (inserts(part)) return -part.length;
     at += Math.abs(part);
-    return part > 0 ? part : text.slice(at + part, at);
+    return keeps(part) ? part : text.slice(at + part, at);
   }));
 }
 
@@ -124,8 +132,8 @@ function undoing(text, op) {
 function moved(op, position) {
   let at = 0, result = position;
   for (const part of op) {
-    if (typeof part === 'string') { if (at < position) result += part.length; continue; }
-    if (part < 0) result -= Math.min(-part, Math.max(0, position - at));
+    if (inserts(part)) { if (at < position) result += part.length; continue; }
+    if (deletes(part)) result -= Math.min(-part, Math.max(0, position - at));
     at += Math.abs(part);
   }
   return result;
@@ -134,7 +142,7 @@ function moved(op, position) {
 /// Returns the position of the author's caret after an edit: behind the last change.
 function caretOf(op) {
   const last = op.at(-1);
-  return after(op) - (last > 0 ? last : 0);
+  return after(op) - (keeps(last) ? last : 0);
 }
 
 /// Returns the edit, or a coarser one with the same effect if it has more parts than the server accepts.
@@ -265,7 +273,7 @@ class Undo {
   take(text, from, to) {
     let op;
     // Edits that no longer change anything, because of the edits of others, are skipped.
-    do op = from.pop(); while (op && op.every((part) => part > 0));
+    do op = from.pop(); while (op && !changes(op));
     this.at = 0;
     if (!op) return null;
     to.push(undoing(text, op));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use standpipe::{Connection, Envelope, Message, Outbox, Policy, Publication, TopicMessage};
+use standpipe::{Connection, Envelope, Gap, Message, Outbox, Policy, Publication, TopicMessage};
 use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use crate::document::{Document, Edit, HISTORY, Refusal, Saved, Start};
@@ -163,7 +163,7 @@ impl Room {
             );
             if let Some(older) = state.people.insert(author.number, person) {
                 // An older connection of the same page is closed. Otherwise one key could fill the room.
-                older.outbox.close(4001, "your page has connected again");
+                older.outbox.close(4101, "your page has connected again");
             }
             (
                 author.number,
@@ -302,8 +302,8 @@ impl Envelope for RevisionEnvelope {
         Message::text(format!(r#"{{"rev":{},{fields}"#, message.id()))
     }
 
-    fn gap(&self, _topic: &str, first: u64, last: u64) -> Message {
-        Message::text(json!({ "gap": [first, last] }).to_string())
+    fn gap(&self, _topic: &str, gap: Gap<'_>) -> Message {
+        Message::text(json!({ "gap": [gap.first, gap.last] }).to_string())
     }
 
     fn presence(&self, _topic: &str, name: &str, joined: bool) -> Message {

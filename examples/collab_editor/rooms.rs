@@ -94,7 +94,6 @@ impl Rooms {
 
     pub(crate) fn close_unused(&self) {
         remove_unused(&mut self.open());
-        self.hub.sweep();
     }
 }
 

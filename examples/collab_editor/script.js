@@ -32,7 +32,7 @@ const on = {
       if (!(error instanceof OutOfSync)) throw error;
       // Edits are missing. Reconnect to fetch the whole text, into which the local edits are merged.
       wantsWholeText = true;
-      link.socket.close(4000, 'fetching the whole text');
+      link.socket.close(4100, 'fetching the whole text');
     }
     if (client.aside.at(-1) !== lastAside && client.aside.length) news('Your version was set aside. It is above the text.');
     lastAside = client.aside.at(-1);
@@ -73,7 +73,7 @@ function edited(edit) {
     unacknowledged = 0;
     // The server and the other clients place our caret behind our edit.
     sentCursor = `${caretOf(edit.op)} ${caretOf(edit.op)}`;
-  } else if (people.has(edit.by) && change.some((part) => !(part > 0))) {
+  } else if (people.has(edit.by) && changes(change)) {
     const author = people.get(edit.by);
     author.from = author.to = caretOf(change);
   }
@@ -129,7 +129,7 @@ function typed(shown = client.text, held = null) {
     [rest, op] = transform(held, op);
     [start, end] = [moved(rest, start), moved(rest, end)];
   }
-  if (op.some((part) => !(part > 0))) {
+  if (changes(op)) {
     undo.record(client.text, op);
     editLocally(op);
   }

@@ -29,8 +29,8 @@ pub(crate) const RIGHT: u8 = 8;
 
 const SNAPSHOT: u8 = 1;
 const ECHO: u8 = 2;
-/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2).
-pub(crate) const MALFORMED: u16 = 4002;
+/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2). Those below 4100 belong to the `standpipe` program.
+pub(crate) const MALFORMED: u16 = 4102;
 
 /// Which keys are down. An input is a state, not a step, so the newest one replaces all earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -56,8 +56,8 @@ const MAX_NAME: usize = 16;
 const SNAPSHOTS: usize = 2;
 /// Events that may be queued for one player.
 const EVENTS: usize = 64;
-/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2).
-const TAKEN_OVER: u16 = 4001;
+/// Close codes from 4000 on are for applications (RFC 6455 §7.4.2). Those below 4100 belong to the `standpipe` program.
+const TAKEN_OVER: u16 = 4101;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);

@@ -78,7 +78,7 @@ const on = {
       isRefused = true;
       link.tries = 3; // the connection opened only to be refused; as a failed attempt it is retried after 2 s, not 0.25 s
     }
-    return code !== 4001 && code !== 4002; // reconnecting does not help if the seat was taken over or the server rejects our messages
+    return code !== 4101 && code !== 4102; // reconnecting does not help if the seat was taken over or the server rejects our messages
   },
 };
 

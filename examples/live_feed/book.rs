@@ -22,7 +22,7 @@ use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use standpipe::{Message, Outbox, PublishError, SubscribeOptions, Subscription, Topic};
+use standpipe::{Message, Outbox, SubscribeError, SubscribeOptions, Subscription, Topic};
 
 /// Maximum number of symbols. Each is two letters and a digit, made by [`name`].
 pub(crate) const SYMBOLS: u32 = 1000;
@@ -82,7 +82,7 @@ impl Book {
         &self,
         quotes: &Topic,
         outbox: Outbox,
-    ) -> Result<Subscription, PublishError> {
+    ) -> Result<Subscription, SubscribeError> {
         let locked = self.lock();
         // The queue has room, because this is its second message. Sending only fails if the client has already left,
         // which `recv` will report.

@@ -162,11 +162,13 @@ impl Notifications {
 
     /// Returns the response that rejects this client, or `None` if it may publish. Without a secret, only programs on
     /// this machine may publish. The server itself rejects pages of other sites, by their `Origin`. Behind a proxy all
-    /// clients have the address of the proxy: then set a secret, or do not forward `/publish`.
+    /// clients have the address of the proxy, and many proxies send a loopback name as `Host`, so neither proves anything:
+    /// then set a secret, or do not forward `/publish`.
     fn rejection(&self, request: &Request) -> Option<Reply> {
         let Some(secret) = &self.secret else {
             let why = "without a secret, only programs on this machine may publish";
-            return (!request.peer().is_loopback()).then(|| error(403, why));
+            let is_local = request.peer().is_loopback() && request.has_loopback_host();
+            return (!is_local).then(|| error(403, why));
         };
         let given = request
             .header("authorization")

@@ -4,6 +4,8 @@
 #[path = "../../src/cli/command.rs"]
 #[allow(dead_code, reason = "the target parses commands and does not run them")]
 mod command;
+#[path = "../../src/cli/ids.rs"]
+mod ids;
 #[path = "../../src/cli/names.rs"]
 mod names;
 #[path = "../../src/cli/nesting.rs"]

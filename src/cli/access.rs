@@ -1,71 +1,173 @@
-//! [`Access`]: which requests are allowed, by token, by key, or because they come from this machine.
+//! [`Access`]: which requests are allowed, by token, by key, by listener, or because they come from this machine.
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue, header};
 use standpipe::{Reply, Request};
 
-use super::replies::unauthorized;
+use super::endpoint::ADMIN;
+use super::page::DASHBOARD;
+use super::replies::{not_found, unauthorized};
+use super::rules::{Rights, TopicRules};
+use super::secret_file::SecretFile;
 use super::secrets::Secrets;
 
-/// The secrets that requests are checked against.
+/// What requests are checked against.
 pub(crate) struct Access {
     /// If present, clients must send one of these.
-    pub(crate) tokens: Option<Secrets>,
-    /// If present, requests that publish or that ask about the server must send one of these. Otherwise such requests
-    /// must come from this machine.
-    pub(crate) keys: Option<Secrets>,
-    /// Whether every listener is on loopback.
-    pub(crate) is_loopback_only: bool,
+    pub(crate) tokens: Option<SecretFile>,
+    pub(crate) keys: Keys,
+    /// Whether the admin paths are served on the listeners with the tag [`ADMIN`] only.
+    pub(crate) has_admin_listener: bool,
+    /// Whether direct requests from this machine need no key. Every listener is then on loopback.
+    pub(crate) is_admin_open: bool,
+    pub(crate) rules: TopicRules,
+}
+
+/// The keys for admin requests.
+pub(crate) enum Keys {
+    /// The keys of `--publish-key-file`.
+    File(SecretFile),
+    /// The key that was made at the start.
+    Made(Secrets),
+    /// No key is needed on an admin listener, or because of `--admin-open`.
+    None,
 }
 
 impl Access {
+    /// Reads the secret files again. Later requests are checked against the new secrets. Clients that are connected are not
+    /// checked again.
+    ///
+    /// # Errors
+    /// Names each file that cannot be read or has no secret. The old secrets of such a file remain valid.
+    pub(crate) fn reload(&self) -> Result<(), String> {
+        let keys = match &self.keys {
+            Keys::File(keys) => Some(keys),
+            Keys::Made(_) | Keys::None => None,
+        };
+        let files = self.tokens.iter().chain(keys);
+        let errors: Vec<String> = files.filter_map(|file| file.reload().err()).collect();
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors.join("; "))
+        }
+    }
+
+    /// Returns a valid token, for a client that this process starts itself.
+    pub(crate) fn own_token(&self) -> Option<String> {
+        let tokens = self.tokens.as_ref()?.secrets();
+        tokens.first().map(str::to_owned)
+    }
+
     /// Rejects a request without a valid token, if tokens are required.
     pub(crate) fn check_token(&self, request: &Request) -> Result<(), Reply> {
         match &self.tokens {
-            Some(tokens) if !tokens.has_token(request) => {
+            Some(tokens) if !tokens.secrets().has_token(request) => {
                 Err(unauthorized("a token is required\n"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Rejects a request without a valid key. If the server has no keys, rejects requests that do not come from this
-    /// machine: every listener and the peer must be on loopback, and no proxy may be in between.
-    pub(crate) fn check_key(&self, request: &Request) -> Result<(), Reply> {
-        match &self.keys {
-            Some(keys) if keys.has_bearer(request) => Ok(()),
-            Some(_) => Err(unauthorized("a key is required\n")),
-            None => self.check_local(request),
-        }
+    /// Returns what the client that sent `request` may do with topics.
+    pub(crate) fn rights(&self, request: &Request) -> Rights<'_> {
+        let tokens = self.tokens.as_ref();
+        let has_token = tokens.is_some_and(|tokens| tokens.secrets().has_token(request));
+        Rights::new(&self.rules, has_token)
     }
 
-    /// Checks a request for the dashboard's page. If the server has keys, the page itself needs none, because a browser
-    /// sends no `Authorization` header when a user opens a page. The page contains no data of the server, and asks the
-    /// user for the key.
-    pub(crate) fn check_dashboard_page(&self, request: &Request) -> Result<(), Reply> {
-        match self.keys {
-            Some(_) => Ok(()),
-            None => self.check_local(request),
-        }
+    /// Checks a request for the history or the names of a topic: clients that may subscribe to it have access, and admin
+    /// requests.
+    pub(crate) fn check_topic_data(&self, request: &Request, topic: &str) -> Result<(), Reply> {
+        let as_client = self
+            .check_token(request)
+            .and_then(|()| self.check_subscribe(request, topic));
+        as_client.or_else(|refusal| self.check_admin(request).map_err(|_| refusal))
     }
 
-    /// Checks the dashboard's WebSocket like [`check_key`](Self::check_key), but also accepts the key as a subprotocol.
-    pub(crate) fn check_dashboard_socket(&self, request: &Request) -> Result<(), Reply> {
-        match &self.keys {
-            Some(keys) if keys.has_bearer_or_offers(request) => Ok(()),
-            _ => self.check_key(request),
-        }
+    /// Rejects a request whose client may not subscribe to `topic`.
+    pub(crate) fn check_subscribe(&self, request: &Request, topic: &str) -> Result<(), Reply> {
+        let rights = self.rights(request);
+        rights
+            .check_subscribe(topic)
+            .map_err(|reason| Reply::text(403, format!("{reason}\n")))
     }
 
-    fn check_local(&self, request: &Request) -> Result<(), Reply> {
-        if self.is_loopback_only && request.peer().is_loopback() && !is_forwarded(request) {
+    /// Checks a request for an admin path. The address of the client is no proof, because the clients of a proxy on this
+    /// machine have it too.
+    pub(crate) fn check_admin(&self, request: &Request) -> Result<(), Reply> {
+        self.check_admin_by(request, Secrets::has_bearer)
+    }
+
+    /// Checks a request for the metrics. On an admin listener it needs no key, because many collectors cannot send one.
+    pub(crate) fn check_metrics(&self, request: &Request) -> Result<(), Reply> {
+        if is_on_admin_listener(request) {
             Ok(())
         } else {
-            Err(Reply::text(
-                403,
-                "without --publish-key-file, only this machine has access\n",
-            ))
+            self.check_admin(request)
         }
     }
+
+    /// Checks the dashboard's WebSocket. A browser sends the key as a subprotocol.
+    pub(crate) fn check_dashboard_socket(&self, request: &Request) -> Result<(), Reply> {
+        self.check_admin_by(request, Secrets::has_bearer_or_offers)
+    }
+
+    /// Checks a request for the dashboard's page. A browser sends no key when a user opens a page, so the 401 contains the
+    /// page too. The page has no data of the server. It takes the key from its own URL or asks for it.
+    pub(crate) fn check_dashboard_page(&self, request: &Request) -> Result<(), Reply> {
+        self.check_admin(request)
+            .map_err(|refusal| match self.keys {
+                Keys::None => refusal,
+                _ if self.is_hidden(request) => refusal,
+                _ => Reply::html(DASHBOARD)
+                    .with_status(401)
+                    .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            })
+    }
+
+    /// Whether the admin paths do not exist on the listener of this request.
+    fn is_hidden(&self, request: &Request) -> bool {
+        self.has_admin_listener && !is_on_admin_listener(request)
+    }
+
+    fn check_admin_by(
+        &self,
+        request: &Request,
+        has_key: impl Fn(&Secrets, &Request) -> bool,
+    ) -> Result<(), Reply> {
+        if self.is_hidden(request) {
+            return Err(not_found());
+        }
+        if self.is_admin_open && is_direct_from_this_machine(request) {
+            return Ok(());
+        }
+        let is_allowed = match &self.keys {
+            Keys::File(keys) => has_key(&keys.secrets(), request),
+            Keys::Made(key) => has_key(key, request),
+            Keys::None if self.has_admin_listener => true,
+            Keys::None => {
+                return Err(Reply::text(
+                    403,
+                    "only direct requests from this machine are allowed\n",
+                ));
+            }
+        };
+        if is_allowed {
+            Ok(())
+        } else {
+            Err(unauthorized("a key is required\n"))
+        }
+    }
+}
+
+fn is_on_admin_listener(request: &Request) -> bool {
+    request.listener() == Some(ADMIN)
+}
+
+/// Whether the request comes from this machine, as far as the request shows. A proxy that adds no header and sends a
+/// loopback name as `Host` is not noticed.
+fn is_direct_from_this_machine(request: &Request) -> bool {
+    request.peer().is_loopback() && request.has_loopback_host() && !is_forwarded(request)
 }
 
 /// Whether the request has a header that a proxy adds. Such a request comes from another client, anywhere.

@@ -6,8 +6,21 @@ use standpipe::{Connection, Message, SendError};
 
 use super::envelope::to_json;
 
-/// The result of a command: the id for its acknowledgement, or why it was not carried out.
-pub(crate) type Outcome = Result<u64, Refusal>;
+/// The result of a command: what its acknowledgement contains, or why it was not carried out.
+pub(crate) type Outcome = Result<Done, Refusal>;
+
+/// A command that was carried out.
+pub(crate) struct Done {
+    pub(crate) id: u64,
+    /// The epoch of the topic's ids, for `sub`.
+    pub(crate) epoch: Option<String>,
+}
+
+impl From<u64> for Done {
+    fn from(id: u64) -> Done {
+        Done { id, epoch: None }
+    }
+}
 
 /// Why a command was not carried out.
 pub(crate) struct Refusal {
@@ -35,6 +48,8 @@ pub(crate) struct Answers {
 struct Ack<'a> {
     ack: &'a RawValue,
     id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -48,7 +63,11 @@ impl Answers {
     /// Adds the answer to one command. A command without a reference is answered only if it was not carried out.
     pub(crate) fn add(&mut self, reference: Option<&RawValue>, outcome: Outcome) {
         let answer = match (&outcome, reference) {
-            (Ok(id), Some(ack)) => to_json(&Ack { ack, id: *id }),
+            (Ok(Done { id, epoch }), Some(ack)) => to_json(&Ack {
+                ack,
+                id: *id,
+                epoch: epoch.as_deref(),
+            }),
             (Ok(_), None) => return,
             (Err(Refusal { error, .. }), reference) => to_json(&ErrorAnswer { error, reference }),
         };

@@ -1,15 +1,15 @@
 //! `standpipe bench URL`: generates load for any WebSocket server, with one blocking thread per client, and prints the
 //! result.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, scope};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Failure;
 use super::args::{BenchArgs, Kind};
+use super::{Failure, output};
 use client::{Client, PROBE, Read};
 use latency::Latency;
 
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let results = run_all(args, clients)?;
     let failed = results.iter().filter(|result| result.is_err()).count();
     let (clients, size, time) = (args.clients, args.size, args.time);
-    let (in_flight, mut out) = (in_flight(args.window), io::stdout().lock());
+    let (in_flight, mut out) = (in_flight(args.window), String::new());
     match args.kind {
         Kind::Echo => writeln!(
             out,
@@ -68,6 +68,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         }
     }
     if let Some(error) = first {
+        output::write(out.as_bytes())?;
         return Err(
             format!("{failed} of {clients} clients failed; the first error: {error}").into(),
         );
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
             all.max()
         )?;
     }
-    Ok(())
+    output::write(out.as_bytes())
 }
 
 fn in_flight(window: usize) -> String {

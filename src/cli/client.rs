@@ -6,40 +6,48 @@
 //! client that sends has a third thread, `sp-input-N`, which reads the lines.
 
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
+use std::sync::Arc;
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 
-use super::Failure;
 use super::args::ClientArgs;
 use super::terminal::printable;
 use super::throttle::{Throttle, ThrottledStream};
+use super::{Failure, output, refusal};
 use conversation::Conversation;
-use outcome::{Outcome, label};
-use socket::QueuedSocket;
+use outcome::{End, label};
+use progress::Progress;
+use socket::{Entry, QueuedSocket};
+use writer::ANSWER_TIMEOUT;
 
-pub(super) use input::for_each_line;
+pub(super) use input::{Line, Lines};
 
 mod conversation;
 mod input;
 mod outcome;
+mod progress;
 mod socket;
+mod writer;
 
 /// The capacity of the queue of the writing thread. It holds lines and pongs.
 const QUEUE: usize = 64;
 const SUBPROTOCOL: &str = "standpipe.v1";
+/// The close code for a message that is too large.
+const TOO_LARGE: u16 = 1009;
 
 /// Runs the clients, and prints what they receive and how they end.
 ///
 /// # Errors
-/// When a client cannot connect, loses its connection, or is closed with a code other than 1000 and 1001.
+/// When a client cannot connect, loses its connection, is closed with a code other than 1000 and 1001, or could not send
+/// all of its input.
 pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
     // An error is ignored: if the limit is too low, connecting fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    let outcomes: Vec<Result<Outcome, Failure>> = scope(|scope| {
+    let ends: Vec<Result<String, Failure>> = scope(|scope| {
         let start = |n: usize| {
             Builder::new()
                 .name(format!("sp-client-{n}"))
@@ -56,33 +64,28 @@ pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
             })
             .collect()
     });
-    let mut failed = 0;
-    for (n, outcome) in (1..).zip(outcomes) {
-        let (text, is_normal) = match outcome {
-            Ok(Outcome::Closed {
-                description,
-                is_normal,
-            }) => (description, is_normal),
-            Ok(Outcome::CountReached) => (
-                format!(
-                    "closed after receiving {} messages",
-                    args.count.unwrap_or(0)
-                ),
-                true,
-            ),
-            Err(error) => (error.to_string(), false),
-        };
-        failed += usize::from(!is_normal);
-        writeln!(io::stderr(), "{}{text}", label(args, n))?;
+    let (mut failed, mut closed) = (0, None);
+    for (n, end) in (1..).zip(ends) {
+        match end {
+            Ok(text) => writeln!(io::stderr(), "{}{text}", label(args, n))?,
+            Err(error) if error.is::<output::Closed>() => closed = Some(error),
+            Err(error) if args.clients == 1 => return Err(error),
+            Err(error) => {
+                failed += 1;
+                writeln!(io::stderr(), "{}{error}", label(args, n))?;
+            }
+        }
     }
-    match failed {
-        0 => Ok(()),
+    match (failed, closed) {
+        (0, None) => Ok(()),
+        (0, Some(closed)) => Err(closed),
         _ => Err(format!("{failed} of {} clients failed", args.clients).into()),
     }
 }
 
-/// The main function of `sp-client-N`: connects, starts the writing thread, and reads until the end.
-fn run_client(args: &ClientArgs, n: usize) -> Result<Outcome, Failure> {
+/// The main function of `sp-client-N`: connects, starts the writing thread, and reads until the end. Returns how the
+/// connection ended.
+fn run_client(args: &ClientArgs, n: usize) -> Result<String, Failure> {
     let tcp = args.url.dial(args.rcvbuf.map(|size| size.0))?;
     let clone = tcp.try_clone()?;
     // The opening handshake runs at full speed.
@@ -99,8 +102,11 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<Outcome, Failure> {
         .read_buffer_size(4 << 10)
         .write_buffer_size(0);
     let stream = QueuedSocket::new(ThrottledStream::new(tcp, throttle.clone()));
-    let (mut socket, response) = client_with_config(request, stream, Some(config))
-        .map_err(|error| format!("no WebSocket at {}: {error}", args.url))?;
+    let (mut socket, response) =
+        client_with_config(request, stream, Some(config)).map_err(|error| {
+            let reason = refusal::of_handshake(error);
+            format!("no WebSocket at {}: {reason}", args.url)
+        })?;
     // From here on the server's timeouts decide. Shutting down the socket wakes both threads.
     clone.set_read_timeout(None)?;
     clone.set_write_timeout(None)?;
@@ -114,45 +120,73 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<Outcome, Failure> {
     }
     socket.get_mut().write_to(queue.clone());
     throttle.set(args.read_rate);
-    scope(|scope| {
-        let writer = clone.try_clone()?;
-        let writing = Builder::new()
-            .name(format!("sp-send-{n}"))
-            .spawn_scoped(scope, move || write(writer, &queued))?;
-        let outcome = Conversation {
+    let progress = Arc::new(Progress::default());
+    let end = scope(|scope| {
+        let tcp = clone.try_clone()?;
+        let (progress, throttle) = (&progress, &throttle);
+        let writing =
+            Builder::new()
+                .name(format!("sp-send-{n}"))
+                .spawn_scoped(scope, move || {
+                    writer::write(tcp, queued, progress, throttle, ANSWER_TIMEOUT);
+                })?;
+        let end = Conversation {
             args,
             n,
-            throttle: &throttle,
+            throttle,
             queue: &queue,
+            progress,
         }
         .run(&mut socket);
         let _ = clone.shutdown(Shutdown::Both);
-        // The empty entry ends the writing thread. The queue is not disconnected, because a thread that waits for input
-        // still holds a sender. The queue has room soon, because writing to the socket fails now.
-        let _ = queue.send(Vec::new());
+        // Ends the writing thread, unless it has ended already. The queue is not disconnected, because a thread that
+        // waits for input still holds a sender. This does not wait long, because writing to the socket fails now.
+        let _ = queue.send(Entry::End);
         let _ = writing.join();
-        outcome
-    })
+        end
+    });
+    judge(args, end, &progress)
+}
+
+/// Returns how the connection ended, as an error if something was lost or the server closed for a bad reason.
+fn judge(
+    args: &ClientArgs,
+    end: Result<End, Failure>,
+    progress: &Progress,
+) -> Result<String, Failure> {
+    let is_cut = !matches!(end, Ok(End::CountReached));
+    let (text, is_normal) = match end {
+        Ok(End::CountReached) => {
+            let count = args.count.unwrap_or(0);
+            (format!("closed after receiving {count} messages"), true)
+        }
+        Ok(End::Closed { code, description }) => {
+            let longest = progress.longest().filter(|_| code == Some(TOO_LARGE));
+            let longest = longest.map_or(String::new(), |longest| format!(" ({longest})"));
+            let is_normal = matches!(code, None | Some(1000 | 1001));
+            (description + &longest, is_normal)
+        }
+        Err(error) if error.is::<output::Closed>() => return Err(error),
+        Err(_) if progress.is_unanswered() => {
+            let seconds = ANSWER_TIMEOUT.as_secs();
+            let text = format!("the server did not answer the Close within {seconds} s");
+            (text, false)
+        }
+        Err(error) => (error.to_string(), false),
+    };
+    let losses = progress.losses(is_cut);
+    let is_complete = losses.is_empty();
+    let text = [vec![text], losses].concat().join("; ");
+    if is_normal && is_complete {
+        Ok(text)
+    } else {
+        Err(text.into())
+    }
 }
 
 /// Returns the subprotocol to offer: the one from the command line, or the one of JSON mode on its path `/ws`.
 fn subprotocol(args: &ClientArgs) -> Option<String> {
-    let path = args.url.uri.path();
     args.subprotocol
         .clone()
-        .or_else(|| matches!(path, "/ws" | "/ws/").then(|| SUBPROTOCOL.to_owned()))
-}
-
-/// The main function of `sp-send-N`: writes what is queued, until an empty entry comes or the socket fails.
-fn write(mut tcp: TcpStream, queued: &Receiver<Vec<u8>>) {
-    for bytes in queued {
-        if bytes.is_empty() {
-            break;
-        }
-        if tcp.write_all(&bytes).is_err() {
-            // The reading thread sees the end of the connection and reports it.
-            let _ = tcp.shutdown(Shutdown::Both);
-            break;
-        }
-    }
+        .or_else(|| (args.url.uri.path() == "/ws").then(|| SUBPROTOCOL.to_owned()))
 }

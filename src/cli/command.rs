@@ -8,7 +8,7 @@ use standpipe::{Message, Publication};
 pub(crate) enum Command {
     Subscribe {
         topic: String,
-        since: Option<u64>,
+        resume: Option<Resume>,
         presence: bool,
     },
     Unsubscribe(String),
@@ -16,6 +16,14 @@ pub(crate) enum Command {
         topic: String,
         publish: Publish,
     },
+}
+
+/// After which message a client continues.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Resume {
+    pub(crate) since: u64,
+    /// The epoch of this id, if the client knows it.
+    pub(crate) epoch: Option<String>,
 }
 
 /// The message of a `pub` command.
@@ -98,12 +106,13 @@ impl Command {
         match self {
             Command::Subscribe {
                 topic,
-                since,
+                resume,
                 presence,
             } => format!(
-                r#"{{"sub":{},"since":{},"presence":{presence},"ref":{reference}}}"#,
+                r#"{{"sub":{},"since":{},"epoch":{},"presence":{presence},"ref":{reference}}}"#,
                 string(topic),
-                serde_json::Value::from(*since)
+                serde_json::Value::from(resume.as_ref().map(|resume| resume.since)),
+                serde_json::Value::from(resume.as_ref().and_then(|resume| resume.epoch.clone()))
             ),
             Command::Unsubscribe(topic) => {
                 format!(r#"{{"unsub":{},"ref":{reference}}}"#, string(topic))

@@ -17,6 +17,7 @@ use standpipe::{
     Topic, TopicSettings,
 };
 
+use super::access::Access;
 use super::{Failure, topics};
 use experiments::Experiments;
 use snapshot::Observer;
@@ -85,7 +86,7 @@ impl Dashboard {
     pub(crate) fn start(
         handle: ServerHandle,
         hub: Hub,
-        token: Option<String>,
+        access: Arc<Access>,
         queue_bytes: usize,
     ) -> Result<Arc<Dashboard>, Failure> {
         let mut settings = HubConfig::default();
@@ -96,7 +97,7 @@ impl Dashboard {
             watchers: AtomicUsize::new(0),
             wake,
             is_over: AtomicBool::new(false),
-            experiments: Experiments::new(handle.clone(), hub.clone(), token),
+            experiments: Experiments::new(handle.clone(), hub.clone(), access),
             thread: Mutex::default(),
             handle,
             hub,

@@ -4,7 +4,7 @@ use data_encoding::BASE64;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use standpipe::{Envelope, Message, TopicMessage};
+use standpipe::{Envelope, Gap, Message, TopicMessage};
 
 /// Wraps topic messages for clients that subscribe to many topics.
 pub(crate) struct Json;
@@ -71,8 +71,8 @@ impl Envelope for Json {
         Message::text(wrapped(Some(topic), message))
     }
 
-    fn gap(&self, topic: &str, first: u64, last: u64) -> Message {
-        message(&json!({"topic": topic, "gap": [first, last]}))
+    fn gap(&self, topic: &str, gap: Gap<'_>) -> Message {
+        message(&json!({"topic": topic, "gap": [gap.first, gap.last], "epoch": gap.epoch}))
     }
 
     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {

@@ -8,27 +8,37 @@ pub(crate) mod units;
 pub(crate) mod values;
 
 // `serve`: listeners, paths, and who may use them.
+pub(crate) mod figures;
 pub(crate) mod logs;
 pub(crate) mod serve;
+pub(crate) mod signals;
 
 pub(crate) mod routes;
 
 pub(crate) mod access;
+pub(crate) mod announce;
+pub(crate) mod endpoint;
+pub(crate) mod exposure;
+pub(crate) mod made_key;
 pub(crate) mod params;
 pub(crate) mod permits;
 pub(crate) mod replies;
+pub(crate) mod rules;
+pub(crate) mod secret_file;
 pub(crate) mod secrets;
 
 pub(crate) mod page;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
+mod listen;
 
 pub(crate) mod raw;
 
 pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
+pub(crate) mod ids;
 pub(crate) mod nesting;
 pub(crate) mod parser;
 pub(crate) mod session;
@@ -41,6 +51,9 @@ pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.
 pub(crate) mod address;
+pub(crate) mod output;
+pub(crate) mod refusal;
+pub(crate) mod stdout;
 pub(crate) mod terminal;
 pub(crate) mod throttle;
 pub(crate) mod url;

@@ -2,11 +2,16 @@
 
 use standpipe::{Reply, Request};
 
-use super::names;
 use super::replies::bad_request;
+use super::values::yes_or_no;
+use super::{ids, names};
 
 /// Checks a topic from the path.
 pub(crate) fn check_topic(topic: &str) -> Result<(), Reply> {
+    // `/ws/` is easily written for `/ws`.
+    if topic.is_empty() {
+        return Err(bad_request("the topic in the path is empty"));
+    }
     names::check("a topic", topic).map_err(bad_request)
 }
 
@@ -28,6 +33,13 @@ pub(crate) fn key(request: &Request) -> Result<Option<String>, Reply> {
 
 /// Returns the id after which the client wants the messages that it missed, `?since=`.
 pub(crate) fn since(request: &Request) -> Result<Option<u64>, Reply> {
-    let since = request.query("since").map(str::parse).transpose();
-    since.map_err(|_| bad_request("since must be an id, which is a whole number from 0"))
+    let id = |digits| ids::from_digits(digits).ok_or_else(|| bad_request(ids::NOT_AN_ID));
+    request.query("since").map(id).transpose()
+}
+
+/// Returns whether the client wants its own messages too, `?echo=`.
+pub(crate) fn echo(request: &Request) -> Result<bool, Reply> {
+    let echo = request.query("echo").map(yes_or_no).transpose();
+    echo.map(|echo| echo.unwrap_or(true))
+        .map_err(|error| bad_request(format!("echo {error}")))
 }

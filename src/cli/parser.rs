@@ -1,15 +1,19 @@
 //! Parses the commands of JSON mode. A command is checked completely before any of it is carried out.
+//!
+//! Only the fields that a command needs are decoded. All other fields are skipped, whatever they contain. JSON allows
+//! values that no parser can represent, such as `1e400` or `"\ud800"`. They are valid in a field that is skipped, and in
+//! `data`, which is published as it was written.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::fmt;
 
 use data_encoding::BASE64;
-use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use standpipe::Message;
 
-use super::command::{Command, CommandError, CommandMessage, Data, Publish};
-use super::{names, nesting};
+use super::command::{Command, CommandError, CommandMessage, Data, Publish, Resume};
+use super::{ids, names, nesting};
 
 /// Parses one message from a client.
 pub(crate) fn parse(message: &Message) -> CommandMessage {
@@ -22,14 +26,14 @@ pub(crate) fn parse(message: &Message) -> CommandMessage {
 }
 
 fn parse_text(text: &str) -> CommandMessage {
-    let raw = match raw_fields(text) {
-        Ok(raw) => raw,
-        Err(error) => return CommandMessage::without_reference(error),
+    let fields: Fields = match serde_json::from_str(text) {
+        Ok(fields) => fields,
+        Err(error) => return CommandMessage::without_reference(no_object(text, &error)),
     };
-    let reference = match raw.get("ref").map(|raw| raw.get()) {
-        None | Some("null") => None,
+    let reference = match fields.reference.map(RawValue::get) {
+        None => None,
         Some(written) if matches!(written.as_bytes()[0], b'"' | b'-' | b'0'..=b'9') => {
-            raw.get("ref").copied().map(ToOwned::to_owned)
+            fields.reference.map(ToOwned::to_owned)
         }
         Some(_) => {
             let error = CommandError::Invalid("ref must be a number or a string".into());
@@ -38,127 +42,185 @@ fn parse_text(text: &str) -> CommandMessage {
     };
     CommandMessage {
         reference,
-        command: Fields::new(raw)
-            .and_then(|fields| fields.command().map_err(CommandError::Invalid)),
+        command: fields.command().map_err(CommandError::Invalid),
     }
 }
 
-/// Returns the fields of a JSON object as they were written.
-fn raw_fields(text: &str) -> Result<HashMap<String, &RawValue>, CommandError> {
-    serde_json::from_str(text).map_err(|error| {
-        let is_object = text.trim_start().starts_with('{');
-        if !is_object && serde_json::from_str::<IgnoredAny>(text).is_ok() {
-            CommandError::Invalid("a command must be a JSON object".into())
-        } else {
-            not_json(&error)
-        }
-    })
+/// Returns why `text` is not a JSON object.
+fn no_object(text: &str, error: &serde_json::Error) -> CommandError {
+    if serde_json::from_str::<&RawValue>(text).is_ok() {
+        CommandError::Invalid("a command must be a JSON object".into())
+    } else {
+        CommandError::NotJson(format!("not JSON: {error}"))
+    }
 }
 
-fn not_json(error: &serde_json::Error) -> CommandError {
-    CommandError::NotJson(format!("not JSON: {error}"))
-}
-
-/// The fields of one command.
+/// The fields of one command, as they were written. Lists and objects are never parsed, because a client may nest them so
+/// deeply that a recursive parser runs out of stack.
+#[derive(Default)]
 struct Fields<'a> {
-    raw: HashMap<String, &'a RawValue>,
-    /// The same fields, parsed. Lists and objects are not parsed and appear empty here, because a client may nest them
-    /// so deeply that a recursive parser runs out of stack.
-    values: HashMap<String, Value>,
+    subscribe: Option<&'a RawValue>,
+    unsubscribe: Option<&'a RawValue>,
+    publish: Option<&'a RawValue>,
+    reference: Option<&'a RawValue>,
+    since: Option<&'a RawValue>,
+    epoch: Option<&'a RawValue>,
+    presence: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    key: Option<&'a RawValue>,
+    base64: Option<&'a RawValue>,
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Fields::default();
+        // The names are not decoded by the parser, because a name that cannot be decoded is only unknown.
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            fields.set(name, value);
+        }
+        Ok(fields)
+    }
 }
 
 impl<'a> Fields<'a> {
-    fn new(mut raw: HashMap<String, &'a RawValue>) -> Result<Fields<'a>, CommandError> {
-        raw.remove("ref");
-        let parse = |raw: &RawValue| match raw.get().as_bytes() {
-            [b'[', ..] => Ok(Value::Array(Vec::new())),
-            [b'{', ..] => Ok(Value::Object(serde_json::Map::new())),
-            _ => serde_json::from_str(raw.get()),
-        };
-        let values = raw
-            .iter()
-            .map(|(name, raw)| Ok((name.clone(), parse(raw)?)))
-            .collect::<serde_json::Result<_>>()
-            .map_err(|error| not_json(&error))?;
-        Ok(Fields { raw, values })
+    /// Sets a field, if it is known. The last value of a repeated field counts. `null` counts as absent for every field
+    /// that is optional.
+    fn set(&mut self, name: &RawValue, value: &'a RawValue) {
+        let optional = (value.get() != "null").then_some(value);
+        match &*string(name).unwrap_or_default() {
+            "sub" => self.subscribe = Some(value),
+            "unsub" => self.unsubscribe = Some(value),
+            "pub" => self.publish = Some(value),
+            "data" => self.data = Some(value),
+            "ref" => self.reference = optional,
+            "since" => self.since = optional,
+            "epoch" => self.epoch = optional,
+            "presence" => self.presence = optional,
+            "key" => self.key = optional,
+            "base64" => self.base64 = optional,
+            _ => {}
+        }
     }
 
     fn command(&self) -> Result<Command, String> {
-        let commands = ["sub", "unsub", "pub"];
-        let mut named = commands
-            .iter()
-            .filter_map(|name| Some((*name, self.values.get(*name)?)));
-        let (Some((command, topic)), None) = (named.next(), named.next()) else {
-            return Err("a command is one of sub, unsub, pub".into());
-        };
-        let topic = topic
-            .as_str()
-            .ok_or_else(|| format!("{command} must name a topic, as a string"))?;
-        names::check("a topic", topic)?;
-        let topic = topic.to_owned();
-        Ok(match command {
-            "sub" => Command::Subscribe {
-                topic,
-                since: self.since()?,
-                presence: self.presence()?,
-            },
-            "unsub" => Command::Unsubscribe(topic),
-            _ => Command::Publish {
-                topic,
+        match (self.subscribe, self.unsubscribe, self.publish) {
+            (Some(topic), None, None) => Ok(Command::Subscribe {
+                topic: topic_of("sub", topic)?,
+                resume: self.resume()?,
+                presence: boolean("presence", self.presence)?,
+            }),
+            (None, Some(topic), None) => Ok(Command::Unsubscribe(topic_of("unsub", topic)?)),
+            (None, None, Some(topic)) => Ok(Command::Publish {
+                topic: topic_of("pub", topic)?,
                 publish: Publish {
                     data: self.data()?,
                     key: self.key()?,
                 },
-            },
-        })
-    }
-
-    fn since(&self) -> Result<Option<u64>, String> {
-        match self.values.get("since") {
-            None | Some(Value::Null) => Ok(None),
-            Some(since) => since
-                .as_u64()
-                .map(Some)
-                .ok_or_else(|| "since must be an id, which is a whole number from 0".into()),
+            }),
+            _ => Err("a command is one of sub, unsub, pub".into()),
         }
     }
 
-    fn presence(&self) -> Result<bool, String> {
-        match self.values.get("presence") {
-            None | Some(Value::Null) => Ok(false),
-            Some(Value::Bool(presence)) => Ok(*presence),
-            Some(_) => Err("presence must be true or false".into()),
-        }
+    fn resume(&self) -> Result<Option<Resume>, String> {
+        let Some(since) = self.since else {
+            return Ok(None);
+        };
+        let id = if is_string(since) {
+            string(since).and_then(|digits| ids::from_digits(&digits))
+        } else {
+            ids::from_number(since.get())
+        };
+        let since = id.ok_or(ids::NOT_AN_ID)?;
+        let epoch = match self.epoch {
+            None => None,
+            Some(epoch) => {
+                let text = string(epoch).filter(|_| is_string(epoch));
+                Some(text.ok_or("epoch must be a string")?.into_owned())
+            }
+        };
+        Ok(Some(Resume { since, epoch }))
     }
 
     fn key(&self) -> Result<Option<String>, String> {
-        match self.values.get("key") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(key)) => {
-                names::check("a key", key)?;
-                Ok(Some(key.clone()))
-            }
-            Some(_) => Err("key must be a string".into()),
+        let Some(key) = self.key else {
+            return Ok(None);
+        };
+        if !is_string(key) {
+            return Err("key must be a string".into());
         }
+        text_of("a key", key).map(Some)
     }
 
     fn data(&self) -> Result<Data, String> {
-        let (Some(raw), Some(data)) = (self.raw.get("data"), self.values.get("data")) else {
-            return Err("pub needs data".into());
-        };
-        match (self.values.get("base64"), data) {
-            (Some(Value::Bool(true)), Value::String(encoded)) => BASE64
-                .decode(encoded.as_bytes())
+        let data = self.data.ok_or("pub needs data")?;
+        let is_base64 = boolean("base64", self.base64)?;
+        match (is_base64, is_string(data)) {
+            (true, true) => BASE64
+                .decode(string(data).unwrap_or_default().as_bytes())
                 .map(Data::Bytes)
                 .map_err(|error| format!("base64: {error}")),
-            (Some(Value::Bool(true)), _) => Err("data must be a string if base64 is true".into()),
-            (None | Some(Value::Bool(false)), Value::String(text)) => Ok(Data::Text(text.clone())),
-            (None | Some(Value::Bool(false)), _) => {
-                nesting::check(raw.get())?;
-                Ok(Data::Json(raw.get().to_owned()))
+            (true, false) => Err("data must be a string if base64 is true".into()),
+            // No text has half of a surrogate pair, but JSON allows the escape. Such a string stays JSON.
+            (false, true) => Ok(string(data).map_or_else(
+                || Data::Json(data.get().to_owned()),
+                |text| Data::Text(text.into_owned()),
+            )),
+            (false, false) => {
+                nesting::check(data.get())?;
+                Ok(Data::Json(data.get().to_owned()))
             }
-            (Some(_), _) => Err("base64 must be true or false".into()),
         }
+    }
+}
+
+fn is_string(raw: &RawValue) -> bool {
+    raw.get().starts_with('"')
+}
+
+/// Returns the text of a JSON string. `None` if it is no string, or has half of a surrogate pair, such as `\ud800`.
+fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let quoted = raw.get();
+    if quoted.contains('\\') {
+        return serde_json::from_str(quoted).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(quoted.strip_prefix('"')?.strip_suffix('"')?))
+}
+
+/// Returns the topic that `command` names.
+fn topic_of(command: &str, topic: &RawValue) -> Result<String, String> {
+    if !is_string(topic) {
+        return Err(format!("{command} must name a topic, as a string"));
+    }
+    text_of("a topic", topic)
+}
+
+/// Returns the text of a topic or key.
+fn text_of(what: &str, raw: &RawValue) -> Result<String, String> {
+    let text = string(raw).ok_or_else(|| format!("{what} has no half of a surrogate pair"))?;
+    names::check(what, &text)?;
+    Ok(text.into_owned())
+}
+
+/// Returns the value of an optional field that is true or false.
+fn boolean(name: &str, raw: Option<&RawValue>) -> Result<bool, String> {
+    match raw.map(RawValue::get) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(format!("{name} must be true or false")),
     }
 }
 
@@ -168,6 +230,10 @@ impl<'a> Fields<'a> {
 /// If a command changes when it is written as JSON and parsed again, or if valid JSON is reported as not JSON.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn check_invariants(data: &[u8]) {
+    use std::collections::HashMap;
+
+    use serde::de::IgnoredAny;
+
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
@@ -176,7 +242,8 @@ pub(crate) fn check_invariants(data: &[u8]) {
     if let Some(reference) = reference {
         assert!(text.contains(reference), "{reference} is not in {text}");
         let answer = format!(r#"{{"ack":{reference}}}"#);
-        let answer = raw_fields(&answer).expect("an answer with this reference is JSON");
+        let answer: HashMap<&str, &RawValue> =
+            serde_json::from_str(&answer).expect("an answer with this reference is JSON");
         assert_eq!(answer["ack"].get(), reference);
     }
     match command {
@@ -186,7 +253,7 @@ pub(crate) fn check_invariants(data: &[u8]) {
             assert_eq!(again.reference.as_ref().map(|raw| raw.get()), reference);
         }
         Err(CommandError::NotJson(_)) => {
-            assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<IgnoredAny>(text).is_err(), "{text}");
         }
         Err(CommandError::Invalid(_)) => {
             serde_json::from_str::<IgnoredAny>(text).expect("an invalid command is still JSON");
@@ -233,6 +300,73 @@ mod tests {
             check_invariants(text.as_bytes());
             let error = parse_text(text).command.expect_err(text);
             assert_eq!(matches!(error, CommandError::Invalid(_)), is_json, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_that_no_parser_represents_are_json() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        for value in [
+            "1e400",
+            "-1e99999999999999999999",
+            "1e-400",
+            "123456789012345678901234567890",
+            r#""\ud800""#,
+            r#""\udc00\ud800""#,
+            r#"{"same":1,"same":2}"#,
+            &deep,
+        ] {
+            // A field that the command does not need is skipped.
+            for field in ["what", r"\ud800", "data", "key", "base64"] {
+                let text = format!(r#"{{"sub":"t","{field}":{value}}}"#);
+                check_invariants(text.as_bytes());
+                let message = parse_text(&text);
+                assert!(message.command.is_ok(), "{text}: {:?}", message.command);
+            }
+            // A field that the command needs is an error, which has the reference.
+            for field in ["sub", "since", "presence"] {
+                let text = format!(r#"{{"sub":"t","ref":1,"{field}":{value}}}"#);
+                check_invariants(text.as_bytes());
+                let message = parse_text(&text);
+                assert!(message.reference.is_some(), "{text}");
+                let is_invalid = matches!(message.command, Err(CommandError::Invalid(_)));
+                assert!(is_invalid, "{text}");
+            }
+            let text = format!(r#"{{"pub":"t","data":{value},"ref":1}}"#);
+            check_invariants(text.as_bytes());
+            match parse_text(&text).command {
+                Ok(Command::Publish { publish, .. }) => {
+                    assert_eq!(publish.data, Data::Json(value.into()));
+                }
+                other => assert!(*value == *deep, "{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn last_value_of_a_repeated_field_counts() {
+        let text = r#"{"sub":"a","since":1,"since":null,"su\u0062":"b","base64":1}"#;
+        let expected = Command::Subscribe {
+            topic: "b".into(),
+            resume: None,
+            presence: false,
+        };
+        assert_eq!(parse_text(text).command.expect("it is valid"), expected);
+    }
+
+    #[test]
+    fn since_is_a_number_or_a_string() {
+        for since in ["1000", "1e3", "1000.0", r#""1000""#] {
+            let text = format!(r#"{{"sub":"t","since":{since}}}"#);
+            let command = parse_text(&text).command.expect(&text);
+            let Command::Subscribe { resume, .. } = command else {
+                panic!("{text}: {command:?}");
+            };
+            assert_eq!(resume.map(|resume| resume.since), Some(1000), "{text}");
+        }
+        for since in ["-1", "1.5", r#""1e3""#, r#""""#, r#"" 7""#, "true", "[1]"] {
+            let text = format!(r#"{{"sub":"t","since":{since}}}"#);
+            assert!(parse_text(&text).command.is_err(), "{text}");
         }
     }
 

@@ -1,11 +1,14 @@
 //! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, with one request for each message.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind::WouldBlock;
 use std::io::{self, Read, Write};
 
 use super::Failure;
 use super::args::PublishArgs;
-use super::client::for_each_line;
+use super::client::{Line, Lines};
+use super::output;
+use super::refusal::first_line;
 use super::terminal::printable;
 
 /// The maximum number of bytes read of a response. The server's responses are one line of JSON or text.
@@ -14,60 +17,215 @@ const MAX_RESPONSE: u64 = 64 << 10;
 /// Publishes, and prints the server's response to each message.
 ///
 /// # Errors
-/// When a message is not published. Later messages are then not sent.
+/// When a message was not published. A line that only the server's limits or its own bytes exclude does not stop the
+/// lines after it. Every other error does.
 pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    let key = args.publish_key()?;
-    match args.data.as_deref() {
-        None | Some("-") => for_each_line(io::stdin(), |line| publish(args, key.as_deref(), &line)),
-        Some(data) => publish(args, key.as_deref(), data),
-    }
-}
-
-fn publish(args: &PublishArgs, secret: Option<&str>, data: &str) -> Result<(), Failure> {
-    let path = format!("/publish/{}", escaped(&args.topic));
-    let query = args
-        .key
-        .as_deref()
-        .map_or(String::new(), |key| format!("?key={}", escaped(key)));
-    let kind = if args.json {
-        "application/json"
-    } else {
-        "text/plain; charset=utf-8"
+    let publisher = Publisher {
+        args,
+        key: args.publish_key()?,
     };
-    let secret = secret.map_or(String::new(), |secret| {
-        format!("Authorization: Bearer {secret}\r\n")
-    });
-    let head = format!(
-        "POST {path}{query} HTTP/1.1\r\nHost: {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n{secret}Connection: close\r\n\r\n",
-        args.url.authority,
-        data.len()
-    );
-    let mut tcp = args.url.dial()?;
-    // Under the policy `block` the response is delayed while the topic makes its publishers wait.
-    tcp.set_read_timeout(Some(args.timeout.0))?;
-    tcp.write_all(&[head.as_bytes(), data.as_bytes()].concat())?;
-    let mut response = Vec::new();
-    tcp.take(MAX_RESPONSE).read_to_end(&mut response)?;
-    let (status, body) = parse(&response).ok_or("the server sent no valid HTTP response")?;
-    let body = printable(body.trim_end());
-    if status != 202 {
-        return Err(format!("not published: {status} {body}").into());
+    match args.data.as_deref() {
+        None | Some("-") => publisher.publish_lines(),
+        Some(data) => match publisher.publish(data.as_bytes())? {
+            Answer::Published(answer) => answer.print(""),
+            Answer::Refused(reason) => Err(format!("not published: {reason}").into()),
+        },
     }
-    writeln!(io::stdout(), "{body}")?;
-    Ok(())
 }
 
-/// Returns the status and the body of a response.
-fn parse(bytes: &[u8]) -> Option<(u16, String)> {
+/// What became of one message.
+enum Answer {
+    Published(Published),
+    /// The server does not publish this message because of its content. It may publish others.
+    Refused(String),
+}
+
+/// The server's answer to a message that it has published.
+struct Published {
+    body: String,
+    /// The time limit of the policy `block` expired, and members were disconnected.
+    timed_out: bool,
+}
+
+impl Published {
+    /// Prints the answer. `prefix` names the line in the warning.
+    fn print(&self, prefix: &str) -> Result<(), Failure> {
+        if self.timed_out {
+            writeln!(
+                io::stderr(),
+                "{prefix}published, but members were too slow and were disconnected"
+            )?;
+        }
+        output::write(format!("{}\n", self.body).as_bytes())
+    }
+}
+
+struct Publisher<'a> {
+    args: &'a PublishArgs,
+    key: Option<String>,
+}
+
+impl Publisher<'_> {
+    fn publish_lines(&self) -> Result<(), Failure> {
+        let (mut failed, mut number) = (0_usize, 0_usize);
+        for line in Lines::new(io::stdin()) {
+            let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
+            number = line.number;
+            if let Err(error) = self.publish_line(line, &mut failed) {
+                if error.is::<output::Closed>() {
+                    return Err(format!(
+                        "standard output was closed; the lines after line {number} are not published"
+                    )
+                    .into());
+                }
+                return Err(format!(
+                    "line {number}: {error}; the lines after it are not published"
+                )
+                .into());
+            }
+        }
+        match failed {
+            0 => Ok(()),
+            _ => Err(format!("not published: {failed} of {number} lines").into()),
+        }
+    }
+
+    /// Publishes a line. If only this line cannot be published, reports it and counts it in `failed`.
+    fn publish_line(&self, line: Line, failed: &mut usize) -> Result<(), Failure> {
+        let number = line.number;
+        let bytes = match line.bytes {
+            Ok(bytes) if self.args.binary => Ok(bytes),
+            Ok(bytes) => Line::text(bytes).map(String::into_bytes).map_err(|error| {
+                let hint = if self.args.json {
+                    ""
+                } else {
+                    " (--binary publishes bytes)"
+                };
+                format!("{error}{hint}")
+            }),
+            Err(error) => Err(error),
+        };
+        let reason = match bytes {
+            // A file of JSON lines often ends with a blank line, and a blank line has no value to publish.
+            Ok(bytes) if self.args.json && bytes.trim_ascii().is_empty() => {
+                writeln!(io::stderr(), "line {number} is blank: skipped")?;
+                return Ok(());
+            }
+            Ok(bytes) => match self.publish(&bytes)? {
+                Answer::Published(answer) => return answer.print(&format!("line {number}: ")),
+                Answer::Refused(reason) => {
+                    format!(
+                        "line {number} ({} bytes): not published: {reason}",
+                        bytes.len()
+                    )
+                }
+            },
+            Err(error) => format!("line {number} {error}: not published"),
+        };
+        *failed += 1;
+        writeln!(io::stderr(), "{reason}")?;
+        Ok(())
+    }
+
+    /// Publishes one message.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or refuses every message.
+    fn publish(&self, data: &[u8]) -> Result<Answer, Failure> {
+        let mut tcp = self
+            .args
+            .url
+            .dial()
+            .map_err(|error| format!("not published: {error}"))?;
+        // Under the policy `block` the response is delayed while the topic makes its publishers wait.
+        tcp.set_read_timeout(Some(self.args.timeout.0))?;
+        // A server that refuses a large message answers before it has received all of it, and the rest cannot be sent.
+        let sent = tcp.write_all(&[self.head(data.len()).as_bytes(), data].concat());
+        let mut bytes = Vec::new();
+        let received = tcp.take(MAX_RESPONSE).read_to_end(&mut bytes);
+        let Some(response) = parse(&bytes) else {
+            let reason = match (sent, received) {
+                (Err(error), _) if error.kind() == WouldBlock => {
+                    "the server does not read it".into()
+                }
+                (_, Err(error)) if error.kind() == WouldBlock => {
+                    format!("nothing came for {}", self.args.timeout)
+                }
+                (Err(error), _) | (_, Err(error)) => error.to_string(),
+                _ if bytes.is_empty() => "the server closed the connection".into(),
+                _ => "this is no HTTP response".into(),
+            };
+            return Err(
+                format!("no answer, so the message may be published or not: {reason}").into(),
+            );
+        };
+        let body = printable(String::from_utf8_lossy(response.body).trim_end()).into_owned();
+        match response.status {
+            202 => Ok(Answer::Published(Published {
+                body,
+                timed_out: false,
+            })),
+            503 if response.is_json => Ok(Answer::Published(Published {
+                body,
+                timed_out: true,
+            })),
+            status => {
+                let reason = format!("{status} {}", first_line(response.body));
+                match status {
+                    400 | 413 => Ok(Answer::Refused(reason)),
+                    401 => Err(format!("not published: {reason} (use --key-file)").into()),
+                    _ => Err(format!("not published: {reason}").into()),
+                }
+            }
+        }
+    }
+
+    fn head(&self, length: usize) -> String {
+        let args = self.args;
+        let path = args.url.path(&format!("/publish/{}", escaped(&args.topic)));
+        let query = args
+            .key
+            .as_deref()
+            .map_or(String::new(), |key| format!("?key={}", escaped(key)));
+        let kind = if args.json {
+            "application/json"
+        } else if args.binary {
+            "application/octet-stream"
+        } else {
+            "text/plain; charset=utf-8"
+        };
+        let key = self.key.as_deref().map_or(String::new(), |key| {
+            format!("Authorization: Bearer {key}\r\n")
+        });
+        let host = &args.url.authority;
+        format!(
+            "POST {path}{query} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+             {key}Connection: close\r\n\r\n"
+        )
+    }
+}
+
+struct Response<'a> {
+    status: u16,
+    is_json: bool,
+    body: &'a [u8],
+}
+
+fn parse(bytes: &[u8]) -> Option<Response<'_>> {
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut response = httparse::Response::new(&mut headers);
-    match response.parse(bytes) {
-        Ok(httparse::Status::Complete(head)) => {
-            let body = String::from_utf8_lossy(&bytes[head..]).into_owned();
-            Some((response.code?, body))
-        }
-        _ => None,
-    }
+    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
+        return None;
+    };
+    let is_json = response.headers.iter().any(|header| {
+        header.name.eq_ignore_ascii_case("content-type")
+            && header.value.starts_with(b"application/json")
+    });
+    Some(Response {
+        status: response.code?,
+        is_json,
+        body: &bytes[head..],
+    })
 }
 
 /// Returns the text percent-encoded, as a path segment or a query value.

@@ -3,11 +3,12 @@
 //! Messages that arrived together are received, published and sent together.
 
 use standpipe::{
-    Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeOptions, Topic,
+    Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeError, SubscribeOptions,
+    Subscription, Topic,
 };
 
-use super::Failure;
-use super::params::since;
+use super::rules::Rights;
+use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
@@ -15,26 +16,57 @@ pub(crate) const MAX_BATCH: usize = 64;
 /// Close code when a limit on topics or subscriptions is reached.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
+/// Close code when a client publishes to a topic without the right to.
+pub(crate) const FORBIDDEN: u16 = 4003;
+
+/// Makes the client a member of the topic, before it knows that it is connected. So it misses nothing that is published
+/// after that.
+///
+/// If the messages that it missed do not fit into its queue, or publishers hold the topic, the client becomes a member in
+/// [`relay`]. The history has what is published in between.
+pub(crate) fn join(hub: &Hub, conn: &Connection, topic: &str) {
+    // An error is reported by `relay`, as a close code.
+    if let Ok(topic) = hub.topic(topic) {
+        if let Ok(subscription) = subscribe(&topic, conn) {
+            conn.keep(subscription);
+        }
+    }
+}
+
+fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, SubscribeError> {
+    let request = conn.request();
+    let mut options = SubscribeOptions::new();
+    // An invalid `since` was rejected before. Without a history there is nothing to wait for: raw mode has no gap notices.
+    if let (Ok(Some(id)), 1..) = (params::since(request), topic.settings().history) {
+        options = options.since(id);
+    }
+    if let Some(epoch) = request.query("epoch") {
+        options = options.epoch(epoch);
+    }
+    if let Some(name) = request.query("name") {
+        options = options.with_name(name);
+    }
+    topic.subscribe(conn.outbox(), options)
+}
+
 /// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
 /// not receive its own messages.
-pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(), Failure> {
-    let topic = match hub.topic(topic) {
-        Ok(topic) => topic,
-        Err(error) => {
+pub(crate) fn relay(
+    hub: &Hub,
+    conn: &mut Connection,
+    name: &str,
+    rights: &Rights<'_>,
+) -> Result<(), Failure> {
+    let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
+        (Some(subscription), _) => subscription,
+        (None, Ok(topic)) => subscribe(&topic, conn)?,
+        (None, Err(error)) => {
             conn.close(TRY_AGAIN_LATER, &error.to_string());
             return Ok(());
         }
     };
-    let mut options = SubscribeOptions::new();
-    // An invalid `since` was rejected before the 101.
-    if let Ok(Some(id)) = since(conn.request()) {
-        options = options.since(id);
-    }
-    if let Some(name) = conn.request().query("name") {
-        options = options.with_name(name);
-    }
-    let echo = conn.request().query("echo") != Some("false");
-    let _subscription = topic.subscribe(conn.outbox(), options)?;
+    let topic = subscription.topic();
+    let echo = params::echo(conn.request()).unwrap_or(true);
     let except = (!echo).then_some(conn.number());
     let publication = |message| {
         let publication = Publication::from(message);
@@ -48,11 +80,11 @@ pub(crate) fn relay(hub: &Hub, conn: &mut Connection, topic: &str) -> Result<(),
         if messages.is_empty() {
             return Ok(());
         }
-        publish_waiting(
-            conn,
-            &topic,
-            messages.into_iter().map(publication).collect(),
-        )?;
+        if let Err(reason) = rights.check_publish(name) {
+            conn.close(FORBIDDEN, reason);
+            return Ok(());
+        }
+        publish_waiting(conn, topic, messages.into_iter().map(publication).collect())?;
     }
 }
 

@@ -11,6 +11,10 @@ pub(crate) fn unauthorized(text: &str) -> Reply {
     Reply::text(401, text).header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }
 
+pub(crate) fn not_found() -> Reply {
+    Reply::text(404, "not found; see / for the paths of this server\n")
+}
+
 pub(crate) fn busy(text: impl Into<String>) -> Reply {
     Reply::text(503, text.into() + "\n").header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }

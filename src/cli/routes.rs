@@ -10,7 +10,7 @@ use super::dashboard::{Dashboard, LIVE};
 use super::envelope::{element, to_json};
 use super::http_publish::HttpPublisher;
 use super::page::{DASHBOARD, PAGE};
-use super::replies::{bad_request, check_get, check_post};
+use super::replies::{bad_request, check_get, check_post, not_found};
 use super::session::Session;
 use super::{Failure, debug, metrics, params, raw};
 
@@ -23,7 +23,7 @@ const PROTOCOL: &str = "standpipe.v1";
 const RAW: &str = "standpipe.raw";
 
 pub(crate) struct Routes {
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
     pub(crate) handle: ServerHandle,
@@ -40,39 +40,55 @@ impl Handler for Routes {
             [] => check_get(request).map(|()| Reply::html(PAGE)),
             ["healthz"] => check_get(request).map(|()| Reply::text(200, "ok\n")),
             ["readyz"] => check_get(request).map(|()| self.ready()),
-            ["metrics"] => {
-                check_get(request).map(|()| metrics::text(request, &self.handle, &self.hub))
-            }
+            ["metrics"] => self
+                .access
+                .check_metrics(request)
+                .and_then(|()| check_get(request))
+                .map(|()| metrics::text(request, &self.handle, &self.hub)),
             ["echo"] if self.has_echo => self
                 .access
                 .check_token(request)
                 .map(|()| Reply::upgrade().subprotocol(RAW)),
             ["ws"] => self.json_mode(request),
             ["ws", topic] => self.raw_mode(request, topic),
-            ["publish", topic] => check_post(request)
-                .and_then(|()| self.access.check_key(request))
+            ["publish", topic] => self
+                .access
+                .check_admin(request)
+                .and_then(|()| check_post(request))
                 .and_then(|()| self.publisher.publish(request, topic)),
-            ["topics"] => check_get(request)
-                .and_then(|()| self.access.check_token(request))
+            ["topics"] => self
+                .access
+                .check_admin(request)
+                .and_then(|()| check_get(request))
                 .map(|()| self.topics()),
             ["topics", topic, "history"] => self.history(request, topic),
             ["topics", topic, "presence"] => self.presence(request, topic),
-            ["debug", "clients"] => check_get(request)
-                .and_then(|()| self.access.check_key(request))
+            ["debug", "clients"] => self
+                .access
+                .check_admin(request)
+                .and_then(|()| check_get(request))
                 .map(|()| debug::clients(&self.handle, &self.hub)),
-            ["dashboard"] => check_get(request)
-                .and_then(|()| self.access.check_dashboard_page(request))
+            ["dashboard"] => self
+                .access
+                .check_dashboard_page(request)
+                .and_then(|()| check_get(request))
                 .map(|()| Reply::html(DASHBOARD)),
             ["dashboard", live] if live == LIVE => self
                 .access
                 .check_dashboard_socket(request)
                 .map(|()| Reply::upgrade().subprotocol(RAW)),
-            _ => Err(Reply::text(
-                404,
-                "not found; see / for the paths of this server\n",
-            )),
+            _ => Err(not_found()),
         };
         answer.unwrap_or_else(|refusal| refusal)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        if let [ws, topic] = conn.request().segments() {
+            if ws == "ws" {
+                raw::join(&self.hub, conn, topic);
+            }
+        }
+        Ok(())
     }
 
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
@@ -80,11 +96,13 @@ impl Handler for Routes {
             [dashboard, _] if dashboard == "dashboard" => self.dashboard.watch(conn),
             [_, topic] => {
                 let topic = topic.clone();
-                raw::relay(&self.hub, conn, &topic)
+                let rights = self.access.rights(conn.request());
+                raw::relay(&self.hub, conn, &topic, &rights)
             }
             [ws] if ws == "ws" => {
                 let name = conn.request().query("name").map(str::to_owned);
-                Session::new(&self.hub, name, self.max_subscriptions).run(conn)
+                let rights = self.access.rights(conn.request());
+                Session::new(&self.hub, name, self.max_subscriptions, rights).run(conn)
             }
             _ => raw::echo(conn),
         }
@@ -115,7 +133,9 @@ impl Routes {
         self.access.check_token(request)?;
         params::check_name(request)?;
         params::check_topic(topic)?;
+        self.access.check_subscribe(request, topic)?;
         params::since(request)?;
+        params::echo(request)?;
         Ok(Reply::upgrade().subprotocol(RAW))
     }
 
@@ -126,22 +146,23 @@ impl Routes {
     }
 
     fn history(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {
-        check_get(request)?;
-        self.access.check_key(request)?;
         params::check_topic(topic)?;
+        self.access.check_topic_data(request, topic)?;
+        check_get(request)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self
-            .hub
-            .get(topic)
-            .map_or_else(Vec::new, |topic| topic.history(since));
+        let messages = self.hub.get(topic).map_or_else(Vec::new, |topic| {
+            let epoch = request.query("epoch");
+            let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
+            topic.history(if is_ours { since } else { 0 })
+        });
         let elements: Vec<String> = messages.iter().map(|message| element(message)).collect();
         Ok(Reply::json(200, format!("[{}]", elements.join(","))))
     }
 
     fn presence(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {
-        check_get(request)?;
-        self.access.check_token(request)?;
         params::check_topic(topic)?;
+        self.access.check_topic_data(request, topic)?;
+        check_get(request)?;
         let names = self
             .hub
             .get(topic)
@@ -156,6 +177,7 @@ struct TopicRow {
     topic: String,
     members: usize,
     id: u64,
+    epoch: String,
     policy: String,
     queue: usize,
     history: usize,
@@ -172,6 +194,7 @@ impl TopicRow {
             topic: topic.name().to_owned(),
             members: topic.members(),
             id: topic.last_id(),
+            epoch: topic.epoch().to_owned(),
             policy: settings.policy.to_string(),
             queue: settings.queue,
             history: counts.history,

@@ -11,10 +11,11 @@ use standpipe::{
 };
 
 use super::Failure;
-use super::answers::{Answers, Outcome, Refusal};
-use super::command::{Command, CommandError, CommandMessage, Publish, Reference};
+use super::answers::{Answers, Done, Outcome, Refusal};
+use super::command::{Command, CommandError, CommandMessage, Publish, Reference, Resume};
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
+use super::rules::Rights;
 
 /// The connection is closed at the third message that is not JSON, because the client speaks another protocol.
 const MAX_NOT_JSON: u32 = 3;
@@ -28,17 +29,24 @@ pub(crate) struct Session<'a> {
     /// The client's name in presence lists.
     name: Option<String>,
     max_subscriptions: usize,
+    rights: Rights<'a>,
     subscriptions: HashMap<String, Subscription>,
     /// How many messages were not JSON.
     not_json: u32,
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(hub: &'a Hub, name: Option<String>, max_subscriptions: usize) -> Session<'a> {
+    pub(crate) fn new(
+        hub: &'a Hub,
+        name: Option<String>,
+        max_subscriptions: usize,
+        rights: Rights<'a>,
+    ) -> Session<'a> {
         Session {
             hub,
             name,
             max_subscriptions,
+            rights,
             subscriptions: HashMap::new(),
             not_json: 0,
         }
@@ -79,13 +87,13 @@ impl<'a> Session<'a> {
                 }
                 Ok(Command::Subscribe {
                     topic,
-                    since,
+                    resume,
                     presence,
                 }) => {
-                    if since.is_some() {
+                    if resume.is_some() {
                         answers.send(conn)?;
                     }
-                    let outcome = self.subscribe(conn, topic, since, presence);
+                    let outcome = self.subscribe(conn, topic, resume, presence);
                     answers.add(reference.as_deref(), outcome);
                 }
                 Ok(Command::Unsubscribe(topic)) => {
@@ -104,12 +112,13 @@ impl<'a> Session<'a> {
         &mut self,
         conn: &Connection,
         name: String,
-        since: Option<u64>,
+        resume: Option<Resume>,
         presence: bool,
     ) -> Outcome {
         if self.subscriptions.contains_key(&name) {
             return Err("already subscribed to this topic".into());
         }
+        self.rights.check_subscribe(&name)?;
         if self.subscriptions.len() >= self.max_subscriptions {
             return Err(Refusal {
                 error: format!("limit of {} subscriptions reached", self.max_subscriptions),
@@ -117,8 +126,11 @@ impl<'a> Session<'a> {
             });
         }
         let mut options = SubscribeOptions::new().with_envelope();
-        if let Some(since) = since {
+        if let Some(Resume { since, epoch }) = resume {
             options = options.since(since);
+            if let Some(epoch) = epoch {
+                options = options.epoch(&epoch);
+            }
         }
         if presence {
             options = options.with_presence();
@@ -130,14 +142,17 @@ impl<'a> Session<'a> {
             .topic(&name)?
             .subscribe(conn.outbox(), options)
             .map_err(|error| error.to_string())?;
-        let id = subscription.last_id();
+        let done = Done {
+            id: subscription.last_id(),
+            epoch: Some(subscription.topic().epoch().to_owned()),
+        };
         self.subscriptions.insert(name, subscription);
-        Ok(id)
+        Ok(done)
     }
 
     fn unsubscribe(&mut self, name: &str) -> Outcome {
         match self.subscriptions.remove(name) {
-            Some(subscription) => Ok(subscription.topic().last_id()),
+            Some(subscription) => Ok(subscription.topic().last_id().into()),
             None => Err("not subscribed to this topic".into()),
         }
     }
@@ -151,6 +166,12 @@ impl<'a> Session<'a> {
         answers: &mut Answers,
     ) -> Result<(), SendError> {
         let (references, publishes): (Vec<_>, Vec<_>) = publishes.into_iter().unzip();
+        if let Err(reason) = self.rights.check_publish(name) {
+            for reference in &references {
+                answers.add(reference.as_deref(), Err(reason.into()));
+            }
+            return Ok(());
+        }
         let topic = match self.topic(name) {
             Ok(topic) => topic,
             // This closes the connection, so the first message is the last one that is answered.
@@ -169,7 +190,7 @@ impl<'a> Session<'a> {
         );
         for (n, reference) in references.iter().enumerate() {
             let outcome = match &outcomes {
-                Ok(outcomes) => Ok(outcomes[n].id),
+                Ok(outcomes) => Ok(outcomes[n].id.into()),
                 Err(error) => Err(error.to_string().into()),
             };
             answers.add(reference.as_deref(), outcome);

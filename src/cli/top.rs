@@ -8,9 +8,10 @@ use serde_json::Value;
 use standpipe::tungstenite::client::{ClientRequestBuilder, client};
 use standpipe::tungstenite::{Error, Message};
 
-use super::Failure;
 use super::args::TopArgs;
 use super::terminal::printable;
+use super::url::TIMEOUT;
+use super::{Failure, output, refusal, signals};
 
 /// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -20,6 +21,8 @@ const HOME: &str = "\x1b[H";
 /// Clears the rest of a line, or of the screen, so that nothing of the previous table remains.
 const CLEAR_LINE: &str = "\x1b[K\n";
 const CLEAR_REST: &str = "\x1b[J";
+/// The maximum number of topics on a screen.
+const TOPICS: usize = 8;
 /// The size that is used when the terminal reports none.
 const WIDTH: usize = 100;
 const HEIGHT: usize = 40;
@@ -34,18 +37,14 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     if let Some(key) = args.key()? {
         request = request.with_header("Authorization", format!("Bearer {key}"));
     }
-    let (mut socket, _) = client(request, url.dial(None)?).map_err(|error| match error {
-        standpipe::tungstenite::HandshakeError::Failure(Error::Http(response)) => format!(
-            "no dashboard at {}: {}{}",
-            url.uri,
-            response.status(),
-            if response.status() == 401 {
-                ", the server requires a key: use --key-file"
-            } else {
-                ""
-            }
-        ),
-        error => format!("no dashboard at {}: {error}", url.uri),
+    let (mut socket, _) = client(request, url.dial(None)?).map_err(|error| {
+        let reason = refusal::of_handshake(error);
+        let hint = if reason.starts_with("401") {
+            "; use --key-file"
+        } else {
+            ""
+        };
+        format!("no dashboard at {url}: {reason}{hint}")
     })?;
     let screen = (!args.once && io::stdout().is_terminal())
         .then(Screen::enter)
@@ -61,7 +60,11 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
                 return Err(format!("closed by the server: {reason}").into());
             }
             Ok(_) => continue,
-            Err(error) => return Err(error.into()),
+            Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                let seconds = TIMEOUT.as_secs();
+                return Err(format!("the server has sent nothing for {seconds} s").into());
+            }
+            Err(error) => return Err(format!("connection lost: {error}").into()),
         };
         let snapshot: Value = serde_json::from_str(&text)?;
         snapshots += 1;
@@ -69,13 +72,8 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
         if args.once && snapshots < 2 {
             continue;
         }
-        let is_screen = screen.is_some();
-        let (width, height) = if is_screen {
-            size()
-        } else {
-            (WIDTH, usize::MAX)
-        };
-        draw(&table(&snapshot, width, height), is_screen)?;
+        let size = screen.is_some().then(size);
+        draw(&table(&snapshot, size), size.is_some())?;
         if args.once {
             // Errors no longer matter, and the server's answer is not awaited.
             let _ = socket.close(None);
@@ -90,7 +88,7 @@ struct Screen;
 impl Screen {
     fn enter() -> Result<Screen, Failure> {
         // Otherwise Ctrl-C would leave the terminal on the alternate screen and without a cursor.
-        ctrlc::set_handler(|| {
+        signals::on_end(|| {
             let _ = io::stdout().write_all(LEAVE.as_bytes());
             let _ = io::stdout().flush();
             std::process::exit(0);
@@ -107,16 +105,14 @@ impl Drop for Screen {
     }
 }
 
-fn draw(lines: &[String], is_screen: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if !is_screen {
-        writeln!(out, "{}", lines.join("\n"))?;
-        return out.flush();
-    }
-    // One write avoids flicker. There is no line end after the last line, because it would scroll the screen.
-    let output = format!("{HOME}{}\x1b[K{CLEAR_REST}", lines.join(CLEAR_LINE));
-    out.write_all(output.as_bytes())?;
-    out.flush()
+fn draw(lines: &[String], is_screen: bool) -> Result<(), Failure> {
+    let text = if is_screen {
+        // One write avoids flicker. There is no line end after the last line, because it would scroll the screen.
+        format!("{HOME}{}\x1b[K{CLEAR_REST}", lines.join(CLEAR_LINE))
+    } else {
+        lines.join("\n") + "\n"
+    };
+    output::write(text.as_bytes())
 }
 
 /// Returns columns and lines: `COLUMNS` and `LINES` if they are set, otherwise the terminal's size.
@@ -132,11 +128,15 @@ fn size() -> (usize, usize) {
     )
 }
 
-/// Returns the lines of the whole table, each cut to `width`, at most `height` of them.
-fn table(snapshot: &Value, width: usize, height: usize) -> Vec<String> {
+/// Returns the lines of the whole table. On a screen of `size` columns and lines, it is cut to what fits, and says how
+/// many topics are left out.
+fn table(snapshot: &Value, size: Option<(usize, usize)>) -> Vec<String> {
     let server = &snapshot["server"];
+    let (topics, clients) = (array(&snapshot["topics"]), array(&snapshot["clients"]));
+    let shown = size.map_or(topics.len(), |_| topics.len().min(TOPICS));
     let mut lines = vec![server_line(server)];
-    lines.extend(array(&snapshot["topics"]).iter().take(8).map(topic_line));
+    lines.extend(topics[..shown].iter().map(topic_line));
+    lines.extend(more("topics", &server["topics"], shown));
     lines.push(String::new());
     lines.push(format!(
         "{:>7} {:<21} {:<10} {:>9} {:>9} {:>8} {:>7} {:>8} {:<28} {}",
@@ -152,13 +152,24 @@ fn table(snapshot: &Value, width: usize, height: usize) -> Vec<String> {
         "TOPICS"
     ));
     let queue_bytes = number(&server["queue_bytes"]).max(1);
-    let clients = array(&snapshot["clients"]).iter();
-    lines.extend(clients.map(|client| client_line(client, queue_bytes)));
+    lines.extend(
+        clients
+            .iter()
+            .map(|client| client_line(client, queue_bytes)),
+    );
+    lines.extend(more("clients", &server["clients"], clients.len()));
+    let (width, height) = size.unwrap_or((usize::MAX, usize::MAX));
     lines.truncate(height);
     lines
         .into_iter()
         .map(|line| line.trim_end().chars().take(width).collect())
         .collect()
+}
+
+/// Returns the line that says how many of `total` are not shown.
+fn more(what: &str, total: &Value, shown: usize) -> Option<String> {
+    let missing = number(total).saturating_sub(shown as u64);
+    (missing > 0).then(|| format!("  … and {missing} more {what}"))
 }
 
 fn server_line(server: &Value) -> String {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use standpipe::{Policy, SoftLimit, TopicSettings};
 
+use super::rules::{Rule, TopicRule};
 use super::units::Time;
 use super::values::queue;
 
-/// `PATTERN:policy=…,queue=…,history=…,max-age=…`. Each part may be left out.
+/// `PATTERN:policy=…,queue=…,history=…,max-age=…,publish=…,subscribe=…`. Each part may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicFlag {
     pub(crate) pattern: String,
@@ -16,6 +17,8 @@ pub(crate) struct TopicFlag {
     queue: Option<usize>,
     history: Option<usize>,
     max_age: Option<Duration>,
+    publish: Option<Rule>,
+    subscribe: Option<Rule>,
 }
 
 impl TopicFlag {
@@ -28,6 +31,15 @@ impl TopicFlag {
         settings.max_age = self.max_age.or(settings.max_age);
         settings
     }
+
+    /// Returns who may publish and subscribe to a matching topic.
+    pub(crate) fn rule(&self) -> TopicRule {
+        TopicRule {
+            pattern: self.pattern.clone(),
+            publish: self.publish.unwrap_or_default(),
+            subscribe: self.subscribe.unwrap_or_default(),
+        }
+    }
 }
 
 /// The maximum number of messages that a history may keep. Without this limit a typing error could exhaust the memory.
@@ -37,8 +49,7 @@ impl FromStr for TopicFlag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const FORM: &str =
-            "write PATTERN:policy=P,queue=N,history=N,max-age=TIME, with each part at most once";
+        const FORM: &str = "write PATTERN:policy=P,queue=N,history=N,max-age=TIME,publish=RULE,subscribe=RULE, with each part at most once";
         let (pattern, rest) = text.split_once(':').ok_or(FORM)?;
         if pattern.is_empty() {
             return Err(FORM.into());
@@ -49,6 +60,8 @@ impl FromStr for TopicFlag {
             queue: None,
             history: None,
             max_age: None,
+            publish: None,
+            subscribe: None,
         };
         for part in rest.split(',') {
             let (key, value) = part.split_once('=').ok_or(FORM)?;
@@ -64,6 +77,14 @@ impl FromStr for TopicFlag {
                     let Time(age) = value.parse().map_err(named)?;
                     flag.max_age.replace(age).is_some()
                 }
+                "publish" => flag
+                    .publish
+                    .replace(value.parse().map_err(named)?)
+                    .is_some(),
+                "subscribe" => flag
+                    .subscribe
+                    .replace(value.parse().map_err(named)?)
+                    .is_some(),
                 _ => {
                     return Err(format!("unknown setting {key}: {FORM}"));
                 }
@@ -166,5 +187,17 @@ mod tests {
         assert_eq!((settings.queue, settings.history), (7, 100));
         assert_eq!(settings.policy.to_string(), "block:1s");
         assert!("a:queue=1,queue=2".parse::<TopicFlag>().is_err());
+        assert!(
+            "a:publish=token,publish=token"
+                .parse::<TopicFlag>()
+                .is_err()
+        );
+        let rule = flag.rule();
+        assert_eq!((rule.publish, rule.subscribe), (Rule::Anyone, Rule::Anyone));
+        let flag: TopicFlag = "a:subscribe=token,publish=server"
+            .parse()
+            .expect("the flag is valid");
+        let rule = flag.rule();
+        assert_eq!((rule.publish, rule.subscribe), (Rule::Server, Rule::Token));
     }
 }

@@ -70,6 +70,16 @@ impl FromStr for Time {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        match Time::or_zero(text)? {
+            Time(Duration::ZERO) => Err("must be longer than zero".into()),
+            time => Ok(time),
+        }
+    }
+}
+
+impl Time {
+    /// Parses a time that may be zero.
+    pub(crate) fn or_zero(text: &str) -> Result<Time, String> {
         let (number, unit) = number_and_unit(text);
         if unit.is_empty() && !number.is_empty() {
             return Err(format!(
@@ -84,7 +94,6 @@ impl FromStr for Time {
             return Err(TIME_FORM.into());
         };
         match Duration::try_from_secs_f64(number * factor as f64 / 1000.0) {
-            Ok(time) if time.is_zero() => Err("must be longer than zero".into()),
             Ok(time) if time <= MAX_TIME => Ok(Time(time)),
             _ => Err(format!("must be at most {}, a year", Time(MAX_TIME))),
         }

@@ -11,8 +11,8 @@ use super::units::Size;
 pub(crate) enum Listen {
     /// `ADDR:PORT` as it was written. A host name is resolved when the listener is bound.
     Tcp(String),
-    /// The path of a unix socket.
-    Unix(PathBuf),
+    /// A unix socket: its path, and the permissions that the path gets.
+    Unix { path: PathBuf, mode: Option<u32> },
     /// A listening socket that the parent process opened: systemd, or another program that follows its protocol.
     Fd(usize),
 }
@@ -20,16 +20,62 @@ pub(crate) enum Listen {
 /// The first descriptor that a parent process passes on (sd_listen_fds(3)).
 pub(crate) const FIRST_FD: usize = 3;
 
+/// What stands between the path of a unix socket and its permissions.
+const MODE: &str = ",mode=";
+
+/// Parses permissions in octal, as for chmod(1).
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0..=0o777) if is_octal => Ok(mode),
+        _ => {
+            Err("write the permissions in octal, such as unix:/run/standpipe.sock,mode=0660".into())
+        }
+    }
+}
+
+/// One or more [`Listen`] values, separated by commas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listens(pub(crate) Vec<Listen>);
+
+impl FromStr for Listens {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut values: Vec<String> = Vec::new();
+        for part in text.split(',') {
+            match values.last_mut() {
+                // The permissions belong to the path before them.
+                Some(path) if path.starts_with("unix:") && part.starts_with(&MODE[1..]) => {
+                    path.push(',');
+                    path.push_str(part);
+                }
+                _ => values.push(part.into()),
+            }
+        }
+        let values: Result<_, String> = values.iter().map(|value| value.parse()).collect();
+        values.map(Listens)
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str =
             "write 127.0.0.1:9000, [::1]:9000, localhost:9000, unix:/run/standpipe.sock or fd:3";
-        match text.rsplit_once(':') {
-            _ if text.starts_with("unix:") && text.len() > "unix:".len() => {
-                Ok(Listen::Unix(text["unix:".len()..].into()))
+        if let Some(socket) = text.strip_prefix("unix:") {
+            let (path, mode) = match socket.rsplit_once(MODE) {
+                None => (socket, None),
+                Some((path, mode)) => (path, Some(parse_mode(mode)?)),
+            };
+            if path.is_empty() {
+                return Err(FORM.into());
             }
+            let path = path.into();
+            return Ok(Listen::Unix { path, mode });
+        }
+        match text.rsplit_once(':') {
             Some(("fd", number)) => match number.parse() {
                 Ok(fd) if fd >= FIRST_FD => Ok(Listen::Fd(fd)),
                 _ => Err(format!("inherited descriptors begin at fd:{FIRST_FD}")),
@@ -60,7 +106,11 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Listen::Tcp(address) => f.write_str(address),
-            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+            Listen::Unix { path, mode: None } => write!(f, "unix:{}", path.display()),
+            Listen::Unix {
+                path,
+                mode: Some(mode),
+            } => write!(f, "unix:{}{MODE}{mode:04o}", path.display()),
             Listen::Fd(fd) => write!(f, "fd:{fd}"),
         }
     }
@@ -111,12 +161,21 @@ pub(crate) fn bench_size(text: &str) -> Result<Size, String> {
     }
 }
 
-/// Parses a switch. Environment variables often hold `1` for true.
+/// Parses a switch: of a flag, an environment variable or a query parameter. An error text follows the name.
 pub(crate) fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err("must be true or false".into()),
+    }
+}
+
+/// Parses the variable of `-v`: its number, or a switch.
+pub(crate) fn verbosity(text: &str) -> Result<u8, String> {
+    match (text.parse(), yes_or_no(text)) {
+        (Ok(number), _) => Ok(number),
+        (Err(_), Ok(is_verbose)) => Ok(u8::from(is_verbose)),
+        (Err(_), Err(_)) => Err("must be 0, 1 or 2".into()),
     }
 }
 
@@ -161,7 +220,10 @@ mod tests {
         }
         assert_eq!(
             "unix:/run/a:b.sock".parse(),
-            Ok(Listen::Unix("/run/a:b.sock".into()))
+            Ok(Listen::Unix {
+                path: "/run/a:b.sock".into(),
+                mode: None
+            })
         );
         for text in [
             "", ":", "9000", ":9000", "::1:9000", "[::1]", "a:b", "a:", "a:-1", "unix:", "/a:1",
@@ -169,6 +231,58 @@ mod tests {
             let refusal = text.parse::<Listen>().expect_err(text);
             assert!(refusal.contains("127.0.0.1:9000"), "{text}: {refusal}");
         }
+    }
+
+    #[test]
+    fn list_of_addresses_keeps_the_permissions_of_a_path() {
+        let list = "127.0.0.1:1,unix:/a.sock,mode=0660,unix:/b.sock,fd:3";
+        let unix = |path: &str, mode| Listen::Unix {
+            path: path.into(),
+            mode,
+        };
+        let expected = [
+            Listen::Tcp("127.0.0.1:1".into()),
+            unix("/a.sock", Some(0o660)),
+            unix("/b.sock", None),
+            Listen::Fd(3),
+        ];
+        let parsed: Listens = list.parse().expect("a list");
+        assert_eq!(parsed.0, expected);
+        let texts: Vec<_> = parsed.0.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.join(","), list);
+    }
+
+    #[test]
+    fn permissions_are_octal() {
+        for text in [
+            "", "8", "660x", "0778", "66", "01777", "00660", "-660", "rw",
+        ] {
+            let refusal = format!("unix:/a.sock,mode={text}").parse::<Listen>();
+            let refusal = refusal.expect_err(text);
+            assert!(refusal.contains("mode=0660"), "{text}: {refusal}");
+        }
+        for list in ["mode=0660", "127.0.0.1:1,mode=0660", "unix:,mode=0660", ""] {
+            assert!(list.parse::<Listens>().is_err(), "{list}");
+        }
+    }
+
+    #[test]
+    fn switch_has_four_words_for_each_value() {
+        for (words, expected) in [
+            (["true", "yes", "on", "1"], true),
+            (["false", "no", "off", "0"], false),
+        ] {
+            for word in words {
+                assert_eq!(yes_or_no(word), Ok(expected), "{word}");
+                assert_eq!(yes_or_no(&word.to_uppercase()), Ok(expected), "{word}");
+            }
+        }
+        for text in ["", "maybe", "2", "true ", "t"] {
+            assert!(yes_or_no(text).is_err(), "{text}");
+        }
+        assert_eq!(verbosity("2"), Ok(2));
+        assert_eq!((verbosity("yes"), verbosity("off")), (Ok(1), Ok(0)));
+        assert!(verbosity("much").is_err());
     }
 
     #[test]

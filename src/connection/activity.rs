@@ -71,7 +71,8 @@ impl ThreadActivity {
         now
     }
 
-    fn set_since(&self, activity: Activity, since: u64) {
+    /// Records that `activity` began at the time `since`.
+    pub(crate) fn set_since(&self, activity: Activity, since: u64) {
         let kind = match activity {
             Activity::Handshake => 0,
             Activity::Reading => 1,
@@ -102,6 +103,14 @@ impl ThreadActivity {
             _ => Activity::Blocked,
         };
         (activity, packed & ((1 << KIND_SHIFT) - 1))
+    }
+
+    /// Returns whether the thread is in the handler's code, or in a call of the handler that waits for room in a queue.
+    pub(crate) fn is_in_handler(&self) -> bool {
+        matches!(
+            self.get().0,
+            Activity::InHandler | Activity::WaitingForRoom(_)
+        )
     }
 
     /// Returns the time since which the thread has been waiting for the peer's bytes, or `None` if it is not waiting

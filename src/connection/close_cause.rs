@@ -13,7 +13,7 @@ use crate::clock::Clock;
 ///
 /// assert_eq!(CloseCause::TimedOut(Clock::Ping).to_string(), "reset: ping_timeout passed");
 /// let left = CloseCause::Peer { code: 1001, reason: "bye".into() };
-/// assert_eq!(left.to_string(), "closed by the peer: 1001, bye");
+/// assert_eq!(left.to_string(), "closed by the peer: 1001 (going away), bye");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -58,16 +58,20 @@ impl fmt::Display for CloseCause {
         match self {
             CloseCause::Peer { code: 1005, .. } => f.write_str("closed by the peer without a code"),
             CloseCause::Peer { code, reason } => {
-                write!(f, "closed by the peer: {code}")?;
+                write!(f, "closed by the peer: {}", InWords(*code))?;
                 with_reason(f, reason)
             }
             CloseCause::Application { code, reason } => {
-                write!(f, "closed by the application: {code}")?;
+                write!(f, "closed by the application: {}", InWords(*code))?;
                 with_reason(f, reason)
             }
             CloseCause::HandlerFailed => f.write_str("the handler failed: 1011"),
             CloseCause::Violation { code, reason } => {
-                write!(f, "the peer violated the protocol or a limit: {code}")?;
+                write!(
+                    f,
+                    "the peer violated the protocol or a limit: {}",
+                    InWords(*code)
+                )?;
                 with_reason(f, reason)
             }
             CloseCause::SlowConsumer => f.write_str("slow consumer: 4008"),
@@ -76,6 +80,31 @@ impl fmt::Display for CloseCause {
             CloseCause::Terminated => f.write_str("reset by the application"),
             CloseCause::Gone => f.write_str("the peer is gone without a closing handshake"),
         }
+    }
+}
+
+/// A close code and its name. Codes from 3000 on are the application's own.
+struct InWords(u16);
+
+impl fmt::Display for InWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // RFC 6455 §7.4.1; IANA registered 1012 to 1014 later.
+        let name = match self.0 {
+            1000 => "normal closure",
+            1001 => "going away",
+            1002 => "protocol error",
+            1003 => "unsupported data",
+            1007 => "invalid data",
+            1008 => "policy violation",
+            1009 => "message too big",
+            1010 => "extension missing",
+            1011 => "internal error",
+            1012 => "service restart",
+            1013 => "try again later",
+            1014 => "bad gateway",
+            code => return write!(f, "{code}"),
+        };
+        write!(f, "{} ({name})", self.0)
     }
 }
 

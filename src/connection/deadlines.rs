@@ -58,6 +58,11 @@ impl Deadlines {
         self.handshake_by.store(0, Relaxed);
     }
 
+    /// Returns whether the opening handshake is in progress.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.handshake_by.load(Relaxed) != 0
+    }
+
     /// Gives the peer `time` from now to send a request, or to begin one.
     pub(crate) fn start_request(&self, time: Duration) {
         self.handshake_by.store(clock::after(time), Relaxed);
@@ -117,12 +122,15 @@ impl Deadlines {
     }
 
     /// Records that the reader waits for the peer again. Its last read returned at `read_at`. Since then it was in the
-    /// handler or waited for room in a queue, so this time does not count against the message in progress.
+    /// handler or waited for room in a queue. This time does not count against the message in progress, nor against the
+    /// pong that may have arrived unread meanwhile.
     pub(crate) fn start_read(&self, read_at: u64) {
-        let since = self.message_since.load(Relaxed);
-        if since != 0 {
-            let ours = clock::now().saturating_sub(read_at);
-            self.message_since.store(since + ours, Relaxed);
+        for clock in [&self.message_since, &self.pinged_at] {
+            let since = clock.load(Relaxed);
+            if since != 0 {
+                let ours = clock::now().saturating_sub(read_at);
+                clock.store(since + ours, Relaxed);
+            }
         }
     }
 

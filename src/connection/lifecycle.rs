@@ -8,7 +8,11 @@
 //!        └──▶ Rejected ◀┘             (a close may also skip a phase; a failure goes straight to Finished)
 //! ```
 //!
-//! A connection moves only to the right, except from one request to the next. `Idle` may become `Rejected` too. The phase and the record are changed together, under the record's lock.
+//! The end of the peer's stream changes no phase: while the handler is in its own code, it is only announced. A reset is
+//! a failure.
+//!
+//! A connection moves only to the right, except from one request to the next. `Idle` may become `Rejected` too. The phase
+//! and the record are changed together, under the record's lock.
 //! Threads on the fast path read the phase from the atomic without the lock.
 
 use std::convert::Infallible;
@@ -64,8 +68,10 @@ pub(crate) struct Lifecycle {
     /// Written only under the lock of `record`.
     phase: AtomicU8,
     record: Mutex<Record>,
-    /// Set when the connection begins to close.
+    /// Set when the connection begins to close. Wakes the threads that wait to send.
     closing: Latch,
+    /// Set when the connection begins to close, or the peer's stream has ended. The application waits for it.
+    closed: Latch,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +105,7 @@ impl Lifecycle {
             phase: AtomicU8::new(Phase::ReadingRequest as u8),
             record: Mutex::default(),
             closing: Latch::new(),
+            closed: Latch::new(),
         }
     }
 
@@ -122,6 +129,19 @@ impl Lifecycle {
     /// Returns whether nothing will be written any more.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.phase(), Phase::Rejected | Phase::Finished)
+    }
+
+    /// Returns whether messages from the peer are still received. They are not after a Close has been requested. They
+    /// are after the connection has broken: what arrived before is in the kernel, followed by the end of the stream.
+    pub(crate) fn may_receive(&self) -> bool {
+        self.is_open()
+            || self.phase() == Phase::Finished && lock(&self.record).cause == Some(CloseCause::Gone)
+    }
+
+    /// Returns a channel that disconnects when the connection begins to close, or the peer's stream has ended. Nothing
+    /// is ever sent on it.
+    pub(crate) fn closed(&self) -> &Receiver<Infallible> {
+        self.closed.receiver()
     }
 
     /// Returns a channel that disconnects when the connection begins to close. Nothing is ever sent on it.
@@ -255,9 +275,15 @@ impl Lifecycle {
         record.cause.get_or_insert(cause);
     }
 
-    /// Disconnects [`closing`](Self::closing).
+    /// Disconnects [`closing`](Self::closing) and [`closed`](Self::closed).
     pub(crate) fn announce_closing(&self) {
         self.closing.set();
+        self.closed.set();
+    }
+
+    /// Disconnects [`closed`](Self::closed), because the peer's stream has ended. Messages are still accepted.
+    pub(crate) fn announce_end(&self) {
+        self.closed.set();
     }
 
     /// Records that the connection is being reset. `cause` is recorded only if no cause has been recorded before.

@@ -8,6 +8,7 @@ pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
 pub(crate) mod lifecycle;
+pub(crate) mod message_log;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod shared;
@@ -19,9 +20,11 @@ pub(crate) mod testing;
 mod tests;
 pub(crate) mod write;
 
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tungstenite::Message;
@@ -30,8 +33,9 @@ pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
 pub use stats::MessageCounts;
 
-use crate::error::{RecvError, SendError};
+use crate::error::{RecvError, RecvTimeoutError, SendError};
 use crate::http::{Peer, Request};
+use crate::sync::lock;
 use read::reader::Reader;
 
 /// One client after the opening handshake. The handler receives with [`recv`](Self::recv) and sends with
@@ -55,7 +59,11 @@ pub struct Connection {
     subprotocol: Option<String>,
     reader: Reader,
     outbox: Outbox,
+    kept: Mutex<Vec<Kept>>,
 }
+
+/// A value that lives as long as the handler of a connection.
+type Kept = Box<dyn Any + Send>;
 
 impl Connection {
     pub(crate) fn new(
@@ -69,13 +77,15 @@ impl Connection {
             subprotocol,
             reader,
             outbox,
+            kept: Mutex::default(),
         }
     }
 
     /// Returns the next text or binary message. `None` means that the closing handshake is complete, that this side has
     /// closed the connection, or that the server is shutting down. The handler should then return.
     ///
-    /// Pings are answered and pongs are processed in this method, so a handler must keep calling it.
+    /// Pings are answered, pongs are processed and a Close is seen in this method, so a handler must keep calling it. A
+    /// handler that only sends calls [`recv_timeout`](Self::recv_timeout) between its messages.
     ///
     /// # Blocking
     /// Waits for the peer. Woken by a message, by the end of the peer's stream, by [`Outbox::terminate`], or by the
@@ -86,6 +96,42 @@ impl Connection {
     /// [`RecvError`] says why the connection ended without a closing handshake.
     pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         self.reader.recv()
+    }
+
+    /// Like [`recv`](Self::recv), but waits at most `timeout` for a message to begin. A message that has begun is received
+    /// completely, in at most [`message_timeout`](crate::Config::message_timeout). With a timeout of zero, this method
+    /// returns a message that has arrived, and never waits for one to begin.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    ///
+    /// use standpipe::{Connection, Message, RecvTimeoutError};
+    ///
+    /// /// A handler that only sends. Between its messages it answers pings and sees the client's Close.
+    /// fn clock(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let mut next = Instant::now();
+    ///     loop {
+    ///         match conn.recv_timeout(next.saturating_duration_since(Instant::now())) {
+    ///             Ok(Some(_)) => {}
+    ///             Ok(None) => return Ok(()),
+    ///             Err(RecvTimeoutError::Timeout) => {
+    ///                 conn.send(Message::text("tick"))?;
+    ///                 next += Duration::from_secs(1);
+    ///             }
+    ///             Err(error) => return Err(error.into()),
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = clock;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`recv`](Self::recv), for at most `timeout` until a message begins.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError`] says whether the time was over, or why the connection ended.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvTimeoutError> {
+        self.reader.recv_timeout(timeout)
     }
 
     /// Like [`recv`](Self::recv), but also returns further complete messages that have already been read, up to `most`
@@ -134,7 +180,8 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Returns true until the connection ends or begins to close.
+    /// Returns true until the connection ends or begins to close. The end of the peer's stream alone does not change
+    /// it: see [`Outbox::closed`].
     pub fn is_open(&self) -> bool {
         self.outbox.shared().lifecycle().is_open()
     }
@@ -144,7 +191,8 @@ impl Connection {
         self.outbox.clone()
     }
 
-    /// Returns a channel that disconnects when the connection begins to close, as [`Outbox::closed`].
+    /// Returns a channel that disconnects when the connection begins to close, or the peer has gone, as
+    /// [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
     }
@@ -152,6 +200,25 @@ impl Connection {
     /// Returns the client's request: path, query and headers.
     pub fn request(&self) -> &Request {
         &self.request
+    }
+
+    /// Keeps `value` until [`Handler::run`](crate::Handler::run) has returned, or [`take`](Self::take) has taken it out. For
+    /// what [`Handler::opening`](crate::Handler::opening) has made for this client, for example a subscription.
+    pub fn keep(&self, value: impl Any + Send) {
+        lock(&self.kept).push(Box::new(value));
+    }
+
+    /// Takes out the oldest value of type `T` that [`keep`](Self::keep) has been given.
+    pub fn take<T: Any>(&mut self) -> Option<T> {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let index = kept.iter().position(|value| value.is::<T>())?;
+        let value = kept.remove(index).downcast().ok()?;
+        Some(*value)
+    }
+
+    /// Takes out all values that are kept.
+    pub(crate) fn take_all(&self) -> Vec<Kept> {
+        std::mem::take(&mut *lock(&self.kept))
     }
 
     pub(crate) fn shared_request(&self) -> Arc<Request> {

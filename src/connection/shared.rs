@@ -14,7 +14,7 @@ use super::activity::{Activity, ThreadActivity};
 use super::close_cause::CloseCause;
 use super::deadlines::DeadlineCheck;
 use super::lifecycle::{Lifecycle, Phase};
-use super::socket::Transport;
+use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
 use crate::config::Config;
@@ -172,6 +172,30 @@ impl Shared {
             // No ping is sent once a Close has been requested, so none may be waited for.
             DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
             check => check,
+        }
+    }
+
+    /// Looks whether the peer has gone, while the reader is in the handler. Nobody reads the socket then, so only this
+    /// method notices the end of the peer.
+    ///
+    /// After a reset the connection is given up: the queued messages are discarded, and waiting senders are woken. The
+    /// end of the peer's stream is only announced, because messages may have arrived before it, and the peer may still
+    /// read the answers.
+    pub(crate) fn look_for_peer(&self) {
+        let lifecycle = self.lifecycle();
+        if lifecycle.phase() != Phase::Open || !self.reader.is_in_handler() {
+            return;
+        }
+        let Some(socket) = self.socket.upgrade() else {
+            return;
+        };
+        match socket.peer_state() {
+            PeerState::Present => {}
+            PeerState::EndedStream => lifecycle.announce_end(),
+            PeerState::Reset => {
+                log::debug!("#{} {} was reset by the peer", self.number, self.peer);
+                self.give_up();
+            }
         }
     }
 

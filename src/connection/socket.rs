@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::Socket;
 
 use crate::config::Config;
@@ -21,6 +22,10 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Writes `bytes`, and waits until the socket accepts at least one of them. After the opening handshake, only the
     /// writer calls this.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Waits until `read` would return without waiting, for at most `limit`. Returns whether it would.
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool>;
+    /// Returns how much of the peer is left. Never blocks, and reads nothing.
+    fn peer_state(&self) -> PeerState;
     /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
     /// Makes the later closing of the socket a reset. The kernel then frees its buffers immediately, instead of keeping
@@ -29,6 +34,17 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug {
     /// Limits the time of each following `read`. Used only by [`linger`]; before that, the watchdog enforces the
     /// deadlines.
     fn limit_read(&self, limit: Duration);
+}
+
+/// What the kernel knows about the peer of a socket, without a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerState {
+    /// The peer may still send. A Close frame that nobody has read does not change this.
+    Present,
+    /// The peer has ended its stream. Bytes that arrived before the end can still be read.
+    EndedStream,
+    /// The connection was reset, or has failed. Nothing can be written any more.
+    Reset,
 }
 
 impl Transport for Socket {
@@ -50,6 +66,29 @@ impl Transport for Socket {
         retry_interrupted(|| self.send_with_flags(bytes, libc::MSG_NOSIGNAL))
     }
 
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        Ok(!poll_for(self, PollFlags::IN, limit)?.is_empty())
+    }
+
+    fn peer_state(&self) -> PeerState {
+        // Other systems report the end of the peer's stream only together with the end of ours.
+        #[cfg(target_os = "linux")]
+        let asked = PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let asked = PollFlags::empty();
+        let Ok(found) = poll_for(self, asked, Duration::ZERO) else {
+            return PeerState::Present;
+        };
+        if found.contains(PollFlags::ERR) {
+            PeerState::Reset
+        } else if found.is_empty() {
+            PeerState::Present
+        } else {
+            // A unix socket whose peer has been closed reports a hangup. What the peer sent before can still be read.
+            PeerState::EndedStream
+        }
+    }
+
     // The error is ignored, because it means that the connection has already ended.
     fn shutdown(&self, how: Shutdown) {
         let _ = Socket::shutdown(self, how);
@@ -63,6 +102,15 @@ impl Transport for Socket {
         // Zero would mean no limit.
         let _ = self.set_read_timeout(Some(limit.max(Duration::from_millis(1))));
     }
+}
+
+/// Waits until the socket has one of these events, a hangup or an error, for at most `limit`. Returns what it has.
+fn poll_for(socket: &Socket, events: PollFlags, limit: Duration) -> io::Result<PollFlags> {
+    // A time that the kernel cannot represent is no limit.
+    let limit = Timespec::try_from(limit).ok();
+    let mut sockets = [PollFd::new(socket, events)];
+    poll(&mut sockets, limit.as_ref())?;
+    Ok(sockets[0].revents())
 }
 
 /// Calls `write`, and calls it again if a signal interrupted it. `Ok(0)` becomes an error.

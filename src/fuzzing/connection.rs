@@ -23,7 +23,7 @@ pub fn connection(data: &[u8]) {
         .early_flush(setup & 1 == 0);
     let mut client = SingleThreaded::new(config);
     client.accept_per_call(usize::from(setup >> 1));
-    let settings = TopicSettings::default().history(HISTORY);
+    let settings = TopicSettings::default().history(HISTORY).queue(4);
     let hub = Hub::new(HubConfig::default().topic("*", settings));
     let policies = [
         Policy::Disconnect { soft: None },
@@ -79,7 +79,8 @@ pub fn connection(data: &[u8]) {
             3 => {
                 topic.set_policy(policies[usize::from(argument & 3)]);
                 if members.len() < 2 {
-                    members.push(topic.subscribe(client.outbox().clone(), SubscribeOptions::new()));
+                    let member = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
+                    members.push(member.expect("the topic's queue fits into the client's"));
                 }
             }
             4 => {

@@ -1,10 +1,11 @@
 //! The target `head`: reading a request head, the checks of `Host` and `Origin`, and the upgrade.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::Choices;
 use crate::config::Config;
-use crate::http::{self, HeadError, Peer, Reply, Rules};
+use crate::http::{self, Arrival, HeadError, Peer, Reply, Rules};
 
 /// The maximum number of bytes that may be read: the limit of a head plus one read, rounded up.
 const MOST: usize = 32 << 10;
@@ -26,7 +27,7 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
     let mut stream = SmallReads::new(bytes, read_size);
     let read = http::read_head(&mut stream, Vec::new(), peer);
     assert!(stream.read <= MOST, "{} bytes were read", stream.read);
-    let request = match read {
+    let mut request = match read {
         Ok((request, _)) => request,
         Err(HeadError::Refused(reply, reason)) => {
             return format!("{} {reason}", reply.code());
@@ -34,7 +35,11 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
         Err(HeadError::Gone) => return "gone".to_owned(),
         Err(HeadError::Io(error)) => return error.to_string(),
     };
-    let rules = Rules::new(&Config::default(), true).expect("the default has no invalid pattern");
+    request.set_arrival(Arc::new(Arrival {
+        loopback_tcp: true,
+        ..Arrival::default()
+    }));
+    let rules = Rules::new(&Config::default()).expect("the default has no invalid pattern");
     let judged = match rules.judge(&request) {
         Err((reply, reason)) => format!("{} {reason}", reply.code()),
         Ok(()) => match http::accept(&request, Reply::upgrade()) {

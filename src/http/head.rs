@@ -105,6 +105,7 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         authority,
         framing,
         peer,
+        arrival: Default::default(),
         extensions: Extensions::new(),
         body: Mutex::default(),
     };

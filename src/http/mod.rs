@@ -20,7 +20,8 @@ mod head;
 mod scan;
 mod target;
 
-// The request, and the address of its sender.
+// The request, the address of its sender, and the listener on which it arrived.
+mod arrival;
 mod authority;
 mod peer;
 mod request;
@@ -36,6 +37,7 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use arrival::Arrival;
 pub(crate) use body::{Body, Wire};
 pub(crate) use cors::Cors;
 pub(crate) use head::{HeadError, read_head};

@@ -7,10 +7,10 @@
 
 use http::header::HeaderValue;
 
+use super::Request;
 use super::authority::Authority;
 use super::cors::Cors;
 use super::reply::{Refusal, refuse};
-use super::{Peer, Request};
 use crate::config::Config;
 use crate::error::Error;
 
@@ -19,15 +19,14 @@ use crate::error::Error;
 pub(crate) struct Rules {
     patterns: Vec<Pattern>,
     any_origin: bool,
-    loopback_only: bool,
 }
 
 impl Rules {
-    /// Prepares the checks. `loopback_only` says that no listener can be reached from another machine.
+    /// Prepares the checks.
     ///
     /// # Errors
     /// [`Error::Origin`] contains the first pattern that is not valid.
-    pub(crate) fn new(config: &Config, loopback_only: bool) -> Result<Rules, Error> {
+    pub(crate) fn new(config: &Config) -> Result<Rules, Error> {
         let pattern =
             |text: &String| Pattern::parse(text).ok_or_else(|| Error::Origin(text.clone()));
         Ok(Rules {
@@ -37,13 +36,7 @@ impl Rules {
                 .map(pattern)
                 .collect::<Result<_, _>>()?,
             any_origin: config.allow_any_origin,
-            loopback_only,
         })
-    }
-
-    /// Returns whether no listener can be reached from another machine.
-    pub(crate) fn loopback_only(&self) -> bool {
-        self.loopback_only
     }
 
     /// Checks `request`. A refusal is 421 because of its `Host`, or 403 because of its `Origin`.
@@ -51,7 +44,7 @@ impl Rules {
         if !self.host_is_ours(request) {
             let (reply, _) = refuse(
                 421,
-                "this server listens on loopback only: Host must be a loopback name, or the host of an allowed origin",
+                "this listener is on loopback: Host must be a loopback name, or the host of an allowed origin",
             );
             return Err((
                 reply,
@@ -73,21 +66,21 @@ impl Rules {
 
     /// Returns whether the server accepts the `Host` of this request.
     ///
-    /// This check protects a server on loopback from DNS rebinding. If the DNS server of evil.com answers 127.0.0.1, a
+    /// This check protects a listener on loopback from DNS rebinding. If the DNS server of evil.com answers 127.0.0.1, a
     /// page of evil.com can send requests to this server. Both the browser and [`same_origin`] then regard the page and
     /// the server as one origin. Only `Host` reveals the attack, because it contains `evil.com`.
     fn host_is_ours(&self, request: &Request) -> bool {
-        if request.peer == Peer::Unix {
-            // No browser connects to a unix socket, and the socket has no name that its clients could send.
+        // A listener on a unix socket accepts any Host: no browser connects to it, and it has no name.
+        if !request.arrival.loopback_tcp {
             return true;
         }
-        let Some(host) = request.authority.as_ref().filter(|_| self.loopback_only) else {
+        let Some(host) = &request.authority else {
             // A request without Host is HTTP/1.0, which no browser sends.
             return true;
         };
         host.is_loopback()
             || self
-                .patterns
+                .patterns_for(request)
                 .iter()
                 .any(|pattern| pattern.covers_host(host))
     }
@@ -116,10 +109,11 @@ impl Rules {
         let Some(value) = request.headers.get(http::header::ORIGIN) else {
             return true;
         };
-        if self.any_origin {
+        if self.any_origin && !request.arrival.same_origin_only {
             return true;
         }
-        if self.patterns.iter().any(|pattern| pattern.is_opaque(value)) {
+        let mut patterns = self.patterns_for(request).iter();
+        if patterns.any(|pattern| pattern.is_opaque(value)) {
             return true;
         }
         let Some(origin) = value.to_str().ok().and_then(Origin::parse) else {
@@ -127,7 +121,19 @@ impl Rules {
         };
         let host = request.authority.as_ref();
         host.is_some_and(|host| same_origin(&origin, host))
-            || self.patterns.iter().any(|pattern| pattern.matches(&origin))
+            || self
+                .patterns_for(request)
+                .iter()
+                .any(|pattern| pattern.matches(&origin))
+    }
+
+    /// Returns the patterns that apply to `request`: all or none.
+    fn patterns_for(&self, request: &Request) -> &[Pattern] {
+        if request.arrival.same_origin_only {
+            &[]
+        } else {
+            &self.patterns
+        }
     }
 }
 
@@ -293,7 +299,7 @@ mod tests {
             "https://a.com,https://b.com",
         ] {
             let config = Config::default().origin(vec!["https://good.com".into(), bad.into()]);
-            let error = Rules::new(&config, false).map(|_| ());
+            let error = Rules::new(&config).map(|_| ());
             assert!(
                 matches!(error, Err(Error::Origin(ref text)) if text == bad),
                 "{bad:?}: {error:?}"

@@ -86,6 +86,15 @@ impl Reply {
             .header(header::CACHE_CONTROL, fixed("no-cache"))
     }
 
+    /// Replaces the status of a response. An upgrade stays an upgrade. For `code` see [`status`](Self::status).
+    #[must_use]
+    pub fn with_status(mut self, code: u16) -> Reply {
+        if !self.is_upgrade() {
+            self.code = final_code(code);
+        }
+        self
+    }
+
     /// Returns a response with JSON. `body` must be valid JSON. For `code` see [`status`](Self::status).
     pub fn json(code: u16, body: impl Into<String>) -> Reply {
         Reply::bytes(

@@ -1,10 +1,11 @@
 //! [`Request`]: a complete and valid request head.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Version, header};
 
+use super::arrival::Arrival;
 use super::authority::Authority;
 use super::body::{Body, Framing, Wire};
 use super::target::Target;
@@ -21,6 +22,7 @@ pub struct Request {
     pub(super) authority: Option<Authority>,
     pub(super) framing: Framing,
     pub(super) peer: Peer,
+    pub(super) arrival: Arc<Arrival>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -87,6 +89,20 @@ impl Request {
     /// Returns the address of the client.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Returns the tag of the listener on which the request arrived, if it has one; see
+    /// [`Listener::tag`](crate::Listener::tag).
+    pub fn listener(&self) -> Option<&str> {
+        self.arrival.tag.as_deref()
+    }
+
+    /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
+    /// `127.0.0.1`.
+    ///
+    /// This alone proves nothing about the client, because a proxy on this machine often sends the same `Host`.
+    pub fn has_loopback_host(&self) -> bool {
+        self.authority.as_ref().is_some_and(Authority::is_loopback)
     }
 
     /// Returns whether the `Upgrade` header contains `websocket`. In HTTP/1.0 the header is ignored (RFC 9110 §7.8).
@@ -173,6 +189,11 @@ impl Request {
     /// Returns whether the request is `OPTIONS *`, which asks about the server and not about a path.
     pub(crate) fn is_about_server(&self) -> bool {
         self.target.is_asterisk
+    }
+
+    /// Sets the listener on which the request arrived.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>) {
+        self.arrival = arrival;
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.

@@ -14,6 +14,12 @@ pub(super) const MAX_REQUEST_LINE: usize = 8 << 10;
 /// The limit for the number of header lines.
 pub(super) const MAX_HEADERS: usize = 64;
 
+/// The first two bytes of a client that speaks TLS: the type of the record, and its major version (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
+const TLS_VERSION: u8 = 3;
+
+const CONTROL_CHARACTER: &str = "the request head contains a control character";
+
 enum Place {
     /// Before the first byte of the request line. The value is true after an empty line.
     Before(bool),
@@ -61,6 +67,15 @@ impl Scan {
                     return Ok(Some(self.at));
                 }
                 self.line = self.at;
+            } else if self.at <= 2 && bytes[0] == TLS_HANDSHAKE {
+                // The second byte decides what the log says, so it is waited for.
+                match (self.at, byte) {
+                    (1, _) => {}
+                    (_, TLS_VERSION) => {
+                        return Err(refuse(400, "the client speaks TLS, and this port does not"));
+                    }
+                    _ => return Err(refuse(400, CONTROL_CHARACTER)),
+                }
             } else {
                 self.byte(byte)?;
             }
@@ -80,7 +95,7 @@ impl Scan {
             b'\n' => return Err(refuse(400, "an LF is not preceded by a CR")),
             b'\t' => {}
             0..0x20 | 0x7f => {
-                return Err(refuse(400, "the request head contains a control character"));
+                return Err(refuse(400, CONTROL_CHARACTER));
             }
             _ => {}
         }
@@ -189,6 +204,16 @@ mod tests {
         ] {
             assert_eq!(verdict(bytes), Err(code), "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn tls_is_recognised_by_its_first_two_bytes() {
+        let reason = |bytes: &[u8]| Scan::new().advance(bytes).map_err(|(_, reason)| reason);
+        assert_eq!(reason(b"\x16"), Ok(None));
+        let tls = reason(b"\x16\x03\x01\x02\x00").expect_err("TLS is no HTTP");
+        assert_eq!(tls, "the client speaks TLS, and this port does not");
+        let other = reason(b"\x16\x04").expect_err("a control character is no HTTP");
+        assert_eq!(other, CONTROL_CHARACTER);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::reply::Refusal;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::*;
 use crate::Config;
@@ -77,10 +78,10 @@ fn read(head: &[u8], read_size: usize) -> Result<Request, HeadError> {
 fn outcome(
     head: &[u8],
     read_size: usize,
-    decide: impl Fn(&Request) -> Result<String, Refusal>,
+    decide: impl Fn(&mut Request) -> Result<String, Refusal>,
 ) -> String {
     let result = match read(head, read_size) {
-        Ok(request) => decide(&request),
+        Ok(mut request) => decide(&mut request),
         Err(HeadError::Refused(reply, reason)) => Err((reply, reason)),
         Err(HeadError::Gone) => return "gone".into(),
         Err(HeadError::Io(error)) => panic!("{error}"),
@@ -112,7 +113,7 @@ fn assert_complete(reply: &Reply) {
 }
 
 /// Checks every line of a table, with different sizes of one read.
-fn check(text: &str, at_least: usize, decide: impl Fn(&Request) -> Result<String, Refusal>) {
+fn check(text: &str, at_least: usize, decide: impl Fn(&mut Request) -> Result<String, Refusal>) {
     let table = table(text);
     assert!(table.len() >= at_least, "{} lines", table.len());
     for (want, head) in table {
@@ -167,8 +168,9 @@ fn handshakes_get_the_expected_status() {
         .replace("{up}", &up.escape_default().to_string())
         .replace("{key}", &key.escape_default().to_string())
         .replace("{13}", &version.escape_default().to_string());
-    let rules = Rules::new(&Config::default(), true).expect("rules");
+    let rules = Rules::new(&Config::default()).expect("rules");
     check(&text, 65, |request| {
+        request.set_arrival(loopback());
         rules.judge(request)?;
         let accepted = accept(request, Reply::upgrade()).inspect_err(|(reply, _)| {
             let answer = String::from_utf8(reply.to_bytes(false, After::Close)).expect("text");
@@ -210,7 +212,20 @@ fn targets_are_decoded_once() {
     assert!(count >= 70, "{count} targets");
 }
 
+/// A TCP listener on loopback.
+fn loopback() -> Arc<Arrival> {
+    Arc::new(Arrival {
+        loopback_tcp: true,
+        ..Arrival::default()
+    })
+}
+
+/// Returns the outcome for a request that arrived on a TCP listener on all addresses.
 fn verdict(rules: &Rules, origin: &str, host: &str) -> String {
+    verdict_on(&Arc::default(), rules, origin, host)
+}
+
+fn verdict_on(arrival: &Arc<Arrival>, rules: &Rules, origin: &str, host: &str) -> String {
     let origin = match origin {
         "-" => String::new(),
         "\"\"" => "Origin:\r\n".into(),
@@ -218,6 +233,7 @@ fn verdict(rules: &Rules, origin: &str, host: &str) -> String {
     };
     let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
     outcome(head.as_bytes(), 4096, |request| {
+        request.set_arrival(Arc::clone(arrival));
         rules.judge(request).map(|()| "in".into())
     })
 }
@@ -233,8 +249,8 @@ fn origins_are_compared_part_by_part() {
         "chrome-extension://abcdefgh",
     ];
     let config = Config::default().origin(allowed.map(String::from).to_vec());
-    let rules = Rules::new(&config, false).expect("rules");
-    let open = Rules::new(&config.allow_any_origin(true), false).expect("rules");
+    let rules = Rules::new(&config).expect("rules");
+    let open = Rules::new(&config.allow_any_origin(true)).expect("rules");
     let table = table(include_str!("corpus/origins.txt"));
     assert!(table.len() >= 75, "{} lines", table.len());
     for (want, line) in table {
@@ -245,15 +261,15 @@ fn origins_are_compared_part_by_part() {
 }
 
 #[test]
-fn loopback_server_accepts_only_known_hosts() {
+fn loopback_listener_accepts_only_known_hosts() {
     let allowed = [
         "https://app.example",
         "*.wild.example:8443",
         "chrome-extension://abc",
     ];
     let config = Config::default().origin(allowed.map(String::from).to_vec());
-    let loopback = Rules::new(&config.clone().allow_any_origin(true), true).expect("rules");
-    let public = Rules::new(&config, false).expect("rules");
+    let open = Rules::new(&config.clone().allow_any_origin(true)).expect("rules");
+    let rules = Rules::new(&config).expect("rules");
     for (want, host) in [
         ("in", "localhost"),
         ("in", "LOCALHOST:9000"),
@@ -277,20 +293,53 @@ fn loopback_server_accepts_only_known_hosts() {
         ("421", "[2001:db8::1]"),
         ("421", "localhost."),
     ] {
-        assert_eq!(verdict(&loopback, "-", host), want, "{host}");
+        assert_eq!(verdict_on(&loopback(), &open, "-", host), want, "{host}");
         let origin = format!("http://{host}");
-        assert_eq!(verdict(&loopback, &origin, host), want, "{host}");
-        assert_eq!(verdict(&public, "-", host), "in", "{host}");
+        assert_eq!(
+            verdict_on(&loopback(), &open, &origin, host),
+            want,
+            "{host}"
+        );
+        assert_eq!(verdict(&rules, "-", host), "in", "{host}");
     }
     let without_host = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
-        loopback.judge(request).map(|()| "in".into())
+        request.set_arrival(loopback());
+        open.judge(request).map(|()| "in".into())
     });
     assert_eq!(without_host, "in", "an HTTP/1.0 request may have no Host");
 }
 
 #[test]
+fn same_origin_listener_ignores_allowed_origins() {
+    let config = Config::default()
+        .origin(vec!["https://app.example".into()])
+        .allow_any_origin(true);
+    let rules = Rules::new(&config).expect("rules");
+    let listener = |loopback_tcp| {
+        Arc::new(Arrival {
+            loopback_tcp,
+            same_origin_only: true,
+            ..Arrival::default()
+        })
+    };
+    for (loopback, public, origin, host) in [
+        ("in", "in", "-", "127.0.0.1:9000"),
+        ("in", "in", "http://127.0.0.1:9000", "127.0.0.1:9000"),
+        ("403", "403", "https://app.example", "127.0.0.1:9000"),
+        ("403", "403", "https://evil.com", "127.0.0.1:9000"),
+        ("421", "in", "-", "app.example"),
+        ("421", "in", "https://app.example", "app.example"),
+        ("421", "403", "https://evil.com", "app.example"),
+    ] {
+        let verdict = |loopback_tcp| verdict_on(&listener(loopback_tcp), &rules, origin, host);
+        assert_eq!(verdict(true), loopback, "{origin} to {host} on loopback");
+        assert_eq!(verdict(false), public, "{origin} to {host}");
+    }
+}
+
+#[test]
 fn reason_for_the_log_is_one_short_line() {
-    let rules = Rules::new(&Config::default(), false).expect("rules");
+    let rules = Rules::new(&Config::default()).expect("rules");
     let head = format!(
         "GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: \t\"{}\r\n\r\n",
         "a\t".repeat(5000)

@@ -45,10 +45,22 @@ impl HubConfig {
     }
 
     /// Returns the largest [`TopicSettings::queue`] of any topic. Set [`Config::queue`](crate::Config::queue) to at least
-    /// this. Otherwise a client's outbox is full before the queue of such a topic is.
+    /// this. Otherwise no client can subscribe to such a topic: see
+    /// [`SubscribeError::QueueTooLarge`](super::SubscribeError::QueueTooLarge).
     pub fn largest_queue(&self) -> usize {
         let queues = self.topics.iter().map(|(_, settings)| settings.queue);
         queues.fold(self.default.queue, usize::max)
+    }
+
+    /// Returns whether the topic `name` matches `pattern`, as in [`topics`](Self::topics).
+    ///
+    /// ```
+    /// use standpipe::HubConfig;
+    /// assert!(HubConfig::matches("doc-*", "doc-7"));
+    /// assert!(!HubConfig::matches("doc-?", "doc-77"));
+    /// ```
+    pub fn matches(pattern: &str, name: &str) -> bool {
+        matches(pattern, name)
     }
 
     /// Returns the settings of the topic `name`.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use super::message::{Envelope, TopicMessage};
+use super::message::{Envelope, Gap, TopicMessage};
 use super::pending::{Next, PendingMessage, PendingMessages};
 use super::policy::{Policy, SoftLimit, TopicSettings};
 use super::stats::TopicCounters;
@@ -28,6 +28,7 @@ pub(super) struct Member {
     envelope: Option<Arc<dyn Envelope>>,
     counters: Arc<TopicCounters>,
     pending: Mutex<PendingMessages>,
+    epoch: Arc<str>,
 }
 
 /// Whether a member had room for a message.
@@ -49,6 +50,7 @@ impl Member {
         envelope: Option<Arc<dyn Envelope>>,
         wants_presence: bool,
         counters: Arc<TopicCounters>,
+        epoch: Arc<str>,
     ) -> Arc<Member> {
         Arc::new(Member {
             outbox,
@@ -57,6 +59,7 @@ impl Member {
             envelope,
             counters,
             pending: Mutex::default(),
+            epoch,
         })
     }
 
@@ -78,6 +81,16 @@ impl Member {
         }
         drop(pending);
         self.outbox.drain_if_finished();
+    }
+
+    /// Discards what is pending, without a gap notice: the client is not a member after all.
+    pub(super) fn withdraw(&self) {
+        let mut pending = lock(&self.pending);
+        while let Some(bytes) = pending.drop_oldest() {
+            self.outbox.queue().add_pending(-1);
+            self.outbox.queue().record_discarded(bytes, Some(self));
+        }
+        pending.skip_to(0);
     }
 
     /// Returns the envelope for this member's messages, with the topic's name, if the member asked for it.
@@ -288,7 +301,9 @@ impl Member {
             .filter(|_| purpose == Purpose::Send)
             .zip(self.envelope())
             .and_then(|((first, last), (envelope, topic))| {
-                catch_panic(|| envelope.gap(topic, first, last))
+                let epoch = &*self.epoch;
+                let gap = Gap { first, last, epoch };
+                catch_panic(|| envelope.gap(topic, gap))
             })
             .and_then(|notice| EncodedFrame::data(&notice));
         (notice.is_some() || message.is_some()).then(|| Outgoing {

@@ -127,6 +127,19 @@ impl TopicMessage {
     }
 }
 
+/// Ids of a topic that a member will never receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap<'a> {
+    /// The first id.
+    pub first: u64,
+    /// The last id, which is also in the gap.
+    pub last: u64,
+    /// The [`Topic::epoch`](super::Topic::epoch) of these ids. Tell it to the client: the ids after the gap are of this
+    /// epoch, even if the client asked for the messages after an id of another one.
+    pub epoch: &'a str,
+}
+
 /// How messages and notices are written for members that subscribed
 /// [`with_envelope`](super::SubscribeOptions::with_envelope). Such a client can subscribe to several topics, because each
 /// message names its topic.
@@ -138,8 +151,8 @@ impl TopicMessage {
 pub trait Envelope: Send + Sync {
     /// Returns the text or binary message that carries `message`.
     fn message(&self, topic: &str, message: &TopicMessage) -> Message;
-    /// Returns the message that says that the ids `first` to `last` will never come.
-    fn gap(&self, topic: &str, first: u64, last: u64) -> Message;
+    /// Returns the message that says that the ids of `gap` will never come.
+    fn gap(&self, topic: &str, gap: Gap<'_>) -> Message;
     /// Returns the message that says that `name` joined (`joined`) or left.
     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message;
 }

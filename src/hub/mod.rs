@@ -1,11 +1,12 @@
 //! [`Hub`]: topics by name, and publishing to all clients that are subscribed to one.
 //!
-//! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work. Joining and
-//! leaving only take a lock that no thread holds while it waits.
+//! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work, and the watchdog
+//! of each server does what time requires. Joining and leaving only take a lock that no thread holds while it waits.
 
 mod config;
 mod delivery;
 mod history;
+mod ids;
 mod member;
 mod message;
 mod outcome;
@@ -22,21 +23,25 @@ mod topic_state;
 use std::sync::Arc;
 
 pub use config::HubConfig;
-pub use message::{Envelope, Publication, TopicMessage};
-pub use outcome::{PublishError, PublishOutcome, TooManyTopics};
+pub use message::{Envelope, Gap, Publication, TopicMessage};
+pub use outcome::{PublishError, PublishOutcome, SubscribeError, TooManyTopics};
 pub use policy::{Policy, SoftLimit, TopicSettings};
 pub use stats::TopicCounts;
 pub use subscribe::SubscribeOptions;
 pub use topic::{Subscription, Topic};
 
 use history::HistoryBudget;
+use ids::IdClock;
 use shared::HubShared;
 use topic_state::TopicState;
+
+use crate::sweep::{self, Sweep};
 
 /// Topics by name. Cloning it is cheap; all clones are the same hub.
 ///
 /// A topic exists while a caller holds it, while a client is subscribed to it, and while it has a history. Then it is
-/// removed, and uses no memory.
+/// removed. Only its last id is remembered, for the 10,000 topics that were removed last, so that a topic that is created
+/// again continues its ids.
 #[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<HubShared<TopicState>>,
@@ -58,8 +63,15 @@ impl Drop for CloseOnDrop {
 impl Hub {
     /// Creates a hub without topics.
     pub fn new(config: HubConfig) -> Hub {
+        Hub::with_clock(config, ids::system_clock())
+    }
+
+    /// Creates a hub in which the ids of a new topic begin at the time of `clock`, in microseconds.
+    fn with_clock(config: HubConfig, clock: IdClock) -> Hub {
         let history_budget = Arc::new(HistoryBudget::new(config.history_bytes));
-        let shared = Arc::new(HubShared::new(config));
+        let shared = Arc::new(HubShared::new(config, clock));
+        let swept = Arc::<HubShared<TopicState>>::downgrade(&shared);
+        sweep::register(swept);
         Hub {
             history_budget,
             _close: Arc::new(CloseOnDrop(Arc::clone(&shared))),
@@ -72,9 +84,9 @@ impl Hub {
     /// # Errors
     /// [`TooManyTopics`]: it does not exist, and there are [`HubConfig::max_topics`] others.
     pub fn topic(&self, name: &str) -> Result<Topic, TooManyTopics> {
-        let create = |name| {
+        let create = |name, last_id| {
             let (hub, budget) = (Arc::clone(&self.shared), Arc::clone(&self.history_budget));
-            TopicState::new(name, hub, budget)
+            TopicState::new(name, last_id, hub, budget)
         };
         let state = self.shared.get_or_create(name, create)?;
         Ok(Topic { state })
@@ -106,12 +118,10 @@ impl Hub {
     /// Does what time requires: removes old messages from the histories, removes names that have left and announces it,
     /// and disconnects members that have been over a soft limit for too long.
     ///
-    /// Call it several times a second, for example with [`ServerHandle::on_tick`](crate::ServerHandle::on_tick). It never
+    /// Every server does this five times per second for all hubs of its process, so a program need not call it. Never
     /// blocks.
     pub fn sweep(&self) {
-        for topic in self.shared.all() {
-            topic.sweep();
-        }
+        self.shared.sweep();
     }
 
     /// Returns the bytes that all histories use.
@@ -138,8 +148,11 @@ impl Default for Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::{Duration, Instant};
+
     use tungstenite::Message;
+
+    use super::*;
 
     #[test]
     fn hub_with_a_history_is_freed() {
@@ -162,6 +175,11 @@ mod tests {
             .expect("there is no other publisher");
         assert_eq!(topic.history(0).len(), 2);
         drop(topic);
-        assert!(shared.upgrade().is_none());
+        // The watchdog of another test may be sweeping this hub.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while shared.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "the hub is never freed");
+            std::thread::yield_now();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What became of a call: [`PublishOutcome`], [`PublishError`] and [`TooManyTopics`].
+//! What became of a call: [`PublishOutcome`], [`PublishError`], [`SubscribeError`] and [`TooManyTopics`].
 
 /// What became of a published message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,35 @@ pub enum PublishError {
     /// Only text and binary messages can be published.
     #[error("only text and binary messages can be published")]
     NotData,
+}
+
+/// Why a client is not a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// Only with [`since`](super::SubscribeOptions::since): publishers held the topic for too long, because they wait for
+    /// slow members. Try again later.
+    #[error("the topic is busy: its publishers wait for slow members")]
+    Busy,
+    /// Only with [`since`](super::SubscribeOptions::since), and only in [`Handler::opening`](crate::Handler::opening): the
+    /// missed messages do not fit into the client's queue, which is not written to yet. Subscribe in
+    /// [`Handler::run`](crate::Handler::run), which can wait for the client.
+    #[error(
+        "the missed messages do not fit into the queue of a client whose connection is not open yet"
+    )]
+    NotOpen,
+    /// The topic may have more messages pending for a member than the client's queue holds. Otherwise the topic's queue
+    /// would be smaller than its settings say.
+    #[error(
+        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: set \
+         `Config::queue` to at least {topic} (see `HubConfig::largest_queue`), or `TopicSettings::queue` to at most {client}"
+    )]
+    QueueTooLarge {
+        /// [`TopicSettings::queue`](super::TopicSettings::queue).
+        topic: usize,
+        /// [`Config::queue`](crate::Config::queue).
+        client: usize,
+    },
 }
 
 /// The hub has [`HubConfig::max_topics`](super::HubConfig::max_topics) topics, so a new one was not created. Contains the

@@ -82,7 +82,8 @@ impl fmt::Display for Policy {
 pub struct TopicSettings {
     /// What happens to a message for a slow member. Default `Disconnect` without a soft limit.
     pub policy: Policy,
-    /// The most messages of this topic that are pending for one member. Default 64.
+    /// The most messages of this topic that are pending for one member, at most
+    /// [`Config::queue`](crate::Config::queue). Default 64.
     pub queue: usize,
     /// The most messages that the history keeps for later subscribers. Default 0: no history.
     pub history: usize,

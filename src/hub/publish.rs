@@ -76,9 +76,8 @@ fn publish_batch(
     after: &mut Vec<AfterBatch>,
 ) -> Vec<PublishOutcome> {
     let (first_id, members) = {
-        let mut members = lock(&topic.members);
-        let first_id = members.last_id + 1;
-        members.last_id += batch.len() as u64;
+        let members = lock(&topic.members);
+        let first_id = members.last_id.assign(batch.len());
         (first_id, Arc::clone(&members.list))
     };
     let mut except = None;

@@ -4,17 +4,22 @@
 //! or a name in its presence list. The hub holds a topic of the second kind itself.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::config::HubConfig;
+use super::ids::{IdClock, Ids, LastId, new_epoch};
 use super::outcome::TooManyTopics;
+use super::policy::{Policy, TopicSettings};
+use crate::sweep::Sweep;
 use crate::sync::lock;
 
 /// A topic, as the hub sees it. This file does not import the topic, because the topic imports this file.
 pub(super) trait KeptTopic {
     fn name(&self) -> &Arc<str>;
     fn has_something_to_keep(&self) -> bool;
+    /// Does what time requires. Never blocks.
+    fn sweep(&self);
     /// Whether the hub holds the topic. Only [`HubShared`] changes it.
     fn is_kept(&self) -> &AtomicBool;
 }
@@ -23,23 +28,51 @@ pub(super) trait KeptTopic {
 #[derive(Debug)]
 pub(super) struct HubShared<T> {
     pub(super) config: HubConfig,
-    topics: Mutex<HashMap<Arc<str>, Weak<T>>>,
+    /// Distinguishes the ids of this hub from those of every other hub.
+    pub(super) epoch: Arc<str>,
+    topics: Mutex<Topics<T>>,
     /// Topics that have something to keep. They stay although no caller may hold them.
     kept: Mutex<HashMap<Arc<str>, Arc<T>>>,
     /// The last clone of the hub has been dropped. Changed while `kept` is locked.
     is_closed: AtomicBool,
-    /// The highest last id of all topics that were dropped.
-    last_dropped_id: AtomicU64,
+    /// A topic has, or has had, a policy with a soft limit. Then topics must be swept although they have nothing to keep.
+    has_soft_limits: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Topics<T> {
+    existing: HashMap<Arc<str>, Existing<T>>,
+    ids: Ids,
+}
+
+/// A topic that exists, or whose last reference is being dropped.
+#[derive(Debug)]
+struct Existing<T> {
+    topic: Weak<T>,
+    last_id: LastId,
 }
 
 impl<T: KeptTopic> HubShared<T> {
-    pub(super) fn new(config: HubConfig) -> HubShared<T> {
+    pub(super) fn new(config: HubConfig, clock: IdClock) -> HubShared<T> {
+        let mut settings = config.topics.iter().map(|(_, settings)| settings);
+        let has_soft_limits = settings.any(has_soft_limit) || has_soft_limit(&config.default);
         HubShared {
             config,
-            topics: Mutex::default(),
+            epoch: new_epoch(),
+            topics: Mutex::new(Topics {
+                existing: HashMap::new(),
+                ids: Ids::new(clock),
+            }),
             kept: Mutex::default(),
             is_closed: AtomicBool::new(false),
-            last_dropped_id: AtomicU64::new(0),
+            has_soft_limits: AtomicBool::new(has_soft_limits),
+        }
+    }
+
+    /// Records that a topic has got these settings.
+    pub(super) fn settings_changed(&self, settings: &TopicSettings) {
+        if has_soft_limit(settings) {
+            self.has_soft_limits.store(true, Ordering::SeqCst);
         }
     }
 
@@ -47,38 +80,47 @@ impl<T: KeptTopic> HubShared<T> {
     pub(super) fn get_or_create(
         &self,
         name: &str,
-        create: impl FnOnce(Arc<str>) -> T,
+        create: impl FnOnce(Arc<str>, LastId) -> T,
     ) -> Result<Arc<T>, TooManyTopics> {
         let mut topics = lock(&self.topics);
-        if let Some(topic) = topics.get(name).and_then(Weak::upgrade) {
+        let existing = topics.existing.get(name);
+        if let Some(topic) = existing.and_then(|existing| existing.topic.upgrade()) {
             return Ok(topic);
         }
-        if topics.len() >= self.config.max_topics {
-            return Err(TooManyTopics(topics.len()));
+        // The last reference to a topic of this name may be being dropped. Then the new topic continues its ids.
+        let last_id = existing.map(|existing| existing.last_id.clone());
+        if last_id.is_none() && topics.existing.len() >= self.config.max_topics {
+            return Err(TooManyTopics(topics.existing.len()));
         }
+        let last_id = last_id.unwrap_or_else(|| topics.ids.of_created(name));
         let name: Arc<str> = name.into();
-        let topic = Arc::new(create(Arc::clone(&name)));
-        topics.insert(name, Arc::downgrade(&topic));
+        let topic = Arc::new(create(Arc::clone(&name), last_id.clone()));
+        let existing = Existing {
+            topic: Arc::downgrade(&topic),
+            last_id,
+        };
+        topics.existing.insert(name, existing);
         Ok(topic)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<T>> {
-        lock(&self.topics).get(name).and_then(Weak::upgrade)
+        lock(&self.topics).existing.get(name)?.topic.upgrade()
     }
 
     /// Returns all topics, sorted by name.
     pub(super) fn all(&self) -> Vec<Arc<T>> {
         // The lock is released before any of these can be dropped, because dropping the last reference takes it.
         let mut all: Vec<Arc<T>> = lock(&self.topics)
+            .existing
             .values()
-            .filter_map(Weak::upgrade)
+            .filter_map(|existing| existing.topic.upgrade())
             .collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
     }
 
     pub(super) fn len(&self) -> usize {
-        lock(&self.topics).len()
+        lock(&self.topics).existing.len()
     }
 
     /// Holds a topic that has something to keep. The caller has stored that in the topic before.
@@ -124,31 +166,52 @@ impl<T: KeptTopic> HubShared<T> {
         drop(released);
     }
 
-    /// Forgets a topic whose last reference is being dropped.
-    pub(super) fn remove(&self, name: &str, last_id: u64) {
-        self.last_dropped_id.fetch_max(last_id, Ordering::SeqCst);
+    /// Removes a topic whose last reference is being dropped, and remembers its last id.
+    pub(super) fn remove(&self, name: &Arc<str>) {
         let mut topics = lock(&self.topics);
         // A new topic of this name may have been created meanwhile.
-        if topics
+        let is_removed = topics
+            .existing
             .get(name)
-            .is_some_and(|topic| topic.strong_count() == 0)
-        {
-            topics.remove(name);
+            .is_some_and(|existing| existing.topic.strong_count() == 0);
+        if is_removed {
+            if let Some((name, Existing { last_id, .. })) = topics.existing.remove_entry(name) {
+                topics.ids.remember(name, last_id);
+            }
         }
     }
+}
 
-    pub(super) fn last_dropped_id(&self) -> u64 {
-        self.last_dropped_id.load(Ordering::SeqCst)
+impl<T: KeptTopic + Send + Sync> Sweep for HubShared<T> {
+    fn sweep(&self) {
+        // Without a soft limit, only the kept topics need it. The others are left alone, because a reference held here would
+        // delay the end of a topic.
+        let topics = if self.has_soft_limits.load(Ordering::SeqCst) {
+            self.all()
+        } else {
+            lock(&self.kept).values().cloned().collect()
+        };
+        for topic in topics {
+            topic.sweep();
+            self.release_if_empty(&topic);
+        }
     }
+}
+
+fn has_soft_limit(settings: &TopicSettings) -> bool {
+    matches!(settings.policy, Policy::Disconnect { soft: Some(_) })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU64;
+
     use super::*;
 
     #[derive(Debug)]
     struct FakeTopic {
         name: Arc<str>,
+        last_id: LastId,
         history: AtomicU64,
         is_kept: AtomicBool,
     }
@@ -160,21 +223,25 @@ mod tests {
         fn has_something_to_keep(&self) -> bool {
             self.history.load(Ordering::SeqCst) > 0
         }
+        fn sweep(&self) {
+            self.history.store(0, Ordering::SeqCst);
+        }
         fn is_kept(&self) -> &AtomicBool {
             &self.is_kept
         }
     }
 
-    fn create(name: Arc<str>) -> FakeTopic {
+    fn create(name: Arc<str>, last_id: LastId) -> FakeTopic {
         FakeTopic {
             name,
+            last_id,
             history: AtomicU64::new(1),
             is_kept: AtomicBool::new(false),
         }
     }
 
     fn shared() -> HubShared<FakeTopic> {
-        HubShared::new(HubConfig::default())
+        HubShared::new(HubConfig::default(), Box::new(|| 1000))
     }
 
     #[test]
@@ -193,9 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn sweeping_releases_a_topic_that_has_become_empty() {
+        let shared = shared();
+        let topic = shared.get_or_create("a", create).expect("there is room");
+        shared.keep(&topic);
+        drop(topic);
+        shared.sweep();
+        assert!(shared.get("a").is_none());
+    }
+
+    #[test]
     fn closed_hub_keeps_no_topic() {
         let shared = shared();
-        let (before, after) = (create("before".into()), create("after".into()));
+        let create = |name: &str| create(name.into(), LastId::new(0));
+        let (before, after) = (create("before"), create("after"));
         let (before, after) = (Arc::new(before), Arc::new(after));
         shared.keep(&before);
         shared.close();
@@ -210,10 +288,27 @@ mod tests {
     fn removing_an_old_topic_leaves_the_new_one_of_its_name() {
         let shared = shared();
         let new = shared.get_or_create("a", create).expect("there is room");
-        shared.remove("a", 7);
+        shared.remove(&"a".into());
         assert!(shared.get("a").is_some());
         drop(new);
-        shared.remove("a", 5);
-        assert_eq!((shared.len(), shared.last_dropped_id()), (0, 7));
+        shared.remove(&"a".into());
+        assert_eq!(shared.len(), 0);
+    }
+
+    /// The new topic is created between the end of the old one and its removal, or after both.
+    #[test]
+    fn new_topic_continues_the_ids_of_the_old_one() {
+        let shared = shared();
+        let old = shared.get_or_create("a", create).expect("there is room");
+        assert_eq!(old.last_id.assign(3), 1000);
+        drop(old);
+        let new = shared.get_or_create("a", create).expect("there is room");
+        shared.remove(&"a".into());
+        assert_eq!(new.last_id.assign(1), 1003);
+        drop(new);
+        shared.remove(&"a".into());
+        shared.remove(&"a".into());
+        let new = shared.get_or_create("a", create).expect("there is room");
+        assert_eq!(new.last_id.assign(1), 1004);
     }
 }

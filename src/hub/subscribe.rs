@@ -2,9 +2,10 @@
 //! published, without a hole and without a duplicate.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::member::{Member, Placed};
-use super::outcome::PublishError;
+use super::outcome::SubscribeError;
 use super::policy::TopicSettings;
 use super::publish::acquire_publish_token;
 use super::topic_state::TopicState;
@@ -15,6 +16,7 @@ use crate::connection::Outbox;
 #[non_exhaustive]
 pub struct SubscribeOptions {
     since: Option<u64>,
+    epoch: Option<Arc<str>>,
     envelope: bool,
     presence: bool,
     name: Option<Arc<str>>,
@@ -28,9 +30,21 @@ impl SubscribeOptions {
 
     /// First sends the messages after `id` that are still in the history. A member with an envelope receives a gap notice
     /// for those that are not.
+    ///
+    /// An id that the topic has not reached is from another hub, such as the one before a restart whose clock was ahead.
+    /// It counts as 0: the member receives a gap notice, and everything in the history. If both hubs have used an id, only
+    /// the [`epoch`](Self::epoch) tells whose it is.
     #[must_use]
     pub fn since(mut self, id: u64) -> Self {
         self.since = Some(id);
+        self
+    }
+
+    /// Says from which [`Topic::epoch`](super::Topic::epoch) the id in [`since`](Self::since) is. If it is not the epoch of
+    /// this topic, the id counts as 0.
+    #[must_use]
+    pub fn epoch(mut self, epoch: &str) -> Self {
+        self.epoch = Some(epoch.into());
         self
     }
 
@@ -75,7 +89,14 @@ pub(super) fn join(
     topic: &Arc<TopicState>,
     outbox: Outbox,
     options: SubscribeOptions,
-) -> Result<Membership, PublishError> {
+) -> Result<Membership, SubscribeError> {
+    let (queue, capacity) = (topic.settings().queue, outbox.capacity());
+    if queue > capacity {
+        return Err(SubscribeError::QueueTooLarge {
+            topic: queue,
+            client: capacity,
+        });
+    }
     let envelope = topic.hub.config.envelope.clone();
     let member = Member::new(
         outbox,
@@ -83,11 +104,14 @@ pub(super) fn join(
         envelope.filter(|_| options.envelope),
         options.presence,
         Arc::clone(&topic.counters),
+        Arc::clone(&topic.hub.epoch),
     );
     let last_id = match options.since {
         None => topic.add_from_now(&member),
         Some(since) => {
-            let last_id = replay(topic, &member, since)?;
+            let since = topic.continue_after(since, options.epoch.as_deref());
+            // After an error the client may subscribe again, and must not receive a message twice.
+            let last_id = replay(topic, &member, since).inspect_err(|_| member.withdraw())?;
             member.outbox.flush();
             last_id
         }
@@ -125,37 +149,46 @@ impl Drop for Membership {
 /// The most messages that are replayed before the history is looked at again.
 const SLICE: usize = 64;
 
+/// How long a client whose connection is not open yet waits for the publish token. The client waits for its 101 meanwhile.
+const TOKEN_TIMEOUT_BEFORE_OPEN: Duration = Duration::from_secs(1);
+
 /// Sends the messages after `since`, then adds the member to the topic. Returns the topic's last id at that moment.
 ///
 /// Long histories are sent slice by slice, and publishers are not delayed by it. The last slice is queued while this
 /// thread holds the publish token, so that nothing can be published between it and the member's first live message.
 ///
 /// # Blocking
-/// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end.
-fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, PublishError> {
-    // An id that the topic has not reached comes from a clock that was ahead. There is nothing to replay.
-    let mut sent_up_to = since.min(topic.last_id());
+/// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end. Does not wait
+/// for room if the connection is not open yet, because then nothing is written that could make room.
+fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, SubscribeError> {
+    let is_opening = || member.outbox.is_opening();
+    // The hub is swept a few times per second only.
+    topic.history.remove_expired(&topic.settings());
+    let mut sent_up_to = since;
     member.begin_after(sent_up_to);
     loop {
         let settings = topic.settings();
         let mut missing = topic.history.after(sent_up_to, SLICE);
         if missing.len() < SLICE {
-            let token = acquire_publish_token(topic, None).ok_or(PublishError::Busy)?;
+            let deadline = is_opening().then(|| Instant::now() + TOKEN_TIMEOUT_BEFORE_OPEN);
+            let token = acquire_publish_token(topic, deadline).ok_or(SubscribeError::Busy)?;
             if let Some(last_id) = try_end_replay(topic, member, &mut sent_up_to, &settings) {
                 return Ok(last_id);
             }
             drop(token);
             missing = topic.history.after(sent_up_to, 1);
         }
+        let deadline = is_opening().then(Instant::now);
         for message in missing {
             let place = || match member.place(&message, &settings) {
                 Placed::Full => None,
                 placed => Some(placed),
             };
-            if member.outbox.wait_for_room(None, place) == Some(Placed::Closed) {
-                return Ok(topic.add(member));
+            match member.outbox.wait_for_room(deadline, place) {
+                None => return Err(SubscribeError::NotOpen),
+                Some(Placed::Closed) => return Ok(topic.add(member)),
+                Some(_) => sent_up_to = message.id(),
             }
-            sent_up_to = message.id();
         }
     }
 }
@@ -178,3 +211,7 @@ fn try_end_replay(
     member.end_replay(last_id, settings.policy);
     Some(last_id)
 }
+
+#[cfg(test)]
+#[path = "tests/resume.rs"]
+mod tests;

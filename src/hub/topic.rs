@@ -4,14 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::message::{Publication, TopicMessage};
-use super::outcome::{PublishError, PublishOutcome};
+use super::outcome::{PublishError, PublishOutcome, SubscribeError};
 use super::policy::{Policy, TopicSettings};
 use super::publish;
 use super::stats::TopicCounts;
 use super::subscribe::{self, Membership, SubscribeOptions};
 use super::topic_state::TopicState;
 use crate::connection::Outbox;
-use crate::sync::lock;
 
 /// One topic, to publish to and to subscribe to. Cloning it is cheap; all clones are the same topic.
 #[derive(Clone)]
@@ -35,6 +34,14 @@ impl Topic {
         self.state.last_id()
     }
 
+    /// Returns the epoch of the topic's ids: a short text that each [`Hub`](super::Hub) chooses at random. Ids of different
+    /// epochs cannot be compared, because a hub whose clock was set back may use ids that another hub has used. A client
+    /// that resumes sends the epoch together with the last id that it has seen: see
+    /// [`SubscribeOptions::epoch`](super::SubscribeOptions::epoch).
+    pub fn epoch(&self) -> &str {
+        &self.state.hub.epoch
+    }
+
     /// Returns the present settings.
     pub fn settings(&self) -> TopicSettings {
         self.state.settings()
@@ -42,7 +49,7 @@ impl Topic {
 
     /// Changes the policy for slow members, from the next message on.
     pub fn set_policy(&self, policy: Policy) {
-        lock(&self.state.settings).policy = policy;
+        self.state.set_policy(policy);
     }
 
     /// Returns the names that are present, sorted. A name stays for 2 seconds after its last subscription has ended.
@@ -50,9 +57,11 @@ impl Topic {
         self.state.presence.names()
     }
 
-    /// Returns the messages in the history with ids above `since`, the oldest first.
+    /// Returns the messages in the history with ids above `since`, the oldest first. If the topic has not reached the id
+    /// `since`, the id is from another [`epoch`](Self::epoch), and the whole history is returned.
     pub fn history(&self, since: u64) -> Vec<Arc<TopicMessage>> {
         self.state.history.remove_expired(&self.settings());
+        let since = self.state.continue_after(since, None);
         self.state.history.after(since, usize::MAX)
     }
 
@@ -104,18 +113,24 @@ impl Topic {
 
     /// Subscribes the client behind `outbox`, until the returned subscription is dropped.
     ///
+    /// When this returns, the client is a member: it receives every message whose publish begins later. In
+    /// [`Handler::run`](crate::Handler::run) this may be after the client has seen that its connection is open. If the
+    /// client must be a member before that, subscribe in [`Handler::opening`](crate::Handler::opening).
+    ///
     /// # Blocking
     /// Only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
     /// Also waits for publishers of this topic, up to 60 s each time. Woken by the client's progress or end, or by the
-    /// publisher.
+    /// publisher. In [`Handler::opening`](crate::Handler::opening) it does not wait for room, and waits for publishers up
+    /// to 1 s.
     ///
     /// # Errors
-    /// [`PublishError::Busy`], only with `since`: other publishers held the topic for too long.
+    /// [`SubscribeError`] says why the client is not a member. Without `since`, the only error is
+    /// [`SubscribeError::QueueTooLarge`].
     pub fn subscribe(
         &self,
         outbox: Outbox,
         options: SubscribeOptions,
-    ) -> Result<Subscription, PublishError> {
+    ) -> Result<Subscription, SubscribeError> {
         let membership = subscribe::join(&self.state, outbox, options)?;
         Ok(Subscription {
             topic: self.clone(),

@@ -10,11 +10,11 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::history::{History, HistoryBudget};
+use super::ids::LastId;
 use super::member::Member;
 use super::policy::{Policy, TopicSettings};
 use super::presence::Presence;
@@ -42,12 +42,13 @@ pub(super) struct Members {
     /// Never changed while a publisher uses it, but replaced: a publisher visits the members that were there when it took
     /// its ids.
     pub(super) list: Arc<Vec<Arc<Member>>>,
-    pub(super) last_id: u64,
+    pub(super) last_id: LastId,
 }
 
 impl TopicState {
     pub(super) fn new(
         name: Arc<str>,
+        last_id: LastId,
         hub: Arc<HubShared<TopicState>>,
         budget: Arc<HistoryBudget>,
     ) -> TopicState {
@@ -58,7 +59,7 @@ impl TopicState {
             .expect("the receiver is beside the sender");
         let members = Members {
             list: Arc::default(),
-            last_id: first_id(hub.last_dropped_id()) - 1,
+            last_id,
         };
         TopicState {
             settings: Mutex::new(hub.config.settings(&name)),
@@ -79,7 +80,19 @@ impl TopicState {
     }
 
     pub(super) fn last_id(&self) -> u64 {
-        lock(&self.members).last_id
+        lock(&self.members).last_id.get()
+    }
+
+    /// Returns the id after which a client continues that has seen `since`. If the client names another epoch, or has seen
+    /// an id that this topic has not reached, the id is from another hub. It says nothing about this topic, so the client
+    /// gets everything.
+    pub(super) fn continue_after(&self, since: u64, epoch: Option<&str>) -> u64 {
+        let is_ours = epoch.is_none_or(|epoch| *epoch == *self.hub.epoch);
+        if is_ours && since <= self.last_id() {
+            since
+        } else {
+            0
+        }
     }
 
     pub(super) fn members(&self) -> Arc<Vec<Arc<Member>>> {
@@ -90,7 +103,7 @@ impl TopicState {
     pub(super) fn add(&self, member: &Arc<Member>) -> u64 {
         let mut members = lock(&self.members);
         Arc::make_mut(&mut members.list).push(Arc::clone(member));
-        members.last_id
+        members.last_id.get()
     }
 
     /// Adds a member that receives what is published from now on. Returns the last id that was published before.
@@ -99,9 +112,9 @@ impl TopicState {
     /// gap that starts at id 0.
     pub(super) fn add_from_now(&self, member: &Arc<Member>) -> u64 {
         let mut members = lock(&self.members);
-        member.begin_after(members.last_id);
+        member.begin_after(members.last_id.get());
         Arc::make_mut(&mut members.list).push(Arc::clone(member));
-        members.last_id
+        members.last_id.get()
     }
 
     pub(super) fn remove(&self, member: &Arc<Member>) {
@@ -132,9 +145,28 @@ impl TopicState {
         }
     }
 
-    /// Does what time requires: forgets old messages and names, disconnects members that have been over the soft limit for
-    /// too long, and lets the hub release the topic.
-    pub(super) fn sweep(&self) {
+    pub(super) fn set_policy(&self, policy: Policy) {
+        let mut settings = lock(&self.settings);
+        settings.policy = policy;
+        self.hub.settings_changed(&settings);
+    }
+}
+
+impl KeptTopic for TopicState {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn has_something_to_keep(&self) -> bool {
+        self.history.len() > 0 || !self.presence.is_empty()
+    }
+
+    fn is_kept(&self) -> &AtomicBool {
+        &self.is_kept
+    }
+
+    /// Forgets old messages and names, and disconnects members that have been over the soft limit for too long.
+    fn sweep(&self) {
         let settings = self.settings();
         {
             let _in_order = self.presence.lock_notices();
@@ -150,37 +182,12 @@ impl TopicState {
             }
         }
         self.history.remove_expired(&settings);
-        self.hub.release_if_empty(self);
-    }
-}
-
-/// Returns the first id of a new topic: the number of microseconds since 1970, or more if a dropped topic had higher ids.
-/// So ids grow across restarts and when a topic is created again, and a client's old id is lower than all new ones.
-fn first_id(last_dropped_id: u64) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.map_or(1, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX / 2)
-    });
-    now.max(last_dropped_id + 1)
-}
-
-impl KeptTopic for TopicState {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn has_something_to_keep(&self) -> bool {
-        self.history.len() > 0 || !self.presence.is_empty()
-    }
-
-    fn is_kept(&self) -> &AtomicBool {
-        &self.is_kept
     }
 }
 
 impl Drop for TopicState {
     fn drop(&mut self) {
-        self.hub.remove(&self.name, self.last_id());
+        self.hub.remove(&self.name);
     }
 }
 

@@ -4,11 +4,16 @@
 //! The first acceptor runs on the thread that called `serve`, further ones as `sp-accept-N`. An acceptor never waits
 //! for a client, because the handshake thread reads the request. When all handshake slots are in use, the acceptor
 //! refuses the connection without reading it, or evicts a pending handshake of another address
-//! (`admission/handshake_slots.rs`). An acceptor ends when accepting has failed permanently, or at the first connection
-//! after the latch has been set.
+//! (`admission/handshake_slots.rs`).
+//!
+//! An acceptor ends when accepting has failed permanently, or when the server stops accepting. In that case it also
+//! accepts what waits in the backlog, so that these clients are answered. The backlog of an inherited listener is left
+//! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on
+//! newcomers are refused, and a successor can bind the address.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
@@ -17,8 +22,10 @@ use socket2::Socket;
 
 use super::client::handshake;
 use super::client::session::RegisteredClient;
-use super::listener::Listener;
-use super::state::ServerState;
+use super::listener::{BACKLOG, Listener};
+use super::refusal_log::Refusal;
+use super::shutdown_signal::StopOnDrop;
+use super::state::{ServerState, next_number};
 use super::stats::Disconnect;
 use crate::connection::CloseCause;
 use crate::connection::shared::Shared;
@@ -27,7 +34,6 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, After, Peer};
 use crate::panic::catch_panic;
-use crate::sync::SetOnDrop;
 
 /// The stack of a handshake thread, where the handler's `request` runs.
 const HANDSHAKE_STACK: usize = 256 << 10;
@@ -38,36 +44,42 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// # Blocking
-/// Blocks in `accept`: woken by a client, or by the watchdog's wake-up connection. Pauses after an error: woken by the
-/// latch.
+/// Waits for its listener and for `wake_up`: woken by a client, or when the server stops accepting. Pauses after an
+/// error: woken when the server stops accepting.
 pub(super) fn run<'scope, H: Handler>(
-    listener: &Listener,
+    mut listener: Listener,
+    wake_up: &UnixStream,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let _set = SetOnDrop(&server.latch);
-    let result = accept(listener, server, scope, handler);
-    listener.mark_done();
-    result
+    let _stop = StopOnDrop(&server.shutdown);
+    accept(&listener, wake_up, server, scope, handler)?;
+    if !listener.is_inherited() {
+        listener.refuse_newcomers();
+        accept_backlog(&listener, server, scope, handler);
+    }
+    Ok(())
 }
 
 fn accept<'scope, H: Handler>(
     listener: &Listener,
+    wake_up: &UnixStream,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
     let mut pause = FIRST_PAUSE;
-    while !server.latch.is_set() {
-        match listener.accept() {
-            // The watchdog's wake-up connection, or a client that connected after shutdown had begun.
-            Ok(_) if server.latch.is_set() => {}
+    loop {
+        let waited = listener.wait(wake_up);
+        if server.shutdown.is_closing() {
+            return Ok(());
+        }
+        match waited.and_then(|()| listener.accept()) {
             Ok((socket, peer)) => {
                 pause = FIRST_PAUSE;
-                start_handshake(socket, peer, server, scope, handler);
+                start_handshake(socket, peer, listener, server, scope, handler);
             }
-            Err(_) if server.latch.is_set() => {}
             Err(error) if is_permanent(&error) => {
                 log::error!("accepting on {listener} failed permanently: {error}");
                 return Err(Error::Accept {
@@ -75,19 +87,46 @@ fn accept<'scope, H: Handler>(
                     source: error,
                 });
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The client disconnected while it waited in the backlog (accept(2)).
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if is_harmless(&error) => {}
             // The kernel is out of descriptors or memory. The client stays in the backlog, so an immediate retry would
             // fail again.
             Err(error) => {
                 log::error!("accepting on {listener} failed, next try in {pause:?}: {error}");
-                server.latch.wait(pause);
+                server.shutdown.wait_for_closing(pause);
                 pause = LONGEST_PAUSE.min(pause * 2);
             }
         }
     }
-    Ok(())
+}
+
+/// Accepts what waits in the backlog. Never waits.
+fn accept_backlog<'scope, H: Handler>(
+    listener: &Listener,
+    server: &'scope ServerState,
+    scope: &'scope Scope<'scope, '_>,
+    handler: &'scope H,
+) {
+    // The limit is for a listener that could not turn newcomers away: the backlog was not longer than this.
+    for _ in 0..=BACKLOG {
+        match listener.accept() {
+            Ok((socket, peer)) => start_handshake(socket, peer, listener, server, scope, handler),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if is_harmless(&error) => {}
+            Err(error) => {
+                log::warn!("the backlog of {listener} is reset, because accepting failed: {error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Returns whether the next attempt may succeed immediately: a signal interrupted the call, the client disconnected
+/// while it waited in the backlog (accept(2)), or another process accepted it.
+fn is_harmless(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted | io::ErrorKind::WouldBlock
+    )
 }
 
 /// Returns whether the listener itself is broken, so that a retry cannot succeed.
@@ -101,29 +140,28 @@ fn is_permanent(error: &io::Error) -> bool {
 fn start_handshake<'scope, H: Handler>(
     socket: Socket,
     peer: Peer,
+    listener: &Listener,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    let number = server.next_number();
+    let number = next_number();
     if !server.per_address.may_connect(&peer) {
-        log::warn!(
-            "#{number} {peer} rejected with 503 before reading the request: connect rate exceeded"
-        );
+        let why = "rejected with 503 before reading the request: connect rate exceeded";
+        let line = format_args!("#{number} {peer} {why}");
+        server.refusals.log(Refusal::ConnectRate, line);
         return refuse(&socket, server);
     }
     let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
-        log::warn!(
-            "#{number} {peer} rejected with 503 before reading the request: no free handshake slot"
-        );
+        let why = "rejected with 503 before reading the request: no free handshake slot";
+        let line = format_args!("#{number} {peer} {why}");
+        server.refusals.log(Refusal::NoHandshakeSlot, line);
         return refuse(&socket, server);
     };
     if let Some(other) = evicted {
-        log::warn!(
-            "#{} {} pending handshake reset to free a slot for another address",
-            other.number,
-            other.peer
-        );
+        let why = "pending handshake reset to free a slot for another address";
+        let line = format_args!("#{} {} {why}", other.number, other.peer);
+        server.refusals.log(Refusal::Evicted, line);
         server.disconnects.count(Disconnect::RefusedUnread);
         other.terminate(CloseCause::Gone);
     }
@@ -138,6 +176,7 @@ fn start_handshake<'scope, H: Handler>(
         entry: server.clients.add(&shared),
         shared,
         socket,
+        arrival: listener.arrival(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
@@ -151,7 +190,8 @@ fn start_handshake<'scope, H: Handler>(
             }
         });
     if let Err(error) = spawned {
-        log::error!("#{number} rejected with 503: cannot start a thread: {error}");
+        let line = format_args!("#{number} rejected with 503: cannot start a thread: {error}");
+        server.refusals.log(Refusal::NoThread, line);
         refuse(&*socket_for_refusal, server);
     }
 }

@@ -66,12 +66,13 @@ impl ServerHandle {
     /// Begins to shut the server down, and returns immediately. [`Server::serve`](crate::Server::serve) describes how
     /// the clients are closed and how long that may take.
     pub fn shutdown(&self) {
-        self.server.latch.set();
+        self.server.shutdown.begin();
     }
 
-    /// Returns whether shutdown has begun.
+    /// Returns whether shutdown has begun. During [`drain_delay`](crate::Config::drain_delay), clients are still
+    /// accepted.
     pub fn is_shutting_down(&self) -> bool {
-        self.server.latch.is_set()
+        self.server.shutdown.has_begun()
     }
 
     /// Returns the number of connected clients, from the moment their upgrade was accepted.
@@ -111,9 +112,8 @@ impl ServerHandle {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second until shutdown begins. A callback
-    /// must not block, because the watchdog would then check the deadlines of all clients too late. A program with a
-    /// hub calls [`Hub::sweep`](crate::Hub::sweep) here.
+    /// Registers `callback`, which the watchdog calls about five times per second until no client is accepted any more.
+    /// A callback must not block, because the watchdog would then check the deadlines of all clients too late.
     pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
         self.server.tick_callbacks.add(Box::new(callback));
     }

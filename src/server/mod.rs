@@ -6,8 +6,11 @@ mod admission;
 mod client;
 mod handle;
 mod listener;
+mod refusal_log;
 mod registry;
 mod shutdown;
+mod shutdown_signal;
+mod socket_path;
 mod state;
 mod stats;
 mod tick;
@@ -15,9 +18,11 @@ mod watchdog;
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{self, Builder};
 
+pub use admission::capacity::raise_descriptor_limit;
 pub use handle::{ClientState, QueueState, ServerHandle, ServerThread, ThreadState};
 pub use listener::Listener;
 pub use stats::ShutdownReport;
@@ -26,8 +31,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::Rules;
-use crate::sync::SetOnDrop;
 use admission::capacity;
+use admission::handshake_slots::HANDSHAKE_SLOTS;
+use shutdown_signal::{EndOnDrop, ShutdownSignal};
 use state::ServerState;
 
 /// A WebSocket server that is bound to its listeners. [`serve`](Self::serve) accepts clients.
@@ -57,6 +63,8 @@ use state::ServerState;
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
+    /// What wakes the acceptors when the server stops accepting.
+    wake_up: UnixStream,
     handle: ServerHandle,
 }
 
@@ -69,7 +77,8 @@ impl Server {
         Server::from_listeners(vec![Listener::bind(address)?], config)
     }
 
-    /// Uses an existing listener, for example an inherited one, or one with special socket options.
+    /// Uses an existing listener, for example one with special socket options. For a listener that another process has
+    /// too, use [`from_listeners`](Self::from_listeners) and [`Listener::inherited`].
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -86,21 +95,28 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
         }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
-        let rules = Rules::new(&config, loopback_only)
+        let rules = Rules::new(&config)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let addresses = listeners.iter().filter_map(Listener::tcp_address).collect();
+        let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let capacity = capacity::compute(config.max_clients);
-        log::info!(
-            "connection limit: {} (set by {})",
-            capacity.clients,
-            capacity.set_by
-        );
+        log::info!("{capacity}");
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
         }
-        let server = ServerState::new(config, rules, capacity.clients, capacity::HANDSHAKE_SLOTS);
-        let handle = ServerHandle::new(Arc::new(server), addresses);
-        Ok(Server { listeners, handle })
+        let (shutdown, wake_up) = ShutdownSignal::new(config.drain_delay)?;
+        let server = ServerState::new(
+            config,
+            rules,
+            shutdown,
+            loopback_only,
+            capacity.clients,
+            HANDSHAKE_SLOTS,
+        );
+        Ok(Server {
+            listeners,
+            wake_up,
+            handle: ServerHandle::new(Arc::new(server), addresses),
+        })
     }
 
     /// Returns a handle with which any thread can monitor the server and shut it down.
@@ -110,57 +126,74 @@ impl Server {
 
     /// Serves clients until [`ServerHandle::shutdown`], and returns when the last thread that it started has ended.
     ///
+    /// A shutdown has four steps:
+    /// 1. For [`drain_delay`](Config::drain_delay), clients are accepted and served as before, so that a load balancer
+    ///    can notice the shutdown. [`ServerHandle::is_shutting_down`] returns true.
+    /// 2. The listeners are closed, so newcomers are refused, and a successor can bind the same address. Every client
+    ///    that has connected by then is answered, with 503 if it is not upgraded. See also [`Listener::inherited`].
+    /// 3. Each client gets what is queued and a Close with 1001, spread over [`close_spread`](Config::close_spread).
+    /// 4. After [`shutdown_timeout`](Config::shutdown_timeout), counted from the last Close, the clients that are left
+    ///    are reset.
+    ///
     /// # Blocking
-    /// Waits until shutdown begins, and then for the clients to end: at most
-    /// [`shutdown_timeout`](Config::shutdown_timeout). After that it waits only for handlers that have not returned.
-    /// The log names them.
+    /// Waits until shutdown begins, and then for these steps. After that it waits only for handlers that have not
+    /// returned. The log names them.
     ///
     /// # Errors
     /// [`Error::Accept`] if a listener failed permanently, and [`Error::Spawn`] if a thread of the server could not be
-    /// started. Before the error is returned, all clients are closed as in a shutdown.
+    /// started. Before the error is returned, all clients are closed as in a shutdown without a drain delay.
     pub fn serve<H: Handler>(self, handler: H) -> Result<ShutdownReport, Error> {
-        let server = self.handle.server();
-        let (first, others) = self
-            .listeners
-            .split_first()
+        let Server {
+            listeners,
+            wake_up,
+            handle,
+        } = self;
+        let server = handle.server();
+        let mut listeners = listeners.into_iter();
+        let first = listeners
+            .next()
             .expect("every constructor requires a listener");
         thread::scope(|scope| {
-            // Sets the latch however this scope is left. Otherwise, the scope would wait forever for the threads below.
-            let _set = SetOnDrop(&server.latch);
+            // Tells the threads below however this scope is left. Otherwise, the scope would wait for them forever.
+            let _end = EndOnDrop(&server.shutdown);
             let name = "sp-watchdog";
             Builder::new()
                 .name(name.into())
-                .spawn_scoped(scope, || watchdog::run(server, &self.listeners))
+                .spawn_scoped(scope, || watchdog::run(server))
                 .map_err(|source| Error::Spawn {
                     thread: name.into(),
                     source,
                 })?;
+            let (wake_up, handler) = (&wake_up, &handler);
             let mut acceptors = Vec::new();
-            let handler = &handler;
-            for (n, listener) in (2..).zip(others) {
+            let mut result = Ok(());
+            for (n, listener) in (2..).zip(listeners) {
                 let thread = format!("sp-accept-{n}");
                 let spawned = Builder::new()
                     .name(thread.clone())
                     .spawn_scoped(scope, move || {
-                        acceptor::run(listener, server, scope, handler)
+                        acceptor::run(listener, wake_up, server, scope, handler)
                     });
                 match spawned {
                     Ok(acceptor) => acceptors.push(acceptor),
                     Err(source) => {
-                        listener.mark_done();
-                        return Err(Error::Spawn { thread, source });
+                        result = Err(Error::Spawn { thread, source });
+                        server.shutdown.stop_accepting();
+                        break;
                     }
                 }
             }
-            let mut result = acceptor::run(first, server, scope, handler);
+            let ended = acceptor::run(first, wake_up, server, scope, handler);
+            result = result.and(ended);
             for acceptor in acceptors {
                 let ended = acceptor.join().expect("an acceptor does not panic");
                 result = result.and(ended);
             }
+            server.shutdown.mark_accepting_ended();
             shutdown::close_clients(server);
             result
         })?;
-        Ok(self.handle.server().shutdown_tally.report())
+        Ok(server.shutdown_tally.report())
     }
 
     /// Starts a thread that calls [`serve`](Self::serve).

@@ -1,8 +1,10 @@
 //! The second half of a shutdown, after accepting has stopped: closes the clients. ARCHITECTURE.md numbers all steps,
 //! and each step has a test in `tests/it/shutdown.rs`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::refusal_log::Refusal;
 use super::state::ServerState;
 use crate::clock::Clock;
 use crate::connection::CloseCause;
@@ -14,26 +16,30 @@ const AFTER_RESET: Duration = Duration::from_secs(1);
 /// The upper limit of the shutdown timeout. A longer one could overflow when it is added to the current time.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Closes all clients. Must be called after accepting has stopped and the latch has been set.
+/// How long a client may still take to send its request, at most. A client that has just connected is about to send it.
+/// If the server stopped reading immediately, such a client would see an error instead of the answer.
+const REQUEST_GRACE: Duration = Duration::from_millis(500);
+
+/// Closes all clients. Must be called after accepting has stopped.
 ///
 /// # Blocking
-/// Waits for the clients to end, at most `shutdown_timeout` and one second.
+/// Waits for the clients to end, at most `close_spread`, `shutdown_timeout` and one second.
 pub(super) fn close_clients(server: &ServerState) {
-    let deadline = Instant::now() + server.config.shutdown_timeout.min(YEAR);
-    // A client in its opening handshake is answered 503. An upgraded client is sent its queued messages and then a
-    // Close with 1001. From now on, every send to it fails, and its `recv` returns `None`.
-    let clients = server.clients.snapshot();
-    if !clients.is_empty() {
-        log::info!("closing {} clients", clients.len());
-    }
-    for client in clients {
-        client.shut_down();
-    }
+    let timeout = server.config.shutdown_timeout.min(YEAR);
+    let Some(last_close) = begin_closing(server, timeout / 2) else {
+        return;
+    };
+    let deadline = last_close + timeout;
     if server.clients.wait_until_empty(deadline) {
         return;
     }
     for client in server.clients.snapshot() {
-        log::warn!("#{} reset: shutdown_timeout passed", client.number);
+        let line = format_args!(
+            "#{} {} reset: shutdown_timeout passed",
+            client.number, client.peer
+        );
+        let kind = Refusal::Overdue(Clock::Shutdown);
+        server.refusals.log(kind, line);
         client.terminate(CloseCause::TimedOut(Clock::Shutdown));
     }
     if server
@@ -49,4 +55,44 @@ pub(super) fn close_clients(server: &ServerState) {
             client.number
         );
     }
+}
+
+/// Sends each client what is queued for it and then a Close with 1001, spread evenly over `close_spread`. From its turn
+/// on, every send to a client fails, and its `recv` returns `None`.
+///
+/// A client in its opening handshake is answered 503 as soon as its request has arrived. The server stops waiting for
+/// the request after `REQUEST_GRACE`, or after `most_grace` if that is less.
+///
+/// Returns the time of the last Close, or `None` if all clients have ended.
+///
+/// # Blocking
+/// Waits between two clients, and for the requests. Woken when the last client has ended.
+fn begin_closing(server: &ServerState, most_grace: Duration) -> Option<Instant> {
+    let begin = Instant::now();
+    let clients = server.clients.snapshot();
+    if !clients.is_empty() {
+        log::info!("closing {} clients", clients.len());
+    }
+    let (upgraded, opening): (Vec<_>, Vec<_>) = clients
+        .into_iter()
+        .partition(|client| client.lifecycle().is_upgraded());
+    let spread = server.config.close_spread.min(YEAR);
+    let count = u32::try_from(upgraded.len()).unwrap_or(u32::MAX);
+    let turns = (0..count).map(|turn| begin + spread * turn / count);
+    let last_close = turns.clone().next_back().unwrap_or(begin);
+    let grace = begin + REQUEST_GRACE.min(most_grace);
+    // The references are weak, so that they keep no client in memory that leaves before its turn.
+    let mut turns: Vec<_> = turns.zip(upgraded.iter().map(Arc::downgrade)).collect();
+    turns.extend(opening.iter().map(|client| (grace, Arc::downgrade(client))));
+    drop((upgraded, opening));
+    turns.sort_by_key(|(time, _)| *time);
+    for (time, client) in turns {
+        if server.clients.wait_until_empty(time) {
+            return None;
+        }
+        if let Some(client) = client.upgrade() {
+            client.shut_down();
+        }
+    }
+    Some(last_close)
 }

@@ -1,72 +1,70 @@
-//! Thread `sp-watchdog`: resets connections whose deadline has passed, and wakes the acceptors at shutdown.
+//! Thread `sp-watchdog`: resets connections whose deadline has passed, and ends the drain delay of a shutdown.
 //!
 //! On every tick the watchdog reads the atomics of each client. It never waits for a lock that is held during blocking
 //! calls. When a deadline has passed, it resets the client's socket. That wakes the threads that are blocked in `read`
 //! or `write` in less than a millisecond. `SO_RCVTIMEO` and `SO_SNDTIMEO` cannot replace the watchdog: they apply to a
-//! single call, so a peer that sends or reads one byte now and then would never exceed them. The thread ends when the
-//! latch is set and the last client has ended. The scope in `serve` joins it.
+//! single call, so a peer that sends or reads one byte now and then would never exceed them. Once per second, the
+//! watchdog also looks at the socket of each client whose handler is in its own code, because nobody else would notice
+//! that the peer has gone. The thread ends when the acceptors and the last client have ended. The scope in `serve`
+//! joins it.
 
 use std::time::{Duration, Instant};
 
-use super::listener::Listener;
+use super::refusal_log::{Refusal, RefusalLog};
 use super::state::ServerState;
 use crate::clock::{self, Clock};
 use crate::connection::CloseCause;
 use crate::connection::deadlines::DeadlineCheck;
 use crate::connection::shared::Shared;
+use crate::sweep;
 
 /// The interval of the checks, and so the maximum delay with which a passed deadline is noticed.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The interval of the checks during a shutdown.
-const SHUTDOWN_TICK: Duration = Duration::from_millis(10);
+/// The watchdog looks for a client's peer on every 20th tick: once per second.
+const LOOK_EVERY: u64 = 20;
 
-/// The tick callbacks run on every fourth tick: five times per second.
+/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second.
 const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
-/// Waits for the next tick: woken by the latch. During a shutdown the ticks are shorter: woken when an acceptor ends,
-/// or when the last client ends.
-pub(super) fn run(server: &ServerState, listeners: &[Listener]) {
+/// Waits for the next tick: woken when the server stops accepting. After that, also woken when the last acceptor or the
+/// last client ends.
+pub(super) fn run(server: &ServerState) {
     let mut tick = 0_u32;
-    while !server.latch.wait(TICK) {
-        check_all(server);
+    while !server.shutdown.wait_for_closing(TICK) {
+        check_all(server, u64::from(tick));
+        server.shutdown.check_drain_delay();
         tick = tick.wrapping_add(1);
         if tick % CALLBACKS_EVERY == 0 {
+            sweep::run();
             server.tick_callbacks.run();
         }
     }
-    loop {
-        // Wakes every acceptor. The result is a listener whose acceptor has not ended yet.
-        let accepting = listeners.iter().fold(None, |accepting, listener| {
-            if listener.wake_accept() {
-                Some(listener)
-            } else {
-                accepting
-            }
-        });
-        match accepting {
-            Some(listener) => listener.wait_until_done(SHUTDOWN_TICK),
-            None if server
-                .clients
-                .wait_until_empty(Instant::now() + SHUTDOWN_TICK) =>
-            {
-                return;
-            }
-            None => {}
-        }
-        check_all(server);
+    // While an acceptor runs, a client may still be added after the last one has left.
+    while !(server.shutdown.wait_for_acceptors(TICK)
+        && server.clients.wait_until_empty(Instant::now() + TICK))
+    {
+        check_all(server, u64::from(tick));
+        tick = tick.wrapping_add(1);
     }
+    server.refusals.log_rest();
 }
 
-fn check_all(server: &ServerState) {
+/// Checks the deadlines of all clients. Also looks for the peers of those clients whose turn it is in this `tick`: each
+/// client has one turn per second, and the turns are spread over the ticks.
+fn check_all(server: &ServerState, tick: u64) {
     let now = clock::now();
     for client in server.clients.snapshot() {
-        check(&client, now);
+        check(&client, now, &server.refusals);
+        if client.number % LOOK_EVERY == tick % LOOK_EVERY {
+            client.look_for_peer();
+        }
     }
+    server.refusals.log_left_out();
 }
 
-fn check(client: &Shared, now: u64) {
+fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     match client.check_deadlines(now) {
         DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
@@ -75,11 +73,14 @@ fn check(client: &Shared, now: u64) {
         }
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
-        // Another request may have begun since the check, with a deadline of its own.
+        // A deadline stays passed while the handler of a client that was reset does not return. And another request may
+        // have begun since the check, with a deadline of its own.
         DeadlineCheck::Passed(clock)
-            if client.check_deadlines(now) == DeadlineCheck::Passed(clock) =>
+            if !client.lifecycle().was_reset()
+                && client.check_deadlines(now) == DeadlineCheck::Passed(clock) =>
         {
-            log::warn!("#{} {} reset: {clock} passed", client.number, client.peer);
+            let line = format_args!("#{} {} reset: {clock} passed", client.number, client.peer);
+            refusals.log(Refusal::Overdue(clock), line);
             client.terminate(CloseCause::TimedOut(clock));
         }
         DeadlineCheck::Passed(_) => {}

@@ -1,6 +1,17 @@
 #!/usr/bin/env python3
-"""Tests the /echo of a running standpipe with Python `websockets`:  websockets_client.py http://127.0.0.1:9000"""
+"""Tests a running standpipe with Python `websockets`: /echo, and the client that src/PROTOCOL.md shows.
+
+    websockets_client.py http://127.0.0.1:9000
+
+The topics need a history: --topic '*:history=100'.
+"""
+import json
+import queue
+import socket
+import subprocess
 import sys
+import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
@@ -126,6 +137,88 @@ def close():
             equal("the Close", closed_with(client, "the answer to our Close"), (code, reason))
 
 
+class Cable:
+    """Forwards connections to the server, and can break them."""
+    def __init__(self, host, port):
+        self.to, self.ends = (host, port), []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            server = socket.create_connection(self.to, timeout=5)
+            server.settimeout(None)
+            self.ends += [client, server]
+            for one, other in [(client, server), (server, client)]:
+                threading.Thread(target=self.forward, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def forward(one, other):
+        try:
+            while data := one.recv(65_536):
+                other.sendall(data)
+        except OSError:
+            pass
+        other.close()
+
+    def break_all(self):
+        for end in self.ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # It has ended already.
+        self.ends = []
+
+
+@check("the client of src/PROTOCOL.md resumes without loss or duplicate")
+def client_of_the_document():
+    document = (Path(__file__).parents[2] / "src/PROTOCOL.md").read_text(encoding="utf-8")
+    source = document.split("```python\n")[1].split("```")[0]
+    cable = Cable(*NETLOC)
+    topics = [f"{name}-{cable.port}" for name in ["follow-a", "follow-b"]]
+    arguments = [f"ws://127.0.0.1:{cable.port}/ws", *topics]
+    follow = subprocess.Popen([sys.executable, "-u", "-c", source, *arguments], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)
+    lines = queue.Queue()
+    threading.Thread(target=lambda: [lines.put(line) for line in follow.stdout], daemon=True).start()
+
+    def printed(count):
+        try:
+            return [json.loads(lines.get(timeout=15)) for _ in range(count)]
+        except queue.Empty:
+            raise AssertionError("waited 15 s for the client to print a message") from None
+
+    def publish(publisher, topic, data):
+        publisher.send(json.dumps({"pub": topic, "data": data, "ref": 1}))
+        return {"topic": topic, "id": json.loads(receive(publisher, "an ack"))["id"], "data": data}
+
+    try:
+        equal("the first answers", sorted(message["ack"] for message in printed(2)), topics)
+        with connect(ECHO.removesuffix("echo") + "ws", subprotocols=["standpipe.v1"], open_timeout=5) as publisher:
+            for round_number in range(2):
+                for topic in topics:
+                    message = publish(publisher, topic, f"live {round_number}")
+                    equal("the live message", printed(1), [message])
+                cable.break_all()
+                missed = [publish(publisher, topic, n) for topic in topics for n in range(3)]
+                # Each topic has three messages and an answer. Their order is not promised.
+                resumed = printed(8)
+                equal("the resumed topics", sorted(one["ack"] for one in resumed if "ack" in one), topics)
+                for topic in topics:
+                    equal("the missed messages", [one for one in resumed if one.get("topic") == topic],
+                          [one for one in missed if one["topic"] == topic])
+    finally:
+        follow.kill()
+        follow.wait(timeout=10)
+        cable.listener.close()
+        cable.break_all()
+
+
 def main():
     for name, body in checks:
         try:
@@ -145,4 +238,5 @@ if __name__ == "__main__":
         print(f"usage: {sys.argv[0]} http://127.0.0.1:9000", file=sys.stderr)
         sys.exit(2)
     ECHO = f"ws://{base.netloc}/echo"
+    NETLOC = (base.hostname, base.port or 80)
     sys.exit(main())

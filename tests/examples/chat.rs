@@ -73,7 +73,7 @@ fn chat_keeps_history_and_drops_duplicates() {
     );
 
     chat.type_line("kick bob");
-    assert_eq!(close_code(&mut bob), 4003);
+    assert_eq!(close_code(&mut bob), 4103);
     assert_eq!(event_with(&mut ann, "went")["went"], "bob");
     drop((ann, bob));
     chat.report();

@@ -525,7 +525,7 @@ fn token_takes_its_seat_from_an_older_connection() {
     // Bob reconnects while his first connection is still open.
     let mut again = TestPlayer::join(address, &format!("name=bob&token={token}"));
     assert_eq!((again.seat, &again.token, again.back), (seat, &token, true));
-    assert_eq!(bob.wait_for_close().0, 4001);
+    assert_eq!(bob.wait_for_close().0, 4101);
     ann.wait_for_event("back", seat);
     let event = again.wait_for_event("back", seat);
     assert_eq!(event["players"].as_array().unwrap().len(), 2, "{event}");
@@ -601,32 +601,32 @@ fn invalid_message_closes_with_its_reason() {
         ),
         (
             Message::binary(vec![]),
-            4002,
+            4102,
             "a message is 1 (input), 2 (ping) or 3 (leave)",
         ),
         (
             Message::binary(vec![9, 1, 2]),
-            4002,
+            4102,
             "a message is 1 (input), 2 (ping) or 3 (leave)",
         ),
         (
             Message::binary(vec![1, 0, 1, 16]),
-            4002,
+            4102,
             "an input is 1, seq (2 bytes), keys (0 to 15)",
         ),
         (
             Message::binary(vec![1, 0, 1]),
-            4002,
+            4102,
             "an input is 1, seq (2 bytes), keys (0 to 15)",
         ),
         (
             Message::binary(vec![2, 0]),
-            4002,
+            4102,
             "a ping is 2, stamp (4 bytes)",
         ),
         (
             Message::binary(vec![3, 0]),
-            4002,
+            4102,
             "a message is 1 (input), 2 (ping) or 3 (leave)",
         ),
         (Message::binary(long), 1009, ""),

@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -9,13 +11,30 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, http, until, within};
+use crate::support::{
+    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, http, until, within,
+};
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
-fn standpipe(flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+pub(crate) fn standpipe(flags: &[&str]) -> Command {
+    let mut command = command_with_signals(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
     command
+}
+
+/// Returns the flag that opens the admin paths to the tests, unless these flags contradict it or set who has access.
+pub(crate) fn open_admin(flags: &[&str]) -> &'static [&'static str] {
+    const OTHERS: [&str; 4] = [
+        "--listen",
+        "--admin-listen",
+        "--admin-open",
+        "--publish-key-file",
+    ];
+    if flags.iter().any(|flag| OTHERS.contains(flag)) {
+        &[]
+    } else {
+        &["--admin-open"]
+    }
 }
 
 /// The binary, serving on a free port. It is killed when this is dropped.
@@ -23,7 +42,7 @@ pub(crate) struct Binary {
     child: Child,
     pub(crate) address: SocketAddr,
     /// The lines that it printed before it began to serve.
-    announced: Vec<String>,
+    pub(crate) announced: Vec<String>,
     printed: Receiver<String>,
     log: Option<JoinHandle<String>>,
 }
@@ -31,11 +50,20 @@ pub(crate) struct Binary {
 impl Binary {
     #[track_caller]
     pub(crate) fn start(flags: &[&str]) -> Binary {
-        Binary::of(standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat()))
+        let listen = ["--listen", "127.0.0.1:0"];
+        Binary::of(standpipe(&[&listen, open_admin(flags), flags].concat()))
+    }
+
+    /// Starts the binary without `--admin-open`, with `home` as the user's home directory.
+    #[track_caller]
+    pub(crate) fn start_in(home: &Path, flags: &[&str]) -> Binary {
+        let mut command = standpipe(&[&["--listen", "127.0.0.1:0"], flags].concat());
+        command.env("HOME", home);
+        Binary::of(command)
     }
 
     #[track_caller]
-    fn of(mut command: Command) -> Binary {
+    pub(crate) fn of(mut command: Command) -> Binary {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -54,23 +82,27 @@ impl Binary {
             let _ = stderr.read_to_end(&mut log);
             String::from_utf8_lossy(&log).into_owned()
         });
-        let announced: Vec<String> = (0..4)
-            .map(|_| printed.recv_timeout(DEADLINE))
-            .collect::<Result<_, _>>()
-            .expect("the binary prints where it listens before the deadline");
-        let address = announced[0]
+        // Made before the first wait, because its end kills the process.
+        let mut binary = Binary {
+            child,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            announced: Vec::new(),
+            printed,
+            log: Some(log),
+        };
+        let is_last =
+            |line: &String| line.starts_with("dashboard: ") || line.starts_with("publish: ");
+        while !binary.announced.iter().any(is_last) {
+            let line = binary.printed.recv_timeout(DEADLINE);
+            let line = line.expect("the binary prints where it listens before the deadline");
+            binary.announced.push(line);
+        }
+        let address = binary.announced[0]
             .strip_prefix("standpipe listening on http://")
             .and_then(|rest| rest.strip_suffix("/"))
-            .unwrap_or_else(|| panic!("{announced:?}"));
-        let address = address.parse().unwrap();
-        let log = Some(log);
-        Binary {
-            child,
-            address,
-            announced,
-            printed,
-            log,
-        }
+            .unwrap_or_else(|| panic!("{:?}", binary.announced));
+        binary.address = address.parse().unwrap();
+        binary
     }
 
     #[track_caller]
@@ -157,6 +189,10 @@ fn start_prints_the_urls() {
     assert_ne!(address.port(), 0);
     assert!(binary.announced[1].contains(&format!("ws://{address}/echo")));
     assert!(binary.announced[2].contains(&format!("ws://{address}/ws/TOPIC")));
+    assert_eq!(
+        binary.announced[3],
+        format!("dashboard: http://{address}/dashboard")
+    );
 }
 
 #[test]
@@ -330,7 +366,14 @@ fn client_uses_one_descriptor_and_two_named_threads() {
     let binary = Binary::start(&[]);
     let process = binary.process();
     let descriptors = process.descriptors();
-    let server_threads = ["ctrl-c", "sp-dash", "sp-log", "sp-watchdog", "standpipe"];
+    let server_threads = [
+        "ctrl-c",
+        "sp-dash",
+        "sp-log",
+        "sp-signals",
+        "sp-watchdog",
+        "standpipe",
+    ];
     until("the server's own threads have their names", || {
         process.threads() == server_threads
     });
@@ -389,9 +432,11 @@ fn binary_listens_on_tcp_and_unix_sockets_together() {
     let path = std::env::temp_dir().join(format!("standpipe-it-{}-bin.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let unix = format!("unix:{}", path.display());
-    let binary = Binary::start(&["--listen", &unix]);
-    let line = binary.printed.recv_timeout(DEADLINE).unwrap();
-    assert_eq!(line, format!("standpipe listening on {unix}"));
+    let binary = Binary::start(&["--listen", &format!("{unix},mode=0600")]);
+    let line = format!("standpipe listening on {unix}");
+    assert!(binary.announced.contains(&line), "{:?}", binary.announced);
+    let permissions = std::fs::metadata(&path).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o7777, 0o600);
     let mut unix_client = Connect::to_unix(&path).path("/ws/t").connect();
     unix_client.text("joined");
     unix_client.expect_text("joined");

@@ -7,20 +7,23 @@ use crate::binary::Binary;
 use crate::secrets::File;
 use crate::support::{until, within};
 
-#[track_caller]
-fn start(arguments: &[&str]) -> Child {
+/// Returns the command with an empty environment and all three streams piped.
+pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
     command.args(arguments).env_clear().stdin(Stdio::piped());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
+    command
+}
+
+#[track_caller]
+pub(crate) fn start(arguments: &[&str]) -> Child {
+    command(arguments).spawn().unwrap()
 }
 
 /// Waits for the end of a command. Returns its exit code, standard output and standard error.
 #[track_caller]
-fn end(child: Child) -> (Option<i32>, String, String) {
-    let output: Output = within(30, "a command to end", move || {
-        child.wait_with_output().unwrap()
-    });
+pub(crate) fn end(child: Child) -> (Option<i32>, String, String) {
+    let output = output(child);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (
         output.status.code(),
@@ -30,18 +33,26 @@ fn end(child: Child) -> (Option<i32>, String, String) {
 }
 
 #[track_caller]
-fn run(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
-    let mut child = start(arguments);
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .unwrap();
-    end(child)
+pub(crate) fn output(child: Child) -> Output {
+    within(30, "a command to end", move || {
+        child.wait_with_output().unwrap()
+    })
 }
 
-fn ws(binary: &Binary, path: &str) -> String {
+/// Runs a command with this standard input to its end.
+#[track_caller]
+pub(crate) fn run(arguments: &[&str], input: impl AsRef<[u8]>) -> (Option<i32>, String, String) {
+    end(feed(start(arguments), input.as_ref()))
+}
+
+/// Writes the whole standard input of a command, and closes it.
+pub(crate) fn feed(mut child: Child, input: &[u8]) -> Child {
+    // A command that ends without reading everything is checked by its exit code.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child
+}
+
+pub(crate) fn ws(binary: &Binary, path: &str) -> String {
     format!("ws://{}{path}", binary.address)
 }
 
@@ -64,15 +75,6 @@ fn client_sends_lines_and_waits_for_count_answers() {
 }
 
 #[test]
-fn client_escapes_control_characters_of_the_peer() {
-    let binary = Binary::start(&[]);
-    let url = ws(&binary, "/echo");
-    let arguments = ["client", &url, "--send", "-", "--count", "1"];
-    let (code, stdout, _) = run(&arguments, "\u{1b}[2Jgone\n");
-    assert_eq!((code, stdout.as_str()), (Some(0), "\\u{1b}[2Jgone\n"));
-}
-
-#[test]
 fn client_offers_json_mode_on_its_path() {
     let binary = Binary::start(&[]);
     let url = ws(&binary, "/ws");
@@ -87,14 +89,34 @@ fn client_offers_json_mode_on_its_path() {
 }
 
 #[test]
+fn client_url_is_written_as_in_a_browser() {
+    let binary = Binary::start(&["--topic", "*:history=10"]);
+    let port = binary.address.port();
+    // The name may have an address of each family, and the server listens on one of them.
+    let url = format!("WS://localhost:{port}/ws/ä topic%2F%C3%BC?name=é b");
+    let arguments = ["client", &url, "--send", "-", "--count", "1"];
+    let (code, stdout, stderr) = run(&arguments, "hello\n");
+    assert_eq!((code, &*stdout), (Some(0), "hello\n"), "{stderr}");
+    assert!(binary.get("/topics").body.contains("ä topic/ü"));
+}
+
+#[test]
 fn client_reports_an_abnormal_close_and_exits_with_1() {
     let binary = Binary::start(&["--max-message", "1KiB"]);
-    let (code, _, stderr) = run(&["client", &ws(&binary, "/echo")], &"x".repeat(2000));
+    let (code, _, stderr) = run(&["client", &ws(&binary, "/echo")], "x".repeat(2000));
     assert_eq!(code, Some(1));
     assert!(stderr.starts_with("closed with 1009 "), "{stderr}");
-    let (code, _, stderr) = run(&["client", &ws(&binary, "/nothing")], "");
-    assert_eq!(code, Some(1));
-    assert!(stderr.contains("no WebSocket at"), "{stderr}");
+    for (path, reason) in [
+        ("/nothing", "404 Not Found: not found"),
+        ("/ws/", "400 Bad Request: the topic in the path is empty"),
+    ] {
+        let (code, _, stderr) = run(&["client", &ws(&binary, path)], "");
+        assert_eq!(code, Some(1));
+        assert!(
+            stderr.starts_with("no WebSocket at") && stderr.contains(reason),
+            "{stderr}"
+        );
+    }
 }
 
 #[test]

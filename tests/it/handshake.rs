@@ -1,13 +1,12 @@
 //! The opening handshake: which requests are answered with 101, and how all others are answered.
 
-use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use standpipe::{Config, Connection, Handler, Reply, Request, Server};
+use standpipe::{Config, Connection, Handler, Reply, Request};
 
 use crate::support::{
-    Answer, Connect, Failure, Frame, TestClient, TestServer, echo, get, http, let_time_pass, op,
-    until, with_both_flush_modes,
+    Answer, Failure, Frame, TestClient, TestServer, echo, get, http, let_time_pass, op, until,
+    with_both_flush_modes,
 };
 
 /// The header lines of an upgrade request, without request line and Host.
@@ -332,45 +331,4 @@ fn refused_and_plain_requests_do_not_count_as_clients() {
         assert_eq!(server.get("/page").status, 200);
     }
     server.client().path("/echo").connect().leave();
-}
-
-#[test]
-fn removed_unix_socket_path_does_not_prevent_shutdown() {
-    let path = std::env::temp_dir().join(format!("standpipe-gone-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).unwrap();
-    let listeners = vec![listener.try_into().unwrap()];
-    let server = Server::from_listeners(listeners, Config::default()).unwrap();
-    let server = TestServer::of(server, echo);
-    std::fs::remove_file(&path).unwrap();
-    // Without its path, the server cannot connect to itself to wake the acceptor. The shutdown must not hang then.
-    server.shut_down();
-}
-
-#[test]
-fn unix_socket_is_served() {
-    let path = std::env::temp_dir().join(format!("standpipe-it-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).unwrap();
-    let listeners = vec![listener.try_into().unwrap()];
-    let server = Server::from_listeners(listeners, Config::default()).unwrap();
-    let server = TestServer::of(server, |conn: &mut Connection| {
-        let peer = format!("{:?}", conn.peer());
-        conn.send(standpipe::Message::text(peer))?;
-        echo(conn)
-    });
-    let mut client = Connect::to_unix(&path).connect();
-    client.expect_text("Unix");
-    let large = "x".repeat(60_000);
-    client.text(&large);
-    client.expect_text(&large);
-    client.leave();
-    let mut last = Connect::to_unix(&path).connect();
-    last.expect_text("Unix");
-    server.handle().shutdown();
-    last.expect_close(1001);
-    last.close(1001, "");
-    let report = server.report();
-    assert_eq!((report.drained, report.lost), (1, 0));
-    std::fs::remove_file(&path).unwrap();
 }

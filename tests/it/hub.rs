@@ -248,3 +248,24 @@ fn topic_exists_while_it_is_held_or_has_members() {
         });
     });
 }
+
+/// Members are told apart by their numbers. A publication that leaves one member out reaches the member of another
+/// server that would otherwise have the same number.
+#[test]
+fn members_of_two_servers_are_told_apart() {
+    let hub = Hub::default();
+    let servers = [(); 2].map(|()| TestServer::start(Default::default(), Rooms(hub.clone())));
+    let mut members = [join(&servers[0], "/room"), join(&servers[1], "/room")];
+    let numbers =
+        [&servers[0], &servers[1]].map(|server| server.handle().client_states()[0].number);
+    assert_ne!(numbers[0], numbers[1]);
+    let topic = hub.topic("/room").unwrap();
+    for (number, text) in numbers.iter().zip(["for 1", "for 0"]) {
+        topic
+            .publish(Publication::from(Message::text(text)).except(*number))
+            .unwrap();
+    }
+    members[0].expect_text("for 0");
+    members[1].expect_text("for 1");
+    drop(members);
+}

@@ -26,6 +26,8 @@ mod presence;
 
 // In the order of a client's life.
 mod handshake;
+mod listeners;
+mod opening;
 
 mod http_answers;
 mod http_bodies;
@@ -39,12 +41,18 @@ mod echo;
 mod close;
 mod connection_end;
 mod events;
+mod guide;
+mod peer_gone;
 mod violations;
 
+mod drain;
 mod shutdown;
 mod shutdown_report;
+mod unix_sockets;
 
 // The binary, as people run it.
+#[cfg(feature = "cli")]
+mod admin;
 #[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
@@ -52,17 +60,31 @@ mod binary_bench;
 #[cfg(feature = "cli")]
 mod binary_client;
 #[cfg(feature = "cli")]
+mod binary_environment;
+#[cfg(feature = "cli")]
+mod binary_input;
+#[cfg(feature = "cli")]
+mod binary_output;
+#[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
 mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
+mod json_values;
+#[cfg(feature = "cli")]
 mod metrics;
+#[cfg(feature = "cli")]
+mod protocol;
 #[cfg(feature = "cli")]
 mod publish;
 #[cfg(feature = "cli")]
+mod resume;
+#[cfg(feature = "cli")]
 mod secrets;
+#[cfg(feature = "cli")]
+mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use standpipe::{
-    Config, Connection, Envelope, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions,
+    Config, Connection, Envelope, Gap, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions,
     TopicMessage, TopicSettings,
 };
 
@@ -40,8 +40,8 @@ impl Envelope for Plain {
         message.message()
     }
 
-    fn gap(&self, _: &str, first: u64, last: u64) -> Message {
-        Message::text(format!("gap {first} {last}"))
+    fn gap(&self, _: &str, gap: Gap<'_>) -> Message {
+        Message::text(format!("gap {} {}", gap.first, gap.last))
     }
 
     fn presence(&self, _: &str, name: &str, _: bool) -> Message {

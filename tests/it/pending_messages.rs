@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use standpipe::{
-    Config, Envelope, Hub, HubConfig, Message, Outbox, Policy, Publication, PublishOutcome,
+    Config, Envelope, Gap, Hub, HubConfig, Message, Outbox, Policy, Publication, PublishOutcome,
     SubscribeOptions, Subscription, Topic, TopicMessage, TopicSettings,
 };
 
@@ -396,9 +396,9 @@ impl Envelope for CountsGaps {
         message.message()
     }
 
-    fn gap(&self, _: &str, first: u64, last: u64) -> Message {
+    fn gap(&self, _: &str, gap: Gap<'_>) -> Message {
         self.0.fetch_add(1, Ordering::SeqCst);
-        Message::text(format!("{first} to {last}"))
+        Message::text(format!("{} to {}", gap.first, gap.last))
     }
 
     fn presence(&self, _: &str, name: &str, _: bool) -> Message {

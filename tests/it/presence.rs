@@ -47,10 +47,7 @@ fn presence_reports_joins_and_leaves_but_no_quick_return() {
         "a reload was reported as a leave or join"
     );
     drop(ann);
-    until("ann has left", || {
-        fixture.hub.sweep();
-        topic.presence() == ["bob"]
-    });
+    until("ann has left", || topic.presence() == ["bob"]);
     assert_eq!(read_event(&mut watcher), TopicEvent::Leave("ann".into()));
 
     // A member that did not ask for presence has received none of it.
@@ -61,13 +58,7 @@ fn presence_reports_joins_and_leaves_but_no_quick_return() {
         (message.clone(), message)
     );
     drop(bob);
-    until("bob has left", || {
-        fixture.hub.sweep();
-        topic.presence().is_empty()
-    });
+    until("bob has left", || topic.presence().is_empty());
     drop((topic, watches, listens));
-    until("the topic is removed", || {
-        fixture.hub.sweep();
-        fixture.hub.is_empty()
-    });
+    until("the topic is removed", || fixture.hub.is_empty());
 }

@@ -83,6 +83,27 @@ fn content_type_decides_what_members_receive() {
 }
 
 #[test]
+fn empty_body_is_an_empty_message_but_not_json() {
+    let binary = Binary::start(&["--topic", "*:history=10"]);
+    for kind in [TEXT, "Content-Type: application/octet-stream\r\n", ""] {
+        let answer = post(binary.address, "/publish/t", kind, "");
+        published(&answer, 202);
+    }
+    let answer = post(binary.address, "/publish/t", JSON, "");
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.starts_with("not JSON"), "{answer:?}");
+    let history: Value = serde_json::from_str(&binary.get("/topics/t/history").body).unwrap();
+    let data: Vec<_> = history.as_array().unwrap().iter().collect();
+    assert_eq!(data.len(), 3, "{history}");
+    assert!(
+        data.iter().all(|message| message["data"] == ""),
+        "{history}"
+    );
+    let is_bytes = |n: usize| data[n].get("base64").is_some();
+    assert_eq!([0, 1, 2].map(is_bytes), [false, true, true]);
+}
+
+#[test]
 fn invalid_requests_are_answered_with_their_status() {
     let binary = Binary::start(&["--max-message", "1KiB"]);
     let address = binary.address;
@@ -175,8 +196,12 @@ fn block_timeout_is_answered_with_503_and_the_outcome() {
         answer = Some(response);
         true
     });
-    // The message was published and has an id, so a client should not send it again.
-    let (id, receivers, dropped) = published(&answer.unwrap(), 503);
+    // The message was published and has an id, so a client should not send it again. The type tells this 503 from the
+    // one that says that nothing was published.
+    let answer = answer.expect("the last answer");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("retry-after"), None);
+    let (id, receivers, dropped) = published(&answer, 503);
     assert_eq!((receivers, dropped), (0, 1));
     let rest = client.rest_answering_close();
     assert_eq!(rest.closes[0].0, 4008, "{:?}", rest.closes);

@@ -1,9 +1,10 @@
-//! Access: tokens, publishing keys, and requests that are allowed only from this machine.
+//! Tokens and keys from files.
 
 use std::path::PathBuf;
 
 use crate::binary::Binary;
-use crate::support::{Connect, JsonClient, TestClient, get, post};
+use crate::support::{Connect, JsonClient, TestClient, get, post, until};
+use crate::threats::spawned::{Spawned, standpipe};
 
 /// A file with secrets. It is deleted when this is dropped.
 pub(crate) struct File(PathBuf);
@@ -14,6 +15,10 @@ impl File {
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, secrets).unwrap();
         File(path)
+    }
+
+    pub(crate) fn write(&self, secrets: &str) {
+        std::fs::write(&self.0, secrets).unwrap();
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -27,52 +32,14 @@ impl Drop for File {
     }
 }
 
-/// Returns the statuses of three requests that need this machine or a key.
+/// Returns the statuses of two admin requests.
 #[track_caller]
-fn private_statuses(binary: &Binary, headers: &str) -> [u16; 3] {
+fn admin_statuses(binary: &Binary, headers: &str) -> [u16; 2] {
     let address = binary.address;
     [
         post(address, "/publish/t", headers, "x").status,
-        get(address, "/topics/t/history", headers).status,
         get(address, "/debug/clients", headers).status,
     ]
-}
-
-#[test]
-fn publishing_without_a_key_requires_loopback() {
-    let binary = Binary::start(&[]);
-    assert_eq!(private_statuses(&binary, ""), [202, 200, 200]);
-    // Behind a proxy on this machine, all clients seem to come from this machine.
-    for forwarded in [
-        "Forwarded: for=192.0.2.1\r\n",
-        "X-Forwarded-For: 192.0.2.1\r\n",
-        "x-forwarded-for: 127.0.0.1\r\n",
-        "X-Forwarded-Host: example.com\r\n",
-        "X-Forwarded-Proto: https\r\n",
-        "X-Forwarded-Port: 443\r\n",
-        "X-Forwarded-Server: proxy\r\n",
-        "Via: 1.1 proxy\r\n",
-        "X-Real-IP: 192.0.2.1\r\n",
-        "X-Client-IP: 192.0.2.1\r\n",
-        "CF-Connecting-IP: 192.0.2.1\r\n",
-        "True-Client-IP: 192.0.2.1\r\n",
-    ] {
-        assert_eq!(
-            private_statuses(&binary, forwarded),
-            [403; 3],
-            "{forwarded}"
-        );
-    }
-    // Requests that are not private are also allowed through a proxy.
-    let answer = get(binary.address, "/topics", "X-Forwarded-For: 192.0.2.1\r\n");
-    assert_eq!(answer.status, 200);
-
-    let everywhere = Binary::start(&["--listen", "0.0.0.0:0"]);
-    assert_eq!(
-        private_statuses(&everywhere, ""),
-        [403; 3],
-        "one listener is not on loopback"
-    );
 }
 
 #[test]
@@ -88,7 +55,7 @@ fn publishing_with_a_key_works_from_any_address() {
         "Authorization: Basic first\r\n",
         "Authorization: first\r\n",
     ] {
-        assert_eq!(private_statuses(&binary, wrong), [401; 3], "{wrong:?}");
+        assert_eq!(admin_statuses(&binary, wrong), [401; 2], "{wrong:?}");
     }
     let refused = post(binary.address, "/publish/t?token=first", "", "x");
     assert_eq!(
@@ -100,13 +67,9 @@ fn publishing_with_a_key_works_from_any_address() {
         "Authorization: Bearer first\r\n",
         "authorization: bearer second\r\n",
     ] {
-        assert_eq!(
-            private_statuses(&binary, right),
-            [202, 200, 200],
-            "{right:?}"
-        );
+        assert_eq!(admin_statuses(&binary, right), [202, 200], "{right:?}");
         let forwarded = format!("{right}X-Forwarded-For: 192.0.2.1\r\n");
-        assert_eq!(private_statuses(&binary, &forwarded), [202, 200, 200]);
+        assert_eq!(admin_statuses(&binary, &forwarded), [202, 200]);
     }
     // The key is only for publishing over HTTP. Clients need no key.
     TestClient::connect(binary.address, "/ws/t").leave();
@@ -115,7 +78,14 @@ fn publishing_with_a_key_works_from_any_address() {
 #[test]
 fn clients_can_send_a_token_in_three_ways() {
     let tokens = File::new("tokens", "s3cret\n");
-    let binary = Binary::start(&["--token-file", tokens.path()]);
+    let keys = File::new("token-keys", "k3y\n");
+    let flags = [
+        "--token-file",
+        tokens.path(),
+        "--publish-key-file",
+        keys.path(),
+    ];
+    let binary = Binary::start(&flags);
     let address = binary.address;
     let wrong = [
         ("", "X-Nothing: here"),
@@ -154,7 +124,7 @@ fn clients_can_send_a_token_in_three_ways() {
     drop(JsonClient::at(address, "/ws?token=s3cret"));
 
     let bearer = "Authorization: Bearer s3cret\r\n";
-    for path in ["/topics", "/topics/t/presence"] {
+    for path in ["/topics/t/history", "/topics/t/presence"] {
         assert_eq!(get(address, path, "").status, 401);
         assert_eq!(get(address, path, bearer).status, 200);
     }
@@ -163,8 +133,30 @@ fn clients_can_send_a_token_in_three_ways() {
 }
 
 #[test]
+fn comments_and_byte_order_mark_are_no_secrets() {
+    let tokens = File::new("bom", "\u{feff}first\n# revoked:\n#old\nsecond\n");
+    let binary = Binary::start(&["--token-file", tokens.path()]);
+    for (token, status) in [
+        ("first", 101),
+        ("second", 101),
+        ("old", 401),
+        ("#old", 401),
+        ("# revoked:", 401),
+    ] {
+        let client = Connect::to(binary.address).path("/echo");
+        let bearer = format!("Authorization: Bearer {token}");
+        let answer = client.header(&bearer).request().1;
+        assert_eq!(answer.status, status, "{token}");
+    }
+    binary.signal("TERM");
+    let (_, _, log) = binary.end();
+    let line = format!("number of tokens read from {}: 2", tokens.path());
+    assert!(log.contains(&line), "{log}");
+}
+
+#[test]
 fn file_without_a_secret_is_refused_at_start() {
-    let empty = File::new("empty", "\n  \n");
+    let empty = File::new("empty", "\n  \n# a comment\n");
     for flag in ["--token-file", "--publish-key-file"] {
         let (code, stderr) = crate::binary::run(&[flag, empty.path()]);
         assert_eq!(code, Some(1), "{stderr}");
@@ -173,4 +165,59 @@ fn file_without_a_secret_is_refused_at_start() {
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("no/such/file"), "{stderr}");
     }
+}
+
+#[test]
+fn hangup_reads_the_secret_files_again() {
+    let tokens = File::new("reload-tokens", "old\n");
+    let keys = File::new("reload-keys", "old-key\n");
+    let flags = [
+        "--token-file",
+        tokens.path(),
+        "--publish-key-file",
+        keys.path(),
+    ];
+    let spawned = Spawned::of(standpipe(&flags));
+    let client = |token: &str| {
+        let client = spawned.client("/ws/t");
+        client.header(&format!("Authorization: Bearer {token}"))
+    };
+    let status = |token: &str| client(token).request().1.status;
+    let publish = |key: &str| {
+        let bearer = format!("Authorization: Bearer {key}\r\n");
+        post(spawned.addr(), "/publish/t", &bearer, "x").status
+    };
+    let mut member = client("old").connect();
+    tokens.write("# rotated\nnew\n");
+    keys.write("new-key\n");
+    assert_eq!(
+        (status("old"), status("new")),
+        (101, 401),
+        "without a signal"
+    );
+    spawned.signal(&["HUP"]);
+    until("the files have been read again", || {
+        spawned.log().contains("SIGHUP: reloaded")
+    });
+    assert_eq!((status("old"), status("new")), (401, 101));
+    assert_eq!((publish("old-key"), publish("new-key")), (401, 202));
+    // A client that is connected stays.
+    member.read_message();
+    member.text("still connected");
+    member.expect_text("still connected");
+    // A file without a secret leaves the old ones in force, and does not keep the other file from being read.
+    tokens.write("# all revoked\n");
+    keys.write("newest-key\n");
+    spawned.signal(&["HUP"]);
+    until("the error is logged", || {
+        spawned.log().contains("old values of a file stay in force")
+    });
+    let log = spawned.log();
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(
+        matches!(errors[..], [error] if error.contains(tokens.path())),
+        "{log}"
+    );
+    assert_eq!((status("old"), status("new")), (401, 101));
+    assert_eq!((publish("new-key"), publish("newest-key")), (401, 202));
 }

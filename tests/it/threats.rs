@@ -25,6 +25,9 @@ mod requests;
 mod logs;
 
 #[cfg(feature = "cli")]
+mod log_floods;
+
+#[cfg(feature = "cli")]
 mod debug_clients;
 
 #[cfg(feature = "cli")]

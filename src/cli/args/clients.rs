@@ -8,18 +8,48 @@ use crate::cli::secrets::Secrets;
 use crate::cli::units::{Size, Time};
 use crate::cli::url::{Base, Url};
 use crate::cli::values::{bench_size, count, kernel_size, queue};
+use crate::cli::{made_key, names};
+
+/// The end of the help of `client`.
+const CLIENT_HELP: &str = "\
+Input: a line ends at LF, and a CR before it belongs to the message. The last line needs no LF. A line that is not UTF-8 is \
+reported and not sent, except with --binary.
+
+Output: a terminal shows control characters escaped, and the size of a binary message. A pipe or a file gets every byte \
+as it was received, with LF after each text.
+
+Exit codes: 0 also when nobody reads the output any more. 1 also when a line was not sent, or the server closed with a code \
+other than 1000 and 1001. 2 wrong flag or value.";
+
+/// The end of the help of `pub`.
+const PUBLISH_HELP: &str = "\
+Input: a line ends at LF, and a CR before it belongs to the message. The last line needs no LF. A line that cannot be \
+published (it is not UTF-8, not JSON under --json, or too large for the server) is reported, and the lines after it are \
+published. Every other error ends the command, and names the line.
+
+Output: the server's answer to each message, as a line of JSON.
+
+Exit codes: 0 everything is published, 1 something is not, 2 wrong flag or value.";
 
 /// The flags of `client`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = CLIENT_HELP)]
 pub(crate) struct ClientArgs {
     /// The WebSocket URL, such as ws://127.0.0.1:9000/ws/lobby
     pub(crate) url: Url,
 
     /// Sends the lines of a file (-: of standard input), and then closes the connection. With --count, the connection
-    /// stays open until that many messages have arrived [default: what is typed; nothing with --count, --clients or a
-    /// slow reader]
+    /// stays open until that many messages have arrived [default: -; nothing with --count, --clients or a slow reader]
     #[arg(long, value_name = "FILE|-")]
     pub(crate) send: Option<PathBuf>,
+
+    /// Keeps the connection open when the input ends, until the server closes it or --count is reached
+    #[arg(long)]
+    pub(crate) stay: bool,
+
+    /// Sends each line as a binary message, so that it may contain any byte, instead of as a text
+    #[arg(long)]
+    pub(crate) binary: bool,
 
     /// Closes the connection after this many messages
     #[arg(long, value_name = "N", value_parser = count)]
@@ -46,33 +76,49 @@ pub(crate) struct ClientArgs {
     pub(crate) subprotocol: Option<String>,
 
     /// A file with a token, for a server that requires one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
 
 /// The flags of `pub`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = PUBLISH_HELP)]
 pub(crate) struct PublishArgs {
     /// The topic
+    #[arg(value_parser = topic)]
     pub(crate) topic: String,
 
     /// The message. Without it, or with -, each line of standard input is published as a message
     pub(crate) data: Option<String>,
 
     /// The server
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9000")]
+    #[arg(
+        long,
+        env = "STANDPIPE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:9000"
+    )]
     pub(crate) url: Base,
 
     /// The key; in a conflating topic the message replaces a pending one with the same key
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) key: Option<String>,
 
-    /// Publishes the message as JSON, not as text
+    /// Publishes the message as JSON, not as text. Blank lines are skipped
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// A file with a key, for a server that requires one
-    #[arg(long, value_name = "FILE")]
+    /// Publishes the message as bytes, not as text, so that a line may contain any byte
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) binary: bool,
+
+    /// A file with a key [default: the key of a server on this machine that has no key file]
+    #[arg(
+        long = "key-file",
+        visible_alias = "publish-key-file",
+        env = "STANDPIPE_KEY_FILE",
+        value_name = "FILE"
+    )]
     publish_key_file: Option<PathBuf>,
 
     /// How long an answer may take
@@ -84,15 +130,15 @@ pub(crate) struct PublishArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TopArgs {
     /// The server, such as http://127.0.0.1:9000
-    #[arg(default_value = "http://127.0.0.1:9000")]
+    #[arg(env = "STANDPIPE_URL", default_value = "http://127.0.0.1:9000")]
     pub(crate) url: Base,
 
     /// Prints one table and exits
     #[arg(long)]
     pub(crate) once: bool,
 
-    /// A file with a key, for a server that requires one
-    #[arg(long, value_name = "FILE")]
+    /// A file with a key [default: the key of a server on this machine that has no key file]
+    #[arg(long, env = "STANDPIPE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
 
@@ -142,6 +188,18 @@ fn secret(path: Option<&Path>) -> Result<Option<String>, String> {
 }
 
 impl ClientArgs {
+    /// Rejects flags that cannot go together.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let reads_input = self
+            .send
+            .as_ref()
+            .is_some_and(|name| name.as_os_str() == "-");
+        if self.clients > 1 && reads_input {
+            return Err("standard input has only one reader, so --send - needs --clients 1".into());
+        }
+        Ok(())
+    }
+
     pub(crate) fn token(&self) -> Result<Option<String>, String> {
         secret(self.token_file.as_deref())
     }
@@ -149,14 +207,30 @@ impl ClientArgs {
 
 impl PublishArgs {
     pub(crate) fn publish_key(&self) -> Result<Option<String>, String> {
-        secret(self.publish_key_file.as_deref())
+        let key = secret(self.publish_key_file.as_deref())?;
+        Ok(key.or_else(|| made_key::find(&self.url.authority)))
     }
 }
 
 impl TopArgs {
     pub(crate) fn key(&self) -> Result<Option<String>, String> {
-        secret(self.key_file.as_deref())
+        let key = secret(self.key_file.as_deref())?;
+        Ok(key.or_else(|| made_key::find(&self.url.authority)))
     }
+}
+
+/// Parses a topic that will stand in the path of a request.
+fn topic(text: &str) -> Result<String, String> {
+    names::check("a topic", text)?;
+    if text.split('/').any(|part| matches!(part, "." | "..")) {
+        return Err("no part of a topic between slashes may be . or ..".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses the key of a message.
+fn key(text: &str) -> Result<String, String> {
+    names::check("a key", text).map(|()| text.to_owned())
 }
 
 /// Parses `--clients`. The number is limited because each client needs two threads of this machine.

@@ -6,9 +6,12 @@ use clap::{ArgAction, Args};
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use crate::cli::rules::TopicRules;
 use crate::cli::topics::{self, TopicFlag};
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{Listen, count, kernel_size, origin, queue, yes_or_no};
+use crate::cli::values::{
+    Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
+};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -17,9 +20,22 @@ const LISTEN: &str = "127.0.0.1:9000";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH|fd:N", default_value = LISTEN)]
-    #[arg(value_delimiter = ',')]
-    pub(crate) listen: Vec<Listen>,
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
+    listen: Vec<Listens>,
+
+    /// Where to serve the admin paths, such as publishing over HTTP, /metrics and /dashboard; the other listeners then
+    /// answer 404 to them. Needs --publish-key-file if other machines can reach the address. May be given more than once
+    #[arg(
+        long,
+        env = "STANDPIPE_ADMIN_LISTEN",
+        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N"
+    )]
+    admin_listen: Vec<Listens>,
+
+    /// Requires no key for the admin paths from this machine, for experiments and tests. Every listener must be a TCP
+    /// listener on loopback. Clients of a proxy on this machine may use the admin paths too
+    #[arg(long, env = "STANDPIPE_ADMIN_OPEN", value_parser = yes_or_no, action = ArgAction::SetTrue)]
+    pub(crate) admin_open: bool,
 
     /// Maximum number of clients connected at the same time; further clients are answered 503 [default: what the kernel's limits allow]
     #[arg(long, env = "STANDPIPE_MAX_CLIENTS", value_name = "N", value_parser = count)]
@@ -49,8 +65,9 @@ pub(crate) struct ServeArgs {
     policy: Policy,
 
     /// Settings of the topics that match a pattern, such as
-    /// 'doc-*:policy=disconnect,queue=256,history=1000,max-age=1h'; the first match counts. May be given more than once;
-    /// in the environment separated by semicolons
+    /// 'doc-*:policy=disconnect,queue=256,history=1000,max-age=1h,publish=token,subscribe=anyone'; the first match counts.
+    /// Who may publish and subscribe: anyone, token (clients with a token), server (no client). May be given more than
+    /// once; in the environment separated by semicolons
     #[arg(
         long,
         env = "STANDPIPE_TOPIC",
@@ -77,8 +94,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// A file with one key per line; publishing over HTTP, histories, /debug and /dashboard require one as a bearer
-    /// token. Without this flag they are available from this machine only
+    /// A file with one key per line; the admin paths, such as publishing over HTTP, /metrics and /dashboard, require one
+    /// as a bearer token [default: a key that is made at the start and printed]
     #[arg(long, env = "STANDPIPE_PUBLISH_KEY_FILE", value_name = "FILE")]
     pub(crate) publish_key_file: Option<PathBuf>,
 
@@ -103,10 +120,20 @@ pub(crate) struct ServeArgs {
     #[arg(default_value_t = Time(Config::default().close_timeout))]
     close_timeout: Time,
 
-    /// How long the shutdown of the whole server may take
+    /// How long the end of a shutdown may take, from the Close of the last client on
     #[arg(long, env = "STANDPIPE_SHUTDOWN_TIMEOUT", value_name = "TIME")]
     #[arg(default_value_t = Time(Config::default().shutdown_timeout))]
     shutdown_timeout: Time,
+
+    /// How long clients are still accepted after the shutdown has begun; /readyz answers 503, so that a load balancer can
+    /// notice
+    #[arg(long, env = "STANDPIPE_DRAIN_DELAY", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
+    drain_delay: Time,
+
+    /// The time over which a shutdown spreads the Closes of the clients, so that they do not all reconnect at the same
+    /// moment
+    #[arg(long, env = "STANDPIPE_CLOSE_SPREAD", value_name = "TIME", value_parser = Time::or_zero, default_value = "0s")]
+    close_spread: Time,
 
     /// How long a message may take, from its first byte to its last; also the time for each 64 KiB of a request's body
     #[arg(long, env = "STANDPIPE_MESSAGE_TIMEOUT", value_name = "TIME")]
@@ -170,12 +197,23 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_NO_ECHO", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) no_echo: bool,
 
-    /// Logs when each client connects and disconnects; given twice, also each message
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", action = ArgAction::Count)]
+    /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
+    /// beginning of a text
+    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
     verbose: u8,
 }
 
 impl ServeArgs {
+    /// Returns where to listen, in the order of the flags.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listen> {
+        self.listen.iter().flat_map(|listens| &listens.0)
+    }
+
+    /// Returns where to serve the admin paths, in the order of the flags.
+    pub(crate) fn admin_listeners(&self) -> impl Iterator<Item = &Listen> {
+        self.admin_listen.iter().flat_map(|listens| &listens.0)
+    }
+
     /// Returns the limits and timeouts of the server.
     pub(crate) fn config(&self) -> Config {
         Config::default()
@@ -190,6 +228,8 @@ impl ServeArgs {
             .handshake_timeout(self.handshake_timeout.0)
             .close_timeout(self.close_timeout.0)
             .shutdown_timeout(self.shutdown_timeout.0)
+            .drain_delay(self.drain_delay.0)
+            .close_spread(self.close_spread.0)
             .message_timeout(self.message_timeout.0)
             .ping_interval(self.ping_interval.0)
             .ping_timeout(self.ping_timeout.0)
@@ -217,6 +257,11 @@ impl ServeArgs {
             config = config.topic(flag.pattern.clone(), flag.settings(default));
         }
         config
+    }
+
+    /// Returns who may publish and subscribe to which topics.
+    pub(crate) fn rules(&self) -> TopicRules {
+        TopicRules(self.topic.iter().map(TopicFlag::rule).collect())
     }
 
     /// Returns the level of the log: events of the server, with `-v` also of each client, with `-vv` also of each message.

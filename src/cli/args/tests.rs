@@ -30,8 +30,8 @@ fn error_of(flags: &[&str]) -> String {
 fn defaults_are_the_documented_ones() {
     let args = parse(&[]).expect("no flag is required");
     let config = args.config();
-    assert_eq!(args.listen, [Listen::Tcp("127.0.0.1:9000".into())]);
-    assert!(!args.no_echo);
+    assert!(args.listeners().eq(&[Listen::Tcp("127.0.0.1:9000".into())]));
+    assert!(!args.no_echo && !args.admin_open && args.admin_listeners().next().is_none());
     assert_eq!(args.log_level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
@@ -43,6 +43,8 @@ fn defaults_are_the_documented_ones() {
         (config.message_timeout, 30),
         (config.ping_interval, 20),
         (config.ping_timeout, 20),
+        (config.drain_delay, 0),
+        (config.close_spread, 0),
     ];
     for (index, (clock, seconds)) in clocks.into_iter().enumerate() {
         assert_eq!(clock, Duration::from_secs(seconds), "clock {index}");
@@ -63,8 +65,8 @@ fn defaults_are_the_documented_ones() {
 
 #[test]
 fn every_flag_sets_its_field_with_and_without_serve() {
-    let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
-                 --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s \
+    let flags = "--listen 127.0.0.1:0 -l unix:/run/sp.sock,mode=660,fd:3 --admin-listen 127.0.0.1:1 --admin-open --max-clients 1 --max-clients-per-ip 17 --connect-rate 18/s --rate 19/s:20 --queue 2 --queue-bytes 3KiB \
+                 --write-timeout 4s --handshake-timeout 5ms --close-timeout 6s --shutdown-timeout 7s --drain-delay 21s --close-spread 0s \
                  --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                  --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
                  --origin https://a.example --origin b.example:8080,https://*.c.example --allow-any-origin \
@@ -81,6 +83,8 @@ fn every_flag_sets_its_field_with_and_without_serve() {
         .handshake_timeout(Duration::from_millis(5))
         .close_timeout(Duration::from_secs(6))
         .shutdown_timeout(Duration::from_secs(7))
+        .drain_delay(Duration::from_secs(21))
+        .close_spread(Duration::ZERO)
         .message_timeout(Duration::from_secs(8))
         .ping_interval(Duration::from_secs(9))
         .ping_timeout(Duration::from_secs(600))
@@ -100,14 +104,19 @@ fn every_flag_sets_its_field_with_and_without_serve() {
     for flags in [flags.clone(), [vec!["serve"], flags].concat()] {
         let args = parse(&flags).expect("all flags go together");
         assert_eq!(format!("{:?}", args.config()), format!("{expected:?}"));
-        assert_eq!(
-            args.listen,
-            [
-                Listen::Tcp("127.0.0.1:0".into()),
-                Listen::Unix("/run/sp.sock".into())
-            ]
+        assert!(args.listeners().eq(&[
+            Listen::Tcp("127.0.0.1:0".into()),
+            Listen::Unix {
+                path: "/run/sp.sock".into(),
+                mode: Some(0o660)
+            },
+            Listen::Fd(3),
+        ]));
+        assert!(
+            args.admin_listeners()
+                .eq(&[Listen::Tcp("127.0.0.1:1".into())])
         );
-        assert!(args.no_echo);
+        assert!(args.no_echo && args.admin_open);
         assert_eq!(args.log_level(), LevelFilter::Trace);
     }
 }
@@ -120,6 +129,7 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--listen", "::1:9000", "[::1]:9000"),
         ("--listen", "localhost:99999", "at most 65535"),
         ("--listen", "unix:", "unix:/run/standpipe.sock"),
+        ("--listen", "unix:/a.sock,mode=9", "mode=0660"),
         ("--listen", "fd:2", "begin at fd:3"),
         ("--listen", "http://localhost:9000", "localhost:9000"),
         ("--max-clients", "0", "at least 1"),
@@ -135,9 +145,12 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--topic", "chat:policy=none", "drop-newest"),
         ("--topic", "chat:queue=0", "at least 1"),
         ("--topic", "chat:size=1", "max-age"),
+        ("--topic", "chat:publish=all", "anyone, token or server"),
+        ("--admin-listen", "9001", "127.0.0.1:9000"),
         ("--rcvbuf", "4GiB", "at most 2147483647"),
         ("--write-timeout", "30", "30s"),
         ("--ping-interval", "0s", "longer than zero"),
+        ("--drain-delay", "0", "0s"),
         ("--early-flush", "maybe", "true or false"),
         ("--origin", "https://example.com/path", "without a path"),
     ] {
@@ -169,5 +182,5 @@ fn every_flag_has_an_environment_variable_and_help() {
         assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
         assert!(arg.get_help().is_some(), "{name}");
     }
-    assert_eq!(command.get_arguments().count(), 32);
+    assert_eq!(command.get_arguments().count(), 36);
 }

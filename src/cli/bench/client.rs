@@ -8,9 +8,9 @@ use standpipe::tungstenite::client::client_with_config;
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
-use crate::cli::Failure;
 use crate::cli::url::Url;
 use crate::cli::values::STAMP;
+use crate::cli::{Failure, refusal};
 
 /// A probe is a message with this time. It is not counted.
 pub(super) const PROBE: Duration = Duration::from_nanos(u64::MAX);
@@ -45,7 +45,7 @@ impl Client {
             .write_buffer_size(0)
             .read_buffer_size(16 << 10);
         let (socket, _) = client_with_config(url.uri.clone(), socket, Some(config))
-            .map_err(|error| format!("no WebSocket at {url}: {error}"))?;
+            .map_err(|error| format!("no WebSocket at {url}: {}", refusal::of_handshake(error)))?;
         socket.get_ref().tcp.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Client { socket })
     }

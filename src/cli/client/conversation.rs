@@ -1,7 +1,7 @@
 //! [`Conversation`]: one client after the opening handshake, from its first message to the end of its connection.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -11,13 +11,14 @@ use standpipe::tungstenite::protocol::frame::coding::CloseCode;
 use standpipe::tungstenite::protocol::{CloseFrame, frame::Utf8Bytes};
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
-use super::input::for_each_line;
-use super::outcome::{Outcome, label};
-use super::socket::{QueuedSocket, enqueue};
-use crate::cli::Failure;
+use super::input::{Line, Lines};
+use super::outcome::{End, label};
+use super::progress::Progress;
+use super::socket::{Entry, QueuedSocket, encode};
 use crate::cli::args::ClientArgs;
 use crate::cli::terminal::printable;
 use crate::cli::throttle::Throttle;
+use crate::cli::{Failure, output};
 
 /// Timeout for the server's answer to our Close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,24 +27,28 @@ pub(super) struct Conversation<'a> {
     pub(super) args: &'a ClientArgs,
     pub(super) n: usize,
     pub(super) throttle: &'a Arc<Throttle>,
-    pub(super) queue: &'a Sender<Vec<u8>>,
+    pub(super) queue: &'a Sender<Entry>,
+    pub(super) progress: &'a Arc<Progress>,
 }
 
 impl Conversation<'_> {
     /// Starts sending, and prints what arrives until the connection ends.
-    pub(super) fn run(&self, socket: &mut WebSocket<QueuedSocket>) -> Result<Outcome, Failure> {
+    pub(super) fn run(&self, socket: &mut WebSocket<QueuedSocket>) -> Result<End, Failure> {
         self.start_input()?;
         let mut received = 0;
         let mut closed = None;
         loop {
             match socket.read() {
-                Ok(Message::Close(frame)) => closed = Some(outcome(frame)),
+                Ok(Message::Close(frame)) => closed = Some(end(frame)),
                 Ok(message @ (Message::Text(_) | Message::Binary(_))) => {
-                    self.print(&message)?;
+                    if let Err(error) = self.print(&message) {
+                        self.close(socket);
+                        return Err(error);
+                    }
                     received += 1;
                     if self.args.count == Some(received) {
                         self.close(socket);
-                        return Ok(Outcome::CountReached);
+                        return Ok(End::CountReached);
                     }
                     if self.args.pause_after == Some(received) {
                         writeln!(io::stderr(), "{}stopped reading", label(self.args, self.n))?;
@@ -51,12 +56,16 @@ impl Conversation<'_> {
                     }
                 }
                 Ok(_) => {}
+                Err(Error::Io(error)) if is_closed_output(&error) => {
+                    self.close(socket);
+                    return Err(output::Closed.into());
+                }
                 Err(error) => {
                     return match (closed, error) {
                         (Some(closed), _) => Ok(closed),
-                        (None, Error::ConnectionClosed) => Ok(Outcome::Closed {
+                        (None, Error::ConnectionClosed) => Ok(End::Closed {
+                            code: None,
                             description: "closed".into(),
-                            is_normal: true,
                         }),
                         (None, error) => Err(format!("connection lost: {error}").into()),
                     };
@@ -70,21 +79,31 @@ impl Conversation<'_> {
     fn close(&self, socket: &mut WebSocket<QueuedSocket>) {
         let end = Instant::now() + CLOSE_TIMEOUT;
         self.throttle.set(None);
-        // All messages have been received, so errors no longer matter.
+        // No more messages are wanted, so errors no longer matter.
         let _ = socket.get_mut().set_read_timeout(CLOSE_TIMEOUT);
-        if enqueue(self.queue, &close_message()).is_ok() {
+        let Ok(close) = encode(&close_message()) else {
+            return;
+        };
+        // The queue has no room while the server does not read.
+        let queued = self.queue.send_timeout(Entry::Close(close), CLOSE_TIMEOUT);
+        if queued.is_ok() {
             while socket.read().is_ok() && Instant::now() < end {}
         }
     }
 
-    fn print(&self, message: &Message) -> io::Result<()> {
+    /// Prints a message. A terminal shows control characters escaped, because they could change what it does. A file or
+    /// a pipe gets every byte as it was received.
+    fn print(&self, message: &Message) -> Result<(), Failure> {
         let label = label(self.args, self.n);
-        let mut out = io::stdout().lock();
+        let is_terminal = io::stdout().is_terminal();
         match message {
-            Message::Text(text) => writeln!(out, "{label}{}", printable(text))?,
-            other => writeln!(out, "{label}[binary, {} bytes]", other.len())?,
+            Message::Text(text) if is_terminal => {
+                output::write(format!("{label}{}\n", printable(text)).as_bytes())
+            }
+            Message::Text(text) => output::write(format!("{label}{text}\n").as_bytes()),
+            Message::Binary(bytes) if !is_terminal && label.is_empty() => output::write(bytes),
+            other => output::write(format!("{label}[binary, {} bytes]\n", other.len()).as_bytes()),
         }
-        out.flush()
     }
 
     /// Starts the thread that sends the lines of the file or of standard input. Without `--send`, nothing is sent if
@@ -95,55 +114,125 @@ impl Conversation<'_> {
             || args.count.is_some()
             || args.read_rate.is_some()
             || args.pause_after.is_some();
-        let source = match &args.send {
+        let source: Box<dyn Read + Send> = match &args.send {
             None if only_reads => return Ok(()),
-            None => None,
-            Some(name) if name.as_os_str() == "-" => None,
+            None => Box::new(io::stdin()),
+            Some(name) if name.as_os_str() == "-" => Box::new(io::stdin()),
             Some(name) => {
                 let file =
                     File::open(name).map_err(|error| format!("{}: {error}", name.display()))?;
-                Some(file)
+                self.progress.begin_file();
+                Box::new(file)
             }
         };
-        // A Close after the last line would make the client discard messages that are still arriving, so a client that
-        // waits for a number of messages does not send it.
-        let sends_close = args.count.is_none();
-        let queue = self.queue.clone();
+        let input = Input {
+            queue: self.queue.clone(),
+            progress: Arc::clone(self.progress),
+            label: label(args, self.n),
+            is_binary: args.binary,
+            // A Close after the last line would make the client discard messages that are still arriving, so a client
+            // that waits for a number of messages does not send it.
+            sends_close: args.count.is_none() && !args.stay,
+        };
         // Not joined, because nothing can wake a thread that waits for typed input. It ends when the queue is
         // disconnected, or with the process.
         Builder::new()
             .name(format!("sp-input-{}", self.n))
-            .spawn(move || {
-                let input: Box<dyn io::Read> = match source {
-                    Some(file) => Box::new(file),
-                    None => Box::new(io::stdin()),
-                };
-                let sent = for_each_line(input, |line| enqueue(&queue, &Message::text(line)));
-                if let Err(error) = sent {
-                    let _ = writeln!(io::stderr(), "sending stopped: {error}");
-                }
-                if sends_close {
-                    let _ = enqueue(&queue, &close_message());
-                }
-            })?;
+            .spawn(move || input.run(Lines::new(source)))?;
         Ok(())
     }
 }
 
-/// Returns the outcome of a connection that the server closes with this frame.
-fn outcome(frame: Option<CloseFrame>) -> Outcome {
+/// The thread `sp-input-N`, which sends lines.
+struct Input {
+    queue: Sender<Entry>,
+    progress: Arc<Progress>,
+    label: String,
+    is_binary: bool,
+    sends_close: bool,
+}
+
+impl Input {
+    /// Queues each line.
+    ///
+    /// # Blocking
+    /// Waits while the queue is full. So while the server does not read, no more lines are read either.
+    fn run(self, lines: Lines<impl Read>) {
+        for line in lines {
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => {
+                    self.report(&format!("sending stopped: {error}"));
+                    self.progress.end(true);
+                    self.close();
+                    return;
+                }
+            };
+            let (number, message) = (line.number, self.message(line));
+            let sent = match message {
+                Ok(message) => {
+                    self.progress.sending(number, message.len());
+                    // A frame in memory cannot fail to be encoded.
+                    encode(&message)
+                        .is_ok_and(|bytes| self.queue.send(Entry::Line(number, bytes)).is_ok())
+                }
+                Err(reason) => {
+                    self.report(&format!("line {number} {reason}: not sent"));
+                    self.progress.refused();
+                    true
+                }
+            };
+            if !sent {
+                // The connection has ended, and the reading thread reports what was not sent.
+                return;
+            }
+        }
+        self.progress.end(false);
+        self.close();
+    }
+
+    fn message(&self, line: Line) -> Result<Message, String> {
+        let bytes = line.bytes?;
+        if self.is_binary {
+            return Ok(Message::binary(bytes));
+        }
+        let text = Line::text(bytes).map_err(|error| format!("{error} (--binary sends bytes)"))?;
+        Ok(Message::text(text))
+    }
+
+    fn close(&self) {
+        if let (true, Ok(close)) = (self.sends_close, encode(&close_message())) {
+            // An error means that the connection has ended already.
+            let _ = self.queue.send(Entry::Close(close));
+        }
+    }
+
+    fn report(&self, text: &str) {
+        let _ = writeln!(io::stderr(), "{}{text}", self.label);
+    }
+}
+
+/// Returns the end of a connection that the server closes with this frame.
+fn end(frame: Option<CloseFrame>) -> End {
     let Some(frame) = frame else {
-        return Outcome::Closed {
+        return End::Closed {
+            code: None,
             description: "closed without a code".into(),
-            is_normal: true,
         };
     };
     let code = u16::from(frame.code);
     let description = format!("closed with {code} {}", printable(&frame.reason));
-    Outcome::Closed {
+    End::Closed {
+        code: Some(code),
         description: description.trim_end().to_owned(),
-        is_normal: matches!(code, 1000 | 1001),
     }
+}
+
+/// Whether a read was given up because nobody reads standard output any more.
+fn is_closed_output(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<output::Closed>())
 }
 
 fn close_message() -> Message {

@@ -1,13 +1,14 @@
-//! [`Outcome`]: how the connection of one client ended; and [`label`], the prefix of the lines that it prints.
+//! [`End`]: how the connection of one client ended; and [`label`], the prefix of the lines that it prints.
 
 use crate::cli::args::ClientArgs;
 
 /// How a client's connection ended.
-pub(super) enum Outcome {
-    /// The server closed the connection.
+pub(super) enum End {
+    /// The server closed the connection, or answered our Close.
     Closed {
+        /// `None` for a Close without a code.
+        code: Option<u16>,
         description: String,
-        is_normal: bool,
     },
     /// The client received the messages it waited for, and closed the connection.
     CountReached,

@@ -4,18 +4,33 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use standpipe::tungstenite::protocol::Role;
 use standpipe::tungstenite::{Message, WebSocket};
 
-use crate::cli::Failure;
 use crate::cli::throttle::ThrottledStream;
+use crate::cli::{Failure, output};
+
+/// What the writing thread is to write.
+pub(super) enum Entry {
+    /// A message, and the number of the line that it was made of.
+    Line(usize, Vec<u8>),
+    /// Pongs, and tungstenite's answer to the server's Close.
+    Control(Vec<u8>),
+    /// The Close with which this client begins the closing handshake.
+    Close(Vec<u8>),
+    /// The connection has ended.
+    End,
+}
 
 pub(super) struct QueuedSocket {
     socket: ThrottledStream,
     /// The queue of the writing thread. `None` during the opening handshake, which writes to the socket directly.
-    queue: Option<Sender<Vec<u8>>>,
+    queue: Option<Sender<Entry>>,
     /// Bytes written since the last flush.
     buffer: Vec<u8>,
+    watches_output: bool,
 }
 
 impl QueuedSocket {
@@ -24,31 +39,52 @@ impl QueuedSocket {
             socket,
             queue: None,
             buffer: Vec::new(),
+            watches_output: false,
         }
     }
 
-    pub(super) fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
+    /// Sets a timeout for each read from now on. The end of the reader of standard output does not matter any more.
+    pub(super) fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        self.watches_output = false;
         self.socket.tcp().set_read_timeout(Some(timeout))
     }
 
     /// Queues everything that is written from now on.
-    pub(super) fn write_to(&mut self, queue: Sender<Vec<u8>>) {
+    pub(super) fn write_to(&mut self, queue: Sender<Entry>) {
         self.queue = Some(queue);
+        self.watches_output = true;
+    }
+
+    /// Waits until the server has sent something. Without this, `client URL | head -1` would end only when one more
+    /// message arrives.
+    ///
+    /// # Errors
+    /// [`Closed`](output::Closed) if the program that reads standard output has ended.
+    fn wait(&self) -> io::Result<()> {
+        let stdout = io::stdout();
+        loop {
+            // `poll` reports an error or a hang-up without being asked.
+            let mut descriptors = [
+                PollFd::new(self.socket.tcp(), PollFlags::IN),
+                PollFd::new(&stdout, PollFlags::empty()),
+            ];
+            match poll(&mut descriptors, None) {
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
+            if !descriptors[0].revents().is_empty() {
+                return Ok(());
+            }
+            if !descriptors[1].revents().is_empty() {
+                return Err(io::Error::new(io::ErrorKind::BrokenPipe, output::Closed));
+            }
+        }
     }
 }
 
-/// Encodes a message and queues it for the writing thread.
-///
-/// # Blocking
-/// Waits while the queue is full. So while the server does not read, no more lines are read either.
-pub(super) fn enqueue(queue: &Sender<Vec<u8>>, message: &Message) -> Result<(), Failure> {
-    queue
-        .send(encode(message)?)
-        .map_err(|_| "the connection has ended".into())
-}
-
 /// Returns a message as a masked frame.
-fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
+pub(super) fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
     let mut buffer = WebSocket::from_raw_socket(io::Cursor::new(Vec::new()), Role::Client, None);
     match message {
         Message::Close(frame) => buffer.close(frame.clone())?,
@@ -60,6 +96,9 @@ fn encode(message: &Message) -> Result<Vec<u8>, Failure> {
 impl Read for QueuedSocket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.flush()?;
+        if self.watches_output {
+            self.wait()?;
+        }
         self.socket.read(buf)
     }
 }
@@ -80,7 +119,7 @@ impl Write for QueuedSocket {
     /// forever.
     fn flush(&mut self) -> io::Result<()> {
         if let (Some(queue), false) = (&self.queue, self.buffer.is_empty()) {
-            let _ = queue.try_send(std::mem::take(&mut self.buffer));
+            let _ = queue.try_send(Entry::Control(std::mem::take(&mut self.buffer)));
         }
         Ok(())
     }

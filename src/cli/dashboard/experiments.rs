@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use standpipe::{Hub, ServerHandle};
 
 use super::generator::{self, Generator};
 use super::slow::{self, SlowClient, Target};
+use crate::cli::access::Access;
 use crate::cli::address::reachable;
 use crate::cli::names;
 use crate::cli::publish::escaped;
@@ -18,8 +19,8 @@ const MAX_GENERATORS: usize = 4;
 pub(super) struct Experiments {
     handle: ServerHandle,
     hub: Hub,
-    /// The token that the slow clients send, for a server that requires one.
-    token: Option<String>,
+    /// Has the token that the slow clients send, for a server that requires one.
+    access: Arc<Access>,
     /// The number of the last experiment, which is part of its name and its thread's name.
     last_number: AtomicU64,
     running: Mutex<Running>,
@@ -34,11 +35,11 @@ struct Running {
 }
 
 impl Experiments {
-    pub(super) fn new(handle: ServerHandle, hub: Hub, token: Option<String>) -> Experiments {
+    pub(super) fn new(handle: ServerHandle, hub: Hub, access: Arc<Access>) -> Experiments {
         Experiments {
             handle,
             hub,
-            token,
+            access,
             last_number: AtomicU64::new(0),
             running: Mutex::default(),
         }
@@ -63,10 +64,11 @@ impl Experiments {
             self.next_number()
         };
         let path = format!("/ws/{}?name=slow-{number}", escaped(topic));
+        let token = self.access.own_token();
         let target = Target {
             address: reachable(address),
             path: &path,
-            token: self.token.as_deref(),
+            token: token.as_deref(),
         };
         // The lock is not held here, because `start` waits for this server's own acceptor.
         let started = SlowClient::start(number, topic, rate, &target);

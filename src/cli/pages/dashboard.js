@@ -8,15 +8,37 @@ const time = (ms) => ms < 1000 ? `${ms} ms` : ms < 60_000 ? `${(ms / 1000).toFix
 /// The maximum number of rows in the table. The filter finds the other clients.
 const maxRows = 100;
 
-let socket, snapshot, retryDelay = 500, key = '';
+let socket, snapshot, retry, retryDelay = 500, key = '';
+
+/// Takes the key from the URL, and removes it from the address bar and from the history of the browser.
+function takeKey() {
+  const found = new URLSearchParams(location.hash.slice(1)).get('key');
+  if (found === null) return false;
+  history.replaceState(null, '', location.pathname + location.search);
+  key = found;
+  return true;
+}
+
+takeKey();
+// A URL with a new key may be pasted while this page is open.
+addEventListener('hashchange', () => { if (takeKey()) { socket.onclose = null; socket.close(); connect(); } });
 
 function connect() {
+  // A retry may be pending when a person enters a key.
+  clearTimeout(retry);
   const url = location.origin.replace(/^http/, 'ws') + '/dashboard/live';
   const connection = key ? new WebSocket(url, ['standpipe.raw', 'bearer.' + key]) : new WebSocket(url);
   let wasOpen = false;
   socket = connection;
   showState('connecting', 'connecting');
-  connection.onopen = () => { wasOpen = true; retryDelay = 500; $('key-form').hidden = true; showState('open', 'live'); };
+  connection.onopen = () => {
+    wasOpen = true;
+    retryDelay = 500;
+    $('key-form').hidden = true;
+    // A browser sends no key when it follows a link.
+    $('links').hidden = key !== '';
+    showState('open', 'live');
+  };
   connection.onmessage = ({ data }) => {
     const message = JSON.parse(data);
     if (message.server) show(message);
@@ -26,7 +48,7 @@ function connect() {
     showState('closed', wasOpen ? `connection closed with ${code}` : 'not connected');
     // The server refused the connection, perhaps because it requires a key.
     if (!wasOpen) $('key-form').hidden = false;
-    if (wasOpen || !key) setTimeout(connect, retryDelay = Math.min(retryDelay * 2, 10_000));
+    if (wasOpen || !key) retry = setTimeout(connect, retryDelay = Math.min(retryDelay * 2, 10_000));
   };
 }
 

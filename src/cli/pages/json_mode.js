@@ -15,6 +15,7 @@ const topicList = {
     this.isLoading = true;
     try {
       const answer = await fetch(target.withToken('/topics'));
+      if ([401, 403, 404].includes(answer.status)) throw new Error('it needs the key of the server. The dashboard shows all topics.');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
       this.timer = setTimeout(() => this.refresh(), this.interval);
@@ -64,6 +65,14 @@ const topicList = {
   },
 };
 
+/// Parses JSON. Numbers inside `data` keep every digit when they are turned into text again, if the browser can do that.
+function parseExactly(text) {
+  const message = JSON.parse(text);
+  if (typeof message.data !== 'object' && typeof message.data !== 'number' || !JSON.rawJSON) return message;
+  const keep = (_, value, { source }) => typeof value === 'number' ? JSON.rawJSON(source) : value;
+  return { ...message, data: JSON.parse(text, keep).data };
+}
+
 // ── JSON mode: many topics on one connection, as described in src/PROTOCOL.md ───────────────────────────────────────
 const jsonMode = {
   /// The subscriptions. They outlive a connection: the next connection resumes each of them after its last message.
@@ -76,9 +85,10 @@ const jsonMode = {
 
   get isOpen() { return client.isOpen && client.isJson; },
 
-  command(fields, done, failed = () => {}) {
+  command(fields, done, failed = () => {}, data = undefined) {
     this.commands.set(++this.lastRef, { done, failed });
-    client.socket.send(JSON.stringify({ ...fields, ref: this.lastRef }));
+    const command = JSON.stringify({ ...fields, ref: this.lastRef });
+    client.socket.send(data === undefined ? command : command.slice(0, -1) + ',"data":' + data + '}');
     client.sent++;
     figures.show();
   },
@@ -117,11 +127,13 @@ const jsonMode = {
   },
 
   subscribe(topic, since) {
-    const command = { sub: topic.name, ...(since !== undefined && { since }), ...(topic.presence && { presence: true }) };
-    this.command(command, (id) => {
+    // The epoch is undefined, and so left out, until the first answer has told it.
+    const resume = since !== undefined && { since, epoch: topic.epoch };
+    const command = { sub: topic.name, ...resume, ...(topic.presence && { presence: true }) };
+    this.command(command, (id, epoch) => {
       topic.isActive = true;
-      // An id below `since` means that the server's clock was set back and its ids began again at a lower number.
-      if (topic.last === undefined || id < since) topic.last = id;
+      topic.epoch = epoch;
+      topic.last ??= id;
       log.add('status', 'subscribed' + (since === undefined ? '' : since === 0 ? ', with the whole history' : ', with messages after id ' + since),
         topic.name + ' · ' + id);
       this.show(topic);
@@ -170,25 +182,27 @@ const jsonMode = {
 
   // Messages.
 
-  publish(name, data, key) {
+  /// Publishes a text, or JSON exactly as it was typed: parsing it would change numbers such as 21.50 and 2⁶³.
+  publish(name, text, isJson, key) {
     const sentAt = performance.now();
-    this.command({ pub: name, data, ...(key && { key }) }, () => {
+    const fields = { pub: name, ...(key !== '' && { key }) };
+    this.command(fields, () => {
       $('round-trip').textContent = milliseconds(performance.now() - sentAt);
-    });
-    log.add('out', typeof data === 'string' ? data : JSON.stringify(data), name + (key && ' · key ' + key));
+    }, undefined, isJson ? text : JSON.stringify(text));
+    log.add('out', text, name + (key && ' · key ' + key));
   },
 
   receive(text) {
-    const message = JSON.parse(text);
+    const message = parseExactly(text);
     const topic = this.topics.get(message.topic ?? message.presence);
     if ('error' in message) log.add('error', message.error);
     if ('error' in message || 'ack' in message) {
       const { done, failed } = this.commands.get(message.ack ?? message.ref) ?? {};
       this.commands.delete(message.ack ?? message.ref);
-      if ('ack' in message) done?.(message.id);
+      if ('ack' in message) done?.(message.id, message.epoch);
       else failed?.();
     } else if ('data' in message) this.message(topic, message);
-    else if ('gap' in message) this.gap(topic, message.topic, ...message.gap);
+    else if ('gap' in message) this.gap(topic, message);
     else if ('join' in message || 'leave' in message) this.presence(topic, message);
     if (topic) this.show(topic);
   },
@@ -199,14 +213,16 @@ const jsonMode = {
     log.add('in', text, name + ' · ' + id);
   },
 
-  gap(topic, name, first, last) {
+  gap(topic, { topic: name, gap: [first, last], epoch }) {
     const count = last - first + 1;
-    // A gap from id 1 follows `since: 0`. It only says where the history begins, so it is not counted as a loss.
-    if (topic) Object.assign(topic, { last, gaps: topic.gaps + (first === 1 ? 0 : 1) });
+    // A gap from id 1 follows `since: 0`. It only says where the history begins, so it is not counted as a loss. It also
+    // follows a restart of the server, and is a loss then.
+    const begins = first === 1 && topic?.last === undefined;
+    if (topic) Object.assign(topic, { last, epoch, gaps: topic.gaps + (begins ? 0 : 1) });
     // A topic's first id is a time in microseconds. So a very large range includes numbers below the first id, and its
     // length is not a number of messages.
     const lost = count < 1_000_000 ? number(count) + (count === 1 ? ' message' : ' messages') : 'an unknown number of messages';
-    log.add('gap', first === 1 ? 'gap: the history begins after id ' + last : 'gap: ' + lost + ' lost, ids ' + first + ' to ' + last, name);
+    log.add('gap', begins ? 'gap: the history begins after id ' + last : 'gap: ' + lost + ' lost, ids ' + first + ' to ' + last, name);
   },
 
   presence(topic, message) {

@@ -106,8 +106,9 @@ onSubmit('subscribe-form', () => {
 onSubmit('publish-form', () => {
   $('pub-problem').textContent = '';
   try {
-    const data = $('is-json').checked ? JSON.parse($('data').value) : $('data').value;
-    if (jsonMode.isOpen) jsonMode.publish($('pub-topic').value, data, $('key').value);
+    const isJson = $('is-json').checked;
+    if (isJson) JSON.parse($('data').value);
+    if (jsonMode.isOpen) jsonMode.publish($('pub-topic').value, $('data').value, isJson, $('key').value);
   } catch {
     $('pub-problem').textContent = 'This is not JSON. Clear the checkbox to send it as text.';
   }

@@ -7,6 +7,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::header_check::HeaderCheck;
 use super::violation::{ReadError, Violation};
@@ -26,6 +27,10 @@ pub(crate) struct ReadHalf {
     violation: Option<Violation>,
     /// The time at which the last read returned.
     read_at: u64,
+    /// Until when a read waits while no message has begun to arrive.
+    wait_until: Option<Instant>,
+    /// For how long, in milliseconds, the last reads have waited without a byte until they timed out.
+    waited: u64,
 }
 
 impl ReadHalf {
@@ -37,14 +42,22 @@ impl ReadHalf {
             ahead: io::Cursor::new(ahead),
             violation: None,
             read_at,
+            wait_until: None,
+            waited: 0,
             shared,
         }
+    }
+
+    /// Limits the waiting of the following reads, but not within a message, whose time `message_timeout` limits.
+    pub(crate) fn wait_until(&mut self, deadline: Option<Instant>) {
+        self.wait_until = deadline;
     }
 
     /// Reads bytes, and checks their frame headers. Returns the number of valid bytes, or 0 at the end of the stream.
     ///
     /// # Blocking
-    /// Waits for the peer. Woken by bytes, by the end of the peer's stream, or when the watchdog shuts the socket down.
+    /// Waits for the peer. Woken by bytes, by the end of the peer's stream, when the watchdog shuts the socket down, or
+    /// at the deadline of [`wait_until`](Self::wait_until).
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         // Checked before the socket is read, because the peer may send nothing more.
         if let Some(violation) = self.violation {
@@ -74,7 +87,7 @@ impl ReadHalf {
         }
     }
 
-    fn read_unchecked(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read_unchecked(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let ahead = self.ahead.read(buffer)?;
         if ahead > 0 {
             return Ok(ahead);
@@ -83,14 +96,30 @@ impl ReadHalf {
             self.ahead = io::Cursor::default();
         }
         self.shared.write.deadlines.start_read(self.read_at);
-        self.shared.reader.set(Activity::Reading);
+        // A peer that is silent during several calls is pinged as if they were one.
+        let since = clock::now().saturating_sub(self.waited);
+        self.shared.reader.set_since(Activity::Reading, since);
         let read = loop {
-            match self.socket.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            match self.read_in_time(buffer) {
+                Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => break read,
             }
         };
         self.read_at = self.shared.reader.set(Activity::InHandler);
+        self.waited = match read {
+            Err(ReadError::TimedOut) => self.read_at.saturating_sub(since),
+            _ => 0,
+        };
         read
+    }
+
+    fn read_in_time(&self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        if let Some(deadline) = self.wait_until.filter(|_| !self.check.in_message()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.socket.wait_readable(left)? {
+                return Err(ReadError::TimedOut);
+            }
+        }
+        Ok(self.socket.read(buffer)?)
     }
 }

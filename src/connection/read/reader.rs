@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tungstenite::Message;
 
@@ -9,10 +10,11 @@ use super::decoder::{Decoder, Incoming};
 use super::read_half::ReadHalf;
 use super::violation::{ReadError, Violation};
 use crate::connection::close_cause::CloseCause;
+use crate::connection::message_log;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::write::close::{CloseMode, CloseReason};
-use crate::error::RecvError;
+use crate::error::{RecvError, RecvTimeoutError};
 
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -20,6 +22,10 @@ pub(crate) struct Reader {
     half: ReadHalf,
     shared: Arc<Shared>,
     ended: Option<ReadEnd>,
+    /// Whether the last call of `next` returned because its time was over.
+    timed_out: bool,
+    /// The number of messages that the handler got.
+    received: u64,
 }
 
 /// How reading ended.
@@ -40,7 +46,19 @@ impl Reader {
             half: ReadHalf::new(socket, Arc::clone(shared), ahead),
             shared: Arc::clone(shared),
             ended: None,
+            timed_out: false,
+            received: 0,
         }
+    }
+
+    /// Returns the number of text and binary messages that were received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn count(&mut self, message: &Message) {
+        self.received += 1;
+        message_log::received(self.shared.number, message);
     }
 
     /// Returns how reading ended, if it has.
@@ -51,15 +69,30 @@ impl Reader {
     /// Returns the next text or binary message, or `None` when the closing handshake is complete or we have requested a
     /// Close.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        if !self.shared.lifecycle().is_open() {
+        if !self.shared.lifecycle().may_receive() {
             return Ok(None);
         }
         let received = self.next();
         // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
-        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().is_open() {
+        if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().may_receive() {
             return Ok(None);
         }
         received
+    }
+
+    /// As [`recv`](Self::recv), but waits at most `timeout` for a message to begin.
+    pub(crate) fn recv_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<Message>, RecvTimeoutError> {
+        // A deadline that the clock cannot represent is never reached.
+        self.half.wait_until(Instant::now().checked_add(timeout));
+        let received = self.recv();
+        self.half.wait_until(None);
+        if std::mem::take(&mut self.timed_out) {
+            return Err(RecvTimeoutError::Timeout);
+        }
+        received.map_err(RecvTimeoutError::Failed)
     }
 
     /// Returns the next message and further ones that have already been read, up to `most` in all. The result is empty
@@ -70,6 +103,7 @@ impl Reader {
             let Some(message) = self.decoder.next_if_read() else {
                 break;
             };
+            self.count(&message);
             messages.push(message);
         }
         Ok(messages)
@@ -87,7 +121,10 @@ impl Reader {
         while self.ended.is_none() {
             let half = &mut self.half;
             match self.decoder.next(&mut |buffer| half.read(buffer)) {
-                Ok(Incoming::Data(message)) => return Ok(Some(message)),
+                Ok(Incoming::Data(message)) => {
+                    self.count(&message);
+                    return Ok(Some(message));
+                }
                 Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
                 Ok(Incoming::Pong(payload)) => {
                     if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
@@ -103,6 +140,10 @@ impl Reader {
                 Ok(Incoming::End) => return self.stream_ended(None),
                 Err(ReadError::Io(error)) => return self.stream_ended(Some(error)),
                 Err(ReadError::Violation(violation)) => return Err(self.close_with(violation)),
+                Err(ReadError::TimedOut) => {
+                    self.timed_out = true;
+                    return Ok(None);
+                }
             }
         }
         Ok(None)
@@ -115,9 +156,8 @@ impl Reader {
             reason: reason.to_owned(),
         };
         let close = CloseReason::new(code, reason);
-        if self.shared.close(CloseMode::Immediate, close, cause) {
-            log::warn!("#{} violation: {code}, {reason}", self.shared.number);
-        }
+        // The server logs the cause when the client has ended.
+        self.shared.close(CloseMode::Immediate, close, cause);
         RecvError::Violation {
             code,
             reason: reason.to_owned(),

@@ -14,6 +14,8 @@ pub(crate) struct Violation {
 pub(crate) enum ReadError {
     Io(io::Error),
     Violation(Violation),
+    /// No message has begun to arrive in the time that the caller wants to wait. Reading can be continued.
+    TimedOut,
 }
 
 impl From<io::Error> for ReadError {

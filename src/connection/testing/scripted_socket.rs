@@ -9,7 +9,7 @@ use std::net::Shutdown;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::connection::socket::Transport;
+use crate::connection::socket::{PeerState, Transport};
 use crate::sync::lock;
 
 /// The longest time that a test waits for an event, long enough for a busy machine.
@@ -333,6 +333,32 @@ impl Transport for ScriptedSocket {
                 }
             }
         }
+    }
+
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + limit;
+        let mut state = lock(&self.state);
+        loop {
+            if !state.to_read.is_empty() || state.ended || state.single_threaded {
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            state.reading = true;
+            self.changed.notify_all();
+            state = self.wait(state, left);
+            state.reading = false;
+        }
+    }
+
+    fn peer_state(&self) -> PeerState {
+        self.with_state(|state| match state.written.len() >= state.breaks_at {
+            true => PeerState::Reset,
+            false if state.ended => PeerState::EndedStream,
+            false => PeerState::Present,
+        })
     }
 
     fn shutdown(&self, how: Shutdown) {

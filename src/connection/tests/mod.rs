@@ -5,7 +5,9 @@ mod backpressure;
 mod blocked;
 mod control_frames;
 mod message_counts;
+mod peer;
 mod reader;
+mod recv_timeout;
 mod write_path;
 
 use std::sync::Arc;

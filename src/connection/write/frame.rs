@@ -109,6 +109,11 @@ impl EncodedFrame {
         EncodedFrame(Encoded::Small(bytes))
     }
 
+    /// Returns whether the frame holds a text message.
+    pub(crate) fn is_text(&self) -> bool {
+        self.pieces(0).0[0] & 0x0f == u8::from(OpCode::Data(Data::Text))
+    }
+
     /// Returns the payload, which shares the bytes of the frame.
     pub(crate) fn payload(&self) -> Bytes {
         match &self.0 {

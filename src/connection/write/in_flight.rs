@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::frame::{EncodedFrame, PIECES, copy, is_cheaper_copied, slices};
+use crate::connection::message_log;
 use crate::connection::queue::item::{Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::Transport;
@@ -73,8 +74,8 @@ impl InFlight {
         });
     }
 
-    /// Takes messages from `queue` until they have at least `most_bytes`, or the queue is empty.
-    pub(crate) fn take_batch(&mut self, queue: &SendQueue, most_bytes: usize) {
+    /// Takes messages of client `number` from `queue` until they have at least `most_bytes`, or the queue is empty.
+    pub(crate) fn take_batch(&mut self, queue: &SendQueue, number: u64, most_bytes: usize) {
         let mut bytes = 0;
         self.frames.reserve(queue.len().min(MAX_FRAMES));
         while bytes < most_bytes && self.frames.len() < MAX_FRAMES {
@@ -82,10 +83,12 @@ impl InFlight {
                 break;
             };
             if let Some(notice) = next.notice {
+                message_log::sent(number, &notice);
                 self.push(notice, FrameKind::Notice, None);
             }
             if let Some(frame) = next.message {
                 bytes += frame.len();
+                message_log::sent(number, &frame);
                 self.push(frame, FrameKind::Data, next.source);
             }
         }

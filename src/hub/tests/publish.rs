@@ -5,7 +5,7 @@ use tungstenite::Message;
 use super::*;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
-use crate::hub::{Envelope, Hub, HubConfig, SubscribeOptions, Subscription, Topic};
+use crate::hub::{Envelope, Gap, Hub, HubConfig, SubscribeOptions, Subscription, Topic};
 use crate::panic::catch_panic;
 
 fn publications(count: u8) -> Vec<Publication> {
@@ -103,7 +103,7 @@ impl Envelope for PanickingEnvelope {
     fn message(&self, _: &str, _: &TopicMessage) -> Message {
         panic!("user code panics")
     }
-    fn gap(&self, _: &str, _: u64, _: u64) -> Message {
+    fn gap(&self, _: &str, _: Gap<'_>) -> Message {
         Message::text("")
     }
     fn presence(&self, _: &str, _: &str, _: bool) -> Message {

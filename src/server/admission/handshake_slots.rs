@@ -14,12 +14,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::capacity::MAX_EVICTED;
 use super::per_address::address_group;
 use crate::connection::lifecycle::Phase;
 use crate::connection::shared::Shared;
 use crate::http::Peer;
 use crate::sync::lock;
+
+/// How many requests may be read or answered at the same time, each on its own thread.
+pub(crate) const HANDSHAKE_SLOTS: usize = 256;
+
+/// The maximum number of evicted handshakes whose thread has not ended yet.
+pub(crate) const MAX_EVICTED: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct HandshakeSlots {

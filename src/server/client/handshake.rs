@@ -25,6 +25,7 @@ use crate::http::{self, After, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
@@ -106,7 +107,7 @@ fn next_request(
     deadlines.start_request(keep_alive::idle_time(shared.config()));
     // A request that arrives while a shutdown begins is answered 503, so it is read although the connection has been
     // rejected.
-    if !shared.lifecycle().mark_idle() && !server.latch.is_set() {
+    if !shared.lifecycle().mark_idle() && !server.shutdown.is_closing() {
         return None;
     }
     let mut ahead = body.skip()?;
@@ -114,7 +115,7 @@ fn next_request(
         ahead = RequestReader(&**socket).read_some()?;
     }
     deadlines.start_request(shared.config().handshake_timeout);
-    let begins = shared.lifecycle().mark_next_request() || server.latch.is_set();
+    let begins = shared.lifecycle().mark_next_request() || server.shutdown.is_closing();
     begins.then_some(ahead)
 }
 
@@ -128,7 +129,12 @@ fn read_and_answer<'scope, H: Handler>(
     ahead: Vec<u8>,
     is_last: bool,
 ) -> Served<'scope> {
-    let RegisteredClient { shared, socket, .. } = client;
+    let RegisteredClient {
+        shared,
+        socket,
+        arrival,
+        ..
+    } = client;
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
@@ -143,16 +149,17 @@ fn read_and_answer<'scope, H: Handler>(
             return Served::Ended;
         }
     };
+    request.set_arrival(Arc::clone(arrival));
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.
-        if server.latch.is_set() {
+        if server.shutdown.is_closing() {
             send(Answer::shutting_down(), Some(&request));
         }
         return Served::Ended;
     }
     request.set_body(ahead, Box::new(BodyWire::new(socket, shared)));
-    let (decided, cors) = decide(shared, server, handler, &mut request);
+    let (decided, cors) = decide(server, handler, &mut request);
     let body = request.take_body();
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
@@ -177,7 +184,8 @@ fn read_and_answer<'scope, H: Handler>(
     let is_kept = answer
         .accepted_reply()
         .is_some_and(|reply| keep_alive::is_possible(&request, reply, &body));
-    if !is_kept || is_last || server.latch.is_set() {
+    // During a drain, clients and load balancers are told to connect elsewhere.
+    if !is_kept || is_last || server.shutdown.has_begun() {
         send(answer, Some(&request));
         return Served::Ended;
     }
@@ -192,7 +200,7 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
     match error {
         HeadError::Refused(reply, reason) => Some(Answer::rejection(reply, reason)),
         // A shutdown ends the wait for a request. To `read_head`, this looks as if the peer had ended its stream.
-        HeadError::Gone | HeadError::Io(_) if server.latch.is_set() => {
+        HeadError::Gone | HeadError::Io(_) if server.shutdown.is_closing() => {
             Some(Answer::shutting_down())
         }
         HeadError::Gone => None,
@@ -206,7 +214,6 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
 /// Checks the request against the server's rules, and asks the handler. Returns the handler's reply if it is an upgrade,
 /// and what every answer says to a browser.
 fn decide<H: Handler>(
-    shared: &Shared,
     server: &ServerState,
     handler: &H,
     request: &mut Request,
@@ -222,14 +229,14 @@ fn decide<H: Handler>(
         // RFC 9110 §9.3.7. Which methods are allowed depends on the path.
         return (Err(Answer::reply(Reply::status(204))), cors);
     }
-    (ask(shared, handler, request), cors)
+    (ask(handler, request), cors)
 }
 
 /// Asks the handler. Returns its reply if it is an upgrade.
-fn ask<H: Handler>(shared: &Shared, handler: &H, request: &mut Request) -> Result<Reply, Answer> {
+fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> {
     let reply = catch_panic(|| handler.request(request)).ok_or_else(|| {
-        log::error!("#{} the handler panicked in `request`", shared.number);
-        Answer::rejection(Reply::status(500), "the handler panicked")
+        let reason = "the handler panicked in `request`";
+        Answer::rejection_of_kind(Refusal::HandlerPanicked, Reply::status(500), reason)
     })?;
     if reply.is_upgrade() {
         Ok(reply)
@@ -253,15 +260,17 @@ fn upgrade<'scope, H: Handler>(
         http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
         let reply = http::unavailable(5, "connection limit reached");
-        Answer::rejection(reply, "max_clients reached")
+        Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
     let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
         let reply = http::unavailable(5, "too many connections from your address");
-        Answer::rejection(reply, "max_clients_per_ip reached for this address")
+        let reason = "max_clients_per_ip reached for this address";
+        Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
     let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
         let reply = http::unavailable(5, "cannot start a thread for this connection");
-        Answer::rejection(reply, format!("cannot start a thread: {error}"))
+        let reason = format!("cannot start a thread: {error}");
+        Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
     })?;
     let permits = Permits {
         _client: client_permit,

@@ -7,13 +7,14 @@ use crate::connection::socket::{Linger, Transport, linger, write_all};
 use crate::connection::write::write_path::PROGRESS;
 use crate::escape::escaped;
 use crate::http::{self, After, Cors, Reply, Request};
+use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
 pub(crate) struct Answer {
     reply: Reply,
     /// Why the request is rejected, for the log. `None` for an ordinary reply.
-    rejection: Option<String>,
+    rejection: Option<(Refusal, String)>,
 }
 
 impl Answer {
@@ -25,15 +26,25 @@ impl Answer {
     }
 
     pub(crate) fn rejection(reply: Reply, reason: impl Into<String>) -> Answer {
+        let kind = Refusal::Answer(reply.code());
+        Answer::rejection_of_kind(kind, reply, reason)
+    }
+
+    /// As [`rejection`](Self::rejection), with a kind of its own in the log.
+    pub(crate) fn rejection_of_kind(
+        kind: Refusal,
+        reply: Reply,
+        reason: impl Into<String>,
+    ) -> Answer {
         Answer {
             reply,
-            rejection: Some(reason.into()),
+            rejection: Some((kind, reason.into())),
         }
     }
 
     pub(crate) fn shutting_down() -> Answer {
         let reply = http::unavailable(5, "shutting down");
-        Answer::rejection(reply, "shutting down")
+        Answer::rejection_of_kind(Refusal::ShuttingDown, reply, "shutting down")
     }
 
     /// Lets the pages of an allowed origin read the answer.
@@ -78,7 +89,7 @@ impl Answer {
         request: Option<&Request>,
         after: After,
     ) -> io::Result<()> {
-        self.log(shared, request);
+        self.log(shared, request, &server.refusals);
         if self.rejection.is_some() {
             server.disconnects.count(Disconnect::RequestRejected);
         }
@@ -87,7 +98,7 @@ impl Answer {
         write(shared, socket, &head, self.reply.body(head_only))
     }
 
-    fn log(&self, shared: &Shared, request: Option<&Request>) {
+    fn log(&self, shared: &Shared, request: Option<&Request>, refusals: &RefusalLog) {
         let Shared { number, peer, .. } = shared;
         let code = self.reply.code();
         let what = request.map_or_else(
@@ -96,7 +107,12 @@ impl Answer {
         );
         match &self.rejection {
             None => log::debug!("#{number} {peer} {what}: {code}"),
-            Some(reason) => log::warn!("#{number} {peer} {what}: {code}, {reason}"),
+            Some((kind, reason)) => {
+                refusals.log(
+                    *kind,
+                    format_args!("#{number} {peer} {what}: {code}, {reason}"),
+                );
+            }
         }
     }
 }

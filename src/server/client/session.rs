@@ -10,6 +10,7 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -25,8 +26,10 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
+use crate::http::{Arrival, Reply};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
+use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -39,6 +42,8 @@ const READER_STACK: usize = 256 << 10;
 
 /// A client with its socket and its entry in the registry.
 pub(crate) struct RegisteredClient<'server> {
+    /// The listener on which the client connected.
+    pub(crate) arrival: Arc<Arrival>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<dyn Transport>,
     pub(crate) entry: RegistryEntry<'server>,
@@ -122,11 +127,60 @@ impl<'scope> Threads<'scope> {
 /// keeps the reader's stack small, because every stack page that it has touched stays resident while the client is
 /// idle.
 fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &H) {
-    let Some(mut accepted) = open(accepted, server) else {
+    let opened = run_opening(handler, &accepted, server);
+    let Some(mut accepted) = open(accepted, opened, server) else {
         return;
     };
+    let opened = Instant::now();
     let returned = run_handler(handler, &mut accepted.conn);
-    end(accepted, returned, server);
+    end(accepted, returned, opened, server);
+}
+
+/// Why a client does not get its 101.
+enum Unopened {
+    /// A shutdown began, or the connection was reset at `handshake_timeout`.
+    Ended,
+    Refused(Answer),
+    WriteFailed(io::Error),
+}
+
+/// Calls `Handler::opening`, unless the handshake was rejected meanwhile. Afterwards, messages and a Close may be queued.
+#[inline(never)]
+fn run_opening<H: Handler>(
+    handler: &H,
+    accepted: &Accepted<'_>,
+    server: &ServerState,
+) -> Result<(), Unopened> {
+    let shared = &accepted.client.shared;
+    let lifecycle = shared.lifecycle();
+    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
+    // signal is checked too, because a shutdown ends the clients only after the acceptors have ended.
+    if server.shutdown.is_closing() || !lifecycle.mark_upgraded() {
+        return Err(Unopened::Ended);
+    }
+    shared
+        .write
+        .deadlines
+        .start_request(shared.config().handshake_timeout);
+    shared.reader.set(Activity::InHandler);
+    set_reader_of(Some(Arc::clone(shared)));
+    let returned = catch_panic(|| handler.opening(&accepted.conn));
+    set_reader_of(None);
+    let refused = match returned {
+        _ if lifecycle.is_finished() => Unopened::Ended,
+        Some(Ok(())) => return Ok(()),
+        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::reply(reply)),
+        Some(Err(_)) => Unopened::Refused(Answer::rejection(
+            Reply::status(500),
+            "the handler returned an upgrade from `opening`",
+        )),
+        None => {
+            let reason = "the handler panicked in `opening`";
+            let kind = Refusal::HandlerPanicked;
+            Unopened::Refused(Answer::rejection_of_kind(kind, Reply::status(500), reason))
+        }
+    };
+    Err(refused)
 }
 
 /// Writes the 101. This happens on the reader thread, so that a client that has received its 101 never waits for the
@@ -134,18 +188,13 @@ fn run<H: Handler>(accepted: Box<Accepted<'_>>, server: &ServerState, handler: &
 #[inline(never)]
 fn open<'scope>(
     accepted: Box<Accepted<'scope>>,
+    opened: Result<(), Unopened>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
-    // Before this point, a shutdown answers the client with 503. After it, a shutdown closes the client with 1001. The
-    // latch is checked too, because a shutdown ends the clients only after the acceptors have ended.
-    let rejected = server.latch.is_set() || !shared.lifecycle().mark_upgraded();
-    let written = if rejected {
-        Err(None)
-    } else {
-        write_all(&**socket, &accepted.response).map_err(Some)
-    };
-    let Err(error) = written else {
+    let written = opened
+        .and_then(|()| write_all(&**socket, &accepted.response).map_err(Unopened::WriteFailed));
+    let Err(unopened) = written else {
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
         log::debug!("#{} {} opened", shared.number, shared.peer);
@@ -154,17 +203,22 @@ fn open<'scope>(
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);
+    drop_kept(&accepted.conn, shared, &server.refusals);
     join(accepted.writer, shared);
     drop(accepted.permits);
-    match error {
-        None if server.latch.is_set() => {
-            Answer::shutting_down().send(shared, &**socket, server, Some(accepted.conn.request()));
-        }
-        // The connection was reset at `handshake_timeout`.
-        None => {}
-        Some(error) => {
+    let send = |answer: Answer| {
+        answer.send(shared, &**socket, server, Some(accepted.conn.request()));
+    };
+    match unopened {
+        Unopened::Ended if shared.lifecycle().was_reset() => {}
+        Unopened::Ended if server.shutdown.is_closing() => send(Answer::shutting_down()),
+        Unopened::Ended => {}
+        Unopened::Refused(answer) => send(answer),
+        Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
-            log::warn!("#{} writing the 101 failed: {error}", shared.number);
+            let Shared { number, peer, .. } = &**shared;
+            let line = format_args!("#{number} {peer} writing the 101 failed: {error}");
+            server.refusals.log(Refusal::UpgradeFailed, line);
         }
     }
     drop(accepted.conn);
@@ -182,11 +236,22 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
     catch_panic(|| handler.run(conn))
 }
 
+/// Drops what the handler has kept, which may run user code.
+fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
+    let kept = conn.take_all();
+    if catch_panic(|| drop(kept)).is_none() {
+        let Shared { number, peer, .. } = shared;
+        let line = format_args!("#{number} {peer} dropping a value of the handler panicked");
+        refusals.log(Refusal::HandlerPanicked, line);
+    }
+}
+
 #[inline(never)]
-fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState) {
+fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
-    close_after(returned, shared);
+    drop_kept(&accepted.conn, shared, &server.refusals);
+    close_after(returned, shared, &server.refusals);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
     accepted.conn.reader().discard();
@@ -202,7 +267,21 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, server: &ServerState
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
     if let Some(cause) = lifecycle.cause() {
-        log::debug!("#{} {} ended: {cause}", shared.number, shared.peer);
+        let Shared { number, peer, .. } = &**shared;
+        if let CloseCause::Violation { code, reason } = &cause {
+            let line = format_args!("#{number} {peer} violation: {code}, {reason}");
+            server.refusals.log(Refusal::Violation, line);
+        }
+        let (received, counts) = (
+            accepted.conn.reader().received(),
+            shared.write.queue.counts(),
+        );
+        log::debug!(
+            "#{number} {peer} ended after {:.3} s: {cause}; {received} messages received, {} of {} sent",
+            opened.elapsed().as_secs_f64(),
+            counts.delivered,
+            counts.accepted
+        );
     }
     // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
@@ -219,8 +298,8 @@ fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
 }
 
 /// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
-fn close_after(returned: Returned, shared: &Shared) {
-    let number = shared.number;
+fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
+    let Shared { number, peer, .. } = shared;
     match returned {
         Some(Ok(())) => {
             shared.close_by_application(1000, "");
@@ -229,18 +308,21 @@ fn close_after(returned: Returned, shared: &Shared) {
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
             log::debug!(
-                "#{number} the handler returned after the connection had ended: {}",
+                "#{number} {peer} the handler returned after the connection had ended: {}",
                 escaped(&text)
             );
         }
         Some(Err(error)) => {
             close_failed(shared);
             let text = text_of(error);
-            log::warn!("#{number} the handler failed: {}", escaped(&text));
+            let text = escaped(&text);
+            let line = format_args!("#{number} {peer} the handler failed: {text}");
+            refusals.log(Refusal::HandlerFailed, line);
         }
         None => {
             close_failed(shared);
-            log::error!("#{number} the handler panicked");
+            let line = format_args!("#{number} {peer} the handler panicked");
+            refusals.log(Refusal::HandlerPanicked, line);
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The opening handshake in situations that a real socket cannot reproduce reliably: a 101 that the peer does not
 //! accept, and a shutdown while the request is being answered.
 
+mod opening;
+
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::handshake;
 use super::response::Answer;
@@ -16,6 +19,7 @@ use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
 use crate::http::{After, Peer, Reply, Request, Rules};
+use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
 
 const REQUEST: &[u8] =
@@ -43,8 +47,9 @@ impl<F: Fn() + Sync> Handler for CountingHandler<F> {
 
 fn server() -> ServerState {
     let config = Config::default().close_timeout(DEADLINE);
-    let rules = Rules::new(&config, true).expect("an empty list of origins is valid");
-    ServerState::new(config, rules, 1, 1)
+    let rules = Rules::new(&config).expect("an empty list of origins is valid");
+    let (shutdown, _) = ShutdownSignal::new(Duration::ZERO).expect("a socket pair");
+    ServerState::new(config, rules, shutdown, true, 1, 1)
 }
 
 /// Runs one client from its opening handshake to its end. `before` is called before its request is read. Returns the
@@ -59,8 +64,20 @@ fn one_client(
         in_request,
         clients: AtomicUsize::new(0),
     };
-    socket.send(REQUEST);
     socket.hang_up();
+    let written = serve_one(server, socket, before, &handler);
+    (written, handler.clients.into_inner())
+}
+
+/// Runs one client of `handler`, whose peer sends a request. `before` is called before the request
+/// is read. Returns the bytes that were written to the client.
+fn serve_one(
+    server: &ServerState,
+    socket: &Arc<ScriptedSocket>,
+    before: impl FnOnce(&Shared),
+    handler: &impl Handler,
+) -> String {
+    socket.send(REQUEST);
     thread::scope(|scope| {
         let transport: Arc<dyn Transport> = socket.clone();
         let config = Arc::clone(&server.config);
@@ -75,15 +92,15 @@ fn one_client(
             entry: server.clients.add(&shared),
             shared,
             socket: transport,
+            arrival: Arc::default(),
         };
-        handshake::run(client, slot, server, scope, &handler);
+        handshake::run(client, slot, server, scope, handler);
     });
     // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
     let in_use = (server.handshakes.pending(), server.client_permits.in_use());
     assert_eq!(in_use, (0, 0));
-    let written = String::from_utf8_lossy(&socket.written()).into_owned();
-    (written, handler.clients.into_inner())
+    String::from_utf8_lossy(&socket.written()).into_owned()
 }
 
 fn nothing_before(_: &Shared) {}
@@ -111,8 +128,8 @@ fn client_without_its_101_never_reaches_the_handler() {
 #[test]
 fn shutdown_before_the_101_is_answered_503() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
-    let set_latch = || server.latch.set();
-    let (written, clients) = one_client(&server, &socket, nothing_before, set_latch);
+    let stop = || server.shutdown.stop_accepting();
+    let (written, clients) = one_client(&server, &socket, nothing_before, stop);
     assert!(written.starts_with("HTTP/1.1 503 "), "{written}");
     assert!(written.contains("Retry-After"), "{written}");
     assert_eq!(clients, 0);
@@ -123,7 +140,7 @@ fn shutdown_before_the_101_is_answered_503() {
 fn a_handshake_rejected_by_shutdown_is_answered_503() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let shut_down = || {
-        server.latch.set();
+        server.shutdown.stop_accepting();
         for client in server.clients.snapshot() {
             client.shut_down();
         }
@@ -144,7 +161,7 @@ fn an_evicted_handshake_never_reaches_the_handler() {
     // Rejected by a shutdown. The client gets an answer.
     let (server, socket) = (self::server(), Arc::new(ScriptedSocket::default()));
     let shut_down = |client: &Shared| {
-        server.latch.set();
+        server.shutdown.stop_accepting();
         client.shut_down();
     };
     let (written, clients) = one_client(&server, &socket, shut_down, never);
@@ -219,6 +236,7 @@ fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String 
     let client = RegisteredClient {
         entry: server.clients.add(&shared),
         shared: Arc::clone(&shared),
+        arrival: Arc::default(),
         socket: transport,
     };
     socket.send(request);
@@ -246,7 +264,7 @@ fn request_on_an_idle_connection_during_shutdown_gets_503() {
     // The shutdown has rejected the connection, but the request had been sent before.
     let server = server();
     let written = idle_client(&server, |client| {
-        server.latch.set();
+        server.shutdown.stop_accepting();
         assert!(client.lifecycle().reject_handshake());
     });
     assert_eq!(codes(&written), ["200", "503"], "{written}");

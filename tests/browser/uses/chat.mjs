@@ -28,6 +28,21 @@ await check('a message appears in both windows, and the list of members is shown
   await settled(bob);
 });
 
+await check('digits and signs are messages and names of rooms', async () => {
+  for (const page of [ann, bob]) {
+    await page.fill('#room', '0');
+    await page.keyboard.press('Enter');
+  }
+  const last = (page, text) => until(page, `the message ${text}`, (text) =>
+    document.querySelector('#log li:last-child')?.lastChild.textContent === text, text);
+  for (const text of ['0', '5', '-2', '+1', '1e3']) {
+    await say(ann, text);
+    await last(bob, text);
+    await settled(ann);
+  }
+  for (const page of [ann, bob]) await page.click('#rooms button:text("lobby")');
+});
+
 await check('messages in another room are marked until they are read', async () => {
   await bob.click('#rooms button:text("kitchen")');
   await say(bob, 'Tea is ready');

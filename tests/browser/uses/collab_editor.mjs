@@ -81,7 +81,9 @@ function run(seed) {
     const { text } = client, undoing = below(5) === 0 && undo[below(2) ? 'undo' : 'redo'](text);
     if (undoing) return client.edit(undoing);
     const characters = [...text], from = below(characters.length + 1), deleted = below(3) && below(4);
-    const added = [...Array(below(4))].map(() => String.fromCodePoint((below(3) ? 0x4e00 : 0x1f300) + ++made)).join('');
+    // Digits, signs and spaces are among the letters, because a script may take a text for a number.
+    const letter = () => below(3) ? String.fromCodePoint((below(3) ? 0x4e00 : 0x1f300) + ++made) : '0159-+. '[below(8)];
+    const added = [...Array(below(4))].map(letter).join('');
     const after = [...characters.slice(0, from), added, ...characters.slice(from + deleted)].join('');
     const op = ot.between(text, after, characters.slice(0, from).join('').length + added.length);
     undo.record(text, op, made * 400);
@@ -157,6 +159,71 @@ await check('text and caret of one person appear in the other window', async () 
   await isAt(ann, 'Bob', 'line 1, column 1');
   equal('names at carets', await bob.$$eval('#mirror .caret', (all) => all.map(({ dataset }) => dataset.name).join()), 'Ann');
   await saved(ann);
+});
+
+// JavaScript converts a string that is compared with a number: '5' > 0 and '-2' < 0 are true.
+const NUMBERLIKE = ['0', '5', '-2', '+1', '1e3', '.5', ' ', ' 7 ', 'Infinity', '0x10', '12'];
+
+await check('typed digits, signs and spaces appear in the other window', async () => {
+  const [liz, max] = [await open('Liz', 'digits'), await open('Max', 'digits')];
+  let text = '';
+  for (const typed of NUMBERLIKE) {
+    // One key at a time, at the end, at the beginning, and in place of a selection.
+    await select(liz, text.length);
+    await liz.keyboard.type(typed);
+    text += typed;
+    await shows(liz, text);
+    await agree(liz, max);
+    await select(max, 0);
+    await max.keyboard.insertText(typed);
+    text = typed + text;
+    await shows(max, text);
+    await agree(max, liz);
+    await select(liz, 0, typed.length + 1);
+    await liz.keyboard.insertText(typed);
+    text = typed + text.slice(typed.length + 1);
+    equal(`the text after ${JSON.stringify(typed)}`, await agree(liz, max), text);
+  }
+  await picture(liz, 'collab_editor-digits');
+  // A third window fetches the text from the server, so the server has it too.
+  const nil = await open('Nil', 'digits');
+  await shows(nil, text);
+  for (const page of [liz, max, nil]) await page.context().close();
+});
+
+await check('undo, redo and offline edits keep digits, signs and spaces', async () => {
+  const [liz, max] = [await open('Liz', 'more-digits'), await open('Max', 'more-digits')];
+  for (const typed of NUMBERLIKE) {
+    await liz.keyboard.insertText(typed);
+    await shows(max, typed);
+    await liz.keyboard.press('Control+z');
+    await shows(max, '');
+    await liz.keyboard.press('Control+y');
+    await shows(max, typed);
+    await select(liz, 0, typed.length);
+    await liz.keyboard.press('Delete');
+    await shows(max, '');
+    await liz.keyboard.press('Control+z');
+    await shows(max, typed);
+    // While Max is offline, several of its edits are combined into one.
+    await toggleOffline(max, 'Go online');
+    await select(max, 0);
+    await max.keyboard.type(`${typed}3`);
+    await max.keyboard.press('Backspace');
+    await max.keyboard.type(typed);
+    await select(liz, typed.length);
+    await liz.keyboard.type(typed);
+    await saved(liz);
+    await toggleOffline(max, 'Go offline');
+    for (const page of [liz, max]) await shows(page, typed.repeat(4));
+    await agree(liz, max);
+    // Max deletes it, because edits of Liz in quick succession would be undone together.
+    await select(max, 0, typed.length * 4);
+    await max.keyboard.press('Delete');
+    await shows(liz, '');
+    await agree(liz, max);
+  }
+  for (const page of [liz, max]) await page.context().close();
 });
 
 await check('a selection keeps its text when others edit before it', async () => {

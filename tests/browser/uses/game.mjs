@@ -88,7 +88,7 @@ await check('another window takes over the seat, and the first one does not reco
   await other.goto(program.base);
   await hasSeat(other);
   equal('the seat', await seatOf(other), seat);
-  await until(bob, 'the end of its connection', () => $('state').dataset.state === 'ended' && $('state').textContent.includes('4001'));
+  await until(bob, 'the end of its connection', () => $('state').dataset.state === 'ended' && $('state').textContent.includes('4101'));
   await other.close();
   await bob.reload();
   await hasSeat(bob);

@@ -62,6 +62,28 @@ await check('an unread notification is sent again but shown once', async () => {
   equal('rows', (await texts(two)).length, 3);
 });
 
+await check('digits and signs are names, texts and dedupe ids', async () => {
+  const zero = await visit(at('0'));
+  await isOpen(zero);
+  await bob.fill('#to', '0');
+  for (const text of ['0', '5', '-2', ' 7 ']) {
+    await bob.fill('#text', text);
+    await bob.fill('#key', text.trim());
+    await bob.press('#key', 'Enter');
+    await shows(zero, text, 'unread');
+  }
+  // A repeated dedupe id is not kept again.
+  await bob.fill('#text', 'again');
+  await bob.fill('#key', '0');
+  await bob.press('#key', 'Enter');
+  await bob.fill('#key', '');
+  await bob.fill('#text', 'the last');
+  await bob.press('#key', 'Enter');
+  await shows(zero, 'the last', 'unread');
+  equal('the texts', (await texts(zero)).join('|'), 'the last| 7 |-2|5|0');
+  await zero.context().close();
+});
+
 await check('an expired notification counts as missed until dismissed', async () => {
   await two.fill('#text', 'Coffee is ready');
   await two.selectOption('#ttl', '5');

@@ -10,7 +10,23 @@ use super::random::Random;
 use super::text::{InvalidOp, MAX_LENGTH, MAX_PARTS, Op, Text};
 use super::{converge, op};
 
-const LETTERS: [&str; 9] = ["a", "b", "é", "\n", "漢", "🙂", "👩‍🚀", " ", "🇩🇪"];
+/// Digits and signs are among them, because a script may take a text for a number.
+const LETTERS: [&str; 14] = [
+    "a",
+    "b",
+    "é",
+    "\n",
+    "漢",
+    "🙂",
+    "👩‍🚀",
+    " ",
+    "🇩🇪",
+    "0",
+    "5",
+    "-",
+    "-3",
+    "1e1",
+];
 
 fn any_text(random: &mut Random, max_letters: usize) -> String {
     let length = random.below(max_letters + 1);

@@ -315,7 +315,7 @@ fn same_key_resumes_and_closes_the_older_connection() {
         revision + 2,
         "the missed edit"
     );
-    assert_eq!(close_code(&mut ann), 4001);
+    assert_eq!(close_code(&mut ann), 4101);
     drop(again);
     let gone = loop {
         let message = receive_with(&mut bob, "who");
@@ -714,7 +714,7 @@ fn number_of_people_in_a_text_is_limited() {
     // A person who is already present may reconnect.
     let mut again = connect(address, &path("notes", "ann", &format!("{:016}", 0)));
     receive(&mut again);
-    assert_eq!(close_code(&mut people[0]), 4001);
+    assert_eq!(close_code(&mut people[0]), 4101);
     drop((people, again));
     editor.report();
 }

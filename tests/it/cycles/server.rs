@@ -74,8 +74,7 @@ fn full_unix_backlogs_do_not_block_shutdown() {
         Listener::try_from(UnixListener::from(OwnedFd::from(socket))).unwrap()
     });
     let server = Server::from_listeners(listeners.collect(), Config::default()).unwrap();
-    // The acceptors end immediately. The watchdog's wake-up connections then go to listeners that no thread accepts
-    // from.
+    // The acceptors find their backlogs full, and end when they have answered them.
     server.handle().shutdown();
     let report = within(20, "the server to end", || server.serve(echo).unwrap());
     assert_eq!((report.drained, report.lost), (0, 0));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{TryRecvError, bounded};
-use standpipe::{Config, Connection, Handler, Hub, Message, Outbox, SubscribeOptions};
+use standpipe::{Config, Connection, Handler, Hub, HubConfig, Message, Outbox, SubscribeOptions};
 
 use super::{SHORT, slow_timeouts, wait_until_empty};
 use crate::support::{Failure, Frame, TestServer, until, with_both_flush_modes, within};
@@ -37,10 +37,17 @@ impl Handler for Relay {
     }
 }
 
+/// A hub whose topics fit into the queues of [`slow_timeouts`].
+fn hub() -> Hub {
+    let mut config = HubConfig::default();
+    config.default.queue = 8;
+    Hub::new(config)
+}
+
 #[test]
 fn slow_member_does_not_block_joining_or_leaving() {
     with_both_flush_modes(|config| {
-        let hub = Hub::default();
+        let hub = hub();
         let server = TestServer::start(slow_timeouts(config), Relay { hub: hub.clone() });
         let mut slow: Vec<_> = (0..5)
             .map(|_| server.client().small_rcvbuf().connect())
@@ -81,7 +88,7 @@ fn slow_member_does_not_block_joining_or_leaving() {
 #[test]
 fn slow_members_are_disconnected_during_publishing() {
     with_both_flush_modes(|config| {
-        let hub = Hub::default();
+        let hub = hub();
         let server = TestServer::start(
             slow_timeouts(config).close_timeout(SHORT),
             Relay { hub: hub.clone() },

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::{
-    Config, Connection, Envelope, Hub, HubConfig, Message, Outbox, Policy, SubscribeOptions,
+    Config, Connection, Envelope, Gap, Hub, HubConfig, Message, Outbox, Policy, SubscribeOptions,
     Subscription, Topic, TopicMessage, TopicSettings,
 };
 
@@ -29,8 +29,8 @@ impl Envelope for TextEnvelope {
         ))
     }
 
-    fn gap(&self, topic: &str, first: u64, last: u64) -> Message {
-        Message::text(format!("{topic} gap {first} {last}"))
+    fn gap(&self, topic: &str, gap: Gap<'_>) -> Message {
+        Message::text(format!("{topic} gap {} {}", gap.first, gap.last))
     }
 
     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {

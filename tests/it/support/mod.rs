@@ -11,6 +11,7 @@ mod http;
 mod hub_fixture;
 #[cfg(feature = "cli")]
 mod json_client;
+mod log_lines;
 mod own_process;
 mod process;
 pub(crate) mod scenario;
@@ -27,8 +28,9 @@ pub(crate) use hub_fixture::{
 };
 #[cfg(feature = "cli")]
 pub(crate) use json_client::JsonClient;
+pub(crate) use log_lines::{LogLines, lines_and_left_out};
 pub(crate) use own_process::in_own_process;
-pub(crate) use process::Process;
+pub(crate) use process::{Process, command_with_signals};
 pub(crate) use server::{
     TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
     with_both_flush_modes,

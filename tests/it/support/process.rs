@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use super::until;
 
@@ -60,4 +61,20 @@ impl Process {
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(self.0.join("fd")).unwrap().count()
     }
+}
+
+/// Returns a command whose signals have their default actions. A test that runs in the background of a script, or under
+/// `nohup`, ignores some of them, and so would the server under test.
+pub(crate) fn command_with_signals(program: &str) -> Command {
+    // A bit for each of SIGHUP, SIGINT, SIGQUIT and SIGTERM (proc_pid_status(5)).
+    const SIGNALS: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 14;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    if mask.unwrap_or(0) & SIGNALS == 0 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("/usr/bin/env");
+    command.args(["--default-signal=HUP,INT,QUIT,TERM", program]);
+    command
 }

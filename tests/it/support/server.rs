@@ -25,6 +25,8 @@ pub(crate) struct TestServer {
 
 impl TestServer {
     pub(crate) fn start(config: Config, handler: impl Handler + Send + 'static) -> TestServer {
+        // The clients of a test are in the same process, so they need as many descriptors as the server.
+        let _ = standpipe::raise_descriptor_limit();
         TestServer::of(Server::bind("127.0.0.1:0", config).unwrap(), handler)
     }
 

@@ -144,8 +144,8 @@ fn debug_clients_is_refused_through_a_proxy() {
 #[test]
 fn debug_clients_is_refused_on_public_listeners() {
     let spawned = Spawned::start(&["--listen", "0.0.0.0:0"]);
-    assert_eq!(spawned.get("/debug/clients").status, 403);
+    assert_eq!(spawned.get("/debug/clients").status, 401);
     assert_eq!(spawned.get("/healthz").status, 200);
     let both = Spawned::start(&["--listen", "127.0.0.1:0", "--listen", "0.0.0.0:0"]);
-    assert_eq!(both.get("/debug/clients").status, 403);
+    assert_eq!(both.get("/debug/clients").status, 401);
 }

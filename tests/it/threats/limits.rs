@@ -8,10 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Rate};
+use standpipe::{Config, Rate, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
-use crate::support::{Answer, Connect, DEADLINE, Process, TestServer, let_time_pass, until};
+use crate::support::{
+    Answer, Connect, DEADLINE, LogLines, Process, TestServer, in_own_process, let_time_pass,
+    lines_and_left_out, until,
+};
 
 #[test]
 fn excessive_max_clients_is_lowered_and_logged() {
@@ -117,9 +120,15 @@ fn failed_thread_start_refuses_one_client_cleanly() {
     until("threads and descriptors are released", || {
         count(spawned.process()) == before
     });
-    assert_eq!(spawned.log().matches("cannot start a thread").count(), 6);
     spawned.connect("/echo").leave();
-    assert!(spawned.is_running());
+    spawned.signal(&["TERM"]);
+    assert_eq!(spawned.end().code(), Some(0));
+    until("the last line is logged", || {
+        spawned.log().contains("drained")
+    });
+    let (log, why) = (spawned.log(), "cannot start a thread:");
+    let (lines, left_out) = lines_and_left_out(log.lines(), why, why);
+    assert_eq!(lines + left_out, 6, "{log}");
 }
 
 #[test]
@@ -337,4 +346,28 @@ fn low_descriptor_limit_sets_the_connection_limit() {
     });
     limited.connect("/echo").leave();
     assert!(Process::of(limited.pid()).descriptors() < 20);
+}
+
+#[test]
+fn bind_changes_no_process_limit() {
+    let name = "threats::limits::bind_changes_no_process_limit";
+    in_own_process(name, || {
+        let lines = LogLines::keep(log::LevelFilter::Info);
+        let (_, hard) = rlimit::Resource::NOFILE.get().unwrap();
+        rlimit::Resource::NOFILE.set(600, hard).unwrap();
+        let limits = || std::fs::read_to_string("/proc/self/limits").unwrap();
+        let before = limits();
+        let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+        assert_eq!(limits(), before);
+        drop(server);
+        // 416 descriptors are reserved, or half of a low limit.
+        let expected = "connection limit: 300 (set by ulimit -n (soft) = 600)";
+        let lines = lines.get();
+        assert!(
+            lines.iter().any(|line| line.starts_with(expected)),
+            "{lines:?}"
+        );
+        assert_eq!(standpipe::raise_descriptor_limit().unwrap(), hard);
+        assert_eq!(rlimit::Resource::NOFILE.get().unwrap(), (hard, hard));
+    });
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use standpipe::{
-    Connection, Envelope, Handler, Hub, HubConfig, Message, Reply, Request, SubscribeOptions,
+    Connection, Envelope, Gap, Handler, Hub, HubConfig, Message, Reply, Request, SubscribeOptions,
     TopicMessage,
 };
 
@@ -27,7 +27,7 @@ impl Envelope for PanickingEnvelope {
         message.message()
     }
 
-    fn gap(&self, _: &str, _: u64, _: u64) -> Message {
+    fn gap(&self, _: &str, _: Gap<'_>) -> Message {
         panic!("a panic in gap")
     }
 
@@ -121,8 +121,6 @@ fn presence_panic_loses_only_that_notice() {
         let hub = Hub::new(settings);
         let topics = ["one", "two"].map(|name| hub.topic(name).unwrap());
         let (server, outboxes) = echo_with_outboxes(config);
-        let sweeping = hub.clone();
-        server.handle().on_tick(move || sweeping.sweep());
         let mut witness = server.connect();
         let outbox = outboxes.recv_timeout(DEADLINE).unwrap();
         let _subscriptions: Vec<_> = topics

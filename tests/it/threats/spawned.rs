@@ -9,7 +9,10 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
-use crate::support::{Answer, Connect, DEADLINE, Process, TestClient, get, until};
+use crate::binary::open_admin;
+use crate::support::{
+    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, until,
+};
 
 /// What the process has written to one stream so far.
 type Output = Arc<Mutex<Vec<u8>>>;
@@ -31,12 +34,13 @@ pub(crate) fn standpipe(flags: &[&str]) -> Command {
 
 /// Like [`standpipe`], but started from a shell that has run the command `limits`.
 pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Command {
-    let mut command = Command::new("/bin/sh");
+    let mut command = command_with_signals("/bin/sh");
     command
         .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
         .arg(env!("CARGO_BIN_EXE_standpipe"));
     if !flags.contains(&"--listen") {
         command.args(["--listen", "127.0.0.1:0"]);
+        command.args(open_admin(flags));
     }
     command.args(flags).env_clear();
     command

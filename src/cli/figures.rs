@@ -1,0 +1,36 @@
+//! The line of figures that SIGUSR1 writes into the log.
+
+use standpipe::{Hub, ServerHandle};
+
+/// Returns the figures of this moment, as one line.
+pub(crate) fn line(handle: &ServerHandle, hub: &Hub) -> String {
+    let counts = handle.counts();
+    let states = handle.client_states();
+    let queued: usize = states.iter().map(|state| state.queue.messages).sum();
+    let blocked = states
+        .iter()
+        .filter(|state| state.queue.oldest_ms > 0)
+        .count();
+    let disconnects: Vec<String> = handle
+        .disconnects()
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(by, count)| format!("{by} {count}"))
+        .collect();
+    let disconnects = match disconnects.len() {
+        0 => "none".to_owned(),
+        _ => disconnects.join(", "),
+    };
+    format!(
+        "figures: clients {}, blocked {blocked}, pending handshakes {}, topics {}, history bytes {}; messages queued \
+         {queued}, accepted {}, delivered {}, dropped {}, discarded {}; disconnects: {disconnects}",
+        handle.clients(),
+        handle.pending_handshakes(),
+        hub.len(),
+        hub.history_bytes(),
+        counts.accepted,
+        counts.delivered,
+        counts.dropped,
+        counts.discarded
+    )
+}

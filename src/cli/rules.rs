@@ -1,0 +1,148 @@
+//! [`TopicRules`]: who may publish to a topic and who may subscribe to it; [`Rights`]: what one client may do.
+
+use std::fmt;
+use std::str::FromStr;
+
+use standpipe::HubConfig;
+
+/// Who may do something with a topic. Publishing over HTTP is subject to the key instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Every client.
+    #[default]
+    Anyone,
+    /// Every client with a valid token.
+    Token,
+    /// No client.
+    Server,
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Rule, String> {
+        match text {
+            "anyone" => Ok(Rule::Anyone),
+            "token" => Ok(Rule::Token),
+            "server" => Ok(Rule::Server),
+            _ => Err("must be anyone, token or server".into()),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rule::Anyone => "anyone",
+            Rule::Token => "token",
+            Rule::Server => "server",
+        })
+    }
+}
+
+/// The rules of one `--topic` flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicRule {
+    pub(crate) pattern: String,
+    pub(crate) publish: Rule,
+    pub(crate) subscribe: Rule,
+}
+
+/// The rules of all `--topic` flags, in their order. As for other settings of a topic, the first pattern that matches
+/// counts. Every client may publish and subscribe to a topic that no pattern matches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TopicRules(pub(crate) Vec<TopicRule>);
+
+impl TopicRules {
+    /// Whether some rule requires a token.
+    pub(crate) fn mention_token(&self) -> bool {
+        let mut rules = self
+            .0
+            .iter()
+            .flat_map(|rule| [rule.publish, rule.subscribe]);
+        rules.any(|rule| rule == Rule::Token)
+    }
+
+    fn of(&self, topic: &str) -> Option<&TopicRule> {
+        let mut rules = self.0.iter();
+        rules.find(|rule| HubConfig::matches(&rule.pattern, topic))
+    }
+}
+
+/// What one client may do. It is checked at every publish and at every subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rights<'a> {
+    rules: &'a TopicRules,
+    /// Whether the client connected with a valid token.
+    has_token: bool,
+}
+
+impl<'a> Rights<'a> {
+    pub(crate) fn new(rules: &'a TopicRules, has_token: bool) -> Rights<'a> {
+        Rights { rules, has_token }
+    }
+
+    /// Checks whether the client may publish to `topic`. The error is the text for the client.
+    pub(crate) fn check_publish(&self, topic: &str) -> Result<(), &'static str> {
+        match self
+            .rules
+            .of(topic)
+            .map_or(Rule::Anyone, |rule| rule.publish)
+        {
+            Rule::Anyone => Ok(()),
+            Rule::Token if self.has_token => Ok(()),
+            Rule::Token => Err("forbidden: publishing to this topic requires a token"),
+            Rule::Server => Err("forbidden: only the server publishes to this topic"),
+        }
+    }
+
+    /// Checks whether the client may subscribe to `topic`. The error is the text for the client.
+    pub(crate) fn check_subscribe(&self, topic: &str) -> Result<(), &'static str> {
+        match self
+            .rules
+            .of(topic)
+            .map_or(Rule::Anyone, |rule| rule.subscribe)
+        {
+            Rule::Anyone => Ok(()),
+            Rule::Token if self.has_token => Ok(()),
+            Rule::Token => Err("forbidden: subscribing to this topic requires a token"),
+            Rule::Server => Err("forbidden: no client may subscribe to this topic"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_matching_pattern_decides() {
+        let rule = |pattern: &str, publish, subscribe| TopicRule {
+            pattern: pattern.into(),
+            publish,
+            subscribe,
+        };
+        let rules = TopicRules(vec![
+            rule("open-*", Rule::Anyone, Rule::Anyone),
+            rule("*-feed", Rule::Server, Rule::Token),
+            rule("*", Rule::Token, Rule::Server),
+        ]);
+        let outcome = |topic: &str, has_token| {
+            let rights = Rights::new(&rules, has_token);
+            let (publish, subscribe) = (rights.check_publish(topic), rights.check_subscribe(topic));
+            (publish.is_ok(), subscribe.is_ok())
+        };
+        for (topic, without, with) in [
+            ("open-feed", (true, true), (true, true)),
+            ("my-feed", (false, false), (false, true)),
+            ("other", (false, false), (true, false)),
+        ] {
+            assert_eq!(outcome(topic, false), without, "{topic} without a token");
+            assert_eq!(outcome(topic, true), with, "{topic} with a token");
+        }
+        let none = TopicRules::default();
+        let rights = Rights::new(&none, false);
+        assert_eq!(rights.check_publish("any"), Ok(()));
+        assert_eq!(rights.check_subscribe("any"), Ok(()));
+    }
+}
