@@ -9,6 +9,7 @@ pub(crate) mod values;
 
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
+mod listen;
 pub(crate) mod logs;
 pub(crate) mod serve;
 pub(crate) mod signals;
@@ -31,7 +32,6 @@ pub(crate) mod page;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
-mod listen;
 
 pub(crate) mod raw;
 
