@@ -47,6 +47,10 @@ pub(super) fn run(server: &ServerState) {
     {
         check_all(server, u64::from(tick));
         tick = tick.wrapping_add(1);
+        // Clients whose turn to be closed has not come are still members of topics.
+        if tick % CALLBACKS_EVERY == 0 {
+            sweep::run();
+        }
     }
     server.refusals.log_rest();
 }
