@@ -273,9 +273,10 @@ fn hubs_are_swept_until_the_last_client_is_closed() {
         let mut clients = [server.connect(), server.connect()];
         server.handle().shutdown();
         until("one client gets its Close", || {
-            clients
-                .iter_mut()
-                .any(|client| !client.buffered_frames().is_empty())
+            clients.iter_mut().any(|client| {
+                client.text("here");
+                client.next_frame().opcode == op::CLOSE
+            })
         });
         let settings = TopicSettings::default()
             .history(1)
