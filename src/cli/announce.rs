@@ -56,7 +56,7 @@ pub(crate) fn announce(
     if let Some(command) = admin.zip(header).and_then(|(at, header)| curl(at, &header)) {
         let _ = writeln!(text, "publish:   {command}");
     }
-    if let Err(error) = stdout::print(&text) {
+    if let Err(error) = stdout::write_now(&text) {
         let listening: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
         let listening = listening.join(", ");
         log::warn!("listening on {listening}; this could not be printed: {error}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::args::{BenchArgs, Kind};
-use super::{Failure, output};
+use super::{Failure, stdout};
 use client::{Client, PROBE, Read};
 use latency::Latency;
 
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
         }
     }
     if let Some(error) = first {
-        output::write(out.as_bytes())?;
+        stdout::write(out.as_bytes())?;
         return Err(
             format!("{failed} of {clients} clients failed; the first error: {error}").into(),
         );
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
             all.max()
         )?;
     }
-    output::write(out.as_bytes())
+    stdout::write(out.as_bytes())
 }
 
 fn in_flight(window: usize) -> String {

@@ -17,7 +17,7 @@ use standpipe::tungstenite::protocol::WebSocketConfig;
 use super::args::ClientArgs;
 use super::terminal::printable;
 use super::throttle::{Throttle, ThrottledStream};
-use super::{Failure, output, refusal};
+use super::{Failure, refusal, stdout};
 use conversation::Conversation;
 use outcome::{End, label};
 use progress::Progress;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
     for (n, end) in (1..).zip(ends) {
         match end {
             Ok(text) => writeln!(io::stderr(), "{}{text}", label(args, n))?,
-            Err(error) if error.is::<output::Closed>() => closed = Some(error),
+            Err(error) if error.is::<stdout::Closed>() => closed = Some(error),
             Err(error) if args.clients == 1 => return Err(error),
             Err(error) => {
                 failed += 1;
@@ -166,7 +166,7 @@ fn judge(
             let is_normal = matches!(code, None | Some(1000 | 1001));
             (description + &longest, is_normal)
         }
-        Err(error) if error.is::<output::Closed>() => return Err(error),
+        Err(error) if error.is::<stdout::Closed>() => return Err(error),
         Err(_) if progress.is_unanswered() => {
             let seconds = ANSWER_TIMEOUT.as_secs();
             let text = format!("the server did not answer the Close within {seconds} s");

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::output::Closed;
+use super::stdout::Closed;
 
 /// The command failed, at its start or later.
 const RUNTIME: u8 = 1;

@@ -51,7 +51,6 @@ pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.
 pub(crate) mod address;
-pub(crate) mod output;
 pub(crate) mod refusal;
 pub(crate) mod stdout;
 pub(crate) mod terminal;

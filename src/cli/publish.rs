@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use super::Failure;
 use super::args::PublishArgs;
 use super::client::{Line, Lines};
-use super::output;
 use super::refusal::first_line;
+use super::stdout;
 use super::terminal::printable;
 
 /// The maximum number of bytes read of a response. The server's responses are one line of JSON or text.
@@ -56,7 +56,7 @@ impl Published {
                 "{prefix}published, but members were too slow and were disconnected"
             )?;
         }
-        output::write(format!("{}\n", self.body).as_bytes())
+        stdout::write(format!("{}\n", self.body).as_bytes())
     }
 }
 
@@ -72,7 +72,7 @@ impl Publisher<'_> {
             let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
             number = line.number;
             if let Err(error) = self.publish_line(line, &mut failed) {
-                if error.is::<output::Closed>() {
+                if error.is::<stdout::Closed>() {
                     return Err(format!(
                         "standard output was closed; the lines after line {number} are not published"
                     )

@@ -57,6 +57,6 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let report = served?;
     log::info!("{report}");
     // An error is ignored: all clients have been served, even if standard output is closed or full.
-    let _ = stdout::print(&format!("{report}\n"));
+    let _ = stdout::write_now(&format!("{report}\n"));
     Ok(())
 }

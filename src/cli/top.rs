@@ -11,7 +11,7 @@ use standpipe::tungstenite::{Error, Message};
 use super::args::TopArgs;
 use super::terminal::printable;
 use super::url::TIMEOUT;
-use super::{Failure, output, refusal, signals};
+use super::{Failure, refusal, signals, stdout};
 
 /// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -112,7 +112,7 @@ fn draw(lines: &[String], is_screen: bool) -> Result<(), Failure> {
     } else {
         lines.join("\n") + "\n"
     };
-    output::write(text.as_bytes())
+    stdout::write(text.as_bytes())
 }
 
 /// Returns columns and lines: `COLUMNS` and `LINES` if they are set, otherwise the terminal's size.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// What happens to a message for a *slow* member: its queue is full, and its socket refuses bytes.
 ///
-/// If only the queue is full, the delay is ours. Then the publisher flushes the queue or waits for it, up to 100 ms, before
-/// a policy applies.
+/// If only the queue is full, the delay is ours. Then the publisher flushes the queue or waits for it. A policy applies
+/// only when no member got room for 100 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {

@@ -77,7 +77,8 @@ impl Topic {
     ///
     /// # Blocking
     /// - Waits for other publishers of this topic, up to 60 s or the timeout of [`Policy::Block`].
-    /// - Waits for members whose queues are full although their sockets are not blocked, up to 100 ms in all.
+    /// - Waits for members whose queues are full although their sockets are not blocked, until none of them got room for
+    ///   100 ms.
     /// - Under [`Policy::Block`], also waits for slow members, up to its timeout.
     ///
     /// The publisher is woken by the previous publisher, or by the progress or end of the member that it waits for.

@@ -18,7 +18,7 @@ def body(answer):
 
 class Metrics(unittest.TestCase):
     def test_promtool_accepts_the_classic_form(self):
-        with Server() as server:
+        with Server("--admin-open") as server:
             # Refused requests, so that the counters differ from zero.
             for _ in range(3):
                 self.assertEqual(request(server.port, "GET", "/", {"Origin": "https://elsewhere.example"})[0], 403)
@@ -31,7 +31,7 @@ class Metrics(unittest.TestCase):
             self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
 
     def test_prometheus_gets_open_metrics(self):
-        with Server() as server:
+        with Server("--admin-open") as server:
             accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
             _, answer = request(server.port, "GET", "/metrics", {"Accept": accept})
             self.assertIn(b"\r\nContent-Type: application/openmetrics-text; version=1.0.0", answer)
@@ -44,7 +44,7 @@ class Scraped(unittest.TestCase):
     def test_prometheus_scrapes_the_server(self):
         if not shutil.which("prometheus"):
             self.skipTest("prometheus is not installed")
-        with Server() as server, tempfile.TemporaryDirectory() as directory:
+        with Server("--admin-open") as server, tempfile.TemporaryDirectory() as directory:
             config = Path(directory) / "prometheus.yml"
             config.write_text(
                 "scrape_configs: [{job_name: standpipe, scrape_interval: 200ms, scrape_timeout: 200ms, "

@@ -385,3 +385,18 @@ fn unix_clients_keep_their_connection_too() {
     server.shut_down();
     std::fs::remove_file(&path).unwrap();
 }
+
+#[test]
+fn drain_ends_kept_connections_after_their_next_answer() {
+    let config = Config::default().drain_delay(Duration::from_secs(5));
+    let server = TestServer::start(config, Site);
+    let mut kept = server.client().open();
+    exchange(&mut kept, "/a");
+    let handle = server.handle().clone();
+    handle.shutdown();
+    kept.bytes(request("GET /b", ""));
+    let answer = kept.read_answer();
+    assert_eq!((answer.status, &*answer.body), (200, "/b"));
+    assert_eq!(answer.header("Connection"), Some("close"));
+    assert!(kept.read_to_eof().is_empty());
+}

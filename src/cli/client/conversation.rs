@@ -18,7 +18,7 @@ use super::socket::{Entry, QueuedSocket, encode};
 use crate::cli::args::ClientArgs;
 use crate::cli::terminal::printable;
 use crate::cli::throttle::Throttle;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, stdout};
 
 /// Timeout for the server's answer to our Close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl Conversation<'_> {
                 Ok(_) => {}
                 Err(Error::Io(error)) if is_closed_output(&error) => {
                     self.close(socket);
-                    return Err(output::Closed.into());
+                    return Err(stdout::Closed.into());
                 }
                 Err(error) => {
                     return match (closed, error) {
@@ -98,11 +98,11 @@ impl Conversation<'_> {
         let is_terminal = io::stdout().is_terminal();
         match message {
             Message::Text(text) if is_terminal => {
-                output::write(format!("{label}{}\n", printable(text)).as_bytes())
+                stdout::write(format!("{label}{}\n", printable(text)).as_bytes())
             }
-            Message::Text(text) => output::write(format!("{label}{text}\n").as_bytes()),
-            Message::Binary(bytes) if !is_terminal && label.is_empty() => output::write(bytes),
-            other => output::write(format!("{label}[binary, {} bytes]\n", other.len()).as_bytes()),
+            Message::Text(text) => stdout::write(format!("{label}{text}\n").as_bytes()),
+            Message::Binary(bytes) if !is_terminal && label.is_empty() => stdout::write(bytes),
+            other => stdout::write(format!("{label}[binary, {} bytes]\n", other.len()).as_bytes()),
         }
     }
 
@@ -232,7 +232,7 @@ fn end(frame: Option<CloseFrame>) -> End {
 fn is_closed_output(error: &io::Error) -> bool {
     error
         .get_ref()
-        .is_some_and(|inner| inner.is::<output::Closed>())
+        .is_some_and(|inner| inner.is::<stdout::Closed>())
 }
 
 fn close_message() -> Message {

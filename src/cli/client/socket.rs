@@ -10,7 +10,7 @@ use standpipe::tungstenite::protocol::Role;
 use standpipe::tungstenite::{Message, WebSocket};
 
 use crate::cli::throttle::ThrottledStream;
-use crate::cli::{Failure, output};
+use crate::cli::{Failure, stdout};
 
 /// What the writing thread is to write.
 pub(super) enum Entry {
@@ -59,7 +59,7 @@ impl QueuedSocket {
     /// message arrives.
     ///
     /// # Errors
-    /// [`Closed`](output::Closed) if the program that reads standard output has ended.
+    /// [`Closed`](stdout::Closed) if the program that reads standard output has ended.
     fn wait(&self) -> io::Result<()> {
         let stdout = io::stdout();
         loop {
@@ -77,7 +77,7 @@ impl QueuedSocket {
                 return Ok(());
             }
             if !descriptors[1].revents().is_empty() {
-                return Err(io::Error::new(io::ErrorKind::BrokenPipe, output::Closed));
+                return Err(io::Error::new(io::ErrorKind::BrokenPipe, stdout::Closed));
             }
         }
     }

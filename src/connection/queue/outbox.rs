@@ -217,11 +217,15 @@ impl Outbox {
         mut place: impl FnMut() -> Option<T>,
     ) -> Option<T> {
         let deadlines = &self.shared.write.deadlines;
+        let mut has_waited = false;
         loop {
             // Read before `place` is called. If the socket was blocked and the queue is full afterwards, the client is
             // slow.
             let blocked = deadlines.is_blocked();
             if let Some(placed) = place() {
+                if has_waited {
+                    budget.progressed();
+                }
                 return Some(placed);
             }
             if blocked {
@@ -230,6 +234,7 @@ impl Outbox {
             self.flush();
             if !deadlines.is_blocked() {
                 self.queue().wait_for_change(budget.next()?);
+                has_waited = true;
             }
         }
     }
@@ -342,21 +347,26 @@ impl Outbox {
     }
 }
 
-/// How long one publish waits for queues that are full although their sockets are not blocked: 100 ms in all, from the
-/// first wait on.
+/// How long one publish waits for queues that are full although their sockets are not blocked: until 100 ms have passed in
+/// which none of them got room. On a busy machine, a writer may need some time until it runs.
 #[derive(Debug, Default)]
 pub(crate) struct RetryBudget(Option<Instant>);
 
 impl RetryBudget {
-    const TOTAL: Duration = Duration::from_millis(100);
+    const WITHOUT_PROGRESS: Duration = Duration::from_millis(100);
     /// The interval at which a waiting thread checks whether the socket has become blocked.
     const CHECK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
     /// Returns the time at which the next wait ends, or `None` if the budget is used up.
     fn next(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let end = *self.0.get_or_insert(now + Self::TOTAL);
+        let end = *self.0.get_or_insert(now + Self::WITHOUT_PROGRESS);
         (now < end).then(|| end.min(now + Self::CHECK_AGAIN_AFTER))
+    }
+
+    /// Records that a queue got room.
+    fn progressed(&mut self) {
+        self.0 = None;
     }
 }
 
@@ -367,5 +377,18 @@ impl fmt::Debug for Outbox {
             .field("len", &self.len())
             .field("capacity", &self.capacity())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_budget_lasts_while_queues_get_room() {
+        let mut budget = RetryBudget(Some(Instant::now()));
+        assert_eq!(budget.next(), None, "100 ms without progress have passed");
+        budget.progressed();
+        assert!(budget.next().is_some());
     }
 }

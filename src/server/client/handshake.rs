@@ -50,7 +50,7 @@ pub(crate) fn run<'scope, H: Handler>(
         let is_last = request_number >= MAX_REQUESTS;
         match read_and_answer(&client, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
-            Served::Kept(body) => next = next_request(&client, body),
+            Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
         }
     }
@@ -97,11 +97,17 @@ enum Served<'scope> {
 /// # Blocking
 /// Waits for the rest of the last request's body, and for the first byte of the next request. Woken by the peer, by the
 /// watchdog when the idle time is over, by an acceptor that needs the slot, or by a shutdown.
-fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
+fn next_request(
+    client: &RegisteredClient<'_>,
+    server: &ServerState,
+    body: Body,
+) -> Option<Vec<u8>> {
     let RegisteredClient { shared, socket, .. } = client;
     let deadlines = &shared.write.deadlines;
     deadlines.start_request(keep_alive::idle_time(shared.config()));
-    if !shared.lifecycle().mark_idle() {
+    // A request that arrives while a shutdown begins is answered 503, so it is read although the connection has been
+    // rejected.
+    if !shared.lifecycle().mark_idle() && !server.shutdown.is_closing() {
         return None;
     }
     let mut ahead = body.skip()?;
@@ -109,7 +115,8 @@ fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
         ahead = RequestReader(&**socket).read_some()?;
     }
     deadlines.start_request(shared.config().handshake_timeout);
-    shared.lifecycle().mark_next_request().then_some(ahead)
+    let begins = shared.lifecycle().mark_next_request() || server.shutdown.is_closing();
+    begins.then_some(ahead)
 }
 
 /// Reads one request, which begins with the bytes `ahead`, and answers it. `is_last` says that the connection must end
@@ -177,7 +184,8 @@ fn read_and_answer<'scope, H: Handler>(
     let is_kept = answer
         .accepted_reply()
         .is_some_and(|reply| keep_alive::is_possible(&request, reply, &body));
-    if !is_kept || is_last || server.shutdown.is_closing() {
+    // During a drain, clients and load balancers are told to connect elsewhere.
+    if !is_kept || is_last || server.shutdown.has_begun() {
         send(answer, Some(&request));
         return Served::Ended;
     }

@@ -187,7 +187,7 @@ fn run_opening<H: Handler>(
 /// reader thread to start. Returns `None` if the client did not get the 101; it has then ended.
 #[inline(never)]
 fn open<'scope>(
-    mut accepted: Box<Accepted<'scope>>,
+    accepted: Box<Accepted<'scope>>,
     opened: Result<(), Unopened>,
     server: &ServerState,
 ) -> Option<Box<Accepted<'scope>>> {
@@ -200,8 +200,6 @@ fn open<'scope>(
         log::debug!("#{} {} opened", shared.number, shared.peer);
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
-        // An idle client needs no memory for it.
-        accepted.response = Vec::new();
         return Some(accepted);
     };
     shared.write.finish(CloseCause::Gone);

@@ -207,3 +207,71 @@ fn answer_is_written_whole_however_the_socket_accepts_it() {
         );
     }
 }
+
+/// A handler that answers every request.
+struct Answers;
+
+impl Handler for Answers {
+    fn request(&self, _: &mut Request) -> Reply {
+        Reply::text(200, "here\n")
+    }
+
+    fn run(&self, _: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+/// Runs a client that sends one request, and then, while its connection is idle, another one after `meanwhile`. Returns
+/// what was written to it.
+fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String {
+    let request = "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let socket = Arc::new(ScriptedSocket::default());
+    let transport: Arc<dyn Transport> = socket.clone();
+    let config = Arc::clone(&server.config);
+    let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
+    let (slot, _) = server
+        .handshakes
+        .acquire(1, &Peer::Unix)
+        .expect("the slot is free");
+    let client = RegisteredClient {
+        entry: server.clients.add(&shared),
+        shared: Arc::clone(&shared),
+        arrival: Arc::default(),
+        socket: transport,
+    };
+    socket.send(request);
+    thread::scope(|scope| {
+        scope.spawn(|| handshake::run(client, slot, server, scope, &Answers));
+        socket.until_written(1);
+        socket.until_in_read();
+        meanwhile(&shared);
+        socket.send(request);
+        socket.hang_up();
+    });
+    assert!(server.clients.snapshot().is_empty());
+    String::from_utf8_lossy(&socket.written()).into_owned()
+}
+
+#[test]
+fn request_on_an_idle_connection_during_shutdown_gets_503() {
+    let codes = |written: &str| -> Vec<String> {
+        let lines = written.lines();
+        let lines = lines.filter_map(|line| line.strip_prefix("HTTP/1.1 "));
+        lines.map(|line| line[..3].to_owned()).collect()
+    };
+    let written = idle_client(&server(), nothing_before);
+    assert_eq!(codes(&written), ["200", "200"], "{written}");
+    // The shutdown has rejected the connection, but the request had been sent before.
+    let server = server();
+    let written = idle_client(&server, |client| {
+        server.shutdown.stop_accepting();
+        assert!(client.lifecycle().reject_handshake());
+    });
+    assert_eq!(codes(&written), ["200", "503"], "{written}");
+    assert!(written.ends_with("shutting down"), "{written}");
+    // The idle time is over: the client must expect that, and repeats its request on a new connection.
+    let written = idle_client(&self::server(), |client| {
+        assert!(client.lifecycle().try_end_idle());
+    });
+    assert_eq!(codes(&written), ["200"], "{written}");
+}

@@ -144,7 +144,8 @@ await check('after a server restart both take a new snapshot', async () => {
   for (const page of [ann, bob]) {
     await isOpen(page);
     await isLive(page);
-    await until(page, 'quote numbers that started again', (before) => !isFresh && quotes.get(symbols[0]).n < before, before);
+    // Until the page has painted the new list, it has no symbols.
+    await until(page, 'quote numbers that started again', (before) => !isFresh && symbols && quotes.get(symbols[0]).n < before, before);
     await until(page, 'enabled controls', () => !$('control').disabled && !$('prices').hasAttribute('data-dead'));
   }
 });
