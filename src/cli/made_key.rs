@@ -248,7 +248,10 @@ mod tests {
         ] {
             assert_eq!(is_safe(owner, mode, 1000), expected, "{owner} {mode:o}");
         }
-        assert!(!is_safe(1000, 0o700, 0), "root in the environment of a user");
+        assert!(
+            !is_safe(1000, 0o700, 0),
+            "root in the environment of a user"
+        );
         let above = std::env::temp_dir().join(format!("standpipe-above-{}", std::process::id()));
         fs::create_dir(&above).expect("a new directory");
         fs::set_permissions(&above, Permissions::from_mode(0o777)).expect("own directory");
