@@ -9,7 +9,7 @@ use super::made_key::MadeKey;
 use super::stdout;
 
 /// Stores a key that was made at the start, and prints where the server listens. The lines are for people, so the server
-/// serves although they cannot be printed. The key is not logged.
+/// serves although they cannot be printed. The key is not logged: if the lines go to the journal, they have no key.
 pub(crate) fn announce(
     access: &Access,
     made: Option<&mut MadeKey>,
@@ -47,9 +47,8 @@ pub(crate) fn announce(
         .filter(|endpoint| endpoint.is_admin || !access.has_admin_listener);
     let admin = admin.min_by_key(|endpoint| endpoint.tcp().is_none());
     if let Some(address) = admin.and_then(Endpoint::tcp) {
-        let fragment = made
-            .as_ref()
-            .map_or(String::new(), |made| format!("#key={}", made.key()));
+        let shown = made.as_ref().filter(|_| !stdout::is_journal());
+        let fragment = shown.map_or(String::new(), |made| format!("#key={}", made.key()));
         let _ = writeln!(text, "dashboard: http://{address}/dashboard{fragment}");
     }
     let header = header(&access.keys, made, endpoints);
@@ -84,7 +83,7 @@ fn header(keys: &Keys, made: Option<&mut MadeKey>, endpoints: &[Endpoint]) -> Op
                     Ok(path) => stored = stored.or(Some(path)),
                     Err(error) => {
                         log::warn!(
-                            "the key is in no file, so `standpipe pub` and `top` do not find it: {error}"
+                            "the key is in no file, so `standpipe pub` and `top` do not find it; see --publish-key-file: {error}"
                         );
                         break;
                     }

@@ -97,7 +97,11 @@ pub(crate) fn find(authority: &str) -> Option<String> {
     let files = directories()
         .into_iter()
         .map(|directory| directory.path.join(&name));
-    let written = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
+    // A read of a pipe would wait.
+    let written = |path: &PathBuf| {
+        let file = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        file.modified().ok()
+    };
     let (_, newest) = files
         .filter_map(|path| Some((written(&path)?, path)))
         .max_by_key(|(written, _): &(SystemTime, PathBuf)| *written)?;
@@ -139,13 +143,18 @@ impl Directory {
     /// Makes the directory if it is missing, and lets only its owner enter it.
     fn prepare(&self) -> io::Result<()> {
         // The directory above is not made, because a missing one is a mistake of the environment.
-        fs::metadata(&self.above)?;
+        let above = fs::metadata(&self.above)?;
+        let own = rustix::process::geteuid().as_raw();
+        if !is_safe(above.uid(), above.mode(), own) {
+            let name = self.above.display();
+            return Err(io::Error::other(format!("other users can change {name}")));
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.path)?;
         let metadata = fs::symlink_metadata(&self.path)?;
-        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
+        if !metadata.is_dir() || metadata.uid() != own {
             return Err(io::Error::other("not a directory of this user"));
         }
         if metadata.mode() & 0o077 != 0 {
@@ -153,6 +162,14 @@ impl Directory {
         }
         Ok(())
     }
+}
+
+/// Whether only the user `own` and root can replace what is in a directory with this owner and mode. Otherwise another
+/// user could put a directory of its own in the place of the one that was checked, and read the key there. So the
+/// environment of another user, as `sudo -E` keeps it, is not used.
+fn is_safe(owner: u32, mode: u32, own: u32) -> bool {
+    let is_sticky = mode & 0o1000 != 0;
+    (owner == own || owner == 0) && (mode & 0o022 == 0 || is_sticky)
 }
 
 /// Writes a file that only its owner can read. A reader sees the old file or the whole new one.
@@ -214,6 +231,35 @@ mod tests {
         ] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn directory_that_others_can_change_is_not_used() {
+        for (owner, mode, expected) in [
+            (1000, 0o700, true),
+            (1000, 0o755, true),
+            (0, 0o755, true),
+            (0, 0o1777, true), // A file in /tmp can be replaced by its owner only.
+            (1000, 0o777, false),
+            (1000, 0o775, false),
+            (0, 0o777, false),
+            (1001, 0o700, false),
+            (1001, 0o1777, false),
+        ] {
+            assert_eq!(is_safe(owner, mode, 1000), expected, "{owner} {mode:o}");
+        }
+        assert!(
+            !is_safe(1000, 0o700, 0),
+            "root in the environment of a user"
+        );
+        let above = std::env::temp_dir().join(format!("standpipe-above-{}", std::process::id()));
+        fs::create_dir(&above).expect("a new directory");
+        fs::set_permissions(&above, Permissions::from_mode(0o777)).expect("own directory");
+        let path = above.join("standpipe");
+        let directory = Directory { above, path };
+        let error = directory.prepare().expect_err("everybody can write above");
+        assert!(error.to_string().starts_with("other users can change"));
+        fs::remove_dir(&directory.above).expect("nothing was made in it");
     }
 
     #[test]

@@ -22,6 +22,11 @@ const PROTOCOL: &str = "standpipe.v1";
 /// one.
 const RAW: &str = "standpipe.raw";
 
+/// The bytes of one answer with a history. All histories together have a limit, but each answer is a copy, and 256
+/// clients that do not read would hold as many copies. An answer has at least one message, so that a client always gets
+/// further.
+const MAX_HISTORY_ANSWER: usize = 1 << 20;
+
 pub(crate) struct Routes {
     pub(crate) access: Arc<Access>,
     pub(crate) dashboard: Arc<Dashboard>,
@@ -155,8 +160,18 @@ impl Routes {
             let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
             topic.history(if is_ours { since } else { 0 })
         });
-        let elements: Vec<String> = messages.iter().map(|message| element(message)).collect();
-        Ok(Reply::json(200, format!("[{}]", elements.join(","))))
+        let mut body = String::from("[");
+        for message in &messages {
+            let element = element(message);
+            let is_first = body.len() == 1;
+            if !is_first && body.len() + element.len() > MAX_HISTORY_ANSWER {
+                break;
+            }
+            body.push_str(if is_first { "" } else { "," });
+            body.push_str(&element);
+        }
+        body.push(']');
+        Ok(Reply::json(200, body))
     }
 
     fn presence(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 
 use crate::binary::{Binary, run};
 use crate::secrets::File;
-use crate::support::{Answer, Connect, DEADLINE, TestClient, get, http, post, until, within};
+use crate::support::{
+    Answer, Connect, DEADLINE, TestClient, command_with_signals, get, http, post, until, within,
+};
 
 /// Every admin path that is read with GET.
 const ADMIN_GET: [&str; 4] = ["/metrics", "/topics", "/debug/clients", "/dashboard"];
@@ -132,6 +134,29 @@ fn made_key_is_private_and_found_by_clients() {
     let (_, _, log) = binary.end();
     assert!(!log.contains(key.trim_end()), "{log}");
     assert!(!path.exists(), "the key file was not removed");
+}
+
+#[test]
+fn key_is_not_printed_into_the_journal() {
+    let home = Home::new("journal");
+    // The shell names its standard output in the variable, as systemd does, or a stream that does not exist.
+    for (stream, has_key) in [("$(stat -Lc %d:%i /dev/fd/3)", false), ("1:1", true)] {
+        let mut shell = command_with_signals("/bin/sh");
+        let script = format!(
+            "exec 3>&1; export JOURNAL_STREAM={stream}; exec \"$0\" --listen 127.0.0.1:0 3>&-"
+        );
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_standpipe")]);
+        shell.env("HOME", &home.0).env_remove("XDG_RUNTIME_DIR");
+        let binary = Binary::of(shell);
+        assert_eq!(
+            dashboard_url(&binary).contains('#'),
+            has_key,
+            "{:?}",
+            binary.announced
+        );
+        let key = home.key_file(binary.address.port());
+        assert!(key.exists(), "the command finds the key in its file");
+    }
 }
 
 #[test]

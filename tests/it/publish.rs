@@ -327,3 +327,34 @@ fn wrong_policy_or_topic_shows_the_correct_form() {
         assert!(stderr.contains(right), "{flags:?}: {stderr}");
     }
 }
+
+#[test]
+fn long_history_comes_in_answers_of_1_mib() {
+    const LIMIT: usize = 1 << 20;
+    let flags = ["--topic", "*:history=100", "--max-message", "2MiB"];
+    let binary = Binary::start(&flags);
+    let large = "x".repeat(LIMIT + 1);
+    let mut expected = Vec::new();
+    let quarter = &large[..LIMIT / 4];
+    for body in [quarter, quarter, quarter, quarter, quarter, &large, "last"] {
+        let answer = post(binary.address, "/publish/t", TEXT, body);
+        expected.push(published(&answer, 202).0);
+    }
+    let (mut pages, mut since) = (Vec::new(), 0);
+    loop {
+        let body = binary.get(&format!("/topics/t/history?since={since}")).body;
+        let page: Value = serde_json::from_str(&body).unwrap();
+        let ids: Vec<u64> = page
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| m["id"].as_u64().unwrap())
+            .collect();
+        let Some(last) = ids.last() else { break };
+        assert!(body.len() <= LIMIT + 1 || ids.len() == 1, "{}", body.len());
+        since = *last;
+        pages.push(ids);
+    }
+    assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [3, 2, 1, 1]);
+    assert_eq!(pages.concat(), expected);
+}
