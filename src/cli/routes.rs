@@ -22,9 +22,8 @@ const PROTOCOL: &str = "standpipe.v1";
 /// one.
 const RAW: &str = "standpipe.raw";
 
-/// The bytes of one answer with a history. All histories together have a limit, but each answer is a copy, and 256
-/// clients that do not read would hold as many copies. An answer has at least one message, so that a client always gets
-/// further.
+/// The bytes of one answer with a history. All histories together have a limit, but each answer is a copy, and 256 clients
+/// that do not read would hold as many copies. An answer has at least one message, so that a client always gets further.
 const MAX_HISTORY_ANSWER: usize = 1 << 20;
 
 pub(crate) struct Routes {

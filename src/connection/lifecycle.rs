@@ -181,8 +181,8 @@ impl Lifecycle {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)
     }
 
-    /// Rejects the connection although its request is complete, because its peer does not read the answer. Returns
-    /// whether it was rejected.
+    /// Rejects the connection although its request is complete, because its peer does not read the answer. Returns whether
+    /// it was rejected.
     pub(crate) fn try_evict_answer(&self) -> bool {
         self.advance(&[Phase::Responding], Phase::Rejected)
     }

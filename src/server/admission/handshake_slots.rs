@@ -8,8 +8,8 @@
 //! sockets are never evicted.
 //!
 //! An answer that its peer does not read keeps its slot too, for `write_timeout` per 64 KiB. If the address has no
-//! incomplete request, it loses the answer whose socket has refused bytes for the longest time. A client that reads its
-//! answer in time keeps its slot, because its socket refuses nothing for long.
+//! incomplete request, it loses the answer whose socket has refused bytes for the longest time. A client whose request is
+//! complete and that reads is always answered.
 //!
 //! A connection that is idle between two requests keeps its slot too, but gives it up to any newcomer: the oldest such
 //! connection is ended before any handshake is evicted.
@@ -113,8 +113,8 @@ impl Table {
         true
     }
 
-    /// Evicts the oldest incomplete handshake of the address with the most slots, or its answer that has waited for its
-    /// peer for the longest time, if that address has at least two slots more than `newcomer`.
+    /// Evicts the oldest incomplete handshake of the address with the most slots, or its answer that waits for its peer for
+    /// the longest time, if that address has at least two slots more than `newcomer`.
     fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
         let own = self.by_address.get(&newcomer).copied().unwrap_or(0);
         let candidates = self
