@@ -181,12 +181,6 @@ impl Lifecycle {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)
     }
 
-    /// Rejects the connection although its request is complete, because its peer does not read the answer. Returns whether
-    /// it was rejected.
-    pub(crate) fn try_evict_answer(&self) -> bool {
-        self.advance(&[Phase::Responding], Phase::Rejected)
-    }
-
     /// Rejects the handshake because the server shuts down. Returns false if the client has been upgraded or has ended.
     pub(crate) fn reject_handshake(&self) -> bool {
         let from = [Phase::Idle, Phase::ReadingRequest, Phase::Responding];

@@ -4,12 +4,8 @@
 //! A request that arrives slowly keeps its slot until `handshake_timeout`. Without eviction, one host that opens 26
 //! connections per second could occupy all slots and lock all other clients out. So when all slots are in use, the
 //! address with the most slots loses the oldest of its handshakes whose request is incomplete. This happens only if the
-//! address of the new client has at least two slots fewer. An IPv6 /64 network counts as one address. Peers on Unix
-//! sockets are never evicted.
-//!
-//! An answer that its peer does not read keeps its slot too, for `write_timeout` per 64 KiB. If the address has no
-//! incomplete request, it loses the answer whose socket has refused bytes for the longest time. A client whose request is
-//! complete and that reads is always answered.
+//! address of the new client has at least two slots fewer. A client whose request is complete is always answered. An
+//! IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted.
 //!
 //! A connection that is idle between two requests keeps its slot too, but gives it up to any newcomer: the oldest such
 //! connection is ended before any handshake is evicted.
@@ -113,8 +109,8 @@ impl Table {
         true
     }
 
-    /// Evicts the oldest incomplete handshake of the address with the most slots, or its answer that waits for its peer for
-    /// the longest time, if that address has at least two slots more than `newcomer`.
+    /// Evicts the oldest incomplete handshake of the address with the most slots, if that address has at least two
+    /// slots more than `newcomer`.
     fn evict_for(&mut self, newcomer: Option<IpAddr>) -> Option<Arc<Shared>> {
         let own = self.by_address.get(&newcomer).copied().unwrap_or(0);
         let candidates = self
@@ -126,9 +122,9 @@ impl Table {
             return None;
         }
         let of_most = self.slots.values().filter(|slot| slot.address == most);
-        let clients: Vec<Arc<Shared>> = of_most.filter_map(|slot| slot.client.upgrade()).collect();
-        let incomplete = clients.iter().find(|client| client.lifecycle().try_evict());
-        let client = Arc::clone(incomplete.or_else(|| evict_unread_answer(&clients))?);
+        let client = of_most
+            .filter_map(|slot| slot.client.upgrade())
+            .find(|client| client.lifecycle().try_evict())?;
         self.remove(client.number);
         self.evicted += 1;
         Some(client)
@@ -146,17 +142,6 @@ impl Table {
         }
         true
     }
-}
-
-/// Evicts the client whose socket has refused bytes of an answer for the longest time.
-fn evict_unread_answer(clients: &[Arc<Shared>]) -> Option<&Arc<Shared>> {
-    let mut blocked: Vec<(u64, &Arc<Shared>)> = clients
-        .iter()
-        .filter_map(|client| Some((client.write.deadlines.blocked_since()?, client)))
-        .collect();
-    blocked.sort_by_key(|(since, _)| *since);
-    let mut clients = blocked.into_iter().map(|(_, client)| client);
-    clients.find(|client| client.lifecycle().try_evict_answer())
 }
 
 /// An acquired slot. Dropping this value frees the slot.

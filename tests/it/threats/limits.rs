@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
+use standpipe::{Config, Rate, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
-    Answer, Connect, DEADLINE, Failure, LogLines, Process, TestServer, in_own_process,
-    let_time_pass, lines_and_left_out, until,
+    Answer, Connect, DEADLINE, LogLines, Process, TestServer, in_own_process, let_time_pass,
+    lines_and_left_out, until,
 };
 
 #[test]
@@ -185,50 +185,6 @@ fn one_address_cannot_hold_all_handshake_slots() {
     let counts = server.handle().disconnects();
     let unread = counts.iter().find(|(name, _)| *name == "refused_unread");
     assert!(unread.unwrap().1 > 1, "{counts:?}");
-}
-
-/// Answers plain requests with more than the sockets hold, and echoes otherwise.
-struct LargePage;
-
-impl Handler for LargePage {
-    fn request(&self, request: &mut Request) -> Reply {
-        if request.wants_upgrade() {
-            Reply::upgrade()
-        } else {
-            Reply::text(200, "x".repeat(512 << 10))
-        }
-    }
-
-    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
-        while let Some(message) = conn.recv()? {
-            conn.send(message)?;
-        }
-        Ok(())
-    }
-}
-
-#[test]
-fn unread_answers_give_way_to_another_address() {
-    let minute = Duration::from_secs(60);
-    let config = Config::default().sndbuf(Some(8 << 10));
-    let config = config.write_timeout(minute).handshake_timeout(minute);
-    let server = TestServer::start(config, LargePage);
-    let ask_for_page = |_| {
-        let mut socket = connect_from("127.0.0.2", server.addr());
-        socket
-            .write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .unwrap();
-        socket
-    };
-    let attackers: Vec<Socket> = (0..256).map(ask_for_page).collect();
-    until("all handshake slots are taken", || {
-        server.handle().pending_handshakes() == 256
-    });
-    assert_eq!(ask_from("127.0.0.2", server.addr()).1, 503);
-    until("another address is served", || {
-        ask_from("127.0.0.1", server.addr()).1 == 101
-    });
-    drop(attackers);
 }
 
 /// Opens a connection from this loopback address.

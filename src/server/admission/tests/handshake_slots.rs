@@ -82,34 +82,6 @@ fn only_incomplete_requests_are_evicted() {
 }
 
 #[test]
-fn answer_that_is_not_read_is_evicted_after_incomplete_requests() {
-    let slots = HandshakeSlots::new(4);
-    let filled = fill(&slots, 4);
-    let client = |at: usize| &filled[at].0.0;
-    // The handler of the first client works, the second and the third do not read, and the fourth sends slowly.
-    (0..3).for_each(|at| assert!(client(at).lifecycle().mark_request_received()));
-    for at in [2, 1] {
-        client(at).write.deadlines.socket_refused(true);
-        let since = client(at).write.deadlines.blocked_since();
-        while Some(crate::clock::now()) <= since {}
-    }
-    let evict = |number, ip: &str| {
-        let (slot, evicted) = slots.acquire(number, &from(ip))?;
-        std::mem::forget(slot);
-        evicted.map(|client| client.number)
-    };
-    assert_eq!(evict(5, "10.0.0.2"), Some(4), "the incomplete request");
-    assert_eq!(
-        evict(6, "10.0.0.3"),
-        Some(3),
-        "blocked for the longest time"
-    );
-    assert_eq!(client(1).lifecycle().phase(), Phase::Responding);
-    client(1).write.deadlines.socket_accepted_all();
-    assert_eq!(evict(7, "10.0.0.4"), None, "the second client reads again");
-}
-
-#[test]
 fn unix_peers_and_unknown_clients_are_not_evicted() {
     let slots = HandshakeSlots::new(5);
     let client = pending(1, BUSY).0;
