@@ -17,6 +17,7 @@ use super::response::Answer;
 use super::session::{Accepted, RegisteredClient, Threads};
 use super::wire::{BodyWire, RequestReader};
 use crate::connection::Connection;
+use crate::connection::lifecycle::Phase;
 use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
@@ -50,7 +51,7 @@ pub(crate) fn run<'scope, H: Handler>(
         let is_last = request_number >= MAX_REQUESTS;
         match read_and_answer(&client, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
-            Served::Kept(body) => next = next_request(&client, body),
+            Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
         }
     }
@@ -97,7 +98,11 @@ enum Served<'scope> {
 /// # Blocking
 /// Waits for the rest of the last request's body, and for the first byte of the next request. Woken by the peer, by the
 /// watchdog when the idle time is over, by an acceptor that needs the slot, or by a shutdown.
-fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
+fn next_request(
+    client: &RegisteredClient<'_>,
+    server: &ServerState,
+    body: Body,
+) -> Option<Vec<u8>> {
     let RegisteredClient { shared, socket, .. } = client;
     let deadlines = &shared.write.deadlines;
     deadlines.start_request(keep_alive::idle_time(shared.config()));
@@ -109,7 +114,8 @@ fn next_request(client: &RegisteredClient<'_>, body: Body) -> Option<Vec<u8>> {
         ahead = RequestReader(&**socket).read_some()?;
     }
     deadlines.start_request(shared.config().handshake_timeout);
-    shared.lifecycle().mark_next_request().then_some(ahead)
+    // A shutdown may have rejected the connection after these bytes had arrived. The request is answered then too.
+    (shared.lifecycle().mark_next_request() || server.shutdown.is_closing()).then_some(ahead)
 }
 
 /// Reads one request, which begins with the bytes `ahead`, and answers it. `is_last` says that the connection must end
@@ -154,6 +160,11 @@ fn read_and_answer<'scope, H: Handler>(
     request.set_body(ahead, Box::new(BodyWire::new(socket, shared)));
     let (decided, cors) = decide(server, handler, &mut request);
     let body = request.take_body();
+    let decided = if body.is_broken() && was_cut_off(shared, server) {
+        Err(Answer::shutting_down())
+    } else {
+        decided
+    };
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
     let answer = match upgraded {
@@ -186,6 +197,12 @@ fn read_and_answer<'scope, H: Handler>(
         Ok(()) => Served::Kept(body),
         Err(_) => Served::Ended,
     }
+}
+
+/// Returns whether a shutdown has ended the wait for the rest of the request. To the handler, this looks as if the client
+/// had sent an incomplete body. But the client may send the same request again.
+fn was_cut_off(shared: &Shared, server: &ServerState) -> bool {
+    server.shutdown.is_closing() && shared.lifecycle().phase() == Phase::Rejected
 }
 
 fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) -> Option<Answer> {

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Rate, Server};
+use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
-    Answer, Connect, DEADLINE, LogLines, Process, TestServer, in_own_process, let_time_pass,
-    lines_and_left_out, until,
+    Answer, Connect, DEADLINE, Failure, LogLines, Process, TestServer, in_own_process,
+    let_time_pass, lines_and_left_out, until,
 };
 
 #[test]
@@ -185,6 +185,48 @@ fn one_address_cannot_hold_all_handshake_slots() {
     let counts = server.handle().disconnects();
     let unread = counts.iter().find(|(name, _)| *name == "refused_unread");
     assert!(unread.unwrap().1 > 1, "{counts:?}");
+}
+
+/// Reads the body of a POST, and upgrades every GET.
+struct Reads;
+
+impl Handler for Reads {
+    fn request(&self, request: &mut Request) -> Reply {
+        if request.method() == http::Method::GET {
+            return Reply::upgrade();
+        }
+        match request.read_body(100) {
+            Ok(_) => Reply::status(204),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        while conn.recv()?.is_some() {}
+        Ok(())
+    }
+}
+
+#[test]
+fn withheld_bodies_cannot_hold_all_handshake_slots() {
+    let config = Config::default().message_timeout(Duration::from_secs(300));
+    let server = TestServer::start(config, Reads);
+    let attackers: Vec<Socket> = (0..256)
+        .map(|_| {
+            let mut socket = connect_from("127.0.0.2", server.addr());
+            let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+            socket.write_all(head.as_bytes()).unwrap();
+            socket
+        })
+        .collect();
+    until("all handshake slots are taken", || {
+        server.handle().pending_handshakes() == 256
+    });
+    until("the handler waits for the oldest bodies", || {
+        ask_from("127.0.0.1", server.addr()).1 == 101
+    });
+    assert_eq!(server.disconnects("message_timeout"), 0);
+    drop(attackers);
 }
 
 /// Opens a connection from this loopback address.
