@@ -12,7 +12,7 @@
 //! a failure.
 //!
 //! A connection moves only to the right, except from one request to the next, and back to `ReadingRequest` while the
-//! handler waits for the body of a request. `ReadingRequest` may become `Idle`, and `Idle` may become `Rejected` too. The
+//! server waits for the client to send a body or to read an answer. `ReadingRequest` may become `Idle`, and `Idle` may become `Rejected` too. The
 //! phase and the record are changed together, under the record's lock.
 //! Threads on the fast path read the phase from the atomic without the lock.
 
@@ -33,7 +33,8 @@ use crate::sync::{Latch, lock};
 pub(crate) enum Phase {
     /// The last request has been answered: the connection is kept for another request, or lingers.
     Idle,
-    /// The opening handshake: the request is being read, or the handler waits for its body.
+    /// The opening handshake: the request is being read, the handler waits for its body, or the client does not read the
+    /// answer.
     ReadingRequest,
     /// The opening handshake: the request is complete, and the response is not yet decided.
     Responding,
@@ -155,9 +156,9 @@ impl Lifecycle {
         self.advance(&[Phase::ReadingRequest], Phase::Responding)
     }
 
-    /// Records that the body of the request is waited for. The request is incomplete again until
-    /// [`mark_request_received`](Self::mark_request_received).
-    pub(crate) fn mark_awaiting_body(&self) {
+    /// Records that the client is waited for, although the head of its request is complete: it has to send the body,
+    /// until [`mark_request_received`](Self::mark_request_received), or to read the answer.
+    pub(crate) fn mark_awaiting_client(&self) {
         self.advance(&[Phase::Responding], Phase::ReadingRequest);
     }
 
@@ -183,7 +184,7 @@ impl Lifecycle {
         self.advance(&[Phase::Idle], Phase::Rejected)
     }
 
-    /// Rejects the handshake if its request is not complete, to free its slot. Returns whether the handshake was
+    /// Rejects the handshake if the client is waited for, to free its slot. Returns whether the handshake was
     /// rejected.
     pub(crate) fn try_evict(&self) -> bool {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)

@@ -78,7 +78,7 @@ impl Wire for BodyWire {
         self.shared.write.deadlines.start_body(self.shared.config());
         // A client that does not send its body must not keep its handshake slot longer than one that does not send its
         // head.
-        self.shared.lifecycle().mark_awaiting_body();
+        self.shared.lifecycle().mark_awaiting_client();
     }
 
     fn finish(&mut self) {

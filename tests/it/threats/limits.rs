@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -187,13 +188,19 @@ fn one_address_cannot_hold_all_handshake_slots() {
     assert!(unread.unwrap().1 > 1, "{counts:?}");
 }
 
-/// Reads the body of a POST, and upgrades every GET.
+/// More than the kernel buffers for a client with a small send buffer.
+static PAGE: LazyLock<String> = LazyLock::new(|| "x".repeat(4 << 20));
+
+/// Reads the body of a POST, and answers a GET of `/page` with a large page. Upgrades every other GET.
 struct Reads;
 
 impl Handler for Reads {
     fn request(&self, request: &mut Request) -> Reply {
         if request.method() == http::Method::GET {
-            return Reply::upgrade();
+            return match request.path() {
+                "/page" => Reply::html(PAGE.as_str()),
+                _ => Reply::upgrade(),
+            };
         }
         match request.read_body(100) {
             Ok(_) => Reply::status(204),
@@ -209,23 +216,38 @@ impl Handler for Reads {
 
 #[test]
 fn withheld_bodies_cannot_hold_all_handshake_slots() {
-    let config = Config::default().message_timeout(Duration::from_secs(300));
-    let server = TestServer::start(config, Reads);
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+    hold_all_slots(head, "message_timeout");
+}
+
+#[test]
+fn unread_answers_cannot_hold_all_handshake_slots() {
+    hold_all_slots(
+        "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "write_timeout",
+    );
+}
+
+/// Sends `request` from 256 clients of one address, and connects another client before their deadline.
+#[track_caller]
+fn hold_all_slots(request: &str, deadline: &str) {
+    let long = Duration::from_secs(300);
+    let config = Config::default().message_timeout(long).write_timeout(long);
+    let server = TestServer::start(config.sndbuf(Some(4 << 10)), Reads);
     let attackers: Vec<Socket> = (0..256)
         .map(|_| {
             let mut socket = connect_from("127.0.0.2", server.addr());
-            let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
-            socket.write_all(head.as_bytes()).unwrap();
+            socket.write_all(request.as_bytes()).unwrap();
             socket
         })
         .collect();
     until("all handshake slots are taken", || {
         server.handle().pending_handshakes() == 256
     });
-    until("the handler waits for the oldest bodies", || {
+    until("a client of another address is admitted", || {
         ask_from("127.0.0.1", server.addr()).1 == 101
     });
-    assert_eq!(server.disconnects("message_timeout"), 0);
+    assert_eq!(server.disconnects(deadline), 0);
     drop(attackers);
 }
 

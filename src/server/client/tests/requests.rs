@@ -95,6 +95,25 @@ fn client_that_withholds_its_body_can_be_evicted() {
     assert!(written.ends_with("\r\n\r\n5 bytes\n"), "{written}");
 }
 
+#[test]
+fn client_that_does_not_read_its_answer_can_be_evicted() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    socket.send(KEPT);
+    socket.accept(50);
+    let written = thread::scope(|scope| {
+        scope.spawn(|| {
+            let _hang_up = HangUp(&socket);
+            socket.until_in_write();
+            let client = &server.clients.snapshot()[0];
+            let is_evicted = client.lifecycle().try_evict();
+            client.terminate(crate::CloseCause::Gone);
+            assert!(is_evicted);
+        });
+        serve_sent(&server, &socket, nothing_before, &Lengths)
+    });
+    assert_eq!(written.len(), 50);
+}
+
 /// The rest of the body would be 400 to the handler, but the client has made no mistake.
 #[test]
 fn body_cut_off_by_a_shutdown_is_answered_503() {
