@@ -11,8 +11,9 @@
 //! The end of the peer's stream changes no phase: while the handler is in its own code, it is only announced. A reset is
 //! a failure.
 //!
-//! A connection moves only to the right, except from one request to the next. `Idle` may become `Rejected` too. The phase
-//! and the record are changed together, under the record's lock.
+//! A connection moves only to the right, except from one request to the next, and back to `ReadingRequest` while the
+//! server waits for the client to send a body or to read an answer. `ReadingRequest` may become `Idle`, and `Idle` may become `Rejected` too. The
+//! phase and the record are changed together, under the record's lock.
 //! Threads on the fast path read the phase from the atomic without the lock.
 
 use std::convert::Infallible;
@@ -32,7 +33,8 @@ use crate::sync::{Latch, lock};
 pub(crate) enum Phase {
     /// The last request has been answered: the connection is kept for another request, or lingers.
     Idle,
-    /// The opening handshake: the request is being read.
+    /// The opening handshake: the request is being read, the handler waits for its body, or the client does not read the
+    /// answer.
     ReadingRequest,
     /// The opening handshake: the request is complete, and the response is not yet decided.
     Responding,
@@ -154,15 +156,22 @@ impl Lifecycle {
         self.advance(&[Phase::ReadingRequest], Phase::Responding)
     }
 
+    /// Records that the client is waited for, although the head of its request is complete: it has to send the body,
+    /// until [`mark_request_received`](Self::mark_request_received), or to read the answer.
+    pub(crate) fn mark_awaiting_client(&self) {
+        self.advance(&[Phase::Responding], Phase::ReadingRequest);
+    }
+
     /// Records that the 101 is about to be sent. Returns false if the handshake has been rejected meanwhile.
     pub(crate) fn mark_upgraded(&self) -> bool {
         self.advance(&[Phase::Responding], Phase::Open)
     }
 
-    /// Records that the request has been answered without an upgrade. Returns false if the connection has been rejected
-    /// meanwhile.
+    /// Records that the request has been answered without an upgrade. It may be a request that cannot be read. Returns
+    /// false if the connection has been rejected meanwhile.
     pub(crate) fn mark_idle(&self) -> bool {
-        self.advance(&[Phase::Responding], Phase::Idle)
+        let from = [Phase::ReadingRequest, Phase::Responding];
+        self.advance(&from, Phase::Idle)
     }
 
     /// Records that another request begins. Returns false if the connection has been rejected meanwhile.
@@ -175,7 +184,7 @@ impl Lifecycle {
         self.advance(&[Phase::Idle], Phase::Rejected)
     }
 
-    /// Rejects the handshake if its request is not complete, to free its slot. Returns whether the handshake was
+    /// Rejects the handshake if the client is waited for, to free its slot. Returns whether the handshake was
     /// rejected.
     pub(crate) fn try_evict(&self) -> bool {
         self.advance(&[Phase::ReadingRequest], Phase::Rejected)

@@ -109,6 +109,10 @@ impl Shared {
     /// the end of the stream, and closes the socket.
     pub(crate) fn end_idle(&self) -> bool {
         let ended = self.lifecycle().try_end_idle();
+        if ended {
+            // Otherwise, the watchdog would find the passed deadline again on its next tick, and reset the connection.
+            self.write.deadlines.stop_handshake();
+        }
         if let Some(socket) = self.socket.upgrade().filter(|_| ended) {
             socket.shutdown(Shutdown::Read);
         }

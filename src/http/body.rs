@@ -149,6 +149,11 @@ impl Body {
         }
     }
 
+    /// Returns whether reading the body has failed.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.left, Left::Unknown)
+    }
+
     /// Discards the rest of the body. Returns the bytes that follow it, or `None` if the connection has ended.
     ///
     /// # Blocking

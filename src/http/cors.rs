@@ -35,6 +35,7 @@ impl Cors {
     pub(crate) fn preflight(&self, request: &Request) -> Option<Reply> {
         let is_preflight = self.allow.is_some()
             && request.method == Method::OPTIONS
+            && request.headers.contains_key(header::ORIGIN)
             && request
                 .headers
                 .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);

@@ -86,12 +86,15 @@ impl Rules {
     }
 
     /// Returns what the answer to a request that [`judge`](Self::judge) has allowed says to a browser. Pages of the
-    /// server's own origin need no permission, but get it too.
+    /// server's own origin need no permission, but get it too, except where only they are served.
     pub(crate) fn cors(&self, request: &Request) -> Cors {
-        let origin = request.headers.get(http::header::ORIGIN);
+        if request.arrival.same_origin_only {
+            return Cors::default();
+        }
         if self.any_origin {
+            // Also without `Origin`: a cache may give this answer to a page, because it is the same for all.
             return Cors {
-                allow: origin.map(|_| HeaderValue::from_static("*")),
+                allow: Some(HeaderValue::from_static("*")),
                 varies: false,
             };
         }
@@ -99,7 +102,7 @@ impl Rules {
             return Cors::default();
         }
         Cors {
-            allow: origin.cloned(),
+            allow: request.headers.get(http::header::ORIGIN).cloned(),
             varies: true,
         }
     }

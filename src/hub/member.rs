@@ -103,6 +103,12 @@ impl Member {
         self.envelope.is_some()
     }
 
+    /// Returns how many messages of the topic can be queued at most, before any is written.
+    pub(super) fn room(&self, settings: &TopicSettings) -> usize {
+        let free = self.outbox.capacity().saturating_sub(self.outbox.len());
+        settings.queue.min(free)
+    }
+
     /// Fast path: writes `messages`, which `batch` has encoded, without queueing them, if nothing is ahead of them.
     pub(super) fn try_write_now(
         self: &Arc<Self>,

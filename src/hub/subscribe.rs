@@ -166,6 +166,14 @@ fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, S
     topic.history.remove_expired(&topic.settings());
     let mut sent_up_to = since;
     member.begin_after(sent_up_to);
+    // Checked before a message is queued: a message that is withdrawn again would count as discarded, and its ticket would
+    // take room in the queue.
+    if is_opening() {
+        let room = member.room(&topic.settings());
+        if topic.history.after(since, room.saturating_add(1)).len() > room {
+            return Err(SubscribeError::NotOpen);
+        }
+    }
     loop {
         let settings = topic.settings();
         let mut missing = topic.history.after(sent_up_to, SLICE);

@@ -24,7 +24,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// The watchdog looks for a client's peer on every 20th tick: once per second.
 const LOOK_EVERY: u64 = 20;
 
-/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second.
+/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second. The callbacks end when no
+/// client is accepted any more.
 const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
@@ -88,5 +89,52 @@ fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
             client.terminate(CloseCause::TimedOut(clock));
         }
         DeadlineCheck::Passed(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::http::Rules;
+    use crate::server::shutdown_signal::ShutdownSignal;
+    use crate::sweep::Sweep;
+
+    #[derive(Default)]
+    struct Swept(AtomicBool);
+
+    impl Sweep for Swept {
+        fn sweep(&self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The watchdog of another test may sweep the hub too.
+    #[test]
+    fn hubs_are_swept_until_the_last_client_has_ended() {
+        let config = Config::default();
+        let rules = Rules::new(&config).expect("an empty list of origins is valid");
+        let (shutdown, _) = ShutdownSignal::new(Duration::ZERO).expect("a socket pair");
+        let server = ServerState::new(config, rules, shutdown, true, 1, 1);
+        server.shutdown.stop_accepting();
+        let hub = Arc::new(Swept::default());
+        let weak = Arc::downgrade(&hub);
+        sweep::register(weak);
+        thread::scope(|scope| {
+            scope.spawn(|| run(&server));
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !hub.0.load(Ordering::SeqCst) && Instant::now() < deadline {
+                thread::yield_now();
+            }
+            server.shutdown.mark_accepting_ended();
+        });
+        assert!(
+            hub.0.load(Ordering::SeqCst),
+            "timed out waiting for a sweep"
+        );
     }
 }

@@ -6,12 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Config, Hub, HubConfig, Listener, Message, Server, TopicSettings};
+use standpipe::{Config, Listener, Message, Server};
 
 use crate::shutdown::report;
 use crate::support::{
-    Connect, DEADLINE, TestClient, TestServer, echo, in_own_process, op, until,
-    with_both_flush_modes, within,
+    Connect, DEADLINE, TestClient, TestServer, echo, op, until, with_both_flush_modes, within,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -262,33 +261,6 @@ fn client_is_served_until_its_turn_to_close() {
     // The spread does not go on once every client has left.
     drop(clients);
     within(20, "the server to end", || server.report());
-}
-
-/// In its own process, because the watchdog of every server sweeps all hubs of the process.
-#[test]
-fn hubs_are_swept_until_the_last_client_is_closed() {
-    const NAME: &str = "drain::hubs_are_swept_until_the_last_client_is_closed";
-    in_own_process(NAME, || {
-        let server = TestServer::echo(Config::default().close_spread(HOUR));
-        let mut clients = [server.connect(), server.connect()];
-        server.handle().shutdown();
-        until("one client gets its Close", || {
-            clients.iter_mut().any(|client| {
-                client.text("here");
-                client.next_frame().opcode == op::CLOSE
-            })
-        });
-        let settings = TopicSettings::default()
-            .history(1)
-            .max_age(Duration::from_millis(1));
-        let hub = Hub::new(HubConfig::default().topic("t", settings));
-        let topic = hub.topic("t").unwrap();
-        topic.publish(Message::text("old")).unwrap();
-        drop(topic);
-        until("the old message is removed", || hub.is_empty());
-        drop(clients);
-        within(20, "the server to end", || server.report());
-    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the answers say to the pages of allowed origins (CORS), and which origins without a host may be allowed.
 
-use standpipe::{Config, Connection, Handler, Reply, Request};
+use standpipe::{Config, Connection, Handler, Listener, Reply, Request, Server};
 
 use crate::support::{Answer, Failure, TestServer, http};
 
@@ -118,6 +118,26 @@ fn any_origin_is_answered_with_a_star() {
         (answer.status, answer.header(ALLOW), answer.header("Vary")),
         (401, Some("*"), None)
     );
+    // A cache may give this answer to a page of any origin, because no `Vary` forbids it.
+    assert_eq!(ask(&server, "GET /", "").header(ALLOW), Some("*"));
+    assert_eq!(ask(&server, "OPTIONS /", PREFLIGHT).status, 401);
+}
+
+#[test]
+fn same_origin_listener_sends_no_cors_headers() {
+    let patterns = Config::default().origin(vec!["https://app.example".into()]);
+    for config in [Config::default().allow_any_origin(true), patterns] {
+        let listener = Listener::bind("127.0.0.1:0").unwrap().same_origin_only();
+        let server = Server::from_listeners(vec![listener], config).unwrap();
+        let server = TestServer::of(server, Keyed);
+        let own = format!("Origin: http://{}\r\n", server.addr());
+        for headers in ["", &own] {
+            let answer = ask(&server, "GET /", headers);
+            assert_eq!((answer.status, answer.header(ALLOW)), (401, None));
+        }
+        let preflight = format!("Origin: https://app.example\r\n{PREFLIGHT}");
+        assert_eq!(ask(&server, "OPTIONS /", &preflight).status, 403);
+    }
 }
 
 #[test]

@@ -101,6 +101,8 @@ fn replay_longer_than_the_queue_follows_the_101() {
             assert_eq!(late.load(Ordering::SeqCst), expected_late);
             client.leave();
             until("the member has left", || topic.members() == 0);
+            let counts = topic.counts();
+            assert_eq!((counts.accepted, counts.discarded), (counts.delivered, 0));
         }
     });
 }

@@ -150,7 +150,6 @@ fn the_shutdown_outcome_tells_drained_from_lost() {
 fn idle_connection_begins_another_request_or_ends() {
     let idle = || {
         let lifecycle = Lifecycle::new();
-        assert!(!lifecycle.mark_idle(), "no request has been answered");
         assert!(lifecycle.mark_request_received() && lifecycle.mark_idle());
         lifecycle
     };
@@ -167,4 +166,18 @@ fn idle_connection_begins_another_request_or_ends() {
     let failed = idle();
     failed.finish(CloseCause::Gone);
     assert_eq!(failed.phase(), Phase::Rejected);
+    let unreadable = Lifecycle::new();
+    assert!(unreadable.mark_idle() && unreadable.try_end_idle());
+}
+
+#[test]
+fn handshake_is_evicted_only_while_its_client_is_waited_for() {
+    let lifecycle = Lifecycle::new();
+    assert!(lifecycle.mark_request_received() && !lifecycle.try_evict());
+    lifecycle.mark_awaiting_client();
+    assert!(lifecycle.mark_request_received() && !lifecycle.try_evict());
+    lifecycle.mark_awaiting_client();
+    assert!(lifecycle.try_evict() && !lifecycle.mark_request_received());
+    lifecycle.mark_awaiting_client();
+    assert_eq!(lifecycle.phase(), Phase::Rejected);
 }

@@ -4,8 +4,9 @@
 //! A request that arrives slowly keeps its slot until `handshake_timeout`. Without eviction, one host that opens 26
 //! connections per second could occupy all slots and lock all other clients out. So when all slots are in use, the
 //! address with the most slots loses the oldest of its handshakes whose request is incomplete. This happens only if the
-//! address of the new client has at least two slots fewer. A client whose request is complete is always answered. An
-//! IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted.
+//! address of the new client has at least two slots fewer. A request counts as incomplete, too, while its body is
+//! waited for, and while the client does not read the answer. Every other client whose request is complete is answered.
+//! An IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted.
 //!
 //! A connection that is idle between two requests keeps its slot too, but gives it up to any newcomer: the oldest such
 //! connection is ended before any handshake is evicted.

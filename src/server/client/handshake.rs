@@ -17,6 +17,7 @@ use super::response::Answer;
 use super::session::{Accepted, RegisteredClient, Threads};
 use super::wire::{BodyWire, RequestReader};
 use crate::connection::Connection;
+use crate::connection::lifecycle::Phase;
 use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
@@ -115,6 +116,7 @@ fn next_request(
         ahead = RequestReader(&**socket).read_some()?;
     }
     deadlines.start_request(shared.config().handshake_timeout);
+    // A shutdown may have rejected the connection after these bytes had arrived. The request is answered then too.
     let begins = shared.lifecycle().mark_next_request() || server.shutdown.is_closing();
     begins.then_some(ahead)
 }
@@ -161,6 +163,11 @@ fn read_and_answer<'scope, H: Handler>(
     request.set_body(ahead, Box::new(BodyWire::new(socket, shared)));
     let (decided, cors) = decide(server, handler, &mut request);
     let body = request.take_body();
+    let decided = if body.is_broken() && was_cut_off(shared, server) {
+        Err(Answer::shutting_down())
+    } else {
+        decided
+    };
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
     let answer = match upgraded {
@@ -194,6 +201,12 @@ fn read_and_answer<'scope, H: Handler>(
         Ok(()) => Served::Kept(body),
         Err(_) => Served::Ended,
     }
+}
+
+/// Returns whether a shutdown has ended the wait for the rest of the request. To the handler, this looks as if the client
+/// had sent an incomplete body. But the client may send the same request again.
+fn was_cut_off(shared: &Shared, server: &ServerState) -> bool {
+    server.shutdown.is_closing() && shared.lifecycle().phase() == Phase::Rejected
 }
 
 fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) -> Option<Answer> {

@@ -131,6 +131,10 @@ fn write(shared: &Shared, socket: &dyn Transport, head: &[u8], body: &[u8]) -> i
     };
     let (of_head, of_body) = (written.min(head.len()), written.saturating_sub(head.len()));
     let (head, body) = (&head[of_head..], &body[of_body..]);
+    if !(head.is_empty() && body.is_empty()) {
+        // Otherwise, clients that do not read could keep all handshake slots for `write_timeout`.
+        shared.lifecycle().mark_awaiting_client();
+    }
     for piece in head.chunks(PROGRESS).chain(body.chunks(PROGRESS)) {
         deadlines.socket_refused(true);
         write_all(socket, piece)?;

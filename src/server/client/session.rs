@@ -205,12 +205,12 @@ fn open<'scope>(
     shared.write.finish(CloseCause::Gone);
     drop_kept(&accepted.conn, shared, &server.refusals);
     join(accepted.writer, shared);
-    drop(accepted.permits);
     let send = |answer: Answer| {
         answer.send(shared, &**socket, server, Some(accepted.conn.request()));
     };
     match unopened {
-        Unopened::Ended if shared.lifecycle().was_reset() => {}
+        // Counted and logged by the thread that has reset it.
+        _ if shared.lifecycle().was_reset() => {}
         Unopened::Ended if server.shutdown.is_closing() => send(Answer::shutting_down()),
         Unopened::Ended => {}
         Unopened::Refused(answer) => send(answer),
@@ -222,6 +222,8 @@ fn open<'scope>(
         }
     }
     drop(accepted.conn);
+    // Held until here, because this thread counts towards the connection limit while it waits for the peer.
+    drop(accepted.permits);
     accepted.client.leave(server);
     None
 }

@@ -2,6 +2,7 @@
 //! accept, and a shutdown while the request is being answered.
 
 mod opening;
+mod requests;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -78,6 +79,16 @@ fn serve_one(
     handler: &impl Handler,
 ) -> String {
     socket.send(REQUEST);
+    serve_sent(server, socket, before, handler)
+}
+
+/// As [`serve_one`], but the peer sends only what the test has sent.
+fn serve_sent(
+    server: &ServerState,
+    socket: &Arc<ScriptedSocket>,
+    before: impl FnOnce(&Shared),
+    handler: &impl Handler,
+) -> String {
     thread::scope(|scope| {
         let transport: Arc<dyn Transport> = socket.clone();
         let config = Arc::clone(&server.config);

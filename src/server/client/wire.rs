@@ -76,11 +76,15 @@ impl Wire for BodyWire {
         self.is_timed = true;
         self.arrived = 0;
         self.shared.write.deadlines.start_body(self.shared.config());
+        // A client that does not send its body must not keep its handshake slot longer than one that does not send its
+        // head.
+        self.shared.lifecycle().mark_awaiting_client();
     }
 
     fn finish(&mut self) {
         self.is_timed = false;
         self.shared.write.deadlines.stop_body();
+        self.shared.lifecycle().mark_request_received();
     }
 
     fn send_continue(&mut self) -> io::Result<()> {

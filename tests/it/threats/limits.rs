@@ -5,15 +5,16 @@ use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Rate, Server};
+use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
-    Answer, Connect, DEADLINE, LogLines, Process, TestServer, in_own_process, let_time_pass,
-    lines_and_left_out, until,
+    Answer, Connect, DEADLINE, Failure, LogLines, Process, TestServer, in_own_process,
+    let_time_pass, lines_and_left_out, until,
 };
 
 #[test]
@@ -185,6 +186,69 @@ fn one_address_cannot_hold_all_handshake_slots() {
     let counts = server.handle().disconnects();
     let unread = counts.iter().find(|(name, _)| *name == "refused_unread");
     assert!(unread.unwrap().1 > 1, "{counts:?}");
+}
+
+/// More than the kernel buffers for a client with a small send buffer.
+static PAGE: LazyLock<String> = LazyLock::new(|| "x".repeat(4 << 20));
+
+/// Reads the body of a POST, and answers a GET of `/page` with a large page. Upgrades every other GET.
+struct Reads;
+
+impl Handler for Reads {
+    fn request(&self, request: &mut Request) -> Reply {
+        if request.method() == http::Method::GET {
+            return match request.path() {
+                "/page" => Reply::html(PAGE.as_str()),
+                _ => Reply::upgrade(),
+            };
+        }
+        match request.read_body(100) {
+            Ok(_) => Reply::status(204),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        while conn.recv()?.is_some() {}
+        Ok(())
+    }
+}
+
+#[test]
+fn withheld_bodies_cannot_hold_all_handshake_slots() {
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n";
+    hold_all_slots(head, "message_timeout");
+}
+
+#[test]
+fn unread_answers_cannot_hold_all_handshake_slots() {
+    hold_all_slots(
+        "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "write_timeout",
+    );
+}
+
+/// Sends `request` from 256 clients of one address, and connects another client before their deadline.
+#[track_caller]
+fn hold_all_slots(request: &str, deadline: &str) {
+    let long = Duration::from_secs(300);
+    let config = Config::default().message_timeout(long).write_timeout(long);
+    let server = TestServer::start(config.sndbuf(Some(4 << 10)), Reads);
+    let attackers: Vec<Socket> = (0..256)
+        .map(|_| {
+            let mut socket = connect_from("127.0.0.2", server.addr());
+            socket.write_all(request.as_bytes()).unwrap();
+            socket
+        })
+        .collect();
+    until("all handshake slots are taken", || {
+        server.handle().pending_handshakes() == 256
+    });
+    until("a client of another address is admitted", || {
+        ask_from("127.0.0.1", server.addr()).1 == 101
+    });
+    assert_eq!(server.disconnects(deadline), 0);
+    drop(attackers);
 }
 
 /// Opens a connection from this loopback address.

@@ -197,3 +197,40 @@ fn shutdown_in_opening_closes_after_the_101() {
     assert_eq!((frames.len(), frames[0].0, runs), (1, 0x88, 1));
     assert_eq!(frames[0].1[..2], 1001_u16.to_be_bytes());
 }
+
+/// The watchdog resets the client while its 101 is being written.
+#[test]
+fn client_reset_before_its_101_is_counted_once() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    socket.accept(50);
+    let handler = Opening::new(|_: &Connection| Ok(()));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            socket.until_in_write();
+            let timed_out = crate::CloseCause::TimedOut(crate::Clock::Handshake);
+            server.clients.snapshot()[0].terminate(timed_out);
+        });
+        handler.serve(&server, &socket, 0)
+    });
+    let counts = server.disconnects.counts();
+    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    assert_eq!(total, 1, "{counts:?}");
+    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+}
+
+/// Otherwise, clients that are refused in `opening` could keep any number of threads.
+#[test]
+fn refused_client_keeps_its_permit_while_it_lingers() {
+    let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
+    let handler = Opening::new(|_: &Connection| Err(Reply::status(409)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            socket.until_written(1);
+            socket.until_in_read();
+            let in_use = server.client_permits.in_use();
+            socket.hang_up();
+            assert_eq!(in_use, 1);
+        });
+        serve_one(&server, &socket, nothing_before, &handler);
+    });
+}
