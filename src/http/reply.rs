@@ -185,13 +185,14 @@ impl Reply {
     pub(crate) fn head(&self, after: After) -> Vec<u8> {
         debug_assert!(!self.is_upgrade(), "`accept` writes the 101");
         let mut head = Head::new(self.code, &self.headers);
+        let has_content = !matches!(self.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         for (name, value) in &self.headers {
-            if !is_framing(name) {
+            if !is_framing(name) && (has_content || *name != CONTENT_TYPE) {
                 head.line(name, value);
             }
         }
         // A 204 has no Content-Length, and a 304 needs none (RFC 9110 §8.6, §15.4.5).
-        if !matches!(self.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        if has_content {
             let length = HeaderValue::from(self.body(false).len());
             head.line(&header::CONTENT_LENGTH, &length);
         }
@@ -260,7 +261,7 @@ mod tests {
     fn status_204_has_no_body_and_no_length() {
         let answer = text(&Reply::status(204), false);
         assert!(
-            answer.ends_with("\r\n\r\n") && !answer.contains("Content-Length"),
+            answer.ends_with("\r\n\r\n") && !answer.contains("\r\nContent-"),
             "{answer}"
         );
     }

@@ -153,7 +153,7 @@ impl RefusalLog {
             None => {}
             Some(0) => log::log!(target: TARGET, level, "{line}"),
             Some(more) => {
-                log::log!(target: TARGET, level, "{line}; {more} lines of this kind were left out");
+                log::log!(target: TARGET, level, "{line}; left out: {more} of this kind");
             }
         }
     }
@@ -204,7 +204,7 @@ fn log_counts(counts: Vec<(Refusal, u64)>) {
         log::log!(
             target: TARGET,
             refusal.level(),
-            "{refusal}: {left_out} lines of this kind were left out"
+            "{refusal}: left out: {left_out} of this kind"
         );
     }
 }

@@ -48,8 +48,8 @@ pub(crate) fn lines_and_left_out<'a>(
 ) -> (u64, u64) {
     let (mut count, mut left_out) = (0, 0);
     for line in lines {
-        let told = line.strip_suffix(" lines of this kind were left out");
-        let told = told.and_then(|line| line.rsplit_once(' '));
+        let told = line.strip_suffix(" of this kind");
+        let told = told.and_then(|line| line.rsplit_once(" left out: "));
         let is_count_only = told.is_some_and(|(before, _)| before.ends_with(kind));
         if is_count_only || line.contains(text) {
             count += u64::from(!is_count_only);

@@ -75,7 +75,7 @@ fn left_out_lines_are_reported_without_a_further_refusal() {
     until("the watchdog reports the lines that were left out", || {
         spawned
             .log()
-            .contains("requests refused with 400: 4 lines of this kind were left out")
+            .contains("requests refused with 400: left out: 4 of this kind")
     });
 }
 
