@@ -148,20 +148,25 @@ fn start_handshake<'scope, H: Handler>(
     let number = next_number();
     if !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
-        let line = format_args!("#{number} {peer} {why}");
-        server.refusals.log(Refusal::ConnectRate, line);
+        server
+            .refusals
+            .log(Refusal::ConnectRate, format_args!("#{number} {peer} {why}"));
         return refuse(&socket, server);
     }
     let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
-        let line = format_args!("#{number} {peer} {why}");
-        server.refusals.log(Refusal::NoHandshakeSlot, line);
+        server.refusals.log(
+            Refusal::NoHandshakeSlot,
+            format_args!("#{number} {peer} {why}"),
+        );
         return refuse(&socket, server);
     };
     if let Some(other) = evicted {
         let why = "pending handshake reset to free a slot for another address";
-        let line = format_args!("#{} {} {why}", other.number, other.peer);
-        server.refusals.log(Refusal::Evicted, line);
+        server.refusals.log(
+            Refusal::Evicted,
+            format_args!("#{} {} {why}", other.number, other.peer),
+        );
         server.disconnects.count(Disconnect::RefusedUnread);
         other.terminate(CloseCause::Gone);
     }
@@ -190,8 +195,10 @@ fn start_handshake<'scope, H: Handler>(
             }
         });
     if let Err(error) = spawned {
-        let line = format_args!("#{number} rejected with 503: cannot start a thread: {error}");
-        server.refusals.log(Refusal::NoThread, line);
+        server.refusals.log(
+            Refusal::NoThread,
+            format_args!("#{number} rejected with 503: cannot start a thread: {error}"),
+        );
         refuse(&*socket_for_refusal, server);
     }
 }

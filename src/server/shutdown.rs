@@ -34,12 +34,13 @@ pub(super) fn close_clients(server: &ServerState) {
         return;
     }
     for client in server.clients.snapshot() {
-        let line = format_args!(
-            "#{} {} reset: shutdown_timeout passed",
-            client.number, client.peer
+        server.refusals.log(
+            Refusal::Overdue(Clock::Shutdown),
+            format_args!(
+                "#{} {} reset: shutdown_timeout passed",
+                client.number, client.peer
+            ),
         );
-        let kind = Refusal::Overdue(Clock::Shutdown);
-        server.refusals.log(kind, line);
         client.terminate(CloseCause::TimedOut(Clock::Shutdown));
     }
     if server

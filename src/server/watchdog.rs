@@ -84,8 +84,10 @@ fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
             if !client.lifecycle().was_reset()
                 && client.check_deadlines(now) == DeadlineCheck::Passed(clock) =>
         {
-            let line = format_args!("#{} {} reset: {clock} passed", client.number, client.peer);
-            refusals.log(Refusal::Overdue(clock), line);
+            refusals.log(
+                Refusal::Overdue(clock),
+                format_args!("#{} {} reset: {clock} passed", client.number, client.peer),
+            );
             client.terminate(CloseCause::TimedOut(clock));
         }
         DeadlineCheck::Passed(_) => {}

@@ -217,8 +217,10 @@ fn open<'scope>(
         Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
             let Shared { number, peer, .. } = &**shared;
-            let line = format_args!("#{number} {peer} writing the 101 failed: {error}");
-            server.refusals.log(Refusal::UpgradeFailed, line);
+            server.refusals.log(
+                Refusal::UpgradeFailed,
+                format_args!("#{number} {peer} writing the 101 failed: {error}"),
+            );
         }
     }
     drop(accepted.conn);
@@ -243,8 +245,10 @@ fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
     let kept = conn.take_all();
     if catch_panic(|| drop(kept)).is_none() {
         let Shared { number, peer, .. } = shared;
-        let line = format_args!("#{number} {peer} dropping a value of the handler panicked");
-        refusals.log(Refusal::HandlerPanicked, line);
+        refusals.log(
+            Refusal::HandlerPanicked,
+            format_args!("#{number} {peer} dropping a value of the handler panicked"),
+        );
     }
 }
 
@@ -271,8 +275,10 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
     if let Some(cause) = lifecycle.cause() {
         let Shared { number, peer, .. } = &**shared;
         if let CloseCause::Violation { code, reason } = &cause {
-            let line = format_args!("#{number} {peer} violation: {code}, {reason}");
-            server.refusals.log(Refusal::Violation, line);
+            server.refusals.log(
+                Refusal::Violation,
+                format_args!("#{number} {peer} violation: {code}, {reason}"),
+            );
         }
         let (received, counts) = (
             accepted.conn.reader().received(),
@@ -318,13 +324,17 @@ fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
             close_failed(shared);
             let text = text_of(error);
             let text = escaped(&text);
-            let line = format_args!("#{number} {peer} the handler failed: {text}");
-            refusals.log(Refusal::HandlerFailed, line);
+            refusals.log(
+                Refusal::HandlerFailed,
+                format_args!("#{number} {peer} the handler failed: {text}"),
+            );
         }
         None => {
             close_failed(shared);
-            let line = format_args!("#{number} {peer} the handler panicked");
-            refusals.log(Refusal::HandlerPanicked, line);
+            refusals.log(
+                Refusal::HandlerPanicked,
+                format_args!("#{number} {peer} the handler panicked"),
+            );
         }
     }
 }
