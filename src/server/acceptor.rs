@@ -99,7 +99,10 @@ fn accept<'scope, H: Handler>(
     }
 }
 
-/// Accepts what waits in the backlog. Never waits.
+/// Accepts what waits in the backlog.
+///
+/// # Blocking
+/// As [`Listener::wait_for_last_handshake`].
 fn accept_backlog<'scope, H: Handler>(
     listener: &Listener,
     server: &'scope ServerState,
@@ -110,7 +113,11 @@ fn accept_backlog<'scope, H: Handler>(
     for _ in 0..=BACKLOG {
         match listener.accept() {
             Ok((socket, peer)) => start_handshake(socket, peer, listener, server, scope, handler),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !listener.wait_for_last_handshake() {
+                    return;
+                }
+            }
             Err(error) if is_harmless(&error) => {}
             Err(error) => {
                 log::warn!("the backlog of {listener} is reset, because accepting failed: {error}");

@@ -5,8 +5,9 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -15,6 +16,10 @@ use crate::http::{Arrival, Peer};
 
 /// How many connections may wait for `accept` in the kernel. The kernel limits this to `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 4096;
+
+/// How long a TCP handshake may take that had begun when the server stopped accepting. Newcomers are ignored meanwhile, so
+/// it is short.
+const LAST_HANDSHAKE: Duration = Duration::from_millis(20);
 
 /// A listening socket of a server, TCP or Unix. [`bind`](Self::bind) and [`unix`](Self::unix) make one, and std's
 /// listeners can be converted. The socket does not block.
@@ -241,6 +246,21 @@ impl Listener {
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         socket.set_nonblocking(false)?;
         Ok((socket, peer(&address)))
+    }
+
+    /// Waits for a client whose TCP handshake had begun when the newcomers were turned away. Its last segment may still be
+    /// on its way, and closing the socket would reset it. Returns whether a connection can be accepted.
+    ///
+    /// # Blocking
+    /// Waits at most [`LAST_HANDSHAKE`]. Woken by such a client.
+    pub(super) fn wait_for_last_handshake(&self) -> bool {
+        if self.owner != Owner::Bound {
+            return false;
+        }
+        let limit =
+            Timespec::try_from(LAST_HANDSHAKE).expect("a few milliseconds are a valid time");
+        let mut descriptors = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut descriptors, Some(&limit)).is_ok_and(|ready| ready > 0)
     }
 
     /// Turns newcomers away, so that the backlog only shrinks from here. Removes the path that this listener bound.
