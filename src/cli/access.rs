@@ -10,7 +10,7 @@ use super::rules::{Rights, TopicRules};
 use super::secret_file::SecretFile;
 use super::secrets::Secrets;
 
-/// What requests are checked against.
+/// The tokens, keys and rules that each request is checked against.
 pub(crate) struct Access {
     /// If present, clients must send one of these.
     pub(crate) tokens: Option<SecretFile>,

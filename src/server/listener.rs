@@ -129,10 +129,12 @@ impl Listener {
     ///
     /// Without this call, the server accepts the backlog when it stops, and answers 503.
     ///
-    /// ```no_run
+    /// ```
     /// use standpipe::Listener;
-    /// # fn inherited() -> std::io::Result<std::net::TcpListener> { unimplemented!() }
-    /// let listener = Listener::try_from(inherited()?)?.inherited();
+    /// # let parent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// // A descriptor of the same socket, as systemd passes one on.
+    /// let socket = parent.try_clone()?;
+    /// let listener = Listener::try_from(socket)?.inherited();
     /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]

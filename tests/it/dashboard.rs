@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use crate::binary::Binary;
-use crate::secrets::File;
+use crate::secrets::start_with_secrets;
 use crate::support::{Connect, JsonClient, TestClient, get, until};
 
 fn watch(binary: &Binary) -> TestClient {
@@ -279,15 +279,7 @@ fn statuses(address: SocketAddr, header: &str) -> (u16, u16) {
 
 #[test]
 fn dashboard_requires_a_key() {
-    let tokens = File::new("dash-tokens", "t0ken\n");
-    let keys = File::new("dash-keys", "s3cret\n");
-    let flags = [
-        "--publish-key-file",
-        keys.path(),
-        "--token-file",
-        tokens.path(),
-    ];
-    let binary = Binary::start(&flags);
+    let binary = start_with_secrets("dashboard", "t0ken", "s3cret");
     // The page contains no data, and the user enters a key on it.
     assert_eq!(statuses(binary.address, ""), (401, 401));
     let page = get(binary.address, "/dashboard", "");

@@ -75,17 +75,23 @@ fn publishing_with_a_key_works_from_any_address() {
     TestClient::connect(binary.address, "/ws/t").leave();
 }
 
-#[test]
-fn clients_can_send_a_token_in_three_ways() {
-    let tokens = File::new("tokens", "s3cret\n");
-    let keys = File::new("token-keys", "k3y\n");
-    let flags = [
+/// Starts the binary with one token and one key. `name` is the beginning of the names of their files, which are removed
+/// after the start.
+#[track_caller]
+pub(crate) fn start_with_secrets(name: &str, token: &str, key: &str) -> Binary {
+    let tokens = File::new(&format!("{name}-tokens"), token);
+    let keys = File::new(&format!("{name}-keys"), key);
+    Binary::start(&[
         "--token-file",
         tokens.path(),
         "--publish-key-file",
         keys.path(),
-    ];
-    let binary = Binary::start(&flags);
+    ])
+}
+
+#[test]
+fn clients_can_send_a_token_in_three_ways() {
+    let binary = start_with_secrets("three-ways", "s3cret", "k3y");
     let address = binary.address;
     let wrong = [
         ("", "X-Nothing: here"),

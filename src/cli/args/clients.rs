@@ -18,8 +18,8 @@ reported and not sent, except with --binary.
 Output: a terminal shows control characters escaped, and the size of a binary message. A pipe or a file gets every byte \
 as it was received, with LF after each text.
 
-Exit codes: 0 also when nobody reads the output any more. 1 also when a line was not sent, or the server closed with a code \
-other than 1000 and 1001. 2 wrong flag or value.";
+Exit codes: 0 clean end, or the reader of the output has ended. 1 runtime error, a line was not sent, or the server closed \
+with a code other than 1000 and 1001. 2 wrong flag or value.";
 
 /// The end of the help of `pub`.
 const PUBLISH_HELP: &str = "\

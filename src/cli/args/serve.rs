@@ -67,8 +67,8 @@ pub(crate) struct ServeArgs {
 
     /// Settings of the topics that match a pattern, such as
     /// 'doc-*:policy=disconnect,queue=256,history=1000,max-age=1h,publish=token,subscribe=anyone'; the first match counts.
-    /// Who may publish and subscribe: anyone, token (clients with a token), server (no client). May be given more than
-    /// once; in the environment separated by semicolons
+    /// The rules for publish and subscribe are: anyone, token (clients with a token), server (no client). May be given
+    /// more than once; in the environment separated by semicolons
     #[arg(
         long,
         env = "STANDPIPE_TOPIC",

@@ -228,7 +228,7 @@ fn end(frame: Option<CloseFrame>) -> End {
     }
 }
 
-/// Whether a read was given up because nobody reads standard output any more.
+/// Whether a read was given up because the reader of standard output has ended.
 fn is_closed_output(error: &io::Error) -> bool {
     error
         .get_ref()

@@ -20,7 +20,7 @@ struct State {
     longest: (usize, usize),
     /// The input could not be read. This was reported.
     is_broken: bool,
-    /// The input is a file whose end has not been reached. Of a pipe, nobody knows whether more would have come.
+    /// The input is a file whose end has not been reached. This is false for a pipe, because its length is not known.
     is_unfinished: bool,
     /// The writing thread waited in vain for the answer to our Close.
     is_unanswered: bool,

@@ -12,7 +12,7 @@ use standpipe::tungstenite::{Message, WebSocket};
 use crate::cli::throttle::ThrottledStream;
 use crate::cli::{Failure, stdout};
 
-/// What the writing thread is to write.
+/// An entry in the queue of the writing thread.
 pub(super) enum Entry {
     /// A message, and the number of the line that it was made of.
     Line(usize, Vec<u8>),

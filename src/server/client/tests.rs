@@ -20,6 +20,7 @@ use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
 use crate::http::{After, Peer, Reply, Request, Rules};
+use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
 
@@ -82,6 +83,28 @@ fn serve_one(
     serve_sent(server, socket, before, handler)
 }
 
+/// Returns a client of this socket, as the acceptor hands it to the handshake thread.
+fn registered<'a>(
+    server: &'a ServerState,
+    socket: &Arc<ScriptedSocket>,
+) -> (RegisteredClient<'a>, HandshakeSlot<'a>) {
+    let transport: Arc<dyn Transport> = socket.clone();
+    let config = Arc::clone(&server.config);
+    let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
+    let (slot, _) = server
+        .handshakes
+        .acquire(1, &Peer::Unix)
+        .expect("the slot is free");
+    slot.set_client(&shared);
+    let client = RegisteredClient {
+        entry: server.clients.add(&shared),
+        shared,
+        socket: transport,
+        arrival: Arc::default(),
+    };
+    (client, slot)
+}
+
 /// As [`serve_one`], but the peer sends only what the test has sent.
 fn serve_sent(
     server: &ServerState,
@@ -90,21 +113,8 @@ fn serve_sent(
     handler: &impl Handler,
 ) -> String {
     thread::scope(|scope| {
-        let transport: Arc<dyn Transport> = socket.clone();
-        let config = Arc::clone(&server.config);
-        let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
-        let (slot, _) = server
-            .handshakes
-            .acquire(1, &Peer::Unix)
-            .expect("the slot is free");
-        slot.set_client(&shared);
-        before(&shared);
-        let client = RegisteredClient {
-            entry: server.clients.add(&shared),
-            shared,
-            socket: transport,
-            arrival: Arc::default(),
-        };
+        let (client, slot) = registered(server, socket);
+        before(&client.shared);
         handshake::run(client, slot, server, scope, handler);
     });
     // The scope has joined every thread.
@@ -237,19 +247,8 @@ impl Handler for Answers {
 fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String {
     let request = "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let socket = Arc::new(ScriptedSocket::default());
-    let transport: Arc<dyn Transport> = socket.clone();
-    let config = Arc::clone(&server.config);
-    let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
-    let (slot, _) = server
-        .handshakes
-        .acquire(1, &Peer::Unix)
-        .expect("the slot is free");
-    let client = RegisteredClient {
-        entry: server.clients.add(&shared),
-        shared: Arc::clone(&shared),
-        arrival: Arc::default(),
-        socket: transport,
-    };
+    let (client, slot) = registered(server, &socket);
+    let shared = Arc::clone(&client.shared);
     socket.send(request);
     thread::scope(|scope| {
         scope.spawn(|| handshake::run(client, slot, server, scope, &Answers));

@@ -377,34 +377,39 @@ fn nothing_is_set_aside_if_the_server_saved_everything() {
     bob.edit(&op(&json!(["mine"])))
         .expect("the edit fits the empty text");
     let sent = bob.next().expect("the edit waits to be sent");
-    bob.edit(&op(&json!([4, "!"]))).unwrap();
+    bob.edit(&op(&json!([4, "!"])))
+        .expect("the edit fits the text of 4 characters");
     let whole = Hello {
         text: Some("mine too".into()),
         applied: sent.n,
         lives: vec![(100, 150)],
         ..hello_after_restart()
     };
-    bob.hello(&whole).unwrap();
+    bob.hello(&whole)
+        .expect("a client accepts the hello of a new life");
     assert_eq!(
         (bob.text.to_string(), bob.aside.len()),
         ("mine too!".into(), 0)
     );
-    assert_eq!(bob.next().unwrap().op, op(&json!([8, "!"])));
+    let next = bob.next().expect("the second edit waits to be sent");
+    assert_eq!(next.op, op(&json!([8, "!"])));
 }
 
 #[test]
 fn edit_of_a_forgotten_author_is_set_aside() {
     // Nobody knows whether the edit was applied, so it is not sent again.
     let mut eve = client();
-    eve.edit(&op(&json!(["mine"]))).unwrap();
-    eve.next().unwrap();
+    eve.edit(&op(&json!(["mine"])))
+        .expect("the edit fits the empty text");
+    eve.next().expect("the edit waits to be sent");
     let unknown = Hello {
         text: Some("others'".into()),
         known: false,
         lives: vec![],
         ..hello_after_restart()
     };
-    eve.hello(&unknown).unwrap();
+    eve.hello(&unknown)
+        .expect("a client accepts the hello of a new life");
     assert_eq!(
         (eve.text.to_string(), &eve.aside[..]),
         ("others'".into(), &["mine".to_owned()][..])
@@ -415,8 +420,9 @@ fn edit_of_a_forgotten_author_is_set_aside() {
 #[test]
 fn refused_edit_is_set_aside() {
     let mut eve = client();
-    eve.edit(&op(&json!(["mine"]))).unwrap();
-    eve.next().unwrap();
+    eve.edit(&op(&json!(["mine"])))
+        .expect("the edit fits the empty text");
+    eve.next().expect("the edit waits to be sent");
     eve.refused();
     assert_eq!(
         (eve.text.to_string(), &eve.aside[..]),

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::binary::Binary;
-use crate::secrets::File;
+use crate::secrets::start_with_secrets;
 use crate::support::{Connect, Frame, JsonClient, get, op, post, until};
 
 #[test]
@@ -45,15 +45,7 @@ fn json_mode_requires_its_subprotocol() {
 
 #[test]
 fn token_is_required_for_the_presence_list() {
-    let tokens = File::new("presence-tokens", "s3cret\n");
-    let keys = File::new("presence-keys", "key\n");
-    let flags = [
-        "--token-file",
-        tokens.path(),
-        "--publish-key-file",
-        keys.path(),
-    ];
-    let binary = Binary::start(&flags);
+    let binary = start_with_secrets("presence", "s3cret", "key");
     let path = "/topics/t/presence";
     let refused = get(binary.address, path, "");
     let challenge = refused.header("www-authenticate");
@@ -125,15 +117,7 @@ fn server_pings_a_silent_client() {
 
 #[test]
 fn tokens_and_keys_are_separate() {
-    let tokens = File::new("separate-tokens", "a-token\n");
-    let keys = File::new("separate-keys", "a-key\n");
-    let flags = [
-        "--token-file",
-        tokens.path(),
-        "--publish-key-file",
-        keys.path(),
-    ];
-    let binary = Binary::start(&flags);
+    let binary = start_with_secrets("separate", "a-token", "a-key");
     for (secret, joins, publishes) in [("a-token", 101, 401), ("a-key", 401, 202)] {
         let header = format!("Authorization: Bearer {secret}");
         let client = Connect::to(binary.address).path("/ws/t").header(&header);

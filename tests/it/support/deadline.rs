@@ -37,8 +37,8 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
             Instant::now() < deadline,
             "waited {DEADLINE:?} until {what}"
         );
-        // Polled, because it is for counters, logs of other processes and /proc files, which notify nobody. A test that
-        // has an event waits for it with a channel.
+        // This cannot be an event: the conditions are counters, logs of other processes and files in /proc, which notify
+        // no thread. A test that has an event waits for it with a channel.
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -46,5 +46,6 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Sleeps. Only for tests whose subject is time itself: a peer that sends or reads at a fixed pace, or a clock that must
 /// not run out meanwhile. No event marks such a moment. Where there is one, use [`until`] or [`within`].
 pub(crate) fn let_time_pass(time: Duration) {
+    // This cannot be an event: the passing of the time is what the caller tests, and each caller says why.
     thread::sleep(time);
 }
