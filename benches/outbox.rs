@@ -76,7 +76,9 @@ fn publish(group: &mut BenchmarkGroup<'_, WallTime>) -> Result<(), Failure> {
             let name = format!("{members} members, {}", label(early));
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
-                    let published = topic.publish(message.clone()).expect("binary is data");
+                    let published = topic
+                        .publish(message.clone())
+                        .expect("there is no other publisher");
                     assert_eq!(published.receivers, members, "a member was disconnected");
                 });
             });

@@ -156,11 +156,13 @@ fn read_to_end(client: &mut Client) -> (usize, String, u16) {
     let (mut got, mut last, mut code) = (0, String::new(), 0);
     while let Ok(message) = client.read() {
         match message {
-            Message::Text(text) => {
+            tungstenite::Message::Text(text) => {
                 got += 1;
                 last = text.split(' ').next().unwrap_or_default().to_owned();
             }
-            Message::Close(frame) => code = frame.map_or(1005, |frame| frame.code.into()),
+            tungstenite::Message::Close(frame) => {
+                code = frame.map_or(1005, |frame| frame.code.into())
+            }
             _ => {}
         }
     }

@@ -120,7 +120,9 @@ fn read_to_end(client: &mut Client) -> String {
     let mut close = String::from("no Close");
     loop {
         match client.read() {
-            Ok(Message::Close(Some(frame))) => close = format!("Close {}", u16::from(frame.code)),
+            Ok(tungstenite::Message::Close(Some(frame))) => {
+                close = format!("Close {}", u16::from(frame.code))
+            }
             Ok(_) => read += 1,
             Err(tungstenite::Error::ConnectionClosed) => {
                 return format!("{read} messages, {close}");

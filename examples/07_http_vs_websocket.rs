@@ -21,7 +21,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 use std::{env, error::Error};
 
-use standpipe::{Config, Connection, Handler, Message, Reply, Request, Server};
+use standpipe::{Config, Connection, Handler, Reply, Request, Server};
 
 /// Bytes of payload in a message.
 const SIZE: usize = 32;
@@ -72,7 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let handshake = stream.bytes.get();
     let ws = measure(|| {
         let before = stream.bytes.get();
-        let message = Message::binary(vec![b'x'; SIZE]);
+        let message = tungstenite::Message::binary(vec![b'x'; SIZE]);
         socket.send(message).map_err(io::Error::other)?;
         socket.read().map_err(io::Error::other)?;
         Ok(stream.bytes.get() - before)

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use crate::clock::Clock;
 
@@ -74,11 +74,8 @@ pub enum RecvTimeoutError {
 }
 
 /// The message that [`Outbox::send`](crate::Outbox::send) did not queue, because the connection has ended or is closing.
-///
-/// `send` also returns it for a message that is neither text nor binary. The server sends the control frames itself; to
-/// close a connection, call [`Outbox::close`](crate::Outbox::close).
 #[derive(thiserror::Error)]
-#[error("{}", closed_text(.0))]
+#[error("the connection has ended or is closing")]
 pub struct SendError(pub Message);
 
 /// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why.
@@ -87,8 +84,8 @@ pub enum TrySendError {
     /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
     #[error("the outbox is full")]
     Full(Message),
-    /// The connection has ended or is closing, or the message is neither text nor binary: see [`SendError`].
-    #[error("{}", closed_text(.0))]
+    /// The connection has ended or is closing.
+    #[error("the connection has ended or is closing")]
     Closed(Message),
 }
 
@@ -98,16 +95,15 @@ pub enum SendTimeoutError {
     /// The outbox was full for the whole time.
     #[error("the outbox was still full when the time was over")]
     Timeout(Message),
-    /// The connection has ended or is closing, or the message is neither text nor binary: see [`SendError`].
-    #[error("{}", closed_text(.0))]
+    /// The connection has ended or is closing.
+    #[error("the connection has ended or is closing")]
     Closed(Message),
 }
 
-fn closed_text(message: &Message) -> &'static str {
-    if message.is_text() || message.is_binary() {
-        "the connection has ended or is closing"
-    } else {
-        "only text and binary messages can be queued"
+impl SendError {
+    /// Returns the message that was not queued.
+    pub fn into_message(self) -> Message {
+        self.0
     }
 }
 

@@ -4,8 +4,8 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
+use crate::message::Message;
 use crossbeam_channel::{Receiver, Sender};
-use tungstenite::Message;
 
 use crate::connection::{CloseCause, Connection, Outbox};
 use crate::error::Error;

@@ -123,6 +123,8 @@ mod error;
 #[cfg(unix)]
 mod escape;
 #[cfg(unix)]
+mod message;
+#[cfg(unix)]
 mod panic;
 #[cfg(unix)]
 mod rate;
@@ -131,6 +133,8 @@ mod sweep;
 #[cfg(unix)]
 mod sync;
 
+#[cfg(unix)]
+pub use bytes::Bytes;
 #[cfg(unix)]
 pub use clock::Clock;
 #[cfg(unix)]
@@ -152,6 +156,8 @@ pub use hub::{
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
+pub use message::{Message, Text};
+#[cfg(unix)]
 pub use rate::Rate;
 #[cfg(unix)]
 pub use server::{
@@ -160,5 +166,3 @@ pub use server::{
 };
 #[cfg(unix)]
 pub use tungstenite;
-#[cfg(unix)]
-pub use tungstenite::Message;

@@ -127,7 +127,8 @@ struct InRoom;
 
 impl Envelope for InRoom {
     fn message(&self, room: &str, message: &TopicMessage) -> Message {
-        let text = message.message().into_text().unwrap_or_default();
+        let published = message.message();
+        let text = published.to_text().unwrap_or_default();
         let fields = text.strip_prefix('{').unwrap_or("}");
         let (room, id) = (Value::from(room), message.id());
         Message::text(format!(r#"{{"room":{room},"id":{id},{fields}"#))

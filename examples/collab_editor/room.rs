@@ -297,7 +297,8 @@ pub(crate) struct RevisionEnvelope;
 
 impl Envelope for RevisionEnvelope {
     fn message(&self, _topic: &str, message: &TopicMessage) -> Message {
-        let text = message.message().into_text().unwrap_or_default();
+        let published = message.message();
+        let text = published.to_text().unwrap_or_default();
         let fields = text.strip_prefix('{').unwrap_or("}");
         Message::text(format!(r#"{{"rev":{},{fields}"#, message.id()))
     }

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use standpipe::Message;
 use standpipe::tungstenite::{self, WebSocket};
 
 /// Plays until the server closes the connection.
@@ -50,12 +49,12 @@ pub(crate) fn play(address: &str) -> Result<(), Box<dyn Error>> {
 fn next_tick(player: &mut WebSocket<TcpStream>) -> Result<Option<u32>, Box<dyn Error>> {
     loop {
         match player.read()? {
-            Message::Binary(bytes) => {
+            tungstenite::Message::Binary(bytes) => {
                 if let [1, a, b, c, d, ..] = bytes[..] {
                     return Ok(Some(u32::from_be_bytes([a, b, c, d])));
                 }
             }
-            Message::Close(frame) => {
+            tungstenite::Message::Close(frame) => {
                 // The next read sends the answer to the Close. Reading ends when the server closes the socket.
                 while player.read().is_ok() {}
                 let (code, reason) = frame.map_or((1005, "".into()), |frame| {

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use standpipe::tungstenite::{self, WebSocket, error::Error as WsError};
-use standpipe::{Message, Outbox, ServerHandle};
+use standpipe::{Outbox, ServerHandle};
 
 use super::latest_quotes::LatestQuotes;
 use super::throttle::Throttled;
@@ -128,9 +128,9 @@ impl SlowReader {
                 return Ok(reason);
             }
             match socket.read() {
-                Ok(Message::Text(text)) => drop(lock(&self.quotes).update(&text)),
+                Ok(tungstenite::Message::Text(text)) => drop(lock(&self.quotes).update(&text)),
                 // The next read sends the answer to the Close. Reading ends when the server closes the socket.
-                Ok(Message::Close(Some(frame))) => {
+                Ok(tungstenite::Message::Close(Some(frame))) => {
                     reason = format!("{} {}", frame.code, frame.reason);
                 }
                 Ok(_) => {}

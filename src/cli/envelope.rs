@@ -40,7 +40,7 @@ fn wrapped(topic: Option<&str>, topic_message: &TopicMessage) -> String {
             (value.map_or(Data::Text(text), Data::Json), None)
         }
         other => (
-            Data::Base64(BASE64.encode(&other.clone().into_data())),
+            Data::Base64(BASE64.encode(&other.clone().into_bytes())),
             Some(true),
         ),
     };

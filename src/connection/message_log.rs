@@ -5,7 +5,7 @@
 
 use std::str;
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::write::direct_write::WriteNow;
 use super::write::frame::{EncodedFrame, FrameBatch};

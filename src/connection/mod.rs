@@ -26,8 +26,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::message::Message;
 use crossbeam_channel::Receiver;
-use tungstenite::Message;
 
 pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
@@ -157,9 +157,8 @@ impl Connection {
     /// As [`Outbox::send`].
     ///
     /// # Errors
-    /// [`SendError`] returns the message if the connection has ended or is closing, or if the message is neither text
-    /// nor binary.
-    pub fn send(&self, message: Message) -> Result<(), SendError> {
+    /// [`SendError`] returns the message if the connection has ended or is closing.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
         self.outbox.send(message)
     }
 

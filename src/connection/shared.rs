@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::net::Shutdown;
 use std::sync::{Arc, Weak};
 
-use tungstenite::Bytes;
+use bytes::Bytes;
 
 use super::activity::{Activity, ThreadActivity};
 use super::close_cause::CloseCause;

@@ -1,7 +1,7 @@
 //! The target `connection`: a connection in memory that receives, sends, publishes and closes, in an order that the
 //! input chooses.
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::Choices;
 use crate::config::Config;

@@ -1,6 +1,6 @@
 //! The targets `frames` and `header_check_differential`: header check, decoder and reader, with reads of any size.
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::Choices;
 use crate::config::Config;

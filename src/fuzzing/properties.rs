@@ -1,9 +1,9 @@
 //! A property test: any messages, fragmented in any way, with control frames between the fragments, arrive unchanged.
 
+use crate::message::Message;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
-use tungstenite::Message;
 
 use super::frames::frame;
 use crate::config::Config;
@@ -28,7 +28,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 fn stream(all: &[Sent]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let (mut stream, mut pings) = (Vec::new(), Vec::new());
     for (message, cuts, controls) in all {
-        let payload = message.clone().into_data();
+        let payload = message.clone().into_bytes();
         let mut cuts: Vec<usize> = cuts.iter().map(|at| at.index(payload.len() + 1)).collect();
         cuts.sort_unstable();
         cuts.push(payload.len());

@@ -14,7 +14,7 @@ use super::message::TopicMessage;
 use super::outcome::PublishOutcome;
 use super::policy::{Policy, TopicSettings};
 use super::stats::TopicCounters;
-use crate::connection::queue::outbox::RetryBudget;
+use crate::connection::queue::room::RetryBudget;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::FrameBatch;
 

@@ -311,7 +311,7 @@ impl Member {
                 let gap = Gap { first, last, epoch };
                 catch_panic(|| envelope.gap(topic, gap))
             })
-            .and_then(|notice| EncodedFrame::data(&notice));
+            .map(|notice| EncodedFrame::data(&notice));
         (notice.is_some() || message.is_some()).then(|| Outgoing {
             notice,
             message,

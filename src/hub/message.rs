@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use tungstenite::{Message, Utf8Bytes};
+use crate::message::{Message, Text};
 
 use crate::clock;
 use crate::connection::write::frame::EncodedFrame;
@@ -87,7 +87,7 @@ impl TopicMessage {
         if !self.is_text {
             return Message::Binary(payload);
         }
-        match Utf8Bytes::try_from(payload) {
+        match Text::try_from(payload) {
             Ok(text) => Message::Text(text),
             Err(_) => unreachable!("it was text when it was published"),
         }
@@ -120,10 +120,8 @@ impl TopicMessage {
         let Some((envelope, topic)) = envelope else {
             return &self.raw;
         };
-        self.enveloped.get_or_init(|| {
-            let message = envelope.message(topic, self);
-            EncodedFrame::data(&message).unwrap_or_else(|| self.raw.clone())
-        })
+        self.enveloped
+            .get_or_init(|| EncodedFrame::data(&envelope.message(topic, self)))
     }
 }
 

@@ -150,7 +150,7 @@ impl Default for Hub {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use tungstenite::Message;
+    use crate::message::Message;
 
     use super::*;
 

@@ -22,9 +22,6 @@ pub enum PublishError {
     /// Other publishers held the topic for too long, because they wait for slow members. Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
     Busy,
-    /// Only text and binary messages can be published.
-    #[error("only text and binary messages can be published")]
-    NotData,
 }
 
 /// Why a client is not a member.

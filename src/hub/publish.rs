@@ -15,7 +15,7 @@ use super::message::{Publication, TopicMessage};
 use super::outcome::{PublishError, PublishOutcome};
 use super::policy::{Policy, TopicSettings};
 use super::topic_state::TopicState;
-use crate::connection::queue::outbox::RetryBudget;
+use crate::connection::queue::room::RetryBudget;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::sync::lock;
 
@@ -32,11 +32,11 @@ pub(super) fn publish_all(
     publications: Vec<Publication>,
 ) -> Result<Vec<PublishOutcome>, PublishError> {
     let encode = |publication: Publication| {
-        let frame = EncodedFrame::data(&publication.message)?;
-        Some((publication, frame))
+        let frame = EncodedFrame::data(&publication.message);
+        (publication, frame)
     };
-    let encoded: Option<Vec<Encoded>> = publications.into_iter().map(encode).collect();
-    let mut left = encoded.ok_or(PublishError::NotData)?.into_iter();
+    let encoded: Vec<Encoded> = publications.into_iter().map(encode).collect();
+    let mut left = encoded.into_iter();
     let deadline = block_deadline(&lock(&topic.settings));
     // Declared before the token, so that it is dropped after it, even if the user's envelope panics.
     let mut after = AfterPublish {

@@ -740,11 +740,14 @@ fn messages_follow_the_layout() {
         seq: 0x0102,
         keys: 15,
     };
-    let parse = |bytes: &[u8]| PlayerMessage::parse(&Message::binary(bytes.to_vec()));
+    let parse = |bytes: &[u8]| PlayerMessage::parse(&standpipe::Message::binary(bytes.to_vec()));
     assert_eq!(parse(&[1, 1, 2, 15]), Ok(PlayerMessage::Input(input)));
     assert_eq!(parse(&[2, 0, 0, 1, 0]), Ok(PlayerMessage::Ping(256)));
     assert_eq!(parse(&[3]), Ok(PlayerMessage::Leave));
-    assert_eq!(layout::echo(256), Message::binary(vec![2, 0, 0, 1, 0]));
+    assert_eq!(
+        layout::echo(256),
+        standpipe::Message::binary(vec![2, 0, 0, 1, 0])
+    );
 
     let mut world = World::new(1);
     (0..SEATS).for_each(|seat| world.enter(seat));
@@ -753,7 +756,9 @@ fn messages_follow_the_layout() {
         waiting: 300,
         skipped: 1 << 40,
     }; SEATS];
-    let Message::Binary(bytes) = layout::snapshot(&world, Duration::from_secs(1), &statuses) else {
+    let standpipe::Message::Binary(bytes) =
+        layout::snapshot(&world, Duration::from_secs(1), &statuses)
+    else {
         panic!("a snapshot is binary");
     };
     assert_eq!(bytes.len(), 309);

@@ -561,7 +561,7 @@ fn commands_that_affect_others_are_control_commands() {
         (r#"{"look":1}"#, true),
         (r#"{"policy":"conflate"}"#, true),
     ] {
-        let command = Command::parse(&Message::text(text)).unwrap();
+        let command = Command::parse(&standpipe::Message::text(text)).unwrap();
         assert_eq!(command.is_control(), is_control, "{text}");
     }
 }

@@ -28,7 +28,7 @@ fn numbered(n: usize) -> Vec<u8> {
 }
 
 fn number(message: &Message) -> usize {
-    let data = message.clone().into_data();
+    let data = message.clone().into_bytes();
     assert_eq!(data.len(), 4096);
     usize::from_be_bytes(data[..8].try_into().unwrap())
 }

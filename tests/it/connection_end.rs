@@ -137,21 +137,6 @@ fn recv_keeps_returning_none_after_the_end() {
 }
 
 #[test]
-fn only_text_and_binary_can_be_sent() {
-    let (server, outboxes) = echo_with_outboxes(Config::default());
-    let client = server.connect();
-    let outbox = outboxes.recv().unwrap();
-    for message in [
-        Message::Ping("x".into()),
-        Message::Pong("x".into()),
-        Message::Close(None),
-    ] {
-        assert_eq!(outbox.send(message.clone()).unwrap_err().0, message);
-    }
-    client.leave();
-}
-
-#[test]
 fn panic_with_a_full_outbox_ends_only_that_client() {
     with_both_flush_modes(|config| {
         let barrier = Barrier::new();

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crossbeam_channel::unbounded;
-use standpipe::{
-    Connection, Handler, Hub, Message, Outbox, Publication, PublishError, SubscribeOptions, Topic,
-};
+use standpipe::{Connection, Handler, Hub, Message, Outbox, Publication, SubscribeOptions, Topic};
 
 use crate::support::{
     Connect, Failure, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
@@ -237,8 +235,6 @@ fn topic_exists_while_it_is_held_or_has_members() {
         let to_others = Publication::from(Message::text("3")).except(outbox.number());
         let others = topic.publish(to_others).unwrap();
         assert_eq!((others.receivers, others.dropped), (0, 0));
-        let ping = Message::Ping(vec![1].into());
-        assert_eq!(topic.publish(ping), Err(PublishError::NotData));
         publish(&topic, "4");
         client.expect_text("1");
         client.expect_text("4");

@@ -3,5 +3,6 @@
 pub(crate) mod item;
 pub(crate) mod outbox;
 pub(crate) mod overflow;
+pub(crate) mod room;
 pub(crate) mod send_queue;
 pub(crate) mod waiting;

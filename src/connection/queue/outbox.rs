@@ -5,19 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::message::Message;
 use crossbeam_channel::Receiver;
-use tungstenite::Message;
 
 use super::send_queue::{Admission, SendQueue, Wait};
 use super::waiting::WaitingForRoom;
 use crate::connection::close_cause::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::stats::MessageCounts;
-use crate::connection::write::close::{CloseMode, CloseReason, SLOW_CONSUMER, may_be_sent};
+use crate::connection::write::close::may_be_sent;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::error::{SendError, SendTimeoutError, TrySendError};
-use crate::escape::escaped;
 
 /// Sends messages to one client from any thread. Cloning an outbox is cheap; all clones feed the same queue.
 ///
@@ -26,11 +25,11 @@ use crate::escape::escaped;
 /// after its client has ended uses memory, but no descriptor and no thread.
 ///
 /// ```
-/// use standpipe::{Message, Outbox, TrySendError};
+/// use standpipe::{Outbox, TrySendError};
 ///
 /// /// Offers a price to a client, and skips it if the client is behind.
 /// fn offer(outbox: &Outbox, price: &str) -> bool {
-///     match outbox.try_send(Message::text(price)) {
+///     match outbox.try_send(price) {
 ///         Ok(()) => true,
 ///         Err(TrySendError::Full(_)) => {
 ///             println!("client {} has {} messages queued", outbox.number(), outbox.len());
@@ -60,9 +59,9 @@ impl Outbox {
     /// batch of messages may be in flight.
     ///
     /// # Errors
-    /// [`SendError`] returns the message if the connection has ended or is closing, or if the message is neither text
-    /// nor binary.
-    pub fn send(&self, message: Message) -> Result<(), SendError> {
+    /// [`SendError`] returns the message if the connection has ended or is closing.
+    pub fn send(&self, message: impl Into<Message>) -> Result<(), SendError> {
+        let message = message.into();
         match self.push(&message, Wait::Forever) {
             Admission::Admitted => Ok(()),
             Admission::Full | Admission::Closed => Err(SendError(message)),
@@ -84,16 +83,13 @@ impl Outbox {
         while let [_, ..] = left.as_slice() {
             let count = FrameBatch::count_that_fits(left.as_slice().iter().map(Message::len));
             let frames = left.as_slice()[..count].iter().map(EncodedFrame::data);
-            let frames: Option<Vec<EncodedFrame>> = frames.collect();
-            if frames.is_some_and(|frames| self.try_write_now(&FrameBatch::new(frames))) {
+            if self.try_write_now(&FrameBatch::new(frames.collect())) {
                 left.by_ref().take(count).for_each(drop);
                 continue;
             }
             let mut refused = None;
             for message in left.by_ref().take(count) {
-                let queued = EncodedFrame::data(&message).map_or(Admission::Closed, |frame| {
-                    self.enqueue(frame, Wait::Forever)
-                });
+                let queued = self.enqueue(EncodedFrame::data(&message), Wait::Forever);
                 if queued != Admission::Admitted {
                     refused = Some(SendError(message));
                     break;
@@ -116,9 +112,10 @@ impl Outbox {
     /// [`SendTimeoutError`] returns the message, and says whether the time expired or the connection ended.
     pub fn send_timeout(
         &self,
-        message: Message,
+        message: impl Into<Message>,
         timeout: Duration,
     ) -> Result<(), SendTimeoutError> {
+        let message = message.into();
         // A deadline that the clock cannot represent is never reached.
         let wait = Instant::now()
             .checked_add(timeout)
@@ -134,7 +131,8 @@ impl Outbox {
     ///
     /// # Errors
     /// [`TrySendError`] returns the message, and says whether there was no room or the connection has ended.
-    pub fn try_send(&self, message: Message) -> Result<(), TrySendError> {
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        let message = message.into();
         match self.push(&message, Wait::Never) {
             Admission::Admitted => Ok(()),
             Admission::Full => Err(TrySendError::Full(message)),
@@ -204,70 +202,6 @@ impl Outbox {
         self.shared.number
     }
 
-    /// Calls `place`, which queues something, until it succeeds or the client turns out to be a slow consumer. A client
-    /// is a slow consumer if its queue is full *and* its socket refuses bytes; only this method decides that. A queue
-    /// can also be full because its messages have not been written yet. Then this method flushes and waits. Returns
-    /// `None` for a slow consumer, and when `budget` is used up.
-    ///
-    /// # Blocking
-    /// Waits for room, within `budget`. Woken by the writer's progress, or by the end of the connection.
-    pub(crate) fn retry_until_blocked<T>(
-        &self,
-        budget: &mut RetryBudget,
-        mut place: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        let deadlines = &self.shared.write.deadlines;
-        let mut has_waited = false;
-        loop {
-            // Read before `place` is called. If the socket was blocked and the queue is full afterwards, the client is
-            // slow.
-            let blocked = deadlines.is_blocked();
-            if let Some(placed) = place() {
-                if has_waited {
-                    budget.progressed();
-                }
-                return Some(placed);
-            }
-            if blocked {
-                return None;
-            }
-            self.flush();
-            if !deadlines.is_blocked() {
-                self.queue().wait_for_change(budget.next()?);
-                has_waited = true;
-            }
-        }
-    }
-
-    /// Calls `place`, which queues something, until it succeeds, or until `deadline`. When the connection has ended,
-    /// `place` must return `Some` too.
-    ///
-    /// # Blocking
-    /// Woken by the writer's progress, or by the end of the connection. If the peer accepts nothing for
-    /// [`write_timeout`](crate::Config::write_timeout), the connection is reset.
-    pub(crate) fn wait_for_room<T>(
-        &self,
-        deadline: Option<Instant>,
-        mut place: impl FnMut() -> Option<T>,
-    ) -> Option<T> {
-        let _waiting = WaitingForRoom::of_client(self.shared.number);
-        loop {
-            if let Some(placed) = place() {
-                return Some(placed);
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
-                return None;
-            }
-            self.flush();
-            // Progress wakes this thread. It also checks again after a short time, because room can appear without
-            // progress.
-            let next_check = now + RetryBudget::CHECK_AGAIN_AFTER;
-            self.queue()
-                .wait_for_change(deadline.map_or(next_check, |deadline| deadline.min(next_check)));
-        }
-    }
-
     pub(crate) fn queue(&self) -> &SendQueue {
         &self.shared.write.queue
     }
@@ -275,30 +209,6 @@ impl Outbox {
     /// Writes the queued messages as far as the socket accepts them. Never blocks.
     pub(crate) fn flush(&self) {
         self.shared.write.flush();
-    }
-
-    /// Discards the queued messages if the connection has ended meanwhile.
-    pub(crate) fn drain_if_finished(&self) {
-        self.queue().drain_if_finished(self.shared.lifecycle());
-    }
-
-    /// Disconnects a slow consumer with 4008. Its queue is discarded. The peer receives the code only if it reads again
-    /// within `close_timeout`.
-    pub(crate) fn disconnect_slow_consumer(&self, topic: &str) {
-        let Shared { number, peer, .. } = &*self.shared;
-        let (messages, capacity, bytes) = (self.len(), self.capacity(), self.bytes());
-        let reason =
-            format!("slow consumer: {messages} of {capacity} messages, {bytes} bytes queued");
-        let close = CloseReason::new(SLOW_CONSUMER, &reason);
-        if self
-            .shared
-            .close(CloseMode::Immediate, close, CloseCause::SlowConsumer)
-        {
-            log::warn!(
-                "#{number} {peer} disconnected by topic {}: {SLOW_CONSUMER}, {reason}",
-                escaped(topic)
-            );
-        }
     }
 
     /// Returns whether the 101 has not been written yet. Until then, nothing else is written.
@@ -317,10 +227,7 @@ impl Outbox {
     }
 
     fn push(&self, message: &Message, wait: Wait) -> Admission {
-        let Some(frame) = EncodedFrame::data(message) else {
-            return Admission::Closed;
-        };
-        let batch = FrameBatch::One(frame);
+        let batch = FrameBatch::One(EncodedFrame::data(message));
         if self.try_write_now(&batch) {
             return Admission::Admitted;
         }
@@ -347,29 +254,6 @@ impl Outbox {
     }
 }
 
-/// How long one publish waits for queues that are full although their sockets are not blocked: until 100 ms have passed in
-/// which none of them got room. On a busy machine, a writer may need some time until it runs.
-#[derive(Debug, Default)]
-pub(crate) struct RetryBudget(Option<Instant>);
-
-impl RetryBudget {
-    const WITHOUT_PROGRESS: Duration = Duration::from_millis(100);
-    /// The interval at which a waiting thread checks whether the socket has become blocked.
-    const CHECK_AGAIN_AFTER: Duration = Duration::from_millis(10);
-
-    /// Returns the time at which the next wait ends, or `None` if the budget is used up.
-    fn next(&mut self) -> Option<Instant> {
-        let now = Instant::now();
-        let end = *self.0.get_or_insert(now + Self::WITHOUT_PROGRESS);
-        (now < end).then(|| end.min(now + Self::CHECK_AGAIN_AFTER))
-    }
-
-    /// Records that a queue got room.
-    fn progressed(&mut self) {
-        self.0 = None;
-    }
-}
-
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outbox")
@@ -377,18 +261,5 @@ impl fmt::Debug for Outbox {
             .field("len", &self.len())
             .field("capacity", &self.capacity())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_budget_lasts_while_queues_get_room() {
-        let mut budget = RetryBudget(Some(Instant::now()));
-        assert_eq!(budget.next(), None, "100 ms without progress have passed");
-        budget.progressed();
-        assert!(budget.next().is_some());
     }
 }

@@ -8,9 +8,11 @@
 
 use std::io::Cursor;
 
+use bytes::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use tungstenite::{Bytes, Message};
+
+use crate::message::Message;
 
 use super::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, ReadError, Violation};
 use crate::connection::write::close::{CloseReason, may_be_sent};

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::decoder::{Decoder, Incoming};
 use super::read_half::ReadHalf;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::frames::from_server;
 use super::scripted_socket::ScriptedSocket;

@@ -1,6 +1,6 @@
 //! [`SingleThreaded`]: a client on one thread. The test scripts the peer's bytes, and decides when the writer runs.
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::client::TestClient;
 use super::scripted_socket::ScriptedSocket;

@@ -228,17 +228,3 @@ fn every_end_wakes_waiting_senders() {
         }
     });
 }
-
-#[test]
-fn control_messages_are_never_queued() {
-    let client = TestClient::new(Config::default());
-    for message in [
-        Message::Ping(vec![1].into()),
-        Message::Pong(vec![1].into()),
-        Message::Close(None),
-    ] {
-        let refused = client.outbox.send(message.clone());
-        assert!(matches!(refused, Err(SendError(back)) if back == message));
-    }
-    assert_eq!(client.end().accepted, 0);
-}

@@ -1,6 +1,6 @@
 //! Ping, pong and Close against a writer that is blocked in `write`.
 
-use tungstenite::Bytes;
+use bytes::Bytes;
 
 use super::*;
 use crate::clock;

@@ -91,7 +91,7 @@ fn counts_are_exact_however_a_client_ends() {
 #[test]
 fn a_frame_queued_after_the_drain_is_counted() {
     let (queue, lifecycle) = (SendQueue::new(1, 1000), Lifecycle::new());
-    let frame = EncodedFrame::data(&text("x")).expect("data");
+    let frame = EncodedFrame::data(&text("x"));
     let push = |wait| queue.push(frame.clone(), wait, &lifecycle);
     assert_eq!(push(Wait::Never), Admission::Admitted);
     thread::scope(|scope| {
@@ -203,7 +203,7 @@ impl TopicSource for HeldTopic {
             .expect("the test continues the drain");
         Some(Outgoing {
             notice: None,
-            message: EncodedFrame::data(&text("x")),
+            message: Some(EncodedFrame::data(&text("x"))),
             source: Some(self),
         })
     }
@@ -258,7 +258,7 @@ impl TopicSource for SendsWhenDiscarded {
     fn take_next(self: Arc<Self>, _: Purpose) -> Option<Outgoing> {
         Some(Outgoing {
             notice: None,
-            message: EncodedFrame::data(&text("x".repeat(60))),
+            message: Some(EncodedFrame::data(&text("x".repeat(60)))),
             source: Some(self),
         })
     }

@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::CloseCause;
 use super::queue::outbox::Outbox;
@@ -45,7 +45,7 @@ fn join_writer(client: &mut TestClient) {
 
 /// Queues a message without flushing.
 fn push(client: &TestClient, message: &Message) {
-    let frame = EncodedFrame::data(message).expect("data");
+    let frame = EncodedFrame::data(message);
     let pushed = client
         .shared
         .write

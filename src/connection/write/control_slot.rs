@@ -6,7 +6,7 @@
 
 use std::sync::Mutex;
 
-use tungstenite::Bytes;
+use bytes::Bytes;
 use tungstenite::protocol::frame::coding::Control as Opcode;
 
 use super::frame::EncodedFrame;

@@ -5,9 +5,11 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-use tungstenite::{Bytes, Message};
+
+use crate::message::Message;
 
 /// From this size on, a payload is shared. A smaller one is copied after its header, because one piece costs less than
 /// two, and the copy does not keep the buffer alive in which the payload arrived.
@@ -53,14 +55,13 @@ struct Large {
 }
 
 impl EncodedFrame {
-    /// Encodes a text or binary message. Returns `None` for any other message, which cannot be queued.
-    pub(crate) fn data(message: &Message) -> Option<EncodedFrame> {
+    /// Encodes a message.
+    pub(crate) fn data(message: &Message) -> EncodedFrame {
         let (data, payload) = match message {
             Message::Text(text) => (Data::Text, AsRef::<Bytes>::as_ref(text)),
             Message::Binary(payload) => (Data::Binary, payload),
-            _ => return None,
         };
-        Some(EncodedFrame::encode(OpCode::Data(data), payload))
+        EncodedFrame::encode(OpCode::Data(data), payload)
     }
 
     /// Encodes a ping or pong. The payload is truncated to 125 bytes.
@@ -294,12 +295,12 @@ mod tests {
 
     #[test]
     fn large_message_shares_its_payload() {
-        let small = EncodedFrame::data(&Message::text("hello")).expect("text is data");
+        let small = EncodedFrame::data(&Message::text("hello"));
         assert_eq!(bytes(&small), b"\x81\x05hello");
         assert!(small.pieces(0).1.is_empty());
 
         let payload = Bytes::from(vec![7; 70_000]);
-        let large = EncodedFrame::data(&Message::Binary(payload.clone())).expect("binary is data");
+        let large = EncodedFrame::data(&Message::Binary(payload.clone()));
         assert_eq!(large.len(), 10 + 70_000);
         assert_eq!(large.pieces(0).1.as_ptr(), payload.as_ptr());
         for at in [0, 9, 10, 11, 70_009] {
@@ -308,8 +309,7 @@ mod tests {
         }
         for length in [0, 125, 126, 16_383, 16_384, 65_535, 65_536] {
             let payload = Bytes::from(vec![3; length]);
-            let frame =
-                EncodedFrame::data(&Message::Binary(payload.clone())).expect("binary is data");
+            let frame = EncodedFrame::data(&Message::Binary(payload.clone()));
             assert_eq!(frame.payload(), payload, "{length}");
         }
     }
@@ -324,16 +324,5 @@ mod tests {
         assert_eq!(close.len(), 2 + 2 + 122);
         assert!(std::str::from_utf8(&close[4..]).is_ok());
         assert_eq!(bytes(&EncodedFrame::close(None)), b"\x88\x00");
-    }
-
-    #[test]
-    fn only_text_and_binary_messages_are_encoded() {
-        for message in [
-            Message::Ping(Bytes::new()),
-            Message::Pong(Bytes::new()),
-            Message::Close(None),
-        ] {
-            assert!(EncodedFrame::data(&message).is_none(), "{message:?}");
-        }
     }
 }

@@ -189,13 +189,13 @@ impl InFlight {
 
 #[cfg(test)]
 mod tests {
-    use tungstenite::Message;
+    use crate::message::Message;
     use tungstenite::protocol::frame::coding::Control;
 
     use super::*;
 
     fn data(payload: &str) -> EncodedFrame {
-        EncodedFrame::data(&Message::text(payload)).expect("text is data")
+        EncodedFrame::data(&Message::text(payload))
     }
 
     fn ping(payload: &[u8]) -> EncodedFrame {

@@ -96,14 +96,14 @@ impl KeyedQueue {
 
 #[cfg(test)]
 mod tests {
-    use tungstenite::Message;
+    use crate::message::Message;
 
     use super::*;
 
     fn message(id: u64, key: &str, conflated: bool) -> PendingMessage {
         let text = Message::text("x".repeat(usize::try_from(id).expect("small")));
         PendingMessage {
-            frame: EncodedFrame::data(&text).expect("text is data"),
+            frame: EncodedFrame::data(&text),
             id,
             key: Some(key.into()),
             conflated,

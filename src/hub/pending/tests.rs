@@ -1,8 +1,8 @@
 //! Any sequence of messages, policies and reads, against a model: a plain list.
 
+use crate::message::Message;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tungstenite::Message;
 
 use super::*;
 use crate::hub::policy::Policy;
@@ -100,7 +100,7 @@ impl Model {
 fn publish(pending: &mut PendingMessages, new: Entry, policy: Policy) -> usize {
     let text = Message::text(new.id.to_string());
     let message = PendingMessage {
-        frame: EncodedFrame::data(&text).expect("text is data"),
+        frame: EncodedFrame::data(&text),
         id: new.id,
         key: Some(new.key.to_string().into()),
         conflated: new.conflated,

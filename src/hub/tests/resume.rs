@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::message::Message;
 use proptest::prelude::*;
-use tungstenite::Message;
 
 use super::*;
 use crate::config::Config;

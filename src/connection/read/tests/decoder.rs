@@ -163,7 +163,7 @@ fn utf_8_check_agrees_with_the_standard_library() {
             match decoder.next(&mut |buffer| stream.read(buffer)) {
                 Ok(Incoming::Data(message)) => {
                     assert!(good && message.to_text().is_ok(), "{text:x?}");
-                    assert_eq!(message.into_data(), text);
+                    assert_eq!(message.into_bytes(), text);
                 }
                 Err(ReadError::Violation(NOT_UTF8)) => assert!(!good, "{text:x?}"),
                 other => panic!("{text:x?}: {other:?}"),

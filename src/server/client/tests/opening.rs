@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use tungstenite::Message;
+use crate::message::Message;
 
 use super::*;
 use crate::connection::Outbox;
