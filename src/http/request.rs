@@ -23,6 +23,7 @@ pub struct Request {
     pub(super) framing: Framing,
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
+    pub(super) has_allowed_origin: bool,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -75,6 +76,27 @@ impl Request {
     /// Returns the `Origin` header: the site whose page sent the request. Clients other than browsers rarely send it.
     pub fn origin(&self) -> Option<&str> {
         self.header("origin")
+    }
+
+    /// Returns whether the request may come from a page: it has no `Origin`, or that of the server's own pages, or one
+    /// that [`Config::origin`](crate::Config::origin) or [`Config::allow_any_origin`](crate::Config::allow_any_origin)
+    /// allow.
+    ///
+    /// This is false only for GET, HEAD, OPTIONS and TRACE requests that are not upgrades, because the server refuses all
+    /// others with 403. A browser does not let the foreign page read the answer of such a request. A handler checks
+    /// this method if its GET does more than to answer, or if its answer is nobody's business.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn state(request: &Request) -> Result<Reply, Reply> {
+    ///     if !request.has_allowed_origin() {
+    ///         return Err(Reply::text(403, "not for pages of other sites\n"));
+    ///     }
+    ///     Ok(Reply::json(200, "{}"))
+    /// }
+    /// ```
+    pub fn has_allowed_origin(&self) -> bool {
+        self.has_allowed_origin
     }
 
     /// Returns the subprotocols that the client offers, in the client's order, from all `Sec-WebSocket-Protocol` lines.
