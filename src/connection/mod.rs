@@ -7,6 +7,7 @@
 pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
+pub(crate) mod lateness;
 pub(crate) mod lifecycle;
 pub(crate) mod message_log;
 pub(crate) mod queue;

@@ -165,6 +165,35 @@ impl Shared {
         self.write.writer.notify();
     }
 
+    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago.
+    pub(crate) fn mark(&self, now: u64, interval: u64) {
+        if self.write.queue.lateness.try_mark(now, interval) {
+            self.write.control.set_ping(now.to_be_bytes());
+            self.write.request_attention();
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
+    /// arrived unread, so the peer is not late then.
+    pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
+        self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
+    }
+
+    /// Sends what topics hold back, because a ping that was sent at `answered` has been answered, or (`None`) because the
+    /// mark counts as lost.
+    pub(crate) fn release_held(&self, answered: Option<u64>) {
+        let lateness = &self.write.queue.lateness;
+        let released = match answered {
+            Some(sent) => lateness.pong_received(sent),
+            None => lateness.release(),
+        };
+        if !released.is_empty() {
+            self.write.queue.push_released(released);
+            self.write.flush();
+        }
+    }
+
     /// Returns what the watchdog must do about this connection at the time `now`.
     pub(crate) fn check_deadlines(&self, now: u64) -> DeadlineCheck {
         let reading_since = self.reader.reading_since();

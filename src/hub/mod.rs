@@ -5,12 +5,14 @@
 
 mod config;
 mod delivery;
+mod direct_messages;
 mod history;
 mod ids;
 mod member;
 mod message;
 mod outcome;
 mod pending;
+mod placement;
 mod policy;
 mod presence;
 mod publish;

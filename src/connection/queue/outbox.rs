@@ -179,7 +179,7 @@ impl Outbox {
 
     /// Returns whether no message is queued.
     pub fn is_empty(&self) -> bool {
-        self.queue().is_empty()
+        self.len() == 0
     }
 
     /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue).
