@@ -35,7 +35,7 @@ pub use queue::outbox::Outbox;
 pub use stats::MessageCounts;
 
 use crate::error::{RecvError, RecvTimeoutError, SendError};
-use crate::http::{Peer, Request};
+use crate::http1::{Peer, Request};
 use crate::sync::lock;
 use read::reader::Reader;
 

@@ -18,7 +18,7 @@ use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
 use crate::config::Config;
-use crate::http::Peer;
+use crate::http1::Peer;
 
 #[derive(Debug)]
 pub(crate) struct Shared {

@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::http::Rules;
+    use crate::http1::Rules;
     use crate::server::shutdown_signal::ShutdownSignal;
     use crate::sweep::Sweep;
 

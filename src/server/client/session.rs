@@ -26,7 +26,7 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http::{Arrival, Reply};
+use crate::http1::{Arrival, Reply};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::refusal_log::{Refusal, RefusalLog};
