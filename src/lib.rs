@@ -176,7 +176,9 @@ pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
 #[cfg(unix)]
 pub use crossbeam_channel;
 #[cfg(unix)]
-pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
+pub use error::{
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+};
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]

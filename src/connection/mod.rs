@@ -34,7 +34,9 @@ pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
 pub use stats::MessageCounts;
 
-use crate::error::{RecvError, RecvTimeoutError, SendError};
+use crate::error::{
+    RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+};
 use crate::http1::{Peer, Request};
 use crate::sync::lock;
 use read::reader::Reader;
@@ -163,14 +165,79 @@ impl Connection {
         self.outbox.send(message)
     }
 
+    /// Sends a message to this client if its queue has room now, as [`Outbox::try_send`]. Never blocks.
+    ///
+    /// ```
+    /// use standpipe::{Connection, TrySendError};
+    ///
+    /// /// Answers if the client keeps up, and skips the answer otherwise.
+    /// fn answer(conn: &Connection, answer: &str) {
+    ///     match conn.try_send(answer) {
+    ///         Ok(()) => {}
+    ///         Err(TrySendError::Full(message)) => println!("{} bytes were skipped", message.len()),
+    ///         Err(TrySendError::Closed(_)) => println!("client {} has gone", conn.number()),
+    ///     }
+    /// }
+    /// # let _ = answer;
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Outbox::try_send`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        self.outbox.try_send(message)
+    }
+
+    /// Sends a message to this client, and waits for room for at most `timeout`, as [`Outbox::send_timeout`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::{Connection, SendTimeoutError};
+    ///
+    /// /// Gives a client that is behind 100 ms. Returns the text if it was not queued.
+    /// fn offer(conn: &Connection, text: String) -> Result<(), SendTimeoutError> {
+    ///     conn.send_timeout(text, Duration::from_millis(100))
+    /// }
+    /// # let _ = offer;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`Outbox::send_timeout`].
+    ///
+    /// # Errors
+    /// As [`Outbox::send_timeout`].
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
+        self.outbox.send_timeout(message, timeout)
+    }
+
     /// Sends several messages to this client, as [`Outbox::send_all`].
+    ///
+    /// ```
+    /// use standpipe::Connection;
+    ///
+    /// /// A handler that sends back what arrives, all messages that arrived together in one write.
+    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     loop {
+    ///         let messages = conn.recv_all(64)?;
+    ///         if messages.is_empty() {
+    ///             return Ok(());
+    ///         }
+    ///         conn.send_all(messages)?;
+    ///     }
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = echo;
+    /// ```
     ///
     /// # Blocking
     /// As [`Outbox::send`].
     ///
     /// # Errors
     /// As [`Outbox::send_all`].
-    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
+    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         self.outbox.send_all(messages)
     }
 

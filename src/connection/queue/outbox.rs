@@ -16,7 +16,7 @@ use crate::connection::stats::MessageCounts;
 use crate::connection::write::close::may_be_sent;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
-use crate::error::{SendError, SendTimeoutError, TrySendError};
+use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
 
 /// Sends messages to one client from any thread. Cloning an outbox is cheap; all clones feed the same queue.
 ///
@@ -72,13 +72,26 @@ impl Outbox {
     /// [`send`](Self::send) for each message. But if nothing is queued ahead of them, one write takes up to 64 of them,
     /// or about 64 KiB.
     ///
+    /// ```
+    /// use standpipe::{Message, Outbox};
+    ///
+    /// /// Sends lines to a client, and returns those that it can no longer get.
+    /// fn send_lines(outbox: &Outbox, lines: Vec<Message>) -> Vec<Message> {
+    ///     match outbox.send_all(lines) {
+    ///         Ok(()) => Vec::new(),
+    ///         Err(error) => error.into_unsent(),
+    ///     }
+    /// }
+    /// # let _ = send_lines;
+    /// ```
+    ///
     /// # Blocking
     /// As [`send`](Self::send), for each message.
     ///
     /// # Errors
-    /// [`SendError`] returns the first message that was not queued, for the reasons that [`send`](Self::send) lists.
-    /// The messages after it were not queued either, and are dropped.
-    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
+    /// [`SendAllError`] returns every message that was not queued, in order, for the reasons that [`send`](Self::send)
+    /// lists. The messages before them were queued.
+    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         let mut left = messages.into_iter();
         while let [_, ..] = left.as_slice() {
             let count = FrameBatch::count_that_fits(left.as_slice().iter().map(Message::len));
@@ -87,17 +100,19 @@ impl Outbox {
                 left.by_ref().take(count).for_each(drop);
                 continue;
             }
-            let mut refused = None;
-            for message in left.by_ref().take(count) {
-                let queued = self.enqueue(EncodedFrame::data(&message), Wait::Forever);
+            let mut queued = Admission::Admitted;
+            for _ in 0..count {
+                let frame = EncodedFrame::data(&left.as_slice()[0]);
+                queued = self.enqueue(frame, Wait::Forever);
                 if queued != Admission::Admitted {
-                    refused = Some(SendError(message));
                     break;
                 }
+                left.next();
             }
             self.flush();
-            if let Some(refused) = refused {
-                return Err(refused);
+            if queued != Admission::Admitted {
+                let unsent = left.collect();
+                return Err(SendAllError { unsent });
             }
         }
         Ok(())
