@@ -140,7 +140,7 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, TooManyCallbacks};
 #[cfg(unix)]
 pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
 #[cfg(unix)]
