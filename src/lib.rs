@@ -151,7 +151,7 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, TooManyCallbacks};
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
 /// ```
