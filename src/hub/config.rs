@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::message::Envelope;
 use super::policy::TopicSettings;
@@ -19,6 +20,11 @@ pub struct HubConfig {
     pub max_topics: usize,
     /// The most bytes that all histories use together. Default 64 MiB.
     pub history_bytes: usize,
+    /// How long [`Topic::publish`](super::Topic::publish) and a replay wait for other publishers of the topic, unless
+    /// [`Policy::Block`](super::Policy::Block) has a timeout, which then counts instead. Default 60 s. Publishers wait
+    /// for each other because messages have one order. They wait for long only while one of them waits for slow members
+    /// under `block`. A shorter time tells a publisher sooner that the topic is busy.
+    pub publish_timeout: Duration,
     /// How messages, gaps and presence are written for members that ask for an envelope. Default `None`: these members
     /// receive plain messages, and no notices.
     pub envelope: Option<Arc<dyn Envelope>>,
@@ -31,6 +37,7 @@ impl Default for HubConfig {
             default: TopicSettings::default(),
             max_topics: 10_000,
             history_bytes: 64 << 20,
+            publish_timeout: Duration::from_secs(60),
             envelope: None,
         }
     }
@@ -38,9 +45,51 @@ impl Default for HubConfig {
 
 impl HubConfig {
     /// Uses `settings` for the topics that match `pattern`, unless an earlier pattern matches.
+    ///
+    /// ```
+    /// use standpipe::{HubConfig, TopicSettings};
+    /// let rooms = TopicSettings::default().history(100);
+    /// let config = HubConfig::default().topic("room-*", rooms).max_topics(50);
+    /// assert_eq!(config.topics, [("room-*".to_owned(), rooms)]);
+    /// ```
     #[must_use]
     pub fn topic(mut self, pattern: impl Into<String>, settings: TopicSettings) -> Self {
         self.topics.push((pattern.into(), settings));
+        self
+    }
+
+    /// Sets [`default`](Self#structfield.default), the settings of the topics that match no pattern.
+    #[must_use]
+    pub fn default_settings(mut self, settings: TopicSettings) -> Self {
+        self.default = settings;
+        self
+    }
+
+    /// Sets [`max_topics`](Self#structfield.max_topics).
+    #[must_use]
+    pub fn max_topics(mut self, topics: usize) -> Self {
+        self.max_topics = topics;
+        self
+    }
+
+    /// Sets [`history_bytes`](Self#structfield.history_bytes).
+    #[must_use]
+    pub fn history_bytes(mut self, bytes: usize) -> Self {
+        self.history_bytes = bytes;
+        self
+    }
+
+    /// Sets [`publish_timeout`](Self#structfield.publish_timeout).
+    #[must_use]
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.publish_timeout = timeout;
+        self
+    }
+
+    /// Sets [`envelope`](Self#structfield.envelope).
+    #[must_use]
+    pub fn envelope(mut self, envelope: impl Envelope + 'static) -> Self {
+        self.envelope = Some(Arc::new(envelope));
         self
     }
 
@@ -80,6 +129,7 @@ impl fmt::Debug for HubConfig {
             .field("default", &self.default)
             .field("max_topics", &self.max_topics)
             .field("history_bytes", &self.history_bytes)
+            .field("publish_timeout", &self.publish_timeout)
             .finish_non_exhaustive()
     }
 }
