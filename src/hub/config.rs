@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::message::Envelope;
-use super::policy::TopicSettings;
+use super::settings::TopicSettings;
 
 /// The configuration of a [`Hub`](super::Hub).
 #[derive(Clone)]
@@ -112,6 +112,15 @@ impl HubConfig {
         matches(pattern, name)
     }
 
+    /// Panics if the settings of a topic are not valid.
+    #[track_caller]
+    pub(super) fn check(&self) {
+        self.default.check("of the default settings");
+        for (pattern, settings) in &self.topics {
+            settings.check(&format!("of the topics {pattern:?}"));
+        }
+    }
+
     /// Returns the settings of the topic `name`.
     pub(super) fn settings(&self, name: &str) -> TopicSettings {
         let matching = self
@@ -188,6 +197,15 @@ mod tests {
         }
         let name = "a".repeat(200);
         assert!(!matches(&"*a*b".repeat(60), &name), "in bounded time");
+    }
+
+    /// The fields are public, so they can be set without the checks of the setters.
+    #[test]
+    #[should_panic(expected = "the queue of the topics \"room-*\" must hold at least 1 message")]
+    fn hub_refuses_a_queue_of_zero() {
+        let mut settings = TopicSettings::default();
+        settings.queue = 0;
+        let _hub = crate::hub::Hub::new(HubConfig::default().topic("room-*", settings));
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::message::{Publication, TopicMessage};
 use super::outcome::{PublishError, PublishOutcome, SubscribeError};
-use super::policy::{Policy, TopicSettings};
+use super::policy::Policy;
 use super::publish;
+use super::settings::TopicSettings;
 use super::stats::TopicCounts;
 use super::subscribe::{self, Membership, SubscribeOptions};
 use super::topic_state::TopicState;
