@@ -93,10 +93,8 @@ impl HubConfig {
         self
     }
 
-    /// Returns the largest [`TopicSettings::queue`] of any topic. Set [`Config::queue`](crate::Config::queue) to at least
-    /// this. Otherwise no client can subscribe to such a topic: see
-    /// [`SubscribeError::QueueTooLarge`](super::SubscribeError::QueueTooLarge).
-    pub fn largest_queue(&self) -> usize {
+    /// Returns the largest [`TopicSettings::queue`] of any topic.
+    pub(super) fn largest_queue(&self) -> usize {
         let queues = self.topics.iter().map(|(_, settings)| settings.queue);
         queues.fold(self.default.queue, usize::max)
     }

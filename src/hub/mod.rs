@@ -3,6 +3,7 @@
 //! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work, and the watchdog
 //! of each server does what time requires. Joining and leaving only take a lock that no thread holds while it waits.
 
+mod attached;
 mod config;
 mod delivery;
 mod duration_text;

@@ -71,15 +71,16 @@ pub enum SubscribeError {
     )]
     NotOpen,
     /// The topic may have more messages pending for a member than the client's queue holds. Otherwise the topic's queue
-    /// would be smaller than its settings say.
+    /// would be smaller than its settings say. It cannot happen if the hub is attached with
+    /// [`Config::hub`](crate::Config::hub).
     #[error(
-        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: set \
-         `Config::queue` to at least {topic} (see `HubConfig::largest_queue`), or `TopicSettings::queue` to at most {client}"
+        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: attach \
+         the hub with `Config::hub`, or set `Config::queue` to at least {topic}"
     )]
     QueueTooLarge {
         /// [`TopicSettings::queue`](super::TopicSettings::queue).
         topic: usize,
-        /// [`Config::queue`](crate::Config::queue).
+        /// [`Outbox::capacity`](crate::Outbox::capacity).
         client: usize,
     },
 }

@@ -227,8 +227,7 @@ impl ServeArgs {
             .max_clients_per_ip(self.max_clients_per_ip)
             .connect_rate(self.connect_rate)
             .rate(self.rate)
-            // A client's outbox has a slot for each message that its topic with the largest queue may have pending.
-            .queue(self.hub().largest_queue())
+            .queue(self.queue)
             .queue_bytes(self.queue_bytes.0)
             .write_timeout(self.write_timeout.0)
             .handshake_timeout(self.handshake_timeout.0)

@@ -182,7 +182,8 @@ impl Outbox {
         self.queue().is_empty()
     }
 
-    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue).
+    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue), or more if a topic of an
+    /// [attached hub](crate::Config::hub) needs more.
     pub fn capacity(&self) -> usize {
         self.queue().capacity()
     }
