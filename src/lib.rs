@@ -187,8 +187,8 @@ pub use handler::Handler;
 pub use http1::{Peer, Reply, Request};
 #[cfg(unix)]
 pub use hub::{
-    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
+    SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use serde_json::{Map, Value, json};
-use standpipe::{Connection, Hub, HubConfig, Message, Policy, ServerHandle, SubscribeError};
+use standpipe::{
+    Connection, DropReason, Hub, HubConfig, Message, Policy, ServerHandle, SubscribeError,
+};
 use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use super::book::Book;
@@ -189,10 +191,8 @@ impl Feed {
             .unwrap_or_else(PoisonError::into_inner);
         let now = self.book.now();
         let counts = self.quotes.counts();
-        let dropped = counts.dropped.into_iter();
-        let dropped: Map<String, Value> = dropped
-            .map(|(policy, count)| (policy.to_owned(), count.into()))
-            .collect();
+        let dropped = |by: &DropReason| (by.to_string(), counts.dropped_by(*by).into());
+        let dropped: Map<String, Value> = DropReason::ALL.iter().map(dropped).collect();
         let status = json!({
             "type": "status", "now": now, "policy": self.quotes.settings().policy.to_string(),
             "paused": self.is_paused.load(Ordering::Relaxed),

@@ -1,9 +1,9 @@
-//! The values of `--policy` and `--topic`.
+//! The values of `--topic`.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use standpipe::{Policy, SoftLimit, TopicSettings};
+use standpipe::{Policy, TopicSettings};
 
 use super::rules::{Rule, TopicRule};
 use super::units::Time;
@@ -70,7 +70,7 @@ impl FromStr for TopicFlag {
             let (key, value) = part.split_once('=').ok_or(FORM)?;
             let named = |error: String| format!("{key}: {error}");
             let is_duplicate = match key {
-                "policy" => flag.policy.replace(policy(value).map_err(named)?).is_some(),
+                "policy" => flag.policy.replace(value.parse().map_err(named)?).is_some(),
                 "queue" => flag.queue.replace(queue(value).map_err(named)?).is_some(),
                 "history" => flag
                     .history
@@ -112,77 +112,9 @@ fn history(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses a policy, such as `block:50ms` or `disconnect:80%:10s`.
-pub(crate) fn policy(text: &str) -> Result<Policy, String> {
-    const FORM: &str = "a policy is block, block:50ms, drop-newest, drop-oldest, conflate, disconnect, \
-                        or disconnect:80%:10s";
-    let (name, rest) = match text.split_once(':') {
-        Some((name, rest)) => (name, Some(rest)),
-        None => (text, None),
-    };
-    let time = |text: &str| {
-        text.parse()
-            .map(|Time(time)| time)
-            .map_err(|error| format!("{error}: {FORM}"))
-    };
-    match (name, rest) {
-        ("block", None) => Ok(Policy::Block { timeout: None }),
-        ("block", Some(timeout)) => {
-            let timeout = Some(time(timeout)?);
-            Ok(Policy::Block { timeout })
-        }
-        ("drop-newest", None) => Ok(Policy::DropNewest),
-        ("drop-oldest", None) => Ok(Policy::DropOldest),
-        ("conflate", None) => Ok(Policy::Conflate),
-        ("disconnect", None) => Ok(Policy::Disconnect { soft: None }),
-        ("disconnect", Some(soft)) => {
-            let (percent, duration) = soft.split_once("%:").ok_or(FORM)?;
-            let percent = percent
-                .parse()
-                .ok()
-                .filter(|percent| (1..=100).contains(percent));
-            let soft = SoftLimit {
-                percent: percent.ok_or(FORM)?,
-                duration: time(duration)?,
-            };
-            Ok(Policy::Disconnect { soft: Some(soft) })
-        }
-        _ => Err(FORM.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn policy_is_parsed_as_it_is_displayed() {
-        for text in [
-            "block",
-            "block:50ms",
-            "drop-newest",
-            "drop-oldest",
-            "conflate",
-            "disconnect",
-            "disconnect:80%:10s",
-        ] {
-            assert_eq!(
-                policy(text).map(|policy| policy.to_string()),
-                Ok(text.to_owned())
-            );
-        }
-        for wrong in [
-            "",
-            "Block",
-            "block:",
-            "block:0s",
-            "conflate:1s",
-            "disconnect:0%:1s",
-            "disconnect:101%:1s",
-        ] {
-            assert!(policy(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn missing_part_has_the_default_value() {

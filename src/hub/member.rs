@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use super::message::{Envelope, Gap, TopicMessage};
 use super::pending::{Next, PendingMessage, PendingMessages};
 use super::placement::{Placed, Service};
-use super::policy::{LatenessLimits, Policy, SoftLimit, TopicSettings};
+use super::policy::{DropReason, Policy, SoftLimit};
+use super::settings::{LatenessLimits, TopicSettings};
 use super::stats::TopicCounters;
 use crate::clock;
 use crate::connection::Outbox;
@@ -308,7 +309,7 @@ impl Member {
     }
 
     fn count_dropped(&self, bytes: usize, policy: Policy) {
-        TopicCounters::add_one(&self.counters.dropped[policy.index()]);
+        TopicCounters::add_one(&self.counters.dropped[DropReason::from(policy).index()]);
         self.outbox.queue().record_dropped(bytes);
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::member::Member;
 use super::outcome::SubscribeError;
 use super::placement::{Placed, Service};
-use super::policy::TopicSettings;
 use super::publish::acquire_publish_token;
+use super::settings::TopicSettings;
 use super::topic_state::TopicState;
 use crate::connection::Outbox;
 

@@ -161,7 +161,8 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue).
+    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue), or more if a topic of an
+    /// [attached hub](crate::Config::hub) needs more.
     pub fn capacity(&self) -> usize {
         self.queue().capacity()
     }
