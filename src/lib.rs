@@ -153,7 +153,7 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, TooManyCallbacks};
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
 /// ```
@@ -178,7 +178,9 @@ pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
 #[cfg(unix)]
 pub use crossbeam_channel;
 #[cfg(unix)]
-pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
+pub use error::{
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+};
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]
@@ -187,8 +189,8 @@ pub use handler::Handler;
 pub use http1::{Cookie, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
-    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
+    SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
