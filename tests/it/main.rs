@@ -30,11 +30,13 @@ mod lateness;
 mod listeners;
 mod opening;
 
+mod cookies;
 mod http_answers;
 mod http_bodies;
 mod http_cors;
 mod http_deadlines;
 mod http_keep_alive;
+mod replies;
 
 mod batches;
 mod echo;

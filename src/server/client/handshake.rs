@@ -254,7 +254,7 @@ fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> 
     if reply.is_upgrade() {
         Ok(reply)
     } else {
-        Err(Answer::reply(reply))
+        Err(Answer::from_handler(reply))
     }
 }
 

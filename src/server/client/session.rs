@@ -169,8 +169,9 @@ fn run_opening<H: Handler>(
     let refused = match returned {
         _ if lifecycle.is_finished() => Unopened::Ended,
         Some(Ok(())) => return Ok(()),
-        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::reply(reply)),
-        Some(Err(_)) => Unopened::Refused(Answer::rejection(
+        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::from_handler(reply)),
+        Some(Err(_)) => Unopened::Refused(Answer::rejection_of_kind(
+            Refusal::HandlerFailed,
             Reply::status(500),
             "the handler returned an upgrade from `opening`",
         )),

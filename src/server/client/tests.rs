@@ -3,6 +3,7 @@
 
 mod opening;
 mod requests;
+mod streams;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -215,7 +216,7 @@ fn answer_is_written_whole_however_the_socket_accepts_it() {
         socket.accept_per_call(most);
         let transport: Arc<dyn Transport> = socket.clone();
         let shared = Shared::new(1, Peer::Unix, Arc::clone(&config), &transport);
-        let answer = Answer::reply(Reply::text(200, body.as_str()));
+        let answer = Answer::reply(Reply::text(200, body.clone()));
         let written = answer.write(&shared, &*transport, &server, None, After::Close);
         assert!(written.is_ok(), "{most}");
         let written = String::from_utf8(socket.written()).expect("text");
