@@ -6,6 +6,7 @@
 mod attached;
 mod config;
 mod delivery;
+mod direct_messages;
 mod duration_text;
 mod history;
 mod ids;
@@ -14,6 +15,7 @@ mod members;
 mod message;
 mod outcome;
 mod pending;
+mod placement;
 mod policy;
 mod presence;
 mod publish;

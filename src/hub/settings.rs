@@ -3,6 +3,20 @@
 use std::time::Duration;
 
 use super::policy::Policy;
+use crate::clock;
+
+/// The smallest [`TopicSettings::max_lateness`] in milliseconds. A peer may send up to 100 control frames per second, which
+/// leaves enough for the answers.
+const MIN_LATENESS: u64 = 200;
+
+/// When a member of a topic with [`TopicSettings::max_lateness`] is late. Times are in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LatenessLimits {
+    /// A member is late when a mark is unanswered for this time.
+    pub(super) unanswered: u64,
+    /// The time between two marks.
+    pub(super) interval: u64,
+}
 
 /// The settings of a topic.
 ///
@@ -24,6 +38,20 @@ pub struct TopicSettings {
     /// The most messages of this topic that are pending for one member, at least 1. Default 64. A client can only
     /// subscribe if its own queue has room for as many: see [`Config::hub`](crate::Config::hub).
     pub queue: usize,
+    /// How far a member may be behind, about. Default `None`: as far as the buffers of the kernels and the client allow.
+    ///
+    /// The server sends pings after the messages. A member that has not answered one for half of this time gets no more
+    /// messages of this topic until it answers. They stay pending, so the policy applies to them: under
+    /// [`Policy::Conflate`] a newer message immediately replaces the pending one with its key, and other policies apply
+    /// when [`queue`](Self::queue) messages are pending. Without this setting, a client that reads slowly, or that stops
+    /// for a while, later reads everything that the buffers hold: 10 s of old values in an experiment with 300 small
+    /// messages per second.
+    ///
+    /// While messages are published, up to four pings in this time are sent to each member, and at most 20 per second. A
+    /// time below 200 ms counts as 200 ms. Messages that are larger than the buffers delay the answer, so choose a longer
+    /// time for them. Messages of other topics are not held back. A member that has not answered for
+    /// [`ping_timeout`](crate::Config::ping_timeout) gets the messages without an answer.
+    pub max_lateness: Option<Duration>,
     /// The most messages that the history keeps for later subscribers. Default 0: no history.
     pub history: usize,
     /// How long the history keeps a message. Default `None`: until newer messages displace it.
@@ -35,6 +63,7 @@ impl Default for TopicSettings {
         TopicSettings {
             policy: Policy::Disconnect { soft: None },
             queue: 64,
+            max_lateness: None,
             history: 0,
             max_age: None,
         }
@@ -70,6 +99,30 @@ impl TopicSettings {
         self.queue = queue;
         self.check("of these settings");
         self
+    }
+
+    /// Sets how far a member may be behind.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use standpipe::{Policy, TopicSettings};
+    ///
+    /// // A price is at most about half a second old when the client reads it.
+    /// let prices = TopicSettings::default().policy(Policy::Conflate).max_lateness(Duration::from_millis(500));
+    /// ```
+    #[must_use]
+    pub fn max_lateness(mut self, max_lateness: Duration) -> Self {
+        self.max_lateness = Some(max_lateness);
+        self
+    }
+
+    /// Returns the times that follow from `max_lateness`, if it is set.
+    pub(super) fn lateness_limits(&self) -> Option<LatenessLimits> {
+        let bound = clock::millis(self.max_lateness?).max(MIN_LATENESS);
+        Some(LatenessLimits {
+            unanswered: bound / 2,
+            interval: bound / 4,
+        })
     }
 
     /// Sets the size of the history in messages.

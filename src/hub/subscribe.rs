@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::member::{Member, Placed};
+use super::member::Member;
 use super::members::Known;
 use super::outcome::SubscribeError;
+use super::placement::{Placed, Service};
 use super::publish::acquire_publish_token;
 use super::settings::TopicSettings;
 use super::topic_state::TopicState;
@@ -292,7 +293,7 @@ fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, S
         }
         let deadline = is_opening().then(Instant::now);
         for message in missing {
-            let place = || match member.place(&message, &settings) {
+            let place = || match member.place(&message, &settings, Service::Ticket) {
                 Placed::Full => None,
                 placed => Some(placed),
             };
@@ -314,7 +315,7 @@ fn try_end_replay(
     settings: &TopicSettings,
 ) -> Option<u64> {
     for message in topic.history.after(*sent_up_to, usize::MAX) {
-        if member.place(&message, settings) == Placed::Full {
+        if member.place(&message, settings, Service::Ticket) == Placed::Full {
             return None;
         }
         *sent_up_to = message.id();

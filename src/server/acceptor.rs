@@ -32,7 +32,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::http::{self, After, Peer};
+use crate::http1::{self, After, Peer};
 use crate::panic::catch_panic;
 
 /// The stack of a handshake thread, where the handler's `request` runs.
@@ -213,7 +213,7 @@ fn start_handshake<'scope, H: Handler>(
 /// Answers 503 as far as the socket accepts it without blocking, because the acceptor must not wait for a client.
 fn refuse(socket: &dyn Transport, server: &ServerState) {
     server.disconnects.count(Disconnect::RefusedUnread);
-    let answer = http::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
+    let answer = http1::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
     let _ = socket.try_write(&[IoSlice::new(&answer)]);
     socket.shutdown(Shutdown::Write);
 }

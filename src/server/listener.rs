@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::socket_path::SocketPath;
-use crate::http::{Arrival, Peer};
+use crate::http1::{Arrival, Peer};
 
 /// How many connections may wait for `accept` in the kernel. The kernel limits this to `net.core.somaxconn`.
 pub(super) const BACKLOG: i32 = 4096;

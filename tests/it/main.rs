@@ -26,6 +26,7 @@ mod presence;
 
 // In the order of a client's life.
 mod handshake;
+mod lateness;
 mod listeners;
 mod opening;
 

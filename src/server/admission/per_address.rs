@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 
 use crate::clock;
-use crate::http::Peer;
+use crate::http1::Peer;
 use crate::rate::{Bucket, Rate};
 use crate::sync::lock;
 
