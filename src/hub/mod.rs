@@ -11,6 +11,7 @@ mod duration_text;
 mod history;
 mod ids;
 mod member;
+mod members;
 mod message;
 mod outcome;
 mod pending;
