@@ -170,7 +170,7 @@ fn handshakes_get_the_expected_status() {
         .replace("{13}", &version.escape_default().to_string());
     let rules = Rules::new(&Config::default()).expect("rules");
     check(&text, 65, |request| {
-        request.set_arrival(loopback());
+        request.set_arrival(loopback(), None);
         rules.judge(request)?;
         let accepted = accept(request, Reply::upgrade()).inspect_err(|(reply, _)| {
             let answer = String::from_utf8(reply.to_bytes(false, After::Close)).expect("text");
@@ -233,7 +233,7 @@ fn verdict_on(arrival: &Arc<Arrival>, rules: &Rules, origin: &str, host: &str) -
     };
     let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
     outcome(head.as_bytes(), 4096, |request| {
-        request.set_arrival(Arc::clone(arrival));
+        request.set_arrival(Arc::clone(arrival), None);
         rules.judge(request).map(|()| "in".into())
     })
 }
@@ -303,7 +303,7 @@ fn loopback_listener_accepts_only_known_hosts() {
         assert_eq!(verdict(&rules, "-", host), "in", "{host}");
     }
     let without_host = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
-        request.set_arrival(loopback());
+        request.set_arrival(loopback(), None);
         open.judge(request).map(|()| "in".into())
     });
     assert_eq!(without_host, "in", "an HTTP/1.0 request may have no Host");
