@@ -1,4 +1,4 @@
-//! The error types. Each error of a sending method contains the message that was not queued.
+//! The error types. Each error of a sending method contains every message that was not queued.
 
 use std::io;
 
@@ -74,11 +74,45 @@ pub enum RecvTimeoutError {
 }
 
 /// The message that [`Outbox::send`](crate::Outbox::send) did not queue, because the connection has ended or is closing.
+///
+/// ```
+/// use standpipe::{Message, SendError};
+///
+/// let error = SendError(Message::text("hello"));
+/// assert_eq!(error.to_string(), "the connection has ended or is closing");
+/// assert_eq!(error.into_message(), Message::text("hello"));
+/// ```
 #[derive(thiserror::Error)]
 #[error("the connection has ended or is closing")]
 pub struct SendError(pub Message);
 
-/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why.
+/// The messages that [`Outbox::send_all`](crate::Outbox::send_all) did not queue, because the connection has ended or is
+/// closing.
+///
+/// ```
+/// use standpipe::{Message, SendAllError};
+///
+/// let error = SendAllError { unsent: vec![Message::text("b"), Message::text("c")] };
+/// assert_eq!(error.to_string(), "the connection has ended or is closing; messages not queued: 2");
+/// assert_eq!(error.into_unsent().len(), 2);
+/// ```
+#[derive(thiserror::Error)]
+#[error("the connection has ended or is closing; messages not queued: {}", unsent.len())]
+pub struct SendAllError {
+    /// Every message that was not queued, in order. It is never empty.
+    pub unsent: Vec<Message>,
+}
+
+/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why. There is no further reason, so
+/// a `match` needs no wildcard.
+///
+/// ```
+/// use standpipe::{Message, TrySendError};
+///
+/// let error = TrySendError::Full(Message::text("later"));
+/// assert_eq!(error.to_string(), "the outbox is full");
+/// assert_eq!(error.into_message(), Message::text("later"));
+/// ```
 #[derive(thiserror::Error)]
 pub enum TrySendError {
     /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
@@ -89,7 +123,16 @@ pub enum TrySendError {
     Closed(Message),
 }
 
-/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why.
+/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why. There is no further
+/// reason, so a `match` needs no wildcard.
+///
+/// ```
+/// use standpipe::{Message, SendTimeoutError};
+///
+/// let error = SendTimeoutError::Timeout(Message::text("later"));
+/// assert_eq!(error.to_string(), "the outbox was still full when the time was over");
+/// assert_eq!(error.into_message(), Message::text("later"));
+/// ```
 #[derive(thiserror::Error)]
 pub enum SendTimeoutError {
     /// The outbox was full for the whole time.
@@ -104,6 +147,13 @@ impl SendError {
     /// Returns the message that was not queued.
     pub fn into_message(self) -> Message {
         self.0
+    }
+}
+
+impl SendAllError {
+    /// Returns every message that was not queued, in order.
+    pub fn into_unsent(self) -> Vec<Message> {
+        self.unsent
     }
 }
 
@@ -129,6 +179,12 @@ impl SendTimeoutError {
 impl std::fmt::Debug for SendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SendError({} bytes)", self.0.len())
+    }
+}
+
+impl std::fmt::Debug for SendAllError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SendAllError({} messages)", self.unsent.len())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::connection::Connection;
-use crate::http::{Reply, Request};
+use crate::http1::{Reply, Request};
 
 /// Answers requests, prepares each connection that it accepts, and then runs it.
 ///

@@ -96,8 +96,10 @@ struct Readme;
 mod connection;
 #[cfg(unix)]
 mod handler;
+// The crate `http` is re-exported under its own name.
 #[cfg(unix)]
-mod http;
+#[path = "http/mod.rs"]
+mod http1;
 #[cfg(unix)]
 mod hub;
 #[cfg(unix)]
@@ -133,6 +135,15 @@ mod sweep;
 #[cfg(unix)]
 mod sync;
 
+/// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
+///
+/// ```
+/// use standpipe::{Reply, http::{HeaderValue, header}};
+///
+/// let reply = Reply::text(200, "ok\n").header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// ```
+#[cfg(unix)]
+pub use ::http;
 #[cfg(unix)]
 pub use bytes::Bytes;
 #[cfg(unix)]
@@ -140,19 +151,44 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, TooManyCallbacks};
+/// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
+///
+/// ```
+/// use std::time::Duration;
+/// use standpipe::Events;
+/// use standpipe::crossbeam_channel::{select, tick};
+///
+/// fn count(events: &Events) -> usize {
+///     let seconds = tick(Duration::from_secs(1));
+///     let mut count = 0;
+///     loop {
+///         select! {
+///             recv(events.receiver()) -> event => match event {
+///                 Ok(_) => count += 1,
+///                 Err(_) => return count, // The server has ended.
+///             },
+///             recv(seconds) -> _ => println!("{count} events"),
+///         }
+///     }
+/// }
+/// ```
 #[cfg(unix)]
-pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
+pub use crossbeam_channel;
+#[cfg(unix)]
+pub use error::{
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+};
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http::{Peer, Reply, Request};
+pub use http1::{Peer, Reply, Request};
 #[cfg(unix)]
 pub use hub::{
-    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
+    SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]

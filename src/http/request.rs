@@ -259,7 +259,7 @@ impl fmt::Debug for Request {
 
 #[cfg(test)]
 mod tests {
-    use crate::http::{Peer, Request, read_head};
+    use crate::http1::{Peer, Request, read_head};
 
     fn request(mut head: &[u8]) -> Request {
         read_head(&mut head, Vec::new(), Peer::Unix)

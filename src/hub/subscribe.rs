@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::member::{Member, Placed};
+use super::member::Member;
 use super::outcome::SubscribeError;
-use super::policy::TopicSettings;
+use super::placement::{Placed, Service};
 use super::publish::acquire_publish_token;
+use super::settings::TopicSettings;
 use super::topic_state::TopicState;
 use crate::connection::Outbox;
 
@@ -188,7 +189,7 @@ fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, S
         }
         let deadline = is_opening().then(Instant::now);
         for message in missing {
-            let place = || match member.place(&message, &settings) {
+            let place = || match member.place(&message, &settings, Service::Ticket) {
                 Placed::Full => None,
                 placed => Some(placed),
             };
@@ -210,7 +211,7 @@ fn try_end_replay(
     settings: &TopicSettings,
 ) -> Option<u64> {
     for message in topic.history.after(*sent_up_to, usize::MAX) {
-        if member.place(&message, settings) == Placed::Full {
+        if member.place(&message, settings, Service::Ticket) == Placed::Full {
             return None;
         }
         *sent_up_to = message.id();

@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use socket2::{SockAddr, Socket};
 
 use crate::connection::socket::Transport;
-use crate::http::{self, After, Peer};
+use crate::http1::{self, After, Peer};
 
 /// A connection that has been accepted here, or elsewhere and handed over.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Arrived {
 
 /// Answers 503 as far as the socket accepts it without blocking, because the caller must not wait for a client.
 pub(super) fn refuse(socket: &dyn Transport) {
-    let answer = http::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
+    let answer = http1::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
     let _ = socket.try_write(&[IoSlice::new(&answer)]);
     socket.shutdown(Shutdown::Write);
 }

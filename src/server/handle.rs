@@ -13,7 +13,7 @@ use crate::connection::MessageCounts;
 use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
 use crate::error::Error;
-use crate::http::Peer;
+use crate::http1::Peer;
 
 /// Shuts a server down and monitors it. A handle can be used on any thread, also inside a handler. Cloning a handle is
 /// cheap.

@@ -12,7 +12,7 @@ use super::handed::ConnectionSender;
 use super::handed_queue::HandedConnections;
 use super::listening_socket::ListeningSocket;
 use super::shutdown_signal::ShutdownSignal;
-use crate::http::Arrival;
+use crate::http1::Arrival;
 
 /// Where the connections of a server come from.
 ///

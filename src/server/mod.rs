@@ -35,7 +35,7 @@ pub use stats::ShutdownReport;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::http::Rules;
+use crate::http1::Rules;
 use admission::capacity;
 use admission::handshake_slots::HANDSHAKE_SLOTS;
 use shutdown_signal::{EndOnDrop, ShutdownSignal};

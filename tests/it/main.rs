@@ -27,6 +27,7 @@ mod presence;
 // In the order of a client's life.
 mod handed;
 mod handshake;
+mod lateness;
 mod listeners;
 mod opening;
 

@@ -18,6 +18,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
+use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
 use crate::connection::write::frame::EncodedFrame;
@@ -46,6 +47,7 @@ pub(crate) struct SendQueue {
     sender: Sender<QueueItem>,
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
+    pub(crate) lateness: Lateness,
     /// The maximum number of bytes queued or in flight. A larger message is admitted when nothing else is queued or in
     /// flight.
     byte_limit: usize,
@@ -76,6 +78,7 @@ impl SendQueue {
             sender,
             receiver,
             overflow: Overflow::default(),
+            lateness: Lateness::default(),
             byte_limit,
             usage: Mutex::default(),
             changed: Condvar::new(),
@@ -232,6 +235,21 @@ impl SendQueue {
         self.overflow.push(topic);
     }
 
+    /// Holds a topic back until the peer has answered the mark. The topic must not be on the overflow list. It is put there
+    /// when it is released.
+    pub(crate) fn hold(&self, topic: Arc<dyn TopicSource>) {
+        if let Some(topic) = self.lateness.hold(topic) {
+            self.overflow.push(topic);
+        }
+    }
+
+    /// Puts topics that are no longer held back on the overflow list.
+    pub(crate) fn push_released(&self, topics: Vec<Arc<dyn TopicSource>>) {
+        for topic in topics {
+            self.overflow.push(topic);
+        }
+    }
+
     /// Takes the next message to be written. Its bytes stay in use until [`record_delivered`](Self::record_delivered)
     /// or [`record_discarded`](Self::record_discarded).
     pub(crate) fn pop(&self, purpose: Purpose) -> Option<Outgoing> {
@@ -267,10 +285,12 @@ impl SendQueue {
         }
     }
 
-    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken.
+    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken, and none
+    /// is held back any more.
     pub(crate) fn close(&self) {
         lock(&self.usage).is_closed = true;
         self.changed.notify_all();
+        self.push_released(self.lateness.close());
     }
 
     /// Discards everything that is queued. When this returns, every message that any thread took out to discard has

@@ -14,7 +14,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::stats::MessageCounts;
 use crate::connection::write::writer;
-use crate::http::Peer;
+use crate::http1::Peer;
 
 #[derive(Debug)]
 pub(crate) struct TestClient {

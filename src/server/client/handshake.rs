@@ -24,7 +24,7 @@ use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
 use crate::handler::Handler;
-use crate::http::{self, After, Arrival, Body, Cors, HeadError, Reply, Request};
+use crate::http1::{self, After, Arrival, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
@@ -152,7 +152,7 @@ fn read_and_answer<'scope, H: Handler>(
     };
     let peer = shared.peer.clone();
     let mut reader = RequestReader(&**socket);
-    let (mut request, ahead) = match http::read_head(&mut reader, ahead, peer) {
+    let (mut request, ahead) = match http1::read_head(&mut reader, ahead, peer) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = answer_unreadable(error, shared, server) {
@@ -268,7 +268,7 @@ fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> 
     }
 }
 
-type Upgraded<'scope> = (Threads<'scope>, http::Accepted, Permits<'scope>);
+type Upgraded<'scope> = (Threads<'scope>, http1::Accepted, Permits<'scope>);
 
 /// Acquires the permits of an accepted client and starts its two threads.
 fn upgrade<'scope, H: Handler>(
@@ -279,19 +279,19 @@ fn upgrade<'scope, H: Handler>(
     request: &Request,
     reply: Reply,
 ) -> Result<Upgraded<'scope>, Answer> {
-    let accepted =
-        http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
+    let accepted = http1::accept(request, reply)
+        .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
-        let reply = http::unavailable(5, "connection limit reached");
+        let reply = http1::unavailable(5, "connection limit reached");
         Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
     let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
-        let reply = http::unavailable(5, "too many connections from your address");
+        let reply = http1::unavailable(5, "too many connections from your address");
         let reason = "max_clients_per_ip reached for this address";
         Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
     let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
-        let reply = http::unavailable(5, "cannot start a thread for this connection");
+        let reply = http1::unavailable(5, "cannot start a thread for this connection");
         let reason = format!("cannot start a thread: {error}");
         Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
     })?;

@@ -6,7 +6,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Linger, Transport, linger, write_all};
 use crate::connection::write::write_path::PROGRESS;
 use crate::escape::escaped;
-use crate::http::{self, After, Cors, Reply, Request};
+use crate::http1::{self, After, Cors, Reply, Request};
 use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -43,7 +43,7 @@ impl Answer {
     }
 
     pub(crate) fn shutting_down() -> Answer {
-        let reply = http::unavailable(5, "shutting down");
+        let reply = http1::unavailable(5, "shutting down");
         Answer::rejection_of_kind(Refusal::ShuttingDown, reply, "shutting down")
     }
 
@@ -93,7 +93,7 @@ impl Answer {
         if self.rejection.is_some() {
             server.disconnects.count(Disconnect::RequestRejected);
         }
-        let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
+        let head_only = request.is_some_and(|request| request.method() == http::Method::HEAD);
         let head = self.reply.head(after);
         write(shared, socket, &head, self.reply.body(head_only))
     }

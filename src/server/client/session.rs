@@ -26,7 +26,7 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http::Reply;
+use crate::http1::Reply;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::refusal_log::{Refusal, RefusalLog};
@@ -34,8 +34,8 @@ use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
-/// The stack of a writer thread. No user code runs on it.
-const WRITER_STACK: usize = 64 << 10;
+/// The stack of a writer thread, where the end callbacks run, and the envelopes of gap notices.
+const WRITER_STACK: usize = 128 << 10;
 
 /// The stack of a reader thread, where the handler runs. Only the pages that have been touched use memory.
 const READER_STACK: usize = 256 << 10;
@@ -300,6 +300,8 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
 fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
     if writer.join().is_err() {
         log::error!("#{} the writer thread panicked", shared.number);
+        shared.tear_down();
+        shared.call_end_callbacks();
     }
 }
 
@@ -308,7 +310,7 @@ fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
     let Shared { number, peer, .. } = shared;
     match returned {
         Some(Ok(())) => {
-            shared.close_by_application(1000, "");
+            shared.close_by_application(CloseMode::AfterQueue, 1000, "");
         }
         // The connection had already ended, and the handler passed that error on.
         Some(Err(error)) if !shared.lifecycle().is_open() => {

@@ -19,7 +19,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
-use crate::http::{After, Peer, Reply, Request, Rules};
+use crate::http1::{After, Peer, Reply, Request, Rules};
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
