@@ -199,8 +199,8 @@ pub use message::{Message, Text};
 pub use rate::Rate;
 #[cfg(unix)]
 pub use server::{
-    ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
-    ThreadState, raise_descriptor_limit,
+    ClientState, ConnectionSender, HandOverError, HandOverReason, Listener, QueueState, Server,
+    ServerHandle, ServerThread, ShutdownReport, ThreadState, raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

@@ -1,6 +1,7 @@
 //! [`Request`]: a complete and valid request head.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,7 @@ pub struct Request {
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
     pub(super) has_allowed_origin: bool,
+    pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -170,6 +172,26 @@ impl Request {
         self.arrival.tag.as_deref()
     }
 
+    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
+    /// for a unix socket.
+    ///
+    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
+    /// exact than that of the listener.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn request(request: &mut Request) -> Reply {
+    ///     match request.local_addr() {
+    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
+    ///         _ => Reply::status(403),
+    ///     }
+    /// }
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
     /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
     /// `127.0.0.1`.
     ///
@@ -264,9 +286,10 @@ impl Request {
         self.target.is_asterisk
     }
 
-    /// Sets the listener on which the request arrived.
-    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>) {
+    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
         self.arrival = arrival;
+        self.local_addr = local_addr;
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.

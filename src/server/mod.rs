@@ -3,9 +3,13 @@
 
 mod acceptor;
 mod admission;
+mod arrived;
 mod client;
+mod handed;
+mod handed_queue;
 mod handle;
 mod listener;
+mod listening_socket;
 mod refusal_log;
 mod registry;
 mod shutdown;
@@ -23,6 +27,7 @@ use std::sync::Arc;
 use std::thread::{self, Builder};
 
 pub use admission::capacity::raise_descriptor_limit;
+pub use handed::{ConnectionSender, HandOverError, HandOverReason};
 pub use handle::{ClientState, QueueState, ServerHandle, ServerThread, ThreadState};
 pub use listener::Listener;
 pub use stats::ShutdownReport;

@@ -1,12 +1,15 @@
 //! [`ShutdownSignal`]: how far the shutdown of a server has come, and the wake-up of its acceptors.
 //!
 //! An acceptor waits for its listener and for the wake-up descriptor at the same time. The descriptor is not the
-//! listener, so no acceptor takes a client for a wake-up.
+//! listener, so no acceptor takes a client for a wake-up. The acceptor of a channel waits for the latch instead.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
 
 use crate::sync::{Latch, lock};
 
@@ -69,6 +72,11 @@ impl ShutdownSignal {
     /// Returns whether clients are not accepted any more. A client that is not upgraded by then is answered 503.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_set()
+    }
+
+    /// Returns a channel that disconnects when clients are not accepted any more. Nothing is ever sent on it.
+    pub(super) fn closing(&self) -> &Receiver<Infallible> {
+        self.closing.receiver()
     }
 
     /// Waits until clients are not accepted any more, for at most `limit`. Returns whether that is so.

@@ -25,6 +25,7 @@ mod policies;
 mod presence;
 
 // In the order of a client's life.
+mod handed;
 mod handshake;
 mod lateness;
 mod listeners;

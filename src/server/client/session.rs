@@ -26,7 +26,7 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http1::{Arrival, Reply};
+use crate::http1::Reply;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::refusal_log::{Refusal, RefusalLog};
@@ -42,8 +42,6 @@ const READER_STACK: usize = 256 << 10;
 
 /// A client with its socket and its entry in the registry.
 pub(crate) struct RegisteredClient<'server> {
-    /// The listener on which the client connected.
-    pub(crate) arrival: Arc<Arrival>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<dyn Transport>,
     pub(crate) entry: RegistryEntry<'server>,

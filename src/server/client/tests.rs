@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::handshake;
+use super::handshake::{self, Inbound};
 use super::response::Answer;
 use super::session::RegisteredClient;
 use crate::config::Config;
@@ -101,7 +101,6 @@ fn registered<'a>(
         entry: server.clients.add(&shared),
         shared,
         socket: transport,
-        arrival: Arc::default(),
     };
     (client, slot)
 }
@@ -116,7 +115,7 @@ fn serve_sent(
     thread::scope(|scope| {
         let (client, slot) = registered(server, socket);
         before(&client.shared);
-        handshake::run(client, slot, server, scope, handler);
+        handshake::run(client, slot, Inbound::default(), server, scope, handler);
     });
     // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
@@ -252,7 +251,7 @@ fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String 
     let shared = Arc::clone(&client.shared);
     socket.send(request);
     thread::scope(|scope| {
-        scope.spawn(|| handshake::run(client, slot, server, scope, &Answers));
+        scope.spawn(|| handshake::run(client, slot, Inbound::default(), server, scope, &Answers));
         socket.until_written(1);
         socket.until_in_read();
         meanwhile(&shared);
