@@ -41,6 +41,7 @@ mod replies;
 
 mod batches;
 mod echo;
+mod ends;
 
 mod close;
 mod connection_end;
