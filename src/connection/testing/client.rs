@@ -43,7 +43,13 @@ impl TestClient {
     pub(crate) fn on(socket: ScriptedSocket, config: Config) -> TestClient {
         let socket = Arc::new(socket);
         let transport: Arc<dyn Transport> = socket.clone();
-        let shared = Arc::new(Shared::new(1, Peer::Unix, Arc::new(config), &transport));
+        let shared = Arc::new(Shared::new(
+            1,
+            Peer::Unix,
+            Arc::new(config),
+            Arc::default(),
+            &transport,
+        ));
         let lifecycle = shared.lifecycle();
         assert!(lifecycle.mark_request_received() && lifecycle.mark_upgraded());
         shared.write.deadlines.stop_handshake();

@@ -26,6 +26,7 @@ use crate::http::{self, After, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::own_thread;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
@@ -43,6 +44,7 @@ pub(crate) fn run<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
+    own_thread::works_for(server);
     let mut next = Some(Vec::new());
     let mut upgraded = None;
     let mut request_number = 0;
