@@ -51,6 +51,8 @@ mod peer_gone;
 mod violations;
 
 mod drain;
+mod grace;
+mod scope;
 mod shutdown;
 mod shutdown_report;
 mod unix_sockets;
