@@ -36,7 +36,9 @@
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)
 //!   queues one for it.
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
-//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits. A
+//!   [`Receipt`] tells what became of one message, and [`wait_written`](Outbox::wait_written) waits until all messages
+//!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
@@ -140,10 +142,11 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, Fate, MessageCounts, Outbox, Receipt};
 #[cfg(unix)]
 pub use error::{
     Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+    WaitWrittenError,
 };
 #[cfg(unix)]
 pub use events::{Event, Events};

@@ -31,6 +31,8 @@ use crossbeam_channel::Receiver;
 
 pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
+pub use queue::receipt::Receipt;
+pub use queue::tracked::Fate;
 pub use stats::MessageCounts;
 
 use crate::error::{

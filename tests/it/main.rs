@@ -37,6 +37,7 @@ mod http_keep_alive;
 
 mod batches;
 mod echo;
+mod written;
 
 mod close;
 mod connection_end;
