@@ -132,6 +132,8 @@ mod rate;
 mod sweep;
 #[cfg(unix)]
 mod sync;
+#[cfg(unix)]
+mod watch;
 
 #[cfg(unix)]
 pub use bytes::Bytes;
@@ -140,9 +142,11 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{CloseCause, Connection, MessageCounts, MessageReader, Messages, Outbox};
 #[cfg(unix)]
-pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
+pub use error::{
+    Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+};
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]
@@ -166,3 +170,5 @@ pub use server::{
 };
 #[cfg(unix)]
 pub use tungstenite;
+#[cfg(unix)]
+pub use watch::{Interest, Watch};

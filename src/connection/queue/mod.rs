@@ -5,4 +5,5 @@ pub(crate) mod outbox;
 pub(crate) mod overflow;
 pub(crate) mod room;
 pub(crate) mod send_queue;
+mod usage;
 pub(crate) mod waiting;

@@ -18,10 +18,12 @@ use crossbeam_channel::{Receiver, Select, Sender};
 
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
+use super::usage::Usage;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
 use crate::connection::write::frame::EncodedFrame;
 use crate::sync::{lock, wait};
+use crate::watch::signal::Signal;
 
 /// How long a sender is willing to wait for room.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +60,6 @@ pub(crate) struct SendQueue {
     counters: MessageCounters,
     /// Locked by the thread that drains the queue.
     draining: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Usage {
-    bytes: usize,
-    /// Threads that wait for bytes to be released. While there are none, `release` skips the notification.
-    waiters: usize,
-    is_closed: bool,
 }
 
 impl SendQueue {
@@ -183,6 +177,7 @@ impl SendQueue {
         usage.bytes -= size;
         if usage.bytes == 0 && usage.waiters > 0 {
             self.changed.notify_all();
+            usage.wake_handler();
         }
     }
 
@@ -191,7 +186,13 @@ impl SendQueue {
         usage.bytes -= size;
         if usage.waiters > 0 {
             self.changed.notify_all();
+            usage.wake_handler();
         }
+    }
+
+    /// Fires `handler` when nothing is queued or in flight, or the queue is closed. There is one handler per queue.
+    pub(crate) fn wake_when_empty(&self, handler: &Arc<Signal>) {
+        lock(&self.usage).wake_when_empty(handler);
     }
 
     /// Waits until bytes are released, at most until `deadline`.
@@ -269,7 +270,10 @@ impl SendQueue {
 
     /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken.
     pub(crate) fn close(&self) {
-        lock(&self.usage).is_closed = true;
+        let mut usage = lock(&self.usage);
+        usage.is_closed = true;
+        usage.wake_handler();
+        drop(usage);
         self.changed.notify_all();
     }
 
