@@ -107,6 +107,7 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         framing,
         peer,
         arrival: Default::default(),
+        local_addr: None,
         extensions: Extensions::new(),
         body: Mutex::default(),
     };

@@ -1,6 +1,7 @@
 //! [`Request`]: a complete and valid request head.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,6 +26,7 @@ pub struct Request {
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
     pub(super) has_allowed_origin: bool,
+    pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -170,6 +172,26 @@ impl Request {
         self.arrival.tag.as_deref()
     }
 
+    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
+    /// for a unix socket.
+    ///
+    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
+    /// exact than that of the listener.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn request(request: &mut Request) -> Reply {
+    ///     match request.local_addr() {
+    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
+    ///         _ => Reply::status(403),
+    ///     }
+    /// }
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
     /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
     /// `127.0.0.1`.
     ///
@@ -264,9 +286,10 @@ impl Request {
         self.target.is_asterisk
     }
 
-    /// Sets the listener on which the request arrived.
-    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>) {
+    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
         self.arrival = arrival;
+        self.local_addr = local_addr;
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.
@@ -308,82 +331,5 @@ impl fmt::Debug for Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::http1::{After, Peer, Request, read_head};
-
-    fn request(mut head: &[u8]) -> Request {
-        read_head(&mut head, Vec::new(), Peer::Unix)
-            .expect("a request")
-            .0
-    }
-
-    #[test]
-    fn lists_are_combined_from_all_lines() {
-        let request = request(
-            b"GET /ws?a&b=1&b=2 HTTP/1.1\r\nHost: A:1\r\nSec-WebSocket-Protocol: x, y\r\nUpgrade: h2c\r\n\
-              sec-websocket-protocol:,z ,\r\nUpgrade: foo , WebSocket\r\n\r\n",
-        );
-        assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["x", "y", "z"]);
-        assert!(request.wants_upgrade());
-        assert_eq!(
-            (request.host(), request.header("HOST")),
-            (Some("A:1"), Some("A:1"))
-        );
-        assert_eq!(
-            (request.query("a"), request.query("b"), request.query("c")),
-            (Some(""), Some("1"), None)
-        );
-    }
-
-    #[test]
-    fn query_is_read_by_name_in_pairs_and_by_type() {
-        let request = request(b"GET /?n=7&b=x%26y&n=-1&e= HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(request.query_all("n").collect::<Vec<_>>(), ["7", "-1"]);
-        assert_eq!(request.query_all("x").count(), 0);
-        assert_eq!(
-            request.query_pairs().collect::<Vec<_>>(),
-            [("n", "7"), ("b", "x&y"), ("n", "-1"), ("e", "")]
-        );
-        assert_eq!(request.query_as("n").map_err(|_| ()), Ok(Some(7_u8)));
-        assert_eq!(request.query_as::<u8>("x").map_err(|_| ()), Ok(None));
-        for name in ["b", "e"] {
-            let refusal = request.query_as::<u8>(name).expect_err("not a number");
-            assert_eq!(refusal.code(), 400);
-            let answer = refusal.to_bytes(false, After::Close);
-            let answer = String::from_utf8(answer).expect("text");
-            let text = format!("\r\n\r\nthe parameter {name}: ");
-            assert!(answer.contains(&text), "{answer}");
-        }
-    }
-
-    #[test]
-    fn upgrade_is_ignored_in_http_1_0() {
-        for (version, wants) in [("1.0", false), ("1.1", true), ("1.2", true)] {
-            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
-            assert_eq!(request(head.as_bytes()).wants_upgrade(), wants, "{version}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let mut request = request(
-            b"GET /ws?token=hidden1 HTTP/1.1\r\nHost: a\r\nAuthorization: hidden2\r\nCookie: hidden3\r\n\
-              Sec-WebSocket-Protocol: hidden4\r\nX-Api-Key: hidden5\r\n\r\n",
-        );
-        request.extensions_mut().insert("hidden6");
-        assert_eq!(request.extensions().get::<&str>(), Some(&"hidden6"));
-        let shown = format!("{request:?}");
-        assert!(
-            shown.contains("/ws") && !shown.contains("hidden"),
-            "{shown}"
-        );
-        // Handlers may print the map alone.
-        let shown = format!("{:?}", request.headers());
-        assert!(
-            !["hidden2", "hidden3", "hidden4"]
-                .iter()
-                .any(|s| shown.contains(s)),
-            "{shown}"
-        );
-    }
-}
+#[path = "tests/request.rs"]
+mod tests;

@@ -172,7 +172,7 @@ fn handshakes_get_the_expected_status() {
         .replace("{13}", &version.escape_default().to_string());
     let rules = Rules::new(&Config::default()).expect("rules");
     check(&text, 65, |request| {
-        request.set_arrival(loopback());
+        request.set_arrival(loopback(), None);
         rules.judge(request)?;
         let accepted = accept(request, Reply::upgrade()).inspect_err(|(reply, _)| {
             let answer = String::from_utf8(reply.to_bytes(false, After::Close)).expect("text");

@@ -25,6 +25,7 @@ mod policies;
 mod presence;
 
 // In the order of a client's life.
+mod handed;
 mod handshake;
 mod lateness;
 mod listeners;
@@ -40,6 +41,8 @@ mod replies;
 
 mod batches;
 mod echo;
+mod ends;
+mod written;
 
 mod close;
 mod connection_end;
@@ -49,6 +52,8 @@ mod peer_gone;
 mod violations;
 
 mod drain;
+mod grace;
+mod scope;
 mod shutdown;
 mod shutdown_report;
 mod unix_sockets;

@@ -18,7 +18,7 @@ fn verdict_on(arrival: &Arc<Arrival>, rules: &Rules, origin: &str, host: &str) -
     let judged = |method: &str, headers: &str| {
         let head = format!("{method} / HTTP/1.1\r\nHost: {host}\r\n{origin}{headers}\r\n");
         outcome(head.as_bytes(), 4096, |request| {
-            request.set_arrival(Arc::clone(arrival));
+            request.set_arrival(Arc::clone(arrival), None);
             let judged = rules.judge(request).map(|()| "in".into());
             let is_foreign = matches!(&judged, Err((reply, _)) if reply.code() == 403);
             assert!(!(is_foreign && request.has_allowed_origin()), "{head}");
@@ -107,7 +107,7 @@ fn loopback_listener_accepts_only_known_hosts() {
         assert_eq!(verdict(&rules, "-", host), "in", "{host}");
     }
     let without_host = outcome(b"GET /healthz HTTP/1.0\r\n\r\n", 4096, |request| {
-        request.set_arrival(loopback());
+        request.set_arrival(loopback(), None);
         open.judge(request).map(|()| "in".into())
     });
     assert_eq!(without_host, "in", "an HTTP/1.0 request may have no Host");
