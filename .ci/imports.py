@@ -26,6 +26,10 @@ FORBIDDEN = [
 ]
 
 
+# Modules whose name is not that of their folder (`#[path]` in lib.rs).
+RENAMED = {"http1": "http"}
+
+
 def module_files(src):
     """Returns a map from the path of each module (a tuple) to its file."""
     modules = {}
@@ -71,7 +75,7 @@ def leaves(tree):
 def absolute(path, module, is_folder):
     """Returns the path from the crate's root, or None if the path leads out of the crate."""
     if path[0] == "crate":
-        return path[1:]
+        return [RENAMED.get(part, part) for part in path[1:2]] + path[2:]
     here = list(module) if is_folder else list(module[:-1])
     if path[0] == "self":
         return list(module) + path[1:]

@@ -22,11 +22,13 @@ macro_rules! config {
         #[non_exhaustive]
         pub struct Config {
             $($(#[$doc])* pub $name: $type,)*
+            /// The largest queue of a topic of the hubs that are attached with [`hub`](Self::hub).
+            pub(crate) topic_queue: usize,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Config { $($name: $default,)* }
+                Config { $($name: $default,)* topic_queue: 0 }
             }
         }
 
@@ -59,7 +61,8 @@ config! {
     /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
     /// by TCP, which is enough for most servers.
     rate: Option<Rate> = None;
-    /// The capacity of an outbox in messages. Default 64; 0 counts as 1. A larger queue absorbs longer bursts, but a
+    /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64; 0
+    /// counts as 1. A larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
     queue: usize = 64;
     /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts
@@ -134,8 +137,18 @@ config! {
     /// `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
     /// answers of HTTP requests: the server adds the CORS headers and answers preflights. `null` and `file://` allow
     /// pages without a host, such as files. Every site can send `null`.
+    ///
+    /// Pages of other origins get 403 for an upgrade, and for each method but GET, HEAD, OPTIONS and TRACE. See
+    /// [`Request::has_allowed_origin`](crate::Request::has_allowed_origin) for the rest.
     origin: Vec<String> = Vec::new();
     /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its
     /// visitors, and can read the answers of HTTP requests.
     allow_any_origin: bool = false;
+}
+
+impl Config {
+    /// Returns the capacity of an outbox in messages.
+    pub(crate) fn queue_capacity(&self) -> usize {
+        self.queue.max(self.topic_queue)
+    }
 }

@@ -41,6 +41,8 @@
 //!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
+//!   handler use `?`.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
@@ -98,8 +100,10 @@ struct Readme;
 mod connection;
 #[cfg(unix)]
 mod handler;
+// The crate `http` is re-exported under its own name.
 #[cfg(unix)]
-mod http;
+#[path = "http/mod.rs"]
+mod http1;
 #[cfg(unix)]
 mod hub;
 #[cfg(unix)]
@@ -135,6 +139,15 @@ mod sweep;
 #[cfg(unix)]
 mod sync;
 
+/// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
+///
+/// ```
+/// use standpipe::{Reply, http::{HeaderValue, header}};
+///
+/// let reply = Reply::text(200, "ok\n").header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// ```
+#[cfg(unix)]
+pub use ::http;
 #[cfg(unix)]
 pub use bytes::Bytes;
 #[cfg(unix)]
@@ -142,7 +155,32 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, Fate, MessageCounts, Outbox, Receipt};
+pub use connection::{
+    CloseCause, Connection, Fate, MessageCounts, Outbox, PeerClose, Receipt, TooManyCallbacks,
+};
+/// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
+///
+/// ```
+/// use std::time::Duration;
+/// use standpipe::Events;
+/// use standpipe::crossbeam_channel::{select, tick};
+///
+/// fn count(events: &Events) -> usize {
+///     let seconds = tick(Duration::from_secs(1));
+///     let mut count = 0;
+///     loop {
+///         select! {
+///             recv(events.receiver()) -> event => match event {
+///                 Ok(_) => count += 1,
+///                 Err(_) => return count, // The server has ended.
+///             },
+///             recv(seconds) -> _ => println!("{count} events"),
+///         }
+///     }
+/// }
+/// ```
+#[cfg(unix)]
+pub use crossbeam_channel;
 #[cfg(unix)]
 pub use error::{
     Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
@@ -153,11 +191,11 @@ pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http::{Peer, Reply, Request};
+pub use http1::{Cookie, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
-    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
+    SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
@@ -166,8 +204,8 @@ pub use message::{Message, Text};
 pub use rate::Rate;
 #[cfg(unix)]
 pub use server::{
-    ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
-    ThreadState, raise_descriptor_limit,
+    ClientState, ConnectionSender, HandOverError, HandOverReason, Listener, QueueState, Server,
+    ServerHandle, ServerThread, ShutdownReport, ThreadState, raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

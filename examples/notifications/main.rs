@@ -38,10 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9001".into());
     // A tab sends little: acks for the notifications that a person has read. An ack of 50 ids takes about 900 bytes.
-    let rate = Rate {
-        per_second: 10,
-        burst: 60,
-    };
+    let rate = Rate::per_second(10).burst(60);
     let config = Config::default().rate(Some(rate)).max_message(4 << 10);
     // The topic and its policy do not see what the kernel buffers for a tab that does not read. So the buffer is small.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;

@@ -7,8 +7,11 @@
 pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
+pub(crate) mod end_callbacks;
+pub(crate) mod lateness;
 pub(crate) mod lifecycle;
 pub(crate) mod message_log;
+mod phase;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod shared;
@@ -29,7 +32,8 @@ use std::time::Duration;
 use crate::message::Message;
 use crossbeam_channel::Receiver;
 
-pub use close_cause::CloseCause;
+pub use close_cause::{CloseCause, PeerClose};
+pub use end_callbacks::TooManyCallbacks;
 pub use queue::outbox::Outbox;
 pub use queue::receipt::Receipt;
 pub use queue::tracked::Fate;
@@ -38,7 +42,7 @@ pub use stats::MessageCounts;
 use crate::error::{
     RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
 };
-use crate::http::{Peer, Request};
+use crate::http1::{Peer, Request};
 use crate::sync::lock;
 use read::reader::Reader;
 
@@ -248,10 +252,15 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Returns true until the connection ends or begins to close. The end of the peer's stream alone does not change
-    /// it: see [`Outbox::closed`].
+    /// Closes the connection without the queued messages, as [`Outbox::close_now`]. From now on [`recv`](Self::recv)
+    /// returns `None`.
+    pub fn close_now(&self, code: u16, reason: &str) {
+        self.outbox.close_now(code, reason);
+    }
+
+    /// Returns true until the connection ends or begins to close, as [`Outbox::is_open`].
     pub fn is_open(&self) -> bool {
-        self.outbox.shared().lifecycle().is_open()
+        self.outbox.is_open()
     }
 
     /// Returns the sending end of the connection, for other threads.
@@ -263,6 +272,31 @@ impl Connection {
     /// [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
+    }
+
+    /// Returns whether the server has stopped accepting in order to end. Messages can still be sent and received, for the
+    /// grace of [`ServerHandle::drain`](crate::ServerHandle::drain). A handler that returns now closes with 1001.
+    ///
+    /// ```
+    /// # use standpipe::Connection;
+    /// /// Answers requests until the server drains.
+    /// fn answer(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while !conn.is_draining() {
+    ///         let Some(request) = conn.recv()? else { break };
+    ///         conn.send(request)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = answer;
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.outbox.is_draining()
+    }
+
+    /// Returns a channel that disconnects when [`is_draining`](Self::is_draining) begins to return true, as
+    /// [`Outbox::draining`].
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.outbox.draining()
     }
 
     /// Returns the client's request: path, query and headers.
@@ -313,9 +347,26 @@ impl Connection {
         self.outbox.number()
     }
 
-    /// Returns why the connection ended, or `None` if it is still open.
-    pub(crate) fn cause(&self) -> Option<CloseCause> {
-        self.outbox.shared().lifecycle().cause()
+    /// Returns why the connection is closing or has ended, as [`Outbox::cause`]. For example, the code and the reason in
+    /// the peer's Close, after [`recv`](Self::recv) has returned `None`:
+    ///
+    /// ```
+    /// use standpipe::{CloseCause, Connection};
+    ///
+    /// fn count(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let mut messages = 0;
+    ///     while conn.recv()?.is_some() {
+    ///         messages += 1;
+    ///     }
+    ///     if let Some(CloseCause::Peer { code, reason }) = conn.cause() {
+    ///         println!("{messages} messages, then {code} {reason:?}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = count;
+    /// ```
+    pub fn cause(&self) -> Option<CloseCause> {
+        self.outbox.cause()
     }
 }
 

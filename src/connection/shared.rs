@@ -11,14 +11,17 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use super::activity::{Activity, ThreadActivity};
-use super::close_cause::CloseCause;
+use super::close_cause::{CloseCause, PeerClose};
 use super::deadlines::DeadlineCheck;
+use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
 use crate::config::Config;
-use crate::http::Peer;
+use crate::http1::Peer;
+use crate::panic::catch_panic;
+use crate::sync::Latch;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -28,6 +31,8 @@ pub(crate) struct Shared {
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
     pub(crate) writer: ThreadActivity,
+    /// Set when the server has stopped accepting in order to end.
+    draining: Arc<Latch>,
     socket: Weak<dyn Transport>,
 }
 
@@ -36,6 +41,7 @@ impl Shared {
         number: u64,
         peer: Peer,
         config: Arc<Config>,
+        draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
         Shared {
@@ -44,6 +50,7 @@ impl Shared {
             write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
+            draining,
             socket: Arc::downgrade(socket),
         }
     }
@@ -54,6 +61,11 @@ impl Shared {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.write.lifecycle
+    }
+
+    /// Returns the latch that is set when the server has stopped accepting in order to end.
+    pub(crate) fn draining(&self) -> &Latch {
+        &self.draining
     }
 
     /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.
@@ -73,19 +85,24 @@ impl Shared {
     }
 
     /// Closes on behalf of the application.
-    pub(crate) fn close_by_application(&self, code: u16, reason: &str) -> bool {
+    pub(crate) fn close_by_application(&self, mode: CloseMode, code: u16, reason: &str) -> bool {
         let cause = CloseCause::Application {
             code,
             reason: reason.to_owned(),
         };
-        self.close(CloseMode::AfterQueue, CloseReason::new(code, reason), cause)
+        self.close(mode, CloseReason::new(code, reason), cause)
     }
 
     /// Answers the peer's Close, unless a thread has already begun to write our own Close.
     pub(crate) fn answer_close(&self, reason: CloseReason) {
+        let (code, text) = (reason.code(), reason.reason());
+        self.lifecycle().mark_peer_close(PeerClose {
+            code,
+            reason: text.to_owned(),
+        });
         let cause = CloseCause::Peer {
-            code: reason.code(),
-            reason: reason.reason().to_owned(),
+            code,
+            reason: text.to_owned(),
         };
         self.close(CloseMode::Immediate, reason, cause);
     }
@@ -151,6 +168,33 @@ impl Shared {
         self.write.queue.drain();
     }
 
+    /// Calls `callback` when the connection has ended. If it has ended already, calls it now.
+    pub(crate) fn on_end(&self, callback: EndCallback) -> Result<(), TooManyCallbacks> {
+        match self.lifecycle().add_end_callback(callback) {
+            Registration::Kept => {}
+            Registration::Due(callback, cause) => self.call(callback, cause),
+            Registration::Refused(callback) => {
+                drop(callback);
+                return Err(TooManyCallbacks(()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the end callbacks if they are due. Each is called once, by the writer. No lock is held.
+    pub(crate) fn call_end_callbacks(&self) {
+        let (callbacks, cause) = self.lifecycle().take_end_callbacks();
+        for callback in callbacks {
+            self.call(callback, cause.clone());
+        }
+    }
+
+    fn call(&self, callback: EndCallback, cause: CloseCause) {
+        if catch_panic(|| callback(cause)).is_none() {
+            log::error!("#{} {} an end callback panicked", self.number, self.peer);
+        }
+    }
+
     /// Sends a pong ahead of the queued messages.
     pub(crate) fn send_pong(&self, payload: Bytes) {
         self.write.control.set_pong(payload);
@@ -163,6 +207,35 @@ impl Shared {
         self.write.control.set_ping(payload);
         self.write.request_attention();
         self.write.writer.notify();
+    }
+
+    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago.
+    pub(crate) fn mark(&self, now: u64, interval: u64) {
+        if self.write.queue.lateness.try_mark(now, interval) {
+            self.write.control.set_ping(now.to_be_bytes());
+            self.write.request_attention();
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
+    /// arrived unread, so the peer is not late then.
+    pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
+        self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
+    }
+
+    /// Sends what topics hold back, because a ping that was sent at `answered` has been answered, or (`None`) because the
+    /// mark counts as lost.
+    pub(crate) fn release_held(&self, answered: Option<u64>) {
+        let lateness = &self.write.queue.lateness;
+        let released = match answered {
+            Some(sent) => lateness.pong_received(sent),
+            None => lateness.release(),
+        };
+        if !released.is_empty() {
+            self.write.queue.push_released(released);
+            self.write.flush();
+        }
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.
@@ -183,8 +256,8 @@ impl Shared {
     /// method notices the end of the peer.
     ///
     /// After a reset the connection is given up: the queued messages are discarded, and waiting senders are woken. The
-    /// end of the peer's stream is only announced, because messages may have arrived before it, and the peer may still
-    /// read the answers.
+    /// end of the peer's stream is only announced, also to the end callbacks, because messages may have arrived before
+    /// it, and the peer may still read the answers.
     pub(crate) fn look_for_peer(&self) {
         let lifecycle = self.lifecycle();
         if lifecycle.phase() != Phase::Open || !self.reader.is_in_handler() {
@@ -195,7 +268,12 @@ impl Shared {
         };
         match socket.peer_state() {
             PeerState::Present => {}
-            PeerState::EndedStream => lifecycle.announce_end(),
+            PeerState::EndedStream => {
+                if lifecycle.announce_end() {
+                    // The writer calls the end callbacks.
+                    self.write.writer.notify();
+                }
+            }
             PeerState::Reset => {
                 log::debug!("#{} {} was reset by the peer", self.number, self.peer);
                 self.give_up();

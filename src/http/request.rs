@@ -1,6 +1,8 @@
 //! [`Request`]: a complete and valid request head.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Version, header};
@@ -23,6 +25,8 @@ pub struct Request {
     pub(super) framing: Framing,
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
+    pub(super) has_allowed_origin: bool,
+    pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -53,8 +57,58 @@ impl Request {
     /// Returns the first value of `name` in the query, decoded. For `?a` the value of `a` is the empty string. A value may
     /// contain any character.
     pub fn query(&self, name: &str) -> Option<&str> {
-        let pair = self.target.query.iter().find(|(key, _)| key == name)?;
-        Some(&pair.1)
+        self.query_all(name).next()
+    }
+
+    /// Returns all values of `name` in the query, decoded, in their order.
+    ///
+    /// ```
+    /// # use standpipe::Request;
+    /// /// `?topic=a&topic=b` gives `["a", "b"]`.
+    /// fn topics(request: &Request) -> Vec<&str> {
+    ///     request.query_all("topic").collect()
+    /// }
+    /// ```
+    pub fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.query_pairs();
+        pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+    }
+
+    /// Returns all names and values of the query, decoded, in their order.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn check(request: &Request) -> Result<(), Reply> {
+    ///     match request.query_pairs().find(|(name, _)| !["since", "limit"].contains(name)) {
+    ///         Some((name, _)) => Err(Reply::bad_request(format!("unknown parameter {name:?}"))),
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// ```
+    pub fn query_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.target.query.iter();
+        pairs.map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Returns the first value of `name` in the query as a `T`, or `None` if the query has no `name`.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn page(request: &Request) -> Result<Reply, Reply> {
+    ///     let since: u64 = request.query_as("since")?.unwrap_or(0);
+    ///     Ok(Reply::text(200, format!("from {since}\n")))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A 400 that names the parameter and contains the error of `T`, if the value is not a `T`.
+    pub fn query_as<T>(&self, name: &str) -> Result<Option<T>, Reply>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let parsed = self.query(name).map(str::parse).transpose();
+        parsed.map_err(|error| Reply::bad_request(format!("the parameter {name}: {error}")))
     }
 
     /// Returns all headers as the client sent them.
@@ -77,6 +131,27 @@ impl Request {
         self.header("origin")
     }
 
+    /// Returns whether the request may come from a page: it has no `Origin`, or that of the server's own pages, or one
+    /// that [`Config::origin`](crate::Config::origin) or [`Config::allow_any_origin`](crate::Config::allow_any_origin)
+    /// allow.
+    ///
+    /// This is false only for GET, HEAD, OPTIONS and TRACE requests that are not upgrades, because the server refuses all
+    /// others with 403. A browser does not let the foreign page read the answer of such a request. A handler checks
+    /// this method if its GET does more than to answer, or if its answer is nobody's business.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn state(request: &Request) -> Result<Reply, Reply> {
+    ///     if !request.has_allowed_origin() {
+    ///         return Err(Reply::text(403, "not for pages of other sites\n"));
+    ///     }
+    ///     Ok(Reply::json(200, "{}"))
+    /// }
+    /// ```
+    pub fn has_allowed_origin(&self) -> bool {
+        self.has_allowed_origin
+    }
+
     /// Returns the subprotocols that the client offers, in the client's order, from all `Sec-WebSocket-Protocol` lines.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         let lines = self
@@ -95,6 +170,26 @@ impl Request {
     /// [`Listener::tag`](crate::Listener::tag).
     pub fn listener(&self) -> Option<&str> {
         self.arrival.tag.as_deref()
+    }
+
+    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
+    /// for a unix socket.
+    ///
+    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
+    /// exact than that of the listener.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn request(request: &mut Request) -> Reply {
+    ///     match request.local_addr() {
+    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
+    ///         _ => Reply::status(403),
+    ///     }
+    /// }
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
     }
 
     /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
@@ -191,9 +286,10 @@ impl Request {
         self.target.is_asterisk
     }
 
-    /// Sets the listener on which the request arrived.
-    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>) {
+    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
         self.arrival = arrival;
+        self.local_addr = local_addr;
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.
@@ -236,7 +332,7 @@ impl fmt::Debug for Request {
 
 #[cfg(test)]
 mod tests {
-    use crate::http::{Peer, Request, read_head};
+    use crate::http1::{After, Peer, Request, read_head};
 
     fn request(mut head: &[u8]) -> Request {
         read_head(&mut head, Vec::new(), Peer::Unix)
@@ -260,6 +356,27 @@ mod tests {
             (request.query("a"), request.query("b"), request.query("c")),
             (Some(""), Some("1"), None)
         );
+    }
+
+    #[test]
+    fn query_is_read_by_name_in_pairs_and_by_type() {
+        let request = request(b"GET /?n=7&b=x%26y&n=-1&e= HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(request.query_all("n").collect::<Vec<_>>(), ["7", "-1"]);
+        assert_eq!(request.query_all("x").count(), 0);
+        assert_eq!(
+            request.query_pairs().collect::<Vec<_>>(),
+            [("n", "7"), ("b", "x&y"), ("n", "-1"), ("e", "")]
+        );
+        assert_eq!(request.query_as("n").map_err(|_| ()), Ok(Some(7_u8)));
+        assert_eq!(request.query_as::<u8>("x").map_err(|_| ()), Ok(None));
+        for name in ["b", "e"] {
+            let refusal = request.query_as::<u8>(name).expect_err("not a number");
+            assert_eq!(refusal.code(), 400);
+            let answer = refusal.to_bytes(false, After::Close);
+            let answer = String::from_utf8(answer).expect("text");
+            let text = format!("\r\n\r\nthe parameter {name}: ");
+            assert!(answer.contains(&text), "{answer}");
+        }
     }
 
     #[test]

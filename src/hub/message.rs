@@ -7,8 +7,15 @@ use crate::message::{Message, Text};
 use crate::clock;
 use crate::connection::write::frame::EncodedFrame;
 
-/// A message to publish, with options. Made from a [`Message`].
-#[derive(Clone, Debug)]
+/// A message to publish, with options. Made from a [`Message`], or from anything that converts into one.
+///
+/// ```
+/// use standpipe::Publication;
+///
+/// let price = Publication::from(r#"{"EUR": 1.08}"#).key("EUR").json();
+/// # let _ = price;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     pub(super) message: Message,
     pub(super) json: bool,
@@ -16,10 +23,10 @@ pub struct Publication {
     pub(super) except: Option<u64>,
 }
 
-impl From<Message> for Publication {
-    fn from(message: Message) -> Self {
+impl<M: Into<Message>> From<M> for Publication {
+    fn from(message: M) -> Self {
         Publication {
-            message,
+            message: message.into(),
             json: false,
             key: None,
             except: None,
@@ -29,6 +36,12 @@ impl From<Message> for Publication {
 
 impl Publication {
     /// Sets the key. Under [`Policy::Conflate`](super::Policy::Conflate) a message replaces one with the same key.
+    ///
+    /// ```
+    /// # use standpipe::Publication;
+    /// let cursor = Publication::from("line 7").key("ann");
+    /// # let _ = cursor;
+    /// ```
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.into());
@@ -36,6 +49,12 @@ impl Publication {
     }
 
     /// Declares that the text is JSON. An envelope can then contain it as a value instead of a string.
+    ///
+    /// ```
+    /// # use standpipe::Publication;
+    /// let edit = Publication::from(r#"{"insert": "x", "at": 7}"#).json();
+    /// # let _ = edit;
+    /// ```
     #[must_use]
     pub fn json(mut self) -> Self {
         self.json = true;
@@ -43,10 +62,32 @@ impl Publication {
     }
 
     /// Excludes the client with this number. If that client has an envelope, it receives a gap notice instead.
+    ///
+    /// ```
+    /// # use standpipe::{Connection, Message, Publication, Topic};
+    /// /// Publishes what a client sent to all other members.
+    /// fn relay(conn: &Connection, topic: &Topic, message: Message) {
+    ///     let publication = Publication::from(message).except(conn.number());
+    ///     if let Err(error) = topic.publish(publication) {
+    ///         println!("not published: {error}");
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn except(mut self, client: u64) -> Self {
         self.except = Some(client);
         self
+    }
+
+    /// Returns the message.
+    ///
+    /// ```
+    /// # use standpipe::{Message, Publication};
+    /// let publication = Publication::from("hello").key("greeting");
+    /// assert_eq!(publication.into_message(), Message::text("hello"));
+    /// ```
+    pub fn into_message(self) -> Message {
+        self.message
     }
 }
 

@@ -3,17 +3,23 @@
 //! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work, and the watchdog
 //! of each server does what time requires. Joining and leaving only take a lock that no thread holds while it waits.
 
+mod attached;
 mod config;
 mod delivery;
+mod direct_messages;
+mod duration_text;
 mod history;
 mod ids;
 mod member;
+mod members;
 mod message;
 mod outcome;
 mod pending;
+mod placement;
 mod policy;
 mod presence;
 mod publish;
+mod settings;
 mod shared;
 mod stats;
 mod subscribe;
@@ -25,7 +31,8 @@ use std::sync::Arc;
 pub use config::HubConfig;
 pub use message::{Envelope, Gap, Publication, TopicMessage};
 pub use outcome::{PublishError, PublishOutcome, SubscribeError, TooManyTopics};
-pub use policy::{Policy, SoftLimit, TopicSettings};
+pub use policy::{DropReason, Policy, SoftLimit};
+pub use settings::TopicSettings;
 pub use stats::TopicCounts;
 pub use subscribe::SubscribeOptions;
 pub use topic::{Subscription, Topic};
@@ -62,7 +69,19 @@ impl Drop for CloseOnDrop {
 
 impl Hub {
     /// Creates a hub without topics.
+    ///
+    /// # Panics
+    /// Panics if [`TopicSettings::queue`] of a topic is 0.
+    ///
+    /// ```
+    /// use standpipe::{Hub, HubConfig, TopicSettings};
+    /// let rooms = TopicSettings::default().history(100);
+    /// let hub = Hub::new(HubConfig::default().topic("room-*", rooms));
+    /// # let _ = hub;
+    /// ```
+    #[track_caller]
     pub fn new(config: HubConfig) -> Hub {
+        config.check();
         Hub::with_clock(config, ids::system_clock())
     }
 

@@ -1,5 +1,7 @@
 //! What became of a call: [`PublishOutcome`], [`PublishError`], [`SubscribeError`] and [`TooManyTopics`].
 
+use super::message::Publication;
+
 /// What became of a published message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,13 +17,42 @@ pub struct PublishOutcome {
     pub timed_out: bool,
 }
 
-/// Why a message was not published. No member received it, and it has no id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why nothing was published, and what was not published: one [`Publication`], or all those of
+/// [`Topic::publish_all`](super::Topic::publish_all). No member received any of it, and no id was used.
+///
+/// ```
+/// use standpipe::{Publication, PublishError, Topic};
+///
+/// /// Publishes a batch, or keeps it for the next attempt.
+/// fn flush(topic: &Topic, batch: &mut Vec<Publication>) {
+///     if let Err(error) = topic.publish_all(std::mem::take(batch)) {
+///         println!("{}: {error}", topic.name());
+///         *batch = error.into_inner();
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishError {
+pub enum PublishError<T = Publication> {
     /// Other publishers held the topic for too long, because they wait for slow members. Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
-    Busy,
+    Busy(T),
+}
+
+impl<T> PublishError<T> {
+    /// Returns what was not published.
+    ///
+    /// ```
+    /// use standpipe::{Message, Publication, PublishError};
+    ///
+    /// let error = PublishError::Busy(Publication::from("unsent"));
+    /// assert_eq!(error.into_inner().into_message(), Message::text("unsent"));
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            PublishError::Busy(unpublished) => unpublished,
+        }
+    }
 }
 
 /// Why a client is not a member.
@@ -40,15 +71,16 @@ pub enum SubscribeError {
     )]
     NotOpen,
     /// The topic may have more messages pending for a member than the client's queue holds. Otherwise the topic's queue
-    /// would be smaller than its settings say.
+    /// would be smaller than its settings say. It cannot happen if the hub is attached with
+    /// [`Config::hub`](crate::Config::hub).
     #[error(
-        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: set \
-         `Config::queue` to at least {topic} (see `HubConfig::largest_queue`), or `TopicSettings::queue` to at most {client}"
+        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: attach \
+         the hub with `Config::hub`, or set `Config::queue` to at least {topic}"
     )]
     QueueTooLarge {
         /// [`TopicSettings::queue`](super::TopicSettings::queue).
         topic: usize,
-        /// [`Config::queue`](crate::Config::queue).
+        /// [`Outbox::capacity`](crate::Outbox::capacity).
         client: usize,
     },
 }

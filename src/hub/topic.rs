@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::message::{Publication, TopicMessage};
 use super::outcome::{PublishError, PublishOutcome, SubscribeError};
-use super::policy::{Policy, TopicSettings};
+use super::policy::Policy;
 use super::publish;
+use super::settings::TopicSettings;
 use super::stats::TopicCounts;
 use super::subscribe::{self, Membership, SubscribeOptions};
 use super::topic_state::TopicState;
@@ -76,7 +78,8 @@ impl Topic {
     /// for a member that is slow, the topic's [`Policy`] decides.
     ///
     /// # Blocking
-    /// - Waits for other publishers of this topic, up to 60 s or the timeout of [`Policy::Block`].
+    /// - Waits for other publishers of this topic, up to [`HubConfig::publish_timeout`](super::HubConfig::publish_timeout)
+    ///   (60 s by default) or the timeout of [`Policy::Block`].
     /// - Waits for members whose queues are full although their sockets are not blocked, until none of them got room for
     ///   100 ms.
     /// - Under [`Policy::Block`], also waits for slow members, up to its timeout.
@@ -84,13 +87,87 @@ impl Topic {
     /// The publisher is woken by the previous publisher, or by the progress or end of the member that it waits for.
     ///
     /// # Errors
-    /// [`PublishError`] says why the message was not published. No member received it.
+    /// [`PublishError`] gives the publication back, and says why it was not published. No member received it.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// let topic = Hub::default().topic("news")?;
+    /// let outcome = topic.publish("hello")?;
+    /// assert_eq!((outcome.receivers, outcome.id), (0, topic.last_id())); // There is no member yet.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn publish(
         &self,
         publication: impl Into<Publication>,
     ) -> Result<PublishOutcome, PublishError> {
-        let mut outcomes = self.publish_all(vec![publication.into()])?;
-        Ok(outcomes.pop().expect("one for each message"))
+        self.publish_one(publication.into(), None)
+    }
+
+    /// Like [`publish`](Self::publish), but waits at most `timeout` for other publishers of this topic.
+    ///
+    /// # Blocking
+    /// Waits for other publishers, up to `timeout` or the timeout of [`Policy::Block`]. When they have finished, the
+    /// message gets its id, and then this waits for members as [`publish`](Self::publish) does: `timeout` never decides
+    /// that a member is slow.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    ///
+    /// ```
+    /// # use standpipe::{Hub, PublishError};
+    /// # use std::time::Duration;
+    /// let topic = Hub::default().topic("news")?;
+    /// match topic.publish_timeout("hello", Duration::from_millis(20)) {
+    ///     Ok(outcome) => println!("published with id {}", outcome.id),
+    ///     Err(error) => println!("other publishers wait for slow members: {:?}", error.into_inner()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_timeout(
+        &self,
+        publication: impl Into<Publication>,
+        timeout: Duration,
+    ) -> Result<PublishOutcome, PublishError> {
+        self.publish_one(publication.into(), Some(timeout))
+    }
+
+    /// Like [`publish`](Self::publish), but does not wait for other publishers of this topic.
+    ///
+    /// # Blocking
+    /// Does not wait for other publishers. If there is none, this waits for members as [`publish`](Self::publish) does.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish). [`PublishError::Busy`] means that another thread is publishing at this moment.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// let topic = Hub::default().topic("positions")?;
+    /// if topic.try_publish("12,7").is_err() {
+    ///     // Another publisher waits for a slow member. A newer position will be published soon.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_publish(
+        &self,
+        publication: impl Into<Publication>,
+    ) -> Result<PublishOutcome, PublishError> {
+        self.publish_one(publication.into(), Some(Duration::ZERO))
+    }
+
+    fn publish_one(
+        &self,
+        publication: Publication,
+        timeout: Option<Duration>,
+    ) -> Result<PublishOutcome, PublishError> {
+        match publish::publish_all(&self.state, vec![publication], timeout) {
+            Ok(mut outcomes) => Ok(outcomes.pop().expect("one for each message")),
+            Err(PublishError::Busy(mut publications)) => {
+                let publication = publications.pop();
+                Err(PublishError::Busy(
+                    publication.expect("it was not published"),
+                ))
+            }
+        }
     }
 
     /// Publishes several messages with consecutive ids. This is the same as calling [`publish`](Self::publish) for each,
@@ -104,12 +181,24 @@ impl Topic {
     /// As [`publish`](Self::publish). All times are for all messages together.
     ///
     /// # Errors
-    /// [`PublishError`] says why the messages were not published. No member received any of them.
+    /// [`PublishError`] gives all publications back, and says why they were not published. No member received any of
+    /// them.
+    ///
+    /// ```
+    /// # use standpipe::{Hub, Publication};
+    /// let topic = Hub::default().topic("prices")?;
+    /// let outcomes = topic.publish_all(vec![
+    ///     Publication::from("EUR 1.08").key("EUR"),
+    ///     Publication::from("GBP 1.27").key("GBP"),
+    /// ])?;
+    /// assert_eq!(outcomes[1].id, outcomes[0].id + 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn publish_all(
         &self,
         publications: Vec<Publication>,
-    ) -> Result<Vec<PublishOutcome>, PublishError> {
-        publish::publish_all(&self.state, publications)
+    ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
+        publish::publish_all(&self.state, publications, None)
     }
 
     /// Subscribes the client behind `outbox`, until the returned subscription is dropped.
@@ -120,7 +209,8 @@ impl Topic {
     ///
     /// # Blocking
     /// Only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
-    /// Also waits for publishers of this topic, up to 60 s each time. Woken by the client's progress or end, or by the
+    /// Also waits for publishers of this topic, up to [`HubConfig::publish_timeout`](super::HubConfig::publish_timeout)
+    /// each time. Woken by the client's progress or end, or by the
     /// publisher. In [`Handler::opening`](crate::Handler::opening) it does not wait for room, and waits for publishers up
     /// to 1 s.
     ///

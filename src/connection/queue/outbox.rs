@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::message::Message;
+
 use crossbeam_channel::Receiver;
 
 use super::item::QueueItem;
 use super::send_queue::{Admission, SendQueue, Wait};
 use super::waiting::WaitingForRoom;
-use crate::connection::close_cause::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::stats::MessageCounts;
-use crate::connection::write::close::may_be_sent;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
@@ -156,36 +155,35 @@ impl Outbox {
         }
     }
 
-    /// Closes the connection after the queued messages: they are written first, then a Close with `code` and `reason`.
-    /// No further message is accepted. Returns immediately.
-    ///
-    /// `code` is one of 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4). For any other code, 1000 is sent. The hub
-    /// and the `standpipe` program use codes from 4000 to 4099, so an application's own codes begin at 4100. `reason` is
-    /// truncated to 123 bytes. If `close` is called several times, the first call takes effect.
-    pub fn close(&self, code: u16, reason: &str) {
-        let code = if may_be_sent(code) { code } else { 1000 };
-        self.shared.close_by_application(code, reason);
+    /// Returns whether the server has stopped accepting in order to end. See
+    /// [`Connection::is_draining`](crate::Connection::is_draining).
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining().is_set()
     }
 
-    /// Ends the connection with a TCP reset. The queued messages are not sent. Returns immediately.
-    pub fn terminate(&self) {
-        self.shared.terminate(CloseCause::Terminated);
-    }
-
-    /// Returns a channel that disconnects when the connection begins to close or ends, and when the server shuts down.
-    /// Nothing is ever sent on the channel. Use it in `select!`, or call its `recv_timeout` instead of sleeping.
+    /// Returns a channel that disconnects when the server has stopped accepting in order to end. Nothing is ever sent on
+    /// it. Use it in `select!` to stop taking work.
     ///
-    /// Messages are read from the peer only in [`Connection::recv`](crate::Connection::recv). While the handler is in
-    /// its own code, the server looks about once per second whether the peer has gone:
+    /// ```
+    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::Outbox;
     ///
-    /// - If the peer has reset the connection, the connection has ended. The queued messages are discarded, and every
-    ///   send fails.
-    /// - If the peer has only ended its stream, `recv` still returns the messages that arrived before the end. Sends are
-    ///   accepted until a write fails or `recv` reaches the end, because the peer may still read.
-    /// - A Close frame is seen only by `recv`. A peer that vanished without a packet is seen by a write that makes no
-    ///   progress, or by `recv`, which sends pings.
-    pub fn closed(&self) -> &Receiver<Infallible> {
-        self.shared.lifecycle().closed()
+    /// /// Sends the results of a job, until the server drains.
+    /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
+    ///     loop {
+    ///         select! {
+    ///             recv(results) -> result => match result {
+    ///                 Ok(result) if outbox.send(result).is_ok() => {}
+    ///                 _ => return,
+    ///             },
+    ///             recv(outbox.draining()) -> _ => return,
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&Receiver<String>, &Outbox) = forward;
+    /// ```
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.shared.draining().receiver()
     }
 
     /// Returns the number of messages that are queued.
@@ -195,10 +193,11 @@ impl Outbox {
 
     /// Returns whether no message is queued.
     pub fn is_empty(&self) -> bool {
-        self.queue().is_empty()
+        self.len() == 0
     }
 
-    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue).
+    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue), or more if a topic of an
+    /// [attached hub](crate::Config::hub) needs more.
     pub fn capacity(&self) -> usize {
         self.queue().capacity()
     }

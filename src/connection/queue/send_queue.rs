@@ -21,6 +21,7 @@ pub(crate) use super::byte_limit::{Admission, Wait};
 use super::byte_limit::ByteLimit;
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
+use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
 use crate::sync::lock;
@@ -30,6 +31,7 @@ pub(crate) struct SendQueue {
     sender: Sender<QueueItem>,
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
+    pub(crate) lateness: Lateness,
     bytes: ByteLimit,
     /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
     /// may have more tickets than messages.
@@ -47,6 +49,7 @@ impl SendQueue {
             sender,
             receiver,
             overflow: Overflow::default(),
+            lateness: Lateness::default(),
             bytes: ByteLimit::new(byte_limit),
             pending: AtomicIsize::new(0),
             counters: MessageCounters::default(),
@@ -197,6 +200,21 @@ impl SendQueue {
         self.overflow.push(topic);
     }
 
+    /// Holds a topic back until the peer has answered the mark. The topic must not be on the overflow list. It is put there
+    /// when it is released.
+    pub(crate) fn hold(&self, topic: Arc<dyn TopicSource>) {
+        if let Some(topic) = self.lateness.hold(topic) {
+            self.overflow.push(topic);
+        }
+    }
+
+    /// Puts topics that are no longer held back on the overflow list.
+    pub(crate) fn push_released(&self, topics: Vec<Arc<dyn TopicSource>>) {
+        for topic in topics {
+            self.overflow.push(topic);
+        }
+    }
+
     /// Takes the next message to be written. Its bytes stay in use until [`record_delivered`](Self::record_delivered)
     /// or [`record_discarded`](Self::record_discarded).
     pub(crate) fn pop(&self, purpose: Purpose) -> Option<Outgoing> {
@@ -226,24 +244,38 @@ impl SendQueue {
                     let Some(outgoing) = topic.take_next(purpose) else {
                         continue;
                     };
-                    match outgoing.source {
-                        // The topics on the overflow list have messages that were queued before the checkpoint.
-                        Some(checkpoint)
-                            if outgoing.is_checkpoint() && self.overflow.is_filled() =>
-                        {
-                            self.overflow.push(checkpoint);
+                    if outgoing.is_checkpoint() {
+                        match self.hold_checkpoint(outgoing) {
+                            None => continue,
+                            outgoing => return outgoing,
                         }
-                        _ => return Some(outgoing),
                     }
+                    return Some(outgoing);
                 }
                 Err(_) => return self.overflow.take_next(purpose),
             }
         }
     }
 
-    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken.
+    /// Puts a checkpoint behind the topics that are held back or on the overflow list, because they may have messages that
+    /// were queued before it. Returns it if there are none.
+    fn hold_checkpoint(&self, checkpoint: Outgoing) -> Option<Outgoing> {
+        let source = self.lateness.hold_behind_topics(checkpoint.source?)?;
+        if self.overflow.is_filled() {
+            self.overflow.push(source);
+            return None;
+        }
+        Some(Outgoing {
+            source: Some(source),
+            ..checkpoint
+        })
+    }
+
+    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken, and none
+    /// is held back any more.
     pub(crate) fn close(&self) {
         self.bytes.close();
+        self.push_released(self.lateness.close());
     }
 
     /// Discards everything that is queued. When this returns, every message that any thread took out to discard has

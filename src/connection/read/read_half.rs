@@ -96,6 +96,10 @@ impl ReadHalf {
             self.ahead = io::Cursor::default();
         }
         self.shared.write.deadlines.start_read(self.read_at);
+        let lateness = &self.shared.write.queue.lateness;
+        if lateness.is_waiting() {
+            lateness.add_unread_time(clock::now().saturating_sub(self.read_at));
+        }
         // A peer that is silent during several calls is pinged as if they were one.
         let since = clock::now().saturating_sub(self.waited);
         self.shared.reader.set_since(Activity::Reading, since);

@@ -130,6 +130,7 @@ impl Reader {
                     if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
                         let sent = u64::from_be_bytes(sent);
                         self.shared.write.deadlines.pong_received(sent);
+                        self.shared.release_held(Some(sent));
                     }
                 }
                 Ok(Incoming::Close(reason)) => {

@@ -88,6 +88,12 @@ impl SingleThreaded {
         }
     }
 
+    /// Returns the frames that were written.
+    #[cfg(test)]
+    pub(crate) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+        self.client.frames()
+    }
+
     /// Returns the payloads of the pongs that were written.
     #[cfg(test)]
     pub(crate) fn pongs(&self) -> Vec<Vec<u8>> {

@@ -4,6 +4,7 @@
 mod backpressure;
 mod blocked;
 mod control_frames;
+mod end;
 mod message_counts;
 mod peer;
 mod reader;

@@ -59,7 +59,7 @@ impl WritePath {
         WritePath {
             number,
             lifecycle: Lifecycle::new(),
-            queue: SendQueue::new(config.queue, config.queue_bytes),
+            queue: SendQueue::new(config.queue_capacity(), config.queue_bytes),
             control: ControlSlot::default(),
             deadlines: Deadlines::new(&config),
             slot: Slot::held(),
