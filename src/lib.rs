@@ -39,6 +39,7 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Roster`] has people by name, each with several connections.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
@@ -102,6 +103,9 @@ mod handler;
 mod http1;
 #[cfg(unix)]
 mod hub;
+// People by name, each with several connections.
+#[cfg(unix)]
+mod roster;
 #[cfg(unix)]
 mod server;
 
@@ -195,6 +199,8 @@ pub use hub::{
 pub use message::{Message, Text};
 #[cfg(unix)]
 pub use rate::Rate;
+#[cfg(unix)]
+pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
 #[cfg(unix)]
 pub use server::{
     ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
