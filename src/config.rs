@@ -137,6 +137,9 @@ config! {
     /// `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
     /// answers of HTTP requests: the server adds the CORS headers and answers preflights. `null` and `file://` allow
     /// pages without a host, such as files. Every site can send `null`.
+    ///
+    /// Pages of other origins get 403 for an upgrade, and for each method but GET, HEAD, OPTIONS and TRACE. See
+    /// [`Request::has_allowed_origin`](crate::Request::has_allowed_origin) for the rest.
     origin: Vec<String> = Vec::new();
     /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its
     /// visitors, and can read the answers of HTTP requests.

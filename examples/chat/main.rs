@@ -77,6 +77,7 @@ fn moderate(people: &Roster) {
             println!("the only command is: kick NAME");
             continue;
         };
+        // A connection that does not read is closed too: what is queued for it is discarded.
         let connections = people.kick(name.trim(), KICKED, "kicked");
         println!("kicked {connections} connections of {name:?}");
     }

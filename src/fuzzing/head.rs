@@ -35,12 +35,13 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
         Err(HeadError::Gone) => return "gone".to_owned(),
         Err(HeadError::Io(error)) => return error.to_string(),
     };
-    request.set_arrival(Arc::new(Arrival {
+    let arrival = Arc::new(Arrival {
         loopback_tcp: true,
         ..Arrival::default()
-    }));
+    });
+    request.set_arrival(arrival, None);
     let rules = Rules::new(&Config::default()).expect("the default has no invalid pattern");
-    let judged = match rules.judge(&request) {
+    let judged = match rules.judge(&mut request) {
         Err((reply, reason)) => format!("{} {reason}", reply.code()),
         Ok(()) => match http1::accept(&request, Reply::upgrade()) {
             Err((reply, reason)) => format!("{} {reason}", reply.code()),

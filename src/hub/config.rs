@@ -236,8 +236,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "the queue of the topics \"room-*\" must hold at least 1 message")]
     fn hub_refuses_a_queue_of_zero() {
-        let mut settings = TopicSettings::default();
-        settings.queue = 0;
+        let settings = TopicSettings {
+            queue: 0,
+            ..TopicSettings::default()
+        };
         let _hub = crate::hub::Hub::new(HubConfig::default().topic("room-*", settings));
     }
 

@@ -9,6 +9,8 @@
 //! touched stay resident until their thread ends. If the reader thread parsed the request, every idle client would keep
 //! these pages.
 
+use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::Scope;
 
@@ -22,12 +24,24 @@ use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
 use crate::handler::Handler;
-use crate::http1::{self, After, Body, Cors, HeadError, Reply, Request};
+use crate::http1::{self, After, Arrival, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::own_thread;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
+
+/// How a connection came to the server.
+#[derive(Default)]
+pub(crate) struct Inbound {
+    /// The listener on which the client connected.
+    pub(crate) arrival: Arc<Arrival>,
+    /// The address of the server's end, if it is a TCP connection.
+    pub(crate) local: Option<SocketAddr>,
+    /// The bytes that have been read from the socket already.
+    pub(crate) ahead: Vec<u8>,
+}
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
 /// has ended. `_slot` is the client's handshake slot, which is freed when this function returns.
@@ -39,17 +53,19 @@ use crate::server::state::ServerState;
 pub(crate) fn run<'scope, H: Handler>(
     client: RegisteredClient<'scope>,
     _slot: HandshakeSlot<'scope>,
+    mut inbound: Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    let mut next = Some(Vec::new());
+    own_thread::works_for(server);
+    let mut next = Some(mem::take(&mut inbound.ahead));
     let mut upgraded = None;
     let mut request_number = 0;
     while let Some(ahead) = next.take() {
         request_number += 1;
         let is_last = request_number >= MAX_REQUESTS;
-        match read_and_answer(&client, server, scope, handler, ahead, is_last) {
+        match read_and_answer(&client, &inbound, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
             Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
@@ -125,18 +141,14 @@ fn next_request(
 /// after it.
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
+    inbound: &Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     ahead: Vec<u8>,
     is_last: bool,
 ) -> Served<'scope> {
-    let RegisteredClient {
-        shared,
-        socket,
-        arrival,
-        ..
-    } = client;
+    let RegisteredClient { shared, socket, .. } = client;
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
@@ -151,7 +163,7 @@ fn read_and_answer<'scope, H: Handler>(
             return Served::Ended;
         }
     };
-    request.set_arrival(Arc::clone(arrival));
+    request.set_arrival(Arc::clone(&inbound.arrival), inbound.local);
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.
@@ -254,7 +266,7 @@ fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> 
     if reply.is_upgrade() {
         Ok(reply)
     } else {
-        Err(Answer::reply(reply))
+        Err(Answer::from_handler(reply))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod opening;
 mod requests;
+mod streams;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::handshake;
+use super::handshake::{self, Inbound};
 use super::response::Answer;
 use super::session::RegisteredClient;
 use crate::config::Config;
@@ -90,7 +91,13 @@ fn registered<'a>(
 ) -> (RegisteredClient<'a>, HandshakeSlot<'a>) {
     let transport: Arc<dyn Transport> = socket.clone();
     let config = Arc::clone(&server.config);
-    let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
+    let shared = Arc::new(Shared::new(
+        1,
+        Peer::Unix,
+        config,
+        Arc::default(),
+        &transport,
+    ));
     let (slot, _) = server
         .handshakes
         .acquire(1, &Peer::Unix)
@@ -100,7 +107,6 @@ fn registered<'a>(
         entry: server.clients.add(&shared),
         shared,
         socket: transport,
-        arrival: Arc::default(),
     };
     (client, slot)
 }
@@ -115,7 +121,7 @@ fn serve_sent(
     thread::scope(|scope| {
         let (client, slot) = registered(server, socket);
         before(&client.shared);
-        handshake::run(client, slot, server, scope, handler);
+        handshake::run(client, slot, Inbound::default(), server, scope, handler);
     });
     // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
@@ -214,8 +220,14 @@ fn answer_is_written_whole_however_the_socket_accepts_it() {
         let socket = Arc::new(ScriptedSocket::default());
         socket.accept_per_call(most);
         let transport: Arc<dyn Transport> = socket.clone();
-        let shared = Shared::new(1, Peer::Unix, Arc::clone(&config), &transport);
-        let answer = Answer::reply(Reply::text(200, body.as_str()));
+        let shared = Shared::new(
+            1,
+            Peer::Unix,
+            Arc::clone(&config),
+            Arc::default(),
+            &transport,
+        );
+        let answer = Answer::reply(Reply::text(200, body.clone()));
         let written = answer.write(&shared, &*transport, &server, None, After::Close);
         assert!(written.is_ok(), "{most}");
         let written = String::from_utf8(socket.written()).expect("text");
@@ -251,7 +263,7 @@ fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String 
     let shared = Arc::clone(&client.shared);
     socket.send(request);
     thread::scope(|scope| {
-        scope.spawn(|| handshake::run(client, slot, server, scope, &Answers));
+        scope.spawn(|| handshake::run(client, slot, Inbound::default(), server, scope, &Answers));
         socket.until_written(1);
         socket.until_in_read();
         meanwhile(&shared);
