@@ -11,6 +11,7 @@ pub(crate) mod end_callbacks;
 pub(crate) mod lifecycle;
 pub(crate) mod message_log;
 mod phase;
+pub(crate) mod ping;
 pub(crate) mod queue;
 pub(crate) mod read;
 pub(crate) mod shared;

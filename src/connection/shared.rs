@@ -192,11 +192,29 @@ impl Shared {
         self.write.flush();
     }
 
-    /// Sends a ping ahead of the queued messages. The writer writes it, so the caller does not write to a socket.
-    pub(crate) fn send_ping(&self, payload: [u8; 8]) {
-        self.write.control.set_ping(payload);
+    /// Sends a ping ahead of the queued messages, on behalf of the watchdog. The writer writes it, so the caller does not
+    /// write to a socket.
+    pub(crate) fn send_ping(&self, now: u64) {
+        self.write.control.pings.asked(now);
+        self.write.control.set_ping();
         self.write.request_attention();
         self.write.writer.notify();
+    }
+
+    /// Sends a ping ahead of the queued messages, unless one is outstanding. Never blocks.
+    pub(crate) fn ping(&self) {
+        if self.lifecycle().is_open() && !self.write.control.pings.is_outstanding() {
+            self.write.control.set_ping();
+            self.write.request_attention();
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the watchdog must ping this client at the time `now`, although it is not silent.
+    pub(crate) fn must_measure(&self, now: u64) -> bool {
+        let (since, interval) = (self.reader.reading_since(), self.config().ping_interval);
+        self.lifecycle().phase() == Phase::Open
+            && self.write.control.pings.is_due(now, since, interval)
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.

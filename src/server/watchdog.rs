@@ -71,10 +71,14 @@ fn check_all(server: &ServerState, tick: u64) {
 
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     match client.check_deadlines(now) {
-        DeadlineCheck::Met => {}
+        DeadlineCheck::Met => {
+            if client.must_measure(now) {
+                client.send_ping(now);
+            }
+        }
         DeadlineCheck::PingDue => {
             client.write.deadlines.ping_sent(now);
-            client.send_ping(now.to_be_bytes());
+            client.send_ping(now);
         }
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}

@@ -127,10 +127,7 @@ impl Reader {
                 }
                 Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
                 Ok(Incoming::Pong(payload)) => {
-                    if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
-                        let sent = u64::from_be_bytes(sent);
-                        self.shared.write.deadlines.pong_received(sent);
-                    }
+                    self.shared.write.control.pings.pong_received(&payload);
                 }
                 Ok(Incoming::Close(reason)) => {
                     self.ended = Some(ReadEnd::Closed);

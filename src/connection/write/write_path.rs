@@ -69,7 +69,7 @@ impl WritePath {
             number,
             lifecycle: Lifecycle::new(),
             queue: SendQueue::new(config.queue, config.queue_bytes),
-            control: ControlSlot::default(),
+            control: ControlSlot::new(),
             deadlines: Deadlines::new(&config),
             slot: Mutex::new(Slot::Held),
             attention: AtomicBool::new(false),
