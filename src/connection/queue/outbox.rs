@@ -194,7 +194,17 @@ impl Outbox {
     /// data in the kernel's buffers. It also contains the time that the handler spends before it receives again. Only the
     /// answer to a ping of the server counts. Other pongs of the client are ignored.
     ///
-    /// [`ping`](Self::ping) has an example.
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::Outbox;
+    ///
+    /// /// Returns whether a client is too far away for a fast game. A client that was not measured yet is not.
+    /// fn is_far(outbox: &Outbox) -> bool {
+    ///     outbox.round_trip().is_some_and(|took| took > Duration::from_millis(150))
+    /// }
+    /// # let _ = is_far;
+    /// ```
     pub fn round_trip(&self) -> Option<Duration> {
         self.shared.write.control.pings.round_trip()
     }
