@@ -107,7 +107,8 @@ pub trait Handler: Sync {
     ///
     /// The server answers control frames inside [`Connection::recv`], so a handler must keep calling that method.
     ///
-    /// The stack of the reader thread is 256 KiB, and a stack overflow ends the whole process. If a client can choose the
+    /// The stack of the reader thread has [`handler_stack`](crate::Config::handler_stack) bytes, by default 256 KiB, and a
+    /// stack overflow ends the whole process. If a client can choose the
     /// depth of a recursion, as with a JSON tree, check the depth first or use a type of fixed depth. Builds without
     /// optimization need more stack for each level.
     ///

@@ -119,9 +119,13 @@ mod clock;
 #[cfg(unix)]
 mod config;
 #[cfg(unix)]
+mod config_error;
+#[cfg(unix)]
 mod error;
 #[cfg(unix)]
 mod escape;
+#[cfg(unix)]
+mod limits;
 #[cfg(unix)]
 mod message;
 #[cfg(unix)]
@@ -140,6 +144,8 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
+pub use config_error::ConfigError;
+#[cfg(unix)]
 pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
 #[cfg(unix)]
 pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
@@ -155,6 +161,8 @@ pub use hub::{
     SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
     TopicMessage, TopicSettings,
 };
+#[cfg(unix)]
+pub use limits::Limits;
 #[cfg(unix)]
 pub use message::{Message, Text};
 #[cfg(unix)]

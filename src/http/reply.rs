@@ -6,6 +6,7 @@ use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::response::{After, Head, is_framing};
+use crate::limits::Limits;
 
 /// The answer for a client whose request is refused, and the reason for the log.
 pub(crate) type Refusal = (Reply, String);
@@ -35,6 +36,8 @@ pub struct Reply {
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Cow<'static, [u8]>,
     subprotocol: Option<String>,
+    /// Boxed, because it is rarely used and large.
+    limits: Option<Box<Limits>>,
 }
 
 /// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect only to
@@ -56,6 +59,23 @@ impl Reply {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
         self.subprotocol = Some(name.into());
         self
+    }
+
+    /// Sets limits for this one connection, in place of those of the server. Any other reply than an upgrade ignores them.
+    ///
+    /// ```
+    /// use standpipe::{Limits, Reply};
+    /// let accepted = Reply::upgrade().limits(Limits::new().max_message(1 << 20).queue(16));
+    /// ```
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Reply {
+        self.limits = Some(Box::new(limits));
+        self
+    }
+
+    /// Takes out what [`limits`](Self::limits) has set.
+    pub(crate) fn take_limits(&mut self) -> Option<Box<Limits>> {
+        self.limits.take()
     }
 
     /// Returns a response whose text is the name of the status. A `code` outside 200 to 999 is replaced by 500.
@@ -145,6 +165,7 @@ impl Reply {
             headers,
             body: body.into(),
             subprotocol: None,
+            limits: None,
         }
     }
 

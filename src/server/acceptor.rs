@@ -21,7 +21,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::client::handshake;
-use super::client::session::RegisteredClient;
+use super::client::registered::RegisteredClient;
 use super::listener::{BACKLOG, Listener};
 use super::refusal_log::Refusal;
 use super::shutdown_signal::StopOnDrop;
@@ -34,9 +34,6 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::http::{self, After, Peer};
 use crate::panic::catch_panic;
-
-/// The stack of a handshake thread, where the handler's `request` runs.
-const HANDSHAKE_STACK: usize = 256 << 10;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
 /// `LONGEST_PAUSE`.
@@ -194,7 +191,7 @@ fn start_handshake<'scope, H: Handler>(
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
-        .stack_size(HANDSHAKE_STACK)
+        .stack_size(server.config.handler_stack)
         .spawn_scoped(scope, move || {
             // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
             // either.

@@ -40,6 +40,7 @@ mod echo;
 
 mod close;
 mod connection_end;
+mod connection_limits;
 mod events;
 mod guide;
 mod peer_gone;

@@ -1,6 +1,7 @@
 //! The opening handshake in situations that a real socket cannot reproduce reliably: a 101 that the peer does not
 //! accept, and a shutdown while the request is being answered.
 
+mod limits;
 mod opening;
 mod requests;
 
@@ -11,8 +12,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::handshake;
+use super::registered::RegisteredClient;
 use super::response::Answer;
-use super::session::RegisteredClient;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::connection::shared::Shared;
