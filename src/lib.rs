@@ -146,7 +146,7 @@ pub use config::Config;
 #[cfg(unix)]
 pub use config_error::ConfigError;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox};
+pub use connection::{Activity, CloseCause, Connection, MessageCounts, Outbox};
 #[cfg(unix)]
 pub use error::{Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TrySendError};
 #[cfg(unix)]
@@ -169,8 +169,8 @@ pub use message::{Message, Text};
 pub use rate::Rate;
 #[cfg(unix)]
 pub use server::{
-    ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
-    ThreadState, raise_descriptor_limit,
+    ClientState, Disconnect, Listener, QueueState, Server, ServerHandle, ServerThread,
+    ShutdownReport, ThreadState, TickCallback, raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

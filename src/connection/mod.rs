@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::message::Message;
 use crossbeam_channel::Receiver;
 
+pub use activity::Activity;
 pub use close_cause::CloseCause;
 pub use queue::outbox::Outbox;
 pub use stats::MessageCounts;

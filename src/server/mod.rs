@@ -30,7 +30,8 @@ pub use client_state::{ClientState, QueueState, ThreadState};
 pub use handle::ServerHandle;
 pub use listener::Listener;
 pub use server_thread::ServerThread;
-pub use stats::ShutdownReport;
+pub use stats::{Disconnect, ShutdownReport};
+pub use tick::TickCallback;
 
 use crate::config::Config;
 use crate::error::Error;

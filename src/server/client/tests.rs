@@ -24,6 +24,7 @@ use crate::http::{After, Peer, Reply, Request, Rules};
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
+use crate::server::stats::Disconnect;
 
 const REQUEST: &[u8] =
     b"GET /x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -149,7 +150,10 @@ fn client_without_its_101_never_reaches_the_handler() {
         let (written, clients) = one_client(&server, &socket, nothing_before, || ());
         assert_eq!((written.len(), clients), (accepted, 0));
         let counts = server.disconnects.counts();
-        assert!(counts.contains(&("refused_request", 1)), "{counts:?}");
+        assert!(
+            counts.contains(&(Disconnect::RequestRejected, 1)),
+            "{counts:?}"
+        );
     }
 }
 
@@ -209,7 +213,10 @@ fn client_reset_before_its_101_gets_no_answer() {
     let (written, clients) = one_client(&server, &socket, nothing_before, reset);
     assert_eq!((written.as_str(), clients), ("", 0));
     let counts = server.disconnects.counts();
-    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+    assert!(
+        counts.contains(&(Disconnect::Deadline(crate::Clock::Handshake), 1)),
+        "{counts:?}"
+    );
 }
 
 #[test]

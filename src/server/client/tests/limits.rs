@@ -59,7 +59,10 @@ fn reset_of_the_first_state_ends_the_second() {
     });
     assert_eq!(written, "");
     let counts = server.disconnects.counts();
-    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+    assert!(
+        counts.contains(&(Disconnect::Deadline(crate::Clock::Handshake), 1)),
+        "{counts:?}"
+    );
 }
 
 /// Otherwise, the scope would wait for the writer forever.
