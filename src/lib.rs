@@ -129,9 +129,13 @@ mod clock;
 #[cfg(unix)]
 mod config;
 #[cfg(unix)]
+mod config_error;
+#[cfg(unix)]
 mod error;
 #[cfg(unix)]
 mod escape;
+#[cfg(unix)]
+mod limits;
 #[cfg(unix)]
 mod message;
 #[cfg(unix)]
@@ -161,9 +165,11 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
+pub use config_error::ConfigError;
+#[cfg(unix)]
 pub use connection::{
-    CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox, PeerClose,
-    Receipt, TooManyCallbacks,
+    Activity, CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox,
+    PeerClose, Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
@@ -206,6 +212,8 @@ pub use hub::{
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
+pub use limits::Limits;
+#[cfg(unix)]
 pub use message::{Message, Text};
 #[cfg(unix)]
 pub use rate::Rate;
@@ -213,8 +221,9 @@ pub use rate::Rate;
 pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
 #[cfg(unix)]
 pub use server::{
-    ClientState, ConnectionSender, HandOverError, HandOverReason, Listener, QueueState, Server,
-    ServerHandle, ServerThread, ShutdownReport, ThreadState, raise_descriptor_limit,
+    ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
+    Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
+    raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

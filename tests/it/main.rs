@@ -47,6 +47,7 @@ mod written;
 
 mod close;
 mod connection_end;
+mod connection_limits;
 mod events;
 mod guide;
 mod peer_gone;
