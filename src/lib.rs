@@ -39,6 +39,7 @@
 //!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Listener::channel`] takes connections that an existing server has accepted.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
@@ -51,6 +52,10 @@
 //! - [`security`]: what the server promises, which test checks each promise, and what is left to a proxy.
 //! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
 //!   servers.
+//!
+//! # Features
+//! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
+//! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
 //! # Blocking
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and
@@ -105,6 +110,10 @@ mod hub;
 #[cfg(unix)]
 mod server;
 
+// A client, for programs that talk to a server, and for tests.
+#[cfg(all(unix, feature = "client"))]
+mod client;
+
 // The events of all clients on one channel, for a program that has a main loop.
 #[cfg(unix)]
 mod events;
@@ -146,6 +155,8 @@ mod sync;
 pub use ::http;
 #[cfg(unix)]
 pub use bytes::Bytes;
+#[cfg(all(unix, feature = "client"))]
+pub use client::{Client, ClientBuilder, ConnectError};
 #[cfg(unix)]
 pub use clock::Clock;
 #[cfg(unix)]

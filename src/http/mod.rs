@@ -39,6 +39,8 @@ mod tests;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use body::{Body, Wire};
+#[cfg(feature = "client")]
+pub(crate) use chunked::{Chunked, Step};
 pub(crate) use cors::Cors;
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;

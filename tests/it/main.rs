@@ -25,6 +25,8 @@ mod policies;
 mod presence;
 
 // In the order of a client's life.
+#[cfg(feature = "client")]
+mod client;
 mod handed;
 mod handshake;
 mod lateness;
