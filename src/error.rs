@@ -62,12 +62,36 @@ pub enum RecvError {
     Io(#[source] io::Error),
 }
 
-/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) returned no message.
+/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) or
+/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message.
+///
+/// ```
+/// use standpipe::RecvTimeoutError;
+///
+/// assert_eq!(RecvTimeoutError::Timeout.to_string(), "no message arrived in time");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum RecvTimeoutError {
-    /// No message has begun to arrive in this time. The connection is open.
+    /// No message has arrived completely in this time. What has arrived of a message is kept. The connection is open.
     #[error("no message arrived in time")]
     Timeout,
+    /// The connection has ended, or is being closed.
+    #[error(transparent)]
+    Failed(#[from] RecvError),
+}
+
+/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message.
+///
+/// ```
+/// use standpipe::TryRecvError;
+///
+/// assert_eq!(TryRecvError::Empty.to_string(), "no message has arrived");
+/// ```
+#[derive(Debug, thiserror::Error)]
+pub enum TryRecvError {
+    /// No message has arrived completely. What has arrived of a message is kept. The connection is open.
+    #[error("no message has arrived")]
+    Empty,
     /// The connection has ended, or is being closed.
     #[error(transparent)]
     Failed(#[from] RecvError),
@@ -141,6 +165,26 @@ pub enum SendTimeoutError {
     /// The connection has ended or is closing.
     #[error("the connection has ended or is closing")]
     Closed(Message),
+}
+
+/// Why [`Outbox::wait_written`](crate::Outbox::wait_written) or
+/// [`wait_written_timeout`](crate::Outbox::wait_written_timeout) could not confirm that everything was written.
+///
+/// ```
+/// assert_eq!(
+///     standpipe::WaitWrittenError::Timeout.to_string(),
+///     "not everything was written when the time was over"
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitWrittenError {
+    /// The time was over. The connection is open, and the messages are still on their way.
+    #[error("not everything was written when the time was over")]
+    Timeout,
+    /// The connection ended, or a Close overtook the queue, and messages were discarded.
+    #[error("the connection ended before everything was written")]
+    Ended,
 }
 
 impl SendError {

@@ -1,6 +1,7 @@
 //! [`Handler`]: the part of a server that the user of this library writes.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::http1::{Reply, Request};
@@ -33,12 +34,12 @@ use crate::http1::{Reply, Request};
 /// ```
 pub trait Handler: Sync {
     /// Answers a request: with [`Reply::upgrade`] to accept a WebSocket client, or with a plain HTTP response. The default
-    /// upgrades every path, without a subprotocol.
+    /// upgrades every path, without a subprotocol. [`Reply::from_try`] lets this method use `?`.
     ///
     /// A connection may carry several requests, one after the other. Each has its own [`Request`].
     ///
-    /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
-    /// [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
+    /// Before this call the server has checked the syntax of the request, its `Host` and, for upgrades and unsafe methods,
+    /// its `Origin` (see [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
     /// the server checks the headers of the upgrade. If this method panics, the client gets a 500.
     ///
     /// # Blocking
@@ -85,7 +86,7 @@ pub trait Handler: Sync {
     /// ```
     ///
     /// # Errors
-    /// Returns the answer that the client gets instead of the 101. If this method panics, or returns an upgrade, the
+    /// Returns the answer that the client gets instead of the 101. Every error becomes a 500 by `?`. If this method panics, or returns an upgrade, the
     /// client gets a 500.
     ///
     /// # Blocking
@@ -121,5 +122,59 @@ where
 {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         self(conn)
+    }
+}
+
+/// A handler that several servers share, or that the program keeps too.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use standpipe::{Config, Connection, Handler, Server};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         while let Some(message) = conn.recv()? {
+///             conn.send(message)?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let shared: Arc<dyn Handler + Send> = Arc::new(Echo);
+/// let server = || Server::bind("127.0.0.1:0", Config::default());
+/// let (first, second) = (server()?.spawn(Arc::clone(&shared))?, server()?.spawn(shared)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<H: Handler + Send + ?Sized> Handler for Arc<H> {
+    fn request(&self, request: &mut Request) -> Reply {
+        (**self).request(request)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        (**self).opening(conn)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        (**self).run(conn)
+    }
+}
+
+/// A handler that is borrowed. `&H` itself cannot implement [`Handler`], because a reference to a closure is a closure.
+pub(crate) struct Borrowed<'a, H>(pub(crate) &'a H);
+
+impl<H: Handler> Handler for Borrowed<'_, H> {
+    fn request(&self, request: &mut Request) -> Reply {
+        self.0.request(request)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        self.0.opening(conn)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.run(conn)
     }
 }

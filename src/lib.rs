@@ -36,10 +36,14 @@
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)
 //!   queues one for it.
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
-//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits. A
+//!   [`Receipt`] tells what became of one message, and [`wait_written`](Outbox::wait_written) waits until all messages
+//!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
 //! - [`Listener::channel`] takes connections that an existing server has accepted.
+//! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
+//!   handler use `?`.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
@@ -55,6 +59,7 @@
 //!
 //! # Features
 //! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
+//! - [`testing`] adds tools for the tests of a program, and enables `client`.
 //! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
 //! # Blocking
@@ -113,6 +118,8 @@ mod server;
 // A client, for programs that talk to a server, and for tests.
 #[cfg(all(unix, feature = "client"))]
 mod client;
+#[cfg(all(unix, feature = "testing"))]
+pub mod testing;
 
 // The events of all clients on one channel, for a program that has a main loop.
 #[cfg(unix)]
@@ -143,6 +150,8 @@ mod rate;
 mod sweep;
 #[cfg(unix)]
 mod sync;
+#[cfg(unix)]
+mod watch;
 
 /// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
 ///
@@ -162,7 +171,10 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, TooManyCallbacks};
+pub use connection::{
+    CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox, PeerClose,
+    Receipt, TooManyCallbacks,
+};
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
 /// ```
@@ -188,14 +200,15 @@ pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, T
 pub use crossbeam_channel;
 #[cfg(unix)]
 pub use error::{
-    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError, WaitWrittenError,
 };
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http1::{Peer, Reply, Request};
+pub use http1::{Cookie, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
     DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
@@ -213,3 +226,5 @@ pub use server::{
 };
 #[cfg(unix)]
 pub use tungstenite;
+#[cfg(unix)]
+pub use watch::{Interest, Watch};

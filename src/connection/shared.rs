@@ -7,6 +7,7 @@
 use std::hint::black_box;
 use std::net::Shutdown;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,9 +19,11 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::http1::Peer;
 use crate::panic::catch_panic;
+use crate::sync::Latch;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -30,6 +33,8 @@ pub(crate) struct Shared {
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
     pub(crate) writer: ThreadActivity,
+    /// Set when the server has stopped accepting in order to end.
+    draining: Arc<Latch>,
     socket: Weak<dyn Transport>,
 }
 
@@ -38,6 +43,7 @@ impl Shared {
         number: u64,
         peer: Peer,
         config: Arc<Config>,
+        draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
         Shared {
@@ -46,6 +52,7 @@ impl Shared {
             write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
+            draining,
             socket: Arc::downgrade(socket),
         }
     }
@@ -56,6 +63,11 @@ impl Shared {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.write.lifecycle
+    }
+
+    /// Returns the latch that is set when the server has stopped accepting in order to end.
+    pub(crate) fn draining(&self) -> &Latch {
+        &self.draining
     }
 
     /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.
@@ -238,8 +250,20 @@ impl Shared {
         match check {
             // No ping is sent once a Close has been requested, so none may be waited for.
             DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
+            // The handler has found nothing to receive, and may have been in its own code since.
+            DeadlineCheck::PingDue | DeadlineCheck::Passed(Clock::Message | Clock::Ping)
+                if self.reader.get().0 == Activity::Polling && self.has_unread_bytes() =>
+            {
+                DeadlineCheck::Met
+            }
             check => check,
         }
+    }
+
+    /// Returns whether bytes of the peer, or the end of its stream, wait in the kernel. Never blocks.
+    fn has_unread_bytes(&self) -> bool {
+        let socket = self.socket.upgrade();
+        socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
     }
 
     /// Looks whether the peer has gone, while the reader is in the handler. Nobody reads the socket then, so only this

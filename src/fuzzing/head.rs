@@ -41,7 +41,7 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
     });
     request.set_arrival(arrival, None);
     let rules = Rules::new(&Config::default()).expect("the default has no invalid pattern");
-    let judged = match rules.judge(&request) {
+    let judged = match rules.judge(&mut request) {
         Err((reply, reason)) => format!("{} {reason}", reply.code()),
         Ok(()) => match http1::accept(&request, Reply::upgrade()) {
             Err((reply, reason)) => format!("{} {reason}", reply.code()),

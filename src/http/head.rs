@@ -101,6 +101,7 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         method,
         version,
         target,
+        has_allowed_origin: !headers.contains_key(header::ORIGIN),
         headers,
         authority,
         framing,

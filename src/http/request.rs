@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Version, header};
@@ -24,6 +25,7 @@ pub struct Request {
     pub(super) framing: Framing,
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
+    pub(super) has_allowed_origin: bool,
     pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
@@ -55,8 +57,58 @@ impl Request {
     /// Returns the first value of `name` in the query, decoded. For `?a` the value of `a` is the empty string. A value may
     /// contain any character.
     pub fn query(&self, name: &str) -> Option<&str> {
-        let pair = self.target.query.iter().find(|(key, _)| key == name)?;
-        Some(&pair.1)
+        self.query_all(name).next()
+    }
+
+    /// Returns all values of `name` in the query, decoded, in their order.
+    ///
+    /// ```
+    /// # use standpipe::Request;
+    /// /// `?topic=a&topic=b` gives `["a", "b"]`.
+    /// fn topics(request: &Request) -> Vec<&str> {
+    ///     request.query_all("topic").collect()
+    /// }
+    /// ```
+    pub fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.query_pairs();
+        pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+    }
+
+    /// Returns all names and values of the query, decoded, in their order.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn check(request: &Request) -> Result<(), Reply> {
+    ///     match request.query_pairs().find(|(name, _)| !["since", "limit"].contains(name)) {
+    ///         Some((name, _)) => Err(Reply::bad_request(format!("unknown parameter {name:?}"))),
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// ```
+    pub fn query_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.target.query.iter();
+        pairs.map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Returns the first value of `name` in the query as a `T`, or `None` if the query has no `name`.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn page(request: &Request) -> Result<Reply, Reply> {
+    ///     let since: u64 = request.query_as("since")?.unwrap_or(0);
+    ///     Ok(Reply::text(200, format!("from {since}\n")))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A 400 that names the parameter and contains the error of `T`, if the value is not a `T`.
+    pub fn query_as<T>(&self, name: &str) -> Result<Option<T>, Reply>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let parsed = self.query(name).map(str::parse).transpose();
+        parsed.map_err(|error| Reply::bad_request(format!("the parameter {name}: {error}")))
     }
 
     /// Returns all headers as the client sent them.
@@ -77,6 +129,27 @@ impl Request {
     /// Returns the `Origin` header: the site whose page sent the request. Clients other than browsers rarely send it.
     pub fn origin(&self) -> Option<&str> {
         self.header("origin")
+    }
+
+    /// Returns whether the request may come from a page: it has no `Origin`, or that of the server's own pages, or one
+    /// that [`Config::origin`](crate::Config::origin) or [`Config::allow_any_origin`](crate::Config::allow_any_origin)
+    /// allow.
+    ///
+    /// This is false only for GET, HEAD, OPTIONS and TRACE requests that are not upgrades, because the server refuses all
+    /// others with 403. A browser does not let the foreign page read the answer of such a request. A handler checks
+    /// this method if its GET does more than to answer, or if its answer is nobody's business.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn state(request: &Request) -> Result<Reply, Reply> {
+    ///     if !request.has_allowed_origin() {
+    ///         return Err(Reply::text(403, "not for pages of other sites\n"));
+    ///     }
+    ///     Ok(Reply::json(200, "{}"))
+    /// }
+    /// ```
+    pub fn has_allowed_origin(&self) -> bool {
+        self.has_allowed_origin
     }
 
     /// Returns the subprotocols that the client offers, in the client's order, from all `Sec-WebSocket-Protocol` lines.
@@ -258,61 +331,5 @@ impl fmt::Debug for Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::http1::{Peer, Request, read_head};
-
-    fn request(mut head: &[u8]) -> Request {
-        read_head(&mut head, Vec::new(), Peer::Unix)
-            .expect("a request")
-            .0
-    }
-
-    #[test]
-    fn lists_are_combined_from_all_lines() {
-        let request = request(
-            b"GET /ws?a&b=1&b=2 HTTP/1.1\r\nHost: A:1\r\nSec-WebSocket-Protocol: x, y\r\nUpgrade: h2c\r\n\
-              sec-websocket-protocol:,z ,\r\nUpgrade: foo , WebSocket\r\n\r\n",
-        );
-        assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["x", "y", "z"]);
-        assert!(request.wants_upgrade());
-        assert_eq!(
-            (request.host(), request.header("HOST")),
-            (Some("A:1"), Some("A:1"))
-        );
-        assert_eq!(
-            (request.query("a"), request.query("b"), request.query("c")),
-            (Some(""), Some("1"), None)
-        );
-    }
-
-    #[test]
-    fn upgrade_is_ignored_in_http_1_0() {
-        for (version, wants) in [("1.0", false), ("1.1", true), ("1.2", true)] {
-            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
-            assert_eq!(request(head.as_bytes()).wants_upgrade(), wants, "{version}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let mut request = request(
-            b"GET /ws?token=hidden1 HTTP/1.1\r\nHost: a\r\nAuthorization: hidden2\r\nCookie: hidden3\r\n\
-              Sec-WebSocket-Protocol: hidden4\r\nX-Api-Key: hidden5\r\n\r\n",
-        );
-        request.extensions_mut().insert("hidden6");
-        assert_eq!(request.extensions().get::<&str>(), Some(&"hidden6"));
-        let shown = format!("{request:?}");
-        assert!(
-            shown.contains("/ws") && !shown.contains("hidden"),
-            "{shown}"
-        );
-        // Handlers may print the map alone.
-        let shown = format!("{:?}", request.headers());
-        assert!(
-            !["hidden2", "hidden3", "hidden4"]
-                .iter()
-                .any(|s| shown.contains(s)),
-            "{shown}"
-        );
-    }
-}
+#[path = "tests/request.rs"]
+mod tests;

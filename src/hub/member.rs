@@ -5,6 +5,7 @@
 //! a ticket for the next one. A topic never drops another topic's messages.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::message::{Envelope, Gap, TopicMessage};
@@ -24,7 +25,7 @@ use crate::sync::lock;
 pub(super) struct Member {
     pub(super) outbox: Outbox,
     /// The member is told who joins and leaves.
-    pub(super) wants_presence: bool,
+    pub(super) wants_presence: AtomicBool,
     topic: Arc<str>,
     envelope: Option<Arc<dyn Envelope>>,
     pub(super) counters: Arc<TopicCounters>,
@@ -43,7 +44,7 @@ impl Member {
     ) -> Arc<Member> {
         Arc::new(Member {
             outbox,
-            wants_presence,
+            wants_presence: AtomicBool::new(wants_presence),
             topic,
             envelope,
             counters,

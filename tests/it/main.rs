@@ -33,14 +33,18 @@ mod lateness;
 mod listeners;
 mod opening;
 
+mod cookies;
 mod http_answers;
 mod http_bodies;
 mod http_cors;
 mod http_deadlines;
 mod http_keep_alive;
+mod replies;
 
 mod batches;
 mod echo;
+mod ends;
+mod written;
 
 mod close;
 mod connection_end;
@@ -50,6 +54,8 @@ mod peer_gone;
 mod violations;
 
 mod drain;
+mod grace;
+mod scope;
 mod shutdown;
 mod shutdown_report;
 mod unix_sockets;
@@ -92,5 +98,9 @@ mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
+
+// The tools for the tests of other programs.
+#[cfg(feature = "testing")]
+mod testing;
 
 mod cycles;

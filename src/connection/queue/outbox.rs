@@ -1,11 +1,15 @@
 //! [`Outbox`]: the sending end of one client's bounded queue. The name of each sending method says how long it waits.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::message::Message;
 
+use crossbeam_channel::Receiver;
+
+use super::item::QueueItem;
 use super::send_queue::{Admission, SendQueue, Wait};
 use super::waiting::WaitingForRoom;
 use crate::connection::shared::Shared;
@@ -151,6 +155,37 @@ impl Outbox {
         }
     }
 
+    /// Returns whether the server has stopped accepting in order to end. See
+    /// [`Connection::is_draining`](crate::Connection::is_draining).
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining().is_set()
+    }
+
+    /// Returns a channel that disconnects when the server has stopped accepting in order to end. Nothing is ever sent on
+    /// it. Use it in `select!` to stop taking work.
+    ///
+    /// ```
+    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::Outbox;
+    ///
+    /// /// Sends the results of a job, until the server drains.
+    /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
+    ///     loop {
+    ///         select! {
+    ///             recv(results) -> result => match result {
+    ///                 Ok(result) if outbox.send(result).is_ok() => {}
+    ///                 _ => return,
+    ///             },
+    ///             recv(outbox.draining()) -> _ => return,
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&Receiver<String>, &Outbox) = forward;
+    /// ```
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.shared.draining().receiver()
+    }
+
     /// Returns the number of messages that are queued.
     pub fn len(&self) -> usize {
         self.queue().len()
@@ -222,15 +257,23 @@ impl Outbox {
 
     /// Queues a frame. The caller must flush.
     fn enqueue(&self, frame: EncodedFrame, wait: Wait) -> Admission {
+        let size = frame.len();
+        self.enqueue_item(QueueItem::Frame(frame), size, wait)
+    }
+
+    /// Queues a message of `size` bytes. The caller must flush.
+    pub(super) fn enqueue_item(&self, item: QueueItem, size: usize, wait: Wait) -> Admission {
         let lifecycle = self.shared.lifecycle();
-        let queued = self.queue().push(frame.clone(), Wait::Never, lifecycle);
+        let queued = self
+            .queue()
+            .push_item(item.clone(), size, Wait::Never, lifecycle);
         if queued != Admission::Full || matches!(wait, Wait::Never) {
             return queued;
         }
         // Flushed first, because the queue may be full of messages that nobody has begun to write.
         self.flush();
         let _waiting = WaitingForRoom::of_client(self.shared.number);
-        self.queue().push(frame, wait, lifecycle)
+        self.queue().push_item(item, size, wait, lifecycle)
     }
 }
 

@@ -95,10 +95,8 @@ impl PendingMessages {
     /// From now on a conflated message is replaced by a newer one with its key. Drops the messages that are superseded
     /// already, and calls `dropped` with the size of each.
     pub(super) fn begin_replacing(&mut self, dropped: impl FnMut(usize)) {
-        if !self.replaces_in_place {
-            self.messages.remove_superseded(dropped);
-            self.replaces_in_place = true;
-        }
+        self.messages.remove_superseded(dropped);
+        self.replaces_in_place = true;
     }
 
     /// Queues `message` although the queue is full. A conflated message replaces the newest one with its key, any other

@@ -7,3 +7,4 @@ pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod write;
