@@ -318,14 +318,6 @@ impl Reply {
         self.headers.iter().any(|(other, _)| other == name)
     }
 
-    pub(crate) fn is_upgrade(&self) -> bool {
-        self.code == StatusCode::SWITCHING_PROTOCOLS
-    }
-
-    pub(crate) fn code(&self) -> u16 {
-        self.code.as_u16()
-    }
-
     /// Takes the reason why the handler could not answer, if it could not.
     pub(crate) fn take_failure(&mut self) -> Option<String> {
         self.rare.as_mut()?.failure.take()
