@@ -1,6 +1,7 @@
 //! [`Handler`]: the part of a server that the user of this library writes.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::http1::{Reply, Request};
@@ -121,5 +122,59 @@ where
 {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         self(conn)
+    }
+}
+
+/// A handler that several servers share, or that the program keeps too.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use standpipe::{Config, Connection, Handler, Server};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         while let Some(message) = conn.recv()? {
+///             conn.send(message)?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let shared: Arc<dyn Handler + Send> = Arc::new(Echo);
+/// let server = || Server::bind("127.0.0.1:0", Config::default());
+/// let (first, second) = (server()?.spawn(Arc::clone(&shared))?, server()?.spawn(shared)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<H: Handler + Send + ?Sized> Handler for Arc<H> {
+    fn request(&self, request: &mut Request) -> Reply {
+        (**self).request(request)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        (**self).opening(conn)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        (**self).run(conn)
+    }
+}
+
+/// A handler that is borrowed. `&H` itself cannot implement [`Handler`], because a reference to a closure is a closure.
+pub(crate) struct Borrowed<'a, H>(pub(crate) &'a H);
+
+impl<H: Handler> Handler for Borrowed<'_, H> {
+    fn request(&self, request: &mut Request) -> Reply {
+        self.0.request(request)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        self.0.opening(conn)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.run(conn)
     }
 }

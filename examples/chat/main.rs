@@ -86,7 +86,8 @@ fn moderate(chat: &Chat) {
             matching.map(|(_, outbox)| outbox.clone()).collect()
         };
         for outbox in &outboxes {
-            outbox.close(KICKED, "kicked");
+            // Not `close`, which would first send what is queued: the connection of that user may not be reading.
+            outbox.close_now(KICKED, "kicked");
         }
         println!("kicked {} connections of {name:?}", outboxes.len());
     }

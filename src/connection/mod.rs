@@ -272,6 +272,31 @@ impl Connection {
         self.outbox.closed()
     }
 
+    /// Returns whether the server has stopped accepting in order to end. Messages can still be sent and received, for the
+    /// grace of [`ServerHandle::drain`](crate::ServerHandle::drain). A handler that returns now closes with 1001.
+    ///
+    /// ```
+    /// # use standpipe::Connection;
+    /// /// Answers requests until the server drains.
+    /// fn answer(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while !conn.is_draining() {
+    ///         let Some(request) = conn.recv()? else { break };
+    ///         conn.send(request)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = answer;
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.outbox.is_draining()
+    }
+
+    /// Returns a channel that disconnects when [`is_draining`](Self::is_draining) begins to return true, as
+    /// [`Outbox::draining`].
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.outbox.draining()
+    }
+
     /// Returns the client's request: path, query and headers.
     pub fn request(&self) -> &Request {
         &self.request

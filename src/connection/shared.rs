@@ -21,6 +21,7 @@ use super::write::write_path::WritePath;
 use crate::config::Config;
 use crate::http1::Peer;
 use crate::panic::catch_panic;
+use crate::sync::Latch;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
     pub(crate) writer: ThreadActivity,
+    /// Set when the server has stopped accepting in order to end.
+    draining: Arc<Latch>,
     socket: Weak<dyn Transport>,
 }
 
@@ -38,6 +41,7 @@ impl Shared {
         number: u64,
         peer: Peer,
         config: Arc<Config>,
+        draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
         Shared {
@@ -46,6 +50,7 @@ impl Shared {
             write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
+            draining,
             socket: Arc::downgrade(socket),
         }
     }
@@ -56,6 +61,11 @@ impl Shared {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.write.lifecycle
+    }
+
+    /// Returns the latch that is set when the server has stopped accepting in order to end.
+    pub(crate) fn draining(&self) -> &Latch {
+        &self.draining
     }
 
     /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.

@@ -51,12 +51,13 @@ pub(super) fn run<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let _stop = StopOnDrop(&server.shutdown);
+    let stop = StopOnDrop::new(&server.shutdown);
     accept(&listener, wake_up, server, scope, handler)?;
     if !listener.is_inherited() {
         listener.refuse_newcomers();
         accept_backlog(&listener, server, scope, handler);
     }
+    stop.disarm();
     Ok(())
 }
 
@@ -185,7 +186,8 @@ fn start_handshake<'scope, H: Handler>(
     let socket: Arc<dyn Transport> = Arc::new(socket);
     let socket_for_refusal = Arc::clone(&socket);
     let config = Arc::clone(&server.config);
-    let shared = Arc::new(Shared::new(number, peer, config, &socket));
+    let draining = Arc::clone(server.shutdown.draining());
+    let shared = Arc::new(Shared::new(number, peer, config, draining, &socket));
     slot.set_client(&shared);
     let shared_after_panic = Arc::clone(&shared);
     let client = RegisteredClient {

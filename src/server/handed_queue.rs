@@ -186,7 +186,7 @@ mod tests {
             drop(sender);
             let early = wakes.recv_timeout(Duration::from_millis(50));
             assert!(early.is_err(), "the acceptor would not wait");
-            shutdown.begin();
+            shutdown.begin(Duration::ZERO);
             assert_eq!(wakes.recv_timeout(limit), Ok(false));
         });
     }

@@ -5,13 +5,16 @@ mod acceptor;
 mod admission;
 mod arrived;
 mod client;
+mod client_state;
 mod handed;
 mod handed_queue;
 mod handle;
 mod listener;
 mod listening_socket;
+mod own_thread;
 mod refusal_log;
 mod registry;
+mod server_thread;
 mod shutdown;
 mod shutdown_signal;
 mod socket_path;
@@ -27,17 +30,20 @@ use std::sync::Arc;
 use std::thread::{self, Builder};
 
 pub use admission::capacity::raise_descriptor_limit;
+pub use client_state::{ClientState, QueueState, ThreadState};
 pub use handed::{ConnectionSender, HandOverError, HandOverReason};
-pub use handle::{ClientState, QueueState, ServerHandle, ServerThread, ThreadState};
+pub use handle::ServerHandle;
 pub use listener::Listener;
+pub use server_thread::ServerThread;
 pub use stats::ShutdownReport;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::handler::Handler;
+use crate::handler::{Borrowed, Handler};
 use crate::http1::Rules;
 use admission::capacity;
 use admission::handshake_slots::HANDSHAKE_SLOTS;
+use server_thread::ShutdownOnDrop;
 use shutdown_signal::{EndOnDrop, ShutdownSignal};
 use state::ServerState;
 
@@ -129,16 +135,32 @@ impl Server {
         self.handle.clone()
     }
 
-    /// Serves clients until [`ServerHandle::shutdown`], and returns when the last thread that it started has ended.
+    /// Serves clients until [`ServerHandle::shutdown`] or [`ServerHandle::drain`], and returns when the last thread that
+    /// it started has ended.
     ///
-    /// A shutdown has four steps:
+    /// A shutdown has these steps:
     /// 1. For [`drain_delay`](Config::drain_delay), clients are accepted and served as before, so that a load balancer
     ///    can notice the shutdown. [`ServerHandle::is_shutting_down`] returns true.
     /// 2. The listeners are closed, so newcomers are refused, and a successor can bind the same address. Every client
     ///    that has connected by then is answered, with 503 if it is not upgraded. See also [`Listener::inherited`].
-    /// 3. Each client gets what is queued and a Close with 1001, spread over [`close_spread`](Config::close_spread).
-    /// 4. After [`shutdown_timeout`](Config::shutdown_timeout), counted from the last Close, the clients that are left
+    /// 3. After [`ServerHandle::drain`], the clients are served for its grace, and
+    ///    [`Connection::is_draining`](crate::Connection::is_draining) returns true.
+    /// 4. Each client gets what is queued and a Close with 1001, spread over [`close_spread`](Config::close_spread).
+    /// 5. After [`shutdown_timeout`](Config::shutdown_timeout), counted from the last Close, the clients that are left
     ///    are reset.
+    ///
+    /// ```no_run
+    /// # use standpipe::{Config, Connection, Server};
+    /// let server = Server::bind("127.0.0.1:9001", Config::default())?;
+    /// let report = server.serve(|conn: &mut Connection| {
+    ///     while let Some(message) = conn.recv()? {
+    ///         conn.send(message)?;
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// println!("{report}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Blocking
     /// Waits until shutdown begins, and then for these steps. After that it waits only for handlers that have not
@@ -183,7 +205,7 @@ impl Server {
                     Ok(acceptor) => acceptors.push(acceptor),
                     Err(source) => {
                         result = Err(Error::Spawn { thread, source });
-                        server.shutdown.stop_accepting();
+                        server.shutdown.stop_now();
                         break;
                     }
                 }
@@ -195,26 +217,110 @@ impl Server {
                 result = result.and(ended);
             }
             server.shutdown.mark_accepting_ended();
-            shutdown::close_clients(server);
+            shutdown::end_clients(server);
             result
         })?;
         Ok(server.shutdown_tally.report())
     }
 
-    /// Starts a thread that calls [`serve`](Self::serve).
+    /// Starts a thread that calls [`serve`](Self::serve). The server ends when the [`ServerThread`] is dropped.
+    ///
+    /// ```
+    /// use standpipe::{Config, Connection, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let thread = Server::bind("127.0.0.1:0", Config::default())?.spawn(|conn: &mut Connection| {
+    ///     conn.send("welcome")?;
+    ///     Ok(())
+    /// })?;
+    /// // The program does something else meanwhile.
+    /// println!("{}", thread.shutdown()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Spawn`] if that thread cannot be started.
     pub fn spawn<H: Handler + Send + 'static>(self, handler: H) -> Result<ServerThread, Error> {
         let handle = self.handle();
-        let name = "sp-serve";
         let thread = Builder::new()
-            .name(name.into())
-            .spawn(move || self.serve(handler))
-            .map_err(|source| Error::Spawn {
-                thread: name.into(),
-                source,
-            })?;
+            .name(SERVE_THREAD.into())
+            .spawn(move || self.serve_here(handler))
+            .map_err(cannot_spawn)?;
         Ok(ServerThread::new(thread, handle))
+    }
+
+    /// Serves on another thread while `body` runs on this one. Afterwards the server is shut down, and this method
+    /// returns when it has ended, with the result of `body` and the report.
+    ///
+    /// The handler may borrow from the stack of the caller. If `body` panics, for example because an assertion of a
+    /// test fails, the server is shut down too, and the panic goes on when the server has ended.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// use standpipe::{Config, Connection, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let messages = AtomicUsize::new(0);
+    /// let count = |conn: &mut Connection| {
+    ///     while conn.recv()?.is_some() {
+    ///         messages.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    ///     Ok(())
+    /// };
+    /// let server = Server::bind("127.0.0.1:0", Config::default())?;
+    /// let (clients, report) = server.scope(count, |handle| handle.clients())?;
+    /// assert_eq!((clients, report.lost), (0, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Blocking
+    /// Runs `body`, and then waits as [`serve`](Self::serve) does after a shutdown has begun. A handler that does not
+    /// return keeps it waiting, also after a panic.
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve), and [`Error::Spawn`] if the other thread cannot be started; `body` does not run then.
+    ///
+    /// # Panics
+    /// Panics if `body` panics.
+    pub fn scope<H: Handler, T>(
+        self,
+        handler: H,
+        body: impl FnOnce(&ServerHandle) -> T,
+    ) -> Result<(T, ShutdownReport), Error> {
+        let handle = self.handle();
+        // Moved into neither thread, so that it need not be `Send`.
+        let handler = &handler;
+        thread::scope(|scope| {
+            let served = Builder::new()
+                .name(SERVE_THREAD.into())
+                .spawn_scoped(scope, move || self.serve_here(Borrowed(handler)))
+                .map_err(cannot_spawn)?;
+            let end = ShutdownOnDrop(&handle);
+            let returned = body(&handle);
+            drop(end);
+            match served.join() {
+                Ok(report) => report.map(|report| (returned, report)),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// As [`serve`](Self::serve), on a thread that was started for it.
+    fn serve_here<H: Handler>(self, handler: H) -> Result<ShutdownReport, Error> {
+        own_thread::works_for(self.handle.server());
+        self.serve(handler)
+    }
+}
+
+/// The name of the thread that [`Server::spawn`] and [`Server::scope`] start.
+const SERVE_THREAD: &str = "sp-serve";
+
+fn cannot_spawn(source: io::Error) -> Error {
+    Error::Spawn {
+        thread: SERVE_THREAD.into(),
+        source,
     }
 }

@@ -41,6 +41,7 @@ mod replies;
 
 mod batches;
 mod echo;
+mod ends;
 
 mod close;
 mod connection_end;
@@ -50,6 +51,8 @@ mod peer_gone;
 mod violations;
 
 mod drain;
+mod grace;
+mod scope;
 mod shutdown;
 mod shutdown_report;
 mod unix_sockets;

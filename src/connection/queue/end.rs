@@ -137,28 +137,29 @@ impl Outbox {
     /// [`TooManyCallbacks`] if the connection has 16 callbacks. Then `callback` is dropped.
     ///
     /// ```
-    /// use std::io::Read;
+    /// use std::io::{BufRead, BufReader, Write};
     /// use std::net::{Shutdown, TcpStream};
     ///
-    /// use standpipe::{Bytes, Connection};
+    /// use standpipe::Connection;
     ///
-    /// /// A handler that only passes on what a backend sends. It does not wait for a backend whose client is gone.
-    /// fn relay(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    ///     let mut backend = TcpStream::connect("127.0.0.1:9000")?;
+    /// /// A handler that asks a backend, and does not wait for its answer when the client is gone.
+    /// fn ask(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let backend = TcpStream::connect("127.0.0.1:9000")?;
     ///     let other = backend.try_clone()?;
     ///     conn.outbox().on_end(move |_| {
-    ///         // Wakes the handler out of `read`.
+    ///         // Wakes `read_line` below.
     ///         let _ = other.shutdown(Shutdown::Both);
     ///     })?;
-    ///     let mut buffer = [0; 4096];
-    ///     loop {
-    ///         match backend.read(&mut buffer)? {
-    ///             0 => return Ok(()),
-    ///             read => conn.send(Bytes::copy_from_slice(&buffer[..read]))?,
-    ///         }
+    ///     let mut backend = BufReader::new(backend);
+    ///     while let Some(question) = conn.recv()? {
+    ///         writeln!(backend.get_mut(), "{}", question.to_text()?)?;
+    ///         let mut answer = String::new();
+    ///         backend.read_line(&mut answer)?;
+    ///         conn.send(answer)?;
     ///     }
+    ///     Ok(())
     /// }
-    /// # let _: fn(&mut Connection) -> _ = relay;
+    /// # let _: fn(&mut Connection) -> _ = ask;
     /// ```
     pub fn on_end(
         &self,

@@ -1,5 +1,6 @@
 //! Queueing: one client's bounded queue, its entries, its overflow list and its sending end.
 
+pub(crate) mod byte_limit;
 pub(crate) mod end;
 pub(crate) mod item;
 pub(crate) mod outbox;

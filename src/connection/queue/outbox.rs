@@ -1,10 +1,13 @@
 //! [`Outbox`]: the sending end of one client's bounded queue. The name of each sending method says how long it waits.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::message::Message;
+
+use crossbeam_channel::Receiver;
 
 use super::send_queue::{Admission, SendQueue, Wait};
 use super::waiting::WaitingForRoom;
@@ -149,6 +152,37 @@ impl Outbox {
             Admission::Full => Err(TrySendError::Full(message)),
             Admission::Closed => Err(TrySendError::Closed(message)),
         }
+    }
+
+    /// Returns whether the server has stopped accepting in order to end. See
+    /// [`Connection::is_draining`](crate::Connection::is_draining).
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining().is_set()
+    }
+
+    /// Returns a channel that disconnects when the server has stopped accepting in order to end. Nothing is ever sent on
+    /// it. Use it in `select!` to stop taking work.
+    ///
+    /// ```
+    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::Outbox;
+    ///
+    /// /// Sends the results of a job, until the server drains.
+    /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
+    ///     loop {
+    ///         select! {
+    ///             recv(results) -> result => match result {
+    ///                 Ok(result) if outbox.send(result).is_ok() => {}
+    ///                 _ => return,
+    ///             },
+    ///             recv(outbox.draining()) -> _ => return,
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&Receiver<String>, &Outbox) = forward;
+    /// ```
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.shared.draining().receiver()
     }
 
     /// Returns the number of messages that are queued.

@@ -11,36 +11,21 @@
 //! queueing, and drains again. This keeps the counts exact.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
+pub(crate) use super::byte_limit::{Admission, Wait};
+
+use super::byte_limit::ByteLimit;
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
 use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
 use crate::connection::write::frame::EncodedFrame;
-use crate::sync::{lock, wait};
-
-/// How long a sender is willing to wait for room.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wait {
-    Never,
-    Until(Instant),
-    Forever,
-}
-
-/// The result of an attempt to queue a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Admitted,
-    /// The queue has no room now.
-    Full,
-    /// The connection has ended or is closing.
-    Closed,
-}
+use crate::sync::lock;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue {
@@ -48,26 +33,13 @@ pub(crate) struct SendQueue {
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
     pub(crate) lateness: Lateness,
-    /// The maximum number of bytes queued or in flight. A larger message is admitted when nothing else is queued or in
-    /// flight.
-    byte_limit: usize,
-    usage: Mutex<Usage>,
-    /// Notified when bytes are released, and when the queue closes.
-    changed: Condvar,
+    bytes: ByteLimit,
     /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
     /// may have more tickets than messages.
     pending: AtomicIsize,
     counters: MessageCounters,
     /// Locked by the thread that drains the queue.
     draining: Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Usage {
-    bytes: usize,
-    /// Threads that wait for bytes to be released. While there are none, `release` skips the notification.
-    waiters: usize,
-    is_closed: bool,
 }
 
 impl SendQueue {
@@ -79,9 +51,7 @@ impl SendQueue {
             receiver,
             overflow: Overflow::default(),
             lateness: Lateness::default(),
-            byte_limit,
-            usage: Mutex::default(),
-            changed: Condvar::new(),
+            bytes: ByteLimit::new(byte_limit),
             pending: AtomicIsize::new(0),
             counters: MessageCounters::default(),
             draining: Mutex::new(()),
@@ -104,7 +74,7 @@ impl SendQueue {
         let placed = self.place(QueueItem::Frame(frame), wait, lifecycle);
         if placed != Admission::Admitted {
             self.counters.accepted.fetch_sub(1, Ordering::Relaxed);
-            self.release(size);
+            self.bytes.release(size);
             return placed;
         }
         self.add_pending(1);
@@ -146,35 +116,13 @@ impl SendQueue {
     /// # Blocking
     /// Waits as `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
     pub(crate) fn admit(&self, size: usize, wait: Wait) -> Admission {
-        let mut usage = lock(&self.usage);
-        loop {
-            if usage.is_closed {
-                return Admission::Closed;
-            }
-            if usage.bytes == 0 || usage.bytes.saturating_add(size) <= self.byte_limit {
-                usage.bytes += size;
-                return Admission::Admitted;
-            }
-            let left = match wait {
-                Wait::Never => return Admission::Full,
-                Wait::Forever => None,
-                Wait::Until(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    Some(left) if !left.is_zero() => Some(left),
-                    _ => return Admission::Full,
-                },
-            };
-            usage.waiters += 1;
-            usage = self::wait(&self.changed, usage, left);
-            usage.waiters -= 1;
-        }
+        self.bytes.admit(size, wait)
     }
 
     /// Reserves `size` bytes, even beyond the limit, for a message that replaces another. Returns false if the queue is
     /// closed.
     pub(crate) fn admit_replacement(&self, size: usize) -> bool {
-        let mut usage = lock(&self.usage);
-        usage.bytes += if usage.is_closed { 0 } else { size };
-        !usage.is_closed
+        self.bytes.admit_replacement(size)
     }
 
     /// Releases bytes that [`admit`](Self::admit) reserved, for a message that is not queued after all.
@@ -182,19 +130,7 @@ impl SendQueue {
     /// Waiting senders are woken only if no bytes are in use afterwards. Otherwise, the release of the remaining bytes
     /// wakes them.
     pub(crate) fn cancel(&self, size: usize) {
-        let mut usage = lock(&self.usage);
-        usage.bytes -= size;
-        if usage.bytes == 0 && usage.waiters > 0 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn release(&self, size: usize) {
-        let mut usage = lock(&self.usage);
-        usage.bytes -= size;
-        if usage.waiters > 0 {
-            self.changed.notify_all();
-        }
+        self.bytes.cancel(size);
     }
 
     /// Waits until bytes are released, at most until `deadline`.
@@ -202,14 +138,7 @@ impl SendQueue {
     /// # Blocking
     /// Woken by the writer's progress, and by [`close`](Self::close).
     pub(crate) fn wait_for_change(&self, deadline: Instant) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut usage = lock(&self.usage);
-        if usage.is_closed || left.is_zero() {
-            return;
-        }
-        usage.waiters += 1;
-        usage = wait(&self.changed, usage, Some(left));
-        usage.waiters -= 1;
+        self.bytes.wait_for_change(deadline);
     }
 
     /// Admits `messages` of `bytes` in all for a direct write, if nothing is queued. The caller must count them with
@@ -220,7 +149,7 @@ impl SendQueue {
     /// as many as the queue could hold.
     pub(crate) fn admit_direct(&self, messages: usize, bytes: usize, most_bytes: usize) -> bool {
         let fits = messages == 1
-            || (messages <= self.capacity() && bytes <= self.byte_limit.min(most_bytes));
+            || (messages <= self.capacity() && bytes <= self.bytes.limit().min(most_bytes));
         self.is_empty() && fits && self.admit(bytes, Wait::Never) == Admission::Admitted
     }
 
@@ -288,8 +217,7 @@ impl SendQueue {
     /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken, and none
     /// is held back any more.
     pub(crate) fn close(&self) {
-        lock(&self.usage).is_closed = true;
-        self.changed.notify_all();
+        self.bytes.close();
         self.push_released(self.lateness.close());
     }
 
@@ -336,7 +264,7 @@ impl SendQueue {
     /// Counts a message of `bytes` that its topic's policy dropped.
     pub(crate) fn record_dropped(&self, bytes: usize) {
         self.counters.dropped.fetch_add(1, Ordering::Release);
-        self.release(bytes);
+        self.bytes.release(bytes);
     }
 
     /// Counts `messages` of `bytes` in all that the kernel has accepted whole.
@@ -344,13 +272,13 @@ impl SendQueue {
         self.counters
             .delivered
             .fetch_add(messages, Ordering::Release);
-        self.release(bytes);
+        self.bytes.release(bytes);
     }
 
     /// Counts a message of `bytes` that was taken from the queue and will not be written.
     pub(crate) fn record_discarded(&self, bytes: usize, source: Option<&dyn TopicSource>) {
         self.counters.discarded.fetch_add(1, Ordering::Release);
-        self.release(bytes);
+        self.bytes.release(bytes);
         if let Some(source) = source {
             source.finished(false);
         }
@@ -372,11 +300,11 @@ impl SendQueue {
 
     /// Returns the bytes that are queued or in flight.
     pub(crate) fn bytes(&self) -> usize {
-        lock(&self.usage).bytes
+        self.bytes.bytes()
     }
 
     pub(crate) fn byte_limit(&self) -> usize {
-        self.byte_limit
+        self.bytes.limit()
     }
 
     pub(crate) fn counts(&self) -> MessageCounts {

@@ -47,7 +47,13 @@ impl TestClient {
         // A topic tells clients apart by their numbers.
         static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
-        let shared = Shared::new(number, Peer::Unix, Arc::new(config), &transport);
+        let shared = Shared::new(
+            number,
+            Peer::Unix,
+            Arc::new(config),
+            Arc::default(),
+            &transport,
+        );
         let shared = Arc::new(shared);
         let lifecycle = shared.lifecycle();
         assert!(lifecycle.mark_request_received() && lifecycle.mark_upgraded());

@@ -28,6 +28,7 @@ use crate::http1::{self, After, Arrival, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::own_thread;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
@@ -57,6 +58,7 @@ pub(crate) fn run<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
+    own_thread::works_for(server);
     let mut next = Some(mem::take(&mut inbound.ahead));
     let mut upgraded = None;
     let mut request_number = 0;

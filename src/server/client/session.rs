@@ -29,6 +29,7 @@ use crate::handler::Handler;
 use crate::http1::Reply;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
+use crate::server::own_thread;
 use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
@@ -91,6 +92,7 @@ impl<'scope> Threads<'scope> {
             .name(format!("sp-{number}-read"))
             .stack_size(READER_STACK)
             .spawn_scoped(scope, move || {
+                own_thread::works_for(server);
                 let Ok(accepted) = handed_over.recv() else {
                     return;
                 };
@@ -256,7 +258,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
     drop_kept(&accepted.conn, shared, &server.refusals);
-    close_after(returned, shared, &server.refusals);
+    close_after(returned, shared, server);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
     accepted.conn.reader().discard();
@@ -307,9 +309,14 @@ fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
 }
 
 /// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
-fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
+fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
     let Shared { number, peer, .. } = shared;
+    let refusals = &server.refusals;
     match returned {
+        // The handler has finished because the server ends, so the client is told to go elsewhere.
+        Some(Ok(())) if shared.draining().is_set() && shared.lifecycle().is_open() => {
+            shared.shut_down();
+        }
         Some(Ok(())) => {
             shared.close_by_application(CloseMode::AfterQueue, 1000, "");
         }

@@ -91,7 +91,13 @@ fn registered<'a>(
 ) -> (RegisteredClient<'a>, HandshakeSlot<'a>) {
     let transport: Arc<dyn Transport> = socket.clone();
     let config = Arc::clone(&server.config);
-    let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
+    let shared = Arc::new(Shared::new(
+        1,
+        Peer::Unix,
+        config,
+        Arc::default(),
+        &transport,
+    ));
     let (slot, _) = server
         .handshakes
         .acquire(1, &Peer::Unix)
@@ -214,7 +220,13 @@ fn answer_is_written_whole_however_the_socket_accepts_it() {
         let socket = Arc::new(ScriptedSocket::default());
         socket.accept_per_call(most);
         let transport: Arc<dyn Transport> = socket.clone();
-        let shared = Shared::new(1, Peer::Unix, Arc::clone(&config), &transport);
+        let shared = Shared::new(
+            1,
+            Peer::Unix,
+            Arc::clone(&config),
+            Arc::default(),
+            &transport,
+        );
         let answer = Answer::reply(Reply::text(200, body.clone()));
         let written = answer.write(&shared, &*transport, &server, None, After::Close);
         assert!(written.is_ok(), "{most}");

@@ -102,7 +102,9 @@ impl Drop for TestServer {
     fn drop(&mut self) {
         self.handle.shutdown();
         // A failed test has already reported its error, and its barriers may never be opened.
-        if !thread::panicking() {
+        if thread::panicking() {
+            self.running.take().map(ServerThread::detach);
+        } else {
             self.join();
         }
     }

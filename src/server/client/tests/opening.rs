@@ -188,7 +188,7 @@ fn client_without_its_101_drops_what_is_kept() {
 fn shutdown_in_opening_closes_after_the_101() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let handler = Opening::new(|conn: &Connection| {
-        server.shutdown.begin();
+        server.shutdown.begin(std::time::Duration::ZERO);
         conn.outbox().shared().shut_down();
         Ok(())
     });

@@ -92,7 +92,13 @@ fn stream_is_written_whole_however_the_socket_accepts_it() {
         let socket = Arc::new(ScriptedSocket::default());
         socket.accept_per_call(most);
         let transport: Arc<dyn Transport> = socket.clone();
-        let shared = Shared::new(1, Peer::Unix, Arc::clone(&config), &transport);
+        let shared = Shared::new(
+            1,
+            Peer::Unix,
+            Arc::clone(&config),
+            Arc::default(),
+            &transport,
+        );
         let reader = io::Cursor::new(body.clone());
         let reply = Reply::stream(200, BYTES, reader, body.len() as u64);
         let answer = Answer::reply(reply);
