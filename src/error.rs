@@ -143,6 +143,26 @@ pub enum SendTimeoutError {
     Closed(Message),
 }
 
+/// Why [`Outbox::wait_written`](crate::Outbox::wait_written) or
+/// [`wait_written_timeout`](crate::Outbox::wait_written_timeout) could not confirm that everything was written.
+///
+/// ```
+/// assert_eq!(
+///     standpipe::WaitWrittenError::Timeout.to_string(),
+///     "not everything was written when the time was over"
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitWrittenError {
+    /// The time was over. The connection is open, and the messages are still on their way.
+    #[error("not everything was written when the time was over")]
+    Timeout,
+    /// The connection ended, or a Close overtook the queue, and messages were discarded.
+    #[error("the connection ended before everything was written")]
+    Ended,
+}
+
 impl SendError {
     /// Returns the message that was not queued.
     pub fn into_message(self) -> Message {

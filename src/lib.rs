@@ -36,7 +36,9 @@
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)
 //!   queues one for it.
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
-//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits. A
+//!   [`Receipt`] tells what became of one message, and [`wait_written`](Outbox::wait_written) waits until all messages
+//!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
 //! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
@@ -153,7 +155,9 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, Outbox, PeerClose, TooManyCallbacks};
+pub use connection::{
+    CloseCause, Connection, Fate, MessageCounts, Outbox, PeerClose, Receipt, TooManyCallbacks,
+};
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
 /// ```
@@ -180,6 +184,7 @@ pub use crossbeam_channel;
 #[cfg(unix)]
 pub use error::{
     Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
+    WaitWrittenError,
 };
 #[cfg(unix)]
 pub use events::{Event, Events};

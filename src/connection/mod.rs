@@ -35,6 +35,8 @@ use crossbeam_channel::Receiver;
 pub use close_cause::{CloseCause, PeerClose};
 pub use end_callbacks::TooManyCallbacks;
 pub use queue::outbox::Outbox;
+pub use queue::receipt::Receipt;
+pub use queue::tracked::Fate;
 pub use stats::MessageCounts;
 
 use crate::error::{

@@ -42,6 +42,7 @@ mod replies;
 mod batches;
 mod echo;
 mod ends;
+mod written;
 
 mod close;
 mod connection_end;

@@ -5,6 +5,8 @@ pub(crate) mod end;
 pub(crate) mod item;
 pub(crate) mod outbox;
 pub(crate) mod overflow;
+pub(crate) mod receipt;
 pub(crate) mod room;
 pub(crate) mod send_queue;
+pub(crate) mod tracked;
 pub(crate) mod waiting;

@@ -9,6 +9,7 @@ use crate::message::Message;
 
 use crossbeam_channel::Receiver;
 
+use super::item::QueueItem;
 use super::send_queue::{Admission, SendQueue, Wait};
 use super::waiting::WaitingForRoom;
 use crate::connection::shared::Shared;
@@ -256,15 +257,23 @@ impl Outbox {
 
     /// Queues a frame. The caller must flush.
     fn enqueue(&self, frame: EncodedFrame, wait: Wait) -> Admission {
+        let size = frame.len();
+        self.enqueue_item(QueueItem::Frame(frame), size, wait)
+    }
+
+    /// Queues a message of `size` bytes. The caller must flush.
+    pub(super) fn enqueue_item(&self, item: QueueItem, size: usize, wait: Wait) -> Admission {
         let lifecycle = self.shared.lifecycle();
-        let queued = self.queue().push(frame.clone(), Wait::Never, lifecycle);
+        let queued = self
+            .queue()
+            .push_item(item.clone(), size, Wait::Never, lifecycle);
         if queued != Admission::Full || matches!(wait, Wait::Never) {
             return queued;
         }
         // Flushed first, because the queue may be full of messages that nobody has begun to write.
         self.flush();
         let _waiting = WaitingForRoom::of_client(self.shared.number);
-        self.queue().push(frame, wait, lifecycle)
+        self.queue().push_item(item, size, wait, lifecycle)
     }
 }
 

@@ -24,7 +24,6 @@ use super::overflow::Overflow;
 use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
-use crate::connection::write::frame::EncodedFrame;
 use crate::sync::lock;
 
 #[derive(Debug)]
@@ -58,20 +57,37 @@ impl SendQueue {
         }
     }
 
-    /// Queues `frame` at the end of the queue.
+    /// Queues `frame` as [`push_item`](Self::push_item) does.
+    #[cfg(test)]
+    pub(crate) fn push(
+        &self,
+        frame: crate::connection::write::frame::EncodedFrame,
+        wait: Wait,
+        lifecycle: &Lifecycle,
+    ) -> Admission {
+        let size = frame.len();
+        self.push_item(QueueItem::Frame(frame), size, wait, lifecycle)
+    }
+
+    /// Queues one message of `size` bytes, or a ticket for it, at the end of the queue.
     ///
     /// # Blocking
     /// Waits for bytes and then for a slot, as `wait` says. Woken by the writer's progress, or when the connection
     /// begins to close.
-    pub(crate) fn push(&self, frame: EncodedFrame, wait: Wait, lifecycle: &Lifecycle) -> Admission {
-        let size = frame.len();
+    pub(crate) fn push_item(
+        &self,
+        item: QueueItem,
+        size: usize,
+        wait: Wait,
+        lifecycle: &Lifecycle,
+    ) -> Admission {
         match self.admit(size, wait) {
             Admission::Admitted => {}
             refused => return refused,
         }
         // Counted before the writer can take the frame, so that `delivered` never exceeds `accepted`.
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        let placed = self.place(QueueItem::Frame(frame), wait, lifecycle);
+        let placed = self.place(item, wait, lifecycle);
         if placed != Admission::Admitted {
             self.counters.accepted.fetch_sub(1, Ordering::Relaxed);
             self.bytes.release(size);
@@ -158,6 +174,26 @@ impl SendQueue {
         self.sender.try_send(QueueItem::Ticket(topic)).is_ok()
     }
 
+    /// Queues a checkpoint, even while the connection is closing. Returns false if there was no room.
+    ///
+    /// # Blocking
+    /// Waits for a slot, as `wait` says. Woken by the writer's progress, and by [`drain`](Self::drain).
+    pub(crate) fn push_checkpoint(
+        &self,
+        checkpoint: Arc<dyn TopicSource>,
+        wait: Wait,
+        lifecycle: &Lifecycle,
+    ) -> bool {
+        let item = QueueItem::Ticket(checkpoint);
+        let is_queued = match wait {
+            Wait::Never => self.sender.try_send(item).is_ok(),
+            Wait::Until(deadline) => self.sender.send_deadline(item, deadline).is_ok(),
+            Wait::Forever => self.sender.send(item).is_ok(),
+        };
+        self.drain_if_finished(lifecycle);
+        is_queued
+    }
+
     /// Puts a topic whose ticket did not fit into the channel on the overflow list. The topic must not be on the list
     /// already.
     pub(crate) fn push_overflow(&self, topic: Arc<dyn TopicSource>) {
@@ -205,8 +241,17 @@ impl SendQueue {
                     });
                 }
                 Ok(QueueItem::Ticket(topic)) => {
-                    if let Some(outgoing) = topic.take_next(purpose) {
-                        return Some(outgoing);
+                    let Some(outgoing) = topic.take_next(purpose) else {
+                        continue;
+                    };
+                    match outgoing.source {
+                        // The topics on the overflow list have messages that were queued before the checkpoint.
+                        Some(checkpoint)
+                            if outgoing.is_checkpoint() && self.overflow.is_filled() =>
+                        {
+                            self.overflow.push(checkpoint);
+                        }
+                        _ => return Some(outgoing),
                     }
                 }
                 Err(_) => return self.overflow.take_next(purpose),
@@ -229,8 +274,11 @@ impl SendQueue {
     pub(crate) fn drain(&self) {
         let _one_at_a_time = lock(&self.draining);
         while let Some(outgoing) = self.pop(Purpose::Discard) {
-            if let Some(frame) = outgoing.message {
-                self.record_discarded(frame.len(), outgoing.source.as_deref());
+            let source = outgoing.source.as_deref();
+            match outgoing.message {
+                Some(frame) => self.record_discarded(frame.len(), source),
+                // A checkpoint: no notice is built when messages are discarded.
+                None => source.into_iter().for_each(|source| source.finished(false)),
             }
         }
     }
@@ -254,7 +302,7 @@ impl SendQueue {
         self.pending.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Counts messages as accepted that did not go through [`push`](Self::push).
+    /// Counts messages as accepted that did not go through [`push_item`](Self::push_item).
     pub(crate) fn count_accepted(&self, messages: u64) {
         self.counters
             .accepted
@@ -285,7 +333,13 @@ impl SendQueue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.receiver.is_empty() && !self.overflow.is_filled.load(Ordering::Acquire)
+        self.receiver.is_empty() && !self.overflow.is_filled()
+    }
+
+    /// Returns how many entries the channel holds: messages, tickets and checkpoints.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.receiver.len()
     }
 
     /// Returns how many messages are pending.

@@ -10,6 +10,7 @@ mod peer;
 mod reader;
 mod recv_timeout;
 mod write_path;
+mod written;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
