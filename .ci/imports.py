@@ -21,6 +21,7 @@ FORBIDDEN = [
     ("server", ["hub", "events", "cli"], "server/ knows no topic"),
     ("handler", ["server", "hub", "events", "cli"], "the handler is called by the server"),
     ("events", ["hub", "cli"], "events are built on the server"),
+    ("roster", ["server", "handler", "hub", "events", "cli"], "a roster knows outboxes only"),
     *[(base, ["server", "handler", "hub", "events", "cli", "connection", "http"], "the base modules know no other")
       for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync")],
 ]

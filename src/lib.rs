@@ -41,6 +41,7 @@
 //!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Roster`] has people by name, each with several connections.
 //! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
 //!   handler use `?`.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
@@ -106,6 +107,9 @@ mod handler;
 mod http1;
 #[cfg(unix)]
 mod hub;
+// People by name, each with several connections.
+#[cfg(unix)]
+mod roster;
 #[cfg(unix)]
 mod server;
 
@@ -202,6 +206,8 @@ pub use hub::{
 pub use message::{Message, Text};
 #[cfg(unix)]
 pub use rate::Rate;
+#[cfg(unix)]
+pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
 #[cfg(unix)]
 pub use server::{
     ClientState, ConnectionSender, HandOverError, HandOverReason, Listener, QueueState, Server,
