@@ -24,6 +24,8 @@ pub(super) struct Membership {
     /// The name in the presence list, if the client is listed.
     name: Option<Arc<str>>,
     pub(super) last_id: u64,
+    /// The client was a member already.
+    pub(super) is_repeated: bool,
 }
 
 /// Subscribes the client behind `outbox`.
@@ -62,6 +64,7 @@ pub(super) fn join(
         member,
         name: options.name,
         last_id,
+        is_repeated,
     };
     if let Some(name) = &membership.name {
         let _in_order = topic.presence.lock_notices();
