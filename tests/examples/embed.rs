@@ -1,12 +1,14 @@
 //! The programs in `examples/embed/`, each an application that embeds the library.
 
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use tungstenite::Message;
 
 use crate::support::{
-    Client, Example, close_code, connect, connect_small, http, text, try_connect, until,
+    Client, DEADLINE, Example, close_code, connect, connect_small, http, text, try_connect, until,
 };
 
 #[track_caller]
@@ -230,6 +232,184 @@ fn tenants_need_two_threads_per_client() {
     let mut chat = Example::start("tenants", &["127.0.0.1:0"]);
     let address = chat.address();
     assert_two_threads_per_client(&chat, || connect(address, "/red?user=ann"));
+}
+
+#[test]
+fn rpc_answers_out_of_order_and_cancels() {
+    let mut rpc = Example::start("rpc", &["127.0.0.1:0"]);
+    let address = rpc.address();
+    let mut client = connect(address, "/");
+    say(&mut client, "1 sleep 300");
+    say(&mut client, "2 square 7");
+    assert_eq!(text(&mut client), "2 ok 49");
+    assert_eq!(text(&mut client), "1 ok 300");
+    // More than the workers and their queue take.
+    for n in 0..24 {
+        say(&mut client, &format!("{n} sleep 60000"));
+    }
+    text_with(&mut client, "error busy");
+    client.close(None).expect("the example answers the Close");
+    while client.read().is_ok() {}
+    // The workers are free again, long before a minute has passed.
+    rpc.line("cancelled ");
+    let mut client = connect(address, "/");
+    until("the queue has room", || {
+        say(&mut client, "3 square 3");
+        text(&mut client) == "3 ok 9"
+    });
+}
+
+#[test]
+fn rpc_finishes_what_is_in_flight_at_shutdown() {
+    let mut rpc = Example::start("rpc", &["127.0.0.1:0"]);
+    let address = rpc.address();
+    let mut client = connect(address, "/");
+    let mut idle = connect(address, "/");
+    say(&mut client, "1 sleep 1000");
+    say(&mut client, "2 square 3");
+    assert_eq!(text(&mut client), "2 ok 9");
+    rpc.interrupt();
+    // New work is refused, and what is in flight is finished.
+    let mut refused = false;
+    loop {
+        say(&mut client, "3 square 2");
+        match &*text(&mut client) {
+            "3 ok 4" => assert!(!refused, "work was accepted after the drain began"),
+            "3 error draining" => refused = true,
+            "1 ok 1000" => break,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(refused, "the drain began before the job ended");
+    assert_eq!(close_code(&mut client), 1001);
+    assert_eq!(close_code(&mut idle), 1001);
+    let output = rpc.end();
+    assert_eq!(output.last().map(String::as_str), Some("drained 2, lost 0"));
+}
+
+#[test]
+fn rpc_needs_two_threads_per_client() {
+    let mut rpc = Example::start("rpc", &["127.0.0.1:0"]);
+    let address = rpc.address();
+    assert_two_threads_per_client(&rpc, || connect(address, "/"));
+}
+
+/// A bridge, and the listener of its backend.
+fn start_bridge() -> (Example, SocketAddr, TcpListener) {
+    let backend = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let to = backend.local_addr().expect("it is bound").to_string();
+    let mut bridge = Example::start("bridge", &["127.0.0.1:0", &to]);
+    let address = bridge.address();
+    (bridge, address, backend)
+}
+
+fn accept(backend: &TcpListener) -> TcpStream {
+    let (stream, _) = backend.accept().expect("the bridge connects");
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("the deadline is not zero");
+    stream
+}
+
+#[test]
+fn bridge_passes_bytes_both_ways_and_ends_both_sides() {
+    let (bridge, address, backend) = start_bridge();
+    let mut client = connect(address, "/");
+    let mut server = accept(&backend);
+    client
+        .send(Message::binary(b"ping".to_vec()))
+        .expect("the bridge reads");
+    let mut four = [0; 4];
+    server
+        .read_exact(&mut four)
+        .expect("the bridge passes bytes on");
+    assert_eq!(&four, b"ping");
+    server.write_all(b"pong").expect("the bridge reads");
+    let answer = client.read().expect("the bridge passes bytes back");
+    assert_eq!(answer.into_data(), &b"pong"[..]);
+
+    // The backend sends its last bytes and ends.
+    server.write_all(b"last").expect("the bridge reads");
+    drop(server);
+    let last = client.read().expect("what came before the end");
+    assert_eq!(last.into_data(), &b"last"[..]);
+    assert_eq!(close_code(&mut client), 1000);
+
+    // A client closes, breaks off, or breaks off while the backend does not read.
+    for way in ["close", "break off", "break off, full"] {
+        let mut client = connect(address, "/");
+        let mut server = accept(&backend);
+        match way {
+            "close" => client.close(None).expect("sent"),
+            "break off" => {}
+            _ => {
+                let _ = client
+                    .get_ref()
+                    .set_write_timeout(Some(Duration::from_millis(500)));
+                let chunk = Message::binary(vec![0; 32 << 10]);
+                while client.send(chunk.clone()).is_ok() {}
+            }
+        }
+        drop(client);
+        let mut buffer = vec![0; 64 << 10];
+        // The end is a FIN, or a reset if bytes were left.
+        while server.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    }
+
+    // There is no backend any more.
+    drop(backend);
+    assert_eq!(try_connect(address, "/", &[]).err(), Some(502));
+    assert!(bridge.report().starts_with("drained 0"));
+}
+
+#[test]
+fn bridge_slows_each_side_down_for_the_other() {
+    const MUCH: usize = 64 << 20;
+    let (_bridge, address, backend) = start_bridge();
+    let mut client = connect_small(address, "/");
+    let mut server = accept(&backend);
+    let slow = Some(Duration::from_millis(500));
+    let chunk = vec![7; 32 << 10];
+
+    // The client does not read, so the backend's writes wait.
+    server.set_write_timeout(slow).expect("not zero");
+    let mut sent = 0;
+    while sent < MUCH {
+        match server.write(&chunk) {
+            Ok(count) => sent += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert!(sent < MUCH, "the bridge has no bound");
+    // Meanwhile the other direction works.
+    client
+        .send(Message::binary(b"ping".to_vec()))
+        .expect("the bridge reads");
+    let mut four = [0; 4];
+    server
+        .read_exact(&mut four)
+        .expect("a slow client can still send");
+    let mut got = 0;
+    while got < sent {
+        got += client.read().expect("the bridge passes bytes on").len();
+    }
+    assert_eq!(got, sent);
+
+    // The backend does not read, so the client's sends wait.
+    client.get_ref().set_write_timeout(slow).expect("not zero");
+    let message = Message::binary(chunk);
+    let mut sent = 0;
+    while sent < MUCH && client.send(message.clone()).is_ok() {
+        sent += message.len();
+    }
+    assert!(sent < MUCH, "the bridge has no bound");
+}
+
+#[test]
+fn bridge_needs_two_threads_per_client() {
+    let (bridge, address, _backend) = start_bridge();
+    assert_two_threads_per_client(&bridge, || connect(address, "/"));
 }
 
 #[test]
