@@ -1,5 +1,7 @@
 //! [`ClientState`] and its parts: what monitoring shows about a client.
 
+use std::time::Duration;
+
 use crate::connection::MessageCounts;
 use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
@@ -21,8 +23,8 @@ pub struct ClientState {
     pub reader: ThreadState,
     /// What thread `sp-N-write` is doing.
     pub writer: ThreadState,
-    /// The time between the last answered ping and its pong, in milliseconds. `None` before the first pong.
-    pub round_trip_ms: Option<u64>,
+    /// The time from the last answered ping to its pong: see [`Outbox::round_trip`](crate::Outbox::round_trip).
+    pub round_trip: Option<Duration>,
 }
 
 /// The state of a client's queue.
@@ -69,7 +71,7 @@ impl ClientState {
             },
             reader: thread(client.reader.get()),
             writer: thread(client.writer.get()),
-            round_trip_ms: deadlines.round_trip(),
+            round_trip: client.write.control.pings.round_trip(),
         }
     }
 }
