@@ -218,7 +218,7 @@ pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http1::{Cookie, Peer, Reply, Request, SameSite};
+pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
     DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
