@@ -142,6 +142,8 @@ mod rate;
 mod sweep;
 #[cfg(unix)]
 mod sync;
+#[cfg(unix)]
+mod watch;
 
 /// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
 ///
@@ -160,7 +162,8 @@ pub use clock::Clock;
 pub use config::Config;
 #[cfg(unix)]
 pub use connection::{
-    CloseCause, Connection, Fate, MessageCounts, Outbox, PeerClose, Receipt, TooManyCallbacks,
+    CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox, PeerClose,
+    Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
@@ -187,8 +190,8 @@ pub use connection::{
 pub use crossbeam_channel;
 #[cfg(unix)]
 pub use error::{
-    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
-    WaitWrittenError,
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError, WaitWrittenError,
 };
 #[cfg(unix)]
 pub use events::{Event, Events};
@@ -215,3 +218,5 @@ pub use server::{
 };
 #[cfg(unix)]
 pub use tungstenite;
+#[cfg(unix)]
+pub use watch::{Interest, Watch};

@@ -97,6 +97,20 @@ impl Lateness {
         std::mem::take(&mut held.topics)
     }
 
+    /// Holds `checkpoint` back if a topic is held, whose messages may have been queued before it. Returns the checkpoint
+    /// otherwise.
+    pub(crate) fn hold_behind_topics(
+        &self,
+        checkpoint: Arc<dyn TopicSource>,
+    ) -> Option<Arc<dyn TopicSource>> {
+        let mut held = lock(&self.held);
+        if held.topics.is_empty() {
+            return Some(checkpoint);
+        }
+        held.topics.push(checkpoint);
+        None
+    }
+
     /// Holds `topic` back until the mark is answered. Returns the topic if nothing would release it: the answer has arrived
     /// meanwhile, or the connection is closing.
     ///

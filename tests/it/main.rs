@@ -50,6 +50,7 @@ mod connection_end;
 mod events;
 mod guide;
 mod peer_gone;
+mod receive;
 mod violations;
 
 mod drain;

@@ -25,6 +25,7 @@ use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
 use crate::sync::lock;
+use crate::watch::signal::Signal;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue {
@@ -149,6 +150,11 @@ impl SendQueue {
         self.bytes.cancel(size);
     }
 
+    /// Fires `handler` when nothing is queued or in flight, or the queue is closed. There is one handler per queue.
+    pub(crate) fn wake_when_empty(&self, handler: &Arc<Signal>) {
+        self.bytes.wake_when_empty(handler);
+    }
+
     /// Waits until bytes are released, at most until `deadline`.
     ///
     /// # Blocking
@@ -244,19 +250,31 @@ impl SendQueue {
                     let Some(outgoing) = topic.take_next(purpose) else {
                         continue;
                     };
-                    match outgoing.source {
-                        // The topics on the overflow list have messages that were queued before the checkpoint.
-                        Some(checkpoint)
-                            if outgoing.is_checkpoint() && self.overflow.is_filled() =>
-                        {
-                            self.overflow.push(checkpoint);
+                    if outgoing.is_checkpoint() {
+                        match self.hold_checkpoint(outgoing) {
+                            None => continue,
+                            outgoing => return outgoing,
                         }
-                        _ => return Some(outgoing),
                     }
+                    return Some(outgoing);
                 }
                 Err(_) => return self.overflow.take_next(purpose),
             }
         }
+    }
+
+    /// Puts a checkpoint behind the topics that are held back or on the overflow list, because they may have messages that
+    /// were queued before it. Returns it if there are none.
+    fn hold_checkpoint(&self, checkpoint: Outgoing) -> Option<Outgoing> {
+        let source = self.lateness.hold_behind_topics(checkpoint.source?)?;
+        if self.overflow.is_filled() {
+            self.overflow.push(source);
+            return None;
+        }
+        Some(Outgoing {
+            source: Some(source),
+            ..checkpoint
+        })
     }
 
     /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken, and none

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::connection::Outbox;
-use crate::connection::testing::scripted_socket::Dice;
+use crate::connection::testing::dice::Dice;
 use crate::connection::testing::single_threaded::SingleThreaded;
 use crate::hub::publish::acquire_publish_token;
 use crate::hub::{
