@@ -10,7 +10,7 @@ use super::state::ServerState;
 use super::stats::Disconnect;
 use super::tick::TickCallback;
 use crate::clock;
-use crate::connection::MessageCounts;
+use crate::connection::{MessageCounts, Outbox};
 
 /// Shuts a server down and monitors it. A handle can be used on any thread, also inside a handler. Cloning a handle is
 /// cheap.
@@ -163,6 +163,45 @@ impl ServerHandle {
     /// socket.
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
+    }
+
+    /// Returns the outbox of the client with this number, from the moment its upgrade was accepted until its handler has
+    /// returned and its connection has ended.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// /// Removes a client. Returns whether it was there.
+    /// fn kick(handle: &ServerHandle, number: u64) -> bool {
+    ///     let client = handle.client(number);
+    ///     client.map(|outbox| outbox.close_now(4100, "kicked")).is_some()
+    /// }
+    /// ```
+    pub fn client(&self, number: u64) -> Option<Outbox> {
+        let client = self.server.clients.get(number)?;
+        let is_upgraded = client.lifecycle().is_upgraded();
+        is_upgraded.then(|| Outbox::new(client))
+    }
+
+    /// Returns the outboxes of all clients, sorted by [number](Outbox::number). [`client_states`](Self::client_states)
+    /// tells more about each.
+    ///
+    /// To send to all clients, subscribe them to a topic of a [`Hub`](crate::Hub) instead: it sends in the same order to
+    /// all, and copes with slow clients.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// fn list(handle: &ServerHandle) {
+    ///     for outbox in handle.outboxes() {
+    ///         println!("client {}: {} messages queued", outbox.number(), outbox.len());
+    ///     }
+    /// }
+    /// ```
+    pub fn outboxes(&self) -> Vec<Outbox> {
+        let clients = self.server.clients.snapshot().into_iter();
+        let upgraded = clients.filter(|client| client.lifecycle().is_upgraded());
+        let mut outboxes: Vec<Outbox> = upgraded.map(Outbox::new).collect();
+        outboxes.sort_by_key(Outbox::number);
+        outboxes
     }
 
     /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it
