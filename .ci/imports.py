@@ -22,7 +22,7 @@ FORBIDDEN = [
     ("handler", ["server", "hub", "events", "cli"], "the handler is called by the server"),
     ("events", ["hub", "cli"], "events are built on the server"),
     *[(base, ["server", "handler", "hub", "events", "cli", "connection", "http"], "the base modules know no other")
-      for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync")],
+      for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync", "watch")],
 ]
 
 

@@ -111,6 +111,11 @@ config! {
     /// The maximum payload of a message, and of a single frame, in bytes. Default 64 KiB. A client that exceeds the
     /// limit is closed with 1009. Each client may need about twice this much memory.
     max_message: usize = 64 << 10;
+    /// The maximum payload in bytes of a message that the handler reads as a stream, with
+    /// [`Connection::recv_stream`](crate::Connection::recv_stream). Default `None`: as `max_message`. The limit may be
+    /// larger than `max_message`, because a stream needs no more memory than a read buffer. A handler that receives such
+    /// a message as a whole closes the client with 1009. The binary reads no streams, and has no flag for this limit.
+    max_streamed_message: Option<usize> = None;
     /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds the limit
     /// is closed with 1008. Each frame costs processor time even if it is empty.
     max_fragments: usize = 1024;

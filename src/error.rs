@@ -62,12 +62,36 @@ pub enum RecvError {
     Io(#[source] io::Error),
 }
 
-/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) returned no message.
+/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) or
+/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message.
+///
+/// ```
+/// use standpipe::RecvTimeoutError;
+///
+/// assert_eq!(RecvTimeoutError::Timeout.to_string(), "no message arrived in time");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum RecvTimeoutError {
-    /// No message has begun to arrive in this time. The connection is open.
+    /// No message has arrived completely in this time. What has arrived of a message is kept. The connection is open.
     #[error("no message arrived in time")]
     Timeout,
+    /// The connection has ended, or is being closed.
+    #[error(transparent)]
+    Failed(#[from] RecvError),
+}
+
+/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message.
+///
+/// ```
+/// use standpipe::TryRecvError;
+///
+/// assert_eq!(TryRecvError::Empty.to_string(), "no message has arrived");
+/// ```
+#[derive(Debug, thiserror::Error)]
+pub enum TryRecvError {
+    /// No message has arrived completely. What has arrived of a message is kept. The connection is open.
+    #[error("no message has arrived")]
+    Empty,
     /// The connection has ended, or is being closed.
     #[error(transparent)]
     Failed(#[from] RecvError),

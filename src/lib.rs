@@ -138,6 +138,8 @@ mod rate;
 mod sweep;
 #[cfg(unix)]
 mod sync;
+#[cfg(unix)]
+mod watch;
 
 /// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
 ///
@@ -156,7 +158,8 @@ pub use clock::Clock;
 pub use config::Config;
 #[cfg(unix)]
 pub use connection::{
-    CloseCause, Connection, Fate, MessageCounts, Outbox, PeerClose, Receipt, TooManyCallbacks,
+    CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox, PeerClose,
+    Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
@@ -183,8 +186,8 @@ pub use connection::{
 pub use crossbeam_channel;
 #[cfg(unix)]
 pub use error::{
-    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TrySendError,
-    WaitWrittenError,
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError, WaitWrittenError,
 };
 #[cfg(unix)]
 pub use events::{Event, Events};
@@ -209,3 +212,5 @@ pub use server::{
 };
 #[cfg(unix)]
 pub use tungstenite;
+#[cfg(unix)]
+pub use watch::{Interest, Watch};

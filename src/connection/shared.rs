@@ -7,6 +7,7 @@
 use std::hint::black_box;
 use std::net::Shutdown;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,6 +19,7 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::http1::Peer;
 use crate::panic::catch_panic;
@@ -248,8 +250,20 @@ impl Shared {
         match check {
             // No ping is sent once a Close has been requested, so none may be waited for.
             DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
+            // The handler has found nothing to receive, and may have been in its own code since.
+            DeadlineCheck::PingDue | DeadlineCheck::Passed(Clock::Message | Clock::Ping)
+                if self.reader.get().0 == Activity::Polling && self.has_unread_bytes() =>
+            {
+                DeadlineCheck::Met
+            }
             check => check,
         }
+    }
+
+    /// Returns whether bytes of the peer, or the end of its stream, wait in the kernel. Never blocks.
+    fn has_unread_bytes(&self) -> bool {
+        let socket = self.socket.upgrade();
+        socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
     }
 
     /// Looks whether the peer has gone, while the reader is in the handler. Nobody reads the socket then, so only this

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,7 +15,7 @@ use socket2::Socket;
 use crate::config::Config;
 
 /// One client's byte stream. The reader and the thread that holds the write half share it.
-pub(crate) trait Transport: Send + Sync + fmt::Debug {
+pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     /// Reads the available bytes, and waits if there are none. `Ok(0)` is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes as much as the socket accepts without blocking: at least one byte, or the error `WouldBlock`.

@@ -8,6 +8,18 @@ use super::message::Envelope;
 use super::settings::TopicSettings;
 
 /// The configuration of a [`Hub`](super::Hub).
+///
+/// ```
+/// use standpipe::{Hub, HubConfig, Policy, TopicSettings};
+///
+/// let config = HubConfig::default()
+///     .topic("prices", TopicSettings::default().policy(Policy::Conflate))
+///     .default_settings(TopicSettings::default().history(100))
+///     .max_topics(500);
+/// let hub = Hub::new(config);
+/// assert_eq!(hub.topic("room")?.settings().history, 100);
+/// # Ok::<(), standpipe::TooManyTopics>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HubConfig {
@@ -59,6 +71,12 @@ impl HubConfig {
     }
 
     /// Sets [`default`](Self#structfield.default), the settings of the topics that match no pattern.
+    ///
+    /// ```
+    /// # use standpipe::{HubConfig, TopicSettings};
+    /// let config = HubConfig::default().default_settings(TopicSettings::default().history(100));
+    /// assert_eq!(config.default.history, 100);
+    /// ```
     #[must_use]
     pub fn default_settings(mut self, settings: TopicSettings) -> Self {
         self.default = settings;
@@ -66,6 +84,11 @@ impl HubConfig {
     }
 
     /// Sets [`max_topics`](Self#structfield.max_topics).
+    ///
+    /// ```
+    /// # use standpipe::HubConfig;
+    /// assert_eq!(HubConfig::default().max_topics(50).max_topics, 50);
+    /// ```
     #[must_use]
     pub fn max_topics(mut self, topics: usize) -> Self {
         self.max_topics = topics;
@@ -73,6 +96,11 @@ impl HubConfig {
     }
 
     /// Sets [`history_bytes`](Self#structfield.history_bytes).
+    ///
+    /// ```
+    /// # use standpipe::HubConfig;
+    /// assert_eq!(HubConfig::default().history_bytes(1 << 20).history_bytes, 1 << 20);
+    /// ```
     #[must_use]
     pub fn history_bytes(mut self, bytes: usize) -> Self {
         self.history_bytes = bytes;
@@ -80,13 +108,20 @@ impl HubConfig {
     }
 
     /// Sets [`publish_timeout`](Self#structfield.publish_timeout).
+    ///
+    /// ```
+    /// # use standpipe::HubConfig;
+    /// # use std::time::Duration;
+    /// let config = HubConfig::default().publish_timeout(Duration::from_secs(1));
+    /// # let _ = config;
+    /// ```
     #[must_use]
     pub fn publish_timeout(mut self, timeout: Duration) -> Self {
         self.publish_timeout = timeout;
         self
     }
 
-    /// Sets [`envelope`](Self#structfield.envelope).
+    /// Sets [`envelope`](Self#structfield.envelope). [`Envelope`] has an example.
     #[must_use]
     pub fn envelope(mut self, envelope: impl Envelope + 'static) -> Self {
         self.envelope = Some(Arc::new(envelope));

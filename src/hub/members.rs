@@ -109,3 +109,7 @@ impl Members {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/members.rs"]
+mod tests;

@@ -91,7 +91,19 @@ impl Publication {
     }
 }
 
-/// One message of a topic.
+/// One message of a topic: in its history, and in an [`Envelope`].
+///
+/// ```
+/// use standpipe::{Hub, HubConfig, Message, Publication, TopicSettings};
+///
+/// let hub = Hub::new(HubConfig::default().topic("*", TopicSettings::default().history(10)));
+/// let topic = hub.topic("news")?;
+/// let id = topic.publish(Publication::from("[1,2]").json())?.id;
+/// let message = &topic.history(0)[0];
+/// assert_eq!((message.id(), message.message()), (id, Message::text("[1,2]")));
+/// assert!(message.is_json());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TopicMessage {
     id: u64,
@@ -118,11 +130,25 @@ impl TopicMessage {
     }
 
     /// Returns the message's id. The ids of a topic are consecutive.
+    ///
+    /// ```
+    /// # use standpipe::Topic;
+    /// fn ids(topic: &Topic) -> Vec<u64> {
+    ///     topic.history(0).iter().map(|message| message.id()).collect()
+    /// }
+    /// ```
     pub fn id(&self) -> u64 {
         self.id
     }
 
     /// Returns the text or binary message that was published.
+    ///
+    /// ```
+    /// # use standpipe::{Message, Topic};
+    /// fn last_message(topic: &Topic) -> Option<Message> {
+    ///     topic.history(0).last().map(|message| message.message())
+    /// }
+    /// ```
     pub fn message(&self) -> Message {
         let payload = self.raw.payload();
         if !self.is_text {
@@ -135,6 +161,15 @@ impl TopicMessage {
     }
 
     /// Returns whether the publisher declared that the text is JSON.
+    ///
+    /// ```
+    /// # use standpipe::TopicMessage;
+    /// /// Writes a message as the value of a JSON field.
+    /// fn value(message: &TopicMessage) -> String {
+    ///     let text = message.message().to_string();
+    ///     if message.is_json() { text } else { format!("{text:?}") }
+    /// }
+    /// ```
     pub fn is_json(&self) -> bool {
         self.is_json
     }
@@ -167,6 +202,14 @@ impl TopicMessage {
 }
 
 /// Ids of a topic that a member will never receive.
+///
+/// ```
+/// use standpipe::Gap;
+///
+/// fn notice(gap: Gap<'_>) -> String {
+///     format!("{} messages are missing: {} to {}", gap.last - gap.first + 1, gap.first, gap.last)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap<'a> {
@@ -187,6 +230,28 @@ pub struct Gap<'a> {
 /// caller. [`presence`](Self::presence) runs on the thread that subscribes or sweeps. [`gap`](Self::gap) runs on whatever
 /// thread writes to the client: a publisher, another client's reader, or the writer. A panic in `gap` or `presence` is
 /// caught, and only that notice is lost. Keep all of them short, because they delay messages to other clients.
+///
+/// ```
+/// use standpipe::{Envelope, Gap, Hub, HubConfig, Message, TopicMessage};
+///
+/// /// `TOPIC ID TEXT`, for clients that read lines.
+/// struct Lines;
+///
+/// impl Envelope for Lines {
+///     fn message(&self, topic: &str, message: &TopicMessage) -> Message {
+///         Message::text(format!("{topic} {} {}", message.id(), message.message()))
+///     }
+///     fn gap(&self, topic: &str, gap: Gap<'_>) -> Message {
+///         Message::text(format!("{topic} missed {}-{}", gap.first, gap.last))
+///     }
+///     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {
+///         Message::text(format!("{topic} {} {name}", if joined { "+" } else { "-" }))
+///     }
+/// }
+///
+/// let hub = Hub::new(HubConfig::default().envelope(Lines));
+/// # let _ = hub;
+/// ```
 pub trait Envelope: Send + Sync {
     /// Returns the text or binary message that carries `message`.
     fn message(&self, topic: &str, message: &TopicMessage) -> Message;

@@ -3,6 +3,16 @@
 use super::message::Publication;
 
 /// What became of a published message.
+///
+/// ```
+/// use standpipe::{PublishOutcome, Topic};
+///
+/// fn announce(topic: &Topic) -> Result<(), Box<dyn std::error::Error>> {
+///     let PublishOutcome { id, receivers, dropped, .. } = topic.publish("lunch")?;
+///     println!("message {id}: {receivers} members get it, {dropped} were too slow");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublishOutcome {
@@ -56,11 +66,26 @@ impl<T> PublishError<T> {
 }
 
 /// Why a client is not a member.
+///
+/// ```
+/// use standpipe::{Connection, SubscribeError, SubscribeOptions, Topic};
+///
+/// /// In `Handler::opening`: keeps the subscription, unless the client has missed more than its queue holds.
+/// fn subscribe_early(conn: &Connection, topic: &Topic, since: u64) -> Result<(), SubscribeError> {
+///     match topic.subscribe(conn.outbox(), SubscribeOptions::new().since(since)) {
+///         Ok(subscription) => conn.keep(subscription),
+///         Err(SubscribeError::NotOpen) => {} // `Handler::run` subscribes it.
+///         Err(error) => return Err(error),
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// Only with [`since`](super::SubscribeOptions::since): publishers held the topic for too long, because they wait for
-    /// slow members. Try again later.
+    /// With [`since`](super::SubscribeOptions::since): publishers held the topic for too long, because they wait for slow
+    /// members. Also: another thread subscribes the same client with `since`, and the client is still sent what it missed.
+    /// Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
     Busy,
     /// Only with [`since`](super::SubscribeOptions::since), and only in [`Handler::opening`](crate::Handler::opening): the
@@ -87,6 +112,14 @@ pub enum SubscribeError {
 
 /// The hub has [`HubConfig::max_topics`](super::HubConfig::max_topics) topics, so a new one was not created. Contains the
 /// number of topics.
+///
+/// ```
+/// use standpipe::{Hub, HubConfig};
+///
+/// let hub = Hub::new(HubConfig::default().max_topics(0));
+/// let error = hub.topic("news").expect_err("no topic is allowed");
+/// assert_eq!(error.to_string(), "there are 0 topics, and no more are made");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {0} topics, and no more are made")]
 pub struct TooManyTopics(pub usize);

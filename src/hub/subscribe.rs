@@ -11,69 +11,10 @@ use super::outcome::SubscribeError;
 use super::placement::{Placed, Service};
 use super::publish::acquire_publish_token;
 use super::settings::TopicSettings;
+use super::subscribe_options::SubscribeOptions;
 use super::topic_state::TopicState;
 use crate::connection::Outbox;
 use crate::sync::lock;
-
-/// What a subscriber wants: see [`Topic::subscribe`](super::Topic::subscribe).
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct SubscribeOptions {
-    since: Option<u64>,
-    epoch: Option<Arc<str>>,
-    envelope: bool,
-    presence: bool,
-    name: Option<Arc<str>>,
-}
-
-impl SubscribeOptions {
-    /// Returns the default: the messages as they were published, from now on.
-    pub fn new() -> SubscribeOptions {
-        SubscribeOptions::default()
-    }
-
-    /// First sends the messages after `id` that are still in the history. A member with an envelope receives a gap notice
-    /// for those that are not.
-    ///
-    /// An id that the topic has not reached is from another hub, such as the one before a restart whose clock was ahead.
-    /// It counts as 0: the member receives a gap notice, and everything in the history. If both hubs have used an id, only
-    /// the [`epoch`](Self::epoch) tells whose it is.
-    #[must_use]
-    pub fn since(mut self, id: u64) -> Self {
-        self.since = Some(id);
-        self
-    }
-
-    /// Says from which [`Topic::epoch`](super::Topic::epoch) the id in [`since`](Self::since) is. If it is not the
-    /// epoch of this topic, the id counts as 0.
-    #[must_use]
-    pub fn epoch(mut self, epoch: &str) -> Self {
-        self.epoch = Some(epoch.into());
-        self
-    }
-
-    /// Sends each message in the hub's [`Envelope`](super::Envelope), so that one connection can subscribe to several
-    /// topics.
-    #[must_use]
-    pub fn with_envelope(mut self) -> Self {
-        self.envelope = true;
-        self
-    }
-
-    /// Sends a notice when a name joins or leaves.
-    #[must_use]
-    pub fn with_presence(mut self) -> Self {
-        self.presence = true;
-        self
-    }
-
-    /// Lists the client under this name in [`Topic::presence`](super::Topic::presence).
-    #[must_use]
-    pub fn with_name(mut self, name: &str) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-}
 
 /// A client's place in a topic. Dropping it ends the subscription.
 #[derive(Debug)]
@@ -83,6 +24,8 @@ pub(super) struct Membership {
     /// The name in the presence list, if the client is listed.
     name: Option<Arc<str>>,
     pub(super) last_id: u64,
+    /// The client was a member already.
+    pub(super) is_repeated: bool,
 }
 
 /// Subscribes the client behind `outbox`.
@@ -121,6 +64,7 @@ pub(super) fn join(
         member,
         name: options.name,
         last_id,
+        is_repeated,
     };
     if let Some(name) = &membership.name {
         let _in_order = topic.presence.lock_notices();

@@ -1,9 +1,11 @@
 //! [`ByteLimit`]: the bytes of one client that are queued or in flight, and the threads that wait for them.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use super::usage::Usage;
 use crate::sync::{lock, wait};
+use crate::watch::signal::Signal;
 
 /// How long a sender is willing to wait for room.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +33,6 @@ pub(crate) struct ByteLimit {
     usage: Mutex<Usage>,
     /// Notified when bytes are released, and when the queue closes.
     changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Usage {
-    bytes: usize,
-    /// Threads that wait for bytes to be released. While there are none, `release` skips the notification.
-    waiters: usize,
-    is_closed: bool,
 }
 
 impl ByteLimit {
@@ -100,6 +94,7 @@ impl ByteLimit {
         usage.bytes -= size;
         if usage.bytes == 0 && usage.waiters > 0 {
             self.changed.notify_all();
+            usage.wake_handler();
         }
     }
 
@@ -109,7 +104,13 @@ impl ByteLimit {
         usage.bytes -= size;
         if usage.waiters > 0 {
             self.changed.notify_all();
+            usage.wake_handler();
         }
+    }
+
+    /// Fires `handler` when no bytes are in use, or the queue is closed. There is one handler per queue.
+    pub(crate) fn wake_when_empty(&self, handler: &Arc<Signal>) {
+        lock(&self.usage).wake_when_empty(handler);
     }
 
     /// Waits until bytes are released, at most until `deadline`.
@@ -129,7 +130,11 @@ impl ByteLimit {
 
     /// Admits no more bytes, and wakes every thread that waits for some.
     pub(crate) fn close(&self) {
-        lock(&self.usage).is_closed = true;
+        {
+            let mut usage = lock(&self.usage);
+            usage.is_closed = true;
+            usage.wake_handler();
+        }
         self.changed.notify_all();
     }
 }

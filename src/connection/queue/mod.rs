@@ -9,4 +9,5 @@ pub(crate) mod receipt;
 pub(crate) mod room;
 pub(crate) mod send_queue;
 pub(crate) mod tracked;
+mod usage;
 pub(crate) mod waiting;

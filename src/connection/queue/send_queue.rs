@@ -25,6 +25,7 @@ use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
 use crate::sync::lock;
+use crate::watch::signal::Signal;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue {
@@ -147,6 +148,11 @@ impl SendQueue {
     /// wakes them.
     pub(crate) fn cancel(&self, size: usize) {
         self.bytes.cancel(size);
+    }
+
+    /// Fires `handler` when nothing is queued or in flight, or the queue is closed. There is one handler per queue.
+    pub(crate) fn wake_when_empty(&self, handler: &Arc<Signal>) {
+        self.bytes.wake_when_empty(handler);
     }
 
     /// Waits until bytes are released, at most until `deadline`.
