@@ -69,12 +69,13 @@ fn main() -> Done {
     let config = Config::default()
         .max_message(17 << 20)
         .max_fragments(100_000);
-    let server = Server::bind("127.0.0.1:0", config)?.spawn(|conn: &mut Connection| {
-        match conn.request().path() {
-            "/wait" => wait(conn),
-            "/select" => select(conn),
-            _ => stream(conn),
-        }
+    let server = Server::bind("127.0.0.1:0", config)?.spawn(|conn: &mut Connection| match conn
+        .request()
+        .path()
+    {
+        "/wait" => wait(conn),
+        "/select" => select(conn),
+        _ => stream(conn),
     })?;
     println!("ws://{}", server.handle().local_addr());
     std::io::stdin().read_to_end(&mut Vec::new())?;
