@@ -196,7 +196,11 @@ fn every_end_wakes_a_handler_in_select() {
     let (outboxes, outbox) = unbounded();
     let (sender, results) = unbounded();
     let (_texts, channel) = unbounded::<String>();
-    let server = TestServer::start(Config::default(), move |conn: &mut Connection| {
+    // The handler must not be woken by a reset at the end of these times.
+    let config = Config::default()
+        .close_timeout(2 * DEADLINE)
+        .shutdown_timeout(2 * DEADLINE);
+    let server = TestServer::start(config, move |conn: &mut Connection| {
         // Made before the test goes on, so that it is armed, or about to be.
         conn.ready(Interest::READ)?;
         outboxes.send(conn.outbox()).unwrap();
