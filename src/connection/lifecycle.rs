@@ -4,8 +4,8 @@
 //! from the atomic without the lock.
 
 use std::convert::Infallible;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Receiver;
 
@@ -15,6 +15,7 @@ pub(crate) use super::phase::Phase;
 use super::write::close::{CloseMode, CloseReason};
 use crate::clock::Clock;
 use crate::sync::{Latch, lock};
+use crate::watch::signal::Signal;
 
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
@@ -27,6 +28,8 @@ pub(crate) struct Lifecycle {
     closing: Latch,
     /// Set when the connection begins to close, or the peer's stream has ended. The application waits for it.
     closed: Latch,
+    /// Fired when the connection begins to close, if the handler waits in `select!`.
+    handler: OnceLock<Arc<Signal>>,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +75,7 @@ impl Lifecycle {
             record: Mutex::default(),
             closing: Latch::new(),
             closed: Latch::new(),
+            handler: OnceLock::new(),
         }
     }
 
@@ -248,10 +252,18 @@ impl Lifecycle {
         record.cause.get_or_insert(cause);
     }
 
-    /// Disconnects [`closing`](Self::closing) and [`closed`](Self::closed).
+    /// Disconnects [`closing`](Self::closing) and [`closed`](Self::closed), and wakes a handler that waits in `select!`.
     pub(crate) fn announce_closing(&self) {
         self.closing.set();
         self.closed.set();
+        if let Some(handler) = self.handler.get() {
+            handler.fire();
+        }
+    }
+
+    /// Fires `handler` when the connection begins to close. If it has begun already, the caller must notice that itself.
+    pub(crate) fn wake_at_close(&self, handler: &Arc<Signal>) {
+        self.handler.get_or_init(|| Arc::clone(handler));
     }
 
     /// Disconnects [`closed`](Self::closed), because the peer's stream has ended. Messages are still accepted, but the

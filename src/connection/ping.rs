@@ -51,17 +51,19 @@ impl Pings {
         payload
     }
 
-    /// Records a pong, if it answers the outstanding ping.
-    pub(crate) fn pong_received(&self, payload: &[u8]) {
+    /// Records a pong, if it answers the outstanding ping. Returns whether it does.
+    pub(crate) fn pong_received(&self, payload: &[u8]) -> bool {
         let Ok(payload) = <[u8; 8]>::try_from(payload) else {
-            return;
+            return false;
         };
         let sent = u64::from_be_bytes(payload);
         // While no ping is outstanding, `self.sent` is 0.
-        if sent != 0 && self.sent.compare_exchange(sent, 0, SeqCst, SeqCst).is_ok() {
+        let is_answer = sent != 0 && self.sent.compare_exchange(sent, 0, SeqCst, SeqCst).is_ok();
+        if is_answer {
             let took = clock::micros().saturating_sub(sent);
             self.round_trip.store(took.saturating_add(1), Relaxed);
         }
+        is_answer
     }
 
     /// Returns whether a ping waits for its answer.

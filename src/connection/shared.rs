@@ -7,6 +7,7 @@
 use std::hint::black_box;
 use std::net::Shutdown;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -18,9 +19,11 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::Peer;
+use crate::http1::Peer;
 use crate::panic::catch_panic;
+use crate::sync::Latch;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -30,6 +33,8 @@ pub(crate) struct Shared {
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
     pub(crate) writer: ThreadActivity,
+    /// Set when the server has stopped accepting in order to end.
+    draining: Arc<Latch>,
     socket: Weak<dyn Transport>,
 }
 
@@ -38,6 +43,7 @@ impl Shared {
         number: u64,
         peer: Peer,
         config: Arc<Config>,
+        draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
         Shared {
@@ -46,6 +52,7 @@ impl Shared {
             write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
+            draining,
             socket: Arc::downgrade(socket),
         }
     }
@@ -56,6 +63,25 @@ impl Shared {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.write.lifecycle
+    }
+
+    /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
+    /// place of the first one before anything has been queued.
+    pub(crate) fn with_config(&self, config: Config) -> Shared {
+        Shared {
+            number: self.number,
+            peer: self.peer.clone(),
+            write: WritePath::new(self.number, Arc::new(config)),
+            reader: ThreadActivity::new(Activity::Handshake),
+            writer: ThreadActivity::new(Activity::Idle),
+            draining: Arc::clone(&self.draining),
+            socket: self.socket.clone(),
+        }
+    }
+
+    /// Returns the latch that is set when the server has stopped accepting in order to end.
+    pub(crate) fn draining(&self) -> &Latch {
+        &self.draining
     }
 
     /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.
@@ -201,11 +227,38 @@ impl Shared {
         self.write.writer.notify();
     }
 
+    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago. A ping
+    /// that is outstanding already is the mark.
+    pub(crate) fn mark(&self, now: u64, interval: u64) {
+        if self.write.queue.lateness.try_mark(now, interval) {
+            self.ping();
+        }
+    }
+
     /// Sends a ping ahead of the queued messages, unless one is outstanding. Never blocks.
     pub(crate) fn ping(&self) {
         if self.lifecycle().is_open() && !self.write.control.pings.is_outstanding() {
             self.write.control.set_ping();
             self.write.request_attention();
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
+    /// arrived unread, so the peer is not late then.
+    pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
+        self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
+    }
+
+    /// Sends what topics hold back, because the mark has been answered, or counts as lost.
+    pub(crate) fn release_held(&self) {
+        let lateness = &self.write.queue.lateness;
+        if !lateness.is_waiting() {
+            return;
+        }
+        let released = lateness.release();
+        if !released.is_empty() {
+            self.write.queue.push_released(released);
             self.write.flush();
         }
     }
@@ -227,8 +280,20 @@ impl Shared {
         match check {
             // No ping is sent once a Close has been requested, so none may be waited for.
             DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
+            // The handler has found nothing to receive, and may have been in its own code since.
+            DeadlineCheck::PingDue | DeadlineCheck::Passed(Clock::Message | Clock::Ping)
+                if self.reader.get().0 == Activity::Polling && self.has_unread_bytes() =>
+            {
+                DeadlineCheck::Met
+            }
             check => check,
         }
+    }
+
+    /// Returns whether bytes of the peer, or the end of its stream, wait in the kernel. Never blocks.
+    fn has_unread_bytes(&self) -> bool {
+        let socket = self.socket.upgrade();
+        socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
     }
 
     /// Looks whether the peer has gone, while the reader is in the handler. Nobody reads the socket then, so only this
