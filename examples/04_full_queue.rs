@@ -2,7 +2,7 @@
 //!        the members of a topic, the policy of the topic decides.
 //! Run:   cargo run --example 04_full_queue    One terminal: the clients that do not read are in the same process.
 //! Watch: the table. In each row, accepted = delivered + dropped + discarded, and `got` is what the client has counted.
-//! Try next: `QUEUE` 1 and 256; `Block` with 5 s; `soft: Some(SoftLimit { percent: 80, .. })` in `Disconnect`.
+//! Try next: `QUEUE` 1 and 256; `Block` with 5 s; `soft: Some(SoftLimit::new(80, …))` in `Disconnect`.
 //!
 //! ```text
 //! one client does not read; 8 of 8 messages are queued for it

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config_error::{ConfigError, check_rate, check_size, check_time};
+use crate::config_error::{ConfigError, check_size, check_time};
 use crate::rate::Rate;
 
 /// The most messages of a queue. Its slots are allocated when its client connects, so a typing error could exhaust the
@@ -27,9 +27,9 @@ macro_rules! config {
         /// [`Server::bind`](crate::Server::bind) refuses values with which no client could be served, with a
         /// [`ConfigError`] that names the field:
         ///
-        /// - a size, a number of messages, fragments or clients, or a rate of 0;
+        /// - a size, or a number of messages, fragments or clients, of 0;
         /// - a time limit below 1 ms, except `shutdown_timeout`, `drain_delay` and `close_spread`, which may be 0;
-        /// - a `queue` above 1,048,576, a `read_buffer` above 64 MiB, a `handler_stack` below 64 KiB or above 1 GiB;
+        /// - a `queue` above 1,048,576, also that of a topic of an attached hub, a `read_buffer` above 64 MiB, a `handler_stack` below 64 KiB or above 1 GiB;
         /// - an `origin` that is no valid pattern.
         ///
         /// ```
@@ -41,11 +41,13 @@ macro_rules! config {
         #[non_exhaustive]
         pub struct Config {
             $($(#[$doc])* pub $name: $type,)*
+            /// The largest queue of a topic of the hubs that are attached with [`hub`](Self::hub).
+            pub(crate) topic_queue: usize,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Config { $($name: $default,)* }
+                Config { $($name: $default,)* topic_queue: 0 }
             }
         }
 
@@ -78,7 +80,8 @@ config! {
     /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
     /// by TCP, which is enough for most servers.
     rate: Option<Rate> = None;
-    /// The capacity of an outbox in messages. Default 64. A larger queue absorbs longer bursts, but a
+    /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64. A
+    /// larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
     queue: usize = 64;
     /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts
@@ -127,6 +130,11 @@ config! {
     /// The maximum payload of a message, and of a single frame, in bytes. Default 64 KiB. A client that exceeds the
     /// limit is closed with 1009. Each client may need about twice this much memory.
     max_message: usize = 64 << 10;
+    /// The maximum payload in bytes of a message that the handler reads as a stream, with
+    /// [`Connection::recv_stream`](crate::Connection::recv_stream). Default `None`: as `max_message`. The limit may be
+    /// larger than `max_message`, because a stream needs no more memory than a read buffer. A handler that receives such
+    /// a message as a whole closes the client with 1009. The binary reads no streams, and has no flag for this limit.
+    max_streamed_message: Option<usize> = None;
     /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds the limit
     /// is closed with 1008. Each frame costs processor time even if it is empty.
     max_fragments: usize = 1024;
@@ -157,6 +165,9 @@ config! {
     /// `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
     /// answers of HTTP requests: the server adds the CORS headers and answers preflights. `null` and `file://` allow
     /// pages without a host, such as files. Every site can send `null`.
+    ///
+    /// Pages of other origins get 403 for an upgrade, and for each method but GET, HEAD, OPTIONS and TRACE. See
+    /// [`Request::has_allowed_origin`](crate::Request::has_allowed_origin) for the rest.
     origin: Vec<String> = Vec::new();
     /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its
     /// visitors, and can read the answers of HTTP requests.
@@ -164,6 +175,11 @@ config! {
 }
 
 impl Config {
+    /// Returns the capacity of an outbox in messages.
+    pub(crate) fn queue_capacity(&self) -> usize {
+        self.queue.max(self.topic_queue)
+    }
+
     /// Checks every field except `origin`, which the rules for requests check.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let none = usize::MAX;
@@ -172,9 +188,8 @@ impl Config {
         check_size("max_clients", self.max_clients.unwrap_or(1), 1, none)?;
         let per_ip = self.max_clients_per_ip.unwrap_or(1);
         check_size("max_clients_per_ip", per_ip, 1, none)?;
-        check_rate("connect_rate", self.connect_rate)?;
-        check_rate("rate", self.rate)?;
         check_size("queue", self.queue, 1, MAX_QUEUE)?;
+        check_size("hub", self.topic_queue, 0, MAX_QUEUE)?;
         check_size("queue_bytes", self.queue_bytes, 1, none)?;
         check_time("write_timeout", self.write_timeout)?;
         check_time("handshake_timeout", self.handshake_timeout)?;
@@ -183,6 +198,8 @@ impl Config {
         check_time("ping_interval", self.ping_interval)?;
         check_time("ping_timeout", self.ping_timeout)?;
         check_size("max_message", self.max_message, 1, none)?;
+        let streamed = self.max_streamed_message.unwrap_or(1);
+        check_size("max_streamed_message", streamed, 1, none)?;
         check_size("max_fragments", self.max_fragments, 1, none)?;
         check_size("read_buffer", self.read_buffer, 1, MAX_READ_BUFFER)?;
         let stack = self.handler_stack;
@@ -200,20 +217,10 @@ mod tests {
     #[test]
     fn senseless_values_are_refused_by_name() {
         let zero = Duration::ZERO;
-        let no_rate = Rate {
-            per_second: 0,
-            burst: 1,
-        };
-        let no_burst = Rate {
-            per_second: 1,
-            burst: 0,
-        };
         let config = Config::default;
         for (field, config) in [
             ("max_clients", config().max_clients(Some(0))),
             ("max_clients_per_ip", config().max_clients_per_ip(Some(0))),
-            ("connect_rate", config().connect_rate(Some(no_rate))),
-            ("rate", config().rate(Some(no_burst))),
             ("queue", config().queue(0)),
             ("queue", config().queue(usize::MAX)),
             ("queue_bytes", config().queue_bytes(0)),
@@ -227,6 +234,10 @@ mod tests {
                 config().ping_timeout(Duration::from_micros(999)),
             ),
             ("max_message", config().max_message(0)),
+            (
+                "max_streamed_message",
+                config().max_streamed_message(Some(0)),
+            ),
             ("max_fragments", config().max_fragments(0)),
             ("read_buffer", config().read_buffer(0)),
             ("read_buffer", config().read_buffer(usize::MAX)),

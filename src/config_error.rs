@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::rate::Rate;
-
 /// A value of [`Config`](crate::Config) or [`Limits`](crate::Limits) with which no client could be
 /// served. [`Server::bind`](crate::Server::bind) returns it as the source of an [`io::Error`](std::io::Error) of the
 /// kind `InvalidInput`.
@@ -66,15 +64,4 @@ pub(crate) fn check_time(field: &'static str, value: Duration) -> Result<(), Con
         return Err(ConfigError::new(field, "must be at least 1 ms"));
     }
     Ok(())
-}
-
-/// Checks a rate.
-pub(crate) fn check_rate(field: &'static str, value: Option<Rate>) -> Result<(), ConfigError> {
-    match value {
-        Some(rate) if rate.per_second == 0 => {
-            Err(ConfigError::new(field, "per_second must be at least 1"))
-        }
-        Some(rate) if rate.burst == 0 => Err(ConfigError::new(field, "burst must be at least 1")),
-        _ => Ok(()),
-    }
 }

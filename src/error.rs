@@ -1,4 +1,4 @@
-//! The error types. Each error of a sending method contains the message that was not queued.
+//! The error types. Each error of a sending method contains every message that was not queued.
 
 use std::io;
 
@@ -71,10 +71,17 @@ pub enum RecvError {
     Io(#[source] io::Error),
 }
 
-/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) returned no message.
+/// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) or
+/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message.
+///
+/// ```
+/// use standpipe::RecvTimeoutError;
+///
+/// assert_eq!(RecvTimeoutError::Timeout.to_string(), "no message arrived in time");
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum RecvTimeoutError {
-    /// No message has begun to arrive in this time. The connection is open.
+    /// No message has arrived completely in this time. What has arrived of a message is kept. The connection is open.
     #[error("no message arrived in time")]
     Timeout,
     /// The connection has ended, or is being closed.
@@ -82,12 +89,63 @@ pub enum RecvTimeoutError {
     Failed(#[from] RecvError),
 }
 
+/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message.
+///
+/// ```
+/// use standpipe::TryRecvError;
+///
+/// assert_eq!(TryRecvError::Empty.to_string(), "no message has arrived");
+/// ```
+#[derive(Debug, thiserror::Error)]
+pub enum TryRecvError {
+    /// No message has arrived completely. What has arrived of a message is kept. The connection is open.
+    #[error("no message has arrived")]
+    Empty,
+    /// The connection has ended, or is being closed.
+    #[error(transparent)]
+    Failed(#[from] RecvError),
+}
+
 /// The message that [`Outbox::send`](crate::Outbox::send) did not queue, because the connection has ended or is closing.
+///
+/// ```
+/// use standpipe::{Message, SendError};
+///
+/// let error = SendError(Message::text("hello"));
+/// assert_eq!(error.to_string(), "the connection has ended or is closing");
+/// assert_eq!(error.into_message(), Message::text("hello"));
+/// ```
 #[derive(thiserror::Error)]
 #[error("the connection has ended or is closing")]
 pub struct SendError(pub Message);
 
-/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why.
+/// The messages that [`Outbox::send_all`](crate::Outbox::send_all) did not queue, because the connection has ended or is
+/// closing.
+///
+/// ```
+/// use standpipe::{Message, SendAllError};
+///
+/// let error = SendAllError { unsent: vec![Message::text("b"), Message::text("c")] };
+/// assert_eq!(error.to_string(), "the connection has ended or is closing; messages not queued: 2");
+/// assert_eq!(error.into_unsent().len(), 2);
+/// ```
+#[derive(thiserror::Error)]
+#[error("the connection has ended or is closing; messages not queued: {}", unsent.len())]
+pub struct SendAllError {
+    /// Every message that was not queued, in order. It is never empty.
+    pub unsent: Vec<Message>,
+}
+
+/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why. There is no further reason, so
+/// a `match` needs no wildcard.
+///
+/// ```
+/// use standpipe::{Message, TrySendError};
+///
+/// let error = TrySendError::Full(Message::text("later"));
+/// assert_eq!(error.to_string(), "the outbox is full");
+/// assert_eq!(error.into_message(), Message::text("later"));
+/// ```
 #[derive(thiserror::Error)]
 pub enum TrySendError {
     /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
@@ -98,7 +156,16 @@ pub enum TrySendError {
     Closed(Message),
 }
 
-/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why.
+/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why. There is no further
+/// reason, so a `match` needs no wildcard.
+///
+/// ```
+/// use standpipe::{Message, SendTimeoutError};
+///
+/// let error = SendTimeoutError::Timeout(Message::text("later"));
+/// assert_eq!(error.to_string(), "the outbox was still full when the time was over");
+/// assert_eq!(error.into_message(), Message::text("later"));
+/// ```
 #[derive(thiserror::Error)]
 pub enum SendTimeoutError {
     /// The outbox was full for the whole time.
@@ -109,10 +176,37 @@ pub enum SendTimeoutError {
     Closed(Message),
 }
 
+/// Why [`Outbox::wait_written`](crate::Outbox::wait_written) or
+/// [`wait_written_timeout`](crate::Outbox::wait_written_timeout) could not confirm that everything was written.
+///
+/// ```
+/// assert_eq!(
+///     standpipe::WaitWrittenError::Timeout.to_string(),
+///     "not everything was written when the time was over"
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitWrittenError {
+    /// The time was over. The connection is open, and the messages are still on their way.
+    #[error("not everything was written when the time was over")]
+    Timeout,
+    /// The connection ended, or a Close overtook the queue, and messages were discarded.
+    #[error("the connection ended before everything was written")]
+    Ended,
+}
+
 impl SendError {
     /// Returns the message that was not queued.
     pub fn into_message(self) -> Message {
         self.0
+    }
+}
+
+impl SendAllError {
+    /// Returns every message that was not queued, in order.
+    pub fn into_unsent(self) -> Vec<Message> {
+        self.unsent
     }
 }
 
@@ -138,6 +232,12 @@ impl SendTimeoutError {
 impl std::fmt::Debug for SendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SendError({} bytes)", self.0.len())
+    }
+}
+
+impl std::fmt::Debug for SendAllError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SendAllError({} messages)", self.unsent.len())
     }
 }
 

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::connection::{CloseCause, Connection, Outbox};
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::http::{Reply, Request};
+use crate::http1::{Reply, Request};
 use crate::server::{Server, ServerHandle, ServerThread, ShutdownReport};
 
 /// An event of one client. Each client has one `Opened`, then its messages in order, then one `Closed`.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use crate::connection::Connection;
-use crate::http::{Reply, Request};
+use crate::http1::{Reply, Request};
 
 /// Answers requests, prepares each connection that it accepts, and then runs it.
 ///
@@ -51,12 +51,12 @@ use crate::http::{Reply, Request};
 )]
 pub trait Handler: Sync {
     /// Answers a request: with [`Reply::upgrade`] to accept a WebSocket client, or with a plain HTTP response. The default
-    /// upgrades every path, without a subprotocol.
+    /// upgrades every path, without a subprotocol. [`Reply::from_try`] lets this method use `?`.
     ///
     /// A connection may carry several requests, one after the other. Each has its own [`Request`].
     ///
-    /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
-    /// [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
+    /// Before this call the server has checked the syntax of the request, its `Host` and, for upgrades and unsafe methods,
+    /// its `Origin` (see [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
     /// the server checks the headers of the upgrade. If this method panics, the client gets a 500.
     ///
     /// # Blocking
@@ -103,7 +103,7 @@ pub trait Handler: Sync {
     /// ```
     ///
     /// # Errors
-    /// Returns the answer that the client gets instead of the 101. If this method panics, or returns an upgrade, the
+    /// Returns the answer that the client gets instead of the 101. Every error becomes a 500 by `?`. If this method panics, or returns an upgrade, the
     /// client gets a 500.
     ///
     /// # Blocking

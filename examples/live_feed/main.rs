@@ -89,10 +89,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn config(symbols: usize) -> Config {
     // Per second, a page sends one ping and asks twice for the prices of a slow reader. A client that exceeds this rate
     // is closed with 1008.
-    let rate = Rate {
-        per_second: 10,
-        burst: 40,
-    };
+    let rate = Rate::per_second(10).burst(40);
     Config::default()
         .rate(Some(rate))
         // The longest command has 25 bytes. A message of more than 256 bytes is rejected with 1009 before its payload

@@ -29,10 +29,12 @@ use crate::clock;
 pub enum Activity {
     /// The handshake thread is reading or answering the request.
     Handshake,
-    /// The reader waits for the peer's bytes.
+    /// The reader waits for the peer's bytes, since the last one.
     Reading,
     /// The reader runs the handler.
     InHandler,
+    /// The reader runs the handler, which has looked for bytes of the peer and found none.
+    Polling,
     /// The reader waits for room in the queue of the client with this number.
     WaitingForRoom(u64),
     /// The handler has returned, and the reader waits for the end of the closing handshake.
@@ -50,7 +52,7 @@ impl fmt::Display for Activity {
         f.write_str(match self {
             Activity::Handshake => "reading the request",
             Activity::Reading => "waiting for the peer",
-            Activity::InHandler => "in the handler",
+            Activity::InHandler | Activity::Polling => "in the handler",
             Activity::WaitingForRoom(number) => {
                 return write!(f, "waiting for room in client {number}'s queue");
             }
@@ -104,6 +106,7 @@ impl ThreadActivity {
             Activity::Idle => 5,
             Activity::Writing => 6,
             Activity::Blocked => 7,
+            Activity::Polling => 8,
         };
         self.packed.store(kind << KIND_SHIFT | since, Relaxed);
     }
@@ -119,7 +122,8 @@ impl ThreadActivity {
             4 => Activity::Closing,
             5 => Activity::Idle,
             6 => Activity::Writing,
-            _ => Activity::Blocked,
+            7 => Activity::Blocked,
+            _ => Activity::Polling,
         };
         (activity, packed & ((1 << KIND_SHIFT) - 1))
     }
@@ -128,15 +132,15 @@ impl ThreadActivity {
     pub(crate) fn is_in_handler(&self) -> bool {
         matches!(
             self.get().0,
-            Activity::InHandler | Activity::WaitingForRoom(_)
+            Activity::InHandler | Activity::Polling | Activity::WaitingForRoom(_)
         )
     }
 
-    /// Returns the time since which the thread has been waiting for the peer's bytes, or `None` if it is not waiting
-    /// for them.
+    /// Returns the time of the peer's last byte, if the thread waits for the next one, or has found none. Otherwise
+    /// returns `None`.
     pub(crate) fn reading_since(&self) -> Option<u64> {
         match self.get() {
-            (Activity::Reading, since) => Some(since),
+            (Activity::Reading | Activity::Polling, since) => Some(since),
             _ => None,
         }
     }
@@ -157,11 +161,13 @@ mod tests {
             Activity::Idle,
             Activity::Writing,
             Activity::Blocked,
+            Activity::Polling,
         ] {
             let thread = ThreadActivity::new(Activity::Idle);
             thread.set_since(activity, 1000);
             assert_eq!(thread.get(), (activity, 1000));
-            let reading = (activity == Activity::Reading).then_some(1000);
+            let reads = matches!(activity, Activity::Reading | Activity::Polling);
+            let reading = reads.then_some(1000);
             assert_eq!(thread.reading_since(), reading);
             let before = clock::now();
             let set = thread.set(activity);

@@ -121,24 +121,39 @@ impl Deadlines {
         }
     }
 
-    /// Records that the reader waits for the peer again. Its last read returned at `read_at`. Since then it was in the
-    /// handler or waited for room in a queue. This time does not count against the message in progress, nor against the
-    /// pong that may have arrived unread meanwhile.
+    /// Records that the reader waits for the peer again, or that bytes have arrived that it has not read yet. Its last
+    /// read returned at `read_at`. Since then it was in the handler or waited for room in a queue. This time does not
+    /// count against the message in progress, whose next bytes may have arrived unread meanwhile.
     pub(crate) fn start_read(&self, read_at: u64) {
-        for clock in [&self.message_since, &self.pinged_at] {
-            let since = clock.load(Relaxed);
-            if since != 0 {
-                let ours = clock::now().saturating_sub(read_at);
-                clock.store(since + ours, Relaxed);
-            }
+        let since = self.message_since.load(Relaxed);
+        if since != 0 {
+            let ours = clock::now().saturating_sub(read_at);
+            self.message_since.store(since + ours, Relaxed);
+        }
+    }
+
+    /// Restarts the clock of the message in progress, because enough of it has arrived.
+    pub(crate) fn message_progressed(&self) {
+        if self.message_since.load(Relaxed) != 0 {
+            self.message_since.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// Returns whether a ping has been sent, and no byte has been received since.
+    pub(crate) fn is_pinged(&self) -> bool {
+        self.pinged_at.load(Relaxed) != 0
+    }
+
+    /// Records that bytes from the peer can be read, so that it is alive.
+    pub(crate) fn ping_answered(&self) {
+        if self.is_pinged() {
+            self.pinged_at.store(0, Relaxed);
         }
     }
 
     /// Records that bytes have arrived. `in_message` is true if they end inside a message.
     pub(crate) fn bytes_received(&self, in_message: bool) {
-        if self.pinged_at.load(Relaxed) != 0 {
-            self.pinged_at.store(0, Relaxed);
-        }
+        self.ping_answered();
         if !in_message {
             self.message_since.store(0, Relaxed);
         } else if self.message_since.load(Relaxed) == 0 {
@@ -164,10 +179,9 @@ impl Deadlines {
 
     /// Returns what the watchdog must do about this connection at the time `now`.
     ///
-    /// `reading_since` is the time since which the reader has been waiting for the peer's bytes, or `None` if it is not
-    /// waiting for them. The message clock and the ping clock run only while it waits. At other times nobody reads, and
-    /// the pongs of a healthy peer stay unread in the kernel. A dead peer is then detected by the write clock, or by
-    /// TCP.
+    /// `reading_since` is the time of the last byte from the peer, or `None` if the reader has not looked for more since
+    /// then. The message clock and the ping clock run only after it has looked. At other times the pongs of a healthy
+    /// peer may lie unread in the kernel. A dead peer is then detected by the write clock, or by TCP.
     pub(crate) fn check(
         &self,
         now: u64,

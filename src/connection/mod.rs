@@ -7,10 +7,15 @@
 pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
+pub(crate) mod end_callbacks;
+pub(crate) mod lateness;
 pub(crate) mod lifecycle;
 pub(crate) mod message_log;
+mod messages;
+mod phase;
 pub(crate) mod queue;
 pub(crate) mod read;
+mod receive;
 pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod stats;
@@ -30,12 +35,17 @@ use crate::message::Message;
 use crossbeam_channel::Receiver;
 
 pub use activity::Activity;
-pub use close_cause::CloseCause;
+pub use close_cause::{CloseCause, PeerClose};
+pub use end_callbacks::TooManyCallbacks;
+pub use messages::Messages;
 pub use queue::outbox::Outbox;
+pub use queue::receipt::Receipt;
+pub use queue::tracked::Fate;
+pub use read::message_reader::MessageReader;
 pub use stats::MessageCounts;
 
-use crate::error::{RecvError, RecvTimeoutError, SendError};
-use crate::http::{Peer, Request};
+use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
+use crate::http1::{Peer, Request};
 use crate::sync::lock;
 use read::reader::Reader;
 
@@ -82,75 +92,6 @@ impl Connection {
         }
     }
 
-    /// Returns the next text or binary message. `None` means that the closing handshake is complete, that this side has
-    /// closed the connection, or that the server is shutting down. The handler should then return.
-    ///
-    /// Pings are answered, pongs are processed and a Close is seen in this method, so a handler must keep calling it. A
-    /// handler that only sends calls [`recv_timeout`](Self::recv_timeout) between its messages.
-    ///
-    /// # Blocking
-    /// Waits for the peer. Woken by a message, by the end of the peer's stream, by [`Outbox::terminate`], or by the
-    /// watchdog when a time limit of [`Config`](crate::Config) expires. During a shutdown, this method is woken by the
-    /// peer's answer to our Close, and at the latest after [`shutdown_timeout`](crate::Config::shutdown_timeout).
-    ///
-    /// # Errors
-    /// [`RecvError`] says why the connection ended without a closing handshake.
-    pub fn recv(&mut self) -> Result<Option<Message>, RecvError> {
-        self.reader.recv()
-    }
-
-    /// Like [`recv`](Self::recv), but waits at most `timeout` for a message to begin. A message that has begun is received
-    /// completely, in at most [`message_timeout`](crate::Config::message_timeout). With a timeout of zero, this method
-    /// returns a message that has arrived, and never waits for one to begin.
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    ///
-    /// use standpipe::{Connection, Message, RecvTimeoutError};
-    ///
-    /// /// A handler that only sends. Between its messages it answers pings and sees the client's Close.
-    /// fn clock(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    ///     let mut next = Instant::now();
-    ///     loop {
-    ///         match conn.recv_timeout(next.saturating_duration_since(Instant::now())) {
-    ///             Ok(Some(_)) => {}
-    ///             Ok(None) => return Ok(()),
-    ///             Err(RecvTimeoutError::Timeout) => {
-    ///                 conn.send(Message::text("tick"))?;
-    ///                 next += Duration::from_secs(1);
-    ///             }
-    ///             Err(error) => return Err(error.into()),
-    ///         }
-    ///     }
-    /// }
-    /// # let _: fn(&mut Connection) -> _ = clock;
-    /// ```
-    ///
-    /// # Blocking
-    /// As [`recv`](Self::recv), for at most `timeout` until a message begins.
-    ///
-    /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was over, or why the connection ended.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>, RecvTimeoutError> {
-        self.reader.recv_timeout(timeout)
-    }
-
-    /// Like [`recv`](Self::recv), but also returns further complete messages that have already been read, up to `most`
-    /// in all. The result is empty where `recv` would return `None`.
-    ///
-    /// Use it together with [`send_all`](Self::send_all) or [`Topic::publish_all`](crate::Topic::publish_all): a client
-    /// that sends many small messages at the same time is then served faster. All messages after the first come from
-    /// the read buffer, which has [`read_buffer`](crate::Config::read_buffer) bytes and grows up to 256 KiB.
-    ///
-    /// # Blocking
-    /// As [`recv`](Self::recv), for the first message only.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv). Messages before a violation are returned first. The next call returns the violation.
-    pub fn recv_all(&mut self, most: usize) -> Result<Vec<Message>, RecvError> {
-        self.reader.recv_all(most)
-    }
-
     /// Sends a message to this client, as [`Outbox::send`]. While the peer does not read, this method waits. During
     /// that time nothing more is read from the peer, so TCP slows the peer down in turn.
     ///
@@ -163,14 +104,79 @@ impl Connection {
         self.outbox.send(message)
     }
 
+    /// Sends a message to this client if its queue has room now, as [`Outbox::try_send`]. Never blocks.
+    ///
+    /// ```
+    /// use standpipe::{Connection, TrySendError};
+    ///
+    /// /// Answers if the client keeps up, and skips the answer otherwise.
+    /// fn answer(conn: &Connection, answer: &str) {
+    ///     match conn.try_send(answer) {
+    ///         Ok(()) => {}
+    ///         Err(TrySendError::Full(message)) => println!("{} bytes were skipped", message.len()),
+    ///         Err(TrySendError::Closed(_)) => println!("client {} has gone", conn.number()),
+    ///     }
+    /// }
+    /// # let _ = answer;
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Outbox::try_send`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        self.outbox.try_send(message)
+    }
+
+    /// Sends a message to this client, and waits for room for at most `timeout`, as [`Outbox::send_timeout`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::{Connection, SendTimeoutError};
+    ///
+    /// /// Gives a client that is behind 100 ms. Returns the text if it was not queued.
+    /// fn offer(conn: &Connection, text: String) -> Result<(), SendTimeoutError> {
+    ///     conn.send_timeout(text, Duration::from_millis(100))
+    /// }
+    /// # let _ = offer;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`Outbox::send_timeout`].
+    ///
+    /// # Errors
+    /// As [`Outbox::send_timeout`].
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
+        self.outbox.send_timeout(message, timeout)
+    }
+
     /// Sends several messages to this client, as [`Outbox::send_all`].
+    ///
+    /// ```
+    /// use standpipe::Connection;
+    ///
+    /// /// A handler that sends back what arrives, all messages that arrived together in one write.
+    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     loop {
+    ///         let messages = conn.recv_all(64)?;
+    ///         if messages.is_empty() {
+    ///             return Ok(());
+    ///         }
+    ///         conn.send_all(messages)?;
+    ///     }
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = echo;
+    /// ```
     ///
     /// # Blocking
     /// As [`Outbox::send`].
     ///
     /// # Errors
     /// As [`Outbox::send_all`].
-    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
+    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         self.outbox.send_all(messages)
     }
 
@@ -180,10 +186,15 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Returns true until the connection ends or begins to close. The end of the peer's stream alone does not change
-    /// it: see [`Outbox::closed`].
+    /// Closes the connection without the queued messages, as [`Outbox::close_now`]. From now on [`recv`](Self::recv)
+    /// returns `None`.
+    pub fn close_now(&self, code: u16, reason: &str) {
+        self.outbox.close_now(code, reason);
+    }
+
+    /// Returns true until the connection ends or begins to close, as [`Outbox::is_open`].
     pub fn is_open(&self) -> bool {
-        self.outbox.shared().lifecycle().is_open()
+        self.outbox.is_open()
     }
 
     /// Returns the sending end of the connection, for other threads.
@@ -270,9 +281,26 @@ impl Connection {
         self.outbox.number()
     }
 
-    /// Returns why the connection ended, or `None` if it is still open.
-    pub(crate) fn cause(&self) -> Option<CloseCause> {
-        self.outbox.shared().lifecycle().cause()
+    /// Returns why the connection is closing or has ended, as [`Outbox::cause`]. For example, the code and the reason in
+    /// the peer's Close, after [`recv`](Self::recv) has returned `None`:
+    ///
+    /// ```
+    /// use standpipe::{CloseCause, Connection};
+    ///
+    /// fn count(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let mut messages = 0;
+    ///     while conn.recv()?.is_some() {
+    ///         messages += 1;
+    ///     }
+    ///     if let Some(CloseCause::Peer { code, reason }) = conn.cause() {
+    ///         println!("{messages} messages, then {code} {reason:?}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = count;
+    /// ```
+    pub fn cause(&self) -> Option<CloseCause> {
+        self.outbox.cause()
     }
 }
 

@@ -7,18 +7,22 @@
 use std::hint::black_box;
 use std::net::Shutdown;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::activity::{Activity, ThreadActivity};
-use super::close_cause::CloseCause;
+use super::close_cause::{CloseCause, PeerClose};
 use super::deadlines::DeadlineCheck;
+use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::Peer;
+use crate::http1::Peer;
+use crate::panic::catch_panic;
 use crate::sync::Latch;
 
 #[derive(Debug)]
@@ -97,19 +101,24 @@ impl Shared {
     }
 
     /// Closes on behalf of the application.
-    pub(crate) fn close_by_application(&self, code: u16, reason: &str) -> bool {
+    pub(crate) fn close_by_application(&self, mode: CloseMode, code: u16, reason: &str) -> bool {
         let cause = CloseCause::Application {
             code,
             reason: reason.to_owned(),
         };
-        self.close(CloseMode::AfterQueue, CloseReason::new(code, reason), cause)
+        self.close(mode, CloseReason::new(code, reason), cause)
     }
 
     /// Answers the peer's Close, unless a thread has already begun to write our own Close.
     pub(crate) fn answer_close(&self, reason: CloseReason) {
+        let (code, text) = (reason.code(), reason.reason());
+        self.lifecycle().mark_peer_close(PeerClose {
+            code,
+            reason: text.to_owned(),
+        });
         let cause = CloseCause::Peer {
-            code: reason.code(),
-            reason: reason.reason().to_owned(),
+            code,
+            reason: text.to_owned(),
         };
         self.close(CloseMode::Immediate, reason, cause);
     }
@@ -175,6 +184,33 @@ impl Shared {
         self.write.queue.drain();
     }
 
+    /// Calls `callback` when the connection has ended. If it has ended already, calls it now.
+    pub(crate) fn on_end(&self, callback: EndCallback) -> Result<(), TooManyCallbacks> {
+        match self.lifecycle().add_end_callback(callback) {
+            Registration::Kept => {}
+            Registration::Due(callback, cause) => self.call(callback, cause),
+            Registration::Refused(callback) => {
+                drop(callback);
+                return Err(TooManyCallbacks(()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the end callbacks if they are due. Each is called once, by the writer. No lock is held.
+    pub(crate) fn call_end_callbacks(&self) {
+        let (callbacks, cause) = self.lifecycle().take_end_callbacks();
+        for callback in callbacks {
+            self.call(callback, cause.clone());
+        }
+    }
+
+    fn call(&self, callback: EndCallback, cause: CloseCause) {
+        if catch_panic(|| callback(cause)).is_none() {
+            log::error!("#{} {} an end callback panicked", self.number, self.peer);
+        }
+    }
+
     /// Sends a pong ahead of the queued messages.
     pub(crate) fn send_pong(&self, payload: Bytes) {
         self.write.control.set_pong(payload);
@@ -189,6 +225,35 @@ impl Shared {
         self.write.writer.notify();
     }
 
+    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago.
+    pub(crate) fn mark(&self, now: u64, interval: u64) {
+        if self.write.queue.lateness.try_mark(now, interval) {
+            self.write.control.set_ping(now.to_be_bytes());
+            self.write.request_attention();
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
+    /// arrived unread, so the peer is not late then.
+    pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
+        self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
+    }
+
+    /// Sends what topics hold back, because a ping that was sent at `answered` has been answered, or (`None`) because the
+    /// mark counts as lost.
+    pub(crate) fn release_held(&self, answered: Option<u64>) {
+        let lateness = &self.write.queue.lateness;
+        let released = match answered {
+            Some(sent) => lateness.pong_received(sent),
+            None => lateness.release(),
+        };
+        if !released.is_empty() {
+            self.write.queue.push_released(released);
+            self.write.flush();
+        }
+    }
+
     /// Returns what the watchdog must do about this connection at the time `now`.
     pub(crate) fn check_deadlines(&self, now: u64) -> DeadlineCheck {
         let reading_since = self.reader.reading_since();
@@ -199,16 +264,28 @@ impl Shared {
         match check {
             // No ping is sent once a Close has been requested, so none may be waited for.
             DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
+            // The handler has found nothing to receive, and may have been in its own code since.
+            DeadlineCheck::PingDue | DeadlineCheck::Passed(Clock::Message | Clock::Ping)
+                if self.reader.get().0 == Activity::Polling && self.has_unread_bytes() =>
+            {
+                DeadlineCheck::Met
+            }
             check => check,
         }
+    }
+
+    /// Returns whether bytes of the peer, or the end of its stream, wait in the kernel. Never blocks.
+    fn has_unread_bytes(&self) -> bool {
+        let socket = self.socket.upgrade();
+        socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
     }
 
     /// Looks whether the peer has gone, while the reader is in the handler. Nobody reads the socket then, so only this
     /// method notices the end of the peer.
     ///
     /// After a reset the connection is given up: the queued messages are discarded, and waiting senders are woken. The
-    /// end of the peer's stream is only announced, because messages may have arrived before it, and the peer may still
-    /// read the answers.
+    /// end of the peer's stream is only announced, also to the end callbacks, because messages may have arrived before
+    /// it, and the peer may still read the answers.
     pub(crate) fn look_for_peer(&self) {
         let lifecycle = self.lifecycle();
         if lifecycle.phase() != Phase::Open || !self.reader.is_in_handler() {
@@ -219,7 +296,12 @@ impl Shared {
         };
         match socket.peer_state() {
             PeerState::Present => {}
-            PeerState::EndedStream => lifecycle.announce_end(),
+            PeerState::EndedStream => {
+                if lifecycle.announce_end() {
+                    // The writer calls the end callbacks.
+                    self.write.writer.notify();
+                }
+            }
             PeerState::Reset => {
                 log::debug!("#{} {} was reset by the peer", self.number, self.peer);
                 self.give_up();

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,7 +15,7 @@ use socket2::Socket;
 use crate::config::Config;
 
 /// One client's byte stream. The reader and the thread that holds the write half share it.
-pub(crate) trait Transport: Send + Sync + fmt::Debug {
+pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     /// Reads the available bytes, and waits if there are none. `Ok(0)` is the end of the stream.
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes as much as the socket accepts without blocking: at least one byte, or the error `WouldBlock`.
@@ -148,8 +149,22 @@ pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<
     Ok(())
 }
 
+/// Undoes what a previous owner may have set on a socket that was handed over. The threads of a client need a socket that
+/// blocks without a time limit, and closing it must not discard the last bytes.
+pub(crate) fn reset_options(socket: &Socket) {
+    let results = [
+        socket.set_nonblocking(false),
+        socket.set_read_timeout(None),
+        socket.set_write_timeout(None),
+        socket.set_linger(None),
+    ];
+    for error in results.into_iter().filter_map(Result::err) {
+        log::debug!("could not reset an option of a connection that was handed over: {error}");
+    }
+}
+
 /// Sets every option of a client's socket. A failure is only logged, because the connection works without the option.
-pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
+pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64, is_tcp: bool) {
     let log_failure = |option: &str, result: io::Result<()>| {
         if let Err(error) = result {
             log::debug!("#{number} could not set {option}: {error}");
@@ -161,9 +176,6 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     if let Some(bytes) = config.sndbuf {
         log_failure("SO_SNDBUF", socket.set_send_buffer_size(bytes));
     }
-    let is_tcp = socket
-        .local_addr()
-        .is_ok_and(|address| address.as_socket().is_some());
     if !is_tcp {
         return;
     }

@@ -5,6 +5,7 @@ use crate::message::Message;
 use super::Choices;
 use crate::config::Config;
 use crate::connection::testing::single_threaded::SingleThreaded;
+use crate::error::RecvError;
 
 /// The maximum length of a stream. A stream of this length cannot exceed the rate limit for control frames. A longer
 /// one could, and the result would then depend on the clock.
@@ -19,8 +20,9 @@ fn config() -> Config {
         .read_buffer(64)
 }
 
-/// Reads a stream of frames in one piece, and again in small pieces whose size is the first byte of the input. The
-/// messages and the result must be equal, and no message may exceed the limit.
+/// Reads a stream of frames in one piece, in small pieces whose size is the first byte of the input, with receives that
+/// give up after each piece, and with streams. The messages and the result must be equal, and no message may exceed the
+/// limit.
 pub fn frames(data: &[u8]) {
     let mut choices = Choices(data);
     let read_size = 1 + usize::from(choices.byte());
@@ -31,15 +33,62 @@ pub fn frames(data: &[u8]) {
         whole, pieces,
         "{read_size} bytes in each read: {stream:02x?}"
     );
+    let client = SingleThreaded::with_short_waits(config());
+    client.peer_sends(stream, read_size);
+    let gave_up = received_by(client, SingleThreaded::recv);
+    assert_eq!(
+        whole, gave_up,
+        "receives gave up after each {read_size} bytes: {stream:02x?}"
+    );
+    let client = SingleThreaded::new(config());
+    client.peer_sends(stream, read_size);
+    let streamed = received_by(client, |client| client.recv_stream(read_size));
+    // A stream finds invalid UTF-8 before the end of its message.
+    let is_early = streamed.last().is_some_and(|end| end.contains("1007"));
+    let compared = whole.len() - usize::from(is_early);
+    assert_eq!(
+        whole[..compared],
+        streamed[..compared],
+        "in parts of {read_size} bytes: {stream:02x?}"
+    );
+    after_discarded_streams(stream, read_size, &whole);
+}
+
+/// Reads every second message as a stream, and drops it after the first part. The other messages must be those of
+/// `whole`.
+fn after_discarded_streams(stream: &[u8], read_size: usize, whole: &[String]) {
+    let mut client = SingleThreaded::new(config());
+    client.peer_sends(stream, read_size);
+    let (_, messages) = whole.split_last().expect("the last item is the result");
+    for pair in messages.chunks(2) {
+        // The whole stream may be invalid behind this message, or in its discarded rest, which nobody checks.
+        let begun = client.recv_one_part(read_size);
+        assert!(matches!(begun, Ok(Some(()))), "{begun:?}: {stream:02x?}");
+        if let [_, second] = pair {
+            let received = client.recv();
+            let received = received
+                .expect("the message is valid")
+                .expect("it was sent");
+            assert_eq!(format!("{received:?}"), *second, "{stream:02x?}");
+        }
+    }
+    client.end();
+}
+
+fn received(stream: &[u8], read_size: usize) -> Vec<String> {
+    let client = SingleThreaded::new(config());
+    client.peer_sends(stream, read_size);
+    received_by(client, SingleThreaded::recv)
 }
 
 /// Returns every message, and then the result with which the stream ended.
-fn received(stream: &[u8], read_size: usize) -> Vec<String> {
-    let mut client = SingleThreaded::new(config());
-    client.peer_sends(stream, read_size);
+fn received_by(
+    mut client: SingleThreaded,
+    mut recv: impl FnMut(&mut SingleThreaded) -> Result<Option<Message>, RecvError>,
+) -> Vec<String> {
     let mut received = Vec::new();
     loop {
-        match client.recv() {
+        match recv(&mut client) {
             Ok(Some(message)) => {
                 assert!(message.len() <= MAX_MESSAGE, "{} bytes", message.len());
                 received.push(format!("{message:?}"));

@@ -11,18 +11,17 @@
 //! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on
 //! newcomers are refused, and a successor can bind the address.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
-use socket2::Socket;
-
-use super::client::handshake;
+use super::arrived::{self, Arrived};
+use super::client::handshake::{self, Inbound};
 use super::client::registered::RegisteredClient;
-use super::listener::{BACKLOG, Listener};
+use super::listener::Listener;
+use super::listening_socket::BACKLOG;
 use super::refusal_log::Refusal;
 use super::shutdown_signal::StopOnDrop;
 use super::state::{ServerState, next_number};
@@ -32,7 +31,6 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::http::{self, After, Peer};
 use crate::panic::catch_panic;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
@@ -69,14 +67,14 @@ fn accept<'scope, H: Handler>(
 ) -> Result<(), Error> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let waited = listener.wait(wake_up);
+        let waited = listener.wait(wake_up, &server.shutdown);
         if server.shutdown.is_closing() {
             return Ok(());
         }
         match waited.and_then(|()| listener.accept()) {
-            Ok((socket, peer)) => {
+            Ok(arrived) => {
                 pause = FIRST_PAUSE;
-                start_handshake(socket, peer, listener, server, scope, handler);
+                start_handshake(arrived, listener, server, scope, handler);
             }
             Err(error) if is_permanent(&error) => {
                 log::error!("accepting on {listener} failed permanently: {error}");
@@ -110,7 +108,7 @@ fn accept_backlog<'scope, H: Handler>(
     // The limit is for a listener that could not turn newcomers away: the backlog was not longer than this.
     for _ in 0..=BACKLOG {
         match listener.accept() {
-            Ok((socket, peer)) => start_handshake(socket, peer, listener, server, scope, handler),
+            Ok(arrived) => start_handshake(arrived, listener, server, scope, handler),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !listener.wait_for_last_handshake() {
                     return;
@@ -143,14 +141,19 @@ fn is_permanent(error: &io::Error) -> bool {
 }
 
 fn start_handshake<'scope, H: Handler>(
-    socket: Socket,
-    peer: Peer,
+    arrived: Arrived,
     listener: &Listener,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
     let number = next_number();
+    let local = arrived.local_addr();
+    let Arrived {
+        socket,
+        peer,
+        ahead,
+    } = arrived;
     if !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
         server
@@ -175,7 +178,8 @@ fn start_handshake<'scope, H: Handler>(
         server.disconnects.count(Disconnect::RefusedUnread);
         other.terminate(CloseCause::Gone);
     }
-    set_options(&socket, &server.config, number);
+    set_options(&socket, &server.config, number, local.is_some());
+    let arrival = listener.arrival(local);
     let socket: Arc<dyn Transport> = Arc::new(socket);
     let socket_for_refusal = Arc::clone(&socket);
     let config = Arc::clone(&server.config);
@@ -187,7 +191,11 @@ fn start_handshake<'scope, H: Handler>(
         entry: server.clients.add(&shared),
         shared,
         socket,
-        arrival: listener.arrival(),
+    };
+    let inbound = Inbound {
+        arrival,
+        local,
+        ahead,
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
@@ -195,7 +203,9 @@ fn start_handshake<'scope, H: Handler>(
         .spawn_scoped(scope, move || {
             // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
             // either.
-            if catch_panic(|| handshake::run(client, slot, server, scope, handler)).is_none() {
+            if catch_panic(|| handshake::run(client, slot, inbound, server, scope, handler))
+                .is_none()
+            {
                 shared_after_panic.tear_down();
                 log::error!("#{number} the handshake thread panicked");
             }
@@ -209,10 +219,8 @@ fn start_handshake<'scope, H: Handler>(
     }
 }
 
-/// Answers 503 as far as the socket accepts it without blocking, because the acceptor must not wait for a client.
+/// Answers 503 without blocking, because the acceptor must not wait for a client.
 fn refuse(socket: &dyn Transport, server: &ServerState) {
     server.disconnects.count(Disconnect::RefusedUnread);
-    let answer = http::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
-    let _ = socket.try_write(&[IoSlice::new(&answer)]);
-    socket.shutdown(Shutdown::Write);
+    arrived::refuse(socket);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::connection::MessageCounts;
 use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
-use crate::http::Peer;
+use crate::http1::Peer;
 
 /// The state of one client at the time of [`ServerHandle::client_states`](crate::ServerHandle::client_states).
 ///

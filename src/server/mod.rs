@@ -3,10 +3,14 @@
 
 mod acceptor;
 mod admission;
+mod arrived;
 mod client;
 mod client_state;
+mod handed;
+mod handed_queue;
 mod handle;
 mod listener;
+mod listening_socket;
 mod own_thread;
 mod refusal_log;
 mod registry;
@@ -27,6 +31,7 @@ use std::thread::{self, Builder};
 
 pub use admission::capacity::raise_descriptor_limit;
 pub use client_state::{ClientState, QueueState, ThreadState};
+pub use handed::{ConnectionSender, HandOverError, HandOverReason};
 pub use handle::ServerHandle;
 pub use listener::Listener;
 pub use server_thread::ServerThread;
@@ -36,7 +41,7 @@ pub use tick::TickCallback;
 use crate::config::Config;
 use crate::error::Error;
 use crate::handler::{Borrowed, Handler};
-use crate::http::Rules;
+use crate::http1::Rules;
 use admission::capacity;
 use admission::handshake_slots::HANDSHAKE_SLOTS;
 use server_thread::ShutdownOnDrop;

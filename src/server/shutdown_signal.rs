@@ -6,12 +6,15 @@
 //! ```
 //!
 //! An acceptor waits for its listener and for the wake-up descriptor at the same time. The descriptor is not the
-//! listener, so no acceptor takes a client for a wake-up.
+//! listener, so no acceptor takes a client for a wake-up. The acceptor of a channel waits for the latch instead.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
 
 use crate::sync::{Latch, lock};
 
@@ -118,6 +121,11 @@ impl ShutdownSignal {
     /// Returns whether clients are not accepted any more. A client that is not upgraded by then is answered 503.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_set()
+    }
+
+    /// Returns a channel that disconnects when clients are not accepted any more. Nothing is ever sent on it.
+    pub(super) fn closing(&self) -> &Receiver<Infallible> {
+        self.closing.receiver()
     }
 
     /// Returns when the clients are closed, or `None` if that has not been decided.

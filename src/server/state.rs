@@ -11,7 +11,7 @@ use super::shutdown_signal::ShutdownSignal;
 use super::stats::{Disconnects, ShutdownTally};
 use super::tick::TickCallbacks;
 use crate::config::Config;
-use crate::http::Rules;
+use crate::http1::Rules;
 use crate::sync::Permits;
 
 /// The number of the latest connection of any server in this process. The servers count together, because a hub may

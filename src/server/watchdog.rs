@@ -76,6 +76,10 @@ fn check_all(server: &ServerState, tick: u64) {
 }
 
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
+    // A peer that sends something and does not answer pings would otherwise never get what topics hold back.
+    if client.is_late(now, clock::millis(client.config().ping_timeout)) {
+        client.release_held(None);
+    }
     match client.check_deadlines(now) {
         DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
@@ -108,7 +112,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::http::Rules;
+    use crate::http1::Rules;
     use crate::server::shutdown_signal::ShutdownSignal;
     use crate::sweep::Sweep;
 

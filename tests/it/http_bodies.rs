@@ -12,7 +12,7 @@ impl Handler for Returns {
         match request.path() {
             "/unread" => Reply::text(404, "not here\n"),
             _ => match request.read_body(1000) {
-                Ok(body) => Reply::text(200, String::from_utf8_lossy(&body)),
+                Ok(body) => Reply::text(200, String::from_utf8_lossy(&body).into_owned()),
                 Err(refusal) => refusal,
             },
         }

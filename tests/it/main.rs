@@ -25,18 +25,24 @@ mod policies;
 mod presence;
 
 // In the order of a client's life.
+mod handed;
 mod handshake;
+mod lateness;
 mod listeners;
 mod opening;
 
+mod cookies;
 mod http_answers;
 mod http_bodies;
 mod http_cors;
 mod http_deadlines;
 mod http_keep_alive;
+mod replies;
 
 mod batches;
 mod echo;
+mod ends;
+mod written;
 
 mod close;
 mod connection_end;
@@ -44,6 +50,7 @@ mod connection_limits;
 mod events;
 mod guide;
 mod peer_gone;
+mod receive;
 mod violations;
 
 mod drain;

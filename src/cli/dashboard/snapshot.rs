@@ -225,7 +225,7 @@ impl Observer {
                 policy: settings.policy.to_string(),
                 queue: settings.queue,
                 history: counts.history,
-                dropped: counts.dropped.iter().map(|(_, dropped)| dropped).sum(),
+                dropped: counts.dropped,
                 discarded: counts.discarded,
                 rate: rate(before.get(topic.name()).copied(), id, since),
             }

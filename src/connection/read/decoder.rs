@@ -3,31 +3,20 @@
 //!
 //! The decoder uses tungstenite's public `FrameHeader`, but not its reading context. That context requests a fixed
 //! number of bytes in each read and zeroes a buffer of that size each time, and a single message that is kept keeps the
-//! whole buffer alive. This decoder copies small messages out of one buffer. The buffer grows while reads fill it, and
-//! shrinks when they do not. A large message is read directly into its own memory.
-
-use std::io::Cursor;
+//! whole buffer alive. This decoder copies small messages out of one buffer. A large message is
+//! read directly into its own memory. The decoder keeps what has arrived of a frame or message, so a read may fail and be
+//! repeated.
 
 use bytes::Bytes;
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::message::Message;
 
-use super::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, ReadError, Violation};
+use super::read_buffer::{Header, Read, ReadBuffer};
+use super::streamed::{Streamed, unmask};
+use super::violation::{CLOSE_BODY, CLOSE_CODE, NOT_UTF8, ReadError, TOO_BIG, Violation};
+use crate::config::Config;
 use crate::connection::write::close::{CloseReason, may_be_sent};
-
-/// The maximum size of one read.
-const LARGEST: usize = 256 << 10;
-
-/// The size of a read while the client is idle.
-const IDLE: usize = 1 << 10;
-
-/// The minimum buffer size while the client is active: one whole control frame with its header.
-const LEAST: usize = 6 + 125;
-
-/// The factor by which the buffer grows or shrinks in one step.
-const STEP: usize = 4;
 
 /// A message, a control frame, or the end.
 #[derive(Debug)]
@@ -36,83 +25,108 @@ pub(crate) enum Incoming {
     Ping(Bytes),
     Pong(Bytes),
     Close(CloseReason),
+    /// A message begins that [`Decoder::next_part`] returns in parts.
+    Begin {
+        is_text: bool,
+    },
+    /// This many bytes of that message were stored, or were discarded.
+    Part(usize),
+    /// That message is complete.
+    EndOfMessage,
     /// The stream has ended.
     End,
 }
 
-/// A function that reads bytes into a buffer, and returns their number.
-type Read<'a> = &'a mut dyn FnMut(&mut [u8]) -> Result<usize, ReadError>;
-
 #[derive(Debug)]
 pub(crate) struct Decoder {
-    /// The bytes that have been read and not yet decoded are `buffer[start..end]`.
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// The size of a read while the client is active.
-    read_size: usize,
-    /// Whether the last read filled the buffer.
-    filled: bool,
-    message: Option<Partial>,
+    pub(super) buffer: ReadBuffer,
+    max_message: usize,
+    pub(super) max_streamed: usize,
+    pub(super) message: Option<Partial>,
+    /// The frame in progress, if it is larger than the buffer.
+    pub(super) large: Option<Box<Large>>,
+    /// The message that is read in parts, or that is discarded.
+    pub(super) streamed: Option<Box<Streamed>>,
 }
 
 /// An incomplete fragmented message.
 #[derive(Debug)]
-struct Partial {
-    is_text: bool,
-    payload: Vec<u8>,
+pub(super) struct Partial {
+    pub(super) is_text: bool,
+    pub(super) payload: Vec<u8>,
     /// How many bytes of a text have been validated as UTF-8.
     valid: usize,
 }
 
+/// An incomplete frame whose payload is read into its own memory.
+#[derive(Debug)]
+pub(super) struct Large {
+    pub(super) opcode: OpCode,
+    pub(super) is_final: bool,
+    pub(super) mask: [u8; 4],
+    pub(super) length: usize,
+    /// The first `have` bytes have arrived.
+    pub(super) payload: Vec<u8>,
+    pub(super) have: usize,
+}
+
 impl Decoder {
-    pub(crate) fn new(read_size: usize) -> Decoder {
+    pub(crate) fn new(config: &Config) -> Decoder {
         Decoder {
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            read_size: read_size.clamp(LEAST, LARGEST),
-            filled: false,
+            buffer: ReadBuffer::new(config.read_buffer),
+            max_message: config.max_message,
+            max_streamed: config.max_streamed_message.unwrap_or(config.max_message),
             message: None,
+            large: None,
+            streamed: None,
         }
     }
 
-    /// Returns the next message or control frame.
+    /// Returns the next message or control frame. After an error of `read`, the call can be repeated: what has arrived
+    /// is kept.
+    ///
+    /// The rest of a message that [`next_part`](Self::next_part) has not returned is discarded, in parts.
     ///
     /// # Blocking
     /// Blocks in `read`, unless a whole frame has already been read.
     pub(crate) fn next(&mut self, read: Read<'_>) -> Result<Incoming, ReadError> {
+        if self.streamed.is_some() {
+            return self.discard_part(read);
+        }
         loop {
-            let Some((header, length, at)) = self.header()? else {
-                if !self.fill(read)? {
-                    return Ok(Incoming::End);
-                }
-                continue;
-            };
-            if self.end - at < length && length > self.read_size {
-                let Some(payload) = self.read_large(at, length, &header, read)? else {
+            if self.large.is_some() {
+                let Some(large) = self.read_large(read)? else {
                     return Ok(Incoming::End);
                 };
-                if let Some(message) = self.data(&header, payload)? {
+                if let Some(message) = self.data(large.opcode, large.is_final, large.payload)? {
                     return Ok(Incoming::Data(message));
                 }
                 continue;
             }
-            if self.end - at < length {
-                if !self.fill(read)? {
+            let Some(header) = self.buffer.header()? else {
+                if !self.buffer.fill(read)? {
+                    return Ok(Incoming::End);
+                }
+                continue;
+            };
+            let (length, size) = (header.length, header.size);
+            if self.is_too_big(&header) {
+                return Err(TOO_BIG.into());
+            }
+            if self.buffer.unread().len() - size < length {
+                if length > self.buffer.read_size() {
+                    self.begin_large(&header);
+                } else if !self.buffer.fill(read)? {
                     return Ok(Incoming::End);
                 }
                 continue;
             }
-            let mut payload = self.buffer[at..at + length].to_vec();
-            self.start = at + length;
-            unmask(&mut payload, &header);
-            match header.opcode {
-                OpCode::Control(Control::Ping) => return Ok(Incoming::Ping(payload.into())),
-                OpCode::Control(Control::Pong) => return Ok(Incoming::Pong(payload.into())),
-                OpCode::Control(_) => return Ok(Incoming::Close(close_reason(&payload)?)),
+            match header.frame.opcode {
+                OpCode::Control(_) => return self.control(&header),
                 OpCode::Data(_) => {
-                    if let Some(message) = self.data(&header, payload)? {
+                    let payload = self.take_payload(&header);
+                    let (opcode, is_final) = (header.frame.opcode, header.frame.is_final);
+                    if let Some(message) = self.data(opcode, is_final, payload)? {
                         return Ok(Incoming::Data(message));
                     }
                 }
@@ -120,113 +134,124 @@ impl Decoder {
         }
     }
 
+    /// Returns whether this frame makes the message in progress too large to be collected. The header check allows as
+    /// much as the larger of the limits for messages and for streams.
+    fn is_too_big(&self, header: &Header) -> bool {
+        let collected = self
+            .message
+            .as_ref()
+            .map_or(0, |message| message.payload.len());
+        collected.saturating_add(header.length) > self.max_message
+            && matches!(header.frame.opcode, OpCode::Data(_))
+    }
+
     /// Returns the next message if it has been read completely and is a single frame. Returns `None` if a control
     /// frame, a fragment or a violation is next; [`next`](Self::next) handles those.
     pub(crate) fn next_if_read(&mut self) -> Option<Message> {
-        let (header, length, at) = self.header().ok()??;
-        let is_whole = header.is_final && self.end - at >= length;
-        if !is_whole || !matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary)) {
+        let header = self.buffer.header().ok()??;
+        let is_whole =
+            header.frame.is_final && self.buffer.unread().len() - header.size >= header.length;
+        let is_data = matches!(header.frame.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if !is_whole || !is_data || header.length > self.max_message {
             return None;
         }
-        let mut payload = self.buffer[at..at + length].to_vec();
-        unmask(&mut payload, &header);
-        let message = message(is_text(&header), payload).ok()?;
-        self.start = at + length;
+        let mut payload = self.buffer.unread()[header.size..][..header.length].to_vec();
+        unmask(&mut payload, header.mask());
+        let message = message(is_text(header.frame.opcode), payload).ok()?;
+        self.buffer.consume(header.size + header.length);
         Some(message)
     }
 
-    /// Returns the next header, the length of its payload, and the payload's position in the buffer. The header check
-    /// has already parsed the same bytes. It must check a header before its payload is buffered, and does not store the
-    /// header.
-    fn header(&self) -> Result<Option<(FrameHeader, usize, usize)>, ReadError> {
-        let mut cursor = Cursor::new(&self.buffer[self.start..self.end]);
-        let parsed = FrameHeader::parse(&mut cursor)
-            .map_err(|error| ReadError::Io(std::io::Error::other(error)))?;
-        Ok(parsed.map(|(header, length)| {
-            let length =
-                usize::try_from(length).expect("the header check keeps it below max_message");
-            let at = self.start
-                + usize::try_from(cursor.position()).expect("the position is within the buffer");
-            (header, length, at)
-        }))
+    /// Returns whether the buffer has a whole frame, or the beginning of a frame that is larger than the buffer.
+    pub(crate) fn has_frame(&self) -> bool {
+        let has_all = |header: Header| {
+            let is_large = header.length > self.buffer.read_size();
+            is_large || self.buffer.unread().len() - header.size >= header.length
+        };
+        match &self.streamed {
+            Some(_) => !self.buffer.unread().is_empty(),
+            None => !matches!(
+                self.buffer.header().map(|header| header.map(has_all)),
+                Ok(None | Some(false))
+            ),
+        }
     }
 
-    /// Reads once. Returns false if the stream has ended.
-    fn fill(&mut self, read: Read<'_>) -> Result<bool, ReadError> {
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        } else if self.start > 0 && self.buffer.len() - self.end < self.read_size / 2 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        let room = self.buffer.len();
-        let idle = IDLE.min(self.read_size);
-        if room == 0 {
-            self.resize(idle);
-        } else if self.end == room || (self.filled && room < LARGEST) {
-            let most = LARGEST.max(self.end + self.read_size);
-            self.resize((room * STEP).clamp(self.read_size, most));
-        }
-        let count = read(&mut self.buffer[self.end..])?;
-        self.end += count;
-        let room = self.buffer.len();
-        self.filled = self.end == room;
-        if room > idle && self.start == 0 && self.end < room / STEP {
-            self.resize((room / STEP).max(idle));
-        }
-        Ok(count > 0)
+    /// Copies the payload of a frame that lies whole in the buffer.
+    fn take_payload(&mut self, header: &Header) -> Vec<u8> {
+        let mut payload = self.buffer.unread()[header.size..][..header.length].to_vec();
+        self.buffer.consume(header.size + header.length);
+        unmask(&mut payload, header.mask());
+        payload
     }
 
-    /// Moves the contents into a new buffer of another size. The kernel zeroes new memory only when it is first used.
-    fn resize(&mut self, room: usize) {
-        let mut buffer = vec![0; room];
-        buffer[..self.end].copy_from_slice(&self.buffer[..self.end]);
-        self.buffer = buffer;
+    /// Takes a control frame that lies whole in the buffer.
+    pub(super) fn control(&mut self, header: &Header) -> Result<Incoming, ReadError> {
+        let payload = self.take_payload(header);
+        match header.frame.opcode {
+            OpCode::Control(Control::Ping) => Ok(Incoming::Ping(payload.into())),
+            OpCode::Control(Control::Pong) => Ok(Incoming::Pong(payload.into())),
+            _ => Ok(Incoming::Close(close_reason(&payload)?)),
+        }
     }
 
-    /// Reads a payload that is larger than the buffer into its own memory. Returns `None` if the stream has ended.
-    fn read_large(
-        &mut self,
-        at: usize,
-        length: usize,
-        header: &FrameHeader,
-        read: Read<'_>,
-    ) -> Result<Option<Vec<u8>>, ReadError> {
-        let mut have = self.end - at;
-        let mut payload = Vec::with_capacity(length.min(self.read_size.max(have)));
-        payload.extend_from_slice(&self.buffer[at..self.end]);
-        (self.start, self.end) = (0, 0);
-        while have < length {
-            if have == payload.len() {
+    /// Moves the beginning of a frame that is larger than the buffer into memory of its own.
+    fn begin_large(&mut self, header: &Header) {
+        let begun = &self.buffer.unread()[header.size..];
+        let have = begun.len();
+        let mut payload = Vec::with_capacity(header.length.min(self.buffer.read_size().max(have)));
+        payload.extend_from_slice(begun);
+        self.buffer.clear();
+        self.large = Some(Box::new(Large {
+            opcode: header.frame.opcode,
+            is_final: header.frame.is_final,
+            mask: header.mask(),
+            length: header.length,
+            payload,
+            have,
+        }));
+    }
+
+    /// Reads the rest of the frame in `large`, and takes it. Returns `None` if the stream has ended.
+    fn read_large(&mut self, read: Read<'_>) -> Result<Option<Box<Large>>, ReadError> {
+        let read_size = self.buffer.read_size();
+        while let Some(large) = &mut self.large {
+            let (have, length) = (large.have, large.length);
+            if have == length {
+                break;
+            }
+            if have == large.payload.len() {
                 // Grow by 125 % of what has arrived, because the announced length alone must not allocate memory. With
                 // plain doubling, the buffer for a message of 1 MiB would be a few bytes too small after four steps,
                 // which costs another read and another copy of the whole message.
-                let more = (have + have / 4).max(self.read_size).min(length - have);
-                payload.reserve_exact(more);
-                payload.resize(have + more, 0);
+                let more = (have + have / 4).max(read_size).min(length - have);
+                large.payload.reserve_exact(more);
+                large.payload.resize(have + more, 0);
             }
-            match read(&mut payload[have..])? {
+            match read(&mut large.payload[have..])? {
                 0 => return Ok(None),
-                count => have += count,
+                count => large.have += count,
             }
         }
-        unmask(&mut payload, header);
-        Ok(Some(payload))
+        Ok(self.large.take().map(|mut large| {
+            unmask(&mut large.payload, large.mask);
+            large
+        }))
     }
 
     /// Adds one data frame. Returns the message if the frame completes it.
     fn data(
         &mut self,
-        header: &FrameHeader,
+        opcode: OpCode,
+        is_final: bool,
         payload: Vec<u8>,
     ) -> Result<Option<Message>, Violation> {
         let mut message = match self.message.take() {
-            None if header.is_final => {
-                return message(is_text(header), payload).map(Some);
+            None if is_final => {
+                return message(is_text(opcode), payload).map(Some);
             }
             None => Partial {
-                is_text: is_text(header),
+                is_text: is_text(opcode),
                 payload,
                 valid: 0,
             },
@@ -235,7 +260,7 @@ impl Decoder {
                 message
             }
         };
-        if header.is_final {
+        if is_final {
             let Partial {
                 is_text, payload, ..
             } = message;
@@ -262,8 +287,8 @@ impl Partial {
     }
 }
 
-fn is_text(header: &FrameHeader) -> bool {
-    header.opcode == OpCode::Data(Data::Text)
+pub(super) fn is_text(opcode: OpCode) -> bool {
+    opcode == OpCode::Data(Data::Text)
 }
 
 fn message(is_text: bool, payload: Vec<u8>) -> Result<Message, Violation> {
@@ -287,23 +312,6 @@ fn close_reason(body: &[u8]) -> Result<CloseReason, Violation> {
         Ok(CloseReason::new(code, reason))
     } else {
         Err(CLOSE_CODE)
-    }
-}
-
-/// Removes the mask (RFC 6455 §5.3), eight bytes at a time.
-fn unmask(payload: &mut [u8], header: &FrameHeader) {
-    let Some(mask) = header.mask else {
-        return;
-    };
-    let [a, b, c, d] = mask;
-    let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let mut words = payload.chunks_exact_mut(8);
-    for bytes in &mut words {
-        let value = u64::from_ne_bytes((&*bytes).try_into().expect("eight bytes"));
-        bytes.copy_from_slice(&(value ^ word).to_ne_bytes());
-    }
-    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
     }
 }
 

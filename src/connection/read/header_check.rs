@@ -9,16 +9,15 @@ use crate::config::Config;
 use crate::rate::{Bucket, Rate};
 
 /// The rate of control frames that a peer may send. Each one costs work, and no well-behaved client needs more.
-const CONTROL_FRAMES: Rate = Rate {
-    per_second: 100,
-    burst: 200,
-};
+const CONTROL_FRAMES: Rate = Rate::per_second(100).burst(200);
 
 /// A header has at most 2 + 8 + 4 bytes (RFC 6455 §5.2).
 const MAX_HEADER: usize = 14;
 
 #[derive(Debug)]
 pub(crate) struct HeaderCheck {
+    /// The larger of the limits for messages and for streams. The decoder checks the limit for messages, because only
+    /// the decoder knows whether the handler reads a message as a stream.
     max_message: u64,
     max_fragments: usize,
     messages: Option<Bucket>,
@@ -49,7 +48,9 @@ impl HeaderCheck {
     /// Returns the check for a client that connects at the time `now`.
     pub(crate) fn new(config: &Config, now: u64) -> HeaderCheck {
         HeaderCheck {
-            max_message: config.max_message as u64,
+            max_message: config
+                .max_message
+                .max(config.max_streamed_message.unwrap_or(0)) as u64,
             max_fragments: config.max_fragments,
             messages: config.rate.map(|rate| Bucket::new(rate, now)),
             control: Bucket::new(CONTROL_FRAMES, now),

@@ -7,7 +7,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::header_check::HeaderCheck;
 use super::violation::{ReadError, Violation};
@@ -25,12 +25,12 @@ pub(crate) struct ReadHalf {
     ahead: io::Cursor<Vec<u8>>,
     /// A violation that was found, and that every further read returns.
     violation: Option<Violation>,
-    /// The time at which the last read returned.
+    /// The time at which the last read returned, with bytes or without.
     read_at: u64,
-    /// Until when a read waits while no message has begun to arrive.
+    /// The time of the last byte from the peer.
+    byte_at: u64,
+    /// Until when a read waits. `None`: without a limit.
     wait_until: Option<Instant>,
-    /// For how long, in milliseconds, the last reads have waited without a byte until they timed out.
-    waited: u64,
 }
 
 impl ReadHalf {
@@ -42,15 +42,26 @@ impl ReadHalf {
             ahead: io::Cursor::new(ahead),
             violation: None,
             read_at,
+            byte_at: read_at,
             wait_until: None,
-            waited: 0,
             shared,
         }
     }
 
-    /// Limits the waiting of the following reads, but not within a message, whose time `message_timeout` limits.
+    pub(crate) fn socket(&self) -> &Arc<dyn Transport> {
+        &self.socket
+    }
+
+    /// Limits the waiting of the following reads. A read that has waited until `deadline` fails with
+    /// [`ReadError::TimedOut`].
     pub(crate) fn wait_until(&mut self, deadline: Option<Instant>) {
         self.wait_until = deadline;
+    }
+
+    /// Returns whether the deadline of [`wait_until`](Self::wait_until) has passed.
+    pub(crate) fn is_late(&self) -> bool {
+        self.wait_until
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Reads bytes, and checks their frame headers. Returns the number of valid bytes, or 0 at the end of the stream.
@@ -95,31 +106,98 @@ impl ReadHalf {
         if self.ahead.position() > 0 {
             self.ahead = io::Cursor::default();
         }
-        self.shared.write.deadlines.start_read(self.read_at);
-        // A peer that is silent during several calls is pinged as if they were one.
-        let since = clock::now().saturating_sub(self.waited);
-        self.shared.reader.set_since(Activity::Reading, since);
-        let read = loop {
-            match self.read_in_time(buffer) {
-                Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
+        match self.wait_until {
+            Some(deadline) => self.wait_for_bytes(deadline)?,
+            None => self.resume_clocks()?,
+        }
+        self.shared
+            .reader
+            .set_since(Activity::Reading, self.byte_at);
+        let read = retry_interrupted(|| self.socket.read(buffer));
         self.read_at = self.shared.reader.set(Activity::InHandler);
-        self.waited = match read {
-            Err(ReadError::TimedOut) => self.read_at.saturating_sub(since),
-            _ => 0,
-        };
-        read
+        if read.is_ok() {
+            self.byte_at = self.read_at;
+        }
+        Ok(read?)
     }
 
-    fn read_in_time(&self, buffer: &mut [u8]) -> Result<usize, ReadError> {
-        if let Some(deadline) = self.wait_until.filter(|_| !self.check.in_message()) {
+    /// Waits for bytes, or for the end of the stream, until `deadline`.
+    fn wait_for_bytes(&mut self, deadline: Instant) -> Result<(), ReadError> {
+        if self.has_bytes()? {
+            return Ok(());
+        }
+        self.shared
+            .reader
+            .set_since(Activity::Reading, self.byte_at);
+        let arrived = retry_interrupted(|| {
             let left = deadline.saturating_duration_since(Instant::now());
-            if !self.socket.wait_readable(left)? {
-                return Err(ReadError::TimedOut);
+            Ok(!left.is_zero() && self.socket.wait_readable(left)?)
+        });
+        if matches!(arrived, Ok(true)) {
+            return Ok(());
+        }
+        self.found_nothing();
+        arrived?;
+        Err(ReadError::TimedOut)
+    }
+
+    /// Lets the clocks of the peer run again, before a read without a deadline. They must not run before the reader has
+    /// looked whether an answer to a ping has arrived.
+    fn resume_clocks(&mut self) -> Result<(), ReadError> {
+        let deadlines = &self.shared.write.deadlines;
+        match deadlines.is_pinged() {
+            true => self.has_bytes().map(drop),
+            false => {
+                self.start_read();
+                Ok(())
             }
         }
-        Ok(self.socket.read(buffer)?)
+    }
+
+    /// Takes the time since the last read out of the clocks of the peer.
+    fn start_read(&self) {
+        self.shared.write.deadlines.start_read(self.read_at);
+        let lateness = &self.shared.write.queue.lateness;
+        if lateness.is_waiting() {
+            lateness.add_unread_time(clock::now().saturating_sub(self.read_at));
+        }
+    }
+
+    /// Returns whether bytes, or the end of the stream, can be read without waiting.
+    ///
+    /// If not, the peer has sent nothing since the last read, so the time since then counts against it. Otherwise, this
+    /// time does not count: the bytes may have waited for us.
+    pub(crate) fn has_bytes(&mut self) -> Result<bool, ReadError> {
+        let ready = retry_interrupted(|| self.socket.wait_readable(Duration::ZERO))?;
+        if ready {
+            let deadlines = &self.shared.write.deadlines;
+            deadlines.ping_answered();
+            self.start_read();
+            self.read_at = clock::now();
+        }
+        Ok(ready)
+    }
+
+    /// Returns whether the next read returns without reading the socket.
+    pub(crate) fn has_buffered(&self) -> bool {
+        self.violation.is_some() || self.ahead.position() < self.ahead.get_ref().len() as u64
+    }
+
+    /// Records that the socket had no bytes. From now on the handler runs, and the clocks of the peer run too.
+    pub(crate) fn found_nothing(&mut self) {
+        self.read_at = clock::now();
+        self.shared
+            .reader
+            .set_since(Activity::Polling, self.byte_at);
+    }
+}
+
+/// Calls `call` again while a signal interrupts it.
+fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
     }
 }

@@ -6,9 +6,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::dice::Dice;
 use crate::connection::socket::{PeerState, Transport};
 use crate::sync::lock;
 
@@ -20,6 +23,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct ScriptedSocket {
     state: Mutex<State>,
     changed: Condvar,
+    /// The descriptor, which is never readable, and its other end.
+    descriptor: OnceLock<(UnixStream, UnixStream)>,
 }
 
 pub(crate) struct State {
@@ -67,7 +72,6 @@ impl fmt::Debug for State {
             .field("writing", &self.writing)
             .field("reading", &self.reading)
             .field("ended", &self.ended)
-            .field("no_more_writing", &self.no_more_writing)
             .finish_non_exhaustive()
     }
 }
@@ -97,6 +101,7 @@ impl Default for ScriptedSocket {
                 was_reset: false,
             }),
             changed: Condvar::new(),
+            descriptor: OnceLock::new(),
         }
     }
 }
@@ -153,6 +158,11 @@ impl ScriptedSocket {
 
     pub(crate) fn fail_read(&self, kind: ErrorKind) {
         self.change(|state| state.to_read.push_back(Err(kind.into())));
+    }
+
+    /// At this point of the input, one call of `wait_readable` finds nothing. A `read` waits for the rest.
+    pub(crate) fn pause(&self) {
+        self.fail_read(ErrorKind::WouldBlock);
     }
 
     /// The peer sends nothing more.
@@ -289,6 +299,7 @@ impl Transport for ScriptedSocket {
                     }
                     return Ok(read);
                 }
+                Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
                 Some(Err(error)) => return Err(error),
                 None if state.ended || state.single_threaded => return Ok(0),
                 None => {
@@ -339,6 +350,11 @@ impl Transport for ScriptedSocket {
         let deadline = Instant::now() + limit;
         let mut state = lock(&self.state);
         loop {
+            let is_pause = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+            if matches!(state.to_read.front(), Some(Err(error)) if is_pause(error)) {
+                state.to_read.pop_front();
+                return Ok(false);
+            }
             if !state.to_read.is_empty() || state.ended || state.single_threaded {
                 return Ok(true);
             }
@@ -376,19 +392,9 @@ impl Transport for ScriptedSocket {
     fn limit_read(&self, _: Duration) {}
 }
 
-/// A pseudo-random generator that returns the same numbers in each run.
-#[derive(Debug)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 16).expect("48 bits fit into a usize") % limit
+impl AsFd for ScriptedSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let pair = || UnixStream::pair().expect("a descriptor is free");
+        self.descriptor.get_or_init(pair).0.as_fd()
     }
 }

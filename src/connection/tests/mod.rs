@@ -4,11 +4,14 @@
 mod backpressure;
 mod blocked;
 mod control_frames;
+mod end;
 mod message_counts;
 mod peer;
 mod reader;
 mod recv_timeout;
+mod streams;
 mod write_path;
+mod written;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -22,8 +25,9 @@ use super::queue::outbox::Outbox;
 use super::queue::send_queue::{Admission, Wait};
 use super::read::reader::Reader;
 use super::testing::client::TestClient;
+use super::testing::dice::Dice;
 use super::testing::frames::{from_client, from_server};
-use super::testing::scripted_socket::{DEADLINE, Dice};
+use super::testing::scripted_socket::DEADLINE;
 use super::write::close::{CloseMode, CloseReason};
 use super::write::frame::EncodedFrame;
 use crate::clock::Clock;

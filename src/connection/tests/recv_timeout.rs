@@ -6,13 +6,22 @@ use super::*;
 use crate::clock;
 use crate::connection::activity::Activity;
 use crate::connection::deadlines::DeadlineCheck;
-use crate::error::{RecvError, RecvTimeoutError};
+use crate::error::RecvError;
 
 const SHORT: Duration = Duration::from_millis(5);
 
+/// Receives for at most `timeout`. The error `None` means that the time was over.
+fn recv_timeout(
+    reader: &mut Reader,
+    timeout: Duration,
+) -> Result<Option<Message>, Option<RecvError>> {
+    reader.recv_deadline(Instant::now() + timeout)
+}
+
+#[track_caller]
 fn times_out(reader: &mut Reader, timeout: Duration) {
-    match reader.recv_timeout(timeout) {
-        Err(RecvTimeoutError::Timeout) => {}
+    match recv_timeout(reader, timeout) {
+        Err(None) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -21,20 +30,17 @@ fn times_out(reader: &mut Reader, timeout: Duration) {
 fn recv_timeout_returns_messages_and_continues_after_a_timeout() {
     let client = TestClient::new(Config::default());
     let mut reader = client.reader(&from_client(0x81, b"ahead"));
-    let received = reader.recv_timeout(Duration::ZERO).expect("it has arrived");
+    let received = recv_timeout(&mut reader, Duration::ZERO).expect("it has arrived");
     assert_eq!(received, Some(text("ahead")));
     times_out(&mut reader, Duration::ZERO);
     times_out(&mut reader, SHORT);
     client.socket.send(from_client(0x81, b"later"));
-    let received = reader.recv_timeout(DEADLINE).expect("it has arrived");
+    let received = recv_timeout(&mut reader, DEADLINE).expect("it has arrived");
     assert_eq!(received, Some(text("later")));
     times_out(&mut reader, SHORT);
     client.socket.hang_up();
-    let ended = reader.recv_timeout(DEADLINE);
-    assert!(
-        matches!(ended, Err(RecvTimeoutError::Failed(RecvError::Gone))),
-        "{ended:?}"
-    );
+    let ended = recv_timeout(&mut reader, DEADLINE);
+    assert!(matches!(ended, Err(Some(RecvError::Gone))), "{ended:?}");
     client.end();
 }
 
@@ -47,32 +53,28 @@ fn recv_timeout_answers_pings_and_a_close() {
     client.socket.until_written(8);
     assert_eq!(client.frames(), [(0x8a, b"there?".to_vec())]);
     client.socket.send(from_client(0x88, &[0x03, 0xe8]));
-    let ended = reader.recv_timeout(DEADLINE).expect("a closing handshake");
+    let ended = recv_timeout(&mut reader, DEADLINE).expect("a closing handshake");
     assert_eq!(ended, None);
     client.socket.until_written(12);
     client.end();
 }
 
-/// The rest of a message that has begun is waited for, so that no part of it is lost.
+/// The time may be over at every byte of a message, also of one that is read into its own memory.
 #[test]
-fn message_that_has_begun_is_received_completely() {
-    for size in [100, 100 << 10] {
-        let client = TestClient::new(Config::default().max_message(1 << 20));
+fn timeout_inside_a_message_loses_nothing() {
+    for size in [0, 5, 100, 9000, 40_000] {
+        let config = Config::default().read_buffer(8 << 10);
+        let client = TestClient::new(config);
         let mut reader = client.reader(&[]);
         let frame = from_client(0x82, &vec![b'x'; size]);
-        let (begin, rest) = frame.split_at(frame.len() / 2);
-        client.socket.send(begin);
-        let socket = Arc::clone(&client.socket);
-        let rest = rest.to_vec();
-        let peer = thread::spawn(move || {
-            // The reader has taken the beginning, and waits longer than its timeout.
-            socket.until("the beginning is read", |state| state.reads >= 2);
-            socket.until_in_read();
-            socket.send(rest);
-        });
-        let received = reader.recv_timeout(Duration::ZERO).expect("it has begun");
+        let step = 1 + frame.len() / 500;
+        for piece in frame.chunks(step) {
+            times_out(&mut reader, Duration::ZERO);
+            client.socket.send(piece);
+        }
+        let received = recv_timeout(&mut reader, Duration::ZERO).expect("it has arrived");
         assert_eq!(received.map(|message| message.len()), Some(size));
-        peer.join().expect("the peer does not panic");
+        times_out(&mut reader, Duration::ZERO);
         client.end();
     }
 }
@@ -83,8 +85,109 @@ fn closed_connection_ends_the_loop() {
     let mut reader = client.reader(&[]);
     times_out(&mut reader, SHORT);
     client.outbox.close(1000, "");
-    let ended = reader.recv_timeout(SHORT).expect("we have closed");
+    let ended = recv_timeout(&mut reader, SHORT).expect("we have closed");
     assert_eq!(ended, None);
+    client.end();
+}
+
+fn clocks() -> Config {
+    let ms = Duration::from_millis;
+    Config::default()
+        .ping_interval(ms(40))
+        .ping_timeout(ms(40))
+        .message_timeout(ms(40))
+}
+
+/// Receives without waiting, with other work in between, until `check_deadlines` returns `expected`. No call waits, so
+/// the watchdog never finds the reader in `read`.
+#[track_caller]
+fn polls_until(client: &TestClient, reader: &mut Reader, expected: &DeadlineCheck) {
+    let deadline = Instant::now() + DEADLINE;
+    while client.shared.check_deadlines(clock::now()) != *expected {
+        assert!(
+            Instant::now() < deadline,
+            "timed out waiting for {expected:?}"
+        );
+        times_out(reader, Duration::ZERO);
+        let work = clock::now();
+        until("the work is done", || clock::now() >= work + 2);
+    }
+}
+
+#[test]
+fn silent_peer_of_a_handler_that_polls_is_pinged_and_reset() {
+    let client = TestClient::new(clocks());
+    let mut reader = client.reader(&[]);
+    polls_until(&client, &mut reader, &DeadlineCheck::PingDue);
+    client.shared.write.deadlines.ping_sent(clock::now());
+    polls_until(&client, &mut reader, &DeadlineCheck::Passed(Clock::Ping));
+    client.end();
+}
+
+#[test]
+fn slow_message_to_a_handler_that_polls_is_late() {
+    let client = TestClient::new(clocks().ping_interval(DEADLINE));
+    let mut reader = client.reader(&[]);
+    client.socket.send(&from_client(0x81, b"slow")[..3]);
+    polls_until(&client, &mut reader, &DeadlineCheck::Passed(Clock::Message));
+    client.end();
+}
+
+/// What arrives while the handler is in its own code waits in the kernel. The peer is not late then.
+#[test]
+fn handler_that_is_away_does_not_make_its_peer_late() {
+    let client = TestClient::new(clocks());
+    let mut reader = client.reader(&[]);
+    let (begin, rest) = (
+        &from_client(0x81, b"slow")[..3],
+        &from_client(0x81, b"slow")[3..],
+    );
+    client.socket.send(begin);
+    times_out(&mut reader, Duration::ZERO);
+    client.shared.write.deadlines.ping_sent(clock::now());
+    // The rest arrives in time, but the handler does not look for it.
+    client.socket.send(&rest[..2]);
+    let left = clock::now();
+    until("all clocks have passed", || clock::now() >= left + 100);
+    assert_eq!(
+        client.shared.check_deadlines(clock::now()),
+        DeadlineCheck::Met
+    );
+    // The handler comes back. The message clock has not run meanwhile.
+    times_out(&mut reader, Duration::ZERO);
+    let check = client.shared.check_deadlines(clock::now());
+    assert!(
+        matches!(check, DeadlineCheck::Met | DeadlineCheck::PingDue),
+        "{check:?}"
+    );
+    client.socket.send(&rest[2..]);
+    let received = recv_timeout(&mut reader, Duration::ZERO).expect("it has arrived");
+    assert_eq!(received, Some(text("slow")));
+    client.end();
+}
+
+/// A read without a deadline looks for the answer to a ping before the clocks run again.
+#[test]
+fn answer_that_has_waited_for_recv_counts() {
+    let client = TestClient::new(clocks());
+    let mut reader = client.reader(&[]);
+    times_out(&mut reader, Duration::ZERO);
+    client.shared.write.deadlines.ping_sent(clock::now());
+    client.socket.send(from_client(0x8a, b"12345678"));
+    let left = clock::now();
+    until("the ping clock has passed", || clock::now() >= left + 100);
+    let shared = Arc::clone(&client.shared);
+    let socket = Arc::clone(&client.socket);
+    let watchdog = thread::spawn(move || {
+        // The reader has taken the pong, and waits again.
+        socket.until_in_read();
+        let check = shared.check_deadlines(clock::now());
+        socket.send(from_client(0x81, b"end"));
+        check
+    });
+    assert_eq!(reader.recv().expect("a message"), Some(text("end")));
+    let check = watchdog.join().expect("no panic");
+    assert_ne!(check, DeadlineCheck::Passed(Clock::Ping));
     client.end();
 }
 
@@ -107,7 +210,7 @@ fn silence_over_several_calls_is_counted_together() {
         socket.send(from_client(0x81, b"end"));
         due
     });
-    let received = reader.recv_timeout(DEADLINE).expect("a message");
+    let received = recv_timeout(&mut reader, DEADLINE).expect("a message");
     assert_eq!(received, Some(text("end")));
     let due = watchdog.join().expect("no panic");
     assert_eq!(due, DeadlineCheck::PingDue);

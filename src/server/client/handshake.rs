@@ -9,6 +9,8 @@
 //! touched stay resident until their thread ends. If the reader thread parsed the request, every idle client would keep
 //! these pages.
 
+use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::Scope;
 
@@ -23,13 +25,24 @@ use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
 use crate::handler::Handler;
-use crate::http::{self, After, Body, Cors, HeadError, Reply, Request};
+use crate::http1::{self, After, Arrival, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::own_thread;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
+
+/// How a connection came to the server.
+#[derive(Default)]
+pub(crate) struct Inbound {
+    /// The listener on which the client connected.
+    pub(crate) arrival: Arc<Arrival>,
+    /// The address of the server's end, if it is a TCP connection.
+    pub(crate) local: Option<SocketAddr>,
+    /// The bytes that have been read from the socket already.
+    pub(crate) ahead: Vec<u8>,
+}
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
 /// has ended. `slot` is the client's handshake slot, which is freed when this function returns.
@@ -41,18 +54,19 @@ use crate::server::state::ServerState;
 pub(crate) fn run<'scope, H: Handler>(
     client: RegisteredClient<'scope>,
     slot: HandshakeSlot<'scope>,
+    mut inbound: Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
     own_thread::works_for(server);
-    let mut next = Some(Vec::new());
+    let mut next = Some(mem::take(&mut inbound.ahead));
     let mut upgraded = None;
     let mut request_number = 0;
     while let Some(ahead) = next.take() {
         request_number += 1;
         let is_last = request_number >= MAX_REQUESTS;
-        match read_and_answer(&client, &slot, server, scope, handler, ahead, is_last) {
+        match read_and_answer(&client, &inbound, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
             Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
@@ -67,6 +81,9 @@ pub(crate) fn run<'scope, H: Handler>(
                 conn,
                 permits,
             } = *upgrade;
+            if !Arc::ptr_eq(&shared, &client.shared) {
+                client.replace(&slot, &shared);
+            }
             let client = RegisteredClient { shared, ..client };
             threads.hand_over(|writer| Accepted {
                 client,
@@ -131,25 +148,20 @@ fn next_request(
 /// after it.
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
-    slot: &HandshakeSlot<'scope>,
+    inbound: &Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     ahead: Vec<u8>,
     is_last: bool,
 ) -> Served<'scope> {
-    let RegisteredClient {
-        shared,
-        socket,
-        arrival,
-        ..
-    } = client;
+    let RegisteredClient { shared, socket, .. } = client;
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
     let peer = shared.peer.clone();
     let mut reader = RequestReader(&**socket);
-    let (mut request, ahead) = match http::read_head(&mut reader, ahead, peer) {
+    let (mut request, ahead) = match http1::read_head(&mut reader, ahead, peer) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = answer_unreadable(error, shared, server) {
@@ -158,7 +170,7 @@ fn read_and_answer<'scope, H: Handler>(
             return Served::Ended;
         }
     };
-    request.set_arrival(Arc::clone(arrival));
+    request.set_arrival(Arc::clone(&inbound.arrival), inbound.local);
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.
@@ -176,7 +188,7 @@ fn read_and_answer<'scope, H: Handler>(
         decided
     };
     let upgraded =
-        decided.and_then(|reply| upgrade(client, slot, server, scope, handler, &request, reply));
+        decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
     let answer = match upgraded {
         Ok((shared, threads, accepted, permits)) => {
             // An upgrade request has no body, so this does not wait.
@@ -262,53 +274,50 @@ fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> 
     if reply.is_upgrade() {
         Ok(reply)
     } else {
-        Err(Answer::reply(reply))
+        Err(Answer::from_handler(reply))
     }
 }
 
 type Upgraded<'scope> = (
     Arc<Shared>,
     Threads<'scope>,
-    http::Accepted,
+    http1::Accepted,
     Permits<'scope>,
 );
 
 /// Acquires the permits of an accepted client and starts its two threads. Returns the state of its connection, which is
 /// another one than before if the connection has limits of its own.
 fn upgrade<'scope, H: Handler>(
-    client: &RegisteredClient<'scope>,
-    slot: &HandshakeSlot<'scope>,
+    shared: &Arc<Shared>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     request: &Request,
     mut reply: Reply,
 ) -> Result<Upgraded<'scope>, Answer> {
-    let shared = &client.shared;
     let limits = reply.take_limits();
     let own = limits.map(|limits| limits.apply(shared.config()));
     let own = own.transpose().map_err(|error| {
         let reason = format!("the handler's limits are wrong: {error}");
         Answer::rejection(Reply::status(500), reason)
     })?;
-    let accepted =
-        http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
+    let accepted = http1::accept(request, reply)
+        .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
-        let reply = http::unavailable(5, "connection limit reached");
+        let reply = http1::unavailable(5, "connection limit reached");
         Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
     let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
-        let reply = http::unavailable(5, "too many connections from your address");
+        let reply = http1::unavailable(5, "too many connections from your address");
         let reason = "max_clients_per_ip reached for this address";
         Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
-    let has_limits = own.is_some();
     let shared = own.map_or_else(
         || Arc::clone(shared),
         |config| Arc::new(shared.with_config(config)),
     );
     let threads = Threads::start(&shared, server, scope, handler).map_err(|error| {
-        let reply = http::unavailable(5, "cannot start a thread for this connection");
+        let reply = http1::unavailable(5, "cannot start a thread for this connection");
         let reason = format!("cannot start a thread: {error}");
         Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
     })?;
@@ -316,9 +325,5 @@ fn upgrade<'scope, H: Handler>(
         _client: client_permit,
         _address: address_permit,
     };
-    // Last, because an answer other than 101 belongs to the client's first state.
-    if has_limits {
-        client.replace(slot, &shared);
-    }
     Ok((shared, threads, accepted, permits))
 }

@@ -8,3 +8,4 @@ pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod write;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::connection::close_cause::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
-use crate::http::Arrival;
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
@@ -14,8 +13,6 @@ use crate::server::stats::Disconnect;
 
 /// A client with its socket and its entry in the registry.
 pub(crate) struct RegisteredClient<'server> {
-    /// The listener on which the client connected.
-    pub(crate) arrival: Arc<Arrival>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) socket: Arc<dyn Transport>,
     pub(crate) entry: RegistryEntry<'server>,

@@ -27,7 +27,7 @@ use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http::Reply;
+use crate::http1::Reply;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::own_thread;
@@ -35,8 +35,8 @@ use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
-/// The stack of a writer thread. No user code runs on it.
-const WRITER_STACK: usize = 64 << 10;
+/// The stack of a writer thread, where the end callbacks run, and the envelopes of gap notices.
+const WRITER_STACK: usize = 128 << 10;
 
 /// A client whose request was accepted. The handshake thread hands this value over to the reader.
 pub(crate) struct Accepted<'scope> {
@@ -170,8 +170,9 @@ fn run_opening<H: Handler>(
     let refused = match returned {
         _ if lifecycle.is_finished() => Unopened::Ended,
         Some(Ok(())) => return Ok(()),
-        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::reply(reply)),
-        Some(Err(_)) => Unopened::Refused(Answer::rejection(
+        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::from_handler(reply)),
+        Some(Err(_)) => Unopened::Refused(Answer::rejection_of_kind(
+            Refusal::HandlerFailed,
             Reply::status(500),
             "the handler returned an upgrade from `opening`",
         )),
@@ -303,6 +304,8 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
 fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
     if writer.join().is_err() {
         log::error!("#{} the writer thread panicked", shared.number);
+        shared.tear_down();
+        shared.call_end_callbacks();
     }
 }
 
@@ -316,7 +319,7 @@ fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
             shared.shut_down();
         }
         Some(Ok(())) => {
-            shared.close_by_application(1000, "");
+            shared.close_by_application(CloseMode::AfterQueue, 1000, "");
         }
         // The connection had already ended, and the handler passed that error on.
         Some(Err(error)) if !shared.lifecycle().is_open() => {

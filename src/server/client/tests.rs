@@ -4,6 +4,7 @@
 mod limits;
 mod opening;
 mod requests;
+mod streams;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::handshake;
+use super::handshake::{self, Inbound};
 use super::registered::RegisteredClient;
 use super::response::Answer;
 use crate::config::Config;
@@ -20,7 +21,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
-use crate::http::{After, Peer, Reply, Request, Rules};
+use crate::http1::{After, Peer, Reply, Request, Rules};
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
@@ -108,7 +109,6 @@ fn registered<'a>(
         entry: server.clients.add(&shared),
         shared,
         socket: transport,
-        arrival: Arc::default(),
     };
     (client, slot)
 }
@@ -123,7 +123,7 @@ fn serve_sent(
     thread::scope(|scope| {
         let (client, slot) = registered(server, socket);
         before(&client.shared);
-        handshake::run(client, slot, server, scope, handler);
+        handshake::run(client, slot, Inbound::default(), server, scope, handler);
     });
     // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
@@ -235,7 +235,7 @@ fn answer_is_written_whole_however_the_socket_accepts_it() {
             Arc::default(),
             &transport,
         );
-        let answer = Answer::reply(Reply::text(200, body.as_str()));
+        let answer = Answer::reply(Reply::text(200, body.clone()));
         let written = answer.write(&shared, &*transport, &server, None, After::Close);
         assert!(written.is_ok(), "{most}");
         let written = String::from_utf8(socket.written()).expect("text");
@@ -271,7 +271,7 @@ fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String 
     let shared = Arc::clone(&client.shared);
     socket.send(request);
     thread::scope(|scope| {
-        scope.spawn(|| handshake::run(client, slot, server, scope, &Answers));
+        scope.spawn(|| handshake::run(client, slot, Inbound::default(), server, scope, &Answers));
         socket.until_written(1);
         socket.until_in_read();
         meanwhile(&shared);

@@ -325,10 +325,7 @@ fn forwarding_headers_do_not_change_the_address() {
 
 #[test]
 fn connect_rate_applies_per_address() {
-    let rate = Rate {
-        per_second: 1,
-        burst: 3,
-    };
+    let rate = Rate::per_second(1).burst(3);
     let server = TestServer::echo(Config::default().connect_rate(Some(rate)));
     for ip in ["127.0.0.2", "127.0.0.3"] {
         for n in 0..3 {

@@ -36,7 +36,7 @@ fn refusals_of_one_kind_are_logged_once_in_3_s() {
                     let foreign = http(address, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
                     assert_eq!(foreign.status, 421);
                     let origin = "Origin: http://a.example\r\n";
-                    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n{origin}\r\n");
+                    let request = format!("PUT / HTTP/1.1\r\nHost: {address}\r\n{origin}\r\n");
                     assert_eq!(http(address, request).status, 403);
                 }
             })

@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 
+use super::super::read_buffer::{IDLE, LARGEST};
 use super::*;
 use crate::connection::testing::frames::from_client as frame;
 
@@ -17,6 +18,11 @@ impl SmallReads<'_> {
     }
 }
 
+fn decoder(read_buffer: usize) -> Decoder {
+    let config = Config::default().read_buffer(read_buffer);
+    Decoder::new(&config.max_message(1 << 20))
+}
+
 #[test]
 fn messages_of_every_size_are_decoded_whole() {
     let sizes = [
@@ -28,7 +34,7 @@ fn messages_of_every_size_are_decoded_whole() {
         .flat_map(|size| frame(0x82, &payload(*size)))
         .collect();
     for step in [1, 13, 4_096, 1 << 20] {
-        let mut decoder = Decoder::new(8 << 10);
+        let mut decoder = decoder(8 << 10);
         let mut stream_reads = SmallReads(&stream, step);
         for size in sizes {
             match decoder
@@ -51,7 +57,7 @@ fn messages_of_every_size_are_decoded_whole() {
 #[test]
 fn control_frame_in_pieces_is_decoded_whole() {
     let stream = [frame(0x82, b"a"), frame(0x8a, &[7; 125])].concat();
-    let mut decoder = Decoder::new(1);
+    let mut decoder = decoder(1);
     let mut stream_reads = SmallReads(&stream, 9);
     assert!(matches!(
         decoder.next(&mut |buffer| stream_reads.read(buffer)),
@@ -70,7 +76,7 @@ fn control_frame_in_pieces_is_decoded_whole() {
 fn buffer_grows_and_shrinks_with_the_reads() {
     let small = frame(0x82, &[1; 100]);
     let burst = small.repeat(20_000);
-    let mut decoder = Decoder::new(8 << 10);
+    let mut decoder = decoder(8 << 10);
     let mut stream = SmallReads(&burst, usize::MAX);
     let mut largest = 0;
     for _ in 0..20_000 {
@@ -78,7 +84,7 @@ fn buffer_grows_and_shrinks_with_the_reads() {
             decoder.next(&mut |buffer| stream.read(buffer)),
             Ok(Incoming::Data(_))
         ));
-        largest = largest.max(decoder.buffer.len());
+        largest = largest.max(decoder.buffer.capacity());
     }
     assert_eq!(largest, LARGEST);
     for _ in 0..10 {
@@ -88,7 +94,7 @@ fn buffer_grows_and_shrinks_with_the_reads() {
             Ok(Incoming::Data(_))
         ));
     }
-    assert_eq!(decoder.buffer.len(), IDLE);
+    assert_eq!(decoder.buffer.capacity(), IDLE);
 }
 
 #[test]
@@ -98,7 +104,7 @@ fn invalid_text_and_close_bodies_are_refused_early() {
             .iter()
             .flat_map(|(first, part)| frame(*first, part))
             .collect();
-        let mut decoder = Decoder::new(64);
+        let mut decoder = decoder(64);
         let mut stream = SmallReads(&stream, 3);
         match decoder.next(&mut |buffer| stream.read(buffer)) {
             Ok(_) => None,
@@ -158,7 +164,7 @@ fn utf_8_check_agrees_with_the_standard_library() {
             .flatten()
             .collect();
         for stream in [whole, [parts, frame(0x80, b"")].concat()] {
-            let mut decoder = Decoder::new(64);
+            let mut decoder = decoder(64);
             let mut stream = SmallReads(&stream, usize::MAX);
             match decoder.next(&mut |buffer| stream.read(buffer)) {
                 Ok(Incoming::Data(message)) => {
@@ -203,7 +209,7 @@ fn next_if_read_returns_only_whole_buffered_messages() {
         (frame(0x81, b"\xff"), None),
     ] {
         let stream = [a.clone(), b.clone(), then.clone()].concat();
-        let mut decoder = Decoder::new(1024);
+        let mut decoder = decoder(1024);
         let mut stream = SmallReads(&stream, usize::MAX);
         let first = decoder.next(&mut |buffer| stream.read(buffer));
         let first = first.expect("well-formed");
