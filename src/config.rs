@@ -122,7 +122,8 @@ config! {
     /// with incomplete messages.
     message_timeout: Duration = Duration::from_secs(30);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
-    /// dead peers earlier, but costs more traffic on idle connections.
+    /// dead peers earlier, but costs more traffic on idle connections. A client that is not silent is pinged about as
+    /// often, only to measure its [`round_trip`](crate::Outbox::round_trip).
     ping_interval: Duration = Duration::from_secs(20);
     /// The time without any byte from the peer after a ping, after which the client is reset. Default 20 s. A shorter time
     /// finds dead peers earlier, but also resets live ones on bad networks.

@@ -19,7 +19,7 @@ struct Client {
     reader: Thread,
     writer: Thread,
     #[serde(skip_serializing_if = "Option::is_none")]
-    round_trip_ms: Option<u64>,
+    round_trip_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -34,6 +34,12 @@ struct Queue {
 struct Thread {
     state: String,
     since_ms: u64,
+}
+
+/// Returns the round trip in milliseconds, to the microsecond.
+pub(super) fn round_trip_ms(state: &ClientState) -> Option<f64> {
+    let round_trip = state.round_trip?;
+    Some(round_trip.as_micros() as f64 / 1000.0)
 }
 
 /// Returns the answer. `src/PROTOCOL.md` describes its fields.
@@ -80,7 +86,7 @@ impl Client {
             },
             reader: thread(&state.reader),
             writer: thread(&state.writer),
-            round_trip_ms: state.round_trip_ms,
+            round_trip_ms: round_trip_ms(state),
         }
     }
 }

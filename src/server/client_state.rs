@@ -37,8 +37,8 @@ pub struct ClientState {
     pub reader: ThreadState,
     /// What thread `sp-N-write` is doing.
     pub writer: ThreadState,
-    /// The time between the last answered ping and its pong, in milliseconds. `None` before the first pong.
-    pub round_trip_ms: Option<u64>,
+    /// The time from the last answered ping to its pong: see [`Outbox::round_trip`](crate::Outbox::round_trip).
+    pub round_trip: Option<Duration>,
 }
 
 /// The state of a client's queue: a part of [`ClientState`].
@@ -100,7 +100,7 @@ impl ClientState {
             },
             reader: thread(client.reader.get()),
             writer: thread(client.writer.get()),
-            round_trip_ms: deadlines.round_trip(),
+            round_trip: client.write.control.pings.round_trip(),
         }
     }
 }

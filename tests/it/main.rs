@@ -21,6 +21,7 @@ mod message_counts;
 mod message_order;
 mod overflow;
 mod pending_messages;
+mod pings;
 mod policies;
 mod presence;
 

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
-use crate::cli::debug::millis;
+use crate::cli::debug::{self, millis};
 
 /// The maximum number of clients in a snapshot. It is limited because each watcher gets a snapshot twice a second. The
 /// clients with the fullest queues are included.
@@ -92,7 +92,7 @@ impl Serialize for Client {
             pending,
             self.unacknowledged,
             counts,
-            state.round_trip_ms,
+            debug::round_trip_ms(state),
         )
             .serialize(serializer)
     }
