@@ -52,6 +52,7 @@ pub(super) struct Rare {
     pub(super) subprotocol: Option<String>,
     /// Why the handler could not answer, for the log.
     pub(super) failure: Option<String>,
+    /// The limits of the connection, after an upgrade.
     pub(super) limits: Option<Limits>,
 }
 

@@ -27,7 +27,7 @@ use crate::connection::{MessageCounts, Outbox};
 ///     }
 ///     Ok(())
 /// })?;
-/// println!("{} clients on {}", handle.clients(), handle.local_addr());
+/// println!("{} clients on {:?}", handle.clients(), handle.local_addrs());
 /// println!("{}", running.shutdown()?); // drained 0, lost 0
 /// # Ok(())
 /// # }
@@ -47,11 +47,18 @@ impl ServerHandle {
         &self.server
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. For a server with
-    /// only Unix sockets, the result is `0.0.0.0:0`.
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses.first().copied().unwrap_or(none)
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. `None` if the server
+    /// listens on unix sockets only, or only gets connections through a channel.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let address = handle.local_addr().expect("a TCP address");
+    /// println!("listening on ws://{address}/");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
     }
 
     /// Returns every TCP address that the server listens on.
