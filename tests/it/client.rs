@@ -613,7 +613,11 @@ fn autobahn_cases_are_echoed() {
         let mut client = connect(format!("/runCase?case={case}&agent=standpipe-client"));
         loop {
             match client.recv_timeout(Duration::from_millis(1)) {
-                Ok(Some(message)) if client.send(message).is_ok() => {}
+                Ok(Some(message)) => {
+                    if client.send(message).is_err() {
+                        break;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => break,
             }
