@@ -22,6 +22,7 @@ FORBIDDEN = [
     ("client", ["server", "handler", "hub", "events", "cli"], "the client knows no server"),
     ("handler", ["server", "hub", "events", "cli"], "the handler is called by the server"),
     ("events", ["hub", "cli"], "events are built on the server"),
+    ("roster", ["server", "handler", "hub", "events", "cli"], "a roster knows outboxes only"),
     *[(base, ["server", "handler", "hub", "events", "cli", "connection", "http"], "the base modules know no other")
       for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync", "watch")],
 ]

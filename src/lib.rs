@@ -41,6 +41,7 @@
 //!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Roster`] has people by name, each with several connections.
 //! - [`Listener::channel`] takes connections that an existing server has accepted.
 //! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
 //!   handler use `?`.
@@ -112,6 +113,9 @@ mod handler;
 mod http1;
 #[cfg(unix)]
 mod hub;
+// People by name, each with several connections.
+#[cfg(unix)]
+mod roster;
 #[cfg(unix)]
 mod server;
 
@@ -137,9 +141,13 @@ mod clock;
 #[cfg(unix)]
 mod config;
 #[cfg(unix)]
+mod config_error;
+#[cfg(unix)]
 mod error;
 #[cfg(unix)]
 mod escape;
+#[cfg(unix)]
+mod limits;
 #[cfg(unix)]
 mod message;
 #[cfg(unix)]
@@ -171,9 +179,11 @@ pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
+pub use config_error::ConfigError;
+#[cfg(unix)]
 pub use connection::{
-    CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox, PeerClose,
-    Receipt, TooManyCallbacks,
+    Activity, CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox,
+    PeerClose, Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
@@ -208,7 +218,7 @@ pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http1::{Cookie, Peer, Reply, Request, SameSite};
+pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
     DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
@@ -216,13 +226,18 @@ pub use hub::{
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
+pub use limits::Limits;
+#[cfg(unix)]
 pub use message::{Message, Text};
 #[cfg(unix)]
 pub use rate::Rate;
 #[cfg(unix)]
+pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
+#[cfg(unix)]
 pub use server::{
-    ClientState, ConnectionSender, HandOverError, HandOverReason, Listener, QueueState, Server,
-    ServerHandle, ServerThread, ShutdownReport, ThreadState, raise_descriptor_limit,
+    ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
+    Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
+    raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

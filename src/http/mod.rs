@@ -24,6 +24,7 @@ mod target;
 mod arrival;
 mod authority;
 mod credentials;
+mod form;
 mod peer;
 mod request;
 
@@ -51,6 +52,7 @@ pub(crate) use chunked::{Chunked, Step};
 pub(crate) use content::{Content, Stream};
 pub use cookie::{Cookie, SameSite};
 pub(crate) use cors::Cors;
+pub use form::Form;
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;

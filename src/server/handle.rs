@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::client_state::ClientState;
 use super::state::ServerState;
+use super::stats::Disconnect;
+use super::tick::TickCallback;
 use crate::clock;
 use crate::connection::MessageCounts;
 
@@ -189,15 +191,24 @@ impl ServerHandle {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed.
-    /// A callback must not block, because the watchdog would then check the deadlines of all clients too late.
-    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
-        self.server.tick_callbacks.add(Box::new(callback));
+    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed, or the
+    /// returned [`TickCallback`] is dropped. A callback must not block, because the watchdog would then check the deadlines
+    /// of all clients too late.
+    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
+        TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))
     }
 
-    /// Returns how often each deadline or limit has ended a connection since the server started. The name of a deadline
-    /// is that of its field in [`Config`](crate::Config).
-    pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
+    /// Returns how often each deadline or limit has ended a connection since the server started.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// for (disconnect, count) in handle.disconnects() {
+    ///     println!("{disconnect}: {count}");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn disconnects(&self) -> Vec<(Disconnect, u64)> {
         self.server.disconnects.counts()
     }
 }

@@ -21,6 +21,7 @@ mod message_counts;
 mod message_order;
 mod overflow;
 mod pending_messages;
+mod pings;
 mod policies;
 mod presence;
 
@@ -48,9 +49,11 @@ mod written;
 
 mod close;
 mod connection_end;
+mod connection_limits;
 mod events;
 mod guide;
 mod peer_gone;
+mod receive;
 mod violations;
 
 mod drain;

@@ -76,7 +76,7 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn disconnects(&self, by: &str) -> u64 {
         let disconnects = self.handle.disconnects();
-        let found = disconnects.iter().find(|(name, _)| *name == by);
+        let found = disconnects.iter().find(|(each, _)| each.name() == by);
         found
             .unwrap_or_else(|| panic!("no {by} in {disconnects:?}"))
             .1
