@@ -1,5 +1,6 @@
 //! [`ClientBuilder`]: the settings of a client that is not connected yet.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +30,6 @@ use super::url::Url;
 /// client.send("hello")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder connects nothing before `connect`"]
 pub struct ClientBuilder {
     url: String,
@@ -43,6 +43,19 @@ pub struct ClientBuilder {
     pub(super) write_timeout: Duration,
     pub(super) close_timeout: Duration,
     pub(super) max_message: usize,
+}
+
+// The query of the URL may contain a token.
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.url.split(['?', '#']).next();
+        f.debug_struct("ClientBuilder")
+            .field("url", &shown.unwrap_or_default())
+            .field("via", &self.via)
+            .field("subprotocols", &self.subprotocols)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the socket comes from.

@@ -22,7 +22,7 @@ pub use error::ConnectError;
 
 use crate::connection::PeerClose;
 use crate::connection::write::close::may_be_sent;
-use crate::error::{RecvError, RecvTimeoutError, SendError};
+use crate::error::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 use crate::message::Message;
 use session::Session;
 
@@ -37,7 +37,7 @@ use session::Session;
 /// use standpipe::{Client, Message};
 ///
 /// # let server = Server::bind("127.0.0.1:0", Config::default())?;
-/// # let address = server.handle().local_addr();
+/// # let address = server.handle().local_addr().expect("it listens on TCP");
 /// # let handle = server.handle();
 /// # let running = server.spawn(|conn: &mut Connection| {
 /// #     while let Some(message) = conn.recv()? {
@@ -139,6 +139,67 @@ impl Client {
     pub fn recv_timeout(&mut self, limit: Duration) -> Result<Option<Message>, RecvTimeoutError> {
         // A limit that is too long for an `Instant` is no limit.
         self.session.receive(Instant::now().checked_add(limit))
+    }
+
+    /// Like [`recv_timeout`](Self::recv_timeout), but waits until `deadline`. A deadline that has passed does not wait,
+    /// but a message that has arrived is returned.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use standpipe::Client;
+    ///
+    /// /// Returns the number of messages of the next second.
+    /// fn count(client: &mut Client) -> usize {
+    ///     let end = Instant::now() + Duration::from_secs(1);
+    ///     let mut count = 0;
+    ///     while let Ok(Some(_)) = client.recv_deadline(end) {
+    ///         count += 1;
+    ///     }
+    ///     count
+    /// }
+    /// # let _ = count;
+    /// ```
+    ///
+    /// # Blocking
+    /// Waits for the server, until `deadline`.
+    ///
+    /// # Errors
+    /// As [`recv_timeout`](Self::recv_timeout).
+    pub fn recv_deadline(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<Message>, RecvTimeoutError> {
+        self.session.receive(Some(deadline))
+    }
+
+    /// Like [`recv`](Self::recv), but never waits. A part of a message is kept, and a later call returns the whole
+    /// message.
+    ///
+    /// ```
+    /// use standpipe::{Client, Message, TryRecvError};
+    ///
+    /// /// Returns the newest position that has arrived, if there is one.
+    /// fn newest(client: &mut Client) -> Result<Option<Message>, TryRecvError> {
+    ///     let mut newest = None;
+    ///     loop {
+    ///         match client.try_recv() {
+    ///             Ok(Some(message)) => newest = Some(message),
+    ///             Ok(None) | Err(TryRecvError::Empty) => return Ok(newest),
+    ///             Err(error) => return Err(error),
+    ///         }
+    ///     }
+    /// }
+    /// # let _ = newest;
+    /// ```
+    ///
+    /// # Errors
+    /// [`TryRecvError`] says whether no message has arrived, or why the connection ended.
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        let received = self.session.receive(Some(Instant::now()));
+        received.map_err(|error| match error {
+            RecvTimeoutError::Timeout => TryRecvError::Empty,
+            RecvTimeoutError::Failed(error) => TryRecvError::Failed(error),
+        })
     }
 
     /// Sends a message. `Ok` means that the kernel has accepted all of it, not that the server has received it.

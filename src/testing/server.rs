@@ -182,7 +182,9 @@ impl TestServer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn url(&self, path: &str) -> String {
-        format!("ws://{}{path}", self.handle.local_addr())
+        let address = self.handle.local_addr();
+        let address = address.expect("a test server listens on TCP");
+        format!("ws://{address}{path}")
     }
 
     /// Returns the settings of a client that will be connected to this path over a socket pair. For the server, its

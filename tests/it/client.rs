@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use standpipe::tungstenite::handshake::derive_accept_key;
 use standpipe::{
     Client, ClientBuilder, Config, ConnectError, Connection, Handler, Listener, Message, RecvError,
-    RecvTimeoutError, Reply, Request, Server,
+    RecvTimeoutError, Reply, Request, Server, TryRecvError,
 };
 
 use crate::support::{DEADLINE, Failure, TestServer, echo, within};
@@ -197,6 +197,21 @@ fn invalid_headers_are_refused_before_connecting() {
 }
 
 #[test]
+fn secrets_of_a_client_are_not_shown() {
+    let builder = Client::builder("ws://localhost/ws?token=hidden1").header("Cookie", "hidden2");
+    let shown = format!("{builder:?}");
+    assert!(
+        shown.contains("localhost/ws") && !shown.contains("hidden"),
+        "{shown}"
+    );
+    fn is_send<T: Send>(_: &T) {}
+    let (client, _peer) = connected(builder);
+    // A client can be moved to another thread.
+    is_send(&client);
+    assert!(!format!("{client:?}").contains("hidden"));
+}
+
+#[test]
 fn refusal_has_a_bounded_body() {
     let head = "HTTP/1.1 302 Found\r\nLocation: ws://other.example/\r\n";
     let long = "x".repeat(100_000);
@@ -376,6 +391,34 @@ fn message_that_has_arrived_is_received_without_time() {
 }
 
 #[test]
+fn try_recv_returns_what_is_there() {
+    let (mut client, mut peer) = connected(builder());
+    assert!(matches!(client.try_recv(), Err(TryRecvError::Empty)));
+    peer.write_all(&frame(0x81, b"a")).unwrap();
+    assert_eq!(client.try_recv().unwrap(), Some(Message::text("a")));
+    peer.write_all(&frame(0x81, b"b")).unwrap();
+    // A deadline that has passed is enough for what has arrived.
+    let passed = Instant::now();
+    assert_eq!(
+        client.recv_deadline(passed).unwrap(),
+        Some(Message::text("b"))
+    );
+    assert!(is_timeout(&client.recv_deadline(passed)));
+    peer.write_all(&frame(0x88, &1000_u16.to_be_bytes()))
+        .unwrap();
+    assert_eq!(client.try_recv().unwrap(), None);
+    assert_eq!(client.peer_close().map(|close| close.code), Some(1000));
+    assert_eq!(read_frame(&mut peer).0, 0x88);
+    drop(peer);
+    assert_eq!(client.try_recv().unwrap(), None);
+    let (mut client, _) = connected(builder());
+    assert!(matches!(
+        client.try_recv(),
+        Err(TryRecvError::Failed(RecvError::Gone))
+    ));
+}
+
+#[test]
 fn peer_that_never_stops_sending_cannot_prolong_a_call() {
     let limits = builder()
         .max_message(1000)
@@ -551,6 +594,37 @@ fn peer_that_does_not_read_ends_a_send() {
         client.recv()
     });
     assert!(matches!(sent, Err(RecvError::Io(error)) if error.kind() == ErrorKind::TimedOut));
+}
+
+/// Runs the client against the fuzzing server of Autobahn, whose address is in `AUTOBAHN_URL`: see `.ci/autobahn`. Each
+/// receive has one millisecond.
+#[test]
+#[ignore = "needs the fuzzing server of Autobahn"]
+fn autobahn_cases_are_echoed() {
+    let server = std::env::var("AUTOBAHN_URL").expect("AUTOBAHN_URL");
+    let connect = |path: String| {
+        let builder = Client::builder(format!("{server}{path}")).max_message(17 << 20);
+        builder.connect().unwrap()
+    };
+    let mut client = connect("/getCaseCount".to_owned());
+    let count = client.recv().unwrap().expect("the number of cases");
+    let _ = client.recv();
+    for case in 1..=count.to_text().unwrap().parse::<usize>().unwrap() {
+        let mut client = connect(format!("/runCase?case={case}&agent=standpipe-client"));
+        loop {
+            match client.recv_timeout(Duration::from_millis(1)) {
+                Ok(Some(message)) => {
+                    if client.send(message).is_err() {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => break,
+            }
+        }
+    }
+    let path = "/updateReports?agent=standpipe-client&shutdownOnComplete=true";
+    let _ = connect(path.to_owned()).recv();
 }
 
 /// Copies `from` to `to` in pieces of these sizes, one after the other, until the end of the stream.
