@@ -101,7 +101,9 @@ fn wait_written_is_woken_when_the_client_leaves() {
         let (_server, client, outbox, _receipt) = stalled_client(config.clone());
         let waiting = outbox.clone();
         let waiter = thread::spawn(move || waiting.wait_written());
-        until("the thread waits in the queue", || !outbox.is_empty());
+        // The thread may not wait yet, which must not change the result.
+        let timeout = outbox.wait_written_timeout(Duration::from_millis(20));
+        assert_eq!(timeout, Err(WaitWrittenError::Timeout));
         client.reset();
         let result = within(20, "the waiting thread to be woken", || {
             waiter.join().unwrap()

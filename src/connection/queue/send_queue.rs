@@ -250,19 +250,31 @@ impl SendQueue {
                     let Some(outgoing) = topic.take_next(purpose) else {
                         continue;
                     };
-                    match outgoing.source {
-                        // The topics on the overflow list have messages that were queued before the checkpoint.
-                        Some(checkpoint)
-                            if outgoing.is_checkpoint() && self.overflow.is_filled() =>
-                        {
-                            self.overflow.push(checkpoint);
+                    if outgoing.is_checkpoint() {
+                        match self.hold_checkpoint(outgoing) {
+                            None => continue,
+                            outgoing => return outgoing,
                         }
-                        _ => return Some(outgoing),
                     }
+                    return Some(outgoing);
                 }
                 Err(_) => return self.overflow.take_next(purpose),
             }
         }
+    }
+
+    /// Puts a checkpoint behind the topics that are held back or on the overflow list, because they may have messages that
+    /// were queued before it. Returns it if there are none.
+    fn hold_checkpoint(&self, checkpoint: Outgoing) -> Option<Outgoing> {
+        let source = self.lateness.hold_behind_topics(checkpoint.source?)?;
+        if self.overflow.is_filled() {
+            self.overflow.push(source);
+            return None;
+        }
+        Some(Outgoing {
+            source: Some(source),
+            ..checkpoint
+        })
     }
 
     /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken, and none

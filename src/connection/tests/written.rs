@@ -20,7 +20,9 @@ fn wait_written(client: &TestClient) -> JoinHandle<(Result<(), WaitWrittenError>
 }
 
 fn until_checkpoint_queued(client: &TestClient) {
-    until("the checkpoint is queued", || !client.outbox.is_empty());
+    until("the checkpoint is queued", || {
+        client.shared.write.queue.entries() == 1
+    });
 }
 
 fn send_with_receipt(client: &TestClient, message: impl Into<Message>) -> Receipt {
@@ -344,4 +346,26 @@ fn checkpoint_waits_for_the_overflow_list() {
     client.socket.accept_all();
     assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
     assert_eq!(client.end().delivered, 3);
+}
+
+/// A message of a topic that is held back may have been queued before the checkpoint, so it is written first.
+#[test]
+fn checkpoint_waits_for_topics_that_are_held_back() {
+    let client = TestClient::new(Config::default());
+    let queue = &client.shared.write.queue;
+    let frame = EncodedFrame::data(&text("abc"));
+    assert!(queue.lateness.try_mark(1000, 50));
+    assert_eq!(queue.admit(frame.len(), Wait::Never), Admission::Admitted);
+    queue.count_accepted(1);
+    queue.add_pending(1);
+    queue.hold(Arc::new(TopicOnOverflow(Mutex::new(Some(frame)))));
+    let checkpoint = push_checkpoint(&client);
+    client.shared.write.flush();
+    until("the checkpoint is taken", || queue.entries() == 0);
+    assert_eq!(checkpoint.fate(), None);
+    queue.push_released(queue.lateness.release());
+    client.shared.write.flush();
+    assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
+    assert_eq!(client.socket.written().len(), 5);
+    client.end();
 }
