@@ -214,7 +214,8 @@ pub struct QueueState {
 pub struct ThreadState {
     /// What the thread is doing, as text.
     pub state: String,
-    /// How long the thread has been doing that, in milliseconds.
+    /// How long the thread has been doing that, in milliseconds. If the thread waits for the peer, or its handler has found
+    /// nothing to receive: the time since the peer's last byte.
     pub since_ms: u64,
 }
 
