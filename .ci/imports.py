@@ -19,11 +19,17 @@ FORBIDDEN = [
     ("hub", ["server", "handler", "events", "cli", "connection::socket"], "hub/ knows no server and no socket"),
     ("http", ["server", "handler", "hub", "events", "cli", "connection"], "http/ knows requests and answers only"),
     ("server", ["hub", "events", "cli"], "server/ knows no topic"),
+    ("client", ["server", "handler", "hub", "events", "cli"], "the client knows no server"),
     ("handler", ["server", "hub", "events", "cli"], "the handler is called by the server"),
     ("events", ["hub", "cli"], "events are built on the server"),
+    ("roster", ["server", "handler", "hub", "events", "cli"], "a roster knows outboxes only"),
     *[(base, ["server", "handler", "hub", "events", "cli", "connection", "http"], "the base modules know no other")
       for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync", "watch")],
 ]
+
+
+# Modules whose name is not that of their folder (`#[path]` in lib.rs).
+RENAMED = {"http1": "http"}
 
 
 def module_files(src):
@@ -71,7 +77,7 @@ def leaves(tree):
 def absolute(path, module, is_folder):
     """Returns the path from the crate's root, or None if the path leads out of the crate."""
     if path[0] == "crate":
-        return path[1:]
+        return [RENAMED.get(part, part) for part in path[1:2]] + path[2:]
     here = list(module) if is_folder else list(module[:-1])
     if path[0] == "self":
         return list(module) + path[1:]

@@ -1,4 +1,4 @@
-//! The error types. Each error of a sending method contains the message that was not queued.
+//! The error types. Each error of a sending method contains every message that was not queued.
 
 use std::io;
 
@@ -6,10 +6,25 @@ use crate::message::Message;
 
 use crate::clock::Clock;
 
-/// Why the server could not start, or had to stop serving.
+/// Why a server could not serve, or had to stop.
 ///
-/// [`Server::serve`](crate::Server::serve) returns `Accept` or `Spawn`. [`Server::bind`](crate::Server::bind) returns
-/// `Origin`, as the source of an [`io::Error`] of the kind `InvalidInput`.
+/// [`Server::bind`](crate::Server::bind) returns an [`io::Error`] instead, with a [`ConfigError`](crate::ConfigError) as
+/// its source if the configuration is wrong.
+///
+/// ```
+/// use standpipe::{Config, Connection, Error, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
+/// # server.handle().shutdown();
+/// match server.serve(|_: &mut Connection| Ok(())) {
+///     Ok(report) => println!("{report}"),
+///     Err(Error::Accept { listener, source }) => eprintln!("{listener} is broken: {source}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -29,12 +44,6 @@ pub enum Error {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// A pattern in [`Config::origin`](crate::Config::origin) is not valid.
-    #[error(
-        "invalid origin pattern {0:?}; valid are for example https://example.com, example.com:8080 and \
-         https://*.example.com"
-    )]
-    Origin(String),
 }
 
 /// Why [`Connection::recv`](crate::Connection::recv) has no more messages, if there was no closing handshake.
@@ -98,11 +107,45 @@ pub enum TryRecvError {
 }
 
 /// The message that [`Outbox::send`](crate::Outbox::send) did not queue, because the connection has ended or is closing.
+///
+/// ```
+/// use standpipe::{Message, SendError};
+///
+/// let error = SendError(Message::text("hello"));
+/// assert_eq!(error.to_string(), "the connection has ended or is closing");
+/// assert_eq!(error.into_message(), Message::text("hello"));
+/// ```
 #[derive(thiserror::Error)]
 #[error("the connection has ended or is closing")]
 pub struct SendError(pub Message);
 
-/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why.
+/// The messages that [`Outbox::send_all`](crate::Outbox::send_all) did not queue, because the connection has ended or is
+/// closing.
+///
+/// ```
+/// use standpipe::{Message, SendAllError};
+///
+/// let error = SendAllError { unsent: vec![Message::text("b"), Message::text("c")] };
+/// assert_eq!(error.to_string(), "the connection has ended or is closing; messages not queued: 2");
+/// assert_eq!(error.into_unsent().len(), 2);
+/// ```
+#[derive(thiserror::Error)]
+#[error("the connection has ended or is closing; messages not queued: {}", unsent.len())]
+pub struct SendAllError {
+    /// Every message that was not queued, in order. It is never empty.
+    pub unsent: Vec<Message>,
+}
+
+/// The message that [`Outbox::try_send`](crate::Outbox::try_send) did not queue, and why. There is no further reason, so
+/// a `match` needs no wildcard.
+///
+/// ```
+/// use standpipe::{Message, TrySendError};
+///
+/// let error = TrySendError::Full(Message::text("later"));
+/// assert_eq!(error.to_string(), "the outbox is full");
+/// assert_eq!(error.into_message(), Message::text("later"));
+/// ```
 #[derive(thiserror::Error)]
 pub enum TrySendError {
     /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
@@ -113,7 +156,16 @@ pub enum TrySendError {
     Closed(Message),
 }
 
-/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why.
+/// The message that [`Outbox::send_timeout`](crate::Outbox::send_timeout) did not queue, and why. There is no further
+/// reason, so a `match` needs no wildcard.
+///
+/// ```
+/// use standpipe::{Message, SendTimeoutError};
+///
+/// let error = SendTimeoutError::Timeout(Message::text("later"));
+/// assert_eq!(error.to_string(), "the outbox was still full when the time was over");
+/// assert_eq!(error.into_message(), Message::text("later"));
+/// ```
 #[derive(thiserror::Error)]
 pub enum SendTimeoutError {
     /// The outbox was full for the whole time.
@@ -124,10 +176,37 @@ pub enum SendTimeoutError {
     Closed(Message),
 }
 
+/// Why [`Outbox::wait_written`](crate::Outbox::wait_written) or
+/// [`wait_written_timeout`](crate::Outbox::wait_written_timeout) could not confirm that everything was written.
+///
+/// ```
+/// assert_eq!(
+///     standpipe::WaitWrittenError::Timeout.to_string(),
+///     "not everything was written when the time was over"
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WaitWrittenError {
+    /// The time was over. The connection is open, and the messages are still on their way.
+    #[error("not everything was written when the time was over")]
+    Timeout,
+    /// The connection ended, or a Close overtook the queue, and messages were discarded.
+    #[error("the connection ended before everything was written")]
+    Ended,
+}
+
 impl SendError {
     /// Returns the message that was not queued.
     pub fn into_message(self) -> Message {
         self.0
+    }
+}
+
+impl SendAllError {
+    /// Returns every message that was not queued, in order.
+    pub fn into_unsent(self) -> Vec<Message> {
+        self.unsent
     }
 }
 
@@ -153,6 +232,12 @@ impl SendTimeoutError {
 impl std::fmt::Debug for SendError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "SendError({} bytes)", self.0.len())
+    }
+}
+
+impl std::fmt::Debug for SendAllError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SendAllError({} messages)", self.unsent.len())
     }
 }
 

@@ -1,9 +1,10 @@
 //! [`Handler`]: the part of a server that the user of this library writes.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::connection::Connection;
-use crate::http::{Reply, Request};
+use crate::http1::{Reply, Request};
 
 /// Answers requests, prepares each connection that it accepts, and then runs it.
 ///
@@ -31,14 +32,31 @@ use crate::http::{Reply, Request};
 ///     }
 /// }
 /// ```
+///
+/// A closure needs the type of its parameter, `|conn: &mut Connection|`. With another parameter it is no handler:
+///
+/// ```compile_fail
+/// use standpipe::{Config, Server};
+///
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
+/// server.serve(|message: String| Ok(()))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a `Handler`",
+    note = "a handler implements `Handler`, or is a closure `|conn: &mut Connection| {{ ...; Ok(()) }}` that is `Sync`, takes \
+            `&mut Connection`, and returns `Result<(), Box<dyn std::error::Error + Send + Sync>>`",
+    note = "what the closure captures and changes must be shared: use a `Mutex`, an atomic or a channel"
+)]
 pub trait Handler: Sync {
     /// Answers a request: with [`Reply::upgrade`] to accept a WebSocket client, or with a plain HTTP response. The default
-    /// upgrades every path, without a subprotocol.
+    /// upgrades every path, without a subprotocol. [`Reply::from_try`] lets this method use `?`.
     ///
     /// A connection may carry several requests, one after the other. Each has its own [`Request`].
     ///
-    /// Before this call the server has checked the syntax of the request, its `Host` and its `Origin` (see
-    /// [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
+    /// Before this call the server has checked the syntax of the request, its `Host` and, for upgrades and unsafe methods,
+    /// its `Origin` (see [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
     /// the server checks the headers of the upgrade. If this method panics, the client gets a 500.
     ///
     /// # Blocking
@@ -85,7 +103,7 @@ pub trait Handler: Sync {
     /// ```
     ///
     /// # Errors
-    /// Returns the answer that the client gets instead of the 101. If this method panics, or returns an upgrade, the
+    /// Returns the answer that the client gets instead of the 101. Every error becomes a 500 by `?`. If this method panics, or returns an upgrade, the
     /// client gets a 500.
     ///
     /// # Blocking
@@ -106,7 +124,8 @@ pub trait Handler: Sync {
     ///
     /// The server answers control frames inside [`Connection::recv`], so a handler must keep calling that method.
     ///
-    /// The stack of the reader thread is 256 KiB, and a stack overflow ends the whole process. If a client can choose the
+    /// The stack of the reader thread has [`handler_stack`](crate::Config::handler_stack) bytes, by default 256 KiB, and a
+    /// stack overflow ends the whole process. If a client can choose the
     /// depth of a recursion, as with a JSON tree, check the depth first or use a type of fixed depth. Builds without
     /// optimization need more stack for each level.
     ///
@@ -121,5 +140,59 @@ where
 {
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         self(conn)
+    }
+}
+
+/// A handler that several servers share, or that the program keeps too.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use standpipe::{Config, Connection, Handler, Server};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///         while let Some(message) = conn.recv()? {
+///             conn.send(message)?;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let shared: Arc<dyn Handler + Send> = Arc::new(Echo);
+/// let server = || Server::bind("127.0.0.1:0", Config::default());
+/// let (first, second) = (server()?.spawn(Arc::clone(&shared))?, server()?.spawn(shared)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+impl<H: Handler + Send + ?Sized> Handler for Arc<H> {
+    fn request(&self, request: &mut Request) -> Reply {
+        (**self).request(request)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        (**self).opening(conn)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        (**self).run(conn)
+    }
+}
+
+/// A handler that is borrowed. `&H` itself cannot implement [`Handler`], because a reference to a closure is a closure.
+pub(crate) struct Borrowed<'a, H>(pub(crate) &'a H);
+
+impl<H: Handler> Handler for Borrowed<'_, H> {
+    fn request(&self, request: &mut Request) -> Reply {
+        self.0.request(request)
+    }
+
+    fn opening(&self, conn: &Connection) -> Result<(), Reply> {
+        self.0.opening(conn)
+    }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.0.run(conn)
     }
 }

@@ -38,9 +38,15 @@
 //!   [`try_recv`](Connection::try_recv) never waits, and [`ready`](Connection::ready) stands in `select!` beside other
 //!   channels. [`Watch`] does so for any socket.
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
-//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits.
+//!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits. A
+//!   [`Receipt`] tells what became of one message, and [`wait_written`](Outbox::wait_written) waits until all messages
+//!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Roster`] has people by name, each with several connections.
+//! - [`Listener::channel`] takes connections that an existing server has accepted.
+//! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
+//!   handler use `?`.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
 //!
 //! # Documents
@@ -53,6 +59,11 @@
 //! - [`security`]: what the server promises, which test checks each promise, and what is left to a proxy.
 //! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
 //!   servers.
+//!
+//! # Features
+//! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
+//! - [`testing`] adds tools for the tests of a program, and enables `client`.
+//! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
 //! # Blocking
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and
@@ -98,12 +109,23 @@ struct Readme;
 mod connection;
 #[cfg(unix)]
 mod handler;
+// The crate `http` is re-exported under its own name.
 #[cfg(unix)]
-mod http;
+#[path = "http/mod.rs"]
+mod http1;
 #[cfg(unix)]
 mod hub;
+// People by name, each with several connections.
+#[cfg(unix)]
+mod roster;
 #[cfg(unix)]
 mod server;
+
+// A client, for programs that talk to a server, and for tests.
+#[cfg(all(unix, feature = "client"))]
+mod client;
+#[cfg(all(unix, feature = "testing"))]
+pub mod testing;
 
 // The events of all clients on one channel, for a program that has a main loop.
 #[cfg(unix)]
@@ -121,9 +143,13 @@ mod clock;
 #[cfg(unix)]
 mod config;
 #[cfg(unix)]
+mod config_error;
+#[cfg(unix)]
 mod error;
 #[cfg(unix)]
 mod escape;
+#[cfg(unix)]
+mod limits;
 #[cfg(unix)]
 mod message;
 #[cfg(unix)]
@@ -137,38 +163,83 @@ mod sync;
 #[cfg(unix)]
 mod watch;
 
+/// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
+///
+/// ```
+/// use standpipe::{Reply, http::{HeaderValue, header}};
+///
+/// let reply = Reply::text(200, "ok\n").header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// ```
+#[cfg(unix)]
+pub use ::http;
 #[cfg(unix)]
 pub use bytes::Bytes;
+#[cfg(all(unix, feature = "client"))]
+pub use client::{Client, ClientBuilder, ConnectError};
 #[cfg(unix)]
 pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
-pub use connection::{CloseCause, Connection, MessageCounts, MessageReader, Messages, Outbox};
+pub use config_error::ConfigError;
+#[cfg(unix)]
+pub use connection::{
+    Activity, CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox,
+    PeerClose, Receipt, TooManyCallbacks,
+};
+/// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
+///
+/// ```
+/// use std::time::Duration;
+/// use standpipe::Events;
+/// use standpipe::crossbeam_channel::{select, tick};
+///
+/// fn count(events: &Events) -> usize {
+///     let seconds = tick(Duration::from_secs(1));
+///     let mut count = 0;
+///     loop {
+///         select! {
+///             recv(events.receiver()) -> event => match event {
+///                 Ok(_) => count += 1,
+///                 Err(_) => return count, // The server has ended.
+///             },
+///             recv(seconds) -> _ => println!("{count} events"),
+///         }
+///     }
+/// }
+/// ```
+#[cfg(unix)]
+pub use crossbeam_channel;
 #[cfg(unix)]
 pub use error::{
-    Error, RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError,
+    Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TryRecvError,
+    TrySendError, WaitWrittenError,
 };
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http::{Peer, Reply, Request};
+pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
-    Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome, SoftLimit,
-    SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
+    DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
+    SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
     TopicMessage, TopicSettings,
 };
+#[cfg(unix)]
+pub use limits::Limits;
 #[cfg(unix)]
 pub use message::{Message, Text};
 #[cfg(unix)]
 pub use rate::Rate;
 #[cfg(unix)]
+pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
+#[cfg(unix)]
 pub use server::{
-    ClientState, Listener, QueueState, Server, ServerHandle, ServerThread, ShutdownReport,
-    ThreadState, raise_descriptor_limit,
+    ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
+    Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
+    raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

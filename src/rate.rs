@@ -3,32 +3,61 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A limit for events: `per_second` on average, and up to `burst` at the same time.
+/// A limit for events: a number per second on average, and a number that may happen at the same time, the *burst*. Both
+/// are at least 1.
 ///
 /// As text, a rate is `100/s`, or `100/s:200` with a burst of 200.
 ///
 /// ```
 /// use standpipe::Rate;
 /// let rate: Rate = "5/s:20".parse()?;
-/// assert_eq!((rate.per_second, rate.burst), (5, 20));
+/// assert_eq!(rate, Rate::per_second(5).burst(20));
 /// assert_eq!("100/s".parse(), Ok(Rate::per_second(100)));
 /// # Ok::<(), String>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Events per second on average, at least 1.
-    pub per_second: u32,
-    /// The number of events that may happen at the same time, at least 1.
-    pub burst: u32,
+    per_second: u32,
+    burst: u32,
 }
 
 impl Rate {
     /// Returns a rate whose burst equals `per_second`.
+    ///
+    /// # Panics
+    /// Panics if `per_second` is 0. For a value that a user has written, parse a `Rate` instead.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Rate};
+    /// let config = Config::default().rate(Some(Rate::per_second(100)));
+    /// # let _ = config;
+    /// ```
+    #[track_caller]
+    #[must_use]
     pub const fn per_second(per_second: u32) -> Rate {
+        assert!(per_second > 0, "a rate must be at least 1 per second");
         Rate {
             per_second,
             burst: per_second,
         }
+    }
+
+    /// Sets the burst.
+    ///
+    /// # Panics
+    /// Panics if `burst` is 0.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Rate};
+    /// let config = Config::default().connect_rate(Some(Rate::per_second(5).burst(20)));
+    /// # let _ = config;
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub const fn burst(mut self, burst: u32) -> Rate {
+        assert!(burst > 0, "the burst of a rate must be at least 1");
+        self.burst = burst;
+        self
     }
 }
 
@@ -53,10 +82,7 @@ impl FromStr for Rate {
             None => (text, None),
         };
         let per_second = number(rate.strip_suffix("/s").ok_or(FORM)?)?;
-        Ok(Rate {
-            per_second,
-            burst: burst.unwrap_or(per_second),
-        })
+        Ok(Rate::per_second(per_second).burst(burst.unwrap_or(per_second)))
     }
 }
 
@@ -114,13 +140,7 @@ mod tests {
 
     #[test]
     fn bucket_allows_its_burst_and_then_its_rate() {
-        let mut bucket = Bucket::new(
-            Rate {
-                per_second: 10,
-                burst: 3,
-            },
-            1000,
-        );
+        let mut bucket = Bucket::new(Rate::per_second(10).burst(3), 1000);
         let taken = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now)).count();
         assert_eq!(taken(&mut bucket, 1000), 3);
         assert_eq!(taken(&mut bucket, 1099), 0);
@@ -140,12 +160,17 @@ mod tests {
     }
 
     #[test]
+    fn rate_and_burst_are_at_least_one() {
+        let wrong: [fn() -> Rate; 2] = [|| Rate::per_second(0), || Rate::per_second(1).burst(0)];
+        for rate in wrong {
+            assert!(std::panic::catch_unwind(rate).is_err());
+        }
+    }
+
+    #[test]
     fn rate_is_parsed_as_it_is_displayed() {
         assert_eq!("100/s".parse(), Ok(Rate::per_second(100)));
-        let rate = Rate {
-            per_second: 5,
-            burst: 20,
-        };
+        let rate = Rate::per_second(5).burst(20);
         assert_eq!("5/s:20".parse(), Ok(rate));
         assert_eq!(rate.to_string().parse(), Ok(rate));
         for wrong in ["", "100", "0/s", "5/s:0", "5/m", "x/s", "5/s:x", "-1/s"] {

@@ -73,6 +73,12 @@ pub(crate) struct Latch {
     receiver: Receiver<Infallible>,
 }
 
+impl Default for Latch {
+    fn default() -> Latch {
+        Latch::new()
+    }
+}
+
 impl Latch {
     pub(crate) fn new() -> Latch {
         let (sender, receiver) = crossbeam_channel::bounded(0);

@@ -55,10 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let storage = arguments.next().map(Storage::open).transpose()?;
     // A page sends at most one edit per 50 ms and one cursor per 100 ms. A client that exceeds this rate is closed with
     // 1008.
-    let rate = Rate {
-        per_second: 100,
-        burst: 300,
-    };
+    let rate = Rate::per_second(100).burst(300);
     // An edit may insert a whole text: 20,000 UTF-16 units are up to 60,000 bytes of UTF-8. The rest is for the
     // numbers.
     let config = Config::default().rate(Some(rate)).max_message(80 << 10);
@@ -66,7 +63,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = config.queue(room::QUEUE).sndbuf(Some(16 << 10));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
-    println!("collab_editor on http://{}/", handle.local_addr());
+    println!(
+        "collab_editor on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
 
     let editor = Editor {

@@ -69,7 +69,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let server = Server::bind(address, config())?;
     let handle = server.handle();
-    println!("game on http://{}/", handle.local_addr());
+    println!(
+        "game on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 
@@ -91,10 +94,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn config() -> Config {
     // A page sends up to 30 inputs and two pings per second. A client that sends more than 60 messages per second,
     // beyond the burst, is closed with 1008.
-    let rate = Rate {
-        per_second: 60,
-        burst: 120,
-    };
+    let rate = Rate::per_second(60).burst(120);
     Config::default()
         .rate(Some(rate))
         // A player's longest message has five bytes. A message of more than 64 bytes is rejected with 1009 before its

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use serde_json::{Map, Value, json};
-use standpipe::{Connection, Hub, HubConfig, Message, Policy, ServerHandle, SubscribeError};
+use standpipe::{
+    Connection, DropReason, Hub, HubConfig, Message, Policy, ServerHandle, SubscribeError,
+};
 use standpipe::{SubscribeOptions, Subscription, Topic, TopicSettings};
 
 use super::book::Book;
@@ -18,6 +20,8 @@ use super::slow_readers::SlowReaders;
 
 /// Trades that may be queued for one reader.
 pub(crate) const TRADES: usize = 64;
+/// About how old a price may be when a reader gets it, as far as it waits in buffers.
+const QUOTES_LATENESS: Duration = Duration::from_millis(500);
 /// Room in a client's queue for a welcome, a snapshot, a status, and answers.
 pub(crate) const ANSWERS: usize = 16;
 /// Timeout for a request to the generator. The generator never waits this long for a reader.
@@ -52,7 +56,11 @@ impl Feed {
         // The queue has room for one message per symbol, so a new price never displaces another symbol's price. It
         // takes the position of the price that it replaces, so all symbols take turns and a busy symbol cannot starve
         // others.
-        let quotes = settings.policy(Policy::Conflate).queue(symbols);
+        // A throttled reader accepts bytes as long as the buffers have room, so its lateness is bounded too.
+        let quotes = settings
+            .policy(Policy::Conflate)
+            .queue(symbols)
+            .max_lateness(QUOTES_LATENESS);
         let trades = settings.policy(Policy::DropOldest).queue(TRADES);
         // Only the latest status counts.
         let status = settings.policy(Policy::Conflate).queue(1);
@@ -183,10 +191,8 @@ impl Feed {
             .unwrap_or_else(PoisonError::into_inner);
         let now = self.book.now();
         let counts = self.quotes.counts();
-        let dropped = counts.dropped.into_iter();
-        let dropped: Map<String, Value> = dropped
-            .map(|(policy, count)| (policy.to_owned(), count.into()))
-            .collect();
+        let dropped = |by: &DropReason| (by.to_string(), counts.dropped_by(*by).into());
+        let dropped: Map<String, Value> = DropReason::ALL.iter().map(dropped).collect();
         let status = json!({
             "type": "status", "now": now, "policy": self.quotes.settings().policy.to_string(),
             "paused": self.is_paused.load(Ordering::Relaxed),

@@ -60,7 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let server = Server::bind(address, config(symbols))?;
     let handle = server.handle();
-    println!("live_feed on http://{}/", handle.local_addr());
+    println!(
+        "live_feed on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 
@@ -89,10 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn config(symbols: usize) -> Config {
     // Per second, a page sends one ping and asks twice for the prices of a slow reader. A client that exceeds this rate
     // is closed with 1008.
-    let rate = Rate {
-        per_second: 10,
-        burst: 40,
-    };
+    let rate = Rate::per_second(10).burst(40);
     Config::default()
         .rate(Some(rate))
         // The longest command has 25 bytes. A message of more than 256 bytes is rejected with 1009 before its payload

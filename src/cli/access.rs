@@ -5,7 +5,7 @@ use standpipe::{Reply, Request};
 
 use super::endpoint::ADMIN;
 use super::page::DASHBOARD;
-use super::replies::{not_found, unauthorized};
+use super::replies::{foreign_origin, not_found, unauthorized};
 use super::rules::{Rights, TopicRules};
 use super::secret_file::SecretFile;
 use super::secrets::Secrets;
@@ -76,8 +76,9 @@ impl Access {
     }
 
     /// Checks a request for the history or the names of a topic: clients that may subscribe to it have access, and admin
-    /// requests.
+    /// requests. A page of another origin may not subscribe.
     pub(crate) fn check_topic_data(&self, request: &Request, topic: &str) -> Result<(), Reply> {
+        check_origin(request)?;
         let as_client = self
             .check_token(request)
             .and_then(|()| self.check_subscribe(request, topic));
@@ -93,7 +94,7 @@ impl Access {
     }
 
     /// Checks a request for an admin path. The address of the client is no proof, because the clients of a proxy on this
-    /// machine have it too.
+    /// machine have it too. A page of another origin has no access, not even to send a GET whose answer it cannot read.
     pub(crate) fn check_admin(&self, request: &Request) -> Result<(), Reply> {
         self.check_admin_by(request, Secrets::has_bearer)
     }
@@ -118,7 +119,7 @@ impl Access {
         self.check_admin(request)
             .map_err(|refusal| match self.keys {
                 Keys::None => refusal,
-                _ if self.is_hidden(request) => refusal,
+                _ if self.is_hidden(request) || !request.has_allowed_origin() => refusal,
                 _ => Reply::html(DASHBOARD)
                     .with_status(401)
                     .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
@@ -138,6 +139,7 @@ impl Access {
         if self.is_hidden(request) {
             return Err(not_found());
         }
+        check_origin(request)?;
         if self.is_admin_open && is_direct_from_this_machine(request) {
             return Ok(());
         }
@@ -157,6 +159,16 @@ impl Access {
         } else {
             Err(unauthorized("a key is required\n"))
         }
+    }
+}
+
+/// Rejects a request of a page of another origin. The server itself rejects only upgrades and unsafe methods of such a
+/// page, except on an admin listener.
+fn check_origin(request: &Request) -> Result<(), Reply> {
+    if request.has_allowed_origin() {
+        Ok(())
+    } else {
+        Err(foreign_origin())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use standpipe::{Connection, Message, SendError};
+use standpipe::{Connection, Message, SendAllError};
 
 use super::envelope::to_json;
 
@@ -86,7 +86,7 @@ impl Answers {
     ///
     /// # Blocking
     /// Like [`Connection::send_all`].
-    pub(crate) fn send(&mut self, conn: &Connection) -> Result<(), SendError> {
+    pub(crate) fn send(&mut self, conn: &Connection) -> Result<(), SendAllError> {
         if !self.messages.is_empty() {
             conn.send_all(std::mem::take(&mut self.messages))?;
         }

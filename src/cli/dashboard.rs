@@ -17,8 +17,8 @@ use standpipe::{
     Topic, TopicSettings,
 };
 
+use super::Failure;
 use super::access::Access;
-use super::{Failure, topics};
 use experiments::Experiments;
 use snapshot::Observer;
 
@@ -143,7 +143,7 @@ impl Dashboard {
             Command::SetRate { name, rate } => experiments.set_rate(&name, rate),
             Command::RemoveSlow { name } => experiments.remove_slow(&name),
             Command::SetPolicy { topic, policy } => {
-                let policy = topics::policy(&policy)?;
+                let policy: Policy = policy.parse()?;
                 let topic = self.hub.get(&topic).ok_or("there is no such topic")?;
                 topic.set_policy(policy);
                 Ok(format!("the policy of {} is now {policy}", topic.name()))

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use listenfd::ListenFd;
-use standpipe::{Listener, Server};
+use standpipe::{Config, Listener, Server};
 
 use super::Failure;
 use super::args::ServeArgs;
@@ -16,7 +16,7 @@ use super::values::{FIRST_FD, Listen};
 const PORT_ATTEMPTS: usize = 16;
 
 /// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones.
-pub(crate) fn listen(args: &ServeArgs) -> Result<(Server, Vec<Endpoint>), Failure> {
+pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<Endpoint>), Failure> {
     let mut inherited = ListenFd::from_env();
     let mut listeners = Vec::new();
     let mut endpoints = Vec::new();
@@ -34,9 +34,9 @@ pub(crate) fn listen(args: &ServeArgs) -> Result<(Server, Vec<Endpoint>), Failur
             });
         }
     }
-    let server = Server::from_listeners(listeners, args.config());
-    // The error is unwrapped, because a wrong origin pattern has its own exit code.
-    let server = server.map_err(|error| match error.downcast::<standpipe::Error>() {
+    let server = Server::from_listeners(listeners, config);
+    // The error is unwrapped, because a wrong configuration has its own exit code.
+    let server = server.map_err(|error| match error.downcast::<standpipe::ConfigError>() {
         Ok(error) => Failure::from(error),
         Err(error) => error.into(),
     })?;

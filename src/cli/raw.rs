@@ -107,11 +107,11 @@ pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
 pub(crate) fn publish_waiting(
     conn: &Connection,
     topic: &Topic,
-    publications: Vec<Publication>,
-) -> Result<Vec<PublishOutcome>, PublishError> {
+    mut publications: Vec<Publication>,
+) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
     loop {
-        match topic.publish_all(publications.clone()) {
-            Err(PublishError::Busy) if conn.is_open() => {}
+        match topic.publish_all(publications) {
+            Err(PublishError::Busy(unpublished)) if conn.is_open() => publications = unpublished,
             result => return result,
         }
     }

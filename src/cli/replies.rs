@@ -7,8 +7,12 @@ pub(crate) fn bad_request(text: impl Into<String>) -> Reply {
     Reply::text(400, text.into() + "\n")
 }
 
-pub(crate) fn unauthorized(text: &str) -> Reply {
+pub(crate) fn unauthorized(text: &'static str) -> Reply {
     Reply::text(401, text).header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}
+
+pub(crate) fn foreign_origin() -> Reply {
+    Reply::text(403, "this Origin is not allowed\n")
 }
 
 pub(crate) fn not_found() -> Reply {

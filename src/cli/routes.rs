@@ -214,7 +214,7 @@ impl TopicRow {
             history: counts.history,
             accepted: counts.accepted,
             delivered: counts.delivered,
-            dropped: counts.dropped.iter().map(|(_, dropped)| dropped).sum(),
+            dropped: counts.dropped,
             discarded: counts.discarded,
         }
     }

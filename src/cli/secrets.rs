@@ -80,14 +80,9 @@ impl Secrets {
 
     /// Whether the request has a valid secret as `Authorization: Bearer …`.
     pub(crate) fn has_bearer(&self, request: &Request) -> bool {
-        let scheme = |value: &str| {
-            let (scheme, secret) = value.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then(|| secret.trim().to_owned())
-        };
-        let bearer = request.header("authorization").and_then(scheme);
-        bearer.is_some_and(|bearer| self.contains(&bearer))
+        request
+            .bearer_token()
+            .is_some_and(|token| self.contains(token))
     }
 
     /// Whether the request has a valid secret as a bearer token, as the subprotocol `bearer.SECRET`, or as `?token=`.

@@ -21,19 +21,18 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Err(error) = standpipe::raise_descriptor_limit() {
         log::warn!("could not raise the descriptor limit: {error}");
     }
-    let (server, endpoints) = listen(args)?;
+    let hub = Hub::new(args.hub().envelope(Json));
+    let config = args.config().hub(&hub);
+    let (queue_bytes, max_message) = (config.queue_bytes, config.max_message);
+    let (server, endpoints) = listen(args, config)?;
     let (access, mut made_key) = exposure::access(args, &endpoints)?;
     let access = Arc::new(access);
     let handle = server.handle();
-    let config = args.config();
-    let mut settings = args.hub();
-    settings.envelope = Some(Arc::new(Json));
-    let hub = Hub::new(settings);
     let dashboard = Dashboard::start(
         handle.clone(),
         hub.clone(),
         Arc::clone(&access),
-        config.queue_bytes,
+        queue_bytes,
     )?;
     let (secrets, server_figures) = (Arc::clone(&access), (handle.clone(), hub.clone()));
     let _signals = signals.handle(
@@ -46,7 +45,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
-        publisher: HttpPublisher::new(hub.clone(), config.max_message),
+        publisher: HttpPublisher::new(hub.clone(), max_message),
         hub,
         handle,
         has_echo: !args.no_echo,

@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use standpipe::{
-    Connection, Hub, Message, Policy, Publication, SendError, SubscribeOptions, Subscription, Topic,
+    Connection, Hub, Message, Policy, Publication, SendAllError, SubscribeOptions, Subscription,
+    Topic,
 };
 
 use super::Failure;
@@ -74,7 +75,7 @@ impl<'a> Session<'a> {
         conn: &Connection,
         messages: &[Message],
         answers: &mut Answers,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), SendAllError> {
         let mut commands = messages.iter().map(parse).peekable();
         while let Some(CommandMessage { reference, command }) = commands.next() {
             match command {
@@ -164,7 +165,7 @@ impl<'a> Session<'a> {
         name: &str,
         publishes: Vec<(Reference, Publish)>,
         answers: &mut Answers,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), SendAllError> {
         let (references, publishes): (Vec<_>, Vec<_>) = publishes.into_iter().unzip();
         if let Err(reason) = self.rights.check_publish(name) {
             for reference in &references {

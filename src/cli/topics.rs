@@ -1,15 +1,15 @@
-//! The values of `--policy` and `--topic`.
+//! The values of `--topic`.
 
 use std::str::FromStr;
 use std::time::Duration;
 
-use standpipe::{Policy, SoftLimit, TopicSettings};
+use standpipe::{Policy, TopicSettings};
 
 use super::rules::{Rule, TopicRule};
 use super::units::Time;
 use super::values::queue;
 
-/// `PATTERN:policy=…,queue=…,history=…,max-age=…,publish=…,subscribe=…`. Each part may be left out.
+/// `PATTERN:policy=…,queue=…,history=…,max-age=…,max-lateness=…,publish=…,subscribe=…`. Each part may be left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TopicFlag {
     pub(crate) pattern: String,
@@ -17,6 +17,7 @@ pub(crate) struct TopicFlag {
     queue: Option<usize>,
     history: Option<usize>,
     max_age: Option<Duration>,
+    max_lateness: Option<Duration>,
     publish: Option<Rule>,
     subscribe: Option<Rule>,
 }
@@ -29,6 +30,7 @@ impl TopicFlag {
         settings.queue = self.queue.unwrap_or(settings.queue);
         settings.history = self.history.unwrap_or(settings.history);
         settings.max_age = self.max_age.or(settings.max_age);
+        settings.max_lateness = self.max_lateness.or(settings.max_lateness);
         settings
     }
 
@@ -49,7 +51,7 @@ impl FromStr for TopicFlag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const FORM: &str = "write PATTERN:policy=P,queue=N,history=N,max-age=TIME,publish=RULE,subscribe=RULE, with each part at most once";
+        const FORM: &str = "write PATTERN:policy=P,queue=N,history=N,max-age=TIME,max-lateness=TIME,publish=RULE,subscribe=RULE, with each part at most once";
         let (pattern, rest) = text.split_once(':').ok_or(FORM)?;
         if pattern.is_empty() {
             return Err(FORM.into());
@@ -60,6 +62,7 @@ impl FromStr for TopicFlag {
             queue: None,
             history: None,
             max_age: None,
+            max_lateness: None,
             publish: None,
             subscribe: None,
         };
@@ -67,7 +70,7 @@ impl FromStr for TopicFlag {
             let (key, value) = part.split_once('=').ok_or(FORM)?;
             let named = |error: String| format!("{key}: {error}");
             let is_duplicate = match key {
-                "policy" => flag.policy.replace(policy(value).map_err(named)?).is_some(),
+                "policy" => flag.policy.replace(value.parse().map_err(named)?).is_some(),
                 "queue" => flag.queue.replace(queue(value).map_err(named)?).is_some(),
                 "history" => flag
                     .history
@@ -76,6 +79,10 @@ impl FromStr for TopicFlag {
                 "max-age" => {
                     let Time(age) = value.parse().map_err(named)?;
                     flag.max_age.replace(age).is_some()
+                }
+                "max-lateness" => {
+                    let Time(lateness) = value.parse().map_err(named)?;
+                    flag.max_lateness.replace(lateness).is_some()
                 }
                 "publish" => flag
                     .publish
@@ -105,87 +112,20 @@ fn history(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Parses a policy, such as `block:50ms` or `disconnect:80%:10s`.
-pub(crate) fn policy(text: &str) -> Result<Policy, String> {
-    const FORM: &str = "a policy is block, block:50ms, drop-newest, drop-oldest, conflate, disconnect, \
-                        or disconnect:80%:10s";
-    let (name, rest) = match text.split_once(':') {
-        Some((name, rest)) => (name, Some(rest)),
-        None => (text, None),
-    };
-    let time = |text: &str| {
-        text.parse()
-            .map(|Time(time)| time)
-            .map_err(|error| format!("{error}: {FORM}"))
-    };
-    match (name, rest) {
-        ("block", None) => Ok(Policy::Block { timeout: None }),
-        ("block", Some(timeout)) => {
-            let timeout = Some(time(timeout)?);
-            Ok(Policy::Block { timeout })
-        }
-        ("drop-newest", None) => Ok(Policy::DropNewest),
-        ("drop-oldest", None) => Ok(Policy::DropOldest),
-        ("conflate", None) => Ok(Policy::Conflate),
-        ("disconnect", None) => Ok(Policy::Disconnect { soft: None }),
-        ("disconnect", Some(soft)) => {
-            let (percent, duration) = soft.split_once("%:").ok_or(FORM)?;
-            let percent = percent
-                .parse()
-                .ok()
-                .filter(|percent| (1..=100).contains(percent));
-            let soft = SoftLimit {
-                percent: percent.ok_or(FORM)?,
-                duration: time(duration)?,
-            };
-            Ok(Policy::Disconnect { soft: Some(soft) })
-        }
-        _ => Err(FORM.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn policy_is_parsed_as_it_is_displayed() {
-        for text in [
-            "block",
-            "block:50ms",
-            "drop-newest",
-            "drop-oldest",
-            "conflate",
-            "disconnect",
-            "disconnect:80%:10s",
-        ] {
-            assert_eq!(
-                policy(text).map(|policy| policy.to_string()),
-                Ok(text.to_owned())
-            );
-        }
-        for wrong in [
-            "",
-            "Block",
-            "block:",
-            "block:0s",
-            "conflate:1s",
-            "disconnect:0%:1s",
-            "disconnect:101%:1s",
-        ] {
-            assert!(policy(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn missing_part_has_the_default_value() {
-        let flag: TopicFlag = "doc-*:history=100,policy=block:1s"
+        let flag: TopicFlag = "doc-*:history=100,policy=block:1s,max-lateness=500ms"
             .parse()
             .expect("the flag is valid");
         let default = TopicSettings::default().queue(7);
         let settings = flag.settings(default);
         assert_eq!((settings.queue, settings.history), (7, 100));
         assert_eq!(settings.policy.to_string(), "block:1s");
+        assert_eq!(settings.max_lateness, Some(Duration::from_millis(500)));
         assert!("a:queue=1,queue=2".parse::<TopicFlag>().is_err());
         assert!(
             "a:publish=token,publish=token"

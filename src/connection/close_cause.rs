@@ -1,12 +1,14 @@
-//! [`CloseCause`]: why a connection ended.
+//! [`CloseCause`]: why a connection ended. [`PeerClose`]: the Close that the peer sent.
 
 use std::fmt;
 
 use crate::clock::Clock;
 
-/// Why a connection ended. [`Event::Closed`](crate::Event::Closed) reports it.
+/// Why a connection ended. [`Connection::cause`](crate::Connection::cause), [`Outbox::cause`](crate::Outbox::cause),
+/// [`Outbox::on_end`](crate::Outbox::on_end) and [`Event::Closed`](crate::Event::Closed) report it.
 ///
-/// Each cause is recorded when it occurs. It is never inferred from a close code.
+/// Each cause is recorded when it occurs. It is never inferred from a close code. The first cause stands. There is one
+/// exception: a Close that still waits for the queue may be replaced, by `close_now` for example, or by the peer's Close.
 ///
 /// ```
 /// use standpipe::{Clock, CloseCause};
@@ -25,7 +27,8 @@ pub enum CloseCause {
         /// The reason in the peer's Close.
         reason: String,
     },
-    /// The handler returned `Ok`, or the program called [`close`](crate::Outbox::close).
+    /// The handler returned `Ok`, or the program called [`close`](crate::Outbox::close) or
+    /// [`close_now`](crate::Outbox::close_now).
     Application {
         /// The code in our Close.
         code: u16,
@@ -80,6 +83,36 @@ impl fmt::Display for CloseCause {
             CloseCause::Terminated => f.write_str("reset by the application"),
             CloseCause::Gone => f.write_str("the peer is gone without a closing handshake"),
         }
+    }
+}
+
+/// The Close frame that the peer sent: see [`Outbox::peer_close`](crate::Outbox::peer_close).
+///
+/// ```
+/// use standpipe::Outbox;
+///
+/// /// Returns whether a client has confirmed our Close, or has closed the connection itself, with an ordinary code.
+/// fn has_said_goodbye(outbox: &Outbox) -> bool {
+///     outbox.peer_close().is_some_and(|close| matches!(close.code, 1000 | 1001))
+/// }
+/// # let _ = has_said_goodbye;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerClose {
+    /// The code. 1005 means that the Close had no code (RFC 6455 §7.1.5).
+    pub code: u16,
+    /// The reason, which the peer has chosen: at most 123 bytes.
+    pub reason: String,
+}
+
+impl fmt::Display for PeerClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code == 1005 {
+            return f.write_str("no code");
+        }
+        write!(f, "{}", InWords(self.code))?;
+        with_reason(f, &self.reason)
     }
 }
 

@@ -1,75 +1,28 @@
 //! [`Lifecycle`]: how far a connection has come, and why it ended.
 //!
-//! ```text
-//!        ┌──── Idle ◀───┐
-//!        ▼              │
-//! ReadingRequest ─▶ Responding ─▶ Open ─▶ ClosingAfterQueue ─▶ ClosingNow ─▶ CloseTaken ─▶ Finished
-//!        │              │          └───────────────┴───────────────┴──────────────┴───────────▲
-//!        └──▶ Rejected ◀┘             (a close may also skip a phase; a failure goes straight to Finished)
-//! ```
-//!
-//! The end of the peer's stream changes no phase: while the handler is in its own code, it is only announced. A reset is
-//! a failure.
-//!
-//! A connection moves only to the right, except from one request to the next, and back to `ReadingRequest` while the
-//! server waits for the client to send a body or to read an answer. `ReadingRequest` may become `Idle`, and `Idle` may become `Rejected` too. The
-//! phase and the record are changed together, under the record's lock.
-//! Threads on the fast path read the phase from the atomic without the lock.
+//! The [`Phase`] and the record are changed together, under the record's lock. Threads on the fast path read the phase
+//! from the atomic without the lock.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Receiver;
 
-use super::close_cause::CloseCause;
+use super::close_cause::{CloseCause, PeerClose};
+use super::end_callbacks::{EndCallback, EndCallbacks, Registration};
+pub(crate) use super::phase::Phase;
 use super::write::close::{CloseMode, CloseReason};
 use crate::clock::Clock;
 use crate::sync::{Latch, lock};
 use crate::watch::signal::Signal;
 
-/// How far a connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// The last request has been answered: the connection is kept for another request, or lingers.
-    Idle,
-    /// The opening handshake: the request is being read, the handler waits for its body, or the client does not read the
-    /// answer.
-    ReadingRequest,
-    /// The opening handshake: the request is complete, and the response is not yet decided.
-    Responding,
-    /// The connection ends without an upgrade: a shutdown began, the handshake slot was given to another client, the
-    /// connection was idle for too long, or it failed.
-    Rejected,
-    /// Upgraded: the 101 has been sent, or is about to be.
-    Open,
-    /// A Close waits for the queue to be written. No message is accepted any more.
-    ClosingAfterQueue,
-    /// A Close will be sent directly after the frame in progress.
-    ClosingNow,
-    /// A thread has taken the Close to write it. It is the last frame.
-    CloseTaken,
-    /// Nothing will be written any more.
-    Finished,
-}
-
-const PHASES: [Phase; 9] = [
-    Phase::Idle,
-    Phase::ReadingRequest,
-    Phase::Responding,
-    Phase::Rejected,
-    Phase::Open,
-    Phase::ClosingAfterQueue,
-    Phase::ClosingNow,
-    Phase::CloseTaken,
-    Phase::Finished,
-];
-
 #[derive(Debug)]
 pub(crate) struct Lifecycle {
     /// Written only under the lock of `record`.
     phase: AtomicU8,
+    /// The peer's stream has ended while the handler was in its own code. Written only under the lock of `record`.
+    stream_ended: AtomicBool,
     record: Mutex<Record>,
     /// Set when the connection begins to close. Wakes the threads that wait to send.
     closing: Latch,
@@ -84,6 +37,9 @@ struct Record {
     /// The requested Close, until a thread takes it.
     close: Option<CloseReason>,
     cause: Option<CloseCause>,
+    /// The Close that the peer has sent.
+    peer_close: Option<Box<PeerClose>>,
+    callbacks: EndCallbacks,
     /// The deadline that passed, so that the connection was reset. This may happen during a closing handshake.
     missed: Option<Clock>,
     was_reset: bool,
@@ -91,6 +47,13 @@ struct Record {
     close_sent: bool,
     /// The connection was open when shutdown began.
     open_at_shutdown: bool,
+}
+
+impl Record {
+    /// Returns the cause for the end callbacks. None is recorded yet if only the peer's stream has ended.
+    fn end_cause(&self) -> CloseCause {
+        self.cause.clone().unwrap_or(CloseCause::Gone)
+    }
 }
 
 /// How the shutdown report counts a client.
@@ -108,6 +71,7 @@ impl Lifecycle {
     pub(crate) fn new() -> Lifecycle {
         Lifecycle {
             phase: AtomicU8::new(Phase::ReadingRequest as u8),
+            stream_ended: AtomicBool::new(false),
             record: Mutex::default(),
             closing: Latch::new(),
             closed: Latch::new(),
@@ -116,7 +80,7 @@ impl Lifecycle {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        PHASES[usize::from(self.phase.load(Ordering::SeqCst))]
+        Phase::from_number(self.phase.load(Ordering::SeqCst))
     }
 
     /// Returns false once the connection has begun to close or has ended.
@@ -302,9 +266,48 @@ impl Lifecycle {
         self.handler.get_or_init(|| Arc::clone(handler));
     }
 
-    /// Disconnects [`closed`](Self::closed), because the peer's stream has ended. Messages are still accepted.
-    pub(crate) fn announce_end(&self) {
+    /// Disconnects [`closed`](Self::closed), because the peer's stream has ended. Messages are still accepted, but the
+    /// end callbacks are due. Returns whether this is the first call.
+    pub(crate) fn announce_end(&self) -> bool {
+        let was_announced = {
+            let _record = lock(&self.record);
+            self.stream_ended.swap(true, Ordering::SeqCst)
+        };
         self.closed.set();
+        !was_announced
+    }
+
+    /// Returns whether the end callbacks are due.
+    fn has_ended(&self) -> bool {
+        self.is_finished() || self.stream_ended.load(Ordering::SeqCst)
+    }
+
+    /// Keeps `callback` until the end callbacks are due.
+    pub(crate) fn add_end_callback(&self, callback: EndCallback) -> Registration {
+        let mut record = lock(&self.record);
+        if self.has_ended() {
+            return Registration::Due(callback, record.end_cause());
+        }
+        record.callbacks.add(callback)
+    }
+
+    /// Takes the end callbacks out, with the cause, if they are due.
+    pub(crate) fn take_end_callbacks(&self) -> (Vec<EndCallback>, CloseCause) {
+        if !self.has_ended() {
+            return (Vec::new(), CloseCause::Gone);
+        }
+        let mut record = lock(&self.record);
+        (record.callbacks.take(), record.end_cause())
+    }
+
+    /// Records the Close that the peer has sent.
+    pub(crate) fn mark_peer_close(&self, close: PeerClose) {
+        lock(&self.record).peer_close = Some(Box::new(close));
+    }
+
+    /// Returns the Close that the peer has sent.
+    pub(crate) fn peer_close(&self) -> Option<PeerClose> {
+        lock(&self.record).peer_close.as_deref().cloned()
     }
 
     /// Records that the connection is being reset. `cause` is recorded only if no cause has been recorded before.

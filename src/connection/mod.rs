@@ -7,9 +7,13 @@
 pub(crate) mod activity;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
+pub(crate) mod end_callbacks;
+pub(crate) mod lateness;
 pub(crate) mod lifecycle;
 pub(crate) mod message_log;
 mod messages;
+mod phase;
+pub(crate) mod ping;
 pub(crate) mod queue;
 pub(crate) mod read;
 mod receive;
@@ -26,18 +30,23 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::message::Message;
 use crossbeam_channel::Receiver;
 
-pub use close_cause::CloseCause;
+pub use activity::Activity;
+pub use close_cause::{CloseCause, PeerClose};
+pub use end_callbacks::TooManyCallbacks;
 pub use messages::Messages;
 pub use queue::outbox::Outbox;
+pub use queue::receipt::Receipt;
+pub use queue::tracked::Fate;
 pub use read::message_reader::MessageReader;
 pub use stats::MessageCounts;
 
-use crate::error::SendError;
-use crate::http::{Peer, Request};
+use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
+use crate::http1::{Peer, Request};
 use crate::sync::lock;
 use read::reader::Reader;
 
@@ -96,14 +105,79 @@ impl Connection {
         self.outbox.send(message)
     }
 
+    /// Sends a message to this client if its queue has room now, as [`Outbox::try_send`]. Never blocks.
+    ///
+    /// ```
+    /// use standpipe::{Connection, TrySendError};
+    ///
+    /// /// Answers if the client keeps up, and skips the answer otherwise.
+    /// fn answer(conn: &Connection, answer: &str) {
+    ///     match conn.try_send(answer) {
+    ///         Ok(()) => {}
+    ///         Err(TrySendError::Full(message)) => println!("{} bytes were skipped", message.len()),
+    ///         Err(TrySendError::Closed(_)) => println!("client {} has gone", conn.number()),
+    ///     }
+    /// }
+    /// # let _ = answer;
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Outbox::try_send`].
+    pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
+        self.outbox.try_send(message)
+    }
+
+    /// Sends a message to this client, and waits for room for at most `timeout`, as [`Outbox::send_timeout`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::{Connection, SendTimeoutError};
+    ///
+    /// /// Gives a client that is behind 100 ms. Returns the text if it was not queued.
+    /// fn offer(conn: &Connection, text: String) -> Result<(), SendTimeoutError> {
+    ///     conn.send_timeout(text, Duration::from_millis(100))
+    /// }
+    /// # let _ = offer;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`Outbox::send_timeout`].
+    ///
+    /// # Errors
+    /// As [`Outbox::send_timeout`].
+    pub fn send_timeout(
+        &self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<(), SendTimeoutError> {
+        self.outbox.send_timeout(message, timeout)
+    }
+
     /// Sends several messages to this client, as [`Outbox::send_all`].
+    ///
+    /// ```
+    /// use standpipe::Connection;
+    ///
+    /// /// A handler that sends back what arrives, all messages that arrived together in one write.
+    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     loop {
+    ///         let messages = conn.recv_all(64)?;
+    ///         if messages.is_empty() {
+    ///             return Ok(());
+    ///         }
+    ///         conn.send_all(messages)?;
+    ///     }
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = echo;
+    /// ```
     ///
     /// # Blocking
     /// As [`Outbox::send`].
     ///
     /// # Errors
     /// As [`Outbox::send_all`].
-    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
+    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         self.outbox.send_all(messages)
     }
 
@@ -113,10 +187,31 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Returns true until the connection ends or begins to close. The end of the peer's stream alone does not change
-    /// it: see [`Outbox::closed`].
+    /// Closes the connection without the queued messages, as [`Outbox::close_now`]. From now on [`recv`](Self::recv)
+    /// returns `None`.
+    ///
+    /// ```
+    /// use standpipe::Connection;
+    ///
+    /// fn only_text(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while let Some(message) = conn.recv()? {
+    ///         if message.is_text() {
+    ///             conn.send(message)?;
+    ///         } else {
+    ///             conn.close_now(1003, "only text messages are accepted");
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = only_text;
+    /// ```
+    pub fn close_now(&self, code: u16, reason: &str) {
+        self.outbox.close_now(code, reason);
+    }
+
+    /// Returns true until the connection ends or begins to close, as [`Outbox::is_open`].
     pub fn is_open(&self) -> bool {
-        self.outbox.shared().lifecycle().is_open()
+        self.outbox.is_open()
     }
 
     /// Returns the sending end of the connection, for other threads.
@@ -128,6 +223,31 @@ impl Connection {
     /// [`Outbox::closed`].
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
+    }
+
+    /// Returns whether the server has stopped accepting in order to end. Messages can still be sent and received, for the
+    /// grace of [`ServerHandle::drain`](crate::ServerHandle::drain). A handler that returns now closes with 1001.
+    ///
+    /// ```
+    /// # use standpipe::Connection;
+    /// /// Answers requests until the server drains.
+    /// fn answer(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while !conn.is_draining() {
+    ///         let Some(request) = conn.recv()? else { break };
+    ///         conn.send(request)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = answer;
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.outbox.is_draining()
+    }
+
+    /// Returns a channel that disconnects when [`is_draining`](Self::is_draining) begins to return true, as
+    /// [`Outbox::draining`].
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.outbox.draining()
     }
 
     /// Returns the client's request: path, query and headers.
@@ -178,9 +298,26 @@ impl Connection {
         self.outbox.number()
     }
 
-    /// Returns why the connection ended, or `None` if it is still open.
-    pub(crate) fn cause(&self) -> Option<CloseCause> {
-        self.outbox.shared().lifecycle().cause()
+    /// Returns why the connection is closing or has ended, as [`Outbox::cause`]. For example, the code and the reason in
+    /// the peer's Close, after [`recv`](Self::recv) has returned `None`:
+    ///
+    /// ```
+    /// use standpipe::{CloseCause, Connection};
+    ///
+    /// fn count(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     let mut messages = 0;
+    ///     while conn.recv()?.is_some() {
+    ///         messages += 1;
+    ///     }
+    ///     if let Some(CloseCause::Peer { code, reason }) = conn.cause() {
+    ///         println!("{messages} messages, then {code} {reason:?}");
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = count;
+    /// ```
+    pub fn cause(&self) -> Option<CloseCause> {
+        self.outbox.cause()
     }
 }
 

@@ -12,15 +12,18 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::activity::{Activity, ThreadActivity};
-use super::close_cause::CloseCause;
+use super::close_cause::{CloseCause, PeerClose};
 use super::deadlines::DeadlineCheck;
+use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::http::Peer;
+use crate::http1::Peer;
+use crate::panic::catch_panic;
+use crate::sync::Latch;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -30,6 +33,8 @@ pub(crate) struct Shared {
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
     pub(crate) writer: ThreadActivity,
+    /// Set when the server has stopped accepting in order to end.
+    draining: Arc<Latch>,
     socket: Weak<dyn Transport>,
 }
 
@@ -38,6 +43,7 @@ impl Shared {
         number: u64,
         peer: Peer,
         config: Arc<Config>,
+        draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
         Shared {
@@ -46,6 +52,7 @@ impl Shared {
             write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
+            draining,
             socket: Arc::downgrade(socket),
         }
     }
@@ -56,6 +63,25 @@ impl Shared {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.write.lifecycle
+    }
+
+    /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
+    /// place of the first one before anything has been queued.
+    pub(crate) fn with_config(&self, config: Config) -> Shared {
+        Shared {
+            number: self.number,
+            peer: self.peer.clone(),
+            write: WritePath::new(self.number, Arc::new(config)),
+            reader: ThreadActivity::new(Activity::Handshake),
+            writer: ThreadActivity::new(Activity::Idle),
+            draining: Arc::clone(&self.draining),
+            socket: self.socket.clone(),
+        }
+    }
+
+    /// Returns the latch that is set when the server has stopped accepting in order to end.
+    pub(crate) fn draining(&self) -> &Latch {
+        &self.draining
     }
 
     /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.
@@ -75,19 +101,24 @@ impl Shared {
     }
 
     /// Closes on behalf of the application.
-    pub(crate) fn close_by_application(&self, code: u16, reason: &str) -> bool {
+    pub(crate) fn close_by_application(&self, mode: CloseMode, code: u16, reason: &str) -> bool {
         let cause = CloseCause::Application {
             code,
             reason: reason.to_owned(),
         };
-        self.close(CloseMode::AfterQueue, CloseReason::new(code, reason), cause)
+        self.close(mode, CloseReason::new(code, reason), cause)
     }
 
     /// Answers the peer's Close, unless a thread has already begun to write our own Close.
     pub(crate) fn answer_close(&self, reason: CloseReason) {
+        let (code, text) = (reason.code(), reason.reason());
+        self.lifecycle().mark_peer_close(PeerClose {
+            code,
+            reason: text.to_owned(),
+        });
         let cause = CloseCause::Peer {
-            code: reason.code(),
-            reason: reason.reason().to_owned(),
+            code,
+            reason: text.to_owned(),
         };
         self.close(CloseMode::Immediate, reason, cause);
     }
@@ -153,6 +184,33 @@ impl Shared {
         self.write.queue.drain();
     }
 
+    /// Calls `callback` when the connection has ended. If it has ended already, calls it now.
+    pub(crate) fn on_end(&self, callback: EndCallback) -> Result<(), TooManyCallbacks> {
+        match self.lifecycle().add_end_callback(callback) {
+            Registration::Kept => {}
+            Registration::Due(callback, cause) => self.call(callback, cause),
+            Registration::Refused(callback) => {
+                drop(callback);
+                return Err(TooManyCallbacks(()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the end callbacks if they are due. Each is called once, by the writer. No lock is held.
+    pub(crate) fn call_end_callbacks(&self) {
+        let (callbacks, cause) = self.lifecycle().take_end_callbacks();
+        for callback in callbacks {
+            self.call(callback, cause.clone());
+        }
+    }
+
+    fn call(&self, callback: EndCallback, cause: CloseCause) {
+        if catch_panic(|| callback(cause)).is_none() {
+            log::error!("#{} {} an end callback panicked", self.number, self.peer);
+        }
+    }
+
     /// Sends a pong ahead of the queued messages.
     pub(crate) fn send_pong(&self, payload: Bytes) {
         self.write.control.set_pong(payload);
@@ -160,11 +218,56 @@ impl Shared {
         self.write.flush();
     }
 
-    /// Sends a ping ahead of the queued messages. The writer writes it, so the caller does not write to a socket.
-    pub(crate) fn send_ping(&self, payload: [u8; 8]) {
-        self.write.control.set_ping(payload);
+    /// Sends a ping ahead of the queued messages, on behalf of the watchdog. The writer writes it, so the caller does not
+    /// write to a socket.
+    pub(crate) fn send_ping(&self, now: u64) {
+        self.write.control.pings.asked(now);
+        self.write.control.set_ping();
         self.write.request_attention();
         self.write.writer.notify();
+    }
+
+    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago. A ping
+    /// that is outstanding already is the mark.
+    pub(crate) fn mark(&self, now: u64, interval: u64) {
+        if self.write.queue.lateness.try_mark(now, interval) {
+            self.ping();
+        }
+    }
+
+    /// Sends a ping ahead of the queued messages, unless one is outstanding. Never blocks.
+    pub(crate) fn ping(&self) {
+        if self.lifecycle().is_open() && !self.write.control.pings.is_outstanding() {
+            self.write.control.set_ping();
+            self.write.request_attention();
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
+    /// arrived unread, so the peer is not late then.
+    pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
+        self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
+    }
+
+    /// Sends what topics hold back, because the mark has been answered, or counts as lost.
+    pub(crate) fn release_held(&self) {
+        let lateness = &self.write.queue.lateness;
+        if !lateness.is_waiting() {
+            return;
+        }
+        let released = lateness.release();
+        if !released.is_empty() {
+            self.write.queue.push_released(released);
+            self.write.flush();
+        }
+    }
+
+    /// Returns whether the watchdog must ping this client at the time `now`, although it is not silent.
+    pub(crate) fn must_measure(&self, now: u64) -> bool {
+        let (since, interval) = (self.reader.reading_since(), self.config().ping_interval);
+        self.lifecycle().phase() == Phase::Open
+            && self.write.control.pings.is_due(now, since, interval)
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.
@@ -197,8 +300,8 @@ impl Shared {
     /// method notices the end of the peer.
     ///
     /// After a reset the connection is given up: the queued messages are discarded, and waiting senders are woken. The
-    /// end of the peer's stream is only announced, because messages may have arrived before it, and the peer may still
-    /// read the answers.
+    /// end of the peer's stream is only announced, also to the end callbacks, because messages may have arrived before
+    /// it, and the peer may still read the answers.
     pub(crate) fn look_for_peer(&self) {
         let lifecycle = self.lifecycle();
         if lifecycle.phase() != Phase::Open || !self.reader.is_in_handler() {
@@ -209,7 +312,12 @@ impl Shared {
         };
         match socket.peer_state() {
             PeerState::Present => {}
-            PeerState::EndedStream => lifecycle.announce_end(),
+            PeerState::EndedStream => {
+                if lifecycle.announce_end() {
+                    // The writer calls the end callbacks.
+                    self.write.writer.notify();
+                }
+            }
             PeerState::Reset => {
                 log::debug!("#{} {} was reset by the peer", self.number, self.peer);
                 self.give_up();

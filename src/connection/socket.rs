@@ -35,6 +35,9 @@ pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     /// Limits the time of each following `read`. Used only by [`linger`]; before that, the watchdog enforces the
     /// deadlines.
     fn limit_read(&self, limit: Duration);
+    /// Sets how long the kernel waits for the peer, in place of what [`set_options`] has set. A socket in memory has no
+    /// such limit.
+    fn limit_silence(&self, _config: &Config) {}
 }
 
 /// What the kernel knows about the peer of a socket, without a read.
@@ -103,6 +106,14 @@ impl Transport for Socket {
         // Zero would mean no limit.
         let _ = self.set_read_timeout(Some(limit.max(Duration::from_millis(1))));
     }
+
+    fn limit_silence(&self, config: &Config) {
+        // Fails on a unix socket, which needs no such limit: the kernel knows that the peer has gone.
+        #[cfg(target_os = "linux")]
+        let _ = set_user_timeout(self, config);
+        #[cfg(not(target_os = "linux"))]
+        let _ = config;
+    }
 }
 
 /// Waits until the socket has one of these events, a hangup or an error, for at most `limit`. Returns what it has.
@@ -138,8 +149,22 @@ pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<
     Ok(())
 }
 
+/// Undoes what a previous owner may have set on a socket that was handed over. The threads of a client need a socket that
+/// blocks without a time limit, and closing it must not discard the last bytes.
+pub(crate) fn reset_options(socket: &Socket) {
+    let results = [
+        socket.set_nonblocking(false),
+        socket.set_read_timeout(None),
+        socket.set_write_timeout(None),
+        socket.set_linger(None),
+    ];
+    for error in results.into_iter().filter_map(Result::err) {
+        log::debug!("could not reset an option of a connection that was handed over: {error}");
+    }
+}
+
 /// Sets every option of a client's socket. A failure is only logged, because the connection works without the option.
-pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
+pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64, is_tcp: bool) {
     let log_failure = |option: &str, result: io::Result<()>| {
         if let Err(error) = result {
             log::debug!("#{number} could not set {option}: {error}");
@@ -151,9 +176,6 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     if let Some(bytes) = config.sndbuf {
         log_failure("SO_SNDBUF", socket.set_send_buffer_size(bytes));
     }
-    let is_tcp = socket
-        .local_addr()
-        .is_ok_and(|address| address.as_socket().is_some());
     if !is_tcp {
         return;
     }
@@ -164,16 +186,16 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64) {
     {
         let unsent = u32::try_from(config.unsent).unwrap_or(u32::MAX);
         log_failure("TCP_NOTSENT_LOWAT", socket.set_tcp_notsent_lowat(unsent));
-        // At least as long as our own timeouts. Otherwise, the kernel would disconnect a live peer that has stopped
-        // reading for a while.
-        let timeout = config
-            .write_timeout
-            .max(config.ping_interval.saturating_add(config.ping_timeout));
-        log_failure(
-            "TCP_USER_TIMEOUT",
-            socket.set_tcp_user_timeout(Some(timeout)),
-        );
+        log_failure("TCP_USER_TIMEOUT", set_user_timeout(socket, config));
     }
+}
+
+/// At least as long as our own timeouts. Otherwise, the kernel would disconnect a live peer that has stopped reading for a
+/// while.
+#[cfg(target_os = "linux")]
+fn set_user_timeout(socket: &Socket, config: &Config) -> io::Result<()> {
+    let silence = config.ping_interval.saturating_add(config.ping_timeout);
+    socket.set_tcp_user_timeout(Some(config.write_timeout.max(silence)))
 }
 
 /// The limits of a lingering close.

@@ -1,11 +1,12 @@
-//! The target `head`: reading a request head, the checks of `Host` and `Origin`, and the upgrade.
+//! The target `head`: reading a request head with its cookies and its token, the checks of `Host` and `Origin`, and the
+//! upgrade.
 
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::Choices;
 use crate::config::Config;
-use crate::http::{self, Arrival, HeadError, Peer, Reply, Rules};
+use crate::http1::{self, Arrival, HeadError, Peer, Reply, Rules};
 
 /// The maximum number of bytes that may be read: the limit of a head plus one read, rounded up.
 const MOST: usize = 32 << 10;
@@ -25,7 +26,7 @@ pub fn head(data: &[u8]) {
 /// Returns a description of the outcome for a head.
 fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
     let mut stream = SmallReads::new(bytes, read_size);
-    let read = http::read_head(&mut stream, Vec::new(), peer);
+    let read = http1::read_head(&mut stream, Vec::new(), peer);
     assert!(stream.read <= MOST, "{} bytes were read", stream.read);
     let mut request = match read {
         Ok((request, _)) => request,
@@ -35,14 +36,15 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
         Err(HeadError::Gone) => return "gone".to_owned(),
         Err(HeadError::Io(error)) => return error.to_string(),
     };
-    request.set_arrival(Arc::new(Arrival {
+    let arrival = Arc::new(Arrival {
         loopback_tcp: true,
         ..Arrival::default()
-    }));
+    });
+    request.set_arrival(arrival, None);
     let rules = Rules::new(&Config::default()).expect("the default has no invalid pattern");
-    let judged = match rules.judge(&request) {
+    let judged = match rules.judge(&mut request) {
         Err((reply, reason)) => format!("{} {reason}", reply.code()),
-        Ok(()) => match http::accept(&request, Reply::upgrade()) {
+        Ok(()) => match http1::accept(&request, Reply::upgrade()) {
             Err((reply, reason)) => format!("{} {reason}", reply.code()),
             Ok(accepted) => {
                 let head = String::from_utf8(accepted.head).expect("a head is ASCII");
@@ -55,7 +57,10 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
             }
         },
     };
-    format!("{request:?} {judged}")
+    let (cookie, token) = (request.cookie("a"), request.bearer_token());
+    assert!(!cookie.is_some_and(|value| value.contains(';')));
+    assert!(!token.is_some_and(str::is_empty));
+    format!("{request:?} {cookie:?} {token:?} {judged}")
 }
 
 /// A stream that returns up to `read_size` bytes in each read. Before each of these reads it returns `Interrupted` once.

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex};
 
 use super::Choices;
-use crate::http::{self, HeadError, Peer, Wire};
+use crate::http1::{self, HeadError, Peer, Wire};
 use crate::sync::lock;
 
 /// The limit of a body, in bytes.
@@ -27,7 +27,7 @@ fn outcome(bytes: &[u8], read_size: usize) -> Vec<String> {
     let mut ahead = Vec::new();
     let mut seen = Vec::new();
     loop {
-        let (mut request, rest) = match http::read_head(&mut stream, ahead, Peer::Unix) {
+        let (mut request, rest) = match http1::read_head(&mut stream, ahead, Peer::Unix) {
             Ok(read) => read,
             Err(HeadError::Refused(_, reason)) => {
                 seen.push(reason);

@@ -1,6 +1,6 @@
 //! [`Cors`]: lets pages of allowed origins read the answers (the CORS protocol of <https://fetch.spec.whatwg.org>).
 //!
-//! [`Rules`](super::Rules) has refused every other origin before, so the answer to an allowed one is always yes.
+//! The answer to a page of another origin has no such header, so its browser does not let it read the answer.
 //! `Access-Control-Allow-Credentials` is never sent: pages then cannot read answers that a cookie authorized. Tokens and
 //! keys travel in `Authorization`, which a page sets itself. `Access-Control-Allow-Private-Network` is not sent either,
 //! because browsers ask the user instead (Local Network Access).

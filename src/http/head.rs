@@ -101,11 +101,13 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         method,
         version,
         target,
+        has_allowed_origin: !headers.contains_key(header::ORIGIN),
         headers,
         authority,
         framing,
         peer,
         arrival: Default::default(),
+        local_addr: None,
         extensions: Extensions::new(),
         body: Mutex::default(),
     };

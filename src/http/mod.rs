@@ -2,7 +2,7 @@
 //! answers.
 //!
 //! 1. [`read_head`] reads a [`Request`] from the bytes, or refuses them.
-//! 2. [`Rules::judge`] checks whether requests with this `Host` and `Origin` are allowed.
+//! 2. [`Rules::judge`] checks whether a request with this `Host` and `Origin` is allowed.
 //! 3. The handler reads the [`Body`], and answers with a [`Reply`].
 //! 4. [`accept`] turns a [`Reply::upgrade`] into the 101 response.
 //!
@@ -23,15 +23,23 @@ mod target;
 // The request, the address of its sender, and the listener on which it arrived.
 mod arrival;
 mod authority;
+mod credentials;
+mod form;
 mod peer;
 mod request;
 
 // Which requests are allowed, and the answers.
+mod content;
+mod cookie;
 mod cors;
 mod date;
+mod failure;
+mod inspect;
 mod origin;
+mod redirect;
 mod reply;
 mod response;
+mod serialize;
 mod upgrade;
 
 #[cfg(test)]
@@ -39,7 +47,12 @@ mod tests;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use body::{Body, Wire};
+#[cfg(feature = "client")]
+pub(crate) use chunked::{Chunked, Step};
+pub(crate) use content::{Content, Stream};
+pub use cookie::{Cookie, SameSite};
 pub(crate) use cors::Cors;
+pub use form::Form;
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;

@@ -4,7 +4,13 @@
 //! user's network. The only protection is the `Origin` header, which names the site of the page (RFC 6454). If a
 //! WebSocket server does not check `Origin`, every site that the user visits can use the server (RFC 6455 §10.2). A
 //! server on loopback needs the check most, because its operator assumes that only this machine can reach it.
+//!
+//! `Host` is checked for every request. `Origin` is checked where the request does something or opens a channel: for
+//! upgrades and for unsafe methods. A plain GET of a foreign page is answered, because the browser does not show the
+//! answer to that page (see `cors.rs`), and because a refusal would protect nothing: for an image, a script or a link,
+//! the browser sends the same GET without `Origin`.
 
+use http::Method;
 use http::header::HeaderValue;
 
 use super::Request;
@@ -12,7 +18,7 @@ use super::authority::Authority;
 use super::cors::Cors;
 use super::reply::{Refusal, refuse};
 use crate::config::Config;
-use crate::error::Error;
+use crate::config_error::ConfigError;
 
 /// The checks that every request must pass. They are prepared once, when the server is bound.
 #[derive(Debug)]
@@ -25,10 +31,16 @@ impl Rules {
     /// Prepares the checks.
     ///
     /// # Errors
-    /// [`Error::Origin`] contains the first pattern that is not valid.
-    pub(crate) fn new(config: &Config) -> Result<Rules, Error> {
-        let pattern =
-            |text: &String| Pattern::parse(text).ok_or_else(|| Error::Origin(text.clone()));
+    /// Names the first pattern that is not valid.
+    pub(crate) fn new(config: &Config) -> Result<Rules, ConfigError> {
+        let invalid = |text: &String| {
+            let problem = format!(
+                "invalid pattern {text:?}; valid are for example https://example.com, example.com:8080 and \
+                 https://*.example.com"
+            );
+            ConfigError::new("origin", problem)
+        };
+        let pattern = |text: &String| Pattern::parse(text).ok_or_else(|| invalid(text));
         Ok(Rules {
             patterns: config
                 .origin
@@ -39,8 +51,9 @@ impl Rules {
         })
     }
 
-    /// Checks `request`. A refusal is 421 because of its `Host`, or 403 because of its `Origin`.
-    pub(crate) fn judge(&self, request: &Request) -> Result<(), Refusal> {
+    /// Checks `request`, and records in it whether its `Origin` is allowed. A refusal is 421 because of its `Host`, or 403
+    /// because of its `Origin`.
+    pub(crate) fn judge(&self, request: &mut Request) -> Result<(), Refusal> {
         if !self.host_is_ours(request) {
             let (reply, _) = refuse(
                 421,
@@ -54,7 +67,8 @@ impl Rules {
                 ),
             ));
         }
-        if !self.origin_is_allowed(request) {
+        request.has_allowed_origin = self.origin_is_allowed(request);
+        if !request.has_allowed_origin && needs_allowed_origin(request) {
             let (reply, _) = refuse(403, "this Origin is not allowed");
             return Err((
                 reply,
@@ -85,8 +99,8 @@ impl Rules {
                 .any(|pattern| pattern.covers_host(host))
     }
 
-    /// Returns what the answer to a request that [`judge`](Self::judge) has allowed says to a browser. Pages of the
-    /// server's own origin need no permission, but get it too, except where only they are served.
+    /// Returns what the answer to a request, after [`judge`](Self::judge), says to a browser. Pages of the server's own
+    /// origin need no permission, but get it too, except where only they are served.
     pub(crate) fn cors(&self, request: &Request) -> Cors {
         if request.arrival.same_origin_only {
             return Cors::default();
@@ -101,8 +115,9 @@ impl Rules {
         if self.patterns.is_empty() {
             return Cors::default();
         }
+        let origin = request.headers.get(http::header::ORIGIN);
         Cors {
-            allow: request.headers.get(http::header::ORIGIN).cloned(),
+            allow: origin.filter(|_| request.has_allowed_origin).cloned(),
             varies: true,
         }
     }
@@ -138,6 +153,13 @@ impl Rules {
             &self.patterns
         }
     }
+}
+
+/// Returns whether `request` is refused unless its `Origin` is allowed: an upgrade, a request whose method is not safe
+/// (RFC 9110 §9.2.1), and every request to a listener for one origin only.
+fn needs_allowed_origin(request: &Request) -> bool {
+    const SAFE: [Method; 4] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE];
+    request.arrival.same_origin_only || request.wants_upgrade() || !SAFE.contains(&request.method)
 }
 
 /// Origins without a host, which must be listed literally. Browsers send `null` for a page without an origin of its own:
@@ -304,7 +326,7 @@ mod tests {
             let config = Config::default().origin(vec!["https://good.com".into(), bad.into()]);
             let error = Rules::new(&config).map(|_| ());
             assert!(
-                matches!(error, Err(Error::Origin(ref text)) if text == bad),
+                matches!(error, Err(ref error) if error.to_string().contains(&format!("{bad:?}"))),
                 "{bad:?}: {error:?}"
             );
         }

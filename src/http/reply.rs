@@ -1,11 +1,16 @@
-//! [`Reply`]: the answer to a request, and how it is written as an HTTP response.
+//! [`Reply`]: the answer to a request.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use super::response::{After, Head, is_framing};
+use super::content::{Content, Stream};
+use super::cookie::Cookie;
+use crate::limits::Limits;
 
 /// The answer for a client whose request is refused, and the reason for the log.
 pub(crate) type Refusal = (Reply, String);
@@ -16,11 +21,14 @@ pub(super) fn refuse(code: u16, reason: &'static str) -> Refusal {
 }
 
 /// Returns a `503` that tells the client to try again after `retry_after_secs`.
-pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<String>) -> Reply {
+pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<Cow<'static, str>>) -> Reply {
     Reply::text(503, text).header(header::RETRY_AFTER, retry_after_secs.into())
 }
 
-/// The answer to a request: an upgrade to WebSocket, or a small HTTP response.
+/// The answer to a request: an upgrade to WebSocket, or an HTTP response.
+///
+/// A static body, as of `Reply::text(200, "ok\n")`, is never copied. A large body can be [streamed](Reply::stream).
+/// Every error can become a reply by `?`; see [`from_try`](Reply::from_try).
 ///
 /// ```
 /// # use standpipe::Reply;
@@ -29,12 +37,23 @@ pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<String>) -> Rep
 /// ```
 #[derive(Debug)]
 pub struct Reply {
-    code: StatusCode,
+    pub(super) code: StatusCode,
     /// A list instead of a map, because there are only a few headers, and because it keeps a `Result` that contains a
     /// reply small.
-    headers: Vec<(HeaderName, HeaderValue)>,
-    body: Cow<'static, [u8]>,
-    subprotocol: Option<String>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) content: Content,
+    /// In a box, because few replies have any of it, and because a `Result` that contains a reply must stay small.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What few replies have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    pub(super) subprotocol: Option<String>,
+    /// Why the handler could not answer, for the log.
+    pub(super) failure: Option<String>,
+    /// The limits of the connection, after an upgrade.
+    pub(super) limits: Option<Limits>,
 }
 
 /// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect only to
@@ -47,15 +66,32 @@ const PAGE_POLICY: &str = "default-src 'none'; img-src data:; script-src 'unsafe
 impl Reply {
     /// Accepts the WebSocket handshake. The server sends the 101.
     pub fn upgrade() -> Reply {
-        Reply::new(StatusCode::SWITCHING_PROTOCOLS, None, Vec::new())
+        Reply::new(StatusCode::SWITCHING_PROTOCOLS, None, Bytes::new())
     }
 
     /// Selects the subprotocol `name` if the client offered exactly this name. Otherwise no subprotocol is selected, and
     /// the client decides whether to continue without one (RFC 6455 §4.1).
     #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
-        self.subprotocol = Some(name.into());
+        self.rare().subprotocol = Some(name.into());
         self
+    }
+
+    /// Sets limits for this one connection, in place of those of the server. Any other reply than an upgrade ignores them.
+    ///
+    /// ```
+    /// use standpipe::{Limits, Reply};
+    /// let accepted = Reply::upgrade().limits(Limits::new().max_message(1 << 20).queue(16));
+    /// ```
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Reply {
+        self.rare().limits = Some(limits);
+        self
+    }
+
+    /// Takes out what [`limits`](Self::limits) has set.
+    pub(crate) fn take_limits(&mut self) -> Option<Limits> {
+        self.rare.as_mut()?.limits.take()
     }
 
     /// Returns a response whose text is the name of the status. A `code` outside 200 to 999 is replaced by 500.
@@ -65,48 +101,146 @@ impl Reply {
     pub fn status(code: u16) -> Reply {
         let code = final_code(code);
         let name = code.canonical_reason().unwrap_or("Unknown");
-        Reply::new(code, Some(TEXT), format!("{name}\n").into_bytes())
+        Reply::new(code, Some(TEXT), format!("{name}\n").into())
     }
 
     /// Returns a response with plain text. For `code` see [`status`](Self::status).
-    pub fn text(code: u16, body: impl Into<String>) -> Reply {
-        Reply::bytes(code, HeaderValue::from_static(TEXT), body.into())
+    ///
+    /// ```
+    /// use standpipe::Reply;
+    ///
+    /// let fixed = Reply::text(404, "no such room\n");
+    /// let made = Reply::text(200, format!("{} clients\n", 3));
+    /// ```
+    pub fn text(code: u16, body: impl Into<Cow<'static, str>>) -> Reply {
+        Reply::bytes(code, HeaderValue::from_static(TEXT), shared(body))
     }
 
-    /// Returns an HTML page. The page must contain its own scripts and styles, and can connect only to this server.
+    /// Returns an HTML page with the status 200. For another status, add [`with_status`](Self::with_status).
+    ///
+    /// The page must contain its own scripts and styles, and can connect only to this server, because of the header
+    /// `Content-Security-Policy`. A page that loads other files sets that header itself, with [`header`](Self::header).
+    /// Text of a client must be escaped before it becomes a part of a page.
+    ///
+    /// ```
+    /// use standpipe::Reply;
+    ///
+    /// let page = Reply::html("<!doctype html><p>hello");
+    /// let missing = Reply::html("<!doctype html><p>there is no such page").with_status(404);
+    /// ```
     pub fn html(body: impl Into<Cow<'static, str>>) -> Reply {
-        let body = match body.into() {
-            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
-        };
         let fixed = HeaderValue::from_static;
-        Reply::new(StatusCode::OK, Some("text/html; charset=utf-8"), body)
-            .header(header::CONTENT_SECURITY_POLICY, fixed(PAGE_POLICY))
-            .header(header::REFERRER_POLICY, fixed("no-referrer"))
-            .header(header::CACHE_CONTROL, fixed("no-cache"))
+        Reply::new(
+            StatusCode::OK,
+            Some("text/html; charset=utf-8"),
+            shared(body),
+        )
+        .header(header::CONTENT_SECURITY_POLICY, fixed(PAGE_POLICY))
+        .header(header::REFERRER_POLICY, fixed("no-referrer"))
+        .header(header::CACHE_CONTROL, fixed("no-cache"))
     }
 
-    /// Replaces the status of a response. An upgrade stays an upgrade. For `code` see [`status`](Self::status).
+    /// Replaces the status of a response, and nothing else of it. For `code` see [`status`](Self::status). An upgrade
+    /// stays an upgrade, and a reply that was made from an error stays a 5xx.
+    ///
+    /// ```
+    /// let page = standpipe::Reply::html("<!doctype html><p>please log in").with_status(401);
+    /// ```
     #[must_use]
     pub fn with_status(mut self, code: u16) -> Reply {
-        if !self.is_upgrade() {
-            self.code = final_code(code);
+        let code = final_code(code);
+        let has_failed = self
+            .rare
+            .as_ref()
+            .is_some_and(|rare| rare.failure.is_some());
+        let is_allowed = !has_failed || code.is_server_error();
+        if !self.is_upgrade() && is_allowed {
+            self.code = code;
         }
         self
     }
 
     /// Returns a response with JSON. `body` must be valid JSON. For `code` see [`status`](Self::status).
-    pub fn json(code: u16, body: impl Into<String>) -> Reply {
-        Reply::bytes(
-            code,
-            HeaderValue::from_static("application/json"),
-            body.into(),
-        )
+    ///
+    /// ```
+    /// let reply = standpipe::Reply::json(200, r#"{"clients":3}"#);
+    /// ```
+    pub fn json(code: u16, body: impl Into<Cow<'static, str>>) -> Reply {
+        let content_type = HeaderValue::from_static("application/json");
+        Reply::bytes(code, content_type, shared(body))
     }
 
     /// Returns a response with bytes and any content type. For `code` see [`status`](Self::status).
-    pub fn bytes(code: u16, content_type: HeaderValue, body: impl Into<Vec<u8>>) -> Reply {
+    ///
+    /// The body may be a `&'static [u8]`, a `Vec<u8>`, a `String`, or a `Bytes`, of which many replies share one copy. None
+    /// of them is copied.
+    ///
+    /// ```
+    /// use standpipe::{Reply, http::HeaderValue};
+    ///
+    /// static SCRIPT: &[u8] = b"console.log('hello')";
+    /// let reply = Reply::bytes(200, HeaderValue::from_static("text/javascript"), SCRIPT);
+    /// ```
+    pub fn bytes(code: u16, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
         Reply::new(final_code(code), None, body.into()).header(CONTENT_TYPE, content_type)
+    }
+
+    /// Returns a response whose body is the next `length` bytes of `reader`. For `code` see [`status`](Self::status).
+    ///
+    /// The server reads and writes up to 64 KiB at a time, so memory does not grow with `length`. A HEAD request gets the
+    /// same headers, and nothing is read. If the reader fails, panics or ends early, the connection ends before the
+    /// announced length, and the log has a line at the level *warn*. Bytes beyond `length` are not read.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use standpipe::{Reply, http::HeaderValue};
+    ///
+    /// let zeros = std::io::repeat(0).take(1 << 30);
+    /// let reply = Reply::stream(200, HeaderValue::from_static("application/octet-stream"), zeros, 1 << 30);
+    /// ```
+    ///
+    /// # Blocking
+    /// The client's handshake thread waits for the reader without a time limit, and for the client to take each 64 KiB,
+    /// limited by [`write_timeout`](crate::Config::write_timeout). Meanwhile the client has one of the 256 handshake slots.
+    /// While the server waits for the client, the slot gives way to newcomers.
+    pub fn stream(
+        code: u16,
+        content_type: HeaderValue,
+        reader: impl Read + Send + 'static,
+        length: u64,
+    ) -> Reply {
+        let mut reply = Reply::bytes(code, content_type, Bytes::new());
+        reply.content = Content::Stream(Box::new(Stream::new(reader, length)));
+        reply
+    }
+
+    /// Returns a response with the rest of `file`, from its position to its end, and the status 200. The body is written
+    /// as by [`stream`](Self::stream).
+    ///
+    /// The length is that of the file at the time of this call. Bytes that are appended later are not sent. A path that
+    /// contains text of a client must be checked before the file is opened. [`Request::segments`](crate::Request::segments)
+    /// never returns `..`, but a segment may contain a slash.
+    ///
+    /// ```no_run
+    /// use std::fs::File;
+    /// use standpipe::{Reply, http::HeaderValue};
+    ///
+    /// fn report() -> Result<Reply, Reply> {
+    ///     let file = File::open("report.pdf").map_err(|_| Reply::status(404))?;
+    ///     Ok(Reply::file(HeaderValue::from_static("application/pdf"), file)?)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// If the length of the file cannot be determined, or if it is not a regular file, such as a directory.
+    pub fn file(content_type: HeaderValue, mut file: File) -> io::Result<Reply> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let text = "only a regular file has a length";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let length = metadata.len().saturating_sub(file.stream_position()?);
+        Ok(Reply::stream(200, content_type, file, length))
     }
 
     /// Sets a header, and replaces an earlier one of the same name. `Set-Cookie` is added instead, because each cookie
@@ -124,11 +258,36 @@ impl Reply {
         self
     }
 
-    fn new(
-        code: StatusCode,
-        content_type: Option<&'static str>,
-        body: impl Into<Cow<'static, [u8]>>,
-    ) -> Reply {
+    /// Adds a cookie. Also possible with an upgrade.
+    ///
+    /// If the cookie is not valid, the client gets a 500 instead of this reply, and the log says what is wrong. So no
+    /// text can add a header or an attribute. See [`Cookie`] for what is valid.
+    ///
+    /// ```
+    /// use standpipe::{Cookie, Reply};
+    ///
+    /// let reply = Reply::text(200, "welcome\n").set_cookie(Cookie::new("session", "8c1f"));
+    /// ```
+    #[must_use]
+    pub fn set_cookie(self, cookie: Cookie) -> Reply {
+        match cookie.to_header() {
+            Ok(value) => self.header(header::SET_COOKIE, value),
+            Err(reason) => Reply::failed(reason),
+        }
+    }
+
+    /// Returns a 500 for the client, and `reason` for the log.
+    pub(super) fn failed(reason: impl Into<String>) -> Reply {
+        let mut reply = Reply::status(500);
+        reply.rare().failure = Some(reason.into());
+        reply
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn new(code: StatusCode, content_type: Option<&'static str>, body: Bytes) -> Reply {
         let mut headers = Vec::new();
         if code != StatusCode::SWITCHING_PROTOCOLS {
             // Otherwise, a browser could treat a text as a script.
@@ -143,8 +302,8 @@ impl Reply {
         Reply {
             code,
             headers,
-            body: body.into(),
-            subprotocol: None,
+            content: Content::Bytes(body),
+            rare: None,
         }
     }
 
@@ -160,63 +319,21 @@ impl Reply {
         self.headers.iter().any(|(other, _)| other == name)
     }
 
-    pub(crate) fn is_upgrade(&self) -> bool {
-        self.code == StatusCode::SWITCHING_PROTOCOLS
-    }
-
-    pub(crate) fn code(&self) -> u16 {
-        self.code.as_u16()
-    }
-
-    /// Returns the subprotocol that the handler selected, and the headers for the 101.
-    pub(super) fn into_upgrade(self) -> (Option<String>, Vec<(HeaderName, HeaderValue)>) {
-        (self.subprotocol, self.headers)
-    }
-
-    /// Returns the whole response. With `head_only`, it has the same headers but no body, as for a HEAD request (RFC
-    /// 9110 §9.3.2).
-    pub(crate) fn to_bytes(&self, head_only: bool, after: After) -> Vec<u8> {
-        let mut bytes = self.head(after);
-        bytes.extend_from_slice(self.body(head_only));
-        bytes
-    }
-
-    /// Returns the response without its body.
-    pub(crate) fn head(&self, after: After) -> Vec<u8> {
-        debug_assert!(!self.is_upgrade(), "`accept` writes the 101");
-        let mut head = Head::new(self.code, &self.headers);
-        let has_content = !matches!(self.code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        for (name, value) in &self.headers {
-            if !is_framing(name) && (has_content || *name != CONTENT_TYPE) {
-                head.line(name, value);
-            }
-        }
-        // A 204 has no Content-Length, and a 304 needs none (RFC 9110 §8.6, §15.4.5).
-        if has_content {
-            let length = HeaderValue::from(self.body(false).len());
-            head.line(&header::CONTENT_LENGTH, &length);
-        }
-        head.connection(after, self.has_header(&header::UPGRADE));
-        head.end()
-    }
-
-    /// Returns the body that is sent.
-    pub(crate) fn body(&self, head_only: bool) -> &[u8] {
-        // These statuses have no body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
-        let empty = [
-            StatusCode::NO_CONTENT,
-            StatusCode::RESET_CONTENT,
-            StatusCode::NOT_MODIFIED,
-        ];
-        if head_only || empty.contains(&self.code) {
-            &[]
-        } else {
-            &self.body
-        }
+    /// Takes the reason why the handler could not answer, if it could not.
+    pub(crate) fn take_failure(&mut self) -> Option<String> {
+        self.rare.as_mut()?.failure.take()
     }
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Returns the bytes of a text, which are not copied.
+fn shared(text: impl Into<Cow<'static, str>>) -> Bytes {
+    match text.into() {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    }
+}
 
 /// Returns `code` if it is the code of a final response, and 500 otherwise. After a 1xx the client would wait for the
 /// final response (RFC 9110 §15.2).
@@ -228,124 +345,5 @@ fn final_code(code: u16) -> StatusCode {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn text(reply: &Reply, head_only: bool) -> String {
-        String::from_utf8(reply.to_bytes(head_only, After::Close)).expect("text")
-    }
-
-    #[test]
-    fn every_response_is_complete_and_ends_the_connection() {
-        let answer = text(&Reply::status(404), false);
-        assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
-        assert!(answer.contains("\r\nContent-Length: 10\r\n"), "{answer}");
-        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
-        assert!(answer.ends_with("\r\n\r\nNot Found\n"), "{answer}");
-        assert!(
-            text(&Reply::status(421), false).starts_with("HTTP/1.1 421 Misdirected Request\r\n")
-        );
-    }
-
-    #[test]
-    fn head_has_the_headers_of_get_and_no_body() {
-        let reply = Reply::html("<p>hi");
-        let (head, get) = (text(&reply, true), text(&reply, false));
-        assert_eq!(format!("{head}<p>hi"), get);
-        assert!(head.contains("Content-Length: 5\r\n"), "{head}");
-    }
-
-    #[test]
-    fn status_204_has_no_body_and_no_length() {
-        let answer = text(&Reply::status(204), false);
-        assert!(
-            answer.ends_with("\r\n\r\n") && !answer.contains("\r\nContent-"),
-            "{answer}"
-        );
-    }
-
-    #[test]
-    fn unknown_code_has_no_reason() {
-        let answer = text(&Reply::status(299), false);
-        // RFC 9112 §4: the space is required.
-        assert!(answer.starts_with("HTTP/1.1 299 \r\n"), "{answer}");
-    }
-
-    #[test]
-    fn kept_connection_is_announced_with_its_idle_time() {
-        let after = After::KeepAlive(Duration::from_secs(10));
-        let answer = Reply::status(200).to_bytes(false, after);
-        let answer = String::from_utf8(answer).expect("text");
-        let lines = "\r\nConnection: keep-alive\r\nKeep-Alive: timeout=10\r\n";
-        assert!(answer.contains(lines), "{answer}");
-        let upgrade = HeaderValue::from_static("websocket");
-        let reply = Reply::status(426).header(header::UPGRADE, upgrade);
-        let answer = text(&reply, false);
-        assert!(
-            answer.contains("\r\nConnection: close, Upgrade\r\n"),
-            "{answer}"
-        );
-    }
-
-    #[test]
-    fn code_that_is_not_final_becomes_500() {
-        for code in [0, 99, 100, 101, 199, 1000] {
-            assert_eq!(Reply::status(code).code(), 500);
-            assert!(!Reply::text(code, "").is_upgrade());
-        }
-    }
-
-    #[test]
-    fn handler_cannot_change_the_framing() {
-        let keep = HeaderValue::from_static("keep-alive");
-        let reply = Reply::text(200, "ab")
-            .header(header::CONNECTION, keep)
-            .header(header::CONTENT_LENGTH, 99.into())
-            .header(
-                header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
-        let answer = text(&reply, false);
-        assert_eq!(answer.matches("Connection: ").count(), 1, "{answer}");
-        assert!(answer.contains("Content-Length: 2\r\n"), "{answer}");
-        assert!(!answer.contains("chunked"), "{answer}");
-    }
-
-    #[test]
-    fn header_replaces_others_of_its_name_except_cookies() {
-        let value = HeaderValue::from_static;
-        let reply = Reply::text(200, "")
-            .header(CONTENT_TYPE, value("text/css"))
-            .header(header::SET_COOKIE, value("a=1"))
-            .header(header::SET_COOKIE, value("b=2"));
-        let answer = text(&reply, false);
-        assert_eq!(answer.matches("Content-Type: ").count(), 1, "{answer}");
-        assert_eq!(answer.matches("Set-Cookie: ").count(), 2, "{answer}");
-    }
-
-    #[test]
-    fn page_connects_only_to_its_own_server() {
-        let answer = text(&Reply::html("x"), false);
-        for part in [
-            "default-src 'none'",
-            "connect-src 'self';",
-            "nosniff",
-            "no-referrer",
-            "no-cache",
-        ] {
-            assert!(answer.contains(part), "{part} in {answer}");
-        }
-    }
-
-    #[test]
-    fn unavailable_says_when_to_retry() {
-        let answer = text(&unavailable(2, "full\n"), false);
-        assert!(
-            answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"),
-            "{answer}"
-        );
-        assert!(answer.contains("\r\nRetry-After: 2\r\n"), "{answer}");
-    }
-}
+#[path = "tests/reply.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! [`Request`]: a complete and valid request head.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, Version, header};
@@ -23,6 +25,8 @@ pub struct Request {
     pub(super) framing: Framing,
     pub(super) peer: Peer,
     pub(super) arrival: Arc<Arrival>,
+    pub(super) has_allowed_origin: bool,
+    pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
@@ -53,8 +57,58 @@ impl Request {
     /// Returns the first value of `name` in the query, decoded. For `?a` the value of `a` is the empty string. A value may
     /// contain any character.
     pub fn query(&self, name: &str) -> Option<&str> {
-        let pair = self.target.query.iter().find(|(key, _)| key == name)?;
-        Some(&pair.1)
+        self.query_all(name).next()
+    }
+
+    /// Returns all values of `name` in the query, decoded, in their order.
+    ///
+    /// ```
+    /// # use standpipe::Request;
+    /// /// `?topic=a&topic=b` gives `["a", "b"]`.
+    /// fn topics(request: &Request) -> Vec<&str> {
+    ///     request.query_all("topic").collect()
+    /// }
+    /// ```
+    pub fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let pairs = self.query_pairs();
+        pairs.filter_map(move |(key, value)| (key == name).then_some(value))
+    }
+
+    /// Returns all names and values of the query, decoded, in their order.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn check(request: &Request) -> Result<(), Reply> {
+    ///     match request.query_pairs().find(|(name, _)| !["since", "limit"].contains(name)) {
+    ///         Some((name, _)) => Err(Reply::bad_request(format!("unknown parameter {name:?}"))),
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// ```
+    pub fn query_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.target.query.iter();
+        pairs.map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Returns the first value of `name` in the query as a `T`, or `None` if the query has no `name`.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn page(request: &Request) -> Result<Reply, Reply> {
+    ///     let since: u64 = request.query_as("since")?.unwrap_or(0);
+    ///     Ok(Reply::text(200, format!("from {since}\n")))
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A 400 that names the parameter and contains the error of `T`, if the value is not a `T`.
+    pub fn query_as<T>(&self, name: &str) -> Result<Option<T>, Reply>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let parsed = self.query(name).map(str::parse).transpose();
+        parsed.map_err(|error| Reply::bad_request(format!("the parameter {name}: {error}")))
     }
 
     /// Returns all headers as the client sent them.
@@ -77,6 +131,27 @@ impl Request {
         self.header("origin")
     }
 
+    /// Returns whether the `Origin` of the request is allowed. It is allowed if it is missing, if it is that of the
+    /// server's own pages, and if [`Config::origin`](crate::Config::origin) or
+    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow it.
+    ///
+    /// This is false only for GET, HEAD, OPTIONS and TRACE requests that are not upgrades, because the server refuses all
+    /// others with 403. The browser does not let the page that sent such a request read the answer. A handler checks
+    /// this method if its answer is not public, or costs much.
+    ///
+    /// ```
+    /// # use standpipe::{Reply, Request};
+    /// fn state(request: &Request) -> Result<Reply, Reply> {
+    ///     if !request.has_allowed_origin() {
+    ///         return Err(Reply::text(403, "not for pages of other sites\n"));
+    ///     }
+    ///     Ok(Reply::json(200, "{}"))
+    /// }
+    /// ```
+    pub fn has_allowed_origin(&self) -> bool {
+        self.has_allowed_origin
+    }
+
     /// Returns the subprotocols that the client offers, in the client's order, from all `Sec-WebSocket-Protocol` lines.
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         let lines = self
@@ -95,6 +170,26 @@ impl Request {
     /// [`Listener::tag`](crate::Listener::tag).
     pub fn listener(&self) -> Option<&str> {
         self.arrival.tag.as_deref()
+    }
+
+    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
+    /// for a unix socket.
+    ///
+    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
+    /// exact than that of the listener.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn request(request: &mut Request) -> Reply {
+    ///     match request.local_addr() {
+    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
+    ///         _ => Reply::status(403),
+    ///     }
+    /// }
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
     }
 
     /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
@@ -191,9 +286,10 @@ impl Request {
         self.target.is_asterisk
     }
 
-    /// Sets the listener on which the request arrived.
-    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>) {
+    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
         self.arrival = arrival;
+        self.local_addr = local_addr;
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.
@@ -235,61 +331,5 @@ impl fmt::Debug for Request {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::http::{Peer, Request, read_head};
-
-    fn request(mut head: &[u8]) -> Request {
-        read_head(&mut head, Vec::new(), Peer::Unix)
-            .expect("a request")
-            .0
-    }
-
-    #[test]
-    fn lists_are_combined_from_all_lines() {
-        let request = request(
-            b"GET /ws?a&b=1&b=2 HTTP/1.1\r\nHost: A:1\r\nSec-WebSocket-Protocol: x, y\r\nUpgrade: h2c\r\n\
-              sec-websocket-protocol:,z ,\r\nUpgrade: foo , WebSocket\r\n\r\n",
-        );
-        assert_eq!(request.subprotocols().collect::<Vec<_>>(), ["x", "y", "z"]);
-        assert!(request.wants_upgrade());
-        assert_eq!(
-            (request.host(), request.header("HOST")),
-            (Some("A:1"), Some("A:1"))
-        );
-        assert_eq!(
-            (request.query("a"), request.query("b"), request.query("c")),
-            (Some(""), Some("1"), None)
-        );
-    }
-
-    #[test]
-    fn upgrade_is_ignored_in_http_1_0() {
-        for (version, wants) in [("1.0", false), ("1.1", true), ("1.2", true)] {
-            let head = format!("GET / HTTP/{version}\r\nHost: a\r\nUpgrade: websocket\r\n\r\n");
-            assert_eq!(request(head.as_bytes()).wants_upgrade(), wants, "{version}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let mut request = request(
-            b"GET /ws?token=hidden1 HTTP/1.1\r\nHost: a\r\nAuthorization: hidden2\r\nCookie: hidden3\r\n\
-              Sec-WebSocket-Protocol: hidden4\r\nX-Api-Key: hidden5\r\n\r\n",
-        );
-        request.extensions_mut().insert("hidden6");
-        assert_eq!(request.extensions().get::<&str>(), Some(&"hidden6"));
-        let shown = format!("{request:?}");
-        assert!(
-            shown.contains("/ws") && !shown.contains("hidden"),
-            "{shown}"
-        );
-        // Handlers may print the map alone.
-        let shown = format!("{:?}", request.headers());
-        assert!(
-            !["hidden2", "hidden3", "hidden4"]
-                .iter()
-                .any(|s| shown.contains(s)),
-            "{shown}"
-        );
-    }
-}
+#[path = "tests/request.rs"]
+mod tests;

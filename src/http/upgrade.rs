@@ -141,7 +141,7 @@ fn is_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Peer, read_head};
+    use crate::http1::{Peer, read_head};
 
     fn request(extra: &str) -> Request {
         let head = format!(

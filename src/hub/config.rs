@@ -2,11 +2,24 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::message::Envelope;
-use super::policy::TopicSettings;
+use super::settings::TopicSettings;
 
 /// The configuration of a [`Hub`](super::Hub).
+///
+/// ```
+/// use standpipe::{Hub, HubConfig, Policy, TopicSettings};
+///
+/// let config = HubConfig::default()
+///     .topic("prices", TopicSettings::default().policy(Policy::Conflate))
+///     .default_settings(TopicSettings::default().history(100))
+///     .max_topics(500);
+/// let hub = Hub::new(config);
+/// assert_eq!(hub.topic("room")?.settings().history, 100);
+/// # Ok::<(), standpipe::TooManyTopics>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HubConfig {
@@ -19,6 +32,11 @@ pub struct HubConfig {
     pub max_topics: usize,
     /// The most bytes that all histories use together. Default 64 MiB.
     pub history_bytes: usize,
+    /// How long [`Topic::publish`](super::Topic::publish) and a replay wait for other publishers of the topic, unless
+    /// [`Policy::Block`](super::Policy::Block) has a timeout, which then counts instead. Default 60 s. Publishers wait
+    /// for each other because messages have one order. They wait for long only while one of them waits for slow members
+    /// under `block`. A shorter time tells a publisher sooner that the topic is busy.
+    pub publish_timeout: Duration,
     /// How messages, gaps and presence are written for members that ask for an envelope. Default `None`: these members
     /// receive plain messages, and no notices.
     pub envelope: Option<Arc<dyn Envelope>>,
@@ -31,6 +49,7 @@ impl Default for HubConfig {
             default: TopicSettings::default(),
             max_topics: 10_000,
             history_bytes: 64 << 20,
+            publish_timeout: Duration::from_secs(60),
             envelope: None,
         }
     }
@@ -38,16 +57,79 @@ impl Default for HubConfig {
 
 impl HubConfig {
     /// Uses `settings` for the topics that match `pattern`, unless an earlier pattern matches.
+    ///
+    /// ```
+    /// use standpipe::{HubConfig, TopicSettings};
+    /// let rooms = TopicSettings::default().history(100);
+    /// let config = HubConfig::default().topic("room-*", rooms).max_topics(50);
+    /// assert_eq!(config.topics, [("room-*".to_owned(), rooms)]);
+    /// ```
     #[must_use]
     pub fn topic(mut self, pattern: impl Into<String>, settings: TopicSettings) -> Self {
         self.topics.push((pattern.into(), settings));
         self
     }
 
-    /// Returns the largest [`TopicSettings::queue`] of any topic. Set [`Config::queue`](crate::Config::queue) to at least
-    /// this. Otherwise no client can subscribe to such a topic: see
-    /// [`SubscribeError::QueueTooLarge`](super::SubscribeError::QueueTooLarge).
-    pub fn largest_queue(&self) -> usize {
+    /// Sets [`default`](Self#structfield.default), the settings of the topics that match no pattern.
+    ///
+    /// ```
+    /// # use standpipe::{HubConfig, TopicSettings};
+    /// let config = HubConfig::default().default_settings(TopicSettings::default().history(100));
+    /// assert_eq!(config.default.history, 100);
+    /// ```
+    #[must_use]
+    pub fn default_settings(mut self, settings: TopicSettings) -> Self {
+        self.default = settings;
+        self
+    }
+
+    /// Sets [`max_topics`](Self#structfield.max_topics).
+    ///
+    /// ```
+    /// # use standpipe::HubConfig;
+    /// assert_eq!(HubConfig::default().max_topics(50).max_topics, 50);
+    /// ```
+    #[must_use]
+    pub fn max_topics(mut self, topics: usize) -> Self {
+        self.max_topics = topics;
+        self
+    }
+
+    /// Sets [`history_bytes`](Self#structfield.history_bytes).
+    ///
+    /// ```
+    /// # use standpipe::HubConfig;
+    /// assert_eq!(HubConfig::default().history_bytes(1 << 20).history_bytes, 1 << 20);
+    /// ```
+    #[must_use]
+    pub fn history_bytes(mut self, bytes: usize) -> Self {
+        self.history_bytes = bytes;
+        self
+    }
+
+    /// Sets [`publish_timeout`](Self#structfield.publish_timeout).
+    ///
+    /// ```
+    /// # use standpipe::HubConfig;
+    /// # use std::time::Duration;
+    /// let config = HubConfig::default().publish_timeout(Duration::from_secs(1));
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.publish_timeout = timeout;
+        self
+    }
+
+    /// Sets [`envelope`](Self#structfield.envelope). [`Envelope`] has an example.
+    #[must_use]
+    pub fn envelope(mut self, envelope: impl Envelope + 'static) -> Self {
+        self.envelope = Some(Arc::new(envelope));
+        self
+    }
+
+    /// Returns the largest [`TopicSettings::queue`] of any topic.
+    pub(super) fn largest_queue(&self) -> usize {
         let queues = self.topics.iter().map(|(_, settings)| settings.queue);
         queues.fold(self.default.queue, usize::max)
     }
@@ -61,6 +143,15 @@ impl HubConfig {
     /// ```
     pub fn matches(pattern: &str, name: &str) -> bool {
         matches(pattern, name)
+    }
+
+    /// Panics if the settings of a topic are not valid.
+    #[track_caller]
+    pub(super) fn check(&self) {
+        self.default.check("of the default settings");
+        for (pattern, settings) in &self.topics {
+            settings.check(&format!("of the topics {pattern:?}"));
+        }
     }
 
     /// Returns the settings of the topic `name`.
@@ -80,6 +171,7 @@ impl fmt::Debug for HubConfig {
             .field("default", &self.default)
             .field("max_topics", &self.max_topics)
             .field("history_bytes", &self.history_bytes)
+            .field("publish_timeout", &self.publish_timeout)
             .finish_non_exhaustive()
     }
 }
@@ -138,6 +230,17 @@ mod tests {
         }
         let name = "a".repeat(200);
         assert!(!matches(&"*a*b".repeat(60), &name), "in bounded time");
+    }
+
+    /// The fields are public, so they can be set without the checks of the setters.
+    #[test]
+    #[should_panic(expected = "the queue of the topics \"room-*\" must hold at least 1 message")]
+    fn hub_refuses_a_queue_of_zero() {
+        let settings = TopicSettings {
+            queue: 0,
+            ..TopicSettings::default()
+        };
+        let _hub = crate::hub::Hub::new(HubConfig::default().topic("room-*", settings));
     }
 
     #[test]

@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::member::{Member, Placed};
+use super::direct_messages::try_write_now;
+use super::member::Member;
 use super::message::TopicMessage;
 use super::outcome::PublishOutcome;
-use super::policy::{Policy, TopicSettings};
+use super::placement::{Placed, Service};
+use super::policy::Policy;
+use super::settings::{LatenessLimits, TopicSettings};
 use super::stats::TopicCounters;
+use crate::clock;
 use crate::connection::queue::room::RetryBudget;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::FrameBatch;
@@ -26,6 +30,7 @@ const PREFETCHED: usize = 16;
 pub(super) struct Delivery<'a> {
     messages: &'a [Arc<TopicMessage>],
     settings: &'a TopicSettings,
+    lateness: Option<LatenessLimits>,
     /// The messages as they are written, without and with envelope. Each is made for the first member that needs it.
     raw: OnceCell<FrameBatch>,
     enveloped: OnceCell<FrameBatch>,
@@ -58,6 +63,7 @@ impl<'a> Delivery<'a> {
         Delivery {
             messages,
             settings,
+            lateness: settings.lateness_limits(),
             raw: OnceCell::new(),
             enveloped: OnceCell::new(),
             retry_budget,
@@ -89,10 +95,24 @@ impl<'a> Delivery<'a> {
     }
 
     fn deliver_to(&mut self, member: &'a Arc<Member>) {
+        let Some(limits) = self.lateness else {
+            return self.deliver_now(member);
+        };
+        let now = clock::now();
+        if member.is_late(limits, now) {
+            self.queue_all(member);
+            // An answer that has arrived meanwhile may have released the member.
+            return member.outbox.flush();
+        }
+        self.deliver_now(member);
+        member.outbox.shared().mark(now, limits.interval);
+    }
+
+    fn deliver_now(&mut self, member: &'a Arc<Member>) {
         if !self.flushes {
             return self.queue_all(member);
         }
-        match member.try_write_now(self.messages, self.batch_for(member)) {
+        match try_write_now(member, self.messages, self.batch_for(member)) {
             WriteNow::Written => {
                 self.count_receiver();
                 self.written.count += self.messages.len() as u64;
@@ -135,16 +155,26 @@ impl<'a> Delivery<'a> {
     /// Queues one message, as the policy says. Returns false if the member receives nothing more.
     fn queue(&mut self, member: &'a Arc<Member>, index: usize) -> bool {
         let (message, settings) = (&self.messages[index], self.settings);
-        let place = || match member.place(message, settings) {
+        // A member that is late is slow, although its socket accepts bytes.
+        let service = || match self.lateness {
+            Some(limits) if member.is_late(limits, clock::now()) => Service::Held,
+            _ => Service::Ticket,
+        };
+        let place = || match member.place(message, settings, service()) {
             Placed::Full => None,
             placed => Some(placed),
         };
-        let placed = member.outbox.retry_until_blocked(self.retry_budget, place);
+        let placed = match service() {
+            Service::Held => place(),
+            Service::Ticket => member.outbox.retry_until_blocked(self.retry_budget, place),
+        };
         let outcome = &mut self.outcomes[index];
         // `None`: the member is slow.
         let placed = match (placed, settings.policy) {
             (Some(placed), _) => placed,
-            (None, Policy::DropOldest | Policy::Conflate) => member.displace(message, settings),
+            (None, Policy::DropOldest | Policy::Conflate) => {
+                member.displace(message, settings, service())
+            }
             (None, Policy::Block { .. }) => {
                 if !self.flushes {
                     // No member may wait for a message because another member is slow.
@@ -199,3 +229,7 @@ impl Drop for WrittenMessages<'_> {
         delivered.fetch_add(self.count, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+#[path = "tests/lateness.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::message::TopicMessage;
-use super::policy::TopicSettings;
+use super::settings::TopicSettings;
 use crate::clock;
 use crate::sync::lock;
 

@@ -5,42 +5,32 @@
 //! a ticket for the next one. A topic never drops another topic's messages.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use super::message::{Envelope, Gap, TopicMessage};
 use super::pending::{Next, PendingMessage, PendingMessages};
-use super::policy::{Policy, SoftLimit, TopicSettings};
+use super::placement::{Placed, Service};
+use super::policy::{DropReason, Policy, SoftLimit};
+use super::settings::{LatenessLimits, TopicSettings};
 use super::stats::TopicCounters;
 use crate::clock;
 use crate::connection::Outbox;
 use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 use crate::connection::queue::send_queue::{Admission, Wait};
-use crate::connection::write::direct_write::{DirectWrite, WriteNow};
-use crate::connection::write::frame::{EncodedFrame, FrameBatch};
+use crate::connection::write::frame::EncodedFrame;
 use crate::panic::catch_panic;
 use crate::sync::lock;
 
 pub(super) struct Member {
     pub(super) outbox: Outbox,
     /// The member is told who joins and leaves.
-    pub(super) wants_presence: bool,
+    pub(super) wants_presence: AtomicBool,
     topic: Arc<str>,
     envelope: Option<Arc<dyn Envelope>>,
-    counters: Arc<TopicCounters>,
-    pending: Mutex<PendingMessages>,
+    pub(super) counters: Arc<TopicCounters>,
+    pub(super) pending: Mutex<PendingMessages>,
     epoch: Arc<str>,
-}
-
-/// Whether a member had room for a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Placed {
-    Queued,
-    /// There is no room: in the topic's queue, in the client's bytes, or in the client's channel.
-    Full,
-    /// The message is queued, but the member has been over its soft limit for too long.
-    OverLimit,
-    /// The connection has ended or is closing.
-    Closed,
 }
 
 impl Member {
@@ -54,7 +44,7 @@ impl Member {
     ) -> Arc<Member> {
         Arc::new(Member {
             outbox,
-            wants_presence,
+            wants_presence: AtomicBool::new(wants_presence),
             topic,
             envelope,
             counters,
@@ -103,39 +93,44 @@ impl Member {
         self.envelope.is_some()
     }
 
+    /// Returns whether the client is late, and since when it must be for that.
+    pub(super) fn is_late(&self, limits: LatenessLimits, now: u64) -> bool {
+        self.outbox.shared().is_late(now, limits.unanswered)
+    }
+
     /// Returns how many messages of the topic can be queued at most, before any is written.
     pub(super) fn room(&self, settings: &TopicSettings) -> usize {
         let free = self.outbox.capacity().saturating_sub(self.outbox.len());
         settings.queue.min(free)
     }
 
-    /// Fast path: writes `messages`, which `batch` has encoded, without queueing them, if nothing is ahead of them.
-    pub(super) fn try_write_now(
-        self: &Arc<Self>,
-        messages: &[Arc<TopicMessage>],
-        batch: &FrameBatch,
-    ) -> WriteNow {
-        let topic = DirectMessages {
-            member: self,
-            messages,
-        };
-        self.outbox
-            .shared()
-            .write
-            .try_write_now(batch, Some(&topic))
-    }
-
-    /// Queues `message` if there is room for it.
+    /// Queues `message` if there is room for it. For a member that is late, the message is added to what is held back, and
+    /// under `conflate` it replaces an older one with its key.
     pub(super) fn place(
         self: &Arc<Self>,
         message: &TopicMessage,
         settings: &TopicSettings,
+        service: Service,
     ) -> Placed {
         // Encoded before the lock is taken, because the envelope is user code.
         let frame = message.frame(self.envelope());
-        let placed = self.place_locked(&mut lock(&self.pending), frame, message, settings);
+        let placed = {
+            let mut pending = lock(&self.pending);
+            if service == Service::Held && settings.policy == Policy::Conflate {
+                self.begin_replacing(&mut pending, settings.policy);
+            }
+            self.place_locked(&mut pending, frame, message, (settings, service))
+        };
         self.outbox.drain_if_finished();
         placed
+    }
+
+    /// From now on a pending message is replaced by a newer one with its key, although the topic's queue has room.
+    fn begin_replacing(&self, pending: &mut PendingMessages, policy: Policy) {
+        let before = pending.len();
+        pending.begin_replacing(|bytes| self.count_dropped(bytes, policy));
+        let queue = self.outbox.queue();
+        queue.add_pending(pending.len() as isize - before as isize);
     }
 
     fn place_locked(
@@ -143,7 +138,7 @@ impl Member {
         pending: &mut PendingMessages,
         frame: &EncodedFrame,
         message: &TopicMessage,
-        settings: &TopicSettings,
+        (settings, service): (&TopicSettings, Service),
     ) -> Placed {
         let (queue, size) = (self.outbox.queue(), frame.len());
         // Bytes are reserved first, because this also finds out whether the client is closed, however full it is.
@@ -162,13 +157,18 @@ impl Member {
             Err(new) => new,
         };
         let messages = pending.len() + 1;
-        if messages > settings.queue || !self.ensure_ticket(pending, messages) {
+        let is_served = messages <= settings.queue
+            && (service == Service::Held || self.ensure_ticket(pending, messages));
+        if !is_served {
             queue.cancel(size);
             return Placed::Full;
         }
         queue.add_pending(1);
         self.count_accepted();
         pending.push(new);
+        if service == Service::Held {
+            self.hold_back(pending);
+        }
         match settings.policy {
             Policy::Disconnect { soft: Some(limit) }
                 if pending.update_over_limit(limit, settings.queue, clock::now()) =>
@@ -188,12 +188,16 @@ impl Member {
         self: &Arc<Self>,
         message: &TopicMessage,
         settings: &TopicSettings,
+        service: Service,
     ) -> Placed {
         let frame = message.frame(self.envelope());
         let placed = {
             let mut pending = lock(&self.pending);
-            match self.place_locked(&mut pending, frame, message, settings) {
-                Placed::Full => self.displace_locked(&mut pending, frame, message, settings.policy),
+            match self.place_locked(&mut pending, frame, message, (settings, service)) {
+                Placed::Full => {
+                    let policy = settings.policy;
+                    self.displace_locked(&mut pending, frame, message, (policy, service))
+                }
                 placed => placed,
             }
         };
@@ -206,7 +210,7 @@ impl Member {
         pending: &mut PendingMessages,
         frame: &EncodedFrame,
         message: &TopicMessage,
-        policy: Policy,
+        (policy, service): (Policy, Service),
     ) -> Placed {
         let (queue, size) = (self.outbox.queue(), frame.len());
         if !queue.admit_replacement(size) {
@@ -219,8 +223,12 @@ impl Member {
             freed += dropped;
         });
         let messages = pending.len();
-        if is_appended && !self.ensure_ticket(pending, messages) {
-            self.request_service(pending);
+        match service {
+            Service::Held => self.hold_back(pending),
+            Service::Ticket if is_appended && !self.ensure_ticket(pending, messages) => {
+                self.request_service(pending);
+            }
+            Service::Ticket => {}
         }
         // If the new message is larger than what it replaced, more of this topic's oldest are dropped until the client is
         // back under `queue_bytes`. Bytes that other topics use beyond that are not made good here.
@@ -278,6 +286,13 @@ impl Member {
         }
     }
 
+    /// Holds this topic back until the client has answered the mark. It is then served from the overflow list.
+    fn hold_back(self: &Arc<Self>, pending: &mut PendingMessages) {
+        if pending.enter_overflow() {
+            self.outbox.queue().hold(self.source());
+        }
+    }
+
     /// If no further message is published, the client must still be told what it has missed.
     fn request_gap_notice(self: &Arc<Self>, pending: &mut PendingMessages) {
         if self.has_envelope() {
@@ -285,7 +300,7 @@ impl Member {
         }
     }
 
-    fn source(self: &Arc<Self>) -> Arc<dyn TopicSource> {
+    pub(super) fn source(self: &Arc<Self>) -> Arc<dyn TopicSource> {
         Arc::clone(self) as Arc<dyn TopicSource>
     }
 
@@ -295,7 +310,7 @@ impl Member {
     }
 
     fn count_dropped(&self, bytes: usize, policy: Policy) {
-        TopicCounters::add_one(&self.counters.dropped[policy.index()]);
+        TopicCounters::add_one(&self.counters.dropped[DropReason::from(policy).index()]);
         self.outbox.queue().record_dropped(bytes);
     }
 
@@ -346,26 +361,6 @@ impl TopicSource for Member {
         } else {
             &self.counters.discarded
         });
-    }
-}
-
-/// Messages that are to be written to one member without being queued.
-struct DirectMessages<'a> {
-    member: &'a Arc<Member>,
-    messages: &'a [Arc<TopicMessage>],
-}
-
-impl DirectWrite for DirectMessages<'_> {
-    fn try_claim(&self) -> bool {
-        let (first, last) = (&self.messages[0], &self.messages[self.messages.len() - 1]);
-        lock(&self.member.pending).try_advance(first.id(), last.id())
-    }
-
-    fn begin_in_flight(&self) -> Arc<dyn TopicSource> {
-        // Counted as accepted before any thread can count it as delivered. Complete writes are counted in bulk by
-        // `Delivery`.
-        TopicCounters::add_one(&self.member.counters.accepted);
-        self.member.source()
     }
 }
 

@@ -7,8 +7,15 @@ use crate::message::{Message, Text};
 use crate::clock;
 use crate::connection::write::frame::EncodedFrame;
 
-/// A message to publish, with options. Made from a [`Message`].
-#[derive(Clone, Debug)]
+/// A message to publish, with options. Made from a [`Message`], or from anything that converts into one.
+///
+/// ```
+/// use standpipe::Publication;
+///
+/// let price = Publication::from(r#"{"EUR": 1.08}"#).key("EUR").json();
+/// # let _ = price;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
     pub(super) message: Message,
     pub(super) json: bool,
@@ -16,10 +23,10 @@ pub struct Publication {
     pub(super) except: Option<u64>,
 }
 
-impl From<Message> for Publication {
-    fn from(message: Message) -> Self {
+impl<M: Into<Message>> From<M> for Publication {
+    fn from(message: M) -> Self {
         Publication {
-            message,
+            message: message.into(),
             json: false,
             key: None,
             except: None,
@@ -29,6 +36,12 @@ impl From<Message> for Publication {
 
 impl Publication {
     /// Sets the key. Under [`Policy::Conflate`](super::Policy::Conflate) a message replaces one with the same key.
+    ///
+    /// ```
+    /// # use standpipe::Publication;
+    /// let cursor = Publication::from("line 7").key("ann");
+    /// # let _ = cursor;
+    /// ```
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.into());
@@ -36,6 +49,12 @@ impl Publication {
     }
 
     /// Declares that the text is JSON. An envelope can then contain it as a value instead of a string.
+    ///
+    /// ```
+    /// # use standpipe::Publication;
+    /// let edit = Publication::from(r#"{"insert": "x", "at": 7}"#).json();
+    /// # let _ = edit;
+    /// ```
     #[must_use]
     pub fn json(mut self) -> Self {
         self.json = true;
@@ -43,14 +62,48 @@ impl Publication {
     }
 
     /// Excludes the client with this number. If that client has an envelope, it receives a gap notice instead.
+    ///
+    /// ```
+    /// # use standpipe::{Connection, Message, Publication, Topic};
+    /// /// Publishes what a client sent to all other members.
+    /// fn relay(conn: &Connection, topic: &Topic, message: Message) {
+    ///     let publication = Publication::from(message).except(conn.number());
+    ///     if let Err(error) = topic.publish(publication) {
+    ///         println!("not published: {error}");
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn except(mut self, client: u64) -> Self {
         self.except = Some(client);
         self
     }
+
+    /// Returns the message.
+    ///
+    /// ```
+    /// # use standpipe::{Message, Publication};
+    /// let publication = Publication::from("hello").key("greeting");
+    /// assert_eq!(publication.into_message(), Message::text("hello"));
+    /// ```
+    pub fn into_message(self) -> Message {
+        self.message
+    }
 }
 
-/// One message of a topic.
+/// One message of a topic: in its history, and in an [`Envelope`].
+///
+/// ```
+/// use standpipe::{Hub, HubConfig, Message, Publication, TopicSettings};
+///
+/// let hub = Hub::new(HubConfig::default().topic("*", TopicSettings::default().history(10)));
+/// let topic = hub.topic("news")?;
+/// let id = topic.publish(Publication::from("[1,2]").json())?.id;
+/// let message = &topic.history(0)[0];
+/// assert_eq!((message.id(), message.message()), (id, Message::text("[1,2]")));
+/// assert!(message.is_json());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TopicMessage {
     id: u64,
@@ -77,11 +130,25 @@ impl TopicMessage {
     }
 
     /// Returns the message's id. The ids of a topic are consecutive.
+    ///
+    /// ```
+    /// # use standpipe::Topic;
+    /// fn ids(topic: &Topic) -> Vec<u64> {
+    ///     topic.history(0).iter().map(|message| message.id()).collect()
+    /// }
+    /// ```
     pub fn id(&self) -> u64 {
         self.id
     }
 
     /// Returns the text or binary message that was published.
+    ///
+    /// ```
+    /// # use standpipe::{Message, Topic};
+    /// fn last_message(topic: &Topic) -> Option<Message> {
+    ///     topic.history(0).last().map(|message| message.message())
+    /// }
+    /// ```
     pub fn message(&self) -> Message {
         let payload = self.raw.payload();
         if !self.is_text {
@@ -94,6 +161,15 @@ impl TopicMessage {
     }
 
     /// Returns whether the publisher declared that the text is JSON.
+    ///
+    /// ```
+    /// # use standpipe::TopicMessage;
+    /// /// Writes a message as the value of a JSON field.
+    /// fn value(message: &TopicMessage) -> String {
+    ///     let text = message.message().to_string();
+    ///     if message.is_json() { text } else { format!("{text:?}") }
+    /// }
+    /// ```
     pub fn is_json(&self) -> bool {
         self.is_json
     }
@@ -126,6 +202,14 @@ impl TopicMessage {
 }
 
 /// Ids of a topic that a member will never receive.
+///
+/// ```
+/// use standpipe::Gap;
+///
+/// fn notice(gap: Gap<'_>) -> String {
+///     format!("{} messages are missing: {} to {}", gap.last - gap.first + 1, gap.first, gap.last)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Gap<'a> {
@@ -146,6 +230,28 @@ pub struct Gap<'a> {
 /// caller. [`presence`](Self::presence) runs on the thread that subscribes or sweeps. [`gap`](Self::gap) runs on whatever
 /// thread writes to the client: a publisher, another client's reader, or the writer. A panic in `gap` or `presence` is
 /// caught, and only that notice is lost. Keep all of them short, because they delay messages to other clients.
+///
+/// ```
+/// use standpipe::{Envelope, Gap, Hub, HubConfig, Message, TopicMessage};
+///
+/// /// `TOPIC ID TEXT`, for clients that read lines.
+/// struct Lines;
+///
+/// impl Envelope for Lines {
+///     fn message(&self, topic: &str, message: &TopicMessage) -> Message {
+///         Message::text(format!("{topic} {} {}", message.id(), message.message()))
+///     }
+///     fn gap(&self, topic: &str, gap: Gap<'_>) -> Message {
+///         Message::text(format!("{topic} missed {}-{}", gap.first, gap.last))
+///     }
+///     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {
+///         Message::text(format!("{topic} {} {name}", if joined { "+" } else { "-" }))
+///     }
+/// }
+///
+/// let hub = Hub::new(HubConfig::default().envelope(Lines));
+/// # let _ = hub;
+/// ```
 pub trait Envelope: Send + Sync {
     /// Returns the text or binary message that carries `message`.
     fn message(&self, topic: &str, message: &TopicMessage) -> Message;

@@ -3,20 +3,28 @@
 //! The hub uses outboxes and knows no socket. It has no thread: the thread that publishes does the work, and the watchdog
 //! of each server does what time requires. Joining and leaving only take a lock that no thread holds while it waits.
 
+mod attached;
 mod config;
 mod delivery;
+mod direct_messages;
+mod duration_text;
 mod history;
 mod ids;
 mod member;
+mod members;
 mod message;
 mod outcome;
 mod pending;
+mod placement;
 mod policy;
 mod presence;
 mod publish;
+mod settings;
 mod shared;
 mod stats;
 mod subscribe;
+mod subscribe_options;
+mod subscription;
 mod topic;
 mod topic_state;
 
@@ -25,10 +33,12 @@ use std::sync::Arc;
 pub use config::HubConfig;
 pub use message::{Envelope, Gap, Publication, TopicMessage};
 pub use outcome::{PublishError, PublishOutcome, SubscribeError, TooManyTopics};
-pub use policy::{Policy, SoftLimit, TopicSettings};
+pub use policy::{DropReason, Policy, SoftLimit};
+pub use settings::TopicSettings;
 pub use stats::TopicCounts;
-pub use subscribe::SubscribeOptions;
-pub use topic::{Subscription, Topic};
+pub use subscribe_options::SubscribeOptions;
+pub use subscription::Subscription;
+pub use topic::Topic;
 
 use history::HistoryBudget;
 use ids::IdClock;
@@ -42,6 +52,23 @@ use crate::sweep::{self, Sweep};
 /// A topic exists while a caller holds it, while a client is subscribed to it, and while it has a history. Then it is
 /// removed. Only its last id is remembered, for the 10,000 topics that were removed last, so that a topic that is created
 /// again continues its ids.
+///
+/// ```no_run
+/// use standpipe::{Config, Connection, Hub, Server, SubscribeOptions};
+///
+/// let hub = Hub::default();
+/// let server = Server::bind("127.0.0.1:9001", Config::default().hub(&hub))?;
+/// // Each path is a room.
+/// server.serve(move |conn: &mut Connection| {
+///     let room = hub.topic(conn.request().path())?;
+///     let _member = room.subscribe(conn.outbox(), SubscribeOptions::new())?;
+///     while let Some(message) = conn.recv()? {
+///         room.publish(message)?;
+///     }
+///     Ok(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hub {
     shared: Arc<HubShared<TopicState>>,
@@ -62,7 +89,19 @@ impl Drop for CloseOnDrop {
 
 impl Hub {
     /// Creates a hub without topics.
+    ///
+    /// # Panics
+    /// Panics if [`TopicSettings::queue`] of a topic is 0.
+    ///
+    /// ```
+    /// use standpipe::{Hub, HubConfig, TopicSettings};
+    /// let rooms = TopicSettings::default().history(100);
+    /// let hub = Hub::new(HubConfig::default().topic("room-*", rooms));
+    /// # let _ = hub;
+    /// ```
+    #[track_caller]
     pub fn new(config: HubConfig) -> Hub {
+        config.check();
         Hub::with_clock(config, ids::system_clock())
     }
 
@@ -83,6 +122,16 @@ impl Hub {
     ///
     /// # Errors
     /// [`TooManyTopics`]: it does not exist, and there are [`HubConfig::max_topics`] others.
+    ///
+    /// ```
+    /// # use standpipe::{Hub, HubConfig};
+    /// let hub = Hub::new(HubConfig::default().max_topics(1));
+    /// let news = hub.topic("news")?;
+    /// assert!(hub.topic("sports").is_err());
+    /// drop(news); // It has no member and no history, so it ends.
+    /// assert!(hub.topic("sports").is_ok());
+    /// # Ok::<(), standpipe::TooManyTopics>(())
+    /// ```
     pub fn topic(&self, name: &str) -> Result<Topic, TooManyTopics> {
         let create = |name, last_id| {
             let (hub, budget) = (Arc::clone(&self.shared), Arc::clone(&self.history_budget));
@@ -93,18 +142,43 @@ impl Hub {
     }
 
     /// Returns the topic of this name, if it exists.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// let hub = Hub::default();
+    /// assert!(hub.get("news").is_none());
+    /// let _news = hub.topic("news")?;
+    /// assert!(hub.get("news").is_some());
+    /// # Ok::<(), standpipe::TooManyTopics>(())
+    /// ```
     pub fn get(&self, name: &str) -> Option<Topic> {
         let state = self.shared.get(name)?;
         Some(Topic { state })
     }
 
     /// Returns all topics, sorted by name.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// # let hub = Hub::default();
+    /// for topic in hub.topics() {
+    ///     println!("{}: {} members", topic.name(), topic.members());
+    /// }
+    /// ```
     pub fn topics(&self) -> Vec<Topic> {
         let states = self.shared.all().into_iter();
         states.map(|state| Topic { state }).collect()
     }
 
-    /// Returns all subscriptions, as connection numbers and topic names.
+    /// Returns which client is a member of which topic, as connection numbers and topic names.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// # let hub = Hub::default();
+    /// for (client, topic) in hub.memberships() {
+    ///     println!("client {client} is a member of {topic}");
+    /// }
+    /// ```
     pub fn memberships(&self) -> Vec<(u64, String)> {
         let mut memberships = Vec::new();
         for topic in self.shared.all() {
@@ -120,21 +194,44 @@ impl Hub {
     ///
     /// Every server does this five times per second for all hubs of its process, so a program need not call it. Never
     /// blocks.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// Hub::default().sweep(); // In a test without a server.
+    /// ```
     pub fn sweep(&self) {
         self.shared.sweep();
     }
 
     /// Returns the bytes that all histories use.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// assert_eq!(Hub::default().history_bytes(), 0);
+    /// ```
     pub fn history_bytes(&self) -> usize {
         self.history_budget.used()
     }
 
     /// Returns the number of topics.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// let hub = Hub::default();
+    /// let _news = hub.topic("news")?;
+    /// assert_eq!(hub.len(), 1);
+    /// # Ok::<(), standpipe::TooManyTopics>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.shared.len()
     }
 
     /// Returns whether there is no topic.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// assert!(Hub::default().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

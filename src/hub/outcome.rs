@@ -1,6 +1,18 @@
 //! What became of a call: [`PublishOutcome`], [`PublishError`], [`SubscribeError`] and [`TooManyTopics`].
 
+use super::message::Publication;
+
 /// What became of a published message.
+///
+/// ```
+/// use standpipe::{PublishOutcome, Topic};
+///
+/// fn announce(topic: &Topic) -> Result<(), Box<dyn std::error::Error>> {
+///     let PublishOutcome { id, receivers, dropped, .. } = topic.publish("lunch")?;
+///     println!("message {id}: {receivers} members get it, {dropped} were too slow");
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublishOutcome {
@@ -15,21 +27,65 @@ pub struct PublishOutcome {
     pub timed_out: bool,
 }
 
-/// Why a message was not published. No member received it, and it has no id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why nothing was published, and what was not published: one [`Publication`], or all those of
+/// [`Topic::publish_all`](super::Topic::publish_all). No member received any of it, and no id was used.
+///
+/// ```
+/// use standpipe::{Publication, PublishError, Topic};
+///
+/// /// Publishes a batch, or keeps it for the next attempt.
+/// fn flush(topic: &Topic, batch: &mut Vec<Publication>) {
+///     if let Err(error) = topic.publish_all(std::mem::take(batch)) {
+///         println!("{}: {error}", topic.name());
+///         *batch = error.into_inner();
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishError {
+pub enum PublishError<T = Publication> {
     /// Other publishers held the topic for too long, because they wait for slow members. Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
-    Busy,
+    Busy(T),
+}
+
+impl<T> PublishError<T> {
+    /// Returns what was not published.
+    ///
+    /// ```
+    /// use standpipe::{Message, Publication, PublishError};
+    ///
+    /// let error = PublishError::Busy(Publication::from("unsent"));
+    /// assert_eq!(error.into_inner().into_message(), Message::text("unsent"));
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            PublishError::Busy(unpublished) => unpublished,
+        }
+    }
 }
 
 /// Why a client is not a member.
+///
+/// ```
+/// use standpipe::{Connection, SubscribeError, SubscribeOptions, Topic};
+///
+/// /// In `Handler::opening`: keeps the subscription, unless the client has missed more than its queue holds.
+/// fn subscribe_early(conn: &Connection, topic: &Topic, since: u64) -> Result<(), SubscribeError> {
+///     match topic.subscribe(conn.outbox(), SubscribeOptions::new().since(since)) {
+///         Ok(subscription) => conn.keep(subscription),
+///         Err(SubscribeError::NotOpen) => {} // `Handler::run` subscribes it.
+///         Err(error) => return Err(error),
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// Only with [`since`](super::SubscribeOptions::since): publishers held the topic for too long, because they wait for
-    /// slow members. Try again later.
+    /// With [`since`](super::SubscribeOptions::since): publishers held the topic for too long, because they wait for slow
+    /// members. Also: another thread subscribes the same client with `since`, and the client is still sent what it missed.
+    /// Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
     Busy,
     /// Only with [`since`](super::SubscribeOptions::since), and only in [`Handler::opening`](crate::Handler::opening): the
@@ -40,21 +96,30 @@ pub enum SubscribeError {
     )]
     NotOpen,
     /// The topic may have more messages pending for a member than the client's queue holds. Otherwise the topic's queue
-    /// would be smaller than its settings say.
+    /// would be smaller than its settings say. It cannot happen if the hub is attached with
+    /// [`Config::hub`](crate::Config::hub).
     #[error(
-        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: set \
-         `Config::queue` to at least {topic} (see `HubConfig::largest_queue`), or `TopicSettings::queue` to at most {client}"
+        "up to {topic} messages of the topic may be pending for a member, but a client's queue holds {client}: attach \
+         the hub with `Config::hub`, or set `Config::queue` to at least {topic}"
     )]
     QueueTooLarge {
         /// [`TopicSettings::queue`](super::TopicSettings::queue).
         topic: usize,
-        /// [`Config::queue`](crate::Config::queue).
+        /// [`Outbox::capacity`](crate::Outbox::capacity).
         client: usize,
     },
 }
 
 /// The hub has [`HubConfig::max_topics`](super::HubConfig::max_topics) topics, so a new one was not created. Contains the
 /// number of topics.
+///
+/// ```
+/// use standpipe::{Hub, HubConfig};
+///
+/// let hub = Hub::new(HubConfig::default().max_topics(0));
+/// let error = hub.topic("news").expect_err("no topic is allowed");
+/// assert_eq!(error.to_string(), "there are 0 topics, and no more are made");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {0} topics, and no more are made")]
 pub struct TooManyTopics(pub usize);

@@ -1,12 +1,29 @@
-//! [`Policy`] and [`TopicSettings`]: what a topic does with a message for a slow member, and what it keeps.
+//! [`Policy`]: what a topic does with a message for a slow member, and [`DropReason`].
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
+
+use super::duration_text::parse_duration;
 
 /// What happens to a message for a *slow* member: its queue is full, and its socket refuses bytes.
 ///
 /// If only the queue is full, the delay is ours. Then the publisher flushes the queue or waits for it. A policy applies
 /// only when no member got room for 100 ms.
+///
+/// As text, a policy is `block`, `block:50ms`, `drop-newest`, `drop-oldest`, `conflate`, `disconnect` or
+/// `disconnect:80%:10s`. `Display` writes what `FromStr` reads. Times are written `50ms`, `10s`, `1.5s`, `2m` or `1h`.
+///
+/// ```
+/// use std::time::Duration;
+/// use standpipe::{Policy, SoftLimit};
+///
+/// let policy: Policy = "disconnect:80%:10s".parse()?;
+/// let soft = SoftLimit::new(80, Duration::from_secs(10));
+/// assert_eq!(policy, Policy::Disconnect { soft: Some(soft) });
+/// assert_eq!(policy.to_string(), "disconnect:80%:10s");
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
@@ -34,36 +51,61 @@ pub enum Policy {
 /// A limit that a member's queue may exceed for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftLimit {
-    /// Percent of [`TopicSettings::queue`], 1 to 100.
-    pub percent: u8,
-    /// How long a member's queue may be above it.
-    pub duration: Duration,
+    pub(super) percent: u8,
+    pub(super) duration: Duration,
 }
 
-/// The policies' names, by [`Policy::index`].
-pub(super) const NAMES: [&str; 5] = [
-    "block",
-    "drop-newest",
-    "drop-oldest",
-    "conflate",
-    "disconnect",
-];
+impl SoftLimit {
+    /// Returns a limit of `percent` of [`TopicSettings::queue`](super::TopicSettings::queue), from 1 to 100, above which
+    /// a member's queue may be for `duration`.
+    ///
+    /// # Panics
+    /// Panics if `percent` is not from 1 to 100. For a value that a user has written, parse a [`Policy`] instead.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use standpipe::{Policy, SoftLimit, TopicSettings};
+    ///
+    /// let soft = SoftLimit::new(80, Duration::from_secs(10));
+    /// let settings = TopicSettings::default().policy(Policy::Disconnect { soft: Some(soft) });
+    /// # let _ = settings;
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub const fn new(percent: u8, duration: Duration) -> SoftLimit {
+        assert!(
+            percent >= 1 && percent <= 100,
+            "the percentage of a soft limit must be from 1 to 100"
+        );
+        SoftLimit { percent, duration }
+    }
 
-impl Policy {
-    pub(super) fn index(self) -> usize {
-        match self {
-            Policy::Block { .. } => 0,
-            Policy::DropNewest => 1,
-            Policy::DropOldest => 2,
-            Policy::Conflate => 3,
-            Policy::Disconnect { .. } => 4,
-        }
+    /// Returns the limit in percent of the topic's queue.
+    ///
+    /// ```
+    /// # use standpipe::SoftLimit;
+    /// # use std::time::Duration;
+    /// assert_eq!(SoftLimit::new(80, Duration::from_secs(10)).percent(), 80);
+    /// ```
+    pub fn percent(self) -> u8 {
+        self.percent
+    }
+
+    /// Returns how long a member's queue may be above the limit.
+    ///
+    /// ```
+    /// # use standpipe::SoftLimit;
+    /// # use std::time::Duration;
+    /// assert_eq!(SoftLimit::new(80, Duration::from_secs(10)).duration().as_secs(), 10);
+    /// ```
+    pub fn duration(self) -> Duration {
+        self.duration
     }
 }
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAMES[self.index()])?;
+        DropReason::from(*self).fmt(f)?;
         match self {
             Policy::Block {
                 timeout: Some(timeout),
@@ -76,58 +118,194 @@ impl fmt::Display for Policy {
     }
 }
 
-/// The settings of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TopicSettings {
-    /// What happens to a message for a slow member. Default `Disconnect` without a soft limit.
-    pub policy: Policy,
-    /// The most messages of this topic that are pending for one member, at most
-    /// [`Config::queue`](crate::Config::queue). Default 64.
-    pub queue: usize,
-    /// The most messages that the history keeps for later subscribers. Default 0: no history.
-    pub history: usize,
-    /// How long the history keeps a message. Default `None`: until newer messages displace it.
-    pub max_age: Option<Duration>,
-}
+impl FromStr for Policy {
+    type Err = String;
 
-impl Default for TopicSettings {
-    fn default() -> Self {
-        TopicSettings {
-            policy: Policy::Disconnect { soft: None },
-            queue: 64,
-            history: 0,
-            max_age: None,
+    fn from_str(text: &str) -> Result<Policy, String> {
+        const FORM: &str = "a policy is block, block:50ms, drop-newest, drop-oldest, conflate, disconnect, \
+                            or disconnect:80%:10s";
+        let (name, rest) = match text.split_once(':') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (text, None),
+        };
+        let time = |text| parse_duration(text).map_err(|error| format!("{error}: {FORM}"));
+        match (name, rest) {
+            ("block", None) => Ok(Policy::Block { timeout: None }),
+            ("block", Some(timeout)) => Ok(Policy::Block {
+                timeout: Some(time(timeout)?),
+            }),
+            ("drop-newest", None) => Ok(Policy::DropNewest),
+            ("drop-oldest", None) => Ok(Policy::DropOldest),
+            ("conflate", None) => Ok(Policy::Conflate),
+            ("disconnect", None) => Ok(Policy::Disconnect { soft: None }),
+            ("disconnect", Some(soft)) => {
+                let (percent, duration) = soft.split_once("%:").ok_or(FORM)?;
+                let Some(percent @ 1..=100) = percent.parse().ok() else {
+                    return Err(format!("a soft limit is from 1% to 100%: {FORM}"));
+                };
+                let soft = SoftLimit::new(percent, time(duration)?);
+                Ok(Policy::Disconnect { soft: Some(soft) })
+            }
+            _ => Err(FORM.into()),
         }
     }
 }
 
-impl TopicSettings {
-    /// Sets the policy.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
+/// Which policy dropped a message: see [`TopicCounts::dropped_by`](super::TopicCounts::dropped_by).
+///
+/// ```
+/// use standpipe::{DropReason, Policy};
+///
+/// assert_eq!(DropReason::from(Policy::Block { timeout: None }), DropReason::Block);
+/// assert_eq!(DropReason::DropOldest.to_string(), "drop-oldest");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// [`Policy::Block`]: the member had no room when the time was over, and was disconnected.
+    Block,
+    /// [`Policy::DropNewest`].
+    DropNewest,
+    /// [`Policy::DropOldest`].
+    DropOldest,
+    /// [`Policy::Conflate`]: a newer message replaced it.
+    Conflate,
+    /// [`Policy::Disconnect`]: the message for which the member was disconnected.
+    Disconnect,
+}
+
+impl DropReason {
+    /// All reasons. A later version may add to them.
+    ///
+    /// ```
+    /// # use standpipe::{DropReason, Hub};
+    /// let counts = Hub::default().topic("news")?.counts();
+    /// for reason in DropReason::ALL {
+    ///     println!("dropped by {reason}: {}", counts.dropped_by(*reason));
+    /// }
+    /// # Ok::<(), standpipe::TooManyTopics>(())
+    /// ```
+    pub const ALL: &'static [DropReason] = &[
+        DropReason::Block,
+        DropReason::DropNewest,
+        DropReason::DropOldest,
+        DropReason::Conflate,
+        DropReason::Disconnect,
+    ];
+
+    /// Returns its place in [`ALL`](Self::ALL).
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<Policy> for DropReason {
+    fn from(policy: Policy) -> DropReason {
+        match policy {
+            Policy::Block { .. } => DropReason::Block,
+            Policy::DropNewest => DropReason::DropNewest,
+            Policy::DropOldest => DropReason::DropOldest,
+            Policy::Conflate => DropReason::Conflate,
+            Policy::Disconnect { .. } => DropReason::Disconnect,
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DropReason::Block => "block",
+            DropReason::DropNewest => "drop-newest",
+            DropReason::DropOldest => "drop-oldest",
+            DropReason::Conflate => "conflate",
+            DropReason::Disconnect => "disconnect",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn policy_is_parsed_as_it_is_displayed() {
+        for text in [
+            "block",
+            "block:50ms",
+            "block:0ns",
+            "block:1.5s",
+            "drop-newest",
+            "drop-oldest",
+            "conflate",
+            "disconnect",
+            "disconnect:80%:10s",
+        ] {
+            let policy = text.parse::<Policy>();
+            assert_eq!(policy.map(|policy| policy.to_string()), Ok(text.to_owned()));
+        }
+        let minutes = "block:2m".parse();
+        let timeout = Some(Duration::from_secs(120));
+        assert_eq!(minutes, Ok(Policy::Block { timeout }));
     }
 
-    /// Sets the size of a member's queue in messages, at least 1.
-    #[must_use]
-    pub fn queue(mut self, queue: usize) -> Self {
-        self.queue = queue.max(1);
-        self
+    /// Random durations and percentages, with all numbers of decimals.
+    #[test]
+    fn every_policy_survives_its_text() {
+        let random = RandomState::new();
+        for n in 0..20_000_u64 {
+            let bits = random.hash_one(n);
+            let secs = random.hash_one(bits) >> (bits % 64);
+            let nanos = (bits >> 8) % 1_000_000_000;
+            // Rounded, so that there are few decimals too.
+            let nanos = nanos - nanos % 10_u64.pow((bits % 10) as u32);
+            let duration = Duration::new(secs, nanos as u32);
+            let soft = SoftLimit::new(1 + (bits % 100) as u8, duration);
+            for policy in [
+                Policy::Block {
+                    timeout: Some(duration),
+                },
+                Policy::Disconnect { soft: Some(soft) },
+            ] {
+                assert_eq!(policy.to_string().parse(), Ok(policy), "{policy}");
+            }
+        }
     }
 
-    /// Sets the size of the history in messages.
-    #[must_use]
-    pub fn history(mut self, history: usize) -> Self {
-        self.history = history;
-        self
+    #[test]
+    fn wrong_policy_is_answered_with_the_correct_form() {
+        for (wrong, expected) in [
+            ("", "a policy is block"),
+            ("Block", "a policy is block"),
+            ("block:", "a time is a number with a unit"),
+            ("block:5", "a time needs a unit: 5s, 5ms, 5m or 5h"),
+            ("conflate:1s", "a policy is block"),
+            ("disconnect:80:1s", "a policy is block"),
+            ("disconnect:0%:1s", "from 1% to 100%"),
+            ("disconnect:101%:1s", "from 1% to 100%"),
+            ("disconnect:300%:1s", "from 1% to 100%"),
+            ("disconnect:80%:soon", "a time is a number with a unit"),
+        ] {
+            let refusal = wrong.parse::<Policy>().expect_err(wrong);
+            assert!(refusal.contains(expected), "{wrong}: {refusal}");
+            assert!(refusal.ends_with("or disconnect:80%:10s"), "{refusal}");
+        }
     }
 
-    /// Sets how long the history keeps a message.
-    #[must_use]
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = Some(max_age);
-        self
+    #[test]
+    fn soft_limit_is_a_percentage() {
+        for wrong in [0, 101, 200] {
+            let limit = std::panic::catch_unwind(|| SoftLimit::new(wrong, Duration::ZERO));
+            assert!(limit.is_err(), "{wrong}");
+        }
+        assert_eq!(SoftLimit::new(100, Duration::ZERO).percent(), 100);
+    }
+
+    #[test]
+    fn drop_reasons_are_in_order() {
+        for (index, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), index);
+        }
     }
 }

@@ -13,24 +13,23 @@ use super::delivery::Delivery;
 use super::member::Member;
 use super::message::{Publication, TopicMessage};
 use super::outcome::{PublishError, PublishOutcome};
-use super::policy::{Policy, TopicSettings};
+use super::policy::Policy;
+use super::settings::TopicSettings;
 use super::topic_state::TopicState;
 use crate::connection::queue::room::RetryBudget;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::sync::lock;
 
-/// How long a publisher waits for the publish token. This is longer than one publish lasts, unless several members are
-/// blocked one after another under `block`.
-const TOKEN_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// A publication, and its encoded frame.
 type Encoded = (Publication, EncodedFrame);
 
-/// Publishes messages: see [`Topic::publish_all`](super::Topic::publish_all).
+/// Publishes messages: see [`Topic::publish_all`](super::Topic::publish_all). `timeout` limits the wait for the publish
+/// token, in addition to the time limit of `block`.
 pub(super) fn publish_all(
     topic: &Arc<TopicState>,
     publications: Vec<Publication>,
-) -> Result<Vec<PublishOutcome>, PublishError> {
+    timeout: Option<Duration>,
+) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
     let encode = |publication: Publication| {
         let frame = EncodedFrame::data(&publication.message);
         (publication, frame)
@@ -43,7 +42,15 @@ pub(super) fn publish_all(
         topic: &topic.name,
         batches: Vec::new(),
     };
-    let token = acquire_publish_token(topic, deadline).ok_or(PublishError::Busy)?;
+    let until = timeout
+        .map(deadline_after)
+        .into_iter()
+        .chain(deadline)
+        .min();
+    let Some(token) = acquire_publish_token(topic, until) else {
+        let publications = left.map(|(publication, _)| publication);
+        return Err(PublishError::Busy(publications.collect()));
+    };
     let (mut outcomes, mut retry_budget) = (Vec::new(), RetryBudget::default());
     while !left.as_slice().is_empty() {
         // A member that is disconnected because of one batch must receive none of the next.
@@ -138,6 +145,13 @@ fn block_deadline(settings: &TopicSettings) -> Option<Instant> {
     }
 }
 
+/// Returns the moment after `timeout`. A year stands for a time that the clock cannot represent.
+fn deadline_after(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or(now + YEAR)
+}
+
 /// Returns how many messages form the next batch: as many as [`FrameBatch::count_that_fits`] says, at most as many as may
 /// be pending for a member, and all with the same excluded client.
 fn count_of_next_batch(left: &[Encoded], settings: &TopicSettings) -> usize {
@@ -156,7 +170,7 @@ impl Drop for PublishToken<'_> {
 }
 
 /// Acquires the publish token of `topic`. Returns `None` if another publisher still holds it at `deadline`, or without a
-/// deadline after [`TOKEN_TIMEOUT`].
+/// deadline after [`HubConfig::publish_timeout`](super::HubConfig::publish_timeout).
 ///
 /// # Blocking
 /// Woken by the thread that returns the token.
@@ -168,7 +182,7 @@ pub(super) fn acquire_publish_token(
     if receiver.try_recv().is_ok() {
         return Some(PublishToken(sender));
     }
-    let deadline = deadline.unwrap_or_else(|| Instant::now() + TOKEN_TIMEOUT);
+    let deadline = deadline.unwrap_or_else(|| deadline_after(topic.hub.config.publish_timeout));
     topic.waiting_publishers.fetch_add(1, Ordering::Relaxed);
     let acquired = receiver.recv_deadline(deadline);
     topic.waiting_publishers.fetch_sub(1, Ordering::Relaxed);

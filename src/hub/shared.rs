@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, Weak};
 use super::config::HubConfig;
 use super::ids::{IdClock, Ids, LastId, new_epoch};
 use super::outcome::TooManyTopics;
-use super::policy::{Policy, TopicSettings};
+use super::policy::Policy;
+use super::settings::TopicSettings;
 use crate::sweep::Sweep;
 use crate::sync::lock;
 

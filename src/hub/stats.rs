@@ -2,10 +2,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::policy::NAMES;
+use super::policy::DropReason;
 
 /// What became of a topic's messages since the topic was created, over all its members.
-#[derive(Clone, Debug)]
+///
+/// ```
+/// use standpipe::{DropReason, Hub};
+///
+/// let topic = Hub::default().topic("news")?;
+/// topic.publish("nobody is subscribed")?;
+/// let counts = topic.counts();
+/// assert_eq!((counts.accepted, counts.dropped), (0, 0)); // A message counts once for each member.
+/// assert_eq!(counts.dropped_by(DropReason::Conflate), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TopicCounts {
     /// Messages offered to members. A message counts once for each member.
@@ -14,10 +25,29 @@ pub struct TopicCounts {
     pub delivered: u64,
     /// Messages that were still queued or in flight when their member's connection ended.
     pub discarded: u64,
-    /// Messages dropped, by the name of the policy that dropped them.
-    pub dropped: Vec<(&'static str, u64)>,
+    /// Messages dropped by the topic's policies. [`dropped_by`](Self::dropped_by) tells them apart.
+    pub dropped: u64,
     /// Messages in the history.
     pub history: usize,
+    dropped_by: [u64; DropReason::ALL.len()],
+}
+
+impl TopicCounts {
+    /// Returns how many messages were dropped for this reason. A topic has several reasons if
+    /// [`Topic::set_policy`](super::Topic::set_policy) has changed its policy.
+    ///
+    /// ```
+    /// # use standpipe::{DropReason, Topic};
+    /// fn report(topic: &Topic) {
+    ///     let counts = topic.counts();
+    ///     for reason in DropReason::ALL {
+    ///         println!("{}: {} dropped by {reason}", topic.name(), counts.dropped_by(*reason));
+    ///     }
+    /// }
+    /// ```
+    pub fn dropped_by(&self, reason: DropReason) -> u64 {
+        self.dropped_by[reason.index()]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -25,8 +55,8 @@ pub(super) struct TopicCounters {
     pub(super) accepted: AtomicU64,
     pub(super) delivered: AtomicU64,
     pub(super) discarded: AtomicU64,
-    /// By [`Policy::index`](super::Policy::index).
-    pub(super) dropped: [AtomicU64; NAMES.len()],
+    /// By [`DropReason::index`].
+    pub(super) dropped: [AtomicU64; DropReason::ALL.len()],
 }
 
 impl TopicCounters {
@@ -36,16 +66,15 @@ impl TopicCounters {
 
     pub(super) fn read(&self, history: usize) -> TopicCounts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let dropped_by = self.dropped.each_ref().map(count);
         // `accepted` is read last, so that it is not less than the others together.
         TopicCounts {
             delivered: count(&self.delivered),
             discarded: count(&self.discarded),
-            dropped: NAMES
-                .into_iter()
-                .zip(self.dropped.iter().map(count))
-                .collect(),
+            dropped: dropped_by.iter().sum(),
             accepted: count(&self.accepted),
             history,
+            dropped_by,
         }
     }
 }

@@ -2,74 +2,19 @@
 //! published, without a hole and without a duplicate.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::member::{Member, Placed};
+use super::member::Member;
+use super::members::Known;
 use super::outcome::SubscribeError;
-use super::policy::TopicSettings;
+use super::placement::{Placed, Service};
 use super::publish::acquire_publish_token;
+use super::settings::TopicSettings;
+use super::subscribe_options::SubscribeOptions;
 use super::topic_state::TopicState;
 use crate::connection::Outbox;
-
-/// What a subscriber wants: see [`Topic::subscribe`](super::Topic::subscribe).
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct SubscribeOptions {
-    since: Option<u64>,
-    epoch: Option<Arc<str>>,
-    envelope: bool,
-    presence: bool,
-    name: Option<Arc<str>>,
-}
-
-impl SubscribeOptions {
-    /// Returns the default: the messages as they were published, from now on.
-    pub fn new() -> SubscribeOptions {
-        SubscribeOptions::default()
-    }
-
-    /// First sends the messages after `id` that are still in the history. A member with an envelope receives a gap notice
-    /// for those that are not.
-    ///
-    /// An id that the topic has not reached is from another hub, such as the one before a restart whose clock was ahead.
-    /// It counts as 0: the member receives a gap notice, and everything in the history. If both hubs have used an id, only
-    /// the [`epoch`](Self::epoch) tells whose it is.
-    #[must_use]
-    pub fn since(mut self, id: u64) -> Self {
-        self.since = Some(id);
-        self
-    }
-
-    /// Says from which [`Topic::epoch`](super::Topic::epoch) the id in [`since`](Self::since) is. If it is not the
-    /// epoch of this topic, the id counts as 0.
-    #[must_use]
-    pub fn epoch(mut self, epoch: &str) -> Self {
-        self.epoch = Some(epoch.into());
-        self
-    }
-
-    /// Sends each message in the hub's [`Envelope`](super::Envelope), so that one connection can subscribe to several
-    /// topics.
-    #[must_use]
-    pub fn with_envelope(mut self) -> Self {
-        self.envelope = true;
-        self
-    }
-
-    /// Sends a notice when a name joins or leaves.
-    #[must_use]
-    pub fn with_presence(mut self) -> Self {
-        self.presence = true;
-        self
-    }
-
-    /// Lists the client under this name in [`Topic::presence`](super::Topic::presence).
-    #[must_use]
-    pub fn with_name(mut self, name: &str) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-}
+use crate::sync::lock;
 
 /// A client's place in a topic. Dropping it ends the subscription.
 #[derive(Debug)]
@@ -79,6 +24,8 @@ pub(super) struct Membership {
     /// The name in the presence list, if the client is listed.
     name: Option<Arc<str>>,
     pub(super) last_id: u64,
+    /// The client was a member already.
+    pub(super) is_repeated: bool,
 }
 
 /// Subscribes the client behind `outbox`.
@@ -97,30 +44,27 @@ pub(super) fn join(
             client: capacity,
         });
     }
-    let envelope = topic.hub.config.envelope.clone();
-    let member = Member::new(
-        outbox,
-        Arc::clone(&topic.name),
-        envelope.filter(|_| options.envelope),
-        options.presence,
-        Arc::clone(&topic.counters),
-        Arc::clone(&topic.hub.epoch),
-    );
-    let last_id = match options.since {
-        None => topic.add_from_now(&member),
+    let entered = match options.since {
+        None => enter(topic, outbox, &options)?,
         Some(since) => {
             let since = topic.continue_after(since, options.epoch.as_deref());
-            // After an error the client may subscribe again, and must not receive a message twice.
-            let last_id = replay(topic, &member, since).inspect_err(|_| member.withdraw())?;
-            member.outbox.flush();
-            last_id
+            enter_after(topic, outbox, &options, since)?
         }
     };
+    let Entered {
+        member,
+        last_id,
+        is_repeated,
+    } = entered;
+    if is_repeated && options.presence {
+        member.wants_presence.store(true, Ordering::Relaxed);
+    }
     let mut membership = Membership {
         topic: Arc::clone(topic),
         member,
         name: options.name,
         last_id,
+        is_repeated,
     };
     if let Some(name) = &membership.name {
         let _in_order = topic.presence.lock_notices();
@@ -134,9 +78,111 @@ pub(super) fn join(
     Ok(membership)
 }
 
+/// A client that has become a member, or was one already.
+struct Entered {
+    member: Arc<Member>,
+    last_id: u64,
+    is_repeated: bool,
+}
+
+impl Entered {
+    fn again(member: Arc<Member>, last_id: u64) -> Entered {
+        Entered {
+            member,
+            last_id,
+            is_repeated: true,
+        }
+    }
+}
+
+/// Makes a client a member that receives what is published from now on.
+fn enter(
+    topic: &TopicState,
+    outbox: Outbox,
+    options: &SubscribeOptions,
+) -> Result<Entered, SubscribeError> {
+    let member = new_member(topic, outbox, options);
+    let mut members = lock(&topic.members);
+    let last_id = members.last_id.get();
+    match members.subscribe_again(member.outbox.number()) {
+        Known::Member(member) => Ok(Entered::again(member, last_id)),
+        Known::Replaying => Err(SubscribeError::Busy),
+        Known::New => {
+            // The member's first id is set under the same lock. Otherwise a message published in between would be
+            // reported as a gap that starts at id 0.
+            member.begin_after(last_id);
+            members.add(&member);
+            drop(members);
+            Ok(Entered {
+                member,
+                last_id,
+                is_repeated: false,
+            })
+        }
+    }
+}
+
+/// Makes a client a member, and sends it the messages after `since` first.
+///
+/// # Blocking
+/// As [`replay`].
+fn enter_after(
+    topic: &TopicState,
+    outbox: Outbox,
+    options: &SubscribeOptions,
+    since: u64,
+) -> Result<Entered, SubscribeError> {
+    let client = outbox.number();
+    let reservation = {
+        let mut members = lock(&topic.members);
+        let last_id = members.last_id.get();
+        match members.subscribe_again(client) {
+            Known::Member(member) => return Ok(Entered::again(member, last_id)),
+            Known::Replaying => return Err(SubscribeError::Busy),
+            Known::New => members.reserve(client),
+        }
+        Reservation { topic, client }
+    };
+    let member = new_member(topic, outbox, options);
+    // After an error the client may subscribe again, and must not receive a message twice.
+    let last_id = replay(topic, &member, since).inspect_err(|_| member.withdraw())?;
+    drop(reservation);
+    member.outbox.flush();
+    Ok(Entered {
+        member,
+        last_id,
+        is_repeated: false,
+    })
+}
+
+fn new_member(topic: &TopicState, outbox: Outbox, options: &SubscribeOptions) -> Arc<Member> {
+    let envelope = topic.hub.config.envelope.clone();
+    Member::new(
+        outbox,
+        Arc::clone(&topic.name),
+        envelope.filter(|_| options.envelope),
+        options.presence,
+        Arc::clone(&topic.counters),
+        Arc::clone(&topic.hub.epoch),
+    )
+}
+
+/// The place of a client to which missed messages are sent. Dropping it gives the place up, unless the client has become
+/// a member: after an error, and if the envelope panics.
+struct Reservation<'a> {
+    topic: &'a TopicState,
+    client: u64,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        lock(&self.topic.members).give_up(self.client);
+    }
+}
+
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.topic.remove(&self.member);
+        lock(&self.topic.members).remove(&self.member);
         if let Some(name) = &self.name {
             if self.topic.presence.leave(name) {
                 // The name stays in the list for a moment, and so the topic has to stay.
@@ -188,7 +234,7 @@ fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, S
         }
         let deadline = is_opening().then(Instant::now);
         for message in missing {
-            let place = || match member.place(&message, &settings) {
+            let place = || match member.place(&message, &settings, Service::Ticket) {
                 Placed::Full => None,
                 placed => Some(placed),
             };
@@ -210,7 +256,7 @@ fn try_end_replay(
     settings: &TopicSettings,
 ) -> Option<u64> {
     for message in topic.history.after(*sent_up_to, usize::MAX) {
-        if member.place(&message, settings) == Placed::Full {
+        if member.place(&message, settings, Service::Ticket) == Placed::Full {
             return None;
         }
         *sent_up_to = message.id();

@@ -8,7 +8,7 @@
 //! the token. Members are flushed and disconnected after the token has been returned.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -16,8 +16,10 @@ use crossbeam_channel::{Receiver, Sender};
 use super::history::{History, HistoryBudget};
 use super::ids::LastId;
 use super::member::Member;
-use super::policy::{Policy, TopicSettings};
+use super::members::Members;
+use super::policy::Policy;
 use super::presence::Presence;
+use super::settings::TopicSettings;
 use super::shared::{HubShared, KeptTopic};
 use super::stats::TopicCounters;
 use crate::panic::catch_panic;
@@ -38,13 +40,6 @@ pub(super) struct TopicState {
     is_kept: AtomicBool,
 }
 
-pub(super) struct Members {
-    /// Never changed while a publisher uses it, but replaced: a publisher visits the members that were there when it took
-    /// its ids.
-    pub(super) list: Arc<Vec<Arc<Member>>>,
-    pub(super) last_id: LastId,
-}
-
 impl TopicState {
     pub(super) fn new(
         name: Arc<str>,
@@ -57,15 +52,11 @@ impl TopicState {
             .0
             .send(())
             .expect("the receiver is beside the sender");
-        let members = Members {
-            list: Arc::default(),
-            last_id,
-        };
         TopicState {
             settings: Mutex::new(hub.config.settings(&name)),
             name,
             hub,
-            members: Mutex::new(members),
+            members: Mutex::new(Members::new(last_id)),
             publish_token,
             waiting_publishers: AtomicUsize::new(0),
             history: History::new(budget),
@@ -102,30 +93,8 @@ impl TopicState {
     /// Adds a member. Returns the last id that was published before.
     pub(super) fn add(&self, member: &Arc<Member>) -> u64 {
         let mut members = lock(&self.members);
-        Arc::make_mut(&mut members.list).push(Arc::clone(member));
+        members.add(member);
         members.last_id.get()
-    }
-
-    /// Adds a member that receives what is published from now on. Returns the last id that was published before.
-    ///
-    /// The member's first id is set under the same lock. Otherwise a message published in between would be reported as a
-    /// gap that starts at id 0.
-    pub(super) fn add_from_now(&self, member: &Arc<Member>) -> u64 {
-        let mut members = lock(&self.members);
-        member.begin_after(members.last_id.get());
-        Arc::make_mut(&mut members.list).push(Arc::clone(member));
-        members.last_id.get()
-    }
-
-    pub(super) fn remove(&self, member: &Arc<Member>) {
-        let mut members = lock(&self.members);
-        let index = members
-            .list
-            .iter()
-            .position(|other| Arc::ptr_eq(other, member));
-        if let Some(index) = index {
-            Arc::make_mut(&mut members.list).swap_remove(index);
-        }
     }
 
     /// Sends a presence notice to the members that asked for it.
@@ -139,7 +108,9 @@ impl TopicState {
         let Some(message) = catch_panic(|| envelope.presence(&self.name, name, joined)) else {
             return;
         };
-        for member in self.members().iter().filter(|member| member.wants_presence) {
+        let members = self.members();
+        let wants = |member: &&Arc<Member>| member.wants_presence.load(Ordering::Relaxed);
+        for member in members.iter().filter(wants) {
             // A member that is closed needs no notice. One whose outbox is full can ask for the list of names.
             let _ = member.outbox.try_send(message.clone());
         }

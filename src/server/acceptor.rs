@@ -6,23 +6,24 @@
 //! refuses the connection without reading it, or evicts a pending handshake of another address
 //! (`admission/handshake_slots.rs`).
 //!
+//! The connections of a channel (`Listener::channel`) were accepted elsewhere. Here they are treated like all others.
+//!
 //! An acceptor ends when accepting has failed permanently, or when the server stops accepting. In that case it also
 //! accepts what waits in the backlog, so that these clients are answered. The backlog of an inherited listener is left
 //! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on
 //! newcomers are refused, and a successor can bind the address.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
-use socket2::Socket;
-
-use super::client::handshake;
-use super::client::session::RegisteredClient;
-use super::listener::{BACKLOG, Listener};
+use super::arrived::{self, Arrived};
+use super::client::handshake::{self, Inbound};
+use super::client::registered::RegisteredClient;
+use super::listener::Listener;
+use super::listening_socket::BACKLOG;
 use super::refusal_log::Refusal;
 use super::shutdown_signal::StopOnDrop;
 use super::state::{ServerState, next_number};
@@ -32,11 +33,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
-use crate::http::{self, After, Peer};
 use crate::panic::catch_panic;
-
-/// The stack of a handshake thread, where the handler's `request` runs.
-const HANDSHAKE_STACK: usize = 256 << 10;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
 /// `LONGEST_PAUSE`.
@@ -53,12 +50,13 @@ pub(super) fn run<'scope, H: Handler>(
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) -> Result<(), Error> {
-    let _stop = StopOnDrop(&server.shutdown);
+    let stop = StopOnDrop::new(&server.shutdown);
     accept(&listener, wake_up, server, scope, handler)?;
     if !listener.is_inherited() {
         listener.refuse_newcomers();
         accept_backlog(&listener, server, scope, handler);
     }
+    stop.disarm();
     Ok(())
 }
 
@@ -71,14 +69,14 @@ fn accept<'scope, H: Handler>(
 ) -> Result<(), Error> {
     let mut pause = FIRST_PAUSE;
     loop {
-        let waited = listener.wait(wake_up);
+        let waited = listener.wait(wake_up, &server.shutdown);
         if server.shutdown.is_closing() {
             return Ok(());
         }
         match waited.and_then(|()| listener.accept()) {
-            Ok((socket, peer)) => {
+            Ok(arrived) => {
                 pause = FIRST_PAUSE;
-                start_handshake(socket, peer, listener, server, scope, handler);
+                start_handshake(arrived, listener, server, scope, handler);
             }
             Err(error) if is_permanent(&error) => {
                 log::error!("accepting on {listener} failed permanently: {error}");
@@ -112,7 +110,7 @@ fn accept_backlog<'scope, H: Handler>(
     // The limit is for a listener that could not turn newcomers away: the backlog was not longer than this.
     for _ in 0..=BACKLOG {
         match listener.accept() {
-            Ok((socket, peer)) => start_handshake(socket, peer, listener, server, scope, handler),
+            Ok(arrived) => start_handshake(arrived, listener, server, scope, handler),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if !listener.wait_for_last_handshake() {
                     return;
@@ -145,14 +143,19 @@ fn is_permanent(error: &io::Error) -> bool {
 }
 
 fn start_handshake<'scope, H: Handler>(
-    socket: Socket,
-    peer: Peer,
+    arrived: Arrived,
     listener: &Listener,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
     let number = next_number();
+    let local = arrived.local_addr();
+    let Arrived {
+        socket,
+        peer,
+        ahead,
+    } = arrived;
     if !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
         server
@@ -177,26 +180,34 @@ fn start_handshake<'scope, H: Handler>(
         server.disconnects.count(Disconnect::RefusedUnread);
         other.terminate(CloseCause::Gone);
     }
-    set_options(&socket, &server.config, number);
+    set_options(&socket, &server.config, number, local.is_some());
+    let arrival = listener.arrival(local);
     let socket: Arc<dyn Transport> = Arc::new(socket);
     let socket_for_refusal = Arc::clone(&socket);
     let config = Arc::clone(&server.config);
-    let shared = Arc::new(Shared::new(number, peer, config, &socket));
+    let draining = Arc::clone(server.shutdown.draining());
+    let shared = Arc::new(Shared::new(number, peer, config, draining, &socket));
     slot.set_client(&shared);
     let shared_after_panic = Arc::clone(&shared);
     let client = RegisteredClient {
         entry: server.clients.add(&shared),
         shared,
         socket,
-        arrival: listener.arrival(),
+    };
+    let inbound = Inbound {
+        arrival,
+        local,
+        ahead,
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
-        .stack_size(HANDSHAKE_STACK)
+        .stack_size(server.config.handler_stack)
         .spawn_scoped(scope, move || {
             // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
             // either.
-            if catch_panic(|| handshake::run(client, slot, server, scope, handler)).is_none() {
+            if catch_panic(|| handshake::run(client, slot, inbound, server, scope, handler))
+                .is_none()
+            {
                 shared_after_panic.tear_down();
                 log::error!("#{number} the handshake thread panicked");
             }
@@ -210,10 +221,8 @@ fn start_handshake<'scope, H: Handler>(
     }
 }
 
-/// Answers 503 as far as the socket accepts it without blocking, because the acceptor must not wait for a client.
+/// Answers 503 without blocking, because the acceptor must not wait for a client.
 fn refuse(socket: &dyn Transport, server: &ServerState) {
     server.disconnects.count(Disconnect::RefusedUnread);
-    let answer = http::unavailable(5, "too busy to read this").to_bytes(false, After::Close);
-    let _ = socket.try_write(&[IoSlice::new(&answer)]);
-    socket.shutdown(Shutdown::Write);
+    arrived::refuse(socket);
 }

@@ -1,19 +1,16 @@
-//! [`ServerHandle`]: shuts a server down and monitors it. [`ServerThread`]: a server on its own thread. [`ClientState`]
-//! and its parts: what monitoring shows about a client.
+//! [`ServerHandle`]: shuts a server down and monitors it.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
+use super::client_state::ClientState;
 use super::state::ServerState;
-use super::stats::ShutdownReport;
+use super::stats::Disconnect;
+use super::tick::TickCallback;
 use crate::clock;
-use crate::connection::MessageCounts;
-use crate::connection::activity::Activity;
-use crate::connection::shared::Shared;
-use crate::error::Error;
-use crate::http::Peer;
+use crate::connection::{MessageCounts, Outbox};
 
 /// Shuts a server down and monitors it. A handle can be used on any thread, also inside a handler. Cloning a handle is
 /// cheap.
@@ -30,9 +27,8 @@ use crate::http::Peer;
 ///     }
 ///     Ok(())
 /// })?;
-/// println!("{} clients on {}", handle.clients(), handle.local_addr());
-/// handle.shutdown();
-/// println!("{}", running.join()?); // drained 0, lost 0
+/// println!("{} clients on {:?}", handle.clients(), handle.local_addrs());
+/// println!("{}", running.shutdown()?); // drained 0, lost 0
 /// # Ok(())
 /// # }
 /// ```
@@ -51,11 +47,18 @@ impl ServerHandle {
         &self.server
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. For a server with
-    /// only Unix sockets, the result is `0.0.0.0:0`.
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses.first().copied().unwrap_or(none)
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. `None` if the server
+    /// listens on unix sockets only, or only gets connections through a channel.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let address = handle.local_addr().expect("a TCP address");
+    /// println!("listening on ws://{address}/");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
     }
 
     /// Returns every TCP address that the server listens on.
@@ -65,12 +68,95 @@ impl ServerHandle {
 
     /// Begins to shut the server down, and returns immediately. [`Server::serve`](crate::Server::serve) describes how
     /// the clients are closed and how long that may take.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Connection, Server};
+    /// let server = Server::bind("127.0.0.1:0", Config::default())?;
+    /// let handle = server.handle();
+    /// std::thread::spawn(move || handle.shutdown());
+    /// println!("{}", server.serve(|_: &mut Connection| Ok(()))?); // drained 0, lost 0
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn shutdown(&self) {
-        self.server.shutdown.begin();
+        self.drain(Duration::ZERO);
     }
 
-    /// Returns whether shutdown has begun. During [`drain_delay`](crate::Config::drain_delay), clients are still
+    /// Begins to shut the server down as [`shutdown`](Self::shutdown), but gives the clients `grace` to finish what they
+    /// have begun. Returns immediately.
+    ///
+    /// The grace begins when the server has stopped accepting: after [`drain_delay`](crate::Config::drain_delay). From
+    /// then on, [`Connection::is_draining`](crate::Connection::is_draining) returns true, but every client can still send
+    /// and receive. A handler should accept no more work, answer what is in progress, and return. Its client then gets
+    /// what is queued, and a Close with 1001. When the grace is over, every client that is left is closed with 1001 as by
+    /// `shutdown`.
+    ///
+    /// If `shutdown` and this method are called several times, the earliest end counts. So `shutdown` ends a grace.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::{Config, Connection, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// /// Answers each request. When the server drains, the handler returns after the answer in progress.
+    /// fn answer(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while !conn.is_draining() {
+    ///         let Some(request) = conn.recv()? else { break };
+    ///         conn.send(request)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let thread = Server::bind("127.0.0.1:0", Config::default())?.spawn(answer)?;
+    /// thread.handle().drain(Duration::from_secs(30));
+    /// println!("{}", thread.join()?); // drained 0, lost 0
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn drain(&self, grace: Duration) {
+        self.server.shutdown.begin(grace);
+        self.server.clients.deadline_changed();
+    }
+
+    /// Closes the listeners immediately, and returns. From now on newcomers are refused, and a successor can bind the same
+    /// addresses. The upgraded clients are served until they leave; then the server ends. A client that is not upgraded
+    /// yet is answered, with 503 if it asks for an upgrade.
+    ///
+    /// This is a part of a shutdown: [`is_shutting_down`](Self::is_shutting_down) returns true, and
+    /// [`drain_delay`](crate::Config::drain_delay) does not apply any more. [`drain`](Self::drain) and
+    /// [`shutdown`](Self::shutdown) do the rest.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::{Config, Connection, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let thread = Server::bind("127.0.0.1:0", Config::default())?.spawn(|_: &mut Connection| Ok(()))?;
+    /// let handle = thread.handle();
+    /// handle.stop_accepting();
+    /// // The successor listens now. The clients that are left have an hour.
+    /// handle.drain(Duration::from_secs(3600));
+    /// println!("{}", thread.join()?); // Returns when the last client has left.
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stop_accepting(&self) {
+        self.server.shutdown.stop_accepting();
+    }
+
+    /// Returns whether shutdown has begun, by [`shutdown`](Self::shutdown), [`drain`](Self::drain) or
+    /// [`stop_accepting`](Self::stop_accepting). During [`drain_delay`](crate::Config::drain_delay), clients are still
     /// accepted.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert!(!handle.is_shutting_down());
+    /// handle.shutdown();
+    /// assert!(handle.is_shutting_down());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_shutting_down(&self) -> bool {
         self.server.shutdown.has_begun()
     }
@@ -84,6 +170,45 @@ impl ServerHandle {
     /// socket.
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
+    }
+
+    /// Returns the outbox of the client with this number, from the moment its upgrade was accepted until its handler has
+    /// returned and its connection has ended.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// /// Removes a client. Returns whether it was there.
+    /// fn kick(handle: &ServerHandle, number: u64) -> bool {
+    ///     let client = handle.client(number);
+    ///     client.map(|outbox| outbox.close_now(4100, "kicked")).is_some()
+    /// }
+    /// ```
+    pub fn client(&self, number: u64) -> Option<Outbox> {
+        let client = self.server.clients.get(number)?;
+        let is_upgraded = client.lifecycle().is_upgraded();
+        is_upgraded.then(|| Outbox::new(client))
+    }
+
+    /// Returns the outboxes of all clients, sorted by [number](Outbox::number). [`client_states`](Self::client_states)
+    /// tells more about each.
+    ///
+    /// To send to all clients, subscribe them to a topic of a [`Hub`](crate::Hub) instead: it sends in the same order to
+    /// all, and copes with slow clients.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// fn list(handle: &ServerHandle) {
+    ///     for outbox in handle.outboxes() {
+    ///         println!("client {}: {} messages queued", outbox.number(), outbox.len());
+    ///     }
+    /// }
+    /// ```
+    pub fn outboxes(&self) -> Vec<Outbox> {
+        let clients = self.server.clients.snapshot().into_iter();
+        let upgraded = clients.filter(|client| client.lifecycle().is_upgraded());
+        let mut outboxes: Vec<Outbox> = upgraded.map(Outbox::new).collect();
+        outboxes.sort_by_key(Outbox::number);
+        outboxes
     }
 
     /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it
@@ -112,15 +237,24 @@ impl ServerHandle {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second until no client is accepted any more.
-    /// A callback must not block, because the watchdog would then check the deadlines of all clients too late.
-    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
-        self.server.tick_callbacks.add(Box::new(callback));
+    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed, or the
+    /// returned [`TickCallback`] is dropped. A callback must not block, because the watchdog would then check the deadlines
+    /// of all clients too late.
+    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
+        TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))
     }
 
-    /// Returns how often each deadline or limit has ended a connection since the server started. The name of a deadline
-    /// is that of its field in [`Config`](crate::Config).
-    pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
+    /// Returns how often each deadline or limit has ended a connection since the server started.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// for (disconnect, count) in handle.disconnects() {
+    ///     println!("{disconnect}: {count}");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn disconnects(&self) -> Vec<(Disconnect, u64)> {
         self.server.disconnects.counts()
     }
 }
@@ -132,114 +266,5 @@ impl fmt::Debug for ServerHandle {
             .field("clients", &self.clients())
             .field("shutting_down", &self.is_shutting_down())
             .finish_non_exhaustive()
-    }
-}
-
-/// A server that runs on its own thread: the result of [`Server::spawn`](crate::Server::spawn). Dropping this value
-/// does not stop the server.
-#[derive(Debug)]
-pub struct ServerThread {
-    thread: JoinHandle<Result<ShutdownReport, Error>>,
-    handle: ServerHandle,
-}
-
-impl ServerThread {
-    pub(super) fn new(
-        thread: JoinHandle<Result<ShutdownReport, Error>>,
-        handle: ServerHandle,
-    ) -> ServerThread {
-        ServerThread { thread, handle }
-    }
-
-    /// Returns a handle that monitors the server and shuts it down.
-    pub fn handle(&self) -> ServerHandle {
-        self.handle.clone()
-    }
-
-    /// Waits until the server has ended. To end it, call [`ServerHandle::shutdown`].
-    ///
-    /// # Blocking
-    /// As [`Server::serve`](crate::Server::serve).
-    ///
-    /// # Errors
-    /// As [`Server::serve`](crate::Server::serve).
-    ///
-    /// # Panics
-    /// Panics if the server's thread panicked.
-    pub fn join(self) -> Result<ShutdownReport, Error> {
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-}
-
-/// The state of one client at the time of [`ServerHandle::client_states`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ClientState {
-    /// The connection's number.
-    pub number: u64,
-    /// The client's address.
-    pub peer: Peer,
-    /// How many messages for the client were accepted, delivered, dropped and discarded.
-    pub counts: MessageCounts,
-    /// The client's queue.
-    pub queue: QueueState,
-    /// What thread `sp-N-read` is doing.
-    pub reader: ThreadState,
-    /// What thread `sp-N-write` is doing.
-    pub writer: ThreadState,
-    /// The time between the last answered ping and its pong, in milliseconds. `None` before the first pong.
-    pub round_trip_ms: Option<u64>,
-}
-
-/// The state of a client's queue.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct QueueState {
-    /// The number of queued messages.
-    pub messages: usize,
-    /// How many messages the queue can hold.
-    pub capacity: usize,
-    /// The number of bytes that are queued or in flight.
-    pub bytes: usize,
-    /// How long the socket has been refusing bytes, in milliseconds. 0 if it accepts bytes.
-    pub oldest_ms: u64,
-}
-
-/// The state of a thread.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ThreadState {
-    /// What the thread is doing, as text.
-    pub state: String,
-    /// How long the thread has been doing that, in milliseconds. If the thread waits for the peer, or its handler has found
-    /// nothing to receive: the time since the peer's last byte.
-    pub since_ms: u64,
-}
-
-impl ClientState {
-    fn of(client: &Shared, now: u64) -> ClientState {
-        let (queue, deadlines) = (&client.write.queue, &client.write.deadlines);
-        let ago = |since: u64| now.saturating_sub(since);
-        let thread = |(doing, since): (Activity, u64)| ThreadState {
-            state: doing.to_string(),
-            since_ms: ago(since),
-        };
-        ClientState {
-            number: client.number,
-            peer: client.peer.clone(),
-            counts: queue.counts(),
-            queue: QueueState {
-                messages: queue.len(),
-                capacity: queue.capacity(),
-                bytes: queue.bytes(),
-                oldest_ms: deadlines.blocked_since().map_or(0, ago),
-            },
-            reader: thread(client.reader.get()),
-            writer: thread(client.writer.get()),
-            round_trip_ms: deadlines.round_trip(),
-        }
     }
 }

@@ -1,28 +1,24 @@
-//! [`Listener`]: a listening socket, TCP or Unix, from its binding to its end.
+//! [`Listener`]: where the connections of a server come from. This is a listening socket (`listening_socket.rs`) or a
+//! channel (`handed.rs`), with what its requests are judged by.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use socket2::{Domain, SockAddr, Socket, Type};
+use super::arrived::Arrived;
+use super::handed::ConnectionSender;
+use super::handed_queue::HandedConnections;
+use super::listening_socket::ListeningSocket;
+use super::shutdown_signal::ShutdownSignal;
+use crate::http1::Arrival;
 
-use super::socket_path::SocketPath;
-use crate::http::{Arrival, Peer};
-
-/// How many connections may wait for `accept` in the kernel. The kernel limits this to `net.core.somaxconn`.
-pub(super) const BACKLOG: i32 = 4096;
-
-/// How long a TCP handshake may take that had begun when the server stopped accepting. Newcomers are ignored meanwhile, so
-/// it is short.
-const LAST_HANDSHAKE: Duration = Duration::from_millis(20);
-
-/// A listening socket of a server, TCP or Unix. [`bind`](Self::bind) and [`unix`](Self::unix) make one, and std's
-/// listeners can be converted. The socket does not block.
+/// Where the connections of a server come from.
+///
+/// This is usually a listening socket, TCP or Unix. [`bind`](Self::bind) and [`unix`](Self::unix) make one, and std's
+/// listeners can be converted. The socket does not block. [`channel`](Self::channel) makes a listener of connections
+/// that the program has accepted itself.
 ///
 /// When the server stops accepting, it answers the connections that wait in the backlog, and closes the socket.
 /// [`inherited`](Self::inherited) says that another process goes on with the socket.
@@ -35,31 +31,17 @@ const LAST_HANDSHAKE: Duration = Duration::from_millis(20);
 /// ```
 #[derive(Debug)]
 pub struct Listener {
-    /// The path that this listener bound. The field stands first, because the path must be removed before the socket is
-    /// closed: until then, no other file can have its inode number.
-    path: Option<SocketPath>,
-    socket: Socket,
-    address: Address,
-    owner: Owner,
+    source: Source,
     /// What requests are judged by.
     arrival: Arc<Arrival>,
+    /// As `arrival`, for the connections of a channel whose own address is on loopback.
+    on_loopback: OnceLock<Arc<Arrival>>,
 }
 
 #[derive(Debug)]
-enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-/// Whose socket it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// Made here: no other process has it.
-    Bound,
-    /// Made by the program that uses the library.
-    Program,
-    /// Another process has it too, and goes on with it.
-    OtherProcess,
+enum Source {
+    Socket(ListeningSocket),
+    Channel(HandedConnections),
 }
 
 impl Listener {
@@ -70,24 +52,12 @@ impl Listener {
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Listener> {
         let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
         for address in address.to_socket_addrs()? {
-            match Listener::bind_one(address) {
-                Ok(listener) => return Ok(listener),
+            match ListeningSocket::bind(address) {
+                Ok(socket) => return Ok(Listener::of_socket(socket)),
                 Err(error) => failed = error,
             }
         }
         Err(failed)
-    }
-
-    fn bind_one(address: SocketAddr) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // Otherwise, a restarted server could not bind the address until the connections of its predecessor have left
-        // TIME_WAIT.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let mut listener = Listener::try_from(TcpListener::from(socket))?;
-        listener.owner = Owner::Bound;
-        Ok(listener)
     }
 
     /// Listens on a unix socket at `path`. A socket that no process listens on any more is replaced.
@@ -101,7 +71,7 @@ impl Listener {
     /// # Errors
     /// Fails with `AddrInUse` if a process listens on the path, or if something other than a socket stands there.
     pub fn unix(path: impl AsRef<Path>) -> io::Result<Listener> {
-        Listener::bind_unix(path.as_ref(), None)
+        ListeningSocket::bind_unix(path.as_ref(), None).map(Listener::of_socket)
     }
 
     /// Like [`unix`](Self::unix), but also sets the permissions of the path, such as `0o660`. They are in force before
@@ -113,21 +83,57 @@ impl Listener {
     /// # Errors
     /// As [`unix`](Self::unix), and if the permissions cannot be set.
     pub fn unix_with_mode(path: impl AsRef<Path>, mode: u32) -> io::Result<Listener> {
-        Listener::bind_unix(path.as_ref(), Some(mode))
+        ListeningSocket::bind_unix(path.as_ref(), Some(mode)).map(Listener::of_socket)
     }
 
-    fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        let bound = SocketPath::bind(&socket, path, mode, || socket.listen(BACKLOG))?;
-        let address = Address::Unix(path.into());
-        Ok(Listener::new(socket, address, Owner::Bound, Some(bound)))
+    /// Returns a listener of connections that were accepted elsewhere, and the [`ConnectionSender`] that hands them over.
+    /// With it, an existing HTTP server or an own accept loop passes some of its connections on.
+    ///
+    /// Up to `capacity` connections, and at least one, can wait in the channel. When the server stops accepting, it answers
+    /// those that wait, like a backlog. When all senders are dropped, no connection comes any more, and the server goes on
+    /// with its clients.
+    ///
+    /// A connection whose own address is on loopback is judged as if it came from a loopback listener: `Host` must be a
+    /// loopback name, or the host of an allowed [`Config::origin`](crate::Config::origin).
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use standpipe::{Config, Connection, Listener, Server};
+    ///
+    /// let (connections, listener) = Listener::channel(16);
+    /// let server = Server::from_listeners(vec![listener.tag("embedded")], Config::default())?;
+    /// let handle = server.handle();
+    /// let running = server.spawn(|conn: &mut Connection| {
+    ///     while let Some(message) = conn.recv()? {
+    ///         conn.send(message)?;
+    ///     }
+    ///     Ok(())
+    /// })?;
+    ///
+    /// // The program has accepted this socket, and has read the first line of the request.
+    /// let (socket, mut client) = UnixStream::pair()?;
+    /// # client.write_all(b"Host: localhost\r\n\r\n")?;
+    /// connections.send(socket, "GET /ws HTTP/1.1\r\n")?;
+    /// # let mut answer = [0; 12];
+    /// # client.read_exact(&mut answer)?;
+    /// # assert_eq!(&answer, b"HTTP/1.1 426");
+    /// # drop(client);
+    ///
+    /// handle.shutdown();
+    /// running.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn channel(capacity: usize) -> (ConnectionSender, Listener) {
+        let (sender, connections) = ConnectionSender::channel(capacity);
+        (sender, Listener::new(Source::Channel(connections), false))
     }
 
     /// Says that another process has this socket too: systemd, or the server that comes next. When the server stops
     /// accepting, it then leaves the connections in the backlog to that process.
     ///
-    /// Without this call, the server accepts the backlog when it stops, and answers 503.
+    /// Without this call, the server accepts the backlog when it stops, and answers 503. The call changes nothing for a
+    /// [`channel`](Self::channel), which belongs to this process.
     ///
     /// ```
     /// use standpipe::Listener;
@@ -139,7 +145,9 @@ impl Listener {
     /// ```
     #[must_use]
     pub fn inherited(mut self) -> Listener {
-        self.owner = Owner::OtherProcess;
+        if let Source::Socket(socket) = &mut self.source {
+            socket.set_inherited();
+        }
         self
     }
 
@@ -188,125 +196,111 @@ impl Listener {
         self
     }
 
-    fn new(socket: Socket, address: Address, owner: Owner, path: Option<SocketPath>) -> Listener {
-        let loopback_tcp =
-            matches!(&address, Address::Tcp(tcp) if tcp.ip().to_canonical().is_loopback());
+    fn of_socket(socket: ListeningSocket) -> Listener {
+        let address = socket.local_addr();
+        let loopback_tcp = address.is_some_and(is_loopback);
+        Listener::new(Source::Socket(socket), loopback_tcp)
+    }
+
+    fn new(source: Source, loopback_tcp: bool) -> Listener {
         Listener {
-            path,
-            socket,
-            address,
-            owner,
+            source,
             arrival: Arc::new(Arrival {
                 loopback_tcp,
                 ..Arrival::default()
             }),
+            on_loopback: OnceLock::new(),
         }
     }
 
-    /// Returns the TCP address of the listener, with the port that the kernel chose. `None` for a unix socket.
+    /// Returns the TCP address of the listener, with the port that the kernel chose. `None` for a unix socket and for a
+    /// channel.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match self.address {
-            Address::Tcp(address) => Some(address),
-            Address::Unix(_) => None,
+        match &self.source {
+            Source::Socket(socket) => socket.local_addr(),
+            Source::Channel(_) => None,
         }
     }
 
-    /// Returns whether only this machine can reach the listener.
+    /// Returns whether only this machine can reach the listener. It is not known where the connections of a channel come
+    /// from.
     pub(crate) fn is_loopback(&self) -> bool {
-        self.arrival.loopback_tcp || self.local_addr().is_none()
+        match &self.source {
+            Source::Socket(socket) => socket.local_addr().is_none_or(is_loopback),
+            Source::Channel(_) => false,
+        }
     }
 
-    /// Returns what requests that arrive on this listener are judged by.
-    pub(super) fn arrival(&self) -> Arc<Arrival> {
+    /// Returns what the requests of a connection are judged by. `local` is the connection's own address.
+    pub(super) fn arrival(&self, local: Option<SocketAddr>) -> Arc<Arrival> {
+        let is_handed = matches!(self.source, Source::Channel(_));
+        if is_handed && local.is_some_and(is_loopback) {
+            let on_loopback = || {
+                Arc::new(Arrival {
+                    loopback_tcp: true,
+                    ..Arrival::clone(&self.arrival)
+                })
+            };
+            return Arc::clone(self.on_loopback.get_or_init(on_loopback));
+        }
         Arc::clone(&self.arrival)
     }
 
     pub(super) fn is_inherited(&self) -> bool {
-        self.owner == Owner::OtherProcess
-    }
-
-    /// Waits until a connection can be accepted, or until `wake_up` is at the end of its stream.
-    ///
-    /// # Blocking
-    /// Woken by a client, or when the server stops accepting.
-    pub(super) fn wait(&self, wake_up: &UnixStream) -> io::Result<()> {
-        let mut descriptors = [
-            PollFd::new(&self.socket, PollFlags::IN),
-            PollFd::new(wake_up, PollFlags::IN),
-        ];
-        match poll(&mut descriptors, None) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        match &self.source {
+            Source::Socket(socket) => socket.is_inherited(),
+            Source::Channel(_) => false,
         }
     }
 
-    /// Accepts the next connection, or fails with `WouldBlock` if there is none: another process that shares an
-    /// inherited socket may have accepted it.
-    pub(super) fn accept(&self) -> io::Result<(Socket, Peer)> {
-        let (socket, address) = self.socket.accept()?;
-        // Elsewhere, an accepted socket does not block either if its listener does not.
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        socket.set_nonblocking(false)?;
-        Ok((socket, peer(&address)))
-    }
-
-    /// Waits for a client whose TCP handshake had begun when the newcomers were turned away. Its last segment may still be
-    /// on its way, and closing the socket would reset it. Returns whether a connection can be accepted.
+    /// Waits until a connection can be accepted, or until the server stops accepting.
     ///
     /// # Blocking
-    /// Waits at most [`LAST_HANDSHAKE`]. Woken by such a client.
+    /// Woken by a client, by a [`ConnectionSender`], or when the server stops accepting.
+    pub(super) fn wait(&self, wake_up: &UnixStream, shutdown: &ShutdownSignal) -> io::Result<()> {
+        match &self.source {
+            Source::Socket(socket) => socket.wait(wake_up),
+            Source::Channel(connections) => {
+                connections.wait(shutdown);
+                Ok(())
+            }
+        }
+    }
+
+    /// Accepts the next connection, or fails with `WouldBlock` if there is none.
+    pub(super) fn accept(&self) -> io::Result<Arrived> {
+        match &self.source {
+            Source::Socket(socket) => socket.accept(),
+            Source::Channel(connections) => connections.accept(),
+        }
+    }
+
+    /// Waits for a client whose TCP handshake had begun at the stop. Returns whether a connection can be accepted.
+    ///
+    /// # Blocking
+    /// As [`ListeningSocket::wait_for_last_handshake`].
     pub(super) fn wait_for_last_handshake(&self) -> bool {
-        if self.owner != Owner::Bound {
-            return false;
+        match &self.source {
+            Source::Socket(socket) => socket.wait_for_last_handshake(),
+            Source::Channel(_) => false,
         }
-        let limit =
-            Timespec::try_from(LAST_HANDSHAKE).expect("a few milliseconds are a valid time");
-        let mut descriptors = [PollFd::new(&self.socket, PollFlags::IN)];
-        poll(&mut descriptors, Some(&limit)).is_ok_and(|ready| ready > 0)
     }
 
-    /// Turns newcomers away, so that the backlog only shrinks from here. Removes the path that this listener bound.
+    /// Turns newcomers away from a listening socket.
     ///
     /// # Blocking
     /// As [`unix`](Self::unix).
     pub(super) fn refuse_newcomers(&mut self) {
-        self.path = None;
-        if self.owner == Owner::Bound {
-            ignore_connects(&self.socket);
+        if let Source::Socket(socket) = &mut self.source {
+            socket.refuse_newcomers();
         }
     }
 }
 
-/// Makes the kernel ignore the segments with which clients connect. Otherwise, a client that connects between the last
-/// `accept` and the closing of the socket would be reset. A client whose segment is ignored repeats it after a second.
-/// By then, either the port is closed, or a successor listens on it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn ignore_connects(socket: &Socket) {
-    use socket2::SockFilter;
-
-    if socket
-        .local_addr()
-        .is_ok_and(|address| address.as_socket().is_none())
-    {
-        return;
-    }
-    // A classic BPF program. Byte 13 of a TCP header has the flags; a connect has SYN and no ACK.
-    let (load_byte, mask, jump_if_equal, end) = (0x30, 0x54, 0x15, 0x06);
-    let (syn, syn_and_ack) = (0x02, 0x12);
-    let filter = [
-        SockFilter::new(load_byte, 0, 0, 13),
-        SockFilter::new(mask, 0, 0, syn_and_ack),
-        SockFilter::new(jump_if_equal, 0, 1, syn),
-        SockFilter::new(end, 0, 0, 0),
-        SockFilter::new(end, 0, 0, u32::MAX),
-    ];
-    if let Err(error) = socket.attach_filter(&filter) {
-        log::debug!("could not attach a filter to a listener that is closing: {error}");
-    }
+fn is_loopback(address: SocketAddr) -> bool {
+    // A listener on [::] gets 127.0.0.1 as ::ffff:127.0.0.1, for which `IpAddr::is_loopback` returns false.
+    address.ip().to_canonical().is_loopback()
 }
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn ignore_connects(_: &Socket) {}
 
 /// The connections in the backlog are answered 503 when the server stops, because the program is expected to have
 /// bound the listener itself. See [`Listener::inherited`].
@@ -314,14 +308,7 @@ impl TryFrom<TcpListener> for Listener {
     type Error = io::Error;
 
     fn try_from(listener: TcpListener) -> io::Result<Listener> {
-        listener.set_nonblocking(true)?;
-        let address = Address::Tcp(listener.local_addr()?);
-        Ok(Listener::new(
-            listener.into(),
-            address,
-            Owner::Program,
-            None,
-        ))
+        ListeningSocket::of_tcp(listener).map(Listener::of_socket)
     }
 }
 
@@ -330,27 +317,15 @@ impl TryFrom<UnixListener> for Listener {
     type Error = io::Error;
 
     fn try_from(listener: UnixListener) -> io::Result<Listener> {
-        listener.set_nonblocking(true)?;
-        let path = listener.local_addr()?.as_pathname().map(PathBuf::from);
-        let address = Address::Unix(path.unwrap_or_default());
-        Ok(Listener::new(
-            listener.into(),
-            address,
-            Owner::Program,
-            None,
-        ))
+        ListeningSocket::of_unix(listener).map(Listener::of_socket)
     }
 }
 
 impl std::fmt::Display for Listener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.address {
-            Address::Tcp(address) => write!(f, "{address}"),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        match &self.source {
+            Source::Socket(socket) => socket.fmt(f),
+            Source::Channel(_) => f.write_str("a channel"),
         }
     }
-}
-
-fn peer(address: &SockAddr) -> Peer {
-    address.as_socket().map_or(Peer::Unix, Peer::Tcp)
 }

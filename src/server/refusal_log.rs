@@ -87,10 +87,22 @@ impl Refusal {
         at.unwrap_or(ALL.len() - 1)
     }
 
+    /// Returns the level of the lines of this kind. An operator who looks at warnings only sees what needs attention.
     fn level(self) -> Level {
         match self {
             Refusal::NoThread | Refusal::HandlerPanicked => Level::Error,
-            _ => Level::Warn,
+            // One request that a rule has refused, or one client that has left. The server did what it is for, and
+            // every scanner of the internet causes such lines.
+            Refusal::Answer(_) | Refusal::ShuttingDown | Refusal::UpgradeFailed => Level::Info,
+            // A limit of the server, a failure of the handler, or a client that did harm or was cut off.
+            Refusal::ConnectRate
+            | Refusal::NoHandshakeSlot
+            | Refusal::Evicted
+            | Refusal::MaxClients
+            | Refusal::MaxClientsPerIp
+            | Refusal::Violation
+            | Refusal::HandlerFailed
+            | Refusal::Overdue(_) => Level::Warn,
         }
     }
 }
@@ -239,6 +251,25 @@ mod tests {
         assert_eq!(refusals.take_rest(), [(kind, 1)]);
         assert_eq!(refusals.take_rest(), [], "nothing is told twice");
         assert_eq!(refusals.admit(kind, 6003), Some(0), "the end begins anew");
+    }
+
+    #[test]
+    fn only_limits_and_failures_are_warnings() {
+        for (kind, level) in [
+            (Refusal::NoThread, Level::Error),
+            (Refusal::HandlerPanicked, Level::Error),
+            (Refusal::HandlerFailed, Level::Warn),
+            (Refusal::MaxClients, Level::Warn),
+            (Refusal::MaxClientsPerIp, Level::Warn),
+            (Refusal::ConnectRate, Level::Warn),
+            (Refusal::NoHandshakeSlot, Level::Warn),
+            (Refusal::Evicted, Level::Warn),
+            (Refusal::Answer(403), Level::Info),
+            (Refusal::Answer(0), Level::Info),
+            (Refusal::ShuttingDown, Level::Info),
+        ] {
+            assert_eq!(kind.level(), level, "{kind}");
+        }
     }
 
     #[test]

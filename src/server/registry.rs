@@ -14,7 +14,8 @@ pub(crate) struct Registry {
     clients: Mutex<HashMap<u64, Weak<Shared>>>,
     /// The sum of the counts of clients that have been removed. Changed under the lock of `clients`.
     removed: Mutex<MessageCounts>,
-    empty: Condvar,
+    /// Notified when the last client is removed, and when a deadline changes.
+    changed: Condvar,
 }
 
 impl Registry {
@@ -25,6 +26,11 @@ impl Registry {
             registry: self,
             number: client.number,
         }
+    }
+
+    /// Returns the client with this number.
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Shared>> {
+        lock(&self.clients).get(&number)?.upgrade()
     }
 
     /// Returns the current clients. The caller uses them without holding the lock.
@@ -48,15 +54,35 @@ impl Registry {
     /// # Blocking
     /// Woken when the last entry is dropped.
     pub(super) fn wait_until_empty(&self, deadline: Instant) -> bool {
+        self.wait_until_empty_or(|| Some(deadline))
+    }
+
+    /// As [`wait_until_empty`](Self::wait_until_empty), with a deadline that may change, or begin to exist, while this
+    /// method waits.
+    ///
+    /// # Blocking
+    /// Woken when the last entry is dropped. [`deadline_changed`](Self::deadline_changed) makes it look at the deadline
+    /// again.
+    pub(super) fn wait_until_empty_or(&self, deadline: impl Fn() -> Option<Instant>) -> bool {
         let mut clients = lock(&self.clients);
         while !clients.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let deadline = deadline();
+            let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
                 return false;
             }
-            clients = wait(&self.empty, clients, Some(left));
+            clients = wait(&self.changed, clients, left);
         }
         true
+    }
+
+    /// Wakes the threads that wait in [`wait_until_empty_or`](Self::wait_until_empty_or), after their deadline has
+    /// changed.
+    pub(super) fn deadline_changed(&self) {
+        // A waiting thread reads its deadline under this lock. Without it, the thread could begin to wait after it has read
+        // the old deadline, and miss the notification.
+        let _clients = lock(&self.clients);
+        self.changed.notify_all();
     }
 }
 
@@ -65,6 +91,13 @@ impl Registry {
 pub(crate) struct RegistryEntry<'a> {
     registry: &'a Registry,
     number: u64,
+}
+
+impl RegistryEntry<'_> {
+    /// Replaces the client of this entry. From now on, nobody finds the earlier one here.
+    pub(super) fn replace(&self, client: &Arc<Shared>) {
+        lock(&self.registry.clients).insert(self.number, Arc::downgrade(client));
+    }
 }
 
 impl Drop for RegistryEntry<'_> {
@@ -78,7 +111,7 @@ impl Drop for RegistryEntry<'_> {
             *removed = *removed + client.write.queue.counts();
         }
         if clients.is_empty() {
-            self.registry.empty.notify_all();
+            self.registry.changed.notify_all();
         }
     }
 }

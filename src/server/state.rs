@@ -11,7 +11,7 @@ use super::shutdown_signal::ShutdownSignal;
 use super::stats::{Disconnects, ShutdownTally};
 use super::tick::TickCallbacks;
 use crate::config::Config;
-use crate::http::Rules;
+use crate::http1::Rules;
 use crate::sync::Permits;
 
 /// The number of the latest connection of any server in this process. The servers count together, because a hub may
@@ -38,7 +38,7 @@ pub(crate) struct ServerState {
     pub(crate) shutdown_tally: ShutdownTally,
     pub(crate) disconnects: Disconnects,
     pub(crate) refusals: RefusalLog,
-    pub(super) tick_callbacks: TickCallbacks,
+    pub(super) tick_callbacks: Arc<TickCallbacks>,
     /// Whether only this machine can reach the server.
     pub(crate) loopback_only: bool,
 }
@@ -64,7 +64,7 @@ impl ServerState {
             shutdown_tally: ShutdownTally::default(),
             disconnects: Disconnects::default(),
             refusals: RefusalLog::new(),
-            tick_callbacks: TickCallbacks::default(),
+            tick_callbacks: Arc::default(),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::own_thread;
 use super::refusal_log::{Refusal, RefusalLog};
 use super::state::ServerState;
 use crate::clock::{self, Clock};
@@ -24,14 +25,15 @@ const TICK: Duration = Duration::from_millis(50);
 /// The watchdog looks for a client's peer on every 20th tick: once per second.
 const LOOK_EVERY: u64 = 20;
 
-/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second. The callbacks end when no
-/// client is accepted any more.
+/// The hubs are swept and the tick callbacks run on every fourth tick: five times per second. The callbacks end when the
+/// clients are closed.
 const CALLBACKS_EVERY: u32 = 4;
 
 /// # Blocking
 /// Waits for the next tick: woken when the server stops accepting. After that, also woken when the last acceptor or the
 /// last client ends.
 pub(super) fn run(server: &ServerState) {
+    own_thread::works_for(server);
     let mut tick = 0_u32;
     while !server.shutdown.wait_for_closing(TICK) {
         check_all(server, u64::from(tick));
@@ -48,11 +50,15 @@ pub(super) fn run(server: &ServerState) {
     {
         check_all(server, u64::from(tick));
         tick = tick.wrapping_add(1);
-        // Clients whose turn to be closed has not come are still members of topics.
+        // Clients that are still served, or whose turn to be closed has not come, are still members of topics.
         if tick % CALLBACKS_EVERY == 0 {
             sweep::run();
+            if !server.shutdown.closes_clients() {
+                server.tick_callbacks.run();
+            }
         }
     }
+    server.tick_callbacks.clear();
     server.refusals.log_rest();
 }
 
@@ -70,11 +76,19 @@ fn check_all(server: &ServerState, tick: u64) {
 }
 
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
+    // A peer that sends something and does not answer pings would otherwise never get what topics hold back.
+    if client.is_late(now, clock::millis(client.config().ping_timeout)) {
+        client.release_held();
+    }
     match client.check_deadlines(now) {
-        DeadlineCheck::Met => {}
+        DeadlineCheck::Met => {
+            if client.must_measure(now) {
+                client.send_ping(now);
+            }
+        }
         DeadlineCheck::PingDue => {
             client.write.deadlines.ping_sent(now);
-            client.send_ping(now.to_be_bytes());
+            client.send_ping(now);
         }
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
@@ -102,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::http::Rules;
+    use crate::http1::Rules;
     use crate::server::shutdown_signal::ShutdownSignal;
     use crate::sweep::Sweep;
 

@@ -47,7 +47,7 @@ class Guide(unittest.TestCase):
                     self.assertEqual(request(port, "GET", "/metrics", SITE)[0], 404)
                     self.assertEqual(request(port, "POST", "/publish/t", SITE, b"x")[0], 404)
                     foreign = {**SITE, "Origin": "https://elsewhere.example"}
-                    self.assertEqual(request(port, "GET", "/", foreign)[0], 403)
+                    self.assertEqual(request(port, "GET", "/topics/t/presence", foreign)[0], 403)
 
     def echo(self, port):
         """Sends a message to the echo, and checks that it comes back."""

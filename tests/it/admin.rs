@@ -83,6 +83,11 @@ fn loopback_request_without_the_made_key_gets_401() {
     );
     let right = format!("Authorization: Bearer {key}\r\n");
     assert_eq!(statuses(address, &right), ALLOWED);
+    // A page of another site cannot know the key, but may have been given it.
+    let foreign = format!("{right}Origin: https://elsewhere.example\r\n");
+    assert_eq!(statuses(address, &foreign), [403; 6]);
+    let allowed = format!("{right}Origin: https://example.com\r\n");
+    assert_eq!(statuses(address, &allowed), ALLOWED);
     // The key proves enough, also behind a proxy.
     let forwarded = format!("{right}X-Forwarded-For: 192.0.2.1\r\n");
     assert_eq!(statuses(address, &forwarded), ALLOWED);
@@ -281,6 +286,11 @@ fn admin_open_needs_a_direct_request_to_loopback() {
     let binary = Binary::start(&["--origin", "https://example.com", "--admin-open"]);
     let address = binary.address;
     assert_eq!(statuses(address, ""), ALLOWED);
+    // A page of another site, which the user of this machine has opened.
+    for origin in ["https://elsewhere.example", "null", "http://localhost:1"] {
+        let foreign = format!("Origin: {origin}\r\n");
+        assert_eq!(statuses(address, &foreign), [403; 6], "{origin}");
+    }
     // HAProxy passes the name of the site on, which --origin allows.
     let head = "GET /debug/clients HTTP/1.1\r\nHost: example.com\r\n\r\n";
     assert_eq!(http(address, head).status, 403);

@@ -2,7 +2,9 @@
 
 use std::thread;
 
-use standpipe::{CloseCause, Config, Event, Events, Message, Outbox, Server, ShutdownReport};
+use standpipe::{
+    CloseCause, Config, Event, Events, Message, Outbox, Reply, Server, ShutdownReport,
+};
 
 use crate::support::{
     Connect, DEADLINE, TestClient, assert_only_close, fill, with_both_flush_modes, within,
@@ -45,7 +47,7 @@ fn start(config: Config) -> Events {
 }
 
 fn connect(events: &Events) -> TestClient {
-    TestClient::connect(events.handle().local_addr(), "/")
+    TestClient::connect(events.handle().local_addr().expect("a TCP address"), "/")
 }
 
 #[track_caller]
@@ -187,7 +189,7 @@ fn shutdown_does_not_wait_for_a_full_event_channel() {
 fn answer_to_the_peers_close_replaces_our_queued_close() {
     with_both_flush_modes(|config| {
         let events = start(config);
-        let client = Connect::to(events.handle().local_addr());
+        let client = Connect::to(events.handle().local_addr().expect("a TCP address"));
         let mut client = client.small_rcvbuf().connect();
         let outbox = next_opened(&events);
         fill(&outbox);
@@ -201,4 +203,43 @@ fn answer_to_the_peers_close_replaces_our_queued_close() {
         assert!(counts.discarded > 0, "{counts:?}");
         shut_down(events);
     });
+}
+
+#[test]
+fn events_have_a_door() {
+    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let events = server.events_with(4, |request| match request.path() {
+        "/" => Reply::html("<p>A page"),
+        "/robot" if request.header("authorization") == Some("Bearer right") => {
+            Reply::upgrade().subprotocol("robot.v1")
+        }
+        "/robot" => Reply::status(401),
+        _ => Reply::status(404),
+    });
+    let events = events.unwrap();
+    let address = events.handle().local_addr().expect("a TCP address");
+    assert_eq!(crate::support::get(address, "/", "").body, "<p>A page");
+    let refused = Connect::to(address).path("/robot");
+    assert_eq!(refused.request().1.status, 401);
+    let accepted = Connect::to(address)
+        .path("/robot")
+        .header("Authorization: Bearer right")
+        .header("Sec-WebSocket-Protocol: robot.v1");
+    let (mut client, answer) = accepted.request();
+    assert_eq!(answer.header("sec-websocket-protocol"), Some("robot.v1"));
+    // The first event is that of the accepted client.
+    match events.receiver().recv_timeout(DEADLINE) {
+        Ok(Event::Opened {
+            request, outbox, ..
+        }) => {
+            assert_eq!(request.path(), "/robot");
+            outbox.try_send("hello").unwrap();
+        }
+        other => panic!("waited for an Opened event, got {other:?}"),
+    }
+    client.expect_text("hello");
+    client.leave();
+    let number = events.receiver().recv_timeout(DEADLINE).unwrap().number();
+    assert!(number > 0);
+    shut_down(events);
 }

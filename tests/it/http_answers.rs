@@ -155,11 +155,14 @@ fn unix_client_may_send_any_host() {
         );
         assert_eq!(http(tcp.addr(), &request).status, on_tcp, "{host} on TCP");
     }
-    // `Host` is still required, once, and a page of another site is still refused.
+    // `Host` is still required, once, and a page of another site still cannot upgrade.
     for (headers, status) in [
         ("", 400),
         ("Host: a\r\nHost: a\r\n", 400),
-        ("Host:\r\nOrigin: https://elsewhere.example\r\n", 403),
+        (
+            "Host:\r\nOrigin: https://elsewhere.example\r\nUpgrade: websocket\r\n",
+            403,
+        ),
         ("Host: a\r\nOrigin: http://a\r\n", 200),
     ] {
         let mut client = Connect::to_unix(&path).open();

@@ -176,7 +176,7 @@ fn some_answers_end_the_connection() {
             200,
         ),
         (
-            request("GET /a", "Origin: https://elsewhere.example\r\n"),
+            request("DELETE /a", "Origin: https://elsewhere.example\r\n"),
             403,
         ),
         (request("GET /a b", ""), 400),

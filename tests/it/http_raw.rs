@@ -177,7 +177,8 @@ fn origins_without_a_host_can_be_named_on_the_command_line() {
         ("file://", 200),
         ("https://elsewhere.example", 403),
     ] {
-        let answer = get(binary.address, "/healthz", &format!("Origin: {origin}\r\n"));
+        let headers = format!("Origin: {origin}\r\n");
+        let answer = get(binary.address, "/topics/t/presence", &headers);
         assert_eq!(answer.status, status, "{origin}");
     }
 }

@@ -21,25 +21,36 @@ mod message_counts;
 mod message_order;
 mod overflow;
 mod pending_messages;
+mod people;
+mod pings;
 mod policies;
 mod presence;
 
 // In the order of a client's life.
+#[cfg(feature = "client")]
+mod client;
+mod handed;
 mod handshake;
+mod lateness;
 mod listeners;
 mod opening;
 
+mod cookies;
 mod http_answers;
 mod http_bodies;
 mod http_cors;
 mod http_deadlines;
 mod http_keep_alive;
+mod replies;
 
 mod batches;
 mod echo;
+mod ends;
+mod written;
 
 mod close;
 mod connection_end;
+mod connection_limits;
 mod events;
 mod guide;
 mod peer_gone;
@@ -47,6 +58,8 @@ mod receive;
 mod violations;
 
 mod drain;
+mod grace;
+mod scope;
 mod shutdown;
 mod shutdown_report;
 mod unix_sockets;
@@ -89,5 +102,9 @@ mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
+
+// The tools for the tests of other programs.
+#[cfg(feature = "testing")]
+mod testing;
 
 mod cycles;

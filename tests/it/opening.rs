@@ -126,6 +126,32 @@ fn topic_queue_larger_than_the_clients_is_an_error() {
     assert_eq!(error, expected);
     let text = error.to_string();
     assert!(text.contains("`Config::queue` to at least 9"), "{text}");
+    assert!(text.contains("attach the hub with `Config::hub`"), "{text}");
+}
+
+#[test]
+fn clients_of_an_attached_hub_can_join_every_topic() {
+    let large = TopicSettings::default().history(1000).queue(900);
+    let config = Config::default().queue(8);
+    let hub = Hub::new(HubConfig::default().topic("t", large));
+    let late = Arc::default();
+    let handler = Members {
+        hub: hub.clone(),
+        late: Arc::clone(&late),
+    };
+    let server = TestServer::start(config.hub(&hub), handler);
+    let topic = hub.topic("t").unwrap();
+    let before = topic.last_id();
+    for n in 0..900 {
+        topic.publish(n.to_string()).unwrap();
+    }
+    // All of them fit into the client's queue before its 101.
+    let mut client = TestClient::connect(server.addr(), &format!("/?since={before}"));
+    for n in 0..900 {
+        client.expect_text(&n.to_string());
+    }
+    assert_eq!(late.load(Ordering::SeqCst), 0);
+    client.leave();
 }
 
 #[cfg(feature = "cli")]

@@ -33,7 +33,7 @@ fn waits_for_the_end(conn: &mut Connection, saw: &Sender<Saw>) -> Result<(), Fai
     }
     loop {
         match conn.recv() {
-            Ok(Some(message)) => saw.send(Saw::Received(message.to_string()))?,
+            Ok(Some(message)) => saw.send(Saw::Received(message.to_text()?.into()))?,
             Ok(None) => return Ok(saw.send(Saw::End(None))?),
             Err(error) => return Ok(saw.send(Saw::End(Some(error.to_string())))?),
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use standpipe::{
-    Config, Envelope, Gap, Hub, HubConfig, Message, Outbox, Policy, Publication, PublishOutcome,
-    SubscribeOptions, Subscription, Topic, TopicMessage, TopicSettings,
+    Config, DropReason, Envelope, Gap, Hub, HubConfig, Message, Outbox, Policy, Publication,
+    PublishOutcome, SubscribeOptions, Subscription, Topic, TopicMessage, TopicSettings,
 };
 
 use crate::support::{
@@ -136,7 +136,7 @@ fn each_topic_of_a_client_follows_its_own_policy() {
             }
             delivered += MESSAGES;
             let counts = topic.counts();
-            let dropped: u64 = counts.dropped.iter().map(|(_, dropped)| dropped).sum();
+            let dropped = counts.dropped;
             assert_eq!(
                 (counts.delivered, counts.discarded),
                 (delivered as u64, 0),
@@ -232,16 +232,9 @@ fn policy_can_change_while_messages_are_queued() {
         let counts = outbox.counts();
         let ended = counts.delivered + counts.dropped + counts.discarded;
         assert_eq!(counts.accepted, ended);
-        let by = |name| {
-            topic
-                .counts()
-                .dropped
-                .iter()
-                .find(|(by, _)| *by == name)
-                .unwrap()
-                .1
-        };
-        assert_eq!((by("drop-oldest"), by("disconnect")), (1, 1));
+        let by = |reason| topic.counts().dropped_by(reason);
+        let dropped = (by(DropReason::DropOldest), by(DropReason::Disconnect));
+        assert_eq!(dropped, (1, 1));
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Message, Policy, SoftLimit, SubscribeOptions};
+use standpipe::{DropReason, Message, Policy, SoftLimit, SubscribeOptions};
 
 use crate::support::scenario::{FAST, MESSAGES, QUEUE, Scenario, number, text};
 use crate::support::{
@@ -25,7 +25,10 @@ fn drop_newest_delivers_a_prefix_and_an_exact_gap() {
             assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         let dropped = outcome.published.iter().filter(|p| p.dropped == 1);
         assert_eq!(missing, dropped.map(|p| p.id).collect::<Vec<_>>());
-        assert_eq!(outcome.dropped_by("drop-newest"), missing.len() as u64);
+        assert_eq!(
+            outcome.topic.dropped_by(DropReason::DropNewest),
+            missing.len() as u64
+        );
         // The client stalled once, so it received the first messages and then one gap.
         assert!(received.len() >= QUEUE && missing.len() > MESSAGES / 2);
         assert_eq!(missing[0], outcome.first + received.len() as u64);
@@ -44,7 +47,10 @@ fn drop_oldest_delivers_the_newest_and_an_exact_gap() {
         let (received, missing) =
             assert_contiguous(&outcome.stalled(), outcome.first, outcome.last());
         assert!(missing.len() > MESSAGES / 2, "{}", missing.len());
-        assert_eq!(outcome.dropped_by("drop-oldest"), missing.len() as u64);
+        assert_eq!(
+            outcome.topic.dropped_by(DropReason::DropOldest),
+            missing.len() as u64
+        );
         // No publish was refused: each dropped message was an older one.
         assert!(
             outcome
@@ -102,7 +108,7 @@ fn conflate_delivers_the_latest_of_every_key_without_gaps() {
             );
         }
         let conflated = (MESSAGES - events.len()) as u64;
-        assert_eq!(outcome.dropped_by("conflate"), conflated);
+        assert_eq!(outcome.topic.dropped_by(DropReason::Conflate), conflated);
         assert!(conflated > MESSAGES as u64 / 2);
     });
 }
@@ -150,7 +156,7 @@ fn disconnect_closes_only_the_stalled_member_with_4008() {
         let outcome = scenario.end();
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
-        assert_eq!(outcome.dropped_by("disconnect"), 1);
+        assert_eq!(outcome.topic.dropped_by(DropReason::Disconnect), 1);
         assert!(outcome.topic.discarded >= QUEUE as u64);
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
@@ -165,10 +171,7 @@ fn disconnect_closes_only_the_stalled_member_with_4008() {
 fn soft_limit_disconnects_before_the_queue_is_full() {
     const DURATION: Duration = Duration::from_millis(150);
     with_both_flush_modes(|config| {
-        let soft = Some(SoftLimit {
-            percent: 50,
-            duration: DURATION,
-        });
+        let soft = Some(SoftLimit::new(50, DURATION));
         let mut scenario = Scenario::begin(config, Policy::Disconnect { soft });
         let over = Instant::now();
         // Keep the queue over its limit while the kernel still accepts some of it. After that, nothing is published,
@@ -190,23 +193,14 @@ fn soft_limit_disconnects_before_the_queue_is_full() {
         outcome.assert_counts_exact();
         assert_eq!(outcome.stalled.closes.len(), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
-        assert!(
-            outcome
-                .topic
-                .dropped
-                .iter()
-                .all(|(_, dropped)| *dropped == 0)
-        );
+        assert_eq!(outcome.topic.dropped, 0);
     });
 }
 
 #[test]
 fn member_below_its_soft_limit_stays_connected() {
     with_both_flush_modes(|config| {
-        let soft = Some(SoftLimit {
-            percent: 50,
-            duration: Duration::ZERO,
-        });
+        let soft = Some(SoftLimit::new(50, Duration::ZERO));
         let fixture = HubFixture::with(config, Policy::Disconnect { soft }, QUEUE);
         let topic = fixture.topic("t");
         let (reader, outbox, _member) =
@@ -291,7 +285,7 @@ fn block_timeout_disconnects_the_stalled_member() {
         let outcome = scenario.end();
         outcome.assert_fast_got_everything();
         outcome.assert_counts_exact();
-        assert_eq!(outcome.dropped_by("block"), 1);
+        assert_eq!(outcome.topic.dropped_by(DropReason::Block), 1);
         assert_eq!(outcome.stalled.closes[0].0, 4008);
     });
 }
@@ -321,7 +315,7 @@ fn publish_all_follows_every_policy() {
             let ids: Vec<u64> = outcome.published.iter().map(|p| p.id).collect();
             assert_eq!(ids, (outcome.first..=outcome.last()).collect::<Vec<_>>());
             let lost = outcome.published.iter().map(|p| p.dropped).sum::<usize>() as u64;
-            let dropped = outcome.dropped_by(policy.to_string().split(':').next().unwrap());
+            let dropped = outcome.topic.dropped_by(policy.into());
             match policy {
                 Policy::DropNewest => {
                     let (_, missing) =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use serde_json::{Value, json};
-use standpipe::{Message, Policy, PublishError, SubscribeOptions};
+use standpipe::{Message, Policy, Publication, PublishError, SubscribeOptions};
 
 use crate::binary::{Binary, run};
 use crate::support::{
@@ -248,10 +248,9 @@ fn topic_is_busy_while_a_publisher_waits() {
         });
         // A message that was not published has no id.
         let last = topic.last_id();
-        assert_eq!(
-            topic.publish(Message::text("of another publisher")),
-            Err(PublishError::Busy)
-        );
+        let refused = topic.publish("of another publisher");
+        let unpublished = Publication::from("of another publisher");
+        assert_eq!(refused, Err(PublishError::Busy(unpublished)));
         assert_eq!(topic.last_id(), last);
         let reader = Reader::start(client);
         reader.wait_for(sent);

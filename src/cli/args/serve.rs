@@ -7,7 +7,7 @@ use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
 use crate::cli::rules::TopicRules;
-use crate::cli::topics::{self, TopicFlag};
+use crate::cli::topics::TopicFlag;
 use crate::cli::units::{Size, Time};
 use crate::cli::values::{
     Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
@@ -62,7 +62,12 @@ pub(crate) struct ServeArgs {
 
     /// What happens when a member is slow: block[:TIMEOUT], drop-newest, drop-oldest, conflate,
     /// disconnect[:SOFT%:FOR]
-    #[arg(long, env = "STANDPIPE_POLICY", value_name = "P", value_parser = topics::policy, default_value = "disconnect")]
+    #[arg(
+        long,
+        env = "STANDPIPE_POLICY",
+        value_name = "P",
+        default_value = "disconnect"
+    )]
     policy: Policy,
 
     /// Settings of the topics that match a pattern, such as
@@ -222,8 +227,7 @@ impl ServeArgs {
             .max_clients_per_ip(self.max_clients_per_ip)
             .connect_rate(self.connect_rate)
             .rate(self.rate)
-            // A client's outbox has a slot for each message that its topic with the largest queue may have pending.
-            .queue(self.hub().largest_queue())
+            .queue(self.queue)
             .queue_bytes(self.queue_bytes.0)
             .write_timeout(self.write_timeout.0)
             .handshake_timeout(self.handshake_timeout.0)
@@ -250,10 +254,10 @@ impl ServeArgs {
         let default = TopicSettings::default()
             .queue(self.queue)
             .policy(self.policy);
-        let mut config = HubConfig::default();
-        config.default = default;
-        config.max_topics = self.max_topics;
-        config.history_bytes = self.history_bytes.0;
+        let mut config = HubConfig::default()
+            .default_settings(default)
+            .max_topics(self.max_topics)
+            .history_bytes(self.history_bytes.0);
         for flag in &self.topic {
             config = config.topic(flag.pattern.clone(), flag.settings(default));
         }

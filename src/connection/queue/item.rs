@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::connection::write::frame::EncodedFrame;
 
-/// One topic's pending messages for one client. Until the writing thread takes a message, the topic may drop or replace
-/// it.
+/// Where a ticket is exchanged for a message: one topic's pending messages for one client, or one message with a receipt.
+/// Until the writing thread takes a message, its topic may drop or replace it.
 pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
     /// Takes the next message in exchange for a ticket. Returns `None` if no message is pending any more.
     fn take_next(self: Arc<Self>, purpose: Purpose) -> Option<Outgoing>;
@@ -15,7 +15,7 @@ pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
     /// Takes the next message of a topic on the overflow list. Also returns whether the topic must stay on the list.
     fn take_overflow(self: Arc<Self>, purpose: Purpose) -> (Option<Outgoing>, bool);
 
-    /// Records that a message of this topic is finished: it was delivered, or it was discarded.
+    /// Records that a message of this source is finished: it was delivered, or it was discarded.
     fn finished(&self, delivered: bool);
 }
 
@@ -29,19 +29,26 @@ pub(crate) enum Purpose {
     Discard,
 }
 
-/// One entry taken from a queue: a notice, a message, or both.
+/// One entry taken from a queue: a notice, a message, or both. An entry with neither is a checkpoint. Its `source` is told
+/// when everything ahead of it is written, or discarded.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     /// Tells the client which messages of the topic were left out before this one. A notice is not counted as a
     /// message.
     pub(crate) notice: Option<EncodedFrame>,
     pub(crate) message: Option<EncodedFrame>,
-    /// The topic of the message, whose [`TopicSource::finished`] must be called later. `None` for a message that no
-    /// topic owns.
+    /// The source of the message, whose [`TopicSource::finished`] must be called later. `None` for a message that was
+    /// sent without a receipt.
     pub(crate) source: Option<Arc<dyn TopicSource>>,
 }
 
-#[derive(Debug)]
+impl Outgoing {
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.notice.is_none() && self.message.is_none()
+    }
+}
+
+#[derive(Clone, Debug)]
 pub(crate) enum QueueItem {
     Frame(EncodedFrame),
     Ticket(Arc<dyn TopicSource>),

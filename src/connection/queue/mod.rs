@@ -1,9 +1,13 @@
 //! Queueing: one client's bounded queue, its entries, its overflow list and its sending end.
 
+pub(crate) mod byte_limit;
+pub(crate) mod end;
 pub(crate) mod item;
 pub(crate) mod outbox;
 pub(crate) mod overflow;
+pub(crate) mod receipt;
 pub(crate) mod room;
 pub(crate) mod send_queue;
+pub(crate) mod tracked;
 mod usage;
 pub(crate) mod waiting;

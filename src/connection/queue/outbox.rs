@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::message::Message;
+
 use crossbeam_channel::Receiver;
 
+use super::item::QueueItem;
 use super::send_queue::{Admission, SendQueue, Wait};
 use super::waiting::WaitingForRoom;
-use crate::connection::close_cause::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::stats::MessageCounts;
-use crate::connection::write::close::may_be_sent;
 use crate::connection::write::direct_write::WriteNow;
 use crate::connection::write::frame::{EncodedFrame, FrameBatch};
-use crate::error::{SendError, SendTimeoutError, TrySendError};
+use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
 
 /// Sends messages to one client from any thread. Cloning an outbox is cheap; all clones feed the same queue.
 ///
@@ -72,13 +72,26 @@ impl Outbox {
     /// [`send`](Self::send) for each message. But if nothing is queued ahead of them, one write takes up to 64 of them,
     /// or about 64 KiB.
     ///
+    /// ```
+    /// use standpipe::{Message, Outbox};
+    ///
+    /// /// Sends lines to a client, and returns those that it can no longer get.
+    /// fn send_lines(outbox: &Outbox, lines: Vec<Message>) -> Vec<Message> {
+    ///     match outbox.send_all(lines) {
+    ///         Ok(()) => Vec::new(),
+    ///         Err(error) => error.into_unsent(),
+    ///     }
+    /// }
+    /// # let _ = send_lines;
+    /// ```
+    ///
     /// # Blocking
     /// As [`send`](Self::send), for each message.
     ///
     /// # Errors
-    /// [`SendError`] returns the first message that was not queued, for the reasons that [`send`](Self::send) lists.
-    /// The messages after it were not queued either, and are dropped.
-    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendError> {
+    /// [`SendAllError`] returns every message that was not queued, in order, for the reasons that [`send`](Self::send)
+    /// lists. The messages before them were queued.
+    pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         let mut left = messages.into_iter();
         while let [_, ..] = left.as_slice() {
             let count = FrameBatch::count_that_fits(left.as_slice().iter().map(Message::len));
@@ -87,17 +100,19 @@ impl Outbox {
                 left.by_ref().take(count).for_each(drop);
                 continue;
             }
-            let mut refused = None;
-            for message in left.by_ref().take(count) {
-                let queued = self.enqueue(EncodedFrame::data(&message), Wait::Forever);
+            let mut queued = Admission::Admitted;
+            for _ in 0..count {
+                let frame = EncodedFrame::data(&left.as_slice()[0]);
+                queued = self.enqueue(frame, Wait::Forever);
                 if queued != Admission::Admitted {
-                    refused = Some(SendError(message));
                     break;
                 }
+                left.next();
             }
             self.flush();
-            if let Some(refused) = refused {
-                return Err(refused);
+            if queued != Admission::Admitted {
+                let unsent = left.collect();
+                return Err(SendAllError { unsent });
             }
         }
         Ok(())
@@ -140,36 +155,35 @@ impl Outbox {
         }
     }
 
-    /// Closes the connection after the queued messages: they are written first, then a Close with `code` and `reason`.
-    /// No further message is accepted. Returns immediately.
-    ///
-    /// `code` is one of 1000–1003, 1007–1014 or 3000–4999 (RFC 6455 §7.4). For any other code, 1000 is sent. The hub
-    /// and the `standpipe` program use codes from 4000 to 4099, so an application's own codes begin at 4100. `reason` is
-    /// truncated to 123 bytes. If `close` is called several times, the first call takes effect.
-    pub fn close(&self, code: u16, reason: &str) {
-        let code = if may_be_sent(code) { code } else { 1000 };
-        self.shared.close_by_application(code, reason);
+    /// Returns whether the server has stopped accepting in order to end. See
+    /// [`Connection::is_draining`](crate::Connection::is_draining).
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining().is_set()
     }
 
-    /// Ends the connection with a TCP reset. The queued messages are not sent. Returns immediately.
-    pub fn terminate(&self) {
-        self.shared.terminate(CloseCause::Terminated);
-    }
-
-    /// Returns a channel that disconnects when the connection begins to close or ends, and when the server shuts down.
-    /// Nothing is ever sent on the channel. Use it in `select!`, or call its `recv_timeout` instead of sleeping.
+    /// Returns a channel that disconnects when the server has stopped accepting in order to end. Nothing is ever sent on
+    /// it. Use it in `select!` to stop taking work.
     ///
-    /// Messages are read from the peer only in [`Connection::recv`](crate::Connection::recv). While the handler is in
-    /// its own code, the server looks about once per second whether the peer has gone:
+    /// ```
+    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::Outbox;
     ///
-    /// - If the peer has reset the connection, the connection has ended. The queued messages are discarded, and every
-    ///   send fails.
-    /// - If the peer has only ended its stream, `recv` still returns the messages that arrived before the end. Sends are
-    ///   accepted until a write fails or `recv` reaches the end, because the peer may still read.
-    /// - A Close frame is seen only by `recv`. A peer that vanished without a packet is seen by a write that makes no
-    ///   progress, or by `recv`, which sends pings.
-    pub fn closed(&self) -> &Receiver<Infallible> {
-        self.shared.lifecycle().closed()
+    /// /// Sends the results of a job, until the server drains.
+    /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
+    ///     loop {
+    ///         select! {
+    ///             recv(results) -> result => match result {
+    ///                 Ok(result) if outbox.send(result).is_ok() => {}
+    ///                 _ => return,
+    ///             },
+    ///             recv(outbox.draining()) -> _ => return,
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&Receiver<String>, &Outbox) = forward;
+    /// ```
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.shared.draining().receiver()
     }
 
     /// Returns the number of messages that are queued.
@@ -179,10 +193,11 @@ impl Outbox {
 
     /// Returns whether no message is queued.
     pub fn is_empty(&self) -> bool {
-        self.queue().is_empty()
+        self.len() == 0
     }
 
-    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue).
+    /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue), or more if a topic of an
+    /// [attached hub](crate::Config::hub) needs more.
     pub fn capacity(&self) -> usize {
         self.queue().capacity()
     }
@@ -195,6 +210,54 @@ impl Outbox {
     /// Returns how many messages for this client were accepted, delivered, dropped and discarded.
     pub fn counts(&self) -> MessageCounts {
         self.queue().counts()
+    }
+
+    /// Sends a ping now, ahead of the queued messages, to measure the [`round_trip`](Self::round_trip). Returns
+    /// immediately. Does nothing while an earlier ping is unanswered: its answer measures for both. Does nothing after
+    /// the connection has begun to close.
+    ///
+    /// Without this call, the server pings each client about once per [`ping_interval`](crate::Config::ping_interval).
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use standpipe::Outbox;
+    ///
+    /// /// Shows the round trip of each player. A game calls this once per second.
+    /// fn show_round_trips(players: &HashMap<String, Outbox>) {
+    ///     for (name, outbox) in players {
+    ///         if let Some(round_trip) = outbox.round_trip() {
+    ///             println!("{name}: {:.1} ms", round_trip.as_secs_f64() * 1e3);
+    ///         }
+    ///         outbox.ping();
+    ///     }
+    /// }
+    /// # let _ = show_round_trips;
+    /// ```
+    pub fn ping(&self) {
+        self.shared.ping();
+    }
+
+    /// Returns the time from the last answered ping to its pong, in microseconds. `None` before the first pong.
+    ///
+    /// It begins when the ping is given to the socket, and ends when [`Connection::recv`](crate::Connection::recv) reads
+    /// the pong. So it contains what is ahead of the ping: the message in progress, if the socket refuses bytes, and the
+    /// data in the kernel's buffers. It also contains the time that the handler spends before it receives again. Only the
+    /// answer to a ping of the server counts. Other pongs of the client are ignored.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::Outbox;
+    ///
+    /// /// Returns whether a client is too far away for a fast game. A client that was not measured yet is not.
+    /// fn is_far(outbox: &Outbox) -> bool {
+    ///     outbox.round_trip().is_some_and(|took| took > Duration::from_millis(150))
+    /// }
+    /// # let _ = is_far;
+    /// ```
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.shared.write.control.pings.round_trip()
     }
 
     /// Returns the connection's number. The number is in the connection's log lines and in the names of its threads.
@@ -242,15 +305,23 @@ impl Outbox {
 
     /// Queues a frame. The caller must flush.
     fn enqueue(&self, frame: EncodedFrame, wait: Wait) -> Admission {
+        let size = frame.len();
+        self.enqueue_item(QueueItem::Frame(frame), size, wait)
+    }
+
+    /// Queues a message of `size` bytes. The caller must flush.
+    pub(super) fn enqueue_item(&self, item: QueueItem, size: usize, wait: Wait) -> Admission {
         let lifecycle = self.shared.lifecycle();
-        let queued = self.queue().push(frame.clone(), Wait::Never, lifecycle);
+        let queued = self
+            .queue()
+            .push_item(item.clone(), size, Wait::Never, lifecycle);
         if queued != Admission::Full || matches!(wait, Wait::Never) {
             return queued;
         }
         // Flushed first, because the queue may be full of messages that nobody has begun to write.
         self.flush();
         let _waiting = WaitingForRoom::of_client(self.shared.number);
-        self.queue().push(frame, wait, lifecycle)
+        self.queue().push_item(item, size, wait, lifecycle)
     }
 }
 

@@ -1,4 +1,5 @@
-//! [`Overflow`]: the topics that need service although the client's queue has no room for a ticket.
+//! [`Overflow`]: the topics that need service although the client's queue has no room for a ticket, and the checkpoints
+//! behind them.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,11 +12,11 @@ use crate::sync::lock;
 /// make the topics on this list wait forever.
 const SERVED_EVERY: u64 = 8;
 
-/// A FIFO of topics. The callers ensure that it contains each topic at most once.
+/// A FIFO of topics and checkpoints. The callers ensure that it contains each of them at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Overflow {
     topics: Mutex<VecDeque<Arc<dyn TopicSource>>>,
-    pub(super) is_filled: AtomicBool,
+    is_filled: AtomicBool,
     /// The number of messages that were taken while the list was not empty.
     taken: AtomicU64,
 }
@@ -27,15 +28,18 @@ impl Overflow {
         self.is_filled.store(true, Ordering::Release);
     }
 
+    pub(crate) fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
+    }
+
     /// Counts the next message, and returns whether it must come from this list.
     pub(crate) fn advance_turn(&self) -> bool {
-        self.is_filled.load(Ordering::Acquire)
-            && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
+        self.is_filled() && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
     }
 
     /// Takes the next message of the first topic that has one.
     pub(crate) fn take_next(&self, purpose: Purpose) -> Option<Outgoing> {
-        while self.is_filled.load(Ordering::Acquire) {
+        while self.is_filled() {
             let topic = {
                 let mut topics = lock(&self.topics);
                 let topic = topics.pop_front();

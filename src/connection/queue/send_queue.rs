@@ -11,49 +11,29 @@
 //! queueing, and drains again. This keeps the counts exact.
 
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Select, Sender};
 
+pub(crate) use super::byte_limit::{Admission, Wait};
+
+use super::byte_limit::ByteLimit;
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
-use super::usage::Usage;
+use crate::connection::lateness::Lateness;
 use crate::connection::lifecycle::Lifecycle;
 use crate::connection::stats::{MessageCounters, MessageCounts};
-use crate::connection::write::frame::EncodedFrame;
-use crate::sync::{lock, wait};
+use crate::sync::lock;
 use crate::watch::signal::Signal;
-
-/// How long a sender is willing to wait for room.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Wait {
-    Never,
-    Until(Instant),
-    Forever,
-}
-
-/// The result of an attempt to queue a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Admitted,
-    /// The queue has no room now.
-    Full,
-    /// The connection has ended or is closing.
-    Closed,
-}
 
 #[derive(Debug)]
 pub(crate) struct SendQueue {
     sender: Sender<QueueItem>,
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
-    /// The maximum number of bytes queued or in flight. A larger message is admitted when nothing else is queued or in
-    /// flight.
-    byte_limit: usize,
-    usage: Mutex<Usage>,
-    /// Notified when bytes are released, and when the queue closes.
-    changed: Condvar,
+    pub(crate) lateness: Lateness,
+    bytes: ByteLimit,
     /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
     /// may have more tickets than messages.
     pending: AtomicIsize,
@@ -70,32 +50,48 @@ impl SendQueue {
             sender,
             receiver,
             overflow: Overflow::default(),
-            byte_limit,
-            usage: Mutex::default(),
-            changed: Condvar::new(),
+            lateness: Lateness::default(),
+            bytes: ByteLimit::new(byte_limit),
             pending: AtomicIsize::new(0),
             counters: MessageCounters::default(),
             draining: Mutex::new(()),
         }
     }
 
-    /// Queues `frame` at the end of the queue.
+    /// Queues `frame` as [`push_item`](Self::push_item) does.
+    #[cfg(test)]
+    pub(crate) fn push(
+        &self,
+        frame: crate::connection::write::frame::EncodedFrame,
+        wait: Wait,
+        lifecycle: &Lifecycle,
+    ) -> Admission {
+        let size = frame.len();
+        self.push_item(QueueItem::Frame(frame), size, wait, lifecycle)
+    }
+
+    /// Queues one message of `size` bytes, or a ticket for it, at the end of the queue.
     ///
     /// # Blocking
     /// Waits for bytes and then for a slot, as `wait` says. Woken by the writer's progress, or when the connection
     /// begins to close.
-    pub(crate) fn push(&self, frame: EncodedFrame, wait: Wait, lifecycle: &Lifecycle) -> Admission {
-        let size = frame.len();
+    pub(crate) fn push_item(
+        &self,
+        item: QueueItem,
+        size: usize,
+        wait: Wait,
+        lifecycle: &Lifecycle,
+    ) -> Admission {
         match self.admit(size, wait) {
             Admission::Admitted => {}
             refused => return refused,
         }
         // Counted before the writer can take the frame, so that `delivered` never exceeds `accepted`.
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        let placed = self.place(QueueItem::Frame(frame), wait, lifecycle);
+        let placed = self.place(item, wait, lifecycle);
         if placed != Admission::Admitted {
             self.counters.accepted.fetch_sub(1, Ordering::Relaxed);
-            self.release(size);
+            self.bytes.release(size);
             return placed;
         }
         self.add_pending(1);
@@ -137,35 +133,13 @@ impl SendQueue {
     /// # Blocking
     /// Waits as `wait` says. Woken by the writer's progress, and by [`close`](Self::close).
     pub(crate) fn admit(&self, size: usize, wait: Wait) -> Admission {
-        let mut usage = lock(&self.usage);
-        loop {
-            if usage.is_closed {
-                return Admission::Closed;
-            }
-            if usage.bytes == 0 || usage.bytes.saturating_add(size) <= self.byte_limit {
-                usage.bytes += size;
-                return Admission::Admitted;
-            }
-            let left = match wait {
-                Wait::Never => return Admission::Full,
-                Wait::Forever => None,
-                Wait::Until(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                    Some(left) if !left.is_zero() => Some(left),
-                    _ => return Admission::Full,
-                },
-            };
-            usage.waiters += 1;
-            usage = self::wait(&self.changed, usage, left);
-            usage.waiters -= 1;
-        }
+        self.bytes.admit(size, wait)
     }
 
     /// Reserves `size` bytes, even beyond the limit, for a message that replaces another. Returns false if the queue is
     /// closed.
     pub(crate) fn admit_replacement(&self, size: usize) -> bool {
-        let mut usage = lock(&self.usage);
-        usage.bytes += if usage.is_closed { 0 } else { size };
-        !usage.is_closed
+        self.bytes.admit_replacement(size)
     }
 
     /// Releases bytes that [`admit`](Self::admit) reserved, for a message that is not queued after all.
@@ -173,26 +147,12 @@ impl SendQueue {
     /// Waiting senders are woken only if no bytes are in use afterwards. Otherwise, the release of the remaining bytes
     /// wakes them.
     pub(crate) fn cancel(&self, size: usize) {
-        let mut usage = lock(&self.usage);
-        usage.bytes -= size;
-        if usage.bytes == 0 && usage.waiters > 0 {
-            self.changed.notify_all();
-            usage.wake_handler();
-        }
-    }
-
-    fn release(&self, size: usize) {
-        let mut usage = lock(&self.usage);
-        usage.bytes -= size;
-        if usage.waiters > 0 {
-            self.changed.notify_all();
-            usage.wake_handler();
-        }
+        self.bytes.cancel(size);
     }
 
     /// Fires `handler` when nothing is queued or in flight, or the queue is closed. There is one handler per queue.
     pub(crate) fn wake_when_empty(&self, handler: &Arc<Signal>) {
-        lock(&self.usage).wake_when_empty(handler);
+        self.bytes.wake_when_empty(handler);
     }
 
     /// Waits until bytes are released, at most until `deadline`.
@@ -200,14 +160,7 @@ impl SendQueue {
     /// # Blocking
     /// Woken by the writer's progress, and by [`close`](Self::close).
     pub(crate) fn wait_for_change(&self, deadline: Instant) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let mut usage = lock(&self.usage);
-        if usage.is_closed || left.is_zero() {
-            return;
-        }
-        usage.waiters += 1;
-        usage = wait(&self.changed, usage, Some(left));
-        usage.waiters -= 1;
+        self.bytes.wait_for_change(deadline);
     }
 
     /// Admits `messages` of `bytes` in all for a direct write, if nothing is queued. The caller must count them with
@@ -218,7 +171,7 @@ impl SendQueue {
     /// as many as the queue could hold.
     pub(crate) fn admit_direct(&self, messages: usize, bytes: usize, most_bytes: usize) -> bool {
         let fits = messages == 1
-            || (messages <= self.capacity() && bytes <= self.byte_limit.min(most_bytes));
+            || (messages <= self.capacity() && bytes <= self.bytes.limit().min(most_bytes));
         self.is_empty() && fits && self.admit(bytes, Wait::Never) == Admission::Admitted
     }
 
@@ -227,10 +180,45 @@ impl SendQueue {
         self.sender.try_send(QueueItem::Ticket(topic)).is_ok()
     }
 
+    /// Queues a checkpoint, even while the connection is closing. Returns false if there was no room.
+    ///
+    /// # Blocking
+    /// Waits for a slot, as `wait` says. Woken by the writer's progress, and by [`drain`](Self::drain).
+    pub(crate) fn push_checkpoint(
+        &self,
+        checkpoint: Arc<dyn TopicSource>,
+        wait: Wait,
+        lifecycle: &Lifecycle,
+    ) -> bool {
+        let item = QueueItem::Ticket(checkpoint);
+        let is_queued = match wait {
+            Wait::Never => self.sender.try_send(item).is_ok(),
+            Wait::Until(deadline) => self.sender.send_deadline(item, deadline).is_ok(),
+            Wait::Forever => self.sender.send(item).is_ok(),
+        };
+        self.drain_if_finished(lifecycle);
+        is_queued
+    }
+
     /// Puts a topic whose ticket did not fit into the channel on the overflow list. The topic must not be on the list
     /// already.
     pub(crate) fn push_overflow(&self, topic: Arc<dyn TopicSource>) {
         self.overflow.push(topic);
+    }
+
+    /// Holds a topic back until the peer has answered the mark. The topic must not be on the overflow list. It is put there
+    /// when it is released.
+    pub(crate) fn hold(&self, topic: Arc<dyn TopicSource>) {
+        if let Some(topic) = self.lateness.hold(topic) {
+            self.overflow.push(topic);
+        }
+    }
+
+    /// Puts topics that are no longer held back on the overflow list.
+    pub(crate) fn push_released(&self, topics: Vec<Arc<dyn TopicSource>>) {
+        for topic in topics {
+            self.overflow.push(topic);
+        }
     }
 
     /// Takes the next message to be written. Its bytes stay in use until [`record_delivered`](Self::record_delivered)
@@ -259,22 +247,41 @@ impl SendQueue {
                     });
                 }
                 Ok(QueueItem::Ticket(topic)) => {
-                    if let Some(outgoing) = topic.take_next(purpose) {
-                        return Some(outgoing);
+                    let Some(outgoing) = topic.take_next(purpose) else {
+                        continue;
+                    };
+                    if outgoing.is_checkpoint() {
+                        match self.hold_checkpoint(outgoing) {
+                            None => continue,
+                            outgoing => return outgoing,
+                        }
                     }
+                    return Some(outgoing);
                 }
                 Err(_) => return self.overflow.take_next(purpose),
             }
         }
     }
 
-    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken.
+    /// Puts a checkpoint behind the topics that are held back or on the overflow list, because they may have messages that
+    /// were queued before it. Returns it if there are none.
+    fn hold_checkpoint(&self, checkpoint: Outgoing) -> Option<Outgoing> {
+        let source = self.lateness.hold_behind_topics(checkpoint.source?)?;
+        if self.overflow.is_filled() {
+            self.overflow.push(source);
+            return None;
+        }
+        Some(Outgoing {
+            source: Some(source),
+            ..checkpoint
+        })
+    }
+
+    /// Refuses new messages, and wakes every thread that waits for bytes. The queued messages can still be taken, and none
+    /// is held back any more.
     pub(crate) fn close(&self) {
-        let mut usage = lock(&self.usage);
-        usage.is_closed = true;
-        usage.wake_handler();
-        drop(usage);
-        self.changed.notify_all();
+        self.bytes.close();
+        self.push_released(self.lateness.close());
     }
 
     /// Discards everything that is queued. When this returns, every message that any thread took out to discard has
@@ -285,8 +292,11 @@ impl SendQueue {
     pub(crate) fn drain(&self) {
         let _one_at_a_time = lock(&self.draining);
         while let Some(outgoing) = self.pop(Purpose::Discard) {
-            if let Some(frame) = outgoing.message {
-                self.record_discarded(frame.len(), outgoing.source.as_deref());
+            let source = outgoing.source.as_deref();
+            match outgoing.message {
+                Some(frame) => self.record_discarded(frame.len(), source),
+                // A checkpoint: no notice is built when messages are discarded.
+                None => source.into_iter().for_each(|source| source.finished(false)),
             }
         }
     }
@@ -310,7 +320,7 @@ impl SendQueue {
         self.pending.fetch_add(messages, Ordering::Relaxed);
     }
 
-    /// Counts messages as accepted that did not go through [`push`](Self::push).
+    /// Counts messages as accepted that did not go through [`push_item`](Self::push_item).
     pub(crate) fn count_accepted(&self, messages: u64) {
         self.counters
             .accepted
@@ -320,7 +330,7 @@ impl SendQueue {
     /// Counts a message of `bytes` that its topic's policy dropped.
     pub(crate) fn record_dropped(&self, bytes: usize) {
         self.counters.dropped.fetch_add(1, Ordering::Release);
-        self.release(bytes);
+        self.bytes.release(bytes);
     }
 
     /// Counts `messages` of `bytes` in all that the kernel has accepted whole.
@@ -328,20 +338,26 @@ impl SendQueue {
         self.counters
             .delivered
             .fetch_add(messages, Ordering::Release);
-        self.release(bytes);
+        self.bytes.release(bytes);
     }
 
     /// Counts a message of `bytes` that was taken from the queue and will not be written.
     pub(crate) fn record_discarded(&self, bytes: usize, source: Option<&dyn TopicSource>) {
         self.counters.discarded.fetch_add(1, Ordering::Release);
-        self.release(bytes);
+        self.bytes.release(bytes);
         if let Some(source) = source {
             source.finished(false);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.receiver.is_empty() && !self.overflow.is_filled.load(Ordering::Acquire)
+        self.receiver.is_empty() && !self.overflow.is_filled()
+    }
+
+    /// Returns how many entries the channel holds: messages, tickets and checkpoints.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.receiver.len()
     }
 
     /// Returns how many messages are pending.
@@ -356,11 +372,11 @@ impl SendQueue {
 
     /// Returns the bytes that are queued or in flight.
     pub(crate) fn bytes(&self) -> usize {
-        lock(&self.usage).bytes
+        self.bytes.bytes()
     }
 
     pub(crate) fn byte_limit(&self) -> usize {
-        self.byte_limit
+        self.bytes.limit()
     }
 
     pub(crate) fn counts(&self) -> MessageCounts {

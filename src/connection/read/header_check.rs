@@ -9,10 +9,7 @@ use crate::config::Config;
 use crate::rate::{Bucket, Rate};
 
 /// The rate of control frames that a peer may send. Each one costs work, and no well-behaved client needs more.
-const CONTROL_FRAMES: Rate = Rate {
-    per_second: 100,
-    burst: 200,
-};
+const CONTROL_FRAMES: Rate = Rate::per_second(100).burst(200);
 
 /// A header has at most 2 + 8 + 4 bytes (RFC 6455 §5.2).
 const MAX_HEADER: usize = 14;

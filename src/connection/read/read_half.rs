@@ -148,9 +148,18 @@ impl ReadHalf {
         match deadlines.is_pinged() {
             true => self.has_bytes().map(drop),
             false => {
-                deadlines.start_read(self.read_at);
+                self.start_read();
                 Ok(())
             }
+        }
+    }
+
+    /// Takes the time since the last read out of the clocks of the peer.
+    fn start_read(&self) {
+        self.shared.write.deadlines.start_read(self.read_at);
+        let lateness = &self.shared.write.queue.lateness;
+        if lateness.is_waiting() {
+            lateness.add_unread_time(clock::now().saturating_sub(self.read_at));
         }
     }
 
@@ -163,7 +172,7 @@ impl ReadHalf {
         if ready {
             let deadlines = &self.shared.write.deadlines;
             deadlines.ping_answered();
-            deadlines.start_read(self.read_at);
+            self.start_read();
             self.read_at = clock::now();
         }
         Ok(ready)

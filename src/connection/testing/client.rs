@@ -1,6 +1,7 @@
 //! [`TestClient`]: an upgraded client on a [`ScriptedSocket`], without a server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crate::message::Message;
@@ -14,7 +15,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::stats::MessageCounts;
 use crate::connection::write::writer;
-use crate::http::Peer;
+use crate::http1::Peer;
 
 #[derive(Debug)]
 pub(crate) struct TestClient {
@@ -43,7 +44,17 @@ impl TestClient {
     pub(crate) fn on(socket: ScriptedSocket, config: Config) -> TestClient {
         let socket = Arc::new(socket);
         let transport: Arc<dyn Transport> = socket.clone();
-        let shared = Arc::new(Shared::new(1, Peer::Unix, Arc::new(config), &transport));
+        // A topic tells clients apart by their numbers.
+        static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
+        let shared = Shared::new(
+            number,
+            Peer::Unix,
+            Arc::new(config),
+            Arc::default(),
+            &transport,
+        );
+        let shared = Arc::new(shared);
         let lifecycle = shared.lifecycle();
         assert!(lifecycle.mark_request_received() && lifecycle.mark_upgraded());
         shared.write.deadlines.stop_handshake();

@@ -114,7 +114,7 @@ impl SingleThreaded {
     }
 
     pub(crate) fn ping(&self) {
-        self.client.shared.send_ping([7; 8]);
+        self.client.shared.send_ping(crate::clock::now());
         self.client.shared.write.flush();
     }
 
@@ -136,6 +136,12 @@ impl SingleThreaded {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Returns the frames that were written.
+    #[cfg(test)]
+    pub(crate) fn frames(&self) -> Vec<(u8, Vec<u8>)> {
+        self.client.frames()
     }
 
     /// Returns the payloads of the pongs that were written.

@@ -36,8 +36,9 @@ impl Waiter {
             set_reader_of(Some(other_shared));
             outbox.send(message)
         });
+        let waiting = Activity::WaitingForRoom(client.outbox.number());
         until("the sender waits for room", || {
-            other_client.shared.reader.get().0 == Activity::WaitingForRoom(1)
+            other_client.shared.reader.get().0 == waiting
         });
         Waiter(sender)
     }

@@ -4,12 +4,14 @@
 mod backpressure;
 mod blocked;
 mod control_frames;
+mod end;
 mod message_counts;
 mod peer;
 mod reader;
 mod recv_timeout;
 mod streams;
 mod write_path;
+mod written;
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};

@@ -163,14 +163,41 @@ fn a_batch_is_never_larger_than_the_queue() {
 }
 
 #[test]
-fn send_all_stops_at_the_first_refused_message() {
+fn send_all_returns_every_unsent_message() {
     let client = TestClient::new(Config::default());
     client.outbox.send(text("a")).expect("the client is open");
     client.socket.until_written(3);
     client.outbox.close(1000, "");
-    let refused = client.outbox.send_all(vec![text("c"), text("d")]);
-    assert_eq!(refused.expect_err("the connection is closing").0, text("c"));
+    let unsent = vec![text("c"), text("d")];
+    let refused = client.outbox.send_all(unsent.clone());
+    let refused = refused.expect_err("the connection is closing");
+    assert_eq!(refused.into_unsent(), unsent);
     assert_eq!(client.end().delivered, 1);
+}
+
+/// The connection closes while the call waits for room: the first messages are queued, and the rest comes back.
+#[test]
+fn send_all_interrupted_by_a_close_loses_nothing() {
+    both_ways(|config| {
+        // A message of 5 bytes is in flight, so 45 of 100 messages of 3 bytes fit. The next one waits.
+        let client = TestClient::held(config.queue(200).queue_bytes(6 + 45 * 3), 0);
+        let outbox = client.outbox.clone();
+        let messages: Vec<Message> = (0..100).map(|n| Message::binary(vec![n])).collect();
+        let sent = messages.clone();
+        let sender = thread::spawn(move || outbox.send_all(sent));
+        until("the queue is full", || client.outbox.len() == 45);
+        client.outbox.close(1000, "");
+        let refused = within("send_all returns", || sender.join())
+            .expect("the thread does not panic")
+            .expect_err("the connection is closing");
+        assert_eq!(refused.into_unsent(), messages[45..]);
+        client.socket.accept_all();
+        client.socket.until_written(6 + 45 * 3);
+        let frames = client.frames();
+        let queued = frames[1..46].iter().map(|(_, payload)| payload[0]);
+        assert!(queued.eq(0..45));
+        assert_eq!(client.end().delivered, 46);
+    });
 }
 
 /// With early flush, the sender itself writes to a peer that accepts everything. The writer is not needed.

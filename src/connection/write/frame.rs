@@ -85,6 +85,11 @@ impl EncodedFrame {
         EncodedFrame::small(OpCode::Control(Control::Close), &body)
     }
 
+    /// Returns a frame without any byte, which is not written.
+    pub(crate) fn empty() -> EncodedFrame {
+        EncodedFrame(Encoded::Small(Arc::from([])))
+    }
+
     fn encode(opcode: OpCode, payload: &Bytes) -> EncodedFrame {
         if payload.len() < SHARED_FROM {
             return EncodedFrame::small(opcode, payload);

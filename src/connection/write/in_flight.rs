@@ -28,7 +28,7 @@ pub(crate) struct InFlight {
 pub(crate) struct Frame {
     encoded: EncodedFrame,
     kind: FrameKind,
-    /// The topic of the message, if the message must be reported to it with [`TopicSource::finished`].
+    /// The source of the message, if the message must be reported to it with [`TopicSource::finished`].
     source: Option<Arc<dyn TopicSource>>,
 }
 
@@ -37,6 +37,8 @@ pub(crate) enum FrameKind {
     Data,
     /// A topic's notice about messages that it left out. Not counted as a message.
     Notice,
+    /// An empty frame. When it comes to the front, everything ahead of it has been written. It is never the first frame.
+    Checkpoint,
     Ping,
     Pong,
     Close,
@@ -85,12 +87,25 @@ impl InFlight {
             if let Some(notice) = next.notice {
                 message_log::sent(number, &notice);
                 self.push(notice, FrameKind::Notice, None);
+            } else if next.message.is_none() {
+                next.source
+                    .iter()
+                    .for_each(|source| self.push_checkpoint(source));
             }
             if let Some(frame) = next.message {
                 bytes += frame.len();
                 message_log::sent(number, &frame);
                 self.push(frame, FrameKind::Data, next.source);
             }
+        }
+    }
+
+    fn push_checkpoint(&mut self, source: &Arc<dyn TopicSource>) {
+        if self.frames.is_empty() {
+            source.finished(true);
+        } else {
+            let empty = EncodedFrame::empty();
+            self.push(empty, FrameKind::Checkpoint, Some(Arc::clone(source)));
         }
     }
 
@@ -149,12 +164,12 @@ impl InFlight {
                 FrameKind::Data => {
                     completed.messages += 1;
                     completed.bytes += length;
-                    if let Some(source) = &first.source {
-                        source.finished(true);
-                    }
                 }
-                FrameKind::Notice | FrameKind::Ping | FrameKind::Pong => {}
                 FrameKind::Close => completed.close = true,
+                FrameKind::Notice | FrameKind::Checkpoint | FrameKind::Ping | FrameKind::Pong => {}
+            }
+            if let Some(source) = &first.source {
+                source.finished(true);
             }
             self.frames.pop_front();
         }
@@ -173,8 +188,12 @@ impl InFlight {
 
     fn discard_from(&mut self, at: usize, queue: &SendQueue) {
         for frame in self.frames.drain(at..) {
-            if frame.kind == FrameKind::Data {
-                queue.record_discarded(frame.encoded.len(), frame.source.as_deref());
+            match (frame.kind, frame.source) {
+                (FrameKind::Data, source) => {
+                    queue.record_discarded(frame.encoded.len(), source.as_deref());
+                }
+                (_, Some(source)) => source.finished(false),
+                (_, None) => {}
             }
         }
     }

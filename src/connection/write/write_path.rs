@@ -17,13 +17,14 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use super::attention::Attention;
 use super::control_slot::ControlSlot;
 use super::direct_write::{DirectWrite, WriteNow};
 use super::frame::{BATCH_BYTES, FrameBatch, PIECES};
 use super::in_flight::{FrameKind, InFlight};
+use super::slot::Slot;
 use super::wake_up::WakeUp;
 use crate::config::Config;
 use crate::connection::activity::{Activity, ThreadActivity};
@@ -32,7 +33,6 @@ use crate::connection::deadlines::Deadlines;
 use crate::connection::lifecycle::{Lifecycle, Phase};
 use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::Transport;
-use crate::sync::lock;
 
 /// A blocked socket must accept this many bytes, or all offered bytes, within `write_timeout`.
 pub(crate) const PROGRESS: usize = 64 << 10;
@@ -46,33 +46,24 @@ pub(crate) struct WritePath {
     pub(crate) queue: SendQueue,
     pub(crate) control: ControlSlot,
     pub(crate) deadlines: Deadlines,
-    slot: Mutex<Slot>,
-    /// Set after a ping, a pong, a Close or the end of writing has been stored. The holder of the write half clears the
-    /// flag before it checks for these. `SeqCst`, so that a later setter does not hide what an earlier one has stored.
-    attention: AtomicBool,
+    /// Closed when the connection has ended. A write half that is released afterwards is dropped, together with its
+    /// reference to the socket.
+    slot: Slot<WriteHalf>,
+    attention: Attention,
     pub(crate) writer: WakeUp,
 }
 
-#[derive(Debug)]
-enum Slot {
-    Free(WriteHalf),
-    Held,
-    /// The connection has ended. A write half that is released now is dropped, together with its reference to the
-    /// socket.
-    Closed,
-}
-
 impl WritePath {
-    /// The slot is `Held` at first, because the opening handshake writes to the socket.
+    /// The write half is held at first, because the opening handshake writes to the socket.
     pub(crate) fn new(number: u64, config: Arc<Config>) -> WritePath {
         WritePath {
             number,
             lifecycle: Lifecycle::new(),
-            queue: SendQueue::new(config.queue, config.queue_bytes),
-            control: ControlSlot::default(),
+            queue: SendQueue::new(config.queue_capacity(), config.queue_bytes),
+            control: ControlSlot::new(),
             deadlines: Deadlines::new(&config),
-            slot: Mutex::new(Slot::Held),
-            attention: AtomicBool::new(false),
+            slot: Slot::held(),
+            attention: Attention::default(),
             writer: WakeUp::new(),
             config,
         }
@@ -90,31 +81,15 @@ impl WritePath {
         self.flush();
     }
 
-    fn try_acquire(&self) -> Option<WriteHalf> {
-        let mut slot = lock(&self.slot);
-        match std::mem::replace(&mut *slot, Slot::Held) {
-            Slot::Free(half) => Some(half),
-            other => {
-                *slot = other;
-                None
-            }
-        }
-    }
-
-    fn release(&self, mut half: WriteHalf) {
-        let mut slot = lock(&self.slot);
-        if matches!(*slot, Slot::Closed) {
-            drop(slot);
+    fn release(&self, half: WriteHalf) {
+        if let Some(mut half) = self.slot.release(half) {
             half.finish(self);
-        } else {
-            *slot = Slot::Free(half);
         }
     }
 
     /// Drops the write half, now or when it is released. The messages in flight are discarded and counted.
     pub(crate) fn close_slot(&self) {
-        let slot = std::mem::replace(&mut *lock(&self.slot), Slot::Closed);
-        if let Slot::Free(mut half) = slot {
+        if let Some(mut half) = self.slot.close() {
             half.finish(self);
         }
     }
@@ -127,7 +102,7 @@ impl WritePath {
         if !self.config.early_flush {
             return self.writer.notify();
         }
-        let Some(mut half) = self.try_acquire() else {
+        let Some(mut half) = self.slot.try_acquire() else {
             return;
         };
         let step = half.step(self);
@@ -147,7 +122,7 @@ impl WritePath {
         if !self.config.early_flush {
             return WriteNow::NotWritten;
         }
-        let Some(mut half) = self.try_acquire() else {
+        let Some(mut half) = self.slot.try_acquire() else {
             return WriteNow::NotWritten;
         };
         let result = half.write_now(batch, topic, self);
@@ -163,7 +138,7 @@ impl WritePath {
     /// have to be written any more. Only the writer calls this. Blocks as [`WriteHalf::wait`].
     pub(crate) fn write_until_idle(&self, activity: &ThreadActivity) -> bool {
         // If another thread holds the write half, it will notify the writer if anything remains.
-        while let Some(mut half) = self.try_acquire() {
+        while let Some(mut half) = self.slot.try_acquire() {
             loop {
                 match half.step(self) {
                     Step::Wrote => {}
@@ -190,16 +165,12 @@ impl WritePath {
 
     /// Returns whether there is something to write, or an attention flag to handle.
     pub(crate) fn has_work(&self) -> bool {
-        self.attention.load(Ordering::SeqCst) || !self.queue.is_empty()
+        self.attention.is_requested() || !self.queue.is_empty()
     }
 
     /// Makes the holder of the write half check for a ping, a pong, a Close, and the end.
     pub(crate) fn request_attention(&self) {
-        self.attention.store(true, Ordering::SeqCst);
-    }
-
-    fn take_attention(&self) -> bool {
-        self.attention.load(Ordering::SeqCst) && self.attention.swap(false, Ordering::SeqCst)
+        self.attention.request();
     }
 
     /// Refuses new messages, and wakes every thread that waits to send or for the connection to close.
@@ -247,7 +218,7 @@ impl WriteHalf {
     /// Writes one batch as far as the socket accepts it without blocking: control frames first, then queued messages.
     fn step(&mut self, path: &WritePath) -> Step {
         // Cleared before anything is checked. Whatever is stored later sets the flag again.
-        let attention = path.take_attention();
+        let attention = path.attention.take();
         if path.lifecycle.is_finished() {
             return self.finish(path);
         }
@@ -321,7 +292,7 @@ impl WriteHalf {
         topic: Option<&dyn DirectWrite>,
         path: &WritePath,
     ) -> WriteNow {
-        if !self.in_flight.frames.is_empty() || path.attention.load(Ordering::SeqCst) {
+        if !self.in_flight.frames.is_empty() || path.attention.is_requested() {
             return WriteNow::NotWritten;
         }
         let (queue, mut pieces) = (&path.queue, [IoSlice::new(&[]); PIECES]);

@@ -2,7 +2,8 @@
 //!
 //! The writer is notified when there is something that no other thread could write without blocking. It writes control
 //! frames before messages, and messages in the order in which they were queued. The thread ends when the Close has been
-//! written, a write has failed, or the connection was given up. The client's reader joins it.
+//! written, a write has failed, or the connection was given up. Before it ends, it calls the end callbacks: it belongs to
+//! one client, it holds no lock, and it is not in the handler's code. The client's reader joins it.
 
 use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
@@ -15,7 +16,10 @@ pub(crate) fn run(shared: &Shared) {
         shared.writer.set(Activity::Idle);
         shared.write.writer.wait();
         shared.writer.set(Activity::Writing);
-        if !shared.write.write_until_idle(&shared.writer) {
+        let goes_on = shared.write.write_until_idle(&shared.writer);
+        // They may be due although the writer goes on: see `Shared::look_for_peer`.
+        shared.call_end_callbacks();
+        if !goes_on {
             return;
         }
     }

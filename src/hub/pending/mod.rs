@@ -92,6 +92,13 @@ impl PendingMessages {
         Ok(replaced)
     }
 
+    /// From now on a conflated message is replaced by a newer one with its key. Drops the messages that are superseded
+    /// already, and calls `dropped` with the size of each.
+    pub(super) fn begin_replacing(&mut self, dropped: impl FnMut(usize)) {
+        self.messages.remove_superseded(dropped);
+        self.replaces_in_place = true;
+    }
+
     /// Queues `message` although the queue is full. A conflated message replaces the newest one with its key, any other
     /// message the oldest. Calls `dropped` with the size of each message that is dropped for it. Returns whether the
     /// message was appended, so that it needs a ticket.
@@ -103,8 +110,7 @@ impl PendingMessages {
         // The client has no room for one more, for whatever reason: there is room only if something is dropped.
         let limit = self.len().max(1);
         if message.conflated {
-            self.replaces_in_place = true;
-            self.messages.remove_superseded(&mut dropped);
+            self.begin_replacing(&mut dropped);
             message = match self.replace(message) {
                 Ok(size) => {
                     dropped(size);

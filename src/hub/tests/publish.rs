@@ -182,6 +182,65 @@ fn excluded_client_receives_the_other_messages() {
 }
 
 #[test]
+fn busy_topic_gives_every_publication_back() {
+    let timeout = Some(Duration::from_millis(1));
+    let topic = topic(Policy::Block { timeout }, 2);
+    let last_id = topic.last_id();
+    let one = || Publication::from("one").key("k").except(7);
+    let all = || {
+        vec![
+            one(),
+            Publication::from(vec![2]),
+            Publication::from("3").json(),
+        ]
+    };
+    let token = acquire_publish_token(&topic.state, None).expect("there is no other publisher");
+    assert_eq!(topic.publish(one()), Err(PublishError::Busy(one())));
+    assert_eq!(topic.try_publish(one()), Err(PublishError::Busy(one())));
+    let refused = topic.publish_all(all());
+    assert_eq!(refused.map_err(PublishError::into_inner), Err(all()));
+    drop(token);
+    // No id was used, so what was given back can be published without a hole.
+    let outcomes = topic.publish_all(all()).expect("it is free");
+    let ids: Vec<u64> = outcomes.iter().map(|outcome| outcome.id).collect();
+    assert_eq!(ids, [last_id + 1, last_id + 2, last_id + 3]);
+}
+
+/// The wait of each call is far from the wait of every other one.
+#[test]
+fn publisher_waits_as_long_as_its_verb_says() {
+    const LONG: Duration = Duration::from_secs(600);
+    let waited = |publish: &dyn Fn(&Topic) -> bool, hub: Duration, policy| {
+        let mut config = HubConfig::default().publish_timeout(hub);
+        config.default = TopicSettings::default().policy(policy);
+        let topic = Hub::new(config).topic("t").expect("it is the only topic");
+        let _token = acquire_publish_token(&topic.state, None).expect("it is free");
+        let began = Instant::now();
+        assert!(publish(&topic), "it must be busy");
+        began.elapsed()
+    };
+    let (short, lossy) = (Duration::from_millis(30), Policy::DropNewest);
+    let block = Policy::Block {
+        timeout: Some(short),
+    };
+    let publish = |topic: &Topic| topic.publish("x").is_err();
+    let publish_timeout = |topic: &Topic| topic.publish_timeout("x", short).is_err();
+    let publish_later = |topic: &Topic| topic.publish_timeout("x", Duration::MAX).is_err();
+    let try_publish = |topic: &Topic| topic.try_publish("x").is_err();
+    let around_short = short..LONG / 2;
+    for (verb, publish, hub, policy) in [
+        ("publish", &publish as &dyn Fn(&Topic) -> bool, short, lossy),
+        ("publish under block", &publish, LONG, block),
+        ("publish_timeout", &publish_timeout, LONG, lossy),
+        ("publish_timeout under block", &publish_later, LONG, block),
+    ] {
+        let waited = waited(publish, hub, policy);
+        assert!(around_short.contains(&waited), "{verb}: {waited:?}");
+    }
+    assert!(waited(&try_publish, LONG, lossy) < LONG / 2);
+}
+
+#[test]
 fn publish_of_no_messages_gives_no_id() {
     let topic = topic(Policy::DropNewest, 64);
     let before = topic.last_id();

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, Weak};
 use super::per_address::address_group;
 use crate::connection::lifecycle::Phase;
 use crate::connection::shared::Shared;
-use crate::http::Peer;
+use crate::http1::Peer;
 use crate::sync::lock;
 
 /// How many requests may be read or answered at the same time, each on its own thread.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Mutex;
 
 use crate::clock;
-use crate::http::Peer;
+use crate::http1::Peer;
 use crate::rate::{Bucket, Rate};
 use crate::sync::lock;
 
@@ -156,13 +156,7 @@ mod tests {
 
     #[test]
     fn the_table_of_rates_is_bounded() {
-        let limits = PerAddress::new(
-            None,
-            Some(Rate {
-                per_second: 1,
-                burst: 2,
-            }),
-        );
+        let limits = PerAddress::new(None, Some(Rate::per_second(1).burst(2)));
         for n in 0..u32::try_from(MAX_BUCKETS).expect("the limit fits into 32 bits") {
             let peer = Peer::Tcp((IpAddr::V4(n.into()), 1).into());
             assert!(limits.may_connect_at(&peer, 1));

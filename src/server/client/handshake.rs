@@ -9,12 +9,15 @@
 //! touched stay resident until their thread ends. If the reader thread parsed the request, every idle client would keep
 //! these pages.
 
+use std::mem;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::Scope;
 
 use super::keep_alive::{self, MAX_REQUESTS};
+use super::registered::RegisteredClient;
 use super::response::Answer;
-use super::session::{Accepted, RegisteredClient, Threads};
+use super::session::{Accepted, Threads};
 use super::wire::{BodyWire, RequestReader};
 use crate::connection::Connection;
 use crate::connection::lifecycle::Phase;
@@ -22,15 +25,27 @@ use crate::connection::queue::outbox::Outbox;
 use crate::connection::read::reader::Reader;
 use crate::connection::shared::Shared;
 use crate::handler::Handler;
-use crate::http::{self, After, Body, Cors, HeadError, Reply, Request};
+use crate::http1::{self, After, Arrival, Body, Cors, HeadError, Reply, Request};
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::own_thread;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 
+/// How a connection came to the server.
+#[derive(Default)]
+pub(crate) struct Inbound {
+    /// The listener on which the client connected.
+    pub(crate) arrival: Arc<Arrival>,
+    /// The address of the server's end, if it is a TCP connection.
+    pub(crate) local: Option<SocketAddr>,
+    /// The bytes that have been read from the socket already.
+    pub(crate) ahead: Vec<u8>,
+}
+
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
-/// has ended. `_slot` is the client's handshake slot, which is freed when this function returns.
+/// has ended. `slot` is the client's handshake slot, which is freed when this function returns.
 ///
 /// # Blocking
 /// Waits for the peer's bytes, limited by `handshake_timeout` for a head, `message_timeout` for a body and the idle time
@@ -38,18 +53,20 @@ use crate::server::state::ServerState;
 /// handler's code.
 pub(crate) fn run<'scope, H: Handler>(
     client: RegisteredClient<'scope>,
-    _slot: HandshakeSlot<'scope>,
+    slot: HandshakeSlot<'scope>,
+    mut inbound: Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
 ) {
-    let mut next = Some(Vec::new());
+    own_thread::works_for(server);
+    let mut next = Some(mem::take(&mut inbound.ahead));
     let mut upgraded = None;
     let mut request_number = 0;
     while let Some(ahead) = next.take() {
         request_number += 1;
         let is_last = request_number >= MAX_REQUESTS;
-        match read_and_answer(&client, server, scope, handler, ahead, is_last) {
+        match read_and_answer(&client, &inbound, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
             Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
@@ -58,11 +75,16 @@ pub(crate) fn run<'scope, H: Handler>(
     match upgraded {
         Some(upgrade) => {
             let Upgrade {
+                shared,
                 threads,
                 response,
                 conn,
                 permits,
             } = *upgrade;
+            if !Arc::ptr_eq(&shared, &client.shared) {
+                client.replace(&slot, &shared);
+            }
+            let client = RegisteredClient { shared, ..client };
             threads.hand_over(|writer| Accepted {
                 client,
                 response,
@@ -77,6 +99,7 @@ pub(crate) fn run<'scope, H: Handler>(
 
 /// The result of an accepted request.
 struct Upgrade<'scope> {
+    shared: Arc<Shared>,
     threads: Threads<'scope>,
     /// The 101.
     response: Vec<u8>,
@@ -125,24 +148,20 @@ fn next_request(
 /// after it.
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
+    inbound: &Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     ahead: Vec<u8>,
     is_last: bool,
 ) -> Served<'scope> {
-    let RegisteredClient {
-        shared,
-        socket,
-        arrival,
-        ..
-    } = client;
+    let RegisteredClient { shared, socket, .. } = client;
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
     let peer = shared.peer.clone();
     let mut reader = RequestReader(&**socket);
-    let (mut request, ahead) = match http::read_head(&mut reader, ahead, peer) {
+    let (mut request, ahead) = match http1::read_head(&mut reader, ahead, peer) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = answer_unreadable(error, shared, server) {
@@ -151,7 +170,7 @@ fn read_and_answer<'scope, H: Handler>(
             return Served::Ended;
         }
     };
-    request.set_arrival(Arc::clone(arrival));
+    request.set_arrival(Arc::clone(&inbound.arrival), inbound.local);
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.
@@ -171,7 +190,7 @@ fn read_and_answer<'scope, H: Handler>(
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
     let answer = match upgraded {
-        Ok((threads, accepted, permits)) => {
+        Ok((shared, threads, accepted, permits)) => {
             // An upgrade request has no body, so this does not wait.
             let ahead = body.skip().unwrap_or_default();
             return Served::Upgraded(Box::new(Upgrade {
@@ -180,10 +199,11 @@ fn read_and_answer<'scope, H: Handler>(
                 conn: Connection::new(
                     Arc::new(request),
                     accepted.subprotocol,
-                    Reader::new(Arc::clone(socket), shared, ahead),
-                    Outbox::new(Arc::clone(shared)),
+                    Reader::new(Arc::clone(socket), &shared, ahead),
+                    Outbox::new(Arc::clone(&shared)),
                 ),
                 permits,
+                shared,
             }));
         }
         Err(answer) => answer.with_cors(&cors),
@@ -254,34 +274,50 @@ fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> 
     if reply.is_upgrade() {
         Ok(reply)
     } else {
-        Err(Answer::reply(reply))
+        Err(Answer::from_handler(reply))
     }
 }
 
-type Upgraded<'scope> = (Threads<'scope>, http::Accepted, Permits<'scope>);
+type Upgraded<'scope> = (
+    Arc<Shared>,
+    Threads<'scope>,
+    http1::Accepted,
+    Permits<'scope>,
+);
 
-/// Acquires the permits of an accepted client and starts its two threads.
+/// Acquires the permits of an accepted client and starts its two threads. Returns the state of its connection, which is
+/// another one than before if the connection has limits of its own.
 fn upgrade<'scope, H: Handler>(
     shared: &Arc<Shared>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     request: &Request,
-    reply: Reply,
+    mut reply: Reply,
 ) -> Result<Upgraded<'scope>, Answer> {
-    let accepted =
-        http::accept(request, reply).map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
+    let limits = reply.take_limits();
+    let own = limits.map(|limits| limits.apply(shared.config()));
+    let own = own.transpose().map_err(|error| {
+        let reason = format!("the handler's limits are wrong: {error}");
+        Answer::rejection(Reply::status(500), reason)
+    })?;
+    let accepted = http1::accept(request, reply)
+        .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
-        let reply = http::unavailable(5, "connection limit reached");
+        let reply = http1::unavailable(5, "connection limit reached");
         Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
     let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
-        let reply = http::unavailable(5, "too many connections from your address");
+        let reply = http1::unavailable(5, "too many connections from your address");
         let reason = "max_clients_per_ip reached for this address";
         Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
-    let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
-        let reply = http::unavailable(5, "cannot start a thread for this connection");
+    let shared = own.map_or_else(
+        || Arc::clone(shared),
+        |config| Arc::new(shared.with_config(config)),
+    );
+    let threads = Threads::start(&shared, server, scope, handler).map_err(|error| {
+        let reply = http1::unavailable(5, "cannot start a thread for this connection");
         let reason = format!("cannot start a thread: {error}");
         Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
     })?;
@@ -289,5 +325,5 @@ fn upgrade<'scope, H: Handler>(
         _client: client_permit,
         _address: address_permit,
     };
-    Ok((threads, accepted, permits))
+    Ok((shared, threads, accepted, permits))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::config::Config;
-use crate::http::{Body, Reply, Request};
+use crate::http1::{Body, Reply, Request};
 
 /// The number of requests that one connection may carry. The limit ends the connections of clients that never disconnect,
 /// so that a load balancer can move them.

@@ -2,8 +2,10 @@
 
 pub(crate) mod handshake;
 mod keep_alive;
+pub(crate) mod registered;
 mod response;
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod write;

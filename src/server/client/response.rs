@@ -1,12 +1,12 @@
 //! [`Answer`]: an HTTP response other than 101. The connection ends after it, or is kept for another request.
 
-use std::io::{self, IoSlice};
+use std::io;
 
+use super::write::{Unwritten, write, write_stream};
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Linger, Transport, linger, write_all};
-use crate::connection::write::write_path::PROGRESS;
+use crate::connection::socket::{Linger, Transport, linger};
 use crate::escape::escaped;
-use crate::http::{self, After, Cors, Reply, Request};
+use crate::http1::{self, After, Content, Cors, Reply, Request};
 use crate::server::refusal_log::{Refusal, RefusalLog};
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -42,8 +42,19 @@ impl Answer {
         }
     }
 
+    /// The answer that the handler has returned. If it was made from an error, the log has the error.
+    pub(crate) fn from_handler(mut reply: Reply) -> Answer {
+        match reply.take_failure() {
+            None => Answer::reply(reply),
+            Some(error) => {
+                let reason = format!("the handler failed: {}", escaped(&error));
+                Answer::rejection_of_kind(Refusal::HandlerFailed, reply, reason)
+            }
+        }
+    }
+
     pub(crate) fn shutting_down() -> Answer {
-        let reply = http::unavailable(5, "shutting down");
+        let reply = http1::unavailable(5, "shutting down");
         Answer::rejection_of_kind(Refusal::ShuttingDown, reply, "shutting down")
     }
 
@@ -61,9 +72,9 @@ impl Answer {
     /// Logs the answer, writes it, ends the connection, and gives the peer a short time to read the answer.
     ///
     /// # Blocking
-    /// Waits for the peer to accept the answer, as [`write`], and then as [`linger`].
+    /// Waits for the peer to accept the answer, as [`write`](Self::write), and then as [`linger`].
     pub(crate) fn send(
-        &self,
+        self,
         shared: &Shared,
         socket: &dyn Transport,
         server: &ServerState,
@@ -77,12 +88,12 @@ impl Answer {
         }
     }
 
-    /// Logs the answer and writes it.
+    /// Logs the answer and writes it. An error means that the connection must end.
     ///
     /// # Blocking
-    /// Waits for the peer to accept the answer, as [`write`].
+    /// Waits for the peer to accept the answer, as [`write()`], and for the reader of a streamed body.
     pub(crate) fn write(
-        &self,
+        self,
         shared: &Shared,
         socket: &dyn Transport,
         server: &ServerState,
@@ -93,18 +104,30 @@ impl Answer {
         if self.rejection.is_some() {
             server.disconnects.count(Disconnect::RequestRejected);
         }
-        let head_only = request.is_some_and(|request| request.method() == ::http::Method::HEAD);
+        let head_only = request.is_some_and(|request| request.method() == http::Method::HEAD);
         let head = self.reply.head(after);
-        write(shared, socket, &head, self.reply.body(head_only))
+        let written = match self.reply.into_content(head_only) {
+            Content::Bytes(body) => return write(shared, socket, &head, &body),
+            Content::Stream(mut stream) => write_stream(shared, socket, head, &mut stream),
+        };
+        written.map_err(|unwritten| match unwritten {
+            Unwritten::Socket(error) => error,
+            Unwritten::Body { kind, reason } => {
+                let Shared { number, peer, .. } = shared;
+                let what = name_of(request);
+                server.refusals.log(
+                    kind,
+                    format_args!("#{number} {peer} {what}: the answer ended early: {reason}"),
+                );
+                io::ErrorKind::UnexpectedEof.into()
+            }
+        })
     }
 
     fn log(&self, shared: &Shared, request: Option<&Request>, refusals: &RefusalLog) {
         let Shared { number, peer, .. } = shared;
         let code = self.reply.code();
-        let what = request.map_or_else(
-            || "unreadable request".to_owned(),
-            |request| format!("{} {}", request.method(), escaped(request.path())),
-        );
+        let what = name_of(request);
         match &self.rejection {
             None => log::debug!("#{number} {peer} {what}: {code}"),
             Some((kind, reason)) => {
@@ -117,28 +140,10 @@ impl Answer {
     }
 }
 
-/// Writes an answer under the write rule: a peer that accepts 64 KiB within each `write_timeout` gets all of it, however
-/// long that takes. The deadlines of the request end here.
-///
-/// # Blocking
-/// Waits until the socket has accepted all bytes. Woken when the peer reads, or by the watchdog at `write_timeout`.
-fn write(shared: &Shared, socket: &dyn Transport, head: &[u8], body: &[u8]) -> io::Result<()> {
-    let deadlines = &shared.write.deadlines;
-    deadlines.stop_handshake();
-    let written = match socket.try_write(&[IoSlice::new(head), IoSlice::new(body)]) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        written => written?,
-    };
-    let (of_head, of_body) = (written.min(head.len()), written.saturating_sub(head.len()));
-    let (head, body) = (&head[of_head..], &body[of_body..]);
-    if !(head.is_empty() && body.is_empty()) {
-        // Otherwise, clients that do not read could keep all handshake slots for `write_timeout`.
-        shared.lifecycle().mark_awaiting_client();
-    }
-    for piece in head.chunks(PROGRESS).chain(body.chunks(PROGRESS)) {
-        deadlines.socket_refused(true);
-        write_all(socket, piece)?;
-    }
-    deadlines.socket_accepted_all();
-    Ok(())
+/// Returns the request as the log shows it.
+fn name_of(request: Option<&Request>) -> String {
+    request.map_or_else(
+        || "unreadable request".to_owned(),
+        |request| format!("{} {}", request.method(), escaped(request.path())),
+    )
 }

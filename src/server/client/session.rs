@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::registered::RegisteredClient;
 use super::response::Answer;
 use crate::connection::Connection;
 use crate::connection::activity::Activity;
@@ -21,47 +22,21 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::queue::waiting::set_reader_of;
 use crate::connection::read::reader::ReadEnd;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Linger, Transport, linger, write_all};
+use crate::connection::socket::{Linger, linger, write_all};
 use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
 use crate::handler::Handler;
-use crate::http::{Arrival, Reply};
+use crate::http1::Reply;
 use crate::panic::catch_panic;
 use crate::server::admission::Permits;
+use crate::server::own_thread;
 use crate::server::refusal_log::{Refusal, RefusalLog};
-use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
-/// The stack of a writer thread. No user code runs on it.
-const WRITER_STACK: usize = 64 << 10;
-
-/// The stack of a reader thread, where the handler runs. Only the pages that have been touched use memory.
-const READER_STACK: usize = 256 << 10;
-
-/// A client with its socket and its entry in the registry.
-pub(crate) struct RegisteredClient<'server> {
-    /// The listener on which the client connected.
-    pub(crate) arrival: Arc<Arrival>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) socket: Arc<dyn Transport>,
-    pub(crate) entry: RegistryEntry<'server>,
-}
-
-impl RegisteredClient<'_> {
-    /// Ends the client and removes it from the registry. Every client ends here, however its connection ended.
-    pub(crate) fn leave(self, server: &ServerState) {
-        let lifecycle = self.shared.lifecycle();
-        if let Some(disconnect) = Disconnect::of(lifecycle.missed_clock(), lifecycle.cause()) {
-            server.disconnects.count(disconnect);
-        }
-        self.shared.tear_down();
-        // The socket is dropped first, so that the socket of a client that is not in the registry any more is closed.
-        drop(self.socket);
-        drop(self.entry);
-    }
-}
+/// The stack of a writer thread, where the end callbacks run, and the envelopes of gap notices.
+const WRITER_STACK: usize = 128 << 10;
 
 /// A client whose request was accepted. The handshake thread hands this value over to the reader.
 pub(crate) struct Accepted<'scope> {
@@ -73,10 +48,23 @@ pub(crate) struct Accepted<'scope> {
     pub(crate) permits: Permits<'scope>,
 }
 
-/// A client's two threads before the client is handed over. If this value is dropped instead, the reader ends.
+/// A client's two threads before the client is handed over. If this value is dropped instead, both threads end.
 pub(crate) struct Threads<'scope> {
     writer: ScopedJoinHandle<'scope, ()>,
     reader: Sender<Box<Accepted<'scope>>>,
+    end: EndWriter,
+}
+
+/// Ends the writer when this value is dropped. Otherwise, it would wait forever for a client that is not handed over.
+struct EndWriter(Option<Arc<Shared>>);
+
+impl Drop for EndWriter {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.write.finish(CloseCause::Gone);
+            shared.write.writer.notify();
+        }
+    }
 }
 
 impl<'scope> Threads<'scope> {
@@ -91,8 +79,9 @@ impl<'scope> Threads<'scope> {
         let (reader, handed_over) = crossbeam_channel::bounded::<Box<Accepted<'scope>>>(1);
         Builder::new()
             .name(format!("sp-{number}-read"))
-            .stack_size(READER_STACK)
+            .stack_size(server.config.handler_stack)
             .spawn_scoped(scope, move || {
+                own_thread::works_for(server);
                 let Ok(accepted) = handed_over.recv() else {
                     return;
                 };
@@ -110,16 +99,28 @@ impl<'scope> Threads<'scope> {
             .name(format!("sp-{number}-write"))
             .stack_size(WRITER_STACK)
             .spawn_scoped(scope, move || writer::run(&written))?;
-        Ok(Threads { writer, reader })
+        let end = EndWriter(Some(Arc::clone(shared)));
+        Ok(Threads {
+            writer,
+            reader,
+            end,
+        })
     }
 
     pub(crate) fn hand_over(
         self,
         accepted: impl FnOnce(ScopedJoinHandle<'scope, ()>) -> Accepted<'scope>,
     ) {
-        self.reader
-            .send(Box::new(accepted(self.writer)))
+        let Threads {
+            writer,
+            reader,
+            mut end,
+        } = self;
+        reader
+            .send(Box::new(accepted(writer)))
             .expect("the reader waits for the client");
+        // From now on, the reader ends the writer.
+        end.0 = None;
     }
 }
 
@@ -169,8 +170,9 @@ fn run_opening<H: Handler>(
     let refused = match returned {
         _ if lifecycle.is_finished() => Unopened::Ended,
         Some(Ok(())) => return Ok(()),
-        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::reply(reply)),
-        Some(Err(_)) => Unopened::Refused(Answer::rejection(
+        Some(Err(reply)) if !reply.is_upgrade() => Unopened::Refused(Answer::from_handler(reply)),
+        Some(Err(_)) => Unopened::Refused(Answer::rejection_of_kind(
+            Refusal::HandlerFailed,
             Reply::status(500),
             "the handler returned an upgrade from `opening`",
         )),
@@ -257,7 +259,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
     let RegisteredClient { shared, socket, .. } = &accepted.client;
     set_reader_of(None);
     drop_kept(&accepted.conn, shared, &server.refusals);
-    close_after(returned, shared, &server.refusals);
+    close_after(returned, shared, server);
     shared.reader.set(Activity::Closing);
     // Until our Close has been written and the peer's Close has arrived, everything that the peer sends is discarded.
     accepted.conn.reader().discard();
@@ -302,15 +304,22 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
 fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
     if writer.join().is_err() {
         log::error!("#{} the writer thread panicked", shared.number);
+        shared.tear_down();
+        shared.call_end_callbacks();
     }
 }
 
 /// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
-fn close_after(returned: Returned, shared: &Shared, refusals: &RefusalLog) {
+fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
     let Shared { number, peer, .. } = shared;
+    let refusals = &server.refusals;
     match returned {
+        // The handler has finished because the server ends, so the client is told to go elsewhere.
+        Some(Ok(())) if shared.draining().is_set() && shared.lifecycle().is_open() => {
+            shared.shut_down();
+        }
         Some(Ok(())) => {
-            shared.close_by_application(1000, "");
+            shared.close_by_application(CloseMode::AfterQueue, 1000, "");
         }
         // The connection had already ended, and the handler passed that error on.
         Some(Err(error)) if !shared.lifecycle().is_open() => {

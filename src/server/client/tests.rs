@@ -1,8 +1,10 @@
 //! The opening handshake in situations that a real socket cannot reproduce reliably: a 101 that the peer does not
 //! accept, and a shutdown while the request is being answered.
 
+mod limits;
 mod opening;
 mod requests;
+mod streams;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -10,19 +12,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::handshake;
+use super::handshake::{self, Inbound};
+use super::registered::RegisteredClient;
 use super::response::Answer;
-use super::session::RegisteredClient;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::connection::testing::scripted_socket::{DEADLINE, ScriptedSocket};
 use crate::handler::Handler;
-use crate::http::{After, Peer, Reply, Request, Rules};
+use crate::http1::{After, Peer, Reply, Request, Rules};
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
+use crate::server::stats::Disconnect;
 
 const REQUEST: &[u8] =
     b"GET /x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -90,7 +93,13 @@ fn registered<'a>(
 ) -> (RegisteredClient<'a>, HandshakeSlot<'a>) {
     let transport: Arc<dyn Transport> = socket.clone();
     let config = Arc::clone(&server.config);
-    let shared = Arc::new(Shared::new(1, Peer::Unix, config, &transport));
+    let shared = Arc::new(Shared::new(
+        1,
+        Peer::Unix,
+        config,
+        Arc::default(),
+        &transport,
+    ));
     let (slot, _) = server
         .handshakes
         .acquire(1, &Peer::Unix)
@@ -100,7 +109,6 @@ fn registered<'a>(
         entry: server.clients.add(&shared),
         shared,
         socket: transport,
-        arrival: Arc::default(),
     };
     (client, slot)
 }
@@ -115,7 +123,7 @@ fn serve_sent(
     thread::scope(|scope| {
         let (client, slot) = registered(server, socket);
         before(&client.shared);
-        handshake::run(client, slot, server, scope, handler);
+        handshake::run(client, slot, Inbound::default(), server, scope, handler);
     });
     // The scope has joined every thread.
     assert!(server.clients.snapshot().is_empty());
@@ -142,7 +150,10 @@ fn client_without_its_101_never_reaches_the_handler() {
         let (written, clients) = one_client(&server, &socket, nothing_before, || ());
         assert_eq!((written.len(), clients), (accepted, 0));
         let counts = server.disconnects.counts();
-        assert!(counts.contains(&("refused_request", 1)), "{counts:?}");
+        assert!(
+            counts.contains(&(Disconnect::RequestRejected, 1)),
+            "{counts:?}"
+        );
     }
 }
 
@@ -202,7 +213,10 @@ fn client_reset_before_its_101_gets_no_answer() {
     let (written, clients) = one_client(&server, &socket, nothing_before, reset);
     assert_eq!((written.as_str(), clients), ("", 0));
     let counts = server.disconnects.counts();
-    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+    assert!(
+        counts.contains(&(Disconnect::Deadline(crate::Clock::Handshake), 1)),
+        "{counts:?}"
+    );
 }
 
 #[test]
@@ -214,8 +228,14 @@ fn answer_is_written_whole_however_the_socket_accepts_it() {
         let socket = Arc::new(ScriptedSocket::default());
         socket.accept_per_call(most);
         let transport: Arc<dyn Transport> = socket.clone();
-        let shared = Shared::new(1, Peer::Unix, Arc::clone(&config), &transport);
-        let answer = Answer::reply(Reply::text(200, body.as_str()));
+        let shared = Shared::new(
+            1,
+            Peer::Unix,
+            Arc::clone(&config),
+            Arc::default(),
+            &transport,
+        );
+        let answer = Answer::reply(Reply::text(200, body.clone()));
         let written = answer.write(&shared, &*transport, &server, None, After::Close);
         assert!(written.is_ok(), "{most}");
         let written = String::from_utf8(socket.written()).expect("text");
@@ -251,7 +271,7 @@ fn idle_client(server: &ServerState, meanwhile: impl FnOnce(&Shared)) -> String 
     let shared = Arc::clone(&client.shared);
     socket.send(request);
     thread::scope(|scope| {
-        scope.spawn(|| handshake::run(client, slot, server, scope, &Answers));
+        scope.spawn(|| handshake::run(client, slot, Inbound::default(), server, scope, &Answers));
         socket.until_written(1);
         socket.until_in_read();
         meanwhile(&shared);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, write_all};
 use crate::connection::write::write_path::PROGRESS;
-use crate::http::Wire;
+use crate::http1::Wire;
 
 /// The size of the read that waits for another request, in bytes. Most heads have a few hundred bytes.
 const FIRST_READ: usize = 1 << 10;

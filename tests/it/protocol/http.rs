@@ -61,7 +61,9 @@ fn every_refusal_is_one_line_of_text() {
     ] {
         assert_refusal(&post(address, path, TEXT, body), status);
     }
-    assert_refusal(&get(address, "/", "Origin: http://evil.example\r\n"), 403);
+    let foreign = "Origin: http://evil.example\r\n";
+    assert_refusal(&post(address, "/", foreign, "x"), 403);
+    assert_refusal(&get(address, "/topics", foreign), 403);
     let foreign = http(address, "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n");
     assert_refusal(&foreign, 421);
     let version = http(

@@ -113,10 +113,7 @@ fn each_ping_below_the_rate_is_answered() {
 #[test]
 fn messages_above_the_rate_get_1008() {
     with_both_flush_modes(|config| {
-        let rate = Rate {
-            per_second: 1,
-            burst: 5,
-        };
+        let rate = Rate::per_second(1).burst(5);
         let server = TestServer::echo(config.rate(Some(rate)));
         let mut client = server.connect();
         for n in 0..5 {

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
+use standpipe::{Config, Connection, Disconnect, Handler, Rate, Reply, Request, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
@@ -184,7 +184,9 @@ fn one_address_cannot_hold_all_handshake_slots() {
     );
     assert_eq!(ask(youngest, server.addr()), 101);
     let counts = server.handle().disconnects();
-    let unread = counts.iter().find(|(name, _)| *name == "refused_unread");
+    let unread = counts
+        .iter()
+        .find(|(by, _)| *by == Disconnect::RefusedUnread);
     assert!(unread.unwrap().1 > 1, "{counts:?}");
 }
 
@@ -323,10 +325,7 @@ fn forwarding_headers_do_not_change_the_address() {
 
 #[test]
 fn connect_rate_applies_per_address() {
-    let rate = Rate {
-        per_second: 1,
-        burst: 3,
-    };
+    let rate = Rate::per_second(1).burst(3);
     let server = TestServer::echo(Config::default().connect_rate(Some(rate)));
     for ip in ["127.0.0.2", "127.0.0.3"] {
         for n in 0..3 {

@@ -36,7 +36,7 @@ fn refusals_of_one_kind_are_logged_once_in_3_s() {
                     let foreign = http(address, "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n");
                     assert_eq!(foreign.status, 421);
                     let origin = "Origin: http://a.example\r\n";
-                    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\n{origin}\r\n");
+                    let request = format!("PUT / HTTP/1.1\r\nHost: {address}\r\n{origin}\r\n");
                     assert_eq!(http(address, request).status, 403);
                 }
             })
@@ -126,7 +126,7 @@ fn overdue_client_with_a_busy_handler_is_logged_once() {
         // The callback runs on every fourth tick, so this is a hundred ticks.
         let (tick, ticks) = mpsc::sync_channel(0);
         let tick = Mutex::new(tick);
-        server.handle().on_tick(move || {
+        let _ticks = server.handle().on_tick(move || {
             let _ = tick.lock().unwrap().try_send(());
         });
         for _ in 0..25 {

@@ -6,7 +6,7 @@
 //!
 //! | here | in `src/connection/` |
 //! |---|---|
-//! | `write_path.rs`: [`WritePath`], `Slot`, `WriteHalf`, `Step` | `write/write_path.rs` |
+//! | `write_path.rs`: [`WritePath`], `Slot`, `WriteHalf`, `Step`, the attention flag | `write/write_path.rs`, `write/slot.rs`, `write/attention.rs` |
 //! | `in_flight.rs`: `InFlight` | `write/in_flight.rs` |
 //! | `control_slot.rs`: `ControlSlot`, with a pong only | `write/control_slot.rs` |
 //! | `wake_up.rs`: `WakeUp`, a flag and a condition variable | `write/wake_up.rs`, a channel of capacity one |

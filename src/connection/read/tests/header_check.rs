@@ -111,10 +111,7 @@ fn valid_frames_before_a_violation_are_passed_on() {
 
 #[test]
 fn messages_and_control_frames_are_rate_limited() {
-    let rate = Rate {
-        per_second: 10,
-        burst: 2,
-    };
+    let rate = Rate::per_second(10).burst(2);
     let mut check = HeaderCheck::new(&Config::default().rate(Some(rate)), 1);
     let fragments = [frame(0x01, 1), frame(0x00, 1), frame(0x80, 1)].concat();
     assert_eq!(

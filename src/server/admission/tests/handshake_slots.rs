@@ -11,7 +11,7 @@ type Pending = (Arc<Shared>, Arc<dyn Transport>);
 fn pending(number: u64, ip: &str) -> Pending {
     let transport: Arc<dyn Transport> = Arc::new(ScriptedSocket::default());
     let config = Arc::new(Config::default());
-    let client = Shared::new(number, from(ip), config, &transport);
+    let client = Shared::new(number, from(ip), config, Arc::default(), &transport);
     (Arc::new(client), transport)
 }
 

@@ -188,7 +188,7 @@ fn client_without_its_101_drops_what_is_kept() {
 fn shutdown_in_opening_closes_after_the_101() {
     let (server, socket) = (server(), Arc::new(ScriptedSocket::default()));
     let handler = Opening::new(|conn: &Connection| {
-        server.shutdown.begin();
+        server.shutdown.begin(std::time::Duration::ZERO);
         conn.outbox().shared().shut_down();
         Ok(())
     });
@@ -215,7 +215,10 @@ fn client_reset_before_its_101_is_counted_once() {
     let counts = server.disconnects.counts();
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     assert_eq!(total, 1, "{counts:?}");
-    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+    assert!(
+        counts.contains(&(Disconnect::Deadline(crate::Clock::Handshake), 1)),
+        "{counts:?}"
+    );
 }
 
 /// Otherwise, clients that are refused in `opening` could keep any number of threads.

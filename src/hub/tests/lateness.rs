@@ -1,0 +1,167 @@
+//! Topics with `max_lateness`, and members that do not answer marks in time.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::clock;
+use crate::config::Config;
+use crate::connection::activity::Activity;
+use crate::connection::testing::frames::from_client;
+use crate::connection::testing::single_threaded::SingleThreaded;
+use crate::hub::{
+    Hub, HubConfig, Policy, Publication, SubscribeOptions, Subscription, Topic, TopicSettings,
+};
+use crate::message::Message;
+
+/// A member whose socket accepts everything, so that only the marks show that it is late.
+struct Late {
+    topic: Topic,
+    client: SingleThreaded,
+    _subscription: Subscription,
+}
+
+impl Late {
+    /// Returns a member that has got the message `first` and a mark, and has not answered for too long.
+    fn new(policy: Policy, queue: usize) -> Late {
+        let settings = TopicSettings::default()
+            .policy(policy)
+            .queue(queue)
+            .max_lateness(Duration::from_millis(200));
+        let hub = Hub::new(HubConfig::default().topic("*", settings));
+        let topic = hub.topic("t").expect("it is the only topic");
+        let client = SingleThreaded::new(Config::default());
+        client.accept_per_call(usize::MAX);
+        let subscription = topic.subscribe(client.outbox().clone(), SubscribeOptions::new());
+        let late = Late {
+            topic,
+            client,
+            _subscription: subscription.expect("without `since` it never fails"),
+        };
+        late.publish("first", "a");
+        late.let_pass(Duration::from_millis(100));
+        late
+    }
+
+    /// Lets time pass in which the reader waits for the peer: a member is late only after some time.
+    fn let_pass(&self, time: Duration) {
+        let shared = self.client.outbox().shared();
+        shared.reader.set(Activity::Reading);
+        let until = clock::after(time);
+        while clock::now() < until {
+            thread::yield_now();
+        }
+    }
+
+    fn publish(&self, text: &str, key: &str) -> crate::hub::PublishOutcome {
+        let publication = Publication::from(Message::text(text)).key(key);
+        self.topic.publish(publication).expect("it is free")
+    }
+
+    /// Returns the texts that were written, and `ping` for a ping.
+    fn written(&self) -> Vec<String> {
+        let text = |(first, payload): (u8, Vec<u8>)| match first {
+            0x81 => String::from_utf8(payload).expect("text"),
+            0x89 => "ping".into(),
+            0x88 => format!("close {}", u16::from_be_bytes([payload[0], payload[1]])),
+            other => format!("{other:#x}"),
+        };
+        self.client.frames().into_iter().map(text).collect()
+    }
+
+    /// The peer answers the last mark.
+    fn answer(&mut self) {
+        let frames = self.client.frames();
+        let ping = frames.iter().rfind(|(first, _)| *first == 0x89);
+        let (_, payload) = ping.expect("a mark was sent");
+        self.client
+            .peer_sends(&from_client(0x8a, payload), usize::MAX);
+        self.client.peer_sends(&from_client(0x81, b"x"), usize::MAX);
+        self.client.recv().expect("the message after the pong");
+    }
+
+    fn dropped(&self) -> u64 {
+        self.client.outbox().counts().dropped
+    }
+}
+
+#[test]
+fn late_member_gets_the_latest_values_after_its_answer() {
+    let mut late = Late::new(Policy::Conflate, 64);
+    assert_eq!(late.written(), ["first", "ping"]);
+    for (text, key) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("a3", "a")] {
+        assert_eq!(late.publish(text, key).receivers, 1);
+    }
+    assert_eq!(late.written(), ["first", "ping"], "nothing more is sent");
+    assert_eq!((late.client.outbox().len(), late.dropped()), (2, 2));
+    late.answer();
+    assert_eq!(late.written(), ["first", "ping", "a3", "b1"]);
+    late.publish("a4", "a");
+    assert_eq!(late.written()[4], "a4", "the member is not late any more");
+    late.client.end();
+}
+
+#[test]
+fn other_policies_apply_when_a_late_member_has_no_room() {
+    let mut late = Late::new(Policy::DropOldest, 2);
+    for text in ["1", "2", "3", "4"] {
+        late.publish(text, "a");
+    }
+    assert_eq!(late.dropped(), 2);
+    late.answer();
+    assert_eq!(late.written(), ["first", "ping", "3", "4"]);
+    late.client.end();
+
+    let late = Late::new(Policy::Disconnect { soft: None }, 2);
+    for (text, dropped) in [("1", 0), ("2", 0), ("3", 1)] {
+        assert_eq!(late.publish(text, "a").dropped, dropped, "{text}");
+    }
+    assert_eq!(late.written(), ["first", "ping", "close 4008"]);
+    late.client.end();
+
+    let timeout = Some(Duration::from_millis(20));
+    let late = Late::new(Policy::Block { timeout }, 1);
+    assert!(!late.publish("1", "a").timed_out);
+    assert!(late.publish("2", "a").timed_out);
+    late.client.end();
+}
+
+#[test]
+fn closing_sends_what_is_held_back() {
+    let late = Late::new(Policy::Conflate, 64);
+    late.publish("a1", "a");
+    late.client.outbox().close(1000, "");
+    late.client.write();
+    assert_eq!(late.written(), ["first", "ping", "a1", "close 1000"]);
+    late.client.end();
+}
+
+#[test]
+fn messages_are_released_when_a_mark_is_lost() {
+    let late = Late::new(Policy::Conflate, 64);
+    late.publish("a1", "a");
+    late.client.outbox().shared().release_held();
+    assert_eq!(late.written(), ["first", "ping", "a1"]);
+    late.client.end();
+}
+
+#[test]
+fn handler_that_does_not_read_makes_no_member_late() {
+    let late = Late::new(Policy::Conflate, 64);
+    let shared = late.client.outbox().shared();
+    shared.reader.set(Activity::InHandler);
+    late.publish("a1", "a");
+    assert_eq!(late.written(), ["first", "ping", "a1"]);
+    late.client.end();
+}
+
+#[test]
+fn topic_without_the_setting_sends_no_marks() {
+    let late = Late::new(Policy::Conflate, 64);
+    let plain = Hub::default().topic("plain").expect("it is the only topic");
+    let outbox = late.client.outbox().clone();
+    let subscription = plain.subscribe(outbox, SubscribeOptions::new());
+    let _subscription = subscription.expect("without `since` it never fails");
+    plain.publish(Message::text("plain")).expect("it is free");
+    assert_eq!(late.written(), ["first", "ping", "plain"]);
+    late.client.end();
+}
