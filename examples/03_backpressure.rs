@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::default().write_timeout(Duration::from_secs(60));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
-    let url = format!("ws://{}/", handle.local_addr());
+    let url = format!("ws://{}/", handle.local_addr().ok_or("no TCP address")?);
     println!("backpressure on {url}");
     let (outboxes, new_outbox) = bounded(1);
     let (queue_is_full, start_send) = bounded::<()>(1);
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
 
-    let stream = TcpStream::connect(handle.local_addr())?;
+    let stream = TcpStream::connect(handle.local_addr().ok_or("no TCP address")?)?;
     let (mut client, _) = tungstenite::client(url, &stream).map_err(|error| error.to_string())?;
     let outbox: Outbox = new_outbox.recv()?;
     println!("1  the client does not read");

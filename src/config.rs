@@ -27,9 +27,9 @@ macro_rules! config {
         /// [`Server::bind`](crate::Server::bind) refuses values with which no client could be served, with a
         /// [`ConfigError`] that names the field:
         ///
-        /// - a size, a number of messages, fragments or clients, or a rate of 0;
+        /// - a size, or a number of messages, fragments or clients, of 0;
         /// - a time limit below 1 ms, except `shutdown_timeout`, `drain_delay` and `close_spread`, which may be 0;
-        /// - a `queue` above 1,048,576, a `read_buffer` above 64 MiB, a `handler_stack` below 64 KiB or above 1 GiB;
+        /// - a `queue` above 1,048,576, also that of a topic of an attached hub, a `read_buffer` above 64 MiB, a `handler_stack` below 64 KiB or above 1 GiB;
         /// - an `origin` that is no valid pattern.
         ///
         /// ```
@@ -80,8 +80,8 @@ config! {
     /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
     /// by TCP, which is enough for most servers.
     rate: Option<Rate> = None;
-    /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64.
-    /// A larger queue absorbs longer bursts, but a
+    /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64. A
+    /// larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
     queue: usize = 64;
     /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts
@@ -190,12 +190,7 @@ impl Config {
         let per_ip = self.max_clients_per_ip.unwrap_or(1);
         check_size("max_clients_per_ip", per_ip, 1, none)?;
         check_size("queue", self.queue, 1, MAX_QUEUE)?;
-        check_size(
-            "max_streamed_message",
-            self.max_streamed_message.unwrap_or(1),
-            1,
-            none,
-        )?;
+        check_size("hub", self.topic_queue, 0, MAX_QUEUE)?;
         check_size("queue_bytes", self.queue_bytes, 1, none)?;
         check_time("write_timeout", self.write_timeout)?;
         check_time("handshake_timeout", self.handshake_timeout)?;
@@ -204,6 +199,8 @@ impl Config {
         check_time("ping_interval", self.ping_interval)?;
         check_time("ping_timeout", self.ping_timeout)?;
         check_size("max_message", self.max_message, 1, none)?;
+        let streamed = self.max_streamed_message.unwrap_or(1);
+        check_size("max_streamed_message", streamed, 1, none)?;
         check_size("max_fragments", self.max_fragments, 1, none)?;
         check_size("read_buffer", self.read_buffer, 1, MAX_READ_BUFFER)?;
         let stack = self.handler_stack;
@@ -238,6 +235,10 @@ mod tests {
                 config().ping_timeout(Duration::from_micros(999)),
             ),
             ("max_message", config().max_message(0)),
+            (
+                "max_streamed_message",
+                config().max_streamed_message(Some(0)),
+            ),
             ("max_fragments", config().max_fragments(0)),
             ("read_buffer", config().read_buffer(0)),
             ("read_buffer", config().read_buffer(usize::MAX)),

@@ -14,7 +14,8 @@ macro_rules! limits {
         /// the 101: [`Reply::limits`](crate::Reply::limits). What is not set is as in the server's [`Config`].
         ///
         /// Values that [`Config`] does not allow are not allowed here either: the client is then answered 500, and the
-        /// log names the field. The connection limit of the server is computed from its own configuration. So a server
+        /// log names the field. A queue is never smaller than that of a topic
+        /// of an attached hub. The connection limit of the server is computed from its own configuration. So a server
         /// that gives many clients a large queue needs [`Config::max_clients`].
         ///
         /// ```
@@ -71,6 +72,7 @@ limits! {
     queue: usize;
     queue_bytes: usize;
     max_message: usize;
+    max_streamed_message: Option<usize>;
     max_fragments: usize;
     rate: Option<Rate>;
     write_timeout: Duration;

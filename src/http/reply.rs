@@ -52,6 +52,7 @@ pub(super) struct Rare {
     pub(super) subprotocol: Option<String>,
     /// Why the handler could not answer, for the log.
     pub(super) failure: Option<String>,
+    /// The limits of the connection, after an upgrade.
     pub(super) limits: Option<Limits>,
 }
 
@@ -316,14 +317,6 @@ impl Reply {
 
     pub(super) fn has_header(&self, name: &HeaderName) -> bool {
         self.headers.iter().any(|(other, _)| other == name)
-    }
-
-    pub(crate) fn is_upgrade(&self) -> bool {
-        self.code == StatusCode::SWITCHING_PROTOCOLS
-    }
-
-    pub(crate) fn code(&self) -> u16 {
-        self.code.as_u16()
     }
 
     /// Takes the reason why the handler could not answer, if it could not.

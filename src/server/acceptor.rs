@@ -6,6 +6,8 @@
 //! refuses the connection without reading it, or evicts a pending handshake of another address
 //! (`admission/handshake_slots.rs`).
 //!
+//! The connections of a channel (`Listener::channel`) were accepted elsewhere. Here they are treated like all others.
+//!
 //! An acceptor ends when accepting has failed permanently, or when the server stops accepting. In that case it also
 //! accepts what waits in the backlog, so that these clients are answered. The backlog of an inherited listener is left
 //! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on

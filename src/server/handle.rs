@@ -10,7 +10,7 @@ use super::state::ServerState;
 use super::stats::Disconnect;
 use super::tick::TickCallback;
 use crate::clock;
-use crate::connection::MessageCounts;
+use crate::connection::{MessageCounts, Outbox};
 
 /// Shuts a server down and monitors it. A handle can be used on any thread, also inside a handler. Cloning a handle is
 /// cheap.
@@ -27,7 +27,7 @@ use crate::connection::MessageCounts;
 ///     }
 ///     Ok(())
 /// })?;
-/// println!("{} clients on {}", handle.clients(), handle.local_addr());
+/// println!("{} clients on {:?}", handle.clients(), handle.local_addrs());
 /// println!("{}", running.shutdown()?); // drained 0, lost 0
 /// # Ok(())
 /// # }
@@ -47,11 +47,18 @@ impl ServerHandle {
         &self.server
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. For a server with
-    /// only Unix sockets, the result is `0.0.0.0:0`.
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses.first().copied().unwrap_or(none)
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. `None` if the server
+    /// listens on unix sockets only, or only gets connections through a channel.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let address = handle.local_addr().expect("a TCP address");
+    /// println!("listening on ws://{address}/");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
     }
 
     /// Returns every TCP address that the server listens on.
@@ -163,6 +170,45 @@ impl ServerHandle {
     /// socket.
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
+    }
+
+    /// Returns the outbox of the client with this number, from the moment its upgrade was accepted until its handler has
+    /// returned and its connection has ended.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// /// Removes a client. Returns whether it was there.
+    /// fn kick(handle: &ServerHandle, number: u64) -> bool {
+    ///     let client = handle.client(number);
+    ///     client.map(|outbox| outbox.close_now(4100, "kicked")).is_some()
+    /// }
+    /// ```
+    pub fn client(&self, number: u64) -> Option<Outbox> {
+        let client = self.server.clients.get(number)?;
+        let is_upgraded = client.lifecycle().is_upgraded();
+        is_upgraded.then(|| Outbox::new(client))
+    }
+
+    /// Returns the outboxes of all clients, sorted by [number](Outbox::number). [`client_states`](Self::client_states)
+    /// tells more about each.
+    ///
+    /// To send to all clients, subscribe them to a topic of a [`Hub`](crate::Hub) instead: it sends in the same order to
+    /// all, and copes with slow clients.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// fn list(handle: &ServerHandle) {
+    ///     for outbox in handle.outboxes() {
+    ///         println!("client {}: {} messages queued", outbox.number(), outbox.len());
+    ///     }
+    /// }
+    /// ```
+    pub fn outboxes(&self) -> Vec<Outbox> {
+        let clients = self.server.clients.snapshot().into_iter();
+        let upgraded = clients.filter(|client| client.lifecycle().is_upgraded());
+        let mut outboxes: Vec<Outbox> = upgraded.map(Outbox::new).collect();
+        outboxes.sort_by_key(Outbox::number);
+        outboxes
     }
 
     /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it

@@ -28,6 +28,11 @@ impl Registry {
         }
     }
 
+    /// Returns the client with this number.
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Shared>> {
+        lock(&self.clients).get(&number)?.upgrade()
+    }
+
     /// Returns the current clients. The caller uses them without holding the lock.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Shared>> {
         lock(&self.clients)

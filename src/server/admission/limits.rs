@@ -18,8 +18,8 @@ use super::{allocator, control_group};
 /// Memory maps of a Rust thread: its stack, the signal stack, and a guard page for each.
 const MAPS_PER_THREAD: u64 = 4;
 
-/// The address space of a client without the stack of its handler: 142 KiB of stacks and guard pages. (With a stack of 256
-/// KiB and a writer's stack that was 64 KiB smaller, 334 KiB were measured with 1,393 clients on x86-64.) The rest is for
+/// The address space of a client without the stack of its handler. With a stack of 256 KiB, stacks and guard pages need
+/// 398 KiB. (334 KiB were measured with 1,393 clients on x86-64, when a writer's stack was 64 KiB smaller.) The rest is for
 /// its queue and its messages.
 const ADDRESSES_PER_CLIENT: u64 = 256 << 10;
 

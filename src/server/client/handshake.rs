@@ -66,9 +66,7 @@ pub(crate) fn run<'scope, H: Handler>(
     while let Some(ahead) = next.take() {
         request_number += 1;
         let is_last = request_number >= MAX_REQUESTS;
-        match read_and_answer(
-            &client, &slot, &inbound, server, scope, handler, ahead, is_last,
-        ) {
+        match read_and_answer(&client, &inbound, server, scope, handler, ahead, is_last) {
             Served::Upgraded(upgrade) => upgraded = Some(upgrade),
             Served::Kept(body) => next = next_request(&client, server, body),
             Served::Ended => {}
@@ -83,6 +81,9 @@ pub(crate) fn run<'scope, H: Handler>(
                 conn,
                 permits,
             } = *upgrade;
+            if !Arc::ptr_eq(&shared, &client.shared) {
+                client.replace(&slot, &shared);
+            }
             let client = RegisteredClient { shared, ..client };
             threads.hand_over(|writer| Accepted {
                 client,
@@ -147,7 +148,6 @@ fn next_request(
 /// after it.
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
-    slot: &HandshakeSlot<'scope>,
     inbound: &Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
@@ -188,7 +188,7 @@ fn read_and_answer<'scope, H: Handler>(
         decided
     };
     let upgraded =
-        decided.and_then(|reply| upgrade(client, slot, server, scope, handler, &request, reply));
+        decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
     let answer = match upgraded {
         Ok((shared, threads, accepted, permits)) => {
             // An upgrade request has no body, so this does not wait.
@@ -288,15 +288,13 @@ type Upgraded<'scope> = (
 /// Acquires the permits of an accepted client and starts its two threads. Returns the state of its connection, which is
 /// another one than before if the connection has limits of its own.
 fn upgrade<'scope, H: Handler>(
-    client: &RegisteredClient<'scope>,
-    slot: &HandshakeSlot<'scope>,
+    shared: &Arc<Shared>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     request: &Request,
     mut reply: Reply,
 ) -> Result<Upgraded<'scope>, Answer> {
-    let shared = &client.shared;
     let limits = reply.take_limits();
     let own = limits.map(|limits| limits.apply(shared.config()));
     let own = own.transpose().map_err(|error| {
@@ -314,7 +312,6 @@ fn upgrade<'scope, H: Handler>(
         let reason = "max_clients_per_ip reached for this address";
         Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
-    let has_limits = own.is_some();
     let shared = own.map_or_else(
         || Arc::clone(shared),
         |config| Arc::new(shared.with_config(config)),
@@ -328,9 +325,5 @@ fn upgrade<'scope, H: Handler>(
         _client: client_permit,
         _address: address_permit,
     };
-    // Last, because an answer other than 101 belongs to the client's first state.
-    if has_limits {
-        client.replace(slot, &shared);
-    }
     Ok((shared, threads, accepted, permits))
 }

@@ -43,7 +43,7 @@ impl TestServer {
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.handle.local_addr()
+        self.handle.local_addr().expect("a TCP address")
     }
 
     pub(crate) fn handle(&self) -> &ServerHandle {
