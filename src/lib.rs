@@ -158,8 +158,8 @@ pub use clock::Clock;
 pub use config::Config;
 #[cfg(unix)]
 pub use connection::{
-    CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox, PeerClose,
-    Receipt, TooManyCallbacks,
+    CloseCause, Connection, Fate, MessageCounts, MessageReader, MessageWriter, Messages, Outbox,
+    PeerClose, Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
