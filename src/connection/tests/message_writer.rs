@@ -223,6 +223,24 @@ fn fragment_queued_during_a_write_is_sent() {
     client.end();
 }
 
+/// The thread that flushes the fragment finds a pong, which is written alone.
+#[test]
+fn fragment_behind_a_pong_is_sent() {
+    both_ways(|config| {
+        let client = TestClient::new(config);
+        let mut stream = text_stream(&client);
+        write(&mut stream, "a");
+        client.socket.until_written(3);
+        client.shared.write.control.set_pong(b"p".to_vec().into());
+        write(&mut stream, "b");
+        client.socket.until_written(3 + 3 + 3);
+        assert_eq!(first_bytes(&client), [TEXT_BEGINS, PONG, CONTINUES]);
+        stream.finish().expect("the connection is open");
+        client.socket.until_written(3 + 3 + 3 + 2);
+        client.end();
+    });
+}
+
 #[test]
 fn dropped_stream_closes_with_1011() {
     both_ways(|config| {
