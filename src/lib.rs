@@ -184,8 +184,8 @@ pub use config::Config;
 pub use config_error::ConfigError;
 #[cfg(unix)]
 pub use connection::{
-    Activity, CloseCause, Connection, Fate, MessageCounts, MessageReader, Messages, Outbox,
-    PeerClose, Receipt, TooManyCallbacks,
+    Activity, CloseCause, Connection, Fate, MessageCounts, MessageReader, MessageWriter, Messages,
+    Outbox, PeerClose, Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///

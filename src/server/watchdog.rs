@@ -90,6 +90,7 @@ fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
             client.write.deadlines.ping_sent(now);
             client.send_ping(now);
         }
+        DeadlineCheck::StreamIdle => client.close_unfinished(),
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
         // A deadline stays passed while the handler of a client that was reset does not return. And another request may
