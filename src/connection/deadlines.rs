@@ -14,7 +14,7 @@ pub(crate) struct Deadlines {
     blocked_since: AtomicU64,
     /// When the socket last accepted bytes after it had refused some. This shows that the peer is alive.
     progressed_at: AtomicU64,
-    /// When the last ping was sent, if no byte has arrived since.
+    /// When the last ping was sent because of silence, if no byte has arrived since.
     pinged_at: AtomicU64,
     /// When the message in progress began, plus the time during which we did not read.
     message_since: AtomicU64,
@@ -24,8 +24,6 @@ pub(crate) struct Deadlines {
     body_by: AtomicU64,
     /// When the closing handshake must be complete.
     close_by: AtomicU64,
-    /// The time of the last ping until its pong, in milliseconds, plus one.
-    round_trip: AtomicU64,
 }
 
 /// The result of the watchdog's check of a connection.
@@ -49,7 +47,6 @@ impl Deadlines {
             handshake_by: AtomicU64::new(clock::after(config.handshake_timeout)),
             body_by: AtomicU64::new(0),
             close_by: AtomicU64::new(0),
-            round_trip: AtomicU64::new(0),
         }
     }
 
@@ -161,20 +158,9 @@ impl Deadlines {
         }
     }
 
-    /// Records that a ping is being sent.
+    /// Records that a ping is being sent because of the silence of the peer.
     pub(crate) fn ping_sent(&self, now: u64) {
         self.pinged_at.store(now, Relaxed);
-    }
-
-    /// Records that the peer answered a ping that was sent at `sent`.
-    pub(crate) fn pong_received(&self, sent: u64) {
-        let took = clock::now().saturating_sub(sent);
-        self.round_trip.store(took.saturating_add(1), Relaxed);
-    }
-
-    /// Returns the time of the last ping until its pong, in milliseconds.
-    pub(crate) fn round_trip(&self) -> Option<u64> {
-        self.round_trip.load(Relaxed).checked_sub(1)
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.

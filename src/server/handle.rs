@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::client_state::ClientState;
 use super::state::ServerState;
+use super::stats::Disconnect;
+use super::tick::TickCallback;
 use crate::clock;
 use crate::connection::{MessageCounts, Outbox};
 
@@ -25,7 +27,7 @@ use crate::connection::{MessageCounts, Outbox};
 ///     }
 ///     Ok(())
 /// })?;
-/// println!("{} clients on {}", handle.clients(), handle.local_addr());
+/// println!("{} clients on {:?}", handle.clients(), handle.local_addrs());
 /// println!("{}", running.shutdown()?); // drained 0, lost 0
 /// # Ok(())
 /// # }
@@ -45,11 +47,18 @@ impl ServerHandle {
         &self.server
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. For a server with
-    /// only Unix sockets, the result is `0.0.0.0:0`.
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses.first().copied().unwrap_or(none)
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. `None` if the server
+    /// listens on unix sockets only, or only gets connections through a channel.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let address = handle.local_addr().expect("a TCP address");
+    /// println!("listening on ws://{address}/");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
     }
 
     /// Returns every TCP address that the server listens on.
@@ -228,15 +237,24 @@ impl ServerHandle {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed.
-    /// A callback must not block, because the watchdog would then check the deadlines of all clients too late.
-    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
-        self.server.tick_callbacks.add(Box::new(callback));
+    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed, or the
+    /// returned [`TickCallback`] is dropped. A callback must not block, because the watchdog would then check the deadlines
+    /// of all clients too late.
+    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
+        TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))
     }
 
-    /// Returns how often each deadline or limit has ended a connection since the server started. The name of a deadline
-    /// is that of its field in [`Config`](crate::Config).
-    pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
+    /// Returns how often each deadline or limit has ended a connection since the server started.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// for (disconnect, count) in handle.disconnects() {
+    ///     println!("{disconnect}: {count}");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn disconnects(&self) -> Vec<(Disconnect, u64)> {
         self.server.disconnects.counts()
     }
 }

@@ -93,6 +93,13 @@ pub(crate) struct RegistryEntry<'a> {
     number: u64,
 }
 
+impl RegistryEntry<'_> {
+    /// Replaces the client of this entry. From now on, nobody finds the earlier one here.
+    pub(super) fn replace(&self, client: &Arc<Shared>) {
+        lock(&self.registry.clients).insert(self.number, Arc::downgrade(client));
+    }
+}
+
 impl Drop for RegistryEntry<'_> {
     fn drop(&mut self) {
         let mut clients = lock(&self.registry.clients);

@@ -239,10 +239,8 @@ impl Reader {
         match incoming {
             Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
             Ok(Incoming::Pong(payload)) => {
-                if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
-                    let sent = u64::from_be_bytes(sent);
-                    self.shared.write.deadlines.pong_received(sent);
-                    self.shared.release_held(Some(sent));
+                if self.shared.write.control.pings.pong_received(&payload) {
+                    self.shared.release_held();
                 }
             }
             Ok(Incoming::Close(reason)) => {
