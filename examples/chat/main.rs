@@ -50,7 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // does not read.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
-    println!("chat on http://{}/", handle.local_addr());
+    println!(
+        "chat on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 

@@ -95,7 +95,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .parse()?;
     let server = Server::bind(address, Config::default())?;
     let handle = server.handle();
-    println!("bridge on ws://{}/", handle.local_addr());
+    println!(
+        "bridge on ws://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
     println!("{}", server.serve(Bridge { backend })?);
     Ok(())

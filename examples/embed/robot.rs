@@ -50,7 +50,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let telemetry = hub.topic("telemetry")?;
     let server = Server::bind(address, Config::default().hub(&hub))?;
     let handle = server.handle();
-    println!("robot on ws://{}/", handle.local_addr());
+    println!(
+        "robot on ws://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
 
     let events = server.events_with(64, door)?;

@@ -131,7 +131,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:9001".into());
     let server = Server::bind(address, Config::default())?;
     let handle = server.handle();
-    println!("rpc on ws://{}/", handle.local_addr());
+    println!(
+        "rpc on ws://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.drain(GRACE))?;
     let (sender, jobs) = bounded(16);
     let report = thread::scope(|scope| {

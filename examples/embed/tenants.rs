@@ -85,7 +85,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let hub = Hub::new(HubConfig::default());
     let server = Server::bind(address, Config::default().hub(&hub))?;
     let handle = server.handle();
-    println!("chat on ws://{}/", handle.local_addr());
+    println!(
+        "chat on ws://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
     let people = Roster::new(1000, 8);
     println!("{}", server.serve(Chat { hub, people })?);

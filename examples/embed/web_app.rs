@@ -137,7 +137,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let hub = Hub::new(HubConfig::default());
     let server = Server::bind(address, Config::default().hub(&hub))?;
     let handle = server.handle();
-    println!("app on http://{}/", handle.local_addr());
+    println!(
+        "app on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
     let sessions = Mutex::default();
     println!("{}", server.serve(App { sessions, hub })?);

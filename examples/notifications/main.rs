@@ -43,7 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The topic and its policy do not see what the kernel buffers for a tab that does not read. So the buffer is small.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
-    println!("notifications on http://{}/", handle.local_addr());
+    println!(
+        "notifications on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
 
     let notifications = Notifications {

@@ -1,6 +1,7 @@
 //! `GET /debug/clients`: every client, what its two threads are doing and since when, and how much is queued for it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use standpipe::{ClientState, Hub, Reply, ServerHandle, ThreadState};
@@ -58,11 +59,16 @@ pub(crate) fn clients(handle: &ServerHandle, hub: &Hub) -> Reply {
     }
 }
 
+/// Returns a time in milliseconds, as it is shown.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Client {
     fn new(state: &ClientState, topics: Vec<String>) -> Client {
         let thread = |thread: &ThreadState| Thread {
-            state: thread.state.clone(),
-            since_ms: thread.since_ms,
+            state: thread.activity.to_string(),
+            since_ms: millis(thread.since),
         };
         Client {
             client: state.number,
@@ -76,7 +82,7 @@ impl Client {
                 messages: state.queue.messages,
                 capacity: state.queue.capacity,
                 bytes: state.queue.bytes,
-                oldest_ms: state.queue.oldest_ms,
+                oldest_ms: state.queue.blocked.map_or(0, millis),
             },
             reader: thread(&state.reader),
             writer: thread(&state.writer),

@@ -35,6 +35,7 @@ use std::time::Duration;
 use crate::message::Message;
 use crossbeam_channel::Receiver;
 
+pub use activity::Activity;
 pub use close_cause::{CloseCause, PeerClose};
 pub use end_callbacks::TooManyCallbacks;
 pub use messages::Messages;

@@ -65,6 +65,20 @@ impl Shared {
         &self.write.lifecycle
     }
 
+    /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
+    /// place of the first one before anything has been queued.
+    pub(crate) fn with_config(&self, config: Config) -> Shared {
+        Shared {
+            number: self.number,
+            peer: self.peer.clone(),
+            write: WritePath::new(self.number, Arc::new(config)),
+            reader: ThreadActivity::new(Activity::Handshake),
+            writer: ThreadActivity::new(Activity::Idle),
+            draining: Arc::clone(&self.draining),
+            socket: self.socket.clone(),
+        }
+    }
+
     /// Returns the latch that is set when the server has stopped accepting in order to end.
     pub(crate) fn draining(&self) -> &Latch {
         &self.draining

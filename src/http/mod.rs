@@ -34,6 +34,7 @@ mod cookie;
 mod cors;
 mod date;
 mod failure;
+mod inspect;
 mod origin;
 mod redirect;
 mod reply;
@@ -46,6 +47,8 @@ mod tests;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use body::{Body, Wire};
+#[cfg(feature = "client")]
+pub(crate) use chunked::{Chunked, Step};
 pub(crate) use content::{Content, Stream};
 pub use cookie::{Cookie, SameSite};
 pub(crate) use cors::Cors;

@@ -58,6 +58,7 @@ pub(super) fn run(server: &ServerState) {
             }
         }
     }
+    server.tick_callbacks.clear();
     server.refusals.log_rest();
 }
 

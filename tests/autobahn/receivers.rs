@@ -77,7 +77,10 @@ fn main() -> Done {
         "/select" => select(conn),
         _ => stream(conn),
     })?;
-    println!("ws://{}", server.handle().local_addr());
+    println!(
+        "ws://{}",
+        server.handle().local_addr().expect("a TCP address")
+    );
     std::io::stdin().read_to_end(&mut Vec::new())?;
     server.handle().shutdown();
     println!("{}", server.join()?);

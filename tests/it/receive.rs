@@ -83,6 +83,39 @@ fn handler_waits_for_its_client_and_for_a_channel() {
     });
 }
 
+/// The messages that are left are in the read buffer, and nothing more arrives from the kernel.
+#[test]
+fn one_receive_for_each_wait_is_enough() {
+    let server = TestServer::start(Config::default(), |conn: &mut Connection| {
+        loop {
+            conn.ready(Interest::READ)?.recv()?;
+            match conn.try_recv() {
+                Ok(Some(message)) => conn.send(message)?,
+                Ok(None) => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    });
+    let frames = (0..100).map(|n| Frame::new(op::TEXT, format!("{n}")).bytes());
+    let frames = frames.collect::<Vec<_>>().concat();
+    // The first messages arrive together with the request.
+    let connect = server.client();
+    let mut client = connect.open();
+    client.bytes([connect.head().as_bytes(), &frames].concat());
+    assert_eq!(client.read_head().status, 101);
+    for _ in 0..2 {
+        for n in 0..100 {
+            client.expect_text(&format!("{n}"));
+        }
+        client.bytes(&frames);
+    }
+    for n in 0..100 {
+        client.expect_text(&format!("{n}"));
+    }
+    client.leave();
+}
+
 #[test]
 fn ping_is_answered_while_the_handler_waits_in_select() {
     let (server, _texts, _results) = select_server(Config::default());
@@ -163,7 +196,11 @@ fn every_end_wakes_a_handler_in_select() {
     let (outboxes, outbox) = unbounded();
     let (sender, results) = unbounded();
     let (_texts, channel) = unbounded::<String>();
-    let server = TestServer::start(Config::default(), move |conn: &mut Connection| {
+    // The handler must not be woken by a reset at the end of these times.
+    let config = Config::default()
+        .close_timeout(2 * DEADLINE)
+        .shutdown_timeout(2 * DEADLINE);
+    let server = TestServer::start(config, move |conn: &mut Connection| {
         // Made before the test goes on, so that it is armed, or about to be.
         conn.ready(Interest::READ)?;
         outboxes.send(conn.outbox()).unwrap();
@@ -174,7 +211,10 @@ fn every_end_wakes_a_handler_in_select() {
     let ends: [(&str, End, bool); 6] = [
         (
             "the client closes",
-            |_, _, client| left(client.leave()),
+            |_, _, client| {
+                client.leave();
+                None
+            },
             true,
         ),
         (
@@ -187,7 +227,10 @@ fn every_end_wakes_a_handler_in_select() {
         ),
         (
             "the client resets",
-            |_, _, client| left(client.reset()),
+            |_, _, client| {
+                client.reset();
+                None
+            },
             false,
         ),
         (
@@ -223,11 +266,6 @@ fn every_end_wakes_a_handler_in_select() {
         let result = result.unwrap_or_else(|_| panic!("{what}: the handler waits on"));
         assert_eq!(result.is_ok(), is_regular, "{what}: {result:?}");
     }
-}
-
-/// The client has been dropped.
-fn left(_: ()) -> Option<TestClient> {
-    None
 }
 
 #[test]
