@@ -19,8 +19,10 @@ FORBIDDEN = [
     ("hub", ["server", "handler", "events", "cli", "connection::socket"], "hub/ knows no server and no socket"),
     ("http", ["server", "handler", "hub", "events", "cli", "connection"], "http/ knows requests and answers only"),
     ("server", ["hub", "events", "cli"], "server/ knows no topic"),
+    ("client", ["server", "handler", "hub", "events", "cli"], "the client knows no server"),
     ("handler", ["server", "hub", "events", "cli"], "the handler is called by the server"),
     ("events", ["hub", "cli"], "events are built on the server"),
+    ("roster", ["server", "handler", "hub", "events", "cli"], "a roster knows outboxes only"),
     *[(base, ["server", "handler", "hub", "events", "cli", "connection", "http"], "the base modules know no other")
       for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync", "watch")],
 ]

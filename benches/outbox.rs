@@ -114,7 +114,11 @@ impl Bench {
             while conn.recv()?.is_some() {}
             Ok(())
         })?;
-        let address = server.handle().local_addr().to_string();
+        let address = server
+            .handle()
+            .local_addr()
+            .ok_or("no TCP address")?
+            .to_string();
         let readers = (0..clients)
             .map(|_| connect(&address).map(|client| thread::spawn(move || discard(client))))
             .collect::<Result<_, _>>()?;

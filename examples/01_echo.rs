@@ -20,7 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:9001");
     let server = Server::bind(address, Config::default())?;
-    println!("echo on ws://{}/", server.handle().local_addr());
+    println!(
+        "echo on ws://{}/",
+        server.handle().local_addr().ok_or("no TCP address")?
+    );
 
     // Ctrl-C requests the shutdown. `serve` returns after every client got its queued messages and a Close, or was
     // reset at `shutdown_timeout`.

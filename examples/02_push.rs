@@ -29,7 +29,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:9001");
     let server = Server::bind(address, Config::default())?;
-    println!("push on ws://{}/", server.handle().local_addr());
+    println!(
+        "push on ws://{}/",
+        server.handle().local_addr().ok_or("no TCP address")?
+    );
     let handle = server.handle();
     ctrlc::set_handler(move || handle.shutdown())?;
 

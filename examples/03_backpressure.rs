@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use std::{env, error::Error, thread};
 
 use crossbeam_channel::bounded;
-use standpipe::{ClientState, Config, Connection, Message, Outbox, Server, ServerHandle};
+use standpipe::{Activity, ClientState, Config, Connection, Message, Outbox, Server, ServerHandle};
 
 /// Bytes of each message on the network: a frame header of 4 bytes, and the payload.
 const SIZE: usize = 4096;
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::default().write_timeout(Duration::from_secs(60));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
-    let url = format!("ws://{}/", handle.local_addr());
+    let url = format!("ws://{}/", handle.local_addr().ok_or("no TCP address")?);
     println!("backpressure on {url}");
     let (outboxes, new_outbox) = bounded(1);
     let (queue_is_full, start_send) = bounded::<()>(1);
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
 
-    let stream = TcpStream::connect(handle.local_addr())?;
+    let stream = TcpStream::connect(handle.local_addr().ok_or("no TCP address")?)?;
     let (mut client, _) = tungstenite::client(url, &stream).map_err(|error| error.to_string())?;
     let outbox: Outbox = new_outbox.recv()?;
     println!("1  the client does not read");
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "     together the kernels hold {messages} messages, {} KiB",
         written >> 10
     );
-    println!("4  writer: {}", state(&handle, |state| state.writer.state));
+    println!("4  writer: {}", seen_by(&handle)?.writer.activity);
     println!(
         "5  the queue is full: {} of {} messages",
         outbox.len(),
@@ -87,8 +87,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     queue_is_full.send(())?;
     let deadline = Instant::now() + Duration::from_secs(10);
     let reader = loop {
-        let reader = state(&handle, |state| state.reader.state);
-        if reader.starts_with("waiting for room") || Instant::now() > deadline {
+        let reader = seen_by(&handle)?.reader.activity;
+        if matches!(reader, Activity::WaitingForRoom(_)) || Instant::now() > deadline {
             break reader;
         }
         thread::yield_now(); // Polled, because no event reports a change of this state.
@@ -138,7 +138,6 @@ fn unread(stream: &TcpStream) -> std::io::Result<usize> {
 }
 
 /// Returns what the server reports about its only client.
-fn state(handle: &ServerHandle, of: fn(ClientState) -> String) -> String {
-    let mut states = handle.client_states();
-    states.pop().map_or_else(|| "gone".into(), of)
+fn seen_by(handle: &ServerHandle) -> Result<ClientState, &'static str> {
+    handle.client_states().pop().ok_or("the client is gone")
 }

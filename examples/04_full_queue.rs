@@ -43,7 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = address.as_deref().unwrap_or("127.0.0.1:0");
     let server = Server::bind(address, Config::default().queue(QUEUE))?;
     let handle = server.handle();
-    println!("full queues on ws://{}/", handle.local_addr());
+    println!(
+        "full queues on ws://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let (outboxes, new_outbox) = bounded(1);
     let running = server.spawn(move |conn: &mut Connection| {
         outboxes.send(conn.outbox())?;
@@ -51,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
 
-    let (client, outbox) = connect(handle.local_addr(), &new_outbox)?;
+    let (client, outbox) = connect(handle.local_addr().ok_or("no TCP address")?, &new_outbox)?;
     try_verbs(client, &outbox)?;
 
     println!(
@@ -68,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Policy::Conflate,
         Policy::Disconnect { soft: None },
     ] {
-        let (client, outbox) = connect(handle.local_addr(), &new_outbox)?;
+        let (client, outbox) = connect(handle.local_addr().ok_or("no TCP address")?, &new_outbox)?;
         try_policy(policy, client, &outbox)?;
     }
     handle.shutdown();

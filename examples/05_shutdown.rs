@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = Config::default().shutdown_timeout(Duration::from_secs(2));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
-    let address = handle.local_addr();
+    let address = handle.local_addr().ok_or("no TCP address")?;
     println!("shutdown on ws://{address}/");
     let (outboxes, new_outbox) = bounded(1);
     let running = server.spawn(move |conn: &mut Connection| {

@@ -31,7 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = address.as_deref().unwrap_or("127.0.0.1:9001");
     let server = Server::bind(address, Config::default())?;
     let handle = server.handle();
-    println!("embedded on ws://{}/", handle.local_addr());
+    println!(
+        "embedded on ws://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
 
     // The channels that the loop waits on. Ctrl-C needs no channel: when the server has shut down, `events`

@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = address.as_deref().unwrap_or("127.0.0.1:0");
     let server = Server::bind(address, Config::default())?;
     let handle = server.handle();
-    let address = handle.local_addr();
+    let address = handle.local_addr().ok_or("no TCP address")?;
     println!("http and websocket on http://{address}/");
     let running = server.spawn(Both)?;
 

@@ -13,6 +13,12 @@ pub(crate) fn now() -> u64 {
     u64::try_from(ms).map_or(u64::MAX, |ms| ms.saturating_add(1))
 }
 
+/// Returns the current time in microseconds, counted as for [`now`]. The result is never 0.
+pub(crate) fn micros() -> u64 {
+    let micros = START.elapsed().as_micros();
+    u64::try_from(micros).map_or(u64::MAX, |micros| micros.saturating_add(1))
+}
+
 /// Returns the time `duration` from now. The result is never 0.
 pub(crate) fn after(duration: Duration) -> u64 {
     now().saturating_add(millis(duration))

@@ -2,7 +2,18 @@
 
 use std::time::Duration;
 
+use crate::config_error::{ConfigError, check_size, check_time};
 use crate::rate::Rate;
+
+/// The most messages of a queue. Its slots are allocated when its client connects, so a typing error could exhaust the
+/// memory.
+pub(crate) const MAX_QUEUE: usize = 1 << 20;
+
+/// The largest read buffer.
+const MAX_READ_BUFFER: usize = 64 << 20;
+
+/// The bounds of the stack of a handler. The library itself needs less than the lower one.
+const STACKS: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 30;
 
 /// Generates the struct, its defaults and a chained setter for each field from one list, so that the three always agree.
 macro_rules! config {
@@ -12,6 +23,14 @@ macro_rules! config {
         /// The binary has a flag for each field, with `-` instead of `_`. The limits of topics are in
         /// [`HubConfig`](crate::HubConfig). Some limits are fixed, such as 16 KiB for a request head; `SECURITY.md`
         /// lists them.
+        ///
+        /// [`Server::bind`](crate::Server::bind) refuses values with which no client could be served, with a
+        /// [`ConfigError`] that names the field:
+        ///
+        /// - a size, or a number of messages, fragments or clients, of 0;
+        /// - a time limit below 1 ms, except `shutdown_timeout`, `drain_delay` and `close_spread`, which may be 0;
+        /// - a `queue` above 1,048,576, also that of a topic of an attached hub, a `read_buffer` above 64 MiB, a `handler_stack` below 64 KiB or above 1 GiB;
+        /// - an `origin` that is no valid pattern.
         ///
         /// ```
         /// use std::time::Duration;
@@ -61,8 +80,8 @@ config! {
     /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
     /// by TCP, which is enough for most servers.
     rate: Option<Rate> = None;
-    /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64; 0
-    /// counts as 1. A larger queue absorbs longer bursts, but a
+    /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64. A
+    /// larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
     queue: usize = 64;
     /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts
@@ -103,7 +122,8 @@ config! {
     /// with incomplete messages.
     message_timeout: Duration = Duration::from_secs(30);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
-    /// dead peers earlier, but costs more traffic on idle connections.
+    /// dead peers earlier, but costs more traffic on idle connections. A client that is not silent is pinged about as
+    /// often, only to measure its [`round_trip`](crate::Outbox::round_trip).
     ping_interval: Duration = Duration::from_secs(20);
     /// The time without any byte from the peer after a ping, after which the client is reset. Default 20 s. A shorter time
     /// finds dead peers earlier, but also resets live ones on bad networks.
@@ -123,6 +143,10 @@ config! {
     /// memory. While reads fill the buffer, it grows up to 256 KiB. While a client is idle, its buffer has at most 1
     /// KiB.
     read_buffer: usize = 8 << 10;
+    /// The stack in bytes of the threads that run the handler: the reader of each client, and the thread that reads its
+    /// request. Default 256 KiB. A stack overflow ends the process. Only the pages that have been touched use memory, but
+    /// the whole stack counts as address space, and so it may lower the connection limit of a process with `ulimit -v`.
+    handler_stack: usize = 256 << 10;
     /// `SO_RCVBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size slows a client that
     /// sends too fast sooner, but limits its throughput on networks with a long round trip.
     rcvbuf: Option<usize> = None;
@@ -155,5 +179,79 @@ impl Config {
     /// Returns the capacity of an outbox in messages.
     pub(crate) fn queue_capacity(&self) -> usize {
         self.queue.max(self.topic_queue)
+    }
+
+    /// Checks every field except `origin`, which the rules for requests check.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let none = usize::MAX;
+        // Socket options are a C int.
+        let kernel = i32::MAX as usize;
+        check_size("max_clients", self.max_clients.unwrap_or(1), 1, none)?;
+        let per_ip = self.max_clients_per_ip.unwrap_or(1);
+        check_size("max_clients_per_ip", per_ip, 1, none)?;
+        check_size("queue", self.queue, 1, MAX_QUEUE)?;
+        check_size("hub", self.topic_queue, 0, MAX_QUEUE)?;
+        check_size("queue_bytes", self.queue_bytes, 1, none)?;
+        check_time("write_timeout", self.write_timeout)?;
+        check_time("handshake_timeout", self.handshake_timeout)?;
+        check_time("close_timeout", self.close_timeout)?;
+        check_time("message_timeout", self.message_timeout)?;
+        check_time("ping_interval", self.ping_interval)?;
+        check_time("ping_timeout", self.ping_timeout)?;
+        check_size("max_message", self.max_message, 1, none)?;
+        let streamed = self.max_streamed_message.unwrap_or(1);
+        check_size("max_streamed_message", streamed, 1, none)?;
+        check_size("max_fragments", self.max_fragments, 1, none)?;
+        check_size("read_buffer", self.read_buffer, 1, MAX_READ_BUFFER)?;
+        let stack = self.handler_stack;
+        check_size("handler_stack", stack, *STACKS.start(), *STACKS.end())?;
+        check_size("rcvbuf", self.rcvbuf.unwrap_or(1), 1, kernel)?;
+        check_size("sndbuf", self.sndbuf.unwrap_or(1), 1, kernel)?;
+        check_size("unsent", self.unsent, 1, kernel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn senseless_values_are_refused_by_name() {
+        let zero = Duration::ZERO;
+        let config = Config::default;
+        for (field, config) in [
+            ("max_clients", config().max_clients(Some(0))),
+            ("max_clients_per_ip", config().max_clients_per_ip(Some(0))),
+            ("queue", config().queue(0)),
+            ("queue", config().queue(usize::MAX)),
+            ("queue_bytes", config().queue_bytes(0)),
+            ("write_timeout", config().write_timeout(zero)),
+            ("handshake_timeout", config().handshake_timeout(zero)),
+            ("close_timeout", config().close_timeout(zero)),
+            ("message_timeout", config().message_timeout(zero)),
+            ("ping_interval", config().ping_interval(zero)),
+            (
+                "ping_timeout",
+                config().ping_timeout(Duration::from_micros(999)),
+            ),
+            ("max_message", config().max_message(0)),
+            (
+                "max_streamed_message",
+                config().max_streamed_message(Some(0)),
+            ),
+            ("max_fragments", config().max_fragments(0)),
+            ("read_buffer", config().read_buffer(0)),
+            ("read_buffer", config().read_buffer(usize::MAX)),
+            ("handler_stack", config().handler_stack(4096)),
+            ("handler_stack", config().handler_stack(usize::MAX)),
+            ("rcvbuf", config().rcvbuf(Some(0))),
+            ("sndbuf", config().sndbuf(Some(usize::MAX))),
+            ("unsent", config().unsent(0)),
+        ] {
+            let refused = config.check().expect_err(field);
+            assert_eq!(refused.field(), field, "{refused}");
+        }
+        let ending = config().shutdown_timeout(zero).drain_delay(zero);
+        assert_eq!(ending.close_spread(zero).check(), Ok(()));
     }
 }

@@ -6,10 +6,25 @@ use crate::message::Message;
 
 use crate::clock::Clock;
 
-/// Why the server could not start, or had to stop serving.
+/// Why a server could not serve, or had to stop.
 ///
-/// [`Server::serve`](crate::Server::serve) returns `Accept` or `Spawn`. [`Server::bind`](crate::Server::bind) returns
-/// `Origin`, as the source of an [`io::Error`] of the kind `InvalidInput`.
+/// [`Server::bind`](crate::Server::bind) returns an [`io::Error`] instead, with a [`ConfigError`](crate::ConfigError) as
+/// its source if the configuration is wrong.
+///
+/// ```
+/// use standpipe::{Config, Connection, Error, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
+/// # server.handle().shutdown();
+/// match server.serve(|_: &mut Connection| Ok(())) {
+///     Ok(report) => println!("{report}"),
+///     Err(Error::Accept { listener, source }) => eprintln!("{listener} is broken: {source}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -29,12 +44,6 @@ pub enum Error {
         /// The error of the kernel.
         source: io::Error,
     },
-    /// A pattern in [`Config::origin`](crate::Config::origin) is not valid.
-    #[error(
-        "invalid origin pattern {0:?}; valid are for example https://example.com, example.com:8080 and \
-         https://*.example.com"
-    )]
-    Origin(String),
 }
 
 /// Why [`Connection::recv`](crate::Connection::recv) has no more messages, if there was no closing handshake.

@@ -32,6 +32,23 @@ use crate::http1::{Reply, Request};
 ///     }
 /// }
 /// ```
+///
+/// A closure needs the type of its parameter, `|conn: &mut Connection|`. With another parameter it is no handler:
+///
+/// ```compile_fail
+/// use standpipe::{Config, Server};
+///
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
+/// server.serve(|message: String| Ok(()))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a `Handler`",
+    note = "a handler implements `Handler`, or is a closure `|conn: &mut Connection| {{ ...; Ok(()) }}` that is `Sync`, takes \
+            `&mut Connection`, and returns `Result<(), Box<dyn std::error::Error + Send + Sync>>`",
+    note = "what the closure captures and changes must be shared: use a `Mutex`, an atomic or a channel"
+)]
 pub trait Handler: Sync {
     /// Answers a request: with [`Reply::upgrade`] to accept a WebSocket client, or with a plain HTTP response. The default
     /// upgrades every path, without a subprotocol. [`Reply::from_try`] lets this method use `?`.
@@ -107,7 +124,8 @@ pub trait Handler: Sync {
     ///
     /// The server answers control frames inside [`Connection::recv`], so a handler must keep calling that method.
     ///
-    /// The stack of the reader thread is 256 KiB, and a stack overflow ends the whole process. If a client can choose the
+    /// The stack of the reader thread has [`handler_stack`](crate::Config::handler_stack) bytes, by default 256 KiB, and a
+    /// stack overflow ends the whole process. If a client can choose the
     /// depth of a recursion, as with a JSON tree, check the depth first or use a type of fixed depth. Builds without
     /// optimization need more stack for each level.
     ///

@@ -41,6 +41,8 @@
 //!   are written.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
+//! - [`Roster`] has people by name, each with several connections.
+//! - [`Listener::channel`] takes connections that an existing server has accepted.
 //! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
 //!   handler use `?`.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
@@ -55,6 +57,11 @@
 //! - [`security`]: what the server promises, which test checks each promise, and what is left to a proxy.
 //! - [`drills`]: fault tests against the server, and their results. [`benchmarks`]: its speed compared with other
 //!   servers.
+//!
+//! # Features
+//! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
+//! - [`testing`] adds tools for the tests of a program, and enables `client`.
+//! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
 //! # Blocking
 //! The documentation of every method that waits has a section with this name. It says what the method waits for and
@@ -106,8 +113,17 @@ mod handler;
 mod http1;
 #[cfg(unix)]
 mod hub;
+// People by name, each with several connections.
+#[cfg(unix)]
+mod roster;
 #[cfg(unix)]
 mod server;
+
+// A client, for programs that talk to a server, and for tests.
+#[cfg(all(unix, feature = "client"))]
+mod client;
+#[cfg(all(unix, feature = "testing"))]
+pub mod testing;
 
 // The events of all clients on one channel, for a program that has a main loop.
 #[cfg(unix)]
@@ -125,9 +141,13 @@ mod clock;
 #[cfg(unix)]
 mod config;
 #[cfg(unix)]
+mod config_error;
+#[cfg(unix)]
 mod error;
 #[cfg(unix)]
 mod escape;
+#[cfg(unix)]
+mod limits;
 #[cfg(unix)]
 mod message;
 #[cfg(unix)]
@@ -152,14 +172,18 @@ mod watch;
 pub use ::http;
 #[cfg(unix)]
 pub use bytes::Bytes;
+#[cfg(all(unix, feature = "client"))]
+pub use client::{Client, ClientBuilder, ConnectError};
 #[cfg(unix)]
 pub use clock::Clock;
 #[cfg(unix)]
 pub use config::Config;
 #[cfg(unix)]
+pub use config_error::ConfigError;
+#[cfg(unix)]
 pub use connection::{
-    CloseCause, Connection, Fate, MessageCounts, MessageReader, MessageWriter, Messages, Outbox,
-    PeerClose, Receipt, TooManyCallbacks,
+    Activity, CloseCause, Connection, Fate, MessageCounts, MessageReader, MessageWriter, Messages,
+    Outbox, PeerClose, Receipt, TooManyCallbacks,
 };
 /// The channels in the signatures of this crate, such as [`Events::receiver`], and `select!` for them.
 ///
@@ -194,7 +218,7 @@ pub use events::{Event, Events};
 #[cfg(unix)]
 pub use handler::Handler;
 #[cfg(unix)]
-pub use http1::{Cookie, Peer, Reply, Request, SameSite};
+pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
     DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
@@ -202,13 +226,18 @@ pub use hub::{
     TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
+pub use limits::Limits;
+#[cfg(unix)]
 pub use message::{Message, Text};
 #[cfg(unix)]
 pub use rate::Rate;
 #[cfg(unix)]
+pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
+#[cfg(unix)]
 pub use server::{
-    ClientState, ConnectionSender, HandOverError, HandOverReason, Listener, QueueState, Server,
-    ServerHandle, ServerThread, ShutdownReport, ThreadState, raise_descriptor_limit,
+    ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
+    Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
+    raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tungstenite;

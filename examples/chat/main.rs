@@ -22,20 +22,21 @@ mod rooms;
 mod web;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 use std::{env, error::Error, io, thread};
 
 use names::is_name;
 use rooms::{Line, Rooms};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use standpipe::{Config, Connection, Handler, Message, Outbox, Rate, Reply, Request, Server};
+use standpipe::{Config, Connection, Handler, Message, Rate, Reply, Request, Roster, Server};
 use standpipe::{SubscribeOptions, Subscription};
 
 /// How many rooms one client may be in at the same time.
 const ROOMS_PER_CLIENT: usize = 8;
 /// Longest name, in characters.
 const NAME: usize = 24;
+/// How many names there may be, and how many connections with the same name.
+const PEOPLE: [usize; 2] = [5000, 20];
 /// Close codes from 4000 on are for applications (RFC 6455 §7.4.2). Those below 4100 belong to the `standpipe` program.
 const KICKED: u16 = 4103;
 
@@ -49,53 +50,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     // does not read.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
-    println!("chat on http://{}/", handle.local_addr());
+    println!(
+        "chat on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 
-    let chat = Arc::new(Chat::default());
-    let for_stdin = Arc::clone(&chat);
+    let people = Roster::new(PEOPLE[0], PEOPLE[1]);
+    let for_stdin = people.clone();
     thread::Builder::new()
         .name("stdin".into())
         .spawn(move || moderate(&for_stdin))?;
-    println!("{}", server.serve(Shared(chat))?);
+    let rooms = Rooms::default();
+    println!("{}", server.serve(Chat { rooms, people })?);
     Ok(())
 }
 
-#[derive(Default)]
 struct Chat {
     rooms: Rooms,
-    /// The name and the outbox of each client, by connection number. `kick` needs them.
-    present: Mutex<HashMap<u64, (String, Outbox)>>,
+    people: Roster,
 }
 
 /// Reads commands from standard input. `kick NAME` closes all connections with that name. Those clients may reconnect;
 /// a real moderator would also keep a list of banned names.
-fn moderate(chat: &Chat) {
+fn moderate(people: &Roster) {
     for line in io::stdin().lines().map_while(Result::ok) {
         let Some(name) = line.strip_prefix("kick ") else {
             println!("the only command is: kick NAME");
             continue;
         };
-        let outboxes: Vec<Outbox> = {
-            let present = chat
-                .present
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            let matching = present.values().filter(|(other, _)| other == name.trim());
-            matching.map(|(_, outbox)| outbox.clone()).collect()
-        };
-        for outbox in &outboxes {
-            // Not `close`, which would first send what is queued: the connection of that user may not be reading.
-            outbox.close_now(KICKED, "kicked");
-        }
-        println!("kicked {} connections of {name:?}", outboxes.len());
+        // A connection that does not read is closed too: what is queued for it is discarded.
+        let connections = people.kick(name.trim(), KICKED, "kicked");
+        println!("kicked {connections} connections of {name:?}");
     }
 }
 
-struct Shared(Arc<Chat>);
-
-impl Handler for Shared {
+impl Handler for Chat {
     fn request(&self, request: &mut Request) -> Reply {
         match request.segments() {
             [] => web::page(
@@ -115,7 +106,10 @@ impl Handler for Shared {
 
     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
         let name = conn.request().query("name").unwrap_or_default().to_owned();
-        let _present = Present::new(&self.0, conn, &name);
+        let Ok(_present) = self.people.join(&name, conn.outbox()) else {
+            conn.close(1013, "too many people, or too many connections of one name");
+            return Ok(());
+        };
         // A page sends the same key on each of its connections, so that a message sent again on a new connection is
         // recognized. For a client without a key, the connection is the key.
         let key = conn
@@ -127,7 +121,7 @@ impl Handler for Shared {
             |key| format!("key {key}"),
         );
         let mut member = Member {
-            chat: &self.0,
+            chat: self,
             name,
             key,
             rooms: HashMap::new(),
@@ -143,33 +137,6 @@ impl Handler for Shared {
             conn.send(Message::text(answer.to_string()))?;
         }
         Ok(())
-    }
-}
-
-/// An entry in [`Chat::present`]. Dropping it removes the entry.
-struct Present<'a>(&'a Chat, u64);
-
-impl<'a> Present<'a> {
-    fn new(chat: &'a Chat, conn: &Connection, name: &str) -> Present<'a> {
-        println!("client {}: {name:?} connected", conn.number());
-        let mut present = chat
-            .present
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        present.insert(conn.number(), (name.to_owned(), conn.outbox()));
-        Present(chat, conn.number())
-    }
-}
-
-impl Drop for Present<'_> {
-    fn drop(&mut self) {
-        println!("client {}: disconnected", self.1);
-        let mut present = self
-            .0
-            .present
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        present.remove(&self.1);
     }
 }
 

@@ -63,7 +63,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let config = config.queue(room::QUEUE).sndbuf(Some(16 << 10));
     let server = Server::bind(address, config)?;
     let handle = server.handle();
-    println!("collab_editor on http://{}/", handle.local_addr());
+    println!(
+        "collab_editor on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
 
     let editor = Editor {

@@ -69,7 +69,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let server = Server::bind(address, config())?;
     let handle = server.handle();
-    println!("game on http://{}/", handle.local_addr());
+    println!(
+        "game on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 

@@ -60,7 +60,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let server = Server::bind(address, config(symbols))?;
     let handle = server.handle();
-    println!("live_feed on http://{}/", handle.local_addr());
+    println!(
+        "live_feed on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     let stop = handle.clone();
     ctrlc::set_handler(move || stop.shutdown())?;
 

@@ -142,7 +142,7 @@ impl SlowReader {
     }
 
     fn connect(&self) -> Result<WebSocket<Throttled<'_>>, Box<dyn Error>> {
-        let mut address = self.server.local_addr();
+        let mut address = self.server.local_addr().ok_or("no TCP address")?;
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

@@ -31,7 +31,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use desk::{Desk, Full, TabCommand, text};
 use notice::{BODY, NAMES, Notice, is_name};
 use serde_json::json;
-use standpipe::tungstenite::http::{HeaderValue, Method, header};
+use standpipe::http::{HeaderValue, Method, header};
 use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -43,7 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The topic and its policy do not see what the kernel buffers for a tab that does not read. So the buffer is small.
     let server = Server::bind(address, config.sndbuf(Some(16 << 10)))?;
     let handle = server.handle();
-    println!("notifications on http://{}/", handle.local_addr());
+    println!(
+        "notifications on http://{}/",
+        handle.local_addr().ok_or("no TCP address")?
+    );
     ctrlc::set_handler(move || handle.shutdown())?;
 
     let notifications = Notifications {
@@ -80,7 +83,7 @@ impl Handler for &Notifications {
     fn request(&self, request: &mut Request) -> Reply {
         match request.path() {
             "/" => self.page(request),
-            "/publish" => self.publish(request),
+            "/publish" => Reply::from_try(|| self.publish(request)),
             // A real server takes the user from a cookie or a token (RFC 6455 §10.5). This example does not
             // authenticate.
             "/ws" => match request.query("user") {
@@ -128,56 +131,46 @@ impl Notifications {
 
     /// Handles `POST /publish`. The answer 202 means that the notification is *kept*. It contains the id and the number
     /// of tabs that it was queued for immediately.
-    fn publish(&self, request: &mut Request) -> Reply {
+    fn publish(&self, request: &mut Request) -> Result<Reply, Reply> {
         if request.method() != Method::POST {
-            return not_allowed("POST");
+            return Err(not_allowed("POST"));
         }
-        if let Some(reply) = self.rejection(request) {
-            return reply;
-        }
-        let body = match request.read_body(BODY) {
-            Ok(body) => body,
-            Err(reply) => return reply,
-        };
-        let notice = match Notice::parse(&body) {
-            Ok(notice) => notice,
-            Err(why) => return error(400, &why),
-        };
+        self.check(request)?;
+        let body = request.read_body(BODY)?;
+        let notice = Notice::parse(&body).map_err(|why| error(400, &why))?;
         let user = notice.user.clone();
-        match self.desk.post(notice) {
-            Ok(receipt) => {
-                println!(
-                    "{user}: notification {} queued for {} tabs",
-                    receipt.id, receipt.tabs
-                );
-                let receipt = json!({ "id": receipt.id, "tabs": receipt.tabs });
-                Reply::json(202, format!("{receipt}\n"))
-            }
-            Err(Full(why)) => error(503, why).header(header::RETRY_AFTER, 5.into()),
-        }
+        let receipt = self.desk.post(notice);
+        let receipt =
+            receipt.map_err(|Full(why)| error(503, why).header(header::RETRY_AFTER, 5.into()))?;
+        println!(
+            "{user}: notification {} queued for {} tabs",
+            receipt.id, receipt.tabs
+        );
+        let receipt = json!({ "id": receipt.id, "tabs": receipt.tabs });
+        Ok(Reply::json(202, format!("{receipt}\n")))
     }
 
-    /// Returns the response that rejects this client, or `None` if it may publish. Without a secret, only programs on
-    /// this machine may publish. The server itself rejects pages of other sites, by their `Origin`. Behind a proxy all
+    /// Refuses a client that may not publish. Without a secret, only programs on this machine may publish. The server itself rejects pages of other sites, by their `Origin`. Behind a proxy all
     /// clients have the address of the proxy, and many proxies send a loopback name as `Host`, so neither proves anything:
     /// then set a secret, or do not forward `/publish`.
-    fn rejection(&self, request: &Request) -> Option<Reply> {
+    fn check(&self, request: &Request) -> Result<(), Reply> {
         let Some(secret) = &self.secret else {
             let why = "without a secret, only programs on this machine may publish";
             let is_local = request.peer().is_loopback() && request.has_loopback_host();
-            return (!is_local).then(|| error(403, why));
+            return if is_local {
+                Ok(())
+            } else {
+                Err(error(403, why))
+            };
         };
-        let given = request
-            .header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "));
-        if given.is_some_and(|given| is_same(given.as_bytes(), secret.as_bytes())) {
-            return None;
+        match request.bearer_token() {
+            Some(given) if is_same(given.as_bytes(), secret.as_bytes()) => Ok(()),
+            _ => {
+                let why = "publishing needs the header `Authorization: Bearer SECRET`";
+                let bearer = HeaderValue::from_static("Bearer");
+                Err(error(401, why).header(header::WWW_AUTHENTICATE, bearer))
+            }
         }
-        let reply = error(
-            401,
-            "publishing needs the header `Authorization: Bearer SECRET`",
-        );
-        Some(reply.header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `GET /debug/clients`: every client, what its two threads are doing and since when, and how much is queued for it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use standpipe::{ClientState, Hub, Reply, ServerHandle, ThreadState};
@@ -18,7 +19,7 @@ struct Client {
     reader: Thread,
     writer: Thread,
     #[serde(skip_serializing_if = "Option::is_none")]
-    round_trip_ms: Option<u64>,
+    round_trip_ms: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -33,6 +34,12 @@ struct Queue {
 struct Thread {
     state: String,
     since_ms: u64,
+}
+
+/// Returns the round trip in milliseconds, to the microsecond.
+pub(super) fn round_trip_ms(state: &ClientState) -> Option<f64> {
+    let round_trip = state.round_trip?;
+    Some(round_trip.as_micros() as f64 / 1000.0)
 }
 
 /// Returns the answer. `src/PROTOCOL.md` describes its fields.
@@ -52,11 +59,16 @@ pub(crate) fn clients(handle: &ServerHandle, hub: &Hub) -> Reply {
     }
 }
 
+/// Returns a time in milliseconds, as it is shown.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl Client {
     fn new(state: &ClientState, topics: Vec<String>) -> Client {
         let thread = |thread: &ThreadState| Thread {
-            state: thread.state.clone(),
-            since_ms: thread.since_ms,
+            state: thread.activity.to_string(),
+            since_ms: millis(thread.since),
         };
         Client {
             client: state.number,
@@ -70,11 +82,11 @@ impl Client {
                 messages: state.queue.messages,
                 capacity: state.queue.capacity,
                 bytes: state.queue.bytes,
-                oldest_ms: state.queue.oldest_ms,
+                oldest_ms: state.queue.blocked.map_or(0, millis),
             },
             reader: thread(&state.reader),
             writer: thread(&state.writer),
-            round_trip_ms: state.round_trip_ms,
+            round_trip_ms: round_trip_ms(state),
         }
     }
 }

@@ -48,8 +48,8 @@ pub(crate) fn report(error: &(dyn Error + Send + Sync + 'static)) -> ExitCode {
 
 /// Returns the exit code for an error.
 pub(crate) fn code(error: &(dyn Error + Send + Sync + 'static)) -> ExitCode {
-    let code = match error.downcast_ref() {
-        Some(standpipe::Error::Origin(_)) => USAGE,
+    let code = match error {
+        _ if error.is::<standpipe::ConfigError>() => USAGE,
         _ if error.is::<BadConfiguration>() => CONFIG,
         _ => RUNTIME,
     };

@@ -9,7 +9,7 @@ pub(crate) fn line(handle: &ServerHandle, hub: &Hub) -> String {
     let queued: usize = states.iter().map(|state| state.queue.messages).sum();
     let blocked = states
         .iter()
-        .filter(|state| state.queue.oldest_ms > 0)
+        .filter(|state| state.queue.blocked.is_some())
         .count();
     let disconnects: Vec<String> = handle
         .disconnects()

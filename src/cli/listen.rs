@@ -35,8 +35,8 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
         }
     }
     let server = Server::from_listeners(listeners, config);
-    // The error is unwrapped, because a wrong origin pattern has its own exit code.
-    let server = server.map_err(|error| match error.downcast::<standpipe::Error>() {
+    // The error is unwrapped, because a wrong configuration has its own exit code.
+    let server = server.map_err(|error| match error.downcast::<standpipe::ConfigError>() {
         Ok(error) => Failure::from(error),
         Err(error) => error.into(),
     })?;

@@ -52,7 +52,7 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     gauge("queued_bytes", "Bytes queued for clients", bytes);
     let blocked = states
         .iter()
-        .filter(|state| state.queue.oldest_ms > 0)
+        .filter(|state| state.queue.blocked.is_some())
         .count();
     gauge(
         "blocked_clients",
@@ -88,7 +88,8 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
     );
     let disconnects = Family::<By, Counter>::default();
     for (by, count) in handle.disconnects() {
-        disconnects.get_or_create(&By { by }).inc_by(count);
+        let by = By { by: by.name() };
+        disconnects.get_or_create(&by).inc_by(count);
     }
     registry.register(
         "disconnects",

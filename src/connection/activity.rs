@@ -5,9 +5,28 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::clock;
 
-/// What one of a client's threads is doing.
+/// What one of a client's two threads is doing. [`ThreadState`](crate::ThreadState) shows it. [`Display`](fmt::Display) is
+/// the text that logs and `/debug/clients` show.
+///
+/// ```
+/// use standpipe::{Activity, ServerHandle};
+///
+/// /// Returns the numbers of the clients in whose queues a handler waits for room.
+/// fn waited_for(handle: &ServerHandle) -> Vec<u64> {
+///     let states = handle.client_states().into_iter();
+///     states
+///         .filter_map(|state| match state.reader.activity {
+///             Activity::WaitingForRoom(number) => Some(number),
+///             _ => None,
+///         })
+///         .collect()
+/// }
+/// # let _: fn(&ServerHandle) -> Vec<u64> = waited_for;
+/// assert_eq!(Activity::WaitingForRoom(7).to_string(), "waiting for room in client 7's queue");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activity {
+#[non_exhaustive]
+pub enum Activity {
     /// The handshake thread is reading or answering the request.
     Handshake,
     /// The reader waits for the peer's bytes, since the last one.

@@ -14,7 +14,7 @@ pub(crate) struct Deadlines {
     blocked_since: AtomicU64,
     /// When the socket last accepted bytes after it had refused some. This shows that the peer is alive.
     progressed_at: AtomicU64,
-    /// When the last ping was sent, if no byte has arrived since.
+    /// When the last ping was sent because of silence, if no byte has arrived since.
     pinged_at: AtomicU64,
     /// When the message in progress began, plus the time during which we did not read.
     message_since: AtomicU64,
@@ -26,8 +26,6 @@ pub(crate) struct Deadlines {
     close_by: AtomicU64,
     /// Since when everything of a message that is sent as a stream is written, and the next bytes have not come.
     stream_idle_since: AtomicU64,
-    /// The time of the last ping until its pong, in milliseconds, plus one.
-    round_trip: AtomicU64,
 }
 
 /// The result of the watchdog's check of a connection.
@@ -54,7 +52,6 @@ impl Deadlines {
             body_by: AtomicU64::new(0),
             close_by: AtomicU64::new(0),
             stream_idle_since: AtomicU64::new(0),
-            round_trip: AtomicU64::new(0),
         }
     }
 
@@ -178,20 +175,9 @@ impl Deadlines {
         }
     }
 
-    /// Records that a ping is being sent.
+    /// Records that a ping is being sent because of the silence of the peer.
     pub(crate) fn ping_sent(&self, now: u64) {
         self.pinged_at.store(now, Relaxed);
-    }
-
-    /// Records that the peer answered a ping that was sent at `sent`.
-    pub(crate) fn pong_received(&self, sent: u64) {
-        let took = clock::now().saturating_sub(sent);
-        self.round_trip.store(took.saturating_add(1), Relaxed);
-    }
-
-    /// Returns the time of the last ping until its pong, in milliseconds.
-    pub(crate) fn round_trip(&self) -> Option<u64> {
-        self.round_trip.load(Relaxed).checked_sub(1)
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.

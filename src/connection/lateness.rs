@@ -5,7 +5,8 @@
 //! data. Its pong shows that the peer has read everything before it (RFC 6455 §5.5.3). While a mark stays unanswered for
 //! longer than a topic allows, the topic holds its messages back. The pong releases them.
 //!
-//! A later ping may replace a mark before it is written, so the pong of a later ping answers the mark too.
+//! At most one ping of ours is outstanding (`ping.rs`), and each of them serves as a mark. If one is outstanding already
+//! that was sent before the data, its pong comes too early. The next mark corrects this.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -42,7 +43,6 @@ impl Lateness {
         if last != 0 && now.saturating_sub(last) < interval {
             return false;
         }
-        // Stored first: otherwise, a pong of the last mark could be taken for an answer to this one.
         self.marked_at.store(now, Relaxed);
         let marked = self
             .unanswered_since
@@ -74,16 +74,7 @@ impl Lateness {
         }
     }
 
-    /// Records a pong of a ping that was sent at `sent`. Returns the topics that are released, if it answers the mark.
-    pub(crate) fn pong_received(&self, sent: u64) -> Vec<Arc<dyn TopicSource>> {
-        if self.is_waiting() && sent >= self.marked_at.load(Relaxed) {
-            self.release()
-        } else {
-            Vec::new()
-        }
-    }
-
-    /// Treats the mark as answered. Returns the topics that are released.
+    /// Records that the mark is answered, or counts as lost. Returns the topics that are released.
     pub(crate) fn release(&self) -> Vec<Arc<dyn TopicSource>> {
         // Cleared before the list is taken: see `hold`.
         self.unanswered_since.store(0, Relaxed);

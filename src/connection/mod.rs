@@ -13,6 +13,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod message_log;
 mod messages;
 mod phase;
+pub(crate) mod ping;
 pub(crate) mod queue;
 pub(crate) mod read;
 mod receive;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use crate::message::Message;
 use crossbeam_channel::Receiver;
 
+pub use activity::Activity;
 pub use close_cause::{CloseCause, PeerClose};
 pub use end_callbacks::TooManyCallbacks;
 pub use messages::Messages;
@@ -240,6 +242,22 @@ impl Connection {
 
     /// Closes the connection without the queued messages, as [`Outbox::close_now`]. From now on [`recv`](Self::recv)
     /// returns `None`.
+    ///
+    /// ```
+    /// use standpipe::Connection;
+    ///
+    /// fn only_text(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while let Some(message) = conn.recv()? {
+    ///         if message.is_text() {
+    ///             conn.send(message)?;
+    ///         } else {
+    ///             conn.close_now(1003, "only text messages are accepted");
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _: fn(&mut Connection) -> _ = only_text;
+    /// ```
     pub fn close_now(&self, code: u16, reason: &str) {
         self.outbox.close_now(code, reason);
     }

@@ -65,6 +65,20 @@ impl Shared {
         &self.write.lifecycle
     }
 
+    /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
+    /// place of the first one before anything has been queued.
+    pub(crate) fn with_config(&self, config: Config) -> Shared {
+        Shared {
+            number: self.number,
+            peer: self.peer.clone(),
+            write: WritePath::new(self.number, Arc::new(config)),
+            reader: ThreadActivity::new(Activity::Handshake),
+            writer: ThreadActivity::new(Activity::Idle),
+            draining: Arc::clone(&self.draining),
+            socket: self.socket.clone(),
+        }
+    }
+
     /// Returns the latch that is set when the server has stopped accepting in order to end.
     pub(crate) fn draining(&self) -> &Latch {
         &self.draining
@@ -215,17 +229,27 @@ impl Shared {
         self.write.flush();
     }
 
-    /// Sends a ping ahead of the queued messages. The writer writes it, so the caller does not write to a socket.
-    pub(crate) fn send_ping(&self, payload: [u8; 8]) {
-        self.write.control.set_ping(payload);
+    /// Sends a ping ahead of the queued messages, on behalf of the watchdog. The writer writes it, so the caller does not
+    /// write to a socket.
+    pub(crate) fn send_ping(&self, now: u64) {
+        self.write.control.pings.asked(now);
+        self.write.control.set_ping();
         self.write.request_attention();
         self.write.writer.notify();
     }
 
-    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago.
+    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago. A ping
+    /// that is outstanding already is the mark.
     pub(crate) fn mark(&self, now: u64, interval: u64) {
         if self.write.queue.lateness.try_mark(now, interval) {
-            self.write.control.set_ping(now.to_be_bytes());
+            self.ping();
+        }
+    }
+
+    /// Sends a ping ahead of the queued messages, unless one is outstanding. Never blocks.
+    pub(crate) fn ping(&self) {
+        if self.lifecycle().is_open() && !self.write.control.pings.is_outstanding() {
+            self.write.control.set_ping();
             self.write.request_attention();
             self.write.flush();
         }
@@ -237,18 +261,24 @@ impl Shared {
         self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
     }
 
-    /// Sends what topics hold back, because a ping that was sent at `answered` has been answered, or (`None`) because the
-    /// mark counts as lost.
-    pub(crate) fn release_held(&self, answered: Option<u64>) {
+    /// Sends what topics hold back, because the mark has been answered, or counts as lost.
+    pub(crate) fn release_held(&self) {
         let lateness = &self.write.queue.lateness;
-        let released = match answered {
-            Some(sent) => lateness.pong_received(sent),
-            None => lateness.release(),
-        };
+        if !lateness.is_waiting() {
+            return;
+        }
+        let released = lateness.release();
         if !released.is_empty() {
             self.write.queue.push_released(released);
             self.write.flush();
         }
+    }
+
+    /// Returns whether the watchdog must ping this client at the time `now`, although it is not silent.
+    pub(crate) fn must_measure(&self, now: u64) -> bool {
+        let (since, interval) = (self.reader.reading_since(), self.config().ping_interval);
+        self.lifecycle().phase() == Phase::Open
+            && self.write.control.pings.is_due(now, since, interval)
     }
 
     /// Returns what the watchdog must do about this connection at the time `now`.

@@ -35,6 +35,9 @@ pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     /// Limits the time of each following `read`. Used only by [`linger`]; before that, the watchdog enforces the
     /// deadlines.
     fn limit_read(&self, limit: Duration);
+    /// Sets how long the kernel waits for the peer, in place of what [`set_options`] has set. A socket in memory has no
+    /// such limit.
+    fn limit_silence(&self, _config: &Config) {}
 }
 
 /// What the kernel knows about the peer of a socket, without a read.
@@ -102,6 +105,14 @@ impl Transport for Socket {
     fn limit_read(&self, limit: Duration) {
         // Zero would mean no limit.
         let _ = self.set_read_timeout(Some(limit.max(Duration::from_millis(1))));
+    }
+
+    fn limit_silence(&self, config: &Config) {
+        // Fails on a unix socket, which needs no such limit: the kernel knows that the peer has gone.
+        #[cfg(target_os = "linux")]
+        let _ = set_user_timeout(self, config);
+        #[cfg(not(target_os = "linux"))]
+        let _ = config;
     }
 }
 
@@ -175,16 +186,16 @@ pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64, is_tcp:
     {
         let unsent = u32::try_from(config.unsent).unwrap_or(u32::MAX);
         log_failure("TCP_NOTSENT_LOWAT", socket.set_tcp_notsent_lowat(unsent));
-        // At least as long as our own timeouts. Otherwise, the kernel would disconnect a live peer that has stopped
-        // reading for a while.
-        let timeout = config
-            .write_timeout
-            .max(config.ping_interval.saturating_add(config.ping_timeout));
-        log_failure(
-            "TCP_USER_TIMEOUT",
-            socket.set_tcp_user_timeout(Some(timeout)),
-        );
+        log_failure("TCP_USER_TIMEOUT", set_user_timeout(socket, config));
     }
+}
+
+/// At least as long as our own timeouts. Otherwise, the kernel would disconnect a live peer that has stopped reading for a
+/// while.
+#[cfg(target_os = "linux")]
+fn set_user_timeout(socket: &Socket, config: &Config) -> io::Result<()> {
+    let silence = config.ping_interval.saturating_add(config.ping_timeout);
+    socket.set_tcp_user_timeout(Some(config.write_timeout.max(silence)))
 }
 
 /// The limits of a lingering close.

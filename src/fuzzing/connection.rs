@@ -69,8 +69,7 @@ fn run(data: &[u8], client: fn(Config) -> SingleThreaded) -> (Vec<Message>, usiz
                 let mut publications = vec![publication(message())];
                 if setup & 1 != 0 {
                     // Without early flush, a publish to a full queue waits for the writer, which is the same thread
-                    // here. So the queue is written first. Then a small message fits into it twice, once for each of up
-                    // to two memberships.
+                    // here. So the queue is written first. Then a small message fits into it for each topic.
                     client.write();
                     publications = vec![publication(Message::text("z"))];
                 } else if argument & 4 != 0 {

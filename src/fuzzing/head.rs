@@ -1,4 +1,5 @@
-//! The target `head`: reading a request head, the checks of `Host` and `Origin`, and the upgrade.
+//! The target `head`: reading a request head with its cookies and its token, the checks of `Host` and `Origin`, and the
+//! upgrade.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -56,7 +57,10 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
             }
         },
     };
-    format!("{request:?} {judged}")
+    let (cookie, token) = (request.cookie("a"), request.bearer_token());
+    assert!(!cookie.is_some_and(|value| value.contains(';')));
+    assert!(!token.is_some_and(str::is_empty));
+    format!("{request:?} {cookie:?} {token:?} {judged}")
 }
 
 /// A stream that returns up to `read_size` bytes in each read. Before each of these reads it returns `Interrupted` once.

@@ -36,7 +36,7 @@ enum Place {
 
 /// The state of reading one chunked body. It does not depend on how the bytes are split into reads.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     place: Place,
     /// The bytes of the current chunk that are missing. While the size is being read: the size so far.
     left: u64,
@@ -46,7 +46,7 @@ pub(super) struct Chunked {
 
 /// The result of one step.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// A piece of the body.
     Data(&'a [u8]),
     /// All given bytes have been used.
@@ -56,7 +56,7 @@ pub(super) enum Step<'a> {
 }
 
 impl Chunked {
-    pub(super) fn new() -> Chunked {
+    pub(crate) fn new() -> Chunked {
         Chunked {
             place: Place::Size(0),
             left: 0,
@@ -72,7 +72,7 @@ impl Chunked {
 
     /// Reads `bytes` up to the next piece of data, the end of the body, or the end of `bytes`. Returns how many bytes
     /// have been used. The error is a reason for the client.
-    pub(super) fn advance<'a>(
+    pub(crate) fn advance<'a>(
         &mut self,
         bytes: &'a [u8],
     ) -> Result<(usize, Step<'a>), &'static str> {

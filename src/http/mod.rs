@@ -24,6 +24,7 @@ mod target;
 mod arrival;
 mod authority;
 mod credentials;
+mod form;
 mod peer;
 mod request;
 
@@ -33,6 +34,7 @@ mod cookie;
 mod cors;
 mod date;
 mod failure;
+mod inspect;
 mod origin;
 mod redirect;
 mod reply;
@@ -45,9 +47,12 @@ mod tests;
 
 pub(crate) use arrival::Arrival;
 pub(crate) use body::{Body, Wire};
+#[cfg(feature = "client")]
+pub(crate) use chunked::{Chunked, Step};
 pub(crate) use content::{Content, Stream};
 pub use cookie::{Cookie, SameSite};
 pub(crate) use cors::Cors;
+pub use form::Form;
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;

@@ -18,7 +18,7 @@ use super::authority::Authority;
 use super::cors::Cors;
 use super::reply::{Refusal, refuse};
 use crate::config::Config;
-use crate::error::Error;
+use crate::config_error::ConfigError;
 
 /// The checks that every request must pass. They are prepared once, when the server is bound.
 #[derive(Debug)]
@@ -31,10 +31,16 @@ impl Rules {
     /// Prepares the checks.
     ///
     /// # Errors
-    /// [`Error::Origin`] contains the first pattern that is not valid.
-    pub(crate) fn new(config: &Config) -> Result<Rules, Error> {
-        let pattern =
-            |text: &String| Pattern::parse(text).ok_or_else(|| Error::Origin(text.clone()));
+    /// Names the first pattern that is not valid.
+    pub(crate) fn new(config: &Config) -> Result<Rules, ConfigError> {
+        let invalid = |text: &String| {
+            let problem = format!(
+                "invalid pattern {text:?}; valid are for example https://example.com, example.com:8080 and \
+                 https://*.example.com"
+            );
+            ConfigError::new("origin", problem)
+        };
+        let pattern = |text: &String| Pattern::parse(text).ok_or_else(|| invalid(text));
         Ok(Rules {
             patterns: config
                 .origin
@@ -320,7 +326,7 @@ mod tests {
             let config = Config::default().origin(vec!["https://good.com".into(), bad.into()]);
             let error = Rules::new(&config).map(|_| ());
             assert!(
-                matches!(error, Err(Error::Origin(ref text)) if text == bad),
+                matches!(error, Err(ref error) if error.to_string().contains(&format!("{bad:?}"))),
                 "{bad:?}: {error:?}"
             );
         }

@@ -10,6 +10,7 @@ use http::header::{self, CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::content::{Content, Stream};
 use super::cookie::Cookie;
+use crate::limits::Limits;
 
 /// The answer for a client whose request is refused, and the reason for the log.
 pub(crate) type Refusal = (Reply, String);
@@ -51,6 +52,8 @@ pub(super) struct Rare {
     pub(super) subprotocol: Option<String>,
     /// Why the handler could not answer, for the log.
     pub(super) failure: Option<String>,
+    /// The limits of the connection, after an upgrade.
+    pub(super) limits: Option<Limits>,
 }
 
 /// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect only to
@@ -72,6 +75,23 @@ impl Reply {
     pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
         self.rare().subprotocol = Some(name.into());
         self
+    }
+
+    /// Sets limits for this one connection, in place of those of the server. Any other reply than an upgrade ignores them.
+    ///
+    /// ```
+    /// use standpipe::{Limits, Reply};
+    /// let accepted = Reply::upgrade().limits(Limits::new().max_message(1 << 20).queue(16));
+    /// ```
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Reply {
+        self.rare().limits = Some(limits);
+        self
+    }
+
+    /// Takes out what [`limits`](Self::limits) has set.
+    pub(crate) fn take_limits(&mut self) -> Option<Limits> {
+        self.rare.as_mut()?.limits.take()
     }
 
     /// Returns a response whose text is the name of the status. A `code` outside 200 to 999 is replaced by 500.
@@ -297,14 +317,6 @@ impl Reply {
 
     pub(super) fn has_header(&self, name: &HeaderName) -> bool {
         self.headers.iter().any(|(other, _)| other == name)
-    }
-
-    pub(crate) fn is_upgrade(&self) -> bool {
-        self.code == StatusCode::SWITCHING_PROTOCOLS
-    }
-
-    pub(crate) fn code(&self) -> u16 {
-        self.code.as_u16()
     }
 
     /// Takes the reason why the handler could not answer, if it could not.

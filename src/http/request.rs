@@ -131,13 +131,13 @@ impl Request {
         self.header("origin")
     }
 
-    /// Returns whether the request may come from a page: it has no `Origin`, or that of the server's own pages, or one
-    /// that [`Config::origin`](crate::Config::origin) or [`Config::allow_any_origin`](crate::Config::allow_any_origin)
-    /// allow.
+    /// Returns whether the `Origin` of the request is allowed. It is allowed if it is missing, if it is that of the
+    /// server's own pages, and if [`Config::origin`](crate::Config::origin) or
+    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow it.
     ///
     /// This is false only for GET, HEAD, OPTIONS and TRACE requests that are not upgrades, because the server refuses all
-    /// others with 403. A browser does not let the foreign page read the answer of such a request. A handler checks
-    /// this method if its GET does more than to answer, or if its answer is nobody's business.
+    /// others with 403. The browser does not let the page that sent such a request read the answer. A handler checks
+    /// this method if its answer is not public, or costs much.
     ///
     /// ```
     /// # use standpipe::{Reply, Request};

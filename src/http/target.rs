@@ -132,7 +132,7 @@ fn segments(path: &str) -> Result<Vec<String>, Refusal> {
 }
 
 /// Returns the pairs of a query such as `a=1&b`. Unlike path segments, names and values may contain any character.
-fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
+pub(super) fn pairs(query: &str) -> Result<Vec<(String, String)>, Refusal> {
     query
         .split('&')
         .filter(|pair| !pair.is_empty())

@@ -88,7 +88,7 @@ impl Topic {
     /// Returns the epoch of the topic's ids: a short text that each [`Hub`](super::Hub) chooses at random. Ids of
     /// different epochs cannot be compared, because a hub whose clock was set back may use ids that another hub has
     /// used. A client that resumes sends the epoch together with the last id that it has seen: see
-    /// [`SubscribeOptions::epoch`].
+    /// [`SubscribeOptions::epoch`](super::SubscribeOptions::epoch).
     ///
     /// ```
     /// # use standpipe::Hub;

@@ -6,6 +6,8 @@
 //! refuses the connection without reading it, or evicts a pending handshake of another address
 //! (`admission/handshake_slots.rs`).
 //!
+//! The connections of a channel (`Listener::channel`) were accepted elsewhere. Here they are treated like all others.
+//!
 //! An acceptor ends when accepting has failed permanently, or when the server stops accepting. In that case it also
 //! accepts what waits in the backlog, so that these clients are answered. The backlog of an inherited listener is left
 //! to the process that goes on with the socket. The acceptor owns its listener and closes it when it ends. From then on
@@ -19,7 +21,7 @@ use std::time::Duration;
 
 use super::arrived::{self, Arrived};
 use super::client::handshake::{self, Inbound};
-use super::client::session::RegisteredClient;
+use super::client::registered::RegisteredClient;
 use super::listener::Listener;
 use super::listening_socket::BACKLOG;
 use super::refusal_log::Refusal;
@@ -32,9 +34,6 @@ use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
 use crate::panic::catch_panic;
-
-/// The stack of a handshake thread, where the handler's `request` runs.
-const HANDSHAKE_STACK: usize = 256 << 10;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
 /// `LONGEST_PAUSE`.
@@ -202,7 +201,7 @@ fn start_handshake<'scope, H: Handler>(
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
-        .stack_size(HANDSHAKE_STACK)
+        .stack_size(server.config.handler_stack)
         .spawn_scoped(scope, move || {
             // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
             // either.

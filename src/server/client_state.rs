@@ -1,11 +1,27 @@
 //! [`ClientState`] and its parts: what monitoring shows about a client.
 
+use std::time::Duration;
+
 use crate::connection::MessageCounts;
 use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
 use crate::http1::Peer;
 
 /// The state of one client at the time of [`ServerHandle::client_states`](crate::ServerHandle::client_states).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use standpipe::{ClientState, ServerHandle};
+///
+/// /// Returns the clients whose socket has refused bytes for a second.
+/// fn slow(handle: &ServerHandle) -> Vec<ClientState> {
+///     let second = Duration::from_secs(1);
+///     let states = handle.client_states().into_iter();
+///     states.filter(|state| state.queue.blocked >= Some(second)).collect()
+/// }
+/// # let _: fn(&ServerHandle) -> Vec<ClientState> = slow;
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientState {
@@ -21,11 +37,19 @@ pub struct ClientState {
     pub reader: ThreadState,
     /// What thread `sp-N-write` is doing.
     pub writer: ThreadState,
-    /// The time between the last answered ping and its pong, in milliseconds. `None` before the first pong.
-    pub round_trip_ms: Option<u64>,
+    /// The time from the last answered ping to its pong: see [`Outbox::round_trip`](crate::Outbox::round_trip).
+    pub round_trip: Option<Duration>,
 }
 
-/// The state of a client's queue.
+/// The state of a client's queue: a part of [`ClientState`].
+///
+/// ```
+/// # use standpipe::{ClientState, QueueState};
+/// # fn example(client: &ClientState) {
+/// let QueueState { messages, capacity, bytes, blocked, .. } = client.queue;
+/// println!("{messages} of {capacity} messages, {bytes} bytes, blocked for {blocked:?}");
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct QueueState {
@@ -35,27 +59,34 @@ pub struct QueueState {
     pub capacity: usize,
     /// The number of bytes that are queued or in flight.
     pub bytes: usize,
-    /// How long the socket has been refusing bytes, in milliseconds. 0 if it accepts bytes.
-    pub oldest_ms: u64,
+    /// For how long the socket has been refusing bytes. `None` if it accepts bytes.
+    pub blocked: Option<Duration>,
 }
 
-/// The state of a thread.
-#[derive(Clone, Debug)]
+/// The state of a thread: a part of [`ClientState`].
+///
+/// ```
+/// # use standpipe::ThreadState;
+/// # fn example(thread: ThreadState) {
+/// println!("{} for {:.1?}", thread.activity, thread.since);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct ThreadState {
-    /// What the thread is doing, as text.
-    pub state: String,
-    /// How long the thread has been doing that, in milliseconds.
-    pub since_ms: u64,
+    /// What the thread is doing.
+    pub activity: Activity,
+    /// For how long the thread has been doing that.
+    pub since: Duration,
 }
 
 impl ClientState {
     pub(super) fn of(client: &Shared, now: u64) -> ClientState {
         let (queue, deadlines) = (&client.write.queue, &client.write.deadlines);
-        let ago = |since: u64| now.saturating_sub(since);
-        let thread = |(doing, since): (Activity, u64)| ThreadState {
-            state: doing.to_string(),
-            since_ms: ago(since),
+        let ago = |since: u64| Duration::from_millis(now.saturating_sub(since));
+        let thread = |(activity, since): (Activity, u64)| ThreadState {
+            activity,
+            since: ago(since),
         };
         ClientState {
             number: client.number,
@@ -65,11 +96,11 @@ impl ClientState {
                 messages: queue.len(),
                 capacity: queue.capacity(),
                 bytes: queue.bytes(),
-                oldest_ms: deadlines.blocked_since().map_or(0, ago),
+                blocked: deadlines.blocked_since().map(ago),
             },
             reader: thread(client.reader.get()),
             writer: thread(client.writer.get()),
-            round_trip_ms: deadlines.round_trip(),
+            round_trip: client.write.control.pings.round_trip(),
         }
     }
 }

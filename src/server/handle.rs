@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::client_state::ClientState;
 use super::state::ServerState;
+use super::stats::Disconnect;
+use super::tick::TickCallback;
 use crate::clock;
-use crate::connection::MessageCounts;
+use crate::connection::{MessageCounts, Outbox};
 
 /// Shuts a server down and monitors it. A handle can be used on any thread, also inside a handler. Cloning a handle is
 /// cheap.
@@ -25,7 +27,7 @@ use crate::connection::MessageCounts;
 ///     }
 ///     Ok(())
 /// })?;
-/// println!("{} clients on {}", handle.clients(), handle.local_addr());
+/// println!("{} clients on {:?}", handle.clients(), handle.local_addrs());
 /// println!("{}", running.shutdown()?); // drained 0, lost 0
 /// # Ok(())
 /// # }
@@ -45,11 +47,18 @@ impl ServerHandle {
         &self.server
     }
 
-    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. For a server with
-    /// only Unix sockets, the result is `0.0.0.0:0`.
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses.first().copied().unwrap_or(none)
+    /// Returns the first TCP address that the server listens on, with the port that the kernel chose. `None` if the server
+    /// listens on unix sockets only, or only gets connections through a channel.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let address = handle.local_addr().expect("a TCP address");
+    /// println!("listening on ws://{address}/");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
     }
 
     /// Returns every TCP address that the server listens on.
@@ -163,6 +172,45 @@ impl ServerHandle {
         self.server.loopback_only
     }
 
+    /// Returns the outbox of the client with this number, from the moment its upgrade was accepted until its handler has
+    /// returned and its connection has ended.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// /// Removes a client. Returns whether it was there.
+    /// fn kick(handle: &ServerHandle, number: u64) -> bool {
+    ///     let client = handle.client(number);
+    ///     client.map(|outbox| outbox.close_now(4100, "kicked")).is_some()
+    /// }
+    /// ```
+    pub fn client(&self, number: u64) -> Option<Outbox> {
+        let client = self.server.clients.get(number)?;
+        let is_upgraded = client.lifecycle().is_upgraded();
+        is_upgraded.then(|| Outbox::new(client))
+    }
+
+    /// Returns the outboxes of all clients, sorted by [number](Outbox::number). [`client_states`](Self::client_states)
+    /// tells more about each.
+    ///
+    /// To send to all clients, subscribe them to a topic of a [`Hub`](crate::Hub) instead: it sends in the same order to
+    /// all, and copes with slow clients.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// fn list(handle: &ServerHandle) {
+    ///     for outbox in handle.outboxes() {
+    ///         println!("client {}: {} messages queued", outbox.number(), outbox.len());
+    ///     }
+    /// }
+    /// ```
+    pub fn outboxes(&self) -> Vec<Outbox> {
+        let clients = self.server.clients.snapshot().into_iter();
+        let upgraded = clients.filter(|client| client.lifecycle().is_upgraded());
+        let mut outboxes: Vec<Outbox> = upgraded.map(Outbox::new).collect();
+        outboxes.sort_by_key(Outbox::number);
+        outboxes
+    }
+
     /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it
     /// mostly reads atomics.
     pub fn client_states(&self) -> Vec<ClientState> {
@@ -189,15 +237,24 @@ impl ServerHandle {
         self.server.handshakes.pending()
     }
 
-    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed.
-    /// A callback must not block, because the watchdog would then check the deadlines of all clients too late.
-    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) {
-        self.server.tick_callbacks.add(Box::new(callback));
+    /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed, or the
+    /// returned [`TickCallback`] is dropped. A callback must not block, because the watchdog would then check the deadlines
+    /// of all clients too late.
+    pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
+        TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))
     }
 
-    /// Returns how often each deadline or limit has ended a connection since the server started. The name of a deadline
-    /// is that of its field in [`Config`](crate::Config).
-    pub fn disconnects(&self) -> Vec<(&'static str, u64)> {
+    /// Returns how often each deadline or limit has ended a connection since the server started.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// for (disconnect, count) in handle.disconnects() {
+    ///     println!("{disconnect}: {count}");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn disconnects(&self) -> Vec<(Disconnect, u64)> {
         self.server.disconnects.counts()
     }
 }

@@ -35,7 +35,8 @@ pub use handed::{ConnectionSender, HandOverError, HandOverReason};
 pub use handle::ServerHandle;
 pub use listener::Listener;
 pub use server_thread::ServerThread;
-pub use stats::ShutdownReport;
+pub use stats::{Disconnect, ShutdownReport};
+pub use tick::TickCallback;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -50,8 +51,8 @@ use state::ServerState;
 /// A WebSocket server that is bound to its listeners. [`serve`](Self::serve) accepts clients.
 ///
 /// The connection limit is the lower of [`Config::max_clients`] and the number of clients that the kernel allows this
-/// process (memory maps, threads, descriptors). It is computed when the server is bound. To allow more clients, binding
-/// raises the process's soft limit of descriptors to the hard limit. The log shows the connection limit and which limit
+/// process (memory maps, threads, descriptors). It is computed when the server is bound. To allow more clients, call
+/// [`raise_descriptor_limit`](crate::raise_descriptor_limit) first. The log shows the connection limit and which limit
 /// determines it.
 ///
 /// ```
@@ -82,14 +83,29 @@ pub struct Server {
 impl Server {
     /// Listens on `address`. Port 0 lets the kernel choose one; see [`ServerHandle::local_addr`].
     ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let server = Server::bind("127.0.0.1:0", Config::default().queue(16))?;
+    /// assert!(Server::bind("127.0.0.1:0", Config::default().queue(0)).is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// Fails if the address cannot be bound, or if [`Config::origin`] has an invalid pattern (`InvalidInput`).
+    /// Fails if the address cannot be bound, and with `InvalidInput` and a [`ConfigError`](crate::ConfigError) if the
+    /// configuration is wrong.
     pub fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Server> {
         Server::from_listeners(vec![Listener::bind(address)?], config)
     }
 
     /// Uses an existing listener, for example one with special socket options. For a listener that another process has
     /// too, use [`from_listeners`](Self::from_listeners) and [`Listener::inherited`].
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let server = Server::from_listener(listener, Config::default())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`bind`](Self::bind).
@@ -99,17 +115,25 @@ impl Server {
 
     /// Uses several listeners for one server. TCP and Unix sockets can be mixed.
     ///
+    /// ```
+    /// # use standpipe::{Config, Listener, Server};
+    /// let listeners = vec![Listener::bind("127.0.0.1:0")?, Listener::bind("127.0.0.1:0")?];
+    /// let server = Server::from_listeners(listeners, Config::default())?;
+    /// assert_eq!(server.handle().local_addrs().len(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// Fails with `InvalidInput` if the list is empty, or if [`Config::origin`] has an invalid pattern.
+    /// Fails with `InvalidInput` if the list is empty, or if the configuration is wrong, as [`bind`](Self::bind).
     pub fn from_listeners(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
         }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
-        let rules = Rules::new(&config)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let checked = config.check().and_then(|()| Rules::new(&config));
+        let rules = checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
-        let capacity = capacity::compute(config.max_clients);
+        let capacity = capacity::compute(config.max_clients, config.handler_stack);
         log::info!("{capacity}");
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");
@@ -131,6 +155,13 @@ impl Server {
     }
 
     /// Returns a handle with which any thread can monitor the server and shut it down.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert_eq!(handle.clients(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }

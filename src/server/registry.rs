@@ -28,6 +28,11 @@ impl Registry {
         }
     }
 
+    /// Returns the client with this number.
+    pub(super) fn get(&self, number: u64) -> Option<Arc<Shared>> {
+        lock(&self.clients).get(&number)?.upgrade()
+    }
+
     /// Returns the current clients. The caller uses them without holding the lock.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Shared>> {
         lock(&self.clients)
@@ -86,6 +91,13 @@ impl Registry {
 pub(crate) struct RegistryEntry<'a> {
     registry: &'a Registry,
     number: u64,
+}
+
+impl RegistryEntry<'_> {
+    /// Replaces the client of this entry. From now on, nobody finds the earlier one here.
+    pub(super) fn replace(&self, client: &Arc<Shared>) {
+        lock(&self.registry.clients).insert(self.number, Arc::downgrade(client));
+    }
 }
 
 impl Drop for RegistryEntry<'_> {

@@ -38,7 +38,7 @@ pub(crate) struct ServerState {
     pub(crate) shutdown_tally: ShutdownTally,
     pub(crate) disconnects: Disconnects,
     pub(crate) refusals: RefusalLog,
-    pub(super) tick_callbacks: TickCallbacks,
+    pub(super) tick_callbacks: Arc<TickCallbacks>,
     /// Whether only this machine can reach the server.
     pub(crate) loopback_only: bool,
 }
@@ -64,7 +64,7 @@ impl ServerState {
             shutdown_tally: ShutdownTally::default(),
             disconnects: Disconnects::default(),
             refusals: RefusalLog::new(),
-            tick_callbacks: TickCallbacks::default(),
+            tick_callbacks: Arc::default(),
         }
     }
 }

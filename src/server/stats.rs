@@ -8,13 +8,25 @@ use crate::clock::Clock;
 use crate::connection::CloseCause;
 use crate::connection::lifecycle::ShutdownOutcome;
 
-/// What ended a connection, for the counters. Ordinary closes are not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disconnect {
+/// The deadline or limit that ended a connection, for [`ServerHandle::disconnects`](crate::ServerHandle::disconnects).
+/// Ordinary closes are not counted. [`Display`](fmt::Display) shows the [`name`](Self::name).
+///
+/// ```
+/// use standpipe::{Clock, Disconnect};
+///
+/// assert_eq!(Disconnect::Deadline(Clock::Ping).to_string(), "ping_timeout");
+/// assert_eq!(Disconnect::SlowConsumer.name(), "slow_consumer");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Disconnect {
     /// The connection was reset because this deadline passed.
     Deadline(Clock),
+    /// A topic disconnected the client with 4008.
     SlowConsumer,
+    /// The peer violated the protocol or a limit.
     Violation,
+    /// The handler returned an error or panicked.
     HandlerFailed,
     /// The request was rejected, or writing the 101 failed.
     RequestRejected,
@@ -56,8 +68,9 @@ impl Disconnect {
         }
     }
 
-    /// Returns the label of the counter. For a deadline it is the name of the field in [`Config`](crate::Config).
-    const fn label(self) -> &'static str {
+    /// Returns the name of the counter, as in the metrics of the program. For a deadline it is the name of the field in
+    /// [`Config`](crate::Config).
+    pub const fn name(self) -> &'static str {
         match self {
             Disconnect::Deadline(clock) => clock.name(),
             Disconnect::SlowConsumer => "slow_consumer",
@@ -66,6 +79,12 @@ impl Disconnect {
             Disconnect::RequestRejected => "refused_request",
             Disconnect::RefusedUnread => "refused_unread",
         }
+    }
+}
+
+impl fmt::Display for Disconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -79,15 +98,24 @@ impl Disconnects {
         self.0[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns all labels with their counts.
-    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+    /// Returns all disconnects with their counts.
+    pub(super) fn counts(&self) -> Vec<(Disconnect, u64)> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        ALL.iter().map(|each| each.label()).zip(counts).collect()
+        ALL.into_iter().zip(counts).collect()
     }
 }
 
-/// The outcomes for the clients that were connected when shutdown began. A client that ended for another reason is in
+/// The outcomes for the clients that were connected when they were told to close. A client that ended for another reason is in
 /// neither count.
+///
+/// ```
+/// use standpipe::{Config, Connection, Server, ShutdownReport};
+///
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
+/// let ShutdownReport { drained, lost, .. } = server.spawn(|_: &mut Connection| Ok(()))?.shutdown()?;
+/// assert_eq!((drained, lost), (0, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownReport {
     /// Clients to which everything that was queued for them, and the Close with 1001, was written.
@@ -142,7 +170,7 @@ mod tests {
             counts.iter().map(|(_, count)| *count).collect::<Vec<_>>(),
             expected
         );
-        let mut labels: Vec<_> = counts.iter().map(|(label, _)| *label).collect();
+        let mut labels: Vec<_> = counts.iter().map(|(each, _)| each.name()).collect();
         labels.sort_unstable();
         labels.dedup();
         assert_eq!(labels.len(), ALL.len());

@@ -58,6 +58,7 @@ pub(super) fn run(server: &ServerState) {
             }
         }
     }
+    server.tick_callbacks.clear();
     server.refusals.log_rest();
 }
 
@@ -77,13 +78,17 @@ fn check_all(server: &ServerState, tick: u64) {
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     // A peer that sends something and does not answer pings would otherwise never get what topics hold back.
     if client.is_late(now, clock::millis(client.config().ping_timeout)) {
-        client.release_held(None);
+        client.release_held();
     }
     match client.check_deadlines(now) {
-        DeadlineCheck::Met => {}
+        DeadlineCheck::Met => {
+            if client.must_measure(now) {
+                client.send_ping(now);
+            }
+        }
         DeadlineCheck::PingDue => {
             client.write.deadlines.ping_sent(now);
-            client.send_ping(now.to_be_bytes());
+            client.send_ping(now);
         }
         DeadlineCheck::StreamIdle => client.close_unfinished(),
         // The time of an idle connection is over, which is no failure of the client.

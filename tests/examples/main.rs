@@ -16,6 +16,7 @@ mod chat;
 mod collab_editor;
 mod course;
 mod echo;
+mod embed;
 mod game;
 mod live_feed;
 mod notifications;

@@ -3,7 +3,8 @@
 #![allow(dead_code)]
 
 use std::env;
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use socket2::{Domain, Socket, Type};
-use tungstenite::{Message, WebSocket};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
 /// Much longer than any step takes, even on a busy machine. A test that reaches it hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -99,6 +101,19 @@ impl Example {
             .unwrap_or_else(|error| panic!("{line:?}: {error}"))
     }
 
+    /// Returns the names of its threads, sorted.
+    #[track_caller]
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let mut names: Vec<String> = tasks
+            // A thread may end between the listing of the directory and the reading of its name.
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+            .map(|name| name.trim_end().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Writes a line to its standard input.
     #[track_caller]
     pub(crate) fn type_line(&mut self, line: &str) {
@@ -181,12 +196,72 @@ pub(crate) fn connect_small(address: SocketAddr, path: &str) -> Client {
 }
 
 fn upgrade(stream: TcpStream, address: SocketAddr, path: &str) -> Client {
+    try_upgrade(stream, address, path, &[]).expect("waited for the 101 of an example")
+}
+
+/// Opens a WebSocket with these headers, or returns the status that the server answers instead of 101.
+#[track_caller]
+pub(crate) fn try_connect(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<Client, u16> {
+    let stream = TcpStream::connect(address).expect("the example listens");
+    try_upgrade(stream, address, path, headers)
+}
+
+fn try_upgrade(
+    stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&'static str, &str)],
+) -> Result<Client, u16> {
     for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
         set(&stream, Some(DEADLINE)).expect("the deadline is not zero");
     }
-    let (client, _) = tungstenite::client(format!("ws://{address}{path}"), stream)
-        .expect("waited for the 101 of an example");
-    client
+    let mut request = format!("ws://{address}{path}")
+        .into_client_request()
+        .expect("a valid URL");
+    for (name, value) in headers {
+        let value = value.parse().expect("a valid header");
+        request.headers_mut().insert(*name, value);
+    }
+    match tungstenite::client(request, stream) {
+        Ok((client, _)) => Ok(client),
+        Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
+        Err(error) => panic!("waited for an answer of an example: {error}"),
+    }
+}
+
+/// Sends a request as `curl` does, and returns the whole answer. `headers` are whole lines.
+#[track_caller]
+pub(crate) fn http(address: SocketAddr, line: &str, headers: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the example listens");
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("the deadline is not zero");
+    let length = body.len();
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream
+        .write_all(request.as_bytes())
+        .expect("the example reads its requests");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .expect("waited for the whole answer");
+    answer
+}
+
+/// Waits until `holds` returns true, for a state of another process, of which no event tells.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited until {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Returns the next text message. Skips control frames, which tungstenite answers.

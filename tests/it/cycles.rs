@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use standpipe::{Config, Connection, Message, Outbox};
+use standpipe::{Activity, Clock, Config, Connection, Disconnect, Message, Outbox};
 
 use crate::support::{
     DEADLINE, Frame, TestClient, TestServer, op, until, with_both_flush_modes, within,
@@ -51,7 +51,7 @@ fn assert_causes(server: &TestServer, total: u64, causes: &[&str]) {
         counts = server.handle().disconnects();
         counts.iter().map(|(_, count)| count).sum::<u64>() >= total
     });
-    let expected = counts.iter().filter(|(name, _)| causes.contains(name));
+    let expected = counts.iter().filter(|(by, _)| causes.contains(&by.name()));
     let expected: u64 = expected.map(|(_, count)| count).sum();
     let all: u64 = counts.iter().map(|(_, count)| count).sum();
     assert_eq!((expected, all), (total, total), "{counts:?}");
@@ -93,7 +93,7 @@ fn mutual_relay_without_reading_is_ended_by_deadlines() {
         // The clients would also be gone if the handlers had merely failed, so the test checks the causes.
         assert_causes(&server, 2, &["write_timeout", "close_timeout"]);
         let counts = server.handle().disconnects();
-        let by_write = counts.iter().find(|(name, _)| *name == "write_timeout");
+        let by_write = counts.iter().find(|(by, _)| by.name() == "write_timeout");
         assert!(by_write.unwrap().1 >= 1, "{counts:?}");
         within(
             20,
@@ -125,12 +125,11 @@ fn shutdown_does_not_wait_for_blocked_writers() {
             .map(|_| server.client().small_rcvbuf().connect())
             .collect();
         let senders: Vec<_> = clients.iter().map(send_forever).collect();
-        let blocked = "blocked in write";
         until("all writers are blocked", || {
             let states = server.handle().client_states();
             states
                 .iter()
-                .filter(|state| state.writer.state == blocked)
+                .filter(|state| state.writer.activity == Activity::Blocked)
                 .count()
                 == 10
         });
@@ -138,7 +137,10 @@ fn shutdown_does_not_wait_for_blocked_writers() {
         let report = within(20, "the server to end", || server.shut_down());
         assert_eq!((report.drained, report.lost), (0, 10));
         let counts = handle.disconnects();
-        assert!(counts.contains(&("shutdown_timeout", 10)), "{counts:?}");
+        assert!(
+            counts.contains(&(Disconnect::Deadline(Clock::Shutdown), 10)),
+            "{counts:?}"
+        );
         senders
             .into_iter()
             .for_each(|sender| sender.join().unwrap());

@@ -61,7 +61,7 @@ fn clients_are_served_until_the_drain_delay_is_over() {
 fn backlog_of_an_own_listener_is_answered() {
     let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
     let handle = server.handle();
-    let address = handle.local_addr();
+    let address = handle.local_addr().expect("a TCP address");
     let mut waiting: Vec<_> = (0..20).map(|_| sent_request(address)).collect();
     waiting.push(Connect::to(address).open());
     handle.shutdown();
@@ -289,7 +289,7 @@ fn failed_listener_ends_the_drain_delay() {
     let server = Server::from_listeners(vec![listener.inherited()], config).unwrap();
     let handle = server.handle();
     let running = server.spawn(echo).unwrap();
-    let client = TestClient::connect(handle.local_addr(), "/");
+    let client = TestClient::connect(handle.local_addr().expect("a TCP address"), "/");
     handle.shutdown();
     socket2::SockRef::from(&parent)
         .shutdown(std::net::Shutdown::Both)

@@ -47,7 +47,7 @@ fn start(config: Config) -> Events {
 }
 
 fn connect(events: &Events) -> TestClient {
-    TestClient::connect(events.handle().local_addr(), "/")
+    TestClient::connect(events.handle().local_addr().expect("a TCP address"), "/")
 }
 
 #[track_caller]
@@ -189,7 +189,7 @@ fn shutdown_does_not_wait_for_a_full_event_channel() {
 fn answer_to_the_peers_close_replaces_our_queued_close() {
     with_both_flush_modes(|config| {
         let events = start(config);
-        let client = Connect::to(events.handle().local_addr());
+        let client = Connect::to(events.handle().local_addr().expect("a TCP address"));
         let mut client = client.small_rcvbuf().connect();
         let outbox = next_opened(&events);
         fill(&outbox);
@@ -217,7 +217,7 @@ fn events_have_a_door() {
         _ => Reply::status(404),
     });
     let events = events.unwrap();
-    let address = events.handle().local_addr();
+    let address = events.handle().local_addr().expect("a TCP address");
     assert_eq!(crate::support::get(address, "/", "").body, "<p>A page");
     let refused = Connect::to(address).path("/robot");
     assert_eq!(refused.request().1.status, 401);

@@ -217,7 +217,7 @@ fn handed_connection_is_judged_by_its_own_address() {
 fn request_knows_the_address_behind_a_wildcard_listener() {
     let listener = Listener::bind("0.0.0.0:0").unwrap();
     let server = Server::from_listeners(vec![listener], Config::default()).unwrap();
-    let port = server.handle().local_addr().port();
+    let port = server.handle().local_addr().expect("a TCP address").port();
     let _server = TestServer::of(server, Addresses);
     let mut client = Connect::to(SocketAddr::from(([127, 0, 0, 2], port))).open();
     client.bytes(get("any.example"));

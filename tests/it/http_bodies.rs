@@ -11,6 +11,12 @@ impl Handler for Returns {
     fn request(&self, request: &mut Request) -> Reply {
         match request.path() {
             "/unread" => Reply::text(404, "not here\n"),
+            "/form" => Reply::from_try(|| {
+                let form = request.read_form(1000)?;
+                let pairs: Vec<_> = form.pairs().collect();
+                assert_eq!(format!("{form:?}"), format!("Form({} fields)", pairs.len()));
+                Ok(Reply::text(200, format!("{:?} {pairs:?}", form.get("a"))))
+            }),
             _ => match request.read_body(1000) {
                 Ok(body) => Reply::text(200, String::from_utf8_lossy(&body).into_owned()),
                 Err(refusal) => refusal,
@@ -156,5 +162,43 @@ fn client_that_sends_5_mb_sees_its_refusal() {
             assert_eq!(client.read_answer().status, status, "{line}");
             assert!(client.read_to_eof().is_empty(), "{line}");
         }
+    }
+}
+
+#[test]
+fn form_is_decoded_once() {
+    let server = server();
+    let post = |content_type: &str, body: &str| {
+        let length = body.len();
+        let head = format!(
+            "POST /form HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n"
+        );
+        http(server.addr(), format!("{head}\r\n{body}"))
+    };
+    let form = "application/x-www-form-urlencoded";
+    for (content_type, body, want) in [
+        (
+            form,
+            "b=&a=1&a=2",
+            r#"Some("1") [("b", ""), ("a", "1"), ("a", "2")]"#,
+        ),
+        (
+            "Application/X-WWW-Form-URLencoded; charset=utf-8",
+            "a=%C3%A9+%2541&",
+            r#"Some("é %41") [("a", "é %41")]"#,
+        ),
+        (form, "", "None []"),
+    ] {
+        let answer = post(content_type, body);
+        assert_eq!((answer.status, &*answer.body), (200, want), "{body}");
+    }
+    for (content_type, body, status) in [
+        ("text/plain", "a=1", 415),
+        ("application/x-www-form-urlencoded2", "a=1", 415),
+        (form, "a=%4", 400),
+        (form, "a=%FF", 400),
+        (form, &"a".repeat(1001), 413),
+    ] {
+        assert_eq!(post(content_type, body).status, status, "{body}");
     }
 }

@@ -21,10 +21,14 @@ mod message_counts;
 mod message_order;
 mod overflow;
 mod pending_messages;
+mod people;
+mod pings;
 mod policies;
 mod presence;
 
 // In the order of a client's life.
+#[cfg(feature = "client")]
+mod client;
 mod handed;
 mod handshake;
 mod lateness;
@@ -47,9 +51,11 @@ mod written;
 
 mod close;
 mod connection_end;
+mod connection_limits;
 mod events;
 mod guide;
 mod peer_gone;
+mod receive;
 mod violations;
 
 mod drain;
@@ -97,5 +103,9 @@ mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
+
+// The tools for the tests of other programs.
+#[cfg(feature = "testing")]
+mod testing;
 
 mod cycles;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use standpipe::{
-    Config, Connection, Envelope, Gap, Handler, Hub, HubConfig, Message, Policy, SubscribeOptions,
-    TopicMessage, TopicSettings,
+    Activity, Config, Connection, Envelope, Gap, Handler, Hub, HubConfig, Message, Policy,
+    SubscribeOptions, TopicMessage, TopicSettings,
 };
 
 use crate::support::{TestServer, until, with_both_flush_modes};
@@ -78,7 +78,7 @@ fn client_reset_during_replay_leaves_no_member() {
                 let states = server.handle().client_states();
                 states
                     .iter()
-                    .any(|state| state.reader.state.starts_with("waiting for room"))
+                    .any(|state| matches!(state.reader.activity, Activity::WaitingForRoom(_)))
             });
             client.reset();
             until("the client is unregistered", || {

@@ -13,7 +13,7 @@ use crate::support::{DEADLINE, Failure, TestClient, echo, until, with_both_flush
 
 fn bind(config: Config) -> (Server, SocketAddr) {
     let server = Server::bind("127.0.0.1:0", config).expect("a free port");
-    let address = server.handle().local_addr();
+    let address = server.handle().local_addr().expect("a TCP address");
     (server, address)
 }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 use standpipe::{
-    Config, Connection, Handler, Listener, Message, Reply, Request, SendTimeoutError, Server,
-    ServerHandle, ShutdownReport, TrySendError,
+    Clock, Config, Connection, Disconnect, Handler, Listener, Message, Reply, Request,
+    SendTimeoutError, Server, ServerHandle, ShutdownReport, TrySendError,
 };
 
 use crate::support::{
@@ -161,7 +161,7 @@ fn shutdown_refuses_messages_and_wakes_waiting_senders() {
         assert_eq!(server.report(), report(0, 1));
         let disconnects = handle.disconnects();
         assert!(
-            disconnects.contains(&("shutdown_timeout", 1)),
+            disconnects.contains(&(Disconnect::Deadline(Clock::Shutdown), 1)),
             "{disconnects:?}"
         );
         drop(full);

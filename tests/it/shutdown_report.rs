@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
-use standpipe::{Config, Connection, Message, ShutdownReport};
+use standpipe::{Clock, Config, Connection, Disconnect, Message, ShutdownReport};
 
 use crate::support::{
     DEADLINE, TestClient, TestServer, assert_only_close, echo, echo_with_outboxes, fill, until,
@@ -62,7 +62,7 @@ fn silent_client_is_reset_at_shutdown_timeout() {
         assert_eq!(server.report(), report(0, 1));
         let disconnects = handle.disconnects();
         assert!(
-            disconnects.contains(&("shutdown_timeout", 1)),
+            disconnects.contains(&(Disconnect::Deadline(Clock::Shutdown), 1)),
             "{disconnects:?}"
         );
     });

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
+use crate::cli::debug::{self, millis};
 
 /// The maximum number of clients in a snapshot. It is limited because each watcher gets a snapshot twice a second. The
 /// clients with the fullest queues are included.
@@ -69,13 +70,14 @@ impl Serialize for Client {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (state, queue) = (&self.state, &self.state.queue);
         let threads = (
-            &state.reader.state,
-            state.reader.since_ms,
-            &state.writer.state,
-            state.writer.since_ms,
+            state.reader.activity.to_string(),
+            millis(state.reader.since),
+            state.writer.activity.to_string(),
+            millis(state.writer.since),
         );
         // Nested, because serde implements `Serialize` for tuples of up to 16 elements only.
-        let pending = (queue.messages, queue.capacity, queue.bytes, queue.oldest_ms);
+        let blocked = queue.blocked.map_or(0, millis);
+        let pending = (queue.messages, queue.capacity, queue.bytes, blocked);
         let counts = (
             state.counts.delivered,
             state.counts.dropped,
@@ -90,7 +92,7 @@ impl Serialize for Client {
             pending,
             self.unacknowledged,
             counts,
-            state.round_trip_ms,
+            debug::round_trip_ms(state),
         )
             .serialize(serializer)
     }
@@ -167,7 +169,7 @@ impl Observer {
         states.sort_by_key(|state| {
             let queue = &state.queue;
             (
-                std::cmp::Reverse((queue.messages, queue.oldest_ms)),
+                std::cmp::Reverse((queue.messages, queue.blocked)),
                 state.number,
             )
         });

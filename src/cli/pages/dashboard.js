@@ -198,7 +198,7 @@ function fillClient(row, client, name, policies) {
   const topics = client.topics.slice(0, 5).map((topic) => policies.has(topic) ? `${topic} (${policies.get(topic)})` : topic);
   if (client.topics.length > 5) topics.push(`and ${client.topics.length - 5} more`);
   put(parts.topics, topics.join(', ') || '–');
-  put(parts.roundTrip, client.roundTrip === null ? '–' : time(client.roundTrip));
+  put(parts.roundTrip, client.roundTrip === null ? '–' : time(Number(client.roundTrip.toPrecision(3))));
   put(parts.unacknowledged, client.unacknowledged === null ? '–' : bytes(client.unacknowledged));
 }
 

@@ -168,7 +168,19 @@ impl Outbox {
         self.shared().on_end(Box::new(callback))
     }
 
-    /// Ends the connection with a TCP reset. The queued messages are not sent. Returns immediately.
+    /// Ends the connection with a TCP reset. The queued messages are not sent. Returns immediately. The client is told no
+    /// reason; [`close_now`](Self::close_now) tells it one.
+    ///
+    /// ```
+    /// use standpipe::Outbox;
+    ///
+    /// /// Frees what a client uses at once, for example because it abuses the server.
+    /// fn cut_off(outbox: &Outbox) {
+    ///     outbox.terminate();
+    ///     assert!(!outbox.is_open());
+    /// }
+    /// # let _ = cut_off;
+    /// ```
     pub fn terminate(&self) {
         self.shared().terminate(CloseCause::Terminated);
     }
@@ -185,6 +197,20 @@ impl Outbox {
     ///   accepted until a write fails or `recv` reaches the end, because the peer may still read.
     /// - A Close frame is seen only by `recv`. A peer that vanished without a packet is seen by a write that makes no
     ///   progress, or by `recv`, which sends pings.
+    ///
+    /// ```
+    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::Connection;
+    ///
+    /// /// Waits for the result of a worker, but not longer than the client is there.
+    /// fn result_for(conn: &Connection, results: &Receiver<String>) -> Option<String> {
+    ///     select! {
+    ///         recv(results) -> result => result.ok(),
+    ///         recv(conn.closed()) -> _ => None,
+    ///     }
+    /// }
+    /// # let _ = result_for;
+    /// ```
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.shared().lifecycle().closed()
     }

@@ -212,6 +212,54 @@ impl Outbox {
         self.queue().counts()
     }
 
+    /// Sends a ping now, ahead of the queued messages, to measure the [`round_trip`](Self::round_trip). Returns
+    /// immediately. Does nothing while an earlier ping is unanswered: its answer measures for both. Does nothing after
+    /// the connection has begun to close.
+    ///
+    /// Without this call, the server pings each client about once per [`ping_interval`](crate::Config::ping_interval).
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use standpipe::Outbox;
+    ///
+    /// /// Shows the round trip of each player. A game calls this once per second.
+    /// fn show_round_trips(players: &HashMap<String, Outbox>) {
+    ///     for (name, outbox) in players {
+    ///         if let Some(round_trip) = outbox.round_trip() {
+    ///             println!("{name}: {:.1} ms", round_trip.as_secs_f64() * 1e3);
+    ///         }
+    ///         outbox.ping();
+    ///     }
+    /// }
+    /// # let _ = show_round_trips;
+    /// ```
+    pub fn ping(&self) {
+        self.shared.ping();
+    }
+
+    /// Returns the time from the last answered ping to its pong, in microseconds. `None` before the first pong.
+    ///
+    /// It begins when the ping is given to the socket, and ends when [`Connection::recv`](crate::Connection::recv) reads
+    /// the pong. So it contains what is ahead of the ping: the message in progress, if the socket refuses bytes, and the
+    /// data in the kernel's buffers. It also contains the time that the handler spends before it receives again. Only the
+    /// answer to a ping of the server counts. Other pongs of the client are ignored.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use standpipe::Outbox;
+    ///
+    /// /// Returns whether a client is too far away for a fast game. A client that was not measured yet is not.
+    /// fn is_far(outbox: &Outbox) -> bool {
+    ///     outbox.round_trip().is_some_and(|took| took > Duration::from_millis(150))
+    /// }
+    /// # let _ = is_far;
+    /// ```
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.shared.write.control.pings.round_trip()
+    }
+
     /// Returns the connection's number. The number is in the connection's log lines and in the names of its threads.
     pub fn number(&self) -> u64 {
         self.shared.number

@@ -80,7 +80,7 @@ impl Reader {
     /// Close.
     pub(crate) fn recv(&mut self) -> Result<Option<Message>, RecvError> {
         if !self.shared.lifecycle().may_receive() {
-            return Ok(None);
+            return self.closed();
         }
         let received = self.next();
         // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
@@ -88,6 +88,18 @@ impl Reader {
             return Ok(None);
         }
         received
+    }
+
+    /// Returns the result of a receive after a Close has been requested, or the connection was reset. A missed deadline
+    /// is reported once: the handler may have been in its own code, or in `select!`, when it passed.
+    fn closed<T>(&mut self) -> Result<Option<T>, RecvError> {
+        match self.shared.lifecycle().cause() {
+            Some(CloseCause::TimedOut(clock)) if self.ended.is_none() => {
+                self.ended = Some(ReadEnd::Gone);
+                Err(RecvError::TimedOut(clock))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// As [`recv`](Self::recv), but waits at most until `deadline`. `None` is the error that the time was over. What has
@@ -157,7 +169,7 @@ impl Reader {
                 other => self.handle(other)?,
             }
         }
-        Ok(None)
+        self.closed()
     }
 
     /// Stores the next bytes of the streamed message in `out`, which must not be empty. Returns their number, or 0 at the
@@ -174,7 +186,7 @@ impl Reader {
                 other => self.handle(other)?,
             }
         }
-        Ok(None)
+        self.closed()
     }
 
     /// Restarts the clock of a streamed message after each 64 KiB, because the message may be of any size.
@@ -227,10 +239,8 @@ impl Reader {
         match incoming {
             Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
             Ok(Incoming::Pong(payload)) => {
-                if let Ok(sent) = <[u8; 8]>::try_from(&payload[..]) {
-                    let sent = u64::from_be_bytes(sent);
-                    self.shared.write.deadlines.pong_received(sent);
-                    self.shared.release_held(Some(sent));
+                if self.shared.write.control.pings.pong_received(&payload) {
+                    self.shared.release_held();
                 }
             }
             Ok(Incoming::Close(reason)) => {

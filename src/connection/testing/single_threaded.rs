@@ -114,7 +114,7 @@ impl SingleThreaded {
     }
 
     pub(crate) fn ping(&self) {
-        self.client.shared.send_ping([7; 8]);
+        self.client.shared.send_ping(crate::clock::now());
         self.client.shared.write.flush();
     }
 

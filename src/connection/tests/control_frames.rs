@@ -62,7 +62,7 @@ fn ping_and_latest_pong_overtake_the_queue() {
             client.shared.send_pong(Bytes::from(vec![n]));
             client.shared.write.flush();
         }
-        client.shared.send_ping([7; 8]);
+        client.shared.send_ping(clock::now());
         client.shared.write.writer.notify();
         client.socket.accept_all();
         until("all is written", || client.frames().len() >= 33);
@@ -70,7 +70,8 @@ fn ping_and_latest_pong_overtake_the_queue() {
         assert_eq!(frames[0], (TEXT, b"held".to_vec()));
         let mut control = frames[1..3].to_vec();
         control.sort();
-        assert_eq!(control, [(PING, vec![7; 8]), (PONG, vec![8])]);
+        assert_eq!((control[0].0, control[0].1.len()), (PING, 8));
+        assert_eq!(control[1], (PONG, vec![8]));
         for (n, frame) in frames[3..].iter().enumerate() {
             assert_eq!(*frame, (TEXT, n.to_string().into_bytes()));
         }
@@ -109,7 +110,7 @@ fn close_is_sent_after_the_queue() {
     in_every_state(|mut client| {
         client.outbox.close(1001, "bye");
         client.outbox.close(1000, "too late");
-        client.shared.send_ping([0; 8]);
+        client.shared.send_ping(clock::now());
         client.shared.write.writer.notify();
         client.socket.accept_all();
         join_writer(&mut client);
@@ -150,7 +151,7 @@ fn nothing_is_written_after_a_close() {
         join_writer(&mut client);
         let written = client.socket.written();
         client.shared.send_pong(Bytes::from_static(b"late"));
-        client.shared.send_ping([0; 8]);
+        client.shared.send_ping(clock::now());
         assert!(!close(&client, CloseMode::Immediate, 1011, ""));
         client
             .outbox

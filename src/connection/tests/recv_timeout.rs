@@ -1,12 +1,20 @@
 //! `recv_timeout`: what it waits for, what it handles meanwhile, and what it costs the peer's deadlines.
 
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
 use crate::clock;
 use crate::connection::activity::Activity;
 use crate::connection::deadlines::DeadlineCheck;
+use crate::connection::shared::Shared;
+use crate::connection::socket::{PeerState, Transport};
+use crate::connection::testing::scripted_socket::ScriptedSocket;
 use crate::error::RecvError;
+use crate::sync::lock;
 
 const SHORT: Duration = Duration::from_millis(5);
 
@@ -166,28 +174,72 @@ fn handler_that_is_away_does_not_make_its_peer_late() {
     client.end();
 }
 
-/// A read without a deadline looks for the answer to a ping before the clocks run again.
+/// A socket that does what the watchdog does when a read begins.
+#[derive(Debug)]
+struct CheckedSocket {
+    socket: Arc<ScriptedSocket>,
+    shared: Arc<Shared>,
+    checks: Mutex<Vec<DeadlineCheck>>,
+}
+
+impl AsFd for CheckedSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Transport for CheckedSocket {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        lock(&self.checks).push(self.shared.check_deadlines(clock::now()));
+        self.socket.read(buffer)
+    }
+
+    fn wait_readable(&self, limit: Duration) -> io::Result<bool> {
+        self.socket.wait_readable(limit)
+    }
+
+    fn try_write(&self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+        unreachable!("only the reader has this socket")
+    }
+
+    fn write(&self, _: &[u8]) -> io::Result<usize> {
+        unreachable!("only the reader has this socket")
+    }
+
+    fn peer_state(&self) -> PeerState {
+        self.socket.peer_state()
+    }
+
+    fn shutdown(&self, _: Shutdown) {}
+
+    fn reset_at_end(&self) {}
+
+    fn limit_read(&self, _: Duration) {}
+}
+
+/// A read without a deadline looks for the answer to a ping before the clocks run again. Otherwise the watchdog could
+/// reset the client between the beginning of the read and its end.
 #[test]
 fn answer_that_has_waited_for_recv_counts() {
     let client = TestClient::new(clocks());
-    let mut reader = client.reader(&[]);
-    times_out(&mut reader, Duration::ZERO);
+    let checked = Arc::new(CheckedSocket {
+        socket: Arc::clone(&client.socket),
+        shared: Arc::clone(&client.shared),
+        checks: Mutex::default(),
+    });
+    let transport: Arc<dyn Transport> = checked.clone();
+    let mut reader = Reader::new(transport, &client.shared, Vec::new());
     client.shared.write.deadlines.ping_sent(clock::now());
     client.socket.send(from_client(0x8a, b"12345678"));
+    client.socket.send(from_client(0x81, b"text"));
     let left = clock::now();
     until("the ping clock has passed", || clock::now() >= left + 100);
-    let shared = Arc::clone(&client.shared);
-    let socket = Arc::clone(&client.socket);
-    let watchdog = thread::spawn(move || {
-        // The reader has taken the pong, and waits again.
-        socket.until_in_read();
-        let check = shared.check_deadlines(clock::now());
-        socket.send(from_client(0x81, b"end"));
-        check
-    });
-    assert_eq!(reader.recv().expect("a message"), Some(text("end")));
-    let check = watchdog.join().expect("no panic");
-    assert_ne!(check, DeadlineCheck::Passed(Clock::Ping));
+    assert_eq!(reader.recv().expect("a message"), Some(text("text")));
+    let checks = lock(&checked.checks);
+    assert!(!checks.is_empty());
+    let late = DeadlineCheck::Passed(Clock::Ping);
+    assert!(checks.iter().all(|check| *check != late), "{checks:?}");
+    drop(checks);
     client.end();
 }
 

@@ -1,6 +1,7 @@
 //! A message that is read as a stream: its limits, its clocks, and what follows it.
 
 use std::io::Read;
+use std::time::Duration;
 
 use super::*;
 use crate::clock;
@@ -215,40 +216,41 @@ fn stream_that_breaks_off_is_an_error() {
 /// A message of any size must make progress, and is not timed as a whole.
 #[test]
 fn message_clock_restarts_with_each_64_kib_of_a_stream() {
-    let late = std::time::Duration::from_millis(30);
+    const HALF: usize = 32 << 10;
     let config = Config::default()
         .max_streamed_message(Some(1 << 20))
-        .message_timeout(late);
+        .message_timeout(Duration::from_millis(100));
     let client = TestClient::new(config);
     let mut reader = client.reader(&[]);
-    let frame = from_client(0x82, &[0; 200 << 10]);
-    let mut rest = &frame[..];
-    let mut send = |bytes: usize| {
-        let (now, later) = rest.split_at(bytes);
-        client.socket.send(now);
-        rest = later;
+    let frame = from_client(0x82, &[0; 2 * HALF + 1000]);
+    let (begin, rest) = frame.split_at(14 + 500);
+    client.socket.send(begin);
+    let reading = thread::spawn(move || begin_and_read(&mut reader));
+    let is_late = || {
+        let check = client.shared.check_deadlines(clock::now());
+        check == DeadlineCheck::Passed(Clock::Message)
     };
-    send(14 + 1000);
-    let mut stream = begin(&mut reader);
-    stream.read_exact(&mut [0; 1000]).expect("it has arrived");
-    let shared = Arc::clone(&client.shared);
-    let check = || {
-        let reading = Some(clock::now());
-        shared
-            .write
-            .deadlines
-            .check(clock::now(), reading, shared.config())
+    let read = || {
+        until("the bytes are read", || !client.socket.has_input());
+        client.socket.until_in_read();
     };
-    until("the message clock passes", || {
-        check() == DeadlineCheck::Passed(Clock::Message)
-    });
-    send(64 << 10);
-    stream
-        .read_exact(&mut vec![0; 64 << 10])
-        .expect("it has arrived");
-    assert_eq!(check(), DeadlineCheck::Met, "64 KiB have arrived");
-    until("the message clock passes again", || {
-        check() == DeadlineCheck::Passed(Clock::Message)
-    });
+    until("the message clock passes", is_late);
+    client.socket.send(&rest[..HALF]);
+    read();
+    assert!(is_late(), "32 KiB are not enough");
+    client.socket.send(&rest[HALF..2 * HALF]);
+    read();
+    assert!(!is_late(), "64 KiB have arrived");
+    until("the message clock passes again", is_late);
+    client.socket.send(&rest[2 * HALF..]);
+    let read = within("the message is read", || reading.join());
+    assert_eq!(read.expect("no panic"), 2 * HALF + 1000);
     client.end();
+}
+
+fn begin_and_read(reader: &mut Reader) -> usize {
+    let mut read = Vec::new();
+    begin(reader)
+        .read_to_end(&mut read)
+        .expect("a whole message")
 }

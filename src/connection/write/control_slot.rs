@@ -10,39 +10,51 @@ use bytes::Bytes;
 use tungstenite::protocol::frame::coding::Control as Opcode;
 
 use super::frame::EncodedFrame;
+use crate::connection::ping::Pings;
 use crate::sync::lock;
 
-#[derive(Debug, Default)]
-pub(crate) struct ControlSlot(Mutex<Pending>);
+#[derive(Debug)]
+pub(crate) struct ControlSlot {
+    pending: Mutex<Pending>,
+    pub(crate) pings: Pings,
+}
 
 #[derive(Debug, Default)]
 struct Pending {
-    ping: Option<[u8; 8]>,
+    ping: bool,
     pong: Option<Bytes>,
 }
 
 impl ControlSlot {
+    pub(crate) fn new() -> ControlSlot {
+        ControlSlot {
+            pending: Mutex::default(),
+            pings: Pings::new(),
+        }
+    }
+
     /// Sets the pong to be sent. It replaces a pong that has not been taken yet.
     pub(crate) fn set_pong(&self, payload: Bytes) {
-        lock(&self.0).pong = Some(payload);
+        lock(&self.pending).pong = Some(payload);
     }
 
-    /// Sets the ping to be sent.
-    pub(crate) fn set_ping(&self, payload: [u8; 8]) {
-        lock(&self.0).ping = Some(payload);
+    /// Sets a ping to be sent.
+    pub(crate) fn set_ping(&self) {
+        lock(&self.pending).ping = true;
     }
 
-    /// Takes the ping and the pong, if they are set.
+    /// Takes the ping and the pong, if they are set. The ping gets its payload only now, so that the time in the queue
+    /// of a busy machine is not part of the round trip.
     pub(crate) fn take(&self) -> (Option<EncodedFrame>, Option<EncodedFrame>) {
-        let Pending { ping, pong } = std::mem::take(&mut *lock(&self.0));
-        let ping = ping.map(|payload| EncodedFrame::control(Opcode::Ping, &payload));
+        let Pending { ping, pong } = std::mem::take(&mut *lock(&self.pending));
+        let ping = ping.then(|| EncodedFrame::control(Opcode::Ping, &self.pings.payload()));
         let pong = pong.map(|payload| EncodedFrame::control(Opcode::Pong, &payload));
         (ping, pong)
     }
 
     /// Drops both, because nothing will be sent any more.
     pub(crate) fn clear(&self) {
-        *lock(&self.0) = Pending::default();
+        *lock(&self.pending) = Pending::default();
     }
 }
 
@@ -52,7 +64,7 @@ mod tests {
 
     #[test]
     fn only_the_latest_pong_is_kept() {
-        let control = ControlSlot::default();
+        let control = ControlSlot::new();
         for payload in [&b"a"[..], b"b", b"c"] {
             control.set_pong(Bytes::copy_from_slice(payload));
         }

@@ -67,7 +67,7 @@ impl WritePath {
             number,
             lifecycle: Lifecycle::new(),
             queue: SendQueue::new(config.queue_capacity(), config.queue_bytes),
-            control: ControlSlot::default(),
+            control: ControlSlot::new(),
             deadlines: Deadlines::new(&config),
             slot: Slot::held(),
             is_streaming: AtomicBool::new(false),

@@ -110,7 +110,7 @@ fn value_is_not_shown() {
 #[test]
 fn cookie_is_found_by_its_exact_name() {
     let lines: [&[u8]; 2] = [
-        b"a=1; ab=2;b = 3 ;noname;=empty; c=; d=x=y; a=second; q=\"v\"",
+        b"ab=2; xa=7; a=1;b = 3 ;noname;=empty; c=; d=x=y; a=second; q=\"v\"",
         b"e=5;\tf=\xff; f=6",
     ];
     let request = request(&lines).expect("a request");

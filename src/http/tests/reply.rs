@@ -116,3 +116,76 @@ fn unavailable_says_when_to_retry() {
     );
     assert!(answer.contains("\r\nRetry-After: 2\r\n"), "{answer}");
 }
+
+/// Returns the bytes of a body in memory.
+fn body(reply: Reply) -> Bytes {
+    match reply.into_content(false) {
+        Content::Bytes(bytes) => bytes,
+        Content::Stream(stream) => panic!("{stream:?}"),
+    }
+}
+
+#[test]
+fn bodies_are_not_copied() {
+    static TEXT: &str = "a static text";
+    let kind = HeaderValue::from_static("text/css");
+    for reply in [
+        Reply::text(200, TEXT),
+        Reply::html(TEXT),
+        Reply::json(200, TEXT),
+        Reply::bytes(200, kind.clone(), TEXT),
+        Reply::bytes(200, kind.clone(), TEXT.as_bytes()),
+    ] {
+        assert!(std::ptr::eq(body(reply).as_ptr(), TEXT.as_ptr()));
+    }
+    let (text, shared) = (String::from(TEXT), Bytes::from(vec![b'x'; 100]));
+    let (at, shared_at) = (text.as_ptr(), shared.as_ptr());
+    assert!(std::ptr::eq(body(Reply::text(200, text)).as_ptr(), at));
+    for _ in 0..2 {
+        let reply = Reply::bytes(200, kind.clone(), shared.clone());
+        assert!(std::ptr::eq(body(reply).as_ptr(), shared_at));
+    }
+}
+
+#[test]
+fn stream_is_announced_with_its_length() {
+    let stream = |code| {
+        let kind = HeaderValue::from_static("text/css");
+        Reply::stream(code, kind, io::empty(), u64::MAX)
+    };
+    let answer = text(&stream(200), false);
+    let length = "\r\nContent-Length: 18446744073709551615\r\n";
+    assert!(answer.contains(length), "{answer}");
+    assert!(
+        answer.contains("\r\nContent-Type: text/css\r\n"),
+        "{answer}"
+    );
+    for code in [204, 205, 304] {
+        let answer = text(&stream(code), false);
+        assert!(!answer.contains("1844"), "{answer}");
+        assert_eq!(body(stream(code)), "");
+    }
+}
+
+#[test]
+fn page_may_have_any_status() {
+    let page = text(&Reply::html("<p>gone").with_status(410), false);
+    assert!(page.starts_with("HTTP/1.1 410 Gone\r\n"), "{page}");
+    assert!(page.contains("Content-Type: text/html"), "{page}");
+    assert!(page.contains(PAGE_POLICY), "{page}");
+}
+
+#[test]
+fn failure_stays_a_failure() {
+    let failed = || Reply::redirect(303, "\r\n");
+    for (status, code) in [(200, 500), (404, 500), (503, 503), (101, 500)] {
+        assert_eq!(failed().with_status(status).code(), code, "{status}");
+    }
+    assert!(!failed().subprotocol("x").is_upgrade());
+}
+
+/// Clippy counts 128 bytes in an `Err` as too many, and a refusal has a text beside its reply.
+#[test]
+fn result_with_a_reply_is_small() {
+    assert!(size_of::<Reply>() <= 80, "{} bytes", size_of::<Reply>());
+}

@@ -20,9 +20,10 @@ pub(crate) struct Capacity {
     pub(crate) assumed: Vec<String>,
 }
 
-/// Computes the connection limit. `wanted` is [`Config::max_clients`](crate::Config::max_clients).
-pub(crate) fn compute(wanted: Option<usize>) -> Capacity {
-    smallest(Limits::of_this_process(), wanted)
+/// Computes the connection limit. `wanted` is [`Config::max_clients`](crate::Config::max_clients), and `handler_stack` is
+/// [`Config::handler_stack`](crate::Config::handler_stack).
+pub(crate) fn compute(wanted: Option<usize>, handler_stack: usize) -> Capacity {
+    smallest(Limits::of_this_process(handler_stack), wanted)
 }
 
 fn smallest(Limits { known, unread }: Limits, wanted: Option<usize>) -> Capacity {

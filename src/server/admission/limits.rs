@@ -18,9 +18,10 @@ use super::{allocator, control_group};
 /// Memory maps of a Rust thread: its stack, the signal stack, and a guard page for each.
 const MAPS_PER_THREAD: u64 = 4;
 
-/// The address space of a client: 398 KiB of stacks and guard pages. (334 KiB were measured with 1,393 clients on x86-64,
-/// when a writer's stack was 64 KiB smaller.) The rest is for its queue and its messages.
-const ADDRESSES_PER_CLIENT: u64 = 512 << 10;
+/// The address space of a client without the stack of its handler. With a stack of 256 KiB, stacks and guard pages need
+/// 398 KiB. (334 KiB were measured with 1,393 clients on x86-64, when a writer's stack was 64 KiB smaller.) The rest is for
+/// its queue and its messages.
+const ADDRESSES_PER_CLIENT: u64 = 256 << 10;
 
 /// Reserved for the program itself and for pending handshakes.
 const SPARE_MAPS: u64 = 2048;
@@ -48,7 +49,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn of_this_process() -> Limits {
+    pub(super) fn of_this_process(handler_stack: usize) -> Limits {
         let mut limits = Limits::default();
         if cfg!(target_os = "linux") {
             let root = Path::new("/");
@@ -56,7 +57,8 @@ impl Limits {
             limits.unread.extend(control_group::unread(root));
             limits.known.extend(control_group::limits(root));
         }
-        limits.add_process(&Size::of_this_process());
+        let of_a_client = ADDRESSES_PER_CLIENT + handler_stack as u64;
+        limits.add_process(&Size::of_this_process(), of_a_client);
         limits
     }
 
@@ -102,8 +104,8 @@ impl Limits {
         }
     }
 
-    /// Adds the limits of this process (getrlimit(2)).
-    fn add_process(&mut self, size: &Size) {
+    /// Adds the limits of this process (getrlimit(2)). A client needs `addresses` bytes of address space.
+    fn add_process(&mut self, size: &Size, addresses: u64) {
         let mut add = |resource: Resource, name: &str, used: u64, each: u64| {
             // The call fails only for a resource that the system does not have.
             if let Ok((soft, _)) = resource.get() {
@@ -127,14 +129,9 @@ impl Limits {
             ),
         };
         let used = size.addresses + SPARE_ADDRESSES;
-        add(Resource::AS, &name, used + arenas, ADDRESSES_PER_CLIENT);
+        add(Resource::AS, &name, used + arenas, addresses);
         let used = size.data + SPARE_ADDRESSES;
-        add(
-            Resource::DATA,
-            "ulimit -d in bytes",
-            used,
-            ADDRESSES_PER_CLIENT,
-        );
+        add(Resource::DATA, "ulimit -d in bytes", used, addresses);
         if let Ok((soft, hard)) = Resource::NOFILE.get() {
             let kind = if soft < hard { "soft" } else { "hard" };
             // If there are few descriptors, only half of them are reserved.

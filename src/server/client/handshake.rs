@@ -15,8 +15,9 @@ use std::sync::Arc;
 use std::thread::Scope;
 
 use super::keep_alive::{self, MAX_REQUESTS};
+use super::registered::RegisteredClient;
 use super::response::Answer;
-use super::session::{Accepted, RegisteredClient, Threads};
+use super::session::{Accepted, Threads};
 use super::wire::{BodyWire, RequestReader};
 use crate::connection::Connection;
 use crate::connection::lifecycle::Phase;
@@ -44,7 +45,7 @@ pub(crate) struct Inbound {
 }
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
-/// has ended. `_slot` is the client's handshake slot, which is freed when this function returns.
+/// has ended. `slot` is the client's handshake slot, which is freed when this function returns.
 ///
 /// # Blocking
 /// Waits for the peer's bytes, limited by `handshake_timeout` for a head, `message_timeout` for a body and the idle time
@@ -52,7 +53,7 @@ pub(crate) struct Inbound {
 /// handler's code.
 pub(crate) fn run<'scope, H: Handler>(
     client: RegisteredClient<'scope>,
-    _slot: HandshakeSlot<'scope>,
+    slot: HandshakeSlot<'scope>,
     mut inbound: Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
@@ -74,11 +75,16 @@ pub(crate) fn run<'scope, H: Handler>(
     match upgraded {
         Some(upgrade) => {
             let Upgrade {
+                shared,
                 threads,
                 response,
                 conn,
                 permits,
             } = *upgrade;
+            if !Arc::ptr_eq(&shared, &client.shared) {
+                client.replace(&slot, &shared);
+            }
+            let client = RegisteredClient { shared, ..client };
             threads.hand_over(|writer| Accepted {
                 client,
                 response,
@@ -93,6 +99,7 @@ pub(crate) fn run<'scope, H: Handler>(
 
 /// The result of an accepted request.
 struct Upgrade<'scope> {
+    shared: Arc<Shared>,
     threads: Threads<'scope>,
     /// The 101.
     response: Vec<u8>,
@@ -183,7 +190,7 @@ fn read_and_answer<'scope, H: Handler>(
     let upgraded =
         decided.and_then(|reply| upgrade(shared, server, scope, handler, &request, reply));
     let answer = match upgraded {
-        Ok((threads, accepted, permits)) => {
+        Ok((shared, threads, accepted, permits)) => {
             // An upgrade request has no body, so this does not wait.
             let ahead = body.skip().unwrap_or_default();
             return Served::Upgraded(Box::new(Upgrade {
@@ -192,10 +199,11 @@ fn read_and_answer<'scope, H: Handler>(
                 conn: Connection::new(
                     Arc::new(request),
                     accepted.subprotocol,
-                    Reader::new(Arc::clone(socket), shared, ahead),
-                    Outbox::new(Arc::clone(shared)),
+                    Reader::new(Arc::clone(socket), &shared, ahead),
+                    Outbox::new(Arc::clone(&shared)),
                 ),
                 permits,
+                shared,
             }));
         }
         Err(answer) => answer.with_cors(&cors),
@@ -270,17 +278,29 @@ fn ask<H: Handler>(handler: &H, request: &mut Request) -> Result<Reply, Answer> 
     }
 }
 
-type Upgraded<'scope> = (Threads<'scope>, http1::Accepted, Permits<'scope>);
+type Upgraded<'scope> = (
+    Arc<Shared>,
+    Threads<'scope>,
+    http1::Accepted,
+    Permits<'scope>,
+);
 
-/// Acquires the permits of an accepted client and starts its two threads.
+/// Acquires the permits of an accepted client and starts its two threads. Returns the state of its connection, which is
+/// another one than before if the connection has limits of its own.
 fn upgrade<'scope, H: Handler>(
     shared: &Arc<Shared>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
     request: &Request,
-    reply: Reply,
+    mut reply: Reply,
 ) -> Result<Upgraded<'scope>, Answer> {
+    let limits = reply.take_limits();
+    let own = limits.map(|limits| limits.apply(shared.config()));
+    let own = own.transpose().map_err(|error| {
+        let reason = format!("the handler's limits are wrong: {error}");
+        Answer::rejection(Reply::status(500), reason)
+    })?;
     let accepted = http1::accept(request, reply)
         .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
@@ -292,7 +312,11 @@ fn upgrade<'scope, H: Handler>(
         let reason = "max_clients_per_ip reached for this address";
         Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
     })?;
-    let threads = Threads::start(shared, server, scope, handler).map_err(|error| {
+    let shared = own.map_or_else(
+        || Arc::clone(shared),
+        |config| Arc::new(shared.with_config(config)),
+    );
+    let threads = Threads::start(&shared, server, scope, handler).map_err(|error| {
         let reply = http1::unavailable(5, "cannot start a thread for this connection");
         let reason = format!("cannot start a thread: {error}");
         Answer::rejection_of_kind(Refusal::NoThread, reply, reason)
@@ -301,5 +325,5 @@ fn upgrade<'scope, H: Handler>(
         _client: client_permit,
         _address: address_permit,
     };
-    Ok((threads, accepted, permits))
+    Ok((shared, threads, accepted, permits))
 }

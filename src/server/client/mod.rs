@@ -2,6 +2,7 @@
 
 pub(crate) mod handshake;
 mod keep_alive;
+pub(crate) mod registered;
 mod response;
 pub(crate) mod session;
 #[cfg(test)]

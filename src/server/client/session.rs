@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::registered::RegisteredClient;
 use super::response::Answer;
 use crate::connection::Connection;
 use crate::connection::activity::Activity;
@@ -21,7 +22,7 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::queue::waiting::set_reader_of;
 use crate::connection::read::reader::ReadEnd;
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Linger, Transport, linger, write_all};
+use crate::connection::socket::{Linger, linger, write_all};
 use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::connection::write::writer;
 use crate::escape::escaped;
@@ -31,36 +32,11 @@ use crate::panic::catch_panic;
 use crate::server::admission::Permits;
 use crate::server::own_thread;
 use crate::server::refusal_log::{Refusal, RefusalLog};
-use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
 
 /// The stack of a writer thread, where the end callbacks run, and the envelopes of gap notices.
 const WRITER_STACK: usize = 128 << 10;
-
-/// The stack of a reader thread, where the handler runs. Only the pages that have been touched use memory.
-const READER_STACK: usize = 256 << 10;
-
-/// A client with its socket and its entry in the registry.
-pub(crate) struct RegisteredClient<'server> {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) socket: Arc<dyn Transport>,
-    pub(crate) entry: RegistryEntry<'server>,
-}
-
-impl RegisteredClient<'_> {
-    /// Ends the client and removes it from the registry. Every client ends here, however its connection ended.
-    pub(crate) fn leave(self, server: &ServerState) {
-        let lifecycle = self.shared.lifecycle();
-        if let Some(disconnect) = Disconnect::of(lifecycle.missed_clock(), lifecycle.cause()) {
-            server.disconnects.count(disconnect);
-        }
-        self.shared.tear_down();
-        // The socket is dropped first, so that the socket of a client that is not in the registry any more is closed.
-        drop(self.socket);
-        drop(self.entry);
-    }
-}
 
 /// A client whose request was accepted. The handshake thread hands this value over to the reader.
 pub(crate) struct Accepted<'scope> {
@@ -72,10 +48,23 @@ pub(crate) struct Accepted<'scope> {
     pub(crate) permits: Permits<'scope>,
 }
 
-/// A client's two threads before the client is handed over. If this value is dropped instead, the reader ends.
+/// A client's two threads before the client is handed over. If this value is dropped instead, both threads end.
 pub(crate) struct Threads<'scope> {
     writer: ScopedJoinHandle<'scope, ()>,
     reader: Sender<Box<Accepted<'scope>>>,
+    end: EndWriter,
+}
+
+/// Ends the writer when this value is dropped. Otherwise, it would wait forever for a client that is not handed over.
+struct EndWriter(Option<Arc<Shared>>);
+
+impl Drop for EndWriter {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.0 {
+            shared.write.finish(CloseCause::Gone);
+            shared.write.writer.notify();
+        }
+    }
 }
 
 impl<'scope> Threads<'scope> {
@@ -90,7 +79,7 @@ impl<'scope> Threads<'scope> {
         let (reader, handed_over) = crossbeam_channel::bounded::<Box<Accepted<'scope>>>(1);
         Builder::new()
             .name(format!("sp-{number}-read"))
-            .stack_size(READER_STACK)
+            .stack_size(server.config.handler_stack)
             .spawn_scoped(scope, move || {
                 own_thread::works_for(server);
                 let Ok(accepted) = handed_over.recv() else {
@@ -110,16 +99,28 @@ impl<'scope> Threads<'scope> {
             .name(format!("sp-{number}-write"))
             .stack_size(WRITER_STACK)
             .spawn_scoped(scope, move || writer::run(&written))?;
-        Ok(Threads { writer, reader })
+        let end = EndWriter(Some(Arc::clone(shared)));
+        Ok(Threads {
+            writer,
+            reader,
+            end,
+        })
     }
 
     pub(crate) fn hand_over(
         self,
         accepted: impl FnOnce(ScopedJoinHandle<'scope, ()>) -> Accepted<'scope>,
     ) {
-        self.reader
-            .send(Box::new(accepted(self.writer)))
+        let Threads {
+            writer,
+            reader,
+            mut end,
+        } = self;
+        reader
+            .send(Box::new(accepted(writer)))
             .expect("the reader waits for the client");
+        // From now on, the reader ends the writer.
+        end.0 = None;
     }
 }
 

@@ -1,6 +1,7 @@
 //! The opening handshake in situations that a real socket cannot reproduce reliably: a 101 that the peer does not
 //! accept, and a shutdown while the request is being answered.
 
+mod limits;
 mod opening;
 mod requests;
 mod streams;
@@ -12,8 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::handshake::{self, Inbound};
+use super::registered::RegisteredClient;
 use super::response::Answer;
-use super::session::RegisteredClient;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::connection::shared::Shared;
@@ -24,6 +25,7 @@ use crate::http1::{After, Peer, Reply, Request, Rules};
 use crate::server::admission::handshake_slots::HandshakeSlot;
 use crate::server::shutdown_signal::ShutdownSignal;
 use crate::server::state::ServerState;
+use crate::server::stats::Disconnect;
 
 const REQUEST: &[u8] =
     b"GET /x HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -148,7 +150,10 @@ fn client_without_its_101_never_reaches_the_handler() {
         let (written, clients) = one_client(&server, &socket, nothing_before, || ());
         assert_eq!((written.len(), clients), (accepted, 0));
         let counts = server.disconnects.counts();
-        assert!(counts.contains(&("refused_request", 1)), "{counts:?}");
+        assert!(
+            counts.contains(&(Disconnect::RequestRejected, 1)),
+            "{counts:?}"
+        );
     }
 }
 
@@ -208,7 +213,10 @@ fn client_reset_before_its_101_gets_no_answer() {
     let (written, clients) = one_client(&server, &socket, nothing_before, reset);
     assert_eq!((written.as_str(), clients), ("", 0));
     let counts = server.disconnects.counts();
-    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+    assert!(
+        counts.contains(&(Disconnect::Deadline(crate::Clock::Handshake), 1)),
+        "{counts:?}"
+    );
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn client_closes_once_when_racing_its_deadline() {
         .ping_interval(SHORT / 5)
         .ping_timeout(SHORT / 5);
     let server = Server::bind("127.0.0.1:0", config).unwrap();
-    let address = server.handle().local_addr();
+    let address = server.handle().local_addr().expect("a TCP address");
     let events = server.events(16).unwrap();
     let receiver = events.receiver().clone();
     let collector = thread::spawn(move || {

@@ -120,7 +120,7 @@ fn slow_members_are_disconnected_during_publishing() {
         wait_until_empty(&server);
         until("each disconnect is counted once", || {
             let counts = server.handle().disconnects();
-            let count = |cause| counts.iter().find(|(name, _)| *name == cause).unwrap().1;
+            let count = |cause| counts.iter().find(|(by, _)| by.name() == cause).unwrap().1;
             count("slow_consumer") + count("close_timeout") == 20
         });
         drop(slow);

@@ -43,7 +43,7 @@ impl TestServer {
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.handle.local_addr()
+        self.handle.local_addr().expect("a TCP address")
     }
 
     pub(crate) fn handle(&self) -> &ServerHandle {
@@ -76,7 +76,7 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn disconnects(&self, by: &str) -> u64 {
         let disconnects = self.handle.disconnects();
-        let found = disconnects.iter().find(|(name, _)| *name == by);
+        let found = disconnects.iter().find(|(each, _)| each.name() == by);
         found
             .unwrap_or_else(|| panic!("no {by} in {disconnects:?}"))
             .1

@@ -21,7 +21,7 @@ const BYTE_INTERVAL: Duration = Duration::from_millis(20);
 /// Returns how many clients the server has disconnected for this cause.
 fn disconnected_by(server: &TestServer, cause: &str) -> u64 {
     let counts = server.handle().disconnects();
-    counts.iter().find(|(name, _)| *name == cause).unwrap().1
+    counts.iter().find(|(by, _)| by.name() == cause).unwrap().1
 }
 
 /// Asserts that at least `time` has passed since `began`. The watchdog counts whole milliseconds, so its timeouts may

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
+use standpipe::{Config, Connection, Disconnect, Handler, Rate, Reply, Request, Server};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
@@ -184,7 +184,9 @@ fn one_address_cannot_hold_all_handshake_slots() {
     );
     assert_eq!(ask(youngest, server.addr()), 101);
     let counts = server.handle().disconnects();
-    let unread = counts.iter().find(|(name, _)| *name == "refused_unread");
+    let unread = counts
+        .iter()
+        .find(|(by, _)| *by == Disconnect::RefusedUnread);
     assert!(unread.unwrap().1 > 1, "{counts:?}");
 }
 

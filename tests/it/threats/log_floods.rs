@@ -126,7 +126,7 @@ fn overdue_client_with_a_busy_handler_is_logged_once() {
         // The callback runs on every fourth tick, so this is a hundred ticks.
         let (tick, ticks) = mpsc::sync_channel(0);
         let tick = Mutex::new(tick);
-        server.handle().on_tick(move || {
+        let _ticks = server.handle().on_tick(move || {
             let _ = tick.lock().unwrap().try_send(());
         });
         for _ in 0..25 {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use standpipe::{
-    Connection, Envelope, Gap, Handler, Hub, HubConfig, Message, Reply, Request, SubscribeOptions,
-    TopicMessage,
+    Connection, Disconnect, Envelope, Gap, Handler, Hub, HubConfig, Message, Reply, Request,
+    SubscribeOptions, TopicMessage,
 };
 
 use crate::support::{
@@ -162,12 +162,12 @@ fn tick_callback_panic_affects_no_client() {
         let server = TestServer::echo(config);
         let (panicking, healthy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let count = Arc::clone(&panicking);
-        server.handle().on_tick(move || {
+        let _panics = server.handle().on_tick(move || {
             count.fetch_add(1, Ordering::Relaxed);
             panic!("a panic in a tick callback");
         });
         let count = Arc::clone(&healthy);
-        server.handle().on_tick(move || {
+        let counts = server.handle().on_tick(move || {
             count.fetch_add(1, Ordering::Relaxed);
         });
         let mut client = server.connect();
@@ -177,6 +177,10 @@ fn tick_callback_panic_affects_no_client() {
         client.text("still connected");
         client.expect_text("still connected");
         client.leave();
+        drop(counts);
+        until("the server has dropped the callback", || {
+            Arc::strong_count(&healthy) == 1
+        });
     });
 }
 
@@ -261,7 +265,7 @@ fn panic_payload_that_panics_on_drop_is_contained() {
             server
                 .handle()
                 .disconnects()
-                .contains(&("handler_failed", 6))
+                .contains(&(Disconnect::HandlerFailed, 6))
         });
         witness.text("still connected");
         witness.expect_text("still connected");
@@ -278,7 +282,7 @@ fn tick_callback_panic_does_not_stop_the_watchdog() {
         let server = TestServer::echo(config);
         let runs = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&runs);
-        server.handle().on_tick(move || {
+        let _panics = server.handle().on_tick(move || {
             count.fetch_add(1, Ordering::Relaxed);
             panic_any(PanicsOnDrop);
         });

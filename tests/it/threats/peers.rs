@@ -46,7 +46,7 @@ fn slow_timeouts(config: Config) -> Config {
 /// Returns how many clients the server has disconnected for this cause.
 fn disconnected_by(server: &TestServer, cause: &str) -> u64 {
     let counts = server.handle().disconnects();
-    counts.iter().find(|(name, _)| *name == cause).unwrap().1
+    counts.iter().find(|(by, _)| by.name() == cause).unwrap().1
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use standpipe::{Config, Connection, Handler, Message, Reply, Request};
+use standpipe::{Config, Connection, Disconnect, Handler, Message, Reply, Request};
 
 use super::spawned::Spawned;
 use crate::support::{
@@ -277,7 +277,7 @@ fn handler_panic_closes_only_its_client() {
             server
                 .handle()
                 .disconnects()
-                .contains(&("handler_failed", 20))
+                .contains(&(Disconnect::HandlerFailed, 20))
         });
     });
 }

@@ -261,7 +261,7 @@ fn library_installs_no_signal_handler() {
         let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
         let handle = server.handle();
         let running = server.spawn(crate::support::echo).unwrap();
-        TestClient::connect(handle.local_addr(), "/").leave();
+        TestClient::connect(handle.local_addr().expect("a TCP address"), "/").leave();
         assert_eq!(signals(), before);
         handle.shutdown();
         running.join().unwrap();

@@ -98,6 +98,22 @@ fn buffer_grows_and_shrinks_with_the_reads() {
 }
 
 #[test]
+fn reads_that_time_out_do_not_grow_the_buffer() {
+    // The first read fills the buffer, and the next ones find nothing.
+    let begun = &frame(0x82, &[1; 5000])[..IDLE];
+    let mut decoder = decoder(8 << 10);
+    let mut stream = SmallReads(begun, usize::MAX);
+    for _ in 0..20 {
+        let received = decoder.next(&mut |buffer| match stream.0 {
+            [] => Err(ReadError::TimedOut),
+            _ => stream.read(buffer),
+        });
+        assert!(matches!(received, Err(ReadError::TimedOut)), "{received:?}");
+    }
+    assert!(decoder.buffer.capacity() <= 8 << 10);
+}
+
+#[test]
 fn invalid_text_and_close_bodies_are_refused_early() {
     let violation = |parts: &[(u8, &[u8])]| {
         let stream: Vec<u8> = parts

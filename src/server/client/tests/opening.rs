@@ -215,7 +215,10 @@ fn client_reset_before_its_101_is_counted_once() {
     let counts = server.disconnects.counts();
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     assert_eq!(total, 1, "{counts:?}");
-    assert!(counts.contains(&("handshake_timeout", 1)), "{counts:?}");
+    assert!(
+        counts.contains(&(Disconnect::Deadline(crate::Clock::Handshake), 1)),
+        "{counts:?}"
+    );
 }
 
 /// Otherwise, clients that are refused in `opening` could keep any number of threads.

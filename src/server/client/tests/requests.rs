@@ -54,7 +54,7 @@ fn disconnects(server: &ServerState, by: &str) -> u64 {
     let counts = server.disconnects.counts();
     counts
         .iter()
-        .find(|(name, _)| *name == by)
+        .find(|(each, _)| each.name() == by)
         .expect("a name")
         .1
 }

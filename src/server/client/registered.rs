@@ -1,0 +1,52 @@
+//! [`RegisteredClient`]: a client from `accept` to the end of its threads. The handshake thread owns it first, and then the
+//! reader.
+
+use std::sync::Arc;
+
+use crate::connection::close_cause::CloseCause;
+use crate::connection::shared::Shared;
+use crate::connection::socket::Transport;
+use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::registry::RegistryEntry;
+use crate::server::state::ServerState;
+use crate::server::stats::Disconnect;
+
+/// A client with its socket and its entry in the registry.
+pub(crate) struct RegisteredClient<'server> {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) socket: Arc<dyn Transport>,
+    pub(crate) entry: RegistryEntry<'server>,
+}
+
+impl RegisteredClient<'_> {
+    /// Puts `shared`, which has limits of its own, in the place of the client's first state. The request has been
+    /// received, so neither state can be evicted.
+    ///
+    /// A shutdown or a missed deadline may have ended the first state. This is looked at last, because nobody finds the
+    /// first state any more by then.
+    pub(super) fn replace(&self, slot: &HandshakeSlot<'_>, shared: &Arc<Shared>) {
+        let (first, own) = (&self.shared, shared.lifecycle());
+        own.mark_request_received();
+        slot.set_client(shared);
+        self.entry.replace(shared);
+        self.socket.limit_silence(shared.config());
+        let ended = first.lifecycle();
+        if ended.was_reset() {
+            shared.terminate(ended.cause().unwrap_or(CloseCause::Gone));
+        } else if ended.is_finished() {
+            own.reject_handshake();
+        }
+    }
+
+    /// Ends the client and removes it from the registry. Every client ends here, however its connection ended.
+    pub(crate) fn leave(self, server: &ServerState) {
+        let lifecycle = self.shared.lifecycle();
+        if let Some(disconnect) = Disconnect::of(lifecycle.missed_clock(), lifecycle.cause()) {
+            server.disconnects.count(disconnect);
+        }
+        self.shared.tear_down();
+        // The socket is dropped first, so that the socket of a client that is not in the registry any more is closed.
+        drop(self.socket);
+        drop(self.entry);
+    }
+}
