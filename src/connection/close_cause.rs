@@ -37,6 +37,9 @@ pub enum CloseCause {
     },
     /// The handler returned an error or panicked. The peer is sent 1011.
     HandlerFailed,
+    /// A [`MessageWriter`](crate::MessageWriter) was dropped, or not written to for
+    /// [`message_timeout`](crate::Config::message_timeout), before its message was finished. The peer is sent 1011.
+    Unfinished,
     /// The peer violated the protocol or a limit.
     Violation {
         /// The code in our Close: 1002, 1007, 1008 or 1009.
@@ -69,6 +72,7 @@ impl fmt::Display for CloseCause {
                 with_reason(f, reason)
             }
             CloseCause::HandlerFailed => f.write_str("the handler failed: 1011"),
+            CloseCause::Unfinished => f.write_str("a message was not finished: 1011"),
             CloseCause::Violation { code, reason } => {
                 write!(
                     f,

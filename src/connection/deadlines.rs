@@ -28,6 +28,8 @@ pub(crate) struct Deadlines {
     body_by: AtomicU64,
     /// When the closing handshake must be complete.
     close_by: AtomicU64,
+    /// Since when everything of a message that is sent as a stream is written, and the next bytes have not come.
+    stream_idle_since: AtomicU64,
 }
 
 /// The result of the watchdog's check of a connection.
@@ -37,6 +39,8 @@ pub(crate) enum DeadlineCheck {
     Met,
     /// Nothing has arrived for `ping_interval`, so a ping is due.
     PingDue,
+    /// A message that is sent as a stream has not been continued for `message_timeout`.
+    StreamIdle,
     /// This deadline has passed.
     Passed(Clock),
 }
@@ -53,6 +57,7 @@ impl Deadlines {
             handshake_by: AtomicU64::new(clock::after(config.handshake_timeout)),
             body_by: AtomicU64::new(0),
             close_by: AtomicU64::new(0),
+            stream_idle_since: AtomicU64::new(0),
         }
     }
 
@@ -88,6 +93,18 @@ impl Deadlines {
     pub(crate) fn start_closing(&self, config: &Config) {
         let by = clock::after(config.close_timeout);
         let _ = self.close_by.compare_exchange(0, by, Relaxed, Relaxed);
+    }
+
+    /// Records that a message that is sent as a stream waits for its next bytes.
+    pub(crate) fn stream_waits(&self) {
+        if self.stream_idle_since.load(Relaxed) == 0 {
+            self.stream_idle_since.store(clock::now(), Relaxed);
+        }
+    }
+
+    /// Records that a message that is sent as a stream has been continued, or has ended.
+    pub(crate) fn stream_moves(&self) {
+        self.stream_idle_since.store(0, Relaxed);
     }
 
     /// Records that the socket refused bytes. The first refusal starts the write clock. With `restart`, the clock
@@ -199,6 +216,10 @@ impl Deadlines {
         }
         if lasted(self.blocked_since.load(Relaxed), config.write_timeout) {
             return DeadlineCheck::Passed(Clock::Write);
+        }
+        let idle_since = self.stream_idle_since.load(Relaxed);
+        if lasted(idle_since, config.message_timeout) {
+            return DeadlineCheck::StreamIdle;
         }
         let Some(reading_since) = reading_since else {
             return DeadlineCheck::Met;

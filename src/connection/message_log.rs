@@ -41,6 +41,12 @@ pub(crate) fn sent(number: u64, frame: &EncodedFrame) {
     }
 }
 
+/// Logs a message to the client whose last fragment is being queued.
+pub(crate) fn sent_as_stream(number: u64, is_text: bool, bytes: u64) {
+    let kind = if is_text { "text" } else { "binary" };
+    log::trace!(target: TARGET, "#{number} sent {kind}, {bytes} bytes, as a stream");
+}
+
 /// Logs messages to the client that were written without being queued, or are in flight.
 pub(crate) fn sent_directly(number: u64, batch: &FrameBatch, result: WriteNow) {
     if result != WriteNow::NotWritten && is_on() {

@@ -29,6 +29,7 @@ pub(crate) mod write;
 use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub use activity::Activity;
 pub use close_cause::{CloseCause, PeerClose};
 pub use end_callbacks::TooManyCallbacks;
 pub use messages::Messages;
+pub use queue::message_writer::MessageWriter;
 pub use queue::outbox::Outbox;
 pub use queue::receipt::Receipt;
 pub use queue::tracked::Fate;
@@ -187,6 +189,57 @@ impl Connection {
     /// As [`Outbox::send_all`].
     pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         self.outbox.send_all(messages)
+    }
+
+    /// Begins a binary message to this client that is sent as a stream, as [`Outbox::send_binary_stream`].
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use standpipe::Connection;
+    ///
+    /// /// Sends one message of a billion zeros, with little memory.
+    /// fn send_zeros(conn: &Connection) -> io::Result<()> {
+    ///     let mut stream = conn.send_binary_stream()?;
+    ///     io::copy(&mut io::Read::take(io::repeat(0), 1_000_000_000), &mut stream)?;
+    ///     stream.finish()
+    /// }
+    /// # let _ = send_zeros;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`Outbox::send_binary_stream`].
+    ///
+    /// # Errors
+    /// As [`Outbox::send_binary_stream`].
+    pub fn send_binary_stream(&self) -> io::Result<MessageWriter> {
+        self.outbox.send_binary_stream()
+    }
+
+    /// Begins a text message to this client that is sent as a stream, as [`Outbox::send_text_stream`].
+    ///
+    /// ```
+    /// use std::io::{self, Write};
+    ///
+    /// use standpipe::Connection;
+    ///
+    /// fn send_lines(conn: &Connection, lines: impl Iterator<Item = String>) -> io::Result<()> {
+    ///     let mut stream = conn.send_text_stream()?;
+    ///     for line in lines {
+    ///         writeln!(stream, "{line}")?;
+    ///     }
+    ///     stream.finish()
+    /// }
+    /// # let _ = send_lines::<std::vec::IntoIter<String>>;
+    /// ```
+    ///
+    /// # Blocking
+    /// As [`Outbox::send_text_stream`].
+    ///
+    /// # Errors
+    /// As [`Outbox::send_text_stream`].
+    pub fn send_text_stream(&self) -> io::Result<MessageWriter> {
+        self.outbox.send_text_stream()
     }
 
     /// Closes the connection after the queued messages have been written, as [`Outbox::close`]. From now on

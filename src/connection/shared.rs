@@ -100,6 +100,17 @@ impl Shared {
         wins
     }
 
+    /// Closes with 1011, because a message that is sent as a stream will not be completed.
+    pub(crate) fn close_unfinished(&self) {
+        let reason = CloseReason::new(1011, "a message was not finished");
+        if self.close(CloseMode::Immediate, reason, CloseCause::Unfinished) {
+            let Shared { number, peer, .. } = self;
+            log::warn!(
+                "#{number} {peer} closed: a message that was sent as a stream was not finished"
+            );
+        }
+    }
+
     /// Closes on behalf of the application.
     pub(crate) fn close_by_application(&self, mode: CloseMode, code: u16, reason: &str) -> bool {
         let cause = CloseCause::Application {

@@ -58,7 +58,7 @@ impl Disconnect {
         match cause? {
             CloseCause::SlowConsumer => Some(Disconnect::SlowConsumer),
             CloseCause::Violation { .. } => Some(Disconnect::Violation),
-            CloseCause::HandlerFailed => Some(Disconnect::HandlerFailed),
+            CloseCause::HandlerFailed | CloseCause::Unfinished => Some(Disconnect::HandlerFailed),
             CloseCause::TimedOut(clock) => Some(Disconnect::Deadline(clock)),
             CloseCause::Peer { .. }
             | CloseCause::Application { .. }

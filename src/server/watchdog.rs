@@ -104,6 +104,7 @@ fn act(
             client.write.deadlines.ping_sent(now);
             client.send_ping(now);
         }
+        DeadlineCheck::StreamIdle => client.close_unfinished(),
         // The time of an idle connection is over, which is no failure of the client.
         DeadlineCheck::Passed(Clock::Handshake) if client.end_idle() => {}
         // A deadline stays passed while the handler of a client that was reset does not return. And another request may

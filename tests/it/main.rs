@@ -46,6 +46,7 @@ mod replies;
 mod batches;
 mod echo;
 mod ends;
+mod stream_writing;
 mod written;
 
 mod close;

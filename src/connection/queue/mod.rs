@@ -2,7 +2,9 @@
 
 pub(crate) mod byte_limit;
 pub(crate) mod end;
+mod fragments;
 pub(crate) mod item;
+pub(crate) mod message_writer;
 pub(crate) mod outbox;
 pub(crate) mod overflow;
 pub(crate) mod receipt;
@@ -10,4 +12,5 @@ pub(crate) mod room;
 pub(crate) mod send_queue;
 pub(crate) mod tracked;
 mod usage;
+mod utf8_check;
 pub(crate) mod waiting;

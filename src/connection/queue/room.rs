@@ -23,12 +23,14 @@ impl Outbox {
         budget: &mut RetryBudget,
         mut place: impl FnMut() -> Option<T>,
     ) -> Option<T> {
-        let deadlines = &self.shared().write.deadlines;
+        let write = &self.shared().write;
+        // A message that is sent as a stream holds back the others as a blocked socket does.
+        let is_blocked = || write.deadlines.is_blocked() || write.is_streaming();
         let mut has_waited = false;
         loop {
             // Read before `place` is called. If the socket was blocked and the queue is full afterwards, the client is
             // slow.
-            let blocked = deadlines.is_blocked();
+            let blocked = is_blocked();
             if let Some(placed) = place() {
                 if has_waited {
                     budget.progressed();
@@ -39,7 +41,7 @@ impl Outbox {
                 return None;
             }
             self.flush();
-            if !deadlines.is_blocked() {
+            if !is_blocked() {
                 self.queue().wait_for_change(budget.next()?);
                 has_waited = true;
             }

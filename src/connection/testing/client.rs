@@ -127,11 +127,18 @@ impl TestClient {
         }
         for (first, _) in &frames {
             assert!(
-                matches!(first, 0x81 | 0x82 | 0x88 | 0x89 | 0x8a),
+                matches!(first, 0x00..=0x02 | 0x80..=0x82 | 0x88..=0x8a),
                 "a frame begins with {first:#x}"
             );
         }
-        let data = frames.iter().filter(|(first, _)| first & 0x08 == 0);
+        let mut in_message = false;
+        for (first, _) in frames.iter().filter(|(first, _)| first & 0x08 == 0) {
+            let continues = first & 0x0f == 0;
+            assert_eq!(continues, in_message, "a message stands between fragments");
+            in_message = first & 0x80 == 0;
+        }
+        // The last frames of messages.
+        let data = frames.iter().filter(|(first, _)| first & 0x88 == 0x80);
         assert_eq!(counts.delivered, data.count() as u64, "{counts:?}");
         counts
     }

@@ -6,6 +6,7 @@ mod blocked;
 mod control_frames;
 mod end;
 mod message_counts;
+mod message_writer;
 mod peer;
 mod reader;
 mod recv_timeout;

@@ -20,7 +20,7 @@ const SHARED_FROM: usize = 16 << 10;
 const ON_STACK: usize = 144;
 
 /// An unmasked header has at most 10 bytes (RFC 6455 §5.2).
-const MAX_HEADER: usize = 10;
+pub(crate) const MAX_HEADER: usize = 10;
 
 /// A control frame carries at most 125 bytes (RFC 6455 §5.5). In a Close, the code takes two of them.
 const MAX_CONTROL: usize = 125;
@@ -34,6 +34,14 @@ pub(crate) const PIECES: usize = 32;
 
 /// Below this many bytes, it is cheaper to copy several frames into one piece than to pass a list.
 const SMALL: usize = 8 << 10;
+
+/// What a fragment begins or continues (RFC 6455 §5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FragmentKind {
+    Text,
+    Binary,
+    Continuation,
+}
 
 /// One encoded frame. Cloning it shares the bytes. Its size is only two words, because every slot of every queue can
 /// hold one.
@@ -61,13 +69,13 @@ impl EncodedFrame {
             Message::Text(text) => (Data::Text, AsRef::<Bytes>::as_ref(text)),
             Message::Binary(payload) => (Data::Binary, payload),
         };
-        EncodedFrame::encode(OpCode::Data(data), payload)
+        EncodedFrame::encode(OpCode::Data(data), payload, true)
     }
 
     /// Encodes a ping or pong. The payload is truncated to 125 bytes.
     pub(crate) fn control(control: Control, payload: &[u8]) -> EncodedFrame {
         let payload = &payload[..payload.len().min(MAX_CONTROL)];
-        EncodedFrame::small(OpCode::Control(control), payload)
+        EncodedFrame::small(OpCode::Control(control), payload, true)
     }
 
     /// Encodes a Close. The reason is truncated to at most 123 bytes, at a character boundary. `None` gives a Close
@@ -82,7 +90,17 @@ impl EncodedFrame {
             }
             body.extend(&reason.as_bytes()[..end]);
         }
-        EncodedFrame::small(OpCode::Control(Control::Close), &body)
+        EncodedFrame::small(OpCode::Control(Control::Close), &body, true)
+    }
+
+    /// Encodes a fragment of a message.
+    pub(crate) fn fragment(kind: FragmentKind, payload: &Bytes, is_last: bool) -> EncodedFrame {
+        let data = match kind {
+            FragmentKind::Text => Data::Text,
+            FragmentKind::Binary => Data::Binary,
+            FragmentKind::Continuation => Data::Continue,
+        };
+        EncodedFrame::encode(OpCode::Data(data), payload, is_last)
     }
 
     /// Returns a frame without any byte, which is not written.
@@ -90,18 +108,18 @@ impl EncodedFrame {
         EncodedFrame(Encoded::Small(Arc::from([])))
     }
 
-    fn encode(opcode: OpCode, payload: &Bytes) -> EncodedFrame {
+    fn encode(opcode: OpCode, payload: &Bytes, is_final: bool) -> EncodedFrame {
         if payload.len() < SHARED_FROM {
-            return EncodedFrame::small(opcode, payload);
+            return EncodedFrame::small(opcode, payload, is_final);
         }
         EncodedFrame(Encoded::Large(Arc::new(Large {
-            header: Header::new(opcode, payload.len()),
+            header: Header::new(opcode, payload.len(), is_final),
             payload: payload.clone(),
         })))
     }
 
-    fn small(opcode: OpCode, payload: &[u8]) -> EncodedFrame {
-        let header = Header::new(opcode, payload.len());
+    fn small(opcode: OpCode, payload: &[u8], is_final: bool) -> EncodedFrame {
+        let header = Header::new(opcode, payload.len(), is_final);
         let header = header.bytes();
         let all = header.len() + payload.len();
         let bytes = if all <= ON_STACK {
@@ -269,9 +287,10 @@ struct Header {
 }
 
 impl Header {
-    fn new(opcode: OpCode, payload: usize) -> Header {
+    fn new(opcode: OpCode, payload: usize, is_final: bool) -> Header {
         let header = FrameHeader {
             opcode,
+            is_final,
             ..FrameHeader::default()
         };
         let mut bytes = [0; MAX_HEADER];

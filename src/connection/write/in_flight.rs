@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::frame::{EncodedFrame, PIECES, copy, is_cheaper_copied, slices};
 use crate::connection::message_log;
-use crate::connection::queue::item::{Purpose, TopicSource};
+use crate::connection::queue::item::{Fragment, FragmentSource, Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::Transport;
 
@@ -22,6 +22,8 @@ pub(crate) struct InFlight {
     pub(crate) frames: VecDeque<Frame>,
     /// How many bytes of the first frame the socket has accepted. Always less than the frame's size.
     written: usize,
+    /// The message that is being sent as a stream. No other message is taken until its last fragment has been taken.
+    stream: Option<Arc<dyn FragmentSource>>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) enum FrameKind {
     Data,
     /// A topic's notice about messages that it left out. Not counted as a message.
     Notice,
+    /// A part of a message that is sent as a stream. Its source counts the message.
+    Fragment,
     /// An empty frame. When it comes to the front, everything ahead of it has been written. It is never the first frame.
     Checkpoint,
     Ping,
@@ -76,11 +80,40 @@ impl InFlight {
         });
     }
 
-    /// Takes messages of client `number` from `queue` until they have at least `most_bytes`, or the queue is empty.
+    /// Returns whether a message that is sent as a stream holds back all other messages.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Returns whether a fragment waits to be taken, or the stream has ended.
+    pub(crate) fn has_stream_work(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.has_work())
+    }
+
+    /// Takes frames of client `number` until they have at least `most_bytes`, or nothing is left: fragments of a message
+    /// that is sent as a stream while there is one, and messages from `queue` otherwise.
     pub(crate) fn take_batch(&mut self, queue: &SendQueue, number: u64, most_bytes: usize) {
         let mut bytes = 0;
         self.frames.reserve(queue.len().min(MAX_FRAMES));
         while bytes < most_bytes && self.frames.len() < MAX_FRAMES {
+            if let Some(stream) = &self.stream {
+                match Arc::clone(stream).take_fragment() {
+                    Fragment::NotReady => break,
+                    Fragment::Ended => self.stream = None,
+                    Fragment::Frame {
+                        frame,
+                        is_last,
+                        source,
+                    } => {
+                        bytes += frame.len();
+                        self.push(frame, FrameKind::Fragment, Some(source));
+                        if is_last {
+                            self.stream = None;
+                        }
+                    }
+                }
+                continue;
+            }
             let Some(next) = queue.pop(Purpose::Send) else {
                 break;
             };
@@ -88,9 +121,10 @@ impl InFlight {
                 message_log::sent(number, &notice);
                 self.push(notice, FrameKind::Notice, None);
             } else if next.message.is_none() {
-                next.source
-                    .iter()
-                    .for_each(|source| self.push_checkpoint(source));
+                self.stream = next.source.clone().and_then(TopicSource::fragments);
+                if let (None, Some(source)) = (&self.stream, &next.source) {
+                    self.push_checkpoint(source);
+                }
             }
             if let Some(frame) = next.message {
                 bytes += frame.len();
@@ -166,7 +200,11 @@ impl InFlight {
                     completed.bytes += length;
                 }
                 FrameKind::Close => completed.close = true,
-                FrameKind::Notice | FrameKind::Checkpoint | FrameKind::Ping | FrameKind::Pong => {}
+                FrameKind::Notice
+                | FrameKind::Fragment
+                | FrameKind::Checkpoint
+                | FrameKind::Ping
+                | FrameKind::Pong => {}
             }
             if let Some(source) = &first.source {
                 source.finished(true);
@@ -176,7 +214,7 @@ impl InFlight {
         completed
     }
 
-    /// Discards everything but the frame in progress.
+    /// Discards everything but the frame in progress, and a message that is being sent as a stream.
     pub(crate) fn discard_waiting(&mut self, queue: &SendQueue) {
         let next = usize::from(self.is_in_progress());
         self.discard_from(next, queue);
@@ -195,6 +233,9 @@ impl InFlight {
                 (_, Some(source)) => source.finished(false),
                 (_, None) => {}
             }
+        }
+        if let Some(stream) = self.stream.take() {
+            stream.fail();
         }
     }
 

@@ -13,11 +13,15 @@
 //! **Fast path.** If nothing is in flight or queued and the attention flag is clear, nothing is ahead of the message of
 //! a thread that holds the write half. The thread then writes it without queueing it.
 //!
+//! **Streams.** While a message is sent as a stream, the holder takes fragments of this message only, and no other thread
+//! writes directly. A thread that has queued a fragment requests attention and flushes.
+//!
 //! `tests/model` contains a loom model of this file, and mutants that the model must detect. Change both together.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::attention::Attention;
 use super::control_slot::ControlSlot;
@@ -49,6 +53,9 @@ pub(crate) struct WritePath {
     /// Closed when the connection has ended. A write half that is released afterwards is dropped, together with its
     /// reference to the socket.
     slot: Slot<WriteHalf>,
+    /// Whether a message that is sent as a stream is being written. Only the holder of the write half changes it. Queued
+    /// messages are no work meanwhile: a fragment, and the end of the stream, request attention.
+    is_streaming: AtomicBool,
     attention: Attention,
     pub(crate) writer: WakeUp,
 }
@@ -63,6 +70,7 @@ impl WritePath {
             control: ControlSlot::new(),
             deadlines: Deadlines::new(&config),
             slot: Slot::held(),
+            is_streaming: AtomicBool::new(false),
             attention: Attention::default(),
             writer: WakeUp::new(),
             config,
@@ -165,7 +173,12 @@ impl WritePath {
 
     /// Returns whether there is something to write, or an attention flag to handle.
     pub(crate) fn has_work(&self) -> bool {
-        self.attention.is_requested() || !self.queue.is_empty()
+        self.attention.is_requested() || (!self.queue.is_empty() && !self.is_streaming())
+    }
+
+    /// Returns whether other messages wait until a message that is sent as a stream is complete.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.is_streaming.load(Ordering::Acquire)
     }
 
     /// Makes the holder of the write half check for a ping, a pong, a Close, and the end.
@@ -270,10 +283,22 @@ impl WriteHalf {
             // not one in flight.
             let most = if self.is_blocked { 1 } else { BATCH_BYTES };
             self.in_flight.take_batch(&path.queue, path.number, most);
+            let is_streaming = self.in_flight.is_streaming();
+            if path.is_streaming() != is_streaming {
+                path.is_streaming.store(is_streaming, Ordering::Release);
+            }
+        }
+        if self.in_flight.has_stream_work() {
+            // The fragment waits for the frames in flight.
+            path.request_attention();
         }
         // The phase was read before the queue was checked: see `Lifecycle::take_deferred_close`.
         if phase == Phase::ClosingAfterQueue {
             let is_empty = self.in_flight.is_empty();
+            if is_empty && self.in_flight.is_streaming() {
+                // The next fragment, or the end of the stream, makes a thread look again.
+                return;
+            }
             match is_empty
                 .then(|| path.lifecycle.take_deferred_close())
                 .flatten()
@@ -292,7 +317,8 @@ impl WriteHalf {
         topic: Option<&dyn DirectWrite>,
         path: &WritePath,
     ) -> WriteNow {
-        if !self.in_flight.frames.is_empty() || path.attention.is_requested() {
+        let is_behind = !self.in_flight.is_empty() || self.in_flight.is_streaming();
+        if is_behind || path.attention.is_requested() {
             return WriteNow::NotWritten;
         }
         let (queue, mut pieces) = (&path.queue, [IoSlice::new(&[]); PIECES]);
