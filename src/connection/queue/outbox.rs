@@ -213,7 +213,10 @@ impl Outbox {
     ///     loop {
     ///         select! {
     ///             recv(results) -> result => match result {
-    ///                 Ok(result) => drop(outbox.send(result)),
+    ///                 Ok(result) => match outbox.send(result) {
+    ///                     Ok(()) => {}
+    ///                     Err(_) => return,
+    ///                 },
     ///                 Err(_) => return,
     ///             },
     ///             recv(outbox.draining()) -> _ => return,
