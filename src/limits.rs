@@ -84,6 +84,11 @@ limits! {
 
 impl Limits {
     /// Returns limits that change nothing yet.
+    ///
+    /// ```
+    /// # use standpipe::{Limits, Reply};
+    /// let reply = Reply::upgrade().limits(Limits::new().queue(16));
+    /// ```
     pub fn new() -> Limits {
         Limits::default()
     }

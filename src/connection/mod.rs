@@ -299,6 +299,17 @@ impl Connection {
 
     /// Returns a channel that disconnects when [`is_draining`](Self::is_draining) begins to return true, as
     /// [`Outbox::draining`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use standpipe::{Connection, crossbeam_channel::RecvTimeoutError};
+    /// /// Waits for a second, or until the server drains. Returns whether it does.
+    /// fn wait(conn: &Connection) -> bool {
+    ///     let waited = conn.draining().recv_timeout(Duration::from_secs(1));
+    ///     waited == Err(RecvTimeoutError::Disconnected)
+    /// }
+    /// # let _: fn(&Connection) -> bool = wait;
+    /// ```
     pub fn draining(&self) -> &Receiver<Infallible> {
         self.outbox.draining()
     }

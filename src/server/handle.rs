@@ -62,6 +62,15 @@ impl ServerHandle {
     }
 
     /// Returns every TCP address that the server listens on.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// for address in handle.local_addrs() {
+    ///     println!("listening on ws://{address}/");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -162,12 +171,26 @@ impl ServerHandle {
     }
 
     /// Returns the number of connected clients, from the moment their upgrade was accepted.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert_eq!(handle.clients(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn clients(&self) -> usize {
         self.server.client_permits.in_use()
     }
 
     /// Returns whether only this machine can reach the server: every listener is on a loopback address or a Unix
     /// socket.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert!(handle.is_loopback_only());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
     }
@@ -213,6 +236,15 @@ impl ServerHandle {
 
     /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it
     /// mostly reads atomics.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// for client in handle.client_states() {
+    ///     println!("client {}: {}", client.number, client.reader.activity);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn client_states(&self) -> Vec<ClientState> {
         let now = clock::now();
         let clients = self.server.clients.snapshot();
@@ -227,12 +259,27 @@ impl ServerHandle {
     }
 
     /// Returns the sum of the message counts of all clients since the server started.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let counts = handle.counts();
+    /// println!("{} of {} messages delivered", counts.delivered, counts.accepted);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn counts(&self) -> MessageCounts {
         self.server.clients.counts()
     }
 
     /// Returns the number of pending opening handshakes. There are at most 256, plus up to 32 evicted handshakes whose
     /// thread has not ended yet.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert_eq!(handle.pending_handshakes(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn pending_handshakes(&self) -> usize {
         self.server.handshakes.pending()
     }
@@ -240,6 +287,14 @@ impl ServerHandle {
     /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed, or the
     /// returned [`TickCallback`] is dropped. A callback must not block, because the watchdog would then check the deadlines
     /// of all clients too late.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let monitored = handle.clone();
+    /// let _callback = handle.on_tick(move || println!("{} clients", monitored.clients()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
         TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))
     }

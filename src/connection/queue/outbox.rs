@@ -157,6 +157,15 @@ impl Outbox {
 
     /// Returns whether the server has stopped accepting in order to end. See
     /// [`Connection::is_draining`](crate::Connection::is_draining).
+    ///
+    /// ```
+    /// # use standpipe::Outbox;
+    /// /// Gives a client a job, unless the server is about to end.
+    /// fn offer(outbox: &Outbox, job: &str) -> bool {
+    ///     !outbox.is_draining() && outbox.try_send(job).is_ok()
+    /// }
+    /// # let _: fn(&Outbox, &str) -> bool = offer;
+    /// ```
     pub fn is_draining(&self) -> bool {
         self.shared.draining().is_set()
     }
@@ -165,8 +174,8 @@ impl Outbox {
     /// it. Use it in `select!` to stop taking work.
     ///
     /// ```
-    /// use crossbeam_channel::{Receiver, select};
     /// use standpipe::Outbox;
+    /// use standpipe::crossbeam_channel::{Receiver, select};
     ///
     /// /// Sends the results of a job, until the server drains.
     /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
