@@ -336,6 +336,18 @@ impl Shared {
         }
     }
 
+    /// Returns what the watchdog must do about a peer that is silent while the handler is in its own code.
+    pub(crate) fn check_silence(&self, now: u64) -> DeadlineCheck {
+        let (activity, since) = self.reader.get();
+        let in_own_code = matches!(activity, Activity::InHandler | Activity::Polling);
+        if !in_own_code || self.lifecycle().phase() != Phase::Open {
+            return DeadlineCheck::Met;
+        }
+        let unread = self.socket.upgrade().map_or(0, |socket| socket.unread());
+        let deadlines = &self.write.deadlines;
+        deadlines.check_unread(now, since, unread, self.config())
+    }
+
     /// Prefetches the fields that a direct write reads into the processor's cache. The values are discarded on purpose:
     /// they would be out of date by the time they are used.
     pub(crate) fn prefetch(&self) {

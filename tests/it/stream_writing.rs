@@ -119,7 +119,7 @@ fn hundred_megabytes_reach_a_client_with_bounded_memory() {
 #[test]
 fn topic_waits_for_the_end_of_a_stream() {
     with_both_flush_modes(|config| {
-        let hub = Hub::new();
+        let hub = Hub::default();
         let topic = hub.topic("news").unwrap();
         let (outbox_sender, outboxes) = bounded(1);
         let subscribed = topic.clone();
@@ -225,8 +225,8 @@ fn stream_that_is_dropped_or_forgotten_ends_with_1011() {
         let config = Config::default().message_timeout(Duration::from_millis(200));
         let server = Server::bind("127.0.0.1:0", config).unwrap();
         let events = server.events(8).unwrap();
-        let mut client = TestClient::connect(events.handle().local_addr(), "/");
-        let Event::Opened { outbox, .. } = events.recv().unwrap() else {
+        let mut client = TestClient::connect(events.handle().local_addr().unwrap(), "/");
+        let Event::Opened { outbox, .. } = events.receiver().recv().unwrap() else {
             panic!("the first event is the new client");
         };
         let mut stream = outbox.send_text_stream().unwrap();
@@ -238,7 +238,7 @@ fn stream_that_is_dropped_or_forgotten_ends_with_1011() {
         assert_eq!(client.expect_close(1011), "a message was not finished");
         client.close(1011, "");
         let cause = loop {
-            if let Event::Closed { cause, .. } = events.recv().unwrap() {
+            if let Event::Closed { cause, .. } = events.receiver().recv().unwrap() {
                 break cause;
             }
         };
