@@ -181,10 +181,12 @@ impl Outbox {
     /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
     ///     loop {
     ///         select! {
-    ///             recv(results) -> result => match result {
-    ///                 Ok(result) if outbox.send(result).is_ok() => {}
-    ///                 _ => return,
-    ///             },
+    ///             recv(results) -> result => {
+    ///                 let Ok(result) = result else { return };
+    ///                 if outbox.send(result).is_err() {
+    ///                     return;
+    ///                 }
+    ///             }
     ///             recv(outbox.draining()) -> _ => return,
     ///         }
     ///     }
