@@ -58,6 +58,10 @@ pub enum Clock {
 
 impl Clock {
     /// Returns the name of the clock's field in [`Config`](crate::Config).
+    ///
+    /// ```
+    /// assert_eq!(standpipe::Clock::Ping.name(), "ping_timeout");
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Clock::Handshake => "handshake_timeout",

@@ -16,8 +16,9 @@ const MAX_READ_BUFFER: usize = 64 << 20;
 const STACKS: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 30;
 
 /// Generates the struct, its defaults and a chained setter for each field from one list, so that the three always agree.
+/// The second value is the one in the example of the setter.
 macro_rules! config {
-    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr, such as $example:expr;)*) => {
         /// The limits and time limits of a server.
         ///
         /// The binary has a flag for each field, with `-` instead of `_`. The limits of topics are in
@@ -53,7 +54,12 @@ macro_rules! config {
 
         impl Config {
             $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").")]
+                #[doc = concat!(
+                    "Sets [`", stringify!($name), "`](Self#structfield.", stringify!($name), ").\n\n```\n",
+                    "# #[allow(unused_imports)] use {std::time::Duration, standpipe::Rate};\n",
+                    "let config = standpipe::Config::default().", stringify!($name), "(", stringify!($example),
+                    ");\n# drop(config);\n```"
+                )]
                 #[must_use]
                 pub fn $name(mut self, value: $type) -> Self {
                     self.$name = value;
@@ -68,99 +74,99 @@ config! {
     /// The maximum number of clients at the same time. Default `None`: computed from the limits that the kernel sets
     /// for this process, see [`Server`](crate::Server). Each further client gets a 503 with `Retry-After`. If a higher
     /// value is configured than the computed one, the computed one is used.
-    max_clients: Option<usize> = None;
+    max_clients: Option<usize> = None, such as Some(500);
     /// The maximum number of clients of one address at the same time. The IPv6 addresses of one /64 network count as
     /// one address. Default `None`: no limit. Leave this unset behind a proxy, because all clients then have the
     /// address of the proxy. Each further client gets a 503.
-    max_clients_per_ip: Option<usize> = None;
+    max_clients_per_ip: Option<usize> = None, such as Some(20);
     /// The rate at which one address may open connections. Default `None`: no limit. Each further connection gets a 503
     /// before its request is read. Leave this unset behind a proxy, for the same reason as `max_clients_per_ip`.
-    connect_rate: Option<Rate> = None;
+    connect_rate: Option<Rate> = None, such as Some(Rate::per_second(5));
     /// The rate at which one client may send text and binary messages. Default `None`: no limit. A client that exceeds
     /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
     /// by TCP, which is enough for most servers.
-    rate: Option<Rate> = None;
+    rate: Option<Rate> = None, such as Some(Rate::per_second(100));
     /// The capacity of an outbox in messages, unless a topic of an [attached hub](Self::hub) needs more. Default 64. A
     /// larger queue absorbs longer bursts, but a
     /// slow peer is noticed later.
-    queue: usize = 64;
+    queue: usize = 64, such as 256;
     /// The capacity of an outbox in bytes, including frame headers. Default 1 MiB. A larger queue absorbs longer bursts
     /// and costs up to that much memory for each slow client. A message larger than the capacity is accepted when the
     /// outbox is empty.
-    queue_bytes: usize = 1 << 20;
+    queue_bytes: usize = 1 << 20, such as 4 << 20;
     /// The time in which a socket that has refused bytes must accept the next 64 KiB, or everything that is queued.
     /// Otherwise the client is reset. Default 30 s, so a client must read at least about 2 KiB/s. This also applies to an
     /// HTTP answer. A longer time serves slower readers, but keeps the queues of dead peers in memory longer.
-    write_timeout: Duration = Duration::from_secs(30);
+    write_timeout: Duration = Duration::from_secs(30), such as Duration::from_secs(10);
     /// The time from `accept`, or from the first byte of a further request on the same connection, until the 101 has been
     /// written or another answer begins. Default 10 s. It does not run while the body of a request is read. After the
     /// time, the client is reset. A connection may be idle between two requests for as long as this, but for at most 10
     /// s. A longer time helps clients on slow networks, but a client that sends nothing occupies a handshake slot
     /// longer.
-    handshake_timeout: Duration = Duration::from_secs(10);
+    handshake_timeout: Duration = Duration::from_secs(10), such as Duration::from_secs(5);
     /// The time from the moment when the server's Close has been written until the peer's Close arrives. After a
     /// violation, a failed handler, or for a slow consumer, the time begins earlier: when the server decides to close.
     /// Afterwards the client is reset. Default 5 s. A longer time gives slow peers a clean close, but a peer that never
     /// answers keeps its threads longer.
-    close_timeout: Duration = Duration::from_secs(5);
+    close_timeout: Duration = Duration::from_secs(5), such as Duration::from_secs(2);
     /// The time for the end of a shutdown, from the moment when the last client has been told to close: the queued
     /// messages, a Close with 1001 and the answers of all peers. Clients that have not finished by then are reset. Default
     /// 5 s. A longer time delivers more messages to slow peers, but the process takes longer to end.
-    shutdown_timeout: Duration = Duration::from_secs(5);
+    shutdown_timeout: Duration = Duration::from_secs(5), such as Duration::from_secs(20);
     /// The time for which the server still accepts and serves clients after a shutdown has begun. Default 0. A load
     /// balancer that asks [`is_shutting_down`](crate::ServerHandle::is_shutting_down), which is `/readyz` of the binary,
     /// needs time to notice the shutdown: at least the interval of its checks, times the number of failures that it
     /// requires. With a shorter time, it sends clients to a server that refuses them.
-    drain_delay: Duration = Duration::ZERO;
+    drain_delay: Duration = Duration::ZERO, such as Duration::from_secs(15);
     /// The time over which a shutdown spreads the Closes of the clients evenly. Default 0: all clients are closed
     /// immediately. A longer time avoids that all clients reconnect at the same moment, but the process takes longer to
     /// end.
-    close_spread: Duration = Duration::ZERO;
+    close_spread: Duration = Duration::ZERO, such as Duration::from_secs(30);
     /// The time from the first byte of a message to its last one. Only the time during which the reader waits for the
     /// peer counts. Afterwards the client is reset. Default 30 s. The body of a request has this time for each 64 KiB,
     /// or for the rest of it. A longer time allows large messages on slow networks, but lets a client occupy memory
     /// with incomplete messages.
-    message_timeout: Duration = Duration::from_secs(30);
+    message_timeout: Duration = Duration::from_secs(30), such as Duration::from_secs(60);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
     /// dead peers earlier, but costs more traffic on idle connections. A client that is not silent is pinged about as
     /// often, only to measure its [`round_trip`](crate::Outbox::round_trip).
-    ping_interval: Duration = Duration::from_secs(20);
+    ping_interval: Duration = Duration::from_secs(20), such as Duration::from_secs(10);
     /// The time without any byte from the peer after a ping, after which the client is reset. Default 20 s. A shorter time
     /// finds dead peers earlier, but also resets live ones on bad networks.
-    ping_timeout: Duration = Duration::from_secs(20);
+    ping_timeout: Duration = Duration::from_secs(20), such as Duration::from_secs(5);
     /// The maximum payload of a message, and of a single frame, in bytes. Default 64 KiB. A client that exceeds the
     /// limit is closed with 1009. Each client may need about twice this much memory.
-    max_message: usize = 64 << 10;
+    max_message: usize = 64 << 10, such as 1 << 20;
     /// The maximum payload in bytes of a message that the handler reads as a stream, with
     /// [`Connection::recv_stream`](crate::Connection::recv_stream). Default `None`: as `max_message`. The limit may be
     /// larger than `max_message`, because a stream needs no more memory than a read buffer. A handler that receives such
     /// a message as a whole closes the client with 1009. The binary reads no streams, and has no flag for this limit.
-    max_streamed_message: Option<usize> = None;
+    max_streamed_message: Option<usize> = None, such as Some(1 << 30);
     /// The maximum number of frames in one message, including empty ones. Default 1024. A client that exceeds the limit
     /// is closed with 1008. Each frame costs processor time even if it is empty.
-    max_fragments: usize = 1024;
+    max_fragments: usize = 1024, such as 64;
     /// The size of a read from the socket in bytes. Default 8 KiB. A larger size needs fewer system calls and more
     /// memory. While reads fill the buffer, it grows up to 256 KiB. While a client is idle, its buffer has at most 1
     /// KiB.
-    read_buffer: usize = 8 << 10;
+    read_buffer: usize = 8 << 10, such as 64 << 10;
     /// The stack in bytes of the threads that run the handler: the reader of each client, and the thread that reads its
     /// request. Default 256 KiB. A stack overflow ends the process. Only the pages that have been touched use memory, but
     /// the whole stack counts as address space, and so it may lower the connection limit of a process with `ulimit -v`.
-    handler_stack: usize = 256 << 10;
+    handler_stack: usize = 256 << 10, such as 1 << 20;
     /// `SO_RCVBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size slows a client that
     /// sends too fast sooner, but limits its throughput on networks with a long round trip.
-    rcvbuf: Option<usize> = None;
+    rcvbuf: Option<usize> = None, such as Some(64 << 10);
     /// `SO_SNDBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size shows a slow peer
     /// sooner, but limits its throughput on networks with a long round trip.
-    sndbuf: Option<usize> = None;
+    sndbuf: Option<usize> = None, such as Some(64 << 10);
     /// `TCP_NOTSENT_LOWAT` in bytes: how much unsent data the kernel buffers for a peer whose receive window is full.
     /// Default 128 KiB. A smaller value shows a slow peer sooner, but needs more wake-ups of the writer. With the
     /// kernel's default, the kernel would buffer about 4 MiB for a slow peer before the server noticed it.
-    unsent: usize = 128 << 10;
+    unsent: usize = 128 << 10, such as 16 << 10;
     /// Whether the thread that sends a message also writes it to the socket, as far as the socket accepts it without
     /// blocking. Default true. With false, only the writer thread writes, and each message wakes it. That is easier to
     /// follow in a trace, but slower.
-    early_flush: bool = true;
+    early_flush: bool = true, such as false;
     /// Patterns of origins that are allowed in addition to the server's own: `https://example.com`, `example.com:8080`,
     /// `https://*.example.com`. Default: none. A TCP listener on loopback also accepts the hosts of these patterns in
     /// `Host`. Every page of an allowed origin can connect on behalf of its visitors, and can read the
@@ -169,10 +175,10 @@ config! {
     ///
     /// Pages of other origins get 403 for an upgrade, and for each method but GET, HEAD, OPTIONS and TRACE. See
     /// [`Request::has_allowed_origin`](crate::Request::has_allowed_origin) for the rest.
-    origin: Vec<String> = Vec::new();
+    origin: Vec<String> = Vec::new(), such as vec!["https://example.com".into()];
     /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its
     /// visitors, and can read the answers of HTTP requests.
-    allow_any_origin: bool = false;
+    allow_any_origin: bool = false, such as true;
 }
 
 impl Config {

@@ -29,6 +29,14 @@ impl ConfigError {
     }
 
     /// Returns the name of the field.
+    ///
+    /// ```
+    /// use standpipe::{Config, ConfigError, Server};
+    ///
+    /// let refused = Server::bind("127.0.0.1:0", Config::default().max_message(0)).expect_err("no message fits");
+    /// let error = refused.downcast::<ConfigError>().expect("the configuration is wrong");
+    /// assert_eq!(error.field(), "max_message");
+    /// ```
     pub fn field(&self) -> &'static str {
         self.field
     }

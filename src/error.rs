@@ -49,6 +49,21 @@ pub enum Error {
 /// Why [`Connection::recv`](crate::Connection::recv) has no more messages, if there was no closing handshake.
 ///
 /// In every case the connection has ended or is being closed. A handler usually returns the error with `?`.
+///
+/// ```
+/// use standpipe::{Connection, RecvError};
+///
+/// fn read_all(conn: &mut Connection) -> Result<(), RecvError> {
+///     loop {
+///         match conn.recv() {
+///             Ok(Some(message)) => println!("{} bytes", message.len()),
+///             Ok(None) => return Ok(()),
+///             Err(RecvError::Gone) => return Ok(()), // Browsers on phones often leave like this.
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -198,6 +213,15 @@ pub enum WaitWrittenError {
 
 impl SendError {
     /// Returns the message that was not queued.
+    ///
+    /// ```
+    /// use standpipe::{Message, Outbox};
+    ///
+    /// /// Returns the message if the client has left.
+    /// fn offer(outbox: &Outbox, message: Message) -> Option<Message> {
+    ///     outbox.send(message).err().map(|error| error.into_message())
+    /// }
+    /// ```
     pub fn into_message(self) -> Message {
         self.0
     }
@@ -205,6 +229,15 @@ impl SendError {
 
 impl SendAllError {
     /// Returns every message that was not queued, in order.
+    ///
+    /// ```
+    /// use standpipe::{Message, Outbox};
+    ///
+    /// /// Returns the messages that were not queued.
+    /// fn offer(outbox: &Outbox, messages: Vec<Message>) -> Vec<Message> {
+    ///     outbox.send_all(messages).err().map_or_else(Vec::new, |error| error.into_unsent())
+    /// }
+    /// ```
     pub fn into_unsent(self) -> Vec<Message> {
         self.unsent
     }
@@ -212,6 +245,15 @@ impl SendAllError {
 
 impl TrySendError {
     /// Returns the message that was not queued.
+    ///
+    /// ```
+    /// use standpipe::{Message, Outbox};
+    ///
+    /// /// Returns the message if it was not queued.
+    /// fn offer(outbox: &Outbox, message: Message) -> Option<Message> {
+    ///     outbox.try_send(message).err().map(|error| error.into_message())
+    /// }
+    /// ```
     pub fn into_message(self) -> Message {
         match self {
             TrySendError::Full(message) | TrySendError::Closed(message) => message,
@@ -221,6 +263,17 @@ impl TrySendError {
 
 impl SendTimeoutError {
     /// Returns the message that was not queued.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use standpipe::{Message, Outbox};
+    ///
+    /// /// Returns the message if it was not queued.
+    /// fn offer(outbox: &Outbox, message: Message) -> Option<Message> {
+    ///     let sent = outbox.send_timeout(message, Duration::from_millis(10));
+    ///     sent.err().map(|error| error.into_message())
+    /// }
+    /// ```
     pub fn into_message(self) -> Message {
         match self {
             SendTimeoutError::Timeout(message) | SendTimeoutError::Closed(message) => message,

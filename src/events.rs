@@ -14,6 +14,17 @@ use crate::http1::{Reply, Request};
 use crate::server::{Server, ServerHandle, ServerThread, ShutdownReport};
 
 /// An event of one client. Each client has one `Opened`, then its messages in order, then one `Closed`.
+///
+/// ```
+/// use standpipe::Event;
+///
+/// fn number(event: &Event) -> u64 {
+///     match event {
+///         Event::Opened { number, .. } | Event::Message { number, .. } | Event::Closed { number, .. } => *number,
+///         _ => 0,
+///     }
+/// }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {

@@ -7,9 +7,9 @@ use crate::config_error::ConfigError;
 use crate::rate::Rate;
 
 /// Generates the struct and a chained setter for each field from one list. Each field has the name and the type of the
-/// field of [`Config`] that it replaces.
+/// field of [`Config`] that it replaces. The value is the one in the example of the setter.
 macro_rules! limits {
-    ($($name:ident: $type:ty;)*) => {
+    ($($name:ident: $type:ty, such as $example:expr;)*) => {
         /// The limits and time limits of one connection, where they differ from those of its server. They are given with
         /// the 101: [`Reply::limits`](crate::Reply::limits). What is not set is as in the server's [`Config`].
         ///
@@ -45,7 +45,10 @@ macro_rules! limits {
             $(
                 #[doc = concat!(
                     "Sets [`Config::", stringify!($name), "`](Config#structfield.", stringify!($name),
-                    ") of this connection."
+                    ") of this connection.\n\n```\n",
+                    "# #[allow(unused_imports)] use {std::time::Duration, standpipe::Rate};\n",
+                    "let limits = standpipe::Limits::new().", stringify!($name), "(", stringify!($example),
+                    ");\n# drop(limits);\n```"
                 )]
                 pub fn $name(mut self, value: $type) -> Limits {
                     self.$name = Some(value);
@@ -69,21 +72,28 @@ macro_rules! limits {
 }
 
 limits! {
-    queue: usize;
-    queue_bytes: usize;
-    max_message: usize;
-    max_streamed_message: Option<usize>;
-    max_fragments: usize;
-    rate: Option<Rate>;
-    write_timeout: Duration;
-    message_timeout: Duration;
-    ping_interval: Duration;
-    ping_timeout: Duration;
-    close_timeout: Duration;
+    queue: usize, such as 256;
+    queue_bytes: usize, such as 4 << 20;
+    max_message: usize, such as 1 << 20;
+    max_streamed_message: Option<usize>, such as Some(1 << 30);
+    max_fragments: usize, such as 64;
+    rate: Option<Rate>, such as Some(Rate::per_second(100));
+    write_timeout: Duration, such as Duration::from_secs(10);
+    message_timeout: Duration, such as Duration::from_secs(60);
+    ping_interval: Duration, such as Duration::from_secs(10);
+    ping_timeout: Duration, such as Duration::from_secs(5);
+    close_timeout: Duration, such as Duration::from_secs(2);
 }
 
 impl Limits {
     /// Returns limits that change nothing yet.
+    ///
+    /// ```
+    /// use standpipe::{Limits, Reply};
+    ///
+    /// let as_configured = Reply::upgrade().limits(Limits::new());
+    /// # drop(as_configured);
+    /// ```
     pub fn new() -> Limits {
         Limits::default()
     }

@@ -96,6 +96,19 @@ impl Client {
     /// Waits for the next text or binary message. `None` means that the connection was closed with a closing handshake:
     /// [`peer_close`](Self::peer_close) has the server's code and reason.
     ///
+    /// ```
+    /// use standpipe::{Client, RecvError};
+    ///
+    /// /// Prints what the server sends, until it closes the connection.
+    /// fn print(client: &mut Client) -> Result<(), RecvError> {
+    ///     while let Some(message) = client.recv()? {
+    ///         println!("{message}");
+    ///     }
+    ///     println!("{:?}", client.peer_close());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Blocking
     /// Waits for the server without a time limit. A server whose machine has lost its power is never noticed, so a program
     /// that must notice it uses [`recv_timeout`](Self::recv_timeout) and [`ping`](Self::ping).
@@ -261,6 +274,21 @@ impl Client {
     }
 
     /// Returns the time between the latest [`ping`](Self::ping) and its pong. `None` until the pong has been received.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use standpipe::{Client, RecvError, RecvTimeoutError};
+    ///
+    /// /// Measures the way to the server and back.
+    /// fn measure(client: &mut Client) -> Result<Option<Duration>, RecvTimeoutError> {
+    ///     client.ping()?;
+    ///     // The pong is received here.
+    ///     match client.recv_timeout(Duration::from_secs(1)) {
+    ///         Ok(_) | Err(RecvTimeoutError::Timeout) => Ok(client.round_trip()),
+    ///         Err(error) => Err(error),
+    ///     }
+    /// }
+    /// ```
     pub fn round_trip(&self) -> Option<Duration> {
         self.session.round_trip
     }
@@ -328,11 +356,41 @@ impl Client {
     }
 
     /// Returns the subprotocol that the server has selected. `None` if it has selected none, also if some were offered.
+    ///
+    /// ```
+    /// # fn example(client: &standpipe::Client) {
+    /// if client.subprotocol() != Some("chat.v1") {
+    ///     println!("the server does not know this protocol");
+    /// }
+    /// # }
+    /// ```
     pub fn subprotocol(&self) -> Option<&str> {
         self.headers.get(SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()
     }
 
     /// Returns the headers of the 101, for example cookies.
+    ///
+    /// ```
+    /// use standpipe::testing::TestServer;
+    /// use standpipe::{Connection, Handler, Reply, Request};
+    /// use standpipe::http::header::{HeaderValue, SERVER};
+    ///
+    /// struct Named;
+    ///
+    /// impl Handler for Named {
+    ///     fn request(&self, _: &mut Request) -> Reply {
+    ///         Reply::upgrade().header(SERVER, HeaderValue::from_static("hub"))
+    ///     }
+    ///
+    ///     fn run(&self, _: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let server = TestServer::start(Named);
+    /// let client = server.connect("/");
+    /// assert_eq!(client.headers()["server"], "hub");
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
@@ -350,6 +408,14 @@ impl fmt::Debug for Client {
 
 impl ClientBuilder {
     /// Connects the client. This stands here because a builder need not know what a [`Client`] is made of.
+    ///
+    /// ```
+    /// use standpipe::{Client, ConnectError};
+    ///
+    /// fn log_in(url: &str, token: &str) -> Result<Client, ConnectError> {
+    ///     Client::builder(url).header("Authorization", format!("Bearer {token}")).connect()
+    /// }
+    /// ```
     ///
     /// # Blocking
     /// As [`Client::connect`].

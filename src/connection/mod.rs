@@ -98,6 +98,14 @@ impl Connection {
     /// Sends a message to this client, as [`Outbox::send`]. While the peer does not read, this method waits. During
     /// that time nothing more is read from the peer, so TCP slows the peer down in turn.
     ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection) -> Result<(), standpipe::SendError> {
+    /// conn.send("text")?;
+    /// conn.send(vec![1, 2, 3])?; // Binary.
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Blocking
     /// As [`Outbox::send`].
     ///
@@ -236,6 +244,15 @@ impl Connection {
 
     /// Closes the connection after the queued messages have been written, as [`Outbox::close`]. From now on
     /// [`recv`](Self::recv) returns `None`.
+    ///
+    /// ```
+    /// # fn example(conn: &mut standpipe::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// if conn.recv()?.is_some_and(|message| message.is_binary()) {
+    ///     conn.close(1003, "only text, please");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&self, code: u16, reason: &str) {
         self.outbox.close(code, reason);
     }
@@ -263,17 +280,50 @@ impl Connection {
     }
 
     /// Returns true until the connection ends or begins to close, as [`Outbox::is_open`].
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection, rows: &[String]) -> Result<(), standpipe::SendError> {
+    /// for row in rows {
+    ///     if !conn.is_open() {
+    ///         break; // Nobody is left for whom the next row would be computed.
+    ///     }
+    ///     conn.send(row.as_str())?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn is_open(&self) -> bool {
         self.outbox.is_open()
     }
 
     /// Returns the sending end of the connection, for other threads.
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection) {
+    /// let outbox = conn.outbox();
+    /// std::thread::spawn(move || {
+    ///     // Another thread can send to the client while the handler receives.
+    ///     let _ = outbox.send("the report is ready");
+    /// });
+    /// # }
+    /// ```
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }
 
     /// Returns a channel that disconnects when the connection begins to close, or the peer has gone, as
     /// [`Outbox::closed`].
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection, results: &standpipe::crossbeam_channel::Receiver<String>) {
+    /// use standpipe::crossbeam_channel::select;
+    /// // Waits for a result of another thread, but not after the client has left.
+    /// select! {
+    ///     recv(results) -> result => println!("{result:?}"),
+    ///     recv(conn.closed()) -> _ => println!("client {} has left", conn.number()),
+    /// }
+    /// # }
+    /// ```
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.outbox.closed()
     }
@@ -299,11 +349,30 @@ impl Connection {
 
     /// Returns a channel that disconnects when [`is_draining`](Self::is_draining) begins to return true, as
     /// [`Outbox::draining`].
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection, jobs: &standpipe::crossbeam_channel::Receiver<String>) {
+    /// use standpipe::crossbeam_channel::select;
+    ///
+    /// // Takes no more jobs when the server drains.
+    /// select! {
+    ///     recv(jobs) -> job => println!("{job:?}"),
+    ///     recv(conn.draining()) -> _ => println!("the server drains"),
+    /// }
+    /// # }
+    /// ```
     pub fn draining(&self) -> &Receiver<Infallible> {
         self.outbox.draining()
     }
 
     /// Returns the client's request: path, query and headers.
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection) {
+    /// let room = conn.request().query("room").unwrap_or("lobby");
+    /// println!("client {} joins {room}", conn.number());
+    /// # }
+    /// ```
     pub fn request(&self) -> &Request {
         &self.request
     }
@@ -311,11 +380,30 @@ impl Connection {
     /// Keeps `value` until [`Handler::run`](crate::Handler::run) has returned, or [`take`](Self::take) has taken it
     /// out. For what [`Handler::opening`](crate::Handler::opening) has made for this client, for example a
     /// subscription.
+    ///
+    /// ```
+    /// use standpipe::{Connection, Hub, SubscribeOptions};
+    ///
+    /// fn join(hub: &Hub, conn: &Connection) -> Result<(), Box<dyn std::error::Error>> {
+    ///     // The client is a member until its handler has returned.
+    ///     conn.keep(hub.topic("news")?.subscribe(conn.outbox(), SubscribeOptions::new())?);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn keep(&self, value: impl Any + Send) {
         lock(&self.kept).push(Box::new(value));
     }
 
     /// Takes out the oldest value of type `T` that [`keep`](Self::keep) has been given.
+    ///
+    /// ```
+    /// use standpipe::{Connection, Subscription};
+    ///
+    /// fn leave(conn: &mut Connection) {
+    ///     // Ends the subscription that `Handler::opening` kept.
+    ///     drop(conn.take::<Subscription>());
+    /// }
+    /// ```
     pub fn take<T: Any>(&mut self) -> Option<T> {
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         let index = kept.iter().position(|value| value.is::<T>())?;
@@ -337,16 +425,39 @@ impl Connection {
     }
 
     /// Returns the selected subprotocol, if there is one.
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection) {
+    /// match conn.subprotocol() {
+    ///     Some("chat.v2") => println!("a new client"),
+    ///     _ => println!("an old client"),
+    /// }
+    /// # }
+    /// ```
     pub fn subprotocol(&self) -> Option<&str> {
         self.subprotocol.as_deref()
     }
 
     /// Returns the client's address.
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection) {
+    /// if conn.peer().is_loopback() {
+    ///     println!("client {} is on this machine", conn.number());
+    /// }
+    /// # }
+    /// ```
     pub fn peer(&self) -> &Peer {
         self.request.peer()
     }
 
     /// Returns the connection's number. The number is in the connection's log lines and in the names of its threads.
+    ///
+    /// ```
+    /// # fn example(conn: &standpipe::Connection) {
+    /// println!("client {} runs on thread sp-{}-read", conn.number(), conn.number());
+    /// # }
+    /// ```
     pub fn number(&self) -> u64 {
         self.outbox.number()
     }

@@ -243,6 +243,19 @@ impl Connection {
     /// that sends many small messages at the same time is then served faster. All messages after the first come from
     /// the read buffer, which has [`read_buffer`](crate::Config::read_buffer) bytes and grows up to 256 KiB.
     ///
+    /// ```
+    /// # fn example(conn: &mut standpipe::Connection, topic: &standpipe::Topic) -> Result<(), Box<dyn std::error::Error>> {
+    /// loop {
+    ///     let messages = conn.recv_all(64)?;
+    ///     if messages.is_empty() {
+    ///         break; // The connection has ended.
+    ///     }
+    ///     topic.publish_all(messages.into_iter().map(Into::into).collect())?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Blocking
     /// As [`recv`](Self::recv), for the first message only.
     ///

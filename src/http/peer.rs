@@ -4,6 +4,17 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// The address of a client.
+///
+/// ```
+/// use standpipe::Peer;
+///
+/// fn name(peer: &Peer) -> String {
+///     match peer {
+///         Peer::Unix => "a program on this machine".into(),
+///         other => format!("{other}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
@@ -15,12 +26,29 @@ pub enum Peer {
 
 impl Peer {
     /// Returns whether the client runs on this machine. This is always true for a client of a Unix socket.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// if request.peer().is_loopback() { Reply::upgrade() } else { Reply::status(403) }
+    /// # }
+    /// ```
     pub fn is_loopback(&self) -> bool {
         // A listener on [::] gets 127.0.0.1 as ::ffff:127.0.0.1, for which `IpAddr::is_loopback` returns false.
         self.ip().is_none_or(|ip| ip.to_canonical().is_loopback())
     }
 
     /// Returns the IP address, if the client has one.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// match request.peer().ip() {
+    ///     Some(ip) => println!("a client on {ip}"),
+    ///     None => println!("a client on a Unix socket"),
+    /// }
+    /// # }
+    /// ```
     pub fn ip(&self) -> Option<IpAddr> {
         match self {
             Peer::Tcp(address) => Some(address.ip()),

@@ -65,12 +65,31 @@ const PAGE_POLICY: &str = "default-src 'none'; img-src data:; script-src 'unsafe
 
 impl Reply {
     /// Accepts the WebSocket handshake. The server sends the 101.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn answer(request: &Request) -> Reply {
+    ///     if request.wants_upgrade() { Reply::upgrade() } else { Reply::text(200, "this is a WebSocket server\n") }
+    /// }
+    /// ```
     pub fn upgrade() -> Reply {
         Reply::new(StatusCode::SWITCHING_PROTOCOLS, None, Bytes::new())
     }
 
     /// Selects the subprotocol `name` if the client offered exactly this name. Otherwise no subprotocol is selected, and
     /// the client decides whether to continue without one (RFC 6455 §4.1).
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn answer(request: &Request) -> Reply {
+    ///     match request.subprotocols().find(|name| *name == "chat.v1") {
+    ///         Some(name) => Reply::upgrade().subprotocol(name),
+    ///         None => Reply::text(400, "chat.v1 is required\n"),
+    ///     }
+    /// }
+    /// ```
     #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
         self.rare().subprotocol = Some(name.into());
@@ -98,6 +117,11 @@ impl Reply {
     ///
     /// Some statuses need a header, which the caller adds: a 401 needs `WWW-Authenticate`, a 405 needs `Allow`, and a
     /// 426 needs `Upgrade` (RFC 9110 §15.5).
+    ///
+    /// ```
+    /// let answer = standpipe::Reply::status(404); // Its body is the text "Not Found".
+    /// # drop(answer);
+    /// ```
     pub fn status(code: u16) -> Reply {
         let code = final_code(code);
         let name = code.canonical_reason().unwrap_or("Unknown");
@@ -250,6 +274,14 @@ impl Reply {
     /// The server writes the headers that frame the response: `Connection`, `Keep-Alive`, `Content-Length`,
     /// `Transfer-Encoding`, and in an upgrade also `Upgrade` and `Sec-WebSocket-*`. Values that are set for them here are
     /// ignored. The server adds `Date` if it is not set here, and the CORS headers for pages of an allowed origin.
+    ///
+    /// ```
+    /// use standpipe::Reply;
+    /// use standpipe::http::{HeaderValue, header};
+    ///
+    /// let gone = Reply::status(405).header(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    /// # drop(gone);
+    /// ```
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Reply {
         if name != header::SET_COOKIE {

@@ -16,6 +16,18 @@ use super::{Peer, Reply};
 /// An HTTP request.
 ///
 /// `{:?}` shows neither the query nor the headers, because they may contain tokens, which must not get into a log.
+///
+/// ```
+/// use standpipe::{Reply, Request};
+///
+/// fn answer(request: &Request) -> Reply {
+///     println!("{} {} from {}", request.method(), request.path(), request.peer());
+///     match request.segments() {
+///         [room] if request.wants_upgrade() => Reply::upgrade().subprotocol(room.as_str()),
+///         _ => Reply::status(404),
+///     }
+/// }
+/// ```
 pub struct Request {
     pub(super) method: Method,
     pub(super) version: Version,
@@ -35,6 +47,18 @@ pub struct Request {
 
 impl Request {
     /// Returns the method.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    /// use standpipe::http::Method;
+    ///
+    /// match *request.method() {
+    ///     Method::GET => Reply::text(200, "hello\n"),
+    ///     _ => Reply::status(405),
+    /// }
+    /// # }
+    /// ```
     pub fn method(&self) -> &Method {
         &self.method
     }
@@ -42,6 +66,14 @@ impl Request {
     /// Returns the path without the query, percent-decoded once.
     ///
     /// In this form an encoded slash looks like any other slash. For routing, use [`segments`](Self::segments).
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// if request.path() == "/ws" { Reply::upgrade() } else { Reply::status(404) }
+    /// # }
+    /// ```
     pub fn path(&self) -> &str {
         &self.target.path
     }
@@ -50,12 +82,31 @@ impl Request {
     /// has no segments.
     ///
     /// A slash at the end adds an empty last segment. No segment is `.` or `..`, or contains a control character.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// match request.segments() {
+    ///     [first, room] if first == "rooms" => Reply::text(200, format!("this is {room}\n")),
+    ///     _ => Reply::status(404),
+    /// }
+    /// # }
+    /// ```
     pub fn segments(&self) -> &[String] {
         &self.target.segments
     }
 
     /// Returns the first value of `name` in the query, decoded. For `?a` the value of `a` is the empty string. A value may
     /// contain any character.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// // For /ws?since=17
+    /// let since: u64 = request.query("since").and_then(|id| id.parse().ok()).unwrap_or(0);
+    /// # let _ = since;
+    /// # }
+    /// ```
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query_all(name).next()
     }
@@ -112,21 +163,56 @@ impl Request {
     }
 
     /// Returns all headers as the client sent them.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// for forwarded in request.headers().get_all("x-forwarded-for") {
+    ///     println!("{forwarded:?}");
+    /// }
+    /// # }
+    /// ```
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
 
     /// Returns the first value of the header `name`, if it is visible ASCII.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// let agent = request.header("user-agent").unwrap_or("unknown");
+    /// println!("a client of the kind {agent}");
+    /// # }
+    /// ```
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// Returns the `Host` header as the client wrote it. Only an HTTP/1.0 request may have none.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// match request.host() {
+    ///     Some("chat.example.com") => Reply::upgrade(),
+    ///     _ => Reply::status(421),
+    /// }
+    /// # }
+    /// ```
     pub fn host(&self) -> Option<&str> {
         self.header("host")
     }
 
     /// Returns the `Origin` header: the site whose page sent the request. Clients other than browsers rarely send it.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// match request.origin() {
+    ///     Some(origin) => println!("a page of {origin}"),
+    ///     None => println!("a program, not a page"),
+    /// }
+    /// # }
+    /// ```
     pub fn origin(&self) -> Option<&str> {
         self.header("origin")
     }
@@ -153,6 +239,13 @@ impl Request {
     }
 
     /// Returns the subprotocols that the client offers, in the client's order, from all `Sec-WebSocket-Protocol` lines.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// let newest = request.subprotocols().filter(|name| name.starts_with("chat.v")).max();
+    /// # let _ = newest;
+    /// # }
+    /// ```
     pub fn subprotocols(&self) -> impl Iterator<Item = &str> {
         let lines = self
             .headers
@@ -162,12 +255,30 @@ impl Request {
     }
 
     /// Returns the address of the client.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// println!("a request from {}", request.peer());
+    /// # }
+    /// ```
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
     /// Returns the tag of the listener on which the request arrived, if it has one; see
     /// [`Listener::tag`](crate::Listener::tag).
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// match (request.listener(), request.path()) {
+    ///     (Some("admin"), "/metrics") => Reply::text(200, "clients 12\n"),
+    ///     (Some("admin"), _) => Reply::status(404),
+    ///     _ => Reply::upgrade(),
+    /// }
+    /// # }
+    /// ```
     pub fn listener(&self) -> Option<&str> {
         self.arrival.tag.as_deref()
     }
@@ -196,17 +307,44 @@ impl Request {
     /// `127.0.0.1`.
     ///
     /// This alone proves nothing about the client, because a proxy on this machine often sends the same `Host`.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// if !request.has_loopback_host() {
+    ///     println!("the client used the name {:?}", request.host());
+    /// }
+    /// # }
+    /// ```
     pub fn has_loopback_host(&self) -> bool {
         self.authority.as_ref().is_some_and(Authority::is_loopback)
     }
 
     /// Returns whether the `Upgrade` header contains `websocket`. In HTTP/1.0 the header is ignored (RFC 9110 §7.8).
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// if request.wants_upgrade() { Reply::upgrade() } else { Reply::html("<p>Connect with a WebSocket.") }
+    /// # }
+    /// ```
     pub fn wants_upgrade(&self) -> bool {
         self.version == Version::HTTP_11 && self.has_token(header::UPGRADE, "websocket")
     }
 
     /// Returns the length of the body in bytes. It is `None` if the request has no `Content-Length`: it has no body, or
     /// a chunked one, whose length is known only at its end.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// if request.content_length().is_some_and(|length| length > 1 << 20) {
+    ///     return Reply::status(413);
+    /// }
+    /// # Reply::status(204)
+    /// # }
+    /// ```
     pub fn content_length(&self) -> Option<u64> {
         match self.framing {
             Framing::Length(length) => Some(length),
@@ -216,6 +354,16 @@ impl Request {
 
     /// Reads the body, of at most `limit` bytes. This works only once, and only in
     /// [`Handler::request`](crate::Handler::request). A chunked body is returned without its chunks.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn save(request: &mut Request) -> Result<Reply, Reply> {
+    ///     let body = request.read_body(64 << 10)?;
+    ///     println!("{} bytes", body.len());
+    ///     Ok(Reply::status(204))
+    /// }
+    /// ```
     ///
     /// # Blocking
     /// Waits for the client's bytes. The next 64 KiB, or the rest of the body, must arrive within
@@ -293,12 +441,44 @@ impl Request {
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.
+    ///
+    /// ```
+    /// use standpipe::{Connection, Handler, Reply, Request};
+    ///
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// struct Service;
+    ///
+    /// impl Handler for Service {
+    ///     fn request(&self, request: &mut Request) -> Reply {
+    ///         request.extensions_mut().insert(User("ann".into()));
+    ///         Reply::upgrade()
+    ///     }
+    ///
+    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///         let user = conn.request().extensions().get::<User>();
+    ///         println!("{} has connected", user.map_or("nobody", |user| &user.0));
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
     }
 
     /// Returns the map in which [`Handler::request`](crate::Handler::request) can store values for
     /// [`Handler::run`](crate::Handler::run), for example the client's identity and permissions.
+    ///
+    /// ```
+    /// # fn example(request: &mut standpipe::Request) {
+    /// #[derive(Clone)]
+    /// struct IsAdmin(bool);
+    ///
+    /// let from_here = request.peer().is_loopback();
+    /// request.extensions_mut().insert(IsAdmin(from_here));
+    /// # }
+    /// ```
     pub fn extensions_mut(&mut self) -> &mut Extensions {
         &mut self.extensions
     }

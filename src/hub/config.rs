@@ -122,6 +122,29 @@ impl HubConfig {
     }
 
     /// Sets [`envelope`](Self#structfield.envelope). [`Envelope`] has an example.
+    ///
+    /// ```
+    /// use standpipe::{Envelope, Gap, Hub, HubConfig, Message, TopicMessage};
+    ///
+    /// struct Plain;
+    ///
+    /// impl Envelope for Plain {
+    ///     fn message(&self, _topic: &str, message: &TopicMessage) -> Message {
+    ///         message.message()
+    ///     }
+    ///
+    ///     fn gap(&self, topic: &str, _gap: Gap<'_>) -> Message {
+    ///         Message::text(format!("{topic}: messages are lost"))
+    ///     }
+    ///
+    ///     fn presence(&self, topic: &str, name: &str, joined: bool) -> Message {
+    ///         Message::text(format!("{topic}: {name} {joined}"))
+    ///     }
+    /// }
+    ///
+    /// let hub = Hub::new(HubConfig::default().envelope(Plain));
+    /// # drop(hub);
+    /// ```
     #[must_use]
     pub fn envelope(mut self, envelope: impl Envelope + 'static) -> Self {
         self.envelope = Some(Arc::new(envelope));

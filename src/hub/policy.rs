@@ -49,6 +49,16 @@ pub enum Policy {
 }
 
 /// A limit that a member's queue may exceed for some time.
+///
+/// ```
+/// use std::time::Duration;
+/// use standpipe::{Policy, SoftLimit, TopicSettings};
+///
+/// // Also disconnects a member whose queue was more than 80 % full for 10 s.
+/// let soft = SoftLimit::new(80, Duration::from_secs(10));
+/// let settings = TopicSettings::default().policy(Policy::Disconnect { soft: Some(soft) });
+/// # drop(settings);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SoftLimit {
     pub(super) percent: u8,

@@ -62,6 +62,14 @@ impl ServerHandle {
     }
 
     /// Returns every TCP address that the server listens on.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// for address in handle.local_addrs() {
+    ///     println!("listening on ws://{address}/");
+    /// }
+    /// # }
+    /// ```
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -162,12 +170,26 @@ impl ServerHandle {
     }
 
     /// Returns the number of connected clients, from the moment their upgrade was accepted.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// println!("{} clients are connected", handle.clients());
+    /// # }
+    /// ```
     pub fn clients(&self) -> usize {
         self.server.client_permits.in_use()
     }
 
     /// Returns whether only this machine can reach the server: every listener is on a loopback address or a Unix
     /// socket.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// if !handle.is_loopback_only() {
+    ///     println!("other machines can connect");
+    /// }
+    /// # }
+    /// ```
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
     }
@@ -213,6 +235,14 @@ impl ServerHandle {
 
     /// Returns the current state of every upgraded client, sorted by number. This call delays no client, because it
     /// mostly reads atomics.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// for client in handle.client_states() {
+    ///     println!("#{}: its reader is {}", client.number, client.reader.activity);
+    /// }
+    /// # }
+    /// ```
     pub fn client_states(&self) -> Vec<ClientState> {
         let now = clock::now();
         let clients = self.server.clients.snapshot();
@@ -227,12 +257,24 @@ impl ServerHandle {
     }
 
     /// Returns the sum of the message counts of all clients since the server started.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// println!("{} messages have been delivered", handle.counts().delivered);
+    /// # }
+    /// ```
     pub fn counts(&self) -> MessageCounts {
         self.server.clients.counts()
     }
 
     /// Returns the number of pending opening handshakes. There are at most 256, plus up to 32 evicted handshakes whose
     /// thread has not ended yet.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// println!("{} clients have not sent their request yet", handle.pending_handshakes());
+    /// # }
+    /// ```
     pub fn pending_handshakes(&self) -> usize {
         self.server.handshakes.pending()
     }
@@ -240,6 +282,19 @@ impl ServerHandle {
     /// Registers `callback`, which the watchdog calls about five times per second until the clients are closed, or the
     /// returned [`TickCallback`] is dropped. A callback must not block, because the watchdog would then check the deadlines
     /// of all clients too late.
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// let ticks = Arc::new(AtomicU64::new(0));
+    /// let counter = Arc::clone(&ticks);
+    /// handle.on_tick(move || {
+    ///     counter.fetch_add(1, Ordering::Relaxed);
+    /// });
+    /// # }
+    /// ```
     pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
         TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))
     }

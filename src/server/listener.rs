@@ -47,6 +47,16 @@ enum Source {
 impl Listener {
     /// Listens on the first address of `address` that can be bound.
     ///
+    /// ```
+    /// use standpipe::{Config, Listener, Server};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let listeners = vec![Listener::bind("127.0.0.1:9001")?, Listener::bind("[::1]:9001")?];
+    /// let server = Server::from_listeners(listeners, Config::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Fails if none of them can be bound.
     pub fn bind(address: impl ToSocketAddrs) -> io::Result<Listener> {
@@ -64,6 +74,16 @@ impl Listener {
     ///
     /// The path is removed when the listener ends, unless another socket stands there by then.
     ///
+    /// ```
+    /// use standpipe::{Config, Listener, Server};
+    ///
+    /// # fn example() -> std::io::Result<()> {
+    /// let listener = Listener::unix("/run/hub.sock")?;
+    /// let server = Server::from_listeners(vec![listener], Config::default())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Blocking
     /// Waits up to one second while another process that uses this library binds or removes a path in the same
     /// directory.
@@ -76,6 +96,14 @@ impl Listener {
 
     /// Like [`unix`](Self::unix), but also sets the permissions of the path, such as `0o660`. They are in force before
     /// a client can connect. Without them, the umask of the process decides.
+    ///
+    /// ```
+    /// # fn example() -> std::io::Result<()> {
+    /// // Only the group of the directory's owner can connect.
+    /// let listener = standpipe::Listener::unix_with_mode("/run/hub.sock", 0o660)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Blocking
     /// As [`unix`](Self::unix).
@@ -190,6 +218,14 @@ impl Listener {
     /// Refuses web pages of every other origin, whatever [`Config::origin`](crate::Config::origin) and
     /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow. If the listener is on loopback, only loopback
     /// names are accepted as `Host`, and not the hosts of the allowed origins.
+    ///
+    /// ```
+    /// # fn example() -> std::io::Result<()> {
+    /// // Pages of other sites cannot use the admin listener, whatever `Config::origin` allows.
+    /// let admin = standpipe::Listener::bind("127.0.0.1:9000")?.tag("admin").same_origin_only();
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn same_origin_only(mut self) -> Listener {
         Arc::make_mut(&mut self.arrival).same_origin_only = true;
@@ -215,6 +251,15 @@ impl Listener {
 
     /// Returns the TCP address of the listener, with the port that the kernel chose. `None` for a unix socket and for a
     /// channel.
+    ///
+    /// ```
+    /// # fn example() -> std::io::Result<()> {
+    /// let listener = standpipe::Listener::bind("127.0.0.1:0")?;
+    /// assert!(listener.local_addr().is_some_and(|address| address.port() != 0));
+    /// # Ok(())
+    /// # }
+    /// # example().expect("a free port");
+    /// ```
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.source {
             Source::Socket(socket) => socket.local_addr(),

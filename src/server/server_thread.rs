@@ -52,6 +52,12 @@ impl ServerThread {
     }
 
     /// Returns a handle that monitors the server and shuts it down.
+    ///
+    /// ```
+    /// # fn example(running: &standpipe::ServerThread) {
+    /// println!("{} clients", running.handle().clients());
+    /// # }
+    /// ```
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }

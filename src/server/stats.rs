@@ -70,6 +70,14 @@ impl Disconnect {
 
     /// Returns the name of the counter, as in the metrics of the program. For a deadline it is the name of the field in
     /// [`Config`](crate::Config).
+    ///
+    /// ```
+    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// for (reason, count) in handle.disconnects() {
+    ///     println!("standpipe_disconnects{{reason=\"{}\"}} {count}", reason.name());
+    /// }
+    /// # }
+    /// ```
     pub const fn name(self) -> &'static str {
         match self {
             Disconnect::Deadline(clock) => clock.name(),

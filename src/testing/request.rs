@@ -36,6 +36,16 @@ pub fn request(target: &str) -> RequestBuilder {
 }
 
 /// Builds a [`Request`](crate::Request) without a client: see [`request`].
+///
+/// ```
+/// use standpipe::testing::{self, RequestBuilder};
+///
+/// /// A request of somebody who is logged in.
+/// fn logged_in(path: &str) -> RequestBuilder {
+///     testing::request(path).header("Cookie", "session=8c1f")
+/// }
+/// assert_eq!(logged_in("/me").build().cookie("session"), Some("8c1f"));
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder makes no request before `build`"]
 pub struct RequestBuilder {

@@ -56,6 +56,14 @@ pub struct TestServer {
 impl TestServer {
     /// Starts a server with the default configuration.
     ///
+    /// ```
+    /// use standpipe::Connection;
+    /// use standpipe::testing::TestServer;
+    ///
+    /// let server = TestServer::start(|_: &mut Connection| Ok(()));
+    /// drop(server); // Waits for all its threads.
+    /// ```
+    ///
     /// # Panics
     /// Panics if `127.0.0.1` has no free port, or if a thread cannot be started.
     #[track_caller]
@@ -205,6 +213,16 @@ impl TestServer {
     }
 
     /// Connects a client to this path over a socket pair.
+    ///
+    /// ```
+    /// use standpipe::testing::TestServer;
+    /// use standpipe::{Connection, Message};
+    ///
+    /// let server = TestServer::start(|conn: &mut Connection| Ok(conn.send("welcome")?));
+    /// let mut client = server.connect("/");
+    /// assert_eq!(client.recv()?, Some(Message::text("welcome")));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Blocking
     /// Waits as [`Client::connect`].

@@ -53,6 +53,14 @@ impl Outbox {
     ///
     /// Messages are written in the order of these calls. `Ok` means *queued*, not *delivered*.
     ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// if let Err(refused) = outbox.send("hello") {
+    ///     println!("client {} has left, and {refused:?}", outbox.number());
+    /// }
+    /// # }
+    /// ```
+    ///
     /// # Blocking
     /// Waits until the queue has room for one message, or the connection ends. If the peer accepts nothing for
     /// [`write_timeout`](crate::Config::write_timeout), the connection is reset. In addition to the queue, up to one
@@ -120,6 +128,18 @@ impl Outbox {
 
     /// Like [`send`](Self::send), but waits at most `timeout`.
     ///
+    /// ```
+    /// use std::time::Duration;
+    /// use standpipe::{Outbox, SendTimeoutError};
+    ///
+    /// fn notify(outbox: &Outbox, text: &str) {
+    ///     match outbox.send_timeout(text, Duration::from_millis(50)) {
+    ///         Ok(()) | Err(SendTimeoutError::Closed(_)) => {}
+    ///         Err(_) => outbox.terminate(), // Too slow for this service.
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Blocking
     /// As [`send`](Self::send), for at most `timeout`.
     ///
@@ -144,6 +164,18 @@ impl Outbox {
 
     /// Queues `message` if there is room for it now. Never blocks.
     ///
+    /// ```
+    /// use standpipe::{Message, Outbox, TrySendError};
+    ///
+    /// /// Queues a message, or gives it back for later.
+    /// fn offer(outbox: &Outbox, message: Message) -> Option<Message> {
+    ///     match outbox.try_send(message) {
+    ///         Err(TrySendError::Full(message)) => Some(message),
+    ///         _ => None,
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// [`TrySendError`] returns the message, and says whether there was no room or the connection has ended.
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
@@ -157,6 +189,14 @@ impl Outbox {
 
     /// Returns whether the server has stopped accepting in order to end. See
     /// [`Connection::is_draining`](crate::Connection::is_draining).
+    ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// if outbox.is_draining() {
+    ///     let _ = outbox.try_send("the server restarts: try again in a minute");
+    /// }
+    /// # }
+    /// ```
     pub fn is_draining(&self) -> bool {
         self.shared.draining().is_set()
     }
@@ -187,27 +227,66 @@ impl Outbox {
     }
 
     /// Returns the number of messages that are queued.
+    ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// if outbox.len() > outbox.capacity() / 2 {
+    ///     println!("client {} is behind", outbox.number());
+    /// }
+    /// # }
+    /// ```
     pub fn len(&self) -> usize {
         self.queue().len()
     }
 
     /// Returns whether no message is queued.
+    ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// if outbox.is_empty() {
+    ///     // Nothing waits, so this message is the next one that the client gets.
+    ///     let _ = outbox.try_send("now");
+    /// }
+    /// # }
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Returns how many messages the queue can hold: [`Config::queue`](crate::Config::queue), or more if a topic of an
     /// [attached hub](crate::Config::hub) needs more.
+    ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// println!("{} of {} messages are queued", outbox.len(), outbox.capacity());
+    /// # }
+    /// ```
     pub fn capacity(&self) -> usize {
         self.queue().capacity()
     }
 
     /// Returns the number of bytes that are queued or in flight, frame headers included.
+    ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// if outbox.bytes() > 512 << 10 {
+    ///     println!("client {} has {} bytes to read", outbox.number(), outbox.bytes());
+    /// }
+    /// # }
+    /// ```
     pub fn bytes(&self) -> usize {
         self.queue().bytes()
     }
 
     /// Returns how many messages for this client were accepted, delivered, dropped and discarded.
+    ///
+    /// ```
+    /// # fn example(outbox: &standpipe::Outbox) {
+    /// let counts = outbox.counts();
+    /// let waiting = counts.accepted - counts.delivered - counts.dropped - counts.discarded;
+    /// println!("{waiting} messages are queued or in flight");
+    /// # }
+    /// ```
     pub fn counts(&self) -> MessageCounts {
         self.queue().counts()
     }
@@ -261,6 +340,15 @@ impl Outbox {
     }
 
     /// Returns the connection's number. The number is in the connection's log lines and in the names of its threads.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use standpipe::Outbox;
+    ///
+    /// fn add(clients: &mut HashMap<u64, Outbox>, outbox: Outbox) {
+    ///     clients.insert(outbox.number(), outbox);
+    /// }
+    /// ```
     pub fn number(&self) -> u64 {
         self.shared.number
     }
