@@ -34,7 +34,9 @@
 //! - [`Handler`] is what you write. [`run`](Handler::run) is a loop over the messages of one client, on its own thread.
 //!   [`request`](Handler::request) accepts or refuses a request before the upgrade, with [`Request`] and [`Reply`].
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)
-//!   queues one for it.
+//!   queues one for it. [`recv_timeout`](Connection::recv_timeout) waits up to a limit,
+//!   [`try_recv`](Connection::try_recv) never waits, and [`ready`](Connection::ready) stands in `select!` beside other
+//!   channels. [`Watch`] does so for any socket.
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
 //!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits. A
 //!   [`Receipt`] tells what became of one message, and [`wait_written`](Outbox::wait_written) waits until all messages

@@ -16,6 +16,10 @@ pub(crate) struct Deadlines {
     progressed_at: AtomicU64,
     /// When the last ping was sent because of silence, if no byte has arrived since.
     pinged_at: AtomicU64,
+    /// How many bytes of the peer lay unread in the kernel at the last look, while the handler was in its own code.
+    unread: AtomicU64,
+    /// When that number last changed.
+    unread_changed_at: AtomicU64,
     /// When the message in progress began, plus the time during which we did not read.
     message_since: AtomicU64,
     /// When the opening handshake must be complete, or when an idle connection ends.
@@ -47,6 +51,8 @@ impl Deadlines {
             blocked_since: AtomicU64::new(0),
             progressed_at: AtomicU64::new(0),
             pinged_at: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
+            unread_changed_at: AtomicU64::new(0),
             message_since: AtomicU64::new(0),
             handshake_by: AtomicU64::new(clock::after(config.handshake_timeout)),
             body_by: AtomicU64::new(0),
@@ -221,14 +227,20 @@ impl Deadlines {
         if lasted(self.message_since.load(Relaxed), config.message_timeout) {
             return DeadlineCheck::Passed(Clock::Message);
         }
+        self.check_ping(now, reading_since, config)
+    }
+
+    /// Checks the ping clock of a peer of which nothing has arrived since the time `silent_since`.
+    fn check_ping(&self, now: u64, silent_since: u64, config: &Config) -> DeadlineCheck {
+        let lasted = |since: u64, limit| now.saturating_sub(since) >= clock::millis(limit);
         match self.pinged_at.load(Relaxed) {
-            0 if lasted(reading_since, config.ping_interval) => DeadlineCheck::PingDue,
+            0 if lasted(silent_since, config.ping_interval) => DeadlineCheck::PingDue,
             0 => DeadlineCheck::Met,
             pinged_at => {
                 // A peer that is still receiving data reads our ping only after that data.
                 let progressed_at = self.progressed_at.load(Relaxed);
-                let silent_since = pinged_at.max(reading_since).max(progressed_at);
-                if lasted(silent_since, config.ping_timeout) {
+                let since = pinged_at.max(silent_since).max(progressed_at);
+                if lasted(since, config.ping_timeout) {
                     DeadlineCheck::Passed(Clock::Ping)
                 } else {
                     DeadlineCheck::Met
@@ -236,7 +248,37 @@ impl Deadlines {
             }
         }
     }
+
+    /// As [`check`](Self::check), while the handler is in its own code since the time `since`, and `unread` bytes of the
+    /// peer lie in the kernel. Nobody reads a pong then, but a pong makes them more. So any change of their number is a
+    /// sign of life.
+    ///
+    /// A peer of which much lies unread is not judged, because the kernel may have no room for its pong. Nor is one whose
+    /// socket refuses bytes, because the ping has not reached it.
+    pub(crate) fn check_unread(
+        &self,
+        now: u64,
+        since: u64,
+        unread: u64,
+        config: &Config,
+    ) -> DeadlineCheck {
+        if self.unread.swap(unread, Relaxed) != unread {
+            self.unread_changed_at.store(now, Relaxed);
+            self.ping_answered();
+            return DeadlineCheck::Met;
+        }
+        let is_closing = self.close_by.load(Relaxed) != 0;
+        if unread > MOST_UNREAD || is_closing || self.is_blocked() {
+            return DeadlineCheck::Met;
+        }
+        let since = since.max(self.unread_changed_at.load(Relaxed));
+        self.check_ping(now, since, config)
+    }
 }
+
+/// With more unread bytes, a peer whose handler is in its own code is not judged. The smallest receive buffer of Linux
+/// holds more than this and a pong.
+const MOST_UNREAD: u64 = 1024;
 
 #[cfg(test)]
 #[path = "tests/deadlines.rs"]

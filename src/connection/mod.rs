@@ -222,7 +222,7 @@ impl Connection {
     ///     }
     ///     stream.finish()
     /// }
-    /// # let _ = send_lines::<std::vec::IntoIter<String>>;
+    /// # let _ = |conn: &Connection| send_lines(conn, std::iter::empty());
     /// ```
     ///
     /// # Blocking

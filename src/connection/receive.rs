@@ -205,7 +205,7 @@ impl Connection {
     /// hundred bytes for this client.
     ///
     /// ```
-    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::crossbeam_channel::{Receiver, select};
     /// use standpipe::{Connection, Interest, Message, TryRecvError};
     ///
     /// /// Sends the results of a worker to a client, and answers the client's messages.

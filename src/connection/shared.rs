@@ -258,7 +258,9 @@ impl Shared {
     /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
     /// arrived unread, so the peer is not late then.
     pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
-        self.write.queue.lateness.is_late(now, limit) && self.reader.reading_since().is_some()
+        self.write.queue.lateness.is_late(now, limit)
+            && self.reader.reading_since().is_some()
+            && !self.has_missed_bytes()
     }
 
     /// Sends what topics hold back, because the mark has been answered, or counts as lost.
@@ -291,9 +293,9 @@ impl Shared {
         match check {
             // No ping is sent once a Close has been requested, so none may be waited for.
             DeadlineCheck::PingDue if !self.lifecycle().is_open() => DeadlineCheck::Met,
-            // The handler has found nothing to receive, and may have been in its own code since.
+            // The handler may have been in its own code since it has found nothing to receive.
             DeadlineCheck::PingDue | DeadlineCheck::Passed(Clock::Message | Clock::Ping)
-                if self.reader.get().0 == Activity::Polling && self.has_unread_bytes() =>
+                if self.has_missed_bytes() =>
             {
                 DeadlineCheck::Met
             }
@@ -301,10 +303,14 @@ impl Shared {
         }
     }
 
-    /// Returns whether bytes of the peer, or the end of its stream, wait in the kernel. Never blocks.
-    fn has_unread_bytes(&self) -> bool {
-        let socket = self.socket.upgrade();
-        socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
+    /// Returns whether bytes of the peer, or the end of its stream, have arrived since the handler looked for them and
+    /// found none. Never blocks.
+    fn has_missed_bytes(&self) -> bool {
+        let has_bytes = || {
+            let socket = self.socket.upgrade();
+            socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
+        };
+        self.reader.get().0 == Activity::Polling && has_bytes()
     }
 
     /// Looks whether the peer has gone, while the reader is in the handler. Nobody reads the socket then, so only this
@@ -334,6 +340,18 @@ impl Shared {
                 self.give_up();
             }
         }
+    }
+
+    /// Returns what the watchdog must do about a peer that is silent while the handler is in its own code.
+    pub(crate) fn check_silence(&self, now: u64) -> DeadlineCheck {
+        let (activity, since) = self.reader.get();
+        let in_own_code = matches!(activity, Activity::InHandler | Activity::Polling);
+        if !in_own_code || self.lifecycle().phase() != Phase::Open {
+            return DeadlineCheck::Met;
+        }
+        let unread = self.socket.upgrade().map_or(0, |socket| socket.unread());
+        let deadlines = &self.write.deadlines;
+        deadlines.check_unread(now, since, unread, self.config())
     }
 
     /// Prefetches the fields that a direct write reads into the processor's cache. The values are discarded on purpose:

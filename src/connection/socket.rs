@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
 use socket2::Socket;
 
 use crate::config::Config;
@@ -27,6 +28,10 @@ pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     fn wait_readable(&self, limit: Duration) -> io::Result<bool>;
     /// Returns how much of the peer is left. Never blocks, and reads nothing.
     fn peer_state(&self) -> PeerState;
+    /// Returns how many bytes of the peer lie unread in the kernel, or 0 if that is not known. Never blocks.
+    fn unread(&self) -> u64 {
+        0
+    }
     /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
     /// Makes the later closing of the socket a reset. The kernel then frees its buffers immediately, instead of keeping
@@ -91,6 +96,10 @@ impl Transport for Socket {
             // A unix socket whose peer has been closed reports a hangup. What the peer sent before can still be read.
             PeerState::EndedStream
         }
+    }
+
+    fn unread(&self) -> u64 {
+        ioctl_fionread(self).unwrap_or(0)
     }
 
     // The error is ignored, because it means that the connection has already ended.

@@ -113,6 +113,7 @@ fn run(data: &[u8], client: fn(Config) -> SingleThreaded) -> (Vec<Message>, usiz
             7 => client.write(),
             8 if argument < 32 => client.outbox().close(1000 + u16::from(argument), "bye"),
             8 if argument < 40 => client.outbox().terminate(),
+            8 if argument < 48 => client.outbox().close_now(4100, "kicked"),
             8 => client.ping(),
             _ => drop(members.pop()),
         }

@@ -46,7 +46,7 @@ impl Stream {
         self.left
     }
 
-    /// Replaces the contents of `buffer` by the next bytes, up to `size`. There are fewer only at the end of the body.
+    /// Replaces the contents of `buffer` by the next `size` bytes. There are fewer only at the end of the body.
     ///
     /// A buffer that is always full makes the write rule independent of the sizes in which the reader returns its bytes.
     ///
@@ -54,8 +54,8 @@ impl Stream {
     /// Waits for the reader.
     ///
     /// # Errors
-    /// The error of the reader, or `UnexpectedEof` if the reader has fewer bytes than were announced. The buffer contains
-    /// the bytes that were read before.
+    /// The error of the reader, or `UnexpectedEof` if the reader has fewer bytes than were announced. The buffer
+    /// contains the bytes that were read before.
     pub(crate) fn fill(&mut self, buffer: &mut Vec<u8>, size: usize) -> io::Result<()> {
         let wanted = usize::try_from(self.left).map_or(size, |left| left.min(size));
         buffer.resize(wanted, 0);

@@ -56,11 +56,11 @@ pub(super) struct Rare {
     pub(super) limits: Option<Limits>,
 }
 
-/// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect only to
-/// the server from which they were loaded. `'self'` includes ws: and wss: of the same host (CSP Level 3), whereas `ws:`
+/// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect and send
+/// forms only to the server from which they were loaded. `'self'` includes ws: and wss: of the same host (CSP Level 3), whereas `ws:`
 /// would allow connections to any host.
 const PAGE_POLICY: &str = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; \
-    style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'none'";
 
 impl Reply {
@@ -118,9 +118,9 @@ impl Reply {
 
     /// Returns an HTML page with the status 200. For another status, add [`with_status`](Self::with_status).
     ///
-    /// The page must contain its own scripts and styles, and can connect only to this server, because of the header
-    /// `Content-Security-Policy`. A page that loads other files sets that header itself, with [`header`](Self::header).
-    /// Text of a client must be escaped before it becomes a part of a page.
+    /// The page must contain its own scripts and styles. It can connect and send forms only to this server, because of
+    /// the header `Content-Security-Policy`. A page that loads other files sets that header itself, with
+    /// [`header`](Self::header). Text of a client must be escaped before it becomes a part of a page.
     ///
     /// ```
     /// use standpipe::Reply;
@@ -172,8 +172,8 @@ impl Reply {
 
     /// Returns a response with bytes and any content type. For `code` see [`status`](Self::status).
     ///
-    /// The body may be a `&'static [u8]`, a `Vec<u8>`, a `String`, or a `Bytes`, of which many replies share one copy. None
-    /// of them is copied.
+    /// The body may be a `&'static [u8]`, a `Vec<u8>`, a `String`, or a [`Bytes`], of which many replies share one copy.
+    /// None of them is copied.
     ///
     /// ```
     /// use standpipe::{Reply, http::HeaderValue};
@@ -187,9 +187,10 @@ impl Reply {
 
     /// Returns a response whose body is the next `length` bytes of `reader`. For `code` see [`status`](Self::status).
     ///
-    /// The server reads and writes up to 64 KiB at a time, so memory does not grow with `length`. A HEAD request gets the
-    /// same headers, and nothing is read. If the reader fails, panics or ends early, the connection ends before the
-    /// announced length, and the log has a line at the level *warn*. Bytes beyond `length` are not read.
+    /// The server reads and writes up to 64 KiB at a time, so memory does not grow with `length`. A HEAD request gets
+    /// the same headers, and nothing is read. If the reader fails, panics or ends early, the connection ends before the
+    /// announced length, and the log has a line at the level *warn*, or *error* for a panic. Bytes beyond `length` are
+    /// not read.
     ///
     /// ```
     /// use std::io::Read;
@@ -201,8 +202,8 @@ impl Reply {
     ///
     /// # Blocking
     /// The client's handshake thread waits for the reader without a time limit, and for the client to take each 64 KiB,
-    /// limited by [`write_timeout`](crate::Config::write_timeout). Meanwhile the client has one of the 256 handshake slots.
-    /// While the server waits for the client, the slot gives way to newcomers.
+    /// limited by [`write_timeout`](crate::Config::write_timeout). Meanwhile the client has one of the 256 handshake
+    /// slots. While the server waits for the client, it may lose its slot to a newcomer from another address.
     pub fn stream(
         code: u16,
         content_type: HeaderValue,
@@ -218,8 +219,8 @@ impl Reply {
     /// as by [`stream`](Self::stream).
     ///
     /// The length is that of the file at the time of this call. Bytes that are appended later are not sent. A path that
-    /// contains text of a client must be checked before the file is opened. [`Request::segments`](crate::Request::segments)
-    /// never returns `..`, but a segment may contain a slash.
+    /// contains text of a client must be checked before the file is opened:
+    /// [`Request::segments`](crate::Request::segments) never returns `..`, but a segment may contain a slash.
     ///
     /// ```no_run
     /// use std::fs::File;

@@ -76,7 +76,8 @@ pub struct QueueState {
 pub struct ThreadState {
     /// What the thread is doing.
     pub activity: Activity,
-    /// For how long the thread has been doing that.
+    /// For how long the thread has been doing that. If the thread waits for the peer, or its handler has found nothing to
+    /// receive: the time since the peer's last byte.
     pub since: Duration,
 }
 

@@ -70,6 +70,8 @@ fn check_all(server: &ServerState, tick: u64) {
         check(&client, now, &server.refusals);
         if client.number % LOOK_EVERY == tick % LOOK_EVERY {
             client.look_for_peer();
+            let silence = || client.check_silence(now);
+            act(&client, now, silence(), silence, &server.refusals);
         }
     }
     server.refusals.log_left_out();
@@ -80,12 +82,24 @@ fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     if client.is_late(now, clock::millis(client.config().ping_timeout)) {
         client.release_held();
     }
-    match client.check_deadlines(now) {
-        DeadlineCheck::Met => {
-            if client.must_measure(now) {
-                client.send_ping(now);
-            }
-        }
+    let deadlines = || client.check_deadlines(now);
+    let found = deadlines();
+    if found == DeadlineCheck::Met && client.must_measure(now) {
+        client.send_ping(now);
+    }
+    act(client, now, found, deadlines, refusals);
+}
+
+/// Does what is necessary because `check` has `found` this.
+fn act(
+    client: &Shared,
+    now: u64,
+    found: DeadlineCheck,
+    check: impl Fn() -> DeadlineCheck,
+    refusals: &RefusalLog,
+) {
+    match found {
+        DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
             client.write.deadlines.ping_sent(now);
             client.send_ping(now);
@@ -96,8 +110,7 @@ fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
         // A deadline stays passed while the handler of a client that was reset does not return. And another request may
         // have begun since the check, with a deadline of its own.
         DeadlineCheck::Passed(clock)
-            if !client.lifecycle().was_reset()
-                && client.check_deadlines(now) == DeadlineCheck::Passed(clock) =>
+            if !client.lifecycle().was_reset() && check() == DeadlineCheck::Passed(clock) =>
         {
             refusals.log(
                 Refusal::Overdue(clock),

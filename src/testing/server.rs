@@ -9,7 +9,6 @@ use crossbeam_channel::Receiver;
 use super::watched::{Panic, Watched};
 use crate::client::{Client, ClientBuilder};
 use crate::config::Config;
-use crate::error::Error;
 use crate::handler::Handler;
 use crate::server::{
     ConnectionSender, Listener, Server, ServerHandle, ServerThread, ShutdownReport,
@@ -142,19 +141,15 @@ impl TestServer {
         let (panics, kept) = crossbeam_channel::bounded(1);
         let (server, connections) = bind(config);
         let watched = Watched { handler, panics };
-        let returned = thread::scope(|scope| {
-            let guard = TestServer {
-                handle: server.handle(),
+        let served = server.scope(watched, |handle| {
+            test(&TestServer {
+                handle: handle.clone(),
                 connections,
                 panics: crossbeam_channel::never(),
                 thread: None,
-            };
-            let serving = scope.spawn(move || server.serve(watched));
-            let returned = test(&guard);
-            drop(guard);
-            ended(serving.join());
-            returned
+            })
         });
+        let (returned, _) = served.expect("the server serves until its shutdown");
         raise(&kept);
         returned
     }
@@ -246,26 +241,24 @@ impl TestServer {
     /// called.
     #[track_caller]
     pub fn shutdown(mut self) -> ShutdownReport {
-        self.handle.shutdown();
         let thread = self.thread.take().expect("the test owns the server");
-        let report = ended(Ok(thread.join()));
+        let report = thread.shutdown();
         raise(&self.panics);
-        report
+        report.expect("the server serves until its shutdown")
     }
 }
 
 impl Drop for TestServer {
-    /// Shuts down, and waits for all threads.
+    /// Shuts the server down, and waits for all its threads.
     fn drop(&mut self) {
-        self.handle.shutdown();
         let Some(running) = self.thread.take() else {
             return;
         };
-        let joined = running.join();
+        let served = running.shutdown();
         // A test that has failed already shows its own panic.
         if !thread::panicking() {
-            ended(Ok(joined));
             raise(&self.panics);
+            served.expect("the server serves until its shutdown");
         }
     }
 }
@@ -276,15 +269,6 @@ fn bind(config: Config) -> (Server, ConnectionSender) {
     let tcp = Listener::bind("127.0.0.1:0").expect("127.0.0.1 has a free port");
     let server = Server::from_listeners(vec![tcp, listener], config);
     (server.expect("the configuration is valid"), connections)
-}
-
-/// Returns the report of a server that has ended.
-#[track_caller]
-fn ended(joined: thread::Result<Result<ShutdownReport, Error>>) -> ShutdownReport {
-    match joined {
-        Ok(report) => report.expect("the server serves until its shutdown"),
-        Err(panic) => resume_unwind(panic),
-    }
 }
 
 /// Raises the panic of a handler.

@@ -32,7 +32,7 @@ use signal::Signal;
 /// use std::io::{ErrorKind, Read, Write};
 /// use std::net::TcpStream;
 ///
-/// use crossbeam_channel::select;
+/// use standpipe::crossbeam_channel::select;
 /// use standpipe::{Bytes, Connection, Interest, Message, TryRecvError, TrySendError, Watch};
 ///
 /// fn bridge(
@@ -135,7 +135,7 @@ impl<F: AsFd> Watch<F> {
     /// use std::io::Write;
     /// use std::os::unix::net::UnixStream;
     ///
-    /// use crossbeam_channel::{bounded, select};
+    /// use standpipe::crossbeam_channel::{bounded, select};
     /// use standpipe::{Interest, Watch};
     ///
     /// let (mut here, there) = UnixStream::pair()?;

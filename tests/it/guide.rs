@@ -12,7 +12,7 @@ fn clock(conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut next = Instant::now();
     loop {
         // Waits until the next tick. Meanwhile pings are answered.
-        match conn.recv_timeout(next.saturating_duration_since(Instant::now())) {
+        match conn.recv_deadline(next) {
             Ok(Some(_)) => {}          // Nothing is expected from the client.
             Ok(None) => return Ok(()), // The connection has ended.
             Err(RecvTimeoutError::Timeout) => {

@@ -60,6 +60,7 @@ mod violations;
 
 mod drain;
 mod grace;
+mod leaks;
 mod scope;
 mod shutdown;
 mod shutdown_report;

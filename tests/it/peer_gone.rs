@@ -4,10 +4,10 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use standpipe::{Config, Connection, Message, RecvError, Server};
+use standpipe::{Clock, CloseCause, Config, Connection, Message, RecvError, Server};
 
 use crate::support::{
-    Connect, DEADLINE, Failure, TestClient, TestServer, fill, spawn_blocked_send, until,
+    Connect, DEADLINE, Failure, Frame, TestClient, TestServer, fill, op, spawn_blocked_send, until,
     with_both_flush_modes, within,
 };
 
@@ -177,4 +177,50 @@ fn reset_frees_an_idle_client_of_a_busy_handler() {
     assert!(refused.is_err());
     assert_eq!(outbox.counts().accepted, 0);
     drop(leave);
+}
+
+/// Starts a server whose handler is in code that knows nothing of the client, until its client has ended. Returns the
+/// cause of each end.
+fn start_elsewhere() -> (TestServer, Receiver<CloseCause>) {
+    let (causes, cause) = unbounded();
+    let config = Config::default()
+        .ping_interval(Duration::from_millis(100))
+        .ping_timeout(Duration::from_millis(100));
+    let server = TestServer::start(config, move |conn: &mut Connection| {
+        let (wakes, elsewhere) = bounded::<()>(0);
+        let causes = causes.clone();
+        conn.outbox().on_end(move |cause| {
+            let _ = causes.send(cause);
+            drop(wakes);
+        })?;
+        let _ = elsewhere.recv_timeout(2 * DEADLINE);
+        Ok(())
+    });
+    (server, cause)
+}
+
+#[test]
+fn silent_peer_is_reset_while_handler_is_elsewhere() {
+    let (server, cause) = start_elsewhere();
+    let mut client = server.connect();
+    let cause = cause.recv_timeout(DEADLINE).expect("waited for the end");
+    assert_eq!(cause, CloseCause::TimedOut(Clock::Ping));
+    assert_eq!(client.next_frame().opcode, op::PING);
+    client.expect_reset();
+}
+
+/// Nobody reads the pongs.
+#[test]
+fn answering_peer_stays_while_handler_is_elsewhere() {
+    let (server, cause) = start_elsewhere();
+    let mut client = server.connect();
+    for _ in 0..3 {
+        let ping = client.next_frame();
+        assert_eq!(ping.opcode, op::PING);
+        assert!(cause.is_empty(), "a peer that answers was reset");
+        client.frame(&Frame::new(op::PONG, &ping.payload));
+    }
+    // It is silent from now on, and its pongs still lie unread.
+    let cause = cause.recv_timeout(DEADLINE).expect("waited for the end");
+    assert_eq!(cause, CloseCause::TimedOut(Clock::Ping));
 }

@@ -195,8 +195,10 @@ impl Outbox {
     ///   send fails.
     /// - If the peer has only ended its stream, `recv` still returns the messages that arrived before the end. Sends are
     ///   accepted until a write fails or `recv` reaches the end, because the peer may still read.
-    /// - A Close frame is seen only by `recv`. A peer that vanished without a packet is seen by a write that makes no
-    ///   progress, or by `recv`, which sends pings.
+    /// - If the peer is silent for [`ping_interval`](crate::Config::ping_interval), it is pinged. If nothing arrives within
+    ///   [`ping_timeout`](crate::Config::ping_timeout) after that, the connection is reset. A peer of which more than 1 KiB
+    ///   lies unread is not judged, because its answer may have no room.
+    /// - A Close frame is seen only by `recv`.
     ///
     /// ```
     /// use crossbeam_channel::{Receiver, select};

@@ -196,7 +196,7 @@ impl Outbox {
     ///     io::copy(&mut source, &mut stream)?;
     ///     stream.finish()
     /// }
-    /// # let _ = send_all_of::<&[u8]>;
+    /// # let _ = |outbox: &Outbox| send_all_of(outbox, io::empty());
     /// ```
     ///
     /// # Blocking

@@ -173,8 +173,8 @@ impl Outbox {
     ///     loop {
     ///         select! {
     ///             recv(results) -> result => match result {
-    ///                 Ok(result) if outbox.send(result).is_ok() => {}
-    ///                 _ => return,
+    ///                 Ok(result) => drop(outbox.send(result)),
+    ///                 Err(_) => return,
     ///             },
     ///             recv(outbox.draining()) -> _ => return,
     ///         }

@@ -153,3 +153,40 @@ fn only_progress_restarts_the_write_clock() {
     deadlines.socket_refused(false);
     assert!(deadlines.is_blocked());
 }
+
+#[test]
+fn any_change_of_the_unread_bytes_is_a_sign_of_life() {
+    let deadlines = upgraded();
+    let check = |now, unread| deadlines.check_unread(now, 1000, unread, &config());
+    assert_eq!(check(1400, 0), DeadlineCheck::Met);
+    assert_eq!(check(1500, 0), DeadlineCheck::PingDue);
+    deadlines.ping_sent(1500);
+    assert_eq!(check(2000, 14), DeadlineCheck::Met);
+    assert!(!deadlines.is_pinged(), "the pong lies unread");
+    assert_eq!(check(2499, 14), DeadlineCheck::Met);
+    assert_eq!(check(2500, 14), DeadlineCheck::PingDue);
+    deadlines.ping_sent(2500);
+    assert_eq!(check(3099, 14), DeadlineCheck::Met);
+    assert_eq!(check(3100, 14), DeadlineCheck::Passed(Clock::Ping));
+}
+
+#[test]
+fn peer_that_cannot_answer_is_not_judged_by_unread_bytes() {
+    let full = upgraded();
+    for now in [1000, 2000, 9000] {
+        let check = full.check_unread(now, 1000, MOST_UNREAD + 1, &config());
+        assert_eq!(check, DeadlineCheck::Met);
+    }
+    let blocked = upgraded();
+    blocked.blocked_since.store(1000, Relaxed);
+    assert_eq!(
+        blocked.check_unread(9000, 1000, 0, &config()),
+        DeadlineCheck::Met
+    );
+    let closing = upgraded();
+    closing.close_by.store(NEVER, Relaxed);
+    assert_eq!(
+        closing.check_unread(9000, 1000, 0, &config()),
+        DeadlineCheck::Met
+    );
+}

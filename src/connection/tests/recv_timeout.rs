@@ -174,6 +174,19 @@ fn handler_that_is_away_does_not_make_its_peer_late() {
     client.end();
 }
 
+#[test]
+fn answer_to_a_mark_that_the_handler_has_not_read_is_not_late() {
+    let client = TestClient::new(Config::default());
+    let mut reader = client.reader(&[]);
+    times_out(&mut reader, Duration::ZERO);
+    client.shared.mark(clock::now(), 0);
+    let is_late = || client.shared.is_late(clock::now() + 1000, 500);
+    assert!(is_late(), "the peer has sent nothing");
+    client.socket.send(from_client(0x8a, b"12345678"));
+    assert!(!is_late(), "the handler has not looked");
+    client.end();
+}
+
 /// A socket that does what the watchdog does when a read begins.
 #[derive(Debug)]
 struct CheckedSocket {

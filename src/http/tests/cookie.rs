@@ -158,14 +158,18 @@ proptest! {
 
     #[test]
     fn any_cookie_header_is_read_safely(
-        line in prop::collection::vec(prop_oneof![Just(b';'), Just(b'='), Just(b'a'), Just(b' '), any::<u8>()], 0..40),
+        line in prop::collection::vec(
+            prop_oneof![Just(b';'), Just(b'='), Just(b'a'), Just(b' '), any::<u8>()],
+            0..40,
+        ),
     ) {
         // A line with a control character is refused with its head.
         if let Some(request) = request(&[&line]) {
             for name in ["a", "", "aa", " a"] {
                 if let Some(value) = request.cookie(name) {
                     prop_assert!(!value.contains(';') && !name.is_empty());
-                    prop_assert!(line.windows(value.len().max(1)).any(|part| part == value.as_bytes()) || value.is_empty());
+                    let mut parts = line.windows(value.len().max(1));
+                    prop_assert!(value.is_empty() || parts.any(|part| part == value.as_bytes()));
                 }
             }
         }

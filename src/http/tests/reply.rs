@@ -99,6 +99,7 @@ fn page_connects_only_to_its_own_server() {
     for part in [
         "default-src 'none'",
         "connect-src 'self';",
+        "form-action 'self';",
         "nosniff",
         "no-referrer",
         "no-cache",

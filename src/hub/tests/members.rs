@@ -118,11 +118,18 @@ fn subscription_during_a_replay_is_busy() {
             assert!(Instant::now() < deadline, "waited for a full queue");
             std::thread::yield_now();
         }
-        for options in [SubscribeOptions::new(), from_start()] {
-            let refused = topic.subscribe(client.outbox().clone(), options);
-            assert_eq!(refused.err(), Some(SubscribeError::Busy));
+        let others = [SubscribeOptions::new(), from_start()]
+            .map(|options| scope.spawn(|| topic.subscribe(client.outbox().clone(), options).err()));
+        while !others.iter().all(|other| other.is_finished()) && Instant::now() < deadline {
+            std::thread::yield_now();
         }
+        // Also ends the wait of a second replay, which must not have begun.
         client.outbox().terminate();
+        let refused = others.map(|other| other.join().expect("it does not panic"));
+        assert_eq!(
+            refused,
+            [Some(SubscribeError::Busy), Some(SubscribeError::Busy)]
+        );
         let replayed = replay.join().expect("it does not panic");
         assert!(replayed.is_ok_and(|subscription| !subscription.was_member()));
     });

@@ -209,7 +209,7 @@ fn busy_topic_gives_every_publication_back() {
 /// The wait of each call is far from the wait of every other one.
 #[test]
 fn publisher_waits_as_long_as_its_verb_says() {
-    const LONG: Duration = Duration::from_secs(600);
+    const LONG: Duration = Duration::from_secs(30);
     let waited = |publish: &dyn Fn(&Topic) -> bool, hub: Duration, policy| {
         let mut config = HubConfig::default().publish_timeout(hub);
         config.default = TopicSettings::default().policy(policy);

@@ -40,7 +40,7 @@ pub(crate) struct Inbound {
     pub(crate) arrival: Arc<Arrival>,
     /// The address of the server's end, if it is a TCP connection.
     pub(crate) local: Option<SocketAddr>,
-    /// The bytes that have been read from the socket already.
+    /// The beginning of the next request, as far as it has been read already.
     pub(crate) ahead: Vec<u8>,
 }
 
@@ -60,16 +60,19 @@ pub(crate) fn run<'scope, H: Handler>(
     handler: &'scope H,
 ) {
     own_thread::works_for(server);
-    let mut next = Some(mem::take(&mut inbound.ahead));
     let mut upgraded = None;
-    let mut request_number = 0;
-    while let Some(ahead) = next.take() {
-        request_number += 1;
-        let is_last = request_number >= MAX_REQUESTS;
-        match read_and_answer(&client, &inbound, server, scope, handler, ahead, is_last) {
-            Served::Upgraded(upgrade) => upgraded = Some(upgrade),
-            Served::Kept(body) => next = next_request(&client, server, body),
-            Served::Ended => {}
+    for request_number in 1..=MAX_REQUESTS {
+        let is_last = request_number == MAX_REQUESTS;
+        match read_and_answer(&client, &mut inbound, server, scope, handler, is_last) {
+            Served::Upgraded(upgrade) => {
+                upgraded = Some(upgrade);
+                break;
+            }
+            Served::Kept(body) => match next_request(&client, server, body) {
+                Some(ahead) => inbound.ahead = ahead,
+                None => break,
+            },
+            Served::Ended => break,
         }
     }
     match upgraded {
@@ -144,18 +147,18 @@ fn next_request(
     begins.then_some(ahead)
 }
 
-/// Reads one request, which begins with the bytes `ahead`, and answers it. `is_last` says that the connection must end
-/// after it.
+/// Reads one request, which begins with the bytes `inbound.ahead`, and answers it. `is_last` says that the connection must
+/// end after it.
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
-    inbound: &Inbound,
+    inbound: &mut Inbound,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
-    ahead: Vec<u8>,
     is_last: bool,
 ) -> Served<'scope> {
     let RegisteredClient { shared, socket, .. } = client;
+    let ahead = mem::take(&mut inbound.ahead);
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
