@@ -31,7 +31,8 @@ const FEWEST_BYTES: usize = 1 << 10;
 /// Other messages for this client wait behind the stream, because no message may stand between fragments. Pings, pongs and
 /// an immediate Close pass between fragments. A stream that has its turn must be written quickly: if the peer has accepted
 /// everything, and no further bytes come for [`message_timeout`](crate::Config::message_timeout), the connection is closed
-/// with 1011. A thread that writes a stream must not wait for another message to the same client meanwhile.
+/// with 1011. A thread that writes a stream must not wait for another message to the same client meanwhile. For a topic, a
+/// client whose queue is full behind a stream is a slow consumer, so the topic's policy decides.
 ///
 /// [`finish`](Self::finish) completes the message. A writer that is dropped before that closes the connection with 1011,
 /// because a truncated message must not look complete. If none of the message has been sent yet, the message is withdrawn

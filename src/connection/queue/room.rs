@@ -12,9 +12,9 @@ use crate::escape::escaped;
 
 impl Outbox {
     /// Calls `place`, which queues something, until it succeeds or the client turns out to be a slow consumer. A client
-    /// is a slow consumer if its queue is full *and* its socket refuses bytes; only this method decides that. A queue
-    /// can also be full because its messages have not been written yet. Then this method flushes and waits. Returns
-    /// `None` for a slow consumer, and when `budget` is used up.
+    /// is a slow consumer if its queue is full *and* its socket refuses bytes, or a message is sent to it as a stream.
+    /// Only this method decides that. A queue can also be full because its messages have not been written yet. Then
+    /// this method flushes and waits. Returns `None` for a slow consumer, and when `budget` is used up.
     ///
     /// # Blocking
     /// Waits for room, within `budget`. Woken by the writer's progress, or by the end of the connection.

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A flag that is set after something has been stored for the holder of the write half: a ping, a pong, a Close or the
-/// end of writing. The holder clears the flag before it checks for these. `SeqCst`, so that a later setter does not hide
+/// A flag that is set after something has been stored for the holder of the write half: a ping, a pong, a fragment, a
+/// Close or the end of writing. The holder clears the flag before it checks for these. `SeqCst`, so that a later setter does not hide
 /// what an earlier one has stored.
 #[derive(Debug, Default)]
 pub(crate) struct Attention(AtomicBool);
