@@ -125,7 +125,8 @@ config! {
     /// The time from the first byte of a message to its last one. Only the time during which the reader waits for the
     /// peer counts. Afterwards the client is reset. Default 30 s. The body of a request has this time for each 64 KiB,
     /// or for the rest of it. A longer time allows large messages on slow networks, but lets a client occupy memory
-    /// with incomplete messages.
+    /// with incomplete messages. A [`MessageWriter`](crate::MessageWriter) whose bytes have all been written must be given
+    /// more within this time. Otherwise, the client is closed with 1011.
     message_timeout: Duration = Duration::from_secs(30), such as Duration::from_secs(60);
     /// The time without any byte from the peer after which the server sends a ping. Default 20 s. A shorter time finds
     /// dead peers earlier, but costs more traffic on idle connections. A client that is not silent is pinged about as

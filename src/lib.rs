@@ -40,7 +40,7 @@
 //! - [`Outbox`] sends to that client from any other thread. [`send`](Outbox::send) waits,
 //!   [`send_timeout`](Outbox::send_timeout) waits up to a time limit, [`try_send`](Outbox::try_send) never waits. A
 //!   [`Receipt`] tells what became of one message, and [`wait_written`](Outbox::wait_written) waits until all messages
-//!   are written.
+//!   are written. A [`MessageWriter`] sends a message of any size as a stream.
 //! - [`Hub`] and [`Topic`] send to many clients, in the same order to all of them. A [`Policy`] decides what happens
 //!   when a member is slow.
 //! - [`Roster`] has people by name, each with several connections.

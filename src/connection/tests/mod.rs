@@ -10,6 +10,7 @@ mod message_writer;
 mod peer;
 mod reader;
 mod recv_timeout;
+mod stream_ends;
 mod streams;
 mod write_path;
 mod written;
