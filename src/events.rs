@@ -16,14 +16,28 @@ use crate::server::{Server, ServerHandle, ServerThread, ShutdownReport};
 /// An event of one client. Each client has one `Opened`, then its messages in order, then one `Closed`.
 ///
 /// ```
-/// use standpipe::Event;
+/// use std::collections::HashMap;
 ///
-/// fn number(event: &Event) -> u64 {
+/// use standpipe::{CloseCause, Event, Outbox};
+///
+/// /// Keeps the list of clients, and greets each of them.
+/// fn handle(event: Event, clients: &mut HashMap<u64, Outbox>) {
 ///     match event {
-///         Event::Opened { number, .. } | Event::Message { number, .. } | Event::Closed { number, .. } => *number,
-///         _ => 0,
+///         Event::Opened { number, request, outbox } => {
+///             let _ = outbox.try_send(format!("welcome to {}", request.path()));
+///             clients.insert(number, outbox);
+///         }
+///         Event::Message { number, message } => println!("client {number}: {message}"),
+///         Event::Closed { number, cause } => {
+///             clients.remove(&number);
+///             if cause == CloseCause::SlowConsumer {
+///                 println!("client {number} was too slow");
+///             }
+///         }
+///         _ => {} // Events that a later version may add.
 ///     }
 /// }
+/// # let _: fn(Event, &mut HashMap<u64, Outbox>) = handle;
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]

@@ -59,6 +59,20 @@ pub trait Handler: Sync {
     /// its `Origin` (see [`Config::origin`](crate::Config::origin)), and has answered CORS preflights and `OPTIONS *`. After this call
     /// the server checks the headers of the upgrade. If this method panics, the client gets a 500.
     ///
+    /// ```
+    /// # use standpipe::{Connection, Handler, Reply, Request};
+    /// # struct Guarded;
+    /// # impl Handler for Guarded {
+    /// fn request(&self, request: &mut Request) -> Reply {
+    ///     match request.header("authorization") {
+    ///         Some("Bearer secret") => Reply::upgrade(),
+    ///         _ => Reply::text(401, "a token is required\n"),
+    ///     }
+    /// }
+    /// # fn run(&self, _: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Ok(()) }
+    /// # }
+    /// ```
+    ///
     /// # Blocking
     /// Runs on the client's handshake thread. This method may block, but its time counts towards
     /// [`handshake_timeout`](crate::Config::handshake_timeout), except after the whole body has been read.
@@ -128,6 +142,19 @@ pub trait Handler: Sync {
     /// stack overflow ends the whole process. If a client can choose the
     /// depth of a recursion, as with a JSON tree, check the depth first or use a type of fixed depth. Builds without
     /// optimization need more stack for each level.
+    ///
+    /// ```
+    /// # use standpipe::{Connection, Handler};
+    /// # struct Echo;
+    /// # impl Handler for Echo {
+    /// fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     while let Some(message) = conn.recv()? {
+    ///         conn.send(message)?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Returns the error that ended the connection early. The server logs the error with the number of the connection.

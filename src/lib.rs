@@ -29,8 +29,8 @@
 //! ```
 //!
 //! # Tour
-//! - [`Server`] listens and serves. [`ServerHandle`] shuts it down and shows its state. [`Config`] has every limit and
-//!   timeout.
+//! - [`Server`] listens and serves. [`ServerHandle`] drains it, shuts it down and shows its state. [`Config`] has every
+//!   limit and timeout, and [`Limits`] those of one connection.
 //! - [`Handler`] is what you write. [`run`](Handler::run) is a loop over the messages of one client, on its own thread.
 //!   [`request`](Handler::request) accepts or refuses a request before the upgrade, with [`Request`] and [`Reply`].
 //! - [`Connection`] is one client: [`recv`](Connection::recv) waits for a message from it, [`send`](Connection::send)

@@ -89,10 +89,8 @@ impl Limits {
     /// Returns limits that change nothing yet.
     ///
     /// ```
-    /// use standpipe::{Limits, Reply};
-    ///
-    /// let as_configured = Reply::upgrade().limits(Limits::new());
-    /// # drop(as_configured);
+    /// # use standpipe::{Limits, Reply};
+    /// let reply = Reply::upgrade().limits(Limits::new().queue(16));
     /// ```
     pub fn new() -> Limits {
         Limits::default()

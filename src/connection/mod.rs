@@ -351,15 +351,14 @@ impl Connection {
     /// [`Outbox::draining`].
     ///
     /// ```
-    /// # fn example(conn: &standpipe::Connection, jobs: &standpipe::crossbeam_channel::Receiver<String>) {
-    /// use standpipe::crossbeam_channel::select;
-    ///
-    /// // Takes no more jobs when the server drains.
-    /// select! {
-    ///     recv(jobs) -> job => println!("{job:?}"),
-    ///     recv(conn.draining()) -> _ => println!("the server drains"),
+    /// # use std::time::Duration;
+    /// # use standpipe::{Connection, crossbeam_channel::RecvTimeoutError};
+    /// /// Waits for a second, or until the server drains. Returns whether it does.
+    /// fn wait(conn: &Connection) -> bool {
+    ///     let waited = conn.draining().recv_timeout(Duration::from_secs(1));
+    ///     waited == Err(RecvTimeoutError::Disconnected)
     /// }
-    /// # }
+    /// # let _: fn(&Connection) -> bool = wait;
     /// ```
     pub fn draining(&self) -> &Receiver<Infallible> {
         self.outbox.draining()

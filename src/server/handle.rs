@@ -64,11 +64,12 @@ impl ServerHandle {
     /// Returns every TCP address that the server listens on.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
     /// for address in handle.local_addrs() {
     ///     println!("listening on ws://{address}/");
     /// }
-    /// # }
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
@@ -172,9 +173,10 @@ impl ServerHandle {
     /// Returns the number of connected clients, from the moment their upgrade was accepted.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
-    /// println!("{} clients are connected", handle.clients());
-    /// # }
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert_eq!(handle.clients(), 0);
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn clients(&self) -> usize {
         self.server.client_permits.in_use()
@@ -184,11 +186,10 @@ impl ServerHandle {
     /// socket.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
-    /// if !handle.is_loopback_only() {
-    ///     println!("other machines can connect");
-    /// }
-    /// # }
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert!(handle.is_loopback_only());
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn is_loopback_only(&self) -> bool {
         self.server.loopback_only
@@ -237,11 +238,12 @@ impl ServerHandle {
     /// mostly reads atomics.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
     /// for client in handle.client_states() {
-    ///     println!("#{}: its reader is {}", client.number, client.reader.activity);
+    ///     println!("client {}: {}", client.number, client.reader.activity);
     /// }
-    /// # }
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn client_states(&self) -> Vec<ClientState> {
         let now = clock::now();
@@ -259,9 +261,11 @@ impl ServerHandle {
     /// Returns the sum of the message counts of all clients since the server started.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
-    /// println!("{} messages have been delivered", handle.counts().delivered);
-    /// # }
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let counts = handle.counts();
+    /// println!("{} of {} messages delivered", counts.delivered, counts.accepted);
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn counts(&self) -> MessageCounts {
         self.server.clients.counts()
@@ -271,9 +275,10 @@ impl ServerHandle {
     /// thread has not ended yet.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
-    /// println!("{} clients have not sent their request yet", handle.pending_handshakes());
-    /// # }
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// assert_eq!(handle.pending_handshakes(), 0);
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn pending_handshakes(&self) -> usize {
         self.server.handshakes.pending()
@@ -284,16 +289,11 @@ impl ServerHandle {
     /// of all clients too late.
     ///
     /// ```
-    /// # fn example(handle: &standpipe::ServerHandle) {
-    /// use std::sync::Arc;
-    /// use std::sync::atomic::{AtomicU64, Ordering};
-    ///
-    /// let ticks = Arc::new(AtomicU64::new(0));
-    /// let counter = Arc::clone(&ticks);
-    /// handle.on_tick(move || {
-    ///     counter.fetch_add(1, Ordering::Relaxed);
-    /// });
-    /// # }
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let monitored = handle.clone();
+    /// let _callback = handle.on_tick(move || println!("{} clients", monitored.clients()));
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn on_tick(&self, callback: impl Fn() + Send + Sync + 'static) -> TickCallback {
         TickCallback::new(&self.server.tick_callbacks, Arc::new(callback))

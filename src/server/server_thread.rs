@@ -54,9 +54,11 @@ impl ServerThread {
     /// Returns a handle that monitors the server and shuts it down.
     ///
     /// ```
-    /// # fn example(running: &standpipe::ServerThread) {
-    /// println!("{} clients", running.handle().clients());
-    /// # }
+    /// # use standpipe::{Config, Connection, Server};
+    /// let server = Server::bind("127.0.0.1:0", Config::default())?;
+    /// let thread = server.spawn(|_: &mut Connection| Ok(()))?;
+    /// println!("{} clients", thread.handle().clients());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()

@@ -191,11 +191,12 @@ impl Outbox {
     /// [`Connection::is_draining`](crate::Connection::is_draining).
     ///
     /// ```
-    /// # fn example(outbox: &standpipe::Outbox) {
-    /// if outbox.is_draining() {
-    ///     let _ = outbox.try_send("the server restarts: try again in a minute");
+    /// # use standpipe::Outbox;
+    /// /// Gives a client a job, unless the server is about to end.
+    /// fn offer(outbox: &Outbox, job: &str) -> bool {
+    ///     !outbox.is_draining() && outbox.try_send(job).is_ok()
     /// }
-    /// # }
+    /// # let _: fn(&Outbox, &str) -> bool = offer;
     /// ```
     pub fn is_draining(&self) -> bool {
         self.shared.draining().is_set()
@@ -205,20 +206,19 @@ impl Outbox {
     /// it. Use it in `select!` to stop taking work.
     ///
     /// ```
-    /// use crossbeam_channel::{Receiver, select};
     /// use standpipe::Outbox;
+    /// use standpipe::crossbeam_channel::{Receiver, select};
     ///
     /// /// Sends the results of a job, until the server drains.
     /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
     ///     loop {
     ///         select! {
-    ///             recv(results) -> result => match result {
-    ///                 Ok(result) => match outbox.send(result) {
-    ///                     Ok(()) => {}
-    ///                     Err(_) => return,
-    ///                 },
-    ///                 Err(_) => return,
-    ///             },
+    ///             recv(results) -> result => {
+    ///                 let Ok(result) = result else { return };
+    ///                 if outbox.send(result).is_err() {
+    ///                     return;
+    ///                 }
+    ///             }
     ///             recv(outbox.draining()) -> _ => return,
     ///         }
     ///     }
