@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::FRAME_BYTES;
+use crate::fragments::{Fragments, LAST, STREAM};
 use crate::log::Log;
 use crate::send_queue::SendQueue;
 use crate::socket::{Failed, Socket};
@@ -13,6 +14,8 @@ pub(crate) struct InFlight {
     frames: VecDeque<Frame>,
     /// Bytes of the first frame that the socket has accepted.
     written: usize,
+    /// The stream is being written.
+    is_streaming: bool,
 }
 
 #[derive(Debug)]
@@ -24,6 +27,7 @@ struct Frame {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
     Data,
+    Fragment,
     Pong,
     Close,
 }
@@ -46,12 +50,38 @@ impl InFlight {
         self.frames.push_back(Frame { byte, kind });
     }
 
-    pub(crate) fn take_batch(&mut self, queue: &SendQueue, most_bytes: usize) {
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.is_streaming
+    }
+
+    pub(crate) fn has_stream_work(&self, fragments: &Fragments) -> bool {
+        self.is_streaming && fragments.has_work()
+    }
+
+    pub(crate) fn take_batch(
+        &mut self,
+        queue: &SendQueue,
+        fragments: &Fragments,
+        most_bytes: usize,
+    ) {
         let mut bytes = 0;
         while bytes < most_bytes {
+            if self.is_streaming {
+                let Some(fragment) = fragments.take_fragment() else {
+                    break;
+                };
+                bytes += FRAME_BYTES;
+                self.push(fragment, FrameKind::Fragment);
+                self.is_streaming = fragment != LAST;
+                continue;
+            }
             let Some(message) = queue.pop() else {
                 break;
             };
+            if message == STREAM {
+                self.is_streaming = true;
+                continue;
+            }
             bytes += FRAME_BYTES;
             self.push(message, FrameKind::Data);
         }
@@ -95,7 +125,7 @@ impl InFlight {
             self.written -= FRAME_BYTES;
             match first.kind {
                 FrameKind::Data => log.delivered(first.byte),
-                FrameKind::Pong => {}
+                FrameKind::Fragment | FrameKind::Pong => {}
                 FrameKind::Close => completed.close = true,
             }
             self.frames.pop_front();

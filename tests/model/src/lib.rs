@@ -9,6 +9,7 @@
 //! | `write_path.rs`: [`WritePath`], `Slot`, `WriteHalf`, `Step`, the attention flag | `write/write_path.rs`, `write/slot.rs`, `write/attention.rs` |
 //! | `in_flight.rs`: `InFlight` | `write/in_flight.rs` |
 //! | `control_slot.rs`: `ControlSlot`, with a pong only | `write/control_slot.rs` |
+//! | `fragments.rs`: `Fragments`, of one stream | `queue/fragments.rs` |
 //! | `wake_up.rs`: `WakeUp`, a flag and a condition variable | `write/wake_up.rs`, a channel of capacity one |
 //! | `lifecycle.rs`: `Lifecycle`, from [`Phase::Open`] on | `lifecycle.rs` |
 //! | `send_queue.rs`: `SendQueue`, a list under a lock | `queue/send_queue.rs`, a crossbeam channel |
@@ -29,6 +30,7 @@
 //! - Time: deadlines and the watchdog, except that it may give up the connection.
 //! - A write that waits for ever: a write that waits completes the frame in progress.
 //! - Waiting for room in the queue, the byte limit, and the inside of crossbeam's channels.
+//! - The end of a stream before its last fragment, and waiting for room for a fragment.
 //! - Tickets, pending messages of topics, and the overflow list.
 //! - Several messages in one direct write. One message stands for them.
 //! - More than three threads, and more preemptions in one run than the tests allow. A thread that waits is not counted
@@ -37,6 +39,7 @@
 //! Writes cannot interleave, because there is one `WriteHalf` and it is moved. The model takes that from the type.
 
 mod control_slot;
+mod fragments;
 mod in_flight;
 mod lifecycle;
 mod log;
@@ -96,6 +99,14 @@ pub enum Mutant {
     LateSenderDoesNotDrain,
     /// `drain` does not wait for another thread that drains.
     DrainDoesNotWait,
+    /// A thread that has queued a fragment does not request attention.
+    FragmentWithoutAttention,
+    /// `fill` does not set the attention flag again when a fragment still waits for what is in flight.
+    WaitingFragmentForgotten,
+    /// A direct write does not look for a stream.
+    DirectWritePassesStream,
+    /// A Close after the queue does not wait for the end of a stream.
+    ClosePassesStream,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

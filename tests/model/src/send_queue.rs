@@ -49,7 +49,7 @@ impl SendQueue {
         true
     }
 
-    fn place(&self, message: u8) {
+    pub(crate) fn place(&self, message: u8) {
         let mut items = lock(&self.items);
         items.push_back(message);
         self.length.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! `shared.rs`, and how `queue/outbox.rs` and `write/writer.rs` use the write path.
 
+use crate::fragments::STREAM;
 use crate::write_path::{WriteNow, WritePath};
 use crate::{CloseMode, Mutant, Record};
 
@@ -78,6 +79,27 @@ impl WritePath {
     /// Queues `message`. The caller has to flush.
     pub fn enqueue(&self, message: u8) -> bool {
         self.queue.push(message, self)
+    }
+}
+
+/// `queue/message_writer.rs` and `queue/fragments.rs`.
+impl WritePath {
+    /// Begins the stream.
+    pub fn begin_stream(&self) {
+        self.queue.place(STREAM);
+        self.flush();
+    }
+
+    /// Queues a fragment. `b'>'` is the last one.
+    pub fn push_fragment(&self, fragment: u8) {
+        self.fragments.push(fragment, self);
+    }
+
+    pub(crate) fn notify_stream(&self) {
+        if !self.is(Mutant::FragmentWithoutAttention) {
+            self.request_attention();
+        }
+        self.flush();
     }
 }
 

@@ -6,6 +6,7 @@ use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crate::control_slot::ControlSlot;
+use crate::fragments::Fragments;
 use crate::in_flight::{FrameKind, InFlight};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::log::Log;
@@ -27,6 +28,8 @@ pub struct WritePath {
     pub(crate) queue: SendQueue,
     pub(crate) control: ControlSlot,
     slot: Mutex<Slot>,
+    pub(crate) fragments: Fragments,
+    is_streaming: AtomicBool,
     attention: AtomicBool,
     switch: SwitchPoint,
     pub(crate) writer: WakeUp,
@@ -58,6 +61,8 @@ impl WritePath {
             queue: SendQueue::new(),
             control: ControlSlot::default(),
             slot: Mutex::new(Slot::Held),
+            fragments: Fragments::default(),
+            is_streaming: AtomicBool::new(false),
             attention: AtomicBool::new(false),
             switch: SwitchPoint::default(),
             writer: WakeUp::default(),
@@ -173,7 +178,11 @@ impl WritePath {
     }
 
     fn has_work(&self) -> bool {
-        self.has_attention() || !self.queue.is_empty()
+        self.has_attention() || (!self.queue.is_empty() && !self.is_streaming())
+    }
+
+    fn is_streaming(&self) -> bool {
+        self.is_streaming.load(Ordering::Acquire)
     }
 
     fn has_attention(&self) -> bool {
@@ -281,7 +290,16 @@ impl WriteHalf {
         }
         if self.in_flight.is_empty() {
             let most_bytes = if self.is_blocked { 1 } else { BATCH_BYTES };
-            self.in_flight.take_batch(&path.queue, most_bytes);
+            self.in_flight
+                .take_batch(&path.queue, &path.fragments, most_bytes);
+            let is_streaming = self.in_flight.is_streaming();
+            if path.is_streaming() != is_streaming {
+                path.is_streaming.store(is_streaming, Ordering::Release);
+            }
+        }
+        let forgets = path.is(Mutant::WaitingFragmentForgotten);
+        if self.in_flight.has_stream_work(&path.fragments) && !forgets {
+            path.request_attention();
         }
         if path.is(Mutant::AttentionClearedAfterLooking) {
             path.take_attention();
@@ -292,6 +310,10 @@ impl WriteHalf {
         // The phase was read before the queue was looked at.
         if phase == Phase::ClosingAfterQueue {
             let is_empty = self.in_flight.is_empty();
+            let waits = self.in_flight.is_streaming() && !path.is(Mutant::ClosePassesStream);
+            if is_empty && waits {
+                return;
+            }
             match is_empty
                 .then(|| path.lifecycle.take_deferred_close())
                 .flatten()
@@ -305,7 +327,9 @@ impl WriteHalf {
 
     fn write_now(&mut self, message: u8, path: &WritePath) -> WriteNow {
         let passes = path.is(Mutant::DirectWritePassesInFlight);
-        let is_behind = !self.in_flight.is_empty() && !passes;
+        let passes_stream = path.is(Mutant::DirectWritePassesStream);
+        let is_behind = (!self.in_flight.is_empty() && !passes)
+            || (self.in_flight.is_streaming() && !passes_stream);
         if is_behind || path.has_attention() {
             return WriteNow::NotWritten;
         }

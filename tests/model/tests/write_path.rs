@@ -189,6 +189,28 @@ fn assert_broken_off(record: &Record) {
     assert!(record.writer_ended, "writer not notified: {record:?}");
 }
 
+/// Asserts that all `fragments` were written in order and that no message stands between them. Returns the record without
+/// the stream.
+fn without_stream(record: &Record, fragments: &[u8]) -> Record {
+    let is_fragment = |frame: &u8| b"<=>".contains(frame);
+    let all = frames(record);
+    let streamed: Vec<u8> = all.iter().copied().filter(is_fragment).collect();
+    assert!(streamed == fragments, "fragment forgotten: {record:?}");
+    let first = all.iter().position(is_fragment).unwrap_or(0);
+    let last = all.iter().rposition(is_fragment).unwrap_or(0);
+    let inside = all[first..last].iter();
+    let mut others = inside.filter(|frame| !is_fragment(frame));
+    assert!(
+        others.all(u8::is_ascii_digit),
+        "inside the stream: {record:?}"
+    );
+    let rest = all.into_iter().filter(|frame| !is_fragment(frame));
+    Record {
+        written: rest.flat_map(|frame| [frame; FRAME_BYTES]).collect(),
+        ..record.clone()
+    }
+}
+
 // The scenarios.
 
 fn one_message_each(mutant: Option<Mutant>, script: &[usize]) {
@@ -330,6 +352,56 @@ fn pongs(mutant: Option<Mutant>, script: &[usize]) {
         },
     );
     assert_all_written(&record);
+}
+
+/// A stream, while another thread sends.
+fn stream_beside_message(mutant: Option<Mutant>, script: &[usize]) {
+    let record = run(
+        mutant,
+        script,
+        |path| {
+            path.begin_stream();
+            path.push_fragment(b'<');
+            path.push_fragment(b'>');
+        },
+        |path| {
+            path.send(b'a');
+        },
+    );
+    assert_all_written(&without_stream(&record, b"<>"));
+}
+
+/// A stream, while the reader answers a ping.
+fn stream_beside_pong(mutant: Option<Mutant>, script: &[usize]) {
+    let record = run(
+        mutant,
+        script,
+        |path| {
+            path.begin_stream();
+            path.push_fragment(b'<');
+            path.push_fragment(b'>');
+        },
+        |path| path.send_pong(b'1'),
+    );
+    assert_all_written(&without_stream(&record, b"<>"));
+}
+
+/// A stream that is continued after a Close was requested. Another thread sends.
+fn stream_beside_close(mutant: Option<Mutant>, script: &[usize]) {
+    let record = run(
+        mutant,
+        script,
+        |path| {
+            path.begin_stream();
+            path.push_fragment(b'<');
+            path.close(CloseMode::AfterQueue);
+            path.push_fragment(b'>');
+        },
+        |path| {
+            path.send(b'a');
+        },
+    );
+    assert_closed(&without_stream(&record, b"<>"));
 }
 
 /// The watchdog leaves a ping to the writer, while another thread sends.
@@ -527,6 +599,29 @@ fn counts_are_final_after_tear_down() {
     holds(name, tear_down_beside_watchdog, &[&[], &[1]], PREEMPTIONS);
 }
 
+#[test]
+fn no_message_stands_inside_a_stream() {
+    let scripts: [&[usize]; 3] = [&[], &[1], &[0, 3]];
+    holds("stream", stream_beside_message, &scripts, PREEMPTIONS);
+}
+
+#[test]
+fn a_fragment_is_never_forgotten() {
+    let scripts: [&[usize]; 3] = [&[], &[1], &[2, 0]];
+    holds("stream and pong", stream_beside_pong, &scripts, PREEMPTIONS);
+}
+
+#[test]
+fn a_close_waits_for_the_stream() {
+    let scripts: [&[usize]; 2] = [&[], &[1]];
+    holds(
+        "stream and close",
+        stream_beside_close,
+        &scripts,
+        PREEMPTIONS,
+    );
+}
+
 // The mutants.
 
 #[test]
@@ -635,4 +730,28 @@ fn mutant_late_sender_does_not_drain() {
 fn mutant_drain_does_not_wait() {
     let mutant = Mutant::DrainDoesNotWait;
     finds(mutant, tear_down_beside_watchdog, &[], "forgotten");
+}
+
+#[test]
+fn mutant_fragment_without_attention() {
+    let mutant = Mutant::FragmentWithoutAttention;
+    finds(mutant, stream_beside_pong, &[], "fragment forgotten");
+}
+
+#[test]
+fn mutant_waiting_fragment_forgotten() {
+    let mutant = Mutant::WaitingFragmentForgotten;
+    finds(mutant, stream_beside_pong, &[], "fragment forgotten");
+}
+
+#[test]
+fn mutant_direct_write_passes_stream() {
+    let mutant = Mutant::DirectWritePassesStream;
+    finds(mutant, stream_beside_message, &[], "inside the stream");
+}
+
+#[test]
+fn mutant_close_passes_stream() {
+    let mutant = Mutant::ClosePassesStream;
+    finds(mutant, stream_beside_close, &[], "fragment forgotten");
 }
