@@ -409,6 +409,11 @@ fn bridge_slows_each_side_down_for_the_other() {
 #[test]
 fn bridge_needs_two_threads_per_client() {
     let (bridge, address, _backend) = start_bridge();
+    // All clients share the thread `sp-ready`, which starts with the handler of the first one.
+    let _first = connect(address, "/");
+    until("sp-ready has started", || {
+        bridge.threads().iter().any(|name| name == "sp-ready")
+    });
     assert_two_threads_per_client(&bridge, || connect(address, "/"));
 }
 

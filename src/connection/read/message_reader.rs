@@ -40,6 +40,7 @@ use crate::error::RecvError;
 /// An [`io::Error`] of `read` means that the message is incomplete. Its source is the [`RecvError`], if there is one.
 /// The kind is `InvalidData` after a violation, `TimedOut` after a missed deadline, and `UnexpectedEof` if the peer left
 /// or this side closed the connection.
+#[must_use = "a message that is not read is discarded"]
 pub struct MessageReader<'a> {
     reader: &'a mut Reader,
     is_text: bool,
