@@ -44,15 +44,15 @@ pub(crate) struct Line<'a> {
 
 impl Default for Rooms {
     fn default() -> Self {
-        let mut config = HubConfig::default();
-        config.max_topics = ROOMS;
-        config.default = TopicSettings::default()
+        let room = TopicSettings::default()
             .policy(Policy::Disconnect { soft: None })
             .history(HISTORY)
             .max_age(MEMORY);
-        config.envelope = Some(Arc::new(InRoom));
+        let config = HubConfig::default()
+            .default_settings(room)
+            .max_topics(ROOMS);
         Rooms {
-            hub: Hub::new(config),
+            hub: Hub::new(config.envelope(InRoom)),
             known: Mutex::default(),
         }
     }
