@@ -128,7 +128,9 @@ impl Outbox {
     /// `callback` is called on the client's thread `sp-N-write`, which holds no lock. That thread has a stack of 128 KiB,
     /// and the client's place in the connection limit stays taken until `callback` has returned. So it should be short:
     /// it sends on a channel, or shuts a socket down. If the connection has ended before, `callback` is called in
-    /// `on_end`, on the calling thread. If it panics, the panic is logged, and nothing else happens.
+    /// `on_end`, on the calling thread: hold no lock that it takes. If it panics, the panic is logged, and nothing else
+    /// happens. After the end of the peer's stream alone, the thread first ends the write in which it may be waiting, at
+    /// the latest at [`write_timeout`](crate::Config::write_timeout).
     ///
     /// A callback cannot be removed. One connection can have 16. For work that comes and goes, use one callback and a
     /// place of your own in which it finds what it has to end.
