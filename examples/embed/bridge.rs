@@ -71,9 +71,8 @@ impl Handler for Bridge {
                 }
             }
             if let Some(message) = to_client.take() {
-                match outbox.try_send(message) {
-                    Err(TrySendError::Full(message)) => to_client = Some(message),
-                    _ => {}
+                if let Err(TrySendError::Full(message)) = outbox.try_send(message) {
+                    to_client = Some(message);
                 }
             }
             // Each side is waited for only as far as the other one accepts something.
