@@ -5,6 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counts of the messages offered to one outbox. Once the connection has ended, `accepted = delivered + dropped +
 /// discarded`. A message that is sent as a stream counts as one.
+///
+/// ```
+/// # fn example(outbox: &standpipe::Outbox) {
+/// let counts = outbox.counts();
+/// println!("{} accepted, {} delivered, {} dropped", counts.accepted, counts.delivered, counts.dropped);
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MessageCounts {

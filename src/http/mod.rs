@@ -26,7 +26,9 @@ mod authority;
 mod credentials;
 mod form;
 mod peer;
+mod query;
 mod request;
+mod request_body;
 
 // Which requests are allowed, and the answers.
 mod content;

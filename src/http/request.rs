@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use http::{Extensions, HeaderMap, HeaderValue, Method, Version, header};
+use http::{Extensions, HeaderMap, Method, Version, header};
 
+use super::Peer;
 use super::arrival::Arrival;
 use super::authority::Authority;
-use super::body::{Body, Framing, Wire};
+use super::body::{Body, Framing};
 use super::target::Target;
-use super::{Peer, Reply};
 
 /// An HTTP request.
 ///
@@ -95,71 +94,6 @@ impl Request {
     /// ```
     pub fn segments(&self) -> &[String] {
         &self.target.segments
-    }
-
-    /// Returns the first value of `name` in the query, decoded. For `?a` the value of `a` is the empty string. A value may
-    /// contain any character.
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) {
-    /// // For /ws?since=17
-    /// let since: u64 = request.query("since").and_then(|id| id.parse().ok()).unwrap_or(0);
-    /// # let _ = since;
-    /// # }
-    /// ```
-    pub fn query(&self, name: &str) -> Option<&str> {
-        self.query_all(name).next()
-    }
-
-    /// Returns all values of `name` in the query, decoded, in their order.
-    ///
-    /// ```
-    /// # use standpipe::Request;
-    /// /// `?topic=a&topic=b` gives `["a", "b"]`.
-    /// fn topics(request: &Request) -> Vec<&str> {
-    ///     request.query_all("topic").collect()
-    /// }
-    /// ```
-    pub fn query_all(&self, name: &str) -> impl Iterator<Item = &str> {
-        let pairs = self.query_pairs();
-        pairs.filter_map(move |(key, value)| (key == name).then_some(value))
-    }
-
-    /// Returns all names and values of the query, decoded, in their order.
-    ///
-    /// ```
-    /// # use standpipe::{Reply, Request};
-    /// fn check(request: &Request) -> Result<(), Reply> {
-    ///     match request.query_pairs().find(|(name, _)| !["since", "limit"].contains(name)) {
-    ///         Some((name, _)) => Err(Reply::bad_request(format!("unknown parameter {name:?}"))),
-    ///         None => Ok(()),
-    ///     }
-    /// }
-    /// ```
-    pub fn query_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        let pairs = self.target.query.iter();
-        pairs.map(|(name, value)| (&**name, &**value))
-    }
-
-    /// Returns the first value of `name` in the query as a `T`, or `None` if the query has no `name`.
-    ///
-    /// ```
-    /// # use standpipe::{Reply, Request};
-    /// fn page(request: &Request) -> Result<Reply, Reply> {
-    ///     let since: u64 = request.query_as("since")?.unwrap_or(0);
-    ///     Ok(Reply::text(200, format!("from {since}\n")))
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    /// A 400 that names the parameter and contains the error of `T`, if the value is not a `T`.
-    pub fn query_as<T>(&self, name: &str) -> Result<Option<T>, Reply>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
-        let parsed = self.query(name).map(str::parse).transpose();
-        parsed.map_err(|error| Reply::bad_request(format!("the parameter {name}: {error}")))
     }
 
     /// Returns all headers as the client sent them.
@@ -330,95 +264,6 @@ impl Request {
     /// ```
     pub fn wants_upgrade(&self) -> bool {
         self.version == Version::HTTP_11 && self.has_token(header::UPGRADE, "websocket")
-    }
-
-    /// Returns the length of the body in bytes. It is `None` if the request has no `Content-Length`: it has no body, or
-    /// a chunked one, whose length is known only at its end.
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
-    /// use standpipe::Reply;
-    ///
-    /// if request.content_length().is_some_and(|length| length > 1 << 20) {
-    ///     return Reply::status(413);
-    /// }
-    /// # Reply::status(204)
-    /// # }
-    /// ```
-    pub fn content_length(&self) -> Option<u64> {
-        match self.framing {
-            Framing::Length(length) => Some(length),
-            Framing::None | Framing::Chunked => None,
-        }
-    }
-
-    /// Reads the body, of at most `limit` bytes. This works only once, and only in
-    /// [`Handler::request`](crate::Handler::request). A chunked body is returned without its chunks.
-    ///
-    /// ```
-    /// use standpipe::{Reply, Request};
-    ///
-    /// fn save(request: &mut Request) -> Result<Reply, Reply> {
-    ///     let body = request.read_body(64 << 10)?;
-    ///     println!("{} bytes", body.len());
-    ///     Ok(Reply::status(204))
-    /// }
-    /// ```
-    ///
-    /// # Blocking
-    /// Waits for the client's bytes. The next 64 KiB, or the rest of the body, must arrive within
-    /// [`message_timeout`](crate::Config::message_timeout); otherwise the connection is reset.
-    ///
-    /// # Errors
-    /// Returns the answer for the client:
-    /// - 411 if the request has neither `Content-Length` nor a chunked body;
-    /// - 413 if the body is larger than `limit`;
-    /// - 415 if the body has a `Content-Encoding`, such as `gzip`;
-    /// - 400 if the connection ends before the whole body has arrived, if the chunks are not valid, or if the body
-    ///   cannot be read any more.
-    pub fn read_body(&mut self, limit: usize) -> Result<Vec<u8>, Reply> {
-        if self.framing == Framing::None {
-            return Err(Reply::status(411));
-        }
-        if self.is_encoded() {
-            let text = "Content-Encoding is not supported\n";
-            return Err(Reply::text(415, text).header(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            ));
-        }
-        let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let body = slot
-            .as_mut()
-            .ok_or_else(|| Reply::text(400, "the body is not available\n"))?;
-        body.read(limit)
-    }
-
-    /// Returns whether the body has a content coding other than `identity`, which means none (RFC 9110 §8.4).
-    fn is_encoded(&self) -> bool {
-        let lines = self.headers.get_all(header::CONTENT_ENCODING).into_iter();
-        let mut codings = lines.flat_map(|line| list(line.to_str().unwrap_or("?")));
-        codings.any(|coding| !coding.eq_ignore_ascii_case("identity"))
-    }
-
-    /// Makes the body available, before the handler is asked. `ahead` are the bytes that have been read after the head.
-    pub(crate) fn set_body(&mut self, ahead: Vec<u8>, wire: Box<dyn Wire>) {
-        let body = Body::new(self.framing, ahead, self.expects_continue(), wire);
-        *self.body.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(body));
-    }
-
-    /// Takes the body with whatever has not been read, after the handler has answered.
-    pub(crate) fn take_body(&mut self) -> Body {
-        let slot = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        *slot
-            .take()
-            .expect("the body was set before the handler was asked")
-    }
-
-    /// Returns whether the client may wait for a `100 Continue`. HTTP/1.0 does not know interim responses, so the
-    /// expectation is ignored there. Other expectations are ignored too (RFC 9110 §10.1.1).
-    fn expects_continue(&self) -> bool {
-        self.version == Version::HTTP_11 && self.has_token(header::EXPECT, "100-continue")
     }
 
     /// Returns whether the client allows another request on the same connection (RFC 9112 §9.3).

@@ -218,4 +218,46 @@ impl Outbox {
     pub fn closed(&self) -> &Receiver<Infallible> {
         self.shared().lifecycle().closed()
     }
+
+    /// Returns whether the server has stopped accepting in order to end. See
+    /// [`Connection::is_draining`](crate::Connection::is_draining).
+    ///
+    /// ```
+    /// # use standpipe::Outbox;
+    /// /// Gives a client a job, unless the server is about to end.
+    /// fn offer(outbox: &Outbox, job: &str) -> bool {
+    ///     !outbox.is_draining() && outbox.try_send(job).is_ok()
+    /// }
+    /// # let _: fn(&Outbox, &str) -> bool = offer;
+    /// ```
+    pub fn is_draining(&self) -> bool {
+        self.shared().draining().is_set()
+    }
+
+    /// Returns a channel that disconnects when the server has stopped accepting in order to end. Nothing is ever sent on
+    /// it. Use it in `select!` to stop taking work.
+    ///
+    /// ```
+    /// use standpipe::Outbox;
+    /// use standpipe::crossbeam_channel::{Receiver, select};
+    ///
+    /// /// Sends the results of a job, until the server drains.
+    /// fn forward(results: &Receiver<String>, outbox: &Outbox) {
+    ///     loop {
+    ///         select! {
+    ///             recv(results) -> result => {
+    ///                 let Ok(result) = result else { return };
+    ///                 if outbox.send(result).is_err() {
+    ///                     return;
+    ///                 }
+    ///             }
+    ///             recv(outbox.draining()) -> _ => return,
+    ///         }
+    ///     }
+    /// }
+    /// # let _: fn(&Receiver<String>, &Outbox) = forward;
+    /// ```
+    pub fn draining(&self) -> &Receiver<Infallible> {
+        self.shared().draining().receiver()
+    }
 }
