@@ -9,8 +9,8 @@ use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
 use crate::message::Message;
 
 impl Connection {
-    /// Sends a message to this client, as [`Outbox::send`]. While the peer does not read, this method waits. During
-    /// that time nothing more is read from the peer, so TCP slows the peer down in turn.
+    /// Sends a message to this client, as [`Outbox::send`](crate::Outbox::send). While the peer does not read, this
+    /// method waits. During that time nothing more is read from the peer, so TCP slows the peer down in turn.
     ///
     /// ```
     /// # fn example(conn: &standpipe::Connection) -> Result<(), standpipe::SendError> {
@@ -21,7 +21,7 @@ impl Connection {
     /// ```
     ///
     /// # Blocking
-    /// As [`Outbox::send`].
+    /// As [`Outbox::send`](crate::Outbox::send).
     ///
     /// # Errors
     /// [`SendError`] returns the message if the connection has ended or is closing.
@@ -29,7 +29,8 @@ impl Connection {
         self.outbox.send(message)
     }
 
-    /// Sends a message to this client if its queue has room now, as [`Outbox::try_send`]. Never blocks.
+    /// Sends a message to this client if its queue has room now, as [`Outbox::try_send`](crate::Outbox::try_send).
+    /// Never blocks.
     ///
     /// ```
     /// use standpipe::{Connection, TrySendError};
@@ -46,12 +47,13 @@ impl Connection {
     /// ```
     ///
     /// # Errors
-    /// As [`Outbox::try_send`].
+    /// As [`Outbox::try_send`](crate::Outbox::try_send).
     pub fn try_send(&self, message: impl Into<Message>) -> Result<(), TrySendError> {
         self.outbox.try_send(message)
     }
 
-    /// Sends a message to this client, and waits for room for at most `timeout`, as [`Outbox::send_timeout`].
+    /// Sends a message to this client, and waits for room for at most `timeout`, as
+    /// [`Outbox::send_timeout`](crate::Outbox::send_timeout).
     ///
     /// ```
     /// use std::time::Duration;
@@ -66,10 +68,10 @@ impl Connection {
     /// ```
     ///
     /// # Blocking
-    /// As [`Outbox::send_timeout`].
+    /// As [`Outbox::send_timeout`](crate::Outbox::send_timeout).
     ///
     /// # Errors
-    /// As [`Outbox::send_timeout`].
+    /// As [`Outbox::send_timeout`](crate::Outbox::send_timeout).
     pub fn send_timeout(
         &self,
         message: impl Into<Message>,
@@ -78,7 +80,7 @@ impl Connection {
         self.outbox.send_timeout(message, timeout)
     }
 
-    /// Sends several messages to this client, as [`Outbox::send_all`].
+    /// Sends several messages to this client, as [`Outbox::send_all`](crate::Outbox::send_all).
     ///
     /// ```
     /// use standpipe::Connection;
@@ -97,15 +99,16 @@ impl Connection {
     /// ```
     ///
     /// # Blocking
-    /// As [`Outbox::send`].
+    /// As [`Outbox::send`](crate::Outbox::send).
     ///
     /// # Errors
-    /// As [`Outbox::send_all`].
+    /// As [`Outbox::send_all`](crate::Outbox::send_all).
     pub fn send_all(&self, messages: Vec<Message>) -> Result<(), SendAllError> {
         self.outbox.send_all(messages)
     }
 
-    /// Begins a binary message to this client that is sent as a stream, as [`Outbox::send_binary_stream`].
+    /// Begins a binary message to this client that is sent as a stream, as
+    /// [`Outbox::send_binary_stream`](crate::Outbox::send_binary_stream).
     ///
     /// ```
     /// use std::io;
@@ -122,15 +125,16 @@ impl Connection {
     /// ```
     ///
     /// # Blocking
-    /// As [`Outbox::send_binary_stream`].
+    /// As [`Outbox::send_binary_stream`](crate::Outbox::send_binary_stream).
     ///
     /// # Errors
-    /// As [`Outbox::send_binary_stream`].
+    /// As [`Outbox::send_binary_stream`](crate::Outbox::send_binary_stream).
     pub fn send_binary_stream(&self) -> io::Result<MessageWriter> {
         self.outbox.send_binary_stream()
     }
 
-    /// Begins a text message to this client that is sent as a stream, as [`Outbox::send_text_stream`].
+    /// Begins a text message to this client that is sent as a stream, as
+    /// [`Outbox::send_text_stream`](crate::Outbox::send_text_stream).
     ///
     /// ```
     /// use std::io::{self, Write};
@@ -148,16 +152,16 @@ impl Connection {
     /// ```
     ///
     /// # Blocking
-    /// As [`Outbox::send_text_stream`].
+    /// As [`Outbox::send_text_stream`](crate::Outbox::send_text_stream).
     ///
     /// # Errors
-    /// As [`Outbox::send_text_stream`].
+    /// As [`Outbox::send_text_stream`](crate::Outbox::send_text_stream).
     pub fn send_text_stream(&self) -> io::Result<MessageWriter> {
         self.outbox.send_text_stream()
     }
 
-    /// Closes the connection after the queued messages have been written, as [`Outbox::close`]. From now on
-    /// [`recv`](Self::recv) returns `None`.
+    /// Closes the connection after the queued messages have been written, as [`Outbox::close`](crate::Outbox::close).
+    /// From now on [`recv`](Self::recv) returns `None`.
     ///
     /// ```
     /// # fn example(conn: &mut standpipe::Connection) -> Result<(), Box<dyn std::error::Error>> {
@@ -171,8 +175,8 @@ impl Connection {
         self.outbox.close(code, reason);
     }
 
-    /// Closes the connection without the queued messages, as [`Outbox::close_now`]. From now on [`recv`](Self::recv)
-    /// returns `None`.
+    /// Closes the connection without the queued messages, as [`Outbox::close_now`](crate::Outbox::close_now). From now
+    /// on [`recv`](Self::recv) returns `None`.
     ///
     /// ```
     /// use standpipe::Connection;
