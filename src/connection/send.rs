@@ -4,6 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use super::Connection;
+#[cfg(doc)]
+use super::Outbox;
 use super::queue::message_writer::MessageWriter;
 use crate::error::{SendAllError, SendError, SendTimeoutError, TrySendError};
 use crate::message::Message;
