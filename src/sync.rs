@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -66,41 +66,93 @@ impl Drop for Permit<'_> {
 }
 
 /// An event that happens once, and wakes every thread that waits for it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Latch {
-    /// Dropped when the latch is set, which disconnects `receiver`.
-    sender: Mutex<Option<Sender<Infallible>>>,
-    receiver: Receiver<Infallible>,
+    state: Mutex<LatchState>,
+    /// Made for the first thread that waits, because most latches of a client are never waited for.
+    receiver: OnceLock<Receiver<Infallible>>,
 }
 
-impl Default for Latch {
-    fn default() -> Latch {
-        Latch::new()
-    }
+#[derive(Debug, Default)]
+struct LatchState {
+    is_set: bool,
+    /// Dropped when the latch is set, which disconnects the receiver.
+    sender: Option<Sender<Infallible>>,
 }
 
 impl Latch {
     pub(crate) fn new() -> Latch {
-        let (sender, receiver) = crossbeam_channel::bounded(0);
-        let sender = Mutex::new(Some(sender));
-        Latch { sender, receiver }
+        Latch::default()
     }
 
     pub(crate) fn set(&self) {
-        drop(lock(&self.sender).take());
+        let mut state = lock(&self.state);
+        state.is_set = true;
+        state.sender = None;
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        lock(&self.sender).is_none()
+        lock(&self.state).is_set
     }
 
     /// Waits until the latch is set, for at most `limit`. Returns whether the latch is set.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
-        self.receiver.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
+        self.receiver().recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Returns a channel that disconnects when the latch is set. Nothing is ever sent on it.
     pub(crate) fn receiver(&self) -> &Receiver<Infallible> {
-        &self.receiver
+        self.receiver.get_or_init(|| {
+            let (sender, receiver) = crossbeam_channel::bounded(0);
+            let mut state = lock(&self.state);
+            // Once the latch is set, the sender is dropped here instead.
+            state.sender = Some(sender).filter(|_| !state.is_set);
+            receiver
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn latch_wakes_threads_that_wait_before_and_after_it_is_set() {
+        let latch = Latch::new();
+        assert!(!latch.wait(Duration::ZERO) && !latch.is_set());
+        let before = latch.receiver().clone();
+        latch.set();
+        assert_eq!(
+            before.try_recv(),
+            Err(crossbeam_channel::TryRecvError::Disconnected)
+        );
+        assert!(latch.wait(Duration::ZERO) && latch.is_set());
+        let late = Latch::new();
+        late.set();
+        assert!(
+            late.wait(Duration::ZERO),
+            "the first thread waits afterwards"
+        );
+    }
+
+    /// The channel is made by the first thread that waits, which may be at the moment when the latch is set.
+    #[test]
+    fn latch_that_is_set_while_its_channel_is_made_wakes() {
+        for round in 0..1000 {
+            let (latch, start) = (Latch::new(), Barrier::new(2));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    start.wait();
+                    latch.set();
+                });
+                start.wait();
+                assert!(latch.wait(DEADLINE), "round {round}");
+            });
+        }
     }
 }
