@@ -49,7 +49,7 @@ impl SendQueue {
         SendQueue {
             sender,
             receiver,
-            overflow: Overflow::default(),
+            overflow: Overflow::new(messages.max(1)),
             lateness: Lateness::default(),
             bytes: ByteLimit::new(byte_limit),
             pending: AtomicIsize::new(0),

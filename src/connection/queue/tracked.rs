@@ -76,6 +76,10 @@ impl TopicSource for Tracked {
         (self.take_next(purpose), false)
     }
 
+    fn is_checkpoint(&self) -> bool {
+        lock(&self.frame).is_none()
+    }
+
     fn finished(&self, delivered: bool) {
         let _ = self.fate.set(if delivered {
             Fate::Delivered

@@ -247,9 +247,9 @@ fn wait_written_succeeds_while_a_close_waits_for_the_queue() {
     });
 }
 
-/// A topic whose message did not get a ticket.
+/// A topic whose messages did not get a ticket.
 #[derive(Debug)]
-struct TopicOnOverflow(Mutex<Option<EncodedFrame>>);
+struct TopicOnOverflow(Mutex<Vec<EncodedFrame>>);
 
 impl TopicSource for TopicOnOverflow {
     fn take_next(self: Arc<Self>, _: Purpose) -> Option<Outgoing> {
@@ -257,13 +257,16 @@ impl TopicSource for TopicOnOverflow {
     }
 
     fn take_overflow(self: Arc<Self>, _: Purpose) -> (Option<Outgoing>, bool) {
-        let message = lock(&self.0).take();
+        let (message, stays) = {
+            let mut left = lock(&self.0);
+            (left.pop(), !left.is_empty())
+        };
         let outgoing = Outgoing {
             notice: None,
             message,
             source: Some(self),
         };
-        (Some(outgoing), false)
+        (Some(outgoing), stays)
     }
 
     fn finished(&self, _: bool) {}
@@ -320,20 +323,26 @@ fn checkpoint_in_a_batch_waits_for_the_messages_ahead() {
     }
 }
 
+/// Puts a topic with `messages` messages on the overflow list, as a topic does that finds the channel full.
+fn push_overflow(client: &TestClient, messages: usize) {
+    let queue = &client.shared.write.queue;
+    let frames = vec![EncodedFrame::data(&text("abc")); messages];
+    for frame in &frames {
+        assert_eq!(queue.admit(frame.len(), Wait::Never), Admission::Admitted);
+        queue.count_accepted(1);
+        queue.add_pending(1);
+    }
+    queue.push_overflow(Arc::new(TopicOnOverflow(Mutex::new(frames))));
+}
+
 /// A message on the overflow list may have been queued before the checkpoint, so it is written first.
 #[test]
 fn checkpoint_waits_for_the_overflow_list() {
     let mut client = TestClient::without_writer(Config::default().early_flush(false));
-    let queue = &client.shared.write.queue;
-    let frame = EncodedFrame::data(&text("abc"));
     // The list is served first, and then again after seven entries of the channel. So the checkpoint comes to the front
     // before the second topic's turn.
     for _ in 0..2 {
-        assert_eq!(queue.admit(frame.len(), Wait::Never), Admission::Admitted);
-        queue.count_accepted(1);
-        queue.add_pending(1);
-        let message = Mutex::new(Some(frame.clone()));
-        queue.push_overflow(Arc::new(TopicOnOverflow(message)));
+        push_overflow(&client, 1);
     }
     push(&client, &text("x"));
     let checkpoint = push_checkpoint(&client);
@@ -348,6 +357,34 @@ fn checkpoint_waits_for_the_overflow_list() {
     assert_eq!(client.end().delivered, 3);
 }
 
+/// A topic on the overflow list gives one message at a time. All that it has may have been queued before the checkpoint.
+#[test]
+fn checkpoint_waits_for_all_messages_of_a_topic() {
+    let mut client = TestClient::without_writer(Config::default().early_flush(false));
+    push_overflow(&client, 3);
+    push_overflow(&client, 2);
+    let checkpoint = push_checkpoint(&client);
+    write_first(&mut client, 4 * 5);
+    assert_eq!(checkpoint.fate(), None, "the fifth message is missing");
+    client.socket.accept_all();
+    assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
+    assert_eq!(client.end().delivered, 5);
+}
+
+/// A topic whose queue is refilled as fast as it is written must not delay a checkpoint for ever.
+#[test]
+fn checkpoint_waits_for_as_many_messages_as_the_queue_holds() {
+    let mut client = TestClient::without_writer(Config::default().early_flush(false).queue(2));
+    push_overflow(&client, 20);
+    let checkpoint = push_checkpoint(&client);
+    // One message before the checkpoint is taken, one ahead of it on the list, and three for its three passes.
+    write_first(&mut client, 4 * 5);
+    assert_eq!(checkpoint.fate(), None);
+    client.socket.accept(5);
+    assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
+    assert_eq!(client.end().delivered, 5);
+}
+
 /// A message of a topic that is held back may have been queued before the checkpoint, so it is written first.
 #[test]
 fn checkpoint_waits_for_topics_that_are_held_back() {
@@ -358,7 +395,7 @@ fn checkpoint_waits_for_topics_that_are_held_back() {
     assert_eq!(queue.admit(frame.len(), Wait::Never), Admission::Admitted);
     queue.count_accepted(1);
     queue.add_pending(1);
-    queue.hold(Arc::new(TopicOnOverflow(Mutex::new(Some(frame)))));
+    queue.hold(Arc::new(TopicOnOverflow(Mutex::new(vec![frame]))));
     let checkpoint = push_checkpoint(&client);
     client.shared.write.flush();
     until("the checkpoint is taken", || queue.entries() == 0);
