@@ -19,7 +19,7 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::http1::Peer;
 use crate::panic::catch_panic;
@@ -90,6 +90,8 @@ impl Shared {
         // Called after the Close has been recorded, because a handler that is woken here may return and request another
         // Close.
         self.write.stop_accepting();
+        // If the connection has ended meanwhile, what was held back is on a list that nobody serves any more.
+        self.write.queue.drain_if_finished(self.lifecycle());
         if wins {
             self.write.request_attention();
             if mode == CloseMode::Immediate {
@@ -273,6 +275,26 @@ impl Shared {
         if !released.is_empty() {
             self.write.queue.push_released(released);
             self.write.flush();
+        }
+    }
+
+    /// Sends what topics hold back although the mark is not answered. Returns whether there was anything.
+    pub(crate) fn send_held(&self) -> bool {
+        let held = self.write.queue.lateness.take_held();
+        let had_any = !held.is_empty();
+        if had_any {
+            self.write.queue.push_released(held);
+            self.write.flush();
+        }
+        had_any
+    }
+
+    /// Sends what topics hold back if no mark has been answered for `ping_timeout` at the time `now`. It does not matter
+    /// whether anybody has read since: otherwise a handler that waits for room in its own queue would wait for ever.
+    pub(crate) fn release_overdue(&self, now: u64) {
+        let limit = clock::millis(self.config().ping_timeout);
+        if self.write.queue.lateness.is_late(now, limit) {
+            self.release_held();
         }
     }
 

@@ -79,9 +79,7 @@ fn check_all(server: &ServerState, tick: u64) {
 
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     // A peer that sends something and does not answer pings would otherwise never get what topics hold back.
-    if client.is_late(now, clock::millis(client.config().ping_timeout)) {
-        client.release_held();
-    }
+    client.release_overdue(now);
     let deadlines = || client.check_deadlines(now);
     let found = deadlines();
     if found == DeadlineCheck::Met && client.must_measure(now) {

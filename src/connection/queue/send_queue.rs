@@ -281,7 +281,16 @@ impl SendQueue {
     /// is held back any more.
     pub(crate) fn close(&self) {
         self.bytes.close();
-        self.push_released(self.lateness.close());
+        self.release_all();
+    }
+
+    /// Puts the topics that are held back on the overflow list, because the connection is closing. Returns whether there
+    /// were any.
+    pub(crate) fn release_all(&self) -> bool {
+        let released = self.lateness.close();
+        let had_any = !released.is_empty();
+        self.push_released(released);
+        had_any
     }
 
     /// Discards everything that is queued. When this returns, every message that any thread took out to discard has

@@ -159,7 +159,7 @@ impl ReadHalf {
         self.shared.write.deadlines.start_read(self.read_at);
         let lateness = &self.shared.write.queue.lateness;
         if lateness.is_waiting() {
-            lateness.add_unread_time(clock::now().saturating_sub(self.read_at));
+            lateness.add_unread_time(self.read_at, clock::now());
         }
     }
 

@@ -189,4 +189,10 @@ fn peer_that_cannot_answer_is_not_judged_by_unread_bytes() {
         closing.check_unread(9000, 1000, 0, &config()),
         DeadlineCheck::Met
     );
+    let opening = upgraded();
+    opening.handshake_by.store(NEVER, Relaxed);
+    assert_eq!(
+        opening.check_unread(9000, 1000, 0, &config()),
+        DeadlineCheck::Met
+    );
 }
