@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 pub(crate) use super::byte_limit::{Admission, Wait};
 
 use super::byte_limit::ByteLimit;
+use super::checkpoints::Checkpoints;
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
 use crate::connection::lateness::Lateness;
@@ -33,6 +34,7 @@ pub(crate) struct SendQueue {
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
     pub(crate) lateness: Lateness,
+    pub(super) checkpoints: Checkpoints,
     bytes: ByteLimit,
     /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
     /// may have more tickets than messages.
@@ -51,6 +53,7 @@ impl SendQueue {
             receiver,
             overflow: Overflow::new(messages.max(1)),
             lateness: Lateness::default(),
+            checkpoints: Checkpoints::new(messages),
             bytes: ByteLimit::new(byte_limit),
             pending: AtomicIsize::new(0),
             counters: MessageCounters::default(),

@@ -1,10 +1,12 @@
 //! Checkpoints, and the messages and topics ahead of them.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
 use crate::connection::queue::item::{Outgoing, Purpose, TopicSource};
 use crate::connection::queue::tracked::{Fate, Tracked};
+use crate::error::WaitWrittenError;
 use crate::sync::lock;
 
 /// A topic whose messages did not get a ticket.
@@ -165,4 +167,27 @@ fn checkpoint_waits_for_topics_that_are_held_back() {
     assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
     assert_eq!(client.socket.written().len(), 5);
     client.end();
+}
+
+/// A call that has timed out leaves its checkpoint in the queue, because no entry can be taken out of the middle.
+#[test]
+fn checkpoints_leave_room_for_messages() {
+    for (capacity, room) in [(1, 0), (2, 1), (8, 6)] {
+        let client = TestClient::held(Config::default().queue(capacity), 0);
+        for _ in 0..20 {
+            let result = client.outbox.wait_written_timeout(Duration::ZERO);
+            assert_eq!(result, Err(WaitWrittenError::Timeout));
+        }
+        for sent in 0..room {
+            let result = client.outbox.try_send("x");
+            assert!(result.is_ok(), "{sent} of {room} are queued");
+        }
+        // A call that finds many checkpoints waits for its turn.
+        let outbox = client.outbox.clone();
+        let waiter = thread::spawn(move || outbox.wait_written());
+        client.socket.accept_all();
+        let result = within("all is written", || waiter.join()).expect("no panic");
+        assert_eq!(result, Ok(()));
+        assert_eq!(client.end().delivered, 1 + room);
+    }
 }
