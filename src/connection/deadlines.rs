@@ -181,8 +181,10 @@ impl Deadlines {
         }
     }
 
-    /// Records that a ping is being sent because of the silence of the peer.
-    pub(crate) fn ping_sent(&self, now: u64) {
+    /// Records that a ping is being sent because of the silence of the peer, of which `unread` bytes lie unread. The
+    /// number of an earlier look may be that of an earlier pong, which has been read since.
+    pub(crate) fn ping_sent(&self, now: u64, unread: u64) {
+        self.unread.store(unread, Relaxed);
         self.pinged_at.store(now, Relaxed);
     }
 

@@ -371,9 +371,18 @@ impl Shared {
         if !in_own_code || self.lifecycle().phase() != Phase::Open {
             return DeadlineCheck::Met;
         }
-        let unread = self.socket.upgrade().map_or(0, |socket| socket.unread());
         let deadlines = &self.write.deadlines;
-        deadlines.check_unread(now, since, unread, self.config())
+        deadlines.check_unread(now, since, self.unread(), self.config())
+    }
+
+    /// Pings a peer that is silent.
+    pub(crate) fn ping_silent(&self, now: u64) {
+        self.write.deadlines.ping_sent(now, self.unread());
+        self.send_ping(now);
+    }
+
+    fn unread(&self) -> u64 {
+        self.socket.upgrade().map_or(0, |socket| socket.unread())
     }
 
     /// Prefetches the fields that a direct write reads into the processor's cache. The values are discarded on purpose:

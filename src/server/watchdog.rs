@@ -99,8 +99,7 @@ fn act(
     match found {
         DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
-            client.write.deadlines.ping_sent(now);
-            client.send_ping(now);
+            client.ping_silent(now);
         }
         DeadlineCheck::StreamIdle => client.close_unfinished(),
         // The time of an idle connection is over, which is no failure of the client.
