@@ -1,5 +1,6 @@
 //! Topics with `max_lateness`, and members that do not answer marks in time.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -188,6 +189,21 @@ fn handler_that_does_not_read_gets_room_for_its_own_messages() {
         shared.reader.set(Activity::InHandler);
         assert_eq!(late.publish("2", "a").receivers, 1);
         assert_eq!(late.written(), ["first", "ping", written, "2"]);
+        late.client.end();
+    }
+}
+
+/// Otherwise, a peer that often sends would never be late, if its handler waits in `select!`.
+#[test]
+fn time_in_select_counts_against_the_peer() {
+    for (waited_in, is_late) in [(Activity::Polling, true), (Activity::InHandler, false)] {
+        let mut late = Late::new(Policy::Conflate, 64);
+        let shared = Arc::clone(late.client.outbox().shared());
+        shared.reader.set(waited_in);
+        late.client.peer_sends(&from_client(0x81, b"x"), usize::MAX);
+        late.client.recv().expect("a message has been sent");
+        let lateness = &shared.write.queue.lateness;
+        assert_eq!(lateness.is_late(clock::now(), 90), is_late, "{waited_in}");
         late.client.end();
     }
 }
