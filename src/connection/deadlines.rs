@@ -181,8 +181,10 @@ impl Deadlines {
         }
     }
 
-    /// Records that a ping is being sent because of the silence of the peer.
-    pub(crate) fn ping_sent(&self, now: u64) {
+    /// Records that a ping is being sent because of the silence of the peer, of which `unread` bytes lie unread. The
+    /// number of an earlier look may be that of an earlier pong, which has been read since.
+    pub(crate) fn ping_sent(&self, now: u64, unread: u64) {
+        self.unread.store(unread, Relaxed);
         self.pinged_at.store(now, Relaxed);
     }
 
@@ -254,7 +256,7 @@ impl Deadlines {
     /// sign of life.
     ///
     /// A peer of which much lies unread is not judged, because the kernel may have no room for its pong. Nor is one whose
-    /// socket refuses bytes, because the ping has not reached it.
+    /// socket refuses bytes, or that has not been sent its 101, because the ping has not reached it.
     pub(crate) fn check_unread(
         &self,
         now: u64,
@@ -268,7 +270,7 @@ impl Deadlines {
             return DeadlineCheck::Met;
         }
         let is_closing = self.close_by.load(Relaxed) != 0;
-        if unread > MOST_UNREAD || is_closing || self.is_blocked() {
+        if unread > MOST_UNREAD || is_closing || self.is_opening() || self.is_blocked() {
             return DeadlineCheck::Met;
         }
         let since = since.max(self.unread_changed_at.load(Relaxed));

@@ -61,9 +61,11 @@ impl Lateness {
         self.unanswered_since.load(Relaxed) != 0
     }
 
-    /// Adds the milliseconds during which nobody read the peer's bytes. An answer may have arrived unread meanwhile.
-    pub(crate) fn add_unread_time(&self, unread: u64) {
+    /// Adds the time since the mark during which nobody read the peer's bytes. The last read returned at `read_at`, and
+    /// the next one begins at `now`. An answer may have arrived unread meanwhile.
+    pub(crate) fn add_unread_time(&self, read_at: u64, now: u64) {
         let since = self.unanswered_since.load(Relaxed);
+        let unread = now.saturating_sub(read_at.max(since));
         if since != 0 && unread != 0 {
             let _ = self.unanswered_since.compare_exchange(
                 since,
@@ -78,6 +80,11 @@ impl Lateness {
     pub(crate) fn release(&self) -> Vec<Arc<dyn TopicSource>> {
         // Cleared before the list is taken: see `hold`.
         self.unanswered_since.store(0, Relaxed);
+        std::mem::take(&mut lock(&self.held).topics)
+    }
+
+    /// Takes the topics that are held back, although the mark is not answered.
+    pub(crate) fn take_held(&self) -> Vec<Arc<dyn TopicSource>> {
         std::mem::take(&mut lock(&self.held).topics)
     }
 

@@ -320,10 +320,11 @@ impl Lifecycle {
         record.cause.get_or_insert(cause);
     }
 
-    /// Records that the connection was open when shutdown began.
+    /// Records that the connection was open when shutdown began. A connection that is closed during the grace may be
+    /// marked again at the end of the grace, and counts from the first time.
     pub(crate) fn mark_open_at_shutdown(&self) {
         let mut record = lock(&self.record);
-        record.open_at_shutdown = self.phase() != Phase::Finished;
+        record.open_at_shutdown |= self.phase() != Phase::Finished;
     }
 
     pub(crate) fn cause(&self) -> Option<CloseCause> {

@@ -19,7 +19,7 @@ use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::http1::Peer;
 use crate::panic::catch_panic;
@@ -90,6 +90,8 @@ impl Shared {
         // Called after the Close has been recorded, because a handler that is woken here may return and request another
         // Close.
         self.write.stop_accepting();
+        // If the connection has ended meanwhile, what was held back is on a list that nobody serves any more.
+        self.write.queue.drain_if_finished(self.lifecycle());
         if wins {
             self.write.request_attention();
             if mode == CloseMode::Immediate {
@@ -276,6 +278,26 @@ impl Shared {
         }
     }
 
+    /// Sends what topics hold back although the mark is not answered. Returns whether there was anything.
+    pub(crate) fn send_held(&self) -> bool {
+        let held = self.write.queue.lateness.take_held();
+        let had_any = !held.is_empty();
+        if had_any {
+            self.write.queue.push_released(held);
+            self.write.flush();
+        }
+        had_any
+    }
+
+    /// Sends what topics hold back if no mark has been answered for `ping_timeout` at the time `now`. It does not matter
+    /// whether anybody has read since: otherwise a handler that waits for room in its own queue would wait for ever.
+    pub(crate) fn release_overdue(&self, now: u64) {
+        let limit = clock::millis(self.config().ping_timeout);
+        if self.write.queue.lateness.is_late(now, limit) {
+            self.release_held();
+        }
+    }
+
     /// Returns whether the watchdog must ping this client at the time `now`, although it is not silent.
     pub(crate) fn must_measure(&self, now: u64) -> bool {
         let (since, interval) = (self.reader.reading_since(), self.config().ping_interval);
@@ -349,9 +371,18 @@ impl Shared {
         if !in_own_code || self.lifecycle().phase() != Phase::Open {
             return DeadlineCheck::Met;
         }
-        let unread = self.socket.upgrade().map_or(0, |socket| socket.unread());
         let deadlines = &self.write.deadlines;
-        deadlines.check_unread(now, since, unread, self.config())
+        deadlines.check_unread(now, since, self.unread(), self.config())
+    }
+
+    /// Pings a peer that is silent.
+    pub(crate) fn ping_silent(&self, now: u64) {
+        self.write.deadlines.ping_sent(now, self.unread());
+        self.send_ping(now);
+    }
+
+    fn unread(&self) -> u64 {
+        self.socket.upgrade().map_or(0, |socket| socket.unread())
     }
 
     /// Prefetches the fields that a direct write reads into the processor's cache. The values are discarded on purpose:

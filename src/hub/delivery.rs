@@ -160,9 +160,16 @@ impl<'a> Delivery<'a> {
             Some(limits) if member.is_late(limits, clock::now()) => Service::Held,
             _ => Service::Ticket,
         };
-        let place = || match member.place(message, settings, service()) {
-            Placed::Full => None,
-            placed => Some(placed),
+        let place = || {
+            let service = service();
+            let mut placed = member.place(message, settings, service);
+            // The topic may have filled its queue while the member was late. Nobody reads the answer now, so this cannot
+            // go on until it is read.
+            let is_unjudged = self.lateness.is_some() && service == Service::Ticket;
+            if placed == Placed::Full && is_unjudged && member.outbox.shared().send_held() {
+                placed = member.place(message, settings, service);
+            }
+            (placed != Placed::Full).then_some(placed)
         };
         let placed = match service() {
             Service::Held => place(),

@@ -79,9 +79,7 @@ fn check_all(server: &ServerState, tick: u64) {
 
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
     // A peer that sends something and does not answer pings would otherwise never get what topics hold back.
-    if client.is_late(now, clock::millis(client.config().ping_timeout)) {
-        client.release_held();
-    }
+    client.release_overdue(now);
     let deadlines = || client.check_deadlines(now);
     let found = deadlines();
     if found == DeadlineCheck::Met && client.must_measure(now) {
@@ -101,8 +99,7 @@ fn act(
     match found {
         DeadlineCheck::Met => {}
         DeadlineCheck::PingDue => {
-            client.write.deadlines.ping_sent(now);
-            client.send_ping(now);
+            client.ping_silent(now);
         }
         DeadlineCheck::StreamIdle => client.close_unfinished(),
         // The time of an idle connection is over, which is no failure of the client.

@@ -178,6 +178,29 @@ fn handler_that_drops_its_server_does_not_wait_for_itself() {
     assert_closed_with_1001(client);
 }
 
+/// An end callback that has its server's thread, and drops it. The server waits for the thread that calls it.
+#[test]
+fn end_callback_that_drops_its_server_does_not_wait_for_itself() {
+    let (server, address) = bind(Config::default());
+    let own: Arc<Mutex<Option<ServerThread>>> = Arc::default();
+    let (sender, dropped) = bounded(1);
+    let in_callback = Arc::clone(&own);
+    let handler = move |conn: &mut Connection| {
+        let (own, sender) = (Arc::clone(&in_callback), sender.clone());
+        conn.outbox().on_end(move |_| {
+            drop(own.lock().expect("not poisoned").take());
+            let _ = sender.send(());
+        })?;
+        echo(conn)
+    };
+    let thread = server.spawn(handler).expect("a thread");
+    *own.lock().expect("not poisoned") = Some(thread);
+    TestClient::connect(address, "/").leave();
+    let result = dropped.recv_timeout(DEADLINE);
+    result.expect("the callback goes on after it has dropped the thread");
+    until("the listener is closed", || is_refused(address));
+}
+
 #[test]
 fn servers_can_share_a_handler() {
     struct Echo;

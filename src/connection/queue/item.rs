@@ -19,6 +19,11 @@ pub(crate) trait TopicSource: Send + Sync + fmt::Debug {
     /// stream is told this of each fragment.
     fn finished(&self, delivered: bool);
 
+    /// Returns whether this is a checkpoint.
+    fn is_checkpoint(&self) -> bool {
+        false
+    }
+
     /// Returns the fragments, if this is a message that is sent as a stream.
     fn fragments(self: Arc<Self>) -> Option<Arc<dyn FragmentSource>> {
         None

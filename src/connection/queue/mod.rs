@@ -1,6 +1,7 @@
 //! Queueing: one client's bounded queue, its entries, its overflow list and its sending end.
 
 pub(crate) mod byte_limit;
+mod checkpoints;
 pub(crate) mod end;
 mod fragments;
 pub(crate) mod item;

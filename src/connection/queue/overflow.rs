@@ -13,18 +13,42 @@ use crate::sync::lock;
 const SERVED_EVERY: u64 = 8;
 
 /// A FIFO of topics and checkpoints. The callers ensure that it contains each of them at most once.
-#[derive(Debug, Default)]
+///
+/// A topic gives one message at a time. If it has more, it goes to the end of the list. So a checkpoint that comes to the
+/// front goes to the end too, until no topic is left, or each topic has given as many messages as it could have had.
+#[derive(Debug)]
 pub(crate) struct Overflow {
-    topics: Mutex<VecDeque<Arc<dyn TopicSource>>>,
+    entries: Mutex<VecDeque<Entry>>,
     is_filled: AtomicBool,
     /// The number of messages that were taken while the list was not empty.
     taken: AtomicU64,
+    /// The most messages that a topic can have pending, and one gap notice.
+    most_pending: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: Arc<dyn TopicSource>,
+    /// How many more times a checkpoint goes to the end of the list. `None` for a topic.
+    passes: Option<usize>,
 }
 
 impl Overflow {
-    pub(crate) fn push(&self, topic: Arc<dyn TopicSource>) {
-        let mut topics = lock(&self.topics);
-        topics.push_back(topic);
+    /// Returns the list of a queue of `capacity` messages.
+    pub(crate) fn new(capacity: usize) -> Overflow {
+        Overflow {
+            entries: Mutex::default(),
+            is_filled: AtomicBool::new(false),
+            taken: AtomicU64::new(0),
+            most_pending: capacity.saturating_add(1),
+        }
+    }
+
+    /// Appends a topic or a checkpoint.
+    pub(crate) fn push(&self, source: Arc<dyn TopicSource>) {
+        let passes = source.is_checkpoint().then_some(self.most_pending);
+        let mut entries = lock(&self.entries);
+        entries.push_back(Entry { source, passes });
         self.is_filled.store(true, Ordering::Release);
     }
 
@@ -37,23 +61,36 @@ impl Overflow {
         self.is_filled() && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
     }
 
-    /// Takes the next message of the first topic that has one.
+    /// Takes the next message of the first topic that has one, or a checkpoint.
     pub(crate) fn take_next(&self, purpose: Purpose) -> Option<Outgoing> {
         while self.is_filled() {
-            let topic = {
-                let mut topics = lock(&self.topics);
-                let topic = topics.pop_front();
-                self.is_filled.store(!topics.is_empty(), Ordering::Release);
-                topic?
+            let source = {
+                let mut entries = lock(&self.entries);
+                let source = take_first(&mut entries);
+                self.is_filled.store(!entries.is_empty(), Ordering::Release);
+                source?
             };
-            let (outgoing, stays) = Arc::clone(&topic).take_overflow(purpose);
+            let (outgoing, stays) = Arc::clone(&source).take_overflow(purpose);
             if stays {
-                self.push(topic);
+                self.push(source);
             }
             if outgoing.is_some() {
                 return outgoing;
             }
         }
         None
+    }
+}
+
+/// Takes out the first topic, or a checkpoint that need not wait for the topics any more.
+fn take_first(entries: &mut VecDeque<Entry>) -> Option<Arc<dyn TopicSource>> {
+    let has_topic = entries.iter().any(|entry| entry.passes.is_none());
+    loop {
+        let mut entry = entries.pop_front()?;
+        match &mut entry.passes {
+            Some(left) if has_topic && *left > 0 => *left -= 1,
+            _ => return Some(entry.source),
+        }
+        entries.push_back(entry);
     }
 }

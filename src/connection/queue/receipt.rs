@@ -249,11 +249,7 @@ impl Outbox {
             return Err(WaitWrittenError::Timeout);
         }
         self.flush();
-        let known = checkpoint.known().receiver();
-        let _ = match deadline {
-            None => known.recv().map_err(drop),
-            Some(deadline) => known.recv_deadline(deadline).map_err(drop),
-        };
+        checkpoint.is_known_by(deadline);
         match checkpoint.fate() {
             Some(Fate::Delivered) => Ok(()),
             Some(Fate::Discarded) => Err(WaitWrittenError::Ended),
@@ -262,11 +258,26 @@ impl Outbox {
     }
 
     /// Queues a checkpoint, even while the connection is closing: the messages ahead of it are still written. Returns false
-    /// if the queue is full until `deadline`.
+    /// if there is no room until `deadline`.
     ///
     /// # Blocking
-    /// Waits for room. Woken by the writer's progress, and by the end of the connection, which empties the queue.
+    /// Waits while there are too many checkpoints, and then for room. Woken by the writer's progress, and by the end of the
+    /// connection, which empties the queue.
     fn queue_checkpoint(&self, checkpoint: &Arc<Tracked>, deadline: Option<Instant>) -> bool {
+        while let Err(oldest) = self.queue().checkpoints.try_add(checkpoint) {
+            if !oldest.is_known_by(deadline) {
+                return false;
+            }
+        }
+        let is_queued = self.push_checkpoint(checkpoint, deadline);
+        if !is_queued {
+            // It makes room for another checkpoint.
+            checkpoint.finished(false);
+        }
+        is_queued
+    }
+
+    fn push_checkpoint(&self, checkpoint: &Arc<Tracked>, deadline: Option<Instant>) -> bool {
         let (queue, lifecycle) = (self.queue(), self.shared().lifecycle());
         if queue.push_checkpoint(checkpoint.clone(), Wait::Never, lifecycle) {
             return true;

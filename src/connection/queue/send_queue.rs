@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, Select, Sender};
 pub(crate) use super::byte_limit::{Admission, Wait};
 
 use super::byte_limit::ByteLimit;
+use super::checkpoints::Checkpoints;
 use super::item::{Outgoing, Purpose, QueueItem, TopicSource};
 use super::overflow::Overflow;
 use crate::connection::lateness::Lateness;
@@ -33,6 +34,7 @@ pub(crate) struct SendQueue {
     receiver: Receiver<QueueItem>,
     overflow: Overflow,
     pub(crate) lateness: Lateness,
+    pub(super) checkpoints: Checkpoints,
     bytes: ByteLimit,
     /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
     /// may have more tickets than messages.
@@ -49,8 +51,9 @@ impl SendQueue {
         SendQueue {
             sender,
             receiver,
-            overflow: Overflow::default(),
+            overflow: Overflow::new(messages.max(1)),
             lateness: Lateness::default(),
+            checkpoints: Checkpoints::new(messages),
             bytes: ByteLimit::new(byte_limit),
             pending: AtomicIsize::new(0),
             counters: MessageCounters::default(),
@@ -281,7 +284,16 @@ impl SendQueue {
     /// is held back any more.
     pub(crate) fn close(&self) {
         self.bytes.close();
-        self.push_released(self.lateness.close());
+        self.release_all();
+    }
+
+    /// Puts the topics that are held back on the overflow list, because the connection is closing. Returns whether there
+    /// were any.
+    pub(crate) fn release_all(&self) -> bool {
+        let released = self.lateness.close();
+        let had_any = !released.is_empty();
+        self.push_released(released);
+        had_any
     }
 
     /// Discards everything that is queued. When this returns, every message that any thread took out to discard has

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use super::item::{Outgoing, Purpose, TopicSource};
 use crate::connection::write::frame::EncodedFrame;
@@ -56,6 +57,19 @@ impl Tracked {
         self.fate.get().copied()
     }
 
+    /// Waits until the fate is known, at most until `deadline`. Returns whether it is.
+    ///
+    /// # Blocking
+    /// Woken by the thread that writes or discards the message.
+    pub(super) fn is_known_by(&self, deadline: Option<Instant>) -> bool {
+        let known = self.known.receiver();
+        let _ = match deadline {
+            None => known.recv().map_err(drop),
+            Some(deadline) => known.recv_deadline(deadline).map_err(drop),
+        };
+        self.fate().is_some()
+    }
+
     /// Set when the fate is known.
     pub(crate) fn known(&self) -> &Latch {
         &self.known
@@ -74,6 +88,10 @@ impl TopicSource for Tracked {
 
     fn take_overflow(self: Arc<Self>, purpose: Purpose) -> (Option<Outgoing>, bool) {
         (self.take_next(purpose), false)
+    }
+
+    fn is_checkpoint(&self) -> bool {
+        lock(&self.frame).is_none()
     }
 
     fn finished(&self, delivered: bool) {

@@ -158,8 +158,10 @@ impl ReadHalf {
     fn start_read(&self) {
         self.shared.write.deadlines.start_read(self.read_at);
         let lateness = &self.shared.write.queue.lateness;
-        if lateness.is_waiting() {
-            lateness.add_unread_time(clock::now().saturating_sub(self.read_at));
+        // A handler that has found nothing waits for bytes, in `select!`. `Shared::is_late` looks for unread ones then.
+        let has_looked = self.shared.reader.get().0 == Activity::Polling;
+        if lateness.is_waiting() && !has_looked {
+            lateness.add_unread_time(self.read_at, clock::now());
         }
     }
 

@@ -59,14 +59,14 @@ fn each_deadline_passes_at_its_time() {
 
     let silent = upgraded();
     changes_at(&silent, 1500, DeadlineCheck::PingDue);
-    silent.ping_sent(1500);
+    silent.ping_sent(1500, 0);
     changes_at(&silent, 1500 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
 
 #[test]
 fn bytes_from_the_peer_answer_a_ping() {
     let deadlines = upgraded();
-    deadlines.ping_sent(1500);
+    deadlines.ping_sent(1500, 0);
     deadlines.bytes_received(false);
     let check = deadlines.check(NEVER, READING, &config());
     assert_eq!(check, DeadlineCheck::PingDue, "a ping is due again");
@@ -76,7 +76,7 @@ fn bytes_from_the_peer_answer_a_ping() {
 fn the_peers_clocks_run_only_while_we_read() {
     let deadlines = upgraded();
     deadlines.message_since.store(1000, Relaxed);
-    deadlines.ping_sent(1000);
+    deadlines.ping_sent(1000, 0);
     let check = || deadlines.check(NEVER, None, &config());
     assert_eq!(check(), DeadlineCheck::Met);
     // The write clock runs whatever the reader does.
@@ -87,14 +87,14 @@ fn the_peers_clocks_run_only_while_we_read() {
 #[test]
 fn ping_clock_starts_when_the_reader_reads() {
     let deadlines = upgraded();
-    deadlines.ping_sent(700);
+    deadlines.ping_sent(700, 0);
     changes_at(&deadlines, 1000 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
 
 #[test]
 fn progress_of_writing_delays_the_ping_clock() {
     let deadlines = upgraded();
-    deadlines.ping_sent(1000);
+    deadlines.ping_sent(1000, 0);
     deadlines.progressed_at.store(2000, Relaxed);
     changes_at(&deadlines, 2000 + 600, DeadlineCheck::Passed(Clock::Ping));
 }
@@ -160,14 +160,25 @@ fn any_change_of_the_unread_bytes_is_a_sign_of_life() {
     let check = |now, unread| deadlines.check_unread(now, 1000, unread, &config());
     assert_eq!(check(1400, 0), DeadlineCheck::Met);
     assert_eq!(check(1500, 0), DeadlineCheck::PingDue);
-    deadlines.ping_sent(1500);
+    deadlines.ping_sent(1500, 0);
     assert_eq!(check(2000, 14), DeadlineCheck::Met);
     assert!(!deadlines.is_pinged(), "the pong lies unread");
     assert_eq!(check(2499, 14), DeadlineCheck::Met);
     assert_eq!(check(2500, 14), DeadlineCheck::PingDue);
-    deadlines.ping_sent(2500);
+    deadlines.ping_sent(2500, 14);
     assert_eq!(check(3099, 14), DeadlineCheck::Met);
     assert_eq!(check(3100, 14), DeadlineCheck::Passed(Clock::Ping));
+}
+
+/// The first pong lay unread at the first look, and has been read since. So has nothing else. Then the second one arrives.
+#[test]
+fn pong_of_the_same_size_as_the_last_one_is_a_sign_of_life() {
+    let deadlines = upgraded();
+    let check = |now, since, unread| deadlines.check_unread(now, since, unread, &config());
+    assert_eq!(check(1000, 900, 14), DeadlineCheck::Met);
+    deadlines.bytes_received(false);
+    deadlines.ping_sent(1600, 0);
+    assert_eq!(check(2300, 1100, 14), DeadlineCheck::Met);
 }
 
 #[test]
@@ -187,6 +198,12 @@ fn peer_that_cannot_answer_is_not_judged_by_unread_bytes() {
     closing.close_by.store(NEVER, Relaxed);
     assert_eq!(
         closing.check_unread(9000, 1000, 0, &config()),
+        DeadlineCheck::Met
+    );
+    let opening = upgraded();
+    opening.handshake_by.store(NEVER, Relaxed);
+    assert_eq!(
+        opening.check_unread(9000, 1000, 0, &config()),
         DeadlineCheck::Met
     );
 }

@@ -37,11 +37,21 @@ fn member_is_late_until_the_answer() {
     lateness.try_mark(1000, 50);
     assert!(!lateness.is_late(1099, 100));
     assert!(lateness.is_late(1100, 100));
-    lateness.add_unread_time(30);
+    lateness.add_unread_time(1070, 1100);
     assert!(!lateness.is_late(1129, 100), "30 ms do not count");
     assert!(lateness.is_late(1130, 100));
     lateness.release();
     assert!(!lateness.is_late(1130, 100), "it was answered");
+}
+
+/// Otherwise, a handler that was in its own code for a minute would hide for a minute that the peer is late.
+#[test]
+fn only_the_time_after_the_mark_is_left_out() {
+    let lateness = Lateness::default();
+    lateness.try_mark(5000, 50);
+    lateness.add_unread_time(1000, 5010);
+    assert!(!lateness.is_late(5109, 100));
+    assert!(lateness.is_late(5110, 100));
 }
 
 /// Whichever comes first, the answer or the topic: the topic is never held without a mark that would release it.

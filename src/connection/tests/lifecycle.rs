@@ -129,6 +129,14 @@ fn the_shutdown_outcome_tells_drained_from_lost() {
     drained.mark_reset(CloseCause::TimedOut(Clock::Shutdown));
     assert_eq!(drained.shutdown_outcome(), ShutdownOutcome::Lost);
 
+    // Its handler returned during the grace, and it has not answered our Close when the grace is over.
+    let twice = open();
+    assert!(shut_down(&twice));
+    twice.mark_close_sent();
+    twice.finish(CloseCause::Gone);
+    assert!(!shut_down(&twice));
+    assert_eq!(twice.shutdown_outcome(), ShutdownOutcome::Drained);
+
     let broken = open();
     shut_down(&broken);
     broken.finish(CloseCause::Gone);

@@ -3,6 +3,7 @@
 
 mod backpressure;
 mod blocked;
+mod checkpoints;
 mod control_frames;
 mod end;
 mod message_counts;

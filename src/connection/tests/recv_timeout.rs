@@ -127,7 +127,7 @@ fn silent_peer_of_a_handler_that_polls_is_pinged_and_reset() {
     let client = TestClient::new(clocks());
     let mut reader = client.reader(&[]);
     polls_until(&client, &mut reader, &DeadlineCheck::PingDue);
-    client.shared.write.deadlines.ping_sent(clock::now());
+    client.shared.write.deadlines.ping_sent(clock::now(), 0);
     polls_until(&client, &mut reader, &DeadlineCheck::Passed(Clock::Ping));
     client.end();
 }
@@ -152,7 +152,7 @@ fn handler_that_is_away_does_not_make_its_peer_late() {
     );
     client.socket.send(begin);
     times_out(&mut reader, Duration::ZERO);
-    client.shared.write.deadlines.ping_sent(clock::now());
+    client.shared.write.deadlines.ping_sent(clock::now(), 0);
     // The rest arrives in time, but the handler does not look for it.
     client.socket.send(&rest[..2]);
     let left = clock::now();
@@ -242,7 +242,7 @@ fn answer_that_has_waited_for_recv_counts() {
     });
     let transport: Arc<dyn Transport> = checked.clone();
     let mut reader = Reader::new(transport, &client.shared, Vec::new());
-    client.shared.write.deadlines.ping_sent(clock::now());
+    client.shared.write.deadlines.ping_sent(clock::now(), 0);
     client.socket.send(from_client(0x8a, b"12345678"));
     client.socket.send(from_client(0x81, b"text"));
     let left = clock::now();

@@ -1,14 +1,12 @@
 //! Receipts, and waiting until messages are written.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
-use crate::connection::queue::item::{Outgoing, Purpose, QueueItem, TopicSource};
+use crate::connection::queue::item::QueueItem;
 use crate::connection::queue::receipt::Receipt;
-use crate::connection::queue::tracked::{Fate, Tracked};
+use crate::connection::queue::tracked::Fate;
 use crate::error::WaitWrittenError;
-use crate::sync::lock;
 
 /// Calls `wait_written` on another thread. Returns the result, and how many bytes were written when it returned.
 fn wait_written(client: &TestClient) -> JoinHandle<(Result<(), WaitWrittenError>, usize)> {
@@ -245,127 +243,4 @@ fn wait_written_succeeds_while_a_close_waits_for_the_queue() {
         assert_eq!(client.outbox.wait_written(), Ok(()), "nothing was lost");
         client.end();
     });
-}
-
-/// A topic whose message did not get a ticket.
-#[derive(Debug)]
-struct TopicOnOverflow(Mutex<Option<EncodedFrame>>);
-
-impl TopicSource for TopicOnOverflow {
-    fn take_next(self: Arc<Self>, _: Purpose) -> Option<Outgoing> {
-        unreachable!("the topic has no ticket");
-    }
-
-    fn take_overflow(self: Arc<Self>, _: Purpose) -> (Option<Outgoing>, bool) {
-        let message = lock(&self.0).take();
-        let outgoing = Outgoing {
-            notice: None,
-            message,
-            source: Some(self),
-        };
-        (Some(outgoing), false)
-    }
-
-    fn finished(&self, _: bool) {}
-}
-
-/// Queues a checkpoint without flushing.
-fn push_checkpoint(client: &TestClient) -> Arc<Tracked> {
-    let (checkpoint, shared) = (Tracked::new(None), &client.shared);
-    let entry = Arc::clone(&checkpoint);
-    let is_queued = shared
-        .write
-        .queue
-        .push_checkpoint(entry, Wait::Never, shared.lifecycle());
-    assert!(is_queued, "the queue has room");
-    checkpoint
-}
-
-/// Starts the writer, and lets the socket accept `bytes` of everything that is queued.
-fn write_first(client: &mut TestClient, bytes: usize) {
-    client.socket.accept(bytes);
-    client.shared.write.writer.notify();
-    client.start_writer();
-    client.socket.until_in_write();
-    client.socket.until_written(bytes);
-}
-
-fn wait_for(checkpoint: &Arc<Tracked>) -> Option<Fate> {
-    assert!(
-        checkpoint.known().wait(DEADLINE),
-        "timed out waiting for the fate of the checkpoint"
-    );
-    checkpoint.fate()
-}
-
-/// The messages around the checkpoint are written in one call.
-#[test]
-fn checkpoint_in_a_batch_waits_for_the_messages_ahead() {
-    for ends in [false, true] {
-        let mut client = TestClient::without_writer(Config::default().early_flush(false));
-        push(&client, &text("abc"));
-        let checkpoint = push_checkpoint(&client);
-        push(&client, &text("def"));
-        write_first(&mut client, 4);
-        assert_eq!(checkpoint.fate(), None, "a byte is missing");
-        if ends {
-            client.shared.give_up();
-            assert_eq!(wait_for(&checkpoint), Some(Fate::Discarded));
-        } else {
-            client.socket.accept(1);
-            assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
-            assert_eq!(client.socket.written().len(), 5);
-        }
-        client.end();
-    }
-}
-
-/// A message on the overflow list may have been queued before the checkpoint, so it is written first.
-#[test]
-fn checkpoint_waits_for_the_overflow_list() {
-    let mut client = TestClient::without_writer(Config::default().early_flush(false));
-    let queue = &client.shared.write.queue;
-    let frame = EncodedFrame::data(&text("abc"));
-    // The list is served first, and then again after seven entries of the channel. So the checkpoint comes to the front
-    // before the second topic's turn.
-    for _ in 0..2 {
-        assert_eq!(queue.admit(frame.len(), Wait::Never), Admission::Admitted);
-        queue.count_accepted(1);
-        queue.add_pending(1);
-        let message = Mutex::new(Some(frame.clone()));
-        queue.push_overflow(Arc::new(TopicOnOverflow(message)));
-    }
-    push(&client, &text("x"));
-    let checkpoint = push_checkpoint(&client);
-    write_first(&mut client, 5 + 3);
-    assert_eq!(
-        checkpoint.fate(),
-        None,
-        "the second topic's message is missing"
-    );
-    client.socket.accept_all();
-    assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
-    assert_eq!(client.end().delivered, 3);
-}
-
-/// A message of a topic that is held back may have been queued before the checkpoint, so it is written first.
-#[test]
-fn checkpoint_waits_for_topics_that_are_held_back() {
-    let client = TestClient::new(Config::default());
-    let queue = &client.shared.write.queue;
-    let frame = EncodedFrame::data(&text("abc"));
-    assert!(queue.lateness.try_mark(1000, 50));
-    assert_eq!(queue.admit(frame.len(), Wait::Never), Admission::Admitted);
-    queue.count_accepted(1);
-    queue.add_pending(1);
-    queue.hold(Arc::new(TopicOnOverflow(Mutex::new(Some(frame)))));
-    let checkpoint = push_checkpoint(&client);
-    client.shared.write.flush();
-    until("the checkpoint is taken", || queue.entries() == 0);
-    assert_eq!(checkpoint.fate(), None);
-    queue.push_released(queue.lateness.release());
-    client.shared.write.flush();
-    assert_eq!(wait_for(&checkpoint), Some(Fate::Delivered));
-    assert_eq!(client.socket.written().len(), 5);
-    client.end();
 }

@@ -294,7 +294,8 @@ impl WriteHalf {
         }
         // The phase was read before the queue was checked: see `Lifecycle::take_deferred_close`.
         if phase == Phase::ClosingAfterQueue {
-            let is_empty = self.in_flight.is_empty();
+            // The thread that requests the Close releases the topics too, but only afterwards.
+            let is_empty = !path.queue.release_all() && self.in_flight.is_empty();
             if is_empty && self.in_flight.is_streaming() {
                 // The next fragment, or the end of the stream, makes a thread look again.
                 return;

@@ -1,13 +1,16 @@
 //! Topics with `max_lateness`, and members that do not answer marks in time.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crate::clock;
 use crate::config::Config;
+use crate::connection::CloseCause;
 use crate::connection::activity::Activity;
 use crate::connection::testing::frames::from_client;
 use crate::connection::testing::single_threaded::SingleThreaded;
+use crate::connection::write::close::{CloseMode, CloseReason};
 use crate::hub::{
     Hub, HubConfig, Policy, Publication, SubscribeOptions, Subscription, Topic, TopicSettings,
 };
@@ -135,6 +138,24 @@ fn closing_sends_what_is_held_back() {
     late.client.end();
 }
 
+/// The writer looks for a Close after it has been requested, and before the topics are released.
+#[test]
+fn close_does_not_overtake_what_is_held_back() {
+    let late = Late::new(Policy::Conflate, 64);
+    late.publish("a1", "a");
+    let shared = late.client.outbox().shared();
+    let reason = CloseReason::new(1000, "");
+    let cause = CloseCause::Shutdown;
+    let lifecycle = shared.lifecycle();
+    assert!(lifecycle.request_close(CloseMode::AfterQueue, reason, cause));
+    shared.write.request_attention();
+    late.client.write();
+    shared.write.stop_accepting();
+    late.client.write();
+    assert_eq!(late.written(), ["first", "ping", "a1", "close 1000"]);
+    late.client.end();
+}
+
 #[test]
 fn messages_are_released_when_a_mark_is_lost() {
     let late = Late::new(Policy::Conflate, 64);
@@ -152,6 +173,55 @@ fn handler_that_does_not_read_makes_no_member_late() {
     late.publish("a1", "a");
     assert_eq!(late.written(), ["first", "ping", "a1"]);
     late.client.end();
+}
+
+/// The answer may lie unread, so the handler's own publish must not wait for it.
+#[test]
+fn handler_that_does_not_read_gets_room_for_its_own_messages() {
+    for (policy, written) in [
+        (Policy::Block { timeout: None }, "1"),
+        (Policy::Disconnect { soft: None }, "1"),
+        (Policy::DropOldest, "1"),
+    ] {
+        let late = Late::new(policy, 1);
+        late.publish("1", "a");
+        let shared = late.client.outbox().shared();
+        shared.reader.set(Activity::InHandler);
+        assert_eq!(late.publish("2", "a").receivers, 1);
+        assert_eq!(late.written(), ["first", "ping", written, "2"]);
+        late.client.end();
+    }
+}
+
+/// Otherwise, a peer that often sends would never be late, if its handler waits in `select!`.
+#[test]
+fn time_in_select_counts_against_the_peer() {
+    for (waited_in, is_late) in [(Activity::Polling, true), (Activity::InHandler, false)] {
+        let mut late = Late::new(Policy::Conflate, 64);
+        let shared = Arc::clone(late.client.outbox().shared());
+        shared.reader.set(waited_in);
+        late.client.peer_sends(&from_client(0x81, b"x"), usize::MAX);
+        late.client.recv().expect("a message has been sent");
+        let lateness = &shared.write.queue.lateness;
+        assert_eq!(lateness.is_late(clock::now(), 90), is_late, "{waited_in}");
+        late.client.end();
+    }
+}
+
+#[test]
+fn messages_are_released_after_ping_timeout_whether_anybody_reads() {
+    for reader in [Activity::Reading, Activity::InHandler] {
+        let late = Late::new(Policy::Conflate, 64);
+        late.publish("a1", "a");
+        let shared = late.client.outbox().shared();
+        shared.reader.set(reader);
+        let timeout = clock::millis(shared.config().ping_timeout);
+        shared.release_overdue(clock::now());
+        assert_eq!(late.written(), ["first", "ping"]);
+        shared.release_overdue(clock::now() + timeout);
+        assert_eq!(late.written(), ["first", "ping", "a1"]);
+        late.client.end();
+    }
 }
 
 #[test]

@@ -98,7 +98,11 @@ impl<'scope> Threads<'scope> {
         let writer = Builder::new()
             .name(format!("sp-{number}-write"))
             .stack_size(WRITER_STACK)
-            .spawn_scoped(scope, move || writer::run(&written))?;
+            .spawn_scoped(scope, move || {
+                // End callbacks run here, and may drop the value that ends the server.
+                own_thread::works_for(server);
+                writer::run(&written);
+            })?;
         let end = EndWriter(Some(Arc::clone(shared)));
         Ok(Threads {
             writer,
