@@ -87,7 +87,8 @@ pub enum RecvError {
 }
 
 /// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) or
-/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message.
+/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message. There is no further reason, so a `match`
+/// needs no wildcard.
 ///
 /// ```
 /// use standpipe::RecvTimeoutError;
@@ -104,7 +105,8 @@ pub enum RecvTimeoutError {
     Failed(#[from] RecvError),
 }
 
-/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message.
+/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message. There is no further reason, so a
+/// `match` needs no wildcard.
 ///
 /// ```
 /// use standpipe::TryRecvError;
