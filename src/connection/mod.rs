@@ -296,14 +296,14 @@ impl Connection {
         self.outbox.cause()
     }
 
-    /// Returns the Close that the peer has sent, as [`Outbox::peer_close`].
+    /// Returns the Close that the peer has sent, as [`Outbox::peer_close`]. The peer's answer to our own Close is received
+    /// only after the handler has returned.
     ///
     /// ```
     /// # fn example(conn: &mut standpipe::Connection) -> Result<(), Box<dyn std::error::Error>> {
-    /// conn.close(1000, "done");
     /// while conn.recv()?.is_some() {}
     /// if let Some(close) = conn.peer_close() {
-    ///     println!("the client answered with {}", close.code);
+    ///     println!("the client closed with {}", close.code);
     /// }
     /// # Ok(())
     /// # }
