@@ -38,7 +38,7 @@ macro_rules! config {
         /// let config = standpipe::Config::default().queue(16).write_timeout(Duration::from_secs(10));
         /// assert_eq!(config.queue, 16);
         /// ```
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Config {
             $($(#[$doc])* pub $name: $type,)*

@@ -87,7 +87,8 @@ pub enum RecvError {
 }
 
 /// Why [`Connection::recv_timeout`](crate::Connection::recv_timeout) or
-/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message.
+/// [`recv_deadline`](crate::Connection::recv_deadline) returned no message. There is no further reason, so a `match`
+/// needs no wildcard.
 ///
 /// ```
 /// use standpipe::RecvTimeoutError;
@@ -104,7 +105,8 @@ pub enum RecvTimeoutError {
     Failed(#[from] RecvError),
 }
 
-/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message.
+/// Why [`Connection::try_recv`](crate::Connection::try_recv) returned no message. There is no further reason, so a
+/// `match` needs no wildcard.
 ///
 /// ```
 /// use standpipe::TryRecvError;
@@ -130,7 +132,7 @@ pub enum TryRecvError {
 /// assert_eq!(error.to_string(), "the connection has ended or is closing");
 /// assert_eq!(error.into_message(), Message::text("hello"));
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the connection has ended or is closing")]
 pub struct SendError(pub Message);
 
@@ -144,7 +146,7 @@ pub struct SendError(pub Message);
 /// assert_eq!(error.to_string(), "the connection has ended or is closing; messages not queued: 2");
 /// assert_eq!(error.into_unsent().len(), 2);
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the connection has ended or is closing; messages not queued: {}", unsent.len())]
 pub struct SendAllError {
     /// Every message that was not queued, in order. It is never empty.
@@ -159,9 +161,10 @@ pub struct SendAllError {
 ///
 /// let error = TrySendError::Full(Message::text("later"));
 /// assert_eq!(error.to_string(), "the outbox is full");
+/// assert_ne!(error, TrySendError::Closed(Message::text("later")));
 /// assert_eq!(error.into_message(), Message::text("later"));
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrySendError {
     /// The outbox is full. The caller can drop the message, keep it for later, or disconnect the client.
     #[error("the outbox is full")]
@@ -181,7 +184,7 @@ pub enum TrySendError {
 /// assert_eq!(error.to_string(), "the outbox was still full when the time was over");
 /// assert_eq!(error.into_message(), Message::text("later"));
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendTimeoutError {
     /// The outbox was full for the whole time.
     #[error("the outbox was still full when the time was over")]

@@ -111,7 +111,9 @@ impl Event {
 /// # }
 /// ```
 ///
-/// A main loop with a fixed rate handles what has arrived until its next step is due:
+/// A main loop with a fixed rate handles what has arrived until its next step is due. It looks at the clock itself,
+/// because `recv_deadline` of a channel returns an event that is there also after its deadline. Otherwise, a client that
+/// sends without a pause would stop the steps:
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -129,11 +131,12 @@ impl Event {
 /// loop {
 /// # */
 ///     next += step;
-///     while let Ok(event) = events.receiver().recv_deadline(next) {
-///         match event {
-///             Event::Opened { number, outbox, .. } => drop(clients.insert(number, outbox)),
-///             Event::Closed { number, .. } => drop(clients.remove(&number)),
-///             _ => {}
+///     while Instant::now() < next {
+///         match events.receiver().recv_deadline(next) {
+///             Ok(Event::Opened { number, outbox, .. }) => drop(clients.insert(number, outbox)),
+///             Ok(Event::Closed { number, .. }) => drop(clients.remove(&number)),
+///             Ok(_) => {}
+///             Err(_) => break, // The next step is due.
 ///         }
 ///     }
 ///     for outbox in clients.values() {
@@ -186,10 +189,8 @@ impl Server {
     /// let server = Server::bind("127.0.0.1:0", Config::default())?;
     /// let events = server.events_with(64, |request| match request.path() {
     ///     "/" => Reply::html("<p>The state of the robot is on /state."),
-    ///     "/state" if request.header("authorization") == Some("Bearer secret") => {
-    ///         Reply::upgrade().subprotocol("state.v1")
-    ///     }
-    ///     "/state" => Reply::status(401),
+    ///     "/state" if request.bearer_token() == Some("secret") => Reply::upgrade().subprotocol("state.v1"),
+    ///     "/state" => Reply::status(401).header("WWW-Authenticate", "Bearer"),
     ///     _ => Reply::status(404),
     /// })?;
     /// # events.handle().shutdown();

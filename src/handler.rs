@@ -64,9 +64,9 @@ pub trait Handler: Sync {
     /// # struct Guarded;
     /// # impl Handler for Guarded {
     /// fn request(&self, request: &mut Request) -> Reply {
-    ///     match request.header("authorization") {
-    ///         Some("Bearer secret") => Reply::upgrade(),
-    ///         _ => Reply::text(401, "a token is required\n"),
+    ///     match request.bearer_token() {
+    ///         Some("secret") => Reply::upgrade(),
+    ///         _ => Reply::status(401).header("WWW-Authenticate", "Bearer"),
     ///     }
     /// }
     /// # fn run(&self, _: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Ok(()) }

@@ -166,9 +166,9 @@ mod watch;
 /// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
 ///
 /// ```
-/// use standpipe::{Reply, http::{HeaderValue, header}};
+/// use standpipe::{Reply, http::header};
 ///
-/// let reply = Reply::text(200, "ok\n").header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// let reply = Reply::text(200, "ok\n").header(header::CACHE_CONTROL, "no-store");
 /// ```
 #[cfg(unix)]
 pub use ::http;

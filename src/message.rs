@@ -1,5 +1,6 @@
 //! [`Message`]: a text or binary message. [`Text`]: the text of one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Deref;
 use std::str::Utf8Error;
@@ -280,6 +281,27 @@ impl From<&[u8]> for Message {
     }
 }
 
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(payload: &[u8; N]) -> Message {
+        Message::from(payload.as_slice())
+    }
+}
+
+impl<const N: usize> From<[u8; N]> for Message {
+    fn from(payload: [u8; N]) -> Message {
+        Message::from(payload.as_slice())
+    }
+}
+
+impl From<Cow<'_, str>> for Message {
+    fn from(text: Cow<'_, str>) -> Message {
+        match text {
+            Cow::Borrowed(text) => Message::from(text),
+            Cow::Owned(text) => Message::from(text),
+        }
+    }
+}
+
 impl From<Message> for tungstenite::Message {
     fn from(message: Message) -> tungstenite::Message {
         match message {
@@ -324,6 +346,14 @@ mod tests {
     fn control_frame_is_given_back() {
         let ping = tungstenite::Message::Ping(Bytes::from_static(b"x"));
         assert_eq!(Message::try_from(ping.clone()), Err(ping));
+    }
+
+    #[test]
+    fn literals_become_messages() {
+        assert_eq!(Message::from(b"ab"), Message::binary("ab"));
+        assert_eq!(Message::from([1_u8, 2]), Message::binary(vec![1, 2]));
+        let lossy = String::from_utf8_lossy(b"a\xff");
+        assert_eq!(Message::from(lossy), Message::text("a\u{fffd}"));
     }
 
     #[test]

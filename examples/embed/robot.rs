@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use std::{env, error::Error};
 
 use standpipe::crossbeam_channel::{select, tick};
-use standpipe::http::header::{HeaderValue, WWW_AUTHENTICATE};
+use standpipe::http::header::WWW_AUTHENTICATE;
 use standpipe::{
     Config, Event, Hub, HubConfig, Outbox, Policy, Reply, Request, Server, SubscribeOptions,
     Subscription, TopicSettings,
@@ -31,7 +31,7 @@ const VALID: Duration = Duration::from_millis(500);
 fn door(request: &mut Request) -> Reply {
     match request.bearer_token() {
         Some("secret") => Reply::upgrade(),
-        _ => Reply::status(401).header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        _ => Reply::status(401).header(WWW_AUTHENTICATE, "Bearer"),
     }
 }
 

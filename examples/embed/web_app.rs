@@ -18,7 +18,7 @@ use std::time::Duration;
 use std::{env, error::Error};
 
 use standpipe::http::Method;
-use standpipe::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
+use standpipe::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use standpipe::{
     Config, Connection, Cookie, Handler, Hub, HubConfig, Reply, Request, Server, SubscribeOptions,
 };
@@ -105,9 +105,8 @@ impl App {
                 Ok(Reply::redirect(303, "/login").set_cookie(removed))
             }
             (&Method::GET, "/app.js") => {
-                let script = HeaderValue::from_static("text/javascript; charset=utf-8");
-                let day = HeaderValue::from_static("max-age=86400");
-                Ok(Reply::bytes(200, script, SCRIPT).header(CACHE_CONTROL, day))
+                let script = Reply::bytes(200, "text/javascript; charset=utf-8", SCRIPT);
+                Ok(script.header(CACHE_CONTROL, "max-age=86400"))
             }
             (&Method::GET, "/api/me") => {
                 let User(name) = self.user(request).ok_or_else(|| Reply::json(401, "null"))?;
@@ -126,10 +125,10 @@ impl App {
     }
 }
 
-/// A page that may send its forms to this server, and load its scripts from it. `Reply::html` alone allows neither.
+/// A page that may load its scripts from this server. `Reply::html` alone allows only scripts inside the page.
 fn page(html: &'static str) -> Reply {
     let policy = "default-src 'none'; script-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'";
-    Reply::html(html).header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy))
+    Reply::html(html).header(CONTENT_SECURITY_POLICY, policy)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -31,7 +31,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use desk::{Desk, Full, TabCommand, text};
 use notice::{BODY, NAMES, Notice, is_name};
 use serde_json::json;
-use standpipe::http::{HeaderValue, Method, header};
+use standpipe::http::{Method, header};
 use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -141,7 +141,7 @@ impl Notifications {
         let user = notice.user.clone();
         let receipt = self.desk.post(notice);
         let receipt =
-            receipt.map_err(|Full(why)| error(503, why).header(header::RETRY_AFTER, 5.into()))?;
+            receipt.map_err(|Full(why)| error(503, why).header(header::RETRY_AFTER, 5))?;
         println!(
             "{user}: notification {} queued for {} tabs",
             receipt.id, receipt.tabs
@@ -167,8 +167,7 @@ impl Notifications {
             Some(given) if is_same(given.as_bytes(), secret.as_bytes()) => Ok(()),
             _ => {
                 let why = "publishing needs the header `Authorization: Bearer SECRET`";
-                let bearer = HeaderValue::from_static("Bearer");
-                Err(error(401, why).header(header::WWW_AUTHENTICATE, bearer))
+                Err(error(401, why).header(header::WWW_AUTHENTICATE, "Bearer"))
             }
         }
     }
@@ -184,6 +183,5 @@ fn error(code: u16, why: &str) -> Reply {
 }
 
 fn not_allowed(allow: &'static str) -> Reply {
-    error(405, &format!("the only allowed methods are: {allow}"))
-        .header(header::ALLOW, HeaderValue::from_static(allow))
+    error(405, &format!("the only allowed methods are: {allow}")).header(header::ALLOW, allow)
 }

@@ -54,6 +54,7 @@ use session::Session;
 /// # running.join()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "dropping a client ends its connection"]
 pub struct Client {
     session: Session,
     headers: HeaderMap,
@@ -124,18 +125,23 @@ impl Client {
     /// between them.
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use standpipe::{Client, RecvTimeoutError};
+    /// use std::time::{Duration, Instant};
+    /// use standpipe::{Client, RecvError, RecvTimeoutError};
     ///
-    /// /// Returns whether the server has answered within 5 seconds. Messages that arrive before are shown.
-    /// fn is_alive(client: &mut Client) -> bool {
-    ///     if client.ping().is_err() {
-    ///         return false;
+    /// /// Returns whether the server answers within 5 seconds. Messages that arrive meanwhile are shown.
+    /// fn is_alive(client: &mut Client) -> Result<bool, RecvError> {
+    ///     client.ping()?;
+    ///     let end = Instant::now() + Duration::from_secs(5);
+    ///     while client.round_trip().is_none() && Instant::now() < end {
+    ///         // A pong is no message, so it does not end this call.
+    ///         match client.recv_timeout(Duration::from_millis(100)) {
+    ///             Ok(Some(message)) => println!("{message}"),
+    ///             Err(RecvTimeoutError::Timeout) => {}
+    ///             Ok(None) => break,
+    ///             Err(RecvTimeoutError::Failed(error)) => return Err(error),
+    ///         }
     ///     }
-    ///     while let Ok(Some(message)) = client.recv_timeout(Duration::from_secs(5)) {
-    ///         println!("{message}");
-    ///     }
-    ///     client.round_trip().is_some()
+    ///     Ok(client.round_trip().is_some())
     /// }
     /// # let _ = is_alive;
     /// ```

@@ -69,20 +69,25 @@ impl Client {
     }
 
     /// Like [`recv_timeout`](Self::recv_timeout), but waits until `deadline`. A deadline that has passed does not wait,
-    /// but a message that has arrived is returned.
+    /// but a message that has arrived is returned. So a loop that must end at its deadline also looks at the clock.
+    /// Otherwise, a server that sends without a pause prolongs it.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
-    /// use standpipe::Client;
+    /// use standpipe::{Client, RecvTimeoutError};
     ///
     /// /// Returns the number of messages of the next second.
-    /// fn count(client: &mut Client) -> usize {
+    /// fn count(client: &mut Client) -> Result<usize, RecvTimeoutError> {
     ///     let end = Instant::now() + Duration::from_secs(1);
     ///     let mut count = 0;
-    ///     while let Ok(Some(_)) = client.recv_deadline(end) {
-    ///         count += 1;
+    ///     while Instant::now() < end {
+    ///         match client.recv_deadline(end) {
+    ///             Ok(Some(_)) => count += 1,
+    ///             Ok(None) | Err(RecvTimeoutError::Timeout) => break,
+    ///             Err(error) => return Err(error),
+    ///         }
     ///     }
-    ///     count
+    ///     Ok(count)
     /// }
     /// # let _ = count;
     /// ```

@@ -295,6 +295,22 @@ impl Connection {
     pub fn cause(&self) -> Option<CloseCause> {
         self.outbox.cause()
     }
+
+    /// Returns the Close that the peer has sent, as [`Outbox::peer_close`]. The peer's answer to our own Close is received
+    /// only after the handler has returned.
+    ///
+    /// ```
+    /// # fn example(conn: &mut standpipe::Connection) -> Result<(), Box<dyn std::error::Error>> {
+    /// while conn.recv()?.is_some() {}
+    /// if let Some(close) = conn.peer_close() {
+    ///     println!("the client closed with {}", close.code);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn peer_close(&self) -> Option<PeerClose> {
+        self.outbox.peer_close()
+    }
 }
 
 impl fmt::Debug for Connection {

@@ -50,26 +50,22 @@ impl Connection {
     /// `message_timeout` from the first byte of the message.
     ///
     /// ```
-    /// use std::time::{Duration, Instant};
+    /// use std::time::Duration;
     ///
-    /// use standpipe::{Connection, Message, RecvTimeoutError};
+    /// use standpipe::{Connection, RecvTimeoutError};
     ///
-    /// /// A handler that only sends. Between its messages it answers pings and sees the client's Close.
-    /// fn clock(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    ///     let mut next = Instant::now();
+    /// /// An echo that asks a client to say something after a minute of silence.
+    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     ///     loop {
-    ///         match conn.recv_deadline(next) {
-    ///             Ok(Some(_)) => {}
-    ///             Ok(None) => return Ok(()),
-    ///             Err(RecvTimeoutError::Timeout) => {
-    ///                 conn.send(Message::text("tick"))?;
-    ///                 next += Duration::from_secs(1);
-    ///             }
+    ///         match conn.recv_timeout(Duration::from_secs(60)) {
+    ///             Ok(Some(message)) => conn.send(message)?,
+    ///             Ok(None) => return Ok(()), // The connection has ended.
+    ///             Err(RecvTimeoutError::Timeout) => conn.send("are you there?")?,
     ///             Err(error) => return Err(error.into()),
     ///         }
     ///     }
     /// }
-    /// # let _: fn(&mut Connection) -> _ = clock;
+    /// # let _: fn(&mut Connection) -> _ = echo;
     /// ```
     ///
     /// # Blocking
@@ -86,7 +82,8 @@ impl Connection {
     }
 
     /// Like [`recv_timeout`](Self::recv_timeout), but waits until `deadline`. A deadline that has passed does not wait,
-    /// but a message that has arrived is returned.
+    /// but a message that has arrived is returned. So a loop that must end at its deadline also looks at the clock.
+    /// Otherwise, a peer that sends without a pause prolongs it.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -96,14 +93,15 @@ impl Connection {
     /// /// Counts the messages of five seconds.
     /// fn count(conn: &mut Connection) -> Result<usize, RecvTimeoutError> {
     ///     let end = Instant::now() + Duration::from_secs(5);
-    ///     for count in 0.. {
+    ///     let mut count = 0;
+    ///     while Instant::now() < end {
     ///         match conn.recv_deadline(end) {
-    ///             Ok(Some(_)) => {}
-    ///             Ok(None) | Err(RecvTimeoutError::Timeout) => return Ok(count),
+    ///             Ok(Some(_)) => count += 1,
+    ///             Ok(None) | Err(RecvTimeoutError::Timeout) => break,
     ///             Err(error) => return Err(error),
     ///         }
     ///     }
-    ///     Ok(0)
+    ///     Ok(count)
     /// }
     /// # let _: fn(&mut Connection) -> _ = count;
     /// ```

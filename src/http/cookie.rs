@@ -28,6 +28,7 @@ use http::header::HeaderValue;
 /// }
 /// # assert!(format!("{:?}", Cookie::new("session", "8c1f")).find("8c1f").is_none());
 /// ```
+#[must_use = "a cookie is sent with `Reply::set_cookie`"]
 #[derive(Clone)]
 pub struct Cookie {
     name: String,
@@ -106,7 +107,6 @@ impl Cookie {
     /// let removed = Cookie::new("session", "").max_age(Duration::ZERO);
     /// let logged_out = Reply::redirect(303, "/").set_cookie(removed);
     /// ```
-    #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Cookie {
         self.max_age = Some(max_age);
         self
@@ -118,7 +118,6 @@ impl Cookie {
     /// ```
     /// let cookie = standpipe::Cookie::new("draft", "7").path("/editor");
     /// ```
-    #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Cookie {
         self.path = path.into();
         self
@@ -131,7 +130,6 @@ impl Cookie {
     ///
     /// let cookie = Cookie::new("session", "8c1f").same_site(SameSite::Strict);
     /// ```
-    #[must_use]
     pub fn same_site(mut self, same_site: SameSite) -> Cookie {
         self.same_site = same_site;
         self
@@ -146,7 +144,6 @@ impl Cookie {
     /// let behind_tls = !cfg!(debug_assertions);
     /// let cookie = standpipe::Cookie::new("session", "8c1f").secure(behind_tls);
     /// ```
-    #[must_use]
     pub fn secure(mut self, secure: bool) -> Cookie {
         self.secure = secure;
         self
@@ -157,7 +154,6 @@ impl Cookie {
     /// ```
     /// let cookie = standpipe::Cookie::new("theme", "dark").http_only(false);
     /// ```
-    #[must_use]
     pub fn http_only(mut self, http_only: bool) -> Cookie {
         self.http_only = http_only;
         self

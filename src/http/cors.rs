@@ -44,7 +44,7 @@ impl Cors {
             Reply::status(204)
                 .header(header::ACCESS_CONTROL_ALLOW_METHODS, fixed(METHODS))
                 .header(header::ACCESS_CONTROL_ALLOW_HEADERS, fixed(HEADERS))
-                .header(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE.into())
+                .header(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE)
         })
     }
 

@@ -42,13 +42,13 @@ impl Request {
     /// header with a WebSocket handshake; a page can offer the token as a subprotocol instead.
     ///
     /// ```
-    /// use standpipe::http::header::{HeaderValue, WWW_AUTHENTICATE};
+    /// use standpipe::http::header::WWW_AUTHENTICATE;
     /// use standpipe::{Reply, Request};
     ///
     /// fn check(request: &Request, is_valid: impl Fn(&str) -> bool) -> Result<(), Reply> {
     ///     match request.bearer_token() {
     ///         Some(token) if is_valid(token) => Ok(()),
-    ///         _ => Err(Reply::status(401).header(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+    ///         _ => Err(Reply::status(401).header(WWW_AUTHENTICATE, "Bearer")),
     ///     }
     /// }
     /// ```

@@ -22,7 +22,7 @@ pub(super) fn refuse(code: u16, reason: &'static str) -> Refusal {
 
 /// Returns a `503` that tells the client to try again after `retry_after_secs`.
 pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<Cow<'static, str>>) -> Reply {
-    Reply::text(503, text).header(header::RETRY_AFTER, retry_after_secs.into())
+    Reply::text(503, text).header(header::RETRY_AFTER, retry_after_secs)
 }
 
 /// The answer to a request: an upgrade to WebSocket, or an HTTP response.
@@ -33,8 +33,9 @@ pub(crate) fn unavailable(retry_after_secs: u32, text: impl Into<Cow<'static, st
 /// ```
 /// # use standpipe::Reply;
 /// let accepted = Reply::upgrade().subprotocol("chat.v1");
-/// let refused = Reply::text(401, "a token is required\n");
+/// let refused = Reply::text(404, "no such room\n");
 /// ```
+#[must_use = "a reply answers nothing until the handler returns it"]
 #[derive(Debug)]
 pub struct Reply {
     pub(super) code: StatusCode,
@@ -90,7 +91,6 @@ impl Reply {
     ///     }
     /// }
     /// ```
-    #[must_use]
     pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
         self.rare().subprotocol = Some(name.into());
         self
@@ -102,7 +102,6 @@ impl Reply {
     /// use standpipe::{Limits, Reply};
     /// let accepted = Reply::upgrade().limits(Limits::new().max_message(1 << 20).queue(16));
     /// ```
-    #[must_use]
     pub fn limits(mut self, limits: Limits) -> Reply {
         self.rare().limits = Some(limits);
         self
@@ -137,7 +136,7 @@ impl Reply {
     /// let made = Reply::text(200, format!("{} clients\n", 3));
     /// ```
     pub fn text(code: u16, body: impl Into<Cow<'static, str>>) -> Reply {
-        Reply::bytes(code, HeaderValue::from_static(TEXT), shared(body))
+        Reply::bytes(code, TEXT, shared(body))
     }
 
     /// Returns an HTML page with the status 200. For another status, add [`with_status`](Self::with_status).
@@ -153,15 +152,14 @@ impl Reply {
     /// let missing = Reply::html("<!doctype html><p>there is no such page").with_status(404);
     /// ```
     pub fn html(body: impl Into<Cow<'static, str>>) -> Reply {
-        let fixed = HeaderValue::from_static;
         Reply::new(
             StatusCode::OK,
             Some("text/html; charset=utf-8"),
             shared(body),
         )
-        .header(header::CONTENT_SECURITY_POLICY, fixed(PAGE_POLICY))
-        .header(header::REFERRER_POLICY, fixed("no-referrer"))
-        .header(header::CACHE_CONTROL, fixed("no-cache"))
+        .header(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)
+        .header(header::REFERRER_POLICY, "no-referrer")
+        .header(header::CACHE_CONTROL, "no-cache")
     }
 
     /// Replaces the status of a response, and nothing else of it. For `code` see [`status`](Self::status). An upgrade
@@ -170,7 +168,6 @@ impl Reply {
     /// ```
     /// let page = standpipe::Reply::html("<!doctype html><p>please log in").with_status(401);
     /// ```
-    #[must_use]
     pub fn with_status(mut self, code: u16) -> Reply {
         let code = final_code(code);
         let has_failed = self
@@ -190,8 +187,7 @@ impl Reply {
     /// let reply = standpipe::Reply::json(200, r#"{"clients":3}"#);
     /// ```
     pub fn json(code: u16, body: impl Into<Cow<'static, str>>) -> Reply {
-        let content_type = HeaderValue::from_static("application/json");
-        Reply::bytes(code, content_type, shared(body))
+        Reply::bytes(code, "application/json", shared(body))
     }
 
     /// Returns a response with bytes and any content type. For `code` see [`status`](Self::status).
@@ -200,12 +196,13 @@ impl Reply {
     /// None of them is copied.
     ///
     /// ```
-    /// use standpipe::{Reply, http::HeaderValue};
-    ///
     /// static SCRIPT: &[u8] = b"console.log('hello')";
-    /// let reply = Reply::bytes(200, HeaderValue::from_static("text/javascript"), SCRIPT);
+    /// let reply = standpipe::Reply::bytes(200, "text/javascript", SCRIPT);
     /// ```
-    pub fn bytes(code: u16, content_type: HeaderValue, body: impl Into<Bytes>) -> Reply {
+    pub fn bytes<T>(code: u16, content_type: T, body: impl Into<Bytes>) -> Reply
+    where
+        HeaderValue: TryFrom<T>,
+    {
         Reply::new(final_code(code), None, body.into()).header(CONTENT_TYPE, content_type)
     }
 
@@ -217,25 +214,27 @@ impl Reply {
     /// not read.
     ///
     /// ```
-    /// use std::io::Read;
-    /// use standpipe::{Reply, http::HeaderValue};
-    ///
-    /// let zeros = std::io::repeat(0).take(1 << 30);
-    /// let reply = Reply::stream(200, HeaderValue::from_static("application/octet-stream"), zeros, 1 << 30);
+    /// let zeros = std::io::repeat(0);
+    /// let reply = standpipe::Reply::stream(200, "application/octet-stream", zeros, 1 << 30);
     /// ```
     ///
     /// # Blocking
     /// The client's handshake thread waits for the reader without a time limit, and for the client to take each 64 KiB,
     /// limited by [`write_timeout`](crate::Config::write_timeout). Meanwhile the client has one of the 256 handshake
     /// slots. While the server waits for the client, it may lose its slot to a newcomer from another address.
-    pub fn stream(
+    pub fn stream<T>(
         code: u16,
-        content_type: HeaderValue,
+        content_type: T,
         reader: impl Read + Send + 'static,
         length: u64,
-    ) -> Reply {
+    ) -> Reply
+    where
+        HeaderValue: TryFrom<T>,
+    {
         let mut reply = Reply::bytes(code, content_type, Bytes::new());
-        reply.content = Content::Stream(Box::new(Stream::new(reader, length)));
+        if reply.rare.is_none() {
+            reply.content = Content::Stream(Box::new(Stream::new(reader, length)));
+        }
         reply
     }
 
@@ -248,17 +247,20 @@ impl Reply {
     ///
     /// ```no_run
     /// use std::fs::File;
-    /// use standpipe::{Reply, http::HeaderValue};
+    /// use standpipe::Reply;
     ///
     /// fn report() -> Result<Reply, Reply> {
     ///     let file = File::open("report.pdf").map_err(|_| Reply::status(404))?;
-    ///     Ok(Reply::file(HeaderValue::from_static("application/pdf"), file)?)
+    ///     Ok(Reply::file("application/pdf", file)?)
     /// }
     /// ```
     ///
     /// # Errors
     /// If the length of the file cannot be determined, or if it is not a regular file, such as a directory.
-    pub fn file(content_type: HeaderValue, mut file: File) -> io::Result<Reply> {
+    pub fn file<T>(content_type: T, mut file: File) -> io::Result<Reply>
+    where
+        HeaderValue: TryFrom<T>,
+    {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             let text = "only a regular file has a length";
@@ -275,15 +277,31 @@ impl Reply {
     /// `Transfer-Encoding`, and in an upgrade also `Upgrade` and `Sec-WebSocket-*`. Values that are set for them here are
     /// ignored. The server adds `Date` if it is not set here, and the CORS headers for pages of an allowed origin.
     ///
-    /// ```
-    /// use standpipe::Reply;
-    /// use standpipe::http::{HeaderValue, header};
+    /// The name and the value may be texts, or what the crate [`http`](crate::http) has for them. If one of them has a
+    /// character that is not allowed, the client gets a 500 instead of this reply, and the log says so. So no text can
+    /// add a header.
     ///
-    /// let gone = Reply::status(405).header(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-    /// # drop(gone);
     /// ```
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Reply {
+    /// use standpipe::{Reply, http::header};
+    ///
+    /// let wrong = Reply::status(405).header("Allow", "GET, HEAD");
+    /// let busy = Reply::status(503).header(header::RETRY_AFTER, 5);
+    /// assert_eq!(Reply::status(200).header("X-Name", "two\nlines").code(), 500);
+    /// # drop((wrong, busy));
+    /// ```
+    pub fn header<N, V>(mut self, name: N, value: V) -> Reply
+    where
+        HeaderName: TryFrom<N>,
+        HeaderValue: TryFrom<V>,
+    {
+        let Ok(name) = HeaderName::try_from(name) else {
+            return Reply::failed("the name of a header has a character that is not allowed");
+        };
+        let Ok(value) = HeaderValue::try_from(value) else {
+            return Reply::failed(format!(
+                "the header {name} has a character that is not allowed"
+            ));
+        };
         if name != header::SET_COOKIE {
             self.headers.retain(|(other, _)| *other != name);
         }
@@ -301,7 +319,6 @@ impl Reply {
     ///
     /// let reply = Reply::text(200, "welcome\n").set_cookie(Cookie::new("session", "8c1f"));
     /// ```
-    #[must_use]
     pub fn set_cookie(self, cookie: Cookie) -> Reply {
         match cookie.to_header() {
             Ok(value) => self.header(header::SET_COOKIE, value),
@@ -341,7 +358,6 @@ impl Reply {
     }
 
     /// Adds `name` to the header `Vary`, and keeps what the handler has set there.
-    #[must_use]
     pub(super) fn vary(mut self, name: &'static str) -> Reply {
         self.headers
             .push((header::VARY, HeaderValue::from_static(name)));

@@ -16,7 +16,7 @@ use super::policy::DropReason;
 /// assert_eq!(counts.dropped_by(DropReason::Conflate), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicCounts {
     /// Messages offered to members. A message counts once for each member.

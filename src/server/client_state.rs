@@ -22,7 +22,7 @@ use crate::http1::Peer;
 /// }
 /// # let _: fn(&ServerHandle) -> Vec<ClientState> = slow;
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientState {
     /// The connection's number.
@@ -50,7 +50,7 @@ pub struct ClientState {
 /// println!("{messages} of {capacity} messages, {bytes} bytes, blocked for {blocked:?}");
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueState {
     /// The number of queued messages.
@@ -71,7 +71,7 @@ pub struct QueueState {
 /// println!("{} for {:.1?}", thread.activity, thread.since);
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ThreadState {
     /// What the thread is doing.

@@ -29,6 +29,7 @@ use crate::http1::Arrival;
 /// let server = Server::from_listeners(listeners, Config::default())?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[must_use = "a listener that is dropped accepts nobody"]
 #[derive(Debug)]
 pub struct Listener {
     source: Source,
@@ -171,7 +172,6 @@ impl Listener {
     /// let listener = Listener::try_from(socket)?.inherited();
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    #[must_use]
     pub fn inherited(mut self) -> Listener {
         if let Source::Socket(socket) = &mut self.source {
             socket.set_inherited();
@@ -209,7 +209,6 @@ impl Listener {
     /// # server.serve(Routes)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[must_use]
     pub fn tag(mut self, name: impl Into<String>) -> Listener {
         Arc::make_mut(&mut self.arrival).tag = Some(name.into());
         self
@@ -226,7 +225,6 @@ impl Listener {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn same_origin_only(mut self) -> Listener {
         Arc::make_mut(&mut self.arrival).same_origin_only = true;
         self

@@ -72,6 +72,7 @@ use state::ServerState;
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "a server serves nobody until `serve`, `spawn`, `scope` or `events` is called"]
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,

@@ -129,8 +129,7 @@ impl TestServer {
     ///
     /// let counter = Counter::default();
     /// TestServer::scope(Config::default(), &counter, |server| {
-    ///     server.connect("/");
-    ///     server.connect("/");
+    ///     let (_ann, _bob) = (server.connect("/"), server.connect("/"));
     /// });
     /// assert_eq!(counter.clients.into_inner(), 2);
     /// ```

@@ -103,7 +103,7 @@ fn handler_sees_code_and_reason_of_the_peer() {
         assert_eq!(conn.cause(), None);
         while conn.recv()?.is_some() {}
         assert!(!conn.is_open());
-        saw.send((conn.cause(), conn.outbox().peer_close()))?;
+        saw.send((conn.cause(), conn.peer_close()))?;
         Ok(())
     });
     let mut client = server.connect();

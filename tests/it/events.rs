@@ -1,7 +1,10 @@
 //! The server as a channel of events: each Opened is followed by exactly one Closed, with the right cause.
 
+use std::convert::Infallible;
 use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{TryRecvError, bounded};
 use standpipe::{
     CloseCause, Config, Event, Events, Message, Outbox, Reply, Server, ShutdownReport,
 };
@@ -241,5 +244,42 @@ fn events_have_a_door() {
     client.leave();
     let number = events.receiver().recv_timeout(DEADLINE).unwrap().number();
     assert!(number > 0);
+    shut_down(events);
+}
+
+/// The loop is that of the documentation of `Events`.
+#[test]
+fn steps_are_taken_during_a_flood() {
+    let events = start(Config::default());
+    let client = connect(&events);
+    let (flood, stop) = bounded::<Infallible>(0);
+    let flooding = thread::spawn(move || {
+        let end = Instant::now() + DEADLINE;
+        while Instant::now() < end {
+            if stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return true;
+            }
+            client.text("x");
+        }
+        false
+    });
+    let (step, mut next) = (Duration::from_millis(10), Instant::now());
+    for _ in 0..20 {
+        next += step;
+        while Instant::now() < next {
+            match events.receiver().recv_deadline(next) {
+                // Stands for the work of the program. It takes longer than the client needs for the next message.
+                Ok(_) => thread::sleep(Duration::from_millis(1)),
+                Err(_) => break,
+            }
+        }
+    }
+    drop(flood);
+    while !flooding.is_finished() {
+        // Otherwise, the client could wait for room.
+        let _ = events.receiver().recv_timeout(Duration::from_millis(1));
+    }
+    let was_stopped = flooding.join().expect("the client does not panic");
+    assert!(was_stopped, "the flood ended before the 20th step");
     shut_down(events);
 }

@@ -267,10 +267,12 @@ fn head_of_a_stream_reads_nothing() {
     assert_eq!((unchanged.status, &*unchanged.body), (304, ""));
 }
 
-/// The memory of this process, in bytes.
+/// The memory of this process in bytes, without the pages of its program file, which are loaded as they are needed.
 fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
     kib.and_then(|kib| kib.trim().parse::<usize>().ok())
         .expect("a number of KiB")

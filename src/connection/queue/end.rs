@@ -176,7 +176,7 @@ impl Outbox {
     /// ```
     /// use standpipe::Outbox;
     ///
-    /// /// Frees what a client uses at once, for example because it abuses the server.
+    /// /// Frees what a client uses immediately, for example because it abuses the server.
     /// fn cut_off(outbox: &Outbox) {
     ///     outbox.terminate();
     ///     assert!(!outbox.is_open());
@@ -203,7 +203,7 @@ impl Outbox {
     /// - A Close frame is seen only by `recv`.
     ///
     /// ```
-    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::crossbeam_channel::{Receiver, select};
     /// use standpipe::Connection;
     ///
     /// /// Waits for the result of a worker, but not longer than the client is there.

@@ -44,10 +44,12 @@ const FEWEST_BYTES: usize = 1 << 10;
 ///
 /// use standpipe::Connection;
 ///
-/// /// A handler that answers each path with a file, whatever its size.
+/// /// A handler that answers each message with a file, whatever its size.
 /// fn files(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-///     while let Some(path) = conn.recv()? {
-///         let mut file = File::open(path.to_text()?)?;
+///     while let Some(message) = conn.recv()? {
+///         // Only these two: a name that the client chooses could be the path of any file.
+///         let name = if message.as_bytes() == b"map" { "map.bin" } else { "help.txt" };
+///         let mut file = File::open(name)?;
 ///         let mut stream = conn.send_binary_stream()?;
 ///         io::copy(&mut file, &mut stream)?;
 ///         stream.finish()?;

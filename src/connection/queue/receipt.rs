@@ -109,7 +109,7 @@ impl Receipt {
     /// `select!`, and call [`fate`](Self::fate) afterwards.
     ///
     /// ```
-    /// use crossbeam_channel::{Receiver, select};
+    /// use standpipe::crossbeam_channel::{Receiver, select};
     /// use standpipe::{Fate, Receipt};
     ///
     /// /// Waits for the fate of a message, until `stop` disconnects.

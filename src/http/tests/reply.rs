@@ -70,7 +70,7 @@ fn handler_cannot_change_the_framing() {
     let keep = HeaderValue::from_static("keep-alive");
     let reply = Reply::text(200, "ab")
         .header(header::CONNECTION, keep)
-        .header(header::CONTENT_LENGTH, 99.into())
+        .header(header::CONTENT_LENGTH, 99)
         .header(
             header::TRANSFER_ENCODING,
             HeaderValue::from_static("chunked"),
@@ -189,4 +189,38 @@ fn failure_stays_a_failure() {
 #[test]
 fn result_with_a_reply_is_small() {
     assert!(size_of::<Reply>() <= 80, "{} bytes", size_of::<Reply>());
+}
+
+#[test]
+fn header_from_text_is_checked() {
+    let made = |name: &str, value: String| Reply::text(200, "ok\n").header(name, value);
+    let reply = made("X-Name", "a b".to_owned());
+    assert_eq!(
+        (reply.code(), reply.header_value("x-name")),
+        (200, Some("a b"))
+    );
+    for (name, value) in [
+        ("X-Name", "a\r\nSet-Cookie: b=c"),
+        ("X-N ame", "a"),
+        ("", "a"),
+    ] {
+        let reply = made(name, value.to_owned());
+        assert_eq!(reply.code(), 500, "{name:?}");
+        assert!(reply.failure().is_some_and(|text| !text.contains("b=c")));
+        assert!(!text(&reply, false).contains("b=c"));
+    }
+    assert_eq!(Reply::upgrade().header("X-Name", "\n").code(), 500);
+}
+
+#[test]
+fn content_type_from_text_is_checked() {
+    let script = Reply::bytes(200, "text/javascript", "0");
+    assert_eq!(script.header_value("content-type"), Some("text/javascript"));
+    for wrong in [
+        Reply::bytes(200, "a\nb", "body"),
+        Reply::stream(200, "a\nb", std::io::repeat(b'x'), 4),
+    ] {
+        assert_eq!(wrong.code(), 500);
+        assert!(text(&wrong, false).ends_with("\r\n\r\nInternal Server Error\n"));
+    }
 }
