@@ -6,6 +6,21 @@ use std::sync::Arc;
 use crate::connection::Connection;
 use crate::http1::{Reply, Request};
 
+/// What [`Handler::run`] returns: any error type that `?` can convert ends the connection with 1011.
+///
+/// ```
+/// use standpipe::{Connection, HandlerResult};
+///
+/// fn echo(conn: &mut Connection) -> HandlerResult {
+///     while let Some(message) = conn.recv()? {
+///         conn.send(message)?;
+///     }
+///     Ok(())
+/// }
+/// # let _: fn(&mut Connection) -> HandlerResult = echo;
+/// ```
+pub type HandlerResult = Result<(), Box<dyn Error + Send + Sync>>;
+
 /// Answers requests, prepares each connection that it accepts, and then runs it.
 ///
 /// A closure `Fn(&mut Connection) -> Result<(), _>` is also a handler, which accepts every request.
@@ -24,7 +39,7 @@ use crate::http1::{Reply, Request};
 ///         }
 ///     }
 ///
-///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
 ///         while let Some(message) = conn.recv()? {
 ///             conn.send(message)?;
 ///         }
@@ -69,7 +84,7 @@ pub trait Handler: Sync {
     ///         _ => Reply::status(401).header("WWW-Authenticate", "Bearer"),
     ///     }
     /// }
-    /// # fn run(&self, _: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Ok(()) }
+    /// # fn run(&self, _: &mut Connection) -> standpipe::HandlerResult { Ok(()) }
     /// # }
     /// ```
     ///
@@ -106,7 +121,7 @@ pub trait Handler: Sync {
     ///         Ok(())
     ///     }
     ///
-    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
     ///         let topic = self.0.topic("room")?;
     ///         while let Some(message) = conn.recv()? {
     ///             topic.publish(message)?;
@@ -147,7 +162,7 @@ pub trait Handler: Sync {
     /// # use standpipe::{Connection, Handler};
     /// # struct Echo;
     /// # impl Handler for Echo {
-    /// fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
     ///     while let Some(message) = conn.recv()? {
     ///         conn.send(message)?;
     ///     }
@@ -158,14 +173,14 @@ pub trait Handler: Sync {
     ///
     /// # Errors
     /// Returns the error that ended the connection early. The server logs the error with the number of the connection.
-    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn run(&self, conn: &mut Connection) -> HandlerResult;
 }
 
 impl<F> Handler for F
 where
-    F: Fn(&mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> + Sync,
+    F: Fn(&mut Connection) -> HandlerResult + Sync,
 {
-    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn run(&self, conn: &mut Connection) -> HandlerResult {
         self(conn)
     }
 }
@@ -180,7 +195,7 @@ where
 /// struct Echo;
 ///
 /// impl Handler for Echo {
-///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
 ///         while let Some(message) = conn.recv()? {
 ///             conn.send(message)?;
 ///         }
@@ -202,7 +217,7 @@ impl<H: Handler + Send + ?Sized> Handler for Arc<H> {
         (**self).opening(conn)
     }
 
-    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn run(&self, conn: &mut Connection) -> HandlerResult {
         (**self).run(conn)
     }
 }
@@ -219,7 +234,7 @@ impl<H: Handler> Handler for Borrowed<'_, H> {
         self.0.opening(conn)
     }
 
-    fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn Error + Send + Sync>> {
+    fn run(&self, conn: &mut Connection) -> HandlerResult {
         self.0.run(conn)
     }
 }

@@ -218,7 +218,7 @@ pub use error::{
 #[cfg(unix)]
 pub use events::{Event, Events};
 #[cfg(unix)]
-pub use handler::Handler;
+pub use handler::{Handler, HandlerResult};
 #[cfg(unix)]
 pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]

@@ -61,7 +61,7 @@ struct Place {
 /// ```
 /// use standpipe::{Connection, Roster, RosterFull};
 ///
-/// fn run(roster: &Roster, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn run(roster: &Roster, conn: &mut Connection) -> standpipe::HandlerResult {
 ///     let _entry = match roster.join("ann", conn.outbox()) {
 ///         Ok(entry) => entry,
 ///         Err(RosterFull::Connections(most)) => {
@@ -136,7 +136,7 @@ impl Roster {
     ///
     /// ```
     /// # use standpipe::{Connection, Roster};
-    /// # fn run(roster: &Roster, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # fn run(roster: &Roster, conn: &mut Connection) -> standpipe::HandlerResult {
     /// let entry = roster.join("ann", conn.outbox())?;
     /// conn.keep(entry); // Or keep it here: it leaves when it is dropped.
     /// # Ok(())
@@ -294,7 +294,7 @@ fn remove_ended(places: &mut Vec<Place>) -> bool {
 /// ```
 /// use standpipe::{Connection, Roster};
 ///
-/// fn run(roster: &Roster, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn run(roster: &Roster, conn: &mut Connection) -> standpipe::HandlerResult {
 ///     let entry = roster.join("ann", conn.outbox())?;
 ///     while conn.recv()?.is_some() {}
 ///     drop(entry); // Also dropped if `recv` fails or the handler panics.

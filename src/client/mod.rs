@@ -267,7 +267,7 @@ impl Client {
     ///         Reply::upgrade().header(SERVER, HeaderValue::from_static("hub"))
     ///     }
     ///
-    ///     fn run(&self, _: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     fn run(&self, _: &mut Connection) -> standpipe::HandlerResult {
     ///         Ok(())
     ///     }
     /// }

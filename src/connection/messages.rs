@@ -13,7 +13,7 @@ use crate::message::Message;
 /// ```
 /// use standpipe::Connection;
 ///
-/// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn echo(conn: &mut Connection) -> standpipe::HandlerResult {
 ///     let outbox = conn.outbox();
 ///     for message in conn {
 ///         outbox.send(message?)?;

@@ -56,7 +56,7 @@ use read::reader::Reader;
 /// use standpipe::{Connection, Message};
 ///
 /// /// A handler that tells every client its number, and then answers in upper case.
-/// fn shout(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn shout(conn: &mut Connection) -> standpipe::HandlerResult {
 ///     conn.send(Message::text(format!("you are client {}", conn.number())))?;
 ///     while let Some(message) = conn.recv()? {
 ///         conn.send(Message::text(message.to_text()?.to_uppercase()))?;
@@ -147,7 +147,7 @@ impl Connection {
     /// ```
     /// # use standpipe::Connection;
     /// /// Answers requests until the server drains.
-    /// fn answer(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn answer(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     while !conn.is_draining() {
     ///         let Some(request) = conn.recv()? else { break };
     ///         conn.send(request)?;
@@ -280,7 +280,7 @@ impl Connection {
     /// ```
     /// use standpipe::{CloseCause, Connection};
     ///
-    /// fn count(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn count(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     let mut messages = 0;
     ///     while conn.recv()?.is_some() {
     ///         messages += 1;

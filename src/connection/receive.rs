@@ -22,7 +22,7 @@ impl Connection {
     /// ```
     /// use standpipe::Connection;
     ///
-    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn echo(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     while let Some(message) = conn.recv()? {
     ///         conn.send(message)?;
     ///     }
@@ -55,7 +55,7 @@ impl Connection {
     /// use standpipe::{Connection, RecvTimeoutError};
     ///
     /// /// An echo that asks a client to say something after a minute of silence.
-    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn echo(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     loop {
     ///         match conn.recv_timeout(Duration::from_secs(60)) {
     ///             Ok(Some(message)) => conn.send(message)?,
@@ -210,7 +210,7 @@ impl Connection {
     /// fn serve(
     ///     conn: &mut Connection,
     ///     results: &Receiver<String>,
-    /// ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// ) -> standpipe::HandlerResult {
     ///     loop {
     ///         select! {
     ///             recv(conn.ready(Interest::READ)?) -> _ => loop {

@@ -88,7 +88,7 @@ impl Connection {
     /// use standpipe::Connection;
     ///
     /// /// A handler that sends back what arrives, all messages that arrived together in one write.
-    /// fn echo(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn echo(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     loop {
     ///         let messages = conn.recv_all(64)?;
     ///         if messages.is_empty() {
@@ -183,7 +183,7 @@ impl Connection {
     /// ```
     /// use standpipe::Connection;
     ///
-    /// fn only_text(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn only_text(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     while let Some(message) = conn.recv()? {
     ///         if message.is_text() {
     ///             conn.send(message)?;

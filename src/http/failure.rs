@@ -41,7 +41,7 @@ impl Reply {
     ///         })
     ///     }
     ///
-    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
     ///         while conn.recv()?.is_some() {}
     ///         Ok(())
     ///     }

@@ -301,7 +301,7 @@ impl Request {
     ///         Reply::upgrade()
     ///     }
     ///
-    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
     ///         let user = conn.request().extensions().get::<User>();
     ///         println!("{} has connected", user.map_or("nobody", |user| &user.0));
     ///         Ok(())

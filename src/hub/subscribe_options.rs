@@ -31,7 +31,7 @@ impl SubscribeOptions {
     ///
     /// ```
     /// # use standpipe::{Connection, Hub, SubscribeOptions};
-    /// # fn run(hub: &Hub, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # fn run(hub: &Hub, conn: &mut Connection) -> standpipe::HandlerResult {
     /// let _member = hub.topic("news")?.subscribe(conn.outbox(), SubscribeOptions::new())?;
     /// # Ok(())
     /// # }
@@ -81,7 +81,7 @@ impl SubscribeOptions {
     ///
     /// ```
     /// # use standpipe::{Connection, Hub, SubscribeOptions, Subscription};
-    /// # fn run(hub: &Hub, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # fn run(hub: &Hub, conn: &mut Connection) -> standpipe::HandlerResult {
     /// let options = SubscribeOptions::new().with_envelope();
     /// let news = hub.topic("news")?.subscribe(conn.outbox(), options.clone())?;
     /// let prices = hub.topic("prices")?.subscribe(conn.outbox(), options)?;

@@ -32,7 +32,7 @@ impl Topic {
     ///
     /// ```
     /// # use standpipe::{Connection, SubscribeOptions, Topic};
-    /// # fn run(topic: &Topic, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// # fn run(topic: &Topic, conn: &mut Connection) -> standpipe::HandlerResult {
     /// let member = topic.subscribe(conn.outbox(), SubscribeOptions::new())?;
     /// while conn.recv()?.is_some() {}
     /// drop(member); // The client is not a member any more.

@@ -19,7 +19,7 @@ use crate::connection::Outbox;
 /// use standpipe::{Connection, SubscribeOptions, Topic};
 ///
 /// /// A handler for one room: what a member sends goes to all members.
-/// fn room(topic: &Topic, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn room(topic: &Topic, conn: &mut Connection) -> standpipe::HandlerResult {
 ///     let _member = topic.subscribe(conn.outbox(), SubscribeOptions::new())?;
 ///     while let Some(message) = conn.recv()? {
 ///         topic.publish(message)?;

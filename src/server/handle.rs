@@ -108,7 +108,7 @@ impl ServerHandle {
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// /// Answers each request. When the server drains, the handler returns after the answer in progress.
-    /// fn answer(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn answer(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     while !conn.is_draining() {
     ///         let Some(request) = conn.recv()? else { break };
     ///         conn.send(request)?;

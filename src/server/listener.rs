@@ -195,7 +195,7 @@ impl Listener {
     ///             _ => Reply::status(404),
     ///         }
     ///     }
-    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
     ///         while conn.recv()?.is_some() {}
     ///         Ok(())
     ///     }

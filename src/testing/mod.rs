@@ -25,7 +25,7 @@
 //!         }
 //!     }
 //!
-//!     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//!     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
 //!         while let Some(message) = conn.recv()? {
 //!             conn.send(format!("hello {}", message.to_text()?))?;
 //!         }

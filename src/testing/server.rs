@@ -120,7 +120,7 @@ impl TestServer {
     /// }
     ///
     /// impl Handler for Counter {
-    ///     fn run(&self, conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    ///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
     ///         self.clients.fetch_add(1, Ordering::Relaxed);
     ///         while conn.recv()?.is_some() {}
     ///         Ok(())

@@ -38,7 +38,7 @@ use signal::Signal;
 /// fn bridge(
 ///     conn: &mut Connection,
 ///     mut tcp: &TcpStream,
-/// ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// ) -> standpipe::HandlerResult {
 ///     tcp.set_nonblocking(true)?;
 ///     let mut watch = Watch::new(tcp)?;
 ///     let outbox = conn.outbox();

@@ -113,8 +113,7 @@ fn run(watched: &Watched) {
         for id in ready.drain(..) {
             let signal = lock(&watched.signals).get(&id).cloned();
             if let Some(signal) = signal {
-                signal.disarm();
-                signal.fire();
+                signal.descriptor_is_ready();
             }
         }
     }

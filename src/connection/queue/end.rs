@@ -145,7 +145,7 @@ impl Outbox {
     /// use standpipe::Connection;
     ///
     /// /// A handler that asks a backend, and does not wait for its answer when the client is gone.
-    /// fn ask(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// fn ask(conn: &mut Connection) -> standpipe::HandlerResult {
     ///     let backend = TcpStream::connect("127.0.0.1:9000")?;
     ///     let other = backend.try_clone()?;
     ///     conn.outbox().on_end(move |_| {

@@ -30,8 +30,9 @@ const FEWEST_BYTES: usize = 1 << 10;
 ///
 /// Other messages for this client wait behind the stream, because no message may stand between fragments. Pings, pongs and
 /// an immediate Close pass between fragments. A stream that has its turn must be written quickly: if the peer has accepted
-/// everything, and no further bytes come for [`message_timeout`](crate::Config::message_timeout), the connection is closed
-/// with 1011. A thread that writes a stream must not wait for another message to the same client meanwhile. For a topic, a
+/// everything, and no further fragment is queued for [`message_timeout`](crate::Config::message_timeout), the connection is
+/// closed with 1011. So a source that is slow needs a `flush` now and then, because bytes that are being collected are not
+/// queued yet. A thread that writes a stream must not wait for another message to the same client meanwhile. For a topic, a
 /// client whose queue is full behind a stream is a slow consumer, so the topic's policy decides.
 ///
 /// [`finish`](Self::finish) completes the message. A writer that is dropped before that closes the connection with 1011,
@@ -45,7 +46,7 @@ const FEWEST_BYTES: usize = 1 << 10;
 /// use standpipe::Connection;
 ///
 /// /// A handler that answers each message with a file, whatever its size.
-/// fn files(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn files(conn: &mut Connection) -> standpipe::HandlerResult {
 ///     while let Some(message) = conn.recv()? {
 ///         // Only these two: a name that the client chooses could be the path of any file.
 ///         let name = if message.as_bytes() == b"map" { "map.bin" } else { "help.txt" };
@@ -129,7 +130,7 @@ impl Write for MessageWriter {
     ///
     /// # Errors
     /// - `BrokenPipe`: the connection has ended, or a Close overtook the message.
-    /// - `TimedOut`: nothing was written for [`message_timeout`](crate::Config::message_timeout).
+    /// - `TimedOut`: no fragment was queued for [`message_timeout`](crate::Config::message_timeout).
     /// - `InvalidData`: this is a text, and the bytes are not UTF-8. None of them were added. A character may be split
     ///   between two calls.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -22,7 +22,7 @@ use crate::error::RecvError;
 /// use standpipe::Connection;
 ///
 /// /// Stores each message of the client in a file.
-/// fn store(conn: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// fn store(conn: &mut Connection) -> standpipe::HandlerResult {
 ///     let (number, outbox) = (conn.number(), conn.outbox());
 ///     for n in 0.. {
 ///         let Some(mut message) = conn.recv_stream()? else {

@@ -185,6 +185,12 @@ impl ReadHalf {
         self.violation.is_some() || self.ahead.position() < self.ahead.get_ref().len() as u64
     }
 
+    /// Records that bytes arrived at the time `at`, if that is after the last look. The time until then counts against the
+    /// peer, as in a read that waits.
+    pub(crate) fn bytes_arrived(&mut self, at: u64) {
+        self.read_at = self.read_at.max(at);
+    }
+
     /// Records that the socket had no bytes. From now on the handler runs, and the clocks of the peer run too.
     pub(crate) fn found_nothing(&mut self) {
         self.read_at = clock::now();

@@ -82,6 +82,7 @@ impl Reader {
         if !self.shared.lifecycle().may_receive() {
             return self.closed();
         }
+        self.count_time_in_select();
         let received = self.next();
         // A message that arrives after we have requested a Close is discarded (RFC 6455 §1.4).
         if matches!(received, Ok(Some(_))) && !self.shared.lifecycle().may_receive() {
@@ -120,6 +121,7 @@ impl Reader {
     /// Returns a channel that has a message when there is something to receive, when the queue is empty, or when the
     /// connection closes, as `interest` says.
     pub(crate) fn ready(&mut self, interest: Interest) -> io::Result<&Receiver<()>> {
+        self.count_time_in_select();
         let lifecycle = self.shared.lifecycle();
         let watch = match &mut self.watch {
             Some(watch) => watch,
@@ -156,8 +158,16 @@ impl Reader {
         Ok(watch.receiver())
     }
 
+    /// Counts the time that the handler has waited in `select!` against the peer.
+    fn count_time_in_select(&mut self) {
+        if let Some(watch) = &self.watch {
+            self.half.bytes_arrived(watch.signal().ready_at());
+        }
+    }
+
     /// Begins to receive the next message as a stream. Returns whether it is a text, or `None` as [`recv`](Self::recv).
     pub(crate) fn begin_stream(&mut self) -> Result<Option<bool>, RecvError> {
+        self.count_time_in_select();
         while self.ended.is_none() && self.shared.lifecycle().may_receive() {
             let half = &mut self.half;
             match self.decoder.begin_stream(&mut |buffer| half.read(buffer)) {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Config, Connection, Message};
+use standpipe::{Config, Connection, Interest, Message, TryRecvError};
 
 use crate::support::{
     Barrier, DEADLINE, Frame, Length, Seen, TestClient, TestServer, let_time_pass, op, until,
@@ -137,6 +137,39 @@ fn message_timeout_limits_a_slow_frame() {
                 disconnected_by(&server, "message_timeout") == before + 1
             });
         }
+    });
+}
+
+/// The handler waits in `select!`, so each byte wakes it.
+#[test]
+fn message_timeout_limits_a_slow_frame_in_select() {
+    let config = Config::default().message_timeout(SHORT);
+    let server = TestServer::start(config, |conn: &mut Connection| {
+        loop {
+            conn.ready(Interest::READ)?.recv()?;
+            match conn.try_recv() {
+                Ok(Some(_)) | Err(TryRecvError::Empty) => {}
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    });
+    let mut large = Frame::new(op::BINARY, "");
+    large.length = Length::Eight(65_536);
+    let client = server.connect();
+    let began = Instant::now();
+    client.bytes(large.bytes());
+    while client.try_bytes([0]) {
+        // The slow pace is what the test is about.
+        let_time_pass(BYTE_INTERVAL);
+        assert!(
+            began.elapsed() < DEADLINE,
+            "the server never disconnected the client"
+        );
+    }
+    assert_lasted(began, SHORT);
+    until("the disconnect is counted", || {
+        disconnected_by(&server, "message_timeout") == 1
     });
 }
 
