@@ -8,7 +8,7 @@
 //! At most one ping of ours is outstanding (`ping.rs`), and each of them serves as a mark. If one is outstanding already
 //! that was sent before the data, its pong comes too early. The next mark corrects this.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use super::queue::item::TopicSource;
@@ -44,9 +44,11 @@ impl Lateness {
             return false;
         }
         self.marked_at.store(now, Relaxed);
+        // `SeqCst`, as in `is_waiting` and in `Pings`. The caller looks whether a ping is outstanding *afterwards*, and the
+        // reader looks for the mark after it has taken a pong. So one of the two finds what the other has done.
         let marked = self
             .unanswered_since
-            .compare_exchange(0, now, Relaxed, Relaxed);
+            .compare_exchange(0, now, SeqCst, SeqCst);
         marked.is_ok()
     }
 
@@ -58,7 +60,7 @@ impl Lateness {
 
     /// Returns whether a mark is unanswered.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.unanswered_since.load(Relaxed) != 0
+        self.unanswered_since.load(SeqCst) != 0
     }
 
     /// Adds the time since the mark during which nobody read the peer's bytes. The last read returned at `read_at`, and
