@@ -38,7 +38,7 @@ class Metrics(unittest.TestCase):
         with keyed_server() as (server, _):
             # Refused requests, so that the counters differ from zero.
             for _ in range(3):
-                self.assertEqual(request(server.port, "GET", "/", {"Origin": "https://elsewhere.example"})[0], 403)
+                self.assertEqual(request(server.port, "POST", "/publish/a", {"Origin": "https://elsewhere.example"})[0], 403)
             status, answer = request(server.port, "GET", "/metrics", KEY)
             self.assertEqual(status, 200)
             text = body(answer)
