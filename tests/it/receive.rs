@@ -1,5 +1,6 @@
 //! The ways to receive: with a time limit, without waiting, in `select!`, as an iterator and as a stream.
 
+use std::fmt::Debug;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
@@ -146,13 +147,16 @@ fn silent_client_of_a_handler_in_select_is_pinged_and_reset() {
     assert_eq!(client.next_frame().opcode, op::PING);
     client.expect_reset();
     let result = results.recv_timeout(DEADLINE).unwrap();
-    assert!(
-        matches!(
-            &result,
-            Err(TryRecvError::Failed(RecvError::TimedOut(Clock::Ping)))
-        ),
-        "{result:?}"
+    assert_ping_timed_out(&result);
+}
+
+#[track_caller]
+fn assert_ping_timed_out<T: Debug>(result: &Result<T, TryRecvError>) {
+    let timed_out = matches!(
+        result,
+        Err(TryRecvError::Failed(RecvError::TimedOut(Clock::Ping)))
     );
+    assert!(timed_out, "{result:?}");
 }
 
 /// The handler never waits in `recv`, so the watchdog never finds it there.
@@ -182,13 +186,7 @@ fn silent_client_of_a_handler_that_polls_is_pinged_and_reset() {
     assert_eq!(client.next_frame().opcode, op::PING);
     client.expect_reset();
     let result = ended.recv_timeout(DEADLINE).unwrap();
-    assert!(
-        matches!(
-            &result,
-            Err(TryRecvError::Failed(RecvError::TimedOut(Clock::Ping)))
-        ),
-        "{result:?}"
-    );
+    assert_ping_timed_out(&result);
 }
 
 #[test]

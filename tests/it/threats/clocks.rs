@@ -35,6 +35,15 @@ fn assert_lasted(began: Instant, time: Duration) {
     );
 }
 
+/// Waits before the next byte: the slow pace is what these tests are about.
+fn pause_between_bytes(began: Instant) {
+    let_time_pass(BYTE_INTERVAL);
+    assert!(
+        began.elapsed() < DEADLINE,
+        "the server never disconnected the client"
+    );
+}
+
 #[test]
 fn handshake_timeout_limits_the_whole_request_head() {
     let server = TestServer::echo(Config::default().handshake_timeout(SHORT));
@@ -45,12 +54,7 @@ fn handshake_timeout_limits_the_whole_request_head() {
         if stream.write_all(&[byte]).is_err() {
             break;
         }
-        // The slow pace is what the test is about.
-        let_time_pass(BYTE_INTERVAL);
-        assert!(
-            began.elapsed() < DEADLINE,
-            "the server never disconnected the client"
-        );
+        pause_between_bytes(began);
     }
     assert_lasted(began, SHORT);
     until("the disconnect is counted", || {
@@ -160,12 +164,7 @@ fn message_timeout_limits_a_slow_frame_in_select() {
     let began = Instant::now();
     client.bytes(large.bytes());
     while client.try_bytes([0]) {
-        // The slow pace is what the test is about.
-        let_time_pass(BYTE_INTERVAL);
-        assert!(
-            began.elapsed() < DEADLINE,
-            "the server never disconnected the client"
-        );
+        pause_between_bytes(began);
     }
     assert_lasted(began, SHORT);
     until("the disconnect is counted", || {
