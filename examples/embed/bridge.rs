@@ -43,8 +43,8 @@ impl Handler for Bridge {
         backend.set_nonblocking(true)?;
         let mut watch = Watch::new(backend)?;
         let outbox = conn.outbox();
-        let mut to_backend = Bytes::new(); // What the backend has not accepted yet.
-        let mut to_client = None; // What the client's queue had no room for.
+        let mut to_backend = Bytes::new(); // Bytes that the backend has not accepted yet.
+        let mut to_client = None; // A message that the client's queue had no room for.
         let mut buffer = [0; 16 << 10];
         while conn.is_open() {
             if to_backend.is_empty() {

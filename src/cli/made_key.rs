@@ -164,8 +164,8 @@ impl Directory {
     }
 }
 
-/// Whether only the user `own` and root can replace what is in a directory with this owner and mode. Otherwise another
-/// user could put a directory of its own in the place of the one that was checked, and read the key there. So the
+/// Whether only the user `own` and root can replace what is in a directory with this owner and mode. Otherwise,
+/// another user could replace the directory after the check, and read the key. So the
 /// environment of another user, as `sudo -E` keeps it, is not used.
 fn is_safe(owner: u32, mode: u32, own: u32) -> bool {
     let is_sticky = mode & 0o1000 != 0;

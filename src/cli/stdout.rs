@@ -14,10 +14,10 @@ const PART: usize = 4096;
 #[error("standard output was closed by its reader")]
 pub(crate) struct Closed;
 
-/// Writes to standard output and flushes it. Waits while nobody reads the output.
+/// Writes to standard output and flushes it. Waits while no process reads the output.
 ///
 /// # Errors
-/// [`Closed`] when nobody reads the output any more, and a text for every other reason, such as a full disk.
+/// [`Closed`] when no process reads the output any more, and a text for every other reason, such as a full disk.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = out.write_all(bytes).and_then(|()| out.flush());
@@ -27,7 +27,7 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Writes to standard output without waiting, because the server must start and end although nobody reads its output.
+/// Writes to standard output without waiting, because the server must start and end although no process reads its output.
 ///
 /// # Errors
 /// When standard output is closed or full. What has been written before remains written.

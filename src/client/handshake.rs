@@ -21,7 +21,7 @@ const MAX_HEADERS: usize = 128;
 /// The largest part of a refusal's body that is kept, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// What the request says.
+/// The contents of the request.
 pub(super) struct Opening<'a> {
     pub(super) target: &'a str,
     pub(super) host: &'a str,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::clock;
 
-/// What one of a client's two threads is doing. [`ThreadState`](crate::ThreadState) shows it. [`Display`](fmt::Display) is
+/// The activity of one of a client's two threads. [`ThreadState`](crate::ThreadState) shows it. [`Display`](fmt::Display) is
 /// the text that logs and `/debug/clients` show.
 ///
 /// ```

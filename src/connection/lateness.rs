@@ -63,7 +63,7 @@ impl Lateness {
         self.unanswered_since.load(SeqCst) != 0
     }
 
-    /// Adds the time since the mark during which nobody read the peer's bytes. The last read returned at `read_at`, and
+    /// Adds the time since the mark during which no thread read the peer's bytes. The last read returned at `read_at`, and
     /// the next one begins at `now`. An answer may have arrived unread meanwhile.
     pub(crate) fn add_unread_time(&self, read_at: u64, now: u64) {
         let since = self.unanswered_since.load(Relaxed);

@@ -7,17 +7,15 @@
 // Its user is a script.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
-use std::error::Error;
 use std::io::Read;
 use std::time::Duration;
 
 use standpipe::{
-    Config, Connection, Interest, Message, RecvTimeoutError, Server, Text, TryRecvError,
+    Config, Connection, HandlerResult, Interest, Message, RecvTimeoutError, Server, Text,
+    TryRecvError,
 };
 
-type Done = Result<(), Box<dyn Error + Send + Sync>>;
-
-fn wait(conn: &mut Connection) -> Done {
+fn wait(conn: &mut Connection) -> HandlerResult {
     loop {
         match conn.recv_timeout(Duration::from_millis(1)) {
             Ok(Some(message)) => conn.send(message)?,
@@ -28,7 +26,7 @@ fn wait(conn: &mut Connection) -> Done {
     }
 }
 
-fn select(conn: &mut Connection) -> Done {
+fn select(conn: &mut Connection) -> HandlerResult {
     let never = crossbeam_channel::never::<()>();
     loop {
         crossbeam_channel::select! {
@@ -46,7 +44,7 @@ fn select(conn: &mut Connection) -> Done {
     }
 }
 
-fn stream(conn: &mut Connection) -> Done {
+fn stream(conn: &mut Connection) -> HandlerResult {
     let outbox = conn.outbox();
     let mut part = [0; 5000];
     while let Some(mut message) = conn.recv_stream()? {
@@ -65,7 +63,7 @@ fn stream(conn: &mut Connection) -> Done {
     Ok(())
 }
 
-fn main() -> Done {
+fn main() -> HandlerResult {
     let config = Config::default()
         .max_message(17 << 20)
         .max_fragments(100_000);

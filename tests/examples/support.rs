@@ -254,12 +254,13 @@ pub(crate) fn http(address: SocketAddr, line: &str, headers: &str, body: &str) -
     answer
 }
 
-/// Waits until `holds` returns true, for a state of another process, of which no event tells.
+/// Waits until `holds` returns true, for a state of another process.
 #[track_caller]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited until {what}");
+        // This cannot be an event: files in /proc and the state of another process notify no thread.
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -268,7 +268,7 @@ fn steps_are_taken_during_a_flood() {
         next += step;
         while Instant::now() < next {
             match events.receiver().recv_deadline(next) {
-                // Stands for the work of the program. It takes longer than the client needs for the next message.
+                // This cannot be an event: it stands for work that takes longer than the client needs for a message.
                 Ok(_) => thread::sleep(Duration::from_millis(1)),
                 Err(_) => break,
             }

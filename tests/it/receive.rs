@@ -456,7 +456,7 @@ fn bridge(conn: &mut Connection, mut tcp: &TcpStream) -> Result<(), Failure> {
     let mut watch = Watch::new(tcp)?;
     let outbox = conn.outbox();
     let mut to_tcp = Bytes::new(); // What the service has not accepted yet.
-    let mut to_client = None; // What the client's queue had no room for.
+    let mut to_client = None; // A message that the queue had no room for.
     let mut buffer = [0; 16 << 10];
     while conn.is_open() {
         if to_tcp.is_empty() {

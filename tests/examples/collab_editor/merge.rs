@@ -447,7 +447,8 @@ fn missing_edit_makes_a_client_out_of_sync() {
 fn edit_with_too_many_parts_is_sent_coarser() {
     let mut ann = client();
     let text = "ab".repeat(MAX_PARTS);
-    ann.edit(&op(&json!([text]))).unwrap();
+    ann.edit(&op(&json!([text])))
+        .expect("the edit is for this text");
     let sent = ann.next().expect("the edit waits to be sent");
     ann.receive(&PublishedEdit {
         revision: 101,
@@ -455,14 +456,14 @@ fn edit_with_too_many_parts_is_sent_coarser() {
         n: 1,
         op: sent.op,
     })
-    .unwrap();
+    .expect("it is the next revision");
     let mut every_second = Op::default();
     for _ in 0..MAX_PARTS {
         every_second = every_second.keep(1).delete(1);
     }
-    ann.edit(&every_second).unwrap();
+    ann.edit(&every_second).expect("the edit is for this text");
     let sent = ann.next().expect("the edit waits to be sent");
-    let json = serde_json::to_value(&sent.op).unwrap();
+    let json = serde_json::to_value(&sent.op).expect("every edit is valid JSON");
     assert!(
         serde_json::from_value::<Op>(json).is_ok(),
         "the server accepts the edit"
@@ -473,7 +474,7 @@ fn edit_with_too_many_parts_is_sent_coarser() {
         n: 2,
         op: sent.op,
     })
-    .unwrap();
+    .expect("it is the next revision");
     assert_eq!(ann.text.to_string(), "a".repeat(MAX_PARTS));
     assert_eq!(ann.text, ann.base);
 }
@@ -489,10 +490,14 @@ fn case(seed: u64) -> Value {
     let after = apply(&text, &a);
     let next = any_edit(&mut random, &after);
     let place = random.below(text.len() + 1);
-    let end = after.apply(&next).unwrap();
+    let end = apply(&after, &next);
+    let merged = apply(&after, &b2);
+    let both = a
+        .then(&next)
+        .expect("the second edit is for the first one's text");
     json!({
         "text": from, "a": a, "b": b, "a2": a2, "b2": b2, "after": after.to_string(),
-        "merged": after.apply(&b2).unwrap().to_string(), "next": next, "both": a.then(&next).unwrap(),
+        "merged": merged.to_string(), "next": next, "both": both,
         "place": place, "moved": a.moved(place), "caret": a.caret(), "end": end.to_string(),
         "between": Op::between(&text, &end),
     })
@@ -502,7 +507,7 @@ fn case(seed: u64) -> Value {
 fn cases_for_the_script_match_the_rust_code() {
     let cases: String = (1..=200).map(|seed| format!("{}\n", case(seed))).collect();
     if let Ok(path) = env::var("WRITE_CASES") {
-        std::fs::write(path, &cases).unwrap();
+        std::fs::write(path, &cases).expect("the file can be written");
     }
     let is_same = cases == include_str!("cases.jsonl");
     assert!(

@@ -354,35 +354,26 @@ fn pongs(mutant: Option<Mutant>, script: &[usize]) {
     assert_all_written(&record);
 }
 
+/// Sends a stream of two fragments.
+fn stream_of_two_fragments(path: &WritePath) {
+    path.begin_stream();
+    path.push_fragment(b'<');
+    path.push_fragment(b'>');
+}
+
 /// A stream, while another thread sends.
 fn stream_beside_message(mutant: Option<Mutant>, script: &[usize]) {
-    let record = run(
-        mutant,
-        script,
-        |path| {
-            path.begin_stream();
-            path.push_fragment(b'<');
-            path.push_fragment(b'>');
-        },
-        |path| {
-            path.send(b'a');
-        },
-    );
+    let record = run(mutant, script, stream_of_two_fragments, |path| {
+        path.send(b'a');
+    });
     assert_all_written(&without_stream(&record, b"<>"));
 }
 
 /// A stream, while the reader answers a ping.
 fn stream_beside_pong(mutant: Option<Mutant>, script: &[usize]) {
-    let record = run(
-        mutant,
-        script,
-        |path| {
-            path.begin_stream();
-            path.push_fragment(b'<');
-            path.push_fragment(b'>');
-        },
-        |path| path.send_pong(b'1'),
-    );
+    let record = run(mutant, script, stream_of_two_fragments, |path| {
+        path.send_pong(b'1')
+    });
     assert_all_written(&without_stream(&record, b"<>"));
 }
 
