@@ -44,8 +44,10 @@ fn assert_two_threads_per_client(example: &Example, connect: impl Fn() -> Client
     const CLIENTS: usize = 5;
     // The first client may start what all clients share.
     let first = connect();
-    until("the handshake thread has ended", || {
-        !example.threads().iter().any(|name| name.ends_with("-open"))
+    until("the first client has its reader and its writer", || {
+        let threads = example.threads();
+        let has = |suffix: &str| threads.iter().any(|name| name.ends_with(suffix));
+        has("-read") && has("-write") && !has("-open")
     });
     let before = example.threads().len();
     let clients: Vec<Client> = (0..CLIENTS).map(|_| connect()).collect();
