@@ -124,6 +124,8 @@ mod server;
 // A client, for programs that talk to a server, and for tests.
 #[cfg(all(unix, feature = "client"))]
 mod client;
+#[cfg(all(unix, feature = "redis"))]
+pub mod redis;
 #[cfg(all(unix, feature = "testing"))]
 pub mod testing;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::engine::Engine;
 use super::message::Envelope;
 use super::settings::TopicSettings;
 
@@ -40,6 +41,8 @@ pub struct HubConfig {
     /// How messages, gaps and presence are written for members that ask for an envelope. Default `None`: these members
     /// receive plain messages, and no notices.
     pub envelope: Option<Arc<dyn Envelope>>,
+    /// What connects this hub with those of other machines.
+    pub(crate) engine: Option<Arc<dyn Engine>>,
 }
 
 impl Default for HubConfig {
@@ -51,6 +54,7 @@ impl Default for HubConfig {
             history_bytes: 64 << 20,
             publish_timeout: Duration::from_secs(60),
             envelope: None,
+            engine: None,
         }
     }
 }

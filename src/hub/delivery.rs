@@ -58,6 +58,7 @@ impl<'a> Delivery<'a> {
     ) -> Delivery<'a> {
         let outcomes = messages.iter().map(|message| PublishOutcome {
             id: message.id(),
+            nodes: 1,
             ..PublishOutcome::default()
         });
         Delivery {

@@ -8,6 +8,7 @@ mod config;
 mod delivery;
 mod direct_messages;
 mod duration_text;
+mod engine;
 mod history;
 mod ids;
 mod member;

@@ -1,5 +1,7 @@
 //! What became of a call: [`PublishOutcome`], [`PublishError`], [`SubscribeError`] and [`TooManyTopics`].
 
+use std::borrow::Cow;
+
 use super::message::Publication;
 
 /// What became of a published message.
@@ -25,10 +27,14 @@ pub struct PublishOutcome {
     /// Under [`Policy::Block`](super::Policy::Block), the timeout ended while a member still had no room. That member is
     /// disconnected.
     pub timed_out: bool,
+    /// The number of hubs that received the message: 1 unless the hub shares its topics with others. A hub receives the
+    /// messages of a topic while the topic has members there, so this may be 0.
+    pub nodes: usize,
 }
 
 /// Why nothing was published, and what was not published: one [`Publication`], or all those of
-/// [`Topic::publish_all`](super::Topic::publish_all). No member received any of it, and no id was used.
+/// [`Topic::publish_all`](super::Topic::publish_all). No member received any of it, and no id was used, except after
+/// [`Unknown`](Self::Unknown).
 ///
 /// ```
 /// use standpipe::{Publication, PublishError, Topic};
@@ -47,6 +53,14 @@ pub enum PublishError<T = Publication> {
     /// Other publishers held the topic for too long, because they wait for slow members. Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
     Busy(T),
+    /// The hub shares its topics with others, and what connects them did not take the message. The text says why. Nothing
+    /// was published, and nothing will be published later. Try again later.
+    #[error("not published: {1}")]
+    Unavailable(T, Cow<'static, str>),
+    /// The hub shares its topics with others, and what connects them did not answer in time. The message may be published
+    /// or not. This happens only if messages are refused while the connection is lost.
+    #[error("the outcome is not known: the message may be published or not")]
+    Unknown(T),
 }
 
 impl<T> PublishError<T> {
@@ -60,7 +74,20 @@ impl<T> PublishError<T> {
     /// ```
     pub fn into_inner(self) -> T {
         match self {
-            PublishError::Busy(unpublished) => unpublished,
+            PublishError::Busy(unpublished)
+            | PublishError::Unavailable(unpublished, _)
+            | PublishError::Unknown(unpublished) => unpublished,
+        }
+    }
+
+    /// Returns the same error about something else.
+    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> PublishError<U> {
+        match self {
+            PublishError::Busy(unpublished) => PublishError::Busy(change(unpublished)),
+            PublishError::Unavailable(unpublished, reason) => {
+                PublishError::Unavailable(change(unpublished), reason)
+            }
+            PublishError::Unknown(unpublished) => PublishError::Unknown(change(unpublished)),
         }
     }
 }

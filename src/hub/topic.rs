@@ -257,15 +257,12 @@ impl Topic {
         publication: Publication,
         timeout: Option<Duration>,
     ) -> Result<PublishOutcome, PublishError> {
-        match publish::publish_all(&self.state, vec![publication], timeout) {
-            Ok(mut outcomes) => Ok(outcomes.pop().expect("one for each message")),
-            Err(PublishError::Busy(mut publications)) => {
-                let publication = publications.pop();
-                Err(PublishError::Busy(
-                    publication.expect("it was not published"),
-                ))
-            }
-        }
+        let one = |mut publications: Vec<Publication>| {
+            publications.pop().expect("the one that was not published")
+        };
+        publish::publish_all(&self.state, vec![publication], timeout)
+            .map(|mut outcomes| outcomes.pop().expect("one for each message"))
+            .map_err(|error| error.map(one))
     }
 
     /// Publishes several messages with consecutive ids. This is the same as calling [`publish`](Self::publish) for each,
