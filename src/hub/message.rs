@@ -17,10 +17,10 @@ use crate::connection::write::frame::EncodedFrame;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    pub(super) message: Message,
-    pub(super) json: bool,
-    pub(super) key: Option<Arc<str>>,
-    pub(super) except: Option<u64>,
+    pub(crate) message: Message,
+    pub(crate) json: bool,
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) except: Option<u64>,
 }
 
 impl<M: Into<Message>> From<M> for Publication {

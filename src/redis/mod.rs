@@ -1,7 +1,11 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
 mod config;
+mod keys;
+mod malformed;
+mod record;
 mod status;
+mod unread;
 
 use std::io;
 use std::sync::Arc;
