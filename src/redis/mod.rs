@@ -7,6 +7,14 @@ mod record;
 mod status;
 mod unread;
 
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of the program use the rest")]
+#[path = "../../tests/machines/redis_server.rs"]
+mod redis_server;
+#[cfg(test)]
+#[path = "tests/scripts.rs"]
+mod scripts_tests;
+
 use std::io;
 use std::sync::Arc;
 
