@@ -171,7 +171,6 @@ impl Link {
     pub(super) fn set_lost(&self, connection: u64, reason: &str) {
         let up = (LinkState::Up, connection);
         if self.word.change(up, (LinkState::Suspect, connection)) {
-            Figures::add(&self.figures.links_lost, 1);
             log::warn!("redis {}: the connection is lost: {reason}", self.address());
         }
         self.wake_all();

@@ -1,5 +1,6 @@
 //! [`LinkThread`]: thread `sp-redis-link`, which connects, lets the topics join, and starts again when the link is lost.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -8,7 +9,10 @@ use std::time::{Duration, Instant};
 use ::redis::{ConnectionInfo, Value, cmd};
 use crossbeam_channel::Receiver;
 
-use super::connection::{Commands, Mastership, ServerConnection, ServerError, bytes, elements, time};
+use super::connection::{
+    Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
+};
+use super::figures::Figures;
 use super::join::{Joining, MAX_TOGETHER, settle_locally};
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
@@ -109,7 +113,10 @@ impl LinkThread {
 
     fn log_failure(&mut self, error: &ServerError) {
         let now = Instant::now();
-        if self.logged_at.is_none_or(|before| now >= before + LOG_INTERVAL) {
+        if self
+            .logged_at
+            .is_none_or(|before| now >= before + LOG_INTERVAL)
+        {
             self.logged_at = Some(now);
             log::warn!("redis {}: not connected: {error}", self.link.address());
         }
@@ -265,7 +272,7 @@ impl LinkThread {
                 settle_locally(link, &publish.topic, &publish);
             }
         }
-        let topics = link.topics.all();
+        let topics = link.topics.all_subscribing();
         joining.join(&topics, &mut self.in_doubt)?;
         // What is left belongs to topics that have caught up completely, or that this hub does not receive. Of the latter
         // nothing can be proved.
@@ -290,7 +297,8 @@ impl LinkThread {
             connection: connected.subscribing,
             joining,
             number,
-            unconfirmed: Vec::new(),
+            unconfirmed: HashSet::new(),
+            confirmed: Vec::new(),
             last_warning: None,
         };
         Ok((publisher, subscriber))
@@ -341,6 +349,7 @@ impl LinkThread {
             // Woken by a lost connection, or at the moment at which the link would be isolated.
             let _ = self.events.recv_deadline(self.link.isolation());
         }
+        Figures::add(&self.link.figures.links_lost, 1);
         self.link.queue.call();
         let in_doubt = threads.publisher.join().unwrap_or_default();
         in_doubt.iter().for_each(|publish| publish.lose_reply());

@@ -3,6 +3,7 @@
 //! Everything that changes a topic's place in the server's sequence while the link is up runs here, so that it has one
 //! order. The thread never waits for a member. It never polls: the heartbeats guarantee that something arrives.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ use crate::sync::lock;
 /// How far above the server's time an id may be. A forged higher id would silence its topic.
 const MAX_AHEAD_US: u64 = 60_000_000;
 
+/// The most topics that join together while the link is up. Messages are not delivered meanwhile.
+const MAX_JOINING: usize = 64;
+
 /// The shortest time between two log lines about payloads that are not valid.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -31,7 +35,9 @@ pub(super) struct Subscriber {
     /// The number of the connection.
     pub(super) number: u64,
     /// Channels whose subscription has not been confirmed yet.
-    pub(super) unconfirmed: Vec<String>,
+    pub(super) unconfirmed: HashSet<String>,
+    /// Topics whose subscription has been confirmed, and that have not joined yet.
+    pub(super) confirmed: Vec<(String, Topic)>,
     pub(super) last_warning: Option<Instant>,
 }
 
@@ -65,7 +71,8 @@ impl Subscriber {
     }
 
     fn handle(&mut self, message: &Value) -> Result<(), ServerError> {
-        let Some([kind, channel, payload]) = elements(message).and_then(|parts| parts.first_chunk())
+        let Some([kind, channel, payload]) =
+            elements(message).and_then(|parts| parts.first_chunk())
         else {
             return Ok(());
         };
@@ -130,13 +137,17 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Joins the topics of all channels that are being subscribed to, once the last of them has been confirmed.
+    /// Lets topics join when their channels have been subscribed to: all that were opened together, up to a limit.
     fn on_subscribed(&mut self, channel: &str) -> Result<(), ServerError> {
-        self.unconfirmed.retain(|waiting| waiting != channel);
-        let Some(topic) = self.link.topics.subscribing(channel) else {
-            return Ok(());
-        };
-        self.joining.join(&[(channel.to_owned(), topic)], &mut Vec::new())
+        self.unconfirmed.remove(channel);
+        if let Some(topic) = self.link.topics.subscribing(channel) {
+            self.confirmed.push((channel.to_owned(), topic));
+        }
+        if self.unconfirmed.is_empty() || self.confirmed.len() >= MAX_JOINING {
+            let confirmed = std::mem::take(&mut self.confirmed);
+            return self.joining.join(&confirmed, &mut Vec::new());
+        }
+        Ok(())
     }
 
     /// Handles what has been published on the channel of a topic.

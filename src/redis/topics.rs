@@ -188,6 +188,16 @@ impl OpenTopics {
         self.changed.notify_all();
     }
 
+    /// Returns all topics whose channels are being subscribed to.
+    pub(super) fn all_subscribing(&self) -> Vec<(String, Topic)> {
+        let state = lock(&self.state);
+        let entries = state.entries.iter();
+        entries
+            .filter(|(_, entry)| entry.phase == Phase::Subscribing)
+            .filter_map(|(channel, entry)| Some((channel.clone(), entry.topic.upgrade()?)))
+            .collect()
+    }
+
     /// Returns all topics that are registered.
     pub(super) fn all(&self) -> Vec<(String, Topic)> {
         let state = lock(&self.state);
