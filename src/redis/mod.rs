@@ -20,6 +20,9 @@ use std::sync::Arc;
 
 use crate::hub::HubConfig;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use record::check_invariants;
+
 pub use config::{Lost, RedisConfig};
 pub use status::{Durations, LinkCounts, LinkState, LinkStatus};
 
