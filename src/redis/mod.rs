@@ -43,6 +43,9 @@ use std::time::{Instant, SystemTime};
 use crate::hub::{Engine, Since, Unavailable};
 use crate::hub::{HubConfig, Publication, PublishError, PublishOutcome, Topic};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use record::check_invariants;
+
 pub use config::{Lost, RedisConfig};
 pub use status::{Durations, LinkCounts, LinkState, LinkStatus};
 

@@ -256,6 +256,53 @@ fn name<'a>(what: &str, bytes: &'a [u8]) -> Result<&'a str, Malformed> {
     Ok(name)
 }
 
+/// Checks what must hold for every input. The fuzz target `wire_record` only calls this function.
+///
+/// # Panics
+/// If a message changes when it is written and read again, or if what was taken exceeds a limit.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_invariants(data: &[u8]) {
+    const MAX_ID: u64 = 1 << 51;
+    let limits = Limits {
+        own_node: u64::from_be_bytes(*b"own node"),
+        max_message: 100,
+    };
+    let mut records = Vec::from_iter(decode(data, &limits));
+    match parse(data, &limits, MAX_ID) {
+        Ok(Payload::Messages {
+            first_id,
+            step,
+            records: more,
+            ..
+        }) => {
+            let last_id = first_id + more.len() as u64 - 1;
+            assert!(0 < first_id && last_id <= MAX_ID && step <= first_id);
+            assert!((1..=MAX_RECORDS).contains(&(more.len() as u64)));
+            records.extend(more);
+        }
+        Ok(Payload::Jump { to }) => assert!(0 < to && to <= MAX_ID),
+        Ok(Payload::Joined { node, name }) => {
+            assert_eq!(presence_payload(node, &name, true), data);
+        }
+        Ok(Payload::Left { node, name }) => {
+            assert_eq!(presence_payload(node, &name, false), data);
+        }
+        Err(reason) => drop(reason.to_string()),
+    }
+    for record in records {
+        let Record {
+            node,
+            seq,
+            publication,
+        } = &record;
+        assert!(publication.message.len() <= limits.max_message);
+        assert!(publication.except.is_none() || *node == limits.own_node);
+        assert_eq!(check(publication, &limits), Ok(()));
+        let again = decode(&encode(*node, *seq, publication), &limits);
+        assert_eq!(again.as_ref(), Ok(&record));
+    }
+}
+
 #[cfg(test)]
 #[path = "tests/record.rs"]
 mod tests;

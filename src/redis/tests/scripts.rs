@@ -1,6 +1,10 @@
 //! The scripts on a real server: each row of the table of ids, and each error.
 
-use redis::{ErrorKind, PubSub, RedisResult, ServerErrorKind, Value, from_redis_value};
+use std::time::Duration;
+
+use redis::{
+    Cmd, ConnectionLike, ErrorKind, PubSub, RedisResult, ServerErrorKind, Value, from_redis_value,
+};
 
 use super::keys::Keys;
 use super::record::{Limits, Payload, encode, parse};
@@ -17,6 +21,9 @@ const LIMITS: Limits = Limits {
 
 /// The topic of all tests.
 const TOPIC: &str = "news";
+
+/// An entry of a stream: its id, and its fields with their values.
+type Entry = (String, Vec<(String, Vec<u8>)>);
 
 /// The answer of the script: the first id, or -1, and the clock in us.
 type Answer = RedisResult<(i64, i64)>;
@@ -66,6 +73,11 @@ impl<'a> Caller<'a> {
     }
 
     fn publish(&self, texts: &[&str]) -> Answer {
+        let reply: Vec<i64> = self.command(texts).query(&mut self.server.connection()?)?;
+        Ok((reply[0], reply[1]))
+    }
+
+    fn command(&self, texts: &[&str]) -> Cmd {
         let keys = keys();
         let mut command = redis::cmd("EVAL");
         command.arg(PUBLISH).arg(2);
@@ -78,8 +90,7 @@ impl<'a> Caller<'a> {
         for (seq, &text) in (0..).zip(texts) {
             command.arg(encode(NODE, seq, &text.into()));
         }
-        let reply: Vec<i64> = command.query(&mut self.server.connection()?)?;
-        Ok((reply[0], reply[1]))
+        command
     }
 
     /// Publishes one message and returns its id.
@@ -200,8 +211,7 @@ fn messages_of_one_call_have_consecutive_ids() {
     assert_eq!(texts.collect::<Vec<_>>(), ["a", "é", ""]);
     assert_eq!(caller.id(), first + 3);
 
-    let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
-        from_redis_value(state(&server).1).expect("entries");
+    let entries: Vec<Entry> = from_redis_value(state(&server).1).expect("entries");
     let ids: Vec<_> = entries.iter().map(|(id, _)| id.clone()).collect();
     assert_eq!(
         ids,
@@ -386,6 +396,28 @@ fn late_publish_changes_nothing() {
         caller.deadline = now(&server) + 60_000_000;
         assert!(caller.id() > 0, "in time");
     }
+}
+
+#[test]
+fn publish_that_a_frozen_server_kept_is_late() {
+    let server = start!(RedisServer::start());
+    let mut caller = Caller::of(&server);
+    caller.id();
+    let before = state(&server);
+    caller.deadline = now(&server) + 50_000;
+    let mut connection = server.connection().expect("the server accepts connections");
+    server.freeze();
+    let command = caller.command(&["late"]);
+    connection
+        .send_packed_command(&command.get_packed_command())
+        .expect("the kernel receives it");
+    // The end of the connection does not take the command back.
+    drop(connection);
+    crossbeam_channel::after(Duration::from_millis(100))
+        .recv()
+        .expect("the time passes");
+    server.thaw();
+    assert_eq!(state(&server), before);
 }
 
 /// Publishes with and without a history while the server refuses writes. Nothing may change.
