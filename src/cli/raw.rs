@@ -13,8 +13,11 @@ use super::{Failure, params};
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// Close code when a limit on topics or subscriptions is reached.
+/// Close code when a limit on topics or subscriptions is reached, or the server of `--redis` is away.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+
+/// Close code when it is not known whether a message was published: repeating it later, as 1013 suggests, may repeat it.
+pub(crate) const UNKNOWN: u16 = 1011;
 
 /// Close code when a client publishes to a topic without the right to.
 pub(crate) const FORBIDDEN: u16 = 4003;
@@ -84,7 +87,21 @@ pub(crate) fn relay(
             conn.close(FORBIDDEN, reason);
             return Ok(());
         }
-        publish_waiting(conn, topic, messages.into_iter().map(publication).collect())?;
+        let published =
+            publish_waiting(conn, topic, messages.into_iter().map(publication).collect());
+        match published {
+            Ok(_) => {}
+            // There are no answers in raw mode, so only a Close tells the client that its message is missing.
+            Err(error @ PublishError::Unavailable(..)) => {
+                conn.close(TRY_AGAIN_LATER, &error.to_string());
+                return Ok(());
+            }
+            Err(error @ PublishError::Unknown(_)) => {
+                conn.close(UNKNOWN, &error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use super::access::Access;
 use super::dashboard::{Dashboard, LIVE};
 use super::envelope::{element, to_json};
 use super::http_publish::HttpPublisher;
+use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
-use super::replies::{bad_request, check_get, check_post, not_found};
+use super::replies::{bad_request, busy, check_get, check_post, not_found};
 use super::session::Session;
 use super::{Failure, debug, metrics, params, raw};
 
@@ -30,6 +31,7 @@ pub(crate) struct Routes {
     pub(crate) access: Arc<Access>,
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
+    pub(crate) links: Option<Links>,
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) has_echo: bool,
@@ -48,7 +50,7 @@ impl Handler for Routes {
                 .access
                 .check_metrics(request)
                 .and_then(|()| check_get(request))
-                .map(|()| metrics::text(request, &self.handle, &self.hub)),
+                .map(|()| metrics::text(request, &self.handle, &self.hub, self.links.as_ref())),
             ["echo"] if self.has_echo => self
                 .access
                 .check_token(request)
@@ -116,9 +118,14 @@ impl Handler for Routes {
 impl Routes {
     fn ready(&self) -> Reply {
         if self.handle.is_shutting_down() {
-            Reply::text(503, "shutting down\n")
-        } else {
-            Reply::text(200, "ready\n")
+            return Reply::text(503, "shutting down\n");
+        }
+        match &self.links {
+            Some(links) => {
+                let (status, text) = links.readiness();
+                Reply::text(status, text)
+            }
+            None => Reply::text(200, "ready\n"),
         }
     }
 
@@ -154,7 +161,7 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self.hub.get(topic).map_or_else(Vec::new, |topic| {
+        let messages = self.topic(topic)?.map_or_else(Vec::new, |topic| {
             let epoch = request.query("epoch");
             let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
             topic.history(if is_ours { since } else { 0 })
@@ -178,10 +185,22 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         let names = self
-            .hub
-            .get(topic)
+            .topic(topic)?
             .map_or_else(Vec::new, |topic| topic.presence());
         Ok(Reply::json(200, to_json(&names)))
+    }
+
+    /// Returns a topic for a request about its data. It need not exist on this hub if it may have members or a history on
+    /// others.
+    fn topic(&self, name: &str) -> Result<Option<Topic>, Reply> {
+        match self.links {
+            Some(_) => self
+                .hub
+                .topic(name)
+                .map(Some)
+                .map_err(|error| busy(error.to_string())),
+            None => Ok(self.hub.get(name)),
+        }
     }
 }
 
