@@ -17,7 +17,8 @@ mod metrics;
 mod readiness;
 mod rows;
 
-pub(crate) use rows::Row;
+pub(crate) use rows::Machines;
+use rows::Row;
 
 #[derive(Clone)]
 pub(crate) struct Links {
@@ -96,12 +97,20 @@ impl Links {
     }
 
     /// Returns the figures for the dashboard.
-    pub(crate) fn rows(&self) -> Vec<Row> {
-        let rows = self
-            .status()
-            .into_iter()
-            .map(|link| Row::new(&link, self.lost));
-        rows.collect()
+    pub(crate) fn machines(&self) -> Machines {
+        Machines {
+            node: self.node.clone(),
+            lost: self.lost.to_string(),
+            shards: self.rows(),
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let status = self.status();
+        status
+            .iter()
+            .map(|link| Row::new(link, self.lost))
+            .collect()
     }
 
     /// Disconnects, after the clients have gone.

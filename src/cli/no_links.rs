@@ -13,7 +13,7 @@ use super::args::ServeArgs;
 pub(crate) struct Links(Infallible);
 
 /// What the dashboard shows of a link.
-pub(crate) type Row = ();
+pub(crate) type Machines = ();
 
 impl Links {
     pub(crate) fn start(_: &ServeArgs, _: &HubConfig, _: usize) -> Result<Option<Links>, Failure> {
@@ -40,7 +40,7 @@ impl Links {
         match self.0 {}
     }
 
-    pub(crate) fn rows(&self) -> Vec<Row> {
+    pub(crate) fn machines(&self) -> Machines {
         match self.0 {}
     }
 

@@ -10,7 +10,7 @@ use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
 use crate::cli::debug::{self, millis};
-use crate::cli::links::{Links, Row};
+use crate::cli::links::{Links, Machines};
 
 /// The maximum number of clients in a snapshot. It is limited because each watcher gets a snapshot twice a second. The
 /// clients with the fullest queues are included.
@@ -38,7 +38,7 @@ struct Snapshot {
     server: ServerFigures,
     /// Absent if the hub shares its topics with no other.
     #[serde(skip_serializing_if = "Option::is_none")]
-    links: Option<Vec<Row>>,
+    machines: Option<Machines>,
     clients: Vec<Client>,
     topics: Vec<TopicFigures>,
     slow: Vec<slow::Figures>,
@@ -161,7 +161,7 @@ impl Observer {
                 queue_bytes: self.queue_bytes,
                 shutting_down: self.handle.is_shutting_down(),
             },
-            links: self.links.as_ref().map(Links::rows),
+            machines: self.links.as_ref().map(Links::machines),
             clients,
             topics,
             slow,
@@ -230,6 +230,7 @@ impl Observer {
         let before = std::mem::take(&mut self.ids);
         let row = |topic: &Topic| {
             let (counts, settings, id) = (topic.counts(), topic.settings(), topic.last_id());
+            let rate = rate(before.get(topic.name()).copied(), id, since);
             TopicFigures {
                 topic: topic.name().to_owned(),
                 members: topic.members(),
@@ -239,7 +240,8 @@ impl Observer {
                 history: counts.history,
                 dropped: counts.dropped,
                 discarded: counts.discarded,
-                rate: rate(before.get(topic.name()).copied(), id, since),
+                // Ids that are shared with other hubs jump to the time in microseconds. No topic has so many messages.
+                rate: if rate < 1_000_000 { rate } else { 0 },
             }
         };
         let mut rows: Vec<TopicFigures> = self.hub.topics().iter().map(row).collect();

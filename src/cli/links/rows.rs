@@ -1,9 +1,18 @@
-//! [`Row`]: what the dashboard, `standpipe top` and the log say about one link.
+//! [`Machines`]: what the dashboard, `standpipe top` and the log say about the links to other machines.
 
 use serde::Serialize;
 use standpipe::redis::{LinkState, LinkStatus, Lost};
 
 use crate::cli::debug::millis;
+
+/// The part of a snapshot that is about other machines.
+#[derive(Serialize)]
+pub(crate) struct Machines {
+    /// The name of this hub.
+    pub(super) node: Option<String>,
+    pub(super) lost: String,
+    pub(super) shards: Vec<Row>,
+}
 
 /// The state and the figures of one link.
 #[derive(Serialize)]
