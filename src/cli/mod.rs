@@ -2,6 +2,7 @@
 
 // Arguments, checked before anything is started.
 pub(crate) mod args;
+#[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
 pub(crate) mod redis_url;
@@ -46,6 +47,7 @@ pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
 pub(crate) mod ids;
+#[path = "../nesting.rs"]
 pub(crate) mod nesting;
 pub(crate) mod parser;
 pub(crate) mod session;

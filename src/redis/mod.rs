@@ -1,7 +1,19 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
 mod config;
+mod keys;
+mod malformed;
+mod record;
 mod status;
+mod unread;
+
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of the program use the rest")]
+#[path = "../../tests/machines/redis_server.rs"]
+mod redis_server;
+#[cfg(test)]
+#[path = "tests/scripts.rs"]
+mod scripts_tests;
 
 use std::io;
 use std::sync::Arc;
