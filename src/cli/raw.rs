@@ -3,10 +3,11 @@
 //! Messages that arrived together are received, published and sent together.
 
 use standpipe::{
-    Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeError, SubscribeOptions,
-    Subscription, Topic,
+    Connection, Hub, Publication, PublishError, PublishOutcome, Reply, SubscribeError,
+    SubscribeOptions, Subscription, Topic,
 };
 
+use super::replies::busy;
 use super::rules::Rights;
 use super::{Failure, params};
 
@@ -27,13 +28,20 @@ pub(crate) const FORBIDDEN: u16 = 4003;
 ///
 /// If the messages that it missed do not fit into its queue, or publishers hold the topic, the client becomes a member in
 /// [`relay`]. The history has what is published in between.
-pub(crate) fn join(hub: &Hub, conn: &Connection, topic: &str) {
-    // An error is reported by `relay`, as a close code.
-    if let Ok(topic) = hub.topic(topic) {
-        if let Ok(subscription) = subscribe(&topic, conn) {
-            conn.keep(subscription);
-        }
+///
+/// # Errors
+/// The answer to the handshake, if the hub has lost its connection to the other hubs.
+pub(crate) fn join(hub: &Hub, conn: &Connection, topic: &str) -> Result<(), Reply> {
+    // Other errors are reported by `relay`, as a close code.
+    let Ok(topic) = hub.topic(topic) else {
+        return Ok(());
+    };
+    match subscribe(&topic, conn) {
+        Ok(subscription) => conn.keep(subscription),
+        Err(error @ SubscribeError::Unavailable) => return Err(busy(error.to_string())),
+        Err(_) => {}
     }
+    Ok(())
 }
 
 fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, SubscribeError> {
@@ -62,7 +70,13 @@ pub(crate) fn relay(
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,
-        (None, Ok(topic)) => subscribe(&topic, conn)?,
+        (None, Ok(topic)) => match subscribe(&topic, conn) {
+            Err(error @ SubscribeError::Unavailable) => {
+                conn.close(TRY_AGAIN_LATER, &error.to_string());
+                return Ok(());
+            }
+            subscribed => subscribed?,
+        },
         (None, Err(error)) => {
             conn.close(TRY_AGAIN_LATER, &error.to_string());
             return Ok(());

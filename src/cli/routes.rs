@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle, Topic};
+use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle, SubscribeError, Topic};
 
 use super::access::Access;
 use super::dashboard::{Dashboard, LIVE};
@@ -91,7 +91,7 @@ impl Handler for Routes {
     fn opening(&self, conn: &Connection) -> Result<(), Reply> {
         if let [ws, topic] = conn.request().segments() {
             if ws == "ws" {
-                raw::join(&self.hub, conn, topic);
+                return raw::join(&self.hub, conn, topic);
             }
         }
         Ok(())
@@ -161,11 +161,11 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self.topic(topic)?.map_or_else(Vec::new, |topic| {
-            let epoch = request.query("epoch");
+        let epoch = request.query("epoch");
+        let messages = self.read(topic, |topic| {
             let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
             topic.history(if is_ours { since } else { 0 })
-        });
+        })?;
         let mut body = String::from("[");
         for message in &messages {
             let element = element(message);
@@ -184,22 +184,23 @@ impl Routes {
         params::check_topic(topic)?;
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
-        let names = self
-            .topic(topic)?
-            .map_or_else(Vec::new, |topic| topic.presence());
+        let names = self.read(topic, Topic::presence)?;
         Ok(Reply::json(200, to_json(&names)))
     }
 
-    /// Returns a topic for a request about its data. It need not exist on this hub if it may have members or a history on
-    /// others.
-    fn topic(&self, name: &str) -> Result<Option<Topic>, Reply> {
-        match self.links {
-            Some(_) => self
-                .hub
-                .topic(name)
-                .map(Some)
-                .map_err(|error| busy(error.to_string())),
-            None => Ok(self.hub.get(name)),
+    /// Returns what `read` finds in a topic, or nothing if the topic does not exist. With links, every topic may exist on
+    /// another hub, so it is opened.
+    fn read<T>(&self, name: &str, read: impl FnOnce(&Topic) -> Vec<T>) -> Result<Vec<T>, Reply> {
+        if self.links.is_none() {
+            return Ok(self.hub.get(name).as_ref().map_or_else(Vec::new, read));
+        }
+        let topic = self.hub.topic(name);
+        let topic = topic.map_err(|error| busy(error.to_string()))?;
+        let found = read(&topic);
+        // A topic has no id until the links have given it one.
+        match topic.last_id() {
+            0 => Err(busy(SubscribeError::Unavailable.to_string())),
+            _ => Ok(found),
         }
     }
 }

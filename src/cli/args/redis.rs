@@ -90,11 +90,15 @@ fn timeout(text: &str) -> Result<Time, String> {
     Err(format!("must be between {shortest} and {longest}"))
 }
 
+const MAX_PREFIX: usize = 100;
+
 /// Braces are refused because they mark, in a key, the part that decides about its place in a cluster.
 fn prefix(text: &str) -> Result<String, String> {
-    names::check("a prefix", text)?;
-    if text.contains(['{', '}']) {
-        return Err("a prefix has no braces".into());
+    if text.is_empty() || text.len() > MAX_PREFIX {
+        return Err(format!("a prefix has 1 to {MAX_PREFIX} bytes"));
+    }
+    if text.contains(|c: char| c.is_control() || matches!(c, '{' | '}')) {
+        return Err("a prefix has no braces and no control characters".into());
     }
     Ok(text.into())
 }

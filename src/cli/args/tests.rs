@@ -263,7 +263,7 @@ mod redis {
             ("--redis-timeout", "500", "500ms"),
             ("--redis-timeout", "49ms", "between 50ms and 1m"),
             ("--redis-timeout", "61s", "between 50ms and 1m"),
-            ("--redis-prefix", "", "1 to 200 bytes"),
+            ("--redis-prefix", "", "1 to 100 bytes"),
             ("--redis-prefix", "a{b", "no braces"),
             ("--node", "", "1 to 200 bytes"),
         ] {
