@@ -35,25 +35,29 @@ impl Candidates {
     }
 
     pub(crate) fn have_password(&self) -> bool {
-        let mut users = self.0.split(',').filter_map(user);
-        users.any(|user| user.contains(':'))
+        self.0.split(',').any(|url| match url.split_once("://") {
+            Some((_, rest)) => (rest.rsplit_once('@')).is_some_and(|(user, _)| user.contains(':')),
+            None => url.contains("?pass=") || url.contains("&pass="),
+        })
     }
-}
-
-/// Returns `USER:PASSWORD` of a URL.
-fn user(url: &str) -> Option<&str> {
-    let (_, rest) = url.split_once("://")?;
-    Some(rest.rsplit_once('@')?.0)
 }
 
 fn check(url: &str) -> Result<(), &'static str> {
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("a URL has no spaces and no control characters");
     }
-    if url.contains(['?', '#']) {
+    if url.contains('#') || (url.contains('?') && !url.starts_with("unix:")) {
         return Err("a URL has no query and no fragment (in a password, ? is %3F and # is %23)");
     }
-    if let Some(path) = url.strip_prefix("unix:") {
+    if let Some(rest) = url.strip_prefix("unix:") {
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let is_known = |part: &str| {
+            let keys = ["user=", "pass=", "db="];
+            keys.iter().any(|key| part.starts_with(key))
+        };
+        if !query.is_empty() && !query.split('&').all(is_known) {
+            return Err("after ? there may be user=, pass= and db=, separated by &");
+        }
         let is_absolute = path.starts_with('/') && !path.ends_with('/');
         return if is_absolute {
             Ok(())
@@ -116,6 +120,8 @@ mod tests {
             ("redis://:s3cret@a,redis://b", true),
             ("redis://a,redis://hub:s3cret@b:1/1", true),
             ("unix:/run/redis.sock", false),
+            ("unix:/run/redis.sock?db=1", false),
+            ("unix:/run/redis.sock?user=hub&pass=s3cret&db=1", true),
         ] {
             let candidates: Candidates = text.parse().expect(text);
             assert_eq!(candidates.as_str(), text);
@@ -155,6 +161,7 @@ mod tests {
             ("unix:", "begins with /"),
             ("unix:s3cret", "begins with /"),
             ("unix:/run/", "begins with /"),
+            ("unix:/run/redis.sock?s3cret", "user=, pass= and db="),
         ] {
             let error = text.parse::<Candidates>().expect_err(text);
             assert!(error.contains(reason), "{text}: {error}");
