@@ -111,6 +111,7 @@ impl Cluster {
         }
         cluster.nodes.is_quiet.store(true, Ordering::SeqCst);
         published.append(&mut cluster.extra);
+        let messages = published.len();
         let (seen, ends) = cluster.end(members);
         published.extend(ends);
         let unended: Vec<String> = seen
@@ -130,7 +131,7 @@ impl Cluster {
         if !verdict.violations.is_empty() {
             write_logs(setup.name, &logs, &published, &cluster.hub_logs());
         }
-        Some(Report::new(verdict, &logs, &published, moves))
+        Some(Report::new(verdict, &logs, &published, messages, moves))
     }
 
     fn start(setup: &Setup) -> Option<Cluster> {
@@ -200,7 +201,7 @@ impl Cluster {
             nodes: Arc::clone(&self.nodes),
             node,
             topics: &TOPICS,
-            messages: messages() / HUBS,
+            messages: messages() * (node + 1) / HUBS - messages() * node / HUBS,
             traffic: setup.traffic,
             random: Random::new(seed.wrapping_mul(31).wrapping_add(node as u64 + 1)),
         });

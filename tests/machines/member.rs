@@ -111,7 +111,9 @@ impl Member {
     }
 
     fn is_done(&self) -> bool {
-        self.nodes.has_failed() || self.topics.iter().all(|place| place.has_ended)
+        let roams_on = |roaming: &Roaming| roaming.completes && roaming.moves < roaming.most;
+        let has_ended = self.topics.iter().all(|place| place.has_ended);
+        self.nodes.has_failed() || (has_ended && !self.roaming.as_ref().is_some_and(roams_on))
     }
 
     /// One connection.

@@ -33,11 +33,12 @@ impl Report {
         verdict: Verdict,
         logs: &[MemberLog],
         published: &[Published],
+        messages: usize,
         moves: usize,
     ) -> Report {
         Report {
             verdict,
-            messages: published.len(),
+            messages,
             moves,
             delays: delays(logs, published),
         }
@@ -124,7 +125,7 @@ impl Summary {
         self.messages += report.messages;
         self.acked += verdict.acked;
         self.refused += verdict.refused;
-        self.unanswered += verdict.unknown + verdict.lost;
+        self.unanswered += report.messages - verdict.acked - verdict.refused;
         self.local += verdict.local;
         self.gaps += verdict.gaps;
         self.moves += report.moves;
