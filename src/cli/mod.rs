@@ -4,6 +4,8 @@
 pub(crate) mod args;
 #[path = "../names.rs"]
 pub(crate) mod names;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_url;
 pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
@@ -21,6 +23,11 @@ pub(crate) mod access;
 pub(crate) mod announce;
 pub(crate) mod endpoint;
 pub(crate) mod exposure;
+#[cfg(feature = "redis")]
+pub(crate) mod links;
+#[cfg(not(feature = "redis"))]
+#[path = "no_links.rs"]
+pub(crate) mod links;
 pub(crate) mod made_key;
 pub(crate) mod params;
 pub(crate) mod permits;
