@@ -56,19 +56,29 @@ fn send(connection: &mut Connection, channel: &str, payloads: &[Vec<u8>]) {
     }
 }
 
-/// Returns real payloads of these channels. Published again, they are old.
+/// Returns real payloads of these channels: of topics, and heartbeats. Published again, they are old.
 fn listen(cluster: &Cluster, channels: &[String]) -> Vec<(String, Vec<u8>)> {
     let mut connection = cluster.redis.connection().expect("the server is running");
     let mut listener = connection.as_pubsub();
     listener
         .subscribe(channels)
         .expect("the server takes a SUBSCRIBE");
-    let heard = (0..50).map(|_| {
+    let mut heard = Vec::new();
+    let (mut of_topics, mut of_nodes) = (0, 0);
+    while of_topics < 20 || of_nodes < 10 {
         let message = listener.get_message().expect("hubs publish all the time");
         let channel = message.get_channel_name().to_owned();
-        (channel, message.get_payload_bytes().to_vec())
-    });
-    heard.collect()
+        let count = if channel.contains(":to:") {
+            &mut of_nodes
+        } else {
+            &mut of_topics
+        };
+        *count += 1;
+        if *count <= 20 {
+            heard.push((channel, message.get_payload_bytes().to_vec()));
+        }
+    }
+    heard
 }
 
 fn bytes(random: &mut Random) -> Vec<u8> {

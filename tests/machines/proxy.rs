@@ -143,3 +143,32 @@ fn write(mut to: TcpStream, holding: &Receiver<Vec<u8>>, shared: &Shared) {
     }
     let _ = to.shutdown(Shutdown::Write);
 }
+
+#[test]
+fn cut_proxy_delivers_old_bytes_later() {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = Proxy::start(server.local_addr().unwrap().port());
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).unwrap();
+    let (mut at_server, _) = server.accept().unwrap();
+    at_server
+        .set_read_timeout(Some(crate::wait::DEADLINE))
+        .unwrap();
+    let mut bytes = [0; 6];
+    client.write_all(b"before").unwrap();
+    at_server.read_exact(&mut bytes).unwrap();
+
+    proxy.cut();
+    client.write_all(b"during").unwrap();
+    drop(client);
+    let moment = std::time::Duration::from_millis(50);
+    at_server.set_read_timeout(Some(moment)).unwrap();
+    at_server.read(&mut bytes).unwrap_err();
+
+    proxy.join();
+    at_server
+        .set_read_timeout(Some(crate::wait::DEADLINE))
+        .unwrap();
+    at_server.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"during");
+    assert_eq!(at_server.read(&mut bytes).unwrap(), 0);
+}

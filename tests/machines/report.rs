@@ -159,3 +159,52 @@ impl fmt::Display for Summary {
 pub(crate) fn print(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
+
+#[test]
+fn delay_is_counted_once_for_a_batch() {
+    use crate::log::Outcome;
+
+    let sent = std::time::Instant::now();
+    let published = |payload: &str, node, batch| Published {
+        payload: payload.into(),
+        topic: "t".into(),
+        node,
+        batch,
+        sent,
+        outcome: Outcome::Unknown,
+    };
+    let published = [
+        published("a", 0, 0),
+        published("b", 0, 0),
+        published("c", 0, 1),
+        published("d", 1, 0),
+    ];
+    let message = |payload: &str, id, delay: u64| Event::Message {
+        id,
+        payload: payload.into(),
+        at: sent + Duration::from_millis(delay),
+    };
+    let asked = Event::Asked {
+        node: 0,
+        since: None,
+    };
+    let log = MemberLog {
+        member: "m".into(),
+        topic: "t".into(),
+        events: vec![
+            asked,
+            message("a", 1, 700),
+            message("b", 2, 800),
+            message("c", 3, 500),
+            // Of another node.
+            message("d", 4, 900),
+        ],
+    };
+    let delays = delays(&[log], &published);
+    assert_eq!(delays.len(), 1);
+    assert_eq!(delays[&0].long_batches, 1);
+    assert_eq!(
+        delays[&0].to_string(),
+        "p50 700.0 ms, p99 700.0 ms, max 800.0 ms, 1 over 600ms"
+    );
+}
