@@ -24,6 +24,8 @@ struct Numbers {
     last: AtomicU64,
     /// The last id of a local sequence, which this hub began without its engine. 0: there is none.
     local: AtomicU64,
+    /// The first id of the local sequence.
+    local_from: AtomicU64,
 }
 
 impl LastId {
@@ -31,6 +33,7 @@ impl LastId {
         LastId(Arc::new(Numbers {
             last: AtomicU64::new(id),
             local: AtomicU64::new(0),
+            local_from: AtomicU64::new(0),
         }))
     }
 
@@ -52,9 +55,18 @@ impl LastId {
         self.0.last.fetch_max(id, Ordering::Relaxed) < id
     }
 
-    /// Makes the last id that of a local sequence.
-    pub(super) fn mark_local(&self) {
+    /// Makes the ids from `first` to the last one part of a local sequence.
+    pub(super) fn mark_local(&self, first: u64) {
+        if !self.is_local() {
+            self.0.local_from.store(first, Ordering::Relaxed);
+        }
         self.0.local.store(self.get(), Ordering::Relaxed);
+    }
+
+    /// Returns the first id of the local sequence.
+    pub(super) fn local_from(&self) -> Option<u64> {
+        let first = self.0.local_from.load(Ordering::Relaxed);
+        self.is_local().then_some(first)
     }
 
     pub(super) fn end_local(&self) {

@@ -81,7 +81,7 @@ impl<T> PublishError<T> {
     }
 
     /// Returns the same error about something else.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> PublishError<U> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> PublishError<U> {
         match self {
             PublishError::Busy(unpublished) => PublishError::Busy(change(unpublished)),
             PublishError::Unavailable(unpublished, reason) => {

@@ -21,8 +21,8 @@ pub(crate) struct Position {
     pub(crate) last_id: u64,
     /// The topic has got its position from the engine, or began a local sequence without it.
     pub(crate) is_placed: bool,
-    /// The last ids are those of a local sequence.
-    pub(crate) is_local: bool,
+    /// The first id of a local sequence, if there is one.
+    pub(crate) local_from: Option<u64>,
 }
 
 /// Messages that an engine has received, with consecutive ids.
@@ -59,7 +59,7 @@ impl Topic {
         Position {
             last_id: members.last_id.get(),
             is_placed: self.is_placed(),
-            is_local: members.last_id.is_local(),
+            local_from: members.last_id.local_from(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Topic {
         }
         let members = lock(&self.state.members);
         members.last_id.raise_to(now);
-        members.last_id.mark_local();
+        members.last_id.mark_local(members.last_id.get());
         self.state.is_placed.store(true, Ordering::Release);
         true
     }
@@ -117,7 +117,9 @@ impl Topic {
             }
         }
         let outcomes = deliver_all(topic, encoded, Source::Isolated, &mut after);
-        lock(&topic.members).last_id.mark_local();
+        if let Some(first) = outcomes.first() {
+            lock(&topic.members).last_id.mark_local(first.id);
+        }
         drop(token);
         drop(after);
         Ok(outcomes)

@@ -1,6 +1,7 @@
 -- Gives messages of one topic their ids, keeps them in the topic's stream, and publishes them in one payload.
 --
--- KEYS counter, stream   ARGV deadline in us, epoch, floor, keep, channel, record...
+-- KEYS counter, stream   ARGV deadline in us, epoch, floor, keep, lifetime of the stream in ms, channel,
+-- record...
 -- Returns {first id, now in us, receiving hubs}, or {-1, now in us} after the deadline: then nothing has been done.
 --
 -- The first write decides whether the script runs to its end, because a server that is out of memory, that is no master
@@ -30,15 +31,18 @@ end
 local step = counter and first - last or 0
 local at = string.format('%.0f', math.floor(now / 1000))
 
-local payload = {string.format('%.0f %.0f %s %d ', first, step, at, #ARGV - 5)}
-for n = 6, #ARGV do
+local payload = {string.format('%.0f %.0f %s %d ', first, step, at, #ARGV - 6)}
+for n = 7, #ARGV do
   local record = ARGV[n]
   if keep ~= '0' then
-    local id = string.format('%.0f-0', first + n - 6)
+    local id = string.format('%.0f-0', first + n - 7)
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, id, 'm', record, 't', at)
   end
   payload[#payload + 1] = #record .. ' '
   payload[#payload + 1] = record
 end
-redis.call('SET', KEYS[1], epoch .. string.format('%.0f', first + #ARGV - 6), 'PX', 3600000)
-return {first, now, redis.call('PUBLISH', ARGV[5], table.concat(payload))}
+if keep ~= '0' then
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+end
+redis.call('SET', KEYS[1], epoch .. string.format('%.0f', first + #ARGV - 7), 'PX', 3600000)
+return {first, now, redis.call('PUBLISH', ARGV[6], table.concat(payload))}
