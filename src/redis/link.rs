@@ -50,6 +50,8 @@ pub(super) struct Link {
     started: Instant,
     /// When something was received last, in microseconds since `started`.
     last_reception: AtomicU64,
+    /// Since when the hub has been isolated. `None` while the link is up.
+    isolated_since: Mutex<Option<Instant>>,
     next_seq: AtomicU64,
     /// Publishes without an outcome, by the number of their first message.
     pending: Mutex<BTreeMap<u64, Arc<PendingPublish>>>,
@@ -105,6 +107,7 @@ impl Link {
             is_stopped: AtomicBool::new(false),
             started: Instant::now(),
             last_reception: AtomicU64::new(0),
+            isolated_since: Mutex::default(),
             next_seq: AtomicU64::new(1),
             pending: Mutex::default(),
             wake,
@@ -126,6 +129,7 @@ impl Link {
         if !self.word.change((state, connection), isolated) {
             return self.word.state();
         }
+        *lock(&self.isolated_since) = Some(Instant::now());
         Figures::add(&self.figures.isolated, 1);
         log::warn!(
             "redis {}: nothing received for {:?}, so this hub is isolated ({})",
@@ -165,6 +169,11 @@ impl Link {
         let micros = self.started.elapsed().as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX);
         self.last_reception.store(micros, Ordering::SeqCst);
+    }
+
+    /// Records that the link is up again.
+    pub(super) fn end_isolation(&self) {
+        *lock(&self.isolated_since) = None;
     }
 
     /// Reports that a connection is broken. Does nothing if this is known already.
@@ -237,6 +246,7 @@ impl Link {
             address: self.address(),
             state: self.state(),
             silent_for: self.received_at().elapsed(),
+            isolated_for: lock(&self.isolated_since).map(|since| since.elapsed()),
             queue: self.queue.messages(),
             topics: self.topics.len(),
             nodes: self.figures.nodes.load(Ordering::Relaxed),

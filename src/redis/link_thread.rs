@@ -316,6 +316,7 @@ impl LinkThread {
         if !link.word.change((LinkState::Rejoining, number), up) {
             return Err(ServerError::Broken("the state has changed".into()));
         }
+        link.end_isolation();
         let not_started = |error: io::Error| {
             let error = ServerError::Broken(format!("no thread: {error}"));
             link.set_lost(number + 1, &error.to_string());
