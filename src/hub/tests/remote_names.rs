@@ -137,7 +137,7 @@ fn names_are_limited_over_all_nodes() {
 fn places_of_names_are_limited() {
     let (topic, _) = topic(TopicSettings::default());
     let many = |names: u64, nodes: u64| {
-        let place = move |n| (n % nodes, (n / nodes).to_string());
+        let place = move |n: u64| (n % nodes, (n / nodes).to_string());
         (0..names * nodes).map(place).collect::<Vec<_>>()
     };
     // One name on too many hubs: a later change of such a hub changes nothing.
