@@ -271,7 +271,8 @@ mod tests {
     use super::*;
 
     fn info(run_id: &str, replid: &str, role: &str) -> Mastership {
-        let info = format!("# Server\r\nrun_id:{run_id}\r\nrole:{role}\r\nmaster_replid:{replid}\r\n");
+        let info =
+            format!("# Server\r\nrun_id:{run_id}\r\nrole:{role}\r\nmaster_replid:{replid}\r\n");
         Mastership::parse(&info).expect("all fields are there")
     }
 

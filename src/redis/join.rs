@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use ::redis::{Cmd, Value, cmd};
 
 use super::config::Lost;
-use super::connection::{Commands, ServerConnection, ServerError, bytes, elements, number, unexpected};
+use super::connection::{
+    Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
+};
 use super::figures::Figures;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
@@ -56,7 +58,8 @@ impl Joining {
         for topics in topics.chunks(MAX_TOGETHER) {
             let positions: Vec<_> = topics.iter().map(|(_, topic)| topic.position()).collect();
             let calls = topics.iter().zip(&positions);
-            let calls = calls.map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
+            let calls = calls
+                .map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
             let tops = self.open(calls)?;
             let joining = topics.iter().zip(positions).zip(tops);
             for (((channel, topic), position), (top, now)) in joining {
@@ -165,7 +168,10 @@ impl Joining {
             return Ok(());
         }
         let (mut stored, mut below) = (Vec::new(), topic.last_id());
-        let (now_ms, stream) = (self.link.clock.now() / 1000, self.link.keys.stream(topic.name()));
+        let (now_ms, stream) = (
+            self.link.clock.now() / 1000,
+            self.link.keys.stream(topic.name()),
+        );
         while stored.len() < keep && below > 0 {
             let mut command = cmd("XREVRANGE");
             command.arg(&stream).arg(format!("{below}-0")).arg("-");

@@ -51,6 +51,8 @@ pub(super) struct Link {
     /// When something was received last, in microseconds since `started`.
     last_reception: AtomicU64,
     next_seq: AtomicU64,
+    /// Since when the hub has been isolated, until the link is up again.
+    isolated_since: Mutex<Option<Instant>>,
     /// Publishes without an outcome, by the number of their first message.
     pending: Mutex<BTreeMap<u64, Arc<PendingPublish>>>,
     /// Wakes the link thread.
@@ -106,6 +108,7 @@ impl Link {
             started: Instant::now(),
             last_reception: AtomicU64::new(0),
             next_seq: AtomicU64::new(1),
+            isolated_since: Mutex::default(),
             pending: Mutex::default(),
             wake,
             address: Mutex::new(address),
@@ -126,6 +129,7 @@ impl Link {
         if !self.word.change((state, connection), isolated) {
             return self.word.state();
         }
+        lock(&self.isolated_since).get_or_insert_with(Instant::now);
         Figures::add(&self.figures.isolated, 1);
         log::warn!(
             "redis {}: nothing received for {:?}, so this hub is isolated ({})",
@@ -135,6 +139,11 @@ impl Link {
         );
         self.wake_all();
         LinkState::Isolated
+    }
+
+    /// Records that the link is up, so the hub is not isolated.
+    pub(super) fn set_up(&self) {
+        *lock(&self.isolated_since) = None;
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -238,6 +247,7 @@ impl Link {
             address: self.address(),
             state: self.state(),
             silent_for: self.received_at().elapsed(),
+            isolated_for: lock(&self.isolated_since).map(|since| since.elapsed()),
             queue: self.queue.messages(),
             topics: self.topics.len(),
             nodes: self.figures.nodes.load(Ordering::Relaxed),

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use ::redis::{ConnectionInfo, Value, cmd};
 use crossbeam_channel::Receiver;
 
-use super::connection::{Commands, Mastership, ServerConnection, ServerError, bytes, elements, time};
+use super::connection::{
+    Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
+};
 use super::join::{Joining, MAX_TOGETHER, settle_locally};
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
@@ -109,7 +111,10 @@ impl LinkThread {
 
     fn log_failure(&mut self, error: &ServerError) {
         let now = Instant::now();
-        if self.logged_at.is_none_or(|before| now >= before + LOG_INTERVAL) {
+        if self
+            .logged_at
+            .is_none_or(|before| now >= before + LOG_INTERVAL)
+        {
             self.logged_at = Some(now);
             log::warn!("redis {}: not connected: {error}", self.link.address());
         }
@@ -308,6 +313,7 @@ impl LinkThread {
         if !link.word.change((LinkState::Rejoining, number), up) {
             return Err(ServerError::Broken("the state has changed".into()));
         }
+        link.set_up();
         let not_started = |error: io::Error| {
             let error = ServerError::Broken(format!("no thread: {error}"));
             link.set_lost(number + 1, &error.to_string());

@@ -60,9 +60,15 @@ mod tests {
         let joining = (LinkState::Joining, 0);
         assert_eq!(word.get(), joining);
         assert!(word.change(joining, (LinkState::Rejoining, 0)));
-        assert!(!word.change(joining, (LinkState::Isolated, 0)), "it has changed");
+        assert!(
+            !word.change(joining, (LinkState::Isolated, 0)),
+            "it has changed"
+        );
         assert!(word.change((LinkState::Rejoining, 0), (LinkState::Up, 1)));
-        assert!(!word.change((LinkState::Up, 0), (LinkState::Suspect, 0)), "an older connection");
+        assert!(
+            !word.change((LinkState::Up, 0), (LinkState::Suspect, 0)),
+            "an older connection"
+        );
         assert_eq!(word.get(), (LinkState::Up, 1));
     }
 }

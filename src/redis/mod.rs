@@ -22,13 +22,13 @@ mod subscriber;
 mod topics;
 mod unread;
 
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/nodes.rs"]
+mod nodes_tests;
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of the program use the rest")]
 #[path = "../../tests/machines/redis_server.rs"]
 mod redis_server;
-#[cfg(all(test, feature = "testing"))]
-#[path = "tests/nodes.rs"]
-mod nodes_tests;
 #[cfg(test)]
 #[path = "tests/scripts.rs"]
 mod scripts_tests;

@@ -36,7 +36,8 @@ impl Link {
             }
             let isolation = Some(self.isolation()).filter(|isolation| *isolation > now);
             let until = isolation.map_or(give_up, |isolation| isolation.min(give_up));
-            self.topics.wait(until, || topic.is_placed() || self.is_isolated());
+            self.topics
+                .wait(until, || topic.is_placed() || self.is_isolated());
         }
     }
 

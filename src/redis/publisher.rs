@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use ::redis::{Value, cmd};
 
-use super::connection::{Commands, ServerConnection, ServerError, elements, mastership, number, time};
+use super::connection::{
+    Commands, ServerConnection, ServerError, elements, mastership, number, time,
+};
 use super::figures::Figures;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
@@ -177,9 +179,9 @@ impl Publisher {
                 Expected::Heartbeat(number) => self.fences.push((number, server_time)),
                 Expected::Identity => {
                     let identity = reply.ok().as_ref().and_then(mastership);
-                    if identity.is_none_or(|identity| {
-                        !identity.is_master || identity.epoch != self.epoch
-                    }) {
+                    if identity
+                        .is_none_or(|identity| !identity.is_master || identity.epoch != self.epoch)
+                    {
                         result = Err(ServerError::Broken("it is not the same master".into()));
                     }
                 }

@@ -37,8 +37,8 @@ struct State {
 
 impl State {
     fn has_room_for(&self, publish: &PendingPublish) -> bool {
-        let fits = self.messages + publish.len() <= MAX_MESSAGES
-            && self.bytes + publish.size <= MAX_BYTES;
+        let fits =
+            self.messages + publish.len() <= MAX_MESSAGES && self.bytes + publish.size <= MAX_BYTES;
         // One publish may be larger than the whole queue.
         fits || self.publishes.is_empty()
     }
@@ -108,7 +108,11 @@ impl PublishQueue {
     /// Removes a publish whose thread has taken it back.
     pub(super) fn remove(&self, publish: &Arc<PendingPublish>) {
         let mut state = lock(&self.state);
-        if let Some(at) = state.publishes.iter().position(|queued| Arc::ptr_eq(queued, publish)) {
+        if let Some(at) = state
+            .publishes
+            .iter()
+            .position(|queued| Arc::ptr_eq(queued, publish))
+        {
             state.publishes.remove(at);
             state.messages -= publish.len();
             state.bytes -= publish.size;

@@ -95,6 +95,9 @@ mod tests {
         assert_eq!(clock.at(now), server, "its error may be 300 ms");
         clock.forget();
         clock.measure(server + 7_000_000, now, now + Duration::from_millis(300));
-        assert!(clock.at(now) > server, "it is the first one of a new server");
+        assert!(
+            clock.at(now) > server,
+            "it is the first one of a new server"
+        );
     }
 }

@@ -168,7 +168,9 @@ mod tests {
             assert!(!info.addr().to_string().contains("secret"), "{url}");
         }
         for url in ["", "http://127.0.0.1", "redis://", "rediss://127.0.0.1"] {
-            let error = candidate(url).expect_err("it is no URL of a server").to_string();
+            let error = candidate(url)
+                .expect_err("it is no URL of a server")
+                .to_string();
             assert!(!error.contains("secret"), "{error}");
         }
         let error = candidate("redis://:se@cret@@/x y").map(|info| info.addr().to_string());

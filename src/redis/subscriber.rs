@@ -65,7 +65,8 @@ impl Subscriber {
     }
 
     fn handle(&mut self, message: &Value) -> Result<(), ServerError> {
-        let Some([kind, channel, payload]) = elements(message).and_then(|parts| parts.first_chunk())
+        let Some([kind, channel, payload]) =
+            elements(message).and_then(|parts| parts.first_chunk())
         else {
             return Ok(());
         };
@@ -136,7 +137,8 @@ impl Subscriber {
         let Some(topic) = self.link.topics.subscribing(channel) else {
             return Ok(());
         };
-        self.joining.join(&[(channel.to_owned(), topic)], &mut Vec::new())
+        self.joining
+            .join(&[(channel.to_owned(), topic)], &mut Vec::new())
     }
 
     /// Handles what has been published on the channel of a topic.

@@ -168,7 +168,11 @@ fn outcome_counts_local_members_and_receiving_hubs() {
         return;
     };
     let nodes = [(); 2].map(|()| Node::start(config(&server)));
-    let _members = [nodes[0].member("/t"), nodes[0].member("/t"), nodes[1].member("/t")];
+    let _members = [
+        nodes[0].member("/t"),
+        nodes[0].member("/t"),
+        nodes[1].member("/t"),
+    ];
     let topic = nodes[0].hub.topic("t").expect("there is room");
     let outcome = topic.publish("x").expect("the server is there");
     assert_eq!((outcome.receivers, outcome.nodes), (2, 2));

@@ -71,7 +71,10 @@ impl<'a> Caller<'a> {
         command.arg(PUBLISH).arg(2);
         command.arg(keys.counter(TOPIC)).arg(keys.stream(TOPIC));
         command.arg(self.deadline).arg(&self.epoch).arg(self.floor);
-        command.arg(self.keep).arg(3_600_000).arg(keys.channel(TOPIC));
+        command
+            .arg(self.keep)
+            .arg(3_600_000)
+            .arg(keys.channel(TOPIC));
         for (seq, &text) in (0..).zip(texts) {
             command.arg(encode(NODE, seq, &text.into()));
         }
