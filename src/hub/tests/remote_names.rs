@@ -26,7 +26,7 @@ fn name_on_two_nodes_joins_and_leaves_once() {
     }
     assert_eq!(
         (texts(&ann), topic.presence()),
-        (vec!["+ bob".into()], vec![Arc::<str>::from("bob")])
+        (vec!["+ bob".into()], vec!["bob".into()])
     );
     topic.set_remote_present(2, "bob", false);
     topic.set_remote_present(2, "unknown", false);
@@ -62,7 +62,7 @@ fn own_node_counts_as_one() {
     assert_eq!(engine.calls(), ["- t bob"]);
     assert_eq!(
         (texts(&ann).len(), topic.presence()),
-        (1, vec![Arc::<str>::from("bob")])
+        (1, vec!["bob".into()])
     );
     topic.set_remote_present(1, "bob", false);
     assert_eq!(texts(&ann)[1..], ["- bob"]);
