@@ -16,6 +16,7 @@ use super::connection::{
 use super::figures::Figures;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
+use super::presence::PresenceWriter;
 use super::publish::MAX_CALL;
 use super::server_clock::MAX_DIFFERENCE;
 use crate::sync::lock;
@@ -45,6 +46,7 @@ pub(super) struct Publisher {
     pub(super) script: String,
     /// Publishes that were sent on an earlier connection, and are sent again if the server has not executed them.
     pub(super) in_doubt: Vec<Arc<PendingPublish>>,
+    presence: PresenceWriter,
     next_heartbeat: Instant,
     next_refresh: Instant,
     /// Heartbeats that have not returned, and the server's time before each, in microseconds.
@@ -69,6 +71,7 @@ impl Publisher {
         number: u64,
         (epoch, script): (String, String),
         in_doubt: Vec<Arc<PendingPublish>>,
+        presence: PresenceWriter,
     ) -> Publisher {
         let now = Instant::now();
         Publisher {
@@ -78,6 +81,7 @@ impl Publisher {
             epoch,
             script,
             in_doubt,
+            presence,
             next_heartbeat: now,
             next_refresh: now + REFRESH_INTERVAL,
             fences: Vec::new(),
@@ -91,9 +95,11 @@ impl Publisher {
     /// [`Link::wake_all`](super::link::Link::wake_all). Waits for replies up to the timeout.
     pub(super) fn run(mut self) -> Vec<Arc<PendingPublish>> {
         while self.link.is_current(self.number) {
-            let publishes = self.link.queue.take(self.next_heartbeat);
+            let until = self.next_heartbeat.min(self.presence.next_step());
+            let publishes = self.link.queue.take(until);
             let mut sent = Vec::new();
-            if let Err(error) = self.round(publishes, &mut sent) {
+            let round = self.round(publishes, &mut sent);
+            if let Err(error) = round.and_then(|()| self.presence.step(&mut self.connection)) {
                 self.link.set_lost(self.number, &error.to_string());
                 self.in_doubt.extend(sent);
                 break;
@@ -226,6 +232,9 @@ impl Publisher {
 
     /// Makes the subscriber thread read something, so that it sees that the link is stopped.
     fn say_goodbye(&mut self) {
+        if let Err(error) = self.presence.leave(&mut self.connection) {
+            log::debug!("redis {}: names are left: {error}", self.link.address());
+        }
         let mut commands = Commands::default();
         self.call_subscriber(&mut commands);
         // An error is ignored: then the subscriber thread ends because its connection is broken.
