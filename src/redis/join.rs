@@ -12,6 +12,7 @@ use super::connection::{
 use super::delivery::deliver;
 use super::figures::Figures;
 use super::link::Link;
+use super::mirror::read_names;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
 use crate::hub::{Position, Publication, Stored, Topic};
@@ -61,6 +62,7 @@ impl Joining {
             let calls = calls
                 .map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
             let tops = self.open(calls)?;
+            read_names(&self.link, &mut self.connection, topics)?;
             let joining = topics.iter().zip(positions).zip(tops);
             for (((channel, topic), position), (top, now)) in joining {
                 let top = self.join_one(topic, &position, top, in_doubt)?;

@@ -17,6 +17,7 @@ use super::fences::Fences;
 use super::figures::Figures;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
+use super::presence::PresenceWriter;
 use super::server_clock::MAX_DIFFERENCE;
 use crate::sync::lock;
 
@@ -43,6 +44,7 @@ pub(super) struct Publisher {
     pub(super) epoch: String,
     /// The hash of the script that publishes.
     pub(super) script: String,
+    presence: PresenceWriter,
     next_heartbeat: Instant,
     next_refresh: Instant,
     fences: Fences,
@@ -66,6 +68,7 @@ impl Publisher {
         number: u64,
         (epoch, script): (String, String),
         in_doubt: Vec<Arc<PendingPublish>>,
+        presence: PresenceWriter,
     ) -> Publisher {
         let now = Instant::now();
         Publisher {
@@ -74,6 +77,7 @@ impl Publisher {
             number,
             epoch,
             script,
+            presence,
             next_heartbeat: now,
             next_refresh: now + REFRESH_INTERVAL,
             fences: Fences::new(in_doubt),
@@ -87,9 +91,11 @@ impl Publisher {
     /// [`Link::wake_all`](super::link::Link::wake_all). Waits for replies up to the timeout.
     pub(super) fn run(mut self) -> Vec<Arc<PendingPublish>> {
         while self.link.is_current(self.number) {
-            let publishes = self.link.queue.take(self.next_heartbeat);
+            let until = self.next_heartbeat.min(self.presence.next_step());
+            let publishes = self.link.queue.take(until);
             let mut sent = Vec::new();
-            if let Err(error) = self.round(publishes, &mut sent) {
+            let round = self.round(publishes, &mut sent);
+            if let Err(error) = round.and_then(|()| self.presence.step(&mut self.connection)) {
                 self.link.set_lost(self.number, &error.to_string());
                 self.fences.in_doubt.extend(sent);
                 break;
@@ -222,6 +228,9 @@ impl Publisher {
 
     /// Makes the subscriber thread read something, so that it sees that the link is stopped.
     fn say_goodbye(&mut self) {
+        if let Err(error) = self.presence.leave(&mut self.connection) {
+            log::debug!("redis {}: names are left: {error}", self.link.address());
+        }
         let mut commands = Commands::default();
         self.call_subscriber(&mut commands);
         // An error is ignored: then the subscriber thread ends because its connection is broken.
