@@ -33,3 +33,7 @@ impl Topic {
         self.state.presence.local_names()
     }
 }
+
+#[cfg(test)]
+#[path = "tests/remote_names.rs"]
+mod tests;
