@@ -28,6 +28,10 @@ FORBIDDEN = [
 ]
 
 
+# Imports that may close a cycle: (file, imported file). An engine is called with a topic, and the topic's hub calls it, so
+# the types refer to each other. Only the signatures of the trait do.
+SEAMS = {(("hub", "engine"), ("hub", "topic"))}
+
 # Modules whose name is not that of their folder (`#[path]` in lib.rs).
 RENAMED = {"http1": "http"}
 
@@ -190,7 +194,7 @@ def main():
                         print(f"{name} imports {written}: {why}", file=sys.stderr)
                         failed = True
         # The re-exports of a module were resolved above to the files that define the names.
-        graph[module] = targets
+        graph[module] = {target for target in targets if (module, target) not in SEAMS}
         count += len(targets)
     for component in cycles(graph):
         names = ", ".join(tree.modules[module] for module in component)

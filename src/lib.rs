@@ -154,6 +154,10 @@ mod escape;
 mod limits;
 #[cfg(unix)]
 mod message;
+#[cfg(all(unix, feature = "redis"))]
+mod names;
+#[cfg(all(unix, feature = "redis"))]
+mod nesting;
 #[cfg(unix)]
 mod panic;
 #[cfg(unix)]

@@ -6,9 +6,9 @@
 mod command;
 #[path = "../../src/cli/ids.rs"]
 mod ids;
-#[path = "../../src/cli/names.rs"]
+#[path = "../../src/names.rs"]
 mod names;
-#[path = "../../src/cli/nesting.rs"]
+#[path = "../../src/nesting.rs"]
 mod nesting;
 #[path = "../../src/cli/parser.rs"]
 #[allow(dead_code, reason = "the target parses text and no messages")]

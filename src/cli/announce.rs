@@ -8,13 +8,15 @@ use super::endpoint::{Endpoint, absolute};
 use super::made_key::MadeKey;
 use super::stdout;
 
-/// Stores a key that was made at the start, and prints where the server listens. The lines are for people, so the server
+/// Stores a key that was made at the start, and prints where the server listens, and through which `servers` it shares its
+/// topics. The lines are for people, so the server
 /// serves although they cannot be printed. The key is not logged: if the lines go to the journal, they have no key.
 pub(crate) fn announce(
     access: &Access,
     made: Option<&mut MadeKey>,
     endpoints: &[Endpoint],
     has_echo: bool,
+    servers: &[String],
 ) {
     let mut text = String::new();
     for endpoint in endpoints {
@@ -40,6 +42,9 @@ pub(crate) fn announce(
             }
             None => writeln!(text, "standpipe listening on {endpoint}"),
         };
+    }
+    for server in servers {
+        let _ = writeln!(text, "topics are shared through {server}");
     }
     // A dashboard can be opened only by TCP.
     let admin = endpoints

@@ -13,6 +13,8 @@ use crate::cli::url::without_secrets;
 
 mod clients;
 mod environment;
+#[cfg(feature = "redis")]
+mod redis;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -47,7 +49,8 @@ const AFTER_HELP: &str = "\
 Without a command, standpipe serves: `standpipe --listen X` is `standpipe serve --listen X`.
 
 Each flag can also be set in the environment, as STANDPIPE_ and its name in upper snake case: STANDPIPE_MAX_MESSAGE=1MiB. \
-The values of a flag that may be given more than once are separated by commas there. A flag overrides the environment. \
+The values of a flag that may be given more than once are separated by commas there, or by semicolons where a value may \
+contain a comma. A flag overrides the environment. \
 An empty variable counts as unset.
 
 Switches are true, yes, on or 1, and false, no, off or 0.
@@ -71,11 +74,21 @@ impl Command {
     }
 
     fn from_matches(matches: &mut clap::ArgMatches) -> Result<Command, clap::Error> {
+        #[cfg(feature = "redis")]
+        let source = matches
+            .subcommand_matches("serve")
+            .unwrap_or(matches)
+            .value_source("redis");
         let cli =
             Cli::from_arg_matches_mut(matches).map_err(|error| error.format(&mut command()))?;
-        let parsed = cli
+        #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
+        let mut parsed = cli
             .command
             .unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
+        #[cfg(feature = "redis")]
+        if let Command::Serve(args) = &mut parsed {
+            args.redis.set_source(source);
+        }
         if let Command::Client(args) = &parsed {
             args.check()
                 .map_err(|text| command().error(ErrorKind::ArgumentConflict, text))?;
@@ -86,8 +99,17 @@ impl Command {
 
 /// Shortens a wrong URL in an error, because the error may be logged.
 fn hide_secrets(mut error: clap::Error) -> clap::Error {
+    let has_password = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(arg)) if arg.starts_with("--redis ") || arg == "STANDPIPE_REDIS"
+    );
     if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
-        let shown = without_secrets(value);
+        // A wrong URL may have its password anywhere.
+        let shown = if has_password {
+            "…".into()
+        } else {
+            without_secrets(value)
+        };
         error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
     }
     error

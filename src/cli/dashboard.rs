@@ -19,6 +19,7 @@ use standpipe::{
 
 use super::Failure;
 use super::access::Access;
+use super::links::Links;
 use experiments::Experiments;
 use snapshot::Observer;
 
@@ -86,6 +87,7 @@ impl Dashboard {
     pub(crate) fn start(
         handle: ServerHandle,
         hub: Hub,
+        links: Option<Links>,
         access: Arc<Access>,
         queue_bytes: usize,
     ) -> Result<Arc<Dashboard>, Failure> {
@@ -105,7 +107,7 @@ impl Dashboard {
         let shared = Arc::clone(&dashboard);
         let thread = Builder::new()
             .name("sp-dash".into())
-            .spawn(move || shared.observe(&woken, queue_bytes))?;
+            .spawn(move || shared.observe(&woken, links, queue_bytes))?;
         *dashboard.lock_thread() = Some(thread);
         Ok(dashboard)
     }
@@ -158,8 +160,9 @@ impl Dashboard {
     /// # Blocking
     /// While there are watchers or experiments, waits up to [`INTERVAL`]. Otherwise waits without a limit. A new
     /// watcher, a command and [`Dashboard::end`] wake this thread.
-    fn observe(&self, woken: &Receiver<()>, queue_bytes: usize) {
-        let mut observer = Observer::new(self.handle.clone(), self.hub.clone(), queue_bytes);
+    fn observe(&self, woken: &Receiver<()>, links: Option<Links>, queue_bytes: usize) {
+        let (handle, hub) = (self.handle.clone(), self.hub.clone());
+        let mut observer = Observer::new(handle, hub, links, queue_bytes);
         let (mut last, mut last_watched) = (Instant::now(), Instant::now());
         while !self.is_over.load(Ordering::Acquire) {
             if self.is_in_use() {

@@ -2,8 +2,10 @@
 
 use standpipe::{Hub, ServerHandle};
 
+use super::links::Links;
+
 /// Returns the figures of this moment, as one line.
-pub(crate) fn line(handle: &ServerHandle, hub: &Hub) -> String {
+pub(crate) fn line(handle: &ServerHandle, hub: &Hub, links: Option<&Links>) -> String {
     let counts = handle.counts();
     let states = handle.client_states();
     let queued: usize = states.iter().map(|state| state.queue.messages).sum();
@@ -21,9 +23,10 @@ pub(crate) fn line(handle: &ServerHandle, hub: &Hub) -> String {
         0 => "none".to_owned(),
         _ => disconnects.join(", "),
     };
+    let links = links.map_or_else(String::new, Links::figures);
     format!(
         "figures: clients {}, blocked {blocked}, pending handshakes {}, topics {}, history bytes {}; messages queued \
-         {queued}, accepted {}, delivered {}, dropped {}, discarded {}; disconnects: {disconnects}",
+         {queued}, accepted {}, delivered {}, dropped {}, discarded {}; disconnects: {disconnects}{links}",
         handle.clients(),
         handle.pending_handshakes(),
         hub.len(),

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use standpipe::{Hub, Message, Publication, Reply, Request};
+use standpipe::{Hub, Message, Publication, PublishError, Reply, Request};
 
 use super::envelope::to_json;
 use super::permits::Permits;
-use super::replies::{bad_request, busy};
+use super::replies::{bad_request, busy, unknown};
 use super::{nesting, params};
 
 /// How many requests may publish at the same time: half of the requests that the server handles at a time. Under `block`
@@ -18,6 +18,8 @@ pub(crate) struct HttpPublisher {
     hub: Hub,
     max_body: usize,
     permits: Permits,
+    /// Whether the hub shares its topics with others.
+    is_shared: bool,
 }
 
 #[derive(Serialize)]
@@ -25,14 +27,18 @@ struct Answer {
     id: u64,
     receivers: usize,
     dropped: usize,
+    /// The number of hubs that received the message, if the hub shares its topics with others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<usize>,
 }
 
 impl HttpPublisher {
-    pub(crate) fn new(hub: Hub, max_body: usize) -> HttpPublisher {
+    pub(crate) fn new(hub: Hub, max_body: usize, is_shared: bool) -> HttpPublisher {
         HttpPublisher {
             hub,
             max_body,
             permits: Permits::new(MAX_PUBLISHING),
+            is_shared,
         }
     }
 
@@ -57,12 +63,16 @@ impl HttpPublisher {
             .topic(topic)
             .map_err(|error| busy(error.to_string()))?
             .publish(publication)
-            .map_err(|error| busy(error.to_string()))?;
+            .map_err(|error| match error {
+                PublishError::Unknown(_) => unknown(error.to_string()),
+                _ => busy(error.to_string()),
+            })?;
         let status = if outcome.timed_out { 503 } else { 202 };
         let answer = Answer {
             id: outcome.id,
             receivers: outcome.receivers,
             dropped: outcome.dropped,
+            nodes: self.is_shared.then_some(outcome.nodes),
         };
         Ok(Reply::json(status, to_json(&answer)))
     }

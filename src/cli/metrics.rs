@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use standpipe::{Hub, Reply, Request, ServerHandle};
 
 use super::exposition;
+use super::links::Links;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct By {
@@ -19,14 +20,19 @@ struct By {
 }
 
 /// Returns the answer, with the current figures.
-pub(crate) fn text(request: &Request, handle: &ServerHandle, hub: &Hub) -> Reply {
-    match write(handle, hub) {
+pub(crate) fn text(
+    request: &Request,
+    handle: &ServerHandle,
+    hub: &Hub,
+    links: Option<&Links>,
+) -> Reply {
+    match write(handle, hub, links) {
         Ok(text) => exposition::reply(request, text),
         Err(error) => Reply::text(500, format!("{error}\n")),
     }
 }
 
-fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
+fn write(handle: &ServerHandle, hub: &Hub, links: Option<&Links>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("standpipe");
     let mut gauge = |name: &str, help: &str, value: usize| {
         let gauge = Gauge::<i64>::default();
@@ -96,6 +102,10 @@ fn write(handle: &ServerHandle, hub: &Hub) -> Result<String, fmt::Error> {
         "Clients disconnected or requests rejected, by cause",
         disconnects,
     );
+
+    if let Some(links) = links {
+        links.register(&mut registry);
+    }
 
     let mut text = String::new();
     encode(&mut text, &registry)?;

@@ -2,7 +2,10 @@
 
 // Arguments, checked before anything is started.
 pub(crate) mod args;
+#[path = "../names.rs"]
 pub(crate) mod names;
+#[cfg(feature = "redis")]
+pub(crate) mod redis_url;
 pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
@@ -20,6 +23,11 @@ pub(crate) mod access;
 pub(crate) mod announce;
 pub(crate) mod endpoint;
 pub(crate) mod exposure;
+#[cfg(feature = "redis")]
+pub(crate) mod links;
+#[cfg(not(feature = "redis"))]
+#[path = "no_links.rs"]
+pub(crate) mod links;
 pub(crate) mod made_key;
 pub(crate) mod params;
 pub(crate) mod permits;
@@ -39,6 +47,7 @@ pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
 pub(crate) mod ids;
+#[path = "../nesting.rs"]
 pub(crate) mod nesting;
 pub(crate) mod parser;
 pub(crate) mod session;

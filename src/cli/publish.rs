@@ -14,6 +14,9 @@ use super::terminal::printable;
 /// The maximum number of bytes read of a response. The server's responses are one line of JSON or text.
 const MAX_RESPONSE: u64 = 64 << 10;
 
+/// How some of the server's texts begin, and this command's error too.
+const NOT_PUBLISHED: &str = "not published: ";
+
 /// Publishes, and prints the server's response to each message.
 ///
 /// # Errors
@@ -170,9 +173,12 @@ impl Publisher<'_> {
                 timed_out: true,
             })),
             status => {
-                let reason = format!("{status} {}", first_line(response.body));
+                let line = first_line(response.body);
+                let line = line.strip_prefix(NOT_PUBLISHED).unwrap_or(&line);
+                let reason = format!("{status} {line}");
                 match status {
                     400 | 413 => Ok(Answer::Refused(reason)),
+                    504 => Err("the message may be published or not (504)".into()),
                     401 => Err(format!("not published: {reason} (use --key-file)").into()),
                     _ => Err(format!("not published: {reason}").into()),
                 }

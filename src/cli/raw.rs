@@ -3,18 +3,22 @@
 //! Messages that arrived together are received, published and sent together.
 
 use standpipe::{
-    Connection, Hub, Publication, PublishError, PublishOutcome, SubscribeError, SubscribeOptions,
-    Subscription, Topic,
+    Connection, Hub, Publication, PublishError, PublishOutcome, Reply, SubscribeError,
+    SubscribeOptions, Subscription, Topic,
 };
 
+use super::replies::busy;
 use super::rules::Rights;
 use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// Close code when a limit on topics or subscriptions is reached.
+/// Close code when a limit on topics or subscriptions is reached, or the server of `--redis` is away.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+
+/// Close code when it is not known whether a message was published: repeating it later, as 1013 suggests, may repeat it.
+pub(crate) const UNKNOWN: u16 = 1011;
 
 /// Close code when a client publishes to a topic without the right to.
 pub(crate) const FORBIDDEN: u16 = 4003;
@@ -24,13 +28,20 @@ pub(crate) const FORBIDDEN: u16 = 4003;
 ///
 /// If the messages that it missed do not fit into its queue, or publishers hold the topic, the client becomes a member in
 /// [`relay`]. The history has what is published in between.
-pub(crate) fn join(hub: &Hub, conn: &Connection, topic: &str) {
-    // An error is reported by `relay`, as a close code.
-    if let Ok(topic) = hub.topic(topic) {
-        if let Ok(subscription) = subscribe(&topic, conn) {
-            conn.keep(subscription);
-        }
+///
+/// # Errors
+/// The answer to the handshake, if the hub has lost its connection to the other hubs.
+pub(crate) fn join(hub: &Hub, conn: &Connection, topic: &str) -> Result<(), Reply> {
+    // Other errors are reported by `relay`, as a close code.
+    let Ok(topic) = hub.topic(topic) else {
+        return Ok(());
+    };
+    match subscribe(&topic, conn) {
+        Ok(subscription) => conn.keep(subscription),
+        Err(error @ SubscribeError::Unavailable) => return Err(busy(error.to_string())),
+        Err(_) => {}
     }
+    Ok(())
 }
 
 fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, SubscribeError> {
@@ -59,7 +70,13 @@ pub(crate) fn relay(
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,
-        (None, Ok(topic)) => subscribe(&topic, conn)?,
+        (None, Ok(topic)) => match subscribe(&topic, conn) {
+            Err(error @ SubscribeError::Unavailable) => {
+                conn.close(TRY_AGAIN_LATER, &error.to_string());
+                return Ok(());
+            }
+            subscribed => subscribed?,
+        },
         (None, Err(error)) => {
             conn.close(TRY_AGAIN_LATER, &error.to_string());
             return Ok(());
@@ -84,7 +101,21 @@ pub(crate) fn relay(
             conn.close(FORBIDDEN, reason);
             return Ok(());
         }
-        publish_waiting(conn, topic, messages.into_iter().map(publication).collect())?;
+        let published =
+            publish_waiting(conn, topic, messages.into_iter().map(publication).collect());
+        match published {
+            Ok(_) => {}
+            // There are no answers in raw mode, so only a Close tells the client that its message is missing.
+            Err(error @ PublishError::Unavailable(..)) => {
+                conn.close(TRY_AGAIN_LATER, &error.to_string());
+                return Ok(());
+            }
+            Err(error @ PublishError::Unknown(_)) => {
+                conn.close(UNKNOWN, &error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) fn busy(text: impl Into<String>) -> Reply {
     Reply::text(503, text.into() + "\n").header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
+/// The answer to a message that may be published or not. It has no `Retry-After`, because a repetition may be a duplicate.
+pub(crate) fn unknown(text: impl Into<String>) -> Reply {
+    Reply::text(504, text.into() + "\n")
+}
+
 /// Rejects every method but GET and HEAD.
 pub(crate) fn check_get(request: &Request) -> Result<(), Reply> {
     if matches!(*request.method(), Method::GET | Method::HEAD) {

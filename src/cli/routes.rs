@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle, Topic};
+use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle, SubscribeError, Topic};
 
 use super::access::Access;
 use super::dashboard::{Dashboard, LIVE};
 use super::envelope::{element, to_json};
 use super::http_publish::HttpPublisher;
+use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
-use super::replies::{bad_request, check_get, check_post, not_found};
+use super::replies::{bad_request, busy, check_get, check_post, not_found};
 use super::session::Session;
 use super::{Failure, debug, metrics, params, raw};
 
@@ -30,6 +31,7 @@ pub(crate) struct Routes {
     pub(crate) access: Arc<Access>,
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
+    pub(crate) links: Option<Links>,
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) has_echo: bool,
@@ -48,7 +50,7 @@ impl Handler for Routes {
                 .access
                 .check_metrics(request)
                 .and_then(|()| check_get(request))
-                .map(|()| metrics::text(request, &self.handle, &self.hub)),
+                .map(|()| metrics::text(request, &self.handle, &self.hub, self.links.as_ref())),
             ["echo"] if self.has_echo => self
                 .access
                 .check_token(request)
@@ -89,7 +91,7 @@ impl Handler for Routes {
     fn opening(&self, conn: &Connection) -> Result<(), Reply> {
         if let [ws, topic] = conn.request().segments() {
             if ws == "ws" {
-                raw::join(&self.hub, conn, topic);
+                return raw::join(&self.hub, conn, topic);
             }
         }
         Ok(())
@@ -116,9 +118,14 @@ impl Handler for Routes {
 impl Routes {
     fn ready(&self) -> Reply {
         if self.handle.is_shutting_down() {
-            Reply::text(503, "shutting down\n")
-        } else {
-            Reply::text(200, "ready\n")
+            return Reply::text(503, "shutting down\n");
+        }
+        match &self.links {
+            Some(links) => {
+                let (status, text) = links.readiness();
+                Reply::text(status, text)
+            }
+            None => Reply::text(200, "ready\n"),
         }
     }
 
@@ -154,11 +161,11 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         let since = params::since(request)?.unwrap_or(0);
-        let messages = self.hub.get(topic).map_or_else(Vec::new, |topic| {
-            let epoch = request.query("epoch");
+        let epoch = request.query("epoch");
+        let messages = self.read(topic, |topic| {
             let is_ours = epoch.is_none_or(|epoch| epoch == topic.epoch());
             topic.history(if is_ours { since } else { 0 })
-        });
+        })?;
         let mut body = String::from("[");
         for message in &messages {
             let element = element(message);
@@ -177,11 +184,24 @@ impl Routes {
         params::check_topic(topic)?;
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
-        let names = self
-            .hub
-            .get(topic)
-            .map_or_else(Vec::new, |topic| topic.presence());
+        let names = self.read(topic, Topic::presence)?;
         Ok(Reply::json(200, to_json(&names)))
+    }
+
+    /// Returns what `read` finds in a topic, or nothing if the topic does not exist. With links, every topic may exist on
+    /// another hub, so it is opened.
+    fn read<T>(&self, name: &str, read: impl FnOnce(&Topic) -> Vec<T>) -> Result<Vec<T>, Reply> {
+        if self.links.is_none() {
+            return Ok(self.hub.get(name).as_ref().map_or_else(Vec::new, read));
+        }
+        let topic = self.hub.topic(name);
+        let topic = topic.map_err(|error| busy(error.to_string()))?;
+        let found = read(&topic);
+        // A topic has no id until the links have given it one.
+        match topic.last_id() {
+            0 => Err(busy(SubscribeError::Unavailable.to_string())),
+            _ => Ok(found),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::args::ServeArgs;
 use super::dashboard::Dashboard;
 use super::envelope::Json;
 use super::http_publish::HttpPublisher;
+use super::links::Links;
 use super::listen::listen;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
@@ -21,9 +22,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Err(error) = standpipe::raise_descriptor_limit() {
         log::warn!("could not raise the descriptor limit: {error}");
     }
-    let hub = Hub::new(args.hub().envelope(Json));
-    let config = args.config().hub(&hub);
+    let config = args.config();
     let (queue_bytes, max_message) = (config.queue_bytes, config.max_message);
+    let hub = args.hub().envelope(Json);
+    // If the start fails, the links end when they are dropped.
+    let links = Links::start(args, &hub, max_message)?;
+    let hub = Hub::new(Links::hub(links.as_ref(), hub));
+    let config = config.hub(&hub);
     let (server, endpoints) = listen(args, config)?;
     let (access, mut made_key) = exposure::access(args, &endpoints)?;
     let access = Arc::new(access);
@@ -31,28 +36,45 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let dashboard = Dashboard::start(
         handle.clone(),
         hub.clone(),
+        links.clone(),
         Arc::clone(&access),
         queue_bytes,
     )?;
-    let (secrets, server_figures) = (Arc::clone(&access), (handle.clone(), hub.clone()));
+    let secrets = Arc::clone(&access);
+    let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
         handle.clone(),
         Box::new(move || secrets.reload()),
-        Box::new(move || figures::line(&server_figures.0, &server_figures.1)),
+        Box::new(move || {
+            let (handle, hub, links) = &server_figures;
+            figures::line(handle, hub, links.as_ref())
+        }),
     )?;
     // Printed last, because a script may connect as soon as it has read these lines.
-    announce(&access, made_key.as_mut(), &endpoints, !args.no_echo);
+    let servers = links.as_ref().map_or_else(Vec::new, Links::addresses);
+    announce(
+        &access,
+        made_key.as_mut(),
+        &endpoints,
+        !args.no_echo,
+        &servers,
+    );
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
-        publisher: HttpPublisher::new(hub.clone(), max_message),
+        publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
         hub,
+        links: links.clone(),
         handle,
         has_echo: !args.no_echo,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
     dashboard.end();
+    // After the clients have gone, because the last of them may still have published.
+    if let Some(links) = &links {
+        links.shutdown();
+    }
     let report = served?;
     log::info!("{report}");
     // An error is ignored: all clients have been served, even if standard output is closed or full.

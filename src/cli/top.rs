@@ -135,6 +135,7 @@ fn table(snapshot: &Value, size: Option<(usize, usize)>) -> Vec<String> {
     let (topics, clients) = (array(&snapshot["topics"]), array(&snapshot["clients"]));
     let shown = size.map_or(topics.len(), |_| topics.len().min(TOPICS));
     let mut lines = vec![server_line(server)];
+    lines.extend(array(&snapshot["machines"]["shards"]).iter().map(link_line));
     lines.extend(topics[..shown].iter().map(topic_line));
     lines.extend(more("topics", &server["topics"], shown));
     lines.push(String::new());
@@ -180,6 +181,26 @@ fn server_line(server: &Value) -> String {
         number(&server["delivered"]),
         number(&server["dropped"]),
         number(&server["discarded"]),
+    )
+}
+
+/// Returns the line of a server through which the hub shares its topics.
+fn link_line(link: &Value) -> String {
+    format!(
+        "  {}: {} ({}); {} hubs, {} topics, {} waiting, published {}, received {}, only here {}, gaps {}, refused {}, \
+         unknown {}",
+        text(&link["address"]),
+        text(&link["state"]),
+        text(&link["meaning"]),
+        number(&link["nodes"]),
+        number(&link["topics"]),
+        number(&link["queue"]),
+        number(&link["published"]),
+        number(&link["received"]),
+        number(&link["local_messages"]),
+        number(&link["gaps"]),
+        number(&link["refused"]),
+        number(&link["unknown"]),
     )
 }
 

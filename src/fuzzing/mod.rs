@@ -1,4 +1,4 @@
-//! Fuzz targets for all code that reads bytes from a client.
+//! Fuzz targets for all code that reads bytes from a client, or from the server through which hubs share topics.
 //!
 //! Each public function is one target: a crate in `fuzz/` calls it with the inputs of libFuzzer. The function panics if
 //! an invariant does not hold. The same functions also run as ordinary tests, over the seeds in `fuzz/seeds` and over
@@ -10,11 +10,15 @@ mod head;
 #[cfg(test)]
 mod properties;
 mod requests;
+#[cfg(feature = "redis")]
+mod wire_record;
 
 pub use connection::connection;
 pub use frames::{frames, header_check_differential};
 pub use head::head;
 pub use requests::requests;
+#[cfg(feature = "redis")]
+pub use wire_record::wire_record;
 
 /// The input of a target, which decides its steps. The methods return its bytes in order, and 0 after the last one.
 struct Choices<'a>(&'a [u8]);
@@ -115,6 +119,12 @@ mod tests {
             "header_check_differential",
             super::header_check_differential,
         );
+    }
+
+    #[test]
+    #[cfg(feature = "redis")]
+    fn records_are_checked_before_they_are_taken() {
+        over_seeds("wire_record", super::wire_record);
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl<'a> Delivery<'a> {
                 outcome.receivers += 1;
                 return true;
             }
+            Placed::Skipped => return true,
             Placed::OverLimit => {
                 outcome.receivers += 1;
                 self.to_disconnect.push(Arc::clone(member));

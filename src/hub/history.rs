@@ -69,15 +69,35 @@ impl History {
         messages.push_back((Arc::clone(message), size));
     }
 
+    /// Adds messages, the oldest first, below those that are there. The newest of them are added, as far as the settings
+    /// and the budget have room. Nothing is removed for them.
+    pub(super) fn put_below(&self, older: Vec<Arc<TopicMessage>>, settings: &TopicSettings) {
+        let max_age = settings.max_age.map_or(u64::MAX, clock::millis);
+        let mut messages = lock(&self.messages);
+        for message in older.into_iter().rev() {
+            let lowest = messages.front().map_or(u64::MAX, |(oldest, _)| oldest.id());
+            if message.id() >= lowest {
+                continue;
+            }
+            let size = message.size();
+            let has_room = messages.len() < settings.history
+                && message.age() < max_age
+                && self.budget.try_reserve(size);
+            if !has_room {
+                return;
+            }
+            messages.push_front((message, size));
+        }
+    }
+
     /// Removes the messages that are older than the settings allow.
     pub(super) fn remove_expired(&self, settings: &TopicSettings) {
         let Some(max_age) = settings.max_age else {
             return;
         };
-        let (now, max_age) = (clock::now(), clock::millis(max_age));
+        let max_age = clock::millis(max_age);
         let mut messages = lock(&self.messages);
-        let is_expired =
-            |message: &TopicMessage| now.saturating_sub(message.published_at()) >= max_age;
+        let is_expired = |message: &TopicMessage| message.age() >= max_age;
         while messages
             .front()
             .is_some_and(|(message, _)| is_expired(message))
@@ -122,3 +142,7 @@ impl Drop for History {
         self.clear();
     }
 }
+
+#[cfg(test)]
+#[path = "tests/history.rs"]
+mod tests;

@@ -17,22 +17,70 @@ const MAX_REMOVED: usize = 10_000;
 
 /// The last id of one topic. The topic changes it under its own lock. The hub reads it when the topic has ended.
 #[derive(Clone, Debug)]
-pub(super) struct LastId(Arc<AtomicU64>);
+pub(super) struct LastId(Arc<Numbers>);
+
+#[derive(Debug)]
+struct Numbers {
+    last: AtomicU64,
+    /// The last id of a local sequence, which this hub began without its engine. 0: there is none.
+    local: AtomicU64,
+    /// The first id of the local sequence.
+    local_from: AtomicU64,
+}
 
 impl LastId {
     pub(super) fn new(id: u64) -> LastId {
-        LastId(Arc::new(AtomicU64::new(id)))
+        LastId(Arc::new(Numbers {
+            last: AtomicU64::new(id),
+            local: AtomicU64::new(0),
+            local_from: AtomicU64::new(0),
+        }))
     }
 
     pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.last.load(Ordering::Relaxed)
     }
 
     /// Assigns ids to `messages`. Returns the first of them. Only one thread at a time may call this.
     pub(super) fn assign(&self, messages: usize) -> u64 {
         let last = self.get();
-        self.0.store(last + messages as u64, Ordering::Relaxed);
+        let assigned = last + messages as u64;
+        self.0.last.store(assigned, Ordering::Relaxed);
         last + 1
+    }
+
+    /// Raises the last id to `id`, unless it is higher. Returns whether it was lower. Only one thread at a time may call
+    /// this.
+    pub(super) fn raise_to(&self, id: u64) -> bool {
+        self.0.last.fetch_max(id, Ordering::Relaxed) < id
+    }
+
+    /// Makes the ids from `first` to the last one part of a local sequence.
+    pub(super) fn mark_local(&self, first: u64) {
+        if !self.is_local() {
+            self.0.local_from.store(first, Ordering::Relaxed);
+        }
+        self.0.local.store(self.get(), Ordering::Relaxed);
+    }
+
+    /// Returns the first id of the local sequence.
+    pub(super) fn local_from(&self) -> Option<u64> {
+        let first = self.0.local_from.load(Ordering::Relaxed);
+        self.is_local().then_some(first)
+    }
+
+    pub(super) fn end_local(&self) {
+        self.0.local.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns whether there is a local sequence.
+    pub(super) fn is_local(&self) -> bool {
+        self.0.local.load(Ordering::Relaxed) != 0
+    }
+
+    /// Returns whether the next id continues the local sequence.
+    pub(super) fn continues_locally(&self) -> bool {
+        self.is_local() && self.0.local.load(Ordering::Relaxed) == self.get()
     }
 }
 
@@ -41,7 +89,8 @@ pub(super) type IdClock = Box<dyn Fn() -> u64 + Send + Sync>;
 
 /// What a hub knows about the ids of topics that do not exist now.
 pub(super) struct Ids {
-    clock: IdClock,
+    /// `None`: an engine assigns the ids.
+    clock: Option<IdClock>,
     /// The last ids of removed topics, with the place of each in `order`.
     removed: HashMap<Arc<str>, (LastId, u64)>,
     /// The names of the removed topics, the one that was removed first in front.
@@ -52,7 +101,7 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    pub(super) fn new(clock: IdClock) -> Ids {
+    pub(super) fn new(clock: Option<IdClock>) -> Ids {
         Ids {
             clock,
             removed: HashMap::new(),
@@ -63,13 +112,17 @@ impl Ids {
     }
 
     /// Returns the last id of a topic that is created now: the one that it had when it was removed. If that is not known,
-    /// the next id is the number of microseconds since 1970, or more if a forgotten topic had higher ids.
+    /// the next id is the number of microseconds since 1970, or more if a forgotten topic had higher ids. With an engine,
+    /// which then knows the last id, the result is 0.
     pub(super) fn of_created(&mut self, name: &str) -> LastId {
         if let Some((last_id, place)) = self.removed.remove(name) {
             self.order.remove(&place);
             return last_id;
         }
-        LastId::new((self.clock)().saturating_sub(1).max(self.highest_forgotten))
+        let Some(clock) = &self.clock else {
+            return LastId::new(0);
+        };
+        LastId::new(clock().saturating_sub(1).max(self.highest_forgotten))
     }
 
     /// Remembers the last id of a topic that is removed. Of too many such topics, the one that was removed first is
@@ -119,7 +172,7 @@ mod tests {
     use super::*;
 
     fn ids(now: u64) -> Ids {
-        Ids::new(Box::new(move || now))
+        Ids::new(Some(Box::new(move || now)))
     }
 
     #[test]

@@ -140,6 +140,9 @@ impl Member {
         message: &TopicMessage,
         (settings, service): (&TopicSettings, Service),
     ) -> Placed {
+        if pending.was_offered(message.id()) {
+            return Placed::Skipped;
+        }
         let (queue, size) = (self.outbox.queue(), frame.len());
         // Bytes are reserved first, because this also finds out whether the client is closed, however full it is.
         match queue.admit(size, Wait::Never) {
@@ -294,7 +297,7 @@ impl Member {
     }
 
     /// If no further message is published, the client must still be told what it has missed.
-    fn request_gap_notice(self: &Arc<Self>, pending: &mut PendingMessages) {
+    pub(super) fn request_gap_notice(self: &Arc<Self>, pending: &mut PendingMessages) {
         if self.has_envelope() {
             self.request_service(pending);
         }

@@ -1,6 +1,7 @@
 //! [`TopicMessage`]: one message of a topic with its id, encoded once for all members; and [`Envelope`].
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::message::{Message, Text};
 
@@ -17,10 +18,10 @@ use crate::connection::write::frame::EncodedFrame;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    pub(super) message: Message,
-    pub(super) json: bool,
-    pub(super) key: Option<Arc<str>>,
-    pub(super) except: Option<u64>,
+    pub(crate) message: Message,
+    pub(crate) json: bool,
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) except: Option<u64>,
 }
 
 impl<M: Into<Message>> From<M> for Publication {
@@ -110,20 +111,25 @@ pub struct TopicMessage {
     is_text: bool,
     is_json: bool,
     key: Option<Arc<str>>,
-    published_at: u64,
+    published_at: i64,
     raw: EncodedFrame,
     enveloped: OnceLock<EncodedFrame>,
 }
 
 impl TopicMessage {
     /// Keeps only the encoded bytes of the publication, because the message itself may be a slice of a whole read buffer.
-    pub(super) fn new(publication: Publication, raw: EncodedFrame, id: u64) -> TopicMessage {
+    pub(super) fn new(
+        publication: Publication,
+        raw: EncodedFrame,
+        id: u64,
+        published_at: i64,
+    ) -> TopicMessage {
         TopicMessage {
             id,
             is_text: publication.message.is_text(),
             is_json: publication.json,
             key: publication.key,
-            published_at: clock::now(),
+            published_at,
             raw,
             enveloped: OnceLock::new(),
         }
@@ -178,9 +184,9 @@ impl TopicMessage {
         self.key.as_ref()
     }
 
-    /// Returns when it was published, in milliseconds as [`clock::now`] counts.
-    pub(super) fn published_at(&self) -> u64 {
-        self.published_at
+    /// Returns how long ago it was published, in milliseconds.
+    pub(super) fn age(&self) -> u64 {
+        u64::try_from(time_before(Duration::ZERO) - self.published_at).unwrap_or(0)
     }
 
     /// Returns how many bytes of memory it uses, approximately.
@@ -199,6 +205,13 @@ impl TopicMessage {
         self.enveloped
             .get_or_init(|| EncodedFrame::data(&envelope.message(topic, self)))
     }
+}
+
+/// Returns the time `age` ago, in milliseconds as [`clock::now`] counts. A message that another hub has published may be
+/// older than this process, and then the result is negative.
+pub(super) fn time_before(age: Duration) -> i64 {
+    let ms = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    ms(clock::now()).saturating_sub(ms(clock::millis(age)))
 }
 
 /// Ids of a topic that a member will never receive.

@@ -8,10 +8,13 @@ mod config;
 mod delivery;
 mod direct_messages;
 mod duration_text;
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod engine;
+mod engine_calls;
 mod history;
 mod ids;
 mod member;
+mod member_position;
 mod members;
 mod message;
 mod outcome;
@@ -20,6 +23,10 @@ mod placement;
 mod policy;
 mod presence;
 mod publish;
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+mod remote_names;
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+mod sequence;
 mod settings;
 mod shared;
 mod stats;
@@ -28,6 +35,12 @@ mod subscribe_options;
 mod subscription;
 mod topic;
 mod topic_state;
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+mod weak_topic;
+
+#[cfg(test)]
+#[path = "tests/fake_engine.rs"]
+mod fake_engine;
 
 use std::sync::Arc;
 
@@ -40,6 +53,13 @@ pub use stats::TopicCounts;
 pub use subscribe_options::SubscribeOptions;
 pub use subscription::Subscription;
 pub use topic::Topic;
+
+#[cfg(feature = "redis")]
+pub(crate) use engine::{Engine, Since, Unavailable};
+#[cfg(feature = "redis")]
+pub(crate) use sequence::{Position, Received, Stored};
+#[cfg(feature = "redis")]
+pub(crate) use weak_topic::WeakTopic;
 
 use history::HistoryBudget;
 use ids::IdClock;

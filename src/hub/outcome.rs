@@ -81,7 +81,7 @@ impl<T> PublishError<T> {
     }
 
     /// Returns the same error about something else.
-    pub(super) fn map<U>(self, change: impl FnOnce(T) -> U) -> PublishError<U> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> PublishError<U> {
         match self {
             PublishError::Busy(unpublished) => PublishError::Busy(change(unpublished)),
             PublishError::Unavailable(unpublished, reason) => {
@@ -115,6 +115,10 @@ pub enum SubscribeError {
     /// Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
     Busy,
+    /// The hub shares its topics with others, and what connects them does not answer. The client is no member, because it
+    /// would miss what the other hubs publish. Try again later.
+    #[error("the topic is unavailable: the hub has lost its connection to the other hubs")]
+    Unavailable,
     /// Only with [`since`](super::SubscribeOptions::since), and only in [`Handler::opening`](crate::Handler::opening): the
     /// missed messages do not fit into the client's queue, which is not written to yet. Subscribe in
     /// [`Handler::run`](crate::Handler::run), which can wait for the client.

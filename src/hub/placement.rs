@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placed {
     Queued,
+    /// The member has seen a later id already, because it was ahead of this hub.
+    Skipped,
     /// There is no room: in the topic's queue, in the client's bytes, or in the client's channel.
     Full,
     /// The message is queued, but the member has been over its soft limit for too long.

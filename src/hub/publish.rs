@@ -11,7 +11,7 @@ use crossbeam_channel::Sender;
 
 use super::delivery::Delivery;
 use super::member::Member;
-use super::message::{Publication, TopicMessage};
+use super::message::{Publication, TopicMessage, time_before};
 use super::outcome::{PublishError, PublishOutcome};
 use super::policy::Policy;
 use super::settings::TopicSettings;
@@ -21,7 +21,7 @@ use crate::connection::write::frame::{EncodedFrame, FrameBatch};
 use crate::sync::lock;
 
 /// A publication, and its encoded frame.
-type Encoded = (Publication, EncodedFrame);
+pub(super) type Encoded = (Publication, EncodedFrame);
 
 /// Publishes messages: see [`Topic::publish_all`](super::Topic::publish_all). `timeout` limits the wait for the publish
 /// token, in addition to the time limit of `block`.
@@ -30,18 +30,10 @@ pub(super) fn publish_all(
     publications: Vec<Publication>,
     timeout: Option<Duration>,
 ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
-    let encode = |publication: Publication| {
-        let frame = EncodedFrame::data(&publication.message);
-        (publication, frame)
-    };
-    let encoded: Vec<Encoded> = publications.into_iter().map(encode).collect();
-    let mut left = encoded.into_iter();
+    let left = encode(publications);
     let deadline = block_deadline(&lock(&topic.settings));
     // Declared before the token, so that it is dropped after it, even if the user's envelope panics.
-    let mut after = AfterPublish {
-        topic: &topic.name,
-        batches: Vec::new(),
-    };
+    let mut after = AfterPublish::new(topic);
     let until = timeout
         .map(deadline_after)
         .into_iter()
@@ -51,27 +43,100 @@ pub(super) fn publish_all(
         let publications = left.map(|(publication, _)| publication);
         return Err(PublishError::Busy(publications.collect()));
     };
-    let (mut outcomes, mut retry_budget) = (Vec::new(), RetryBudget::default());
+    let outcomes = deliver_all(topic, left, Source::Here { deadline }, &mut after);
+    drop(token);
+    drop(after);
+    Ok(outcomes)
+}
+
+/// Encodes messages, which must not be done while the publish token is held.
+pub(super) fn encode(publications: Vec<Publication>) -> std::vec::IntoIter<Encoded> {
+    let encode = |publication: Publication| {
+        let frame = EncodedFrame::data(&publication.message);
+        (publication, frame)
+    };
+    let encoded: Vec<Encoded> = publications.into_iter().map(encode).collect();
+    encoded.into_iter()
+}
+
+/// Where messages come from. This decides how they are delivered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Source {
+    /// From a publisher of this hub, which waits for members under `block`, until the deadline.
+    Here { deadline: Option<Instant> },
+    /// From the engine, which received them at this age, in milliseconds. Its thread waits for no member.
+    Engine { published_at: i64 },
+    /// From a publisher of this hub, without the engine. These messages are not kept in the history.
+    Isolated,
+}
+
+/// Gives messages the next ids, and delivers them. The caller holds the publish token, and drops `after` when it has
+/// returned it.
+pub(super) fn deliver_all(
+    topic: &Arc<TopicState>,
+    mut left: std::vec::IntoIter<Encoded>,
+    source: Source,
+    after: &mut AfterPublish<'_>,
+) -> Vec<PublishOutcome> {
+    let (mut outcomes, mut retry_budget) = (Vec::new(), source.retry_budget());
     while !left.as_slice().is_empty() {
         // A member that is disconnected because of one batch must receive none of the next.
         if let Some(previous) = after.batches.last_mut() {
             previous.disconnect(&topic.name);
         }
-        let settings = *lock(&topic.settings);
-        // The policy may have become `block` since the publish began.
-        let deadline = deadline.or_else(|| block_deadline(&settings));
+        let settings = source.adapt(*lock(&topic.settings));
         let count = count_of_next_batch(left.as_slice(), &settings);
         outcomes.extend(publish_batch(
             topic,
             left.by_ref().take(count),
             &settings,
-            (&mut retry_budget, deadline),
+            (&mut retry_budget, source),
             &mut after.batches,
         ));
     }
-    drop(token);
-    drop(after);
-    Ok(outcomes)
+    outcomes
+}
+
+impl Source {
+    /// How long the thread of an engine waits, in one call, for queues that are full although their sockets are not
+    /// blocked.
+    const ENGINE_BUDGET: Duration = Duration::from_millis(20);
+
+    fn retry_budget(self) -> RetryBudget {
+        match self {
+            Source::Here { .. } => RetryBudget::default(),
+            Source::Engine { .. } | Source::Isolated => RetryBudget::in_all(Self::ENGINE_BUDGET),
+        }
+    }
+
+    /// Returns the settings by which messages from here are delivered. `block` acts as `disconnect` where nothing may wait
+    /// for a member.
+    fn adapt(self, mut settings: TopicSettings) -> TopicSettings {
+        let waits = matches!(self, Source::Here { .. });
+        if !waits && matches!(settings.policy, Policy::Block { .. }) {
+            settings.policy = Policy::Disconnect { soft: None };
+        }
+        if matches!(self, Source::Isolated) {
+            settings.history = 0;
+        }
+        settings
+    }
+
+    /// Returns the time of publication, in milliseconds as [`clock::now`](crate::clock::now) counts.
+    fn published_at(self) -> i64 {
+        match self {
+            Source::Engine { published_at } => published_at,
+            Source::Here { .. } | Source::Isolated => time_before(Duration::ZERO),
+        }
+    }
+
+    fn deadline(self, settings: &TopicSettings) -> Option<Instant> {
+        match self {
+            // The policy may have become `block` since the publish began.
+            Source::Here { deadline } => deadline.or_else(|| block_deadline(settings)),
+            Source::Engine { .. } | Source::Isolated => None,
+        }
+    }
 }
 
 /// Gives the messages of one batch their ids, adds them to the history, and delivers them to every member.
@@ -79,7 +144,7 @@ fn publish_batch(
     topic: &Arc<TopicState>,
     batch: impl ExactSizeIterator<Item = Encoded>,
     settings: &TopicSettings,
-    (retry_budget, deadline): (&mut RetryBudget, Option<Instant>),
+    (retry_budget, source): (&mut RetryBudget, Source),
     after: &mut Vec<AfterBatch>,
 ) -> Vec<PublishOutcome> {
     let (first_id, members) = {
@@ -87,12 +152,12 @@ fn publish_batch(
         let first_id = members.last_id.assign(batch.len());
         (first_id, Arc::clone(&members.list))
     };
-    let mut except = None;
+    let (mut except, published_at) = (None, source.published_at());
     let messages: Vec<Arc<TopicMessage>> = (first_id..)
         .zip(batch)
         .map(|(id, (publication, frame))| {
             except = publication.except;
-            Arc::new(TopicMessage::new(publication, frame, id))
+            Arc::new(TopicMessage::new(publication, frame, id, published_at))
         })
         .collect();
     if settings.history > 0 {
@@ -112,7 +177,7 @@ fn publish_batch(
         &members,
         settings,
         &topic.counters,
-        (retry_budget, deadline),
+        (retry_budget, source.deadline(settings)),
         &mut after.to_disconnect,
     )
     .deliver(except, flushes);
@@ -126,17 +191,17 @@ fn keep_in_history(
     settings: &TopicSettings,
 ) {
     for message in messages {
-        // The envelope is made now, so that its size is counted: escaped, a message may be several times as large.
-        if let Some(envelope) = &topic.hub.config.envelope {
-            message.frame(Some((&**envelope, &topic.name)));
-        }
+        topic.prepare_for_history(message);
         topic.history.add(message, settings);
     }
-    topic.hub.keep(topic);
+    // An engine keeps the history. Without members, this hub need not.
+    if topic.hub.config.engine.is_none() {
+        topic.hub.keep(topic);
+    }
 }
 
 /// Returns when a publish that starts now must give up, if the policy sets a time limit.
-fn block_deadline(settings: &TopicSettings) -> Option<Instant> {
+pub(super) fn block_deadline(settings: &TopicSettings) -> Option<Instant> {
     match settings.policy {
         Policy::Block {
             timeout: Some(timeout),
@@ -146,7 +211,7 @@ fn block_deadline(settings: &TopicSettings) -> Option<Instant> {
 }
 
 /// Returns the moment after `timeout`. A year stands for a time that the clock cannot represent.
-fn deadline_after(timeout: Duration) -> Instant {
+pub(super) fn deadline_after(timeout: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or(now + YEAR)
@@ -189,8 +254,23 @@ pub(super) fn acquire_publish_token(
     acquired.ok().map(|()| PublishToken(sender))
 }
 
+/// Acquires the publish token of `topic` for an engine. Nothing else than an engine's call, which waits for no member, and
+/// the last step of a replay hold the token of a topic of an engine, so it is free soon.
+///
+/// # Blocking
+/// Woken by the thread that returns the token.
+pub(super) fn acquire_publish_token_soon(topic: &TopicState) -> PublishToken<'_> {
+    let (sender, receiver) = &topic.publish_token;
+    if receiver.try_recv().is_err() {
+        topic.waiting_publishers.fetch_add(1, Ordering::Relaxed);
+        receiver.recv().expect("the sender is beside the receiver");
+        topic.waiting_publishers.fetch_sub(1, Ordering::Relaxed);
+    }
+    PublishToken(sender)
+}
+
 /// What is left to do for all batches of one publish. Done when it is dropped.
-struct AfterPublish<'a> {
+pub(super) struct AfterPublish<'a> {
     topic: &'a str,
     batches: Vec<AfterBatch>,
 }
@@ -200,6 +280,15 @@ struct AfterBatch {
     members: Arc<Vec<Arc<Member>>>,
     to_disconnect: Vec<Arc<Member>>,
     is_flushed: bool,
+}
+
+impl AfterPublish<'_> {
+    pub(super) fn new(topic: &TopicState) -> AfterPublish<'_> {
+        AfterPublish {
+            topic: &topic.name,
+            batches: Vec::new(),
+        }
+    }
 }
 
 impl Drop for AfterPublish<'_> {

@@ -20,7 +20,7 @@ pub(super) trait KeptTopic {
     fn name(&self) -> &Arc<str>;
     fn has_something_to_keep(&self) -> bool;
     /// Does what time requires. Never blocks.
-    fn sweep(&self);
+    fn sweep(self: &Arc<Self>);
     /// Whether the hub holds the topic. Only [`HubShared`] changes it.
     fn is_kept(&self) -> &AtomicBool;
 }
@@ -36,8 +36,9 @@ pub(super) struct HubShared<T> {
     kept: Mutex<HashMap<Arc<str>, Arc<T>>>,
     /// The last clone of the hub has been dropped. Changed while `kept` is locked.
     is_closed: AtomicBool,
-    /// A topic has, or has had, a policy with a soft limit. Then topics must be swept although they have nothing to keep.
-    has_soft_limits: AtomicBool,
+    /// Topics must be swept although they have nothing to keep: a topic has, or has had, a policy with a soft limit, or the
+    /// hub has an engine and histories with a `max_age`.
+    sweeps_all: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -55,25 +56,29 @@ struct Existing<T> {
 
 impl<T: KeptTopic> HubShared<T> {
     pub(super) fn new(config: HubConfig, clock: IdClock) -> HubShared<T> {
+        let engine = config.engine.as_ref();
+        // With an engine, the hub does not keep a topic because of its history.
+        let is_aged = |settings: &TopicSettings| engine.is_some() && settings.max_age.is_some();
+        let needs_sweep = |settings: &TopicSettings| has_soft_limit(settings) || is_aged(settings);
         let mut settings = config.topics.iter().map(|(_, settings)| settings);
-        let has_soft_limits = settings.any(has_soft_limit) || has_soft_limit(&config.default);
+        let sweeps_all = settings.any(needs_sweep) || needs_sweep(&config.default);
         HubShared {
-            config,
-            epoch: new_epoch(),
+            epoch: engine.map_or_else(new_epoch, |engine| engine.epoch()),
             topics: Mutex::new(Topics {
                 existing: HashMap::new(),
-                ids: Ids::new(clock),
+                ids: Ids::new(engine.is_none().then_some(clock)),
             }),
             kept: Mutex::default(),
             is_closed: AtomicBool::new(false),
-            has_soft_limits: AtomicBool::new(has_soft_limits),
+            sweeps_all: AtomicBool::new(sweeps_all),
+            config,
         }
     }
 
     /// Records that a topic has got these settings.
     pub(super) fn settings_changed(&self, settings: &TopicSettings) {
         if has_soft_limit(settings) {
-            self.has_soft_limits.store(true, Ordering::SeqCst);
+            self.sweeps_all.store(true, Ordering::SeqCst);
         }
     }
 
@@ -185,9 +190,9 @@ impl<T: KeptTopic> HubShared<T> {
 
 impl<T: KeptTopic + Send + Sync> Sweep for HubShared<T> {
     fn sweep(&self) {
-        // Without a soft limit, only the kept topics need it. The others are left alone, because a reference held here
-        // would delay the end of a topic.
-        let topics = if self.has_soft_limits.load(Ordering::SeqCst) {
+        // Mostly, only the kept topics need it. The others are left alone, because a reference held here would delay the end
+        // of a topic.
+        let topics = if self.sweeps_all.load(Ordering::SeqCst) {
             self.all()
         } else {
             lock(&self.kept).values().cloned().collect()
@@ -224,7 +229,7 @@ mod tests {
         fn has_something_to_keep(&self) -> bool {
             self.history.load(Ordering::SeqCst) > 0
         }
-        fn sweep(&self) {
+        fn sweep(self: &Arc<Self>) {
             self.history.store(0, Ordering::SeqCst);
         }
         fn is_kept(&self) -> &AtomicBool {

@@ -44,10 +44,20 @@ pub(super) fn join(
             client: capacity,
         });
     }
+    if let Some(engine) = &topic.hub.config.engine {
+        // The topic needs its position before it has a member. Otherwise the member would be told of a false gap.
+        let handle = Arc::clone(topic).into();
+        engine
+            .open(&handle)
+            .map_err(|_| SubscribeError::Unavailable)?;
+        if options.since.is_some() {
+            engine.fill(&handle);
+        }
+    }
     let entered = match options.since {
         None => enter(topic, outbox, &options)?,
         Some(since) => {
-            let since = topic.continue_after(since, options.epoch.as_deref());
+            let since = topic.continue_after(since, options.epoch.as_deref())?;
             enter_after(topic, outbox, &options, since)?
         }
     };
@@ -69,8 +79,14 @@ pub(super) fn join(
     if let Some(name) = &membership.name {
         let _in_order = topic.presence.lock_notices();
         match topic.presence.enter(name) {
-            Some(true) => topic.send_presence(name, true),
-            Some(false) => {}
+            Some(entered) => {
+                if entered.is_new_here {
+                    topic.report_present(name, true);
+                }
+                if entered.is_new {
+                    topic.send_presence(name, true);
+                }
+            }
             // The name is not listed, so it must not be announced as having left.
             None => membership.name = None,
         }
@@ -88,8 +104,8 @@ struct Entered {
 impl Entered {
     fn again(member: Arc<Member>, last_id: u64) -> Entered {
         Entered {
+            last_id: last_id.max(member.offered_up_to()),
             member,
-            last_id,
             is_repeated: true,
         }
     }
@@ -146,6 +162,8 @@ fn enter_after(
     let member = new_member(topic, outbox, options);
     // After an error the client may subscribe again, and must not receive a message twice.
     let last_id = replay(topic, &member, since).inspect_err(|_| member.withdraw())?;
+    // With an engine, the member may be ahead of this hub.
+    let last_id = last_id.max(since);
     drop(reservation);
     member.outbox.flush();
     Ok(Entered {

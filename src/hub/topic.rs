@@ -32,6 +32,12 @@ pub struct Topic {
     pub(super) state: Arc<TopicState>,
 }
 
+impl From<Arc<TopicState>> for Topic {
+    fn from(state: Arc<TopicState>) -> Topic {
+        Topic { state }
+    }
+}
+
 impl Topic {
     /// Returns the topic's name.
     ///
@@ -135,6 +141,7 @@ impl Topic {
     /// }
     /// ```
     pub fn presence(&self) -> Vec<String> {
+        self.open_for_reading();
         self.state.presence.names()
     }
 
@@ -152,8 +159,10 @@ impl Topic {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn history(&self, since: u64) -> Vec<Arc<TopicMessage>> {
+        self.fill_for_reading();
         self.state.history.remove_expired(&self.settings());
         let since = self.state.continue_after(since, None);
+        let since = since.unwrap_or_else(|_| self.last_id());
         self.state.history.after(since, usize::MAX)
     }
 
@@ -260,7 +269,7 @@ impl Topic {
         let one = |mut publications: Vec<Publication>| {
             publications.pop().expect("the one that was not published")
         };
-        publish::publish_all(&self.state, vec![publication], timeout)
+        self.publish_batch(vec![publication], timeout)
             .map(|mut outcomes| outcomes.pop().expect("one for each message"))
             .map_err(|error| error.map(one))
     }
@@ -293,7 +302,18 @@ impl Topic {
         &self,
         publications: Vec<Publication>,
     ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
-        publish::publish_all(&self.state, publications, None)
+        self.publish_batch(publications, None)
+    }
+
+    fn publish_batch(
+        &self,
+        publications: Vec<Publication>,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
+        if let Some(engine) = &self.state.hub.config.engine {
+            return self.publish_through(&**engine, publications, timeout);
+        }
+        publish::publish_all(&self.state, publications, timeout)
     }
 }
 

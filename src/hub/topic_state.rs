@@ -13,12 +13,15 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::engine::Since;
 use super::history::{History, HistoryBudget};
 use super::ids::LastId;
 use super::member::Member;
 use super::members::Members;
+use super::message::TopicMessage;
+use super::outcome::SubscribeError;
 use super::policy::Policy;
-use super::presence::Presence;
+use super::presence::{Left, Presence};
 use super::settings::TopicSettings;
 use super::shared::{HubShared, KeptTopic};
 use super::stats::TopicCounters;
@@ -37,6 +40,10 @@ pub(super) struct TopicState {
     pub(super) history: History,
     pub(super) presence: Presence,
     pub(super) counters: Arc<TopicCounters>,
+    /// With an engine: the topic has got its position from it. Changed under the lock of the members.
+    pub(super) is_placed: AtomicBool,
+    /// With an engine: the history has been completed from it.
+    pub(super) is_filled: AtomicBool,
     is_kept: AtomicBool,
 }
 
@@ -62,6 +69,8 @@ impl TopicState {
             history: History::new(budget),
             presence: Presence::default(),
             counters: Arc::default(),
+            is_placed: AtomicBool::new(false),
+            is_filled: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),
         }
     }
@@ -77,12 +86,29 @@ impl TopicState {
     /// Returns the id after which a client continues that has seen `since`. If the client names another epoch, or has seen
     /// an id that this topic has not reached, the id is from another hub. It says nothing about this topic, so the client
     /// gets everything.
-    pub(super) fn continue_after(&self, since: u64, epoch: Option<&str>) -> u64 {
-        let is_ours = epoch.is_none_or(|epoch| *epoch == *self.hub.epoch);
-        if is_ours && since <= self.last_id() {
-            since
-        } else {
-            0
+    ///
+    /// With an engine, an id that this topic has not reached may come from another hub of the same epoch. The engine knows.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Unavailable`]: the engine does not answer.
+    pub(super) fn continue_after(
+        self: &Arc<Self>,
+        since: u64,
+        epoch: Option<&str>,
+    ) -> Result<u64, SubscribeError> {
+        if epoch.is_some_and(|epoch| *epoch != *self.hub.epoch) {
+            return Ok(0);
+        }
+        if since <= self.last_id() {
+            return Ok(since);
+        }
+        let Some(engine) = &self.hub.config.engine else {
+            return Ok(0);
+        };
+        match engine.check_since(&Arc::clone(self).into(), since) {
+            Since::Assigned => Ok(since),
+            Since::NotAssigned => Ok(self.last_id()),
+            Since::Unknown => Err(SubscribeError::Unavailable),
         }
     }
 
@@ -95,6 +121,14 @@ impl TopicState {
         let mut members = lock(&self.members);
         members.add(member);
         members.last_id.get()
+    }
+
+    /// Makes the envelope of a message, so that its size counts in the history: escaped, a message may be several times as
+    /// large.
+    pub(super) fn prepare_for_history(&self, message: &TopicMessage) {
+        if let Some(envelope) = &self.hub.config.envelope {
+            message.frame(Some((&**envelope, &self.name)));
+        }
     }
 
     /// Sends a presence notice to the members that asked for it.
@@ -116,6 +150,13 @@ impl TopicState {
         }
     }
 
+    /// Tells the engine, if there is one, that `name` is present on this hub or has left it.
+    pub(super) fn report_present(self: &Arc<Self>, name: &str, is_present: bool) {
+        if let Some(engine) = &self.hub.config.engine {
+            engine.set_present(&Arc::clone(self).into(), name, is_present);
+        }
+    }
+
     pub(super) fn set_policy(&self, policy: Policy) {
         let mut settings = lock(&self.settings);
         settings.policy = policy;
@@ -129,7 +170,9 @@ impl KeptTopic for TopicState {
     }
 
     fn has_something_to_keep(&self) -> bool {
-        self.history.len() > 0 || !self.presence.is_empty()
+        // An engine keeps the history.
+        let keeps_history = self.hub.config.engine.is_none() && self.history.len() > 0;
+        keeps_history || self.presence.has_local_names()
     }
 
     fn is_kept(&self) -> &AtomicBool {
@@ -137,12 +180,15 @@ impl KeptTopic for TopicState {
     }
 
     /// Forgets old messages and names, and disconnects members that have been over the soft limit for too long.
-    fn sweep(&self) {
+    fn sweep(self: &Arc<Self>) {
         let settings = self.settings();
         {
             let _in_order = self.presence.lock_notices();
-            for name in self.presence.remove_expired() {
-                self.send_presence(&name, false);
+            for Left { name, is_gone } in self.presence.remove_expired() {
+                self.report_present(&name, false);
+                if is_gone {
+                    self.send_presence(&name, false);
+                }
             }
         }
         if let Policy::Disconnect { soft: Some(limit) } = settings.policy {
@@ -159,6 +205,9 @@ impl KeptTopic for TopicState {
 impl Drop for TopicState {
     fn drop(&mut self) {
         self.hub.remove(&self.name);
+        if let Some(engine) = &self.hub.config.engine {
+            engine.close(&self.name);
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::keys::check_prefix;
+
 /// How a hub shares its topics with others: see [`Redis`](super::Redis).
 ///
 /// ```
@@ -167,6 +169,22 @@ impl RedisConfig {
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
+    }
+}
+
+impl RedisConfig {
+    /// Returns what is wrong.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.shards.is_empty() {
+            return Err("there must be at least one shard".into());
+        }
+        let (shortest, longest) = (Duration::from_millis(50), Duration::from_secs(60));
+        if self.timeout < shortest || self.timeout > longest {
+            return Err(format!(
+                "the timeout must be between {shortest:?} and {longest:?}"
+            ));
+        }
+        check_prefix(&self.prefix)
     }
 }
 

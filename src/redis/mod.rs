@@ -1,15 +1,56 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
 mod config;
+mod connection;
+mod figures;
+mod join;
+mod keys;
+mod link;
+mod link_thread;
+mod link_word;
+mod malformed;
+mod open;
+mod pending;
+mod publish;
+mod publisher;
+mod queue;
+mod record;
+mod server_clock;
+mod shard;
 mod status;
+mod subscriber;
+mod topics;
+mod unread;
 
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/nodes.rs"]
+mod nodes_tests;
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of the program use the rest")]
+#[path = "../../tests/machines/redis_server.rs"]
+mod redis_server;
+#[cfg(test)]
+#[path = "tests/scripts.rs"]
+mod scripts_tests;
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::process;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use crate::hub::HubConfig;
+use crate::hub::{Engine, Since, Unavailable};
+use crate::hub::{HubConfig, Publication, PublishError, PublishOutcome, Topic};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use record::check_invariants;
 
 pub use config::{Lost, RedisConfig};
 pub use status::{Durations, LinkCounts, LinkState, LinkStatus};
+
+use connection::{fnv1a, invalid};
+use shard::Shard;
 
 /// The connection of a hub to the Redis or Valkey servers through which it shares its topics with other hubs.
 ///
@@ -25,13 +66,20 @@ pub use status::{Durations, LinkCounts, LinkState, LinkStatus};
 /// redis.shutdown();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Redis {
-    shards: Arc<Vec<()>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: RedisConfig,
+    shards: Vec<Shard>,
+    /// The same for all hubs with the same prefix.
+    epoch: Arc<str>,
 }
 
 impl HubConfig {
-    /// Shares the topics of the hub with the other hubs that use the same servers.
+    /// Shares the topics of the hub with the other hubs that use the same servers. One `Redis` belongs to one hub.
     ///
     /// ```no_run
     /// # use standpipe::redis::Redis;
@@ -41,8 +89,8 @@ impl HubConfig {
     /// # }
     /// ```
     #[must_use]
-    pub fn redis(self, redis: &Redis) -> Self {
-        let _ = redis;
+    pub fn redis(mut self, redis: &Redis) -> Self {
+        self.engine = Some(Arc::clone(&redis.shared) as Arc<dyn Engine>);
         self
     }
 }
@@ -60,9 +108,21 @@ impl Redis {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn start(config: RedisConfig) -> io::Result<Redis> {
-        let _ = config;
+        config.check().map_err(invalid)?;
+        // The keys of a `RandomState` come from the random number generator of the system.
+        let node = RandomState::new().hash_one((SystemTime::now(), process::id()));
+        let shards = config.shards.iter();
+        let shards: io::Result<Vec<Shard>> = shards
+            .map(|urls| Shard::start(&config, urls, node))
+            .collect();
+        let epoch = format!("{:016x}", fnv1a(config.prefix.as_bytes())).into();
+        let shared = Shared {
+            shards: shards?,
+            config,
+            epoch,
+        };
         Ok(Redis {
-            shards: Arc::default(),
+            shared: Arc::new(shared),
         })
     }
 
@@ -75,11 +135,23 @@ impl Redis {
     /// }
     /// ```
     pub fn links(&self) -> Vec<LinkStatus> {
-        let _ = &self.shards;
-        Vec::new()
+        self.shared.shards.iter().map(Shard::status).collect()
     }
 
-    /// Disconnects, and ends the threads. Publishes fail from now on. Dropping the last clone does the same.
+    /// Returns the configuration.
+    ///
+    /// ```no_run
+    /// # use standpipe::redis::Redis;
+    /// fn name(redis: &Redis) -> &str {
+    ///     redis.config().node.as_deref().unwrap_or("a hub without a name")
+    /// }
+    /// ```
+    pub fn config(&self) -> &RedisConfig {
+        &self.shared.config
+    }
+
+    /// Disconnects, and ends the threads. Publishes fail from now on. Dropping the last clone and the last hub that uses it
+    /// does the same.
     ///
     /// # Blocking
     /// Up to [`RedisConfig::timeout`] and 1 s more, also when a server is frozen.
@@ -90,5 +162,76 @@ impl Redis {
     /// redis.shutdown();
     /// # }
     /// ```
-    pub fn shutdown(&self) {}
+    pub fn shutdown(&self) {
+        // All are told to end before any is waited for.
+        self.shared.shards.iter().for_each(Shard::stop);
+        self.shared.shards.iter().for_each(Shard::join);
+    }
+}
+
+impl Shared {
+    /// Returns the shard of a topic: the one with the highest hash of both. If a shard is added or removed, only the topics
+    /// of that shard move.
+    fn shard(&self, topic: &str) -> &Shard {
+        let weight = |shard: &&Shard| shard.weight(topic);
+        self.shards.iter().max_by_key(weight).unwrap_or_else(|| {
+            unreachable!("a configuration without shards is refused at the start")
+        })
+    }
+}
+
+impl Engine for Shared {
+    fn epoch(&self) -> Arc<str> {
+        Arc::clone(&self.epoch)
+    }
+
+    fn publish(
+        &self,
+        topic: &Topic,
+        publications: Vec<Publication>,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
+        let link = self.shard(topic.name()).link();
+        link.publish(topic, publications, deadline)
+    }
+
+    fn open(&self, topic: &Topic) -> Result<(), Unavailable> {
+        if topic.is_placed() {
+            return Ok(());
+        }
+        self.shard(topic.name()).link().open(topic)
+    }
+
+    fn fill(&self, topic: &Topic) {
+        if !topic.is_filled() && topic.settings().history > 0 {
+            self.shard(topic.name()).link().fill(topic);
+        }
+    }
+
+    fn check_since(&self, topic: &Topic, since: u64) -> Since {
+        self.shard(topic.name()).link().check_since(topic, since)
+    }
+
+    fn close(&self, topic: &str) {
+        self.shard(topic).link().close(topic);
+    }
+
+    fn set_present(&self, topic: &Topic, name: &str, is_present: bool) {
+        let _ = (topic, name, is_present);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("config", &self.config)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
 }

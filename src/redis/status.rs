@@ -58,6 +58,9 @@ pub struct LinkStatus {
     pub state: LinkState,
     /// How long nothing has been received from the server. Since the start, if nothing ever was.
     pub silent_for: Duration,
+    /// How long the hub has been isolated. It counts until the link is up again, so also in
+    /// [`Rejoining`](LinkState::Rejoining) after [`Isolated`](LinkState::Isolated). Otherwise `None`.
+    pub isolated_for: Option<Duration>,
     /// Messages that wait to be sent to the server.
     pub queue: usize,
     /// Topics whose messages the hub receives.

@@ -203,6 +203,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_NO_ECHO", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) no_echo: bool,
 
+    #[cfg(feature = "redis")]
+    #[command(flatten)]
+    pub(crate) redis: super::redis::RedisArgs,
+
     /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
     /// beginning of a text
     #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]

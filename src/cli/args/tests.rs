@@ -182,5 +182,96 @@ fn every_flag_has_an_environment_variable_and_help() {
         assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
         assert!(arg.get_help().is_some(), "{name}");
     }
-    assert_eq!(command.get_arguments().count(), 36);
+    let of_redis = if cfg!(feature = "redis") { 5 } else { 0 };
+    assert_eq!(command.get_arguments().count(), 36 + of_redis);
+}
+
+#[cfg(feature = "redis")]
+mod redis {
+    use standpipe::redis::{Lost, RedisConfig};
+
+    use super::*;
+
+    #[test]
+    fn hub_shares_no_topics_without_redis() {
+        let flags = [
+            "--redis-lost",
+            "refuse",
+            "--redis-prefix",
+            "p",
+            "--node",
+            "n",
+        ];
+        let args = parse(&flags).expect("the flags are correct");
+        assert!(args.redis.config(1).is_none());
+    }
+
+    #[test]
+    fn redis_flags_set_their_fields() {
+        let args = parse(&["--redis", "redis://a"]).expect("the flag is correct");
+        let expected = RedisConfig::new("redis://a").max_message(7);
+        let config = args.redis.config(7).expect("there is a server");
+        assert_eq!(config.shards, expected.shards);
+        assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+
+        let flags = "--redis redis://a,redis://b:1/2 --redis unix:/c --redis-lost refuse --redis-timeout 2s --redis-prefix p \
+                     --node eu-1";
+        let flags: Vec<&str> = flags.split_whitespace().collect();
+        let expected = RedisConfig::new("redis://a,redis://b:1/2")
+            .shard("unix:/c")
+            .lost(Lost::Refuse)
+            .timeout(Duration::from_secs(2))
+            .prefix("p")
+            .node("eu-1");
+        for flags in [flags.clone(), [vec!["serve"], flags].concat()] {
+            let args = parse(&flags).expect("the flags are correct");
+            let config = args.redis.config(64 << 10).expect("there is a server");
+            assert_eq!(config.shards, expected.shards);
+            assert_eq!(format!("{config:?}"), format!("{expected:?}"));
+        }
+    }
+
+    #[test]
+    fn password_on_the_command_line_is_noticed() {
+        for (flags, is_shown) in [
+            (&["--redis", "redis://:s3cret@a"][..], true),
+            (
+                &[
+                    "serve",
+                    "--redis",
+                    "redis://a",
+                    "--redis",
+                    "redis://:s3cret@b",
+                ],
+                true,
+            ),
+            (&["--redis", "redis://hub@a"], false),
+            (&[], false),
+        ] {
+            let args = parse(flags).expect("the flags are correct");
+            assert_eq!(args.redis.shows_password(), is_shown, "{flags:?}");
+            assert!(!format!("{args:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn wrong_redis_flag_is_answered_with_the_correct_form() {
+        for (flag, value, right) in [
+            ("--redis", "10.0.0.1", "redis://10.0.0.1:6379"),
+            ("--redis", "rediss://a", "needs the feature `tls`"),
+            ("--redis-lost", "wait", "local or refuse"),
+            ("--redis-timeout", "500", "500ms"),
+            ("--redis-timeout", "49ms", "between 50ms and 1m"),
+            ("--redis-timeout", "61s", "between 50ms and 1m"),
+            ("--redis-prefix", "", "1 to 100 bytes"),
+            ("--redis-prefix", "a{b", "no braces"),
+            ("--node", "", "1 to 200 bytes"),
+        ] {
+            let error = error_of(&[flag, value]);
+            assert!(
+                error.contains(flag) && error.contains(right),
+                "{flag} {value}: {error}"
+            );
+        }
+    }
 }

@@ -10,6 +10,7 @@ use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
 use super::{generator, kernel, slow};
 use crate::cli::debug::{self, millis};
+use crate::cli::links::{Links, Machines};
 
 /// The maximum number of clients in a snapshot. It is limited because each watcher gets a snapshot twice a second. The
 /// clients with the fullest queues are included.
@@ -21,6 +22,7 @@ const MAX_TOPICS: usize = 200;
 pub(super) struct Observer {
     handle: ServerHandle,
     hub: Hub,
+    links: Option<Links>,
     /// The byte limit of a client's queue, which the page needs to show how full a queue is.
     queue_bytes: usize,
     /// The time of the previous snapshot.
@@ -34,6 +36,9 @@ pub(super) struct Observer {
 #[derive(Serialize)]
 struct Snapshot {
     server: ServerFigures,
+    /// Absent if the hub shares its topics with no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machines: Option<Machines>,
     clients: Vec<Client>,
     topics: Vec<TopicFigures>,
     slow: Vec<slow::Figures>,
@@ -112,10 +117,16 @@ struct TopicFigures {
 }
 
 impl Observer {
-    pub(super) fn new(handle: ServerHandle, hub: Hub, queue_bytes: usize) -> Observer {
+    pub(super) fn new(
+        handle: ServerHandle,
+        hub: Hub,
+        links: Option<Links>,
+        queue_bytes: usize,
+    ) -> Observer {
         Observer {
             handle,
             hub,
+            links,
             queue_bytes,
             at: Instant::now(),
             unacknowledged: (HashMap::new(), Instant::now()),
@@ -150,6 +161,7 @@ impl Observer {
                 queue_bytes: self.queue_bytes,
                 shutting_down: self.handle.is_shutting_down(),
             },
+            machines: self.links.as_ref().map(Links::machines),
             clients,
             topics,
             slow,
@@ -218,6 +230,7 @@ impl Observer {
         let before = std::mem::take(&mut self.ids);
         let row = |topic: &Topic| {
             let (counts, settings, id) = (topic.counts(), topic.settings(), topic.last_id());
+            let rate = rate(before.get(topic.name()).copied(), id, since);
             TopicFigures {
                 topic: topic.name().to_owned(),
                 members: topic.members(),
@@ -227,7 +240,8 @@ impl Observer {
                 history: counts.history,
                 dropped: counts.dropped,
                 discarded: counts.discarded,
-                rate: rate(before.get(topic.name()).copied(), id, since),
+                // Ids that are shared with other hubs jump to the time in microseconds. No topic has so many messages.
+                rate: if rate < 1_000_000 { rate } else { 0 },
             }
         };
         let mut rows: Vec<TopicFigures> = self.hub.topics().iter().map(row).collect();

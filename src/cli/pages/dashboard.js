@@ -93,6 +93,7 @@ function show(received) {
   put($('f-dropped'), number(snapshot.server.dropped));
   put($('f-blocked'), number(snapshot.clients.filter((client) => client.blockedFor > 0).length));
   put($('f-took'), `${(snapshot.took_us / 1000).toFixed(1)} ms`);
+  showServers(snapshot.machines);
   showClients();
   showTopics(snapshot.topics);
   showExperiments(snapshot);

@@ -104,24 +104,51 @@ impl Outbox {
 
 /// How long one publish waits for queues that are full although their sockets are not blocked: until 100 ms have passed in
 /// which none of them got room. On a busy machine, a writer may need some time until it runs.
-#[derive(Debug, Default)]
-pub(crate) struct RetryBudget(Option<Instant>);
+#[derive(Debug)]
+pub(crate) struct RetryBudget {
+    limit: Duration,
+    /// Progress renews the budget.
+    is_renewed: bool,
+    /// When the budget is used up. `None`: nothing has waited yet, or since the last progress.
+    end: Option<Instant>,
+}
+
+impl Default for RetryBudget {
+    fn default() -> RetryBudget {
+        RetryBudget {
+            limit: Self::WITHOUT_PROGRESS,
+            is_renewed: true,
+            end: None,
+        }
+    }
+}
 
 impl RetryBudget {
     const WITHOUT_PROGRESS: Duration = Duration::from_millis(100);
     /// The interval at which a waiting thread checks whether the socket has become blocked.
     const CHECK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
+    /// Returns a budget that ends when `limit` has passed since its first use, whether or not queues got room.
+    pub(crate) fn in_all(limit: Duration) -> RetryBudget {
+        RetryBudget {
+            limit,
+            is_renewed: false,
+            end: None,
+        }
+    }
+
     /// Returns the time at which the next wait ends, or `None` if the budget is used up.
     fn next(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let end = *self.0.get_or_insert(now + Self::WITHOUT_PROGRESS);
+        let end = *self.end.get_or_insert(now + self.limit);
         (now < end).then(|| end.min(now + Self::CHECK_AGAIN_AFTER))
     }
 
     /// Records that a queue got room.
     fn progressed(&mut self) {
-        self.0 = None;
+        if self.is_renewed {
+            self.end = None;
+        }
     }
 }
 
@@ -131,7 +158,10 @@ mod tests {
 
     #[test]
     fn retry_budget_lasts_while_queues_get_room() {
-        let mut budget = RetryBudget(Some(Instant::now()));
+        let mut budget = RetryBudget {
+            end: Some(Instant::now()),
+            ..RetryBudget::default()
+        };
         assert_eq!(budget.next(), None, "100 ms without progress have passed");
         budget.progressed();
         assert!(budget.next().is_some());

@@ -142,6 +142,15 @@ impl PendingMessages {
         self.gaps.skip_to(self.gaps.offered_up_to);
     }
 
+    /// Returns whether the message with this id, or a later one, was offered to the member or told to it before.
+    pub(super) fn was_offered(&self, id: u64) -> bool {
+        id <= self.gaps.offered_up_to
+    }
+
+    pub(super) fn offered_up_to(&self) -> u64 {
+        self.gaps.offered_up_to
+    }
+
     /// Returns whether a gap is pending and no message that could report it.
     pub(super) fn has_only_a_gap(&self) -> bool {
         self.messages.fifo.is_empty() && self.gaps.has_trailing(None)

@@ -1,4 +1,4 @@
-//! A limit on how deeply the JSON that clients publish may be nested.
+//! A limit on how deeply the JSON that clients publish may be nested. The program and the feature `redis` use it.
 
 /// The maximum depth of nested lists and objects. Deeper JSON is rejected to protect its receivers, because many parsers
 /// have this limit or run out of stack. The server itself does not parse nested values.

@@ -1,4 +1,4 @@
-//! Names that clients choose: for topics, keys and themselves.
+//! Names that clients choose: for topics, keys and themselves. The program and the feature `redis` use the same rules.
 
 /// The maximum number of bytes in a name.
 const MAX: usize = 200;

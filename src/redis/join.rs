@@ -1,0 +1,306 @@
+//! [`Joining`]: how topics take their place in the server's sequence, and catch up with it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::{Cmd, Value, cmd};
+
+use super::config::Lost;
+use super::connection::{
+    Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
+};
+use super::figures::Figures;
+use super::link::Link;
+use super::pending::{PendingPublish, Stage};
+use super::record::{self, Record};
+use super::subscriber::deliver;
+use crate::hub::{Position, Publication, Stored, Topic};
+
+/// The most topics that are subscribed to or that join together.
+pub(super) const MAX_TOGETHER: usize = 512;
+
+/// The most messages of one answer with a history.
+const SLICE: usize = 64;
+
+/// The connection for questions, and what is needed to ask them.
+pub(super) struct Joining {
+    pub(super) link: Arc<Link>,
+    pub(super) connection: ServerConnection,
+    pub(super) epoch: String,
+    /// The hash of the script that opens a topic.
+    pub(super) script: String,
+}
+
+/// A message of a topic's stream.
+struct Entry {
+    id: u64,
+    at_ms: u64,
+    record: Record,
+}
+
+impl Joining {
+    /// Sends one command and returns the reply.
+    pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
+        let deadline = Instant::now() + self.link.timeout;
+        self.connection.call_one(command, deadline)
+    }
+
+    /// Takes the position of each topic in the server's sequence. Before that, missed messages are delivered if the server
+    /// still has them, and otherwise members are told of a gap. The channels have been subscribed to.
+    ///
+    /// `in_doubt` are publishes that may have been executed. Those of which this is proved neither way become local
+    /// messages.
+    pub(super) fn join(
+        &mut self,
+        topics: &[(String, Topic)],
+        in_doubt: &mut Vec<Arc<PendingPublish>>,
+    ) -> Result<(), ServerError> {
+        for topics in topics.chunks(MAX_TOGETHER) {
+            let positions: Vec<_> = topics.iter().map(|(_, topic)| topic.position()).collect();
+            let calls = topics.iter().zip(&positions);
+            let calls = calls
+                .map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
+            let tops = self.open(calls)?;
+            let joining = topics.iter().zip(positions).zip(tops);
+            for (((channel, topic), position), (top, now)) in joining {
+                let top = self.join_one(topic, &position, top, in_doubt)?;
+                self.link.topics.set_joined(channel, now);
+                self.settle_passed(topic, top);
+            }
+        }
+        Ok(())
+    }
+
+    fn join_one(
+        &mut self,
+        topic: &Topic,
+        position: &Position,
+        mut top: u64,
+        in_doubt: &mut Vec<Arc<PendingPublish>>,
+    ) -> Result<u64, ServerError> {
+        let is_behind = position.is_placed && top > position.last_id;
+        let mut is_complete = position.is_placed && !is_behind;
+        if is_behind && position.local_from.is_none() {
+            is_complete = topic.settings().history > 0 && self.catch_up(topic, top)?;
+        } else if let Some(first) = position.local_from {
+            is_complete = false;
+            self.count_overlapped(topic, first, position.last_id)?;
+        }
+        if !is_complete && self.settle_unproved(topic, in_doubt) {
+            // The topic has a local sequence now, so the counter must be raised above it.
+            let position = topic.position();
+            let (raised, _) = self.open([(topic, &position, true)].into_iter())?[0];
+            top = raised;
+        }
+        if topic.is_placed() {
+            if top > topic.last_id() {
+                Figures::add(&self.link.figures.gaps, 1);
+            }
+            topic.jump_to(top);
+        } else {
+            topic.place_at(top);
+        }
+        Ok(top)
+    }
+
+    /// Calls the script for each topic. Returns its last ids, and the server's time in microseconds.
+    fn open<'a>(
+        &mut self,
+        topics: impl Iterator<Item = (&'a Topic, &'a Position, bool)>,
+    ) -> Result<Vec<(u64, u64)>, ServerError> {
+        let (keys, mut commands) = (&self.link.keys, Commands::default());
+        for (topic, position, raise) in topics {
+            let mut call = cmd("EVALSHA");
+            call.arg(&self.script).arg(2);
+            call.arg(keys.counter(topic.name()));
+            call.arg(keys.stream(topic.name()));
+            call.arg(&self.epoch).arg(position.last_id);
+            call.arg(u8::from(raise)).arg(keys.channel(topic.name()));
+            commands.add(&call);
+        }
+        let deadline = Instant::now() + self.link.timeout;
+        let replies = self.connection.call(&commands, deadline)?;
+        replies
+            .into_iter()
+            .map(|reply| {
+                let reply = reply?;
+                let part = |n: usize| elements(&reply)?.get(n).and_then(number);
+                part(0).zip(part(1)).ok_or_else(|| unexpected("the script"))
+            })
+            .collect()
+    }
+
+    /// Delivers the messages up to `top` that the stream has and this hub has not. Returns whether it had all.
+    pub(super) fn catch_up(&mut self, topic: &Topic, top: u64) -> Result<bool, ServerError> {
+        let mut is_complete = true;
+        loop {
+            let last_id = topic.last_id();
+            if last_id >= top {
+                return Ok(is_complete);
+            }
+            let entries = self.range(topic, last_id + 1, top)?;
+            if entries.is_empty() {
+                return Ok(false);
+            }
+            let count = entries.len();
+            let now_ms = self.link.clock.now() / 1000;
+            let mut expected = last_id + 1;
+            for entry in entries {
+                if entry.id != expected {
+                    is_complete = false;
+                    Figures::add(&self.link.figures.gaps, 1);
+                }
+                expected = entry.id + 1;
+                let age = Duration::from_millis(now_ms.saturating_sub(entry.at_ms));
+                Figures::add(&self.link.figures.caught_up, 1);
+                deliver(&self.link, topic, entry.id, age, vec![entry.record]);
+            }
+            if count < SLICE {
+                return Ok(is_complete && topic.last_id() >= top);
+            }
+        }
+    }
+
+    /// Completes the local history with the messages that the stream has and this hub has not received.
+    pub(super) fn fill(&mut self, topic: &Topic) -> Result<(), ServerError> {
+        let keep = topic.settings().history;
+        if topic.is_filled() || keep == 0 {
+            return Ok(());
+        }
+        let (mut stored, mut below) = (Vec::new(), topic.last_id());
+        let (now_ms, stream) = (
+            self.link.clock.now() / 1000,
+            self.link.keys.stream(topic.name()),
+        );
+        while stored.len() < keep && below > 0 {
+            let mut command = cmd("XREVRANGE");
+            command.arg(&stream).arg(format!("{below}-0")).arg("-");
+            command.arg("COUNT").arg(SLICE);
+            let reply = self.ask(&command)?;
+            let entries = self.entries(&reply)?;
+            let count = elements(&reply).map_or(0, <[Value]>::len);
+            for Entry { id, at_ms, record } in entries {
+                let age = Duration::from_millis(now_ms.saturating_sub(at_ms));
+                let publication = record.publication;
+                below = below.min(id.saturating_sub(1));
+                stored.push(Stored {
+                    id,
+                    age,
+                    publication,
+                });
+            }
+            if count < SLICE {
+                break;
+            }
+        }
+        stored.truncate(keep);
+        stored.reverse();
+        topic.fill_history(stored);
+        Ok(())
+    }
+
+    /// Returns messages of the stream with ids from `first` to `last`, up to the size of a slice.
+    fn range(&mut self, topic: &Topic, first: u64, last: u64) -> Result<Vec<Entry>, ServerError> {
+        let mut command = cmd("XRANGE");
+        command.arg(self.link.keys.stream(topic.name()));
+        command.arg(format!("{first}-0")).arg(format!("{last}-0"));
+        command.arg("COUNT").arg(SLICE);
+        let reply = self.ask(&command)?;
+        self.entries(&reply)
+    }
+
+    /// Reads the messages of an answer. Those that are not valid are counted and left out.
+    fn entries(&self, reply: &Value) -> Result<Vec<Entry>, ServerError> {
+        let entries = elements(reply).ok_or_else(|| unexpected("XRANGE"))?;
+        let read = entries.iter().filter_map(|entry| {
+            let entry = self.entry(entry);
+            if entry.is_none() {
+                Figures::add(&self.link.figures.malformed, 1);
+            }
+            entry
+        });
+        Ok(read.collect())
+    }
+
+    fn entry(&self, entry: &Value) -> Option<Entry> {
+        let [id, fields] = elements(entry)? else {
+            return None;
+        };
+        let id = std::str::from_utf8(bytes(id)?).ok()?;
+        let id = id.strip_suffix("-0")?.parse().ok()?;
+        let (mut record, mut at_ms) = (None, 0);
+        for field in elements(fields)?.chunks_exact(2) {
+            match bytes(&field[0])? {
+                b"m" => record = Some(record::decode(bytes(&field[1])?, &self.link.limits).ok()?),
+                b"t" => at_ms = number(&field[1])?,
+                _ => {}
+            }
+        }
+        record.map(|record| Entry { id, at_ms, record })
+    }
+
+    /// Counts the messages of other hubs whose ids are inside the local sequence that ends now.
+    fn count_overlapped(
+        &mut self,
+        topic: &Topic,
+        first: u64,
+        last: u64,
+    ) -> Result<(), ServerError> {
+        if topic.settings().history > 0 {
+            let entries = self.range(topic, first, last)?;
+            Figures::add(&self.link.figures.overlapped, entries.len());
+        }
+        Ok(())
+    }
+
+    /// Makes local messages of the publishes to `topic` that may have been executed. Returns whether there were any.
+    fn settle_unproved(&self, topic: &Topic, in_doubt: &mut Vec<Arc<PendingPublish>>) -> bool {
+        let mut was_any = false;
+        in_doubt.retain(|publish| {
+            if publish.topic.name() != topic.name() || !publish.is_in_doubt() {
+                return publish.is_in_doubt();
+            }
+            was_any |= settle_locally(&self.link, topic, publish);
+            false
+        });
+        was_any
+    }
+
+    /// Completes the publishes whose ids the topic has passed without delivering them: a gap tells of them.
+    fn settle_passed(&self, topic: &Topic, top: u64) {
+        for publish in self.link.all_pending() {
+            if publish.topic.name() == topic.name() {
+                publish.give_up_delivery(top);
+            }
+        }
+    }
+}
+
+/// Makes a local message of a publish whose execution can be proved neither way. Under [`Lost::Refuse`] its outcome is not
+/// known. Returns whether there are local messages.
+pub(super) fn settle_locally(link: &Link, topic: &Topic, publish: &PendingPublish) -> bool {
+    if link.lost == Lost::Refuse {
+        publish.settle(Stage::Unknown);
+        return false;
+    }
+    let decoded: Result<Vec<Publication>, _> = publish
+        .bodies
+        .iter()
+        .map(|body| record::decode(body, &link.limits).map(|record| record.publication))
+        .collect();
+    let Ok(publications) = decoded else {
+        publish.settle(Stage::Unknown);
+        return false;
+    };
+    let before = topic.last_id();
+    let may_begin = || publish.try_take();
+    match topic.publish_local(link.clock.now(), publications, &may_begin) {
+        Ok(outcomes) => {
+            link.count_local(before, &outcomes);
+            publish.settle(Stage::Local(outcomes));
+            true
+        }
+        // It has got its outcome meanwhile.
+        Err(_) => false,
+    }
+}

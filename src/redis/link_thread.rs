@@ -1,0 +1,389 @@
+//! [`LinkThread`]: thread `sp-redis-link`, which connects, lets the topics join, and starts again when the link is lost.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ::redis::{ConnectionInfo, Value, cmd};
+use crossbeam_channel::Receiver;
+
+use super::connection::{
+    Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
+};
+use super::figures::Figures;
+use super::join::{Joining, MAX_TOGETHER, settle_locally};
+use super::link::Link;
+use super::pending::{PendingPublish, Stage};
+use super::publisher::Publisher;
+use super::status::LinkState;
+use super::subscriber::Subscriber;
+
+/// The script that publishes.
+const PUBLISH: &str = include_str!("publish.lua");
+/// The script that opens a topic.
+const OPEN: &str = include_str!("open.lua");
+
+/// The longest time that connecting may take, for each step.
+const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The first and the longest pause between two attempts to connect. Each pause is up to half longer or shorter at random.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a failing attempt is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+pub(super) struct LinkThread {
+    pub(super) link: Arc<Link>,
+    /// The servers of which the master is used.
+    pub(super) candidates: Vec<ConnectionInfo>,
+    /// Wakes this thread.
+    pub(super) events: Receiver<()>,
+    /// Publishes of earlier connections that may have been executed.
+    in_doubt: Vec<Arc<PendingPublish>>,
+    /// The epoch of the connection before.
+    epoch: Option<String>,
+    /// The subscriber thread of the connection before. It ends when its connection does.
+    subscriber: Option<JoinHandle<()>>,
+    /// The index of the candidate that was connected last.
+    candidate: usize,
+    logged_at: Option<Instant>,
+}
+
+/// Connections to a master, before any topic has joined.
+struct Connected {
+    sending: ServerConnection,
+    subscribing: ServerConnection,
+    asking: ServerConnection,
+    mastership: Mastership,
+    publish_script: String,
+    open_script: String,
+}
+
+/// The threads of a connection.
+struct Threads {
+    number: u64,
+    publisher: JoinHandle<Vec<Arc<PendingPublish>>>,
+}
+
+impl LinkThread {
+    pub(super) fn new(
+        link: Arc<Link>,
+        candidates: Vec<ConnectionInfo>,
+        events: Receiver<()>,
+    ) -> LinkThread {
+        LinkThread {
+            link,
+            candidates,
+            events,
+            in_doubt: Vec::new(),
+            epoch: None,
+            subscriber: None,
+            candidate: 0,
+            logged_at: None,
+        }
+    }
+
+    /// Keeps the link up until the hub shuts down.
+    ///
+    /// # Blocking
+    /// While the link is up, woken by its threads, and by the moment at which it would be isolated. Connecting has time
+    /// limits. Pauses end early at the shutdown.
+    pub(super) fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        while !self.link.is_stopped() {
+            match self.connect_and_join() {
+                Ok(threads) => {
+                    pause = FIRST_PAUSE;
+                    self.logged_at = None;
+                    self.watch(threads);
+                }
+                Err(error) => {
+                    self.log_failure(&error);
+                    self.link.state();
+                    let _ = self.events.recv_timeout(jittered(pause));
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+        self.shut_down();
+    }
+
+    fn log_failure(&mut self, error: &ServerError) {
+        let now = Instant::now();
+        if self
+            .logged_at
+            .is_none_or(|before| now >= before + LOG_INTERVAL)
+        {
+            self.logged_at = Some(now);
+            log::warn!("redis {}: not connected: {error}", self.link.address());
+        }
+    }
+
+    fn connect_and_join(&mut self) -> Result<Threads, ServerError> {
+        let mut connected = self.connect()?;
+        self.end_old_subscriber(&mut connected);
+        let channels = self.link.topics.subscribe_all();
+        self.subscribe(&mut connected.subscribing, channels)?;
+        let (state, number) = self.begin_rejoining();
+        log::debug!("redis {}: joining, was {state}", self.link.address());
+        match self.join_all(connected, number + 1) {
+            Ok((publisher, subscriber)) => self.start(publisher, subscriber, number),
+            Err(error) => {
+                let back = match state {
+                    LinkState::Isolated => LinkState::Isolated,
+                    _ => LinkState::Suspect,
+                };
+                let rejoining = (LinkState::Rejoining, number);
+                self.link.word.change(rejoining, (back, number));
+                self.link.wake_all();
+                Err(error)
+            }
+        }
+    }
+
+    /// Connects to the first candidate that is a master, beginning with the one that was used last.
+    fn connect(&mut self) -> Result<Connected, ServerError> {
+        let (first, count) = (self.candidate, self.candidates.len());
+        let mut last_error = None;
+        for candidate in (0..count).map(|n| (first + n) % count) {
+            if self.link.is_stopped() {
+                break;
+            }
+            match self.connect_to(candidate) {
+                Ok(connected) => {
+                    self.candidate = candidate;
+                    return Ok(connected);
+                }
+                Err(error) => last_error = Some(error),
+            }
+        }
+        Err(last_error.unwrap_or_else(|| ServerError::Broken("shutting down".into())))
+    }
+
+    fn connect_to(&mut self, candidate: usize) -> Result<Connected, ServerError> {
+        let info = &self.candidates[candidate];
+        let timeout = self.link.timeout.min(MAX_CONNECT_TIMEOUT);
+        self.link.set_address(&info.addr().to_string());
+        let mut sending = ServerConnection::open(info, timeout)?;
+        let deadline = || Instant::now() + timeout;
+        let mastership = sending.mastership(deadline())?;
+        if !mastership.is_master {
+            return Err(ServerError::Broken("it is not a master".into()));
+        }
+        let mut subscribing = ServerConnection::open(info, timeout)?;
+        let mut asking = ServerConnection::open(info, timeout)?;
+        for connection in [&mut subscribing, &mut asking] {
+            if connection.mastership(deadline())? != mastership {
+                return Err(ServerError::Broken("another server has answered".into()));
+            }
+        }
+        let publish_script = sending.load(PUBLISH, deadline())?;
+        let open_script = asking.load(OPEN, deadline())?;
+        self.link.clock.forget();
+        let sent_at = Instant::now();
+        let now = sending.call_one(&cmd("TIME"), deadline())?;
+        if let Some(now) = time(&now) {
+            self.link.clock.measure(now, sent_at, Instant::now());
+        }
+        Ok(Connected {
+            sending,
+            subscribing,
+            asking,
+            mastership,
+            publish_script,
+            open_script,
+        })
+    }
+
+    /// Waits for the end of the subscriber thread before, so that it changes no topic any more. If its connection is still
+    /// there, a message to this hub's own channel wakes it.
+    fn end_old_subscriber(&mut self, connected: &mut Connected) {
+        let Some(subscriber) = self.subscriber.take() else {
+            return;
+        };
+        let mut publish = cmd("PUBLISH");
+        publish.arg(self.link.keys.own_channel()).arg("w");
+        // After an error the connection before is broken too, and the thread ends by its time limit.
+        let deadline = Instant::now() + self.link.timeout;
+        let _ = connected.asking.call_one(&publish, deadline);
+        end(subscriber);
+    }
+
+    /// Subscribes to the channels, and waits until the server has confirmed all. Messages are ignored, because the topics
+    /// will have positions after them.
+    fn subscribe(
+        &self,
+        connection: &mut ServerConnection,
+        mut channels: Vec<String>,
+    ) -> Result<(), ServerError> {
+        channels.push(self.link.keys.own_channel());
+        for channels in channels.chunks(MAX_TOGETHER) {
+            let mut commands = Commands::default();
+            commands.add(cmd("SUBSCRIBE").arg(channels));
+            connection.send(&commands)?;
+            let mut unconfirmed = channels.len();
+            let deadline = Instant::now() + self.link.timeout;
+            while unconfirmed > 0 {
+                let reply = connection.receive(deadline)?;
+                let kind = elements(&reply).and_then(<[Value]>::first).and_then(bytes);
+                if kind == Some(b"subscribe") {
+                    unconfirmed -= 1;
+                }
+                if Instant::now() > deadline {
+                    return Err(ServerError::Broken("too many messages".into()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes the state to `Rejoining`. Returns the state and the connection before.
+    fn begin_rejoining(&self) -> (LinkState, u64) {
+        loop {
+            let before = self.link.word.get();
+            let after = (LinkState::Rejoining, before.1);
+            if self.link.word.change(before, after) {
+                return before;
+            }
+        }
+    }
+
+    /// Decides what becomes of the publishes in doubt, and lets all topics join.
+    fn join_all(
+        &mut self,
+        connected: Connected,
+        number: u64,
+    ) -> Result<(Publisher, Subscriber), ServerError> {
+        let link = &self.link;
+        let epoch = connected.mastership.epoch;
+        let mut joining = Joining {
+            link: Arc::clone(link),
+            connection: connected.asking,
+            epoch: epoch.clone(),
+            script: connected.open_script,
+        };
+        self.in_doubt.retain(|publish| publish.is_in_doubt());
+        if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
+            // Other hubs may have received them from the server before, so they must not be sent again.
+            for publish in self.in_doubt.drain(..) {
+                settle_locally(link, &publish.topic, &publish);
+            }
+        }
+        let topics = link.topics.all_subscribing();
+        joining.join(&topics, &mut self.in_doubt)?;
+        // What is left belongs to topics that have caught up completely, or that this hub does not receive. Of the latter
+        // nothing can be proved.
+        let mut unreceived = Vec::new();
+        for publish in &self.in_doubt {
+            let channel = link.keys.channel(publish.topic.name());
+            if !link.topics.is_joined(&channel) {
+                unreceived.push((channel, publish.topic.clone()));
+            }
+        }
+        joining.join(&unreceived, &mut self.in_doubt)?;
+        self.epoch = Some(epoch.clone());
+        let publisher = Publisher::new(
+            Arc::clone(link),
+            connected.sending,
+            number,
+            (epoch, connected.publish_script),
+            self.in_doubt.clone(),
+        );
+        let subscriber = Subscriber {
+            link: Arc::clone(link),
+            connection: connected.subscribing,
+            joining,
+            number,
+            unconfirmed: HashSet::new(),
+            confirmed: Vec::new(),
+            last_warning: None,
+        };
+        Ok((publisher, subscriber))
+    }
+
+    /// Starts the threads. From now on the link is up.
+    fn start(
+        &mut self,
+        publisher: Publisher,
+        subscriber: Subscriber,
+        number: u64,
+    ) -> Result<Threads, ServerError> {
+        let (link, up) = (&self.link, (LinkState::Up, number + 1));
+        link.set_received();
+        if !link.word.change((LinkState::Rejoining, number), up) {
+            return Err(ServerError::Broken("the state has changed".into()));
+        }
+        link.end_isolation();
+        let not_started = |error: io::Error| {
+            let error = ServerError::Broken(format!("no thread: {error}"));
+            link.set_lost(number + 1, &error.to_string());
+            error
+        };
+        let subscriber = Builder::new()
+            .name("sp-redis-sub".into())
+            .spawn(move || subscriber.run())
+            .map_err(not_started)?;
+        self.subscriber = Some(subscriber);
+        let publisher = Builder::new()
+            .name("sp-redis-pub".into())
+            .spawn(move || publisher.run())
+            .map_err(not_started)?;
+        self.in_doubt.clear();
+        log::info!(
+            "redis {}: connected, {} topics",
+            link.address(),
+            link.topics.len()
+        );
+        link.wake_all();
+        Ok(Threads {
+            number: number + 1,
+            publisher,
+        })
+    }
+
+    /// Waits until the link is lost, and for the end of the publisher thread.
+    fn watch(&mut self, threads: Threads) {
+        while self.link.is_current(threads.number) && !self.link.is_stopped() {
+            // Woken by a lost connection, or at the moment at which the link would be isolated.
+            let _ = self.events.recv_deadline(self.link.isolation());
+        }
+        Figures::add(&self.link.figures.links_lost, 1);
+        self.link.queue.call();
+        let in_doubt = threads.publisher.join().unwrap_or_default();
+        in_doubt.iter().for_each(|publish| publish.lose_reply());
+        self.in_doubt.extend(in_doubt);
+        self.link.state();
+    }
+
+    /// Ends the link for ever: no publish waits any more, and no thread is left.
+    fn shut_down(mut self) {
+        let waiting = self.link.queue.close();
+        for publish in waiting.iter().chain(&self.in_doubt) {
+            publish.settle(Stage::Refused("the server is shutting down".into()));
+        }
+        for publish in self.link.all_pending() {
+            publish.settle(Stage::Unknown);
+        }
+        self.link.wake_all();
+        if let Some(subscriber) = self.subscriber.take() {
+            end(subscriber);
+        }
+    }
+}
+
+/// Waits for the end of a thread.
+fn end(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        log::error!("a thread of the redis link panicked");
+    }
+}
+
+/// Returns a duration that is up to half longer or shorter.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(Instant::now().elapsed()) % 1000;
+    pause / 2 + pause.mul_f64(random as f64 / 1000.0)
+}

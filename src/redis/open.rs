@@ -1,0 +1,114 @@
+//! What a hub asks of its link beside publishing: to receive a topic, to complete its history, to check an id.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::link::Link;
+use super::status::LinkState;
+use super::topics::Query;
+use crate::hub::Topic;
+use crate::hub::{Since, Unavailable};
+
+/// How far above the estimated time of the server an id may be that a client has seen.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
+
+impl Link {
+    /// Receives the topic's messages from now on.
+    ///
+    /// # Blocking
+    /// Waits until the topic has its position, up to the timeout while the link is up, and up to twice the timeout
+    /// otherwise. Woken by the subscriber thread and by changes of the link's state.
+    pub(super) fn open(&self, topic: &Topic) -> Result<(), Unavailable> {
+        self.topics.register(self.keys.channel(topic.name()), topic);
+        self.queue.call();
+        let give_up = Instant::now() + 2 * self.timeout;
+        loop {
+            if topic.is_placed() {
+                return Ok(());
+            }
+            if self.is_isolated() && topic.place_locally(self.clock.now(), &|| self.is_isolated()) {
+                return Ok(());
+            }
+            let now = Instant::now();
+            if now >= give_up || self.is_stopped() {
+                return Err(Unavailable("redis does not answer".into()));
+            }
+            let isolation = Some(self.isolation()).filter(|isolation| *isolation > now);
+            let until = isolation.map_or(give_up, |isolation| isolation.min(give_up));
+            self.topics
+                .wait(until, || topic.is_placed() || self.is_isolated());
+        }
+    }
+
+    /// Completes the local history, if the link is up.
+    ///
+    /// # Blocking
+    /// Waits for the subscriber thread, up to the timeout.
+    pub(super) fn fill(&self, topic: &Topic) {
+        // Without an answer, the history remains as it is.
+        let _ = self.ask(|reply| Query::Fill(topic.clone(), reply));
+    }
+
+    /// Says what is known about an id above the last one of this hub.
+    ///
+    /// # Blocking
+    /// Waits for the server, up to the timeout.
+    pub(super) fn check_since(&self, topic: &Topic, since: u64) -> Since {
+        if let Some(answer) = self.ask(|reply| Query::Since(topic.clone(), since, reply)) {
+            return answer;
+        }
+        let now = self.clock.now();
+        let latest = now.saturating_add(u64::try_from(MAX_AHEAD.as_micros()).unwrap_or(0));
+        if !self.is_isolated() {
+            return Since::Unknown;
+        }
+        if since > latest {
+            return Since::NotAssigned;
+        }
+        // The local sequence continues above the id, so the client receives what is published here from now on.
+        let above = now.max(since);
+        if topic.place_locally(above, &|| self.is_isolated()) {
+            Since::Assigned
+        } else {
+            Since::Unknown
+        }
+    }
+
+    /// Stops receiving the messages of a topic that has ended.
+    pub(super) fn close(&self, topic: &str) {
+        let is_up = self.state() == LinkState::Up;
+        self.topics.close(self.keys.channel(topic), is_up);
+    }
+
+    /// Asks the subscriber thread, and returns its answer. `None` if the link is not up, or is lost meanwhile.
+    ///
+    /// # Blocking
+    /// Waits while the connection has just broken or the topics catch up, and then for the answer: up to the timeout
+    /// together.
+    fn ask<T>(&self, query: impl FnOnce(Sender<T>) -> Query) -> Option<T> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.state() {
+                LinkState::Up => break,
+                LinkState::Isolated => return None,
+                _ if Instant::now() >= deadline || self.is_stopped() => return None,
+                _ => self.topics.wait(deadline.min(self.next_state()), || {
+                    matches!(self.state(), LinkState::Up | LinkState::Isolated)
+                }),
+            }
+        }
+        let (reply, answer): (Sender<T>, Receiver<T>) = crossbeam_channel::bounded(1);
+        self.topics.ask(query(reply));
+        self.queue.call();
+        answer.recv_deadline(deadline).ok()
+    }
+
+    /// Returns when the state changes by itself, at the latest.
+    fn next_state(&self) -> Instant {
+        let now = Instant::now();
+        Some(self.isolation())
+            .filter(|isolation| *isolation > now)
+            .unwrap_or(now + self.timeout)
+    }
+}

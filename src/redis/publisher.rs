@@ -1,0 +1,415 @@
+//! [`Publisher`]: thread `sp-redis-pub`, which owns the sending connection.
+//!
+//! It sends all publishes that wait as one pipeline, and then receives all replies. Publishes of one topic become one call
+//! of the script. Heartbeats go the same way: each is published to this hub's own channel and must come back on the
+//! subscriber connection. This proves that the whole way works, not only the socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::redis::{Value, cmd};
+
+use super::connection::{
+    Commands, ServerConnection, ServerError, elements, mastership, number, time,
+};
+use super::figures::Figures;
+use super::link::Link;
+use super::pending::{PendingPublish, Stage};
+use super::publish::MAX_CALL;
+use super::server_clock::MAX_DIFFERENCE;
+use crate::sync::lock;
+
+/// Every so many heartbeats, the server's identity is asked for.
+const IDENTITY_INTERVAL: u64 = 10;
+
+/// How often the lifetime of the counters and streams of open topics is extended.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
+/// The most keys whose lifetime is extended together.
+const MAX_REFRESHED: usize = 512;
+
+/// How long a counter is kept after the last publish, in milliseconds.
+pub(super) const COUNTER_LIFETIME_MS: u64 = 3_600_000;
+
+/// How long a stream is kept after the last publish, unless the topic has a maximum age, in milliseconds.
+const STREAM_LIFETIME_MS: u64 = 24 * 3_600_000;
+
+pub(super) struct Publisher {
+    pub(super) link: Arc<Link>,
+    pub(super) connection: ServerConnection,
+    /// The number of the connection.
+    pub(super) number: u64,
+    pub(super) epoch: String,
+    /// The hash of the script that publishes.
+    pub(super) script: String,
+    /// Publishes that were sent on an earlier connection, and are sent again if the server has not executed them.
+    pub(super) in_doubt: Vec<Arc<PendingPublish>>,
+    next_heartbeat: Instant,
+    next_refresh: Instant,
+    /// Heartbeats that have not returned, and the server's time before each, in microseconds.
+    fences: Vec<(u64, u64)>,
+}
+
+/// A command of a pipeline, for which a reply has to be received.
+enum Expected {
+    Time(Instant),
+    Identity,
+    Heartbeat(u64),
+    /// Publishes to one topic.
+    Publishes(Vec<Arc<PendingPublish>>),
+    /// Only an error would matter, and the next heartbeat shows it too.
+    Nothing,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        link: Arc<Link>,
+        connection: ServerConnection,
+        number: u64,
+        (epoch, script): (String, String),
+        in_doubt: Vec<Arc<PendingPublish>>,
+    ) -> Publisher {
+        let now = Instant::now();
+        Publisher {
+            link,
+            connection,
+            number,
+            epoch,
+            script,
+            in_doubt,
+            next_heartbeat: now,
+            next_refresh: now + REFRESH_INTERVAL,
+            fences: Vec::new(),
+        }
+    }
+
+    /// Publishes until the link is lost. Returns the publishes whose outcome is not known.
+    ///
+    /// # Blocking
+    /// Waits for publishes and for the next heartbeat. Woken by publishing threads, and by
+    /// [`Link::wake_all`](super::link::Link::wake_all). Waits for replies up to the timeout.
+    pub(super) fn run(mut self) -> Vec<Arc<PendingPublish>> {
+        while self.link.is_current(self.number) {
+            let publishes = self.link.queue.take(self.next_heartbeat);
+            let mut sent = Vec::new();
+            if let Err(error) = self.round(publishes, &mut sent) {
+                self.link.set_lost(self.number, &error.to_string());
+                self.in_doubt.extend(sent);
+                break;
+            }
+            if self.link.is_stopped() {
+                self.say_goodbye();
+                break;
+            }
+        }
+        self.in_doubt
+    }
+
+    /// Sends one pipeline and receives its replies. After an error, `sent` has the publishes without a reply.
+    fn round(
+        &mut self,
+        publishes: Vec<Arc<PendingPublish>>,
+        sent: &mut Vec<Arc<PendingPublish>>,
+    ) -> Result<(), ServerError> {
+        let (mut commands, mut expected) = (Commands::default(), Vec::new());
+        let now = Instant::now();
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + self.link.timeout / 5;
+            self.add_heartbeat(now, &mut commands, &mut expected);
+            self.settle_in_doubt();
+        }
+        if now >= self.next_refresh {
+            self.next_refresh = now + REFRESH_INTERVAL;
+            self.refresh_lifetimes()?;
+        }
+        if self.link.topics.take_news() {
+            self.call_subscriber(&mut commands);
+            expected.push(Expected::Nothing);
+        }
+        for publishes in by_topic(publishes) {
+            self.add_publishes(publishes, &mut commands, &mut expected);
+        }
+        if commands.len() == 0 {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.link.timeout;
+        let received = self.exchange(&commands, &mut expected, deadline);
+        if received.is_err() {
+            sent.extend(expected.into_iter().flat_map(|expected| match expected {
+                Expected::Publishes(publishes) => publishes,
+                _ => Vec::new(),
+            }));
+        }
+        received
+    }
+
+    /// Receives the replies. What has been replied to is removed from `expected`.
+    fn exchange(
+        &mut self,
+        commands: &Commands,
+        expected: &mut Vec<Expected>,
+        deadline: Instant,
+    ) -> Result<(), ServerError> {
+        expected.reverse();
+        self.connection.send(commands)?;
+        let (mut server_time, mut unexecuted) = (0, Vec::new());
+        let mut result = Ok(());
+        while let Some(next) = expected.last() {
+            let reply = self.connection.receive(deadline);
+            let is_refused = matches!(reply, Err(ServerError::Refused { .. }));
+            let reply = match reply {
+                Err(error) if !is_refused || !matches!(next, Expected::Publishes(_)) => {
+                    result = Err(error);
+                    break;
+                }
+                reply => reply,
+            };
+            match expected.pop().expect("it is the last one") {
+                Expected::Publishes(publishes) => {
+                    if let Err(error) = self.finish(publishes, reply, &mut unexecuted) {
+                        result = Err(error);
+                        // The replies to the other commands follow, and say the same.
+                    }
+                }
+                Expected::Time(sent_at) => {
+                    server_time = reply.ok().as_ref().and_then(time).unwrap_or(0);
+                    self.measure(server_time, sent_at);
+                }
+                Expected::Heartbeat(number) => self.fences.push((number, server_time)),
+                Expected::Identity => {
+                    let identity = reply.ok().as_ref().and_then(mastership);
+                    if identity
+                        .is_none_or(|identity| !identity.is_master || identity.epoch != self.epoch)
+                    {
+                        result = Err(ServerError::Broken("it is not the same master".into()));
+                    }
+                }
+                Expected::Nothing => {}
+            }
+        }
+        self.link.queue.push_front(unexecuted);
+        result
+    }
+
+    fn add_heartbeat(
+        &mut self,
+        now: Instant,
+        commands: &mut Commands,
+        expected: &mut Vec<Expected>,
+    ) {
+        let number = {
+            let mut heartbeats = lock(&self.link.heartbeats);
+            heartbeats.sent += 1;
+            heartbeats.sent_at = Some(now);
+            heartbeats.sent
+        };
+        // The time is taken before the heartbeat, so every command that is executed after the heartbeat is later.
+        commands.add(&cmd("TIME"));
+        expected.push(Expected::Time(now));
+        let mut publish = cmd("PUBLISH");
+        publish.arg(self.link.keys.own_channel());
+        publish.arg(format!("h{number}"));
+        commands.add(&publish);
+        expected.push(Expected::Heartbeat(number));
+        if number % IDENTITY_INTERVAL == 0 {
+            commands.add(&cmd("INFO"));
+            expected.push(Expected::Identity);
+        }
+    }
+
+    fn call_subscriber(&self, commands: &mut Commands) {
+        let mut publish = cmd("PUBLISH");
+        publish.arg(self.link.keys.own_channel()).arg("w");
+        commands.add(&publish);
+    }
+
+    /// Makes the subscriber thread read something, so that it sees that the link is stopped.
+    fn say_goodbye(&mut self) {
+        let mut commands = Commands::default();
+        self.call_subscriber(&mut commands);
+        // An error is ignored: then the subscriber thread ends because its connection is broken.
+        let _ = self.connection.send(&commands);
+    }
+
+    /// Adds a call of the script for publishes to one topic, without those whose threads have taken them back.
+    fn add_publishes(
+        &self,
+        publishes: Vec<Arc<PendingPublish>>,
+        commands: &mut Commands,
+        expected: &mut Vec<Expected>,
+    ) {
+        let (keys, topic) = (&self.link.keys, publishes[0].topic.clone());
+        let channel = keys.channel(topic.name());
+        let is_awaited = self.link.topics.is_joined(&channel);
+        let deadline = publishes.iter().map(|publish| publish.deadline()).min();
+        let deadline = self.link.clock.at(deadline.unwrap_or_else(Instant::now));
+        let sent: Vec<_> = publishes
+            .into_iter()
+            .filter(|publish| publish.try_send(deadline, is_awaited))
+            .collect();
+        if sent.is_empty() {
+            return;
+        }
+        let settings = topic.settings();
+        let lifetime = settings
+            .max_age
+            .map_or(STREAM_LIFETIME_MS, crate::clock::millis);
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.script).arg(2);
+        call.arg(keys.counter(topic.name()));
+        call.arg(keys.stream(topic.name()));
+        call.arg(deadline).arg(&self.epoch).arg(topic.last_id());
+        call.arg(settings.history).arg(lifetime.max(1)).arg(channel);
+        for publish in &sent {
+            for body in &publish.bodies {
+                call.arg(&body[..]);
+            }
+        }
+        commands.add(&call);
+        expected.push(Expected::Publishes(sent));
+    }
+
+    /// Says what has become of publishes. Those that can be sent again are added to `unexecuted`.
+    fn finish(
+        &mut self,
+        publishes: Vec<Arc<PendingPublish>>,
+        reply: Result<Value, ServerError>,
+        unexecuted: &mut Vec<Arc<PendingPublish>>,
+    ) -> Result<(), ServerError> {
+        let mut again = |publishes: Vec<Arc<PendingPublish>>| {
+            let publishes = publishes.into_iter();
+            unexecuted.extend(publishes.filter(|publish| publish.set_not_executed(None)));
+        };
+        match reply {
+            Ok(reply) => {
+                let Some([id, now, nodes]) = elements(&reply).map(|parts| {
+                    let part = |n: usize| parts.get(n).and_then(number);
+                    [part(0), part(1), part(2)]
+                }) else {
+                    return Err(super::connection::unexpected("the script"));
+                };
+                match (id, nodes) {
+                    (Some(first_id), Some(nodes)) => self.assign(&publishes, first_id, nodes),
+                    // The script has refused it. Its time shows by how much it was late.
+                    _ if now.is_some() => refuse(&publishes, "redis did not take it in time"),
+                    _ => return Err(super::connection::unexpected("the script")),
+                }
+                Ok(())
+            }
+            Err(error) if error.is_no_master() => {
+                again(publishes);
+                Err(ServerError::Broken(error.to_string()))
+            }
+            Err(ServerError::Refused { code, .. }) if code == "NOSCRIPT" => {
+                again(publishes);
+                Err(ServerError::Broken("the script is not loaded".into()))
+            }
+            Err(error) => {
+                let reason = match &error {
+                    ServerError::Refused { code, .. } => format!("redis refused it: {code}"),
+                    ServerError::Broken(_) => return Err(error),
+                };
+                log::warn!("redis {}: a publish failed: {error}", self.link.address());
+                for publish in publishes {
+                    publish.settle(Stage::Refused(reason.clone().into()));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn assign(&self, publishes: &[Arc<PendingPublish>], mut first_id: u64, nodes: u64) {
+        let nodes = usize::try_from(nodes).unwrap_or(usize::MAX);
+        for publish in publishes {
+            publish.settle(Stage::Replied { first_id, nodes });
+            Figures::add(&self.link.figures.published, publish.len());
+            first_id += publish.len() as u64;
+        }
+    }
+
+    fn measure(&self, server_time: u64, sent_at: Instant) {
+        let difference = self
+            .link
+            .clock
+            .measure(server_time, sent_at, Instant::now());
+        if difference > MAX_DIFFERENCE {
+            let minutes = lock(&self.link.heartbeats).sent / 600;
+            if lock(&self.link.heartbeats).sent == minutes * 600 + 1 {
+                log::warn!(
+                    "redis {}: its clock differs from this machine's by {difference:?}",
+                    self.link.address()
+                );
+            }
+        }
+    }
+
+    /// Sends publishes again that the server has not executed. This is certain when a heartbeat has returned that was sent
+    /// after their deadline: an earlier execution would have come back before it.
+    fn settle_in_doubt(&mut self) {
+        let returned = lock(&self.link.heartbeats).returned;
+        let passed = self.fences.iter().filter(|(number, _)| *number <= returned);
+        let Some(fence) = passed.map(|(_, time)| *time).max() else {
+            return;
+        };
+        self.fences.retain(|(number, _)| *number > returned);
+        let deadline = Instant::now() + self.link.timeout;
+        let mut again = Vec::new();
+        self.in_doubt.retain(|publish| {
+            publish.lose_reply();
+            if !publish.is_in_doubt() {
+                return false;
+            }
+            let is_over = publish.deadline_us() < fence;
+            if is_over && publish.set_not_executed(Some(deadline)) {
+                again.push(Arc::clone(publish));
+            }
+            !is_over
+        });
+        self.link.queue.push_front(again);
+    }
+
+    /// Extends the lifetime of what belongs to open topics, in which nothing may have been published for long.
+    fn refresh_lifetimes(&mut self) -> Result<(), ServerError> {
+        let topics = self.link.topics.all();
+        for topics in topics.chunks(MAX_REFRESHED) {
+            let mut commands = Commands::default();
+            for (_, topic) in topics {
+                let mut expire = cmd("PEXPIRE");
+                expire.arg(self.link.keys.counter(topic.name()));
+                expire.arg(COUNTER_LIFETIME_MS);
+                commands.add(&expire);
+            }
+            self.connection
+                .call(&commands, Instant::now() + self.link.timeout)?;
+        }
+        Ok(())
+    }
+}
+
+/// Groups publishes by topic, up to 64 messages in each group. The order within a topic is kept.
+fn by_topic(publishes: Vec<Arc<PendingPublish>>) -> Vec<Vec<Arc<PendingPublish>>> {
+    let mut groups: Vec<Vec<Arc<PendingPublish>>> = Vec::new();
+    // The newest group of each topic, and the number of its messages.
+    let mut newest: HashMap<String, (usize, usize)> = HashMap::new();
+    for publish in publishes {
+        let count = publish.len();
+        match newest.get_mut(publish.topic.name()) {
+            Some((group, messages)) if *messages + count <= MAX_CALL => {
+                *messages += count;
+                groups[*group].push(publish);
+            }
+            _ => {
+                newest.insert(publish.topic.name().into(), (groups.len(), count));
+                groups.push(vec![publish]);
+            }
+        }
+    }
+    groups
+}
+
+fn refuse(publishes: &[Arc<PendingPublish>], reason: &'static str) {
+    for publish in publishes {
+        publish.settle(Stage::Refused(reason.into()));
+    }
+}

@@ -1,0 +1,356 @@
+//! The scenes: a cluster in full traffic meets a fault, and then the judge reads all logs.
+//!
+//! Each scene runs once. `STANDPIPE_ROUNDS=32 cargo test --release --test machines scenes` repeats each of them, because
+//! some faults of a design show in few of many rounds. src/DRILLS.md has the results.
+
+use std::time::Duration;
+
+use crate::cluster::{Cluster, Setup};
+use crate::hub_process::HubProcess;
+use crate::report::{Report, Summary, print};
+use crate::wait::{DEADLINE, let_time_pass, until};
+use crate::{garbage, one_at_a_time};
+
+/// Runs the rounds of a scene, and prints its line. `check` gets the report of each round.
+#[track_caller]
+fn scene(setup: &Setup, disturb: impl Fn(&mut Cluster), check: impl Fn(&Report)) {
+    let _one_at_a_time = one_at_a_time();
+    let rounds = std::env::var("STANDPIPE_ROUNDS").ok();
+    let rounds = rounds.and_then(|text| text.parse().ok()).unwrap_or(1);
+    let mut summary = Summary::default();
+    for round in 0..rounds {
+        let Some(report) = Cluster::run(setup, round + 1, &disturb) else {
+            return;
+        };
+        summary.add(&report);
+        let violations = report.verdict.first_violations();
+        if !violations.is_empty() {
+            print(&format!("{}: {summary}", setup.name));
+        }
+        assert!(
+            violations.is_empty(),
+            "{}, round {round}:\n{violations}",
+            setup.name
+        );
+        check(&report);
+    }
+    print(&format!("{}: {summary}", setup.name));
+}
+
+/// Without this check, a cluster that delivers nothing and tells gaps would pass.
+fn most_arrived(report: &Report) {
+    let verdict = &report.verdict;
+    assert!(
+        verdict.missed_at_home * 4 < verdict.expected_at_home,
+        "{} of {} messages are in gaps on the node of their publisher",
+        verdict.missed_at_home,
+        verdict.expected_at_home
+    );
+}
+
+/// What a client or a node has missed is read from the history.
+fn no_gap_with_a_history(report: &Report) {
+    let topics = &report.verdict.topics_with_gaps;
+    let with_history = topics.iter().filter(|topic| topic.ends_with("-kept"));
+    assert_eq!(with_history.count(), 0, "gaps in {topics:?}");
+}
+
+/// The fault is shorter than `--redis-timeout`, and nothing in Redis was lost.
+fn nothing_was_lost(report: &Report) {
+    let verdict = &report.verdict;
+    assert_eq!(
+        (verdict.local, verdict.gaps),
+        (0, 0),
+        "local messages, gaps"
+    );
+    // The last messages have no answer that anybody waits for.
+    assert_eq!(
+        (verdict.refused, verdict.lost),
+        (0, 0),
+        "refused and lost publishes"
+    );
+}
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+#[test]
+fn calm_traffic_arrives_once_and_in_order() {
+    let setup = Setup {
+        timeout: "2s",
+        ..Setup::new("calm", 4.0)
+    };
+    scene(&setup, |_| {}, nothing_was_lost);
+}
+
+#[test]
+fn client_roams_two_hundred_times() {
+    let setup = Setup {
+        timeout: "2s",
+        completes_moves: true,
+        ..Setup::new("200 moves of a client", 4.0)
+    };
+    scene(
+        &setup,
+        |_| {},
+        |report| {
+            nothing_was_lost(report);
+            assert!(report.moves >= 200, "{} moves", report.moves);
+        },
+    );
+}
+
+#[test]
+fn engine_is_killed_and_back_later() {
+    killed(&Setup::new("engine killed for 1.5 s", 4.5));
+}
+
+#[test]
+fn engine_is_killed_and_publishes_are_refused() {
+    killed(&Setup {
+        lost: "refuse",
+        ..Setup::new("engine killed for 1.5 s, refuse", 4.5)
+    });
+}
+
+fn killed(setup: &Setup) {
+    let kill = |cluster: &mut Cluster| {
+        cluster.redis.kill();
+        let_time_pass(seconds(1.5));
+        cluster.redis.restart();
+    };
+    scene(setup, kill, |report| {
+        most_arrived(report);
+        // The scene has happened.
+        let verdict = &report.verdict;
+        let without_redis = if setup.lost == "refuse" {
+            verdict.refused
+        } else {
+            verdict.local
+        };
+        assert!(without_redis > 0 && verdict.gaps > 0, "{verdict:?}");
+    });
+}
+
+#[test]
+fn engine_is_killed_and_restarted_immediately() {
+    let restart = |cluster: &mut Cluster| cluster.redis.restart();
+    scene(
+        &Setup::new("engine restarted immediately", 3.0),
+        restart,
+        most_arrived,
+    );
+}
+
+#[test]
+fn engine_is_frozen_for_a_moment() {
+    let setup = Setup {
+        timeout: "1s",
+        ..Setup::new("engine frozen for 0.3 s", 3.0)
+    };
+    let freeze = |cluster: &mut Cluster| {
+        cluster.redis.freeze();
+        let_time_pass(seconds(0.3));
+        cluster.redis.thaw();
+    };
+    scene(&setup, freeze, nothing_was_lost);
+}
+
+/// `--redis-timeout` is 500 ms, so a publish waits for 500 ms once, and then the node knows that it is alone.
+#[test]
+fn engine_is_frozen_and_local_delivery_goes_on() {
+    let setup = Setup::new("engine frozen for 5 s", 8.0);
+    scene(
+        &setup,
+        |cluster| freeze(cluster, 5.0),
+        |report| {
+            most_arrived(report);
+            assert!(report.verdict.local > 0, "{:?}", report.verdict);
+            for (node, delays) in &report.delays {
+                print(&format!(
+                    "local delivery through a freeze of 5 s, node {node}: {delays}"
+                ));
+            }
+            for (node, delays) in &report.delays {
+                assert!(delays.long_batches <= 1, "node {node}: {delays}");
+            }
+        },
+    );
+}
+
+fn freeze(cluster: &Cluster, time: f64) {
+    cluster.redis.freeze();
+    let_time_pass(seconds(time));
+    cluster.redis.thaw();
+}
+
+#[test]
+fn engine_is_frozen_and_publishes_are_refused() {
+    let setup = Setup {
+        lost: "refuse",
+        ..Setup::new("engine frozen for 5 s, refuse", 8.0)
+    };
+    let frozen = |cluster: &mut Cluster| {
+        cluster.redis.freeze();
+        // The server takes this one from the kernel when it thaws, and must not carry it out then.
+        let status = cluster.publish_over_http(0, "alpha-kept");
+        assert!(
+            [503, 504].contains(&status),
+            "{status} while the engine is frozen"
+        );
+        for node in 0..cluster.hubs.len() {
+            until("the hub is not ready", DEADLINE, || {
+                cluster.hubs[node].get("/readyz").status == 503
+            });
+            assert_eq!(cluster.publish_over_http(node, "alpha-kept"), 503);
+        }
+        let_time_pass(seconds(4.0));
+        cluster.redis.thaw();
+    };
+    scene(&setup, frozen, |report| {
+        let verdict = &report.verdict;
+        assert!(verdict.refused > 0, "{verdict:?}");
+        assert_eq!(verdict.local, 0);
+    });
+}
+
+#[test]
+fn stale_replica_takes_over() {
+    failover(&Setup {
+        has_replica: true,
+        ..Setup::new("failover to a stale replica", 4.0)
+    });
+}
+
+#[test]
+fn stale_replica_takes_over_and_publishes_are_refused() {
+    failover(&Setup {
+        has_replica: true,
+        lost: "refuse",
+        ..Setup::new("failover to a stale replica, refuse", 4.0)
+    });
+}
+
+fn failover(setup: &Setup) {
+    let fail = |cluster: &mut Cluster| {
+        let replica = cluster.replica.as_ref().expect("the setup has a replica");
+        // It follows nobody from now on, and keeps what it has.
+        replica.command(&["REPLICAOF", "127.0.0.1", "1"]);
+        let_time_pass(seconds(0.3));
+        cluster.redis.kill();
+        let replica = cluster.replica.as_ref().expect("the setup has a replica");
+        replica.promote();
+    };
+    scene(setup, fail, |report| {
+        most_arrived(report);
+        assert!(report.verdict.gaps > 0, "{:?}", report.verdict);
+    });
+}
+
+/// A master that becomes a replica keeps its connections, and answers `READONLY`.
+#[test]
+fn replica_takes_over_and_back() {
+    let setup = Setup {
+        has_replica: true,
+        ..Setup::new("failover and failback", 5.0)
+    };
+    let fail = |cluster: &mut Cluster| {
+        let replica = cluster.replica.as_ref().expect("the setup has a replica");
+        replica.promote();
+        cluster.redis.follow(replica.port());
+        let_time_pass(seconds(1.6));
+        cluster.redis.promote();
+        replica.follow(cluster.redis.port());
+    };
+    scene(&setup, fail, most_arrived);
+}
+
+#[test]
+fn subscriber_connections_are_killed() {
+    kill_connections("subscriber connections killed 5 times", "pubsub");
+}
+
+#[test]
+fn other_connections_are_killed() {
+    kill_connections("other connections killed 5 times", "normal");
+}
+
+fn kill_connections(name: &'static str, kind: &str) {
+    let setup = Setup {
+        timeout: "2s",
+        ..Setup::new(name, 4.0)
+    };
+    let kill = |cluster: &mut Cluster| {
+        for _ in 0..5 {
+            cluster.redis.command(&["CLIENT", "KILL", "TYPE", kind]);
+            let_time_pass(seconds(0.2));
+        }
+    };
+    scene(&setup, kill, |report| {
+        most_arrived(report);
+        no_gap_with_a_history(report);
+        assert_eq!(report.verdict.local, 0, "{:?}", report.verdict);
+    });
+}
+
+#[test]
+fn hub_is_killed() {
+    let kill = |cluster: &mut Cluster| cluster.kill_hub(2);
+    scene(&Setup::new("hub killed", 3.0), kill, most_arrived);
+}
+
+#[test]
+fn node_is_cut_off_and_old_bytes_come_later() {
+    cut_off(&Setup {
+        has_proxy: true,
+        ..Setup::new("a node cut off for 2 s", 5.0)
+    });
+}
+
+#[test]
+fn node_is_cut_off_and_publishes_are_refused() {
+    cut_off(&Setup {
+        has_proxy: true,
+        lost: "refuse",
+        ..Setup::new("a node cut off for 2 s, refuse", 5.0)
+    });
+}
+
+fn cut_off(setup: &Setup) {
+    let cut = |cluster: &mut Cluster| {
+        let proxy = cluster.proxy.as_ref().expect("the setup has a proxy");
+        proxy.cut();
+        let_time_pass(seconds(2.0));
+        proxy.join();
+    };
+    scene(setup, cut, |report| {
+        most_arrived(report);
+        let verdict = &report.verdict;
+        let alone = if setup.lost == "refuse" {
+            verdict.refused
+        } else {
+            verdict.local
+        };
+        assert!(alone > 0 && verdict.gaps > 0, "{verdict:?}");
+    });
+}
+
+#[test]
+fn garbage_on_every_channel_harms_nobody() {
+    let setup = Setup {
+        timeout: "2s",
+        ..Setup::new("garbage on every channel", 4.0)
+    };
+    let disturb = |cluster: &mut Cluster| {
+        let count = garbage::publish(cluster, seconds(2.0));
+        assert!(count > 1_000, "{count}");
+        for hub in &cluster.hubs {
+            let malformed = |hub: &HubProcess| hub.figure("standpipe_redis_malformed_total");
+            until("the hub has counted the garbage", DEADLINE, || {
+                malformed(hub) > Some(500.0)
+            });
+        }
+    };
+    scene(&setup, disturb, nothing_was_lost);
+}
