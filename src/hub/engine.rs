@@ -59,6 +59,7 @@ pub(crate) enum Since {
     Unknown,
 }
 
-/// Why an engine did not do something.
+/// Why an engine did not do something. The engine logs the text, because a client is told only that it cannot subscribe
+/// now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable(pub(crate) Cow<'static, str>);

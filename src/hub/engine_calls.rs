@@ -1,6 +1,6 @@
 //! The half of [`Topic`] that calls an engine: for a publish, and before the topic is read.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::engine::Engine;
 use super::message::Publication;
@@ -8,6 +8,7 @@ use super::outcome::{PublishError, PublishOutcome};
 use super::policy::Policy;
 use super::publish::{block_deadline, deadline_after};
 use super::topic::Topic;
+use crate::clock;
 
 impl Topic {
     /// Publishes messages through the engine. `timeout` limits the wait for the engine, unless it is 0, which only says not
@@ -46,11 +47,21 @@ impl Topic {
             return 0;
         }
         let most = (settings.queue / 2).min(settings.queue.saturating_sub(messages));
-        let deadline: Option<Instant> = block_deadline(&settings);
+        let (deadline, lateness) = (block_deadline(&settings), settings.lateness_limits());
         let mut timed_out = 0;
         for member in self.state.members().iter() {
-            let is_ready = || (!member.is_open() || member.pending_len() <= most).then_some(());
-            if member.outbox.wait_for_room(deadline, is_ready).is_none() {
+            let has_room = || {
+                let has_room = || !member.is_open() || member.pending_len() <= most;
+                // Nothing reads the answer to a mark while this waits for the client of this very thread.
+                let is_unjudged =
+                    lateness.is_some_and(|limits| !member.is_late(limits, clock::now()));
+                let has_room =
+                    has_room() || (is_unjudged && member.outbox.shared().send_held() && has_room());
+                has_room.then_some(())
+            };
+            let is_ready =
+                has_room().is_some() || member.outbox.wait_for_room(deadline, has_room).is_some();
+            if !is_ready {
                 timed_out += 1;
                 member.drop_for_disconnect(settings.policy);
                 member.outbox.disconnect_slow_consumer(self.name());
@@ -76,3 +87,7 @@ impl Topic {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tests/engine_calls.rs"]
+mod tests;

@@ -142,3 +142,7 @@ impl Drop for History {
         self.clear();
     }
 }
+
+#[cfg(test)]
+#[path = "tests/history.rs"]
+mod tests;

@@ -39,3 +39,7 @@ impl Member {
         self.outbox.shared().lifecycle().is_open()
     }
 }
+
+#[cfg(test)]
+#[path = "tests/member_position.rs"]
+mod tests;

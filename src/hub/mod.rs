@@ -38,6 +38,10 @@ mod topic_state;
 #[cfg_attr(not(feature = "redis"), allow(dead_code))]
 mod weak_topic;
 
+#[cfg(test)]
+#[path = "tests/fake_engine.rs"]
+mod fake_engine;
+
 use std::sync::Arc;
 
 pub use config::HubConfig;

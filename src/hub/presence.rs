@@ -19,6 +19,9 @@ const MAX_NAMES: usize = 10_000;
 /// The most places of names on other hubs that a topic records. A name has one place for each hub on which it is present.
 const MAX_PLACES: usize = 10 * MAX_NAMES;
 
+/// The most places of one name. They are searched one by one.
+const MAX_PLACES_OF_NAME: usize = 1000;
+
 #[derive(Debug, Default)]
 pub(super) struct Presence {
     names: Mutex<Names>,
@@ -78,7 +81,8 @@ impl Names {
             return false;
         }
         if let Some(present) = self.listed.get_mut(name) {
-            if !present.nodes.contains(&node) {
+            let is_full = present.nodes.len() >= MAX_PLACES_OF_NAME;
+            if !is_full && !present.nodes.contains(&node) {
                 present.nodes.push(node);
                 self.places += 1;
             }
@@ -214,6 +218,7 @@ impl Presence {
     }
 
     /// Returns the names that are present on this hub, sorted.
+    #[cfg(test)]
     pub(super) fn local_names(&self) -> Vec<Arc<str>> {
         let names = lock(&self.names);
         let here = names.listed.iter().filter(|(_, present)| present.is_here());

@@ -198,16 +198,13 @@ impl Topic {
     ///
     /// # Blocking
     /// As [`position`](Self::position).
-    pub(crate) fn fill_history(&self, stored: Vec<Stored>) {
+    pub(crate) fn fill_history(&self, mut stored: Vec<Stored>) {
         let topic = &self.state;
         let settings = topic.settings();
-        let mut stored = stored;
         stored.sort_by_key(|stored| stored.id);
         stored.dedup_by_key(|stored| stored.id);
-        let superfluous = stored.len().saturating_sub(settings.history);
         let messages: Vec<Arc<TopicMessage>> = stored
             .into_iter()
-            .skip(superfluous)
             .map(
                 |Stored {
                      id,
@@ -236,3 +233,7 @@ impl Topic {
         self.state.is_filled.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/sequence.rs"]
+mod tests;

@@ -37,15 +37,6 @@ pub(super) fn join(
     outbox: Outbox,
     options: SubscribeOptions,
 ) -> Result<Membership, SubscribeError> {
-    if let Some(engine) = &topic.hub.config.engine {
-        // The topic's position is known before there is a member.
-        let handle = Arc::clone(topic).into();
-        let opened = engine.open(&handle);
-        opened.map_err(|_| SubscribeError::Unavailable)?;
-        if options.since.is_some() {
-            engine.fill(&handle);
-        }
-    }
     let (queue, capacity) = (topic.settings().queue, outbox.capacity());
     if queue > capacity {
         return Err(SubscribeError::QueueTooLarge {
@@ -53,12 +44,20 @@ pub(super) fn join(
             client: capacity,
         });
     }
+    if let Some(engine) = &topic.hub.config.engine {
+        // The topic needs its position before it has a member. Otherwise the member would be told of a false gap.
+        let handle = Arc::clone(topic).into();
+        engine
+            .open(&handle)
+            .map_err(|_| SubscribeError::Unavailable)?;
+        if options.since.is_some() {
+            engine.fill(&handle);
+        }
+    }
     let entered = match options.since {
         None => enter(topic, outbox, &options)?,
         Some(since) => {
-            let since = topic
-                .continue_after(since, options.epoch.as_deref())
-                .map_err(|_| SubscribeError::Unavailable)?;
+            let since = topic.continue_after(since, options.epoch.as_deref())?;
             enter_after(topic, outbox, &options, since)?
         }
     };

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::engine::{Since, Unavailable};
+use super::engine::Since;
 use super::history::{History, HistoryBudget};
 use super::ids::LastId;
 use super::member::Member;
 use super::members::Members;
 use super::message::TopicMessage;
+use super::outcome::SubscribeError;
 use super::policy::Policy;
 use super::presence::{Left, Presence};
 use super::settings::TopicSettings;
@@ -86,12 +87,15 @@ impl TopicState {
     /// an id that this topic has not reached, the id is from another hub. It says nothing about this topic, so the client
     /// gets everything.
     ///
-    /// With an engine, an id that this topic has not reached may be right: the engine knows.
+    /// With an engine, an id that this topic has not reached may come from another hub of the same epoch. The engine knows.
+    ///
+    /// # Errors
+    /// [`SubscribeError::Unavailable`]: the engine does not answer.
     pub(super) fn continue_after(
         self: &Arc<Self>,
         since: u64,
         epoch: Option<&str>,
-    ) -> Result<u64, Unavailable> {
+    ) -> Result<u64, SubscribeError> {
         if epoch.is_some_and(|epoch| *epoch != *self.hub.epoch) {
             return Ok(0);
         }
@@ -104,7 +108,7 @@ impl TopicState {
         match engine.check_since(&Arc::clone(self).into(), since) {
             Since::Assigned => Ok(since),
             Since::NotAssigned => Ok(self.last_id()),
-            Since::Unknown => Err(Unavailable("the engine does not answer".into())),
+            Since::Unknown => Err(SubscribeError::Unavailable),
         }
     }
 

@@ -9,12 +9,12 @@ use super::config::Lost;
 use super::connection::{
     Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
 };
+use super::delivery::deliver;
 use super::figures::Figures;
 use super::link::Link;
 use super::mirror::read_names;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
-use super::subscriber::deliver;
 use crate::hub::{Position, Publication, Stored, Topic};
 
 /// The most topics that are subscribed to or that join together.

@@ -143,7 +143,6 @@ impl Link {
         self.wake_all();
         LinkState::Isolated
     }
-
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }

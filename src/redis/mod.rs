@@ -1,7 +1,10 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
+mod calls;
 mod config;
 mod connection;
+mod delivery;
+mod fences;
 mod figures;
 mod join;
 mod keys;

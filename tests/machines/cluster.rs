@@ -125,13 +125,21 @@ impl Cluster {
             setup.name,
             cluster.hub_logs()
         );
+        let figure = "standpipe_redis_local_messages_total";
+        let local = cluster
+            .hubs
+            .iter()
+            .filter_map(|hub| hub.figure(figure))
+            .sum();
         let moves = seen.iter().map(|seen| seen.moves).sum();
         let logs: Vec<MemberLog> = seen.into_iter().flat_map(|seen| seen.logs).collect();
         let verdict = judge(&logs, &published);
         if !verdict.violations.is_empty() {
             write_logs(setup.name, &logs, &published, &cluster.hub_logs());
         }
-        Some(Report::new(verdict, &logs, &published, messages, moves))
+        Some(Report::new(
+            verdict, &logs, &published, messages, local, moves,
+        ))
     }
 
     fn start(setup: &Setup) -> Option<Cluster> {

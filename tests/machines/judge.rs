@@ -26,8 +26,9 @@ pub(crate) struct Verdict {
     pub(crate) refused: usize,
     pub(crate) unknown: usize,
     pub(crate) lost: usize,
-    /// Acknowledged payloads that only members on the publisher's node have.
-    pub(crate) local: usize,
+    /// Acknowledged payloads that only members on the publisher's node have: local messages, and those of a topic without
+    /// a history that were published while no other node was connected.
+    pub(crate) on_one_node: usize,
     /// Gaps of which members were told on their first connection, counted for each member.
     pub(crate) gaps: usize,
     /// Gaps after a reconnect, with the acks below `since`. A topic without a history has one after most of them.
@@ -341,7 +342,7 @@ fn check_outcome(
                 ));
             }
             if received.is_some_and(|(_, nodes)| nodes.iter().eq([node])) {
-                verdict.local += 1;
+                verdict.on_one_node += 1;
             }
             for member in members.iter().filter(|member| member.topic == topic) {
                 check_received(message, id, member, holders, verdict);

@@ -15,6 +15,8 @@ pub(crate) const LONG: Duration = Duration::from_millis(600);
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     pub(crate) messages: usize,
+    /// Local messages, as the hubs that still run have counted them.
+    pub(crate) local: f64,
     pub(crate) moves: usize,
     /// From the publish to its reception by members on the same node.
     pub(crate) delays: BTreeMap<Node, Delays>,
@@ -34,11 +36,13 @@ impl Report {
         logs: &[MemberLog],
         published: &[Published],
         messages: usize,
+        local: f64,
         moves: usize,
     ) -> Report {
         Report {
             verdict,
             messages,
+            local,
             moves,
             delays: delays(logs, published),
         }
@@ -110,7 +114,7 @@ pub(crate) struct Summary {
     acked: usize,
     refused: usize,
     unanswered: usize,
-    local: usize,
+    local: f64,
     gaps: usize,
     moves: usize,
     missed: usize,
@@ -126,7 +130,7 @@ impl Summary {
         self.acked += verdict.acked;
         self.refused += verdict.refused;
         self.unanswered += report.messages - verdict.acked - verdict.refused;
-        self.local += verdict.local;
+        self.local += report.local;
         self.gaps += verdict.gaps;
         self.moves += report.moves;
         self.missed += verdict.missed_at_home;
