@@ -94,8 +94,11 @@ impl Publisher {
             let until = self.next_heartbeat.min(self.presence.next_step());
             let publishes = self.link.queue.take(until);
             let mut sent = Vec::new();
-            let round = self.round(publishes, &mut sent);
-            if let Err(error) = round.and_then(|()| self.presence.step(&mut self.connection)) {
+            let round = self
+                .round(publishes, &mut sent)
+                .and_then(|()| self.presence.step(&mut self.connection))
+                .and_then(|()| self.refresh_lifetimes());
+            if let Err(error) = round {
                 self.link.set_lost(self.number, &error.to_string());
                 self.fences.in_doubt.extend(sent);
                 break;
@@ -120,10 +123,6 @@ impl Publisher {
             self.next_heartbeat = now + self.link.timeout / 5;
             self.add_heartbeat(now, &mut commands, &mut expected);
             self.settle_in_doubt();
-        }
-        if now >= self.next_refresh {
-            self.next_refresh = now + REFRESH_INTERVAL;
-            self.refresh_lifetimes()?;
         }
         if self.link.topics.take_news() {
             self.call_subscriber(&mut commands);
@@ -359,6 +358,11 @@ impl Publisher {
 
     /// Extends the lifetime of what belongs to open topics, in which nothing may have been published for long.
     fn refresh_lifetimes(&mut self) -> Result<(), ServerError> {
+        let now = Instant::now();
+        if now < self.next_refresh {
+            return Ok(());
+        }
+        self.next_refresh = now + REFRESH_INTERVAL;
         let topics = self.link.topics.all();
         for topics in topics.chunks(MAX_REFRESHED) {
             let mut commands = Commands::default();

@@ -130,8 +130,12 @@ impl<'a> Followed<'a> {
             Event::Gap { first, .. } => Some(*first),
             _ => None,
         });
-        // Without an ack, the first message says where the membership began.
-        let began_after = ack.or(first.map(|id| id.saturating_sub(1)));
+        // Messages between the place where the membership began and the ack come before it, or the ack does not come.
+        let before_first = first.map(|id| id.saturating_sub(1));
+        let began_after = match since {
+            Some(_) => ack.into_iter().chain(before_first).min(),
+            None => ack.or(before_first),
+        };
         match (since, began_after) {
             (None, None) => return,
             (None, Some(id)) => {

@@ -335,6 +335,14 @@ fn ack_below_since_is_a_gap() {
         .gets("abc", 102, "two")
         .gap("ab", 103, 300);
     run.passes();
+    // A message came between the beginning of the membership and its ack.
+    let run = roaming_from_a_local_sequence()
+        .visit("c", 0, Some(200), None)
+        .gets("c", 102, "two")
+        .add("c", &Event::Joined { id: 102 })
+        .gets("ab", 102, "two")
+        .gap("ab", 103, 300);
+    run.passes();
     // The ids may go back, but a payload may not come again.
     let run = roaming_from_a_local_sequence()
         .visit("c", 0, Some(200), Some(101))

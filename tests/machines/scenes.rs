@@ -3,6 +3,7 @@
 //! Each scene runs once. `STANDPIPE_ROUNDS=32 cargo test --release --test machines scenes` repeats each of them, because
 //! some faults of a design show in few of many rounds. src/DRILLS.md has the results.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Setup};
@@ -23,16 +24,20 @@ fn scene(setup: &Setup, disturb: impl Fn(&mut Cluster), check: impl Fn(&Report))
             return;
         };
         summary.add(&report);
-        let violations = report.verdict.first_violations();
-        if !violations.is_empty() {
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            let violations = report.verdict.first_violations();
+            assert!(
+                violations.is_empty(),
+                "round {round} of {}:\n{violations}",
+                setup.name
+            );
+            check(&report);
+        }));
+        if let Err(panic) = checked {
             print(&format!("{}: {summary}", setup.name));
+            report.write_logs(setup.name);
+            resume_unwind(panic);
         }
-        assert!(
-            violations.is_empty(),
-            "{}, round {round}:\n{violations}",
-            setup.name
-        );
-        check(&report);
     }
     print(&format!("{}: {summary}", setup.name));
 }
@@ -59,8 +64,14 @@ fn no_gap_with_a_history(report: &Report) {
 fn was_alone(setup: &Setup, report: &Report) {
     let (refused, local) = (report.verdict.refused, report.local);
     match setup.lost {
-        "refuse" => assert!(refused > 0 && local == 0.0, "{report:?}"),
-        _ => assert!(refused == 0 && local > 0.0, "{report:?}"),
+        "refuse" => assert!(
+            refused > 0 && local == 0.0,
+            "{refused} refused, {local} local"
+        ),
+        _ => assert!(
+            refused == 0 && local > 0.0,
+            "{refused} refused, {local} local"
+        ),
     }
 }
 
@@ -351,5 +362,10 @@ fn garbage_on_every_channel_harms_nobody() {
             });
         }
     };
-    scene(&setup, disturb, nothing_was_lost);
+    scene(&setup, disturb, |report| {
+        most_arrived(report);
+        // An old message that comes again makes a hub ask for its place. A topic without a history may then have a gap.
+        no_gap_with_a_history(report);
+        assert_eq!((report.local, report.verdict.refused), (0.0, 0));
+    });
 }
