@@ -12,7 +12,7 @@ use super::connection::{
 use super::delivery::deliver;
 use super::figures::Figures;
 use super::link::Link;
-use super::mirror::read_names;
+use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
 use crate::hub::{Position, Publication, Stored, Topic};
@@ -36,6 +36,7 @@ pub(super) struct Joining {
     pub(super) epoch: String,
     /// The hash of the script that opens a topic.
     pub(super) script: String,
+    pub(super) mirror: Mirror,
 }
 
 /// A message of a topic's stream.
@@ -50,6 +51,11 @@ impl Joining {
     pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
         let deadline = Instant::now() + self.link.timeout;
         self.connection.call_one(command, deadline)
+    }
+
+    /// Reads the names on other hubs again, if the server's list was not complete before.
+    pub(super) fn refresh_names(&mut self) -> Result<(), ServerError> {
+        self.mirror.refresh(&self.link, &mut self.connection)
     }
 
     /// Takes the position of each topic in the server's sequence. Before that, missed messages are delivered if the server
@@ -71,7 +77,7 @@ impl Joining {
             let calls = calls
                 .map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
             let tops = self.open(calls)?;
-            read_names(&self.link, &mut self.connection, topics)?;
+            self.mirror.read(&self.link, &mut self.connection, topics)?;
             let joining = topics.iter().zip(positions).zip(tops);
             for (((channel, topic), position), (top, now)) in joining {
                 self.join_one(topic, &position, top, in_doubt)?;

@@ -16,6 +16,7 @@ use super::figures::Figures;
 use super::interval::Interval;
 use super::join::{Joining, MAX_TOGETHER, settle_locally};
 use super::link::Link;
+use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
 use super::presence::{self, PresenceWriter};
 use super::publisher::Publisher;
@@ -49,6 +50,7 @@ pub(super) struct LinkThread {
     epoch: Option<String>,
     /// The subscriber thread of the connection before. It ends when its connection does.
     subscriber: Option<JoinHandle<()>>,
+    mirror: Mirror,
     /// The index of the candidate that was connected last.
     candidate: usize,
     logged_at: Option<Instant>,
@@ -84,6 +86,7 @@ impl LinkThread {
             in_doubt: Vec::new(),
             epoch: None,
             subscriber: None,
+            mirror: Mirror::default(),
             candidate: 0,
             logged_at: None,
         }
@@ -264,19 +267,21 @@ impl LinkThread {
     ) -> Result<(Publisher, Subscriber), ServerError> {
         let link = &self.link;
         let epoch = connected.mastership.epoch;
+        self.in_doubt.retain(|publish| publish.is_in_doubt());
+        if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
+            self.mirror.set_incomplete();
+            // Other hubs may have received the publishes from the server before, so they must not be sent again.
+            for publish in self.in_doubt.drain(..) {
+                settle_locally(link, &publish);
+            }
+        }
         let mut joining = Joining {
             link: Arc::clone(link),
             connection: connected.asking,
             epoch: epoch.clone(),
             script: connected.open_script,
+            mirror: self.mirror,
         };
-        self.in_doubt.retain(|publish| publish.is_in_doubt());
-        if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
-            // Other hubs may have received them from the server before, so they must not be sent again.
-            for publish in self.in_doubt.drain(..) {
-                settle_locally(link, &publish);
-            }
-        }
         let topics = link.topics.all_subscribing();
         joining.join(&topics, &self.in_doubt)?;
         for publish in &self.in_doubt {

@@ -54,7 +54,8 @@ impl Subscriber {
             }
             let step = step.and_then(|message| {
                 self.link.set_received();
-                self.handle(&message)
+                self.handle(&message)?;
+                self.joining.refresh_names()
             });
             if let Err(error) = step {
                 self.link.set_lost(self.number, &error.to_string());
