@@ -65,7 +65,7 @@ impl Member {
             pending.skip_to(id);
         } else {
             pending.record_missed(id);
-            if pending.has_only_a_gap() {
+            if pending.has_trailing_gap() {
                 self.request_gap_notice(&mut pending);
             }
         }

@@ -237,3 +237,7 @@ impl Topic {
 #[cfg(test)]
 #[path = "tests/sequence.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tests/sequence_model.rs"]
+mod model_tests;

@@ -9,11 +9,12 @@ use super::config::Lost;
 use super::connection::{
     Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
 };
+use super::delivery::deliver;
 use super::figures::Figures;
 use super::link::Link;
+use super::mirror::read_names;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
-use super::subscriber::deliver;
 use crate::hub::{Position, Publication, Stored, Topic};
 
 /// The most topics that are subscribed to or that join together.
@@ -61,6 +62,7 @@ impl Joining {
             let calls = calls
                 .map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
             let tops = self.open(calls)?;
+            read_names(&self.link, &mut self.connection, topics)?;
             let joining = topics.iter().zip(positions).zip(tops);
             for (((channel, topic), position), (top, now)) in joining {
                 let top = self.join_one(topic, &position, top, in_doubt)?;

@@ -24,6 +24,7 @@ use super::figures::Figures;
 use super::keys::Keys;
 use super::link_word::LinkWord;
 use super::pending::PendingPublish;
+use super::present_names::PresentNames;
 use super::queue::PublishQueue;
 use super::record::Limits;
 use super::server_clock::ServerClock;
@@ -43,6 +44,7 @@ pub(super) struct Link {
     pub(super) clock: ServerClock,
     pub(super) queue: PublishQueue,
     pub(super) topics: OpenTopics,
+    pub(super) names: PresentNames,
     pub(super) figures: Figures,
     pub(super) heartbeats: Mutex<Heartbeats>,
     /// The hub is shutting down.
@@ -102,6 +104,7 @@ impl Link {
             clock: ServerClock::new(),
             queue: PublishQueue::default(),
             topics: OpenTopics::default(),
+            names: PresentNames::default(),
             figures: Figures::default(),
             heartbeats: Mutex::default(),
             is_stopped: AtomicBool::new(false),
@@ -140,7 +143,6 @@ impl Link {
         self.wake_all();
         LinkState::Isolated
     }
-
     pub(super) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }
@@ -201,6 +203,12 @@ impl Link {
     pub(super) fn wake_link(&self) {
         // A full channel wakes the thread as well.
         let _ = self.wake.try_send(());
+    }
+
+    /// Records that `name` is present on this hub, or not any more. The publisher thread tells the server.
+    pub(super) fn set_present(&self, topic: &str, name: &str, is_present: bool) {
+        self.names.set(topic, name, is_present);
+        self.queue.call();
     }
 
     /// Registers a publish of `count` messages, so that its messages are recognized when they come back. `create` gets the

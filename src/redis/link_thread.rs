@@ -16,6 +16,7 @@ use super::figures::Figures;
 use super::join::{Joining, MAX_TOGETHER, settle_locally};
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
+use super::presence::{self, PresenceWriter};
 use super::publisher::Publisher;
 use super::status::LinkState;
 use super::subscriber::Subscriber;
@@ -60,6 +61,7 @@ struct Connected {
     mastership: Mastership,
     publish_script: String,
     open_script: String,
+    presence_script: String,
 }
 
 /// The threads of a connection.
@@ -182,6 +184,7 @@ impl LinkThread {
         }
         let publish_script = sending.load(PUBLISH, deadline())?;
         let open_script = asking.load(OPEN, deadline())?;
+        let presence_script = sending.load(presence::SCRIPT, deadline())?;
         self.link.clock.forget();
         let sent_at = Instant::now();
         let now = sending.call_one(&cmd("TIME"), deadline())?;
@@ -195,6 +198,7 @@ impl LinkThread {
             mastership,
             publish_script,
             open_script,
+            presence_script,
         })
     }
 
@@ -291,6 +295,7 @@ impl LinkThread {
             number,
             (epoch, connected.publish_script),
             self.in_doubt.clone(),
+            PresenceWriter::new(Arc::clone(link), connected.presence_script),
         );
         let subscriber = Subscriber {
             link: Arc::clone(link),

@@ -1,7 +1,10 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
+mod calls;
 mod config;
 mod connection;
+mod delivery;
+mod fences;
 mod figures;
 mod join;
 mod keys;
@@ -9,8 +12,11 @@ mod link;
 mod link_thread;
 mod link_word;
 mod malformed;
+mod mirror;
 mod open;
 mod pending;
+mod presence;
+mod present_names;
 mod publish;
 mod publisher;
 mod queue;
@@ -25,6 +31,9 @@ mod unread;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/nodes.rs"]
 mod nodes_tests;
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/presence.rs"]
+mod presence_tests;
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of the program use the rest")]
 #[path = "../../tests/machines/redis_server.rs"]
@@ -217,7 +226,8 @@ impl Engine for Shared {
     }
 
     fn set_present(&self, topic: &Topic, name: &str, is_present: bool) {
-        let _ = (topic, name, is_present);
+        let link = self.shard(topic.name()).link();
+        link.set_present(topic.name(), name, is_present);
     }
 }
 

@@ -4,19 +4,20 @@
 //! of the script. Heartbeats go the same way: each is published to this hub's own channel and must come back on the
 //! subscriber connection. This proves that the whole way works, not only the socket.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::{Value, cmd};
 
+use super::calls::by_topic;
 use super::connection::{
     Commands, ServerConnection, ServerError, elements, mastership, number, time,
 };
+use super::fences::Fences;
 use super::figures::Figures;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
-use super::publish::MAX_CALL;
+use super::presence::PresenceWriter;
 use super::server_clock::MAX_DIFFERENCE;
 use crate::sync::lock;
 
@@ -43,12 +44,10 @@ pub(super) struct Publisher {
     pub(super) epoch: String,
     /// The hash of the script that publishes.
     pub(super) script: String,
-    /// Publishes that were sent on an earlier connection, and are sent again if the server has not executed them.
-    pub(super) in_doubt: Vec<Arc<PendingPublish>>,
+    presence: PresenceWriter,
     next_heartbeat: Instant,
     next_refresh: Instant,
-    /// Heartbeats that have not returned, and the server's time before each, in microseconds.
-    fences: Vec<(u64, u64)>,
+    fences: Fences,
 }
 
 /// A command of a pipeline, for which a reply has to be received.
@@ -69,6 +68,7 @@ impl Publisher {
         number: u64,
         (epoch, script): (String, String),
         in_doubt: Vec<Arc<PendingPublish>>,
+        presence: PresenceWriter,
     ) -> Publisher {
         let now = Instant::now();
         Publisher {
@@ -77,10 +77,10 @@ impl Publisher {
             number,
             epoch,
             script,
-            in_doubt,
+            presence,
             next_heartbeat: now,
             next_refresh: now + REFRESH_INTERVAL,
-            fences: Vec::new(),
+            fences: Fences::new(in_doubt),
         }
     }
 
@@ -91,11 +91,16 @@ impl Publisher {
     /// [`Link::wake_all`](super::link::Link::wake_all). Waits for replies up to the timeout.
     pub(super) fn run(mut self) -> Vec<Arc<PendingPublish>> {
         while self.link.is_current(self.number) {
-            let publishes = self.link.queue.take(self.next_heartbeat);
+            let until = self.next_heartbeat.min(self.presence.next_step());
+            let publishes = self.link.queue.take(until);
             let mut sent = Vec::new();
-            if let Err(error) = self.round(publishes, &mut sent) {
+            let round = self
+                .round(publishes, &mut sent)
+                .and_then(|()| self.presence.step(&mut self.connection))
+                .and_then(|()| self.refresh_lifetimes());
+            if let Err(error) = round {
                 self.link.set_lost(self.number, &error.to_string());
-                self.in_doubt.extend(sent);
+                self.fences.in_doubt.extend(sent);
                 break;
             }
             if self.link.is_stopped() {
@@ -103,7 +108,7 @@ impl Publisher {
                 break;
             }
         }
-        self.in_doubt
+        self.fences.in_doubt
     }
 
     /// Sends one pipeline and receives its replies. After an error, `sent` has the publishes without a reply.
@@ -118,10 +123,6 @@ impl Publisher {
             self.next_heartbeat = now + self.link.timeout / 5;
             self.add_heartbeat(now, &mut commands, &mut expected);
             self.settle_in_doubt();
-        }
-        if now >= self.next_refresh {
-            self.next_refresh = now + REFRESH_INTERVAL;
-            self.refresh_lifetimes()?;
         }
         if self.link.topics.take_news() {
             self.call_subscriber(&mut commands);
@@ -176,7 +177,7 @@ impl Publisher {
                     server_time = reply.ok().as_ref().and_then(time).unwrap_or(0);
                     self.measure(server_time, sent_at);
                 }
-                Expected::Heartbeat(number) => self.fences.push((number, server_time)),
+                Expected::Heartbeat(number) => self.fences.add(number, server_time),
                 Expected::Identity => {
                     let identity = reply.ok().as_ref().and_then(mastership);
                     if identity
@@ -226,6 +227,9 @@ impl Publisher {
 
     /// Makes the subscriber thread read something, so that it sees that the link is stopped.
     fn say_goodbye(&mut self) {
+        if let Err(error) = self.presence.leave(&mut self.connection) {
+            log::debug!("redis {}: names are left: {error}", self.link.address());
+        }
         let mut commands = Commands::default();
         self.call_subscriber(&mut commands);
         // An error is ignored: then the subscriber thread ends because its connection is broken.
@@ -344,33 +348,21 @@ impl Publisher {
         }
     }
 
-    /// Sends publishes again that the server has not executed. This is certain when a heartbeat has returned that was sent
-    /// after their deadline: an earlier execution would have come back before it.
+    /// Sends publishes again that the server has not executed.
     fn settle_in_doubt(&mut self) {
         let returned = lock(&self.link.heartbeats).returned;
-        let passed = self.fences.iter().filter(|(number, _)| *number <= returned);
-        let Some(fence) = passed.map(|(_, time)| *time).max() else {
-            return;
-        };
-        self.fences.retain(|(number, _)| *number > returned);
         let deadline = Instant::now() + self.link.timeout;
-        let mut again = Vec::new();
-        self.in_doubt.retain(|publish| {
-            publish.lose_reply();
-            if !publish.is_in_doubt() {
-                return false;
-            }
-            let is_over = publish.deadline_us() < fence;
-            if is_over && publish.set_not_executed(Some(deadline)) {
-                again.push(Arc::clone(publish));
-            }
-            !is_over
-        });
+        let again = self.fences.take_not_executed(returned, deadline);
         self.link.queue.push_front(again);
     }
 
     /// Extends the lifetime of what belongs to open topics, in which nothing may have been published for long.
     fn refresh_lifetimes(&mut self) -> Result<(), ServerError> {
+        let now = Instant::now();
+        if now < self.next_refresh {
+            return Ok(());
+        }
+        self.next_refresh = now + REFRESH_INTERVAL;
         let topics = self.link.topics.all();
         for topics in topics.chunks(MAX_REFRESHED) {
             let mut commands = Commands::default();
@@ -385,27 +377,6 @@ impl Publisher {
         }
         Ok(())
     }
-}
-
-/// Groups publishes by topic, up to 64 messages in each group. The order within a topic is kept.
-fn by_topic(publishes: Vec<Arc<PendingPublish>>) -> Vec<Vec<Arc<PendingPublish>>> {
-    let mut groups: Vec<Vec<Arc<PendingPublish>>> = Vec::new();
-    // The newest group of each topic, and the number of its messages.
-    let mut newest: HashMap<String, (usize, usize)> = HashMap::new();
-    for publish in publishes {
-        let count = publish.len();
-        match newest.get_mut(publish.topic.name()) {
-            Some((group, messages)) if *messages + count <= MAX_CALL => {
-                *messages += count;
-                groups[*group].push(publish);
-            }
-            _ => {
-                newest.insert(publish.topic.name().into(), (groups.len(), count));
-                groups.push(vec![publish]);
-            }
-        }
-    }
-    groups
 }
 
 fn refuse(publishes: &[Arc<PendingPublish>], reason: &'static str) {

@@ -115,6 +115,10 @@ impl Binary {
         get(self.address, path, "")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns the process of the binary.
     pub(crate) fn process(&self) -> Process {
         Process::of(self.child.id())

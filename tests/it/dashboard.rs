@@ -19,7 +19,7 @@ fn read_event(watcher: &mut TestClient) -> Value {
 
 /// Waits for a snapshot for which `holds` returns true.
 #[track_caller]
-fn wait_for_snapshot(
+pub(crate) fn wait_for_snapshot(
     watcher: &mut TestClient,
     what: &str,
     holds: impl Fn(&Value) -> bool,

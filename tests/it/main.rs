@@ -95,6 +95,8 @@ mod metrics;
 mod protocol;
 #[cfg(feature = "cli")]
 mod publish;
+#[cfg(all(feature = "cli", feature = "redis"))]
+mod redis;
 #[cfg(feature = "cli")]
 mod resume;
 #[cfg(feature = "cli")]

@@ -16,7 +16,7 @@ use crate::member::{END, Member, Roaming, Seen};
 use crate::proxy::Proxy;
 use crate::publisher::Publisher;
 use crate::redis_server::RedisServer;
-use crate::report::Report;
+use crate::report::{Report, delays};
 use crate::wait::{DEADLINE, until};
 
 const HUBS: usize = 3;
@@ -125,13 +125,25 @@ impl Cluster {
             setup.name,
             cluster.hub_logs()
         );
+        let figure = "standpipe_redis_local_messages_total";
+        let local = cluster
+            .hubs
+            .iter()
+            .filter_map(|hub| hub.figure(figure))
+            .sum();
         let moves = seen.iter().map(|seen| seen.moves).sum();
         let logs: Vec<MemberLog> = seen.into_iter().flat_map(|seen| seen.logs).collect();
         let verdict = judge(&logs, &published);
-        if !verdict.violations.is_empty() {
-            write_logs(setup.name, &logs, &published, &cluster.hub_logs());
-        }
-        Some(Report::new(verdict, &logs, &published, messages, moves))
+        Some(Report {
+            delays: delays(&logs, &published),
+            verdict,
+            messages,
+            local,
+            moves,
+            hub_logs: cluster.hub_logs(),
+            logs,
+            published,
+        })
     }
 
     fn start(setup: &Setup) -> Option<Cluster> {
@@ -309,29 +321,5 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // So that the clients of a failed scene end.
         self.nodes.has_failed.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Writes the logs of a failed scene to a file, which is too long to be printed.
-fn write_logs(scene: &str, logs: &[MemberLog], published: &[Published], hubs: &str) {
-    let mut text = String::new();
-    for log in logs {
-        text.push_str(&format!("== {} in {}\n", log.member, log.topic));
-        for event in &log.events {
-            text.push_str(&format!("{event:?}\n"));
-        }
-    }
-    for message in published {
-        text.push_str(&format!("{message:?}\n"));
-    }
-    text.push_str(hubs);
-    let name = format!(
-        "standpipe-{}-{}.log",
-        scene.replace(' ', "-"),
-        std::process::id()
-    );
-    let path = std::env::temp_dir().join(name);
-    if std::fs::write(&path, text).is_ok() {
-        crate::report::print(&format!("the logs are in {}", path.display()));
     }
 }

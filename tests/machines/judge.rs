@@ -26,8 +26,9 @@ pub(crate) struct Verdict {
     pub(crate) refused: usize,
     pub(crate) unknown: usize,
     pub(crate) lost: usize,
-    /// Acknowledged payloads that only members on the publisher's node have.
-    pub(crate) local: usize,
+    /// Acknowledged payloads that only members on the publisher's node have: local messages, and those of a topic without
+    /// a history that were published while no other node was connected.
+    pub(crate) on_one_node: usize,
     /// Gaps of which members were told on their first connection, counted for each member.
     pub(crate) gaps: usize,
     /// Gaps after a reconnect, with the acks below `since`. A topic without a history has one after most of them.
@@ -129,8 +130,12 @@ impl<'a> Followed<'a> {
             Event::Gap { first, .. } => Some(*first),
             _ => None,
         });
-        // Without an ack, the first message says where the membership began.
-        let began_after = ack.or(first.map(|id| id.saturating_sub(1)));
+        // Messages between the place where the membership began and the ack come before it, or the ack does not come.
+        let before_first = first.map(|id| id.saturating_sub(1));
+        let began_after = match since {
+            Some(_) => ack.into_iter().chain(before_first).min(),
+            None => ack.or(before_first),
+        };
         match (since, began_after) {
             (None, None) => return,
             (None, Some(id)) => {
@@ -341,7 +346,7 @@ fn check_outcome(
                 ));
             }
             if received.is_some_and(|(_, nodes)| nodes.iter().eq([node])) {
-                verdict.local += 1;
+                verdict.on_one_node += 1;
             }
             for member in members.iter().filter(|member| member.topic == topic) {
                 check_received(message, id, member, holders, verdict);

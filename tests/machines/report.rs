@@ -1,7 +1,7 @@
 //! [`Report`]: what one run of a scene has shown, and [`Summary`]: the line that a scene prints after its rounds.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -15,7 +15,12 @@ pub(crate) const LONG: Duration = Duration::from_millis(600);
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
     pub(crate) messages: usize,
+    /// Local messages, as the hubs that still run have counted them.
+    pub(crate) local: f64,
     pub(crate) moves: usize,
+    pub(crate) logs: Vec<MemberLog>,
+    pub(crate) published: Vec<Published>,
+    pub(crate) hub_logs: String,
     /// From the publish to its reception by members on the same node.
     pub(crate) delays: BTreeMap<Node, Delays>,
 }
@@ -29,23 +34,29 @@ pub(crate) struct Delays {
 }
 
 impl Report {
-    pub(crate) fn new(
-        verdict: Verdict,
-        logs: &[MemberLog],
-        published: &[Published],
-        messages: usize,
-        moves: usize,
-    ) -> Report {
-        Report {
-            verdict,
-            messages,
-            moves,
-            delays: delays(logs, published),
+    /// Writes the logs of a failed scene to a file, because they are too long to be printed.
+    pub(crate) fn write_logs(&self, scene: &str) {
+        let mut text = String::new();
+        for log in &self.logs {
+            let _ = writeln!(text, "== {} in {}", log.member, log.topic);
+            for event in &log.events {
+                let _ = writeln!(text, "{event:?}");
+            }
+        }
+        for message in &self.published {
+            let _ = writeln!(text, "{message:?}");
+        }
+        text.push_str(&self.hub_logs);
+        let scene = scene.replace(' ', "-");
+        let name = format!("standpipe-{scene}-{}.log", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        if std::fs::write(&path, text).is_ok() {
+            print(&format!("the logs are in {}", path.display()));
         }
     }
 }
 
-fn delays(logs: &[MemberLog], published: &[Published]) -> BTreeMap<Node, Delays> {
+pub(crate) fn delays(logs: &[MemberLog], published: &[Published]) -> BTreeMap<Node, Delays> {
     let messages: HashMap<&str, &Published> = published
         .iter()
         .map(|message| (message.payload.as_str(), message))
@@ -110,7 +121,7 @@ pub(crate) struct Summary {
     acked: usize,
     refused: usize,
     unanswered: usize,
-    local: usize,
+    local: f64,
     gaps: usize,
     moves: usize,
     missed: usize,
@@ -126,7 +137,7 @@ impl Summary {
         self.acked += verdict.acked;
         self.refused += verdict.refused;
         self.unanswered += report.messages - verdict.acked - verdict.refused;
-        self.local += verdict.local;
+        self.local += report.local;
         self.gaps += verdict.gaps;
         self.moves += report.moves;
         self.missed += verdict.missed_at_home;

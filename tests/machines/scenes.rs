@@ -3,6 +3,7 @@
 //! Each scene runs once. `STANDPIPE_ROUNDS=32 cargo test --release --test machines scenes` repeats each of them, because
 //! some faults of a design show in few of many rounds. src/DRILLS.md has the results.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Setup};
@@ -23,16 +24,20 @@ fn scene(setup: &Setup, disturb: impl Fn(&mut Cluster), check: impl Fn(&Report))
             return;
         };
         summary.add(&report);
-        let violations = report.verdict.first_violations();
-        if !violations.is_empty() {
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            let violations = report.verdict.first_violations();
+            assert!(
+                violations.is_empty(),
+                "round {round} of {}:\n{violations}",
+                setup.name
+            );
+            check(&report);
+        }));
+        if let Err(panic) = checked {
             print(&format!("{}: {summary}", setup.name));
+            report.write_logs(setup.name);
+            resume_unwind(panic);
         }
-        assert!(
-            violations.is_empty(),
-            "{}, round {round}:\n{violations}",
-            setup.name
-        );
-        check(&report);
     }
     print(&format!("{}: {summary}", setup.name));
 }
@@ -55,12 +60,27 @@ fn no_gap_with_a_history(report: &Report) {
     assert_eq!(with_history.count(), 0, "gaps in {topics:?}");
 }
 
+/// A node was without Redis, and behaved as `--redis-lost` says.
+fn was_alone(setup: &Setup, report: &Report) {
+    let (refused, local) = (report.verdict.refused, report.local);
+    match setup.lost {
+        "refuse" => assert!(
+            refused > 0 && local == 0.0,
+            "{refused} refused, {local} local"
+        ),
+        _ => assert!(
+            refused == 0 && local > 0.0,
+            "{refused} refused, {local} local"
+        ),
+    }
+}
+
 /// The fault is shorter than `--redis-timeout`, and nothing in Redis was lost.
 fn nothing_was_lost(report: &Report) {
     let verdict = &report.verdict;
     assert_eq!(
-        (verdict.local, verdict.gaps),
-        (0, 0),
+        (report.local, verdict.gaps),
+        (0.0, 0),
         "local messages, gaps"
     );
     // The last messages have no answer that anybody waits for.
@@ -79,7 +99,7 @@ fn seconds(seconds: f64) -> Duration {
 fn calm_traffic_arrives_once_and_in_order() {
     let setup = Setup {
         timeout: "2s",
-        ..Setup::new("calm", 4.0)
+        ..Setup::new("calm", 3.0)
     };
     scene(&setup, |_| {}, nothing_was_lost);
 }
@@ -103,14 +123,14 @@ fn client_roams_two_hundred_times() {
 
 #[test]
 fn engine_is_killed_and_back_later() {
-    killed(&Setup::new("engine killed for 1.5 s", 4.5));
+    killed(&Setup::new("engine killed for 1.5 s", 4.0));
 }
 
 #[test]
 fn engine_is_killed_and_publishes_are_refused() {
     killed(&Setup {
         lost: "refuse",
-        ..Setup::new("engine killed for 1.5 s, refuse", 4.5)
+        ..Setup::new("engine killed for 1.5 s, refuse", 4.0)
     });
 }
 
@@ -124,12 +144,8 @@ fn killed(setup: &Setup) {
         most_arrived(report);
         // The scene has happened.
         let verdict = &report.verdict;
-        let without_redis = if setup.lost == "refuse" {
-            verdict.refused
-        } else {
-            verdict.local
-        };
-        assert!(without_redis > 0 && verdict.gaps > 0, "{verdict:?}");
+        assert!(verdict.gaps > 0, "{verdict:?}");
+        was_alone(setup, report);
     });
 }
 
@@ -160,13 +176,13 @@ fn engine_is_frozen_for_a_moment() {
 /// `--redis-timeout` is 500 ms, so a publish waits for 500 ms once, and then the node knows that it is alone.
 #[test]
 fn engine_is_frozen_and_local_delivery_goes_on() {
-    let setup = Setup::new("engine frozen for 5 s", 8.0);
+    let setup = Setup::new("engine frozen for 5 s", 7.5);
     scene(
         &setup,
         |cluster| freeze(cluster, 5.0),
         |report| {
             most_arrived(report);
-            assert!(report.verdict.local > 0, "{:?}", report.verdict);
+            assert!(report.local > 0.0, "{:?}", report.verdict);
             for (node, delays) in &report.delays {
                 print(&format!(
                     "local delivery through a freeze of 5 s, node {node}: {delays}"
@@ -189,7 +205,7 @@ fn freeze(cluster: &Cluster, time: f64) {
 fn engine_is_frozen_and_publishes_are_refused() {
     let setup = Setup {
         lost: "refuse",
-        ..Setup::new("engine frozen for 5 s, refuse", 8.0)
+        ..Setup::new("engine frozen for 5 s, refuse", 7.5)
     };
     let frozen = |cluster: &mut Cluster| {
         cluster.redis.freeze();
@@ -209,9 +225,7 @@ fn engine_is_frozen_and_publishes_are_refused() {
         cluster.redis.thaw();
     };
     scene(&setup, frozen, |report| {
-        let verdict = &report.verdict;
-        assert!(verdict.refused > 0, "{verdict:?}");
-        assert_eq!(verdict.local, 0);
+        was_alone(&setup, report);
     });
 }
 
@@ -219,7 +233,7 @@ fn engine_is_frozen_and_publishes_are_refused() {
 fn stale_replica_takes_over() {
     failover(&Setup {
         has_replica: true,
-        ..Setup::new("failover to a stale replica", 4.0)
+        ..Setup::new("failover to a stale replica", 3.0)
     });
 }
 
@@ -228,7 +242,7 @@ fn stale_replica_takes_over_and_publishes_are_refused() {
     failover(&Setup {
         has_replica: true,
         lost: "refuse",
-        ..Setup::new("failover to a stale replica, refuse", 4.0)
+        ..Setup::new("failover to a stale replica, refuse", 3.0)
     });
 }
 
@@ -253,7 +267,7 @@ fn failover(setup: &Setup) {
 fn replica_takes_over_and_back() {
     let setup = Setup {
         has_replica: true,
-        ..Setup::new("failover and failback", 5.0)
+        ..Setup::new("failover and failback", 4.5)
     };
     let fail = |cluster: &mut Cluster| {
         let replica = cluster.replica.as_ref().expect("the setup has a replica");
@@ -279,7 +293,7 @@ fn other_connections_are_killed() {
 fn kill_connections(name: &'static str, kind: &str) {
     let setup = Setup {
         timeout: "2s",
-        ..Setup::new(name, 4.0)
+        ..Setup::new(name, 3.0)
     };
     let kill = |cluster: &mut Cluster| {
         for _ in 0..5 {
@@ -290,7 +304,7 @@ fn kill_connections(name: &'static str, kind: &str) {
     scene(&setup, kill, |report| {
         most_arrived(report);
         no_gap_with_a_history(report);
-        assert_eq!(report.verdict.local, 0, "{:?}", report.verdict);
+        assert_eq!(report.local, 0.0, "{:?}", report.verdict);
     });
 }
 
@@ -304,7 +318,7 @@ fn hub_is_killed() {
 fn node_is_cut_off_and_old_bytes_come_later() {
     cut_off(&Setup {
         has_proxy: true,
-        ..Setup::new("a node cut off for 2 s", 5.0)
+        ..Setup::new("a node cut off for 2 s", 4.5)
     });
 }
 
@@ -313,7 +327,7 @@ fn node_is_cut_off_and_publishes_are_refused() {
     cut_off(&Setup {
         has_proxy: true,
         lost: "refuse",
-        ..Setup::new("a node cut off for 2 s, refuse", 5.0)
+        ..Setup::new("a node cut off for 2 s, refuse", 4.5)
     });
 }
 
@@ -327,12 +341,8 @@ fn cut_off(setup: &Setup) {
     scene(setup, cut, |report| {
         most_arrived(report);
         let verdict = &report.verdict;
-        let alone = if setup.lost == "refuse" {
-            verdict.refused
-        } else {
-            verdict.local
-        };
-        assert!(alone > 0 && verdict.gaps > 0, "{verdict:?}");
+        assert!(verdict.gaps > 0, "{verdict:?}");
+        was_alone(setup, report);
     });
 }
 
@@ -340,7 +350,7 @@ fn cut_off(setup: &Setup) {
 fn garbage_on_every_channel_harms_nobody() {
     let setup = Setup {
         timeout: "2s",
-        ..Setup::new("garbage on every channel", 4.0)
+        ..Setup::new("garbage on every channel", 3.5)
     };
     let disturb = |cluster: &mut Cluster| {
         let count = garbage::publish(cluster, seconds(2.0));
@@ -352,5 +362,10 @@ fn garbage_on_every_channel_harms_nobody() {
             });
         }
     };
-    scene(&setup, disturb, nothing_was_lost);
+    scene(&setup, disturb, |report| {
+        most_arrived(report);
+        // An old message that comes again makes a hub ask for its place. A topic without a history may then have a gap.
+        no_gap_with_a_history(report);
+        assert_eq!((report.local, report.verdict.refused), (0.0, 0));
+    });
 }

@@ -151,9 +151,14 @@ impl PendingMessages {
         self.gaps.offered_up_to
     }
 
-    /// Returns whether a gap is pending and no message that could report it.
-    pub(super) fn has_only_a_gap(&self) -> bool {
-        self.messages.fifo.is_empty() && self.gaps.has_trailing(None)
+    /// Returns whether a gap is pending that no pending message will report.
+    pub(super) fn has_trailing_gap(&self) -> bool {
+        self.gaps.has_trailing(self.last_id())
+    }
+
+    /// Returns the highest id of a pending message. With `conflate`, it need not be the last in the queue.
+    fn last_id(&self) -> Option<u64> {
+        self.messages.fifo.iter().map(|message| message.id).max()
     }
 
     /// Takes out the next message in exchange for a ticket. Returns `None` if no message is pending: the ticket's message
@@ -170,9 +175,7 @@ impl PendingMessages {
     /// list: for a message without a ticket, or (if the member is told of gaps) for a gap at the end.
     pub(super) fn take_for_overflow(&mut self, is_told_of_gaps: bool) -> (Option<Next>, bool) {
         let next = self.take_next();
-        let last = self.messages.fifo.iter().map(|message| message.id).max();
-        let stays =
-            !self.tickets.cover(self.len()) || (is_told_of_gaps && self.gaps.has_trailing(last));
+        let stays = !self.tickets.cover(self.len()) || (is_told_of_gaps && self.has_trailing_gap());
         self.tickets.set_in_overflow(stays);
         (next, stays)
     }

@@ -211,7 +211,7 @@ proptest! {
             prop_assert_eq!(pending.len(), model.pending.len());
         }
         let before_drain = all.len();
-        while pending.len() > 0 || pending.has_only_a_gap() {
+        while pending.len() > 0 || pending.has_trailing_gap() {
             let (next, _) = pending.take_for_overflow(true);
             let next = sent(next);
             prop_assert_eq!(&next, &model.take());
@@ -295,7 +295,7 @@ fn ticket_of_a_dropped_message_returns_nothing() {
     );
     pending.drop_oldest();
     assert!(pending.take_for_ticket().is_none());
-    assert!(pending.has_only_a_gap());
+    assert!(pending.has_trailing_gap());
     let (next, stays) = pending.take_for_overflow(true);
     assert_eq!((sent(next), stays), (vec![Sent::Gap(1, 1)], false));
 }

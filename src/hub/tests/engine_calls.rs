@@ -244,7 +244,7 @@ fn topic_ends_with_its_last_member() {
     // The id and the local sequence are remembered, but the engine must place the topic again.
     let again = hub.topic("t").expect("there is room").position();
     assert_eq!(
-        (again.last_id, again.is_placed, again.is_local),
+        (again.last_id, again.is_placed, again.local_from.is_some()),
         (500, false, true)
     );
     end(ann);

@@ -1,5 +1,7 @@
 //! Names on this hub and on others, seen by a member that wants presence notices.
 
+use std::sync::Arc;
+
 use crate::connection::testing::single_threaded::SingleThreaded;
 use crate::hub::fake_engine::{client, end, hub, subscribe, texts, topic, until};
 use crate::hub::{SubscribeOptions, Subscription, Topic, TopicSettings};
@@ -47,7 +49,7 @@ fn own_node_counts_as_one() {
     assert_eq!(engine.calls(), ["open t", "+ t bob", "open t"]);
     topic.set_remote_present(1, "bob", false);
     assert_eq!(texts(&ann), ["+ bob"]);
-    assert_eq!(topic.local_names(), ["bob".into()]);
+    assert_eq!(topic.local_names(), [Arc::<str>::from("bob")]);
     drop((first, second));
     // Within the grace, the name is still here.
     hub.sweep();
@@ -122,7 +124,7 @@ fn names_are_limited_over_all_nodes() {
     drop(subscription);
     // A name that is listed may be present on further hubs.
     let known = subscribe(&topic, &bob, SubscribeOptions::new().with_name("7"));
-    assert_eq!(topic.local_names(), ["7".into()]);
+    assert_eq!(topic.local_names(), [Arc::<str>::from("7")]);
     topic.set_remote_present(0, "7", false);
     topic.set_remote_present(0, "0", false);
     topic.set_remote_present(9, "cat", true);

@@ -133,21 +133,21 @@ fn message_has_the_age_that_the_engine_says() {
 #[test]
 fn topic_is_placed_once() {
     let (topic, _) = topic(TopicSettings::default());
-    let position = |last_id, is_placed, is_local| Position {
+    let position = |last_id, is_placed, local_from| Position {
         last_id,
         is_placed,
-        is_local,
+        local_from,
     };
     assert!(!topic.is_placed());
-    assert_eq!(topic.position(), position(0, false, false));
+    assert_eq!(topic.position(), position(0, false, None));
     topic.place_at(100);
     topic.place_at(200);
-    assert_eq!(topic.position(), position(100, true, false));
+    assert_eq!(topic.position(), position(100, true, None));
     assert!(!topic.place_locally(300, &|| false));
-    assert_eq!(topic.position(), position(100, true, false));
+    assert_eq!(topic.position(), position(100, true, None));
     assert!(topic.place_locally(300, &isolated));
     assert!(topic.place_locally(200, &isolated));
-    assert_eq!(topic.position(), position(300, true, true));
+    assert_eq!(topic.position(), position(300, true, Some(300)));
 }
 
 #[test]
@@ -167,17 +167,17 @@ fn local_sequence_begins_at_the_time() {
     assert_eq!(publish(500, &["b", "c"]), [500, 501]);
     // Another hub's clock does not matter while the sequence continues.
     assert_eq!(publish(900, &["d"]), [502]);
-    assert!(topic.position().is_local);
+    assert!(topic.position().local_from.is_some());
     topic.jump_to(700);
-    assert!(!topic.position().is_local);
+    assert_eq!(topic.position().local_from, None);
     topic.receive(received(701, &["e"]));
     // A clock that is behind.
     assert_eq!(publish(600, &["f"]), [702]);
     // Ends the sequence although the id has been reached.
     topic.jump_to(10);
-    assert!(!topic.position().is_local);
+    assert_eq!(topic.position().local_from, None);
     assert_eq!(publish(0, &[]), [0; 0]);
-    assert!(!topic.position().is_local);
+    assert_eq!(topic.position().local_from, None);
     assert_eq!(
         texts(&ann),
         [
@@ -232,7 +232,10 @@ fn position_waits_for_a_local_publish() {
         let first = first.join().expect("it does not panic");
         assert_eq!(first.map(|outcomes| outcomes[0].id), Ok(500));
         let position = barrier.join().expect("it does not panic");
-        assert_eq!((position.last_id, position.is_local), (500, true));
+        assert_eq!(
+            (position.last_id, position.local_from.is_some()),
+            (500, true)
+        );
         let late = late.join().expect("it does not panic");
         assert_eq!(late, Err(publications(&["b"])));
     });

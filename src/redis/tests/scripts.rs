@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{
-    Cmd, ConnectionLike, ErrorKind, PubSub, RedisResult, ServerErrorKind, Value, from_redis_value,
-};
+use redis::{Cmd, ErrorKind, PubSub, RedisResult, ServerErrorKind, Value, from_redis_value};
 
 use super::keys::Keys;
 use super::record::{Limits, Payload, encode, parse};
