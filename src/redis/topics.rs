@@ -144,11 +144,15 @@ impl OpenTopics {
     pub(super) fn subscribe_all(&self) -> Vec<String> {
         let mut state = lock(&self.state);
         state.closed.clear();
-        state.queries.clear();
+        let dropped = std::mem::take(&mut state.queries);
         for entry in state.entries.values_mut() {
             entry.phase = Phase::Subscribing;
         }
-        state.entries.keys().cloned().collect()
+        let channels = state.entries.keys().cloned().collect();
+        // The lock must be released before these are dropped, because they may hold the last reference to a topic.
+        drop(state);
+        drop(dropped);
+        channels
     }
 
     /// Drops the questions, because nobody can answer them now.
