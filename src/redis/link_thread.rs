@@ -267,7 +267,11 @@ impl LinkThread {
     ) -> Result<(Publisher, Subscriber), ServerError> {
         let link = &self.link;
         let epoch = connected.mastership.epoch;
-        self.in_doubt.retain(|publish| publish.is_in_doubt());
+        // An attempt to join that failed later may have received the messages of some.
+        self.in_doubt.retain(|publish| {
+            publish.lose_reply();
+            publish.is_in_doubt()
+        });
         if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
             self.mirror.set_incomplete();
             // Other hubs may have received the publishes from the server before, so they must not be sent again.

@@ -132,6 +132,10 @@ impl Link {
             if gives_up && publish.try_take() {
                 self.queue.remove(publish);
                 return match (is_sent, is_isolated) {
+            if gives_up {
+                // Its messages may have come back although its reply has not.
+                publish.lose_reply();
+            }
                     (true, _) => self.unknown(publications),
                     (false, true) => {
                         self.unavailable(publications, "the connection to redis is lost")
