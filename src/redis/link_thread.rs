@@ -374,11 +374,12 @@ impl LinkThread {
 
     /// Ends the link for ever: no publish waits any more, and no thread is left.
     fn shut_down(mut self) {
-        let waiting = self.link.queue.close();
-        for publish in waiting.iter().chain(&self.in_doubt) {
+        for publish in self.link.queue.close() {
             publish.settle(Stage::Refused("the server is shutting down".into()));
         }
+        // The others were sent, so the server may have executed them, or may do so until their deadline.
         for publish in self.link.all_pending() {
+            publish.lose_reply();
             publish.settle(Stage::Unknown);
         }
         self.link.wake_all();
