@@ -1,5 +1,6 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
+mod backoff;
 mod calls;
 mod config;
 mod connection;
