@@ -94,6 +94,11 @@ impl PresentNames {
         taken
     }
 
+    /// Returns whether all names have to be written again.
+    pub(super) fn needs_rewrite(&self) -> bool {
+        lock(&self.state).is_rewritten
+    }
+
     /// Returns whether the server has to be told of anything.
     pub(super) fn has_changes(&self) -> bool {
         let state = lock(&self.state);
