@@ -299,9 +299,15 @@ impl Publisher {
                 };
                 match (id, nodes) {
                     (Some(first_id), Some(nodes)) => self.assign(&publishes, first_id, nodes),
-                    // The script has refused it. Its time shows by how much it was late.
-                    _ if now.is_some() => refuse(&publishes, "redis did not take it in time"),
-                    _ => return Err(super::connection::unexpected("the script")),
+                    // The script has refused it. Perhaps only another publish of the same call was late.
+                    _ => {
+                        let now = now.ok_or_else(|| super::connection::unexpected("the script"))?;
+                        let (late, early): (Vec<_>, Vec<_>) = publishes
+                            .into_iter()
+                            .partition(|publish| self.link.clock.at(publish.deadline()) < now);
+                        refuse(&late, "redis did not take it in time");
+                        again(early);
+                    }
                 }
                 Ok(())
             }
