@@ -20,9 +20,6 @@ use crate::hub::{Position, Publication, Stored, Topic};
 /// The most topics that are subscribed to or that join together.
 pub(super) const MAX_TOGETHER: usize = 512;
 
-/// How far above the server's time an id may be. A forged higher id would silence its topic.
-pub(super) const MAX_AHEAD_US: u64 = 60_000_000;
-
 /// The close code of members whose ids were wrong.
 const WRONG_CLOCK: u16 = 1011;
 
@@ -92,7 +89,7 @@ impl Joining {
     /// wrong clock before it was ever connected. With such a position it would silence the topic on all hubs.
     fn checked_position(&self, topic: &Topic) -> Position {
         let position = topic.position();
-        if position.last_id <= self.link.clock.now().saturating_add(MAX_AHEAD_US) {
+        if position.last_id <= self.link.clock.max_id() {
             return position;
         }
         log::error!(

@@ -20,6 +20,7 @@ use super::link::Link;
 use super::pending::{PendingPublish, Stage};
 use super::presence::PresenceWriter;
 use super::topics::Query;
+use crate::hub::Topic;
 use crate::sync::lock;
 
 /// Every so many heartbeats, the server's identity is asked for.
@@ -267,7 +268,7 @@ impl Publisher {
         call.arg(&self.script).arg(2);
         call.arg(keys.counter(topic.name()));
         call.arg(keys.stream(topic.name()));
-        call.arg(deadline).arg(&self.epoch).arg(topic.last_id());
+        call.arg(deadline).arg(&self.epoch).arg(self.floor(&topic));
         call.arg(settings.history).arg(lifetime.max(1)).arg(channel);
         for publish in &sent {
             for body in &publish.bodies {
@@ -276,6 +277,16 @@ impl Publisher {
         }
         commands.add(&call);
         expected.push(Expected::Publishes(sent));
+    }
+
+    /// Returns the id above which the messages of a topic get theirs. A last id that is far above the server's time comes
+    /// from a wrong clock of this hub, from before it was ever connected, and would silence the topic on all hubs.
+    fn floor(&self, topic: &Topic) -> u64 {
+        let last_id = topic.last_id();
+        if last_id > self.link.clock.max_id() {
+            return 0;
+        }
+        last_id
     }
 
     /// Says what has become of publishes. Those that can be sent again are added to `unexecuted`.
