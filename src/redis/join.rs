@@ -76,7 +76,19 @@ impl Joining {
             let tops = self.open(calls)?;
             self.mirror.read(&self.link, &mut self.connection, topics)?;
             let joining = topics.iter().zip(positions).zip(tops);
-            for (((channel, topic), position), (top, now)) in joining {
+            for (((channel, topic), position), top) in joining {
+                let (top, now) = match top {
+                    Ok(top) => top,
+                    // Nobody receives the topic here. The others must not lose their link because the server is full.
+                    Err(error @ ServerError::Refused { .. })
+                        if !position.is_placed && error.is_about_command() =>
+                    {
+                        log::debug!("redis: topic {:?} is not open: {error}", topic.name());
+                        self.link.topics.set_refused(channel);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 self.join_one(topic, &position, top, in_doubt)?;
                 self.link.topics.set_joined(channel, now);
                 self.settle_passed(topic, top);
@@ -133,8 +145,9 @@ impl Joining {
     /// Raises the counter above the local sequence of a topic, and ends the local sequence.
     fn raise(&mut self, topic: &Topic) -> Result<(), ServerError> {
         let position = topic.position();
-        let tops = self.open([(topic, &position, true)].into_iter())?;
-        tops.iter().for_each(|(top, _)| self.jump(topic, *top));
+        for top in self.open([(topic, &position, true)].into_iter())? {
+            self.jump(topic, top?.0);
+        }
         Ok(())
     }
 
@@ -158,7 +171,7 @@ impl Joining {
     fn open<'a>(
         &mut self,
         topics: impl Iterator<Item = (&'a Topic, &'a Position, bool)>,
-    ) -> Result<Vec<(u64, u64)>, ServerError> {
+    ) -> Result<Vec<Result<(u64, u64), ServerError>>, ServerError> {
         let (keys, mut commands) = (&self.link.keys, Commands::default());
         for (topic, position, raise) in topics {
             let mut call = cmd("EVALSHA");
@@ -171,14 +184,12 @@ impl Joining {
         }
         let deadline = Instant::now() + self.link.timeout;
         let replies = self.connection.call(&commands, deadline)?;
-        replies
-            .into_iter()
-            .map(|reply| {
-                let reply = reply?;
-                let part = |n: usize| elements(&reply)?.get(n).and_then(number);
-                part(0).zip(part(1)).ok_or_else(|| unexpected("the script"))
-            })
-            .collect()
+        let tops = replies.into_iter().map(|reply| {
+            let reply = reply?;
+            let part = |n: usize| elements(&reply)?.get(n).and_then(number);
+            part(0).zip(part(1)).ok_or_else(|| unexpected("the script"))
+        });
+        Ok(tops.collect())
     }
 
     /// Delivers the messages up to `top` that the stream has and this hub has not. Returns whether it had all.
