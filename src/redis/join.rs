@@ -15,6 +15,7 @@ use super::link::Link;
 use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
+use super::status::LinkState;
 use crate::hub::{Position, Publication, Stored, Topic};
 
 /// The most topics that are subscribed to or that join together.
@@ -47,13 +48,23 @@ impl Joining {
     /// Sends one command and returns the reply.
     pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
         let deadline = Instant::now() + self.link.timeout;
-        self.connection.call_one(command, deadline)
+        let reply = self.connection.call_one(command, deadline)?;
+        if self.link.word.state() == LinkState::Up {
+            self.link.set_received();
+        }
+        Ok(reply)
     }
 
     /// Reads the names on other hubs again, if the server's list was not complete before.
     pub(super) fn refresh_names(&mut self) -> Result<(), ServerError> {
         self.mirror.refresh(&self.link, &mut self.connection)
+    ///
+    /// An answer proves that the server is not silent, while the thread that asks receives nothing else.
     }
+        let is_lost = !matches!(self.link.state(), LinkState::Up | LinkState::Rejoining);
+        if is_lost || self.link.is_stopped() {
+            return Err(ServerError::Broken("the link is lost".into()));
+        }
 
     /// Takes the position of each topic in the server's sequence. Before that, missed messages are delivered if the server
     /// still has them, and otherwise members are told of a gap. The channels have been subscribed to.
