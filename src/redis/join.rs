@@ -44,9 +44,23 @@ struct Entry {
     record: Record,
 }
 
+/// A part of a topic's stream.
+struct Slice {
+    /// Without those that are not valid.
+    entries: Vec<Entry>,
+    /// The id of the last entry, valid or not, if there may be more.
+    end: Option<u64>,
+}
+
 impl Joining {
     /// Sends one command and returns the reply.
+    ///
+    /// An answer proves that the server is not silent, while the thread that asks receives nothing else.
     pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
+        let is_lost = !matches!(self.link.state(), LinkState::Up | LinkState::Rejoining);
+        if is_lost || self.link.is_stopped() {
+            return Err(ServerError::Broken("the link is lost".into()));
+        }
         let deadline = Instant::now() + self.link.timeout;
         let reply = self.connection.call_one(command, deadline)?;
         if self.link.word.state() == LinkState::Up {
@@ -58,13 +72,7 @@ impl Joining {
     /// Reads the names on other hubs again, if the server's list was not complete before.
     pub(super) fn refresh_names(&mut self) -> Result<(), ServerError> {
         self.mirror.refresh(&self.link, &mut self.connection)
-    ///
-    /// An answer proves that the server is not silent, while the thread that asks receives nothing else.
     }
-        let is_lost = !matches!(self.link.state(), LinkState::Up | LinkState::Rejoining);
-        if is_lost || self.link.is_stopped() {
-            return Err(ServerError::Broken("the link is lost".into()));
-        }
 
     /// Takes the position of each topic in the server's sequence. Before that, missed messages are delivered if the server
     /// still has them, and otherwise members are told of a gap. The channels have been subscribed to.
@@ -205,20 +213,13 @@ impl Joining {
 
     /// Delivers the messages up to `top` that the stream has and this hub has not. Returns whether it had all.
     pub(super) fn catch_up(&mut self, topic: &Topic, top: u64) -> Result<bool, ServerError> {
-        let mut is_complete = true;
-        loop {
-            let last_id = topic.last_id();
-            if last_id >= top {
-                return Ok(is_complete);
-            }
-            let entries = self.range(topic, last_id + 1, top)?;
-            if entries.is_empty() {
-                return Ok(false);
-            }
-            let count = entries.len();
+        let (mut is_complete, mut next) = (true, Some(topic.last_id() + 1));
+        let mut expected = topic.last_id() + 1;
+        while let Some(first) = next.filter(|first| *first <= top) {
+            let slice = self.range(topic, first, top)?;
+            next = slice.end.map(|last| last + 1);
             let now_ms = self.link.clock.now() / 1000;
-            let mut expected = last_id + 1;
-            for entry in entries {
+            for entry in slice.entries {
                 if entry.id != expected {
                     is_complete = false;
                     Figures::add(&self.link.figures.gaps, 1);
@@ -228,10 +229,8 @@ impl Joining {
                 Figures::add(&self.link.figures.caught_up, 1);
                 deliver(&self.link, topic, entry.id, age, vec![entry.record]);
             }
-            if count < SLICE {
-                return Ok(is_complete && topic.last_id() >= top);
-            }
         }
+        Ok(is_complete && topic.last_id() >= top)
     }
 
     /// Completes the local history with the messages that the stream has and this hub has not received.
@@ -240,31 +239,30 @@ impl Joining {
         if topic.is_filled() || keep == 0 {
             return Ok(());
         }
-        let (mut stored, mut bytes, mut below) = (Vec::new(), 0, topic.last_id());
+        let (mut stored, mut bytes, mut next) = (Vec::new(), 0, Some(topic.last_id()));
         let (now_ms, stream) = (
             self.link.clock.now() / 1000,
             self.link.keys.stream(topic.name()),
         );
-        while stored.len() < keep && bytes < topic.history_limit() && below > 0 {
+        while let Some(below) = next {
+            if stored.len() >= keep || bytes >= topic.history_limit() {
+                break;
+            }
             let mut command = cmd("XREVRANGE");
             command.arg(&stream).arg(format!("{below}-0")).arg("-");
             command.arg("COUNT").arg(SLICE);
             let reply = self.ask(&command)?;
-            let entries = self.entries(&reply)?;
-            let count = elements(&reply).map_or(0, <[Value]>::len);
-            for Entry { id, at_ms, record } in entries {
+            let slice = self.slice(&reply)?;
+            next = slice.end.and_then(|first| first.checked_sub(1));
+            for Entry { id, at_ms, record } in slice.entries {
                 let age = Duration::from_millis(now_ms.saturating_sub(at_ms));
                 let publication = record.publication;
                 bytes += publication.message.len();
-                below = below.min(id.saturating_sub(1));
                 stored.push(Stored {
                     id,
                     age,
                     publication,
                 });
-            }
-            if count < SLICE {
-                break;
             }
         }
         stored.truncate(keep);
@@ -274,18 +272,19 @@ impl Joining {
     }
 
     /// Returns messages of the stream with ids from `first` to `last`, up to the size of a slice.
-    fn range(&mut self, topic: &Topic, first: u64, last: u64) -> Result<Vec<Entry>, ServerError> {
+    fn range(&mut self, topic: &Topic, first: u64, last: u64) -> Result<Slice, ServerError> {
         let mut command = cmd("XRANGE");
         command.arg(self.link.keys.stream(topic.name()));
         command.arg(format!("{first}-0")).arg(format!("{last}-0"));
         command.arg("COUNT").arg(SLICE);
         let reply = self.ask(&command)?;
-        self.entries(&reply)
+        self.slice(&reply)
     }
 
     /// Reads the messages of an answer. Those that are not valid are counted and left out.
-    fn entries(&self, reply: &Value) -> Result<Vec<Entry>, ServerError> {
+    fn slice(&self, reply: &Value) -> Result<Slice, ServerError> {
         let entries = elements(reply).ok_or_else(|| unexpected("XRANGE"))?;
+        let last = entries.last().filter(|_| entries.len() >= SLICE);
         let read = entries.iter().filter_map(|entry| {
             let entry = self.entry(entry);
             if entry.is_none() {
@@ -293,7 +292,10 @@ impl Joining {
             }
             entry
         });
-        Ok(read.collect())
+        Ok(Slice {
+            entries: read.collect(),
+            end: last.and_then(number_of_entry),
+        })
     }
 
     fn entry(&self, entry: &Value) -> Option<Entry> {
@@ -321,8 +323,8 @@ impl Joining {
         last: u64,
     ) -> Result<(), ServerError> {
         if topic.settings().history > 0 {
-            let entries = self.range(topic, first, last)?;
-            Figures::add(&self.link.figures.overlapped, entries.len());
+            let slice = self.range(topic, first, last)?;
+            Figures::add(&self.link.figures.overlapped, slice.entries.len());
         }
         Ok(())
     }
@@ -335,6 +337,12 @@ impl Joining {
             }
         }
     }
+}
+
+/// Returns the first half of the id of a stream's entry.
+fn number_of_entry(entry: &Value) -> Option<u64> {
+    let id = std::str::from_utf8(bytes(elements(entry)?.first()?)?).ok()?;
+    id.split_once('-')?.0.parse().ok()
 }
 
 /// Makes a local message of a publish whose execution can be proved neither way. Under [`Lost::Refuse`] its outcome is not
