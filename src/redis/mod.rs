@@ -31,6 +31,9 @@ mod topics;
 mod unread;
 
 #[cfg(all(test, feature = "testing"))]
+#[path = "tests/faults.rs"]
+mod faults_tests;
+#[cfg(all(test, feature = "testing"))]
 #[path = "tests/nodes.rs"]
 mod nodes_tests;
 #[cfg(test)]
