@@ -13,6 +13,7 @@ use super::connection::{
     Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
 };
 use super::figures::Figures;
+use super::interval::Interval;
 use super::join::{Joining, MAX_TOGETHER, settle_locally};
 use super::link::Link;
 use super::mirror::Mirror;
@@ -192,7 +193,7 @@ impl LinkThread {
         let sent_at = Instant::now();
         let now = sending.call_one(&cmd("TIME"), deadline())?;
         if let Some(now) = time(&now) {
-            self.link.clock.measure(now, sent_at, Instant::now());
+            self.link.measure(now, sent_at);
         }
         Ok(Connected {
             sending,
@@ -271,7 +272,7 @@ impl LinkThread {
             self.mirror.set_incomplete();
             // Other hubs may have received the publishes from the server before, so they must not be sent again.
             for publish in self.in_doubt.drain(..) {
-                settle_locally(link, &publish.topic, &publish);
+                settle_locally(link, &publish);
             }
         }
         let mut joining = Joining {
@@ -282,17 +283,16 @@ impl LinkThread {
             mirror: self.mirror,
         };
         let topics = link.topics.all_subscribing();
-        joining.join(&topics, &mut self.in_doubt)?;
-        // What is left belongs to topics that have caught up completely, or that this hub does not receive. Of the latter
-        // nothing can be proved.
-        let mut unreceived = Vec::new();
+        joining.join(&topics, &self.in_doubt)?;
         for publish in &self.in_doubt {
-            let channel = link.keys.channel(publish.topic.name());
-            if !link.topics.is_joined(&channel) {
-                unreceived.push((channel, publish.topic.clone()));
+            // The messages of such a topic do not come back to this hub.
+            if !link
+                .topics
+                .is_joined(&link.keys.channel(publish.topic.name()))
+            {
+                publish.set_unprovable();
             }
         }
-        joining.join(&unreceived, &mut self.in_doubt)?;
         self.epoch = Some(epoch.clone());
         let publisher = Publisher::new(
             Arc::clone(link),
@@ -309,7 +309,7 @@ impl LinkThread {
             number,
             unconfirmed: HashSet::new(),
             confirmed: Vec::new(),
-            last_warning: None,
+            refusals: Interval::default(),
         };
         Ok((publisher, subscriber))
     }

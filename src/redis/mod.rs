@@ -6,6 +6,7 @@ mod connection;
 mod delivery;
 mod fences;
 mod figures;
+mod interval;
 mod join;
 mod keys;
 mod link;

@@ -14,8 +14,9 @@ use ::redis::{Cmd, Value, cmd};
 use super::connection::{
     Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
 };
+use super::interval::Interval;
 use super::link::Link;
-use super::mirror::number_of_node;
+use super::mirror::{SETTLING, number_of_node};
 use super::present_names::Changes;
 use super::record::presence_payload;
 
@@ -35,9 +36,6 @@ const REMOVAL_MS: u64 = 5_000;
 const MAX_NAMES: usize = 256;
 const MAX_TOPICS: usize = 64;
 
-/// The shortest time between two log lines about names that were refused.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
 /// How long a shutdown tries to remove the names.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -46,11 +44,14 @@ pub(super) struct PresenceWriter {
     /// The hash of the script.
     script: String,
     next_renewal: Instant,
+    /// Before this moment, other hubs may not have been able to renew their leases.
+    removals_from: Instant,
     /// The lease has been written on this connection.
     is_leased: bool,
     /// The server has refused something.
     is_refused: bool,
-    warned_at: Option<Instant>,
+    /// Log lines about names that were refused.
+    refusals: Interval,
     work: VecDeque<Work>,
 }
 
@@ -73,9 +74,10 @@ impl PresenceWriter {
             link,
             script,
             next_renewal: Instant::now(),
+            removals_from: Instant::now() + SETTLING,
             is_leased: false,
             is_refused: false,
-            warned_at: None,
+            refusals: Interval::default(),
             work: VecDeque::new(),
         }
     }
@@ -158,6 +160,9 @@ impl PresenceWriter {
             self.work.extend(all.into_iter().map(Work::Write));
         }
         let dead = self.dead(listed.as_ref(), now);
+        if Instant::now() < self.removals_from {
+            return Ok(());
+        }
         self.begin_removals(connection, &dead)
     }
 
@@ -363,10 +368,7 @@ impl PresenceWriter {
                 Err(error) if error.is_no_master() => return Err(error),
                 Err(error) => {
                     self.is_refused = true;
-                    let now = Instant::now();
-                    let is_due = |before| now >= before + WARNING_INTERVAL;
-                    if self.warned_at.is_none_or(is_due) {
-                        self.warned_at = Some(now);
+                    if self.refusals.is_over() {
                         log::warn!(
                             "redis {}: the list of names is not complete: {error}",
                             self.link.address()

@@ -142,7 +142,10 @@ impl Model {
     }
 
     fn publish_local(&mut self, messages: usize) {
-        let (last_id, was_local) = (self.topic.last_id(), self.topic.position().local_from.is_some());
+        let (last_id, was_local) = (
+            self.topic.last_id(),
+            self.topic.position().local_from.is_some(),
+        );
         // The time of the server is above all ids that it has assigned.
         let now = self.top.max(last_id) + 50;
         let first = if was_local { last_id + 1 } else { now };
