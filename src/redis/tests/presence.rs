@@ -41,7 +41,11 @@ struct Node {
 
 impl Node {
     fn start(server: &RedisServer) -> Node {
-        let redis = Redis::start(RedisConfig::new(&server.url())).expect("the URL is valid");
+        Node::start_at(&server.url())
+    }
+
+    fn start_at(url: &str) -> Node {
+        let redis = Redis::start(RedisConfig::new(url)).expect("the URL is valid");
         let hub = Hub::new(HubConfig::default().envelope(Plain).redis(&redis));
         let rooms = hub.clone();
         let handler = move |conn: &mut Connection| {
@@ -359,6 +363,51 @@ fn names_outlive_a_restart_of_the_server() {
     let mut notices = notices(&nodes[0], &mut watcher);
     notices.sort();
     assert_eq!(notices, ["+dan", "-cat"], "bob has never left");
+}
+
+#[test]
+fn names_of_an_isolated_hub_leave_and_return() {
+    let server = start!();
+    let node = Node::start(&server);
+    // The other hub has a user of its own, with the permissions that the guide names. So it can be shut out.
+    let guide = include_str!("../../GUIDE.md");
+    let user = guide
+        .lines()
+        .find_map(|line| line.strip_prefix("user hubs "));
+    let rules: Vec<&str> = user
+        .expect("the guide names the permissions")
+        .split(' ')
+        .collect();
+    server.command(&[&["ACL", "SETUSER", "hubs"], &rules[..]].concat());
+    let other = Node::start_at(&format!(
+        "redis://hubs:PASSWORD@127.0.0.1:{}",
+        server.port()
+    ));
+    let mut watchers = [node.watch(), other.watch()];
+    let _ann = node.join("ann");
+    let _bob = other.join("bob");
+    for watcher in &mut watchers {
+        assert_eq!([next(watcher), next(watcher)], ["+ann", "+bob"]);
+    }
+    server.command(&["ACL", "SETUSER", "hubs", "off"]);
+    server.command(&["CLIENT", "KILL", "USER", "hubs"]);
+    let began = Instant::now();
+    other.wait_for(LinkState::Isolated);
+    assert_eq!(next(&mut watchers[0]), "-bob");
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_secs(6) && took < Duration::from_secs(15),
+        "{took:?}"
+    );
+    assert_eq!(other.names(), ["ann", "bob"], "as last known");
+    server.command(&["ACL", "SETUSER", "hubs", "on"]);
+    assert_eq!(next(&mut watchers[0]), "+bob");
+    other.wait_for(LinkState::Up);
+    assert_eq!(
+        notices(&other, &mut watchers[1]),
+        [""; 0],
+        "nothing has changed there"
+    );
 }
 
 #[test]
