@@ -66,6 +66,27 @@ impl Node {
         node
     }
 
+    /// Starts a hub with a user of its own, which has the permissions that the guide names.
+    fn start_as_user(server: &RedisServer) -> Node {
+        let guide = include_str!("../../GUIDE.md");
+        let user = guide
+            .lines()
+            .find_map(|line| line.strip_prefix("user hubs "));
+        let rules: Vec<&str> = user.expect("the guide names them").split(' ').collect();
+        server.command(&[&["ACL", "SETUSER", "hubs"], &rules[..]].concat());
+        Node::start_at(&format!(
+            "redis://hubs:PASSWORD@127.0.0.1:{}",
+            server.port()
+        ))
+    }
+
+    /// Makes the server refuse the hub that has a user of its own.
+    fn shut_out(&self, server: &RedisServer) {
+        server.command(&["ACL", "SETUSER", "hubs", "off"]);
+        server.command(&["CLIENT", "KILL", "USER", "hubs"]);
+        self.wait_for(LinkState::Isolated);
+    }
+
     fn client(&self, path: &str) -> Client {
         let mut client = self.server.client(path).connect().expect("it is accepted");
         // It may be told of itself before.
@@ -369,30 +390,15 @@ fn names_outlive_a_restart_of_the_server() {
 fn names_of_an_isolated_hub_leave_and_return() {
     let server = start!();
     let node = Node::start(&server);
-    // The other hub has a user of its own, with the permissions that the guide names. So it can be shut out.
-    let guide = include_str!("../../GUIDE.md");
-    let user = guide
-        .lines()
-        .find_map(|line| line.strip_prefix("user hubs "));
-    let rules: Vec<&str> = user
-        .expect("the guide names the permissions")
-        .split(' ')
-        .collect();
-    server.command(&[&["ACL", "SETUSER", "hubs"], &rules[..]].concat());
-    let other = Node::start_at(&format!(
-        "redis://hubs:PASSWORD@127.0.0.1:{}",
-        server.port()
-    ));
+    let other = Node::start_as_user(&server);
     let mut watchers = [node.watch(), other.watch()];
     let _ann = node.join("ann");
-    let _bob = other.join("bob");
+    let bob = other.join("bob");
     for watcher in &mut watchers {
         assert_eq!([next(watcher), next(watcher)], ["+ann", "+bob"]);
     }
-    server.command(&["ACL", "SETUSER", "hubs", "off"]);
-    server.command(&["CLIENT", "KILL", "USER", "hubs"]);
     let began = Instant::now();
-    other.wait_for(LinkState::Isolated);
+    other.shut_out(&server);
     assert_eq!(next(&mut watchers[0]), "-bob");
     let took = began.elapsed();
     assert!(
@@ -408,6 +414,29 @@ fn names_of_an_isolated_hub_leave_and_return() {
         [""; 0],
         "nothing has changed there"
     );
+    drop(bob);
+    for watcher in &mut watchers {
+        while next(watcher) != "-bob" {}
+    }
+}
+
+#[test]
+fn name_that_leaves_an_isolated_hub_is_removed_later() {
+    let server = start!();
+    let node = Node::start(&server);
+    let other = Node::start_as_user(&server);
+    let mut watcher = node.watch();
+    let bob = other.join("bob");
+    assert_eq!(next(&mut watcher), "+bob");
+    other.shut_out(&server);
+    drop(bob);
+    other.wait_for_names(&[]);
+    assert_eq!(node.names(), ["bob"]);
+    server.command(&["ACL", "SETUSER", "hubs", "on"]);
+    assert_eq!(next(&mut watcher), "-bob");
+    wait_until("the removal", || {
+        !all_keys(&server).contains(&keys().topics_at(other.number()))
+    });
 }
 
 #[test]
