@@ -9,8 +9,8 @@ are clients of every hub, one for each topic. The figures are processor time per
 hubs from `/proc/PID/stat`. What the processes use while nothing is published is subtracted. Rates are not compared,
 because hubs, Redis and clients share the cores.
 
-The constants come from runs with ONE hub: without members, with one member and with eleven members for each topic. So
-the runs with 2, 3 and 4 hubs are predictions.
+The constants come from one hub without members, and from the same hub beside a second one, where one member or eleven
+members for each topic are. The runs that are compared have a member for each topic at every hub, so they are predictions.
 """
 import argparse
 import os
@@ -44,7 +44,7 @@ class Shape:
     messages: int
 
 
-SHAPES = {"alone": Shape(1, 1, 8_000), "busy": Shape(64, 1, 40_000), "together": Shape(16, 16, 120_000)}
+SHAPES = {"alone": Shape(1, 1, 20_000), "busy": Shape(64, 1, 64_000), "together": Shape(16, 16, 256_000)}
 
 
 class Redis:
@@ -245,21 +245,21 @@ class Cost:
     other: float
 
 
-def run(program, shape, hubs, members, history):
-    """Publishes at the first of `hubs` hubs, each of which has `members` members for each topic."""
+def run(program, shape, members, history=0):
+    """Publishes at the first hub. `members` has the members for each topic of each hub, the first one included."""
     redis = Redis()
     started = []
     try:
-        started = [Hub(program, redis, history) for _ in range(hubs)]
+        started = [Hub(program, redis, history) for _ in members]
         deadline = time.monotonic() + ARRIVES
-        while int(redis.info("clients")["connected_clients"]) < 1 + 2 * hubs:
+        while int(redis.info("clients")["connected_clients"]) < 1 + 2 * len(members):
             if time.monotonic() > deadline:
                 raise RuntimeError("the hubs do not connect to Redis")
             time.sleep(0.05)
         listeners = Members()
-        for hub in started:
+        for hub, count in zip(started, members):
             for topic in range(TOPICS):
-                for _ in range(members):
+                for _ in range(count):
                     listeners.add(hub.connect(f"/ws/t{topic}"))
         listeners.start()
         time.sleep(0.3)      # The hubs have to become quiet before the time of an idle second is taken.
@@ -268,12 +268,12 @@ def run(program, shape, hubs, members, history):
         idle = [now - before for now, before in zip(usage(redis, started), idle)]
         before, began = usage(redis, started), time.monotonic()
         counts = publish(started[0], shape)
-        listeners.wait(sum(counts) * members * hubs)
+        listeners.wait(sum(counts) * sum(members))
         took = time.monotonic() - began
         used = [now - then - took * rest for now, then, rest in zip(usage(redis, started), before, idle)]
         listeners.stop()
         each = [time * 1e6 / sum(counts) for time in used]
-        return Cost(each[0], each[1], statistics.mean(each[2:]) if hubs > 1 else 0.0)
+        return Cost(each[0], each[1], statistics.mean(each[2:]) if len(members) > 1 else 0.0)
     finally:
         for hub in started:
             hub.stop()
@@ -284,20 +284,28 @@ def usage(redis, hubs):
     return [redis.processor()] + [hub.processor() for hub in hubs]
 
 
-def median_of(rounds, *arguments):
-    costs = [run(*arguments) for _ in range(rounds)]
-    return Cost(*(statistics.median(getattr(cost, field.name) for cost in costs) for field in fields(Cost)))
+def least(costs):
+    """Returns the least of each figure, because other processes on the machine only ever add to it."""
+    return Cost(*(min(getattr(cost, field.name) for cost in costs) for field in fields(Cost)))
 
 
-def constants(program, name, shape, rounds):
-    """Returns the constants of this load from runs with one hub."""
-    nobody = median_of(rounds, program, shape, 1, 0, 0)
-    kept = median_of(rounds, program, shape, 1, 0, HISTORY)
-    one = median_of(rounds, program, shape, 1, 1, 0)
-    eleven = median_of(rounds, program, shape, 1, 11, 0)
-    deliver = (eleven.first - one.first) / 10
-    return model.Load(name, script=nobody.redis, script_history=kept.redis, receiver=one.redis - nobody.redis,
-                      publish=nobody.first, receive=one.first - nobody.first - deliver, deliver=deliver)
+def measure(program, shape, rounds):
+    """Runs all configurations in turns, so that a slow phase of the machine affects all of them."""
+    setups = {"nobody": ([0],), "kept": ([0], HISTORY), "one": ([0, 1],), "eleven": ([0, 11],),
+              2: ([1] * 2,), 3: ([1] * 3,), 4: ([1] * 4,)}
+    costs = {name: [] for name in setups}
+    for _ in range(rounds):
+        for name, setup in setups.items():
+            costs[name].append(run(program, shape, *setup))
+    return {name: least(found) for name, found in costs.items()}
+
+
+def constants(name, found):
+    """Returns the constants of this load."""
+    nobody, one, eleven = found["nobody"], found["one"], found["eleven"]
+    deliver = (eleven.other - one.other) / 10
+    return model.Load(name, script=nobody.redis, script_history=found["kept"].redis, receiver=one.redis - nobody.redis,
+                      publish=nobody.first, receive=one.other - deliver, deliver=deliver)
 
 
 def memory():
@@ -344,14 +352,15 @@ def main():
     for name, shape in SHAPES.items():
         if args.quick:
             shape = Shape(shape.publishers, shape.together, shape.messages // 10)
-        measured = constants(args.standpipe, name, shape, rounds)
+        costs = measure(args.standpipe, shape, rounds)
+        measured = constants(name, costs)
         print(f"\n{name}: {shape.publishers} publishers × {shape.together}; constants in µs, here / in model.py")
         known = {load.name: load for load in (model.ALONE, model.BUSY, model.TOGETHER)}[name]
         print("  " + ", ".join(f"{field.name} {getattr(measured, field.name):.2f} / {getattr(known, field.name):.2f}"
                                for field in fields(model.Load) if field.name != "name"))
         print(f"  {'µs of processor time per message':34} {'model':>8} {'measured':>9} {'ratio':>6}")
         for hubs in (2, 3, 4):
-            found = median_of(rounds, args.standpipe, shape, hubs, 1, 0)
+            found = costs[hubs]
             receiving = measured.receive + measured.deliver
             for what, predicted, actual in (
                 ("Redis", measured.script + hubs * measured.receiver, found.redis),
@@ -359,7 +368,8 @@ def main():
                 ("each other hub", receiving, found.other),
             ):
                 ratio = actual / predicted
-                worst = max(worst, ratio, 1 / ratio if ratio > 0 else float("inf"))
+                # A negative figure is one of too few messages.
+                worst = max(worst, ratio, 1 / ratio) if ratio > 0 else float("inf")
                 print(f"  {hubs} hubs: {what:26} {predicted:8.2f} {actual:9.2f} {ratio:6.2f}")
     print(f"\nthe largest difference between model and measurement is a factor of {worst:.2f}")
 

@@ -27,6 +27,8 @@ class Load:
 
 
 ALONE = Load("alone", script=8.0, script_history=11.0, receiver=7.0, publish=40.0, receive=20.0, deliver=10.0)
+# One message in each call, and many calls at the same time.
+BUSY = Load("busy", script=8.0, script_history=11.0, receiver=0.5, publish=40.0, receive=2.0, deliver=10.0)
 TOGETHER = Load("together", script=1.5, script_history=3.5, receiver=0.5, publish=4.0, receive=2.0, deliver=1.0)
 
 # --- Limits ---
@@ -110,8 +112,6 @@ def rows(clients: int, hubs: int):
     touched = hubs_of_a_room(members, hubs)
     for name, each in (("1 message per client and minute", 1 / 60), ("1 per 10 s", 1 / 10), ("1 per second", 1)):
         rate = clients * each
-        # At these rates Redis has always several messages to do, and hubs receive many together: each message is alone
-        # in its script call, and shares the turn of the event loop.
         needs = use(BUSY, rate, hubs, touched, members, history=False)
         yield (f"{rooms:,} rooms of 10, {name}", rate, needs, memory(rooms, rooms * touched, 0))
     for load, each in ((ALONE, 5), (TOGETHER, 100)):
@@ -122,12 +122,6 @@ def rows(clients: int, hubs: int):
         needs = use(BUSY, rate, hubs, 1, 1, history=bool(history))
         what = ", each with a history" if history else ""
         yield (f"{clients:,} personal topics{what}, 1 per minute", rate, needs, memory(clients, clients, history))
-
-
-# One message in each call, but many calls at the same time: the script costs what it costs alone, and the rest what it
-# costs together.
-BUSY = Load("busy", script=ALONE.script, script_history=ALONE.script_history, receiver=TOGETHER.receiver,
-            publish=ALONE.publish, receive=TOGETHER.receive, deliver=ALONE.deliver)
 
 
 def main():

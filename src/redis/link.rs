@@ -21,13 +21,14 @@ use crossbeam_channel::Sender;
 
 use super::config::Lost;
 use super::figures::Figures;
+use super::interval::Interval;
 use super::keys::Keys;
 use super::link_word::LinkWord;
 use super::pending::PendingPublish;
 use super::present_names::PresentNames;
 use super::queue::PublishQueue;
 use super::record::Limits;
-use super::server_clock::ServerClock;
+use super::server_clock::{MAX_DIFFERENCE, ServerClock};
 use super::status::{LinkState, LinkStatus};
 use super::topics::OpenTopics;
 use crate::sync::lock;
@@ -57,6 +58,7 @@ pub(super) struct Link {
     next_seq: AtomicU64,
     /// Publishes without an outcome, by the number of their first message.
     pending: Mutex<BTreeMap<u64, Arc<PendingPublish>>>,
+    clock_warnings: Mutex<Interval>,
     /// Wakes the link thread.
     wake: Sender<()>,
     /// The server's address without user and password.
@@ -113,6 +115,7 @@ impl Link {
             isolated_since: Mutex::default(),
             next_seq: AtomicU64::new(1),
             pending: Mutex::default(),
+            clock_warnings: Mutex::default(),
             wake,
             address: Mutex::new(address),
         }
@@ -189,6 +192,17 @@ impl Link {
 
     pub(super) fn is_current(&self, connection: u64) -> bool {
         self.state() == LinkState::Up && self.word.get().1 == connection
+    }
+
+    /// Records that the server's time was `server`, in microseconds, between `sent_at` and now.
+    pub(super) fn measure(&self, server: u64, sent_at: Instant) {
+        let difference = self.clock.measure(server, sent_at, Instant::now());
+        if difference > MAX_DIFFERENCE && lock(&self.clock_warnings).is_over() {
+            log::warn!(
+                "redis {}: its clock differs from this machine's by {difference:?}",
+                self.address()
+            );
+        }
     }
 
     /// Wakes every thread whose next step depends on the state.

@@ -1,7 +1,7 @@
-//! Reads which names are present on other hubs. Later changes arrive on the channels of the topics.
+//! [`Mirror`]: reads which names are present on other hubs. Later changes arrive on the channels of the topics.
 
 use std::str;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::redis::{Value, cmd};
 
@@ -11,39 +11,89 @@ use super::link::Link;
 use crate::hub::Topic;
 use crate::names;
 
-/// Replaces what the topics know of other hubs. Their channels have been subscribed to before, so that no later change is
-/// missed.
-pub(super) fn read_names(
-    link: &Link,
-    connection: &mut ServerConnection,
-    topics: &[(String, Topic)],
-) -> Result<(), ServerError> {
-    let mut commands = Commands::default();
-    for (_, topic) in topics {
-        commands.add(cmd("HGETALL").arg(link.keys.presence(topic.name())));
+/// How long the names on a server may be incomplete that has restarted or taken the place of another. The other hubs write
+/// their names again when they have connected.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// The most topics whose names are read together.
+const MAX_TOGETHER: usize = 512;
+
+/// What a hub knows about the list of names on its server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mirror {
+    /// The list on the server is complete at this moment. `None`: it is complete.
+    complete_at: Option<Instant>,
+}
+
+impl Mirror {
+    /// Says that the server may lack names of other hubs for a while. Until then no name is taken for one that has left.
+    pub(super) fn set_incomplete(&mut self) {
+        self.complete_at = Some(Instant::now() + SETTLING);
     }
-    let replies = connection.call(&commands, Instant::now() + link.timeout)?;
-    for ((_, topic), reply) in topics.iter().zip(replies) {
-        let reply = match reply {
-            Err(error) if error.is_no_master() => return Err(error),
-            reply => reply.ok(),
-        };
-        let Some(fields) = reply.as_ref().and_then(elements) else {
-            // Another program has used the key for something else. The names remain as they were.
-            Figures::add(&link.figures.malformed, 1);
-            continue;
-        };
-        let mut names = Vec::new();
-        for field in fields.iter().step_by(2) {
-            match place(field) {
-                Some((node, _)) if node == link.node => {}
-                Some(place) => names.push(place),
-                None => Figures::add(&link.figures.malformed, 1),
+
+    /// Reads the names on other hubs. The channels of the topics have been subscribed to before, so that no later change is
+    /// missed.
+    pub(super) fn read(
+        self,
+        link: &Link,
+        connection: &mut ServerConnection,
+        topics: &[(String, Topic)],
+    ) -> Result<(), ServerError> {
+        let now = Instant::now();
+        let is_complete = self.complete_at.is_none_or(|at| now >= at);
+        for topics in topics.chunks(MAX_TOGETHER) {
+            let mut commands = Commands::default();
+            for (_, topic) in topics {
+                commands.add(cmd("HGETALL").arg(link.keys.presence(topic.name())));
+            }
+            let replies = connection.call(&commands, Instant::now() + link.timeout)?;
+            for ((_, topic), reply) in topics.iter().zip(replies) {
+                let reply = match reply {
+                    Err(error) if error.is_no_master() => return Err(error),
+                    reply => reply.ok(),
+                };
+                let Some(names) = names_of_others(link, reply.as_ref()) else {
+                    // Another program uses the key for something else. The names remain as they were.
+                    Figures::add(&link.figures.malformed, 1);
+                    continue;
+                };
+                if is_complete {
+                    topic.replace_remote_names(names);
+                    continue;
+                }
+                for (node, name) in names {
+                    topic.set_remote_present(node, &name, true);
+                }
             }
         }
-        topic.replace_remote_names(names);
+        Ok(())
     }
-    Ok(())
+
+    /// Reads the names of all topics once more when the server's list has become complete.
+    pub(super) fn refresh(
+        &mut self,
+        link: &Link,
+        connection: &mut ServerConnection,
+    ) -> Result<(), ServerError> {
+        if self.complete_at.is_none_or(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        self.complete_at = None;
+        self.read(link, connection, &link.topics.all())
+    }
+}
+
+/// Reads the names on other hubs from a hash. `None`: it is no hash.
+fn names_of_others(link: &Link, hash: Option<&Value>) -> Option<Vec<(u64, String)>> {
+    let mut names = Vec::new();
+    for field in elements(hash?)?.iter().step_by(2) {
+        match place(field) {
+            Some((node, _)) if node == link.node => {}
+            Some(place) => names.push(place),
+            None => Figures::add(&link.figures.malformed, 1),
+        }
+    }
+    Some(names)
 }
 
 /// Reads the field of a name: the number of a hub in 16 hexadecimal digits, a zero byte, the name.

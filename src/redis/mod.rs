@@ -6,6 +6,7 @@ mod connection;
 mod delivery;
 mod fences;
 mod figures;
+mod interval;
 mod join;
 mod keys;
 mod link;
@@ -31,6 +32,9 @@ mod unread;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/nodes.rs"]
 mod nodes_tests;
+#[cfg(test)]
+#[path = "tests/presence_script.rs"]
+mod presence_script_tests;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/presence.rs"]
 mod presence_tests;

@@ -14,6 +14,7 @@ use ::redis::{Cmd, Value, cmd};
 use super::connection::{
     Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
 };
+use super::interval::Interval;
 use super::link::Link;
 use super::mirror::number_of_node;
 use super::present_names::Changes;
@@ -35,9 +36,6 @@ const REMOVAL_MS: u64 = 5_000;
 const MAX_NAMES: usize = 256;
 const MAX_TOPICS: usize = 64;
 
-/// The shortest time between two log lines about names that were refused.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-
 /// How long a shutdown tries to remove the names.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -50,7 +48,8 @@ pub(super) struct PresenceWriter {
     is_leased: bool,
     /// The server has refused something.
     is_refused: bool,
-    warned_at: Option<Instant>,
+    /// Log lines about names that were refused.
+    refusals: Interval,
     work: VecDeque<Work>,
 }
 
@@ -75,7 +74,7 @@ impl PresenceWriter {
             next_renewal: Instant::now(),
             is_leased: false,
             is_refused: false,
-            warned_at: None,
+            refusals: Interval::default(),
             work: VecDeque::new(),
         }
     }
@@ -363,10 +362,7 @@ impl PresenceWriter {
                 Err(error) if error.is_no_master() => return Err(error),
                 Err(error) => {
                     self.is_refused = true;
-                    let now = Instant::now();
-                    let is_due = |before| now >= before + WARNING_INTERVAL;
-                    if self.warned_at.is_none_or(is_due) {
-                        self.warned_at = Some(now);
+                    if self.refusals.is_over() {
                         log::warn!(
                             "redis {}: the list of names is not complete: {error}",
                             self.link.address()

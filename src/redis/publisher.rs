@@ -15,10 +15,11 @@ use super::connection::{
 };
 use super::fences::Fences;
 use super::figures::Figures;
+use super::interval::Interval;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
 use super::presence::PresenceWriter;
-use super::server_clock::MAX_DIFFERENCE;
+use super::topics::Query;
 use crate::sync::lock;
 
 /// Every so many heartbeats, the server's identity is asked for.
@@ -48,6 +49,8 @@ pub(super) struct Publisher {
     next_heartbeat: Instant,
     next_refresh: Instant,
     fences: Fences,
+    /// Log lines about refused publishes.
+    refusals: Interval,
 }
 
 /// A command of a pipeline, for which a reply has to be received.
@@ -81,6 +84,7 @@ impl Publisher {
             next_heartbeat: now,
             next_refresh: now + REFRESH_INTERVAL,
             fences: Fences::new(in_doubt),
+            refusals: Interval::default(),
         }
     }
 
@@ -175,7 +179,7 @@ impl Publisher {
                 }
                 Expected::Time(sent_at) => {
                     server_time = reply.ok().as_ref().and_then(time).unwrap_or(0);
-                    self.measure(server_time, sent_at);
+                    self.link.measure(server_time, sent_at);
                 }
                 Expected::Heartbeat(number) => self.fences.add(number, server_time),
                 Expected::Identity => {
@@ -314,7 +318,9 @@ impl Publisher {
                     ServerError::Refused { code, .. } => format!("redis refused it: {code}"),
                     ServerError::Broken(_) => return Err(error),
                 };
-                log::warn!("redis {}: a publish failed: {error}", self.link.address());
+                if self.refusals.is_over() {
+                    log::warn!("redis {}: a publish failed: {error}", self.link.address());
+                }
                 for publish in publishes {
                     publish.settle(Stage::Refused(reason.clone().into()));
                 }
@@ -332,28 +338,15 @@ impl Publisher {
         }
     }
 
-    fn measure(&self, server_time: u64, sent_at: Instant) {
-        let difference = self
-            .link
-            .clock
-            .measure(server_time, sent_at, Instant::now());
-        if difference > MAX_DIFFERENCE {
-            let minutes = lock(&self.link.heartbeats).sent / 600;
-            if lock(&self.link.heartbeats).sent == minutes * 600 + 1 {
-                log::warn!(
-                    "redis {}: its clock differs from this machine's by {difference:?}",
-                    self.link.address()
-                );
-            }
-        }
-    }
-
-    /// Sends publishes again that the server has not executed.
+    /// Sends publishes again that the server has not executed, and makes local messages of those that it may have executed.
     fn settle_in_doubt(&mut self) {
         let returned = lock(&self.link.heartbeats).returned;
         let deadline = Instant::now() + self.link.timeout;
-        let again = self.fences.take_not_executed(returned, deadline);
-        self.link.queue.push_front(again);
+        let over = self.fences.take_over(returned, deadline);
+        self.link.queue.push_front(over.not_executed);
+        for publish in over.unproved {
+            self.link.topics.ask(Query::Settle(publish));
+        }
     }
 
     /// Extends the lifetime of what belongs to open topics, in which nothing may have been published for long.

@@ -57,7 +57,9 @@ impl Node {
             Ok(())
         };
         let server = TestServer::with_config(crate::Config::default().hub(&hub), handler);
-        Node { redis, hub, server }
+        let node = Node { redis, hub, server };
+        node.wait_for(LinkState::Up);
+        node
     }
 
     fn client(&self, path: &str) -> Client {
@@ -192,8 +194,7 @@ fn names_on_all_hubs_are_listed_on_each() {
     }
     // A hub that opens the topic later reads them.
     let late = Node::start(&server);
-    late.wait_for(LinkState::Up);
-    assert_eq!(late.names(), ["ann", "bob"]);
+    late.wait_for_names(&["ann", "bob"]);
     drop(bob);
     assert_eq!(next(&mut watcher), "-bob");
     late.wait_for_names(&["ann"]);
@@ -233,7 +234,7 @@ fn names_of_a_dead_hub_are_removed() {
     leave_dead_hub(&server, &["ann", "zoe"], now_ms(&server) + 60_000);
     let _ann = nodes[1].join("ann");
     let mut watcher = nodes[0].watch();
-    assert_eq!(nodes[0].names(), ["ann", "zoe"]);
+    nodes[0].wait_for_names(&["ann", "zoe"]);
     wait_until("the hubs to count the dead one", || {
         nodes[0].redis.links()[0].nodes == 3
     });
@@ -324,7 +325,7 @@ fn shutdown_removes_names_and_lease() {
 }
 
 #[test]
-fn names_return_after_a_restart_of_the_server() {
+fn names_outlive_a_restart_of_the_server() {
     let mut server = start!();
     let nodes = [(); 2].map(|()| Node::start(&server));
     let mut watcher = nodes[0].watch();
@@ -338,9 +339,15 @@ fn names_return_after_a_restart_of_the_server() {
         .for_each(|node| node.wait_for(LinkState::Isolated));
     assert_eq!(nodes[0].names(), ["bob", "cat"], "as last known");
     drop(cat);
+    nodes[1].wait_for_names(&["bob"]);
+    let _dan = nodes[1].join("dan");
     server.restart();
     nodes.iter().for_each(|node| node.wait_for(LinkState::Up));
-    nodes.iter().for_each(|node| node.wait_for_names(&["bob"]));
+    nodes[0].wait_for_names(&["bob", "dan"]);
+    nodes[1].wait_for_names(&["bob", "dan"]);
+    let mut notices = notices(&nodes[0], &mut watcher);
+    notices.sort();
+    assert_eq!(notices, ["+dan", "-cat"], "bob has never left");
 }
 
 #[test]
@@ -348,7 +355,6 @@ fn refused_names_are_written_later() {
     let server = start!();
     let nodes = [(); 2].map(|()| Node::start(&server));
     let mut watcher = nodes[0].watch();
-    nodes.iter().for_each(|node| node.wait_for(LinkState::Up));
     // Writing a name fails, because the key is not a hash.
     server.command(&["SET", &keys().presence("room"), "x"]);
     let _bob = nodes[1].join("bob");
@@ -379,7 +385,6 @@ fn invalid_names_on_the_server_are_ignored() {
         server.command(&["ZADD", &keys().nodes(), "1", lease]);
     }
     let node = Node::start(&server);
-    node.wait_for(LinkState::Up);
-    assert_eq!(node.names(), ["zoe"]);
+    node.wait_for_names(&["zoe"]);
     assert_eq!(node.redis.links()[0].counts.malformed, 4);
 }
