@@ -55,6 +55,12 @@ impl LastId {
         self.0.last.fetch_max(id, Ordering::Relaxed) < id
     }
 
+    /// Forgets all ids.
+    pub(super) fn restart(&self) {
+        self.0.last.store(0, Ordering::Relaxed);
+        self.end_local();
+    }
+
     /// Makes the ids from `first` to the last one part of a local sequence.
     pub(super) fn mark_local(&self, first: u64) {
         if !self.is_local() {

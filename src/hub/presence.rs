@@ -218,6 +218,7 @@ impl Presence {
     }
 
     /// Returns the names that are present on this hub, sorted.
+    #[cfg(test)]
     pub(super) fn local_names(&self) -> Vec<Arc<str>> {
         let names = lock(&self.names);
         let here = names.listed.iter().filter(|(_, present)| present.is_here());

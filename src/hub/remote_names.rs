@@ -1,7 +1,5 @@
 //! The half of [`Topic`] that tells an engine the names on this hub, and takes the names on other hubs from it.
 
-use std::sync::Arc;
-
 use super::topic::Topic;
 
 impl Topic {
@@ -29,7 +27,8 @@ impl Topic {
     }
 
     /// Returns the names that are present on this hub, also those that have left within the grace.
-    pub(crate) fn local_names(&self) -> Vec<Arc<str>> {
+    #[cfg(test)]
+    pub(crate) fn local_names(&self) -> Vec<std::sync::Arc<str>> {
         self.state.presence.local_names()
     }
 }

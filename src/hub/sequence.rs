@@ -193,6 +193,25 @@ impl Topic {
         }
     }
 
+    /// Forgets the position, because its ids were wrong. Members cannot be told of ids that go back, so they are closed with
+    /// `code` and `reason`.
+    ///
+    /// # Blocking
+    /// As [`position`](Self::position).
+    pub(crate) fn restart(&self, code: u16, reason: &str) {
+        let token = acquire_publish_token_soon(&self.state);
+        let list = {
+            let members = lock(&self.state.members);
+            members.last_id.restart();
+            self.state.is_placed.store(false, Ordering::Release);
+            Arc::clone(&members.list)
+        };
+        drop(token);
+        for member in list.iter() {
+            member.outbox.close_now(code, reason);
+        }
+    }
+
     /// Completes the history with messages that the engine has stored, below those that are there. The topic is filled
     /// from now on.
     ///
@@ -226,6 +245,11 @@ impl Topic {
             .filter(|message| message.id() <= last_id);
         topic.history.put_below(reached.collect(), &settings);
         topic.is_filled.store(true, Ordering::Release);
+    }
+
+    /// Returns how many bytes all histories of the hub may use together.
+    pub(crate) fn history_limit(&self) -> usize {
+        self.state.hub.config.history_bytes
     }
 
     /// Returns whether the history has been completed from the engine.

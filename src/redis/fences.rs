@@ -32,30 +32,36 @@ impl Fences {
         }
     }
 
-    /// Removes the publishes that the server has not executed and never will. Each can be sent again, until `deadline`.
-    /// `returned` is the newest heartbeat that has come back.
-    pub(super) fn take_not_executed(
-        &mut self,
-        returned: u64,
-        deadline: Instant,
-    ) -> Vec<Arc<PendingPublish>> {
+    /// Removes the publishes that the server will not execute any more. `returned` is the newest heartbeat that has come
+    /// back. Those that were not executed can be sent again, until `deadline`.
+    pub(super) fn take_over(&mut self, returned: u64, deadline: Instant) -> Over {
+        let mut over = Over::default();
         let passed = self.sent.iter().filter(|(number, _)| *number <= returned);
         let Some(fence) = passed.map(|(_, time)| *time).max() else {
-            return Vec::new();
+            return over;
         };
         self.sent.retain(|(number, _)| *number > returned);
-        let mut again = Vec::new();
         self.in_doubt.retain(|publish| {
             publish.lose_reply();
             if !publish.is_in_doubt() {
                 return false;
             }
             let is_over = publish.deadline_us() < fence;
-            if is_over && publish.set_not_executed(Some(deadline)) {
-                again.push(Arc::clone(publish));
+            if is_over && publish.is_unprovable() {
+                over.unproved.push(Arc::clone(publish));
+            } else if is_over && publish.set_not_executed(Some(deadline)) {
+                over.not_executed.push(Arc::clone(publish));
             }
             !is_over
         });
-        again
+        over
     }
+}
+
+/// Publishes that the server will not execute any more.
+#[derive(Default)]
+pub(super) struct Over {
+    pub(super) not_executed: Vec<Arc<PendingPublish>>,
+    /// They may have been executed before.
+    pub(super) unproved: Vec<Arc<PendingPublish>>,
 }

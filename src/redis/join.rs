@@ -12,12 +12,19 @@ use super::connection::{
 use super::delivery::deliver;
 use super::figures::Figures;
 use super::link::Link;
+use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
 use crate::hub::{Position, Publication, Stored, Topic};
 
 /// The most topics that are subscribed to or that join together.
 pub(super) const MAX_TOGETHER: usize = 512;
+
+/// How far above the server's time an id may be. A forged higher id would silence its topic.
+pub(super) const MAX_AHEAD_US: u64 = 60_000_000;
+
+/// The close code of members whose ids were wrong.
+const WRONG_CLOCK: u16 = 1011;
 
 /// The most messages of one answer with a history.
 const SLICE: usize = 64;
@@ -29,6 +36,7 @@ pub(super) struct Joining {
     pub(super) epoch: String,
     /// The hash of the script that opens a topic.
     pub(super) script: String,
+    pub(super) mirror: Mirror,
 }
 
 /// A message of a topic's stream.
@@ -45,25 +53,34 @@ impl Joining {
         self.connection.call_one(command, deadline)
     }
 
+    /// Reads the names on other hubs again, if the server's list was not complete before.
+    pub(super) fn refresh_names(&mut self) -> Result<(), ServerError> {
+        self.mirror.refresh(&self.link, &mut self.connection)
+    }
+
     /// Takes the position of each topic in the server's sequence. Before that, missed messages are delivered if the server
     /// still has them, and otherwise members are told of a gap. The channels have been subscribed to.
     ///
-    /// `in_doubt` are publishes that may have been executed. Those of which this is proved neither way become local
-    /// messages.
+    /// `in_doubt` are publishes that may have been executed. If a topic has missed messages that are lost, one of them may
+    /// be such a publish.
     pub(super) fn join(
         &mut self,
         topics: &[(String, Topic)],
-        in_doubt: &mut Vec<Arc<PendingPublish>>,
+        in_doubt: &[Arc<PendingPublish>],
     ) -> Result<(), ServerError> {
         for topics in topics.chunks(MAX_TOGETHER) {
-            let positions: Vec<_> = topics.iter().map(|(_, topic)| topic.position()).collect();
+            let positions: Vec<_> = topics
+                .iter()
+                .map(|(_, topic)| self.checked_position(topic))
+                .collect();
             let calls = topics.iter().zip(&positions);
             let calls = calls
                 .map(|((_, topic), position)| (topic, position, position.local_from.is_some()));
             let tops = self.open(calls)?;
+            self.mirror.read(&self.link, &mut self.connection, topics)?;
             let joining = topics.iter().zip(positions).zip(tops);
             for (((channel, topic), position), (top, now)) in joining {
-                let top = self.join_one(topic, &position, top, in_doubt)?;
+                self.join_one(topic, &position, top, in_doubt)?;
                 self.link.topics.set_joined(channel, now);
                 self.settle_passed(topic, top);
             }
@@ -71,36 +88,73 @@ impl Joining {
         Ok(())
     }
 
+    /// Returns the position of a topic. If it is far above the server's time, this hub has begun a local sequence with a
+    /// wrong clock before it was ever connected. With such a position it would silence the topic on all hubs.
+    fn checked_position(&self, topic: &Topic) -> Position {
+        let position = topic.position();
+        if position.last_id <= self.link.clock.now().saturating_add(MAX_AHEAD_US) {
+            return position;
+        }
+        log::error!(
+            "redis {}: the ids of topic {:?} are ahead of the server's clock, so its members are closed with {WRONG_CLOCK}",
+            self.link.address(),
+            topic.name()
+        );
+        topic.restart(WRONG_CLOCK, "the clock of the server was wrong");
+        topic.position()
+    }
+
     fn join_one(
         &mut self,
         topic: &Topic,
         position: &Position,
-        mut top: u64,
-        in_doubt: &mut Vec<Arc<PendingPublish>>,
-    ) -> Result<u64, ServerError> {
+        top: u64,
+        in_doubt: &[Arc<PendingPublish>],
+    ) -> Result<(), ServerError> {
         let is_behind = position.is_placed && top > position.last_id;
         let mut is_complete = position.is_placed && !is_behind;
-        if is_behind && position.local_from.is_none() {
-            is_complete = topic.settings().history > 0 && self.catch_up(topic, top)?;
-        } else if let Some(first) = position.local_from {
+        if let Some(first) = position.local_from {
             is_complete = false;
             self.count_overlapped(topic, first, position.last_id)?;
+        } else if is_behind {
+            is_complete = topic.settings().history > 0 && self.catch_up(topic, top)?;
         }
-        if !is_complete && self.settle_unproved(topic, in_doubt) {
-            // The topic has a local sequence now, so the counter must be raised above it.
-            let position = topic.position();
-            let (raised, _) = self.open([(topic, &position, true)].into_iter())?[0];
-            top = raised;
+        if !is_complete {
+            let of_topic = in_doubt
+                .iter()
+                .filter(|publish| publish.topic.name() == topic.name());
+            of_topic.for_each(|publish| publish.set_unprovable());
         }
-        if topic.is_placed() {
-            if top > topic.last_id() {
-                Figures::add(&self.link.figures.gaps, 1);
-            }
-            topic.jump_to(top);
+        if position.is_placed {
+            self.jump(topic, top);
         } else {
             topic.place_at(top);
         }
-        Ok(top)
+        Ok(())
+    }
+
+    /// Raises the counter above the local sequence of a topic, and ends the local sequence.
+    fn raise(&mut self, topic: &Topic) -> Result<(), ServerError> {
+        let position = topic.position();
+        let tops = self.open([(topic, &position, true)].into_iter())?;
+        tops.iter().for_each(|(top, _)| self.jump(topic, *top));
+        Ok(())
+    }
+
+    fn jump(&self, topic: &Topic, top: u64) {
+        if top > topic.last_id() {
+            Figures::add(&self.link.figures.gaps, 1);
+        }
+        topic.jump_to(top);
+    }
+
+    /// Makes a local message of a publish of which nobody can prove any more whether it was executed. Its deadline is over,
+    /// so it will not be executed later. Under [`Lost::Refuse`] its outcome is not known.
+    pub(super) fn settle(&mut self, publish: &PendingPublish) -> Result<(), ServerError> {
+        if settle_locally(&self.link, publish) {
+            self.raise(&publish.topic)?;
+        }
+        Ok(())
     }
 
     /// Calls the script for each topic. Returns its last ids, and the server's time in microseconds.
@@ -167,12 +221,12 @@ impl Joining {
         if topic.is_filled() || keep == 0 {
             return Ok(());
         }
-        let (mut stored, mut below) = (Vec::new(), topic.last_id());
+        let (mut stored, mut bytes, mut below) = (Vec::new(), 0, topic.last_id());
         let (now_ms, stream) = (
             self.link.clock.now() / 1000,
             self.link.keys.stream(topic.name()),
         );
-        while stored.len() < keep && below > 0 {
+        while stored.len() < keep && bytes < topic.history_limit() && below > 0 {
             let mut command = cmd("XREVRANGE");
             command.arg(&stream).arg(format!("{below}-0")).arg("-");
             command.arg("COUNT").arg(SLICE);
@@ -182,6 +236,7 @@ impl Joining {
             for Entry { id, at_ms, record } in entries {
                 let age = Duration::from_millis(now_ms.saturating_sub(at_ms));
                 let publication = record.publication;
+                bytes += publication.message.len();
                 below = below.min(id.saturating_sub(1));
                 stored.push(Stored {
                     id,
@@ -253,19 +308,6 @@ impl Joining {
         Ok(())
     }
 
-    /// Makes local messages of the publishes to `topic` that may have been executed. Returns whether there were any.
-    fn settle_unproved(&self, topic: &Topic, in_doubt: &mut Vec<Arc<PendingPublish>>) -> bool {
-        let mut was_any = false;
-        in_doubt.retain(|publish| {
-            if publish.topic.name() != topic.name() || !publish.is_in_doubt() {
-                return publish.is_in_doubt();
-            }
-            was_any |= settle_locally(&self.link, topic, publish);
-            false
-        });
-        was_any
-    }
-
     /// Completes the publishes whose ids the topic has passed without delivering them: a gap tells of them.
     fn settle_passed(&self, topic: &Topic, top: u64) {
         for publish in self.link.all_pending() {
@@ -278,7 +320,8 @@ impl Joining {
 
 /// Makes a local message of a publish whose execution can be proved neither way. Under [`Lost::Refuse`] its outcome is not
 /// known. Returns whether there are local messages.
-pub(super) fn settle_locally(link: &Link, topic: &Topic, publish: &PendingPublish) -> bool {
+pub(super) fn settle_locally(link: &Link, publish: &PendingPublish) -> bool {
+    let topic = &publish.topic;
     if link.lost == Lost::Refuse {
         publish.settle(Stage::Unknown);
         return false;

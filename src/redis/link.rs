@@ -21,12 +21,14 @@ use crossbeam_channel::Sender;
 
 use super::config::Lost;
 use super::figures::Figures;
+use super::interval::Interval;
 use super::keys::Keys;
 use super::link_word::LinkWord;
 use super::pending::PendingPublish;
+use super::present_names::PresentNames;
 use super::queue::PublishQueue;
 use super::record::Limits;
-use super::server_clock::ServerClock;
+use super::server_clock::{MAX_DIFFERENCE, ServerClock};
 use super::status::{LinkState, LinkStatus};
 use super::topics::OpenTopics;
 use crate::sync::lock;
@@ -43,6 +45,7 @@ pub(super) struct Link {
     pub(super) clock: ServerClock,
     pub(super) queue: PublishQueue,
     pub(super) topics: OpenTopics,
+    pub(super) names: PresentNames,
     pub(super) figures: Figures,
     pub(super) heartbeats: Mutex<Heartbeats>,
     /// The hub is shutting down.
@@ -55,6 +58,7 @@ pub(super) struct Link {
     next_seq: AtomicU64,
     /// Publishes without an outcome, by the number of their first message.
     pending: Mutex<BTreeMap<u64, Arc<PendingPublish>>>,
+    clock_warnings: Mutex<Interval>,
     /// Wakes the link thread.
     wake: Sender<()>,
     /// The server's address without user and password.
@@ -102,6 +106,7 @@ impl Link {
             clock: ServerClock::new(),
             queue: PublishQueue::default(),
             topics: OpenTopics::default(),
+            names: PresentNames::default(),
             figures: Figures::default(),
             heartbeats: Mutex::default(),
             is_stopped: AtomicBool::new(false),
@@ -110,6 +115,7 @@ impl Link {
             isolated_since: Mutex::default(),
             next_seq: AtomicU64::new(1),
             pending: Mutex::default(),
+            clock_warnings: Mutex::default(),
             wake,
             address: Mutex::new(address),
         }
@@ -188,6 +194,17 @@ impl Link {
         self.state() == LinkState::Up && self.word.get().1 == connection
     }
 
+    /// Records that the server's time was `server`, in microseconds, between `sent_at` and now.
+    pub(super) fn measure(&self, server: u64, sent_at: Instant) {
+        let difference = self.clock.measure(server, sent_at, Instant::now());
+        if difference > MAX_DIFFERENCE && lock(&self.clock_warnings).is_over() {
+            log::warn!(
+                "redis {}: its clock differs from this machine's by {difference:?}",
+                self.address()
+            );
+        }
+    }
+
     /// Wakes every thread whose next step depends on the state.
     pub(super) fn wake_all(&self) {
         self.wake_link();
@@ -200,6 +217,12 @@ impl Link {
     pub(super) fn wake_link(&self) {
         // A full channel wakes the thread as well.
         let _ = self.wake.try_send(());
+    }
+
+    /// Records that `name` is present on this hub, or not any more. The publisher thread tells the server.
+    pub(super) fn set_present(&self, topic: &str, name: &str, is_present: bool) {
+        self.names.set(topic, name, is_present);
+        self.queue.call();
     }
 
     /// Registers a publish of `count` messages, so that its messages are recognized when they come back. `create` gets the

@@ -13,9 +13,12 @@ use super::connection::{
     Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
 };
 use super::figures::Figures;
+use super::interval::Interval;
 use super::join::{Joining, MAX_TOGETHER, settle_locally};
 use super::link::Link;
+use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
+use super::presence::{self, PresenceWriter};
 use super::publisher::Publisher;
 use super::status::LinkState;
 use super::subscriber::Subscriber;
@@ -47,6 +50,7 @@ pub(super) struct LinkThread {
     epoch: Option<String>,
     /// The subscriber thread of the connection before. It ends when its connection does.
     subscriber: Option<JoinHandle<()>>,
+    mirror: Mirror,
     /// The index of the candidate that was connected last.
     candidate: usize,
     logged_at: Option<Instant>,
@@ -60,6 +64,7 @@ struct Connected {
     mastership: Mastership,
     publish_script: String,
     open_script: String,
+    presence_script: String,
 }
 
 /// The threads of a connection.
@@ -81,6 +86,7 @@ impl LinkThread {
             in_doubt: Vec::new(),
             epoch: None,
             subscriber: None,
+            mirror: Mirror::default(),
             candidate: 0,
             logged_at: None,
         }
@@ -182,11 +188,12 @@ impl LinkThread {
         }
         let publish_script = sending.load(PUBLISH, deadline())?;
         let open_script = asking.load(OPEN, deadline())?;
+        let presence_script = sending.load(presence::SCRIPT, deadline())?;
         self.link.clock.forget();
         let sent_at = Instant::now();
         let now = sending.call_one(&cmd("TIME"), deadline())?;
         if let Some(now) = time(&now) {
-            self.link.clock.measure(now, sent_at, Instant::now());
+            self.link.measure(now, sent_at);
         }
         Ok(Connected {
             sending,
@@ -195,6 +202,7 @@ impl LinkThread {
             mastership,
             publish_script,
             open_script,
+            presence_script,
         })
     }
 
@@ -259,31 +267,32 @@ impl LinkThread {
     ) -> Result<(Publisher, Subscriber), ServerError> {
         let link = &self.link;
         let epoch = connected.mastership.epoch;
+        self.in_doubt.retain(|publish| publish.is_in_doubt());
+        if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
+            self.mirror.set_incomplete();
+            // Other hubs may have received the publishes from the server before, so they must not be sent again.
+            for publish in self.in_doubt.drain(..) {
+                settle_locally(link, &publish);
+            }
+        }
         let mut joining = Joining {
             link: Arc::clone(link),
             connection: connected.asking,
             epoch: epoch.clone(),
             script: connected.open_script,
+            mirror: self.mirror,
         };
-        self.in_doubt.retain(|publish| publish.is_in_doubt());
-        if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
-            // Other hubs may have received them from the server before, so they must not be sent again.
-            for publish in self.in_doubt.drain(..) {
-                settle_locally(link, &publish.topic, &publish);
-            }
-        }
         let topics = link.topics.all_subscribing();
-        joining.join(&topics, &mut self.in_doubt)?;
-        // What is left belongs to topics that have caught up completely, or that this hub does not receive. Of the latter
-        // nothing can be proved.
-        let mut unreceived = Vec::new();
+        joining.join(&topics, &self.in_doubt)?;
         for publish in &self.in_doubt {
-            let channel = link.keys.channel(publish.topic.name());
-            if !link.topics.is_joined(&channel) {
-                unreceived.push((channel, publish.topic.clone()));
+            // The messages of such a topic do not come back to this hub.
+            if !link
+                .topics
+                .is_joined(&link.keys.channel(publish.topic.name()))
+            {
+                publish.set_unprovable();
             }
         }
-        joining.join(&unreceived, &mut self.in_doubt)?;
         self.epoch = Some(epoch.clone());
         let publisher = Publisher::new(
             Arc::clone(link),
@@ -291,6 +300,7 @@ impl LinkThread {
             number,
             (epoch, connected.publish_script),
             self.in_doubt.clone(),
+            PresenceWriter::new(Arc::clone(link), connected.presence_script),
         );
         let subscriber = Subscriber {
             link: Arc::clone(link),
@@ -299,7 +309,7 @@ impl LinkThread {
             number,
             unconfirmed: HashSet::new(),
             confirmed: Vec::new(),
-            last_warning: None,
+            refusals: Interval::default(),
         };
         Ok((publisher, subscriber))
     }

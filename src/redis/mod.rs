@@ -6,14 +6,18 @@ mod connection;
 mod delivery;
 mod fences;
 mod figures;
+mod interval;
 mod join;
 mod keys;
 mod link;
 mod link_thread;
 mod link_word;
 mod malformed;
+mod mirror;
 mod open;
 mod pending;
+mod presence;
+mod present_names;
 mod publish;
 mod publisher;
 mod queue;
@@ -28,6 +32,12 @@ mod unread;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/nodes.rs"]
 mod nodes_tests;
+#[cfg(test)]
+#[path = "tests/presence_script.rs"]
+mod presence_script_tests;
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/presence.rs"]
+mod presence_tests;
 #[cfg(test)]
 #[allow(dead_code, reason = "the tests of the program use the rest")]
 #[path = "../../tests/machines/redis_server.rs"]
@@ -220,7 +230,8 @@ impl Engine for Shared {
     }
 
     fn set_present(&self, topic: &Topic, name: &str, is_present: bool) {
-        let _ = (topic, name, is_present);
+        let link = self.shard(topic.name()).link();
+        link.set_present(topic.name(), name, is_present);
     }
 }
 

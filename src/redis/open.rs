@@ -1,17 +1,15 @@
 //! What a hub asks of its link beside publishing: to receive a topic, to complete its history, to check an id.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::join::MAX_AHEAD_US;
 use super::link::Link;
 use super::status::LinkState;
 use super::topics::Query;
 use crate::hub::Topic;
 use crate::hub::{Since, Unavailable};
-
-/// How far above the estimated time of the server an id may be that a client has seen.
-const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 impl Link {
     /// Receives the topic's messages from now on.
@@ -36,8 +34,10 @@ impl Link {
             }
             let isolation = Some(self.isolation()).filter(|isolation| *isolation > now);
             let until = isolation.map_or(give_up, |isolation| isolation.min(give_up));
-            self.topics
-                .wait(until, || topic.is_placed() || self.is_isolated());
+            // The state is only read here, because a thread that changes it wakes those that wait.
+            self.topics.wait(until, || {
+                topic.is_placed() || self.word.state() == LinkState::Isolated
+            });
         }
     }
 
@@ -59,7 +59,7 @@ impl Link {
             return answer;
         }
         let now = self.clock.now();
-        let latest = now.saturating_add(u64::try_from(MAX_AHEAD.as_micros()).unwrap_or(0));
+        let latest = now.saturating_add(MAX_AHEAD_US);
         if !self.is_isolated() {
             return Since::Unknown;
         }
@@ -94,7 +94,7 @@ impl Link {
                 LinkState::Isolated => return None,
                 _ if Instant::now() >= deadline || self.is_stopped() => return None,
                 _ => self.topics.wait(deadline.min(self.next_state()), || {
-                    matches!(self.state(), LinkState::Up | LinkState::Isolated)
+                    matches!(self.word.state(), LinkState::Up | LinkState::Isolated)
                 }),
             }
         }

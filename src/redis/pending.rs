@@ -39,6 +39,8 @@ struct State {
     deadline: Instant,
     /// It was sent before, and the server has proved not to have executed it.
     is_retried: bool,
+    /// The topic has lost messages, of which this may be one.
+    is_unprovable: bool,
     /// When the server refuses it, by its own clock in microseconds.
     deadline_us: u64,
 }
@@ -77,6 +79,7 @@ impl PendingPublish {
             is_awaited: false,
             deadline,
             is_retried: false,
+            is_unprovable: false,
             deadline_us: 0,
         };
         PendingPublish {
@@ -163,6 +166,15 @@ impl PendingPublish {
     pub(super) fn is_in_doubt(&self) -> bool {
         let state = lock(&self.state);
         matches!(state.stage, Stage::Sent) && !state.has_all()
+    }
+
+    /// If it does not come back, nobody can prove that it was not executed.
+    pub(super) fn set_unprovable(&self) {
+        lock(&self.state).is_unprovable = true;
+    }
+
+    pub(super) fn is_unprovable(&self) -> bool {
+        lock(&self.state).is_unprovable
     }
 
     /// Says that no reply will come. If the messages have come back, their ids are known all the same.

@@ -15,9 +15,11 @@ use super::connection::{
 };
 use super::fences::Fences;
 use super::figures::Figures;
+use super::interval::Interval;
 use super::link::Link;
 use super::pending::{PendingPublish, Stage};
-use super::server_clock::MAX_DIFFERENCE;
+use super::presence::PresenceWriter;
+use super::topics::Query;
 use crate::sync::lock;
 
 /// Every so many heartbeats, the server's identity is asked for.
@@ -43,9 +45,12 @@ pub(super) struct Publisher {
     pub(super) epoch: String,
     /// The hash of the script that publishes.
     pub(super) script: String,
+    presence: PresenceWriter,
     next_heartbeat: Instant,
     next_refresh: Instant,
     fences: Fences,
+    /// Log lines about refused publishes.
+    refusals: Interval,
 }
 
 /// A command of a pipeline, for which a reply has to be received.
@@ -66,6 +71,7 @@ impl Publisher {
         number: u64,
         (epoch, script): (String, String),
         in_doubt: Vec<Arc<PendingPublish>>,
+        presence: PresenceWriter,
     ) -> Publisher {
         let now = Instant::now();
         Publisher {
@@ -74,9 +80,11 @@ impl Publisher {
             number,
             epoch,
             script,
+            presence,
             next_heartbeat: now,
             next_refresh: now + REFRESH_INTERVAL,
             fences: Fences::new(in_doubt),
+            refusals: Interval::default(),
         }
     }
 
@@ -87,9 +95,14 @@ impl Publisher {
     /// [`Link::wake_all`](super::link::Link::wake_all). Waits for replies up to the timeout.
     pub(super) fn run(mut self) -> Vec<Arc<PendingPublish>> {
         while self.link.is_current(self.number) {
-            let publishes = self.link.queue.take(self.next_heartbeat);
+            let until = self.next_heartbeat.min(self.presence.next_step());
+            let publishes = self.link.queue.take(until);
             let mut sent = Vec::new();
-            if let Err(error) = self.round(publishes, &mut sent) {
+            let round = self
+                .round(publishes, &mut sent)
+                .and_then(|()| self.presence.step(&mut self.connection))
+                .and_then(|()| self.refresh_lifetimes());
+            if let Err(error) = round {
                 self.link.set_lost(self.number, &error.to_string());
                 self.fences.in_doubt.extend(sent);
                 break;
@@ -114,10 +127,6 @@ impl Publisher {
             self.next_heartbeat = now + self.link.timeout / 5;
             self.add_heartbeat(now, &mut commands, &mut expected);
             self.settle_in_doubt();
-        }
-        if now >= self.next_refresh {
-            self.next_refresh = now + REFRESH_INTERVAL;
-            self.refresh_lifetimes()?;
         }
         if self.link.topics.take_news() {
             self.call_subscriber(&mut commands);
@@ -170,7 +179,7 @@ impl Publisher {
                 }
                 Expected::Time(sent_at) => {
                     server_time = reply.ok().as_ref().and_then(time).unwrap_or(0);
-                    self.measure(server_time, sent_at);
+                    self.link.measure(server_time, sent_at);
                 }
                 Expected::Heartbeat(number) => self.fences.add(number, server_time),
                 Expected::Identity => {
@@ -222,6 +231,9 @@ impl Publisher {
 
     /// Makes the subscriber thread read something, so that it sees that the link is stopped.
     fn say_goodbye(&mut self) {
+        if let Err(error) = self.presence.leave(&mut self.connection) {
+            log::debug!("redis {}: names are left: {error}", self.link.address());
+        }
         let mut commands = Commands::default();
         self.call_subscriber(&mut commands);
         // An error is ignored: then the subscriber thread ends because its connection is broken.
@@ -306,7 +318,9 @@ impl Publisher {
                     ServerError::Refused { code, .. } => format!("redis refused it: {code}"),
                     ServerError::Broken(_) => return Err(error),
                 };
-                log::warn!("redis {}: a publish failed: {error}", self.link.address());
+                if self.refusals.is_over() {
+                    log::warn!("redis {}: a publish failed: {error}", self.link.address());
+                }
                 for publish in publishes {
                     publish.settle(Stage::Refused(reason.clone().into()));
                 }
@@ -324,32 +338,24 @@ impl Publisher {
         }
     }
 
-    fn measure(&self, server_time: u64, sent_at: Instant) {
-        let difference = self
-            .link
-            .clock
-            .measure(server_time, sent_at, Instant::now());
-        if difference > MAX_DIFFERENCE {
-            let minutes = lock(&self.link.heartbeats).sent / 600;
-            if lock(&self.link.heartbeats).sent == minutes * 600 + 1 {
-                log::warn!(
-                    "redis {}: its clock differs from this machine's by {difference:?}",
-                    self.link.address()
-                );
-            }
-        }
-    }
-
-    /// Sends publishes again that the server has not executed.
+    /// Sends publishes again that the server has not executed, and makes local messages of those that it may have executed.
     fn settle_in_doubt(&mut self) {
         let returned = lock(&self.link.heartbeats).returned;
         let deadline = Instant::now() + self.link.timeout;
-        let again = self.fences.take_not_executed(returned, deadline);
-        self.link.queue.push_front(again);
+        let over = self.fences.take_over(returned, deadline);
+        self.link.queue.push_front(over.not_executed);
+        for publish in over.unproved {
+            self.link.topics.ask(Query::Settle(publish));
+        }
     }
 
     /// Extends the lifetime of what belongs to open topics, in which nothing may have been published for long.
     fn refresh_lifetimes(&mut self) -> Result<(), ServerError> {
+        let now = Instant::now();
+        if now < self.next_refresh {
+            return Ok(());
+        }
+        self.next_refresh = now + REFRESH_INTERVAL;
         let topics = self.link.topics.all();
         for topics in topics.chunks(MAX_REFRESHED) {
             let mut commands = Commands::default();

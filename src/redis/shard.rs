@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex};
-use std::thread::{Builder, JoinHandle};
+use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -98,6 +98,14 @@ impl Shard {
         let Some(thread) = lock(&self.thread).take() else {
             return;
         };
+        // The link may drop the last reference to the last topic. Its threads end by themselves then.
+        let current = thread::current();
+        if current
+            .name()
+            .is_some_and(|name| name.starts_with("sp-redis-"))
+        {
+            return;
+        }
         let limit = self.link.timeout.min(MAX_SHUTDOWN) + SHUTDOWN_MARGIN;
         if self.has_ended.wait(limit) {
             if thread.join().is_err() {

@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::redis::{Value, cmd};
 
 use super::connection::{Commands, ServerConnection, ServerError, bytes, elements, number};
 use super::delivery::deliver;
 use super::figures::Figures;
-use super::join::{Joining, MAX_TOGETHER};
+use super::interval::Interval;
+use super::join::{Joining, MAX_AHEAD_US, MAX_TOGETHER};
 use super::link::Link;
 use super::record::{self, Payload};
 use super::topics::{Query, Requests};
@@ -20,14 +21,8 @@ use crate::hub::Since;
 use crate::hub::Topic;
 use crate::sync::lock;
 
-/// How far above the server's time an id may be. A forged higher id would silence its topic.
-const MAX_AHEAD_US: u64 = 60_000_000;
-
 /// The most topics that join together while the link is up. Messages are not delivered meanwhile.
 const MAX_JOINING: usize = 64;
-
-/// The shortest time between two log lines about payloads that are not valid.
-const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct Subscriber {
     pub(super) link: Arc<Link>,
@@ -39,7 +34,8 @@ pub(super) struct Subscriber {
     pub(super) unconfirmed: HashSet<String>,
     /// Topics whose subscription has been confirmed, and that have not joined yet.
     pub(super) confirmed: Vec<(String, Topic)>,
-    pub(super) last_warning: Option<Instant>,
+    /// Log lines about payloads that are not valid.
+    pub(super) refusals: Interval,
 }
 
 impl Subscriber {
@@ -58,7 +54,8 @@ impl Subscriber {
             }
             let step = step.and_then(|message| {
                 self.link.set_received();
-                self.handle(&message)
+                self.handle(&message)?;
+                self.joining.refresh_names()
             });
             if let Err(error) = step {
                 self.link.set_lost(self.number, &error.to_string());
@@ -133,6 +130,7 @@ impl Subscriber {
                 Query::Since(topic, since, reply) => {
                     let _ = reply.send(self.check_since(&topic, since)?);
                 }
+                Query::Settle(publish) => self.joining.settle(&publish)?,
             }
         }
         Ok(())
@@ -146,7 +144,7 @@ impl Subscriber {
         }
         if self.unconfirmed.is_empty() || self.confirmed.len() >= MAX_JOINING {
             let confirmed = std::mem::take(&mut self.confirmed);
-            return self.joining.join(&confirmed, &mut Vec::new());
+            return self.joining.join(&confirmed, &[]);
         }
         Ok(())
     }
@@ -181,7 +179,7 @@ impl Subscriber {
                 // counter. The counter is raised, so that no further message is taken for a duplicate.
                 if is_below && at_ms > joined_at / 1000 {
                     let channel = channel.to_owned();
-                    return self.joining.join(&[(channel, topic)], &mut Vec::new());
+                    return self.joining.join(&[(channel, topic)], &[]);
                 }
             }
             Ok(Payload::Jump { to }) => {
@@ -194,12 +192,7 @@ impl Subscriber {
             Ok(Payload::Left { node, name }) => self.set_present(&topic, node, &name, false),
             Err(reason) => {
                 Figures::add(&self.link.figures.malformed, 1);
-                let now = Instant::now();
-                if self
-                    .last_warning
-                    .is_none_or(|before| now >= before + WARNING_INTERVAL)
-                {
-                    self.last_warning = Some(now);
+                if self.refusals.is_over() {
                     log::warn!(
                         "redis {}: a payload of topic {:?} was dropped: {reason}",
                         self.link.address(),

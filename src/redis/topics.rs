@@ -1,11 +1,12 @@
 //! [`OpenTopics`]: the topics whose messages this hub receives, and what is asked of the subscriber thread.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::pending::PendingPublish;
 use crate::hub::Since;
 use crate::hub::{Topic, WeakTopic};
 use crate::sync::{lock, wait};
@@ -46,13 +47,15 @@ enum Phase {
     Joined(u64),
 }
 
-/// A question about one topic, which the subscriber thread answers. If it is dropped, there is no answer.
+/// Something to do for one topic, on the subscriber thread. If it is dropped, there is no answer.
 #[derive(Debug)]
 pub(super) enum Query {
     /// Completes the history.
     Fill(Topic, Sender<()>),
     /// Asks whether an id has been assigned.
     Since(Topic, u64, Sender<Since>),
+    /// Makes a local message of a publish.
+    Settle(Arc<PendingPublish>),
 }
 
 /// What is asked of the subscriber thread.

@@ -6,6 +6,7 @@
 // A test that meets an unexpected error ends there.
 #![allow(clippy::unwrap_used)]
 
+mod cli;
 mod client;
 mod cluster;
 mod garbage;

@@ -100,7 +100,7 @@ impl Model {
                 // An engine raises its counter above a local sequence.
                 self.top = self.top.max(self.topic.last_id());
                 self.topic.jump_to(self.top);
-                assert!(!self.topic.position().is_local);
+                assert!(!self.topic.position().local_from.is_some());
             }
             Step::OldJump => self.topic.jump_to(self.topic.last_id() - 1),
             Step::Local(messages) => self.publish_local(messages),
@@ -142,7 +142,10 @@ impl Model {
     }
 
     fn publish_local(&mut self, messages: usize) {
-        let (last_id, was_local) = (self.topic.last_id(), self.topic.position().is_local);
+        let (last_id, was_local) = (
+            self.topic.last_id(),
+            self.topic.position().local_from.is_some(),
+        );
         // The time of the server is above all ids that it has assigned.
         let now = self.top.max(last_id) + 50;
         let first = if was_local { last_id + 1 } else { now };

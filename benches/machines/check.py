@@ -1,0 +1,378 @@
+#!/usr/bin/env python3
+"""Measures the constants of `model.py` again, and compares the model with 2, 3 and 4 hub processes on one Redis.
+
+    cargo build --release
+    python3 benches/machines/check.py [--standpipe target/release/standpipe] [--rounds 3] [--quick]
+
+Starts `redis-server` and the hubs on loopback. Publishers (JSON mode) are clients of the first hub. Members (raw mode)
+are clients of every hub, one for each topic. The figures are processor time per message: of Redis from `INFO cpu`, of the
+hubs from `/proc/PID/stat`. What the processes use while nothing is published is subtracted. Rates are not compared,
+because hubs, Redis and clients share the cores.
+
+The constants come from one hub without members, and from the same hub beside a second one, where one member or eleven
+members for each topic are. The runs that are compared have a member for each topic at every hub, so they are predictions.
+"""
+import argparse
+import os
+import re
+import selectors
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, fields
+
+import model
+
+TOPICS = 8
+SIZE = 100
+FRAME = 2 + SIZE     # bytes of a message on a member's connection
+HISTORY = 128
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+ARRIVES = 30.0       # seconds that anything may take
+
+
+@dataclass
+class Shape:
+    """How many clients publish, and how many messages each of them sends together before it waits for the answers."""
+    publishers: int
+    together: int
+    messages: int
+
+
+SHAPES = {"alone": Shape(1, 1, 20_000), "busy": Shape(64, 1, 64_000), "together": Shape(16, 16, 256_000)}
+
+
+class Redis:
+    """A server without persistence, and a connection for its figures."""
+
+    def __init__(self):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.directory = tempfile.mkdtemp(prefix="standpipe-model-")
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+             "--client-output-buffer-limit", "pubsub 256mb 64mb 60"],
+            cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + ARRIVES
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=ARRIVES)
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)   # There is no event for the listening socket of another process.
+        self.file = self.socket.makefile("rb")
+
+    def call(self, *words):
+        parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        self.socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+        return self.reply()
+
+    def reply(self):
+        line = self.file.readline().rstrip(b"\r\n")
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            return None if rest == b"-1" else self.file.read(int(rest) + 2)[:-2]
+        if kind == b"*":
+            return [self.reply() for _ in range(int(rest))]
+        if kind == b"-":
+            raise RuntimeError(rest.decode())
+        return int(rest) if kind == b":" else rest
+
+    def info(self, section):
+        return dict(line.split(":", 1) for line in self.call("INFO", section).decode().splitlines() if ":" in line)
+
+    def processor(self):
+        info = self.info("cpu")
+        return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Hub:
+    def __init__(self, program, redis, history):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("STANDPIPE_")}
+        self.process = subprocess.Popen(
+            [program, "serve", "--listen", "127.0.0.1:0", "--redis", f"redis://127.0.0.1:{redis.port}",
+             "--topic", f"*:policy=drop-oldest,queue=4096,history={history}", "--queue", "4096"],
+            env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        found = re.search(r"127\.0\.0\.1:(\d+)", self.process.stdout.readline())
+        if not found:
+            raise RuntimeError("the hub did not print its address")
+        self.port = int(found[1])
+        # The rest of the output is read, so that the hub never waits for the pipe.
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+
+    def processor(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            after_name = file.read().rsplit(") ", 1)[1].split()
+        return (int(after_name[11]) + int(after_name[12])) * TICK
+
+    def connect(self, path, protocol=None):
+        stream = socket.create_connection(("127.0.0.1", self.port), timeout=ARRIVES)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        offered = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
+        stream.sendall((f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: Upgrade\r\n"
+                        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n{offered}"
+                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode())
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            byte = stream.recv(1)
+            if not byte:
+                raise RuntimeError("the hub closed the connection")
+            head += byte
+        if b" 101 " not in head.split(b"\r\n")[0]:
+            raise RuntimeError(f"no WebSocket: {head!r}")
+        return stream
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def client_frame(text):
+    """Returns a masked text frame. The mask is zero, which a server cannot know in advance."""
+    payload = text.encode()
+    length = len(payload)
+    size = bytes([0x80 | length]) if length < 126 else bytes([0x80 | 126]) + length.to_bytes(2, "big")
+    return b"\x81" + size + bytes(4) + payload
+
+
+class Members:
+    """Clients that discard what they receive. A thread reads from all of them."""
+
+    def __init__(self):
+        self.selector = selectors.DefaultSelector()
+        self.sockets = []
+        self.bytes = 0
+        self.expected = 0
+        self.arrived = threading.Event()
+        self.failed = None
+        self.ended = False
+
+    def add(self, stream):
+        stream.setblocking(False)
+        self.sockets.append(stream)
+        self.selector.register(stream, selectors.EVENT_READ)
+
+    def start(self):
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.ended:
+            for key, _ in self.selector.select(0.2):
+                data = key.fileobj.recv(1 << 20)
+                if not data:
+                    self.failed = "a member was disconnected"
+                    self.arrived.set()
+                    return
+                self.bytes += len(data)
+            if self.expected and self.bytes >= self.expected:
+                self.arrived.set()
+
+    def wait(self, messages):
+        """Waits until all members together have received this many messages."""
+        self.expected = messages * FRAME
+        if messages and not self.arrived.wait(ARRIVES):
+            raise RuntimeError(f"members have received {self.bytes / FRAME:.0f} of {messages} messages")
+        if self.failed:
+            raise RuntimeError(self.failed)
+
+    def stop(self):
+        self.ended = True
+        self.thread.join()
+        for stream in self.sockets:
+            stream.close()
+
+
+def publish(hub, shape):
+    """Publishes, and returns the number of messages of each topic."""
+    rounds = shape.messages // (shape.publishers * shape.together)
+    selector = selectors.DefaultSelector()
+    counts = [0] * TOPICS
+    for number in range(shape.publishers):
+        stream = hub.connect("/ws", "standpipe.v1")
+        topic = number % TOPICS
+        counts[topic] += rounds * shape.together
+        batch = b"".join(client_frame('{"pub":"t%d","data":"%s","ref":1}' % (topic, "x" * SIZE)) for _ in range(shape.together))
+        selector.register(stream, selectors.EVENT_READ, {"batch": batch, "left": rounds, "acks": 0, "tail": b""})
+    open_publishers = list(selector.get_map().values())
+    for key in open_publishers:
+        key.fileobj.sendall(key.data["batch"])
+    running = shape.publishers
+    while running:
+        events = selector.select(ARRIVES)
+        if not events:
+            raise RuntimeError("no answer to a publish")
+        for key, _ in events:
+            state = key.data
+            data = state["tail"] + key.fileobj.recv(1 << 16)
+            if b'"error"' in data or len(data) == len(state["tail"]):
+                raise RuntimeError(f"a publisher got {data[-300:]!r}")
+            state["acks"] += data.count(b'"ack"')
+            state["tail"] = data[-4:]    # may be the beginning of the next "ack"
+            if state["acks"] == shape.together:
+                state["acks"] = 0
+                state["left"] -= 1
+                if state["left"]:
+                    key.fileobj.sendall(state["batch"])
+                else:
+                    running -= 1
+    for key in open_publishers:
+        key.fileobj.close()
+    return counts
+
+
+@dataclass
+class Cost:
+    """µs of processor time per message: of Redis, of the first hub, and of each other hub on average."""
+    redis: float
+    first: float
+    other: float
+
+
+def run(program, shape, members, history=0):
+    """Publishes at the first hub. `members` has the members for each topic of each hub, the first one included."""
+    redis = Redis()
+    started = []
+    try:
+        started = [Hub(program, redis, history) for _ in members]
+        deadline = time.monotonic() + ARRIVES
+        while int(redis.info("clients")["connected_clients"]) < 1 + 2 * len(members):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the hubs do not connect to Redis")
+            time.sleep(0.05)
+        listeners = Members()
+        for hub, count in zip(started, members):
+            for topic in range(TOPICS):
+                for _ in range(count):
+                    listeners.add(hub.connect(f"/ws/t{topic}"))
+        listeners.start()
+        time.sleep(0.3)      # The hubs have to become quiet before the time of an idle second is taken.
+        idle = usage(redis, started)
+        time.sleep(1)
+        idle = [now - before for now, before in zip(usage(redis, started), idle)]
+        before, began = usage(redis, started), time.monotonic()
+        counts = publish(started[0], shape)
+        listeners.wait(sum(counts) * sum(members))
+        took = time.monotonic() - began
+        used = [now - then - took * rest for now, then, rest in zip(usage(redis, started), before, idle)]
+        listeners.stop()
+        each = [time * 1e6 / sum(counts) for time in used]
+        return Cost(each[0], each[1], statistics.mean(each[2:]) if len(members) > 1 else 0.0)
+    finally:
+        for hub in started:
+            hub.stop()
+        redis.stop()
+
+
+def usage(redis, hubs):
+    return [redis.processor()] + [hub.processor() for hub in hubs]
+
+
+def least(costs):
+    """Returns the least of each figure, because other processes on the machine only ever add to it."""
+    return Cost(*(min(getattr(cost, field.name) for cost in costs) for field in fields(Cost)))
+
+
+def measure(program, shape, rounds):
+    """Runs all configurations in turns, so that a slow phase of the machine affects all of them."""
+    setups = {"nobody": ([0],), "kept": ([0], HISTORY), "one": ([0, 1],), "eleven": ([0, 11],),
+              2: ([1] * 2,), 3: ([1] * 3,), 4: ([1] * 4,)}
+    costs = {name: [] for name in setups}
+    for _ in range(rounds):
+        for name, setup in setups.items():
+            costs[name].append(run(program, shape, *setup))
+    return {name: least(found) for name, found in costs.items()}
+
+
+def constants(name, found):
+    """Returns the constants of this load."""
+    nobody, one, eleven = found["nobody"], found["one"], found["eleven"]
+    deliver = (eleven.other - one.other) / 10
+    return model.Load(name, script=nobody.redis, script_history=found["kept"].redis, receiver=one.redis - nobody.redis,
+                      publish=nobody.first, receive=one.other - deliver, deliver=deliver)
+
+
+def memory():
+    """Prints the memory that Redis needs for a topic, measured without a hub."""
+    redis = Redis()
+    try:
+        redis.call("SET", "standpipe:{room-1234}:i", "0123abcd" + "1795445276594490", "PX", 3600000)
+        counter = redis.call("MEMORY", "USAGE", "standpipe:{room-1234}:i")
+        first = 1795445276594490
+        sizes = []
+        for count in (1, 128):
+            for n in range(count):
+                redis.call("XADD", "s%d" % count, f"{first + n}-0", "m", b"x" * (SIZE + 20), "t", first // 1000)
+            sizes.append(redis.call("MEMORY", "USAGE", "s%d" % count, "SAMPLES", 0))
+        before = int(redis.info("memory")["used_memory"])
+        with socket.create_connection(("127.0.0.1", redis.port), timeout=ARRIVES) as stream:
+            channels = [b"standpipe:{room-%d}:c" % n for n in range(10_000)]
+            words = [b"SUBSCRIBE", *channels]
+            stream.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+            # Each channel is confirmed with a reply of six lines.
+            replies = stream.makefile("rb")
+            for _ in range(6 * len(channels)):
+                replies.readline()
+            subscription = (int(redis.info("memory")["used_memory"]) - before) / len(channels)
+        print(f"memory in bytes: counter {counter} (model {model.COUNTER}); subscription {subscription:.0f} "
+              f"(model {model.SUBSCRIPTION}); stream with 1 message {sizes[0]} (model {model.STREAM_LEAST}), "
+              f"with 128 messages {sizes[1]}")
+    finally:
+        redis.stop()
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--standpipe", default=os.path.join(here, "../../target/release/standpipe"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the messages, one round")
+    args = parser.parse_args()
+    rounds = 1 if args.quick else args.rounds
+    if not shutil.which("redis-server"):
+        sys.exit("redis-server is not installed")
+    memory()
+    worst = 1.0
+    for name, shape in SHAPES.items():
+        if args.quick:
+            shape = Shape(shape.publishers, shape.together, shape.messages // 10)
+        costs = measure(args.standpipe, shape, rounds)
+        measured = constants(name, costs)
+        print(f"\n{name}: {shape.publishers} publishers × {shape.together}; constants in µs, here / in model.py")
+        known = {load.name: load for load in (model.ALONE, model.BUSY, model.TOGETHER)}[name]
+        print("  " + ", ".join(f"{field.name} {getattr(measured, field.name):.2f} / {getattr(known, field.name):.2f}"
+                               for field in fields(model.Load) if field.name != "name"))
+        print(f"  {'µs of processor time per message':34} {'model':>8} {'measured':>9} {'ratio':>6}")
+        for hubs in (2, 3, 4):
+            found = costs[hubs]
+            receiving = measured.receive + measured.deliver
+            for what, predicted, actual in (
+                ("Redis", measured.script + hubs * measured.receiver, found.redis),
+                ("the hub of the publishers", measured.publish + receiving, found.first),
+                ("each other hub", receiving, found.other),
+            ):
+                ratio = actual / predicted
+                # A negative figure is one of too few messages.
+                worst = max(worst, ratio, 1 / ratio) if ratio > 0 else float("inf")
+                print(f"  {hubs} hubs: {what:26} {predicted:8.2f} {actual:9.2f} {ratio:6.2f}")
+    print(f"\nthe largest difference between model and measurement is a factor of {worst:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+//! What the program shows and answers while its topics are shared: over HTTP, in both modes, to `standpipe pub`.
+
+use std::process::Command;
+
+use serde_json::Value;
+use standpipe::{Client, Message};
+
+use crate::client::JsonClient;
+use crate::hub_process::HubProcess;
+use crate::redis_server::RedisServer;
+use crate::wait::DEADLINE;
+
+/// Publishes over HTTP. Returns the JSON of the answer.
+#[track_caller]
+fn publish(hub: &HubProcess, topic: &str, body: &str) -> Value {
+    let answer = hub.request(&format!("POST /publish/{topic}"), body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    serde_json::from_str(&answer.body).expect("the answer is JSON")
+}
+
+#[track_caller]
+fn raw(hub: &HubProcess, path: &str) -> Client {
+    let url = format!("ws://{}{path}", hub.address);
+    Client::connect(&url).expect("the hub accepts clients")
+}
+
+/// Receives until the connection is closed. Returns the code and the reason.
+#[track_caller]
+fn until_closed(client: &mut Client) -> (u16, String) {
+    while client
+        .recv_timeout(DEADLINE)
+        .expect("a message or a Close")
+        .is_some()
+    {}
+    let close = client.peer_close().expect("the hub has sent a Close");
+    (close.code, close.reason.clone())
+}
+
+/// Sends a command, and returns the answer to it.
+#[track_caller]
+fn request(client: &mut JsonClient, command: &str) -> crate::client::Incoming {
+    assert!(client.send(command).is_ok(), "the connection ended");
+    let answer = client.receive(DEADLINE).ok().flatten();
+    answer.expect("the command is answered within 20 s")
+}
+
+#[test]
+fn answer_counts_the_hubs_that_received() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &[]));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    assert_eq!(publish(&hubs[0], "t", "nobody")["nodes"], 0);
+    let _members = [
+        raw(&hubs[0], "/ws/t"),
+        raw(&hubs[1], "/ws/t"),
+        raw(&hubs[1], "/ws/t"),
+    ];
+    let answer = publish(&hubs[0], "t", "all");
+    assert_eq!(
+        (&answer["receivers"], &answer["nodes"]),
+        (&1.into(), &2.into())
+    );
+}
+
+#[test]
+fn history_is_read_without_members_here() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &["--max-topics", "1"]));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    let first = publish(&hubs[0], "a-kept", "one")["id"].clone();
+    let second = publish(&hubs[0], "a-kept", "two")["id"].clone();
+    let path = format!("/topics/a-kept/history?since={first}");
+    let history: Value = serde_json::from_str(&hubs[1].get(&path).body).expect("JSON");
+    assert_eq!(history, serde_json::json!([{"id": second, "data": "two"}]));
+    assert_eq!(hubs[1].get("/topics/unknown-kept/history").body, "[]");
+    let _member = raw(&hubs[1], "/ws/other");
+    let answer = hubs[1].get("/topics/a-kept/history");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("there are 1 topics"), "{answer:?}");
+}
+
+const UNKNOWN: &str = "the outcome is not known: the message may be published or not";
+
+/// What a publisher was told.
+#[derive(Debug, PartialEq)]
+enum Told {
+    Unknown,
+    NotPublished,
+}
+
+#[track_caller]
+fn told(is_unknown: bool, text: &str) -> Told {
+    if is_unknown {
+        assert_eq!(text.trim_end(), UNKNOWN);
+        return Told::Unknown;
+    }
+    assert!(text.starts_with("not published: "), "{text}");
+    Told::NotPublished
+}
+
+#[test]
+fn unknown_outcome_is_told_as_such() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let flags = ["--redis-lost", "refuse", "--redis-timeout", "1s"];
+    let hub = HubProcess::start(&redis.url(), &flags);
+    hub.wait_until_up();
+    let Ok(mut json) = JsonClient::at(hub.address) else {
+        panic!("the hub takes no client: {}", hub.log());
+    };
+    let mut member = raw(&hub, "/ws/t");
+    publish(&hub, "t", "before");
+    // What is sent to the frozen server has no outcome. What waits behind a heartbeat is not sent, so it is refused. Then
+    // the same is tried again.
+    let frozen = |publish: &mut dyn FnMut() -> Told| {
+        for _ in 0..20 {
+            redis.freeze();
+            let told = publish();
+            // From now on the server counts as away.
+            let answer = hub.request("POST /publish/t", "x");
+            assert_eq!(answer.status, 503, "{answer:?}");
+            assert!(answer.body.starts_with("not published: "), "{answer:?}");
+            redis.thaw();
+            hub.wait_until_up();
+            if told == Told::Unknown {
+                return;
+            }
+        }
+        panic!("20 publishes were refused");
+    };
+    frozen(&mut || {
+        let answer = hub.request("POST /publish/t", "x");
+        told(answer.status == 504, &answer.body)
+    });
+    frozen(&mut || {
+        let answer = request(&mut json, r#"{"pub":"t","data":"x","ref":"1"}"#);
+        assert_eq!(answer.reference.as_deref(), Some("1"));
+        let error = answer.error.unwrap_or_default();
+        told(error == UNKNOWN, &error)
+    });
+    frozen(&mut || {
+        let mut direct = raw(&hub, "/ws/t");
+        direct.send("x").expect("the hub reads");
+        let (code, reason) = until_closed(&mut direct);
+        assert!(matches!(code, 1011 | 1013), "{code}");
+        told(code == 1011, &reason)
+    });
+    frozen(&mut || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        let base = format!("http://{}", hub.address);
+        program.env_clear().args(["pub", "t", "x", "--url", &base]);
+        let output = program.output().expect("the binary can be started");
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        match stderr.trim_end() {
+            "the message may be published or not (504)" => Told::Unknown,
+            refused => told(false, refused),
+        }
+    });
+    assert_eq!(hub.figure("standpipe_redis_unknown_total"), Some(4.0));
+    // The server has refused what it executed too late.
+    publish(&hub, "t", "after");
+    for text in ["before", "after"] {
+        assert_eq!(member.recv().expect("a message"), Some(Message::text(text)));
+    }
+}
+
+/// Returns the rules of the user in the guide, for the password `pw` and a server that is new.
+fn rules_of_the_guide() -> Vec<String> {
+    let guide = include_str!("../../src/GUIDE.md");
+    let mut lines = guide.lines();
+    let line = lines.find_map(|line| line.strip_prefix("user hubs "));
+    let line = line
+        .expect("the guide has the rules")
+        .replace(">PASSWORD", ">pw");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn rules_of_the_guide_allow_what_a_hub_does() {
+    let Some(mut redis) = RedisServer::start() else {
+        return;
+    };
+    let rules = rules_of_the_guide();
+    let set_user = |redis: &RedisServer| {
+        let rules = rules.iter().map(String::as_str);
+        let command: Vec<&str> = ["ACL", "SETUSER", "hubs"]
+            .into_iter()
+            .chain(rules)
+            .collect();
+        redis.command(&command);
+    };
+    set_user(&redis);
+    let url = redis.url().replace("redis://", "redis://hubs:pw@");
+    let hubs = [0, 1].map(|_| HubProcess::start(&url, &[]));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    let member = raw(&hubs[0], "/ws/a-kept?name=ann");
+    let id = publish(&hubs[1], "a-kept", "x")["id"].clone();
+    let path = format!("/ws/a-kept?since={}", id.as_u64().expect("an id") - 1);
+    let mut late = raw(&hubs[1], &path);
+    assert_eq!(late.recv().expect("a message"), Some(Message::text("x")));
+    assert_eq!(hubs[1].get("/topics/a-kept/presence").status, 200);
+    drop(member);
+    // A new server: the hubs catch up.
+    redis.restart();
+    set_user(&redis);
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    publish(&hubs[1], "a-kept", "y");
+    // The reasons are `auth`, `command`, `key` and `channel`. Until the new server had the user, `auth` failed.
+    let log = format!("{:?}", redis.command(&["ACL", "LOG"]));
+    for reason in ["command", "key", "channel"] {
+        let denied = format!("bulk-string('\"{reason}\"')");
+        assert!(!log.contains(&denied), "{log}");
+    }
+    for (index, hub) in hubs.iter().enumerate() {
+        assert!(!hub.log().contains("NOPERM"), "hub {index}: {}", hub.log());
+    }
+}
