@@ -207,7 +207,7 @@ impl Topic {
     ///   100 ms.
     /// - Under [`Policy::Block`], also waits for slow members, up to its timeout.
     /// - On a hub that shares its topics with others, waits for the server that connects the hubs instead of other
-    ///   publishers, up to three times its timeout. Slow members of this hub are waited for before that.
+    ///   publishers, up to four times its timeout. Slow members of this hub are waited for before that.
     ///
     /// The publisher is woken by the previous publisher, or by the progress or end of the member that it waits for.
     ///
