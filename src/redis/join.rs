@@ -52,6 +52,9 @@ struct Slice {
     end: Option<u64>,
 }
 
+/// The last id of a topic and the server's time in microseconds, or why the server has refused to tell them.
+type Opened = Result<(u64, u64), ServerError>;
+
 impl Joining {
     /// Sends one command and returns the reply.
     ///
@@ -186,11 +189,11 @@ impl Joining {
         Ok(())
     }
 
-    /// Calls the script for each topic. Returns its last ids, and the server's time in microseconds.
+    /// Calls the script for each topic.
     fn open<'a>(
         &mut self,
         topics: impl Iterator<Item = (&'a Topic, &'a Position, bool)>,
-    ) -> Result<Vec<Result<(u64, u64), ServerError>>, ServerError> {
+    ) -> Result<Vec<Opened>, ServerError> {
         let (keys, mut commands) = (&self.link.keys, Commands::default());
         for (topic, position, raise) in topics {
             let mut call = cmd("EVALSHA");

@@ -41,8 +41,6 @@ pub(super) struct LinkThread {
     pub(super) candidates: Vec<ConnectionInfo>,
     /// Wakes this thread.
     pub(super) events: Receiver<()>,
-    /// Publishes of earlier connections that may have been executed.
-    in_doubt: Vec<Arc<PendingPublish>>,
     /// The epoch of the connection before.
     epoch: Option<String>,
     /// The subscriber thread of the connection before. It ends when its connection does.
@@ -80,7 +78,6 @@ impl LinkThread {
             link,
             candidates,
             events,
-            in_doubt: Vec::new(),
             epoch: None,
             subscriber: None,
             mirror: Mirror::default(),
@@ -267,15 +264,16 @@ impl LinkThread {
     ) -> Result<(Publisher, Subscriber), ServerError> {
         let link = &self.link;
         let epoch = connected.mastership.epoch;
-        // An attempt to join that failed later may have received the messages of some.
-        self.in_doubt.retain(|publish| {
+        // No publisher thread runs now, so no reply will come to what was sent.
+        let mut in_doubt = link.all_pending();
+        in_doubt.retain(|publish| {
             publish.lose_reply();
             publish.is_in_doubt()
         });
         if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
             self.mirror.set_incomplete();
             // Other hubs may have received the publishes from the server before, so they must not be sent again.
-            for publish in self.in_doubt.drain(..) {
+            for publish in in_doubt.drain(..) {
                 settle_locally(link, &publish);
             }
         }
@@ -287,8 +285,8 @@ impl LinkThread {
             mirror: self.mirror,
         };
         let topics = link.topics.all_subscribing();
-        joining.join(&topics, &self.in_doubt)?;
-        for publish in &self.in_doubt {
+        joining.join(&topics, &in_doubt)?;
+        for publish in &in_doubt {
             // The messages of such a topic do not come back to this hub.
             if !link
                 .topics
@@ -303,7 +301,7 @@ impl LinkThread {
             connected.sending,
             number,
             (epoch, connected.publish_script),
-            self.in_doubt.clone(),
+            in_doubt,
             PresenceWriter::new(Arc::clone(link), connected.presence_script),
         );
         let subscriber = Subscriber {
@@ -345,7 +343,6 @@ impl LinkThread {
             .name("sp-redis-pub".into())
             .spawn(move || publisher.run())
             .map_err(not_started)?;
-        self.in_doubt.clear();
         log::info!(
             "redis {}: connected, {} topics",
             link.address(),
@@ -368,7 +365,6 @@ impl LinkThread {
         self.link.queue.call();
         let in_doubt = threads.publisher.join().unwrap_or_default();
         in_doubt.iter().for_each(|publish| publish.lose_reply());
-        self.in_doubt.extend(in_doubt);
         self.link.state();
     }
 

@@ -337,3 +337,23 @@ fn names_are_written_again_at_once() {
         began.elapsed()
     );
 }
+
+/// The publisher thread handed it to a subscriber thread, which has ended.
+#[test]
+fn publish_that_no_thread_has_is_in_doubt() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let node = Node::start(config(&server));
+    node.wait_for(LinkState::Up);
+    let (topic, link) = (
+        node.hub.topic("t").expect("there is room"),
+        link(&node.redis),
+    );
+    let sent = link.register(1, |seq| pending(&topic, seq, Instant::now() + DEADLINE));
+    assert!(sent.publish.try_send(1, false));
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    wait_until("it has an outcome", || {
+        matches!(sent.publish.progress(true), Progress::Done(_))
+    });
+}
