@@ -30,7 +30,7 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
     ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>>;
 
     /// Makes this hub receive the topic's messages, until [`close`](Self::close). Returns when the topic has its position:
-    /// see [`Topic::place_at`](super::Topic::place_at). Returns at once if that is so already.
+    /// see [`Topic::place_at`](super::Topic::place_at). Returns immediately if that is so already.
     fn open(&self, topic: &Topic) -> Result<(), Unavailable>;
 
     /// Completes the topic's history from the engine, once for each topic that is open. Without the engine, the history

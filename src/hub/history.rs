@@ -131,7 +131,7 @@ impl History {
         oldest.is_some()
     }
 
-    fn clear(&self) {
+    pub(super) fn clear(&self) {
         let mut messages = lock(&self.messages);
         while self.remove_oldest(&mut messages) {}
     }

@@ -193,8 +193,8 @@ impl Topic {
         }
     }
 
-    /// Forgets the position, because its ids were wrong. Members cannot be told of ids that go back, so they are closed with
-    /// `code` and `reason`.
+    /// Forgets the position and the history, because their ids were wrong. Members cannot be told of ids that go back, so
+    /// they are closed with `code` and `reason`.
     ///
     /// # Blocking
     /// As [`position`](Self::position).
@@ -206,6 +206,8 @@ impl Topic {
             self.state.is_placed.store(false, Ordering::Release);
             Arc::clone(&members.list)
         };
+        self.state.history.clear();
+        self.state.is_filled.store(false, Ordering::Release);
         drop(token);
         for member in list.iter() {
             member.outbox.close_now(code, reason);

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::*;
 use crate::hub::fake_engine::{
-    client, end, member, received, receivers, subscribe, texts, topic, until,
+    client, end, member, received, receivers, stored, subscribe, texts, topic, until,
 };
 use crate::hub::{Policy, SubscribeOptions, TopicSettings};
 
@@ -148,6 +148,33 @@ fn topic_is_placed_once() {
     assert!(topic.place_locally(300, &isolated));
     assert!(topic.place_locally(200, &isolated));
     assert_eq!(topic.position(), position(300, true, Some(300)));
+}
+
+/// Ids that were wrong, such as those of a server whose clock was far ahead, are forgotten everywhere.
+#[test]
+fn restarted_topic_begins_with_lower_ids() {
+    let (topic, _) = topic(TopicSettings::default().history(9));
+    let (ann, _ann) = member(&topic, ALL);
+    topic.receive(received(9000, &["wrong"]));
+    let local = topic.publish_local(9500, publications(&["wrong too"]), &isolated);
+    assert!(local.is_ok());
+    topic.fill_history(Vec::new());
+    topic.restart(1012, "again");
+    assert!(!ann.outbox().shared().lifecycle().is_open());
+    let position = topic.position();
+    assert_eq!((position.last_id, position.is_placed), (0, false));
+    assert_eq!((position.local_from, topic.is_filled()), (None, false));
+    topic.place_at(200);
+    // The old member has not left yet.
+    let outcomes = topic.receive(received(201, &["a"]));
+    assert_eq!(receivers(&outcomes), [0]);
+    let (bob, _bob) = member(&topic, ALL);
+    topic.receive(received(202, &["b"]));
+    topic.fill_history(vec![stored(200, Duration::ZERO, "stored")]);
+    assert_eq!(history(&topic), [200, 201, 202]);
+    assert_eq!(texts(&bob), ["202 b"]);
+    end(ann);
+    end(bob);
 }
 
 #[test]
