@@ -45,7 +45,9 @@ impl Node {
     }
 
     pub(super) fn start_at(url: &str) -> Node {
-        let redis = Redis::start(RedisConfig::new(url)).expect("the URL is valid");
+        // A loaded machine may be silent for half a second.
+        let config = RedisConfig::new(url).timeout(Duration::from_secs(2));
+        let redis = Redis::start(config).expect("the URL is valid");
         let hub = Hub::new(HubConfig::default().envelope(Plain).redis(&redis));
         let rooms = hub.clone();
         let handler = move |conn: &mut Connection| {
