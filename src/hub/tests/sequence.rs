@@ -233,6 +233,8 @@ fn position_waits_for_a_local_publish() {
     let (go_on, may_go_on) = mpsc::channel();
     let waiting = |count| topic.state.waiting_publishers.load(Ordering::SeqCst) == count;
     thread::scope(|scope| {
+        // Dropped if the test fails, so that the publish ends.
+        let go_on = go_on;
         let first = scope.spawn(|| {
             let (asked, may_go_on) = (asked, may_go_on);
             let is_isolated = || {
