@@ -166,7 +166,7 @@ class Members:
     def add(self, stream):
         stream.setblocking(False)
         self.sockets.append(stream)
-        self.selector.register(stream, selectors.EVENT_READ)
+        self.selector.register(stream, selectors.EVENT_READ, {"last": b""})
 
     def start(self):
         self.thread = threading.Thread(target=self.run, daemon=True)
@@ -177,10 +177,11 @@ class Members:
             for key, _ in self.selector.select(0.2):
                 data = key.fileobj.recv(1 << 20)
                 if not data:
-                    self.failed = "a member was disconnected"
+                    self.failed = f"a member was disconnected after {key.data['last']!r}"
                     self.arrived.set()
                     return
                 self.bytes += len(data)
+                key.data["last"] = data[-60:]
             if self.expected and self.bytes >= self.expected:
                 self.arrived.set()
 
@@ -337,6 +338,45 @@ def memory():
         redis.stop()
 
 
+def busy_server(here):
+    """Measures a Redis that always has something to do: 16 calls of the script in each write, for 16 topics. Returns the
+    cost of the script, and of each hub that receives."""
+    with open(os.path.join(here, "../../src/redis/publish.lua"), "rb") as file:
+        script = file.read()
+    topics, receivers, rounds = 16, 8, 1500
+    redis = Redis()
+    try:
+        digest = redis.call("SCRIPT", "LOAD", script).decode()
+        costs = {}
+        for count in (0, receivers):
+            listeners = Members()
+            for _ in range(count):
+                stream = socket.create_connection(("127.0.0.1", redis.port), timeout=ARRIVES)
+                words = [b"SUBSCRIBE"] + [b"c{%d}" % topic for topic in range(topics)]
+                stream.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+                listeners.add(stream)
+            listeners.start()
+            calls = b""
+            for topic in range(topics):
+                words = ["EVALSHA", digest, 2, f"i{{{topic}}}", f"s{{{topic}}}", 9 * 10**15, "00000001", 0, 0, 1, f"c{{{topic}}}",
+                         "x" * (SIZE + 20)]
+                words = [str(word).encode() for word in words]
+                calls += b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+            used = []
+            for _ in range(5):
+                before = redis.processor()
+                for _ in range(rounds):
+                    redis.socket.sendall(calls)
+                    for _ in range(topics):
+                        redis.reply()
+                used.append((redis.processor() - before) * 1e6 / (rounds * topics))
+            costs[count] = min(used)
+            listeners.stop()
+        return costs[0], (costs[receivers] - costs[0]) / receivers
+    finally:
+        redis.stop()
+
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -348,6 +388,9 @@ def main():
     if not shutil.which("redis-server"):
         sys.exit("redis-server is not installed")
     memory()
+    script, receiver = busy_server(here)
+    print(f"a Redis that is never idle: script {script:.2f} µs (model {model.SATURATED.script}), "
+          f"for each receiving hub {receiver:.2f} µs (model {model.SATURATED.receiver})")
     worst = 1.0
     for name, shape in SHAPES.items():
         if args.quick:

@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::load::{Load, Measured, SIZE, topic_name};
 use crate::member::{Member, QUEUE};
 use crate::processor;
-use crate::server::RedisServer;
+use crate::server::{self, RedisServer};
 
 /// How long the hubs may take to connect, and the last messages to arrive.
 const SETTLES: Duration = Duration::from_secs(20);
@@ -86,7 +86,8 @@ pub(crate) fn run(
     load: &Load,
     inspect: impl FnOnce(),
 ) -> Result<Measured, Failure> {
-    server.clear()?;
+    // The keys of one measurement must not slow the next.
+    server.command(&["FLUSHALL"]);
     let count = if layout == Layout::One { 1 } else { 2 };
     let start = |_| Node::start(&server.url(), load.history, load.topics);
     let nodes: Vec<Node> = (0..count).map(start).collect::<Result<_, _>>()?;
@@ -97,7 +98,7 @@ pub(crate) fn run(
         }
     }
     let topics = nodes[0].topics(load.topics)?;
-    let (redis, program) = (server.processor()?, processor::of_program()?);
+    let (redis, program) = (server::processor(server)?, processor::of_program()?);
     let began = Instant::now();
     let messages = publish(&topics, load)?;
     let received = || members.iter().map(Member::received).min().unwrap_or(0);
@@ -114,7 +115,7 @@ pub(crate) fn run(
         messages,
         took: began.elapsed(),
         dropped: dropped(),
-        redis: server.processor()? - redis,
+        redis: server::processor(server)? - redis,
         program: processor::of_program()? - program,
     };
     inspect();
@@ -129,7 +130,7 @@ pub(crate) fn run(
 }
 
 /// Publishes for [`Load::duration`], and returns how many messages were published. Every call waits for its outcome.
-fn publish(topics: &[Topic], load: &Load) -> Result<u64, Failure> {
+pub(crate) fn publish(topics: &[Topic], load: &Load) -> Result<u64, Failure> {
     let message = Message::text("x".repeat(SIZE));
     let deadline = Instant::now() + load.duration;
     thread::scope(|scope| {

@@ -4,6 +4,7 @@
 //! cargo bench --bench machines                          # all configurations, in turns; about two minutes
 //! cargo bench --bench machines -- --rounds 3            # fewer rounds
 //! cargo bench --bench machines -- profile two-both 10   # one configuration for 10 s: what each thread and command cost
+//! cargo bench --bench machines -- drills                # the drills of src/DRILLS.md: rejoin, small-buffer, slow-link
 //! ```
 //!
 //! The program starts a `redis-server` of its own on loopback, without persistence. Hubs, publishers, members and plain
@@ -13,11 +14,16 @@
     reason = "the program exists to print its results"
 )]
 
+mod delay;
+mod drills;
 mod hubs;
 mod load;
 mod member;
 mod plain;
 mod processor;
+#[path = "../../tests/machines/redis_server.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod redis_server;
 mod server;
 mod throughput;
 
@@ -27,6 +33,7 @@ use std::process::ExitCode;
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "cargo bench --bench machines -- [--rounds N]\n\
+     cargo bench --bench machines -- drills [rejoin] [small-buffer] [slow-link]\n\
      cargo bench --bench machines -- profile plain|one|two-apart|two-both [--history] [--topics N] [SECONDS]";
 
 fn main() -> ExitCode {
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
             Ok(rounds) if rounds > 0 => throughput::run(rounds),
             _ => Err(USAGE.into()),
         },
+        ["drills", names @ ..] => drills::run(names),
         ["profile", rest @ ..] => throughput::profile(rest, USAGE),
         _ => Err(USAGE.into()),
     };

@@ -9,7 +9,7 @@ runs of 2, 3 and 4 hub processes. The others are from src/BENCHMARKS.md and src/
 The model adds up processor time. It knows no queues and no waiting, so plan with half of each limit.
 """
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # --- Processor time in µs. Measured by check.py: virtual machine with 2 cores (AMD EPYC), Redis 7.0.15, 100 B messages ---
 
@@ -26,10 +26,17 @@ class Load:
     deliver: float         # hub: for each message and member that it is delivered to
 
 
-ALONE = Load("alone", script=8.0, script_history=11.0, receiver=7.0, publish=40.0, receive=20.0, deliver=10.0)
-# One message in each call, and many calls at the same time.
-BUSY = Load("busy", script=8.0, script_history=11.0, receiver=0.5, publish=40.0, receive=2.0, deliver=10.0)
-TOGETHER = Load("together", script=1.5, script_history=3.5, receiver=0.5, publish=4.0, receive=2.0, deliver=1.0)
+ALONE = Load("alone", script=38.0, script_history=47.0, receiver=6.0, publish=68.0, receive=16.0, deliver=3.4)
+# One message in each call, from 64 publishers: some messages share a turn of the event loop of Redis.
+BUSY = Load("busy", script=12.6, script_history=13.5, receiver=4.4, publish=43.0, receive=6.0, deliver=2.0)
+TOGETHER = Load("together", script=2.6, script_history=4.4, receiver=0.4, publish=5.0, receive=1.5, deliver=0.8)
+# The same as `busy` for a Redis that is never idle: it sends many messages to a hub in one write.
+SATURATED = Load("saturated", script=10.3, script_history=13.0, receiver=0.5, publish=43.0, receive=6.0, deliver=2.0)
+
+# µs for each member of one topic with a thousand members, whose memory is in no cache: fan-1000 and fan-1000-burst on both
+# cores (src/BENCHMARKS.md: 80 k and 1.72 M deliveries per second).
+FAN_ALONE = replace(ALONE, deliver=12.5)
+FAN_TOGETHER = replace(TOGETHER, deliver=0.58)
 
 # --- Limits ---
 
@@ -43,10 +50,10 @@ CHANNEL_MESSAGE = 160         # bytes on the wire from Redis for a message of 10
 
 # --- Memory of Redis in bytes. Measured by check.py with MEMORY USAGE and INFO memory ---
 
-COUNTER = 150                 # for each topic: the key with its last id
-SUBSCRIPTION = 152            # for each topic and hub with members
-STREAM_LEAST = 4_400          # for each topic with a history, even with one message: Redis allocates a node of the stream
-STREAM_MESSAGE = 110          # for each message of 100 B beyond the first node
+COUNTER = 104                 # for each topic: the key with its last id
+SUBSCRIPTION = 240            # for each topic and hub with members
+STREAM_LEAST = 4_728          # for each topic with a history, even with one message: Redis allocates a node of the stream
+STREAM_MESSAGE = 150          # for each further message of 100 B
 
 CONNECTIONS_PER_HUB = 3       # to each Redis
 
@@ -89,9 +96,7 @@ def use(load: Load, rate: float, hubs: int, receiving_hubs: float, members: int,
 
 def memory(topics: int, subscriptions: float, history_messages: int) -> float:
     """Returns the memory of all Redis servers together, in bytes."""
-    stream = 0
-    if history_messages:
-        stream = max(STREAM_LEAST, STREAM_LEAST + (history_messages - 25) * STREAM_MESSAGE)
+    stream = STREAM_LEAST + (history_messages - 1) * STREAM_MESSAGE if history_messages else 0
     return topics * (COUNTER + stream) + subscriptions * SUBSCRIPTION
 
 
@@ -112,14 +117,14 @@ def rows(clients: int, hubs: int):
     touched = hubs_of_a_room(members, hubs)
     for name, each in (("1 message per client and minute", 1 / 60), ("1 per 10 s", 1 / 10), ("1 per second", 1)):
         rate = clients * each
-        needs = use(BUSY, rate, hubs, touched, members, history=False)
+        needs = use(SATURATED, rate, hubs, touched, members, history=False)
         yield (f"{rooms:,} rooms of 10, {name}", rate, needs, memory(rooms, rooms * touched, 0))
-    for load, each in ((ALONE, 5), (TOGETHER, 100)):
+    for load, each in ((FAN_ALONE, 5), (FAN_TOGETHER, 100)):
         needs = use(load, each, hubs, hubs, clients, history=False)
         yield (f"one topic for all, {each} messages/s {load.name}", each, needs, memory(1, hubs, 0))
     for history in (0, 1):
         rate = clients / 60
-        needs = use(BUSY, rate, hubs, 1, 1, history=bool(history))
+        needs = use(SATURATED, rate, hubs, 1, 1, history=bool(history))
         what = ", each with a history" if history else ""
         yield (f"{clients:,} personal topics{what}, 1 per minute", rate, needs, memory(clients, clients, history))
 
@@ -142,9 +147,9 @@ def main():
               f"{limit}, full at {rate_text(rate / share)} msg/s")
     touched = hubs_of_a_room(10, hubs)
     print(f"\na room of 10 has members on {touched:.1f} hubs; Redis can carry "
-          f"{rate_text(1e6 / (BUSY.script + touched * BUSY.receiver))} of its messages per second and core")
+          f"{rate_text(1e6 / (SATURATED.script + touched * SATURATED.receiver))} of its messages per second and core")
     fan = clients / hubs
-    for load in (ALONE, TOGETHER):
+    for load in (FAN_ALONE, FAN_TOGETHER):
         most = 1e6 / (load.receive + fan * load.deliver)
         print(f"one topic for all, messages {load.name}: a hub delivers each to {fan:,.0f} members, up to {most:.3g} messages/s; "
               f"Redis could carry {rate_text(1e6 / (load.script + hubs * load.receiver))}")

@@ -9,7 +9,7 @@ use redis::{Connection, Pipeline, PubSub};
 use crate::Failure;
 use crate::load::{Load, Measured, SIZE, topic_name};
 use crate::processor;
-use crate::server::RedisServer;
+use crate::server::{self, RedisServer};
 
 /// The commands of one pipeline.
 const PIPELINE: usize = 128;
@@ -32,11 +32,11 @@ pub(crate) fn run(
     load: &Load,
 ) -> Result<Measured, Failure> {
     let channels: Vec<String> = (0..load.topics).map(topic_name).collect();
-    let (mut sending, mut receiving) = (server.connect()?, server.connect()?);
+    let (mut sending, mut receiving) = (server.connection()?, server.connection()?);
     let mut subscription = receiving.as_pubsub();
     subscription.subscribe(&channels)?;
     subscription.set_read_timeout(Some(ARRIVES))?;
-    let (redis, program) = (server.processor()?, processor::of_program()?);
+    let (redis, program) = (server::processor(server)?, processor::of_program()?);
     let (messages, took) = match threads {
         Threads::One => in_turns(&mut sending, &mut subscription, &channels, load.duration)?,
         Threads::Two => at_once(&mut sending, &mut subscription, &channels, load.duration)?,
@@ -45,7 +45,7 @@ pub(crate) fn run(
         messages,
         took,
         dropped: 0,
-        redis: server.processor()? - redis,
+        redis: server::processor(server)? - redis,
         program: processor::of_program()? - program,
     };
     // Dropping a subscription waits for a reply.

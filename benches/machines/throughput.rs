@@ -8,7 +8,7 @@ use crate::hubs::{self, Layout};
 use crate::load::{Load, Measured};
 use crate::plain::{self, Threads};
 use crate::processor;
-use crate::server::RedisServer;
+use crate::server::{self, RedisServer};
 
 /// How much of plain `PUBLISH` hubs should reach, with a history and without.
 const NEEDED: [(bool, f64); 2] = [(true, 0.4), (false, 0.6)];
@@ -33,7 +33,7 @@ enum Subject {
 type Configuration = (Subject, Load);
 
 pub(crate) fn run(rounds: usize) -> Result<(), Failure> {
-    let server = RedisServer::start()?;
+    let server = server::start()?;
     println!(
         "{} publishers with {} messages of {} B together; medians of {rounds} rounds",
         BASE.publishers,
@@ -175,8 +175,8 @@ pub(crate) fn profile(arguments: &[&str], usage: &str) -> Result<(), Failure> {
             seconds => load.duration = Duration::from_secs(seconds.parse().map_err(|_| wrong())?),
         }
     }
-    let server = RedisServer::start()?;
-    let before = server.commands()?;
+    let server = server::start()?;
+    let before = server::commands(&server)?;
     let mut threads = BTreeMap::new();
     let measured = match subject {
         Subject::Plain(threads) => plain::run(&server, threads, &load)?,
@@ -194,7 +194,7 @@ pub(crate) fn profile(arguments: &[&str], usage: &str) -> Result<(), Failure> {
     for (name, time) in &threads {
         println!("  threads {name:18} {:6.2} µs", measured.each(*time));
     }
-    for (name, (calls, took)) in server.commands()? {
+    for (name, (calls, took)) in server::commands(&server)? {
         let (calls_before, took_before) = before.get(&name).copied().unwrap_or_default();
         let (calls, took) = (calls - calls_before, took - took_before);
         if calls > 0 {
