@@ -166,7 +166,7 @@ fn small_buffer(report: &mut Report) -> Result<(), Failure> {
     };
     let mut published = 0;
     let began = Instant::now();
-    limit("pubsub 40kb 0 0");
+    limit("pubsub 8kb 0 0");
     published += publish(&near.topics(1)?, &load)?;
     limit("pubsub 256mb 64mb 60");
     let cuts = counts(&near).links_lost + counts(&far).links_lost;
