@@ -70,7 +70,8 @@ use crate::sweep::{self, Sweep};
 
 /// Topics by name. Cloning it is cheap; all clones are the same hub.
 ///
-/// A topic exists while a caller holds it, while a client is subscribed to it, and while it has a history. Then it is
+/// A topic exists while a caller holds it, while a client is subscribed to it, and while it has a history (which does not
+/// count on a hub that shares its topics with others, because the history is kept outside of it). Then it is
 /// removed. Only its last id is remembered, for the 10,000 topics that were removed last, so that a topic that is created
 /// again continues its ids.
 ///

@@ -28,6 +28,10 @@ use super::duration_text::parse_duration;
 #[non_exhaustive]
 pub enum Policy {
     /// The publisher waits until the member has room. Other publishers of this topic wait for it.
+    ///
+    /// On a hub that shares its topics with others, the publisher waits for members of its own hub: before it publishes,
+    /// until each has room for its messages and at most half of its queue is pending. A member on another hub is treated
+    /// as under [`Disconnect`](Self::Disconnect).
     Block {
         /// How long one publish may wait in all. Members that still have no room then are disconnected with 4008. `None`:
         /// until the member has room or its [`write_timeout`](crate::Config::write_timeout) ends it.

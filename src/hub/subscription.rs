@@ -19,16 +19,20 @@ impl Topic {
     /// client must be a member before that, subscribe in [`Handler::opening`](crate::Handler::opening).
     ///
     /// # Blocking
-    /// Only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
+    /// On a hub that shares its topics with others, waits until it receives the topic, up to twice the timeout of the server
+    /// that connects the hubs. Also waits for its history and its answer about the id, up to that timeout each.
+    ///
+    /// Otherwise only with [`since`](SubscribeOptions::since). Waits for room in the client's queue, until the connection ends.
     /// Also waits for publishers of this topic, up to [`HubConfig::publish_timeout`](super::HubConfig::publish_timeout)
     /// each time. Woken by the client's progress or end, or by the
     /// publisher. In [`Handler::opening`](crate::Handler::opening) it does not wait for room, and waits for publishers up
     /// to 1 s.
     ///
     /// # Errors
-    /// [`SubscribeError`] says why the client is not a member. Without `since`, there are two errors:
-    /// [`SubscribeError::QueueTooLarge`], which cannot happen with [`Config::hub`](crate::Config::hub), and
-    /// [`SubscribeError::Busy`] while another thread subscribes the same client with `since`.
+    /// [`SubscribeError`] says why the client is not a member. Without `since`, there are three errors:
+    /// [`SubscribeError::QueueTooLarge`], which cannot happen with [`Config::hub`](crate::Config::hub),
+    /// [`SubscribeError::Busy`] while another thread subscribes the same client with `since`, and
+    /// [`SubscribeError::Unavailable`] on a hub that shares its topics with others.
     ///
     /// ```
     /// # use standpipe::{Connection, SubscribeOptions, Topic};

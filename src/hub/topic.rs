@@ -79,6 +79,9 @@ impl Topic {
 
     /// Returns the id of the most recent message. If nothing has been published yet, this is the id before the first one.
     ///
+    /// On a hub that shares its topics with others, this is the last message that this hub has received, or 0 if it has
+    /// not received the topic yet. A hub receives a topic while the topic has members there.
+    ///
     /// ```
     /// # use standpipe::Hub;
     /// let topic = Hub::default().topic("news")?;
@@ -94,7 +97,7 @@ impl Topic {
     /// Returns the epoch of the topic's ids: a short text that each [`Hub`](super::Hub) chooses at random. Ids of
     /// different epochs cannot be compared, because a hub whose clock was set back may use ids that another hub has
     /// used. A client that resumes sends the epoch together with the last id that it has seen: see
-    /// [`SubscribeOptions::epoch`](super::SubscribeOptions::epoch).
+    /// [`SubscribeOptions::epoch`](super::SubscribeOptions::epoch). Hubs that share their topics have the same epoch.
     ///
     /// ```
     /// # use standpipe::Hub;
@@ -134,6 +137,12 @@ impl Topic {
     /// Returns the names that are present, sorted. A name stays for 2 seconds after its last subscription has ended.
     /// Clients have names by [`with_name`](super::SubscribeOptions::with_name). Up to 10,000 names are listed.
     ///
+    /// A hub that shares its topics with others also lists the names on those.
+    ///
+    /// # Blocking
+    /// Only on a hub that shares its topics, if the topic has no members there. Waits for the server that connects the
+    /// hubs, up to twice its timeout. Without its answer, returns the names on this hub.
+    ///
     /// ```
     /// # use standpipe::Topic;
     /// fn greet(room: &Topic) -> String {
@@ -147,6 +156,13 @@ impl Topic {
 
     /// Returns the messages in the history with ids above `since`, the oldest first. If the topic has not reached the id
     /// `since`, the id is from another [`epoch`](Self::epoch), and the whole history is returned.
+    ///
+    /// On a hub that shares its topics with others, an id that the topic has not reached is from another of these hubs, and
+    /// nothing is returned.
+    ///
+    /// # Blocking
+    /// Only on a hub that shares its topics. Waits for the server that connects the hubs, up to twice its timeout, until
+    /// the history has been read from there. Without its answer, returns what this hub has received.
     ///
     /// ```
     /// # use standpipe::{Hub, HubConfig, Message, TopicSettings};
@@ -190,6 +206,8 @@ impl Topic {
     /// - Waits for members whose queues are full although their sockets are not blocked, until none of them got room for
     ///   100 ms.
     /// - Under [`Policy::Block`], also waits for slow members, up to its timeout.
+    /// - On a hub that shares its topics with others, waits for the server that connects the hubs instead of other
+    ///   publishers, up to three times its timeout. Slow members of this hub are waited for before that.
     ///
     /// The publisher is woken by the previous publisher, or by the progress or end of the member that it waits for.
     ///
@@ -213,7 +231,8 @@ impl Topic {
     /// Like [`publish`](Self::publish), but waits at most `timeout` for other publishers of this topic.
     ///
     /// # Blocking
-    /// Waits for other publishers, up to `timeout` or the timeout of [`Policy::Block`]. When they have finished, the
+    /// Waits for other publishers, or for the server that connects several hubs, up to `timeout` or the timeout of
+    /// [`Policy::Block`]. When they have finished, the
     /// message gets its id, and then this waits for members as [`publish`](Self::publish) does: `timeout` never decides
     /// that a member is slow.
     ///
@@ -241,7 +260,9 @@ impl Topic {
     /// Like [`publish`](Self::publish), but does not wait for other publishers of this topic.
     ///
     /// # Blocking
-    /// Does not wait for other publishers. If there is none, this waits for members as [`publish`](Self::publish) does.
+    /// Does not wait for other publishers. If there is none, this waits for members as [`publish`](Self::publish) does. On a
+    /// hub that shares its topics with others, publishers do not wait for each other, and this is the same as
+    /// [`publish`](Self::publish).
     ///
     /// # Errors
     /// As [`publish`](Self::publish). [`PublishError::Busy`] means that another thread is publishing at this moment.

@@ -107,7 +107,8 @@ impl TopicState {
         };
         match engine.check_since(&Arc::clone(self).into(), since) {
             Since::Assigned => Ok(since),
-            Since::NotAssigned => Ok(self.last_id()),
+            // The ids may have jumped above `since` after the engine looked. Then what is above `since` is a gap.
+            Since::NotAssigned => Ok(self.last_id().min(since)),
             Since::Unknown => Err(SubscribeError::Unavailable),
         }
     }

@@ -11,9 +11,9 @@ use super::link::Link;
 use crate::hub::Topic;
 use crate::names;
 
-/// How long the names on a server may be incomplete that has restarted or taken the place of another. The other hubs write
-/// their names again when they have connected.
-const SETTLING: Duration = Duration::from_secs(5);
+/// How long after a connection to a server that has restarted, or has taken the place of another, its list of names may be
+/// incomplete and its leases old. The other hubs need this time to connect and to write both.
+pub(super) const SETTLING: Duration = Duration::from_secs(5);
 
 /// The most topics whose names are read together.
 const MAX_TOGETHER: usize = 512;

@@ -16,7 +16,7 @@ use super::connection::{
 };
 use super::interval::Interval;
 use super::link::Link;
-use super::mirror::number_of_node;
+use super::mirror::{SETTLING, number_of_node};
 use super::present_names::Changes;
 use super::record::presence_payload;
 
@@ -44,6 +44,8 @@ pub(super) struct PresenceWriter {
     /// The hash of the script.
     script: String,
     next_renewal: Instant,
+    /// Before this moment, other hubs may not have been able to renew their leases.
+    removals_from: Instant,
     /// The lease has been written on this connection.
     is_leased: bool,
     /// The server has refused something.
@@ -72,6 +74,7 @@ impl PresenceWriter {
             link,
             script,
             next_renewal: Instant::now(),
+            removals_from: Instant::now() + SETTLING,
             is_leased: false,
             is_refused: false,
             refusals: Interval::default(),
@@ -157,6 +160,9 @@ impl PresenceWriter {
             self.work.extend(all.into_iter().map(Work::Write));
         }
         let dead = self.dead(listed.as_ref(), now);
+        if Instant::now() < self.removals_from {
+            return Ok(());
+        }
         self.begin_removals(connection, &dead)
     }
 

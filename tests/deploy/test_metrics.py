@@ -47,6 +47,17 @@ class Metrics(unittest.TestCase):
             checked = subprocess.run(check, input=text, capture_output=True, text=True, timeout=LIMIT)
             self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
 
+    def test_promtool_accepts_the_figures_of_redis(self):
+        # Nothing listens on these ports, so the hub is isolated.
+        flags = ["--redis", "redis://127.0.0.1:1", "--redis", "redis://127.0.0.1:2", "--node", "eu-1", "--admin-open"]
+        with Server(*flags) as server:
+            text = body(request(server.port, "GET", "/metrics")[1])
+            self.assertIn('standpipe_redis_lag_seconds_bucket{le="+Inf",shard="1"} 0\n', text)
+            self.assertIn('standpipe_redis_node{name="eu-1"} 1\n', text)
+            check = ["promtool", "check", "metrics"]
+            checked = subprocess.run(check, input=text, capture_output=True, text=True, timeout=LIMIT)
+            self.assertEqual((checked.returncode, checked.stdout, checked.stderr), (0, "", ""))
+
     def test_prometheus_gets_open_metrics(self):
         with keyed_server() as (server, _):
             accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"

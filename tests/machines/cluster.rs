@@ -40,6 +40,10 @@ pub(crate) struct Setup {
     pub(crate) has_replica: bool,
     /// The first hub reaches Redis through a proxy.
     pub(crate) has_proxy: bool,
+    /// Only clients of the first hub publish.
+    pub(crate) has_one_publisher: bool,
+    /// How often the roaming client moves, if the time suffices.
+    pub(crate) moves: usize,
     /// The roaming client completes its moves, however long they take.
     pub(crate) completes_moves: bool,
 }
@@ -53,6 +57,8 @@ impl Setup {
             traffic: Duration::from_secs_f64(seconds),
             has_replica: false,
             has_proxy: false,
+            has_one_publisher: false,
+            moves: 200,
             completes_moves: false,
         }
     }
@@ -194,10 +200,9 @@ impl Cluster {
                 members.push(member(&format!("{node}.{number}"), node, &[topic]));
             }
         }
-        let moves = 200;
         members.push(member("roaming", 0, &TOPICS).roams(Roaming {
             moves: 0,
-            most: moves,
+            most: setup.moves,
             completes: setup.completes_moves,
             stay: setup.traffic / 250,
             random: Random::new(seed),
@@ -208,12 +213,13 @@ impl Cluster {
     }
 
     fn publish(&self, setup: &Setup, seed: u64) -> Vec<JoinHandle<Vec<Published>>> {
-        let publishers = (0..HUBS).map(|node| Publisher {
+        let count = if setup.has_one_publisher { 1 } else { HUBS };
+        let publishers = (0..count).map(|node| Publisher {
             number: node,
             nodes: Arc::clone(&self.nodes),
             node,
             topics: &TOPICS,
-            messages: messages() * (node + 1) / HUBS - messages() * node / HUBS,
+            messages: messages() * (node + 1) / count - messages() * node / count,
             traffic: setup.traffic,
             random: Random::new(seed.wrapping_mul(31).wrapping_add(node as u64 + 1)),
         });

@@ -201,6 +201,25 @@ fn freeze(cluster: &Cluster, time: f64) {
     cluster.redis.thaw();
 }
 
+/// No client makes the other hubs assign ids meanwhile. So a late publish that the server carried out when it goes on would
+/// reach their members.
+#[test]
+fn frozen_engine_carries_out_no_late_publish() {
+    let setup = Setup {
+        has_one_publisher: true,
+        moves: 0,
+        ..Setup::new("engine frozen for 1 s, one publishing hub", 3.0)
+    };
+    scene(
+        &setup,
+        |cluster| freeze(cluster, 1.0),
+        |report| {
+            most_arrived(report);
+            was_alone(&setup, report);
+        },
+    );
+}
+
 #[test]
 fn engine_is_frozen_and_publishes_are_refused() {
     let setup = Setup {

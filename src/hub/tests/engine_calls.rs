@@ -207,6 +207,27 @@ fn engine_decides_about_an_id_above_the_last() {
     assert_eq!(topic.members(), 0);
 }
 
+/// Another hub joins after it was alone, which raises the ids, between the answer of the engine and the membership.
+#[test]
+fn jump_above_an_unassigned_since_is_a_gap() {
+    let (topic, engine) = topic(TopicSettings::default());
+    engine.answer(|answers| answers.since = Since::NotAssigned);
+    let jumping = topic.clone();
+    engine.on_call(move |call| {
+        if call.starts_with("since") {
+            jumping.jump_to(400);
+        }
+    });
+    let ann = client(ALL);
+    let subscription = subscribe(&topic, &ann, SubscribeOptions::new().since(300));
+    topic.receive(received(401, &["a"]));
+    assert_eq!(texts(&ann), ["gap 301-400", "401 a"]);
+    assert_eq!(subscription.last_id(), 400);
+    engine.on_call(|_| {});
+    drop(subscription);
+    end(ann);
+}
+
 /// A caller may read a topic that has no member on this hub.
 #[test]
 fn reading_a_topic_opens_it() {

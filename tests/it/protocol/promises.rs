@@ -27,7 +27,7 @@ fn read_sources(directory: &Path, sources: &mut String) {
 fn every_promise_of_the_document_names_its_tests() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
-    for directory in ["src", "tests/it", "tests/deploy"] {
+    for directory in ["src", "tests/it", "tests/deploy", "tests/machines"] {
         read_sources(&root.join(directory), &mut sources);
     }
     let document = unwrapped(include_str!("../../../src/PROTOCOL.md"));

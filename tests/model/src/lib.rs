@@ -36,12 +36,15 @@
 //! - More than three threads, and more preemptions in one run than the tests allow. A thread that waits is not counted
 //!   as preempted.
 //!
+//! `link.rs` is a second model: which thread may move the position of a topic that several hubs share.
+//!
 //! Writes cannot interleave, because there is one `WriteHalf` and it is moved. The model takes that from the type.
 
 mod control_slot;
 mod fragments;
 mod in_flight;
 mod lifecycle;
+mod link;
 mod log;
 mod send_queue;
 mod shared;
@@ -53,6 +56,7 @@ mod write_path;
 use loom::sync::{Mutex, MutexGuard};
 
 pub use lifecycle::{CloseMode, Phase};
+pub use link::{Link, LinkMutant, Position};
 pub use log::Record;
 pub use socket::FAILS;
 pub use write_path::WritePath;
