@@ -33,7 +33,7 @@ impl ServerClock {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         ServerClock {
             started: Instant::now(),
-            started_us: since.map_or(1, |since| micros(since)),
+            started_us: since.map_or(1, micros),
             offset: Mutex::default(),
         }
     }
