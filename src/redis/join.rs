@@ -44,6 +44,9 @@ struct Entry {
     record: Record,
 }
 
+/// What the server answered for one topic: its last id, and the server's time in microseconds.
+type Opened = Result<(u64, u64), ServerError>;
+
 /// A part of a topic's stream.
 struct Slice {
     /// Without those that are not valid.
@@ -186,11 +189,11 @@ impl Joining {
         Ok(())
     }
 
-    /// Calls the script for each topic. Returns its last ids, and the server's time in microseconds.
+    /// Calls the script for each topic.
     fn open<'a>(
         &mut self,
         topics: impl Iterator<Item = (&'a Topic, &'a Position, bool)>,
-    ) -> Result<Vec<Result<(u64, u64), ServerError>>, ServerError> {
+    ) -> Result<Vec<Opened>, ServerError> {
         let (keys, mut commands) = (&self.link.keys, Commands::default());
         for (topic, position, raise) in topics {
             let mut call = cmd("EVALSHA");
