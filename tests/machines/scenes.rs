@@ -34,7 +34,9 @@ fn scene(setup: &Setup, disturb: impl Fn(&mut Cluster), check: impl Fn(&Report))
             check(&report);
         }));
         if let Err(panic) = checked {
+            // Now, because the test runner shows the panic only after the last test.
             print(&format!("{}: {summary}", setup.name));
+            print(report.verdict.first_violations().trim_end());
             report.write_logs(setup.name);
             resume_unwind(panic);
         }
@@ -326,8 +328,8 @@ fn kill_connections(name: &'static str, kind: &str) {
     };
     scene(&setup, kill, |report| {
         most_arrived(report);
+        // A publish that was in flight is local if the topic has no history that could tell what has become of it.
         no_gap_with_a_history(report);
-        assert_eq!(report.local, 0.0, "{:?}", report.verdict);
     });
 }
 
