@@ -34,7 +34,9 @@ fn scene(setup: &Setup, disturb: impl Fn(&mut Cluster), check: impl Fn(&Report))
             check(&report);
         }));
         if let Err(panic) = checked {
+            // Now, because the test runner shows the panic only after the last test.
             print(&format!("{}: {summary}", setup.name));
+            print(report.verdict.first_violations().trim_end());
             report.write_logs(setup.name);
             resume_unwind(panic);
         }
@@ -45,6 +47,8 @@ fn scene(setup: &Setup, disturb: impl Fn(&mut Cluster), check: impl Fn(&Report))
 /// Without this check, a cluster that delivers nothing and tells gaps would pass.
 fn most_arrived(report: &Report) {
     let verdict = &report.verdict;
+    // Each publisher has one batch of up to 16 in flight, once for each lost connection.
+    assert!(verdict.in_doubt <= 5 * 3 * 16, "{verdict:?}");
     assert!(
         verdict.missed_at_home * 4 < verdict.expected_at_home,
         "{} of {} messages are in gaps on the node of their publisher",
@@ -89,6 +93,7 @@ fn nothing_was_lost(report: &Report) {
         (0, 0),
         "refused and lost publishes"
     );
+    assert_eq!(verdict.in_doubt, 0, "messages in doubt");
 }
 
 fn seconds(seconds: f64) -> Duration {
@@ -326,8 +331,8 @@ fn kill_connections(name: &'static str, kind: &str) {
     };
     scene(&setup, kill, |report| {
         most_arrived(report);
+        // A publish that was in flight is local if the topic has no history that could tell what has become of it.
         no_gap_with_a_history(report);
-        assert_eq!(report.local, 0.0, "{:?}", report.verdict);
     });
 }
 
