@@ -74,6 +74,16 @@ impl ServerError {
     }
 }
 
+impl ServerError {
+    /// Whether the server has refused one command, and others may succeed on the same connection.
+    pub(super) fn is_about_command(&self) -> bool {
+        match self {
+            ServerError::Broken(_) => false,
+            ServerError::Refused { code, .. } => code != "NOSCRIPT" && !self.is_no_master(),
+        }
+    }
+}
+
 /// What a server says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mastership {

@@ -22,7 +22,11 @@ pub(super) fn deliver(
         if id <= last_id {
             Figures::add(&link.figures.duplicates, 1);
             if record.node == link.node {
-                set_delivered(link, record.seq, PublishOutcome::default());
+                let outcome = PublishOutcome {
+                    id,
+                    ..PublishOutcome::default()
+                };
+                set_delivered(link, record.seq, outcome);
             }
             first_new = id + 1;
             continue;

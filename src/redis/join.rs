@@ -15,13 +15,11 @@ use super::link::Link;
 use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
 use super::record::{self, Record};
+use super::status::LinkState;
 use crate::hub::{Position, Publication, Stored, Topic};
 
 /// The most topics that are subscribed to or that join together.
 pub(super) const MAX_TOGETHER: usize = 512;
-
-/// How far above the server's time an id may be. A forged higher id would silence its topic.
-pub(super) const MAX_AHEAD_US: u64 = 60_000_000;
 
 /// The close code of members whose ids were wrong.
 const WRONG_CLOCK: u16 = 1011;
@@ -46,11 +44,29 @@ struct Entry {
     record: Record,
 }
 
+/// A part of a topic's stream.
+struct Slice {
+    /// Without those that are not valid.
+    entries: Vec<Entry>,
+    /// The id of the last entry, valid or not, if there may be more.
+    end: Option<u64>,
+}
+
 impl Joining {
     /// Sends one command and returns the reply.
+    ///
+    /// An answer proves that the server is not silent, while the thread that asks receives nothing else.
     pub(super) fn ask(&mut self, command: &Cmd) -> Result<Value, ServerError> {
+        let is_lost = !matches!(self.link.state(), LinkState::Up | LinkState::Rejoining);
+        if is_lost || self.link.is_stopped() {
+            return Err(ServerError::Broken("the link is lost".into()));
+        }
         let deadline = Instant::now() + self.link.timeout;
-        self.connection.call_one(command, deadline)
+        let reply = self.connection.call_one(command, deadline)?;
+        if self.link.word.state() == LinkState::Up {
+            self.link.set_received();
+        }
+        Ok(reply)
     }
 
     /// Reads the names on other hubs again, if the server's list was not complete before.
@@ -79,7 +95,19 @@ impl Joining {
             let tops = self.open(calls)?;
             self.mirror.read(&self.link, &mut self.connection, topics)?;
             let joining = topics.iter().zip(positions).zip(tops);
-            for (((channel, topic), position), (top, now)) in joining {
+            for (((channel, topic), position), top) in joining {
+                let (top, now) = match top {
+                    Ok(top) => top,
+                    // Nobody receives the topic here. The others must not lose their link because the server is full.
+                    Err(error @ ServerError::Refused { .. })
+                        if !position.is_placed && error.is_about_command() =>
+                    {
+                        log::debug!("redis: topic {:?} is not open: {error}", topic.name());
+                        self.link.topics.set_refused(channel);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 self.join_one(topic, &position, top, in_doubt)?;
                 self.link.topics.set_joined(channel, now);
                 self.settle_passed(topic, top);
@@ -92,7 +120,7 @@ impl Joining {
     /// wrong clock before it was ever connected. With such a position it would silence the topic on all hubs.
     fn checked_position(&self, topic: &Topic) -> Position {
         let position = topic.position();
-        if position.last_id <= self.link.clock.now().saturating_add(MAX_AHEAD_US) {
+        if position.last_id <= self.link.clock.max_id() {
             return position;
         }
         log::error!(
@@ -136,8 +164,9 @@ impl Joining {
     /// Raises the counter above the local sequence of a topic, and ends the local sequence.
     fn raise(&mut self, topic: &Topic) -> Result<(), ServerError> {
         let position = topic.position();
-        let tops = self.open([(topic, &position, true)].into_iter())?;
-        tops.iter().for_each(|(top, _)| self.jump(topic, *top));
+        for top in self.open([(topic, &position, true)].into_iter())? {
+            self.jump(topic, top?.0);
+        }
         Ok(())
     }
 
@@ -161,7 +190,7 @@ impl Joining {
     fn open<'a>(
         &mut self,
         topics: impl Iterator<Item = (&'a Topic, &'a Position, bool)>,
-    ) -> Result<Vec<(u64, u64)>, ServerError> {
+    ) -> Result<Vec<Result<(u64, u64), ServerError>>, ServerError> {
         let (keys, mut commands) = (&self.link.keys, Commands::default());
         for (topic, position, raise) in topics {
             let mut call = cmd("EVALSHA");
@@ -174,32 +203,23 @@ impl Joining {
         }
         let deadline = Instant::now() + self.link.timeout;
         let replies = self.connection.call(&commands, deadline)?;
-        replies
-            .into_iter()
-            .map(|reply| {
-                let reply = reply?;
-                let part = |n: usize| elements(&reply)?.get(n).and_then(number);
-                part(0).zip(part(1)).ok_or_else(|| unexpected("the script"))
-            })
-            .collect()
+        let tops = replies.into_iter().map(|reply| {
+            let reply = reply?;
+            let part = |n: usize| elements(&reply)?.get(n).and_then(number);
+            part(0).zip(part(1)).ok_or_else(|| unexpected("the script"))
+        });
+        Ok(tops.collect())
     }
 
     /// Delivers the messages up to `top` that the stream has and this hub has not. Returns whether it had all.
     pub(super) fn catch_up(&mut self, topic: &Topic, top: u64) -> Result<bool, ServerError> {
-        let mut is_complete = true;
-        loop {
-            let last_id = topic.last_id();
-            if last_id >= top {
-                return Ok(is_complete);
-            }
-            let entries = self.range(topic, last_id + 1, top)?;
-            if entries.is_empty() {
-                return Ok(false);
-            }
-            let count = entries.len();
+        let (mut is_complete, mut next) = (true, Some(topic.last_id() + 1));
+        let mut expected = topic.last_id() + 1;
+        while let Some(first) = next.filter(|first| *first <= top) {
+            let slice = self.range(topic, first, top)?;
+            next = slice.end.map(|last| last + 1);
             let now_ms = self.link.clock.now() / 1000;
-            let mut expected = last_id + 1;
-            for entry in entries {
+            for entry in slice.entries {
                 if entry.id != expected {
                     is_complete = false;
                     Figures::add(&self.link.figures.gaps, 1);
@@ -209,10 +229,8 @@ impl Joining {
                 Figures::add(&self.link.figures.caught_up, 1);
                 deliver(&self.link, topic, entry.id, age, vec![entry.record]);
             }
-            if count < SLICE {
-                return Ok(is_complete && topic.last_id() >= top);
-            }
         }
+        Ok(is_complete && topic.last_id() >= top)
     }
 
     /// Completes the local history with the messages that the stream has and this hub has not received.
@@ -221,31 +239,30 @@ impl Joining {
         if topic.is_filled() || keep == 0 {
             return Ok(());
         }
-        let (mut stored, mut bytes, mut below) = (Vec::new(), 0, topic.last_id());
+        let (mut stored, mut bytes, mut next) = (Vec::new(), 0, Some(topic.last_id()));
         let (now_ms, stream) = (
             self.link.clock.now() / 1000,
             self.link.keys.stream(topic.name()),
         );
-        while stored.len() < keep && bytes < topic.history_limit() && below > 0 {
+        while let Some(below) = next {
+            if stored.len() >= keep || bytes >= topic.history_limit() {
+                break;
+            }
             let mut command = cmd("XREVRANGE");
             command.arg(&stream).arg(format!("{below}-0")).arg("-");
             command.arg("COUNT").arg(SLICE);
             let reply = self.ask(&command)?;
-            let entries = self.entries(&reply)?;
-            let count = elements(&reply).map_or(0, <[Value]>::len);
-            for Entry { id, at_ms, record } in entries {
+            let slice = self.slice(&reply)?;
+            next = slice.end.and_then(|first| first.checked_sub(1));
+            for Entry { id, at_ms, record } in slice.entries {
                 let age = Duration::from_millis(now_ms.saturating_sub(at_ms));
                 let publication = record.publication;
                 bytes += publication.message.len();
-                below = below.min(id.saturating_sub(1));
                 stored.push(Stored {
                     id,
                     age,
                     publication,
                 });
-            }
-            if count < SLICE {
-                break;
             }
         }
         stored.truncate(keep);
@@ -255,18 +272,19 @@ impl Joining {
     }
 
     /// Returns messages of the stream with ids from `first` to `last`, up to the size of a slice.
-    fn range(&mut self, topic: &Topic, first: u64, last: u64) -> Result<Vec<Entry>, ServerError> {
+    fn range(&mut self, topic: &Topic, first: u64, last: u64) -> Result<Slice, ServerError> {
         let mut command = cmd("XRANGE");
         command.arg(self.link.keys.stream(topic.name()));
         command.arg(format!("{first}-0")).arg(format!("{last}-0"));
         command.arg("COUNT").arg(SLICE);
         let reply = self.ask(&command)?;
-        self.entries(&reply)
+        self.slice(&reply)
     }
 
     /// Reads the messages of an answer. Those that are not valid are counted and left out.
-    fn entries(&self, reply: &Value) -> Result<Vec<Entry>, ServerError> {
+    fn slice(&self, reply: &Value) -> Result<Slice, ServerError> {
         let entries = elements(reply).ok_or_else(|| unexpected("XRANGE"))?;
+        let last = entries.last().filter(|_| entries.len() >= SLICE);
         let read = entries.iter().filter_map(|entry| {
             let entry = self.entry(entry);
             if entry.is_none() {
@@ -274,7 +292,10 @@ impl Joining {
             }
             entry
         });
-        Ok(read.collect())
+        Ok(Slice {
+            entries: read.collect(),
+            end: last.and_then(number_of_entry),
+        })
     }
 
     fn entry(&self, entry: &Value) -> Option<Entry> {
@@ -302,8 +323,8 @@ impl Joining {
         last: u64,
     ) -> Result<(), ServerError> {
         if topic.settings().history > 0 {
-            let entries = self.range(topic, first, last)?;
-            Figures::add(&self.link.figures.overlapped, entries.len());
+            let slice = self.range(topic, first, last)?;
+            Figures::add(&self.link.figures.overlapped, slice.entries.len());
         }
         Ok(())
     }
@@ -316,6 +337,12 @@ impl Joining {
             }
         }
     }
+}
+
+/// Returns the first half of the id of a stream's entry.
+fn number_of_entry(entry: &Value) -> Option<u64> {
+    let id = std::str::from_utf8(bytes(elements(entry)?.first()?)?).ok()?;
+    id.split_once('-')?.0.parse().ok()
 }
 
 /// Makes a local message of a publish whose execution can be proved neither way. Under [`Lost::Refuse`] its outcome is not

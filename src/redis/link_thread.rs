@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ::redis::{ConnectionInfo, Value, cmd};
 use crossbeam_channel::Receiver;
 
+use super::backoff::Backoff;
 use super::connection::{
     Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
 };
@@ -30,10 +31,6 @@ const OPEN: &str = include_str!("open.lua");
 
 /// The longest time that connecting may take, for each step.
 const MAX_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The first and the longest pause between two attempts to connect. Each pause is up to half longer or shorter at random.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often a failing attempt is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
@@ -98,19 +95,22 @@ impl LinkThread {
     /// While the link is up, woken by its threads, and by the moment at which it would be isolated. Connecting has time
     /// limits. Pauses end early at the shutdown.
     pub(super) fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new();
         while !self.link.is_stopped() {
             match self.connect_and_join() {
                 Ok(threads) => {
-                    pause = FIRST_PAUSE;
+                    backoff = Backoff::new();
                     self.logged_at = None;
                     self.watch(threads);
                 }
                 Err(error) => {
                     self.log_failure(&error);
                     self.link.state();
-                    let _ = self.events.recv_timeout(jittered(pause));
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    // This thread may have woken itself. A shutdown sets its flag before it wakes this thread.
+                    let _ = self.events.try_recv();
+                    if !self.link.is_stopped() {
+                        let _ = self.events.recv_timeout(backoff.pause());
+                    }
                 }
             }
         }
@@ -267,7 +267,11 @@ impl LinkThread {
     ) -> Result<(Publisher, Subscriber), ServerError> {
         let link = &self.link;
         let epoch = connected.mastership.epoch;
-        self.in_doubt.retain(|publish| publish.is_in_doubt());
+        // An attempt to join that failed later may have received the messages of some.
+        self.in_doubt.retain(|publish| {
+            publish.lose_reply();
+            publish.is_in_doubt()
+        });
         if self.epoch.as_ref().is_some_and(|before| *before != epoch) {
             self.mirror.set_incomplete();
             // Other hubs may have received the publishes from the server before, so they must not be sent again.
@@ -370,11 +374,12 @@ impl LinkThread {
 
     /// Ends the link for ever: no publish waits any more, and no thread is left.
     fn shut_down(mut self) {
-        let waiting = self.link.queue.close();
-        for publish in waiting.iter().chain(&self.in_doubt) {
+        for publish in self.link.queue.close() {
             publish.settle(Stage::Refused("the server is shutting down".into()));
         }
+        // The others were sent, so the server may have executed them, or may do so until their deadline.
         for publish in self.link.all_pending() {
+            publish.lose_reply();
             publish.settle(Stage::Unknown);
         }
         self.link.wake_all();
@@ -389,11 +394,4 @@ fn end(thread: JoinHandle<()>) {
     if thread.join().is_err() {
         log::error!("a thread of the redis link panicked");
     }
-}
-
-/// Returns a duration that is up to half longer or shorter.
-fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher, RandomState};
-    let random = RandomState::new().hash_one(Instant::now().elapsed()) % 1000;
-    pause / 2 + pause.mul_f64(random as f64 / 1000.0)
 }

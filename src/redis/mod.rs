@@ -1,5 +1,6 @@
 //! Hubs on several machines that share their topics through a Redis or Valkey server: [`Redis`].
 
+mod backoff;
 mod calls;
 mod config;
 mod connection;
@@ -29,6 +30,9 @@ mod subscriber;
 mod topics;
 mod unread;
 
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/faults.rs"]
+mod faults_tests;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/nodes.rs"]
 mod nodes_tests;

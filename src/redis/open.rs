@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::join::MAX_AHEAD_US;
 use super::link::Link;
 use super::status::LinkState;
 use super::topics::Query;
@@ -59,11 +58,10 @@ impl Link {
             return answer;
         }
         let now = self.clock.now();
-        let latest = now.saturating_add(MAX_AHEAD_US);
         if !self.is_isolated() {
             return Since::Unknown;
         }
-        if since > latest {
+        if since > self.clock.max_id() {
             return Since::NotAssigned;
         }
         // The local sequence continues above the id, so the client receives what is published here from now on.

@@ -98,7 +98,7 @@ impl PresenceWriter {
     /// Waits for replies, up to the timeout each.
     pub(super) fn step(&mut self, connection: &mut ServerConnection) -> Result<(), ServerError> {
         let now = Instant::now();
-        if now >= self.next_renewal {
+        if now >= self.next_renewal || self.is_leased && self.link.names.needs_rewrite() {
             self.next_renewal = now + RENEWAL;
             self.renew(connection)?;
         }

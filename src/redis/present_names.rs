@@ -94,6 +94,11 @@ impl PresentNames {
         taken
     }
 
+    /// Returns whether all names have to be written again.
+    pub(super) fn needs_rewrite(&self) -> bool {
+        lock(&self.state).is_rewritten
+    }
+
     /// Returns whether there are changes to take. A rewriting is not one: it begins with a renewal of the lease.
     pub(super) fn has_changes(&self) -> bool {
         !lock(&self.state).changed.is_empty()

@@ -29,7 +29,7 @@ impl Link {
     ///
     /// # Blocking
     /// Waits for the server and for the delivery on this hub, up to the timeout while the link is up. If the link is lost
-    /// meanwhile, up to three times the timeout. Woken by the threads of the link.
+    /// meanwhile, up to four times the timeout. Woken by the threads of the link.
     pub(super) fn publish(
         &self,
         topic: &Topic,
@@ -70,7 +70,6 @@ impl Link {
         let deadline = limit.map_or(began + self.timeout, |limit| {
             limit.min(began + self.timeout)
         });
-        let give_up = began + 3 * self.timeout + MARGIN;
         while self.is_isolated() {
             if self.is_stopped() {
                 return self.unavailable(publications, "the server is shutting down");
@@ -102,6 +101,10 @@ impl Link {
         }
         loop {
             let (now, state) = (Instant::now(), self.state());
+            // Later than at first, if it was sent again.
+            let deadline = publish.deadline();
+            let give_up =
+                deadline.clamp(began + 3 * self.timeout, began + 4 * self.timeout) + MARGIN;
             let (is_sent, is_replied) = match publish.progress(now >= deadline) {
                 Progress::Done(outcomes) => return Ok(outcomes),
                 Progress::Refused(reason) => return self.unavailable(publications, reason),
@@ -129,6 +132,10 @@ impl Link {
                     || (is_past && state == LinkState::Up)
                     || (is_isolated && self.lost == Lost::Refuse)
             };
+            if gives_up {
+                // Its messages may have come back although its reply has not.
+                publish.lose_reply();
+            }
             if gives_up && publish.try_take() {
                 self.queue.remove(publish);
                 return match (is_sent, is_isolated) {

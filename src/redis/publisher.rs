@@ -20,6 +20,7 @@ use super::link::Link;
 use super::pending::{PendingPublish, Stage};
 use super::presence::PresenceWriter;
 use super::topics::Query;
+use crate::hub::Topic;
 use crate::sync::lock;
 
 /// Every so many heartbeats, the server's identity is asked for.
@@ -267,7 +268,7 @@ impl Publisher {
         call.arg(&self.script).arg(2);
         call.arg(keys.counter(topic.name()));
         call.arg(keys.stream(topic.name()));
-        call.arg(deadline).arg(&self.epoch).arg(topic.last_id());
+        call.arg(deadline).arg(&self.epoch).arg(self.floor(&topic));
         call.arg(settings.history).arg(lifetime.max(1)).arg(channel);
         for publish in &sent {
             for body in &publish.bodies {
@@ -276,6 +277,16 @@ impl Publisher {
         }
         commands.add(&call);
         expected.push(Expected::Publishes(sent));
+    }
+
+    /// Returns the id above which the messages of a topic get theirs. A last id that is far above the server's time comes
+    /// from a wrong clock of this hub, from before it was ever connected, and would silence the topic on all hubs.
+    fn floor(&self, topic: &Topic) -> u64 {
+        let last_id = topic.last_id();
+        if last_id > self.link.clock.max_id() {
+            return 0;
+        }
+        last_id
     }
 
     /// Says what has become of publishes. Those that can be sent again are added to `unexecuted`.
@@ -299,9 +310,15 @@ impl Publisher {
                 };
                 match (id, nodes) {
                     (Some(first_id), Some(nodes)) => self.assign(&publishes, first_id, nodes),
-                    // The script has refused it. Its time shows by how much it was late.
-                    _ if now.is_some() => refuse(&publishes, "redis did not take it in time"),
-                    _ => return Err(super::connection::unexpected("the script")),
+                    // The script has refused it. Perhaps only another publish of the same call was late.
+                    _ => {
+                        let now = now.ok_or_else(|| super::connection::unexpected("the script"))?;
+                        let (late, early): (Vec<_>, Vec<_>) = publishes
+                            .into_iter()
+                            .partition(|publish| self.link.clock.at(publish.deadline()) < now);
+                        refuse(&late, "redis did not take it in time");
+                        again(early);
+                    }
                 }
                 Ok(())
             }

@@ -11,6 +11,9 @@ const GOOD: Duration = Duration::from_millis(20);
 /// How far the server's clock may be from this machine's before a warning is logged.
 pub(super) const MAX_DIFFERENCE: Duration = Duration::from_secs(60);
 
+/// How far above the server's time an id may be. A forged higher id would silence its topic.
+const MAX_AHEAD_US: u64 = 60_000_000;
+
 /// Before the first measurement, the time of this machine.
 #[derive(Debug)]
 pub(super) struct ServerClock {
@@ -47,6 +50,11 @@ impl ServerClock {
     pub(super) fn at(&self, moment: Instant) -> u64 {
         let offset = lock(&self.offset).micros;
         self.own(moment).saturating_add_signed(offset)
+    }
+
+    /// Returns the highest id that can be right now.
+    pub(super) fn max_id(&self) -> u64 {
+        self.now().saturating_add(MAX_AHEAD_US)
     }
 
     /// Returns this machine's time at a moment, in microseconds since 1970.

@@ -13,7 +13,7 @@ use super::connection::{Commands, ServerConnection, ServerError, bytes, elements
 use super::delivery::deliver;
 use super::figures::Figures;
 use super::interval::Interval;
-use super::join::{Joining, MAX_AHEAD_US, MAX_TOGETHER};
+use super::join::{Joining, MAX_TOGETHER};
 use super::link::Link;
 use super::record::{self, Payload};
 use super::topics::{Query, Requests};
@@ -23,6 +23,9 @@ use crate::sync::lock;
 
 /// The most topics that join together while the link is up. Messages are not delivered meanwhile.
 const MAX_JOINING: usize = 64;
+
+/// How far above the last id of its topic an id may be, if it is above the server's clock.
+const MAX_FOLLOWING: u64 = 65_536;
 
 pub(super) struct Subscriber {
     pub(super) link: Arc<Link>,
@@ -155,7 +158,9 @@ impl Subscriber {
         let Some((topic, joined_at)) = self.link.topics.joined(channel) else {
             return Ok(());
         };
-        let max_id = self.link.clock.now().saturating_add(MAX_AHEAD_US);
+        // Ids that follow those of the topic are right, even if the server's clock was set back.
+        let following = topic.last_id().saturating_add(MAX_FOLLOWING);
+        let max_id = self.link.clock.max_id().max(following);
         match record::parse(payload, &self.link.limits, max_id) {
             Ok(Payload::Messages {
                 first_id,

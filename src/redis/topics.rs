@@ -43,6 +43,8 @@ enum Phase {
     Requested,
     /// The server has been asked to. Messages are ignored, because the position will be after them.
     Subscribing,
+    /// The channel is subscribed to, but the server has refused to open the topic. It is asked again with the next request.
+    Refused,
     /// The topic has its position in the server's sequence. Contains the server's time of that, in microseconds.
     Joined(u64),
 }
@@ -72,6 +74,8 @@ impl OpenTopics {
     /// Registers a topic, so that its channel is subscribed to.
     pub(super) fn register(&self, channel: String, topic: &Topic) {
         let mut state = lock(&self.state);
+        let is_refused = |entry: &Entry| entry.phase == Phase::Refused;
+        let is_tried_again = state.entries.get(&channel).is_some_and(is_refused);
         let replaced = match state.entries.get(&channel) {
             // The lock must be released before this reference is dropped, because it may be the last one.
             Some(entry) => entry.topic.upgrade(),
@@ -83,8 +87,8 @@ impl OpenTopics {
                 phase: Phase::Requested,
             };
             state.entries.insert(channel, entry);
-            state.has_news = true;
         }
+        state.has_news |= replaced.is_none() || is_tried_again;
         drop(state);
         drop(replaced);
     }
@@ -127,7 +131,7 @@ impl OpenTopics {
         closed.retain(|channel| !state.entries.contains_key(channel));
         let mut opened = Vec::new();
         for (channel, entry) in &mut state.entries {
-            if entry.phase == Phase::Requested {
+            if matches!(entry.phase, Phase::Requested | Phase::Refused) {
                 entry.phase = Phase::Subscribing;
                 opened.push(channel.clone());
             }
@@ -144,11 +148,15 @@ impl OpenTopics {
     pub(super) fn subscribe_all(&self) -> Vec<String> {
         let mut state = lock(&self.state);
         state.closed.clear();
-        state.queries.clear();
+        let dropped = std::mem::take(&mut state.queries);
         for entry in state.entries.values_mut() {
             entry.phase = Phase::Subscribing;
         }
-        state.entries.keys().cloned().collect()
+        let channels = state.entries.keys().cloned().collect();
+        // The lock must be released before these are dropped, because they may hold the last reference to a topic.
+        drop(state);
+        drop(dropped);
+        channels
     }
 
     /// Drops the questions, because nobody can answer them now.
@@ -189,6 +197,15 @@ impl OpenTopics {
             }
         }
         self.changed.notify_all();
+    }
+
+    /// Records that the server has refused to open a topic. The threads that wait for its position give up by themselves.
+    pub(super) fn set_refused(&self, channel: &str) {
+        if let Some(entry) = lock(&self.state).entries.get_mut(channel) {
+            if entry.phase == Phase::Subscribing {
+                entry.phase = Phase::Refused;
+            }
+        }
     }
 
     /// Returns all topics whose channels are being subscribed to.

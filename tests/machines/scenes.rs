@@ -99,6 +99,7 @@ fn seconds(seconds: f64) -> Duration {
 fn calm_traffic_arrives_once_and_in_order() {
     let setup = Setup {
         timeout: "2s",
+        history: 10_000,
         ..Setup::new("calm", 3.0)
     };
     scene(&setup, |_| {}, nothing_was_lost);
@@ -108,6 +109,7 @@ fn calm_traffic_arrives_once_and_in_order() {
 fn client_roams_two_hundred_times() {
     let setup = Setup {
         timeout: "2s",
+        history: 10_000,
         completes_moves: true,
         ..Setup::new("200 moves of a client", 4.0)
     };
@@ -163,6 +165,7 @@ fn engine_is_killed_and_restarted_immediately() {
 fn engine_is_frozen_for_a_moment() {
     let setup = Setup {
         timeout: "1s",
+        history: 10_000,
         ..Setup::new("engine frozen for 0.3 s", 3.0)
     };
     let freeze = |cluster: &mut Cluster| {
@@ -312,6 +315,7 @@ fn other_connections_are_killed() {
 fn kill_connections(name: &'static str, kind: &str) {
     let setup = Setup {
         timeout: "2s",
+        history: 10_000,
         ..Setup::new(name, 3.0)
     };
     let kill = |cluster: &mut Cluster| {
@@ -369,6 +373,7 @@ fn cut_off(setup: &Setup) {
 fn garbage_on_every_channel_harms_nobody() {
     let setup = Setup {
         timeout: "2s",
+        history: 10_000,
         ..Setup::new("garbage on every channel", 3.5)
     };
     let disturb = |cluster: &mut Cluster| {

@@ -10,7 +10,7 @@ use crate::{
     TopicMessage, TopicSettings,
 };
 
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Writes `ID TEXT`, `gap FIRST LAST`, `+NAME` and `-NAME`.
 struct Plain;
@@ -28,14 +28,14 @@ impl Envelope for Plain {
 }
 
 /// A hub and a server for its members.
-struct Node {
-    redis: Redis,
-    hub: Hub,
+pub(super) struct Node {
+    pub(super) redis: Redis,
+    pub(super) hub: Hub,
     server: TestServer,
 }
 
 impl Node {
-    fn start(config: RedisConfig) -> Node {
+    pub(super) fn start(config: RedisConfig) -> Node {
         let redis = Redis::start(config).expect("the configuration is valid");
         let kept = TopicSettings::default().history(100).queue(1000);
         let config = HubConfig::default()
@@ -63,20 +63,20 @@ impl Node {
     }
 
     /// Returns a member of the topic, and the last id before its messages.
-    fn member(&self, path: &str) -> (Client, u64) {
+    pub(super) fn member(&self, path: &str) -> (Client, u64) {
         let mut client = self.server.client(path).connect().expect("it is accepted");
         let text = next(&mut client);
         (client, last_id(&text))
     }
 
-    fn publish(&self, topic: &str, text: &str) -> u64 {
+    pub(super) fn publish(&self, topic: &str, text: &str) -> u64 {
         let topic = self.hub.topic(topic).expect("there is room");
         let outcome = topic.publish(text).expect("the server is there");
         outcome.id
     }
 
     #[track_caller]
-    fn wait_for(&self, state: LinkState) {
+    pub(super) fn wait_for(&self, state: LinkState) {
         let deadline = Instant::now() + DEADLINE;
         while self.redis.links()[0].state != state {
             let now = self.redis.links()[0].state;
@@ -87,7 +87,7 @@ impl Node {
 }
 
 #[track_caller]
-fn next(client: &mut Client) -> String {
+pub(super) fn next(client: &mut Client) -> String {
     let message = client.recv_timeout(DEADLINE).expect("the server sends");
     match message.expect("waited for a message") {
         crate::Message::Text(text) => text.to_string(),
@@ -116,7 +116,7 @@ fn assert_gap(client: &mut Client, mut first: u64, last: u64) {
     assert_eq!(first, last + 1);
 }
 
-fn config(server: &RedisServer) -> RedisConfig {
+pub(super) fn config(server: &RedisServer) -> RedisConfig {
     RedisConfig::new(&server.url())
 }
 
