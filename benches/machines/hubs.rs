@@ -34,7 +34,8 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(url: &str, history: usize, topics: usize) -> Result<Node, Failure> {
-        let redis = Redis::start(RedisConfig::new(url))?;
+        // A busy machine delays publishes and heartbeats by more than the default of 500 ms.
+        let redis = Redis::start(RedisConfig::new(url).timeout(Duration::from_secs(2)))?;
         // A member that is too slow loses messages, which are counted. Nobody waits for it.
         let settings = TopicSettings::default()
             .policy(Policy::DropNewest)

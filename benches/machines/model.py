@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 
 @dataclass
 class Load:
-    """What one message costs. `alone`: one message at a time. `together`: 16 messages of a topic in one call."""
+    """What one message costs. `alone`: one message at a time, so every thread sleeps and wakes for each of them.
+    `together`: 16 publishers, with 16 messages of a topic in each call."""
     name: str
     script: float          # Redis: the script, for each message of a topic without a history
     script_history: float  # Redis: the same, with a history
@@ -26,12 +27,12 @@ class Load:
     deliver: float         # hub: for each message and member that it is delivered to
 
 
-ALONE = Load("alone", script=38.0, script_history=47.0, receiver=6.0, publish=68.0, receive=16.0, deliver=3.4)
+ALONE = Load("alone", script=39.7, script_history=52.3, receiver=6.7, publish=50.5, receive=22.4, deliver=3.2)
 # One message in each call, from 64 publishers: some messages share a turn of the event loop of Redis.
-BUSY = Load("busy", script=12.6, script_history=13.5, receiver=4.4, publish=43.0, receive=6.0, deliver=2.0)
-TOGETHER = Load("together", script=2.6, script_history=4.4, receiver=0.4, publish=5.0, receive=1.5, deliver=0.8)
+BUSY = Load("busy", script=9.1, script_history=11.7, receiver=2.9, publish=42.8, receive=3.0, deliver=1.3)
+TOGETHER = Load("together", script=2.1, script_history=4.1, receiver=0.1, publish=4.7, receive=0.5, deliver=0.4)
 # The same as `busy` for a Redis that is never idle: it sends many messages to a hub in one write.
-SATURATED = Load("saturated", script=10.3, script_history=13.0, receiver=0.5, publish=43.0, receive=6.0, deliver=2.0)
+SATURATED = replace(BUSY, name="saturated", script=9.9, script_history=12.5, receiver=0.5)
 
 # µs for each member of one topic with a thousand members, whose memory is in no cache: fan-1000 and fan-1000-burst on both
 # cores (src/BENCHMARKS.md: 80 k and 1.72 M deliveries per second).
@@ -154,7 +155,7 @@ def main():
         print(f"one topic for all, messages {load.name}: a hub delivers each to {fan:,.0f} members, up to {most:.3g} messages/s; "
               f"Redis could carry {rate_text(1e6 / (load.script + hubs * load.receiver))}")
     print(f"a hub restarts: {fan:,.0f} clients connect again in {fan / CONNECTS:.1f} s, which is the limit; "
-          f"its topics are subscribed to again in milliseconds (the drill `rejoin` in src/DRILLS.md)")
+          f"10,000 topics need 2 to 4 s (the drill `rejoin` in src/DRILLS.md)")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ const BASE: Load = Load {
     together: 16,
     topics: 1,
     history: 0,
-    duration: Duration::from_millis(500),
+    duration: Duration::from_millis(300),
 };
 
 /// What is measured.
@@ -34,6 +34,10 @@ type Configuration = (Subject, Load);
 
 pub(crate) fn run(rounds: usize) -> Result<(), Failure> {
     let server = server::start()?;
+    println!("of plain: median of the ratios of each round; of best: ratio of the best rounds");
+    println!(
+        "Redis, hubs: processor time for each message in µs; hubs includes publishers and members"
+    );
     println!(
         "{} publishers with {} messages of {} B together; medians of {rounds} rounds",
         BASE.publishers,
@@ -78,8 +82,8 @@ fn print(configurations: &[Configuration], results: &[Vec<Measured>]) {
     let topics = configurations[0].1.topics;
     println!("\n{topics} topic{}", if topics == 1 { "" } else { "s" });
     println!(
-        "{:34} {:>9} {:>9} {:>13} {:>9} {:>9} {:>6}",
-        "", "msg/s", "of plain", "from–to", "Redis µs", "hubs µs", "lost"
+        "{:40} {:>8} {:>8} {:>11} {:>8} {:>7} {:>6} {:>4}",
+        "", "msg/s", "of plain", "from–to", "of best", "Redis", "hubs", "lost"
     );
     let mut enough = true;
     for ((subject, load), measured) in configurations.iter().zip(results) {
@@ -97,10 +101,11 @@ fn print(configurations: &[Configuration], results: &[Vec<Measured>]) {
                 (least.min(*ratio), most.max(*ratio))
             });
         println!(
-            "{:34} {:>7.0} k {ratio:>9.2} {:>13} {:>9.1} {:>9.1} {:>6}",
+            "{:40} {:>6.0} k {ratio:>8.2} {:>11} {:>8.2} {:>7.1} {:>6.1} {:>4}",
             name(*subject, load),
             of_all(&Measured::rate) / 1e3,
             format!("{:.2}–{:.2}", range.0, range.1),
+            best(measured) / best(&results[0]),
             of_all(&|measured| measured.each(measured.redis)),
             of_all(&|measured| measured.each(measured.program)),
             measured
@@ -121,6 +126,11 @@ fn print(configurations: &[Configuration], results: &[Vec<Measured>]) {
         NEEDED[1].1,
         if enough { "yes" } else { "NO" }
     );
+}
+
+/// Returns the rate of the round in which other processes disturbed least.
+fn best(measured: &[Measured]) -> f64 {
+    measured.iter().map(Measured::rate).fold(0.0, f64::max)
 }
 
 fn name(subject: Subject, load: &Load) -> String {

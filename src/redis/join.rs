@@ -44,6 +44,9 @@ struct Entry {
     record: Record,
 }
 
+/// What the server answered for one topic: its last id, and the server's time in microseconds.
+type Opened = Result<(u64, u64), ServerError>;
+
 /// A part of a topic's stream.
 struct Slice {
     /// Without those that are not valid.
@@ -51,9 +54,6 @@ struct Slice {
     /// The id of the last entry, valid or not, if there may be more.
     end: Option<u64>,
 }
-
-/// The last id of a topic and the server's time in microseconds, or why the server has refused to tell them.
-type Opened = Result<(u64, u64), ServerError>;
 
 impl Joining {
     /// Sends one command and returns the reply.

@@ -36,6 +36,9 @@ mod faults_tests;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/nodes.rs"]
 mod nodes_tests;
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/presence_node.rs"]
+mod presence_node;
 #[cfg(test)]
 #[path = "tests/presence_script.rs"]
 mod presence_script_tests;
@@ -46,6 +49,12 @@ mod presence_tests;
 #[allow(dead_code, reason = "the tests of the program use the rest")]
 #[path = "../../tests/machines/redis_server.rs"]
 mod redis_server;
+#[cfg(test)]
+#[path = "tests/script_caller.rs"]
+mod script_caller;
+#[cfg(test)]
+#[path = "tests/script_errors.rs"]
+mod script_errors_tests;
 #[cfg(test)]
 #[path = "tests/scripts.rs"]
 mod scripts_tests;

@@ -36,7 +36,11 @@ for n = 7, #ARGV do
   local record = ARGV[n]
   if keep ~= '0' then
     local id = string.format('%.0f-0', first + n - 7)
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, id, 'm', record, 't', at)
+    if n < #ARGV then
+      redis.call('XADD', KEYS[2], id, 'm', record, 't', at)
+    else
+      redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, id, 'm', record, 't', at)
+    end
   end
   payload[#payload + 1] = #record .. ' '
   payload[#payload + 1] = record

@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) lost: &'static str,
     /// The value of `--redis-timeout`.
     pub(crate) timeout: &'static str,
+    /// How many messages the topics with a history keep.
+    pub(crate) history: usize,
     /// How long the publishing takes.
     pub(crate) traffic: Duration,
     /// A second Redis server follows the first one. The hubs may use either.
@@ -54,6 +56,7 @@ impl Setup {
             name,
             lost: "local",
             timeout: "500ms",
+            history: 1_000,
             traffic: Duration::from_secs_f64(seconds),
             has_replica: false,
             has_proxy: false,
@@ -169,8 +172,10 @@ impl Cluster {
                     (Some(proxy), 0) => proxy.url(),
                     _ => candidates.clone(),
                 };
+                let history = format!("*-kept:history={},queue=30000", setup.history);
                 let flags = ["--redis-lost", setup.lost, "--redis-timeout", setup.timeout];
-                HubProcess::start(&url, &flags)
+                let topics = ["--topic", &history, "--topic", "*:queue=30000"];
+                HubProcess::start(&url, &[flags, topics].concat())
             })
             .collect();
         for hub in &hubs {

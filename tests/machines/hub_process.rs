@@ -11,9 +11,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::{DEADLINE, until};
 
-/// Large enough that no member is too slow, because policies are not the subject.
-const TOPICS: [&str; 2] = ["*-kept:history=1000,queue=30000", "*:queue=30000"];
-
 #[derive(Debug)]
 pub(crate) struct HubProcess {
     child: Child,
@@ -36,7 +33,6 @@ impl HubProcess {
         let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
         command.args(["--listen", "127.0.0.1:0", "--admin-open"]);
         command.args(["--queue-bytes", "64MiB", "--redis", redis]);
-        command.args(TOPICS.iter().flat_map(|topic| ["--topic", topic]));
         command.args(flags).env_clear().stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary can be started");

@@ -4,7 +4,8 @@
 //!
 //! 1. Each member gets the ids of a topic in order. Every id after the start of its membership arrives once: as a message,
 //!    or inside a gap. An `ack` below `since` is a gap too.
-//! 2. A payload has one id, which is the id of its `ack`. No member gets it twice.
+//! 2. A payload has one id, which is the id of its `ack`. No member gets it twice. Publishes whose answer was lost are an
+//!    exception: see [`in_doubt`].
 //! 3. On one node, an id stands for one payload. Over all nodes, an id stands for at most one payload that is shared, which
 //!    means that members on several nodes have it. Each further payload of this id is local to one node.
 //! 4. Each member that was subscribed has each acknowledged payload, or was told of a gap with its id. One exception is
@@ -15,6 +16,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
+use crate::in_doubt;
 use crate::log::{Event, MemberLog, Node, Outcome, Published};
 
 /// What the judge has found.
@@ -26,6 +28,8 @@ pub(crate) struct Verdict {
     pub(crate) refused: usize,
     pub(crate) unknown: usize,
     pub(crate) lost: usize,
+    /// Messages that are local on the publisher's node, and that other nodes have too: see [`in_doubt`].
+    pub(crate) in_doubt: usize,
     /// Acknowledged payloads that only members on the publisher's node have: local messages, and those of a topic without
     /// a history that were published while no other node was connected.
     pub(crate) on_one_node: usize,
@@ -43,7 +47,12 @@ pub(crate) struct Verdict {
 
 /// Judges the logs of one run.
 pub(crate) fn judge(members: &[MemberLog], published: &[Published]) -> Verdict {
-    let mut verdict = Verdict::default();
+    let (mut members, mut published) = (members.to_vec(), published.to_vec());
+    let mut verdict = Verdict {
+        in_doubt: in_doubt::separate(&mut members, &mut published),
+        ..Verdict::default()
+    };
+    let published = &published[..];
     let members: Vec<Followed> = members
         .iter()
         .map(|log| Followed::of(log, &mut verdict))

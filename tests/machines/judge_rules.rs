@@ -360,3 +360,28 @@ fn messages_after_an_ack_below_since_are_expected() {
         .gets("c", 103, "two");
     run.fails("103 (two) came instead of 102");
 }
+
+/// The connection of node 0 was cut after Redis had carried out the publish, and before the answer.
+fn publish_in_doubt() -> Run {
+    Run::joined()
+        .publishes(0, "one", Acked(200))
+        .gap("ab", 101, 199)
+        .gets("ab", 200, "one")
+        .gets("c", 101, "one")
+}
+
+#[test]
+fn message_in_doubt_may_be_local_and_shared() {
+    let run = publish_in_doubt().gap("abc", 201, 300);
+    run.fails("c in t on node 1: the gap 201 to 300");
+    let run = publish_in_doubt().gap("ab", 201, 300).gap("c", 102, 300);
+    assert_eq!(run.passes().in_doubt, 1);
+}
+
+#[test]
+fn message_in_doubt_is_received_once_on_each_node() {
+    let run = publish_in_doubt().gap("ab", 201, 300).gap("c", 102, 300);
+    run.gets("c", 301, "one").fails("one has id");
+    let run = publish_in_doubt().gap("ab", 201, 300).gap("c", 102, 300);
+    run.gets("a", 301, "one").fails("one came twice");
+}

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod garbage;
 mod hub_process;
+mod in_doubt;
 mod judge;
 mod judge_rules;
 mod log;

@@ -126,6 +126,7 @@ pub(crate) struct Summary {
     moves: usize,
     missed: usize,
     expected: usize,
+    in_doubt: usize,
     pub(crate) violations: usize,
 }
 
@@ -142,6 +143,7 @@ impl Summary {
         self.moves += report.moves;
         self.missed += verdict.missed_at_home;
         self.expected += verdict.expected_at_home;
+        self.in_doubt += verdict.in_doubt;
         self.violations += verdict.violations.len();
     }
 }
@@ -152,7 +154,7 @@ impl fmt::Display for Summary {
         write!(
             f,
             "rounds {}, messages {} ({} acknowledged, {} refused, {} unanswered), local {}, gaps {}, missed {missed:.2} %, \
-             moves {}, violations {}",
+             moves {}, in doubt {}, violations {}",
             self.rounds,
             self.messages,
             self.acked,
@@ -161,6 +163,7 @@ impl fmt::Display for Summary {
             self.local,
             self.gaps,
             self.moves,
+            self.in_doubt,
             self.violations
         )
     }

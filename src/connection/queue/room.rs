@@ -166,4 +166,18 @@ mod tests {
         budget.progressed();
         assert!(budget.next().is_some());
     }
+
+    #[test]
+    fn budget_of_a_fixed_time_is_not_renewed() {
+        let mut budget = RetryBudget::in_all(Duration::from_secs(60));
+        let began = Instant::now();
+        assert!(budget.next().is_some_and(|next| next > began));
+        let end = budget.end;
+        budget.progressed();
+        assert!(budget.next().is_some() && budget.end == end);
+        let mut budget = RetryBudget::in_all(Duration::ZERO);
+        assert_eq!(budget.next(), None);
+        budget.progressed();
+        assert_eq!(budget.next(), None);
+    }
 }

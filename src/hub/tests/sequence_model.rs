@@ -100,7 +100,7 @@ impl Model {
                 // An engine raises its counter above a local sequence.
                 self.top = self.top.max(self.topic.last_id());
                 self.topic.jump_to(self.top);
-                assert!(self.topic.position().local_from.is_none());
+                assert_eq!(self.topic.position().local_from, None);
             }
             Step::OldJump => self.topic.jump_to(self.topic.last_id() - 1),
             Step::Local(messages) => self.publish_local(messages),

@@ -116,8 +116,9 @@ fn assert_gap(client: &mut Client, mut first: u64, last: u64) {
     assert_eq!(first, last + 1);
 }
 
+/// The timeout is longer than a busy machine may stop a hub or the server.
 pub(super) fn config(server: &RedisServer) -> RedisConfig {
-    RedisConfig::new(&server.url())
+    RedisConfig::new(&server.url()).timeout(Duration::from_secs(2))
 }
 
 #[test]
