@@ -19,19 +19,20 @@ pub(super) fn deliver(
     let last_id = topic.last_id();
     let (mut publications, mut own, mut first_new) = (Vec::new(), Vec::new(), first_id);
     for (id, record) in (first_id..).zip(records) {
+        let is_own = record.node == link.node;
         if id <= last_id {
             Figures::add(&link.figures.duplicates, 1);
-            if record.node == link.node {
+            if is_own {
                 let outcome = PublishOutcome {
                     id,
                     ..PublishOutcome::default()
                 };
-                set_delivered(link, record.seq, outcome);
+                set_delivered(link, &[(record.seq, outcome)]);
             }
             first_new = id + 1;
             continue;
         }
-        if record.node == link.node {
+        if is_own {
             own.push((publications.len(), record.seq));
         }
         publications.push(record.publication);
@@ -45,14 +46,28 @@ pub(super) fn deliver(
         age,
         publications,
     });
-    for (index, seq) in own {
-        let outcome = outcomes.get(index).copied().unwrap_or_default();
-        set_delivered(link, seq, outcome);
-    }
+    let own: Vec<_> = own
+        .into_iter()
+        .map(|(index, seq)| (seq, outcomes.get(index).copied().unwrap_or_default()))
+        .collect();
+    set_delivered(link, &own);
 }
 
-fn set_delivered(link: &Link, seq: u64, outcome: PublishOutcome) {
-    if let Some((publish, index)) = link.publish_of(seq) {
-        publish.set_delivered(index, outcome);
+/// Tells publishes of this hub the outcomes of their messages, which have these numbers.
+fn set_delivered(link: &Link, mut outcomes: &[(u64, PublishOutcome)]) {
+    while let [(first, _), rest @ ..] = outcomes {
+        let Some((publish, index)) = link.publish_of(*first) else {
+            outcomes = rest;
+            continue;
+        };
+        // The messages of one publish have consecutive numbers, and are usually received together.
+        let of_publish: Vec<PublishOutcome> = (*first..)
+            .zip(outcomes)
+            .take(publish.len() - index)
+            .take_while(|(expected, (seq, _))| expected == seq)
+            .map(|(_, (_, outcome))| *outcome)
+            .collect();
+        publish.set_delivered(index, &of_publish);
+        outcomes = &outcomes[of_publish.len()..];
     }
 }

@@ -24,8 +24,8 @@ pub(super) const MAX_TOGETHER: usize = 512;
 /// The close code of members whose ids were wrong.
 const WRONG_CLOCK: u16 = 1011;
 
-/// The most messages of one answer with a history.
-const SLICE: usize = 64;
+/// The most entries of one answer with a history, each of up to 64 messages.
+const SLICE: usize = 16;
 
 /// The connection for questions, and what is needed to ask them.
 pub(super) struct Joining {
@@ -37,11 +37,11 @@ pub(super) struct Joining {
     pub(super) mirror: Mirror,
 }
 
-/// A message of a topic's stream.
+/// An entry of a topic's stream: the messages of one call of the script.
 struct Entry {
-    id: u64,
+    first_id: u64,
     at_ms: u64,
-    record: Record,
+    records: Vec<Record>,
 }
 
 /// What the server answered for one topic: its last id, and the server's time in microseconds.
@@ -223,14 +223,15 @@ impl Joining {
             next = slice.end.map(|last| last + 1);
             let now_ms = self.link.clock.now() / 1000;
             for entry in slice.entries {
-                if entry.id != expected {
+                // The first messages of the first entry may have been received.
+                if entry.first_id > expected {
                     is_complete = false;
                     Figures::add(&self.link.figures.gaps, 1);
                 }
-                expected = entry.id + 1;
+                expected = entry.first_id + entry.records.len() as u64;
                 let age = Duration::from_millis(now_ms.saturating_sub(entry.at_ms));
-                Figures::add(&self.link.figures.caught_up, 1);
-                deliver(&self.link, topic, entry.id, age, vec![entry.record]);
+                Figures::add(&self.link.figures.caught_up, entry.records.len());
+                deliver(&self.link, topic, entry.first_id, age, entry.records);
             }
         }
         Ok(is_complete && topic.last_id() >= top)
@@ -257,15 +258,19 @@ impl Joining {
             let reply = self.ask(&command)?;
             let slice = self.slice(&reply)?;
             next = slice.end.and_then(|first| first.checked_sub(1));
-            for Entry { id, at_ms, record } in slice.entries {
-                let age = Duration::from_millis(now_ms.saturating_sub(at_ms));
-                let publication = record.publication;
-                bytes += publication.message.len();
-                stored.push(Stored {
-                    id,
-                    age,
-                    publication,
-                });
+            for entry in slice.entries {
+                let age = Duration::from_millis(now_ms.saturating_sub(entry.at_ms));
+                // The newest come first.
+                for (index, record) in entry.records.into_iter().enumerate().rev() {
+                    let id = entry.first_id + index as u64;
+                    let publication = record.publication;
+                    bytes += publication.message.len();
+                    stored.push(Stored {
+                        id,
+                        age,
+                        publication,
+                    });
+                }
             }
         }
         stored.truncate(keep);
@@ -306,16 +311,21 @@ impl Joining {
             return None;
         };
         let id = std::str::from_utf8(bytes(id)?).ok()?;
-        let id = id.strip_suffix("-0")?.parse().ok()?;
-        let (mut record, mut at_ms) = (None, 0);
+        let last_id: u64 = id.strip_suffix("-0")?.parse().ok()?;
+        let (mut records, mut at_ms) = (None, 0);
         for field in elements(fields)?.chunks_exact(2) {
             match bytes(&field[0])? {
-                b"m" => record = Some(record::decode(bytes(&field[1])?, &self.link.limits).ok()?),
+                b"m" => records = record::records(bytes(&field[1])?, &self.link.limits).ok(),
                 b"t" => at_ms = number(&field[1])?,
                 _ => {}
             }
         }
-        record.map(|record| Entry { id, at_ms, record })
+        let records = records?;
+        Some(Entry {
+            first_id: (last_id + 1).checked_sub(records.len() as u64)?,
+            at_ms,
+            records,
+        })
     }
 
     /// Counts the messages of other hubs whose ids are inside the local sequence that ends now.
@@ -327,7 +337,8 @@ impl Joining {
     ) -> Result<(), ServerError> {
         if topic.settings().history > 0 {
             let slice = self.range(topic, first, last)?;
-            Figures::add(&self.link.figures.overlapped, slice.entries.len());
+            let messages = slice.entries.iter().map(|entry| entry.records.len());
+            Figures::add(&self.link.figures.overlapped, messages.sum());
         }
         Ok(())
     }
@@ -356,15 +367,14 @@ pub(super) fn settle_locally(link: &Link, publish: &PendingPublish) -> bool {
         publish.settle(Stage::Unknown);
         return false;
     }
-    let decoded: Result<Vec<Publication>, _> = publish
-        .bodies
-        .iter()
-        .map(|body| record::decode(body, &link.limits).map(|record| record.publication))
-        .collect();
-    let Ok(publications) = decoded else {
+    let Ok(records) = record::records(&publish.records, &link.limits) else {
         publish.settle(Stage::Unknown);
         return false;
     };
+    let publications: Vec<Publication> = records
+        .into_iter()
+        .map(|record| record.publication)
+        .collect();
     let before = topic.last_id();
     let may_begin = || publish.try_take();
     match topic.publish_local(link.clock.now(), publications, &may_begin) {

@@ -10,8 +10,6 @@ pub(super) const MAX_RECORDS: u64 = 64;
 pub(super) enum Malformed {
     #[error("it ends too early")]
     Truncated,
-    #[error("it has bytes after its end")]
-    TrailingBytes,
     #[error("a payload of this kind is unknown")]
     UnknownPayload,
     #[error("version {0} is unknown")]

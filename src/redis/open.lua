@@ -10,7 +10,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local epoch, floor = ARGV[1], tonumber(ARGV[2])
 local counter = redis.call('GET', KEYS[1])
-local last = counter and tonumber(string.sub(counter, 9)) or 0
+local last = counter and tonumber(string.match(counter, '^%d+', 9)) or 0
 if counter and string.sub(counter, 1, 8) == epoch and last >= floor and ARGV[3] ~= '1' then
   redis.call('PEXPIRE', KEYS[1], 3600000)
   return {last, now}
@@ -19,6 +19,6 @@ end
 local newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
 local kept = newest and tonumber(string.match(newest[1], '^%d+')) or 0
 local top = math.max(last, floor, now, kept)
-redis.call('SET', KEYS[1], epoch .. string.format('%.0f', top), 'PX', 3600000)
+redis.call('SET', KEYS[1], epoch .. string.format('%.0f %.0f', top, top), 'PX', 3600000)
 redis.call('PUBLISH', ARGV[4], 'H ' .. string.format('%.0f', top))
 return {top, now}

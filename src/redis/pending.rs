@@ -48,12 +48,11 @@ struct State {
 #[derive(Debug)]
 pub(super) struct PendingPublish {
     pub(super) topic: Topic,
-    /// The wire records, one for each message.
-    pub(super) bodies: Vec<Vec<u8>>,
+    /// The wire records, each behind its length.
+    pub(super) records: Vec<u8>,
     /// The number of the first message on this hub. The others follow.
     pub(super) first_seq: u64,
-    /// The number of bytes of all bodies.
-    pub(super) size: usize,
+    count: usize,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -69,13 +68,13 @@ pub(super) enum Progress {
 impl PendingPublish {
     pub(super) fn new(
         topic: Topic,
-        bodies: Vec<Vec<u8>>,
-        first_seq: u64,
+        records: Vec<u8>,
+        (first_seq, count): (u64, usize),
         deadline: Instant,
     ) -> PendingPublish {
         let state = State {
             stage: Stage::Queued,
-            delivered: vec![None; bodies.len()],
+            delivered: vec![None; count],
             is_awaited: false,
             deadline,
             is_retried: false,
@@ -84,8 +83,8 @@ impl PendingPublish {
         };
         PendingPublish {
             topic,
-            size: bodies.iter().map(Vec::len).sum(),
-            bodies,
+            records,
+            count,
             first_seq,
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -93,7 +92,12 @@ impl PendingPublish {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bodies.len()
+        self.count
+    }
+
+    /// Returns the number of bytes of its records.
+    pub(super) fn size(&self) -> usize {
+        self.records.len()
     }
 
     /// Marks it as sent, unless its thread has taken it back. `is_awaited` says whether its messages will come back.
@@ -150,11 +154,11 @@ impl PendingPublish {
         }
     }
 
-    /// Records that a message has been delivered on this hub.
-    pub(super) fn set_delivered(&self, index: usize, outcome: PublishOutcome) {
+    /// Records that messages have been delivered on this hub, the first of which has this index.
+    pub(super) fn set_delivered(&self, index: usize, outcomes: &[PublishOutcome]) {
         let mut state = lock(&self.state);
-        if let Some(delivered) = state.delivered.get_mut(index) {
-            *delivered = Some(outcome);
+        for (delivered, outcome) in state.delivered.iter_mut().skip(index).zip(outcomes) {
+            *delivered = Some(*outcome);
         }
         // The thread waits for the reply too, so it is woken once.
         if state.has_all() && !matches!(state.stage, Stage::Sent) {

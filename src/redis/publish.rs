@@ -82,12 +82,13 @@ impl Link {
                 Err(unpublished) => publications = unpublished,
             }
         }
-        let registered = self.register(publications.len(), |first_seq| {
-            let records = (first_seq..).zip(&publications);
-            let bodies = records
-                .map(|(seq, publication)| record::encode(self.node, seq, publication))
-                .collect();
-            PendingPublish::new(topic.clone(), bodies, first_seq, deadline)
+        let count = publications.len();
+        let registered = self.register(count, |first_seq| {
+            let mut records = Vec::new();
+            for (seq, publication) in (first_seq..).zip(&publications) {
+                record::append(&mut records, self.node, seq, publication);
+            }
+            PendingPublish::new(topic.clone(), records, (first_seq, count), deadline)
         });
         let publish = &registered.publish;
         match self.queue.push(publish, deadline) {

@@ -4,12 +4,13 @@
 //! of the script. Heartbeats go the same way: each is published to this hub's own channel and must come back on the
 //! subscriber connection. This proves that the whole way works, not only the socket.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::redis::{Value, cmd};
 
-use super::calls::by_topic;
+use super::calls::{Expected, by_topic, publish_call};
 use super::connection::{
     Commands, ServerConnection, ServerError, elements, mastership, number, time,
 };
@@ -35,9 +36,6 @@ const MAX_REFRESHED: usize = 512;
 /// How long a counter is kept after the last publish, in milliseconds.
 pub(super) const COUNTER_LIFETIME_MS: u64 = 3_600_000;
 
-/// How long a stream is kept after the last publish, unless the topic has a maximum age, in milliseconds.
-const STREAM_LIFETIME_MS: u64 = 24 * 3_600_000;
-
 pub(super) struct Publisher {
     pub(super) link: Arc<Link>,
     pub(super) connection: ServerConnection,
@@ -52,17 +50,6 @@ pub(super) struct Publisher {
     fences: Fences,
     /// Log lines about refused publishes.
     refusals: Interval,
-}
-
-/// A command of a pipeline, for which a reply has to be received.
-enum Expected {
-    Time(Instant),
-    Identity,
-    Heartbeat(u64),
-    /// Publishes to one topic.
-    Publishes(Vec<Arc<PendingPublish>>),
-    /// Only an error would matter, and the next heartbeat shows it too.
-    Nothing,
 }
 
 impl Publisher {
@@ -122,25 +109,18 @@ impl Publisher {
         publishes: Vec<Arc<PendingPublish>>,
         sent: &mut Vec<Arc<PendingPublish>>,
     ) -> Result<(), ServerError> {
-        let (mut commands, mut expected) = (Commands::default(), Vec::new());
+        let (mut commands, mut expected) = (Commands::default(), VecDeque::new());
         let now = Instant::now();
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.link.timeout / 5;
             self.add_heartbeat(now, &mut commands, &mut expected);
             self.settle_in_doubt();
         }
-        if self.link.topics.take_news() {
-            self.call_subscriber(&mut commands);
-            expected.push(Expected::Nothing);
-        }
-        for publishes in by_topic(publishes) {
-            self.add_publishes(publishes, &mut commands, &mut expected);
-        }
+        self.add_waiting(publishes, &mut commands, &mut expected);
         if commands.len() == 0 {
             return Ok(());
         }
-        let deadline = Instant::now() + self.link.timeout;
-        let received = self.exchange(&commands, &mut expected, deadline);
+        let received = self.exchange(&commands, &mut expected);
         if received.is_err() {
             sent.extend(expected.into_iter().flat_map(|expected| match expected {
                 Expected::Publishes(publishes) => publishes,
@@ -150,18 +130,49 @@ impl Publisher {
         received
     }
 
+    /// Adds publishes, and the call of the subscriber thread if it has something to do.
+    fn add_waiting(
+        &self,
+        publishes: Vec<Arc<PendingPublish>>,
+        commands: &mut Commands,
+        expected: &mut VecDeque<Expected>,
+    ) {
+        if self.link.topics.take_news() {
+            self.call_subscriber(commands);
+            expected.push_back(Expected::Nothing);
+        }
+        for publishes in by_topic(publishes) {
+            self.add_publishes(publishes, commands, expected);
+        }
+    }
+
+    /// Sends what waits before all replies have been received, so that the server has always something to do. At the next
+    /// heartbeat this ends.
+    fn send_more(&mut self, expected: &mut VecDeque<Expected>) -> Result<(), ServerError> {
+        if Instant::now() >= self.next_heartbeat {
+            return Ok(());
+        }
+        let sent = expected.iter().map(Expected::messages).sum();
+        let publishes = self.link.queue.take_more(sent);
+        if publishes.is_empty() {
+            return Ok(());
+        }
+        let mut commands = Commands::default();
+        self.add_waiting(publishes, &mut commands, expected);
+        self.connection.send(&commands)
+    }
+
     /// Receives the replies. What has been replied to is removed from `expected`.
     fn exchange(
         &mut self,
         commands: &Commands,
-        expected: &mut Vec<Expected>,
-        deadline: Instant,
+        expected: &mut VecDeque<Expected>,
     ) -> Result<(), ServerError> {
-        expected.reverse();
         self.connection.send(commands)?;
         let (mut server_time, mut unexecuted) = (0, Vec::new());
         let mut result = Ok(());
-        while let Some(next) = expected.last() {
+        while let Some(next) = expected.front() {
+            let deadline = Instant::now() + self.link.timeout;
             let reply = self.connection.receive(deadline);
             let is_refused = matches!(reply, Err(ServerError::Refused { .. }));
             let reply = match reply {
@@ -171,11 +182,13 @@ impl Publisher {
                 }
                 reply => reply,
             };
-            match expected.pop().expect("it is the last one") {
+            match expected.pop_front().expect("it is the first one") {
                 Expected::Publishes(publishes) => {
-                    if let Err(error) = self.finish(publishes, reply, &mut unexecuted) {
-                        result = Err(error);
-                        // The replies to the other commands follow, and say the same.
+                    // After an error the replies to the other commands follow, and say the same.
+                    let finished = self.finish(publishes, reply, &mut unexecuted);
+                    result = result.and(finished);
+                    if result.is_ok() {
+                        result = self.send_more(expected);
                     }
                 }
                 Expected::Time(sent_at) => {
@@ -202,7 +215,7 @@ impl Publisher {
         &mut self,
         now: Instant,
         commands: &mut Commands,
-        expected: &mut Vec<Expected>,
+        expected: &mut VecDeque<Expected>,
     ) {
         let number = {
             let mut heartbeats = lock(&self.link.heartbeats);
@@ -212,15 +225,15 @@ impl Publisher {
         };
         // The time is taken before the heartbeat, so every command that is executed after the heartbeat is later.
         commands.add(&cmd("TIME"));
-        expected.push(Expected::Time(now));
+        expected.push_back(Expected::Time(now));
         let mut publish = cmd("PUBLISH");
         publish.arg(self.link.keys.own_channel());
         publish.arg(format!("h{number}"));
         commands.add(&publish);
-        expected.push(Expected::Heartbeat(number));
+        expected.push_back(Expected::Heartbeat(number));
         if number % IDENTITY_INTERVAL == 0 {
             commands.add(&cmd("INFO"));
-            expected.push(Expected::Identity);
+            expected.push_back(Expected::Identity);
         }
     }
 
@@ -246,7 +259,7 @@ impl Publisher {
         &self,
         publishes: Vec<Arc<PendingPublish>>,
         commands: &mut Commands,
-        expected: &mut Vec<Expected>,
+        expected: &mut VecDeque<Expected>,
     ) {
         let (keys, topic) = (&self.link.keys, publishes[0].topic.clone());
         let channel = keys.channel(topic.name());
@@ -260,23 +273,11 @@ impl Publisher {
         if sent.is_empty() {
             return;
         }
-        let settings = topic.settings();
-        let lifetime = settings
-            .max_age
-            .map_or(STREAM_LIFETIME_MS, crate::clock::millis);
-        let mut call = cmd("EVALSHA");
-        call.arg(&self.script).arg(2);
-        call.arg(keys.counter(topic.name()));
-        call.arg(keys.stream(topic.name()));
-        call.arg(deadline).arg(&self.epoch).arg(self.floor(&topic));
-        call.arg(settings.history).arg(lifetime.max(1)).arg(channel);
-        for publish in &sent {
-            for body in &publish.bodies {
-                call.arg(&body[..]);
-            }
-        }
+        let floor = self.floor(&topic);
+        let script = (&self.script[..], &self.epoch[..]);
+        let call = publish_call(&self.link, script, &sent, (deadline, floor));
         commands.add(&call);
-        expected.push(Expected::Publishes(sent));
+        expected.push_back(Expected::Publishes(sent));
     }
 
     /// Returns the id above which the messages of a topic get theirs. A last id that is far above the server's time comes

@@ -37,21 +37,35 @@ struct State {
 
 impl State {
     fn has_room_for(&self, publish: &PendingPublish) -> bool {
-        let fits =
-            self.messages + publish.len() <= MAX_MESSAGES && self.bytes + publish.size <= MAX_BYTES;
+        let fits = self.messages + publish.len() <= MAX_MESSAGES
+            && self.bytes + publish.size() <= MAX_BYTES;
         // One publish may be larger than the whole queue.
         fits || self.publishes.is_empty()
     }
 
     fn add(&mut self, publish: &PendingPublish) {
         self.messages += publish.len();
-        self.bytes += publish.size;
+        self.bytes += publish.size();
+    }
+
+    /// Takes what waits, up to `limit` messages and 1 MiB, or one larger publish.
+    fn take(&mut self, limit: usize) -> Vec<Arc<PendingPublish>> {
+        let (mut taken, mut messages, mut bytes) = (Vec::new(), 0, 0);
+        while let Some(next) = self.publishes.front() {
+            messages += next.len();
+            bytes += next.size();
+            if !taken.is_empty() && (messages > limit || bytes > MAX_BYTES_TOGETHER) {
+                break;
+            }
+            taken.extend(self.pop());
+        }
+        taken
     }
 
     fn pop(&mut self) -> Option<Arc<PendingPublish>> {
         let publish = self.publishes.pop_front()?;
         self.messages -= publish.len();
-        self.bytes -= publish.size;
+        self.bytes -= publish.size();
         Some(publish)
     }
 }
@@ -115,7 +129,7 @@ impl PublishQueue {
         {
             state.publishes.remove(at);
             state.messages -= publish.len();
-            state.bytes -= publish.size;
+            state.bytes -= publish.size();
             self.has_room.notify_all();
         }
     }
@@ -134,15 +148,20 @@ impl PublishQueue {
             state = wait(&self.arrived, state, Some(left));
         }
         state.is_called = false;
-        let (mut taken, mut messages, mut bytes) = (Vec::new(), 0, 0);
-        while let Some(next) = state.publishes.front() {
-            messages += next.len();
-            bytes += next.size;
-            if !taken.is_empty() && (messages > MAX_TOGETHER || bytes > MAX_BYTES_TOGETHER) {
-                break;
-            }
-            taken.extend(state.pop());
+        let taken = state.take(MAX_TOGETHER);
+        if !taken.is_empty() {
+            self.has_room.notify_all();
         }
+        taken
+    }
+
+    /// Returns publishes to send while `sent` messages have no reply yet: those that wait already, up to the same limits.
+    pub(super) fn take_more(&self, sent: usize) -> Vec<Arc<PendingPublish>> {
+        let room = MAX_TOGETHER.saturating_sub(sent);
+        if room < MAX_TOGETHER / 2 {
+            return Vec::new();
+        }
+        let taken = lock(&self.state).take(room);
         if !taken.is_empty() {
             self.has_room.notify_all();
         }

@@ -3,6 +3,8 @@
 //! Everybody who can reach the server can write such bytes. They are checked before anything is made of them, and memory
 //! is allocated for bytes that are there, not for lengths that they claim.
 
+use std::io::Write;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -58,6 +60,14 @@ pub(super) enum Payload {
     Joined { node: u64, name: String },
     /// A name is no longer present on a hub.
     Left { node: u64, name: String },
+}
+
+/// Appends the record of a message that this hub publishes, behind its length.
+pub(super) fn append(records: &mut Vec<u8>, node: u64, seq: u64, publication: &Publication) {
+    let record = encode(node, seq, publication);
+    // Writing to a vector never fails.
+    let _ = write!(records, "{} ", record.len());
+    records.extend(record);
 }
 
 /// Returns the record of a message that this hub publishes.
@@ -207,14 +217,9 @@ fn messages(mut rest: Unread<'_>, limits: &Limits, max_id: u64) -> Result<Payloa
     if step > first_id {
         return Err(Malformed::StepAboveId { step, id: first_id });
     }
-    // The loop grows it, because `count` may be a lie.
-    let mut records = Vec::new();
-    for _ in 0..count {
-        let size = rest.number()?;
-        records.push(decode(rest.take(size)?, limits)?);
-    }
-    if !rest.0.is_empty() {
-        return Err(Malformed::TrailingBytes);
+    let records = records(rest.0, limits)?;
+    if records.len() as u64 != count {
+        return Err(Malformed::RecordCount(records.len() as u64));
     }
     Ok(Payload::Messages {
         first_id,
@@ -222,6 +227,23 @@ fn messages(mut rest: Unread<'_>, limits: &Limits, max_id: u64) -> Result<Payloa
         at_ms,
         records,
     })
+}
+
+/// Reads records, each behind its length: 1 to 64 of them.
+pub(super) fn records(bytes: &[u8], limits: &Limits) -> Result<Vec<Record>, Malformed> {
+    let mut rest = Unread(bytes);
+    let mut records = Vec::new();
+    while !rest.0.is_empty() {
+        if records.len() as u64 >= MAX_RECORDS {
+            return Err(Malformed::RecordCount(MAX_RECORDS + 1));
+        }
+        let size = rest.number()?;
+        records.push(decode(rest.take(size)?, limits)?);
+    }
+    if records.is_empty() {
+        return Err(Malformed::RecordCount(0));
+    }
+    Ok(records)
 }
 
 fn check_id(id: u64, max_id: u64) -> Result<(), Malformed> {

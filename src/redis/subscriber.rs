@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ::redis::{Value, cmd};
 
-use super::connection::{Commands, ServerConnection, ServerError, bytes, elements, number};
+use super::connection::{Commands, ServerConnection, ServerError, bytes, elements};
 use super::delivery::deliver;
 use super::figures::Figures;
 use super::interval::Interval;
@@ -222,9 +222,9 @@ impl Subscriber {
         }
         let counter = self.link.keys.counter(topic.name());
         let value = self.joining.ask(cmd("GET").arg(counter))?;
-        // The epoch has 8 bytes.
-        let last = bytes(&value).and_then(|bytes| bytes.get(8..));
-        let last = last.and_then(|digits| number(&Value::BulkString(digits.to_vec())));
+        // The epoch has 8 bytes. The last id follows, and then the id at which the ids jumped last.
+        let numbers = bytes(&value).and_then(|bytes| std::str::from_utf8(bytes.get(8..)?).ok());
+        let last = numbers.and_then(|numbers| numbers.split(' ').next()?.parse::<u64>().ok());
         Ok(match last {
             Some(last) if since <= last => Since::Assigned,
             _ => Since::NotAssigned,

@@ -56,8 +56,9 @@ fn send_one(link: &Link) -> std::sync::Arc<PendingPublish> {
 }
 
 fn pending(topic: &Topic, first_seq: u64, deadline: Instant) -> PendingPublish {
-    let body = record::encode(7, first_seq, &"x".into());
-    PendingPublish::new(topic.clone(), vec![body], first_seq, deadline)
+    let mut records = Vec::new();
+    record::append(&mut records, 7, first_seq, &"x".into());
+    PendingPublish::new(topic.clone(), records, (first_seq, 1), deadline)
 }
 
 /// Sets the counter of topic `kept`, in the same epoch.
@@ -94,7 +95,7 @@ fn publish_ends_when_only_its_messages_return() {
         receivers: 3,
         ..PublishOutcome::default()
     };
-    publish.set_delivered(0, outcome);
+    publish.set_delivered(0, &[outcome]);
     let outcome = within_deadline("the outcome", || publisher.join().expect("no panic"));
     let outcome = outcome.expect("it has come back");
     assert_eq!((outcome.id, outcome.receivers), (7, 3));
@@ -123,8 +124,9 @@ fn outcome_of_a_sent_publish_is_unknown_at_the_end() {
     };
     let config = config(&server).lost(Lost::Refuse);
     let node = Node::start(config.timeout(Duration::from_secs(20)));
-    // After the second answer, the publisher thread has done what it does first on a connection.
     node.publish("t", "first");
+    // Then the publisher thread has done what it does first on a connection.
+    wait_until("the lease is written", || node.redis.links()[0].nodes == 1);
     node.publish("t", "second");
     server.freeze();
     let topic = node.hub.topic("t").expect("there is room");
@@ -244,13 +246,14 @@ fn catching_up_goes_on_after_an_invalid_entry() {
     let (mut member, _) = nodes[0].member("/kept");
     let first = nodes[1].publish("kept", "x");
     assert_eq!(next(&mut member), format!("{first} x"));
-    let body = record::encode(7, 1, &"z".into());
+    let mut records = Vec::new();
+    record::append(&mut records, 7, 1, &"z".into());
     let mut connection = server.connection().expect("the server is there");
     for id in first + 1..first + 100 {
         let body = if id == first + 5 {
             b"garbage"
         } else {
-            &body[..]
+            &records[..]
         };
         let mut add = ::redis::cmd("XADD");
         add.arg(STREAM).arg(format!("{id}-0")).arg("m").arg(body);

@@ -309,7 +309,7 @@ fn number_of_records_is_limited() {
     };
     assert_eq!(records.len(), 64);
     whole.push(b' ');
-    assert_eq!(refused_payload(whole), Malformed::TrailingBytes);
+    assert_eq!(refused_payload(whole), Malformed::RecordCount(65));
 }
 
 #[test]

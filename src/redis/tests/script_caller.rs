@@ -3,7 +3,7 @@
 use redis::{Cmd, PubSub, RedisResult, Value, from_redis_value};
 
 use super::keys::Keys;
-use super::record::{Limits, Payload, encode, parse};
+use super::record::{Limits, Payload, append, parse};
 use super::redis_server::RedisServer;
 
 pub(super) const PUBLISH: &str = include_str!("../publish.lua");
@@ -83,9 +83,11 @@ impl<'a> Caller<'a> {
             .arg(self.keep)
             .arg(3_600_000)
             .arg(keys.channel(TOPIC));
+        let mut records = Vec::new();
         for (seq, &text) in (0..).zip(texts) {
-            command.arg(encode(NODE, seq, &text.into()));
+            append(&mut records, NODE, seq, &text.into());
         }
+        command.arg(texts.len()).arg(records);
         command
     }
 
