@@ -30,6 +30,7 @@ import model
 
 TOPICS = 8
 SIZE = 100
+RECORD = 15          # bytes around a message in its record, for a publish number of three bytes
 FRAME = 2 + SIZE     # bytes of a message on a member's connection
 HISTORY = 128
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -70,8 +71,7 @@ class Redis:
         self.file = self.socket.makefile("rb")
 
     def call(self, *words):
-        parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
-        self.socket.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts))
+        self.socket.sendall(command(words))
         return self.reply()
 
     def reply(self):
@@ -103,6 +103,8 @@ class Hub:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("STANDPIPE_")}
         self.process = subprocess.Popen(
             [program, "serve", "--listen", "127.0.0.1:0", "--redis", f"redis://127.0.0.1:{redis.port}",
+             # A machine with other work may hold up Redis for longer than the default of 500 ms.
+             "--redis-timeout", "5s",
              "--topic", f"*:policy=drop-oldest,queue=4096,history={history}", "--queue", "4096"],
             env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         found = re.search(r"127\.0\.0\.1:(\d+)", self.process.stdout.readline())
@@ -309,59 +311,92 @@ def constants(name, found):
                       publish=nobody.first, receive=one.other - deliver, deliver=deliver)
 
 
+class Script:
+    """Calls of the script that publishes, as a hub makes them, with messages of SIZE bytes."""
+
+    def __init__(self, redis):
+        self.redis = redis
+        here = os.path.dirname(os.path.abspath(__file__))
+        with open(os.path.join(here, "../../src/redis/publish.lua"), "rb") as file:
+            self.digest = redis.call("SCRIPT", "LOAD", file.read())
+
+    def words(self, topic, together, keep):
+        # What is around a message: its length, version, kind, flags, hub, number on the hub, no client.
+        record = b"x" * (RECORD + SIZE)
+        records = (b"%d " % len(record) + record) * together
+        keys = [f"standpipe:{{{topic}}}:{kind}" for kind in "isc"]
+        return ["EVALSHA", self.digest, 2, *keys[:2], 9 * 10**15, "00000001", 0, keep, 24 * 3_600_000, keys[2],
+                together, records]
+
+    def publish(self, topic, together, keep):
+        return self.redis.call(*self.words(topic, together, keep))
+
+
+def command(words):
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
 def memory():
     """Prints the memory that Redis needs for a topic, measured without a hub."""
     redis = Redis()
     try:
-        redis.call("SET", "standpipe:{room-1234}:i", "0123abcd" + "1795445276594490", "PX", 3600000)
+        script = Script(redis)
+        script.publish("room-1234", 1, 0)
         counter = redis.call("MEMORY", "USAGE", "standpipe:{room-1234}:i")
-        first = 1795445276594490
-        sizes = []
-        for count in (1, 128):
-            for n in range(count):
-                redis.call("XADD", "s%d" % count, f"{first + n}-0", "m", b"x" * (SIZE + 20), "t", first // 1000)
-            sizes.append(redis.call("MEMORY", "USAGE", "s%d" % count, "SAMPLES", 0))
-        before = int(redis.info("memory")["used_memory"])
-        with socket.create_connection(("127.0.0.1", redis.port), timeout=ARRIVES) as stream:
-            channels = [b"standpipe:{room-%d}:c" % n for n in range(10_000)]
-            words = [b"SUBSCRIBE", *channels]
-            stream.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
-            # Each channel is confirmed with a reply of six lines.
-            replies = stream.makefile("rb")
-            for _ in range(6 * len(channels)):
-                replies.readline()
-            subscription = (int(redis.info("memory")["used_memory"]) - before) / len(channels)
-        print(f"memory in bytes: counter {counter} (model {model.COUNTER}); subscription {subscription:.0f} "
-              f"(model {model.SUBSCRIPTION}); stream with 1 message {sizes[0]} (model {model.STREAM_LEAST}), "
-              f"with 128 messages {sizes[1]}")
+        print(f"memory in bytes: counter {counter} (model {model.COUNTER}); "
+              f"subscription {subscription(redis):.0f} (model {model.SUBSCRIPTION})")
+        print(f"  in the model: stream with 1 message {model.STREAM_LEAST}, each further message {model.STREAM_MESSAGE}")
+        for node_bytes in (4096, 1024):
+            redis.call("CONFIG", "SET", "stream-node-max-bytes", node_bytes)
+            for together in (1, 16):
+                print(f"  history of {HISTORY}, stream-node-max-bytes {node_bytes}, {together} together: "
+                      f"{history(redis, script, together)}")
     finally:
         redis.stop()
 
 
-def busy_server(here):
+def history(redis, script, together):
+    """Returns what a stream needs with one call, with HISTORY messages, and at most after twenty times as many."""
+    redis.call("DEL", "standpipe:{kept}:s", "standpipe:{kept}:i")
+    used, messages = [], []
+    for _ in range(20 * HISTORY // together):
+        script.publish("kept", together, HISTORY)
+        used.append(redis.call("MEMORY", "USAGE", "standpipe:{kept}:s", "SAMPLES", 0))
+        messages.append(redis.call("XLEN", "standpipe:{kept}:s") * together)
+    full = HISTORY // together
+    return (f"{used[0]} after one call, {used[full - 1]} with {messages[full - 1]} messages; "
+            f"later up to {max(used)} with {min(messages[full:])} to {max(messages)} messages")
+
+
+def subscription(redis):
+    before = int(redis.info("memory")["used_memory"])
+    with socket.create_connection(("127.0.0.1", redis.port), timeout=ARRIVES) as stream:
+        channels = [b"standpipe:{room-%d}:c" % n for n in range(10_000)]
+        stream.sendall(command([b"SUBSCRIBE", *channels]))
+        # Each channel is confirmed with a reply of six lines.
+        replies = stream.makefile("rb")
+        for _ in range(6 * len(channels)):
+            replies.readline()
+        return (int(redis.info("memory")["used_memory"]) - before) / len(channels)
+
+
+def busy_server():
     """Measures a Redis that always has something to do: 16 calls of the script in each write, for 16 topics. Returns the
-    cost of the script, and of each hub that receives."""
-    with open(os.path.join(here, "../../src/redis/publish.lua"), "rb") as file:
-        script = file.read()
+    cost of the script without a history and with one, and of each hub that receives."""
     topics, receivers, rounds = 16, 8, 1500
     redis = Redis()
     try:
-        digest = redis.call("SCRIPT", "LOAD", script).decode()
+        script = Script(redis)
         costs = {}
-        for count in (0, receivers):
+        for count, keep in ((0, 0), (0, HISTORY), (receivers, 0)):
             listeners = Members()
             for _ in range(count):
                 stream = socket.create_connection(("127.0.0.1", redis.port), timeout=ARRIVES)
-                words = [b"SUBSCRIBE"] + [b"c{%d}" % topic for topic in range(topics)]
-                stream.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+                stream.sendall(command(["SUBSCRIBE"] + ["standpipe:{%d}:c" % topic for topic in range(topics)]))
                 listeners.add(stream)
             listeners.start()
-            calls = b""
-            for topic in range(topics):
-                words = ["EVALSHA", digest, 2, f"i{{{topic}}}", f"s{{{topic}}}", 9 * 10**15, "00000001", 0, 0, 1, f"c{{{topic}}}",
-                         "x" * (SIZE + 20)]
-                words = [str(word).encode() for word in words]
-                calls += b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+            calls = b"".join(command(script.words(topic, 1, keep)) for topic in range(topics))
             used = []
             for _ in range(5):
                 before = redis.processor()
@@ -370,9 +405,10 @@ def busy_server(here):
                     for _ in range(topics):
                         redis.reply()
                 used.append((redis.processor() - before) * 1e6 / (rounds * topics))
-            costs[count] = min(used)
+            costs[count, keep] = min(used)
             listeners.stop()
-        return costs[0], (costs[receivers] - costs[0]) / receivers
+        alone = costs[0, 0]
+        return alone, costs[0, HISTORY], (costs[receivers, 0] - alone) / receivers
     finally:
         redis.stop()
 
@@ -388,8 +424,9 @@ def main():
     if not shutil.which("redis-server"):
         sys.exit("redis-server is not installed")
     memory()
-    script, receiver = busy_server(here)
+    script, kept, receiver = busy_server()
     print(f"a Redis that is never idle: script {script:.2f} µs (model {model.SATURATED.script}), "
+          f"with a history {kept:.2f} µs (model {model.SATURATED.script_history}), "
           f"for each receiving hub {receiver:.2f} µs (model {model.SATURATED.receiver})")
     worst = 1.0
     for name, shape in SHAPES.items():
