@@ -58,7 +58,8 @@ pub enum PublishError<T = Publication> {
     #[error("not published: {1}")]
     Unavailable(T, Cow<'static, str>),
     /// The hub shares its topics with others, and what connects them did not answer in time. The message may be published
-    /// or not. This happens only if messages are refused while the connection is lost.
+    /// or not. This happens if messages are refused while the connection is lost, and if a publish of more than 64
+    /// messages or 1 MiB has been published in part. The messages whose ids are known are not given back.
     #[error("the outcome is not known: the message may be published or not")]
     Unknown(T),
 }

@@ -297,7 +297,8 @@ impl Topic {
 
     /// Publishes several messages with consecutive ids. This is the same as calling [`publish`](Self::publish) for each,
     /// but no other publisher's message can come between them. A member with nothing pending receives up to 64 of them,
-    /// or 64 KiB, in one write.
+    /// or 64 KiB, in one write. If the hub shares its topics with others, all of this holds for 64 messages and 1 MiB at a
+    /// time.
     ///
     /// Returns one outcome for each message. A member that is disconnected because of one message is not counted for
     /// those after it.

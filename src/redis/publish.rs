@@ -24,8 +24,8 @@ const MARGIN: Duration = Duration::from_millis(30);
 type Outcome = Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>>;
 
 impl Link {
-    /// Publishes messages, 64 and 1 MiB at a time, and waits for their outcomes. After an error, the messages that were
-    /// published before it are not in the error.
+    /// Publishes messages, 64 and 1 MiB at a time, and waits for their outcomes. If a part of them has been published when
+    /// another part is not, the error is [`PublishError::Unknown`], because it is about all of them.
     ///
     /// # Blocking
     /// Waits for the server and for the delivery on this hub, up to the timeout while the link is up. If the link is lost
@@ -44,10 +44,15 @@ impl Link {
             match self.publish_call(topic, call, limit) {
                 Ok(published) => outcomes.extend(published),
                 Err(error) => {
-                    return Err(error.map(|mut unpublished| {
+                    let error = error.map(|mut unpublished| {
                         unpublished.extend(left);
                         unpublished
-                    }));
+                    });
+                    return Err(if outcomes.is_empty() {
+                        error
+                    } else {
+                        PublishError::Unknown(error.into_inner())
+                    });
                 }
             }
         }

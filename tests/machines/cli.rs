@@ -10,6 +10,9 @@ use crate::hub_process::HubProcess;
 use crate::redis_server::RedisServer;
 use crate::wait::DEADLINE;
 
+/// The flags of topics with a history.
+const KEPT: [&str; 2] = ["--topic", "*-kept:history=1000"];
+
 /// Publishes over HTTP. Returns the JSON of the answer.
 #[track_caller]
 fn publish(hub: &HubProcess, topic: &str, body: &str) -> Value {
@@ -49,7 +52,7 @@ fn answer_counts_the_hubs_that_received() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &[]));
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &KEPT));
     hubs.iter().for_each(HubProcess::wait_until_up);
     assert_eq!(publish(&hubs[0], "t", "nobody")["nodes"], 0);
     let _members = [
@@ -69,7 +72,8 @@ fn history_is_read_without_members_here() {
     let Some(redis) = RedisServer::start() else {
         return;
     };
-    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &["--max-topics", "1"]));
+    let hubs =
+        [0, 1].map(|_| HubProcess::start(&redis.url(), &[KEPT[0], KEPT[1], "--max-topics", "1"]));
     hubs.iter().for_each(HubProcess::wait_until_up);
     let first = publish(&hubs[0], "a-kept", "one")["id"].clone();
     let second = publish(&hubs[0], "a-kept", "two")["id"].clone();
@@ -166,7 +170,10 @@ fn unknown_outcome_is_told_as_such() {
     // The server has refused what it executed too late.
     publish(&hub, "t", "after");
     for text in ["before", "after"] {
-        assert_eq!(member.recv().expect("a message"), Some(Message::text(text)));
+        assert_eq!(
+            member.recv_timeout(DEADLINE).expect("a message"),
+            Some(Message::text(text))
+        );
     }
 }
 
@@ -197,13 +204,16 @@ fn rules_of_the_guide_allow_what_a_hub_does() {
     };
     set_user(&redis);
     let url = redis.url().replace("redis://", "redis://hubs:pw@");
-    let hubs = [0, 1].map(|_| HubProcess::start(&url, &[]));
+    let hubs = [0, 1].map(|_| HubProcess::start(&url, &KEPT));
     hubs.iter().for_each(HubProcess::wait_until_up);
     let member = raw(&hubs[0], "/ws/a-kept?name=ann");
     let id = publish(&hubs[1], "a-kept", "x")["id"].clone();
     let path = format!("/ws/a-kept?since={}", id.as_u64().expect("an id") - 1);
     let mut late = raw(&hubs[1], &path);
-    assert_eq!(late.recv().expect("a message"), Some(Message::text("x")));
+    assert_eq!(
+        late.recv_timeout(DEADLINE).expect("a message"),
+        Some(Message::text("x"))
+    );
     assert_eq!(hubs[1].get("/topics/a-kept/presence").status, 200);
     drop(member);
     // A new server: the hubs catch up.
