@@ -27,12 +27,13 @@ class Load:
     deliver: float         # hub: for each message and member that it is delivered to
 
 
-ALONE = Load("alone", script=39.7, script_history=52.3, receiver=6.7, publish=50.5, receive=22.4, deliver=3.2)
-# One message in each call, from 64 publishers: some messages share a turn of the event loop of Redis.
-BUSY = Load("busy", script=9.1, script_history=11.7, receiver=2.9, publish=42.8, receive=3.0, deliver=1.3)
-TOGETHER = Load("together", script=2.1, script_history=4.1, receiver=0.1, publish=4.7, receive=0.5, deliver=0.4)
+ALONE = Load("alone", script=35.0, script_history=37.3, receiver=8.4, publish=52.5, receive=16.7, deliver=3.3)
+# One message in each call, from 64 publishers: some messages share a turn of the event loop of Redis. What a receiving hub
+# costs Redis is a difference of two figures, and was between -0.4 and 3.2 in single rounds.
+BUSY = Load("busy", script=13.6, script_history=14.2, receiver=0.5, publish=35.6, receive=5.0, deliver=1.6)
+TOGETHER = Load("together", script=1.8, script_history=2.6, receiver=0.3, publish=4.9, receive=0.7, deliver=0.5)
 # The same as `busy` for a Redis that is never idle: it sends many messages to a hub in one write.
-SATURATED = replace(BUSY, name="saturated", script=9.9, script_history=12.5, receiver=0.5)
+SATURATED = replace(BUSY, name="saturated", script=10.3, script_history=13.7, receiver=0.5)
 
 # µs for each member of one topic with a thousand members, whose memory is in no cache: fan-1000 and fan-1000-burst on both
 # cores (src/BENCHMARKS.md: 80 k and 1.72 M deliveries per second).
@@ -51,10 +52,10 @@ CHANNEL_MESSAGE = 160         # bytes on the wire from Redis for a message of 10
 
 # --- Memory of Redis in bytes. Measured by check.py with MEMORY USAGE and INFO memory ---
 
-COUNTER = 104                 # for each topic: the key with its last id
+COUNTER = 120                 # for each topic: the key with its last id
 SUBSCRIPTION = 240            # for each topic and hub with members
-STREAM_LEAST = 4_728          # for each topic with a history, even with one message: Redis allocates a node of the stream
-STREAM_MESSAGE = 150          # for each further message of 100 B
+STREAM_LEAST = 4_752          # for each topic with a history, even with one message: Redis allocates a node of the stream
+STREAM_MESSAGE = 150          # for each further message of 100 B; 110 if 16 are published together
 
 CONNECTIONS_PER_HUB = 3       # to each Redis
 
