@@ -156,7 +156,7 @@ def main():
         print(f"one topic for all, messages {load.name}: a hub delivers each to {fan:,.0f} members, up to {most:.3g} messages/s; "
               f"Redis could carry {rate_text(1e6 / (load.script + hubs * load.receiver))}")
     print(f"a hub restarts: {fan:,.0f} clients connect again in {fan / CONNECTS:.1f} s, which is the limit; "
-          f"10,000 topics need 2 to 4 s (the drill `rejoin` in src/DRILLS.md)")
+          f"10,000 topics need 1.5 to 2.5 s (the drill `rejoin` in src/DRILLS.md)")
 
 
 if __name__ == "__main__":
