@@ -46,11 +46,18 @@ pub(super) enum Expected {
 }
 
 impl Expected {
-    /// Returns the number of messages.
     pub(super) fn messages(&self) -> usize {
+        self.publishes().iter().map(|publish| publish.len()).sum()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.publishes().iter().map(|publish| publish.size()).sum()
+    }
+
+    fn publishes(&self) -> &[Arc<PendingPublish>] {
         match self {
-            Expected::Publishes(publishes) => publishes.iter().map(|publish| publish.len()).sum(),
-            _ => 0,
+            Expected::Publishes(publishes) => publishes,
+            _ => &[],
         }
     }
 }

@@ -152,8 +152,9 @@ impl Publisher {
         if Instant::now() >= self.next_heartbeat {
             return Ok(());
         }
-        let sent = expected.iter().map(Expected::messages).sum();
-        let publishes = self.link.queue.take_more(sent);
+        let messages = expected.iter().map(Expected::messages).sum();
+        let bytes = expected.iter().map(Expected::bytes).sum();
+        let publishes = self.link.queue.take_more(messages, bytes);
         if publishes.is_empty() {
             return Ok(());
         }

@@ -48,13 +48,13 @@ impl State {
         self.bytes += publish.size();
     }
 
-    /// Takes what waits, up to `limit` messages and 1 MiB, or one larger publish.
-    fn take(&mut self, limit: usize) -> Vec<Arc<PendingPublish>> {
+    /// Takes what waits, up to a number of messages and bytes, or one larger publish.
+    fn take(&mut self, (most, most_bytes): (usize, usize)) -> Vec<Arc<PendingPublish>> {
         let (mut taken, mut messages, mut bytes) = (Vec::new(), 0, 0);
         while let Some(next) = self.publishes.front() {
             messages += next.len();
             bytes += next.size();
-            if !taken.is_empty() && (messages > limit || bytes > MAX_BYTES_TOGETHER) {
+            if !taken.is_empty() && (messages > most || bytes > most_bytes) {
                 break;
             }
             taken.extend(self.pop());
@@ -148,19 +148,20 @@ impl PublishQueue {
             state = wait(&self.arrived, state, Some(left));
         }
         state.is_called = false;
-        let taken = state.take(MAX_TOGETHER);
+        let taken = state.take((MAX_TOGETHER, MAX_BYTES_TOGETHER));
         if !taken.is_empty() {
             self.has_room.notify_all();
         }
         taken
     }
 
-    /// Returns publishes to send while `sent` messages have no reply yet: those that wait already, up to the same limits.
-    pub(super) fn take_more(&self, sent: usize) -> Vec<Arc<PendingPublish>> {
-        let room = MAX_TOGETHER.saturating_sub(sent);
-        if room < MAX_TOGETHER / 2 {
+    /// Returns publishes to send while others have no reply yet, with this number of messages and bytes: those that wait
+    /// already, up to the same limits together.
+    pub(super) fn take_more(&self, messages: usize, bytes: usize) -> Vec<Arc<PendingPublish>> {
+        if messages > MAX_TOGETHER / 2 || bytes > MAX_BYTES_TOGETHER / 2 {
             return Vec::new();
         }
+        let room = (MAX_TOGETHER - messages, MAX_BYTES_TOGETHER - bytes);
         let taken = lock(&self.state).take(room);
         if !taken.is_empty() {
             self.has_room.notify_all();
