@@ -21,13 +21,16 @@ use super::keys::check_prefix;
 pub struct RedisConfig {
     /// The shards. Each is a list of URLs, separated by commas: the candidates of one server, of which the master is used.
     /// With several shards, a hash of its name decides to which one a topic belongs. The forms of a URL are
-    /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]` and `unix:PATH`.
+    /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]` and `unix:PATH[?user=USER&pass=PASSWORD&db=DB]`, with a user and a
+    /// password that are percent-encoded. No two shards begin with the same server.
     pub shards: Vec<String>,
     /// What is done with publishes while the server is away. Default [`Lost::Local`].
     pub lost: Lost,
-    /// How long a publish may take, and how long a server may be silent before it counts as lost. Default 500 ms.
+    /// How long a publish may take, and how long a server may be silent before it counts as lost. From 50 ms to 60 s,
+    /// default 500 ms.
     pub timeout: Duration,
-    /// The prefix of all keys and channels. Hubs with the same prefix share their topics. Default `standpipe`.
+    /// The prefix of all keys and channels. Hubs with the same prefix share their topics. 1 to 100 bytes,
+    /// without braces and control characters. Default `standpipe`.
     pub prefix: String,
     /// The name of this hub in logs and figures. Default `None`.
     pub node: Option<String>,

@@ -126,7 +126,7 @@ impl Redis {
     /// is isolated until it can.
     ///
     /// # Errors
-    /// A URL, the prefix or the timeout is not valid, or a thread cannot be started.
+    /// A URL, the prefix or the timeout is not valid, two shards begin with the same server, or a thread cannot be started.
     ///
     /// ```no_run
     /// # use standpipe::redis::{Redis, RedisConfig};
@@ -135,6 +135,7 @@ impl Redis {
     /// ```
     pub fn start(config: RedisConfig) -> io::Result<Redis> {
         config.check().map_err(invalid)?;
+        check_first_servers(&config)?;
         // The keys of a `RandomState` come from the random number generator of the system.
         let node = RandomState::new().hash_one((SystemTime::now(), process::id()));
         let shards = config.shards.iter();
@@ -152,7 +153,8 @@ impl Redis {
         })
     }
 
-    /// Returns the state of each shard, in the order of [`RedisConfig::shards`].
+    /// Returns the state of each shard, in the order of [`RedisConfig::shards`]. After [`shutdown`](Self::shutdown) it is
+    /// the last one.
     ///
     /// ```no_run
     /// # use standpipe::redis::{LinkState, Redis};
@@ -192,6 +194,21 @@ impl Redis {
         // All are told to end before any is waited for.
         self.shared.shards.iter().for_each(Shard::stop);
         self.shared.shards.iter().for_each(Shard::join);
+    }
+}
+
+/// Checks that each shard begins with another server. Two that begin with the same one have the same weight for every
+/// topic, so one of them would have no topics.
+fn check_first_servers(config: &RedisConfig) -> io::Result<()> {
+    let addresses = config.shards.iter().map(|urls| shard::first_address(urls));
+    let mut addresses = addresses.collect::<io::Result<Vec<String>>>()?;
+    addresses.sort_unstable();
+    match addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(invalid(format!(
+            "two shards begin with the server {}; the candidates of one shard are separated by commas",
+            pair[0]
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -142,6 +142,12 @@ impl Drop for SetOnDrop {
     }
 }
 
+/// Returns the host and port of the first candidate, which identify a shard.
+pub(super) fn first_address(urls: &str) -> io::Result<String> {
+    let first = urls.split(',').next().unwrap_or_default();
+    Ok(candidate(first)?.addr().to_string())
+}
+
 /// Reads the URL of one server. The error does not contain it, because it may contain a password.
 fn candidate(url: &str) -> io::Result<ConnectionInfo> {
     let info = url.trim().into_connection_info().map_err(|error| {

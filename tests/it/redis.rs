@@ -99,11 +99,12 @@ fn answers_have_no_nodes_without_redis() {
 
 #[test]
 fn password_is_in_no_output() {
-    let port = ClosedPort::new();
-    let secret = port.url().replace("redis://", "redis://hub:s3cret@");
+    let (port, other) = (ClosedPort::new(), ClosedPort::new());
+    let [first, second] =
+        [&port, &other].map(|port| port.url().replace("redis://", "redis://hub:s3cret@"));
     let flags = ["--listen", "127.0.0.1:0", "--admin-open", "-vv"];
     let mut command = standpipe(&[&flags[..], &["--topic", "t:policy=block:1s"]].concat());
-    command.env("STANDPIPE_REDIS", format!("{secret};{secret}"));
+    command.env("STANDPIPE_REDIS", format!("{first};{second}"));
     let binary = Binary::of(command);
     let mut watcher = TestClient::connect(binary.address, "/dashboard/live");
     let snapshot = dashboard::wait_for_snapshot(&mut watcher, "the server", |snapshot| {
@@ -142,13 +143,32 @@ fn password_is_in_no_output() {
 
 #[test]
 fn password_in_a_flag_is_a_warning() {
-    let port = ClosedPort::new();
-    let secret = port.url().replace("redis://", "redis://:s3cret@");
-    let binary = Binary::start(&["--redis", &secret, "--redis", &secret]);
+    let ports = [ClosedPort::new(), ClosedPort::new()];
+    let [first, second] = ports
+        .each_ref()
+        .map(|port| port.url().replace("redis://", "redis://:s3cret@"));
+    let binary = Binary::start(&["--redis", &first, "--redis", &second]);
     binary.signal("TERM");
     let (_, _, log) = binary.end();
     assert_eq!(log.matches("STANDPIPE_REDIS").count(), 1, "{log}");
     assert!(log.contains("WARN") && !log.contains("s3cret"), "{log}");
+}
+
+#[test]
+fn two_shards_on_one_server_exit_with_78() {
+    let flags = [
+        "--redis",
+        "redis://127.0.0.1:1",
+        "--redis",
+        "redis://:s3cret@127.0.0.1:1/2",
+    ];
+    let (code, stderr) = run(&flags);
+    assert_eq!(code, Some(78), "{stderr}");
+    assert!(
+        stderr.contains("two shards begin with the server 127.0.0.1:1"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains("s3cret"), "{stderr}");
 }
 
 #[test]

@@ -275,3 +275,29 @@ fn shutdown_ends_while_the_server_is_frozen() {
     assert!(topic.publish("x").is_err());
     server.thaw();
 }
+
+#[test]
+fn shards_begin_with_different_servers() {
+    for (first, second) in [
+        ("redis://127.0.0.1:1", "redis://127.0.0.1:1"),
+        ("redis://127.0.0.1", "redis://:s3cret@127.0.0.1:6379/2"),
+        (
+            "redis://127.0.0.1:1,redis://127.0.0.1:2",
+            "redis://127.0.0.1:1",
+        ),
+    ] {
+        let config = RedisConfig::new("unix:/nowhere").shard(first).shard(second);
+        let error = Redis::start(config).expect_err("one of them would have no topics");
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+        let text = error.to_string();
+        assert!(
+            text.contains("two shards begin with the server 127.0.0.1:"),
+            "{text}"
+        );
+    }
+    let config =
+        RedisConfig::new("redis://127.0.0.1:1").shard("redis://127.0.0.1:2,redis://127.0.0.1:1");
+    Redis::start(config)
+        .expect("they begin with different servers")
+        .shutdown();
+}
