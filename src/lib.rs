@@ -62,6 +62,7 @@
 //!
 //! # Features
 //! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
+//! - [`redis`](mod@redis) shares the topics of a hub with other machines. It needs the crates `redis` and `serde_json`.
 //! - [`testing`] adds tools for the tests of a program, and enables `client`.
 //! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
