@@ -8,7 +8,15 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, Cmd, Connection, ConnectionInfo, Value};
+use ::redis::{Client, Cmd, Connection, ConnectionAddr, ConnectionInfo, Value};
+
+/// Returns host and port, or the path, of a server, as they are shown and hashed. An IPv6 address stands in brackets.
+pub(super) fn address(info: &ConnectionInfo) -> String {
+    match info.addr() {
+        ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
+        other => other.to_string(),
+    }
+}
 
 /// Commands that are sent together.
 #[derive(Default)]

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 
 use super::backoff::Backoff;
 use super::connection::{
-    Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
+    Commands, Mastership, ServerConnection, ServerError, address, bytes, elements, time,
 };
 use super::figures::Figures;
 use super::interval::Interval;
@@ -169,7 +169,7 @@ impl LinkThread {
     fn connect_to(&mut self, candidate: usize) -> Result<Connected, ServerError> {
         let info = &self.candidates[candidate];
         let timeout = self.link.timeout.min(MAX_CONNECT_TIMEOUT);
-        self.link.set_address(&info.addr().to_string());
+        self.link.set_address(&address(info));
         let mut sending = ServerConnection::open(info, timeout)?;
         let deadline = || Instant::now() + timeout;
         let mastership = sending.mastership(deadline())?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
 use super::config::RedisConfig;
-use super::connection::{fnv1a, invalid};
+use super::connection::{address, fnv1a, invalid};
 use super::keys::Keys;
 use super::link::{Link, LinkSettings};
 use super::link_thread::LinkThread;
@@ -37,7 +37,7 @@ impl Shard {
     pub(super) fn start(config: &RedisConfig, urls: &str, node: u64) -> io::Result<Shard> {
         let candidates: io::Result<Vec<ConnectionInfo>> = urls.split(',').map(candidate).collect();
         let candidates = candidates?;
-        let address = candidates[0].addr().to_string();
+        let address = address(&candidates[0]);
         let hash = fnv1a(address.as_bytes());
         let (wake, events) = crossbeam_channel::bounded(1);
         let settings = LinkSettings {
@@ -145,7 +145,7 @@ impl Drop for SetOnDrop {
 /// Returns the host and port of the first candidate, which identify a shard.
 pub(super) fn first_address(urls: &str) -> io::Result<String> {
     let first = urls.split(',').next().unwrap_or_default();
-    Ok(candidate(first)?.addr().to_string())
+    Ok(address(&candidate(first)?))
 }
 
 /// Reads the URL of one server. The error does not contain it, because it may contain a password.
@@ -169,6 +169,17 @@ fn candidate(url: &str) -> io::Result<ConnectionInfo> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ipv6_address_stands_in_brackets() {
+        for (url, shown) in [
+            ("redis://[::1]", "[::1]:6379"),
+            ("redis://:secret@10.0.0.1:6380", "10.0.0.1:6380"),
+            ("unix:/run/redis.sock?pass=secret", "/run/redis.sock"),
+        ] {
+            assert_eq!(first_address(url).expect("it is valid"), shown);
+        }
+    }
 
     #[test]
     fn url_has_one_of_the_documented_forms() {
