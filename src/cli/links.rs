@@ -38,6 +38,13 @@ impl Links {
         max_message: usize,
     ) -> Result<Option<Links>, Failure> {
         let Some(config) = args.redis.config(max_message) else {
+            let flags = args.redis.without_effect();
+            if !flags.is_empty() {
+                log::warn!(
+                    "these have no effect without --redis: {}; topics are not shared",
+                    flags.join(", ")
+                );
+            }
             return Ok(None);
         };
         if args.redis.shows_password() {

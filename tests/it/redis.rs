@@ -172,6 +172,21 @@ fn two_shards_on_one_server_exit_with_78() {
 }
 
 #[test]
+fn flag_without_redis_is_a_warning() {
+    for (flags, is_warned) in [
+        (&["--redis-lost", "refuse", "--node", "n"][..], true),
+        (&[], false),
+    ] {
+        let binary = Binary::start(flags);
+        binary.signal("TERM");
+        let (_, _, log) = binary.end();
+        let warning = "no effect without --redis: --redis-lost, --node;";
+        assert_eq!(log.contains(warning), is_warned, "{log}");
+        assert_eq!(log.contains("without --redis"), is_warned, "{log}");
+    }
+}
+
+#[test]
 fn hub_without_its_server_is_ready_under_local() {
     let port = ClosedPort::new();
     let binary = port.hub(&[]);

@@ -67,6 +67,22 @@ impl RedisArgs {
         Some(config)
     }
 
+    /// Returns the flags that differ from their defaults, and that have no effect because there is no `--redis`.
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
+        if !self.redis.is_empty() {
+            return Vec::new();
+        }
+        let default = RedisConfig::new("");
+        let flags = [
+            ("--redis-lost", self.redis_lost != default.lost),
+            ("--redis-timeout", self.redis_timeout.0 != default.timeout),
+            ("--redis-prefix", self.redis_prefix != default.prefix),
+            ("--node", self.node.is_some()),
+        ];
+        let set = flags.into_iter().filter(|(_, is_set)| *is_set);
+        set.map(|(flag, _)| flag).collect()
+    }
+
     pub(super) fn set_source(&mut self, source: Option<ValueSource>) {
         self.is_on_command_line = source == Some(ValueSource::CommandLine);
     }
