@@ -30,7 +30,7 @@ pub(crate) const FORBIDDEN: u16 = 4003;
 /// [`relay`]. The history has what is published in between.
 ///
 /// # Errors
-/// The answer to the handshake, if the hub has lost its connection to the other hubs.
+/// The answer to the handshake, if what connects the hubs does not answer, or refuses to open the topic.
 pub(crate) fn join(hub: &Hub, conn: &Connection, topic: &str) -> Result<(), Reply> {
     // Other errors are reported by `relay`, as a close code.
     let Ok(topic) = hub.topic(topic) else {

@@ -116,9 +116,10 @@ pub enum SubscribeError {
     /// Try again later.
     #[error("the topic is busy: its publishers wait for slow members")]
     Busy,
-    /// The hub shares its topics with others, and what connects them does not answer. The client is no member, because it
-    /// would miss what the other hubs publish. Try again later.
-    #[error("the topic is unavailable: the hub has lost its connection to the other hubs")]
+    /// The hub shares its topics with others, and what connects them does not answer, or refuses to open the topic, for
+    /// example because it is out of memory. The client is no member, because it would miss what the other hubs publish. Try
+    /// again later.
+    #[error("the topic is unavailable: what connects the hubs does not answer, or refuses it")]
     Unavailable,
     /// Only with [`since`](super::SubscribeOptions::since), and only in [`Handler::opening`](crate::Handler::opening): the
     /// missed messages do not fit into the client's queue, which is not written to yet. Subscribe in

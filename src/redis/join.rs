@@ -11,6 +11,7 @@ use super::connection::{
 };
 use super::delivery::deliver;
 use super::figures::Figures;
+use super::interval::Interval;
 use super::link::Link;
 use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
@@ -35,6 +36,8 @@ pub(super) struct Joining {
     /// The hash of the script that opens a topic.
     pub(super) script: String,
     pub(super) mirror: Mirror,
+    /// Log lines about topics that the server does not open.
+    pub(super) refusals: Interval,
 }
 
 /// An entry of a topic's stream: the messages of one call of the script.
@@ -105,7 +108,13 @@ impl Joining {
                     Err(error @ ServerError::Refused { .. })
                         if !position.is_placed && error.is_about_command() =>
                     {
-                        log::debug!("redis: topic {:?} is not open: {error}", topic.name());
+                        if self.refusals.is_over() {
+                            let address = self.link.address();
+                            log::warn!(
+                                "redis {address}: topic {:?} is not opened: {error}",
+                                topic.name()
+                            );
+                        }
                         self.link.topics.set_refused(channel);
                         continue;
                     }

@@ -283,6 +283,7 @@ impl LinkThread {
             epoch: epoch.clone(),
             script: connected.open_script,
             mirror: self.mirror,
+            refusals: Interval::default(),
         };
         let topics = link.topics.all_subscribing();
         joining.join(&topics, &in_doubt)?;

@@ -8,7 +8,7 @@ use standpipe::{Client, Message};
 use crate::client::JsonClient;
 use crate::hub_process::HubProcess;
 use crate::redis_server::RedisServer;
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, until};
 
 /// The flags of topics with a history.
 const KEPT: [&str; 2] = ["--topic", "*-kept:history=1000"];
@@ -65,6 +65,22 @@ fn answer_counts_the_hubs_that_received() {
         (&answer["receivers"], &answer["nodes"]),
         (&1.into(), &2.into())
     );
+}
+
+#[test]
+fn full_server_opens_no_topic_and_says_so() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let hub = HubProcess::start(&redis.url(), &KEPT);
+    hub.wait_until_up();
+    redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    let url = format!("ws://{}/ws/t", hub.address);
+    let error = Client::connect(&url).err().expect("the topic is not open");
+    assert!(error.to_string().contains("503"), "{error}");
+    until("the log has the reason", DEADLINE, || {
+        hub.log().contains("topic \"t\" is not opened: OOM")
+    });
 }
 
 #[test]
