@@ -76,7 +76,7 @@ fn full_server_opens_no_topic_and_says_so() {
     hub.wait_until_up();
     redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
     let url = format!("ws://{}/ws/t", hub.address);
-    let error = Client::connect(&url).err().expect("the topic is not open");
+    let error = Client::connect(&url).expect_err("the topic is not open");
     assert!(error.to_string().contains("503"), "{error}");
     until("the log has the reason", DEADLINE, || {
         hub.log().contains("topic \"t\" is not opened: OOM")
