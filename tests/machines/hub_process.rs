@@ -30,7 +30,9 @@ impl HubProcess {
     /// Starts a hub on a free port, and waits until it listens.
     #[track_caller]
     pub(crate) fn start(redis: &str, flags: &[&str]) -> HubProcess {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        // A shell ignores SIGINT in what it starts in the background, and a child inherits that.
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_standpipe")]);
         command.args(["--listen", "127.0.0.1:0", "--admin-open"]);
         command.args(["--queue-bytes", "64MiB", "--redis", redis]);
         command.args(flags).env_clear().stdin(Stdio::null());
