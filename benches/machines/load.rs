@@ -28,7 +28,7 @@ pub(crate) fn topic_name(index: usize) -> String {
     format!("bench-{index}")
 }
 
-/// What one measurement gave.
+/// The result of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
     pub(crate) messages: u64,

@@ -28,8 +28,8 @@ class Load:
 
 
 ALONE = Load("alone", script=35.0, script_history=37.3, receiver=8.4, publish=52.5, receive=16.7, deliver=3.3)
-# One message in each call, from 64 publishers: some messages share a turn of the event loop of Redis. What a receiving hub
-# costs Redis is a difference of two figures, and was between -0.4 and 3.2 in single rounds.
+# One message in each call, from 64 publishers: some messages share a turn of the event loop of Redis. The cost of
+# a receiving hub for Redis is a difference of two figures, and was between -0.4 and 3.2 in single rounds.
 BUSY = Load("busy", script=13.6, script_history=14.2, receiver=0.5, publish=35.6, receive=5.0, deliver=1.6)
 TOGETHER = Load("together", script=1.8, script_history=2.6, receiver=0.3, publish=4.9, receive=0.7, deliver=0.5)
 # The same as `busy` for a Redis that is never idle: it sends many messages to a hub in one write.

@@ -23,7 +23,7 @@ const BASE: Load = Load {
     duration: Duration::from_millis(300),
 };
 
-/// What is measured.
+/// The subject of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     Plain(Threads),

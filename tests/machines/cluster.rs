@@ -244,6 +244,7 @@ impl Cluster {
             let hub = &self.hubs[*node];
             let deadline = Instant::now() + DEADLINE;
             while !hub.is_up() && Instant::now() < deadline {
+                // This cannot be an event: the state of another process notifies no thread.
                 std::thread::sleep(Duration::from_millis(5));
             }
             assert!(

@@ -41,7 +41,7 @@ pub(crate) fn publish(cluster: &Cluster, time: Duration) -> usize {
             count += payloads.len();
             send(&mut connection, channel, &payloads);
         }
-        // The hubs also have work to do.
+        // This cannot be an event: the pace of the garbage is chosen, so that the hubs also have work to do.
         std::thread::sleep(Duration::from_millis(50));
     }
     count

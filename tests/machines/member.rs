@@ -120,7 +120,7 @@ impl Member {
     fn visit(&mut self) -> Result<(), Ended> {
         let connected = JsonClient::connect(&self.nodes, self.node);
         if connected.is_err() {
-            // So that an unreachable node is not asked without a pause.
+            // This cannot be an event: a node that cannot be reached says nothing. The pause limits the attempts.
             std::thread::sleep(Duration::from_millis(10));
         }
         let mut client = connected?;
@@ -175,7 +175,7 @@ impl Member {
                 .iter_mut()
                 .find(|place| topic == Some(&place.log.topic));
             let place = place.unwrap_or_else(|| panic!("an error that answers nothing: {error}"));
-            // The node cannot say where the topic is. It is asked again, but not without a pause.
+            // This cannot be an event: a node does not tell when it can answer. The pause limits the attempts.
             std::thread::sleep(Duration::from_millis(20));
             return place.subscribe(self.node, client);
         }

@@ -25,7 +25,7 @@ pub(crate) struct RedisArgs {
     )]
     redis: Vec<Candidates>,
 
-    /// What happens to a publish while the server of --redis is away: local (only the members on this hub get the message)
+    /// How publishes are treated while the server of --redis is away: local (only the members on this hub get the message)
     /// or refuse (it is answered with an error)
     #[arg(long, env = "STANDPIPE_REDIS_LOST", value_name = "local|refuse", default_value_t = Lost::Local)]
     redis_lost: Lost,

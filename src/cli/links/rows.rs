@@ -19,7 +19,7 @@ pub(crate) struct Machines {
 pub(crate) struct Row {
     address: String,
     state: String,
-    /// What the state means, as a sentence for people.
+    /// A sentence for people that explains the state.
     meaning: &'static str,
     silent_ms: u64,
     isolated_ms: Option<u64>,

@@ -31,12 +31,14 @@ fn start() -> (Example, SocketAddr) {
 }
 
 fn send(client: &mut support::Client, message: &Value) {
-    client.send(Message::text(message.to_string())).unwrap();
+    client
+        .send(Message::text(message.to_string()))
+        .expect("the example reads until it closes");
 }
 
 #[track_caller]
 fn receive(client: &mut support::Client) -> Value {
-    serde_json::from_str(&text(client)).unwrap()
+    serde_json::from_str(&text(client)).expect("the example sends JSON")
 }
 
 /// Returns the next message that has `field`, and skips all others.
@@ -82,20 +84,27 @@ impl Person {
     #[track_caller]
     fn receive_hello(&mut self) {
         let json = receive_with(&mut self.socket, "hello");
-        let number = |value: &Value| value.as_u64().unwrap();
-        let lives = json["lives"].as_array().unwrap().iter();
+        let number = |value: &Value| value.as_u64().expect("a hello has whole numbers here");
+        let lives = json["lives"]
+            .as_array()
+            .expect("a hello lists the lives")
+            .iter();
         let hello = Hello {
             you: number(&json["hello"]),
             life: number(&json["life"]),
             revision: number(&json["rev"]),
             text: json["text"].as_str().map(str::to_owned),
             applied: number(&json["applied"]),
-            known: json["known"].as_bool().unwrap(),
+            known: json["known"]
+                .as_bool()
+                .expect("a hello says whether it knows the client"),
             lives: lives
                 .map(|life| (number(&life[0]), number(&life[1])))
                 .collect(),
         };
-        self.client.hello(&hello).unwrap();
+        self.client
+            .hello(&hello)
+            .expect("the hello fits the document");
         if let Some(edit) = self.client.pending() {
             self.send(&edit);
         }
@@ -109,7 +118,9 @@ impl Person {
     }
 
     fn edit(&mut self, op: &Op) {
-        self.client.edit(op).unwrap();
+        self.client
+            .edit(op)
+            .expect("the operation fits the document");
         if let Some(edit) = self.client.next() {
             self.send(&edit);
         }
@@ -119,7 +130,7 @@ impl Person {
     #[track_caller]
     fn receive_edit(&mut self) {
         let json = receive_with(&mut self.socket, "op");
-        let number = |field: &str| json[field].as_u64().unwrap();
+        let number = |field: &str| json[field].as_u64().expect("an op has whole numbers here");
         let (revision, by, n) = (number("rev"), number("by"), number("n"));
         let op = op(&json["op"]);
         self.client
