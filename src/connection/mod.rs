@@ -5,6 +5,7 @@
 //! or a topic.
 
 pub(crate) mod activity;
+pub(crate) mod client_name;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
 pub(crate) mod end_callbacks;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::activity::{Activity, ThreadActivity};
+use super::client_name::CurrentName;
 use super::close_cause::{CloseCause, PeerClose};
 use super::deadlines::DeadlineCheck;
 use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
@@ -28,7 +29,7 @@ use crate::sync::Latch;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) number: u64,
-    pub(crate) peer: Peer,
+    pub(crate) name: CurrentName,
     pub(crate) write: WritePath,
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
@@ -48,7 +49,7 @@ impl Shared {
     ) -> Shared {
         Shared {
             number,
-            peer,
+            name: CurrentName::new(number, peer),
             write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
@@ -70,7 +71,7 @@ impl Shared {
     pub(crate) fn with_config(&self, config: Config) -> Shared {
         Shared {
             number: self.number,
-            peer: self.peer.clone(),
+            name: self.name.clone(),
             write: WritePath::new(self.number, Arc::new(config)),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
@@ -106,9 +107,9 @@ impl Shared {
     pub(crate) fn close_unfinished(&self) {
         let reason = CloseReason::new(1011, "a message was not finished");
         if self.close(CloseMode::Immediate, reason, CloseCause::Unfinished) {
-            let Shared { number, peer, .. } = self;
             log::warn!(
-                "#{number} {peer} closed: a message that was sent as a stream was not finished"
+                "{} closed: a message that was sent as a stream was not finished",
+                self.name.get()
             );
         }
     }
@@ -220,7 +221,7 @@ impl Shared {
 
     fn call(&self, callback: EndCallback, cause: CloseCause) {
         if catch_panic(|| callback(cause)).is_none() {
-            log::error!("#{} {} an end callback panicked", self.number, self.peer);
+            log::error!("{} an end callback panicked", self.name.get());
         }
     }
 
@@ -358,7 +359,7 @@ impl Shared {
                 }
             }
             PeerState::Reset => {
-                log::debug!("#{} {} was reset by the peer", self.number, self.peer);
+                log::debug!("{} was reset by the peer", self.name.get());
                 self.give_up();
             }
         }

@@ -43,6 +43,7 @@ mod reply;
 mod response;
 mod serialize;
 mod upgrade;
+mod upgrade_options;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -55,6 +56,8 @@ pub(super) struct Rare {
     pub(super) failure: Option<String>,
     /// The limits of the connection, after an upgrade.
     pub(super) limits: Option<Limits>,
+    /// The user of the connection, after an upgrade.
+    pub(super) user: Option<Arc<str>>,
 }
 
 /// The policy for pages of [`Reply::html`]: they contain their script and style, load nothing else, and connect and send
@@ -76,40 +79,6 @@ impl Reply {
     /// ```
     pub fn upgrade() -> Reply {
         Reply::new(StatusCode::SWITCHING_PROTOCOLS, None, Bytes::new())
-    }
-
-    /// Selects the subprotocol `name` if the client offered exactly this name. Otherwise no subprotocol is selected, and
-    /// the client decides whether to continue without one (RFC 6455 §4.1).
-    ///
-    /// ```
-    /// use standpipe::{Reply, Request};
-    ///
-    /// fn answer(request: &Request) -> Reply {
-    ///     match request.subprotocols().find(|name| *name == "chat.v1") {
-    ///         Some(name) => Reply::upgrade().subprotocol(name),
-    ///         None => Reply::text(400, "chat.v1 is required\n"),
-    ///     }
-    /// }
-    /// ```
-    pub fn subprotocol(mut self, name: impl Into<String>) -> Reply {
-        self.rare().subprotocol = Some(name.into());
-        self
-    }
-
-    /// Sets limits for this one connection, in place of those of the server. Any other reply than an upgrade ignores them.
-    ///
-    /// ```
-    /// use standpipe::{Limits, Reply};
-    /// let accepted = Reply::upgrade().limits(Limits::new().max_message(1 << 20).queue(16));
-    /// ```
-    pub fn limits(mut self, limits: Limits) -> Reply {
-        self.rare().limits = Some(limits);
-        self
-    }
-
-    /// Takes out what [`limits`](Self::limits) has set.
-    pub(crate) fn take_limits(&mut self) -> Option<Limits> {
-        self.rare.as_mut()?.limits.take()
     }
 
     /// Returns a response whose text is the name of the status. A `code` outside 200 to 999 is replaced by 500.
@@ -333,7 +302,7 @@ impl Reply {
         reply
     }
 
-    fn rare(&mut self) -> &mut Rare {
+    pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
 

@@ -173,10 +173,9 @@ fn start_handshake<'scope, H: Handler>(
     };
     if let Some(other) = evicted {
         let why = "pending handshake reset to free a slot for another address";
-        server.refusals.log(
-            Refusal::Evicted,
-            format_args!("#{} {} {why}", other.number, other.peer),
-        );
+        server
+            .refusals
+            .log(Refusal::Evicted, format_args!("{} {why}", other.name.get()));
         server.disconnects.count(Disconnect::RefusedUnread);
         other.terminate(CloseCause::Gone);
     }

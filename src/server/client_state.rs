@@ -1,5 +1,6 @@
 //! [`ClientState`] and its parts: what monitoring shows about a client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::MessageCounts;
@@ -29,6 +30,8 @@ pub struct ClientState {
     pub number: u64,
     /// The client's address.
     pub peer: Peer,
+    /// The client's user, if the handler has named one: see [`Reply::user`](crate::Reply::user).
+    pub user: Option<Arc<str>>,
     /// How many messages for the client were accepted, delivered, dropped and discarded.
     pub counts: MessageCounts,
     /// The client's queue.
@@ -89,9 +92,11 @@ impl ClientState {
             activity,
             since: ago(since),
         };
+        let name = client.name.get();
         ClientState {
             number: client.number,
-            peer: client.peer.clone(),
+            peer: name.peer,
+            user: name.user,
             counts: queue.counts(),
             queue: QueueState {
                 messages: queue.len(),

@@ -41,10 +41,7 @@ pub(super) fn end_clients(server: &ServerState) {
     for client in server.clients.snapshot() {
         server.refusals.log(
             Refusal::Overdue(Clock::Shutdown),
-            format_args!(
-                "#{} {} reset: shutdown_timeout passed",
-                client.number, client.peer
-            ),
+            format_args!("{} reset: shutdown_timeout passed", client.name.get()),
         );
         client.terminate(CloseCause::TimedOut(Clock::Shutdown));
     }

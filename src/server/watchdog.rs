@@ -111,7 +111,7 @@ fn act(
         {
             refusals.log(
                 Refusal::Overdue(clock),
-                format_args!("#{} {} reset: {clock} passed", client.number, client.peer),
+                format_args!("{} reset: {clock} passed", client.name.get()),
             );
             client.terminate(CloseCause::TimedOut(clock));
         }

@@ -1,6 +1,8 @@
 //! People: clients by number, the members of a topic, and users with several connections.
 
-use standpipe::{Config, Connection, Handler, Message, Outbox, Policy, Roster, SubscribeOptions};
+use standpipe::{
+    Config, Connection, Handler, Message, Outbox, Policy, Reply, Request, Roster, SubscribeOptions,
+};
 
 use crate::support::{
     Connect, Failure, HubFixture, TestClient, TestServer, fill, until, with_both_flush_modes,
@@ -166,4 +168,32 @@ fn kicked_user_sees_the_code_on_every_connection() {
         }
         bob.leave();
     });
+}
+
+#[test]
+fn named_user_is_shown_until_the_client_leaves() {
+    struct Named;
+    impl Handler for Named {
+        fn request(&self, request: &mut Request) -> Reply {
+            let reply = Reply::upgrade();
+            match request.query("user") {
+                Some(user) => reply.user(user),
+                None => reply,
+            }
+        }
+
+        fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+            while conn.recv()?.is_some() {}
+            Ok(())
+        }
+    }
+    let server = TestServer::start(Config::default(), Named);
+    let named = server.client().path("/?user=ann").connect();
+    let other = server.connect();
+    let states = server.handle().client_states();
+    let mut users: Vec<_> = states.iter().map(|state| state.user.as_deref()).collect();
+    users.sort_unstable();
+    assert_eq!(users, [None, Some("ann")]);
+    named.leave();
+    other.leave();
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::outbox::Outbox;
 use super::waiting::WaitingForRoom;
 use crate::connection::close_cause::CloseCause;
-use crate::connection::shared::Shared;
 use crate::connection::write::close::{CloseMode, CloseReason, SLOW_CONSUMER};
 use crate::escape::escaped;
 
@@ -85,7 +84,6 @@ impl Outbox {
     /// Disconnects a slow consumer with 4008. Its queue is discarded. The peer receives the code only if it reads again
     /// within `close_timeout`.
     pub(crate) fn disconnect_slow_consumer(&self, topic: &str) {
-        let Shared { number, peer, .. } = &**self.shared();
         let (messages, capacity, bytes) = (self.len(), self.capacity(), self.bytes());
         let reason =
             format!("slow consumer: {messages} of {capacity} messages, {bytes} bytes queued");
@@ -95,7 +93,8 @@ impl Outbox {
             .close(CloseMode::Immediate, close, CloseCause::SlowConsumer)
         {
             log::warn!(
-                "#{number} {peer} disconnected by topic {}: {SLOW_CONSUMER}, {reason}",
+                "{} disconnected by topic {}: {SLOW_CONSUMER}, {reason}",
+                self.shared().name.get(),
                 escaped(topic)
             );
         }

@@ -162,7 +162,7 @@ fn read_and_answer<'scope, H: Handler>(
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
-    let peer = shared.peer.clone();
+    let peer = shared.name.get().peer;
     let mut reader = RequestReader(&**socket);
     let (mut request, ahead) = match http1::read_head(&mut reader, ahead, peer) {
         Ok(read) => read,
@@ -304,21 +304,26 @@ fn upgrade<'scope, H: Handler>(
         let reason = format!("the handler's limits are wrong: {error}");
         Answer::rejection(Reply::status(500), reason)
     })?;
+    let user = reply.take_user();
     let accepted = http1::accept(request, reply)
         .map_err(|(reply, reason)| Answer::rejection(reply, reason))?;
     let client_permit = server.client_permits.try_acquire().ok_or_else(|| {
         let reply = http1::unavailable(5, "connection limit reached");
         Answer::rejection_of_kind(Refusal::MaxClients, reply, "max_clients reached")
     })?;
-    let address_permit = server.per_address.try_enter(&shared.peer).ok_or_else(|| {
-        let reply = http1::unavailable(5, "too many connections from your address");
-        let reason = "max_clients_per_ip reached for this address";
-        Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
-    })?;
+    let address_permit = server
+        .per_address
+        .try_enter(request.peer())
+        .ok_or_else(|| {
+            let reply = http1::unavailable(5, "too many connections from your address");
+            let reason = "max_clients_per_ip reached for this address";
+            Answer::rejection_of_kind(Refusal::MaxClientsPerIp, reply, reason)
+        })?;
     let shared = own.map_or_else(
         || Arc::clone(shared),
         |config| Arc::new(shared.with_config(config)),
     );
+    shared.name.set(request.peer().clone(), user);
     let threads = Threads::start(&shared, server, scope, handler).map_err(|error| {
         let reply = http1::unavailable(5, "cannot start a thread for this connection");
         let reason = format!("cannot start a thread: {error}");

@@ -113,11 +113,13 @@ impl Answer {
         written.map_err(|unwritten| match unwritten {
             Unwritten::Socket(error) => error,
             Unwritten::Body { kind, reason } => {
-                let Shared { number, peer, .. } = shared;
                 let what = name_of(request);
                 server.refusals.log(
                     kind,
-                    format_args!("#{number} {peer} {what}: the answer ended early: {reason}"),
+                    format_args!(
+                        "{} {what}: the answer ended early: {reason}",
+                        shared.name.get()
+                    ),
                 );
                 io::ErrorKind::UnexpectedEof.into()
             }
@@ -125,16 +127,13 @@ impl Answer {
     }
 
     fn log(&self, shared: &Shared, request: Option<&Request>, refusals: &RefusalLog) {
-        let Shared { number, peer, .. } = shared;
+        let client = shared.name.get();
         let code = self.reply.code();
         let what = name_of(request);
         match &self.rejection {
-            None => log::debug!("#{number} {peer} {what}: {code}"),
+            None => log::debug!("{client} {what}: {code}"),
             Some((kind, reason)) => {
-                refusals.log(
-                    *kind,
-                    format_args!("#{number} {peer} {what}: {code}, {reason}"),
-                );
+                refusals.log(*kind, format_args!("{client} {what}: {code}, {reason}"));
             }
         }
     }

@@ -203,7 +203,7 @@ fn open<'scope>(
     let Err(unopened) = written else {
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
-        log::debug!("#{} {} opened", shared.number, shared.peer);
+        log::debug!("{} opened", shared.name.get());
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
         return Some(accepted);
@@ -222,10 +222,9 @@ fn open<'scope>(
         Unopened::Refused(answer) => send(answer),
         Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
-            let Shared { number, peer, .. } = &**shared;
             server.refusals.log(
                 Refusal::UpgradeFailed,
-                format_args!("#{number} {peer} writing the 101 failed: {error}"),
+                format_args!("{} writing the 101 failed: {error}", shared.name.get()),
             );
         }
     }
@@ -250,10 +249,12 @@ fn run_handler<H: Handler>(handler: &H, conn: &mut Connection) -> Returned {
 fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
     let kept = conn.take_all();
     if catch_panic(|| drop(kept)).is_none() {
-        let Shared { number, peer, .. } = shared;
         refusals.log(
             Refusal::HandlerPanicked,
-            format_args!("#{number} {peer} dropping a value of the handler panicked"),
+            format_args!(
+                "{} dropping a value of the handler panicked",
+                shared.name.get()
+            ),
         );
     }
 }
@@ -279,11 +280,11 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
     if let Some(cause) = lifecycle.cause() {
-        let Shared { number, peer, .. } = &**shared;
+        let client = shared.name.get();
         if let CloseCause::Violation { code, reason } = &cause {
             server.refusals.log(
                 Refusal::Violation,
-                format_args!("#{number} {peer} violation: {code}, {reason}"),
+                format_args!("{client} violation: {code}, {reason}"),
             );
         }
         let (received, counts) = (
@@ -291,7 +292,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
             shared.write.queue.counts(),
         );
         log::debug!(
-            "#{number} {peer} ended after {:.3} s: {cause}; {received} messages received, {} of {} sent",
+            "{client} ended after {:.3} s: {cause}; {received} messages received, {} of {} sent",
             opened.elapsed().as_secs_f64(),
             counts.delivered,
             counts.accepted
@@ -315,7 +316,7 @@ fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
 
 /// Requests the Close that follows from the handler's result. If a Close has been requested before, that one is kept.
 fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
-    let Shared { number, peer, .. } = shared;
+    let client = shared.name.get();
     let refusals = &server.refusals;
     match returned {
         // The handler has finished because the server ends, so the client is told to go elsewhere.
@@ -329,7 +330,7 @@ fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
             log::debug!(
-                "#{number} {peer} the handler returned after the connection had ended: {}",
+                "{client} the handler returned after the connection had ended: {}",
                 escaped(&text)
             );
         }
@@ -339,14 +340,14 @@ fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
             let text = escaped(&text);
             refusals.log(
                 Refusal::HandlerFailed,
-                format_args!("#{number} {peer} the handler failed: {text}"),
+                format_args!("{client} the handler failed: {text}"),
             );
         }
         None => {
             close_failed(shared);
             refusals.log(
                 Refusal::HandlerPanicked,
-                format_args!("#{number} {peer} the handler panicked"),
+                format_args!("{client} the handler panicked"),
             );
         }
     }
