@@ -99,10 +99,10 @@ impl Rooms {
             .map_err(|error| error.to_string())?;
         known.order.push_back(key.clone());
         known.ids.insert(key, published.id);
-        if known.order.len() > KNOWN {
-            if let Some(oldest) = known.order.pop_front() {
-                known.ids.remove(&oldest);
-            }
+        if known.order.len() > KNOWN
+            && let Some(oldest) = known.order.pop_front()
+        {
+            known.ids.remove(&oldest);
         }
         Ok(published.id)
     }

@@ -70,10 +70,10 @@ impl Handler for Bridge {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if let Some(message) = to_client.take() {
-                if let Err(TrySendError::Full(message)) = outbox.try_send(message) {
-                    to_client = Some(message);
-                }
+            if let Some(message) = to_client.take()
+                && let Err(TrySendError::Full(message)) = outbox.try_send(message)
+            {
+                to_client = Some(message);
             }
             // Each side is waited for only as far as the other one accepts something.
             let (read, write) = (to_backend.is_empty(), to_client.is_some());

@@ -66,10 +66,10 @@ impl Notice {
         if text.chars().any(|c| c.is_control() && c != '\n') {
             return Err("`text` must not have control characters other than line feeds".into());
         }
-        if let Some(id) = &id {
-            if !(1..=KEY).contains(&id.chars().count()) {
-                return Err(format!("`id` must have 1 to {KEY} characters"));
-            }
+        if let Some(id) = &id
+            && !(1..=KEY).contains(&id.chars().count())
+        {
+            return Err(format!("`id` must have 1 to {KEY} characters"));
         }
         let ttl = ttl.unwrap_or(DAY);
         if !(1..=DAY).contains(&ttl) {

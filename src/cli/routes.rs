@@ -89,10 +89,10 @@ impl Handler for Routes {
     }
 
     fn opening(&self, conn: &Connection) -> Result<(), Reply> {
-        if let [ws, topic] = conn.request().segments() {
-            if ws == "ws" {
-                return raw::join(&self.hub, conn, topic);
-            }
+        if let [ws, topic] = conn.request().segments()
+            && ws == "ws"
+        {
+            return raw::join(&self.hub, conn, topic);
         }
         Ok(())
     }

@@ -115,7 +115,10 @@ fn number_and_unit(text: &str) -> (&str, &str) {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match SIZES.iter().find(|(_, factor)| self.0 % factor == 0) {
+        match SIZES
+            .iter()
+            .find(|(_, factor)| self.0.is_multiple_of(*factor))
+        {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
             None => write!(f, "{}B", self.0),
         }

@@ -157,11 +157,11 @@ impl Session {
     }
 
     fn note_pong(&mut self, payload: &[u8]) {
-        if let Some((number, sent)) = self.pinged {
-            if payload == number.to_be_bytes() {
-                self.round_trip = Some(sent.elapsed());
-                self.pinged = None;
-            }
+        if let Some((number, sent)) = self.pinged
+            && payload == number.to_be_bytes()
+        {
+            self.round_trip = Some(sent.elapsed());
+            self.pinged = None;
         }
     }
 

@@ -123,10 +123,10 @@ fn lower_version(head: &mut [u8]) {
     // The request line may follow an empty line.
     let start = if head.starts_with(b"\r\n") { 2 } else { 0 };
     let end = head[start..].iter().position(|&byte| byte == b'\r');
-    if let Some(minor) = end.and_then(|end| head[start..start + end].last_mut()) {
-        if *minor > b'1' {
-            *minor = b'1';
-        }
+    if let Some(minor) = end.and_then(|end| head[start..start + end].last_mut())
+        && *minor > b'1'
+    {
+        *minor = b'1';
     }
 }
 

@@ -52,10 +52,10 @@ impl Head {
         };
         self.line(&header::CONNECTION, &HeaderValue::from_static(value));
         // With this line, a client can avoid to send a request at the moment when the server ends the idle connection.
-        if let After::KeepAlive(idle) = after {
-            if let Ok(value) = HeaderValue::try_from(format!("timeout={}", idle.as_secs())) {
-                self.line(&HeaderName::from_static("keep-alive"), &value);
-            }
+        if let After::KeepAlive(idle) = after
+            && let Ok(value) = HeaderValue::try_from(format!("timeout={}", idle.as_secs()))
+        {
+            self.line(&HeaderName::from_static("keep-alive"), &value);
         }
     }
 

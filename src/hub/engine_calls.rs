@@ -80,10 +80,10 @@ impl Topic {
 
     /// Like [`open_for_reading`](Self::open_for_reading), and completes the history.
     pub(super) fn fill_for_reading(&self) {
-        if let Some(engine) = &self.state.hub.config.engine {
-            if engine.open(self).is_ok() {
-                engine.fill(self);
-            }
+        if let Some(engine) = &self.state.hub.config.engine
+            && engine.open(self).is_ok()
+        {
+            engine.fill(self);
         }
     }
 }

@@ -102,10 +102,10 @@ impl Members {
         let list = Arc::make_mut(&mut self.list);
         list.swap_remove(at as usize);
         // The last member has moved into the gap.
-        if let Some(moved) = list.get(at as usize) {
-            if let Some(place) = self.places.get_mut(&moved.outbox.number()) {
-                place.at = Some(at);
-            }
+        if let Some(moved) = list.get(at as usize)
+            && let Some(place) = self.places.get_mut(&moved.outbox.number())
+        {
+            place.at = Some(at);
         }
     }
 }

@@ -180,10 +180,10 @@ impl<T: KeptTopic> HubShared<T> {
             .existing
             .get(name)
             .is_some_and(|existing| existing.topic.strong_count() == 0);
-        if is_removed {
-            if let Some((name, Existing { last_id, .. })) = topics.existing.remove_entry(name) {
-                topics.ids.remember(name, last_id);
-            }
+        if is_removed
+            && let Some((name, Existing { last_id, .. })) = topics.existing.remove_entry(name)
+        {
+            topics.ids.remember(name, last_id);
         }
     }
 }

@@ -201,11 +201,11 @@ impl Drop for Reservation<'_> {
 impl Drop for Membership {
     fn drop(&mut self) {
         lock(&self.topic.members).remove(&self.member);
-        if let Some(name) = &self.name {
-            if self.topic.presence.leave(name) {
-                // The name stays in the list for a moment, and so the topic has to stay.
-                self.topic.hub.keep(&self.topic);
-            }
+        if let Some(name) = &self.name
+            && self.topic.presence.leave(name)
+        {
+            // The name stays in the list for a moment, and so the topic has to stay.
+            self.topic.hub.keep(&self.topic);
         }
     }
 }

@@ -273,14 +273,14 @@ impl PresenceWriter {
         }
         let replies = self.exchange(connection, &commands)?;
         for (commands, work) in in_progress {
-            if let Work::Remove(node, _) = work {
-                if replies[commands].iter().any(Option::is_none) {
-                    // Its lease stays, so that it is tried again.
-                    self.work.retain(|work| match work {
-                        Work::Remove(other, _) | Work::Forget(other) => *other != node,
-                        Work::Write(_) => true,
-                    });
-                }
+            if let Work::Remove(node, _) = work
+                && replies[commands].iter().any(Option::is_none)
+            {
+                // Its lease stays, so that it is tried again.
+                self.work.retain(|work| match work {
+                    Work::Remove(other, _) | Work::Forget(other) => *other != node,
+                    Work::Write(_) => true,
+                });
             }
         }
         Ok(())

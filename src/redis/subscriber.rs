@@ -101,10 +101,10 @@ impl Subscriber {
             let mut heartbeats = lock(&self.link.heartbeats);
             if heartbeat <= heartbeats.sent {
                 heartbeats.returned = heartbeats.returned.max(heartbeat);
-                if heartbeat == heartbeats.sent {
-                    if let Some(sent_at) = heartbeats.sent_at.take() {
-                        self.link.figures.record_round_trip(sent_at.elapsed());
-                    }
+                if heartbeat == heartbeats.sent
+                    && let Some(sent_at) = heartbeats.sent_at.take()
+                {
+                    self.link.figures.record_round_trip(sent_at.elapsed());
                 }
             }
             return Ok(());

@@ -191,20 +191,20 @@ impl OpenTopics {
 
     pub(super) fn set_joined(&self, channel: &str, at: u64) {
         let mut state = lock(&self.state);
-        if let Some(entry) = state.entries.get_mut(channel) {
-            if entry.phase != Phase::Requested {
-                entry.phase = Phase::Joined(at);
-            }
+        if let Some(entry) = state.entries.get_mut(channel)
+            && entry.phase != Phase::Requested
+        {
+            entry.phase = Phase::Joined(at);
         }
         self.changed.notify_all();
     }
 
     /// Records that the server has refused to open a topic. The threads that wait for its position give up by themselves.
     pub(super) fn set_refused(&self, channel: &str) {
-        if let Some(entry) = lock(&self.state).entries.get_mut(channel) {
-            if entry.phase == Phase::Subscribing {
-                entry.phase = Phase::Refused;
-            }
+        if let Some(entry) = lock(&self.state).entries.get_mut(channel)
+            && entry.phase == Phase::Subscribing
+        {
+            entry.phase = Phase::Refused;
         }
     }
 

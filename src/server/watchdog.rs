@@ -39,7 +39,7 @@ pub(super) fn run(server: &ServerState) {
         check_all(server, u64::from(tick));
         server.shutdown.check_drain_delay();
         tick = tick.wrapping_add(1);
-        if tick % CALLBACKS_EVERY == 0 {
+        if tick.is_multiple_of(CALLBACKS_EVERY) {
             sweep::run();
             server.tick_callbacks.run();
         }
@@ -51,7 +51,7 @@ pub(super) fn run(server: &ServerState) {
         check_all(server, u64::from(tick));
         tick = tick.wrapping_add(1);
         // Clients that are still served, or whose turn to be closed has not come, are still members of topics.
-        if tick % CALLBACKS_EVERY == 0 {
+        if tick.is_multiple_of(CALLBACKS_EVERY) {
             sweep::run();
             if !server.shutdown.closes_clients() {
                 server.tick_callbacks.run();

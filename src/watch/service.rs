@@ -97,10 +97,10 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.watched.poller.stop();
-        if let Some(thread) = self.thread.take() {
-            if thread.join().is_err() {
-                log::error!("the thread sp-ready panicked");
-            }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread sp-ready panicked");
         }
     }
 }

@@ -364,10 +364,10 @@ fn slow_player_skips_snapshots_without_delaying_others() {
     let mut last = None;
     let (before, after) = loop {
         let snapshot = slow.wait_for_snapshot("any", |_| true);
-        if let Some(last) = last.replace(snapshot.tick) {
-            if snapshot.tick != last + 1 {
-                break (last, snapshot.tick);
-            }
+        if let Some(last) = last.replace(snapshot.tick)
+            && snapshot.tick != last + 1
+        {
+            break (last, snapshot.tick);
         }
     };
     assert!(

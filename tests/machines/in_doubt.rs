@@ -63,10 +63,10 @@ pub(crate) fn separate(members: &mut [MemberLog], published: &mut Vec<Published>
     }
     for log in &mut *members {
         for event in &mut log.events {
-            if let Event::Message { id, payload, .. } = event {
-                if let Some(name) = names.get(&(log.topic.clone(), payload.clone(), *id)) {
-                    payload.clone_from(name);
-                }
+            if let Event::Message { id, payload, .. } = event
+                && let Some(name) = names.get(&(log.topic.clone(), payload.clone(), *id))
+            {
+                payload.clone_from(name);
             }
         }
     }

@@ -58,7 +58,11 @@ impl Overflow {
 
     /// Counts the next message, and returns whether it must come from this list.
     pub(crate) fn advance_turn(&self) -> bool {
-        self.is_filled() && self.taken.fetch_add(1, Ordering::Relaxed) % SERVED_EVERY == 0
+        self.is_filled()
+            && self
+                .taken
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(SERVED_EVERY)
     }
 
     /// Takes the next message of the first topic that has one, or a checkpoint.

@@ -236,10 +236,10 @@ impl SendQueue {
 
     fn pop_next(&self, purpose: Purpose) -> Option<Outgoing> {
         loop {
-            if self.overflow.advance_turn() {
-                if let Some(outgoing) = self.overflow.take_next(purpose) {
-                    return Some(outgoing);
-                }
+            if self.overflow.advance_turn()
+                && let Some(outgoing) = self.overflow.take_next(purpose)
+            {
+                return Some(outgoing);
             }
             match self.receiver.try_recv() {
                 Ok(QueueItem::Frame(frame)) => {

@@ -25,11 +25,11 @@ impl Usage {
 
     /// Wakes the handler if no bytes are in use, or the queue is closed.
     pub(super) fn wake_handler(&mut self) {
-        if self.bytes == 0 || self.is_closed {
-            if let Some(handler) = self.handler.take() {
-                self.waiters -= 1;
-                handler.fire();
-            }
+        if (self.bytes == 0 || self.is_closed)
+            && let Some(handler) = self.handler.take()
+        {
+            self.waiters -= 1;
+            handler.fire();
         }
     }
 }

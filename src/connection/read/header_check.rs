@@ -113,10 +113,10 @@ impl HeaderCheck {
         if !between || !allowed || bytes.len() < length {
             return None;
         }
-        if let Some(messages) = &mut self.messages {
-            if !messages.take(now) {
-                return None;
-            }
+        if let Some(messages) = &mut self.messages
+            && !messages.take(now)
+        {
+            return None;
         }
         self.passed_boundary = true;
         Some(length)
@@ -207,10 +207,10 @@ impl HeaderCheck {
                 Err(CONTROL_FLOOD)
             };
         }
-        if let (None, Some(messages)) = (&self.message, &mut self.messages) {
-            if !messages.take(now) {
-                return Err(TOO_FAST);
-            }
+        if let (None, Some(messages)) = (&self.message, &mut self.messages)
+            && !messages.take(now)
+        {
+            return Err(TOO_FAST);
         }
         let message = self.message.get_or_insert(Message {
             frames: 0,

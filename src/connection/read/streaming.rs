@@ -90,10 +90,10 @@ impl Decoder {
                 self.streamed = None;
                 return Ok(Incoming::EndOfMessage);
             }
-            if streamed.has_collected() {
-                if let Some(out) = out {
-                    return Ok(Incoming::Part(streamed.take_collected(out)?));
-                }
+            if streamed.has_collected()
+                && let Some(out) = out
+            {
+                return Ok(Incoming::Part(streamed.take_collected(out)?));
             }
             if streamed.left() == 0 {
                 let Some(header) = self.next_header(read)? else {

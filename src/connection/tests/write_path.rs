@@ -245,7 +245,7 @@ fn two_senders_lose_and_reorder_nothing() {
                     for n in 0..EACH {
                         let message = Message::binary(vec![name, n as u8]);
                         // Alternately with a direct write, if nothing is ahead, and through the queue.
-                        if (n + round as usize) % 2 == 0 {
+                        if (n + round as usize).is_multiple_of(2) {
                             outbox.try_send(message).expect("the queue has room");
                             continue;
                         }

@@ -108,10 +108,10 @@ impl Limits {
     fn add_process(&mut self, size: &Size, addresses: u64) {
         let mut add = |resource: Resource, name: &str, used: u64, each: u64| {
             // The call fails only for a resource that the system does not have.
-            if let Ok((soft, _)) = resource.get() {
-                if soft != rlimit::INFINITY {
-                    self.known.push(Limit::new(name, soft, used, each));
-                }
+            if let Ok((soft, _)) = resource.get()
+                && soft != rlimit::INFINITY
+            {
+                self.known.push(Limit::new(name, soft, used, each));
             }
         };
         add(

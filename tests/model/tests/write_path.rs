@@ -180,7 +180,7 @@ fn assert_closed(record: &Record) {
 fn assert_broken_off(record: &Record) {
     // The last frame may be cut.
     let mut whole = record.clone();
-    let is_cut = record.written.len() % FRAME_BYTES != 0;
+    let is_cut = !record.written.len().is_multiple_of(FRAME_BYTES);
     let cut = is_cut.then(|| whole.written.pop()).flatten();
     let written = messages(&frames(&whole));
     assert_counted(record, &written);
