@@ -6,7 +6,7 @@ use standpipe::{Reply, Request};
 use super::endpoint::ADMIN;
 use super::page::DASHBOARD;
 use super::replies::{foreign_origin, not_found, unauthorized};
-use super::rules::{Rights, TopicRules};
+use super::rules::{CurrentRules, Rights};
 use super::secret_file::SecretFile;
 use super::secrets::Secrets;
 
@@ -19,7 +19,8 @@ pub(crate) struct Access {
     pub(crate) has_admin_listener: bool,
     /// Whether direct requests from this machine need no key. Every listener is then on loopback.
     pub(crate) is_admin_open: bool,
-    pub(crate) rules: TopicRules,
+    /// Who may publish and subscribe to which topics. A reload may replace these rules.
+    pub(crate) rules: CurrentRules,
 }
 
 /// The keys for admin requests.
@@ -87,7 +88,7 @@ impl Access {
 
     /// Rejects a request whose client may not subscribe to `topic`.
     pub(crate) fn check_subscribe(&self, request: &Request, topic: &str) -> Result<(), Reply> {
-        let rights = self.rights(request);
+        let mut rights = self.rights(request);
         rights
             .check_subscribe(topic)
             .map_err(|reason| Reply::text(403, format!("{reason}\n")))

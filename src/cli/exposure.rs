@@ -6,6 +6,7 @@ use super::args::ServeArgs;
 use super::endpoint::Endpoint;
 use super::exit::BadConfiguration;
 use super::made_key::MadeKey;
+use super::rules::CurrentRules;
 use super::secret_file::SecretFile;
 use super::secrets::Secrets;
 
@@ -39,7 +40,7 @@ pub(crate) fn access(
         keys,
         has_admin_listener,
         is_admin_open: args.admin_open,
-        rules: args.rules(),
+        rules: CurrentRules::new(args.rules()),
     };
     warn(&access, endpoints);
     Ok((access, made))
@@ -73,7 +74,7 @@ fn warn(access: &Access, endpoints: &[Endpoint]) {
             open.join(", ")
         );
     }
-    if access.tokens.is_none() && access.rules.mention_token() {
+    if access.tokens.is_none() && access.rules.get().mention_token() {
         log::warn!("--topic: a rule requires a token, but without --token-file no client has one");
     }
     if access.is_admin_open {

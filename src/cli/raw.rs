@@ -66,7 +66,7 @@ pub(crate) fn relay(
     hub: &Hub,
     conn: &mut Connection,
     name: &str,
-    rights: &Rights<'_>,
+    mut rights: Rights<'_>,
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,

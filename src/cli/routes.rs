@@ -103,7 +103,7 @@ impl Handler for Routes {
             [_, topic] => {
                 let topic = topic.clone();
                 let rights = self.access.rights(conn.request());
-                raw::relay(&self.hub, conn, &topic, &rights)
+                raw::relay(&self.hub, conn, &topic, rights)
             }
             [ws] if ws == "ws" => {
                 let name = conn.request().query("name").map(str::to_owned);

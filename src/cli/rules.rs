@@ -1,7 +1,10 @@
-//! [`TopicRules`]: who may publish to a topic and who may subscribe to it; [`Rights`]: what one client may do.
+//! [`TopicRules`]: who may publish to a topic and who may subscribe to it; [`CurrentRules`]: the rules in force;
+//! [`Rights`]: what one client may do.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use standpipe::HubConfig;
 
@@ -69,26 +72,74 @@ impl TopicRules {
     }
 }
 
+/// The rules that are in force. They can be replaced while clients are connected.
+#[derive(Debug)]
+pub(crate) struct CurrentRules {
+    rules: RwLock<Arc<TopicRules>>,
+    /// The number of times that the rules have been replaced. A client compares it at every command instead of taking
+    /// the lock.
+    version: AtomicU64,
+}
+
+impl CurrentRules {
+    pub(crate) fn new(rules: TopicRules) -> CurrentRules {
+        CurrentRules {
+            rules: RwLock::new(Arc::new(rules)),
+            version: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the rules that are in force now.
+    pub(crate) fn get(&self) -> Arc<TopicRules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the rules. They apply to a connected client from its next command on.
+    pub(crate) fn replace(&self, rules: TopicRules) {
+        let mut current = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(rules);
+        // Under the lock, and with `Release`: a client that sees the new version finds the new rules.
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
 /// What one client may do. It is checked at every publish and at every subscription.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Rights<'a> {
-    rules: &'a TopicRules,
+    current: &'a CurrentRules,
+    /// The rules as of `version`.
+    rules: Arc<TopicRules>,
+    version: u64,
     /// Whether the client connected with a valid token.
     has_token: bool,
 }
 
 impl<'a> Rights<'a> {
-    pub(crate) fn new(rules: &'a TopicRules, has_token: bool) -> Rights<'a> {
-        Rights { rules, has_token }
+    pub(crate) fn new(current: &'a CurrentRules, has_token: bool) -> Rights<'a> {
+        // The version is read first. If the rules are replaced in between, they are only read once more.
+        let version = current.version.load(Ordering::Acquire);
+        Rights {
+            current,
+            rules: current.get(),
+            version,
+            has_token,
+        }
+    }
+
+    /// Returns the rules that are in force now.
+    fn rules(&mut self) -> &TopicRules {
+        let version = self.current.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.rules = self.current.get();
+            self.version = version;
+        }
+        &self.rules
     }
 
     /// Checks whether the client may publish to `topic`. The error is the text for the client.
-    pub(crate) fn check_publish(&self, topic: &str) -> Result<(), &'static str> {
-        match self
-            .rules
-            .of(topic)
-            .map_or(Rule::Anyone, |rule| rule.publish)
-        {
+    pub(crate) fn check_publish(&mut self, topic: &str) -> Result<(), &'static str> {
+        let rule = self.rules().of(topic);
+        match rule.map_or(Rule::Anyone, |rule| rule.publish) {
             Rule::Anyone => Ok(()),
             Rule::Token if self.has_token => Ok(()),
             Rule::Token => Err("forbidden: publishing to this topic requires a token"),
@@ -97,12 +148,9 @@ impl<'a> Rights<'a> {
     }
 
     /// Checks whether the client may subscribe to `topic`. The error is the text for the client.
-    pub(crate) fn check_subscribe(&self, topic: &str) -> Result<(), &'static str> {
-        match self
-            .rules
-            .of(topic)
-            .map_or(Rule::Anyone, |rule| rule.subscribe)
-        {
+    pub(crate) fn check_subscribe(&mut self, topic: &str) -> Result<(), &'static str> {
+        let rule = self.rules().of(topic);
+        match rule.map_or(Rule::Anyone, |rule| rule.subscribe) {
             Rule::Anyone => Ok(()),
             Rule::Token if self.has_token => Ok(()),
             Rule::Token => Err("forbidden: subscribing to this topic requires a token"),
@@ -127,8 +175,9 @@ mod tests {
             rule("*-feed", Rule::Server, Rule::Token),
             rule("*", Rule::Token, Rule::Server),
         ]);
+        let rules = CurrentRules::new(rules);
         let outcome = |topic: &str, has_token| {
-            let rights = Rights::new(&rules, has_token);
+            let mut rights = Rights::new(&rules, has_token);
             let (publish, subscribe) = (rights.check_publish(topic), rights.check_subscribe(topic));
             (publish.is_ok(), subscribe.is_ok())
         };
@@ -140,9 +189,26 @@ mod tests {
             assert_eq!(outcome(topic, false), without, "{topic} without a token");
             assert_eq!(outcome(topic, true), with, "{topic} with a token");
         }
-        let none = TopicRules::default();
-        let rights = Rights::new(&none, false);
+        let none = CurrentRules::new(TopicRules::default());
+        let mut rights = Rights::new(&none, false);
         assert_eq!(rights.check_publish("any"), Ok(()));
         assert_eq!(rights.check_subscribe("any"), Ok(()));
+    }
+
+    #[test]
+    fn replaced_rules_apply_to_connected_clients() {
+        let rules = CurrentRules::new(TopicRules::default());
+        let mut rights = Rights::new(&rules, false);
+        assert_eq!(rights.check_publish("news"), Ok(()));
+        let closed = TopicRule {
+            pattern: "news".into(),
+            publish: Rule::Server,
+            subscribe: Rule::Token,
+        };
+        rules.replace(TopicRules(vec![closed]));
+        assert!(rights.check_publish("news").is_err());
+        assert!(rights.check_subscribe("news").is_err());
+        rules.replace(TopicRules::default());
+        assert_eq!(rights.check_publish("news"), Ok(()));
     }
 }

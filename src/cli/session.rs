@@ -160,7 +160,7 @@ impl<'a> Session<'a> {
 
     /// Publishes to one topic, and adds an answer for each message.
     fn publish(
-        &self,
+        &mut self,
         conn: &Connection,
         name: &str,
         publishes: Vec<(Reference, Publish)>,
