@@ -2,6 +2,7 @@
 
 // Arguments, checked before anything is started.
 pub(crate) mod args;
+pub(crate) mod config;
 #[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
@@ -9,6 +10,8 @@ pub(crate) mod redis_url;
 pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
+
+pub(crate) mod check_config;
 
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;

@@ -82,6 +82,8 @@ mod binary_input;
 #[cfg(feature = "cli")]
 mod binary_output;
 #[cfg(feature = "cli")]
+mod config_file;
+#[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
 mod http_raw;

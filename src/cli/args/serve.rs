@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use crate::cli::config::{ConfigFile, InForce};
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::TopicFlag;
 use crate::cli::units::{Size, Time};
@@ -19,6 +20,9 @@ const LISTEN: &str = "127.0.0.1:9000";
 /// The flags of `serve`. The defaults come from [`Config::default`] and [`HubConfig::default`].
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) file: super::file::FileArgs,
+
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
     #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
     listen: Vec<Listens>,
@@ -214,6 +218,13 @@ pub(crate) struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// Takes the settings of topics from the configuration file, unless a flag or a variable overrides them.
+    pub(super) fn set_file(&mut self, file: Option<&'static ConfigFile>, in_force: &[InForce]) {
+        if let Some(topics) = self.file.set(file, in_force) {
+            self.topic = topics;
+        }
+    }
+
     /// Returns where to listen, in the order of the flags.
     pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listen> {
         self.listen.iter().flat_map(|listens| &listens.0)
@@ -266,6 +277,11 @@ impl ServeArgs {
             config = config.topic(flag.pattern.clone(), flag.settings(default));
         }
         config
+    }
+
+    /// Returns the settings of topics as they were written, in their order.
+    pub(crate) fn topics(&self) -> &[TopicFlag] {
+        &self.topic
     }
 
     /// Returns who may publish and subscribe to which topics.
