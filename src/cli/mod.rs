@@ -17,6 +17,7 @@ pub(crate) mod check_config;
 pub(crate) mod figures;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
 

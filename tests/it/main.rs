@@ -25,6 +25,7 @@ mod people;
 mod pings;
 mod policies;
 mod presence;
+mod set_topics;
 
 // In the order of a client's life.
 #[cfg(feature = "client")]

@@ -266,17 +266,25 @@ impl ServeArgs {
 
     /// Returns the settings of the topics.
     pub(crate) fn hub(&self) -> HubConfig {
-        let default = TopicSettings::default()
-            .queue(self.queue)
-            .policy(self.policy);
         let mut config = HubConfig::default()
-            .default_settings(default)
+            .default_settings(self.default_settings())
             .max_topics(self.max_topics)
             .history_bytes(self.history_bytes.0);
-        for flag in &self.topic {
-            config = config.topic(flag.pattern.clone(), flag.settings(default));
-        }
+        config.topics = self.settings_of(&self.topic);
         config
+    }
+
+    /// Returns the settings of the topics that no pattern matches.
+    fn default_settings(&self) -> TopicSettings {
+        let settings = TopicSettings::default().queue(self.queue);
+        settings.policy(self.policy)
+    }
+
+    /// Returns the settings of the topics that match the patterns of `topics`.
+    pub(crate) fn settings_of(&self, topics: &[TopicFlag]) -> Vec<(String, TopicSettings)> {
+        let default = self.default_settings();
+        let settings = |topic: &TopicFlag| (topic.pattern.clone(), topic.settings(default));
+        topics.iter().map(settings).collect()
     }
 
     /// Returns the settings of topics as they were written, in their order.
@@ -286,7 +294,12 @@ impl ServeArgs {
 
     /// Returns who may publish and subscribe to which topics.
     pub(crate) fn rules(&self) -> TopicRules {
-        TopicRules(self.topic.iter().map(TopicFlag::rule).collect())
+        Self::rules_of(&self.topic)
+    }
+
+    /// Returns who may publish and subscribe to the topics that match the patterns of `topics`.
+    pub(crate) fn rules_of(topics: &[TopicFlag]) -> TopicRules {
+        TopicRules(topics.iter().map(TopicFlag::rule).collect())
     }
 
     /// Returns the level of the log: events of the server, with `-v` also of each client, with `-vv` also of each message.
