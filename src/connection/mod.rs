@@ -8,6 +8,7 @@ pub(crate) mod activity;
 pub(crate) mod client_name;
 pub(crate) mod close_cause;
 pub(crate) mod deadlines;
+pub(crate) mod disconnect_log;
 pub(crate) mod end_callbacks;
 pub(crate) mod lateness;
 pub(crate) mod lifecycle;

@@ -10,11 +10,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use log::Level;
 
 use super::activity::{Activity, ThreadActivity};
 use super::client_name::CurrentName;
 use super::close_cause::{CloseCause, PeerClose};
 use super::deadlines::DeadlineCheck;
+use super::disconnect_log::Disconnected;
 use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
@@ -29,7 +31,7 @@ use crate::sync::Latch;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) number: u64,
-    pub(crate) name: CurrentName,
+    pub(crate) name: Arc<CurrentName>,
     pub(crate) write: WritePath,
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
@@ -47,10 +49,11 @@ impl Shared {
         draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
+        let name = Arc::new(CurrentName::new(number, peer));
         Shared {
             number,
-            name: CurrentName::new(number, peer),
-            write: WritePath::new(number, config),
+            write: WritePath::new(Arc::clone(&name), config),
+            name,
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
             draining,
@@ -71,8 +74,8 @@ impl Shared {
     pub(crate) fn with_config(&self, config: Config) -> Shared {
         Shared {
             number: self.number,
-            name: self.name.clone(),
-            write: WritePath::new(self.number, Arc::new(config)),
+            name: Arc::clone(&self.name),
+            write: WritePath::new(Arc::clone(&self.name), Arc::new(config)),
             reader: ThreadActivity::new(Activity::Handshake),
             writer: ThreadActivity::new(Activity::Idle),
             draining: Arc::clone(&self.draining),
@@ -107,10 +110,8 @@ impl Shared {
     pub(crate) fn close_unfinished(&self) {
         let reason = CloseReason::new(1011, "a message was not finished");
         if self.close(CloseMode::Immediate, reason, CloseCause::Unfinished) {
-            log::warn!(
-                "{} closed: a message that was sent as a stream was not finished",
-                self.name.get()
-            );
+            let text = format_args!("closed: a message that was sent as a stream was not finished");
+            Disconnected::Unfinished.log(&self.name, &[("code", 1011.into())], text);
         }
     }
 
@@ -221,7 +222,8 @@ impl Shared {
 
     fn call(&self, callback: EndCallback, cause: CloseCause) {
         if catch_panic(|| callback(cause)).is_none() {
-            log::error!("{} an end callback panicked", self.name.get());
+            let text = format_args!("an end callback panicked");
+            Disconnected::EndCallbackPanicked.log(&self.name, &[], text);
         }
     }
 
@@ -359,7 +361,8 @@ impl Shared {
                 }
             }
             PeerState::Reset => {
-                log::debug!("{} was reset by the peer", self.name.get());
+                let text = format_args!("was reset by the peer");
+                self.name.log(Level::Debug, text);
                 self.give_up();
             }
         }

@@ -68,7 +68,7 @@ impl Reader {
 
     fn count(&mut self, message: &Message) {
         self.received += 1;
-        message_log::received(self.shared.number, message);
+        message_log::received(&self.shared.name, message);
     }
 
     /// Returns how reading ended, if it has.
