@@ -11,6 +11,7 @@ pub(crate) mod deadlines;
 pub(crate) mod end_callbacks;
 pub(crate) mod lateness;
 pub(crate) mod lifecycle;
+mod marks;
 pub(crate) mod message_log;
 mod messages;
 mod phase;

@@ -335,6 +335,7 @@ impl WriteHalf {
         queue.count_accepted(messages as u64);
         let result = self.socket.try_write(&pieces[..count]);
         if result.as_ref().is_ok_and(|&written| written == bytes) {
+            queue.counters.record_written(bytes);
             queue.record_delivered(messages as u64, bytes);
             self.accepted_all(path);
             return WriteNow::Written;
@@ -361,6 +362,7 @@ impl WriteHalf {
         };
         let completed = self.in_flight.advance(written);
         let (queue, messages) = (&path.queue, completed.messages);
+        queue.counters.record_written(written);
         if messages > 0 {
             queue.record_delivered(messages, completed.bytes);
         }

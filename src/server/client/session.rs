@@ -287,13 +287,11 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
                 format_args!("{client} violation: {code}, {reason}"),
             );
         }
-        let (received, counts) = (
-            accepted.conn.reader().received(),
-            shared.write.queue.counts(),
-        );
+        let counts = shared.counts();
         log::debug!(
-            "{client} ended after {:.3} s: {cause}; {received} messages received, {} of {} sent",
+            "{client} ended after {:.3} s: {cause}; {} messages received, {} of {} sent",
             opened.elapsed().as_secs_f64(),
+            counts.received,
             counts.delivered,
             counts.accepted
         );
