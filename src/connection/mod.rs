@@ -12,6 +12,7 @@ pub(crate) mod disconnect_log;
 pub(crate) mod end_callbacks;
 pub(crate) mod lateness;
 pub(crate) mod lifecycle;
+mod marks;
 pub(crate) mod message_log;
 mod messages;
 mod phase;

@@ -336,6 +336,7 @@ impl WriteHalf {
         queue.count_accepted(messages as u64);
         let result = self.socket.try_write(&pieces[..count]);
         if result.as_ref().is_ok_and(|&written| written == bytes) {
+            queue.counters.record_written(bytes);
             queue.record_delivered(messages as u64, bytes);
             self.accepted_all(path);
             return WriteNow::Written;
@@ -360,10 +361,10 @@ impl WriteHalf {
                 return self.finish(path);
             }
         };
-        let completed = self.in_flight.advance(written);
-        let (queue, messages) = (&path.queue, completed.messages);
-        if messages > 0 {
-            queue.record_delivered(messages, completed.bytes);
+        let (queue, completed) = (&path.queue, self.in_flight.advance(written));
+        queue.counters.record_written(written);
+        if completed.messages > 0 {
+            queue.record_delivered(completed.messages, completed.bytes);
         }
         if completed.close {
             // Nothing follows a Close (RFC 6455 §5.5.1), so the stream ends here.

@@ -15,12 +15,7 @@ use crate::server::refusal_log::{Refusal, RefusalLog};
 
 /// Logs the end of a connection that was open for `open_for`. A violation is also logged as a warning. The handler has
 /// returned, and the writer has ended, so the counts are final.
-pub(super) fn log(
-    conn: &mut Connection,
-    shared: &Shared,
-    open_for: Duration,
-    refusals: &RefusalLog,
-) {
+pub(super) fn log(conn: &Connection, shared: &Shared, open_for: Duration, refusals: &RefusalLog) {
     let Some(cause) = shared.lifecycle().cause() else {
         return;
     };
@@ -34,17 +29,18 @@ pub(super) fn log(
             text,
         );
     }
-    let received = conn.reader().received();
-    let counts = shared.write.queue.counts();
+    let counts = shared.counts();
     let seconds = open_for.as_secs_f64();
     let path = conn.request().path();
     let close = cause.to_string();
     let mut fields = vec![
         ("path", Value::from(path)),
         ("duration_s", seconds.into()),
-        ("received", received.into()),
+        ("received", counts.received.into()),
+        ("received_bytes", counts.received_bytes.into()),
         ("accepted", counts.accepted.into()),
         ("delivered", counts.delivered.into()),
+        ("delivered_bytes", counts.delivered_bytes.into()),
         ("dropped", counts.dropped.into()),
         ("discarded", counts.discarded.into()),
         ("close", close.as_str().into()),
@@ -55,10 +51,13 @@ pub(super) fn log(
         Level::Debug,
         &fields,
         format_args!(
-            "{} ended after {seconds:.3} s: {close}; {received} messages received, {} of {} sent",
+            "{} ended after {seconds:.3} s: {close}; received {} messages, {} bytes; sent {} of {} messages, {} bytes",
             escaped(path),
+            counts.received,
+            counts.received_bytes,
             counts.delivered,
-            counts.accepted
+            counts.accepted,
+            counts.delivered_bytes
         ),
     );
 }

@@ -282,12 +282,7 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
         _ => socket.reset_at_end(),
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
-    end_log::log(
-        &mut accepted.conn,
-        shared,
-        opened.elapsed(),
-        &server.refusals,
-    );
+    end_log::log(&accepted.conn, shared, opened.elapsed(), &server.refusals);
     // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
     catch_panic(|| drop(conn));
