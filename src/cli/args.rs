@@ -20,6 +20,7 @@ mod check_config;
 mod clients;
 mod environment;
 mod file;
+mod jwt;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;
