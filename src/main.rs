@@ -6,21 +6,20 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::args::{Command, ServeArgs, unknown_variables};
-use cli::{Failure, exit, logs};
+use cli::config::default_file;
+use cli::{Failure, exit, logs, stdout};
 
 fn main() -> ExitCode {
     let command = Command::from_process();
     if !matches!(command, Command::Serve(_)) {
-        for name in unknown_variables() {
-            let _ = writeln!(
-                io::stderr(),
-                "warning: the variable {name} is unknown and ignored"
-            );
+        for warning in unknown_variables() {
+            let _ = writeln!(io::stderr(), "warning: {warning}");
         }
     }
     match command {
         Command::Serve(args) => serve(&args),
         Command::CheckConfig(args) => exit_code(cli::check_config::run(&args)),
+        Command::DefaultConfig => exit_code(stdout::write(default_file().as_bytes())),
         Command::Client(args) => exit_code(cli::client::run(&args)),
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
         Command::Top(args) => exit_code(cli::top::run(&args)),
@@ -41,8 +40,8 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };
-    for name in unknown_variables() {
-        log::warn!("the variable {name} is unknown and ignored");
+    for warning in unknown_variables() {
+        log::warn!("{warning}");
     }
     let code = match cli::serve::run(args) {
         Ok(()) => ExitCode::SUCCESS,

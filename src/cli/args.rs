@@ -18,6 +18,8 @@ use crate::cli::url::without_secrets;
 
 mod check_config;
 mod clients;
+#[cfg(test)]
+mod default_file_tests;
 mod environment;
 mod file;
 mod jwt;
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Checks the configuration file, the variables and the flags of `serve`, and prints each value and where it comes from
     CheckConfig(Box<CheckConfigArgs>),
+    /// Prints a configuration file with every key, its default and the reason
+    DefaultConfig,
     /// Connects to a WebSocket server, sends what you type and prints what arrives; can also read slowly
     Client(ClientArgs),
     /// Publishes over HTTP: one message, or each line of standard input
@@ -200,7 +204,7 @@ fn hide_secrets(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Returns the `STANDPIPE_…` variables of this process that no flag has.
+/// Returns a warning for each `STANDPIPE_…` variable of this process that no flag has.
 pub(crate) fn unknown_variables() -> Vec<String> {
     environment::unknown(&Cli::command())
 }
