@@ -39,6 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links.clone(),
         Arc::clone(&access),
         queue_bytes,
+        !args.pages.no_page,
     )?;
     let secrets = Arc::clone(&access);
     let server_figures = (handle.clone(), hub.clone(), links.clone());
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links: links.clone(),
         handle,
         has_echo: !args.no_echo,
+        has_page: !args.pages.no_page,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
