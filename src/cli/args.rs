@@ -14,6 +14,7 @@ use crate::cli::url::without_secrets;
 mod clients;
 mod environment;
 mod jwt;
+mod pages;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

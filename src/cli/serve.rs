@@ -40,6 +40,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links.clone(),
         Arc::clone(&access),
         queue_bytes,
+        !args.pages.no_page,
     )?;
     let expiring = Arc::clone(&access);
     let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
@@ -70,6 +71,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links: links.clone(),
         handle,
         has_echo: !args.no_echo,
+        has_page: !args.pages.no_page,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
