@@ -2,6 +2,7 @@
 
 // Arguments, checked before anything is started.
 pub(crate) mod args;
+pub(crate) mod config;
 #[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
@@ -10,10 +11,13 @@ pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
 
+pub(crate) mod check_config;
+
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
 

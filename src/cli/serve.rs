@@ -12,6 +12,7 @@ use super::envelope::Json;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::listen::listen;
+use super::reload::Reloader;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
 
@@ -44,11 +45,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     )?;
     let expiring = Arc::clone(&access);
     let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
-    let secrets = Arc::clone(&access);
+    let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access));
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
         handle.clone(),
-        Box::new(move || secrets.reload()),
+        Box::new(move || reloader.reload()),
         Box::new(move || {
             let (handle, hub, links) = &server_figures;
             figures::line(handle, hub, links.as_ref())
