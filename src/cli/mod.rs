@@ -38,6 +38,9 @@ pub(crate) mod secrets;
 
 pub(crate) mod page;
 
+// Requests about topics and clients.
+pub(crate) mod admin;
+
 // Publishing and subscribing.
 pub(crate) mod http_publish;
 

@@ -19,6 +19,10 @@ pub(crate) fn not_found() -> Reply {
     Reply::text(404, "not found; see / for the paths of this server\n")
 }
 
+pub(crate) fn no_topic() -> Reply {
+    Reply::text(404, "there is no such topic\n")
+}
+
 pub(crate) fn busy(text: impl Into<String>) -> Reply {
     Reply::text(503, text.into() + "\n").header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
@@ -30,22 +34,19 @@ pub(crate) fn unknown(text: impl Into<String>) -> Reply {
 
 /// Rejects every method but GET and HEAD.
 pub(crate) fn check_get(request: &Request) -> Result<(), Reply> {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        Ok(())
-    } else {
-        Err(method_not_allowed("GET, HEAD"))
-    }
+    check_method(request, &[Method::GET, Method::HEAD])
 }
 
 /// Rejects every method but POST.
 pub(crate) fn check_post(request: &Request) -> Result<(), Reply> {
-    if *request.method() == Method::POST {
-        Ok(())
-    } else {
-        Err(method_not_allowed("POST"))
-    }
+    check_method(request, &[Method::POST])
 }
 
-fn method_not_allowed(allowed: &'static str) -> Reply {
-    Reply::status(405).header(header::ALLOW, HeaderValue::from_static(allowed))
+/// Rejects every method but these.
+pub(crate) fn check_method(request: &Request, allowed: &[Method]) -> Result<(), Reply> {
+    if allowed.contains(request.method()) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    Err(Reply::status(405).header(header::ALLOW, allowed.join(", ")))
 }
