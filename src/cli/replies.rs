@@ -1,5 +1,7 @@
 //! The error answers of the HTTP paths.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Method, header};
 use standpipe::{Reply, Request};
 
@@ -27,9 +29,10 @@ pub(crate) fn busy(text: impl Into<String>) -> Reply {
     Reply::text(503, text.into() + "\n").header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The answer to a message that may be published or not. It has no `Retry-After`, because a repetition may be a duplicate.
-pub(crate) fn unknown(text: impl Into<String>) -> Reply {
-    Reply::text(504, text.into() + "\n")
+/// Like [`busy`], for a reason that lasts.
+pub(crate) fn busy_for(time: Duration, text: &str) -> Reply {
+    let seconds = time.as_secs().max(1);
+    Reply::text(503, format!("{text}\n")).header(header::RETRY_AFTER, seconds)
 }
 
 /// Rejects every method but GET and HEAD.

@@ -56,6 +56,11 @@ impl Handler for Routes {
                 .map(|()| Reply::upgrade().subprotocol(RAW)),
             ["ws"] => self.json_mode(request),
             ["ws", topic] => self.raw_mode(request, topic),
+            ["publish"] => self
+                .access
+                .check_admin(request)
+                .and_then(|()| check_post(request))
+                .and_then(|()| self.publisher.broadcast(request)),
             ["publish", topic] => self
                 .access
                 .check_admin(request)

@@ -67,7 +67,8 @@ fn client_is_disconnected_by_its_number() {
     let path = format!("/clients/{}/disconnect", only_client(&binary));
     let body = r#"{"code":4100,"reason":"kicked: é"}"#;
     assert_eq!(disconnect(&binary, &path, body), 1);
-    assert_eq!(client.expect_close(4100), "kicked: é");
+    let rest = client.rest_answering_close();
+    assert_eq!(rest.closes, [(4100, "kicked: é".into())]);
     until("the client is gone", || {
         binary.get("/debug/clients").body == "[]"
     });
@@ -232,15 +233,16 @@ fn members_stay_when_a_history_is_removed() {
 }
 
 /// Every admin request of this file, and how it is answered when it is allowed.
-const REQUESTS: [(&str, &str, u16); 4] = [
+const REQUESTS: [(&str, &str, u16); 5] = [
     ("GET", "/topics/t", 404),
     ("DELETE", "/topics/t/history", 204),
     ("POST", "/clients/1/disconnect", 202),
     ("POST", "/users/ann/disconnect", 202),
+    ("POST", "/publish", 400),
 ];
 
 #[track_caller]
-fn statuses(address: SocketAddr, headers: &str) -> [u16; 4] {
+fn statuses(address: SocketAddr, headers: &str) -> [u16; 5] {
     REQUESTS.map(|(method, path, _)| {
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
         http(address, format!("{head}Content-Length: 0\r\n{headers}\r\n")).status
@@ -252,21 +254,21 @@ fn admin_requests_need_a_key_and_no_foreign_page() {
     let keys = File::new("admin-requests", "the key\n");
     let binary = Binary::start(&["--publish-key-file", keys.path()]);
     let right = "Authorization: Bearer the key\r\n";
-    assert_eq!(statuses(binary.address, ""), [401; 4]);
+    assert_eq!(statuses(binary.address, ""), [401; 5]);
     assert_eq!(
         statuses(binary.address, "Authorization: Bearer x\r\n"),
-        [401; 4]
+        [401; 5]
     );
     assert_eq!(
         statuses(binary.address, right),
         REQUESTS.map(|(.., status)| status)
     );
     let foreign = format!("{right}Origin: https://elsewhere.example\r\n");
-    assert_eq!(statuses(binary.address, &foreign), [403; 4]);
+    assert_eq!(statuses(binary.address, &foreign), [403; 5]);
     let binary = Binary::start(&["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     assert_eq!(
         statuses(binary.address, ""),
-        [404; 4],
+        [404; 5],
         "another listener serves them"
     );
 }

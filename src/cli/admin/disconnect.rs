@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use standpipe::{Reply, Request, ServerHandle};
 
+use super::one_line;
 use crate::cli::envelope::to_json;
 use crate::cli::names;
 use crate::cli::replies::bad_request;
@@ -95,7 +96,7 @@ fn parse_close(body: &[u8]) -> Result<(u16, String), String> {
             reason: None,
         }
     } else {
-        serde_json::from_slice(body).map_err(|error| format!("the body: {error}"))?
+        serde_json::from_slice(body).map_err(|error| format!("the body: {}", one_line(&error)))?
     };
     if code.is_some_and(|code| !(4000..=4999).contains(&code)) {
         return Err("code must be from 4000 to 4999".into());
