@@ -19,9 +19,9 @@ use crate::cli::url::without_secrets;
 mod check_config;
 mod clients;
 mod environment;
+mod file;
 mod jwt;
 mod pages;
-mod file;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

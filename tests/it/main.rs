@@ -71,6 +71,10 @@ mod unix_sockets;
 #[cfg(feature = "cli")]
 mod admin;
 #[cfg(feature = "cli")]
+mod admin_publish;
+#[cfg(feature = "cli")]
+mod admin_requests;
+#[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
 mod binary_bench;
