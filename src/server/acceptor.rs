@@ -33,6 +33,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::http1;
 use crate::panic::catch_panic;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
@@ -156,14 +157,24 @@ fn start_handshake<'scope, H: Handler>(
         peer,
         ahead,
     } = arrived;
-    if !server.per_address.may_connect(&peer) {
+    let is_proxy = http1::is_trusted(&peer, &server.config.trusted_proxies);
+    if listener.has_proxy_header() && !is_proxy {
+        let why = "closed before reading: not a trusted proxy";
+        server
+            .refusals
+            .log(Refusal::NotAProxy, format_args!("#{number} {peer} {why}"));
+        return server.disconnects.count(Disconnect::RefusedUnread);
+    }
+    // The limits per address are for the client of a proxy, which is not known yet (`client/client_address.rs`).
+    if !is_proxy && !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
         server
             .refusals
             .log(Refusal::ConnectRate, format_args!("#{number} {peer} {why}"));
         return refuse(&socket, server);
     }
-    let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
+    let slot_peer = (!is_proxy).then_some(&peer);
+    let Some((slot, evicted)) = server.handshakes.acquire(number, slot_peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
         server.refusals.log(
             Refusal::NoHandshakeSlot,
@@ -197,6 +208,7 @@ fn start_handshake<'scope, H: Handler>(
         arrival,
         local,
         ahead,
+        has_proxy_header: listener.has_proxy_header(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
