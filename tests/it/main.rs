@@ -34,6 +34,7 @@ mod handshake;
 mod lateness;
 mod listeners;
 mod opening;
+mod proxies;
 
 mod cookies;
 mod http_answers;

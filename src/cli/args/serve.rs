@@ -203,6 +203,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_NO_ECHO", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) no_echo: bool,
 
+    #[command(flatten)]
+    pub(crate) proxies: super::proxies::ProxyArgs,
+
     #[cfg(feature = "redis")]
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,
@@ -226,7 +229,8 @@ impl ServeArgs {
 
     /// Returns the limits and timeouts of the server.
     pub(crate) fn config(&self) -> Config {
-        Config::default()
+        self.proxies
+            .apply(Config::default())
             .max_clients(self.max_clients)
             .max_clients_per_ip(self.max_clients_per_ip)
             .connect_rate(self.connect_rate)

@@ -153,3 +153,38 @@ fn idle_connections_end_before_any_handshake_is_evicted() {
     filled.clear();
     assert_eq!(slots.pending(), 2);
 }
+
+#[test]
+fn slot_counts_for_the_client_that_a_proxy_names() {
+    let slots = HandshakeSlots::new(3);
+    let acquire = |number| {
+        let client = pending(number, "10.9.9.9");
+        let (slot, evicted) = slots.acquire(number, None).expect("a slot is free");
+        assert!(evicted.is_none());
+        slot.set_client(&client.0);
+        (client, slot)
+    };
+    let taken: Vec<_> = (1..=3).map(acquire).collect();
+    let newcomer = from("10.0.0.2");
+    assert!(
+        slots.acquire(4, Some(&newcomer)).is_none(),
+        "a proxy loses no slot before its client is known"
+    );
+    taken[0].1.set_peer(Some(&newcomer));
+    taken[1].1.set_peer(Some(&from(BUSY)));
+    taken[2].1.set_peer(Some(&from(BUSY)));
+    assert!(
+        slots.acquire(5, Some(&newcomer)).is_none(),
+        "2 slots against 1"
+    );
+    // The next request of the first connection may come from another client.
+    taken[0].1.set_peer(None);
+    let (slot, evicted) = slots
+        .acquire(6, Some(&newcomer))
+        .expect("2 slots against 0");
+    assert_eq!(evicted.map(|client| client.number), Some(2));
+    // The evicted client has no slot that could count for another address.
+    taken[1].1.set_peer(Some(&newcomer));
+    drop((taken, slot));
+    assert!(lock(&slots.table).by_address.is_empty());
+}
