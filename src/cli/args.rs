@@ -22,6 +22,7 @@ mod environment;
 mod file;
 mod jwt;
 mod pages;
+mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

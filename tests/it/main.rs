@@ -35,6 +35,7 @@ mod handshake;
 mod lateness;
 mod listeners;
 mod opening;
+mod proxies;
 
 mod cookies;
 mod http_answers;
