@@ -7,12 +7,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
+pub(crate) use exec::{ExecArgs, Restart};
 pub(crate) use serve::ServeArgs;
 
 use crate::cli::url::without_secrets;
 
 mod clients;
 mod environment;
+mod exec;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     /// Listens and serves until Ctrl-C or SIGTERM (the default)
     #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeArgs>),
+    /// Runs a command, publishes the lines that it prints, and gives it what clients send
+    Exec(Box<ExecArgs>),
     /// Connects to a WebSocket server, sends what you type and prints what arrives; can also read slowly
     Client(ClientArgs),
     /// Publishes over HTTP: one message, or each line of standard input

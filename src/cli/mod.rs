@@ -43,6 +43,8 @@ pub(crate) mod http_publish;
 
 pub(crate) mod raw;
 
+pub(crate) mod exec;
+
 pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;

@@ -8,6 +8,7 @@ use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle, Subscrib
 use super::access::Access;
 use super::dashboard::{Dashboard, LIVE};
 use super::envelope::{element, to_json};
+use super::exec::Input;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
@@ -32,6 +33,8 @@ pub(crate) struct Routes {
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
     pub(crate) links: Option<Links>,
+    /// The command of `standpipe exec`.
+    pub(crate) input: Option<Arc<Input>>,
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) has_echo: bool,
@@ -103,12 +106,14 @@ impl Handler for Routes {
             [_, topic] => {
                 let topic = topic.clone();
                 let rights = self.access.rights(conn.request());
-                raw::relay(&self.hub, conn, &topic, &rights)
+                raw::relay(&self.hub, conn, &topic, &rights, self.input.as_deref())
             }
             [ws] if ws == "ws" => {
                 let name = conn.request().query("name").map(str::to_owned);
                 let rights = self.access.rights(conn.request());
-                Session::new(&self.hub, name, self.max_subscriptions, rights).run(conn)
+                Session::new(&self.hub, name, self.max_subscriptions, rights)
+                    .input(self.input.as_deref())
+                    .run(conn)
             }
             _ => raw::echo(conn),
         }

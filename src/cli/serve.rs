@@ -5,17 +5,18 @@ use std::sync::Arc;
 use standpipe::Hub;
 
 use super::announce::announce;
-use super::args::ServeArgs;
+use super::args::{ExecArgs, ServeArgs};
 use super::dashboard::Dashboard;
 use super::envelope::Json;
+use super::exec::Exec;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::listen::listen;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
 
-/// Serves until a signal arrives, and then prints the shutdown report.
-pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+/// Serves until a signal arrives, and then prints the shutdown report. With a command, it runs beside the server.
+pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Failure> {
     // First, so that no signal ends the process while it starts.
     let signals = signals::catch()?;
     // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.
@@ -40,6 +41,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         Arc::clone(&access),
         queue_bytes,
     )?;
+    let exec = command.map(|args| Exec::start(args, &hub, max_message, handle.clone()));
+    let exec = exec.transpose()?;
+    let group = exec.as_ref().map(Exec::group);
     let secrets = Arc::clone(&access);
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
@@ -49,6 +53,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             let (handle, hub, links) = &server_figures;
             figures::line(handle, hub, links.as_ref())
         }),
+        Box::new(move || group.iter().for_each(|group| group.kill())),
     )?;
     // Printed last, because a script may connect as soon as it has read these lines.
     let servers = links.as_ref().map_or_else(Vec::new, Links::addresses);
@@ -65,12 +70,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
         hub,
         links: links.clone(),
+        input: exec.as_ref().map(Exec::input),
         handle,
         has_echo: !args.no_echo,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
     dashboard.end();
+    // After the clients have gone, so that the command serves them to the end. Before the links, because its last lines are
+    // published.
+    let command = exec.map_or(Ok(()), Exec::end);
     // After the clients have gone, because the last of them may still have published.
     if let Some(links) = &links {
         links.shutdown();
@@ -79,5 +88,5 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     log::info!("{report}");
     // An error is ignored: all clients have been served, even if standard output is closed or full.
     let _ = stdout::write_now(&format!("{report}\n"));
-    Ok(())
+    command
 }
