@@ -84,6 +84,8 @@ mod binary_output;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
+mod exec;
+#[cfg(feature = "cli")]
 mod http_raw;
 #[cfg(feature = "cli")]
 mod json;

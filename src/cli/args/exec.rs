@@ -31,7 +31,12 @@ command ended with 0, and otherwise with 1.";
 )]
 pub(crate) struct ExecArgs {
     /// The topic whose members get the lines of the command, and whose messages it gets
-    #[arg(id = "exec_topic", long = "topic", env = "STANDPIPE_EXEC_TOPIC", value_name = "TOPIC")]
+    #[arg(
+        id = "exec_topic",
+        long = "topic",
+        env = "STANDPIPE_EXEC_TOPIC",
+        value_name = "TOPIC"
+    )]
     #[arg(value_parser = topic, default_value = "lobby")]
     pub(crate) topic: String,
 

@@ -54,6 +54,11 @@ impl ProcessGroup {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_leader(&self) -> bool {
+        self.lock().is_some()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Pid>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
