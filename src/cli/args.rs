@@ -15,6 +15,7 @@ use crate::cli::url::without_secrets;
 mod clients;
 mod environment;
 mod exec;
+mod jwt;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

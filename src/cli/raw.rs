@@ -10,6 +10,7 @@ use standpipe::{
 use super::exec::Input;
 use super::replies::busy;
 use super::rules::Rights;
+use super::tokens::Identity;
 use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
@@ -55,7 +56,7 @@ fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, Subscribe
     if let Some(epoch) = request.query("epoch") {
         options = options.epoch(epoch);
     }
-    if let Some(name) = request.query("name") {
+    if let Some(name) = Identity::of(request).name(request) {
         options = options.with_name(name);
     }
     topic.subscribe(conn.outbox(), options)
@@ -67,7 +68,7 @@ pub(crate) fn relay(
     hub: &Hub,
     conn: &mut Connection,
     name: &str,
-    rights: &Rights<'_>,
+    mut rights: Rights<'_>,
     input: Option<&Input>,
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
@@ -100,6 +101,7 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Err(reason) = rights.check_publish(name) {
+            log::info!("#{} {} {reason}", conn.number(), conn.peer());
             conn.close(FORBIDDEN, reason);
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use standpipe::Hub;
 
@@ -44,6 +45,8 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let exec = command.map(|args| Exec::start(args, &hub, max_message, handle.clone()));
     let exec = exec.transpose()?;
     let group = exec.as_ref().map(Exec::group);
+    let expiring = Arc::clone(&access);
+    let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
     let secrets = Arc::clone(&access);
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(

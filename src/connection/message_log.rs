@@ -1,7 +1,8 @@
 //! Logs each message at the level *trace*: its direction, the connection's number, its kind, its length, and of a text
 //! its beginning, escaped.
 //!
-//! No other level shows the content of a message. While the level is off, each function only reads an atomic.
+//! No other level shows the content of a message. While the level is off, each function only reads an atomic. A text that
+//! has a member `token` is not shown at any level, because a client may send its credentials so.
 
 use std::str;
 
@@ -54,8 +55,17 @@ pub(crate) fn sent_directly(number: u64, batch: &FrameBatch, result: WriteNow) {
     }
 }
 
+/// What may be the name of the member `token` in JSON. The second one is an escaped ASCII character, which may be a part of
+/// that name.
+const SECRET: [&str; 2] = ["\"token\"", "\\u00"];
+
 fn log_text(number: u64, direction: &str, text: &str) {
-    let (bytes, text) = (text.len(), escaped(text));
+    let bytes = text.len();
+    if SECRET.iter().any(|secret| text.contains(secret)) {
+        log::trace!(target: TARGET, "#{number} {direction} text, {bytes} bytes, not shown because it may have a token");
+        return;
+    }
+    let text = escaped(text);
     log::trace!(target: TARGET, "#{number} {direction} text, {bytes} bytes: {text}");
 }
 
