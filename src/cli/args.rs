@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use exec::{ExecArgs, Restart};
+pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
 
 use crate::cli::url::without_secrets;
@@ -16,6 +17,7 @@ mod clients;
 mod environment;
 mod exec;
 mod jwt;
+mod manuals;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;
@@ -48,6 +50,10 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Generates load for any WebSocket server and measures its speed
     Bench(BenchArgs),
+    /// Prints what a shell needs to complete commands and flags
+    Completions(CompletionsArgs),
+    /// Prints the manual page of a command
+    Man(ManArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -80,8 +86,9 @@ impl Command {
 
     fn from_matches(matches: &mut clap::ArgMatches) -> Result<Command, clap::Error> {
         #[cfg(feature = "redis")]
-        let source = matches
-            .subcommand_matches("serve")
+        let source = ["serve", "exec"]
+            .iter()
+            .find_map(|command| matches.subcommand_matches(command))
             .unwrap_or(matches)
             .value_source("redis");
         let cli =
@@ -91,8 +98,10 @@ impl Command {
             .command
             .unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
         #[cfg(feature = "redis")]
-        if let Command::Serve(args) = &mut parsed {
-            args.redis.set_source(source);
+        match &mut parsed {
+            Command::Serve(args) => args.redis.set_source(source),
+            Command::Exec(args) => args.serve.redis.set_source(source),
+            _ => {}
         }
         if let Command::Client(args) = &parsed {
             args.check()
@@ -127,11 +136,11 @@ pub(crate) fn unknown_variables() -> Vec<String> {
 
 /// Returns the parser for [`Cli`]. The help of `serve` does not show each flag's environment variable, because one
 /// sentence at its end states the rule. The other commands have few variables, so their help shows them.
-fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let command = environment::without_empty(Cli::command());
     let hide = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
     hide(command).mut_subcommands(|command| match command.get_name() {
-        "serve" => hide(command),
+        "serve" | "exec" => hide(command),
         _ => command.mut_args(|arg| arg.hide_env_values(true)),
     })
 }

@@ -76,6 +76,10 @@ pub(crate) mod top;
 
 pub(crate) mod bench;
 
+// What packages install.
+pub(crate) mod completions;
+pub(crate) mod man;
+
 pub(crate) mod exit;
 
 /// The error that ends a handler or a whole command.

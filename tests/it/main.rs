@@ -92,6 +92,8 @@ mod json;
 #[cfg(feature = "cli")]
 mod json_values;
 #[cfg(feature = "cli")]
+mod manuals;
+#[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
 mod protocol;

@@ -18,6 +18,8 @@ policy is block here. Standard error is inherited.
 When the server ends, the command's standard input is closed and its process group gets SIGTERM, and SIGKILL after \
 --stop-timeout.
 
+The flags of serve have the same variables here. STANDPIPE_TOPIC is --topic-settings.
+
 Exit codes: as for serve. With --restart never or on-failure, the server also ends when the command has ended, with 0 if the \
 command ended with 0, and otherwise with 1.";
 
@@ -67,7 +69,7 @@ pub(crate) enum Restart {
     Always,
     /// If it ended with another exit code than 0, or by a signal
     OnFailure,
-    /// Never: the server ends with the command
+    /// At no end: the server ends with the command
     Never,
 }
 
