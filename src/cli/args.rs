@@ -18,6 +18,7 @@ mod environment;
 mod exec;
 mod jwt;
 mod manuals;
+mod pages;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

@@ -40,6 +40,7 @@ pub(crate) struct Routes {
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) has_echo: bool,
+    pub(crate) has_page: bool,
     pub(crate) max_subscriptions: usize,
 }
 
@@ -48,7 +49,7 @@ impl Handler for Routes {
         let path: Vec<String> = request.segments().to_vec();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let answer = match path[..] {
-            [] => check_get(request).map(|()| Reply::html(PAGE)),
+            [] if self.has_page => check_get(request).map(|()| Reply::html(PAGE)),
             ["healthz"] => check_get(request).map(|()| Reply::text(200, "ok\n")),
             ["readyz"] => check_get(request).map(|()| self.ready()),
             ["metrics"] => self

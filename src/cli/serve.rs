@@ -41,6 +41,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         links.clone(),
         Arc::clone(&access),
         queue_bytes,
+        !args.pages.no_page,
     )?;
     let exec = command.map(|args| Exec::start(args, &hub, max_message, handle.clone()));
     let exec = exec.transpose()?;
@@ -76,6 +77,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         input: exec.as_ref().map(Exec::input),
         handle,
         has_echo: !args.no_echo,
+        has_page: !args.pages.no_page,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);

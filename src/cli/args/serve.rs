@@ -207,6 +207,9 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_NO_ECHO", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) no_echo: bool,
 
+    #[command(flatten)]
+    pub(crate) pages: super::pages::PageArgs,
+
     #[cfg(feature = "redis")]
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,
