@@ -51,6 +51,8 @@ pub(crate) mod http_publish;
 
 pub(crate) mod raw;
 
+pub(crate) mod exec;
+
 pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
@@ -80,6 +82,10 @@ pub(crate) mod publish;
 pub(crate) mod top;
 
 pub(crate) mod bench;
+
+// What packages install.
+pub(crate) mod completions;
+pub(crate) mod man;
 
 pub(crate) mod exit;
 

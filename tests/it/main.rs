@@ -92,11 +92,15 @@ mod config_file;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
+mod exec;
+#[cfg(feature = "cli")]
 mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod json_values;
+#[cfg(feature = "cli")]
+mod manuals;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
