@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use serve::ServeArgs;
+pub(crate) use token::TokenArgs;
 
 use crate::cli::url::without_secrets;
 
@@ -19,6 +20,7 @@ mod redis;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod token;
 
 /// A publish/subscribe hub for WebSocket clients, made of plain blocking threads
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Generates load for any WebSocket server and measures its speed
     Bench(BenchArgs),
+    /// Makes a signed token (JWT) for a client, or explains one
+    Token(TokenArgs),
 }
 
 const AFTER_HELP: &str = "\

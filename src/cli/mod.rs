@@ -74,6 +74,8 @@ pub(crate) mod top;
 
 pub(crate) mod bench;
 
+pub(crate) mod token;
+
 pub(crate) mod exit;
 
 /// The error that ends a handler or a whole command.

@@ -91,6 +91,13 @@ impl SignedTokens {
     }
 }
 
-pub(super) fn decode(part: &str) -> Option<Vec<u8>> {
+/// Returns the header and the claims of a token, which are not verified.
+pub(crate) fn parts(token: &str) -> Option<(Value, Value)> {
+    let mut parts = token.split('.');
+    let mut next = || serde_json::from_slice(&decode(parts.next()?)?).ok();
+    Some((next()?, next()?))
+}
+
+fn decode(part: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(part.as_bytes()).ok()
 }
