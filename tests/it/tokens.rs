@@ -105,11 +105,3 @@ impl Server {
 pub(crate) fn renew(client: &mut JsonClient, token: &str) -> Value {
     client.request(json!({"token": token, "ref": "renew"}).to_string())
 }
-
-/// Returns how long it takes until the client gets the Close with this code.
-#[track_caller]
-pub(crate) fn closed_after(client: &mut TestClient, code: u16) -> Duration {
-    let start = std::time::Instant::now();
-    client.expect_close(code);
-    start.elapsed()
-}

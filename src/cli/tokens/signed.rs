@@ -10,7 +10,7 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::claims::{Claims, Now, Required};
+use super::claims::{Claims, Now, Required, object};
 use super::invalid::{Invalid, MAX_TOKEN};
 use super::key::Key;
 use super::key_file::KeyFile;
@@ -66,7 +66,7 @@ impl SignedTokens {
         signature: &str,
     ) -> Result<(), Invalid> {
         let header = decode(header).ok_or(Invalid::HeaderNotRead)?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| Invalid::HeaderNotRead)?;
+        let header: Header = object(&header).ok_or(Invalid::HeaderNotRead)?;
         if header.crit.is_some() {
             return Err(Invalid::Critical);
         }
