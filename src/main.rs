@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
         Command::Top(args) => exit_code(cli::top::run(&args)),
         Command::Bench(args) => exit_code(cli::bench::run(&args)),
+        Command::Token(args) => exit_code(cli::token::run(&args)),
         Command::Completions(args) => exit_code(cli::completions::run(&args)),
         Command::Man(args) => exit_code(cli::man::run(&args)),
     }

@@ -13,6 +13,7 @@ pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use exec::{ExecArgs, Restart};
 pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
+pub(crate) use token::TokenArgs;
 
 use crate::cli::config::{self, CONFIG, ConfigFile, InForce, Source};
 use crate::cli::exit;
@@ -32,6 +33,7 @@ mod redis;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod token;
 
 /// A publish/subscribe hub for WebSocket clients, made of plain blocking threads
 #[derive(Debug, Parser)]
@@ -61,6 +63,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Generates load for any WebSocket server and measures its speed
     Bench(BenchArgs),
+    /// Makes a signed token (JWT) for a client, or explains one
+    Token(TokenArgs),
     /// Prints what a shell needs to complete commands and flags
     Completions(CompletionsArgs),
     /// Prints the manual page of a command

@@ -83,6 +83,8 @@ pub(crate) mod top;
 
 pub(crate) mod bench;
 
+pub(crate) mod token;
+
 // What packages install.
 pub(crate) mod completions;
 pub(crate) mod man;

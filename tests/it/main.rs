@@ -114,6 +114,8 @@ mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
 #[cfg(feature = "cli")]
+mod tokens;
+#[cfg(feature = "cli")]
 mod topic_rules;
 
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
