@@ -36,7 +36,7 @@ fn exit_code(result: Result<(), Failure>) -> ExitCode {
 }
 
 fn serve(args: &ServeArgs) -> ExitCode {
-    let log = match logs::start(args.log_level()) {
+    let log = match logs::start(&args.logs) {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };

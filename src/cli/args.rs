@@ -7,12 +7,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
+pub(crate) use logs::LogArgs;
 pub(crate) use serve::ServeArgs;
 
 use crate::cli::url::without_secrets;
 
 mod clients;
 mod environment;
+mod logs;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

@@ -12,8 +12,10 @@ pub(crate) mod values;
 
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
+pub(crate) mod journal;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod notify;
 pub(crate) mod serve;
 pub(crate) mod signals;
 

@@ -7,10 +7,12 @@ use standpipe::Hub;
 use super::announce::announce;
 use super::args::ServeArgs;
 use super::dashboard::Dashboard;
+use super::endpoint::Endpoint;
 use super::envelope::Json;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::listen::listen;
+use super::notify::Notify;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
 
@@ -40,6 +42,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         Arc::clone(&access),
         queue_bytes,
     )?;
+    let notify = Notify::from_env();
+    let _watched = notify.watch(&handle);
     let secrets = Arc::clone(&access);
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
@@ -49,6 +53,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
             let (handle, hub, links) = &server_figures;
             figures::line(handle, hub, links.as_ref())
         }),
+        Arc::clone(&notify),
     )?;
     // Printed last, because a script may connect as soon as it has read these lines.
     let servers = links.as_ref().map_or_else(Vec::new, Links::addresses);
@@ -59,6 +64,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         !args.no_echo,
         &servers,
     );
+    notify.ready(status(&endpoints));
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
@@ -70,6 +76,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
+    notify.stopping();
     dashboard.end();
     // After the clients have gone, because the last of them may still have published.
     if let Some(links) = &links {
@@ -80,4 +87,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     // An error is ignored: all clients have been served, even if standard output is closed or full.
     let _ = stdout::write_now(&format!("{report}\n"));
     Ok(())
+}
+
+/// Returns the line that `systemctl status` shows.
+fn status(endpoints: &[Endpoint]) -> String {
+    let listeners: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
+    format!("listening on {}", listeners.join(", "))
 }

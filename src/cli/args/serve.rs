@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::TopicFlag;
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{
-    Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
-};
+use crate::cli::values::{Listen, Listens, count, kernel_size, origin, queue, yes_or_no};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -207,10 +204,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,
 
-    /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
-    /// beginning of a text
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    pub(crate) logs: super::logs::LogArgs,
 }
 
 impl ServeArgs {
@@ -271,14 +266,5 @@ impl ServeArgs {
     /// Returns who may publish and subscribe to which topics.
     pub(crate) fn rules(&self) -> TopicRules {
         TopicRules(self.topic.iter().map(TopicFlag::rule).collect())
-    }
-
-    /// Returns the level of the log: events of the server, with `-v` also of each client, with `-vv` also of each message.
-    pub(crate) fn log_level(&self) -> LevelFilter {
-        match self.verbose {
-            0 => LevelFilter::Info,
-            1 => LevelFilter::Debug,
-            _ => LevelFilter::Trace,
-        }
     }
 }

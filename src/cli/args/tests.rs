@@ -32,7 +32,7 @@ fn defaults_are_the_documented_ones() {
     let config = args.config();
     assert!(args.listeners().eq(&[Listen::Tcp("127.0.0.1:9000".into())]));
     assert!(!args.no_echo && !args.admin_open && args.admin_listeners().next().is_none());
-    assert_eq!(args.log_level(), LevelFilter::Info);
+    assert_eq!(args.logs.level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
     let clocks = [
@@ -117,7 +117,7 @@ fn every_flag_sets_its_field_with_and_without_serve() {
                 .eq(&[Listen::Tcp("127.0.0.1:1".into())])
         );
         assert!(args.no_echo && args.admin_open);
-        assert_eq!(args.log_level(), LevelFilter::Trace);
+        assert_eq!(args.logs.level(), LevelFilter::Trace);
     }
 }
 
