@@ -12,6 +12,7 @@ pub(crate) mod values;
 
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
+mod inherited;
 pub(crate) mod journal;
 mod listen;
 pub(crate) mod logs;

@@ -33,6 +33,7 @@ mod handed;
 mod handshake;
 mod lateness;
 mod listeners;
+mod log_lines;
 mod opening;
 
 mod cookies;
@@ -101,6 +102,8 @@ mod redis;
 mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod systemd;
 #[cfg(feature = "cli")]
 mod topic_rules;
 

@@ -17,7 +17,7 @@ const LISTEN: &str = "127.0.0.1:9000";
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N|fd:NAME", default_value = LISTEN)]
     listen: Vec<Listens>,
 
     /// Where to serve the admin paths, such as publishing over HTTP, /metrics and /dashboard; the other listeners then
@@ -25,7 +25,7 @@ pub(crate) struct ServeArgs {
     #[arg(
         long,
         env = "STANDPIPE_ADMIN_LISTEN",
-        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N"
+        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N|fd:NAME"
     )]
     admin_listen: Vec<Listens>,
 

@@ -131,6 +131,7 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--listen", "unix:", "unix:/run/standpipe.sock"),
         ("--listen", "unix:/a.sock,mode=9", "mode=0660"),
         ("--listen", "fd:2", "begin at fd:3"),
+        ("--listen", "fd:", "fd:3 or fd:NAME"),
         ("--listen", "http://localhost:9000", "localhost:9000"),
         ("--max-clients", "0", "at least 1"),
         ("--queue", "0", "at least 1"),
