@@ -14,7 +14,9 @@ use crate::cli::url::without_secrets;
 
 mod clients;
 mod environment;
+mod jwt;
 mod logs;
+mod pages;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

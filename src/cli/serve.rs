@@ -1,6 +1,7 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use standpipe::Hub;
 
@@ -41,9 +42,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links.clone(),
         Arc::clone(&access),
         queue_bytes,
+        !args.pages.no_page,
     )?;
     let notify = Notify::from_env();
     let _watched = notify.watch(&handle);
+    let expiring = Arc::clone(&access);
+    let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
     let secrets = Arc::clone(&access);
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
@@ -73,6 +77,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links: links.clone(),
         handle,
         has_echo: !args.no_echo,
+        has_page: !args.pages.no_page,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);

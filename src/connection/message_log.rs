@@ -1,7 +1,8 @@
 //! Logs each message at the level *trace*: the name of its client, its direction, its kind, its length, and of a text its
 //! beginning, escaped.
 //!
-//! No other level shows the content of a message. While the level is off, each function only reads an atomic.
+//! No other level shows the content of a message. While the level is off, each function only reads an atomic. A text that
+//! has a member `token` is not shown at any level, because a client may send its credentials so.
 
 use std::{fmt, str};
 
@@ -62,8 +63,18 @@ pub(crate) fn sent_directly(name: &CurrentName, batch: &FrameBatch, result: Writ
     }
 }
 
+/// What may be the name of the member `token` in JSON. The second one is an escaped ASCII character, which may be a part of
+/// that name.
+const SECRET: [&str; 2] = ["\"token\"", "\\u00"];
+
 fn log_text(name: &CurrentName, direction: &str, text: &str) {
-    let (bytes, text) = (text.len(), escaped(text));
+    let bytes = text.len();
+    if SECRET.iter().any(|secret| text.contains(secret)) {
+        let why = "not shown because it may have a token";
+        log(name, format_args!("{direction} text, {bytes} bytes, {why}"));
+        return;
+    }
+    let text = escaped(text);
     log(
         name,
         format_args!("{direction} text, {bytes} bytes: {text}"),

@@ -31,7 +31,12 @@ fn defaults_are_the_documented_ones() {
     let args = parse(&[]).expect("no flag is required");
     let config = args.config();
     assert!(args.listeners().eq(&[Listen::Tcp("127.0.0.1:9000".into())]));
-    assert!(!args.no_echo && !args.admin_open && args.admin_listeners().next().is_none());
+    assert!(
+        !args.no_echo
+            && !args.pages.no_page
+            && !args.admin_open
+            && args.admin_listeners().next().is_none()
+    );
     assert_eq!(args.logs.level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
@@ -70,7 +75,7 @@ fn every_flag_sets_its_field_with_and_without_serve() {
                  --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                  --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
                  --origin https://a.example --origin b.example:8080,https://*.c.example --allow-any-origin \
-                 --no-echo -vv";
+                 --no-echo --no-page -vv";
     let flags: Vec<&str> = flags.split_whitespace().collect();
     let expected = Config::default()
         .max_clients(Some(1))
@@ -116,7 +121,7 @@ fn every_flag_sets_its_field_with_and_without_serve() {
             args.admin_listeners()
                 .eq(&[Listen::Tcp("127.0.0.1:1".into())])
         );
-        assert!(args.no_echo && args.admin_open);
+        assert!(args.no_echo && args.pages.no_page && args.admin_open);
         assert_eq!(args.logs.level(), LevelFilter::Trace);
     }
 }

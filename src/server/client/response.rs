@@ -46,14 +46,15 @@ impl Answer {
         }
     }
 
-    /// The answer that the handler has returned. If it was made from an error, the log has the error.
+    /// The answer that the handler has returned. If it was made from an error, or has a reason, the log has that.
     pub(crate) fn from_handler(mut reply: Reply) -> Answer {
-        match reply.take_failure() {
+        if let Some(error) = reply.take_failure() {
+            let reason = format!("the handler failed: {}", escaped(&error));
+            return Answer::rejection_of_kind(Refusal::HandlerFailed, reply, reason);
+        }
+        match reply.take_reason() {
+            Some(reason) => Answer::rejection(reply, escaped(&reason).to_string()),
             None => Answer::reply(reply),
-            Some(error) => {
-                let reason = format!("the handler failed: {}", escaped(&error));
-                Answer::rejection_of_kind(Refusal::HandlerFailed, reply, reason)
-            }
         }
     }
 
