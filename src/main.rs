@@ -42,7 +42,7 @@ fn exit_code(result: Result<(), Failure>) -> ExitCode {
 
 /// Runs the server, beside a command if there is one.
 fn serve(args: &ServeArgs, command: Option<&ExecArgs>) -> ExitCode {
-    let log = match logs::start(args.log_level()) {
+    let log = match logs::start(&args.logs) {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };

@@ -11,6 +11,7 @@ use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcom
 pub(crate) use check_config::CheckConfigArgs;
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use exec::{ExecArgs, Restart};
+pub(crate) use logs::LogArgs;
 pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use token::TokenArgs;
@@ -25,6 +26,7 @@ mod environment;
 mod exec;
 mod file;
 mod jwt;
+mod logs;
 mod manuals;
 mod pages;
 mod proxies;

@@ -15,8 +15,11 @@ pub(crate) mod check_config;
 
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
+mod inherited;
+pub(crate) mod journal;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod notify;
 pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;

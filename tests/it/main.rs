@@ -34,6 +34,7 @@ mod handed;
 mod handshake;
 mod lateness;
 mod listeners;
+mod log_lines;
 mod opening;
 mod proxies;
 
@@ -113,6 +114,8 @@ mod redis;
 mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod systemd;
 #[cfg(feature = "cli")]
 mod tokens;
 #[cfg(feature = "cli")]
