@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     }
     match command {
         Command::Serve(args) => serve(&args),
+        Command::CheckConfig(args) => exit_code(cli::check_config::run(&args)),
         Command::Client(args) => exit_code(cli::client::run(&args)),
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
         Command::Top(args) => exit_code(cli::top::run(&args)),

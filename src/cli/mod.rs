@@ -2,6 +2,7 @@
 
 // Arguments, checked before anything is started.
 pub(crate) mod args;
+pub(crate) mod config;
 #[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
@@ -10,10 +11,13 @@ pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
 
+pub(crate) mod check_config;
+
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
 
@@ -35,6 +39,7 @@ pub(crate) mod replies;
 pub(crate) mod rules;
 pub(crate) mod secret_file;
 pub(crate) mod secrets;
+pub(crate) mod tokens;
 
 pub(crate) mod page;
 
@@ -50,6 +55,7 @@ pub(crate) mod ids;
 #[path = "../nesting.rs"]
 pub(crate) mod nesting;
 pub(crate) mod parser;
+pub(crate) mod renewal;
 pub(crate) mod session;
 
 // What the server shows about itself.

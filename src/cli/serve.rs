@@ -1,6 +1,7 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use standpipe::Hub;
 
@@ -11,6 +12,7 @@ use super::envelope::Json;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::listen::listen;
+use super::reload::Reloader;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
 
@@ -41,11 +43,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         queue_bytes,
         !args.pages.no_page,
     )?;
-    let secrets = Arc::clone(&access);
+    let expiring = Arc::clone(&access);
+    let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
+    let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access));
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
         handle.clone(),
-        Box::new(move || secrets.reload()),
+        Box::new(move || reloader.reload()),
         Box::new(move || {
             let (handle, hub, links) = &server_figures;
             figures::line(handle, hub, links.as_ref())

@@ -25,6 +25,7 @@ mod people;
 mod pings;
 mod policies;
 mod presence;
+mod set_topics;
 
 // In the order of a client's life.
 #[cfg(feature = "client")]
@@ -81,6 +82,8 @@ mod binary_environment;
 mod binary_input;
 #[cfg(feature = "cli")]
 mod binary_output;
+#[cfg(feature = "cli")]
+mod config_file;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]

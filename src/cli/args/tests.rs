@@ -13,7 +13,7 @@ fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
     let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
     let command = bare(command()).mut_subcommands(bare);
     let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
-    let Command::Serve(args) = Command::from_matches(&mut matches)? else {
+    let Command::Serve(args) = Command::from_matches(&mut matches, None)? else {
         panic!("{flags:?} are not flags of `serve`");
     };
     Ok(*args)
