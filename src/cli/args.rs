@@ -19,9 +19,10 @@ use crate::cli::url::without_secrets;
 mod check_config;
 mod clients;
 mod environment;
+mod file;
 mod jwt;
 mod pages;
-mod file;
+mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

@@ -43,6 +43,9 @@ pub(crate) mod tokens;
 
 pub(crate) mod page;
 
+// Requests about topics and clients.
+pub(crate) mod admin;
+
 // Publishing and subscribing.
 pub(crate) mod http_publish;
 

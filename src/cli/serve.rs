@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use standpipe::Hub;
 
+use super::admin::disconnect::Disconnector;
+use super::admin::topic_data::TopicData;
 use super::announce::announce;
 use super::args::ServeArgs;
 use super::dashboard::Dashboard;
@@ -68,6 +70,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         access,
         dashboard: Arc::clone(&dashboard),
         publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
+        topic_data: TopicData::new(hub.clone(), links.is_some()),
+        disconnector: Disconnector::new(handle.clone()),
         hub,
         links: links.clone(),
         handle,

@@ -35,6 +35,7 @@ mod handshake;
 mod lateness;
 mod listeners;
 mod opening;
+mod proxies;
 
 mod cookies;
 mod http_answers;
@@ -70,6 +71,10 @@ mod unix_sockets;
 // The binary, as people run it.
 #[cfg(feature = "cli")]
 mod admin;
+#[cfg(feature = "cli")]
+mod admin_publish;
+#[cfg(feature = "cli")]
+mod admin_requests;
 #[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]

@@ -214,6 +214,9 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) pages: super::pages::PageArgs,
 
+    #[command(flatten)]
+    pub(crate) proxies: super::proxies::ProxyArgs,
+
     #[cfg(feature = "redis")]
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,
@@ -244,7 +247,8 @@ impl ServeArgs {
 
     /// Returns the limits and timeouts of the server.
     pub(crate) fn config(&self) -> Config {
-        Config::default()
+        self.proxies
+            .apply(Config::default())
             .max_clients(self.max_clients)
             .max_clients_per_ip(self.max_clients_per_ip)
             .connect_rate(self.connect_rate)
