@@ -2,9 +2,8 @@
 
 use super::args::CheckConfigArgs;
 use super::config::report;
-use super::endpoint::Endpoint;
 use super::exit::BadConfiguration;
-use super::{Failure, exposure, stdout};
+use super::{Failure, exposure, listen, stdout};
 
 /// Prints the report. A wrong flag, variable or file has ended the process before.
 ///
@@ -13,12 +12,7 @@ use super::{Failure, exposure, stdout};
 /// contradict each other, and files of secrets that cannot be used.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     let serve = &args.serve;
-    let public = serve.listeners().map(|listen| (listen, false));
-    let admin = serve.admin_listeners().map(|listen| (listen, true));
-    let endpoints = public.chain(admin);
-    let endpoints: Vec<Endpoint> = endpoints
-        .flat_map(|(listen, is_admin)| Endpoint::expected(listen, is_admin))
-        .collect();
+    let endpoints = listen::expected(serve)?;
     exposure::access(serve, &endpoints).map_err(|error| BadConfiguration(error.to_string()))?;
     let hide = |key: &str, value: &str| match key {
         #[cfg(feature = "redis")]

@@ -20,20 +20,32 @@ pub(crate) struct Endpoint {
     /// The address, if it is a TCP listener.
     address: Option<SocketAddr>,
     pub(crate) is_admin: bool,
+    /// Whether only a proxy can use the listener, because each connection begins with a PROXY header.
+    pub(crate) has_proxy_header: bool,
 }
 
 impl Endpoint {
-    pub(crate) fn new(listen: &Listen, listener: &Listener, is_admin: bool) -> Endpoint {
+    pub(crate) fn new(
+        listen: &Listen,
+        listener: &Listener,
+        is_admin: bool,
+        has_proxy_header: bool,
+    ) -> Endpoint {
         Endpoint {
             listen: listen.clone(),
             address: listener.local_addr(),
             is_admin,
+            has_proxy_header,
         }
     }
 
     /// Returns where a listener will be reached, before it is bound. A descriptor, and a name without an address, tell
     /// nothing yet.
-    pub(crate) fn expected(listen: &Listen, is_admin: bool) -> Vec<Endpoint> {
+    pub(crate) fn expected(
+        listen: &Listen,
+        is_admin: bool,
+        has_proxy_header: bool,
+    ) -> Vec<Endpoint> {
         let addresses = match listen {
             Listen::Tcp(address) => match address.to_socket_addrs() {
                 Ok(addresses) => addresses.map(Some).collect(),
@@ -46,6 +58,7 @@ impl Endpoint {
             listen: listen.clone(),
             address,
             is_admin,
+            has_proxy_header,
         };
         addresses.into_iter().map(endpoint).collect()
     }
@@ -79,7 +92,7 @@ impl Endpoint {
         match (self.address, self.unix()) {
             (Some(address), _) => address.port().to_string(),
             (None, Some(path)) => escaped(&path.to_string_lossy()),
-            (None, None) => self.to_string().replace(':', "-"),
+            (None, None) => escaped(&self.to_string().replace(':', "-")),
         }
     }
 }

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use listenfd::ListenFd;
 use standpipe::{Config, Listener, Server};
 
 use super::Failure;
 use super::args::ServeArgs;
 use super::endpoint::{ADMIN, Endpoint};
-use super::values::{FIRST_FD, Listen};
+use super::exit::BadConfiguration;
+use super::inherited::Inherited;
+use super::values::Listen;
 
 /// How many free ports are tried for a name with addresses of both families. The port that is free for one family may
 /// be taken for the other.
@@ -17,7 +18,8 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones.
 pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<Endpoint>), Failure> {
-    let mut inherited = ListenFd::from_env();
+    args.proxies.check(args.admin_open)?;
+    let mut inherited = Inherited::from_env();
     let mut listeners = Vec::new();
     let mut endpoints = Vec::new();
     let public = args.listeners().map(|listen| (listen, false));
@@ -26,14 +28,16 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
         let bound = bind(listen, &mut inherited)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         for listener in bound {
-            endpoints.push(Endpoint::new(listen, &listener, is_admin));
+            let has_proxy_header = args.proxies.proxy_protocol && !is_admin;
+            endpoints.push(Endpoint::new(listen, &listener, is_admin, has_proxy_header));
             listeners.push(if is_admin {
                 listener.tag(ADMIN).same_origin_only()
             } else {
-                listener
+                args.proxies.listener(listener)
             });
         }
     }
+    inherited.warn_of_rest();
     let server = Server::from_listeners(listeners, config);
     // The error is unwrapped, because a wrong configuration has its own exit code.
     let server = server.map_err(|error| match error.downcast::<standpipe::ConfigError>() {
@@ -43,8 +47,25 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
     Ok((server, endpoints))
 }
 
-/// Binds the listeners of one flag. A name with addresses of both families gets two.
-fn bind(listen: &Listen, inherited: &mut ListenFd) -> io::Result<Vec<Listener>> {
+/// Returns where the server will be reached, as far as that is known before the listeners are bound.
+///
+/// # Errors
+/// As [`listen`], for flags that contradict each other.
+pub(crate) fn expected(args: &ServeArgs) -> Result<Vec<Endpoint>, BadConfiguration> {
+    args.proxies.check(args.admin_open)?;
+    let has_proxy_header = args.proxies.proxy_protocol;
+    let public = args
+        .listeners()
+        .flat_map(|listen| Endpoint::expected(listen, false, has_proxy_header));
+    let admin = args
+        .admin_listeners()
+        .flat_map(|listen| Endpoint::expected(listen, true, false));
+    Ok(public.chain(admin).collect())
+}
+
+/// Binds the listeners of one flag. A name with addresses of both families gets two, and so may a name of inherited
+/// sockets.
+fn bind(listen: &Listen, inherited: &mut Inherited) -> io::Result<Vec<Listener>> {
     let listener = match listen {
         Listen::Tcp(address) => return bind_tcp(address),
         Listen::Unix {
@@ -52,7 +73,8 @@ fn bind(listen: &Listen, inherited: &mut ListenFd) -> io::Result<Vec<Listener>> 
             mode: Some(mode),
         } => Listener::unix_with_mode(path, *mode),
         Listen::Unix { path, mode: None } => Listener::unix(path),
-        Listen::Fd(fd) => take_inherited(inherited, fd - FIRST_FD),
+        Listen::Fd(fd) => inherited.take(*fd),
+        Listen::FdName(name) => return inherited.take_named(name),
     };
     Ok(vec![listener?])
 }
@@ -106,26 +128,6 @@ fn is_family_missing(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
     )
-}
-
-/// Takes a listening socket that the parent process opened and announced in `LISTEN_FDS` and `LISTEN_PID`
-/// (sd_listen_fds(3)). The parent keeps it for the process that comes next.
-fn take_inherited(inherited: &mut ListenFd, index: usize) -> io::Result<Listener> {
-    let missing = || {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "LISTEN_FDS and LISTEN_PID announce no such socket",
-        )
-    };
-    // The socket may be of either kind. Asking for the wrong kind fails and leaves it in place.
-    let listener = match inherited.take_tcp_listener(index) {
-        Ok(listener) => Listener::try_from(listener.ok_or_else(missing)?),
-        Err(_) => {
-            let listener = inherited.take_unix_listener(index)?;
-            Listener::try_from(listener.ok_or_else(missing)?)
-        }
-    };
-    listener.map(Listener::inherited)
 }
 
 #[cfg(test)]

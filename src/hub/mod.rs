@@ -47,7 +47,7 @@ use std::sync::Arc;
 
 pub use config::HubConfig;
 pub use message::{Envelope, Gap, Publication, TopicMessage};
-pub use outcome::{PublishError, PublishOutcome, SubscribeError, TooManyTopics};
+pub use outcome::{ClearHistoryError, PublishError, PublishOutcome, SubscribeError, TooManyTopics};
 pub use policy::{DropReason, Policy, SoftLimit};
 pub use settings::TopicSettings;
 pub use stats::TopicCounts;

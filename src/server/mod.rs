@@ -142,13 +142,17 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// Fails with `InvalidInput` if the list is empty, or if the configuration is wrong, as [`bind`](Self::bind).
+    /// Fails with `InvalidInput` if the list is empty, or if the configuration is wrong, as [`bind`](Self::bind). A
+    /// [`Listener::proxy_protocol`] needs [`Config::trusted_proxies`].
     pub fn from_listeners(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
         }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
-        let checked = config.check().and_then(|()| Rules::new(&config));
+        let checked = config
+            .check()
+            .and_then(|()| check_proxies(&listeners, &config))
+            .and_then(|()| Rules::new(&config));
         let rules = checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let capacity = capacity::compute(config.max_clients, config.handler_stack);
@@ -362,6 +366,17 @@ impl Server {
         own_thread::works_for(self.handle.server());
         self.serve(handler)
     }
+}
+
+/// Checks that a listener of the PROXY protocol can accept somebody.
+fn check_proxies(listeners: &[Listener], config: &Config) -> Result<(), ConfigError> {
+    if config.trusted_proxies.is_empty() && listeners.iter().any(Listener::has_proxy_header) {
+        return Err(ConfigError::new(
+            "trusted_proxies",
+            "must not be empty, because a listener expects the PROXY protocol",
+        ));
+    }
+    Ok(())
 }
 
 /// The name of the thread that [`Server::spawn`] and [`Server::scope`] start.

@@ -34,7 +34,9 @@ mod handed;
 mod handshake;
 mod lateness;
 mod listeners;
+mod log_lines;
 mod opening;
+mod proxies;
 
 mod cookies;
 mod http_answers;
@@ -71,6 +73,10 @@ mod unix_sockets;
 #[cfg(feature = "cli")]
 mod admin;
 #[cfg(feature = "cli")]
+mod admin_publish;
+#[cfg(feature = "cli")]
+mod admin_requests;
+#[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
 mod binary_bench;
@@ -89,11 +95,15 @@ mod config_reload;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
+mod exec;
+#[cfg(feature = "cli")]
 mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod json_values;
+#[cfg(feature = "cli")]
+mod manuals;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
@@ -106,6 +116,10 @@ mod redis;
 mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod systemd;
+#[cfg(feature = "cli")]
+mod tokens;
 #[cfg(feature = "cli")]
 mod topic_rules;
 
