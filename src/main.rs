@@ -51,7 +51,7 @@ fn serve(args: &ServeArgs, command: Option<&ExecArgs>) -> ExitCode {
     let code = match cli::serve::run(args, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{error}");
+            log::error!("{}", args.file.name_source(&error.to_string()));
             exit::code(&*error)
         }
     };

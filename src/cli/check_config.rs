@@ -12,13 +12,19 @@ use super::{Failure, exposure, listen, stdout};
 /// contradict each other, and files of secrets that cannot be used.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     let serve = &args.serve;
-    let endpoints = listen::expected(serve)?;
-    exposure::access(serve, &endpoints).map_err(|error| BadConfiguration(error.to_string()))?;
+    let refuse = |text: String| BadConfiguration(serve.file.name_source(&text));
+    let endpoints = listen::expected(serve).map_err(|error| refuse(error.to_string()))?;
+    exposure::access(serve, &endpoints).map_err(|error| refuse(error.to_string()))?;
     let hide = |key: &str, value: &str| match key {
         #[cfg(feature = "redis")]
         "redis" => super::redis_url::without_passwords(value),
         _ => value.to_owned(),
     };
-    let report = report(&args.in_force, serve.topics(), serve.file.of_topics(), hide);
+    let report = report(
+        serve.file.in_force(),
+        serve.topics(),
+        serve.file.of_topics(),
+        hide,
+    );
     stdout::write(report.as_bytes())
 }

@@ -189,14 +189,29 @@ fn check_config_refuses_what_a_start_would_refuse() {
     let open = "admin-open = true\nlisten = [\"unix:/nonexistent/a.sock\"]\n";
     for (text, expected) in [
         (missing, "/nonexistent/tokens: "),
-        (remote, "--publish-key-file is required"),
-        (open, "every listener must be a TCP listener on loopback"),
+        (
+            remote,
+            ":1: admin-listen 0.0.0.0:9001: other machines can reach",
+        ),
+        (
+            open,
+            ":1: admin-open: every listener must be a TCP listener on loopback",
+        ),
     ] {
         let file = File::new("config-refused", text);
         let (code, stdout, stderr) = run(standpipe(&["check-config", "-c", file.path()]));
         assert_eq!((code, stdout.as_str()), (Some(78), ""), "{text}: {stderr}");
         assert!(stderr.contains(expected), "{text}: {stderr}");
     }
+    // The server itself says the same.
+    let mut command = standpipe(&["--listen", "127.0.0.1:0"]);
+    command.env("STANDPIPE_ADMIN_LISTEN", "0.0.0.0:0");
+    let (code, _, stderr) = run(command);
+    assert_eq!(code, Some(78));
+    assert!(
+        stderr.contains("STANDPIPE_ADMIN_LISTEN 0.0.0.0:"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -244,5 +259,27 @@ fn every_command_warns_of_an_unknown_variable_and_names_the_nearest() {
         let expected = "the variable STANDPIPE_QUEU is unknown and ignored; the nearest one is STANDPIPE_QUEUE\n";
         assert!(stderr.contains(expected), "{flags:?}: {stderr}");
         assert!(!stderr.contains("STANDPIPE_RATE"), "{flags:?}: {stderr}");
+    }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn password_in_a_file_for_everybody_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let text =
+        "redis = \"redis://:s3cret@127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"\nadmin-open = true\n";
+    let file = File::new("config-mode", text);
+    for (mode, is_warned) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let binary = Binary::of(standpipe(&["-c", file.path()]));
+        binary.signal("TERM");
+        let (_, _, log) = binary.end();
+        assert_eq!(
+            log.contains("can read the password"),
+            is_warned,
+            "{mode:o}: {log}"
+        );
+        assert!(!log.contains("s3cret"), "{log}");
     }
 }

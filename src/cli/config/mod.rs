@@ -14,6 +14,7 @@ mod report;
 
 pub(crate) use arguments::CONFIG;
 pub(crate) use default::default_file;
+pub(crate) use document::TOPIC;
 pub(crate) use file::ConfigFile;
 pub(crate) use in_force::{InForce, Source, in_force};
 pub(crate) use nearest::nearest;
