@@ -154,6 +154,8 @@ mod escape;
 #[cfg(unix)]
 mod limits;
 #[cfg(unix)]
+mod line_throttle;
+#[cfg(unix)]
 mod message;
 #[cfg(all(unix, feature = "redis"))]
 mod names;

@@ -13,6 +13,7 @@ use crate::cli::url::without_secrets;
 
 mod clients;
 mod environment;
+mod jwt;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;

@@ -35,6 +35,7 @@ pub(crate) mod replies;
 pub(crate) mod rules;
 pub(crate) mod secret_file;
 pub(crate) mod secrets;
+pub(crate) mod tokens;
 
 pub(crate) mod page;
 
@@ -53,6 +54,7 @@ pub(crate) mod ids;
 #[path = "../nesting.rs"]
 pub(crate) mod nesting;
 pub(crate) mod parser;
+pub(crate) mod renewal;
 pub(crate) mod session;
 
 // What the server shows about itself.

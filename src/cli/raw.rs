@@ -9,6 +9,7 @@ use standpipe::{
 
 use super::replies::busy;
 use super::rules::Rights;
+use super::tokens::Identity;
 use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
@@ -54,7 +55,7 @@ fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, Subscribe
     if let Some(epoch) = request.query("epoch") {
         options = options.epoch(epoch);
     }
-    if let Some(name) = request.query("name") {
+    if let Some(name) = Identity::of(request).name(request) {
         options = options.with_name(name);
     }
     topic.subscribe(conn.outbox(), options)
@@ -66,7 +67,7 @@ pub(crate) fn relay(
     hub: &Hub,
     conn: &mut Connection,
     name: &str,
-    rights: &Rights<'_>,
+    mut rights: Rights<'_>,
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,
@@ -98,6 +99,7 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Err(reason) = rights.check_publish(name) {
+            log::info!("#{} {} {reason}", conn.number(), conn.peer());
             conn.close(FORBIDDEN, reason);
             return Ok(());
         }

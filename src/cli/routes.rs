@@ -12,8 +12,10 @@ use super::dashboard::{Dashboard, LIVE};
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
+use super::renewal::Renewal;
 use super::replies::{bad_request, check_get, check_method, check_post, not_found};
 use super::session::Session;
+use super::tokens::Identity;
 use super::{Failure, debug, metrics, params, raw};
 
 /// The subprotocol of JSON mode.
@@ -52,8 +54,8 @@ impl Handler for Routes {
                 .map(|()| metrics::text(request, &self.handle, &self.hub, self.links.as_ref())),
             ["echo"] if self.has_echo => self
                 .access
-                .check_token(request)
-                .map(|()| Reply::upgrade().subprotocol(RAW)),
+                .admit(request)
+                .map(|identity| upgrade(RAW, &identity)),
             ["ws"] => self.json_mode(request),
             ["ws", topic] => self.raw_mode(request, topic),
             ["publish"] => self
@@ -118,17 +120,20 @@ impl Handler for Routes {
     }
 
     fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        let identity = Identity::of(conn.request());
+        let expiry = self.access.expiries.watch(conn, &identity);
         match conn.request().segments() {
             [dashboard, _] if dashboard == "dashboard" => self.dashboard.watch(conn),
             [_, topic] => {
                 let topic = topic.clone();
-                let rights = self.access.rights(conn.request());
-                raw::relay(&self.hub, conn, &topic, &rights)
+                let rights = self.access.rights(identity);
+                raw::relay(&self.hub, conn, &topic, rights)
             }
             [ws] if ws == "ws" => {
-                let name = conn.request().query("name").map(str::to_owned);
-                let rights = self.access.rights(conn.request());
-                Session::new(&self.hub, name, self.max_subscriptions, rights).run(conn)
+                let name = identity.name(conn.request()).map(str::to_owned);
+                let rights = self.access.rights(identity);
+                let renewal = Renewal::new(&self.access.tokens, expiry);
+                Session::new(&self.hub, name, self.max_subscriptions, rights, renewal).run(conn)
             }
             _ => raw::echo(conn),
         }
@@ -149,25 +154,25 @@ impl Routes {
         }
     }
 
-    fn json_mode(&self, request: &Request) -> Result<Reply, Reply> {
-        self.access.check_token(request)?;
+    fn json_mode(&self, request: &mut Request) -> Result<Reply, Reply> {
+        let identity = self.access.admit(request)?;
         params::check_name(request)?;
         if request.wants_upgrade() && !request.subprotocols().any(|offered| offered == PROTOCOL) {
             return Err(bad_request(format!(
                 "this path requires the subprotocol {PROTOCOL}"
             )));
         }
-        Ok(Reply::upgrade().subprotocol(PROTOCOL))
+        Ok(upgrade(PROTOCOL, &identity))
     }
 
-    fn raw_mode(&self, request: &Request, topic: &str) -> Result<Reply, Reply> {
-        self.access.check_token(request)?;
+    fn raw_mode(&self, request: &mut Request, topic: &str) -> Result<Reply, Reply> {
+        let identity = self.access.admit(request)?;
         params::check_name(request)?;
         params::check_topic(topic)?;
-        self.access.check_subscribe(request, topic)?;
+        self.access.check_subscribe(identity.clone(), topic)?;
         params::since(request)?;
         params::echo(request)?;
-        Ok(Reply::upgrade().subprotocol(RAW))
+        Ok(upgrade(RAW, &identity))
     }
 
     /// A topic's history: read by subscribers, removed by admin requests.
@@ -187,5 +192,13 @@ impl Routes {
         self.access.check_topic_data(request, topic)?;
         check_get(request)?;
         self.topic_data.presence(topic)
+    }
+}
+
+fn upgrade(subprotocol: &str, identity: &Identity) -> Reply {
+    let reply = Reply::upgrade().subprotocol(subprotocol);
+    match identity.user() {
+        Some(user) => reply.user(Arc::clone(user)),
+        None => reply,
     }
 }

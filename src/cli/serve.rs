@@ -1,6 +1,7 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use standpipe::Hub;
 
@@ -42,6 +43,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         Arc::clone(&access),
         queue_bytes,
     )?;
+    let expiring = Arc::clone(&access);
+    let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
     let secrets = Arc::clone(&access);
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(

@@ -13,9 +13,12 @@ use standpipe::{
 
 use super::Failure;
 use super::answers::{Answers, Done, Outcome, Refusal};
-use super::command::{Command, CommandError, CommandMessage, Publish, Reference, Resume};
+use super::command::{
+    Command, CommandError, CommandMessage, Publish, Reference, Resume, TokenText,
+};
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
+use super::renewal::Renewal;
 use super::rules::Rights;
 
 /// The connection is closed at the third message that is not JSON, because the client speaks another protocol.
@@ -31,6 +34,7 @@ pub(crate) struct Session<'a> {
     name: Option<String>,
     max_subscriptions: usize,
     rights: Rights<'a>,
+    renewal: Renewal<'a>,
     subscriptions: HashMap<String, Subscription>,
     /// How many messages were not JSON.
     not_json: u32,
@@ -42,12 +46,14 @@ impl<'a> Session<'a> {
         name: Option<String>,
         max_subscriptions: usize,
         rights: Rights<'a>,
+        renewal: Renewal<'a>,
     ) -> Session<'a> {
         Session {
             hub,
             name,
             max_subscriptions,
             rights,
+            renewal,
             subscriptions: HashMap::new(),
             not_json: 0,
         }
@@ -100,6 +106,10 @@ impl<'a> Session<'a> {
                 Ok(Command::Unsubscribe(topic)) => {
                     answers.add(reference.as_deref(), self.unsubscribe(&topic));
                 }
+                Ok(Command::Token(token)) => {
+                    let outcome = self.renew(conn, &token);
+                    answers.add(reference.as_deref(), outcome);
+                }
                 Err(error) => answers.add(reference.as_deref(), Err(self.refusal(error))),
             }
             if answers.has_close() {
@@ -143,7 +153,7 @@ impl<'a> Session<'a> {
             .topic(&name)?
             .subscribe(conn.outbox(), options)
             .map_err(|error| error.to_string())?;
-        let done = Done {
+        let done = Done::Topic {
             id: subscription.last_id(),
             epoch: Some(subscription.topic().epoch().to_owned()),
         };
@@ -158,9 +168,23 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Goes on with a newer token, whose claims apply immediately: subscriptions that it does not allow end.
+    fn renew(&mut self, conn: &Connection, token: &TokenText) -> Outcome {
+        let identity = self.renewal.renew(self.rights.identity(), token, conn)?;
+        let exp = identity.claims().map_or(0, |claims| claims.exp);
+        self.rights.renew(identity);
+        let (rights, subscriptions) = (&mut self.rights, &mut self.subscriptions);
+        let mut ended: Vec<String> = subscriptions
+            .extract_if(|topic, _| rights.check_subscribe(topic).is_err())
+            .map(|(topic, _)| topic)
+            .collect();
+        ended.sort();
+        Ok(Done::Renewed { exp, ended })
+    }
+
     /// Publishes to one topic, and adds an answer for each message.
     fn publish(
-        &self,
+        &mut self,
         conn: &Connection,
         name: &str,
         publishes: Vec<(Reference, Publish)>,

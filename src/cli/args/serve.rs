@@ -6,6 +6,7 @@ use clap::{ArgAction, Args};
 use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use super::jwt::JwtArgs;
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::TopicFlag;
 use crate::cli::units::{Size, Time};
@@ -99,6 +100,9 @@ pub(crate) struct ServeArgs {
     /// A file with one token per line; clients must send one, as a bearer token, a subprotocol or a query parameter
     #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) jwt: JwtArgs,
 
     /// A file with one key per line; the admin paths, such as publishing over HTTP, /metrics and /dashboard, require one
     /// as a bearer token [default: a key that is made at the start and printed]
