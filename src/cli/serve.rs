@@ -67,9 +67,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
-        publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
+        publisher: HttpPublisher::new(hub.clone(), max_message, links.clone()),
         topic_data: TopicData::new(hub.clone(), links.is_some()),
-        disconnector: Disconnector::new(handle.clone()),
+        disconnector: Disconnector::new(handle.clone(), links.clone()),
         hub,
         links: links.clone(),
         handle,

@@ -71,10 +71,7 @@ fn log_text(name: &CurrentName, direction: &str, text: &str) {
     let bytes = text.len();
     if SECRET.iter().any(|secret| text.contains(secret)) {
         let why = "not shown because it may have a token";
-        log(
-            name,
-            format_args!("{direction} text, {bytes} bytes, {why}"),
-        );
+        log(name, format_args!("{direction} text, {bytes} bytes, {why}"));
         return;
     }
     let text = escaped(text);
