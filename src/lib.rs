@@ -170,6 +170,8 @@ mod sweep;
 #[cfg(unix)]
 mod sync;
 #[cfg(unix)]
+mod trusted_proxy;
+#[cfg(unix)]
 mod watch;
 
 /// Methods and headers, as in the signatures of [`Request`] and [`Reply`].
@@ -250,6 +252,8 @@ pub use server::{
     Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
     raise_descriptor_limit,
 };
+#[cfg(unix)]
+pub use trusted_proxy::TrustedProxy;
 #[cfg(unix)]
 pub use tungstenite;
 #[cfg(unix)]

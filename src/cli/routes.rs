@@ -9,6 +9,7 @@ use super::access::Access;
 use super::admin::disconnect::Disconnector;
 use super::admin::topic_data::TopicData;
 use super::dashboard::{Dashboard, LIVE};
+use super::exec::Input;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
@@ -31,11 +32,14 @@ pub(crate) struct Routes {
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
     pub(crate) links: Option<Links>,
+    /// The command of `standpipe exec`.
+    pub(crate) input: Option<Arc<Input>>,
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) topic_data: TopicData,
     pub(crate) disconnector: Disconnector,
     pub(crate) has_echo: bool,
+    pub(crate) has_page: bool,
     pub(crate) max_subscriptions: usize,
 }
 
@@ -44,7 +48,7 @@ impl Handler for Routes {
         let path: Vec<String> = request.segments().to_vec();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         let answer = match path[..] {
-            [] => check_get(request).map(|()| Reply::html(PAGE)),
+            [] if self.has_page => check_get(request).map(|()| Reply::html(PAGE)),
             ["healthz"] => check_get(request).map(|()| Reply::text(200, "ok\n")),
             ["readyz"] => check_get(request).map(|()| self.ready()),
             ["metrics"] => self
@@ -127,13 +131,15 @@ impl Handler for Routes {
             [_, topic] => {
                 let topic = topic.clone();
                 let rights = self.access.rights(identity);
-                raw::relay(&self.hub, conn, &topic, rights)
+                raw::relay(&self.hub, conn, &topic, rights, self.input.as_deref())
             }
             [ws] if ws == "ws" => {
                 let name = identity.name(conn.request()).map(str::to_owned);
                 let rights = self.access.rights(identity);
                 let renewal = Renewal::new(&self.access.tokens, expiry);
-                Session::new(&self.hub, name, self.max_subscriptions, rights, renewal).run(conn)
+                Session::new(&self.hub, name, self.max_subscriptions, rights, renewal)
+                    .input(self.input.as_deref())
+                    .run(conn)
             }
             _ => raw::echo(conn),
         }
