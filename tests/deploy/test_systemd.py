@@ -8,10 +8,12 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import unittest
+from pathlib import Path
 
 from support import LIMIT, ROOT, STANDPIPE, Program, free_port, read_to_end, status, upgrade_head, wait_until
 
@@ -47,7 +49,7 @@ def unix(path):
 class Activated(Program):
     """The service, started by systemd-socket-activate for its two sockets when the first client connects.
 
-    `wrapper` is a command that runs the server. `manager` is the socket that is notified.
+    `wrapper` is a command that runs the server.
     """
 
     def __init__(self, directory, wrapper=(), environment=None):
@@ -126,7 +128,8 @@ class Restrictions(unittest.TestCase):
         cls.directory = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.directory.cleanup)
         trace = f"{cls.directory.name}/trace"
-        wrapper = ["strace", "-f", "-qq", "-o", trace]
+        # With -D, the server is the process that LISTEN_PID names, and strace is its grandchild.
+        wrapper = ["strace", "-D", "-f", "-qq", "-o", trace]
         notify = f"{cls.directory.name}/notify.sock"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(notify)
@@ -145,17 +148,14 @@ class Restrictions(unittest.TestCase):
                     assert b"hello" in member.recv(4096)
                     for path in ("/metrics", "/dashboard", "/debug/clients"):
                         assert status(get(lambda: unix(server.admin), path)) == 200, path
-                    children = subprocess.run(
-                        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=True
-                    )
-                    pid = int(children.stdout.split()[0])
-                    os.kill(pid, 1)
+                    server.signal(signal.SIGHUP)
                     while b"RELOADING=1" not in manager.recv(4096):
                         pass
-                    os.kill(pid, 15)
-                    wait_until("the server has ended", lambda: server.process.poll() is not None)
-        with open(trace, encoding="utf-8", errors="replace") as file:
-            cls.calls = [line.split(None, 1)[1] for line in file if re.match(r"\d+ +\w+\(", line)]
+                    server.signal()
+                    assert server.wait() == 0, server.log()
+        wait_until("strace has written the last call", lambda: "exit_group(0" in Path(trace).read_text(errors="replace"))
+        lines = Path(trace).read_text(errors="replace").splitlines()
+        cls.calls = [line.split(None, 1)[1] for line in lines if re.match(r"\d+ +\w+\(", line)]
         # Everything before the binary is started is not the server.
         started = next(n for n, call in enumerate(cls.calls) if call.startswith("execve(") and "standpipe" in call)
         cls.calls = cls.calls[started + 1 :]
