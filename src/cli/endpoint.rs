@@ -20,14 +20,22 @@ pub(crate) struct Endpoint {
     /// The address, if it is a TCP listener.
     address: Option<SocketAddr>,
     pub(crate) is_admin: bool,
+    /// Whether only a proxy can use the listener, because each connection begins with a PROXY header.
+    pub(crate) has_proxy_header: bool,
 }
 
 impl Endpoint {
-    pub(crate) fn new(listen: &Listen, listener: &Listener, is_admin: bool) -> Endpoint {
+    pub(crate) fn new(
+        listen: &Listen,
+        listener: &Listener,
+        is_admin: bool,
+        has_proxy_header: bool,
+    ) -> Endpoint {
         Endpoint {
             listen: listen.clone(),
             address: listener.local_addr(),
             is_admin,
+            has_proxy_header,
         }
     }
 

@@ -17,6 +17,7 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones.
 pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<Endpoint>), Failure> {
+    args.proxies.check(args.admin_open)?;
     let mut inherited = Inherited::from_env();
     let mut listeners = Vec::new();
     let mut endpoints = Vec::new();
@@ -26,11 +27,12 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
         let bound = bind(listen, &mut inherited)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         for listener in bound {
-            endpoints.push(Endpoint::new(listen, &listener, is_admin));
+            let has_proxy_header = args.proxies.proxy_protocol && !is_admin;
+            endpoints.push(Endpoint::new(listen, &listener, is_admin, has_proxy_header));
             listeners.push(if is_admin {
                 listener.tag(ADMIN).same_origin_only()
             } else {
-                listener
+                args.proxies.listener(listener)
             });
         }
     }

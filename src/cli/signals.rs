@@ -32,6 +32,9 @@ pub(crate) type Reload = Box<dyn Fn() -> Result<(), String> + Send>;
 /// Returns the line for SIGUSR1.
 pub(crate) type Figures = Box<dyn Fn() -> String + Send>;
 
+/// What must be done before the process exits immediately.
+pub(crate) type AtExit = Box<dyn Fn() + Send + Sync>;
+
 /// Signals that arrive from now on, until [`handle`](Self::handle) is called, wait. Without this, a SIGHUP during the
 /// start would end the process.
 pub(crate) struct Caught(iterator::Signals);
@@ -51,11 +54,13 @@ impl Caught {
         reload: Reload,
         figures: Figures,
         notify: Arc<Notify>,
+        at_exit: AtExit,
     ) -> Result<SignalThread, Failure> {
         let shutdown = Arc::new(Shutdown {
             server,
             requested: AtomicBool::new(false),
             notify: Arc::clone(&notify),
+            at_exit,
         });
         let on_interrupt = Arc::clone(&shutdown);
         on_ctrl_c(move || on_interrupt.request("SIGINT"))?;
@@ -115,6 +120,7 @@ struct Shutdown {
     server: ServerHandle,
     requested: AtomicBool,
     notify: Arc<Notify>,
+    at_exit: AtExit,
 }
 
 impl Shutdown {
@@ -122,6 +128,7 @@ impl Shutdown {
     fn request(&self, signal: &str) {
         let again = self.requested.swap(true, Ordering::Relaxed);
         if again || self.server.is_shutting_down() {
+            (self.at_exit)();
             process::exit(exit::INTERRUPTED);
         }
         log::info!("{signal}: shutting down; a second signal exits immediately");
