@@ -115,6 +115,22 @@ impl Server {
         Server::from_listeners(vec![listener.try_into()?], config)
     }
 
+    /// Checks the values of `config`, without a listener. A program can check its configuration this way before it starts.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field with which no client could be served. [`bind`](Self::bind) would refuse the
+    /// configuration for the same reason.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// assert!(Server::check(&Config::default()).is_ok());
+    /// let error = Server::check(&Config::default().queue(0)).expect_err("a queue needs room for a message");
+    /// assert_eq!(error.field(), "queue");
+    /// ```
+    pub fn check(config: &Config) -> Result<(), ConfigError> {
+        config.check().and_then(|()| Rules::new(config)).map(drop)
+    }
+
     /// Uses several listeners for one server. TCP and Unix sockets can be mixed.
     ///
     /// ```

@@ -13,7 +13,7 @@ fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
     let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
     let command = bare(command()).mut_subcommands(bare);
     let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
-    let Command::Serve(args) = Command::from_matches(&mut matches)? else {
+    let Command::Serve(args) = Command::from_matches(&mut matches, None)? else {
         panic!("{flags:?} are not flags of `serve`");
     };
     Ok(*args)
@@ -31,8 +31,13 @@ fn defaults_are_the_documented_ones() {
     let args = parse(&[]).expect("no flag is required");
     let config = args.config();
     assert!(args.listeners().eq(&[Listen::Tcp("127.0.0.1:9000".into())]));
-    assert!(!args.no_echo && !args.admin_open && args.admin_listeners().next().is_none());
-    assert_eq!(args.log_level(), LevelFilter::Info);
+    assert!(
+        !args.no_echo
+            && !args.pages.no_page
+            && !args.admin_open
+            && args.admin_listeners().next().is_none()
+    );
+    assert_eq!(args.logs.level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
     let clocks = [
@@ -70,7 +75,7 @@ fn every_flag_sets_its_field_with_and_without_serve() {
                  --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                  --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
                  --origin https://a.example --origin b.example:8080,https://*.c.example --allow-any-origin \
-                 --trusted-proxy 10.0.0.0/8,unix --trusted-proxy fd00::1 --proxy-protocol --no-echo -vv";
+                 --trusted-proxy 10.0.0.0/8,unix --trusted-proxy fd00::1 --proxy-protocol --no-echo --no-page -vv";
     let flags: Vec<&str> = flags.split_whitespace().collect();
     let proxies = ["10.0.0.0/8", "unix", "fd00::1"].map(|text| text.parse().expect("a proxy"));
     let expected = Config::default()
@@ -118,8 +123,9 @@ fn every_flag_sets_its_field_with_and_without_serve() {
             args.admin_listeners()
                 .eq(&[Listen::Tcp("127.0.0.1:1".into())])
         );
-        assert!(args.no_echo && args.admin_open && args.proxies.proxy_protocol);
-        assert_eq!(args.log_level(), LevelFilter::Trace);
+        assert!(args.no_echo && args.pages.no_page && args.admin_open);
+        assert!(args.proxies.proxy_protocol);
+        assert_eq!(args.logs.level(), LevelFilter::Trace);
     }
 }
 
@@ -133,6 +139,7 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--listen", "unix:", "unix:/run/standpipe.sock"),
         ("--listen", "unix:/a.sock,mode=9", "mode=0660"),
         ("--listen", "fd:2", "begin at fd:3"),
+        ("--listen", "fd:", "fd:3 or fd:NAME"),
         ("--listen", "http://localhost:9000", "localhost:9000"),
         ("--max-clients", "0", "at least 1"),
         ("--queue", "0", "at least 1"),

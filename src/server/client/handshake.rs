@@ -14,6 +14,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::Scope;
 
+use log::Level;
+
 use super::client_address::{ClientAddress, ProxyHeaderError};
 use super::keep_alive::{self, MAX_REQUESTS};
 use super::registered::RegisteredClient;
@@ -267,7 +269,8 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
         }
         HeadError::Gone => None,
         HeadError::Io(error) => {
-            log::debug!("#{} reading the request failed: {error}", shared.number);
+            let text = format_args!("reading the request failed: {error}");
+            shared.name.log(Level::Debug, text);
             None
         }
     }
