@@ -21,10 +21,12 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(args) => serve(&args, None),
         Command::Exec(args) => serve(&args.serve, Some(&args)),
+        Command::CheckConfig(args) => exit_code(cli::check_config::run(&args)),
         Command::Client(args) => exit_code(cli::client::run(&args)),
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
         Command::Top(args) => exit_code(cli::top::run(&args)),
         Command::Bench(args) => exit_code(cli::bench::run(&args)),
+        Command::Token(args) => exit_code(cli::token::run(&args)),
         Command::Completions(args) => exit_code(cli::completions::run(&args)),
         Command::Man(args) => exit_code(cli::man::run(&args)),
     }
@@ -40,7 +42,7 @@ fn exit_code(result: Result<(), Failure>) -> ExitCode {
 
 /// Runs the server, beside a command if there is one.
 fn serve(args: &ServeArgs, command: Option<&ExecArgs>) -> ExitCode {
-    let log = match logs::start(args.log_level()) {
+    let log = match logs::start(&args.logs) {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };

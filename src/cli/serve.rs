@@ -5,14 +5,19 @@ use std::time::Instant;
 
 use standpipe::Hub;
 
+use super::admin::disconnect::Disconnector;
+use super::admin::topic_data::TopicData;
 use super::announce::announce;
 use super::args::{ExecArgs, ServeArgs};
 use super::dashboard::Dashboard;
+use super::endpoint::Endpoint;
 use super::envelope::Json;
 use super::exec::Exec;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::listen::listen;
+use super::notify::Notify;
+use super::reload::Reloader;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
 
@@ -46,17 +51,20 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let exec = command.map(|args| Exec::start(args, &hub, max_message, handle.clone()));
     let exec = exec.transpose()?;
     let group = exec.as_ref().map(Exec::group);
+    let notify = Notify::from_env();
+    let _watched = notify.watch(&handle);
     let expiring = Arc::clone(&access);
     let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
-    let secrets = Arc::clone(&access);
+    let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access));
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
         handle.clone(),
-        Box::new(move || secrets.reload()),
+        Box::new(move || reloader.reload()),
         Box::new(move || {
             let (handle, hub, links) = &server_figures;
             figures::line(handle, hub, links.as_ref())
         }),
+        Arc::clone(&notify),
         Box::new(move || group.iter().for_each(|group| group.kill())),
     )?;
     // Printed last, because a script may connect as soon as it has read these lines.
@@ -68,10 +76,13 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         !args.no_echo,
         &servers,
     );
+    notify.ready(status(&endpoints));
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
         publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
+        topic_data: TopicData::new(hub.clone(), links.is_some()),
+        disconnector: Disconnector::new(handle.clone()),
         hub,
         links: links.clone(),
         input: exec.as_ref().map(Exec::input),
@@ -81,6 +92,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
+    notify.stopping();
     dashboard.end();
     // After the clients have gone, so that the command serves them to the end. Before the links, because its last lines are
     // published.
@@ -94,4 +106,10 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     // An error is ignored: all clients have been served, even if standard output is closed or full.
     let _ = stdout::write_now(&format!("{report}\n"));
     command
+}
+
+/// Returns the line that `systemctl status` shows.
+fn status(endpoints: &[Endpoint]) -> String {
+    let listeners: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
+    format!("listening on {}", listeners.join(", "))
 }

@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator;
 use standpipe::ServerHandle;
 
+use super::notify::Notify;
 use super::{Failure, exit};
 
 /// Reads the secret files again. The error says which values stay in force.
@@ -52,11 +53,13 @@ impl Caught {
         server: ServerHandle,
         reload: Reload,
         figures: Figures,
+        notify: Arc<Notify>,
         at_exit: AtExit,
     ) -> Result<SignalThread, Failure> {
         let shutdown = Arc::new(Shutdown {
             server,
             requested: AtomicBool::new(false),
+            notify: Arc::clone(&notify),
             at_exit,
         });
         let on_interrupt = Arc::clone(&shutdown);
@@ -68,12 +71,17 @@ impl Caught {
                 match signal {
                     SIGTERM => shutdown.request("SIGTERM"),
                     SIGQUIT => shutdown.request("SIGQUIT"),
-                    SIGHUP => match reload() {
-                        Ok(()) => log::info!("SIGHUP: reloaded"),
-                        Err(error) => {
-                            log::error!("SIGHUP: the old values of a file stay in force: {error}");
+                    SIGHUP => {
+                        let _until_read = notify.reloading();
+                        match reload() {
+                            Ok(()) => log::info!("SIGHUP: reloaded"),
+                            Err(error) => {
+                                log::error!(
+                                    "SIGHUP: the old values of a file stay in force: {error}"
+                                );
+                            }
                         }
-                    },
+                    }
                     SIGUSR1 => log::info!("{}", figures()),
                     _ => log::debug!("signal {signal} has no effect"),
                 }
@@ -111,6 +119,7 @@ impl Drop for SignalThread {
 struct Shutdown {
     server: ServerHandle,
     requested: AtomicBool,
+    notify: Arc<Notify>,
     at_exit: AtExit,
 }
 
@@ -124,6 +133,7 @@ impl Shutdown {
         }
         log::info!("{signal}: shutting down; a second signal exits immediately");
         self.server.shutdown();
+        self.notify.stopping();
     }
 }
 

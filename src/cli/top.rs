@@ -295,3 +295,40 @@ fn array(value: &Value) -> &[Value] {
 fn text(value: &Value) -> Cow<'_, str> {
     printable(value.as_str().unwrap_or(""))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn long_or_harmful_user_fits_its_column() {
+        assert_eq!(user(&Value::Null), "-");
+        assert_eq!(user(&json!("ann")), "ann");
+        assert_eq!(user(&json!("exactly-12ch")), "exactly-12ch");
+        assert_eq!(user(&json!("a-longer-name")), "a-longer-na…");
+        assert_eq!(user(&json!("\u{1b}[2J")), "\\u{1b}[2J");
+    }
+
+    #[test]
+    fn table_has_a_column_of_users() {
+        let client = json!([
+            7,
+            "127.0.0.1:5",
+            ["room"],
+            ["r", 0, "idle", 0],
+            [1, 64, 9, 0],
+            0,
+            [1, 0, 0, 2],
+            null,
+            "ann",
+            null
+        ]);
+        let snapshot = json!({"server": {"clients": 1, "queue_bytes": 100}, "topics": []});
+        let lines = table(&snapshot, &[client], None);
+        let (title, row) = (&lines[lines.len() - 2], &lines[lines.len() - 1]);
+        let at = title.find("USER").expect("a column of users");
+        assert_eq!(row.get(at..at + 4), Some("ann "), "{row}");
+    }
+}

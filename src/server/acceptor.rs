@@ -36,6 +36,7 @@ use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::http1;
 use crate::panic::catch_panic;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
@@ -164,13 +165,21 @@ fn start_handshake<'scope, H: Handler>(
         peer: peer.clone(),
         user: None,
     };
-    if !server.per_address.may_connect(&peer) {
+    let is_proxy = http1::is_trusted(&peer, &server.config.trusted_proxies);
+    if listener.has_proxy_header() && !is_proxy {
+        let text = format_args!("closed before reading: not a trusted proxy");
+        server.refusals.log(Refusal::NotAProxy, &name, text);
+        return server.disconnects.count(Disconnect::RefusedUnread);
+    }
+    // The limits per address are for the client of a proxy, which is not known yet (`client/client_address.rs`).
+    if !is_proxy && !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
         let text = format_args!("{why}");
         server.refusals.log(Refusal::ConnectRate, &name, text);
         return refuse(&socket, server);
     }
-    let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
+    let slot_peer = (!is_proxy).then_some(&peer);
+    let Some((slot, evicted)) = server.handshakes.acquire(number, slot_peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
         let text = format_args!("{why}");
         server.refusals.log(Refusal::NoHandshakeSlot, &name, text);
@@ -203,6 +212,7 @@ fn start_handshake<'scope, H: Handler>(
         arrival,
         local,
         ahead,
+        has_proxy_header: listener.has_proxy_header(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))

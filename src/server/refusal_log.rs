@@ -20,6 +20,8 @@ const TARGET: &str = "standpipe::server";
 pub(crate) enum Refusal {
     ConnectRate,
     NoHandshakeSlot,
+    /// A connection to a listener of the PROXY protocol did not come from a trusted proxy.
+    NotAProxy,
     /// A pending handshake was reset, because another address needed its slot.
     Evicted,
     /// The kernel could not start a thread.
@@ -39,9 +41,10 @@ pub(crate) enum Refusal {
 }
 
 /// Every kind. A status that is not listed is counted as the last one, 0.
-const ALL: [Refusal; 36] = [
+const ALL: [Refusal; 37] = [
     Refusal::ConnectRate,
     Refusal::NoHandshakeSlot,
+    Refusal::NotAProxy,
     Refusal::Evicted,
     Refusal::NoThread,
     Refusal::MaxClients,
@@ -94,6 +97,7 @@ impl Refusal {
             // A limit of the server, a failure of the handler, or a client that did harm or was cut off.
             Refusal::ConnectRate
             | Refusal::NoHandshakeSlot
+            | Refusal::NotAProxy
             | Refusal::Evicted
             | Refusal::MaxClients
             | Refusal::MaxClientsPerIp
@@ -109,6 +113,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::ConnectRate => "connect rate exceeded",
             Refusal::NoHandshakeSlot => "no free handshake slot",
+            Refusal::NotAProxy => "connections that do not come from a trusted proxy",
             Refusal::Evicted => "pending handshakes reset",
             Refusal::NoThread => "cannot start a thread",
             Refusal::MaxClients => "max_clients reached",

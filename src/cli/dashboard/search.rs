@@ -147,3 +147,82 @@ fn address(row: &ClientRow) -> Option<SocketAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use standpipe::tungstenite::client;
+    use standpipe::{Config, Connection, Handler, Reply, Request, Server};
+
+    use super::*;
+
+    /// Names each client's user by the query of its request.
+    struct Named;
+
+    impl Handler for Named {
+        fn request(&self, request: &mut Request) -> Reply {
+            match request.query("user") {
+                Some(user) => Reply::upgrade().user(user),
+                None => Reply::upgrade(),
+            }
+        }
+
+        fn run(
+            &self,
+            conn: &mut Connection,
+        ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            while conn.recv()?.is_some() {}
+            Ok(())
+        }
+    }
+
+    /// Returns the numbers of the rows, in their order.
+    fn numbers(found: &Found<'_>) -> Vec<u64> {
+        found.clients.iter().map(|row| row.state.number).collect()
+    }
+
+    #[test]
+    fn users_are_shown_found_and_sorted() {
+        let server = Server::bind("127.0.0.1:0", Config::default()).expect("a free port");
+        let handle = server.handle();
+        let address = handle.local_addrs()[0];
+        let server = server.spawn(Named).expect("a thread");
+        let sockets: Vec<_> = ["?user=Zoe", "", "?user=ann"]
+            .into_iter()
+            .map(|query| {
+                let tcp = TcpStream::connect(address).expect("the server listens");
+                let request = format!("ws://{address}/{query}");
+                client(request, tcp).expect("an upgrade").0
+            })
+            .collect();
+        let states = handle.client_states();
+        assert_eq!(states.len(), sockets.len());
+        let row = |state| ClientRow {
+            state,
+            topics: Vec::new(),
+            unacknowledged: None,
+            rate: 0,
+            experiment: None,
+        };
+        let rows: Vec<ClientRow> = states.into_iter().map(row).collect();
+        let [zoe, none, ann] = [0, 1, 2].map(|n| rows[n].state.number);
+        let find = |text: &str, reverse| {
+            let search = Search {
+                text: text.into(),
+                sort: Column::User,
+                reverse,
+                skip: 0,
+                rows: 10,
+            };
+            numbers(&search.run(&rows, 1).expect("a short text"))
+        };
+        assert_eq!(find("", false), [zoe, ann, none]);
+        assert_eq!(find("", true), [none, ann, zoe]);
+        assert_eq!(find("ZOE", false), [zoe]);
+        let json = serde_json::to_value(&rows[0]).expect("a row is JSON");
+        assert_eq!(json[8], "Zoe");
+        drop(sockets);
+        let _ = server.shutdown();
+    }
+}
