@@ -14,7 +14,7 @@ const topicList = {
     if (!this.isShown || this.isLoading) return;
     this.isLoading = true;
     try {
-      const answer = await fetch(target.withToken('/topics'));
+      const answer = await target.fetch('/topics');
       if ([401, 403, 404].includes(answer.status)) throw new Error('it needs the key of the server. The dashboard shows all topics.');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
@@ -106,7 +106,7 @@ const jsonMode = {
     this.commands.clear();
     for (const topic of this.topics.values()) this.pause(topic);
     // After these codes a new connection would probably fail in the same way.
-    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013].includes(code)) return;
+    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013, 4001, 4003].includes(code)) return;
     // The delay is partly random, so that clients that were disconnected together do not all reconnect together.
     const delay = Math.min(500 * 2 ** this.retries++, 10_000) * (0.75 + Math.random() / 2);
     log.add('status', 'reconnecting in ' + milliseconds(delay));
@@ -115,6 +115,18 @@ const jsonMode = {
 
   cancelReconnect() {
     clearTimeout(this.timer);
+  },
+
+  /// Sends a newer token on the open connection, so that it does not end when the old token expires.
+  renewToken(token) {
+    this.command({ token }, ({ exp, ended }) => {
+      log.add('status', 'the new token is in force until ' + new Date(exp * 1000).toLocaleTimeString());
+      for (const name of ended ?? []) {
+        log.add('status', 'unsubscribed, because the new token does not allow this topic', name);
+        if (this.topics.has(name)) this.forget(this.topics.get(name));
+      }
+    });
+    log.add('out', 'a new token');
   },
 
   // Subscriptions.
@@ -130,7 +142,7 @@ const jsonMode = {
     // The epoch is undefined, and so left out, until the first answer has told it.
     const resume = since !== undefined && { since, epoch: topic.epoch };
     const command = { sub: topic.name, ...resume, ...(topic.presence && { presence: true }) };
-    this.command(command, (id, epoch) => {
+    this.command(command, ({ id, epoch }) => {
       topic.isActive = true;
       topic.epoch = epoch;
       topic.last ??= id;
@@ -170,7 +182,7 @@ const jsonMode = {
     // A browser resolves these two path segments, so the request would go to another path.
     if (!topic.presence || topic.name === '.' || topic.name === '..') return;
     try {
-      const answer = await fetch(target.withToken('/topics/' + encodeURIComponent(topic.name) + '/presence'));
+      const answer = await target.fetch('/topics/' + encodeURIComponent(topic.name) + '/presence');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       if (!topic.isActive) return;
       topic.names = new Set(await answer.json());
@@ -199,7 +211,7 @@ const jsonMode = {
     if ('error' in message || 'ack' in message) {
       const { done, failed } = this.commands.get(message.ack ?? message.ref) ?? {};
       this.commands.delete(message.ack ?? message.ref);
-      if ('ack' in message) done?.(message.id, message.epoch);
+      if ('ack' in message) done?.(message);
       else failed?.();
     } else if ('data' in message) this.message(topic, message);
     else if ('gap' in message) this.gap(topic, message);
