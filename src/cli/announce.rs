@@ -1,10 +1,12 @@
 //! The lines that the server prints at its start: where it listens, its dashboard, and a command that publishes.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
 use super::access::{Access, Keys};
 use super::endpoint::{Endpoint, absolute};
+use super::journal::is_journal;
 use super::made_key::MadeKey;
 use super::stdout;
 
@@ -61,7 +63,7 @@ pub(crate) fn announce(
     });
     let admin = admin.min_by_key(|endpoint| endpoint.tcp().is_none());
     if let Some(address) = admin.and_then(Endpoint::tcp) {
-        let shown = made.as_ref().filter(|_| !stdout::is_journal());
+        let shown = made.as_ref().filter(|_| !is_journal(io::stdout()));
         let fragment = shown.map_or(String::new(), |made| format!("#key={}", made.key()));
         let _ = writeln!(text, "dashboard: http://{address}/dashboard{fragment}");
     }

@@ -10,7 +10,11 @@ use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcom
 
 pub(crate) use check_config::CheckConfigArgs;
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
+pub(crate) use exec::{ExecArgs, Restart};
+pub(crate) use logs::LogArgs;
+pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
+pub(crate) use token::TokenArgs;
 
 use crate::cli::config::{self, CONFIG, ConfigFile, InForce, Source};
 use crate::cli::exit;
@@ -19,8 +23,11 @@ use crate::cli::url::without_secrets;
 mod check_config;
 mod clients;
 mod environment;
+mod exec;
 mod file;
 mod jwt;
+mod logs;
+mod manuals;
 mod pages;
 mod proxies;
 #[cfg(feature = "redis")]
@@ -28,6 +35,7 @@ mod redis;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod token;
 
 /// A publish/subscribe hub for WebSocket clients, made of plain blocking threads
 #[derive(Debug, Parser)]
@@ -47,6 +55,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Checks the configuration file, the variables and the flags of `serve`, and prints each value and where it comes from
     CheckConfig(Box<CheckConfigArgs>),
+    /// Runs a command, publishes the lines that it prints, and gives it what clients send
+    Exec(Box<ExecArgs>),
     /// Connects to a WebSocket server, sends what you type and prints what arrives; can also read slowly
     Client(ClientArgs),
     /// Publishes over HTTP: one message, or each line of standard input
@@ -55,6 +65,12 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Generates load for any WebSocket server and measures its speed
     Bench(BenchArgs),
+    /// Makes a signed token (JWT) for a client, or explains one
+    Token(TokenArgs),
+    /// Prints what a shell needs to complete commands and flags
+    Completions(CompletionsArgs),
+    /// Prints the manual page of a command
+    Man(ManArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -118,6 +134,7 @@ impl Command {
             .unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
         let serves = match &mut parsed {
             Command::Serve(args) => Some(&mut **args),
+            Command::Exec(args) => Some(&mut args.serve),
             Command::CheckConfig(args) => {
                 args.in_force.clone_from(&in_force);
                 Some(&mut args.serve)
@@ -209,11 +226,11 @@ pub(crate) fn unknown_variables() -> Vec<String> {
 
 /// Returns the parser for [`Cli`]. The help of `serve` does not show each flag's environment variable, because one
 /// sentence at its end states the rule. The other commands have few variables, so their help shows them.
-fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let command = environment::without_empty(Cli::command());
     let hide = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
     hide(command).mut_subcommands(|command| match command.get_name() {
-        "serve" | "check-config" => hide(command),
+        "serve" | "exec" | "check-config" => hide(command),
         _ => command.mut_args(|arg| arg.hide_env_values(true)),
     })
 }

@@ -68,7 +68,7 @@ impl Endpoint {
         match (self.address, self.unix()) {
             (Some(address), _) => address.port().to_string(),
             (None, Some(path)) => escaped(&path.to_string_lossy()),
-            (None, None) => self.to_string().replace(':', "-"),
+            (None, None) => escaped(&self.to_string().replace(':', "-")),
         }
     }
 }

@@ -15,8 +15,11 @@ pub(crate) mod check_config;
 
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
+mod inherited;
+pub(crate) mod journal;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod notify;
 pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
@@ -51,6 +54,8 @@ pub(crate) mod http_publish;
 
 pub(crate) mod raw;
 
+pub(crate) mod exec;
+
 pub(crate) mod answers;
 pub(crate) mod command;
 pub(crate) mod envelope;
@@ -80,6 +85,12 @@ pub(crate) mod publish;
 pub(crate) mod top;
 
 pub(crate) mod bench;
+
+pub(crate) mod token;
+
+// What packages install.
+pub(crate) mod completions;
+pub(crate) mod man;
 
 pub(crate) mod exit;
 

@@ -9,6 +9,7 @@ use super::access::Access;
 use super::admin::disconnect::Disconnector;
 use super::admin::topic_data::TopicData;
 use super::dashboard::{Dashboard, LIVE};
+use super::exec::Input;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
@@ -31,6 +32,8 @@ pub(crate) struct Routes {
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
     pub(crate) links: Option<Links>,
+    /// The command of `standpipe exec`.
+    pub(crate) input: Option<Arc<Input>>,
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) topic_data: TopicData,
@@ -128,13 +131,15 @@ impl Handler for Routes {
             [_, topic] => {
                 let topic = topic.clone();
                 let rights = self.access.rights(identity);
-                raw::relay(&self.hub, conn, &topic, rights)
+                raw::relay(&self.hub, conn, &topic, rights, self.input.as_deref())
             }
             [ws] if ws == "ws" => {
                 let name = identity.name(conn.request()).map(str::to_owned);
                 let rights = self.access.rights(identity);
                 let renewal = Renewal::new(&self.access.tokens, expiry);
-                Session::new(&self.hub, name, self.max_subscriptions, rights, renewal).run(conn)
+                Session::new(&self.hub, name, self.max_subscriptions, rights, renewal)
+                    .input(self.input.as_deref())
+                    .run(conn)
             }
             _ => raw::echo(conn),
         }

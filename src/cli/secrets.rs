@@ -8,14 +8,15 @@ use std::path::Path;
 use standpipe::Request;
 use subtle::{Choice, ConstantTimeEq};
 
-use super::tokens::SUBPROTOCOL;
-
 /// The secrets of one file, one per line. `Debug` hides them.
 pub(crate) struct Secrets {
     secrets: Vec<String>,
     /// The line of the file with the first secret. The first line of a file is 1.
     first_line: usize,
 }
+
+/// The prefix of a token sent as a subprotocol. Web pages use it, because they cannot set headers for a WebSocket.
+pub(crate) const SUBPROTOCOL: &str = "bearer.";
 
 /// The largest file that is read, in bytes. Otherwise the wrong path, such as a device, could exhaust the memory.
 const MAX_FILE: u64 = 1 << 20;

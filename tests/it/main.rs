@@ -34,6 +34,7 @@ mod handed;
 mod handshake;
 mod lateness;
 mod listeners;
+mod log_lines;
 mod opening;
 mod proxies;
 
@@ -92,11 +93,15 @@ mod config_file;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
+mod exec;
+#[cfg(feature = "cli")]
 mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod json_values;
+#[cfg(feature = "cli")]
+mod manuals;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
@@ -109,6 +114,10 @@ mod redis;
 mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod systemd;
+#[cfg(feature = "cli")]
+mod tokens;
 #[cfg(feature = "cli")]
 mod topic_rules;
 

@@ -64,22 +64,35 @@ impl JwtArgs {
     /// # Errors
     /// As [`KeyFile::read`].
     pub(crate) fn signed_tokens(&self) -> Result<SignedTokens, String> {
-        let of = |kind, paths: &[PathBuf]| {
-            let paths = paths.iter();
-            paths
-                .map(|path| KeyFile::read(kind, path))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let mut files = of(Kind::Hmac, &self.jwt_hmac_file)?;
-        files.extend(of(Kind::Public, &self.jwt_public_key_file)?);
-        files.extend(of(Kind::Jwks, &self.jwks_file)?);
+        let files = JwtFiles([
+            (Kind::Hmac, &self.jwt_hmac_file),
+            (Kind::Public, &self.jwt_public_key_file),
+            (Kind::Jwks, &self.jwks_file),
+        ]);
         Ok(SignedTokens {
-            files,
+            files: files.read()?,
             required: Required {
                 issuer: self.jwt_issuer.clone(),
                 audience: self.jwt_audience.clone(),
                 leeway: self.jwt_leeway.0,
             },
         })
+    }
+}
+
+/// The paths of the files of each kind.
+pub(super) struct JwtFiles<'a>(pub(super) [(Kind, &'a Vec<PathBuf>); 3]);
+
+impl JwtFiles<'_> {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read`].
+    pub(super) fn read(&self) -> Result<Vec<KeyFile>, String> {
+        let of_kinds = self.0.iter();
+        let paths = of_kinds.flat_map(|(kind, paths)| paths.iter().map(move |path| (*kind, path)));
+        paths
+            .map(|(kind, path)| KeyFile::read(kind, path))
+            .collect()
     }
 }

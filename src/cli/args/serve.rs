@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
 use super::jwt::JwtArgs;
@@ -11,9 +10,7 @@ use crate::cli::config::{ConfigFile, InForce};
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::TopicFlag;
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{
-    Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
-};
+use crate::cli::values::{Listen, Listens, count, kernel_size, origin, queue, yes_or_no};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -25,7 +22,7 @@ pub(crate) struct ServeArgs {
     pub(crate) file: super::file::FileArgs,
 
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N|fd:NAME", default_value = LISTEN)]
     listen: Vec<Listens>,
 
     /// Where to serve the admin paths, such as publishing over HTTP, /metrics and /dashboard; the other listeners then
@@ -33,7 +30,7 @@ pub(crate) struct ServeArgs {
     #[arg(
         long,
         env = "STANDPIPE_ADMIN_LISTEN",
-        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N"
+        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N|fd:NAME"
     )]
     admin_listen: Vec<Listens>,
 
@@ -221,10 +218,8 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,
 
-    /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
-    /// beginning of a text
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    pub(crate) logs: super::logs::LogArgs,
 }
 
 impl ServeArgs {
@@ -311,14 +306,5 @@ impl ServeArgs {
     /// Returns who may publish and subscribe to the topics that match the patterns of `topics`.
     pub(crate) fn rules_of(topics: &[TopicFlag]) -> TopicRules {
         TopicRules(topics.iter().map(TopicFlag::rule).collect())
-    }
-
-    /// Returns the level of the log: events of the server, with `-v` also of each client, with `-vv` also of each message.
-    pub(crate) fn log_level(&self) -> LevelFilter {
-        match self.verbose {
-            0 => LevelFilter::Info,
-            1 => LevelFilter::Debug,
-            _ => LevelFilter::Trace,
-        }
     }
 }

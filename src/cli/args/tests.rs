@@ -37,7 +37,7 @@ fn defaults_are_the_documented_ones() {
             && !args.admin_open
             && args.admin_listeners().next().is_none()
     );
-    assert_eq!(args.log_level(), LevelFilter::Info);
+    assert_eq!(args.logs.level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
     let clocks = [
@@ -125,7 +125,7 @@ fn every_flag_sets_its_field_with_and_without_serve() {
         );
         assert!(args.no_echo && args.pages.no_page && args.admin_open);
         assert!(args.proxies.proxy_protocol);
-        assert_eq!(args.log_level(), LevelFilter::Trace);
+        assert_eq!(args.logs.level(), LevelFilter::Trace);
     }
 }
 
@@ -139,6 +139,7 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--listen", "unix:", "unix:/run/standpipe.sock"),
         ("--listen", "unix:/a.sock,mode=9", "mode=0660"),
         ("--listen", "fd:2", "begin at fd:3"),
+        ("--listen", "fd:", "fd:3 or fd:NAME"),
         ("--listen", "http://localhost:9000", "localhost:9000"),
         ("--max-clients", "0", "at least 1"),
         ("--queue", "0", "at least 1"),

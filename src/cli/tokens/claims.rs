@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use standpipe::HubConfig;
 
 use super::invalid::Invalid;
@@ -71,13 +72,21 @@ struct Read {
     sub: Option<Value>,
     iss: Option<Value>,
     aud: Option<Value>,
-    topics: Option<Map<String, Value>>,
+    topics: Option<Value>,
+}
+
+/// Reads a JSON object. serde would also accept a list, as the fields in their order.
+pub(super) fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    let is_object = json.trim_ascii_start().first() == Some(&b'{');
+    is_object
+        .then(|| serde_json::from_slice(json).ok())
+        .flatten()
 }
 
 impl Claims {
     /// Checks the payload of a token whose signature is valid.
     pub(super) fn read(payload: &[u8], required: &Required, now: Now) -> Result<Claims, Invalid> {
-        let read: Read = serde_json::from_slice(payload).map_err(|_| Invalid::ClaimsNotRead)?;
+        let read: Read = object(payload).ok_or(Invalid::ClaimsNotRead)?;
         let exp = date("exp", read.exp)?.ok_or(Invalid::Missing("exp"))?;
         let nbf = date("nbf", read.nbf)?;
         let end = exp.saturating_add(required.leeway);
@@ -98,15 +107,20 @@ impl Claims {
                 ));
             }
         };
-        let topics = read
-            .topics
-            .map(|topics| serde_json::from_value(Value::Object(topics)));
+        let topics = match read.topics {
+            None => None,
+            // serde would accept a list as the fields in their order.
+            Some(topics @ Value::Object(_)) => {
+                Some(serde_json::from_value(topics).map_err(|_| Invalid::Topics)?)
+            }
+            Some(_) => return Err(Invalid::Topics),
+        };
         Ok(Claims {
             user,
             exp: exp.as_secs(),
             // `exp` is before the year 10000, so the sum fits.
             ends: now.monotonic.checked_add(left).unwrap_or(now.monotonic),
-            topics: topics.transpose().map_err(|_| Invalid::Topics)?,
+            topics,
         })
     }
 
@@ -248,6 +262,7 @@ mod tests {
                 "topics",
                 vec![
                     "[]",
+                    r#"[["*"],["*"]]"#,
                     r#""*""#,
                     r#"{"subscribe":"*"}"#,
                     r#"{"publish":[1]}"#,

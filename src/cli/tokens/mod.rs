@@ -3,7 +3,7 @@
 use standpipe::Request;
 
 use super::secret_file::SecretFile;
-use super::secrets::Secrets;
+use super::secrets::{SUBPROTOCOL, Secrets};
 use claims::Now;
 use signed::SignedTokens;
 
@@ -21,9 +21,6 @@ mod tests;
 pub(crate) use expiry::{Expiries, Expiry};
 pub(crate) use identity::Identity;
 pub(crate) use invalid::Invalid;
-
-/// The prefix of a token sent as a subprotocol. Web pages use it, because they cannot set headers for a WebSocket.
-pub(super) const SUBPROTOCOL: &str = "bearer.";
 
 /// The tokens that clients may send.
 pub(crate) struct Tokens {

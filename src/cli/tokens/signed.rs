@@ -10,7 +10,7 @@ use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::claims::{Claims, Now, Required};
+use super::claims::{Claims, Now, Required, object};
 use super::invalid::{Invalid, MAX_TOKEN};
 use super::key::Key;
 use super::key_file::KeyFile;
@@ -66,7 +66,7 @@ impl SignedTokens {
         signature: &str,
     ) -> Result<(), Invalid> {
         let header = decode(header).ok_or(Invalid::HeaderNotRead)?;
-        let header: Header = serde_json::from_slice(&header).map_err(|_| Invalid::HeaderNotRead)?;
+        let header: Header = object(&header).ok_or(Invalid::HeaderNotRead)?;
         if header.crit.is_some() {
             return Err(Invalid::Critical);
         }
@@ -91,6 +91,13 @@ impl SignedTokens {
     }
 }
 
-pub(super) fn decode(part: &str) -> Option<Vec<u8>> {
+/// Returns the header and the claims of a token, which are not verified.
+pub(crate) fn parts(token: &str) -> Option<(Value, Value)> {
+    let mut parts = token.split('.');
+    let mut next = || serde_json::from_slice(&decode(parts.next()?)?).ok();
+    Some((next()?, next()?))
+}
+
+fn decode(part: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(part.as_bytes()).ok()
 }
