@@ -3,6 +3,8 @@ const topicList = {
   interval: 3000,
   timer: 0,
   isLoading: false,
+  /// The list needs the key of the server, which this page does not have. The server is not asked again.
+  isRefused: false,
   rows: new Map(),
   policies: new Map(),
 
@@ -11,11 +13,12 @@ const topicList = {
   /// Loads the list now, and then every few seconds until it is hidden or the server refuses.
   async refresh() {
     clearTimeout(this.timer);
-    if (!this.isShown || this.isLoading) return;
+    if (!this.isShown || this.isLoading || this.isRefused) return;
     this.isLoading = true;
     try {
       const answer = await target.fetch('/topics');
-      if ([401, 403, 404].includes(answer.status)) throw new Error('it needs the key of the server. The dashboard shows all topics.');
+      this.isRefused = [401, 403, 404].includes(answer.status);
+      if (this.isRefused) throw new Error('it needs the key of the server. The dashboard shows all topics.');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
       this.timer = setTimeout(() => this.refresh(), this.interval);
