@@ -1,14 +1,13 @@
 """The deployment that `src/GUIDE.md` describes step by step: its files and its commands, below a temporary directory.
 
 systemd does not run here, so `systemd-socket-activate` starts the command of the service with the sockets of the units.
-Caddy makes its certificate with an authority of its own.
+Caddy makes the certificate with an authority of its own.
 """
 
 import json
 import os
 import re
 import shlex
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from support import LIMIT, ROOT, STANDPIPE, Program, accepts, free_port, status, upgrade_head, wait_until
 
+SITE = "ws.example.com"
 UNITS = ROOT / "packaging/systemd"
 
 
@@ -62,7 +62,6 @@ class Deployment:
         return (
             text.replace("/etc/", f"{self.root}/etc/")
             .replace("/run/standpipe-admin.sock", str(self.admin))
-            .replace("https://ws.example.com", f"https://localhost:{self.https}")
             .replace("127.0.0.1:9000", f"127.0.0.1:{self.port}")
         )
 
@@ -73,7 +72,7 @@ class Deployment:
                 Path(self.here(path[1])).write_text(self.here(text))
         caddyfile = self.root / "etc/caddy/Caddyfile"
         options = f"{{\n admin off\n http_port {free_port()}\n https_port {self.https}\n skip_install_trust\n}}\n"
-        caddyfile.write_text(options + replaced(caddyfile.read_text(), ("ws.example.com", "localhost")))
+        caddyfile.write_text(options + replaced(caddyfile.read_text(), (f"{SITE} {{", f"{SITE} {{\n    tls internal")))
 
     def run(self, command, **options):
         """Runs a command of the guide, which must be in it, and returns its output."""
@@ -106,16 +105,15 @@ class Deployment:
         """Connects to the site, and trusts Caddy's authority."""
         context = ssl.create_default_context(cafile=self.root / "caddy/pki/authorities/local/root.crt")
         stream = socket.create_connection(("127.0.0.1", self.https), LIMIT)
-        return context.wrap_socket(stream, server_hostname="localhost")
+        return context.wrap_socket(stream, server_hostname=SITE)
 
     def get(self, path, headers=None):
         """Returns the beginning of the site's answer, or of the opening handshake with these headers."""
         with self.tls() as stream:
-            host = {"Host": f"localhost:{self.https}"}
             if headers is None:
-                stream.sendall(f"GET {path} HTTP/1.1\r\nHost: {host['Host']}\r\nConnection: close\r\n\r\n".encode())
+                stream.sendall(f"GET {path} HTTP/1.1\r\nHost: {SITE}\r\nConnection: close\r\n\r\n".encode())
             else:
-                stream.sendall(upgrade_head(self.https, path, {**host, **headers}))
+                stream.sendall(upgrade_head(self.https, path, {"Host": SITE, **headers}))
             return stream.recv(4096)
 
 
@@ -138,7 +136,7 @@ class FirstService(unittest.TestCase):
     def check_site(self, machine, service):
         self.assertIn(b"ready", machine.get("/readyz"))
         self.assertEqual(status(machine.get("/metrics")), 404)
-        site = {"Origin": f"https://localhost:{machine.https}"}
+        site = {"Origin": f"https://{SITE}"}
         self.assertEqual(status(machine.get("/ws/chat-42", site)), 401, service.log())
         machine.run("sudo standpipe token")
         token = (machine.root / "ann.token").read_text().strip()
