@@ -154,6 +154,8 @@ mod escape;
 #[cfg(unix)]
 mod limits;
 #[cfg(unix)]
+mod line_throttle;
+#[cfg(unix)]
 mod message;
 #[cfg(all(unix, feature = "redis"))]
 mod names;
@@ -167,6 +169,8 @@ mod rate;
 mod sweep;
 #[cfg(unix)]
 mod sync;
+#[cfg(unix)]
+mod trusted_proxy;
 #[cfg(unix)]
 mod watch;
 
@@ -230,9 +234,9 @@ pub use handler::{Handler, HandlerResult};
 pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
-    DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication, PublishError, PublishOutcome,
-    SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics, Topic, TopicCounts,
-    TopicMessage, TopicSettings,
+    ClearHistoryError, DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication,
+    PublishError, PublishOutcome, SoftLimit, SubscribeError, SubscribeOptions, Subscription,
+    TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
 pub use limits::Limits;
@@ -248,6 +252,8 @@ pub use server::{
     Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
     raise_descriptor_limit,
 };
+#[cfg(unix)]
+pub use trusted_proxy::TrustedProxy;
 #[cfg(unix)]
 pub use tungstenite;
 #[cfg(unix)]

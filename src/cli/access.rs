@@ -199,7 +199,10 @@ fn is_on_admin_listener(request: &Request) -> bool {
 /// Whether the request comes from this machine, as far as the request shows. A proxy that adds no header and sends a
 /// loopback name as `Host` is not noticed.
 fn is_direct_from_this_machine(request: &Request) -> bool {
-    request.peer().is_loopback() && request.has_loopback_host() && !is_forwarded(request)
+    request.peer().is_loopback()
+        && request.proxy().is_none()
+        && request.has_loopback_host()
+        && !is_forwarded(request)
 }
 
 /// Whether the request has a header that a proxy adds. Such a request comes from another client, anywhere.

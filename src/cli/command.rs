@@ -40,7 +40,7 @@ pub(crate) struct Resume {
     pub(crate) epoch: Option<String>,
 }
 
-/// The message of a `pub` command.
+/// The message of a `pub` command, or of a `POST /publish`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Publish {
     pub(super) data: Data,

@@ -175,22 +175,26 @@ impl<'a> Fields<'a> {
 
     fn data(&self) -> Result<Data, String> {
         let data = self.data.ok_or("pub needs data")?;
-        let is_base64 = boolean("base64", self.base64)?;
-        match (is_base64, is_string(data)) {
-            (true, true) => BASE64
-                .decode(string(data).unwrap_or_default().as_bytes())
-                .map(Data::Bytes)
-                .map_err(|error| format!("base64: {error}")),
-            (true, false) => Err("data must be a string if base64 is true".into()),
-            // No text has half of a surrogate pair, but JSON allows the escape. Such a string stays JSON.
-            (false, true) => Ok(string(data).map_or_else(
-                || Data::Json(data.get().to_owned()),
-                |text| Data::Text(text.into_owned()),
-            )),
-            (false, false) => {
-                nesting::check(data.get())?;
-                Ok(Data::Json(data.get().to_owned()))
-            }
+        data_of(data, boolean("base64", self.base64)?)
+    }
+}
+
+/// Returns what the field `data` stands for.
+pub(super) fn data_of(data: &RawValue, is_base64: bool) -> Result<Data, String> {
+    match (is_base64, is_string(data)) {
+        (true, true) => BASE64
+            .decode(string(data).unwrap_or_default().as_bytes())
+            .map(Data::Bytes)
+            .map_err(|error| format!("base64: {error}")),
+        (true, false) => Err("data must be a string if base64 is true".into()),
+        // No text has half of a surrogate pair, but JSON allows the escape. Such a string stays JSON.
+        (false, true) => Ok(string(data).map_or_else(
+            || Data::Json(data.get().to_owned()),
+            |text| Data::Text(text.into_owned()),
+        )),
+        (false, false) => {
+            nesting::check(data.get())?;
+            Ok(Data::Json(data.get().to_owned()))
         }
     }
 }

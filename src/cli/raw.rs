@@ -7,6 +7,7 @@ use standpipe::{
     SubscribeOptions, Subscription, Topic,
 };
 
+use super::exec::Input;
 use super::replies::busy;
 use super::rules::Rights;
 use super::tokens::Identity;
@@ -62,12 +63,13 @@ fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, Subscribe
 }
 
 /// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
-/// not receive its own messages.
+/// not receive its own messages. With a command behind the topic, the command gets the messages instead of the members.
 pub(crate) fn relay(
     hub: &Hub,
     conn: &mut Connection,
     name: &str,
     mut rights: Rights<'_>,
+    input: Option<&Input>,
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,
@@ -102,6 +104,10 @@ pub(crate) fn relay(
             log::info!("#{} {} {reason}", conn.number(), conn.peer());
             conn.close(FORBIDDEN, reason);
             return Ok(());
+        }
+        if let Some(input) = input.filter(|input| input.is_of(name)) {
+            input.send(conn, messages);
+            continue;
         }
         let published =
             publish_waiting(conn, topic, messages.into_iter().map(publication).collect());

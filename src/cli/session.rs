@@ -16,6 +16,7 @@ use super::answers::{Answers, Done, Outcome, Refusal};
 use super::command::{
     Command, CommandError, CommandMessage, Publish, Reference, Resume, TokenText,
 };
+use super::exec::Input;
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
 use super::renewal::Renewal;
@@ -34,6 +35,8 @@ pub(crate) struct Session<'a> {
     name: Option<String>,
     max_subscriptions: usize,
     rights: Rights<'a>,
+    /// The command of `standpipe exec`.
+    input: Option<&'a Input>,
     renewal: Renewal<'a>,
     subscriptions: HashMap<String, Subscription>,
     /// How many messages were not JSON.
@@ -53,10 +56,17 @@ impl<'a> Session<'a> {
             name,
             max_subscriptions,
             rights,
+            input: None,
             renewal,
             subscriptions: HashMap::new(),
             not_json: 0,
         }
+    }
+
+    /// Publishes to the topic of `input` go there.
+    pub(crate) fn input(mut self, input: Option<&'a Input>) -> Session<'a> {
+        self.input = input;
+        self
     }
 
     /// Carries out commands until the connection ends.
@@ -194,6 +204,16 @@ impl<'a> Session<'a> {
         if let Err(reason) = self.rights.check_publish(name) {
             for reference in &references {
                 answers.add(reference.as_deref(), Err(reason.into()));
+            }
+            return Ok(());
+        }
+        if let Some(input) = self.input.filter(|input| input.is_of(name)) {
+            answers.send(conn)?;
+            let messages = publishes.into_iter().map(Publication::from);
+            input.send(conn, messages.map(Publication::into_message).collect());
+            for reference in &references {
+                // The message has no id of its own, because it is not in the topic.
+                answers.add(reference.as_deref(), Ok(input.last_id().into()));
             }
             return Ok(());
         }

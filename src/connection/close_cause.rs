@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::write::close::SLOW_CONSUMER;
 use crate::clock::Clock;
 
 /// Why a connection ended. [`Connection::cause`](crate::Connection::cause), [`Outbox::cause`](crate::Outbox::cause),
@@ -57,6 +58,23 @@ pub enum CloseCause {
     Terminated,
     /// The TCP connection ended without a closing handshake.
     Gone,
+}
+
+impl CloseCause {
+    /// Returns the code in the Close that ended the connection, for the log. A connection that was reset, or whose peer sent
+    /// none, has no code.
+    pub(crate) fn code(&self) -> Option<u16> {
+        match self {
+            CloseCause::Peer { code: 1005, .. } => None,
+            CloseCause::Peer { code, .. }
+            | CloseCause::Application { code, .. }
+            | CloseCause::Violation { code, .. } => Some(*code),
+            CloseCause::HandlerFailed | CloseCause::Unfinished => Some(1011),
+            CloseCause::SlowConsumer => Some(SLOW_CONSUMER),
+            CloseCause::Shutdown => Some(1001),
+            CloseCause::TimedOut(_) | CloseCause::Terminated | CloseCause::Gone => None,
+        }
+    }
 }
 
 impl fmt::Display for CloseCause {

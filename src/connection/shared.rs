@@ -10,17 +10,20 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use log::Level;
 
 use super::activity::{Activity, ThreadActivity};
 use super::client_name::CurrentName;
 use super::close_cause::{CloseCause, PeerClose};
 use super::deadlines::DeadlineCheck;
+use super::disconnect_log::Disconnected;
 use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
+use super::stats::{MessageCounts, ReceivedCounters};
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::http1::Peer;
 use crate::panic::catch_panic;
@@ -29,10 +32,11 @@ use crate::sync::Latch;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) number: u64,
-    pub(crate) name: CurrentName,
+    pub(crate) name: Arc<CurrentName>,
     pub(crate) write: WritePath,
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
+    pub(crate) received: ReceivedCounters,
     pub(crate) writer: ThreadActivity,
     /// Set when the server has stopped accepting in order to end.
     draining: Arc<Latch>,
@@ -47,14 +51,26 @@ impl Shared {
         draining: Arc<Latch>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
+        let name = Arc::new(CurrentName::new(number, peer));
+        Shared::with_name(name, number, config, draining, Arc::downgrade(socket))
+    }
+
+    fn with_name(
+        name: Arc<CurrentName>,
+        number: u64,
+        config: Arc<Config>,
+        draining: Arc<Latch>,
+        socket: Weak<dyn Transport>,
+    ) -> Shared {
         Shared {
             number,
-            name: CurrentName::new(number, peer),
-            write: WritePath::new(number, config),
+            write: WritePath::new(Arc::clone(&name), config),
+            name,
             reader: ThreadActivity::new(Activity::Handshake),
+            received: ReceivedCounters::default(),
             writer: ThreadActivity::new(Activity::Idle),
             draining,
-            socket: Arc::downgrade(socket),
+            socket,
         }
     }
 
@@ -69,15 +85,18 @@ impl Shared {
     /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
     /// place of the first one before anything has been queued.
     pub(crate) fn with_config(&self, config: Config) -> Shared {
-        Shared {
-            number: self.number,
-            name: self.name.clone(),
-            write: WritePath::new(self.number, Arc::new(config)),
-            reader: ThreadActivity::new(Activity::Handshake),
-            writer: ThreadActivity::new(Activity::Idle),
-            draining: Arc::clone(&self.draining),
-            socket: self.socket.clone(),
-        }
+        let (name, draining) = (Arc::clone(&self.name), Arc::clone(&self.draining));
+        Shared::with_name(
+            name,
+            self.number,
+            Arc::new(config),
+            draining,
+            self.socket.clone(),
+        )
+    }
+
+    pub(crate) fn counts(&self) -> MessageCounts {
+        self.received.read(self.write.queue.counts())
     }
 
     /// Returns the latch that is set when the server has stopped accepting in order to end.
@@ -107,10 +126,8 @@ impl Shared {
     pub(crate) fn close_unfinished(&self) {
         let reason = CloseReason::new(1011, "a message was not finished");
         if self.close(CloseMode::Immediate, reason, CloseCause::Unfinished) {
-            log::warn!(
-                "{} closed: a message that was sent as a stream was not finished",
-                self.name.get()
-            );
+            let text = format_args!("closed: a message that was sent as a stream was not finished");
+            Disconnected::Unfinished.log(&self.name, &[("code", 1011.into())], text);
         }
     }
 
@@ -221,7 +238,8 @@ impl Shared {
 
     fn call(&self, callback: EndCallback, cause: CloseCause) {
         if catch_panic(|| callback(cause)).is_none() {
-            log::error!("{} an end callback panicked", self.name.get());
+            let text = format_args!("an end callback panicked");
+            Disconnected::EndCallbackPanicked.log(&self.name, &[], text);
         }
     }
 
@@ -241,61 +259,12 @@ impl Shared {
         self.write.writer.notify();
     }
 
-    /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago. A ping
-    /// that is outstanding already is the mark.
-    pub(crate) fn mark(&self, now: u64, interval: u64) {
-        if self.write.queue.lateness.try_mark(now, interval) {
-            self.ping();
-        }
-    }
-
     /// Sends a ping ahead of the queued messages, unless one is outstanding. Never blocks.
     pub(crate) fn ping(&self) {
         if self.lifecycle().is_open() && !self.write.control.pings.is_outstanding() {
             self.write.control.set_ping();
             self.write.request_attention();
             self.write.flush();
-        }
-    }
-
-    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
-    /// arrived unread, so the peer is not late then.
-    pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
-        self.write.queue.lateness.is_late(now, limit)
-            && self.reader.reading_since().is_some()
-            && !self.has_missed_bytes()
-    }
-
-    /// Sends what topics hold back, because the mark has been answered, or counts as lost.
-    pub(crate) fn release_held(&self) {
-        let lateness = &self.write.queue.lateness;
-        if !lateness.is_waiting() {
-            return;
-        }
-        let released = lateness.release();
-        if !released.is_empty() {
-            self.write.queue.push_released(released);
-            self.write.flush();
-        }
-    }
-
-    /// Sends what topics hold back although the mark is not answered. Returns whether there was anything.
-    pub(crate) fn send_held(&self) -> bool {
-        let held = self.write.queue.lateness.take_held();
-        let had_any = !held.is_empty();
-        if had_any {
-            self.write.queue.push_released(held);
-            self.write.flush();
-        }
-        had_any
-    }
-
-    /// Sends what topics hold back if no mark has been answered for `ping_timeout` at the time `now`. It does not matter
-    /// whether anybody has read since: otherwise a handler that waits for room in its own queue would wait for ever.
-    pub(crate) fn release_overdue(&self, now: u64) {
-        let limit = clock::millis(self.config().ping_timeout);
-        if self.write.queue.lateness.is_late(now, limit) {
-            self.release_held();
         }
     }
 
@@ -328,7 +297,7 @@ impl Shared {
 
     /// Returns whether bytes of the peer, or the end of its stream, have arrived since the handler looked for them and
     /// found none. Never blocks.
-    fn has_missed_bytes(&self) -> bool {
+    pub(super) fn has_missed_bytes(&self) -> bool {
         let has_bytes = || {
             let socket = self.socket.upgrade();
             socket.is_some_and(|socket| socket.wait_readable(Duration::ZERO).unwrap_or(true))
@@ -359,7 +328,8 @@ impl Shared {
                 }
             }
             PeerState::Reset => {
-                log::debug!("{} was reset by the peer", self.name.get());
+                let text = format_args!("was reset by the peer");
+                self.name.log(Level::Debug, text);
                 self.give_up();
             }
         }

@@ -32,7 +32,8 @@ pub struct ClientState {
     pub peer: Peer,
     /// The client's user, if the handler has named one: see [`Reply::user`](crate::Reply::user).
     pub user: Option<Arc<str>>,
-    /// How many messages for the client were accepted, delivered, dropped and discarded.
+    /// How many messages for the client were accepted, delivered, dropped and discarded, how many it has sent, and the
+    /// bytes both ways.
     pub counts: MessageCounts,
     /// The client's queue.
     pub queue: QueueState,
@@ -97,7 +98,7 @@ impl ClientState {
             number: client.number,
             peer: name.peer,
             user: name.user,
-            counts: queue.counts(),
+            counts: client.counts(),
             queue: QueueState {
                 messages: queue.len(),
                 capacity: queue.capacity(),

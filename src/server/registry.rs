@@ -46,7 +46,7 @@ impl Registry {
         let clients = lock(&self.clients);
         let removed = *lock(&self.removed);
         let present = clients.values().filter_map(Weak::upgrade);
-        present.fold(removed, |sum, client| sum + client.write.queue.counts())
+        present.fold(removed, |sum, client| sum + client.counts())
     }
 
     /// Waits until the last client has been removed, at most until `deadline`. Returns whether the registry is empty.
@@ -108,7 +108,7 @@ impl Drop for RegistryEntry<'_> {
             .and_then(|client| client.upgrade())
         {
             let mut removed = lock(&self.registry.removed);
-            *removed = *removed + client.write.queue.counts();
+            *removed = *removed + client.counts();
         }
         if clients.is_empty() {
             self.registry.changed.notify_all();

@@ -246,7 +246,7 @@ impl Outbox {
     /// # }
     /// ```
     pub fn counts(&self) -> MessageCounts {
-        self.queue().counts()
+        self.shared.counts()
     }
 
     /// Sends a ping now, ahead of the queued messages, to measure the [`round_trip`](Self::round_trip). Returns

@@ -39,7 +39,7 @@ pub(crate) struct SendQueue {
     /// The number of pending messages, in this queue and in topics. Tickets are not counted instead, because a topic
     /// may have more tickets than messages.
     pending: AtomicIsize,
-    counters: MessageCounters,
+    pub(crate) counters: MessageCounters,
     /// Locked by the thread that drains the queue.
     draining: Mutex<()>,
 }

@@ -75,6 +75,7 @@ impl ReadHalf {
             return Err(violation.into());
         }
         let read = self.read_unchecked(buffer)?;
+        self.shared.received.record_read(read);
         let checked = self.check.check(&buffer[..read], self.read_at);
         if read > 0 {
             let deadlines = &self.shared.write.deadlines;

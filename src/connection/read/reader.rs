@@ -30,8 +30,6 @@ pub(crate) struct Reader {
     timed_out: bool,
     /// The bytes of a streamed message that have been taken since its clock was restarted.
     progress: usize,
-    /// The number of messages that the handler got.
-    received: u64,
     /// The watch of the socket, after the first call of [`ready`](Self::ready).
     watch: Option<Box<Watch<Arc<dyn Transport>>>>,
 }
@@ -56,19 +54,13 @@ impl Reader {
             ended: None,
             timed_out: false,
             progress: 0,
-            received: 0,
             watch: None,
         }
     }
 
-    /// Returns the number of text and binary messages that were received so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
-    }
-
     fn count(&mut self, message: &Message) {
-        self.received += 1;
-        message_log::received(self.shared.number, message);
+        self.shared.received.record_message();
+        message_log::received(&self.shared.name, message);
     }
 
     /// Returns how reading ended, if it has.
@@ -172,7 +164,7 @@ impl Reader {
             let half = &mut self.half;
             match self.decoder.begin_stream(&mut |buffer| half.read(buffer)) {
                 Ok(Incoming::Begin { is_text }) => {
-                    self.received += 1;
+                    self.shared.received.record_message();
                     self.progress = 0;
                     return Ok(Some(is_text));
                 }

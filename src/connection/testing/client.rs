@@ -113,6 +113,7 @@ impl TestClient {
         assert_eq!(counts.accepted, finished, "{counts:?}");
         assert_eq!((self.outbox.len(), self.outbox.bytes()), (0, 0));
         let (frames, written) = (self.frames(), self.socket.written().len());
+        assert_eq!(counts.delivered_bytes, written as u64);
         if let Some(at) = frames.iter().position(|(first, _)| *first == 0x88) {
             assert_eq!(at + 1, frames.len(), "a frame follows the Close");
             let header = |payload: &[u8]| match payload.len() {
