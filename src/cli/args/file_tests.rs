@@ -71,7 +71,7 @@ fn file_sets_each_kind_of_value() {
             .origin(vec!["https://a.example".into()]);
         assert_eq!(args.config(), expected);
         assert!(args.no_echo);
-        assert_eq!(args.log_level(), log::LevelFilter::Trace);
+        assert_eq!(args.logs.level(), log::LevelFilter::Trace);
         let settings = TopicSettings::default().queue(128);
         let hub = HubConfig::default().default_settings(settings);
         let hub = hub.topic("chat-*", settings.history(7));
@@ -99,7 +99,7 @@ fn flag_overrides_the_file() {
     );
     let listeners: Vec<_> = args.listeners().map(ToString::to_string).collect();
     assert_eq!(listeners, ["127.0.0.1:2"]);
-    assert_eq!(args.log_level(), log::LevelFilter::Debug);
+    assert_eq!(args.logs.level(), log::LevelFilter::Debug);
     let patterns: Vec<_> = args
         .hub()
         .topics
