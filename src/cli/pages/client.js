@@ -2,7 +2,7 @@
 const CODES = {
   1000: 'normal', 1001: 'server shutting down', 1002: 'protocol error', 1005: 'no code given', 1006: 'no Close received',
   1007: 'invalid UTF-8', 1008: 'policy violation', 1009: 'message too big', 1011: 'handler failed', 1013: 'try again later',
-  4008: 'slow consumer',
+  4001: 'the token has expired', 4003: 'forbidden', 4008: 'slow consumer',
 };
 
 const client = {

@@ -106,11 +106,19 @@ const jsonMode = {
     this.commands.clear();
     for (const topic of this.topics.values()) this.pause(topic);
     // After these codes a new connection would probably fail in the same way.
-    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013].includes(code)) return;
+    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013, 4001, 4003].includes(code)) return;
     // The delay is partly random, so that clients that were disconnected together do not all reconnect together.
     const delay = Math.min(500 * 2 ** this.retries++, 10_000) * (0.75 + Math.random() / 2);
     log.add('status', 'reconnecting in ' + milliseconds(delay));
     this.timer = setTimeout(() => { if (!client.socket && target.isJson) client.connect(); }, delay);
+  },
+
+  /// Goes on with a newer token. The server ends the subscriptions that it does not allow.
+  renew(token) {
+    this.command({ token }, (_, __, { exp, ended = [] }) => {
+      log.add('status', 'the token was renewed until ' + new Date(exp * 1000).toLocaleString());
+      for (const name of ended) this.forget(this.topics.get(name));
+    });
   },
 
   cancelReconnect() {
@@ -199,7 +207,7 @@ const jsonMode = {
     if ('error' in message || 'ack' in message) {
       const { done, failed } = this.commands.get(message.ack ?? message.ref) ?? {};
       this.commands.delete(message.ack ?? message.ref);
-      if ('ack' in message) done?.(message.id, message.epoch);
+      if ('ack' in message) done?.(message.id, message.epoch, message);
       else failed?.();
     } else if ('data' in message) this.message(topic, message);
     else if ('gap' in message) this.gap(topic, message);

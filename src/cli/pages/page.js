@@ -82,6 +82,7 @@ function onSubmit(form, handle) {
   $(form).addEventListener('submit', (event) => { event.preventDefault(); handle(); });
 }
 
+$('token').addEventListener('change', () => { if (jsonMode.isOpen && $('token').value) jsonMode.renew($('token').value); });
 onSubmit('connect-form', () => {
   target.show();
   if (target.problem()) $(target.isJson ? 'name' : 'topic').focus();
