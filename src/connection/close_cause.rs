@@ -59,6 +59,53 @@ pub enum CloseCause {
     Gone,
 }
 
+impl CloseCause {
+    /// Returns the name of the cause, as in the metrics of the program. For a deadline it is the name of the field in
+    /// [`Config`](crate::Config).
+    ///
+    /// ```
+    /// use standpipe::{Clock, CloseCause};
+    ///
+    /// assert_eq!(CloseCause::SlowConsumer.name(), "slow_consumer");
+    /// assert_eq!(CloseCause::TimedOut(Clock::Ping).name(), "ping_timeout");
+    /// ```
+    pub const fn name(&self) -> &'static str {
+        match self {
+            CloseCause::Peer { .. } => "peer",
+            CloseCause::Application { .. } => "application",
+            CloseCause::HandlerFailed => "handler_failed",
+            CloseCause::Unfinished => "unfinished_message",
+            CloseCause::Violation { .. } => "violation",
+            CloseCause::SlowConsumer => "slow_consumer",
+            CloseCause::Shutdown => "shutdown",
+            CloseCause::TimedOut(clock) => clock.name(),
+            CloseCause::Terminated => "terminated",
+            CloseCause::Gone => "gone",
+        }
+    }
+
+    /// Returns the code of the first Close, the peer's or ours: 1005 if the peer's had none, and 1006 if the connection
+    /// ended without a Close (RFC 6455 §7.1.5).
+    ///
+    /// ```
+    /// use standpipe::CloseCause;
+    ///
+    /// assert_eq!(CloseCause::SlowConsumer.code(), 4008);
+    /// assert_eq!(CloseCause::Gone.code(), 1006);
+    /// ```
+    pub const fn code(&self) -> u16 {
+        match self {
+            CloseCause::Peer { code, .. }
+            | CloseCause::Application { code, .. }
+            | CloseCause::Violation { code, .. } => *code,
+            CloseCause::HandlerFailed | CloseCause::Unfinished => 1011,
+            CloseCause::SlowConsumer => 4008,
+            CloseCause::Shutdown => 1001,
+            CloseCause::TimedOut(_) | CloseCause::Terminated | CloseCause::Gone => 1006,
+        }
+    }
+}
+
 impl fmt::Display for CloseCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@
 pub(crate) mod activity;
 pub(crate) mod client_name;
 pub(crate) mod close_cause;
+pub(crate) mod common;
 pub(crate) mod deadlines;
 pub(crate) mod end_callbacks;
 pub(crate) mod lateness;
@@ -23,6 +24,7 @@ mod send;
 pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod stats;
+pub(crate) mod stopwatch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -108,6 +108,7 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         peer,
         arrival: Default::default(),
         local_addr: None,
+        route: None,
         extensions: Extensions::new(),
         body: Mutex::default(),
     };

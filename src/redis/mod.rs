@@ -73,7 +73,7 @@ use crate::hub::{HubConfig, Publication, PublishError, PublishOutcome, Topic};
 pub(crate) use record::check_invariants;
 
 pub use config::{Lost, RedisConfig};
-pub use status::{Durations, LinkCounts, LinkState, LinkStatus};
+pub use status::{LinkCounts, LinkState, LinkStatus};
 
 use connection::{fnv1a, invalid};
 use shard::Shard;

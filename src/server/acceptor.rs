@@ -150,6 +150,7 @@ fn start_handshake<'scope, H: Handler>(
     handler: &'scope H,
 ) {
     let number = next_number();
+    server.counters.count_accepted();
     let local = arrived.local_addr();
     let Arrived {
         socket,
@@ -161,7 +162,7 @@ fn start_handshake<'scope, H: Handler>(
         server
             .refusals
             .log(Refusal::ConnectRate, format_args!("#{number} {peer} {why}"));
-        return refuse(&socket, server);
+        return refuse(Refusal::ConnectRate, &socket, server);
     }
     let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
@@ -169,7 +170,7 @@ fn start_handshake<'scope, H: Handler>(
             Refusal::NoHandshakeSlot,
             format_args!("#{number} {peer} {why}"),
         );
-        return refuse(&socket, server);
+        return refuse(Refusal::NoHandshakeSlot, &socket, server);
     };
     if let Some(other) = evicted {
         let why = "pending handshake reset to free a slot for another address";
@@ -177,6 +178,7 @@ fn start_handshake<'scope, H: Handler>(
             .refusals
             .log(Refusal::Evicted, format_args!("{} {why}", other.name.get()));
         server.disconnects.count(Disconnect::RefusedUnread);
+        server.counters.refused.count(Refusal::Evicted);
         other.terminate(CloseCause::Gone);
     }
     set_options(&socket, &server.config, number, local.is_some());
@@ -184,8 +186,8 @@ fn start_handshake<'scope, H: Handler>(
     let socket: Arc<dyn Transport> = Arc::new(socket);
     let socket_for_refusal = Arc::clone(&socket);
     let config = Arc::clone(&server.config);
-    let draining = Arc::clone(server.shutdown.draining());
-    let shared = Arc::new(Shared::new(number, peer, config, draining, &socket));
+    let common = Arc::clone(server.shutdown.common());
+    let shared = Arc::new(Shared::new(number, peer, config, common, &socket));
     slot.set_client(&shared);
     let shared_after_panic = Arc::clone(&shared);
     let client = RegisteredClient {
@@ -216,12 +218,13 @@ fn start_handshake<'scope, H: Handler>(
             Refusal::NoThread,
             format_args!("#{number} rejected with 503: cannot start a thread: {error}"),
         );
-        refuse(&*socket_for_refusal, server);
+        refuse(Refusal::NoThread, &*socket_for_refusal, server);
     }
 }
 
 /// Answers 503 without blocking, because the acceptor must not wait for a client.
-fn refuse(socket: &dyn Transport, server: &ServerState) {
+fn refuse(reason: Refusal, socket: &dyn Transport, server: &ServerState) {
+    server.counters.refused.count(reason);
     server.disconnects.count(Disconnect::RefusedUnread);
     arrived::refuse(socket);
 }

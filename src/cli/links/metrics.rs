@@ -10,7 +10,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use standpipe::redis::{Durations, LinkCounts, LinkState, LinkStatus};
+use standpipe::Durations;
+use standpipe::redis::{LinkCounts, LinkState, LinkStatus};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Shard {

@@ -203,6 +203,7 @@ fn open<'scope>(
     let Err(unopened) = written else {
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
+        server.counters.count_opened(accepted.conn.request());
         log::debug!("{} opened", shared.name.get());
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
@@ -222,6 +223,7 @@ fn open<'scope>(
         Unopened::Refused(answer) => send(answer),
         Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
+            server.counters.refused.count(Refusal::UpgradeFailed);
             server.refusals.log(
                 Refusal::UpgradeFailed,
                 format_args!("{} writing the 101 failed: {error}", shared.name.get()),
@@ -231,7 +233,7 @@ fn open<'scope>(
     drop(accepted.conn);
     // Held until here, because this thread counts towards the connection limit while it waits for the peer.
     drop(accepted.permits);
-    accepted.client.leave(server);
+    accepted.client.leave_unopened(server);
     None
 }
 
@@ -280,6 +282,12 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
     if let Some(cause) = lifecycle.cause() {
+        // A reset at a deadline takes precedence, because it may also happen during a close.
+        let missed = lifecycle.missed_clock().map(CloseCause::TimedOut);
+        server
+            .counters
+            .closed
+            .count(missed.as_ref().unwrap_or(&cause));
         let client = shared.name.get();
         if let CloseCause::Violation { code, reason } = &cause {
             server.refusals.log(
