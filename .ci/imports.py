@@ -24,7 +24,7 @@ FORBIDDEN = [
     ("events", ["hub", "cli"], "events are built on the server"),
     ("roster", ["server", "handler", "hub", "events", "cli"], "a roster knows outboxes only"),
     *[(base, ["server", "handler", "hub", "events", "cli", "connection", "http"], "the base modules know no other")
-      for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync", "watch")],
+      for base in ("clock", "config", "error", "escape", "panic", "rate", "sweep", "sync", "trusted_proxy", "watch")],
 ]
 
 

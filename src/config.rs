@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config_error::{ConfigError, check_size, check_time};
 use crate::rate::Rate;
+use crate::trusted_proxy::TrustedProxy;
 
 /// The most messages of a queue. Its slots are allocated when its client connects, so a typing error could exhaust the
 /// memory.
@@ -76,11 +77,12 @@ config! {
     /// value is configured than the computed one, the computed one is used.
     max_clients: Option<usize> = None, such as Some(500);
     /// The maximum number of clients of one address at the same time. The IPv6 addresses of one /64 network count as
-    /// one address. Default `None`: no limit. Leave this unset behind a proxy, because all clients then have the
-    /// address of the proxy. Each further client gets a 503.
+    /// one address. Default `None`: no limit. Behind a proxy, name it in `trusted_proxies`, or leave this unset:
+    /// otherwise, all clients have the address of the proxy. Each further client gets a 503.
     max_clients_per_ip: Option<usize> = None, such as Some(20);
     /// The rate at which one address may open connections. Default `None`: no limit. Each further connection gets a 503
-    /// before its request is read. Leave this unset behind a proxy, for the same reason as `max_clients_per_ip`.
+    /// before its request is read. Behind a proxy, as for `max_clients_per_ip`. Each request that a trusted proxy forwards
+    /// counts as a connection of its client, because one connection of the proxy carries the requests of several clients.
     connect_rate: Option<Rate> = None, such as Some(Rate::per_second(5));
     /// The rate at which one client may send text and binary messages. Default `None`: no limit. A client that exceeds
     /// the rate is closed with 1008. Without a limit, a client that sends faster than its handler works is slowed down
@@ -180,6 +182,20 @@ config! {
     /// Whether every `Origin` is allowed. Default false. With true, every web site can connect on behalf of its
     /// visitors, and can read the answers of HTTP requests.
     allow_any_origin: bool = false, such as true;
+    /// The proxies that may say where a client comes from. Default: none, so every client has the address of its TCP
+    /// connection.
+    ///
+    /// For a connection from one of these, the client is the right-most address of `X-Forwarded-For` or `Forwarded`
+    /// (RFC 7239) that is not such a proxy, or the address in the PROXY header of a
+    /// [`Listener::proxy_protocol`](crate::Listener::proxy_protocol). [`Request::peer`](crate::Request::peer), the log and
+    /// the limits per address then use it. `Host`, `Origin` and everything else is judged as without a proxy.
+    ///
+    /// Name only proxies that add the address of their peer to each request. Let them remove the header that they do not
+    /// set, because a client could write it: a request in which both headers name different clients gets a 400. If a
+    /// proxy names no client, its own address counts. A loopback address is believed only of a proxy on this machine, so
+    /// [`Peer::is_loopback`](crate::Peer::is_loopback) is false for the clients of other machines. It is still true for
+    /// those of a proxy on this machine that names no client.
+    trusted_proxies: Vec<TrustedProxy> = Vec::new(), such as vec!["10.0.0.0/8".parse().expect("a network")];
 }
 
 impl Config {

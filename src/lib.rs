@@ -156,6 +156,8 @@ mod escape;
 #[cfg(unix)]
 mod limits;
 #[cfg(unix)]
+mod line_throttle;
+#[cfg(unix)]
 mod message;
 #[cfg(all(unix, feature = "redis"))]
 mod names;
@@ -169,6 +171,8 @@ mod rate;
 mod sweep;
 #[cfg(unix)]
 mod sync;
+#[cfg(unix)]
+mod trusted_proxy;
 #[cfg(unix)]
 mod watch;
 
@@ -234,9 +238,9 @@ pub use handler::{Handler, HandlerResult};
 pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
-    DropReason, Envelope, Gap, Hub, HubConfig, HubStatistics, Policy, Publication, PublishError,
-    PublishOutcome, SoftLimit, SubscribeError, SubscribeOptions, Subscription, TooManyTopics,
-    Topic, TopicCounts, TopicMessage, TopicSettings,
+    ClearHistoryError, DropReason, Envelope, Gap, Hub, HubConfig, HubStatistics, Policy,
+    Publication, PublishError, PublishOutcome, SoftLimit, SubscribeError, SubscribeOptions,
+    Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
 pub use limits::Limits;
@@ -252,6 +256,8 @@ pub use server::{
     Refused, RequestCount, Server, ServerHandle, ServerStatistics, ServerThread, ShutdownReport,
     ThreadState, TickCallback, raise_descriptor_limit,
 };
+#[cfg(unix)]
+pub use trusted_proxy::TrustedProxy;
 #[cfg(unix)]
 pub use tungstenite;
 #[cfg(unix)]

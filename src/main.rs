@@ -5,12 +5,12 @@ mod cli;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use cli::args::{Command, ServeArgs, unknown_variables};
+use cli::args::{Command, ExecArgs, ServeArgs, unknown_variables};
 use cli::{Failure, exit, logs};
 
 fn main() -> ExitCode {
     let command = Command::from_process();
-    if !matches!(command, Command::Serve(_)) {
+    if !matches!(command, Command::Serve(_) | Command::Exec(_)) {
         for name in unknown_variables() {
             let _ = writeln!(
                 io::stderr(),
@@ -19,11 +19,16 @@ fn main() -> ExitCode {
         }
     }
     match command {
-        Command::Serve(args) => serve(&args),
+        Command::Serve(args) => serve(&args, None),
+        Command::Exec(args) => serve(&args.serve, Some(&args)),
+        Command::CheckConfig(args) => exit_code(cli::check_config::run(&args)),
         Command::Client(args) => exit_code(cli::client::run(&args)),
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
         Command::Top(args) => exit_code(cli::top::run(&args)),
         Command::Bench(args) => exit_code(cli::bench::run(&args)),
+        Command::Token(args) => exit_code(cli::token::run(&args)),
+        Command::Completions(args) => exit_code(cli::completions::run(&args)),
+        Command::Man(args) => exit_code(cli::man::run(&args)),
     }
 }
 
@@ -35,15 +40,16 @@ fn exit_code(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-fn serve(args: &ServeArgs) -> ExitCode {
-    let log = match logs::start(args.log_level()) {
+/// Runs the server, beside a command if there is one.
+fn serve(args: &ServeArgs, command: Option<&ExecArgs>) -> ExitCode {
+    let log = match logs::start(&args.logs) {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };
     for name in unknown_variables() {
         log::warn!("the variable {name} is unknown and ignored");
     }
-    let code = match cli::serve::run(args) {
+    let code = match cli::serve::run(args, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");

@@ -6,20 +6,23 @@ use standpipe::{Reply, Request};
 use super::endpoint::ADMIN;
 use super::page::DASHBOARD;
 use super::replies::{foreign_origin, not_found, unauthorized};
-use super::rules::{Rights, TopicRules};
+use super::rules::{CurrentRules, Rights};
 use super::secret_file::SecretFile;
 use super::secrets::Secrets;
+use super::tokens::{Expiries, Identity, Refused, Tokens};
 
 /// The tokens, keys and rules that each request is checked against.
 pub(crate) struct Access {
-    /// If present, clients must send one of these.
-    pub(crate) tokens: Option<SecretFile>,
+    pub(crate) tokens: Tokens,
+    /// When the connections of clients with a signed token end.
+    pub(crate) expiries: Expiries,
     pub(crate) keys: Keys,
     /// Whether the admin paths are served on the listeners with the tag [`ADMIN`] only.
     pub(crate) has_admin_listener: bool,
     /// Whether direct requests from this machine need no key. Every listener is then on loopback.
     pub(crate) is_admin_open: bool,
-    pub(crate) rules: TopicRules,
+    /// Who may publish and subscribe to which topics. A reload may replace these rules.
+    pub(crate) rules: CurrentRules,
 }
 
 /// The keys for admin requests.
@@ -33,7 +36,7 @@ pub(crate) enum Keys {
 }
 
 impl Access {
-    /// Reads the secret files again. Later requests are checked against the new secrets. Clients that are connected are
+    /// Reads the files of tokens and keys again. Later requests are checked against the new secrets. Clients that are connected are
     /// not checked again.
     ///
     /// # Errors
@@ -43,8 +46,8 @@ impl Access {
             Keys::File(keys) => Some(keys),
             Keys::Made(_) | Keys::None => None,
         };
-        let files = self.tokens.iter().chain(keys);
-        let errors: Vec<String> = files.filter_map(|file| file.reload().err()).collect();
+        let mut errors = self.tokens.reload();
+        errors.extend(keys.and_then(|keys| keys.reload().err()));
         if errors.is_empty() {
             Ok(())
         } else {
@@ -52,27 +55,35 @@ impl Access {
         }
     }
 
-    /// Returns a valid token, for a client that this process starts itself.
-    pub(crate) fn own_token(&self) -> Option<String> {
-        let tokens = self.tokens.as_ref()?.secrets();
-        tokens.first().map(str::to_owned)
+    /// Finds out who sent the request, from its token.
+    ///
+    /// # Errors
+    /// A 401 if a token is required and the request has no valid one. The log has the reason.
+    pub(crate) fn identify(&self, request: &Request) -> Result<Identity, Reply> {
+        self.tokens
+            .identify(request)
+            .map_err(|refused| match refused {
+                Refused::NoToken => {
+                    unauthorized("a token is required\n").reason("a token is required")
+                }
+                Refused::Invalid(invalid) => {
+                    unauthorized("the token is not valid\n").reason(invalid.to_string())
+                }
+            })
     }
 
-    /// Rejects a request without a valid token, if tokens are required.
-    pub(crate) fn check_token(&self, request: &Request) -> Result<(), Reply> {
-        match &self.tokens {
-            Some(tokens) if !tokens.secrets().has_token(request) => {
-                Err(unauthorized("a token is required\n"))
-            }
-            _ => Ok(()),
-        }
+    /// As [`identify`](Self::identify), for the request of a client that will be connected. [`Identity::of`] returns the
+    /// result later.
+    pub(crate) fn admit(&self, request: &mut Request) -> Result<Identity, Reply> {
+        let identity = self.identify(request)?;
+        check_user(request, &identity)?;
+        request.extensions_mut().insert(identity.clone());
+        Ok(identity)
     }
 
-    /// Returns what the client that sent `request` may do with topics.
-    pub(crate) fn rights(&self, request: &Request) -> Rights<'_> {
-        let tokens = self.tokens.as_ref();
-        let has_token = tokens.is_some_and(|tokens| tokens.secrets().has_token(request));
-        Rights::new(&self.rules, has_token)
+    /// Returns what a client may do with topics.
+    pub(crate) fn rights(&self, identity: Identity) -> Rights<'_> {
+        Rights::new(&self.rules, identity)
     }
 
     /// Checks a request for the history or the names of a topic: clients that may subscribe to it have access, and admin
@@ -80,17 +91,15 @@ impl Access {
     pub(crate) fn check_topic_data(&self, request: &Request, topic: &str) -> Result<(), Reply> {
         check_origin(request)?;
         let as_client = self
-            .check_token(request)
-            .and_then(|()| self.check_subscribe(request, topic));
+            .identify(request)
+            .and_then(|identity| self.check_subscribe(identity, topic));
         as_client.or_else(|refusal| self.check_admin(request).map_err(|_| refusal))
     }
 
-    /// Rejects a request whose client may not subscribe to `topic`.
-    pub(crate) fn check_subscribe(&self, request: &Request, topic: &str) -> Result<(), Reply> {
-        let rights = self.rights(request);
-        rights
-            .check_subscribe(topic)
-            .map_err(|reason| Reply::text(403, format!("{reason}\n")))
+    /// Rejects a client that may not subscribe to `topic`.
+    pub(crate) fn check_subscribe(&self, identity: Identity, topic: &str) -> Result<(), Reply> {
+        let checked = self.rights(identity).check_subscribe(topic);
+        checked.map_err(|reason| Reply::text(403, format!("{reason}\n")).reason(reason))
     }
 
     /// Checks a request for an admin path. The address of the client is no proof, because the clients of a proxy on this
@@ -162,6 +171,17 @@ impl Access {
     }
 }
 
+/// Rejects a name in the URL that is not the user of the token.
+fn check_user(request: &Request, identity: &Identity) -> Result<(), Reply> {
+    match (identity.user(), request.query("name")) {
+        (Some(user), Some(name)) if **user != *name => {
+            let reason = "the name in the URL is not the user of the token";
+            Err(Reply::text(403, format!("{reason}\n")).reason(reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Rejects a request of a page of another origin. The server itself rejects only upgrades and unsafe methods of such a
 /// page, except on an admin listener.
 fn check_origin(request: &Request) -> Result<(), Reply> {
@@ -179,7 +199,10 @@ fn is_on_admin_listener(request: &Request) -> bool {
 /// Whether the request comes from this machine, as far as the request shows. A proxy that adds no header and sends a
 /// loopback name as `Host` is not noticed.
 fn is_direct_from_this_machine(request: &Request) -> bool {
-    request.peer().is_loopback() && request.has_loopback_host() && !is_forwarded(request)
+    request.peer().is_loopback()
+        && request.proxy().is_none()
+        && request.has_loopback_host()
+        && !is_forwarded(request)
 }
 
 /// Whether the request has a header that a proxy adds. Such a request comes from another client, anywhere.

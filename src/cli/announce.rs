@@ -1,10 +1,12 @@
 //! The lines that the server prints at its start: where it listens, its dashboard, and a command that publishes.
 
 use std::fmt::Write as _;
+use std::io;
 use std::path::Path;
 
 use super::access::{Access, Keys};
 use super::endpoint::{Endpoint, absolute};
+use super::journal::is_journal;
 use super::made_key::MadeKey;
 use super::stdout;
 
@@ -25,6 +27,12 @@ pub(crate) fn announce(
             Some(address) if endpoint.is_admin => {
                 writeln!(text, "standpipe listening on http://{address}/ (admin)")
             }
+            Some(address) if endpoint.has_proxy_header => {
+                writeln!(
+                    text,
+                    "standpipe listening on http://{address}/ (PROXY protocol)"
+                )
+            }
             Some(address) => {
                 let echo = if has_echo {
                     format!("  ws://{address}/echo          sends every message back\n")
@@ -40,19 +48,22 @@ pub(crate) fn announce(
             None if endpoint.is_admin => {
                 writeln!(text, "standpipe listening on {endpoint} (admin)")
             }
+            None if endpoint.has_proxy_header => {
+                writeln!(text, "standpipe listening on {endpoint} (PROXY protocol)")
+            }
             None => writeln!(text, "standpipe listening on {endpoint}"),
         };
     }
     for server in servers {
         let _ = writeln!(text, "topics are shared through {server}");
     }
-    // A dashboard can be opened only by TCP.
-    let admin = endpoints
-        .iter()
-        .filter(|endpoint| endpoint.is_admin || !access.has_admin_listener);
+    // A dashboard can be opened only by TCP, and neither a browser nor curl sends a PROXY header.
+    let admin = endpoints.iter().filter(|endpoint| {
+        endpoint.is_admin || !access.has_admin_listener && !endpoint.has_proxy_header
+    });
     let admin = admin.min_by_key(|endpoint| endpoint.tcp().is_none());
     if let Some(address) = admin.and_then(Endpoint::tcp) {
-        let shown = made.as_ref().filter(|_| !stdout::is_journal());
+        let shown = made.as_ref().filter(|_| !is_journal(io::stdout()));
         let fragment = shown.map_or(String::new(), |made| format!("#key={}", made.key()));
         let _ = writeln!(text, "dashboard: http://{address}/dashboard{fragment}");
     }

@@ -10,15 +10,25 @@ use super::envelope::to_json;
 pub(crate) type Outcome = Result<Done, Refusal>;
 
 /// A command that was carried out.
-pub(crate) struct Done {
-    pub(crate) id: u64,
-    /// The epoch of the topic's ids, for `sub`.
-    pub(crate) epoch: Option<String>,
+pub(crate) enum Done {
+    /// A command about a topic.
+    Topic {
+        id: u64,
+        /// The epoch of the topic's ids, for `sub`.
+        epoch: Option<String>,
+    },
+    /// The client has a newer token.
+    Renewed {
+        /// The end of the token, in seconds since 1970.
+        exp: u64,
+        /// The topics that the token does not allow, whose subscriptions have ended.
+        ended: Vec<String>,
+    },
 }
 
 impl From<u64> for Done {
     fn from(id: u64) -> Done {
-        Done { id, epoch: None }
+        Done::Topic { id, epoch: None }
     }
 }
 
@@ -53,6 +63,14 @@ struct Ack<'a> {
 }
 
 #[derive(Serialize)]
+struct TokenAck<'a> {
+    ack: &'a RawValue,
+    exp: u64,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    ended: &'a [String],
+}
+
+#[derive(Serialize)]
 struct ErrorAnswer<'a> {
     error: &'a str,
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
@@ -63,10 +81,15 @@ impl Answers {
     /// Adds the answer to one command. A command without a reference is answered only if it was not carried out.
     pub(crate) fn add(&mut self, reference: Option<&RawValue>, outcome: Outcome) {
         let answer = match (&outcome, reference) {
-            (Ok(Done { id, epoch }), Some(ack)) => to_json(&Ack {
+            (Ok(Done::Topic { id, epoch }), Some(ack)) => to_json(&Ack {
                 ack,
                 id: *id,
                 epoch: epoch.as_deref(),
+            }),
+            (Ok(Done::Renewed { exp, ended }), Some(ack)) => to_json(&TokenAck {
+                ack,
+                exp: *exp,
+                ended,
             }),
             (Ok(_), None) => return,
             (Err(Refusal { error, .. }), reference) => to_json(&ErrorAnswer { error, reference }),

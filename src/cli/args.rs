@@ -1,23 +1,41 @@
-//! The command line: flags and environment variables. A wrong value ends the process with code 2 and an error that shows
-//! the correct form.
+//! The command line: flags, environment variables and the configuration file. A wrong value ends the process with an error
+//! that shows the correct form: with code 2, or with code 78 if it is in the file.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args as _, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub(crate) use check_config::CheckConfigArgs;
 pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
+pub(crate) use exec::{ExecArgs, Restart};
+pub(crate) use logs::LogArgs;
+pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
+pub(crate) use token::TokenArgs;
 
+use crate::cli::config::{self, CONFIG, ConfigFile, InForce, Source};
+use crate::cli::exit;
 use crate::cli::url::without_secrets;
 
+mod check_config;
 mod clients;
 mod environment;
+mod exec;
+mod file;
+mod jwt;
+mod logs;
+mod manuals;
+mod pages;
+mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod token;
 
 /// A publish/subscribe hub for WebSocket clients, made of plain blocking threads
 #[derive(Debug, Parser)]
@@ -35,6 +53,10 @@ pub(crate) enum Command {
     /// Listens and serves until Ctrl-C or SIGTERM (the default)
     #[command(after_help = AFTER_HELP)]
     Serve(Box<ServeArgs>),
+    /// Checks the configuration file, the variables and the flags of `serve`, and prints each value and where it comes from
+    CheckConfig(Box<CheckConfigArgs>),
+    /// Runs a command, publishes the lines that it prints, and gives it what clients send
+    Exec(Box<ExecArgs>),
     /// Connects to a WebSocket server, sends what you type and prints what arrives; can also read slowly
     Client(ClientArgs),
     /// Publishes over HTTP: one message, or each line of standard input
@@ -43,6 +65,12 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Generates load for any WebSocket server and measures its speed
     Bench(BenchArgs),
+    /// Makes a signed token (JWT) for a client, or explains one
+    Token(TokenArgs),
+    /// Prints what a shell needs to complete commands and flags
+    Completions(CompletionsArgs),
+    /// Prints the manual page of a command
+    Man(ManArgs),
 }
 
 const AFTER_HELP: &str = "\
@@ -60,34 +88,64 @@ Sizes: 512, 64KiB, 1MiB, 1GiB, or 64KB, 1MB, 1GB in powers of 1000. Times: 250ms
 Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 78 flags that contradict each other, \
 130 second Ctrl-C.";
 
+/// The configuration file of this process. It is never changed, because the arguments refer to it for their defaults.
+static FILE: OnceLock<ConfigFile> = OnceLock::new();
+
 impl Command {
-    /// Returns the command of this process. Exits for `--help`, and with code 2 if the arguments are wrong.
+    /// Returns the command of this process. Exits for `--help`, with code 2 if the arguments are wrong, and with code 78
+    /// if the configuration file is.
     pub(crate) fn from_process() -> Command {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let command = environment::of_one_command(command(), &arguments);
-        let matches = command.clone().try_get_matches_from(&arguments);
-        let parsed = matches
-            .map_err(|error| environment::name_variable(error, command, &arguments))
-            .map_err(hide_secrets)
-            .and_then(|mut matches| Self::from_matches(&mut matches));
-        parsed.unwrap_or_else(|error| error.exit())
+        let parse = |command: &clap::Command| {
+            let matches = command.clone().try_get_matches_from(&arguments);
+            matches
+                .map_err(|error| environment::name_variable(error, command.clone(), &arguments))
+                .map_err(hide_secrets)
+                .unwrap_or_else(|error| error.exit())
+        };
+        // A wrong flag or variable is reported first, because the file cannot correct it.
+        let mut matches = parse(&command);
+        let mut file = None;
+        if let Some(path) = config_path(&matches) {
+            let read = ConfigFile::read(&path, &keys());
+            let read = read.unwrap_or_else(|error| exit::bad_file(&error));
+            let read = FILE.get_or_init(|| read);
+            matches = parse(&with_file(command, &matches, read));
+            file = Some(read);
+        }
+        Self::from_matches(&mut matches, file).unwrap_or_else(|error| error.exit())
     }
 
-    fn from_matches(matches: &mut clap::ArgMatches) -> Result<Command, clap::Error> {
+    fn from_matches(
+        matches: &mut ArgMatches,
+        file: Option<&'static ConfigFile>,
+    ) -> Result<Command, clap::Error> {
+        let selected = matches.subcommand().map_or(&*matches, |(_, of)| of);
         #[cfg(feature = "redis")]
-        let source = matches
-            .subcommand_matches("serve")
-            .unwrap_or(matches)
-            .value_source("redis");
+        let redis = selected.try_get_raw("redis").ok().flatten();
+        #[cfg(feature = "redis")]
+        let redis = redis.and_then(|_| selected.value_source("redis"));
+        let in_force = config::in_force(&keys(), selected, file);
         let cli =
             Cli::from_arg_matches_mut(matches).map_err(|error| error.format(&mut command()))?;
-        #[cfg_attr(not(feature = "redis"), expect(unused_mut))]
         let mut parsed = cli
             .command
             .unwrap_or_else(|| Command::Serve(Box::new(cli.serve)));
-        #[cfg(feature = "redis")]
-        if let Command::Serve(args) = &mut parsed {
-            args.redis.set_source(source);
+        let serves = match &mut parsed {
+            Command::Serve(args) => Some(&mut **args),
+            Command::Exec(args) => Some(&mut args.serve),
+            Command::CheckConfig(args) => {
+                args.in_force.clone_from(&in_force);
+                Some(&mut args.serve)
+            }
+            _ => None,
+        };
+        if let Some(args) = serves {
+            #[cfg(feature = "redis")]
+            args.redis.set_source(redis);
+            args.set_file(file, &in_force);
+            check_limits(args, &in_force)?;
         }
         if let Command::Client(args) = &parsed {
             args.check()
@@ -95,6 +153,52 @@ impl Command {
         }
         Ok(parsed)
     }
+}
+
+/// Returns the arguments that a configuration file may set, with their variables.
+pub(crate) fn keys() -> clap::Command {
+    ServeArgs::augment_args(clap::Command::new("serve"))
+}
+
+/// Returns the file of the selected command, if it has one.
+fn config_path(matches: &ArgMatches) -> Option<PathBuf> {
+    let selected = matches.subcommand().map_or(matches, |(_, of)| of);
+    selected
+        .try_get_one::<PathBuf>(CONFIG)
+        .ok()
+        .flatten()
+        .cloned()
+}
+
+/// Makes the values of the file the defaults of the selected command.
+fn with_file(
+    command: clap::Command,
+    matches: &ArgMatches,
+    file: &'static ConfigFile,
+) -> clap::Command {
+    match matches.subcommand_name() {
+        Some(name) => command.mut_subcommand(name, |command| file.with_defaults(command)),
+        None => file.with_defaults(command),
+    }
+}
+
+/// Checks the limits as the server will. The error names the source of the value.
+fn check_limits(args: &ServeArgs, in_force: &[InForce]) -> Result<(), clap::Error> {
+    let Err(error) = standpipe::Server::check(&args.config()) else {
+        return Ok(());
+    };
+    let text = error.to_string();
+    let key = error.field().replace('_', "-");
+    let source = in_force.iter().find(|value| value.key == key);
+    let text = match (source, text.split_once(": ")) {
+        (Some(value), Some((_, reason))) => match &value.source {
+            Source::File(..) => exit::bad_file(&format!("{}: {key}: {reason}", value.source)),
+            Source::Default => format!("--{key}: {reason}"),
+            source => format!("{source}: {reason}"),
+        },
+        _ => text,
+    };
+    Err(command().error(ErrorKind::ValueValidation, text))
 }
 
 /// Shortens a wrong URL in an error, because the error may be logged.
@@ -122,11 +226,11 @@ pub(crate) fn unknown_variables() -> Vec<String> {
 
 /// Returns the parser for [`Cli`]. The help of `serve` does not show each flag's environment variable, because one
 /// sentence at its end states the rule. The other commands have few variables, so their help shows them.
-fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     let command = environment::without_empty(Cli::command());
     let hide = |command: clap::Command| command.mut_args(|arg| arg.hide_env(true));
     hide(command).mut_subcommands(|command| match command.get_name() {
-        "serve" => hide(command),
+        "serve" | "exec" | "check-config" => hide(command),
         _ => command.mut_args(|arg| arg.hide_env_values(true)),
     })
 }

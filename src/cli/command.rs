@@ -1,5 +1,7 @@
 //! [`Command`]: what a client of JSON mode asks for. `parser.rs` reads it.
 
+use std::fmt;
+
 use serde_json::value::RawValue;
 use standpipe::{Message, Publication};
 
@@ -16,6 +18,18 @@ pub(crate) enum Command {
         topic: String,
         publish: Publish,
     },
+    /// A newer token of a client that is connected.
+    Token(TokenText),
+}
+
+/// A token from a client. `Debug` hides it.
+#[derive(PartialEq)]
+pub(crate) struct TokenText(pub(crate) String);
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(***)")
+    }
 }
 
 /// After which message a client continues.
@@ -26,7 +40,7 @@ pub(crate) struct Resume {
     pub(crate) epoch: Option<String>,
 }
 
-/// The message of a `pub` command.
+/// The message of a `pub` command, or of a `POST /publish`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Publish {
     pub(super) data: Data,
@@ -114,6 +128,9 @@ impl Command {
                 serde_json::Value::from(resume.as_ref().map(|resume| resume.since)),
                 serde_json::Value::from(resume.as_ref().and_then(|resume| resume.epoch.clone()))
             ),
+            Command::Token(TokenText(token)) => {
+                format!(r#"{{"token":{},"ref":{reference}}}"#, string(token))
+            }
             Command::Unsubscribe(topic) => {
                 format!(r#"{{"unsub":{},"ref":{reference}}}"#, string(topic))
             }

@@ -20,12 +20,16 @@ use standpipe::{
 use super::Failure;
 use super::access::Access;
 use super::links::Links;
+use client_row::ClientRow;
 use experiments::Experiments;
+use search::{Search, rows_of};
 use snapshot::Observer;
 
+mod client_row;
 mod experiments;
 mod generator;
 mod kernel;
+mod search;
 mod slow;
 mod snapshot;
 
@@ -35,6 +39,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Experiments are stopped after nobody has watched for this time.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+/// The maximum length of the reason in a Close, in bytes (RFC 6455 §5.5).
+const MAX_REASON: usize = 123;
 /// The name of the snapshots' topic, and the last segment of the path `/dashboard/live`.
 pub(crate) const LIVE: &str = "live";
 
@@ -47,6 +53,10 @@ pub(crate) struct Dashboard {
     wake: Sender<()>,
     is_over: AtomicBool,
     experiments: Experiments,
+    /// The rows of all clients at the time of the last snapshot, sorted by number. Empty while nobody watches.
+    rows: Mutex<Arc<Vec<ClientRow>>>,
+    /// The byte limit of a client's queue.
+    queue_bytes: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -77,6 +87,25 @@ enum Command {
     Stop {
         topic: String,
     },
+    /// Asks for the clients that match, in an order.
+    Find(Search),
+    /// Asks for the rows of these clients, in this order. A page uses it while a person points at the table.
+    Rows {
+        clients: Vec<u64>,
+    },
+    /// Disconnects a client, with code 4000 unless another is given.
+    Disconnect {
+        client: u64,
+        #[serde(default = "default_code")]
+        code: u16,
+        #[serde(default)]
+        reason: String,
+    },
+}
+
+/// The close code of a client that is disconnected from the dashboard.
+fn default_code() -> u16 {
+    4000
 }
 
 impl Dashboard {
@@ -90,6 +119,7 @@ impl Dashboard {
         links: Option<Links>,
         access: Arc<Access>,
         queue_bytes: usize,
+        has_page: bool,
     ) -> Result<Arc<Dashboard>, Failure> {
         let mut settings = HubConfig::default();
         settings.default = TopicSettings::default().policy(Policy::Conflate).queue(1);
@@ -100,14 +130,23 @@ impl Dashboard {
             wake,
             is_over: AtomicBool::new(false),
             experiments: Experiments::new(handle.clone(), hub.clone(), access),
+            rows: Mutex::default(),
+            queue_bytes,
             thread: Mutex::default(),
             handle,
             hub,
         });
         let shared = Arc::clone(&dashboard);
+        let observer = Observer::new(
+            shared.handle.clone(),
+            shared.hub.clone(),
+            links,
+            queue_bytes,
+            has_page,
+        );
         let thread = Builder::new()
             .name("sp-dash".into())
-            .spawn(move || shared.observe(&woken, links, queue_bytes))?;
+            .spawn(move || shared.observe(&woken, observer))?;
         *dashboard.lock_thread() = Some(thread);
         Ok(dashboard)
     }
@@ -122,37 +161,62 @@ impl Dashboard {
             let result = match &message {
                 Message::Text(text) => serde_json::from_str(text)
                     .map_err(|error| format!("invalid command: {error}"))
-                    .and_then(|command| self.execute(command)),
+                    .and_then(|command| self.answer(command)),
                 _ => Err("a command must be a text message".into()),
             };
-            let answer = match result {
-                Ok(done) => json!({ "done": done }),
-                Err(error) => json!({ "error": error }),
-            };
-            conn.send(Message::text(answer.to_string()))?;
-            self.wake();
+            let answer = result.unwrap_or_else(|error| json!({ "error": error }).to_string());
+            conn.send(Message::text(answer))?;
         }
         Ok(())
     }
 
-    fn execute(&self, command: Command) -> Result<String, String> {
-        if self.handle.is_shutting_down() {
-            return Err("the server is shutting down".into());
-        }
+    /// Executes a command, and returns the answer as JSON.
+    fn answer(&self, command: Command) -> Result<String, String> {
         let experiments = &self.experiments;
-        match command {
+        let done = match command {
+            Command::Find(search) => {
+                let found = search.run(&self.rows(), self.queue_bytes)?.to_json();
+                return Ok(found);
+            }
+            Command::Rows { clients } => return Ok(rows_of(&self.rows(), &clients).to_json()),
+            _ if self.handle.is_shutting_down() => Err("the server is shutting down".into()),
             Command::AddSlow { topic, rate } => experiments.add_slow(&topic, rate),
             Command::SetRate { name, rate } => experiments.set_rate(&name, rate),
             Command::RemoveSlow { name } => experiments.remove_slow(&name),
-            Command::SetPolicy { topic, policy } => {
-                let policy: Policy = policy.parse()?;
-                let topic = self.hub.get(&topic).ok_or("there is no such topic")?;
-                topic.set_policy(policy);
-                Ok(format!("the policy of {} is now {policy}", topic.name()))
-            }
+            Command::SetPolicy { topic, policy } => self.set_policy(&topic, &policy),
             Command::Generate { topic, rate, size } => experiments.generate(&topic, rate, size),
             Command::Stop { topic } => experiments.stop(&topic),
+            Command::Disconnect {
+                client,
+                code,
+                reason,
+            } => self.disconnect(client, code, &reason),
+        };
+        // Also after an error, because a command may have failed after a change.
+        self.wake();
+        done.map(|done| json!({ "done": done }).to_string())
+    }
+
+    fn set_policy(&self, topic: &str, policy: &str) -> Result<String, String> {
+        let policy: Policy = policy.parse()?;
+        let topic = self.hub.get(topic).ok_or("there is no such topic")?;
+        topic.set_policy(policy);
+        Ok(format!("the policy of {} is now {policy}", topic.name()))
+    }
+
+    /// Disconnects a client without waiting for what is queued, because the queue of a slow client may never become empty.
+    fn disconnect(&self, number: u64, code: u16, reason: &str) -> Result<String, String> {
+        if !(4000..5000).contains(&code) {
+            return Err("the code must be 4000 to 4999".into());
         }
+        if reason.len() > MAX_REASON {
+            return Err(format!("the reason may have at most {MAX_REASON} bytes"));
+        }
+        let client = self.handle.client(number);
+        let client = client.ok_or_else(|| format!("client {number} has gone"))?;
+        client.close_now(code, reason);
+        log::info!("client {number} was disconnected from the dashboard with {code}");
+        Ok(format!("client {number} was disconnected with {code}"))
     }
 
     /// The main function of `sp-dash`.
@@ -160,9 +224,7 @@ impl Dashboard {
     /// # Blocking
     /// While there are watchers or experiments, waits up to [`INTERVAL`]. Otherwise waits without a limit. A new
     /// watcher, a command and [`Dashboard::end`] wake this thread.
-    fn observe(&self, woken: &Receiver<()>, links: Option<Links>, queue_bytes: usize) {
-        let (handle, hub) = (self.handle.clone(), self.hub.clone());
-        let mut observer = Observer::new(handle, hub, links, queue_bytes);
+    fn observe(&self, woken: &Receiver<()>, mut observer: Observer) {
         let (mut last, mut last_watched) = (Instant::now(), Instant::now());
         while !self.is_over.load(Ordering::Acquire) {
             if self.is_in_use() {
@@ -186,15 +248,33 @@ impl Dashboard {
             if watchers > 0 {
                 last_watched = last;
                 let (slow, generators) = self.experiments.figures();
-                let snapshot = observer.snapshot(watchers, slow, generators);
+                let (snapshot, rows) = observer.snapshot(watchers, slow, generators);
+                self.set_rows(rows);
                 // Publishing to a conflating topic neither waits nor fails.
                 let _ = self
                     .live
                     .publish(Publication::from(Message::text(snapshot)).json());
-            } else if last.duration_since(last_watched) > ABANDONED_AFTER {
-                self.experiments.stop_all();
+            } else {
+                self.set_rows(Vec::new());
+                if last.duration_since(last_watched) > ABANDONED_AFTER {
+                    self.experiments.stop_all();
+                }
             }
         }
+    }
+
+    fn rows(&self) -> Arc<Vec<ClientRow>> {
+        Arc::clone(&self.lock_rows())
+    }
+
+    fn set_rows(&self, rows: Vec<ClientRow>) {
+        let old = std::mem::replace(&mut *self.lock_rows(), Arc::new(rows));
+        // The lock is released here. No watcher waits while thousands of rows are freed.
+        drop(old);
+    }
+
+    fn lock_rows(&self) -> MutexGuard<'_, Arc<Vec<ClientRow>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_in_use(&self) -> bool {

@@ -20,14 +20,22 @@ pub(crate) struct Endpoint {
     /// The address, if it is a TCP listener.
     address: Option<SocketAddr>,
     pub(crate) is_admin: bool,
+    /// Whether only a proxy can use the listener, because each connection begins with a PROXY header.
+    pub(crate) has_proxy_header: bool,
 }
 
 impl Endpoint {
-    pub(crate) fn new(listen: &Listen, listener: &Listener, is_admin: bool) -> Endpoint {
+    pub(crate) fn new(
+        listen: &Listen,
+        listener: &Listener,
+        is_admin: bool,
+        has_proxy_header: bool,
+    ) -> Endpoint {
         Endpoint {
             listen: listen.clone(),
             address: listener.local_addr(),
             is_admin,
+            has_proxy_header,
         }
     }
 
@@ -60,7 +68,7 @@ impl Endpoint {
         match (self.address, self.unix()) {
             (Some(address), _) => address.port().to_string(),
             (None, Some(path)) => escaped(&path.to_string_lossy()),
-            (None, None) => self.to_string().replace(':', "-"),
+            (None, None) => escaped(&self.to_string().replace(':', "-")),
         }
     }
 }

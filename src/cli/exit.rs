@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use super::stdout::Closed;
 
@@ -28,6 +28,12 @@ impl fmt::Display for BadConfiguration {
 }
 
 impl Error for BadConfiguration {}
+
+/// Reports a wrong configuration file, and ends the process.
+pub(crate) fn bad_file(problems: &str) -> ! {
+    let _ = writeln!(io::stderr(), "error: {problems}");
+    process::exit(CONFIG.into())
+}
 
 /// Reports that the log's thread could not be started, and returns the exit code. Then no client's threads could be
 /// started either, so the server does not start without a log.

@@ -6,8 +6,10 @@ use super::args::ServeArgs;
 use super::endpoint::Endpoint;
 use super::exit::BadConfiguration;
 use super::made_key::MadeKey;
+use super::rules::CurrentRules;
 use super::secret_file::SecretFile;
 use super::secrets::Secrets;
+use super::tokens::{Expiries, Tokens};
 
 /// Reads the secrets. Makes a key if the admin paths need one and none is configured, and returns it too, because its end
 /// removes its files.
@@ -23,6 +25,12 @@ pub(crate) fn access(
     check(args, endpoints)?;
     let tokens = args.token_file.as_deref();
     let tokens = tokens.map(|path| SecretFile::read("tokens", path));
+    let own = MadeKey::make().map_err(|error| format!("no random token: {error}"))?;
+    let tokens = Tokens::new(
+        tokens.transpose()?,
+        args.jwt.signed_tokens()?,
+        own.key().to_owned(),
+    );
     let mut made = None;
     let keys = match &args.publish_key_file {
         Some(path) => Keys::File(SecretFile::read("keys", path)?),
@@ -35,11 +43,12 @@ pub(crate) fn access(
         }
     };
     let access = Access {
-        tokens: tokens.transpose()?,
+        tokens,
+        expiries: Expiries::default(),
         keys,
         has_admin_listener,
         is_admin_open: args.admin_open,
-        rules: args.rules(),
+        rules: CurrentRules::new(args.rules()),
     };
     warn(&access, endpoints);
     Ok((access, made))
@@ -67,14 +76,16 @@ fn warn(access: &Access, endpoints: &[Endpoint]) {
         .filter(|endpoint| endpoint.is_remote() && !endpoint.is_admin)
         .map(Endpoint::to_string)
         .collect();
-    if access.tokens.is_none() && !open.is_empty() {
+    if !access.tokens.are_required() && !open.is_empty() {
         log::warn!(
-            "clients from other machines may connect or publish without a token on {}: see --token-file and --topic",
+            "clients from other machines may connect or publish without a token on {}: see --token-file, --jwt-hmac-file and --topic",
             open.join(", ")
         );
     }
-    if access.tokens.is_none() && access.rules.mention_token() {
-        log::warn!("--topic: a rule requires a token, but without --token-file no client has one");
+    if !access.tokens.are_required() && access.rules.get().mention_token() {
+        log::warn!(
+            "--topic: a rule requires a token, but without --token-file or a file of keys for signed tokens no client has one"
+        );
     }
     if access.is_admin_open {
         log::warn!(

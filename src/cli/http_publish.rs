@@ -1,17 +1,22 @@
-//! `POST /publish/TOPIC`.
+//! `POST /publish/TOPIC` and `POST /publish`.
 
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use standpipe::{Hub, Message, Publication, PublishError, Reply, Request};
 
+use super::admin::broadcast::Broadcast;
+use super::admin::once::{Final, Identity, Once};
 use super::envelope::to_json;
-use super::permits::Permits;
-use super::replies::{bad_request, busy, unknown};
+use super::permits::{Permit, Permits};
+use super::replies::{bad_request, busy};
 use super::{nesting, params};
 
 /// How many requests may publish at the same time: half of the requests that the server handles at a time. Under `block`
 /// they may wait for slow members. Without this limit they could use all handshake slots, and no client could connect.
 const MAX_PUBLISHING: usize = 128;
+
+/// The most bytes of an answer to a publish to one topic: four numbers with their names.
+const MAX_ANSWER: usize = 160;
 
 /// Publishes the bodies of requests.
 pub(crate) struct HttpPublisher {
@@ -20,6 +25,7 @@ pub(crate) struct HttpPublisher {
     permits: Permits,
     /// Whether the hub shares its topics with others.
     is_shared: bool,
+    once: Once,
 }
 
 #[derive(Serialize)]
@@ -39,10 +45,11 @@ impl HttpPublisher {
             max_body,
             permits: Permits::new(MAX_PUBLISHING),
             is_shared,
+            once: Once::new(),
         }
     }
 
-    /// Publishes the body of an authorized request.
+    /// Publishes the body of an authorized request to the topic in its path.
     ///
     /// # Blocking
     /// Like [`Topic::publish`](standpipe::Topic::publish), and until the body has been received.
@@ -50,31 +57,60 @@ impl HttpPublisher {
         params::check_topic(topic)?;
         let key = params::key(request)?;
         let body = request.read_body(self.max_body)?;
+        let identity = Identity::of(request, &body)?;
         let mut publication = publication(request.header("content-type"), body)?;
         if let Some(key) = key {
             publication = publication.key(&key);
         }
-        let _permit = self
-            .permits
-            .try_acquire()
-            .ok_or_else(|| busy("too many publishers are waiting"))?;
-        let outcome = self
-            .hub
-            .topic(topic)
-            .map_err(|error| busy(error.to_string()))?
-            .publish(publication)
-            .map_err(|error| match error {
-                PublishError::Unknown(_) => unknown(error.to_string()),
-                _ => busy(error.to_string()),
-            })?;
-        let status = if outcome.timed_out { 503 } else { 202 };
+        self.once.run(&identity, MAX_ANSWER, || {
+            let _permit = self.permit()?;
+            self.publish_to(topic, publication)
+        })
+    }
+
+    /// Publishes the message in the body of an authorized request to the topics that the body names.
+    ///
+    /// # Blocking
+    /// As [`publish`](Self::publish), for each topic.
+    pub(crate) fn broadcast(&self, request: &mut Request) -> Result<Reply, Reply> {
+        let body = request.read_body(self.max_body)?;
+        let identity = Identity::of(request, &body)?;
+        let broadcast = Broadcast::parse(&body).map_err(bad_request)?;
+        drop(body);
+        self.once.run(&identity, broadcast.max_answer(), || {
+            let _permit = self.permit()?;
+            broadcast.publish(&self.hub, self.is_shared)
+        })
+    }
+
+    fn permit(&self) -> Result<Permit<'_>, Reply> {
+        let permit = self.permits.try_acquire();
+        permit.ok_or_else(|| busy("too many publishers are waiting"))
+    }
+
+    fn publish_to(&self, topic: &str, publication: Publication) -> Result<Final, Reply> {
+        let topic = self.hub.topic(topic);
+        let topic = topic.map_err(|error| busy(error.to_string()))?;
+        let outcome = match topic.publish(publication) {
+            Ok(outcome) => outcome,
+            Err(error @ PublishError::Unknown(_)) => {
+                return Ok(Final {
+                    status: 504,
+                    body: format!("{error}\n"),
+                });
+            }
+            Err(error) => return Err(busy(error.to_string())),
+        };
         let answer = Answer {
             id: outcome.id,
             receivers: outcome.receivers,
             dropped: outcome.dropped,
             nodes: self.is_shared.then_some(outcome.nodes),
         };
-        Ok(Reply::json(status, to_json(&answer)))
+        Ok(Final {
+            status: if outcome.timed_out { 503 } else { 202 },
+            body: to_json(&answer),
+        })
     }
 }
 

@@ -3,13 +3,13 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use listenfd::ListenFd;
 use standpipe::{Config, Listener, Server};
 
 use super::Failure;
 use super::args::ServeArgs;
 use super::endpoint::{ADMIN, Endpoint};
-use super::values::{FIRST_FD, Listen};
+use super::inherited::Inherited;
+use super::values::Listen;
 
 /// How many free ports are tried for a name with addresses of both families. The port that is free for one family may
 /// be taken for the other.
@@ -17,7 +17,8 @@ const PORT_ATTEMPTS: usize = 16;
 
 /// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones.
 pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<Endpoint>), Failure> {
-    let mut inherited = ListenFd::from_env();
+    args.proxies.check(args.admin_open)?;
+    let mut inherited = Inherited::from_env();
     let mut listeners = Vec::new();
     let mut endpoints = Vec::new();
     let public = args.listeners().map(|listen| (listen, false));
@@ -26,14 +27,16 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
         let bound = bind(listen, &mut inherited)
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         for listener in bound {
-            endpoints.push(Endpoint::new(listen, &listener, is_admin));
+            let has_proxy_header = args.proxies.proxy_protocol && !is_admin;
+            endpoints.push(Endpoint::new(listen, &listener, is_admin, has_proxy_header));
             listeners.push(if is_admin {
                 listener.tag(ADMIN).same_origin_only()
             } else {
-                listener
+                args.proxies.listener(listener)
             });
         }
     }
+    inherited.warn_of_rest();
     let server = Server::from_listeners(listeners, config);
     // The error is unwrapped, because a wrong configuration has its own exit code.
     let server = server.map_err(|error| match error.downcast::<standpipe::ConfigError>() {
@@ -43,8 +46,9 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
     Ok((server, endpoints))
 }
 
-/// Binds the listeners of one flag. A name with addresses of both families gets two.
-fn bind(listen: &Listen, inherited: &mut ListenFd) -> io::Result<Vec<Listener>> {
+/// Binds the listeners of one flag. A name with addresses of both families gets two, and so may a name of inherited
+/// sockets.
+fn bind(listen: &Listen, inherited: &mut Inherited) -> io::Result<Vec<Listener>> {
     let listener = match listen {
         Listen::Tcp(address) => return bind_tcp(address),
         Listen::Unix {
@@ -52,7 +56,8 @@ fn bind(listen: &Listen, inherited: &mut ListenFd) -> io::Result<Vec<Listener>> 
             mode: Some(mode),
         } => Listener::unix_with_mode(path, *mode),
         Listen::Unix { path, mode: None } => Listener::unix(path),
-        Listen::Fd(fd) => take_inherited(inherited, fd - FIRST_FD),
+        Listen::Fd(fd) => inherited.take(*fd),
+        Listen::FdName(name) => return inherited.take_named(name),
     };
     Ok(vec![listener?])
 }
@@ -106,26 +111,6 @@ fn is_family_missing(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT)
     )
-}
-
-/// Takes a listening socket that the parent process opened and announced in `LISTEN_FDS` and `LISTEN_PID`
-/// (sd_listen_fds(3)). The parent keeps it for the process that comes next.
-fn take_inherited(inherited: &mut ListenFd, index: usize) -> io::Result<Listener> {
-    let missing = || {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            "LISTEN_FDS and LISTEN_PID announce no such socket",
-        )
-    };
-    // The socket may be of either kind. Asking for the wrong kind fails and leaves it in place.
-    let listener = match inherited.take_tcp_listener(index) {
-        Ok(listener) => Listener::try_from(listener.ok_or_else(missing)?),
-        Err(_) => {
-            let listener = inherited.take_unix_listener(index)?;
-            Listener::try_from(listener.ok_or_else(missing)?)
-        }
-    };
-    listener.map(Listener::inherited)
 }
 
 #[cfg(test)]

@@ -15,6 +15,14 @@ use crossbeam_channel::{Receiver, Sender};
 use env_logger::{Target, WriteStyle};
 use log::LevelFilter;
 
+pub(crate) use layout::LogFormat;
+
+use super::args::LogArgs;
+use super::journal::is_journal;
+use layout::Layout;
+
+mod layout;
+
 /// The maximum number of lines in the queue.
 const MAX_LINES: usize = 4096;
 
@@ -66,21 +74,29 @@ impl Drop for Log {
     }
 }
 
-/// Starts the log. `RUST_LOG` overrides `level`.
-pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
+/// Starts the log. `RUST_LOG` overrides the level.
+pub(crate) fn start(args: &LogArgs) -> io::Result<Log> {
+    let layout = Layout {
+        format: args.log_format,
+        is_journal: is_journal(io::stderr()),
+    };
     let (lines, waiting) = crossbeam_channel::bounded(MAX_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&dropped);
     Builder::new()
         .name("sp-log".into())
-        .spawn(move || write_lines(&waiting, &counted, &mut io::stderr()))?;
+        .spawn(move || write_lines(&waiting, &counted, layout, &mut io::stderr()))?;
     let colour = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none();
     let queue = Queue {
         lines: lines.clone(),
         dropped,
     };
-    env_logger::Builder::new()
-        .filter_level(level)
+    let mut logger = env_logger::Builder::new();
+    if !layout.is_default() {
+        logger.format(move |out, record| layout.write(out, record));
+    }
+    logger
+        .filter_level(args.level())
         .parse_default_env()
         // At lower levels tungstenite logs the contents of messages, which may be private.
         .filter_module("tungstenite", LevelFilter::Info)
@@ -101,17 +117,19 @@ pub(crate) fn start(level: LevelFilter) -> io::Result<Log> {
 ///
 /// # Blocking
 /// On the queue, and on standard error. No other thread waits for standard error.
-fn write_lines(waiting: &Receiver<Item>, dropped: &AtomicU64, out: &mut impl Write) {
+fn write_lines(
+    waiting: &Receiver<Item>,
+    dropped: &AtomicU64,
+    layout: Layout,
+    out: &mut impl Write,
+) {
     for item in waiting {
         // Errors are ignored, because the queue must be emptied even if standard error is closed.
         match item {
             Item::Line(line) => {
                 let missing = dropped.swap(0, Ordering::Relaxed);
                 if missing > 0 {
-                    let _ = writeln!(
-                        out,
-                        "[{missing} log lines were dropped here because standard error was not read]"
-                    );
+                    let _ = layout.write_dropped(out, missing);
                 }
                 let _ = out.write_all(&line);
             }
@@ -142,7 +160,11 @@ mod tests {
         }
         drop(queue);
         let mut out = Vec::new();
-        write_lines(&waiting, &dropped, &mut out);
+        let layout = Layout {
+            format: LogFormat::Text,
+            is_journal: false,
+        };
+        write_lines(&waiting, &dropped, layout, &mut out);
         let out = String::from_utf8(out).expect("the lines are text");
         assert!(out.contains("[3 log lines were dropped here"), "{out}");
         assert!(out.ends_with("line 0\nline 1\n"), "{out}");

@@ -2,6 +2,7 @@
 
 // Arguments, checked before anything is started.
 pub(crate) mod args;
+pub(crate) mod config;
 #[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
@@ -10,10 +11,16 @@ pub(crate) mod topics;
 pub(crate) mod units;
 pub(crate) mod values;
 
+pub(crate) mod check_config;
+
 // `serve`: listeners, paths, and who may use them.
 pub(crate) mod figures;
+mod inherited;
+pub(crate) mod journal;
 mod listen;
 pub(crate) mod logs;
+pub(crate) mod notify;
+pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
 
@@ -35,13 +42,19 @@ pub(crate) mod replies;
 pub(crate) mod rules;
 pub(crate) mod secret_file;
 pub(crate) mod secrets;
+pub(crate) mod tokens;
 
 pub(crate) mod page;
+
+// Requests about topics and clients.
+pub(crate) mod admin;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
 
 pub(crate) mod raw;
+
+pub(crate) mod exec;
 
 pub(crate) mod answers;
 pub(crate) mod command;
@@ -50,6 +63,7 @@ pub(crate) mod ids;
 #[path = "../nesting.rs"]
 pub(crate) mod nesting;
 pub(crate) mod parser;
+pub(crate) mod renewal;
 pub(crate) mod session;
 
 // What the server shows about itself.
@@ -71,6 +85,12 @@ pub(crate) mod publish;
 pub(crate) mod top;
 
 pub(crate) mod bench;
+
+pub(crate) mod token;
+
+// What packages install.
+pub(crate) mod completions;
+pub(crate) mod man;
 
 pub(crate) mod exit;
 

@@ -30,6 +30,7 @@ pub(crate) const DASHBOARD: &str = concat!(
     include_str!("pages/dashboard_body.html"),
     "<script type=\"module\">\n",
     include_str!("pages/dashboard.js"),
+    include_str!("pages/clients.js"),
     include_str!("pages/servers.js"),
     include_str!("pages/experiments.js"),
     "</script>\n</body>\n</html>\n",

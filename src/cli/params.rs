@@ -37,6 +37,15 @@ pub(crate) fn since(request: &Request) -> Result<Option<u64>, Reply> {
     request.query("since").map(id).transpose()
 }
 
+/// Returns the maximum number of messages in an answer, `?limit=`.
+pub(crate) fn limit(request: &Request) -> Result<Option<usize>, Reply> {
+    let limit = |digits: &str| match ids::from_digits(digits) {
+        Some(limit @ 1..) => Ok(usize::try_from(limit).unwrap_or(usize::MAX)),
+        _ => Err(bad_request("limit must be a whole number above 0")),
+    };
+    request.query("limit").map(limit).transpose()
+}
+
 /// Returns whether the client wants its own messages too, `?echo=`.
 pub(crate) fn echo(request: &Request) -> Result<bool, Reply> {
     let echo = request.query("echo").map(yes_or_no).transpose();

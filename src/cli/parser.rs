@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use standpipe::Message;
 
-use super::command::{Command, CommandError, CommandMessage, Data, Publish, Resume};
+use super::command::{Command, CommandError, CommandMessage, Data, Publish, Resume, TokenText};
 use super::{ids, names, nesting};
 
 /// Parses one message from a client.
@@ -62,6 +62,7 @@ struct Fields<'a> {
     subscribe: Option<&'a RawValue>,
     unsubscribe: Option<&'a RawValue>,
     publish: Option<&'a RawValue>,
+    token: Option<&'a RawValue>,
     reference: Option<&'a RawValue>,
     since: Option<&'a RawValue>,
     epoch: Option<&'a RawValue>,
@@ -105,6 +106,7 @@ impl<'a> Fields<'a> {
             "sub" => self.subscribe = Some(value),
             "unsub" => self.unsubscribe = Some(value),
             "pub" => self.publish = Some(value),
+            "token" => self.token = Some(value),
             "data" => self.data = Some(value),
             "ref" => self.reference = optional,
             "since" => self.since = optional,
@@ -117,21 +119,27 @@ impl<'a> Fields<'a> {
     }
 
     fn command(&self) -> Result<Command, String> {
-        match (self.subscribe, self.unsubscribe, self.publish) {
-            (Some(topic), None, None) => Ok(Command::Subscribe {
+        match (self.subscribe, self.unsubscribe, self.publish, self.token) {
+            (None, None, None, Some(token)) if is_string(token) => {
+                // A token has no character that JSON must escape, so a string that cannot be decoded is no token.
+                let token = string(token).unwrap_or_default();
+                Ok(Command::Token(TokenText(token.into_owned())))
+            }
+            (None, None, None, Some(_)) => Err("token must be a string".into()),
+            (Some(topic), None, None, None) => Ok(Command::Subscribe {
                 topic: topic_of("sub", topic)?,
                 resume: self.resume()?,
                 presence: boolean("presence", self.presence)?,
             }),
-            (None, Some(topic), None) => Ok(Command::Unsubscribe(topic_of("unsub", topic)?)),
-            (None, None, Some(topic)) => Ok(Command::Publish {
+            (None, Some(topic), None, None) => Ok(Command::Unsubscribe(topic_of("unsub", topic)?)),
+            (None, None, Some(topic), None) => Ok(Command::Publish {
                 topic: topic_of("pub", topic)?,
                 publish: Publish {
                     data: self.data()?,
                     key: self.key()?,
                 },
             }),
-            _ => Err("a command is one of sub, unsub, pub".into()),
+            _ => Err("a command is one of sub, unsub, pub, token".into()),
         }
     }
 
@@ -167,22 +175,26 @@ impl<'a> Fields<'a> {
 
     fn data(&self) -> Result<Data, String> {
         let data = self.data.ok_or("pub needs data")?;
-        let is_base64 = boolean("base64", self.base64)?;
-        match (is_base64, is_string(data)) {
-            (true, true) => BASE64
-                .decode(string(data).unwrap_or_default().as_bytes())
-                .map(Data::Bytes)
-                .map_err(|error| format!("base64: {error}")),
-            (true, false) => Err("data must be a string if base64 is true".into()),
-            // No text has half of a surrogate pair, but JSON allows the escape. Such a string stays JSON.
-            (false, true) => Ok(string(data).map_or_else(
-                || Data::Json(data.get().to_owned()),
-                |text| Data::Text(text.into_owned()),
-            )),
-            (false, false) => {
-                nesting::check(data.get())?;
-                Ok(Data::Json(data.get().to_owned()))
-            }
+        data_of(data, boolean("base64", self.base64)?)
+    }
+}
+
+/// Returns what the field `data` stands for.
+pub(super) fn data_of(data: &RawValue, is_base64: bool) -> Result<Data, String> {
+    match (is_base64, is_string(data)) {
+        (true, true) => BASE64
+            .decode(string(data).unwrap_or_default().as_bytes())
+            .map(Data::Bytes)
+            .map_err(|error| format!("base64: {error}")),
+        (true, false) => Err("data must be a string if base64 is true".into()),
+        // No text has half of a surrogate pair, but JSON allows the escape. Such a string stays JSON.
+        (false, true) => Ok(string(data).map_or_else(
+            || Data::Json(data.get().to_owned()),
+            |text| Data::Text(text.into_owned()),
+        )),
+        (false, false) => {
+            nesting::check(data.get())?;
+            Ok(Data::Json(data.get().to_owned()))
         }
     }
 }

@@ -7,8 +7,10 @@ use standpipe::{
     SubscribeOptions, Subscription, Topic,
 };
 
+use super::exec::Input;
 use super::replies::busy;
 use super::rules::Rights;
+use super::tokens::Identity;
 use super::{Failure, params};
 
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
@@ -54,19 +56,20 @@ fn subscribe(topic: &Topic, conn: &Connection) -> Result<Subscription, Subscribe
     if let Some(epoch) = request.query("epoch") {
         options = options.epoch(epoch);
     }
-    if let Some(name) = request.query("name") {
+    if let Some(name) = Identity::of(request).name(request) {
         options = options.with_name(name);
     }
     topic.subscribe(conn.outbox(), options)
 }
 
 /// Raw mode: publishes what this client sends to every member. The client is a member too, but with `echo=false` it does
-/// not receive its own messages.
+/// not receive its own messages. With a command behind the topic, the command gets the messages instead of the members.
 pub(crate) fn relay(
     hub: &Hub,
     conn: &mut Connection,
     name: &str,
-    rights: &Rights<'_>,
+    mut rights: Rights<'_>,
+    input: Option<&Input>,
 ) -> Result<(), Failure> {
     let subscription = match (conn.take::<Subscription>(), hub.topic(name)) {
         (Some(subscription), _) => subscription,
@@ -98,8 +101,13 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Err(reason) = rights.check_publish(name) {
+            log::info!("#{} {} {reason}", conn.number(), conn.peer());
             conn.close(FORBIDDEN, reason);
             return Ok(());
+        }
+        if let Some(input) = input.filter(|input| input.is_of(name)) {
+            input.send(conn, messages);
+            continue;
         }
         let published =
             publish_waiting(conn, topic, messages.into_iter().map(publication).collect());

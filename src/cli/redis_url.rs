@@ -42,6 +42,35 @@ impl Candidates {
     }
 }
 
+/// Returns candidates with `***` instead of each password. `text` has been parsed.
+pub(crate) fn without_passwords(text: &str) -> String {
+    let shown: Vec<String> = text.split(',').map(without_password).collect();
+    shown.join(",")
+}
+
+fn without_password(url: &str) -> String {
+    const HIDDEN: &str = "***";
+    if let Some((scheme, rest)) = url.split_once("://") {
+        return match rest
+            .rsplit_once('@')
+            .map(|(user, at)| (user.split_once(':'), at))
+        {
+            Some((Some((user, _)), at)) => format!("{scheme}://{user}:{HIDDEN}@{at}"),
+            _ => url.to_owned(),
+        };
+    }
+    let Some((path, query)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let parts = query
+        .split('&')
+        .map(|part| match part.strip_prefix("pass=") {
+            Some(_) => format!("pass={HIDDEN}"),
+            None => part.to_owned(),
+        });
+    format!("{path}?{}", parts.collect::<Vec<_>>().join("&"))
+}
+
 fn check(url: &str) -> Result<(), &'static str> {
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("a URL has no spaces and no control characters");
@@ -126,6 +155,26 @@ mod tests {
             let candidates: Candidates = text.parse().expect(text);
             assert_eq!(candidates.as_str(), text);
             assert_eq!(candidates.have_password(), has_password, "{text}");
+        }
+    }
+
+    #[test]
+    fn password_is_hidden_and_the_rest_is_shown() {
+        for (text, expected) in [
+            ("redis://a", "redis://a"),
+            ("redis://hub@a:1/2", "redis://hub@a:1/2"),
+            (
+                "redis://:s3cret@a,redis://hub:s3:cret@b/1",
+                "redis://:***@a,redis://hub:***@b/1",
+            ),
+            ("unix:/r.sock", "unix:/r.sock"),
+            (
+                "unix:/r.sock?user=hub&pass=s3cret&db=1",
+                "unix:/r.sock?user=hub&pass=***&db=1",
+            ),
+        ] {
+            assert_eq!(without_passwords(text), expected);
+            assert!(expected.parse::<Candidates>().is_ok(), "{expected}");
         }
     }
 

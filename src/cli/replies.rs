@@ -1,5 +1,7 @@
 //! The error answers of the HTTP paths.
 
+use std::time::Duration;
+
 use http::{HeaderValue, Method, header};
 use standpipe::{Reply, Request};
 
@@ -19,33 +21,35 @@ pub(crate) fn not_found() -> Reply {
     Reply::text(404, "not found; see / for the paths of this server\n")
 }
 
+pub(crate) fn no_topic() -> Reply {
+    Reply::text(404, "there is no such topic\n")
+}
+
 pub(crate) fn busy(text: impl Into<String>) -> Reply {
     Reply::text(503, text.into() + "\n").header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The answer to a message that may be published or not. It has no `Retry-After`, because a repetition may be a duplicate.
-pub(crate) fn unknown(text: impl Into<String>) -> Reply {
-    Reply::text(504, text.into() + "\n")
+/// Like [`busy`], for a reason that lasts.
+pub(crate) fn busy_for(time: Duration, text: &str) -> Reply {
+    let seconds = time.as_secs().max(1);
+    Reply::text(503, format!("{text}\n")).header(header::RETRY_AFTER, seconds)
 }
 
 /// Rejects every method but GET and HEAD.
 pub(crate) fn check_get(request: &Request) -> Result<(), Reply> {
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
-        Ok(())
-    } else {
-        Err(method_not_allowed("GET, HEAD"))
-    }
+    check_method(request, &[Method::GET, Method::HEAD])
 }
 
 /// Rejects every method but POST.
 pub(crate) fn check_post(request: &Request) -> Result<(), Reply> {
-    if *request.method() == Method::POST {
-        Ok(())
-    } else {
-        Err(method_not_allowed("POST"))
-    }
+    check_method(request, &[Method::POST])
 }
 
-fn method_not_allowed(allowed: &'static str) -> Reply {
-    Reply::status(405).header(header::ALLOW, HeaderValue::from_static(allowed))
+/// Rejects every method but these.
+pub(crate) fn check_method(request: &Request, allowed: &[Method]) -> Result<(), Reply> {
+    if allowed.contains(request.method()) {
+        return Ok(());
+    }
+    let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    Err(Reply::status(405).header(header::ALLOW, allowed.join(", ")))
 }

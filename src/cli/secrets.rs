@@ -16,7 +16,7 @@ pub(crate) struct Secrets {
 }
 
 /// The prefix of a token sent as a subprotocol. Web pages use it, because they cannot set headers for a WebSocket.
-const SUBPROTOCOL: &str = "bearer.";
+pub(crate) const SUBPROTOCOL: &str = "bearer.";
 
 /// The largest file that is read, in bytes. Otherwise the wrong path, such as a device, could exhaust the memory.
 const MAX_FILE: u64 = 1 << 20;
@@ -34,15 +34,7 @@ impl Secrets {
     }
 
     fn try_read(path: &Path) -> Result<Secrets, String> {
-        let text = |error: std::io::Error| error.to_string();
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(text)?;
-        file.take(MAX_FILE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(text)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(format!("the file is larger than {MAX_FILE} bytes"));
-        }
+        let bytes = read_file(path)?;
         let text = String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text")?;
         Secrets::parse(&text)
             .ok_or_else(|| "the file has no secrets; write one per line".to_owned())
@@ -115,6 +107,23 @@ impl Secrets {
         }
         found.into()
     }
+}
+
+/// Reads a file of secrets.
+///
+/// # Errors
+/// When the file cannot be read or is larger than 1 MiB.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(text)?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(text)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("the file is larger than {MAX_FILE} bytes"));
+    }
+    Ok(bytes)
 }
 
 impl fmt::Debug for Secrets {

@@ -1,21 +1,28 @@
 //! `standpipe serve`: runs the hub on its listeners, from the first printed line to the shutdown report.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use standpipe::Hub;
 
+use super::admin::disconnect::Disconnector;
+use super::admin::topic_data::TopicData;
 use super::announce::announce;
-use super::args::ServeArgs;
+use super::args::{ExecArgs, ServeArgs};
 use super::dashboard::Dashboard;
+use super::endpoint::Endpoint;
 use super::envelope::Json;
+use super::exec::Exec;
 use super::http_publish::HttpPublisher;
 use super::links::Links;
 use super::listen::listen;
+use super::notify::Notify;
+use super::reload::Reloader;
 use super::routes::Routes;
 use super::{Failure, exposure, figures, signals, stdout};
 
-/// Serves until a signal arrives, and then prints the shutdown report.
-pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+/// Serves until a signal arrives, and then prints the shutdown report. With a command, it runs beside the server.
+pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Failure> {
     // First, so that no signal ends the process while it starts.
     let signals = signals::catch()?;
     // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.
@@ -39,16 +46,26 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         links.clone(),
         Arc::clone(&access),
         queue_bytes,
+        !args.pages.no_page,
     )?;
-    let secrets = Arc::clone(&access);
+    let exec = command.map(|args| Exec::start(args, &hub, max_message, handle.clone()));
+    let exec = exec.transpose()?;
+    let group = exec.as_ref().map(Exec::group);
+    let notify = Notify::from_env();
+    let _watched = notify.watch(&handle);
+    let expiring = Arc::clone(&access);
+    let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
+    let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access));
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
         handle.clone(),
-        Box::new(move || secrets.reload()),
+        Box::new(move || reloader.reload()),
         Box::new(move || {
             let (handle, hub, links) = &server_figures;
             figures::line(handle, hub, links.as_ref())
         }),
+        Arc::clone(&notify),
+        Box::new(move || group.iter().for_each(|group| group.kill())),
     )?;
     // Printed last, because a script may connect as soon as it has read these lines.
     let servers = links.as_ref().map_or_else(Vec::new, Links::addresses);
@@ -59,18 +76,27 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         !args.no_echo,
         &servers,
     );
+    notify.ready(status(&endpoints));
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
         publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
+        topic_data: TopicData::new(hub.clone(), links.is_some()),
+        disconnector: Disconnector::new(handle.clone()),
         hub,
         links: links.clone(),
+        input: exec.as_ref().map(Exec::input),
         handle,
         has_echo: !args.no_echo,
+        has_page: !args.pages.no_page,
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
+    notify.stopping();
     dashboard.end();
+    // After the clients have gone, so that the command serves them to the end. Before the links, because its last lines are
+    // published.
+    let command = exec.map_or(Ok(()), Exec::end);
     // After the clients have gone, because the last of them may still have published.
     if let Some(links) = &links {
         links.shutdown();
@@ -79,5 +105,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     log::info!("{report}");
     // An error is ignored: all clients have been served, even if standard output is closed or full.
     let _ = stdout::write_now(&format!("{report}\n"));
-    Ok(())
+    command
+}
+
+/// Returns the line that `systemctl status` shows.
+fn status(endpoints: &[Endpoint]) -> String {
+    let listeners: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
+    format!("listening on {}", listeners.join(", "))
 }

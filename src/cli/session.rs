@@ -13,9 +13,13 @@ use standpipe::{
 
 use super::Failure;
 use super::answers::{Answers, Done, Outcome, Refusal};
-use super::command::{Command, CommandError, CommandMessage, Publish, Reference, Resume};
+use super::command::{
+    Command, CommandError, CommandMessage, Publish, Reference, Resume, TokenText,
+};
+use super::exec::Input;
 use super::parser::parse;
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
+use super::renewal::Renewal;
 use super::rules::Rights;
 
 /// The connection is closed at the third message that is not JSON, because the client speaks another protocol.
@@ -31,6 +35,9 @@ pub(crate) struct Session<'a> {
     name: Option<String>,
     max_subscriptions: usize,
     rights: Rights<'a>,
+    /// The command of `standpipe exec`.
+    input: Option<&'a Input>,
+    renewal: Renewal<'a>,
     subscriptions: HashMap<String, Subscription>,
     /// How many messages were not JSON.
     not_json: u32,
@@ -42,15 +49,24 @@ impl<'a> Session<'a> {
         name: Option<String>,
         max_subscriptions: usize,
         rights: Rights<'a>,
+        renewal: Renewal<'a>,
     ) -> Session<'a> {
         Session {
             hub,
             name,
             max_subscriptions,
             rights,
+            input: None,
+            renewal,
             subscriptions: HashMap::new(),
             not_json: 0,
         }
+    }
+
+    /// Publishes to the topic of `input` go there.
+    pub(crate) fn input(mut self, input: Option<&'a Input>) -> Session<'a> {
+        self.input = input;
+        self
     }
 
     /// Carries out commands until the connection ends.
@@ -100,6 +116,10 @@ impl<'a> Session<'a> {
                 Ok(Command::Unsubscribe(topic)) => {
                     answers.add(reference.as_deref(), self.unsubscribe(&topic));
                 }
+                Ok(Command::Token(token)) => {
+                    let outcome = self.renew(conn, &token);
+                    answers.add(reference.as_deref(), outcome);
+                }
                 Err(error) => answers.add(reference.as_deref(), Err(self.refusal(error))),
             }
             if answers.has_close() {
@@ -143,7 +163,7 @@ impl<'a> Session<'a> {
             .topic(&name)?
             .subscribe(conn.outbox(), options)
             .map_err(|error| error.to_string())?;
-        let done = Done {
+        let done = Done::Topic {
             id: subscription.last_id(),
             epoch: Some(subscription.topic().epoch().to_owned()),
         };
@@ -158,9 +178,23 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Goes on with a newer token, whose claims apply immediately: subscriptions that it does not allow end.
+    fn renew(&mut self, conn: &Connection, token: &TokenText) -> Outcome {
+        let identity = self.renewal.renew(self.rights.identity(), token, conn)?;
+        let exp = identity.claims().map_or(0, |claims| claims.exp);
+        self.rights.renew(identity);
+        let (rights, subscriptions) = (&mut self.rights, &mut self.subscriptions);
+        let mut ended: Vec<String> = subscriptions
+            .extract_if(|topic, _| rights.check_subscribe(topic).is_err())
+            .map(|(topic, _)| topic)
+            .collect();
+        ended.sort();
+        Ok(Done::Renewed { exp, ended })
+    }
+
     /// Publishes to one topic, and adds an answer for each message.
     fn publish(
-        &self,
+        &mut self,
         conn: &Connection,
         name: &str,
         publishes: Vec<(Reference, Publish)>,
@@ -170,6 +204,16 @@ impl<'a> Session<'a> {
         if let Err(reason) = self.rights.check_publish(name) {
             for reference in &references {
                 answers.add(reference.as_deref(), Err(reason.into()));
+            }
+            return Ok(());
+        }
+        if let Some(input) = self.input.filter(|input| input.is_of(name)) {
+            answers.send(conn)?;
+            let messages = publishes.into_iter().map(Publication::from);
+            input.send(conn, messages.map(Publication::into_message).collect());
+            for reference in &references {
+                // The message has no id of its own, because it is not in the topic.
+                answers.add(reference.as_deref(), Ok(input.last_id().into()));
             }
             return Ok(());
         }

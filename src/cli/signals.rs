@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator;
 use standpipe::ServerHandle;
 
+use super::notify::Notify;
 use super::{Failure, exit};
 
 /// Reads the secret files again. The error says which values stay in force.
@@ -30,6 +31,9 @@ pub(crate) type Reload = Box<dyn Fn() -> Result<(), String> + Send>;
 
 /// Returns the line for SIGUSR1.
 pub(crate) type Figures = Box<dyn Fn() -> String + Send>;
+
+/// What must be done before the process exits immediately.
+pub(crate) type AtExit = Box<dyn Fn() + Send + Sync>;
 
 /// Signals that arrive from now on, until [`handle`](Self::handle) is called, wait. Without this, a SIGHUP during the
 /// start would end the process.
@@ -49,10 +53,14 @@ impl Caught {
         server: ServerHandle,
         reload: Reload,
         figures: Figures,
+        notify: Arc<Notify>,
+        at_exit: AtExit,
     ) -> Result<SignalThread, Failure> {
         let shutdown = Arc::new(Shutdown {
             server,
             requested: AtomicBool::new(false),
+            notify: Arc::clone(&notify),
+            at_exit,
         });
         let on_interrupt = Arc::clone(&shutdown);
         on_ctrl_c(move || on_interrupt.request("SIGINT"))?;
@@ -63,12 +71,17 @@ impl Caught {
                 match signal {
                     SIGTERM => shutdown.request("SIGTERM"),
                     SIGQUIT => shutdown.request("SIGQUIT"),
-                    SIGHUP => match reload() {
-                        Ok(()) => log::info!("SIGHUP: reloaded"),
-                        Err(error) => {
-                            log::error!("SIGHUP: the old values of a file stay in force: {error}");
+                    SIGHUP => {
+                        let _until_read = notify.reloading();
+                        match reload() {
+                            Ok(()) => log::info!("SIGHUP: reloaded"),
+                            Err(error) => {
+                                log::error!(
+                                    "SIGHUP: the old values of a file stay in force: {error}"
+                                );
+                            }
                         }
-                    },
+                    }
                     SIGUSR1 => log::info!("{}", figures()),
                     _ => log::debug!("signal {signal} has no effect"),
                 }
@@ -106,6 +119,8 @@ impl Drop for SignalThread {
 struct Shutdown {
     server: ServerHandle,
     requested: AtomicBool,
+    notify: Arc<Notify>,
+    at_exit: AtExit,
 }
 
 impl Shutdown {
@@ -113,10 +128,12 @@ impl Shutdown {
     fn request(&self, signal: &str) {
         let again = self.requested.swap(true, Ordering::Relaxed);
         if again || self.server.is_shutting_down() {
+            (self.at_exit)();
             process::exit(exit::INTERRUPTED);
         }
         log::info!("{signal}: shutting down; a second signal exits immediately");
         self.server.shutdown();
+        self.notify.stopping();
     }
 }
 

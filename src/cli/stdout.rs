@@ -1,4 +1,4 @@
-//! Standard output: [`write`] for the commands that are clients, [`write_now`] for the server, and [`is_journal`].
+//! Standard output: [`write`] for the commands that are clients, and [`write_now`] for the server.
 
 use std::io::{self, Write};
 
@@ -47,15 +47,4 @@ pub(crate) fn write_now(text: &str) -> io::Result<()> {
         out.flush()?;
     }
     Ok(())
-}
-
-/// Whether standard output goes to the journal of systemd, which other users may read. systemd names the device and the
-/// inode of the stream in `JOURNAL_STREAM` (systemd.exec(5)). A child that writes elsewhere inherits the variable, so
-/// the variable alone proves nothing.
-pub(crate) fn is_journal() -> bool {
-    let Ok(named) = std::env::var("JOURNAL_STREAM") else {
-        return false;
-    };
-    let stream = rustix::fs::fstat(io::stdout());
-    stream.is_ok_and(|stream| named == format!("{}:{}", stream.st_dev, stream.st_ino))
 }

@@ -21,7 +21,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 
 /// True for control characters except tab, and for Unicode's bidirectional controls and its line and paragraph
 /// separators.
-fn is_unsafe(c: char) -> bool {
+pub(crate) fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\t')
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -21,8 +21,12 @@ const HOME: &str = "\x1b[H";
 /// Clears the rest of a line, or of the screen, so that nothing of the previous table remains.
 const CLEAR_LINE: &str = "\x1b[K\n";
 const CLEAR_REST: &str = "\x1b[J";
+/// Asks the dashboard for the clients. Those with the fullest queues come first.
+const FIND: &str = r#"{"do":"find","sort":"queue","rows":2000}"#;
 /// The maximum number of topics on a screen.
 const TOPICS: usize = 8;
+/// The width of the column of users, in characters.
+const USER: usize = 12;
 /// The size that is used when the terminal reports none.
 const WIDTH: usize = 100;
 const HEIGHT: usize = 40;
@@ -50,6 +54,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
         .then(Screen::enter)
         .transpose()?;
     let mut snapshots = 0;
+    let mut snapshot = Value::Null;
     loop {
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
@@ -66,14 +71,26 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
             }
             Err(error) => return Err(format!("connection lost: {error}").into()),
         };
-        let snapshot: Value = serde_json::from_str(&text)?;
-        snapshots += 1;
-        // The first snapshot has no rates, because there is no earlier one to compare with.
-        if args.once && snapshots < 2 {
+        let answer: Value = serde_json::from_str(&text)?;
+        if !answer["server"].is_null() {
+            snapshot = answer;
+            snapshots += 1;
+            // The first snapshot has no rates, because there is no earlier one to compare with.
+            if !args.once || snapshots == 2 {
+                socket.send(Message::text(FIND))?;
+            }
             continue;
         }
+        if let Some(error) = answer["error"].as_str() {
+            return Err(
+                format!("the server does not list its clients: {}", printable(error)).into(),
+            );
+        }
         let size = screen.is_some().then(size);
-        draw(&table(&snapshot, size), size.is_some())?;
+        draw(
+            &table(&snapshot, array(&answer["clients"]), size),
+            size.is_some(),
+        )?;
         if args.once {
             // Errors no longer matter, and the server's answer is not awaited.
             let _ = socket.close(None);
@@ -130,9 +147,8 @@ fn size() -> (usize, usize) {
 
 /// Returns the lines of the whole table. On a screen of `size` columns and lines, it is cut to what fits, and says how
 /// many topics are left out.
-fn table(snapshot: &Value, size: Option<(usize, usize)>) -> Vec<String> {
-    let server = &snapshot["server"];
-    let (topics, clients) = (array(&snapshot["topics"]), array(&snapshot["clients"]));
+fn table(snapshot: &Value, clients: &[Value], size: Option<(usize, usize)>) -> Vec<String> {
+    let (server, topics) = (&snapshot["server"], array(&snapshot["topics"]));
     let shown = size.map_or(topics.len(), |_| topics.len().min(TOPICS));
     let mut lines = vec![server_line(server)];
     lines.extend(array(&snapshot["machines"]["shards"]).iter().map(link_line));
@@ -140,9 +156,10 @@ fn table(snapshot: &Value, size: Option<(usize, usize)>) -> Vec<String> {
     lines.extend(more("topics", &server["topics"], shown));
     lines.push(String::new());
     lines.push(format!(
-        "{:>7} {:<21} {:<10} {:>9} {:>9} {:>8} {:>7} {:>8} {:<28} {}",
+        "{:>7} {:<21} {:<12} {:<10} {:>9} {:>9} {:>8} {:>7} {:>8} {:<28} {}",
         "CLIENT",
         "PEER",
+        "USER",
         "QUEUE",
         "MESSAGES",
         "BYTES",
@@ -217,7 +234,7 @@ fn topic_line(topic: &Value) -> String {
     )
 }
 
-/// Returns a client's line. `client` is an array, and `dashboard/snapshot.rs` lists its elements.
+/// Returns a client's line. `client` is an array, and `dashboard/client_row.rs` lists its elements.
 fn client_line(client: &Value, queue_bytes: u64) -> String {
     let (threads, queue, counts) = (&client[3], &client[4], &client[6]);
     let (messages, capacity) = (number(&queue[0]), number(&queue[1]).max(1));
@@ -233,9 +250,10 @@ fn client_line(client: &Value, queue_bytes: u64) -> String {
         ms => seconds(ms),
     };
     let mut line = format!(
-        "{:>7} {:<21} {bar} {:>9} {bytes:>9} {blocked:>8} {:>7} {:>8} {:<28} ",
+        "{:>7} {:<21} {:<12} {bar} {:>9} {bytes:>9} {blocked:>8} {:>7} {:>8} {:<28} ",
         number(&client[0]),
         text(&client[1]),
+        user(&client[8]),
         format!("{messages}/{capacity}"),
         number(&counts[3]),
         number(&counts[1]),
@@ -247,6 +265,18 @@ fn client_line(client: &Value, queue_bytes: u64) -> String {
         let _ = write!(line, "{comma}{}", text(topic));
     }
     line
+}
+
+/// Returns a user's name, shortened to the width of its column.
+fn user(value: &Value) -> String {
+    let name = match value {
+        Value::Null => "-".into(),
+        name => text(name),
+    };
+    match name.char_indices().nth(USER) {
+        Some(_) => name.chars().take(USER - 1).chain(['…']).collect(),
+        None => name.into_owned(),
+    }
 }
 
 fn number(value: &Value) -> u64 {
@@ -264,4 +294,41 @@ fn array(value: &Value) -> &[Value] {
 /// Returns a string of the snapshot, made safe to print, because clients choose some of them.
 fn text(value: &Value) -> Cow<'_, str> {
     printable(value.as_str().unwrap_or(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn long_or_harmful_user_fits_its_column() {
+        assert_eq!(user(&Value::Null), "-");
+        assert_eq!(user(&json!("ann")), "ann");
+        assert_eq!(user(&json!("exactly-12ch")), "exactly-12ch");
+        assert_eq!(user(&json!("a-longer-name")), "a-longer-na…");
+        assert_eq!(user(&json!("\u{1b}[2J")), "\\u{1b}[2J");
+    }
+
+    #[test]
+    fn table_has_a_column_of_users() {
+        let client = json!([
+            7,
+            "127.0.0.1:5",
+            ["room"],
+            ["r", 0, "idle", 0],
+            [1, 64, 9, 0],
+            0,
+            [1, 0, 0, 2],
+            null,
+            "ann",
+            null
+        ]);
+        let snapshot = json!({"server": {"clients": 1, "queue_bytes": 100}, "topics": []});
+        let lines = table(&snapshot, &[client], None);
+        let (title, row) = (&lines[lines.len() - 2], &lines[lines.len() - 1]);
+        let at = title.find("USER").expect("a column of users");
+        assert_eq!(row.get(at..at + 4), Some("ann "), "{row}");
+    }
 }

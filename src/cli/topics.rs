@@ -1,4 +1,4 @@
-//! The values of `--topic`.
+//! The values of `--topic`, and of a `[[topic]]` table in a configuration file.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -47,6 +47,71 @@ impl TopicFlag {
 /// The maximum number of messages that a history may keep. Without this limit a typing error could exhaust the memory.
 const MAX_HISTORY: usize = 1 << 20;
 
+impl TopicFlag {
+    /// The parts of the flag, which are keys in a configuration file.
+    pub(crate) const KEYS: [&str; 7] = [
+        "policy",
+        "queue",
+        "history",
+        "max-age",
+        "max-lateness",
+        "publish",
+        "subscribe",
+    ];
+
+    /// Returns the settings of a pattern without any part.
+    pub(crate) fn new(pattern: String) -> TopicFlag {
+        TopicFlag {
+            pattern,
+            policy: None,
+            queue: None,
+            history: None,
+            max_age: None,
+            max_lateness: None,
+            publish: None,
+            subscribe: None,
+        }
+    }
+
+    /// Sets one of the [`KEYS`](Self::KEYS).
+    ///
+    /// # Errors
+    /// The value is wrong, or the part has been set before.
+    pub(crate) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let time = |value: &str| value.parse().map(|Time(time)| time);
+        let is_duplicate = match key {
+            "policy" => self.policy.replace(value.parse()?).is_some(),
+            "queue" => self.queue.replace(queue(value)?).is_some(),
+            "history" => self.history.replace(history(value)?).is_some(),
+            "max-age" => self.max_age.replace(time(value)?).is_some(),
+            "max-lateness" => self.max_lateness.replace(time(value)?).is_some(),
+            "publish" => self.publish.replace(value.parse()?).is_some(),
+            "subscribe" => self.subscribe.replace(value.parse()?).is_some(),
+            _ => return Err("unknown setting".into()),
+        };
+        if is_duplicate {
+            return Err("is given twice".into());
+        }
+        Ok(())
+    }
+
+    /// Returns the parts that are set, with their values as [`set`](Self::set) accepts them.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let time = |time: Option<Duration>| time.map(|time| Time(time).to_string());
+        let values = [
+            self.policy.map(|policy| policy.to_string()),
+            self.queue.map(|queue| queue.to_string()),
+            self.history.map(|history| history.to_string()),
+            time(self.max_age),
+            time(self.max_lateness),
+            self.publish.map(|rule| rule.to_string()),
+            self.subscribe.map(|rule| rule.to_string()),
+        ];
+        let parts = Self::KEYS.into_iter().zip(values);
+        parts.filter_map(|(key, value)| Some((key, value?)))
+    }
+}
+
 impl FromStr for TopicFlag {
     type Err = String;
 
@@ -56,49 +121,13 @@ impl FromStr for TopicFlag {
         if pattern.is_empty() {
             return Err(FORM.into());
         }
-        let mut flag = TopicFlag {
-            pattern: pattern.into(),
-            policy: None,
-            queue: None,
-            history: None,
-            max_age: None,
-            max_lateness: None,
-            publish: None,
-            subscribe: None,
-        };
+        let mut flag = TopicFlag::new(pattern.into());
         for part in rest.split(',') {
             let (key, value) = part.split_once('=').ok_or(FORM)?;
-            let named = |error: String| format!("{key}: {error}");
-            let is_duplicate = match key {
-                "policy" => flag.policy.replace(value.parse().map_err(named)?).is_some(),
-                "queue" => flag.queue.replace(queue(value).map_err(named)?).is_some(),
-                "history" => flag
-                    .history
-                    .replace(history(value).map_err(named)?)
-                    .is_some(),
-                "max-age" => {
-                    let Time(age) = value.parse().map_err(named)?;
-                    flag.max_age.replace(age).is_some()
-                }
-                "max-lateness" => {
-                    let Time(lateness) = value.parse().map_err(named)?;
-                    flag.max_lateness.replace(lateness).is_some()
-                }
-                "publish" => flag
-                    .publish
-                    .replace(value.parse().map_err(named)?)
-                    .is_some(),
-                "subscribe" => flag
-                    .subscribe
-                    .replace(value.parse().map_err(named)?)
-                    .is_some(),
-                _ => {
-                    return Err(format!("unknown setting {key}: {FORM}"));
-                }
-            };
-            if is_duplicate {
-                return Err(format!("{key} is given twice: {FORM}"));
+            if !Self::KEYS.contains(&key) {
+                return Err(format!("unknown setting {key}: {FORM}"));
             }
+            (flag.set(key, value)).map_err(|error| format!("{key}: {error}"))?;
         }
         Ok(flag)
     }
@@ -127,6 +156,10 @@ mod tests {
         assert_eq!(settings.policy.to_string(), "block:1s");
         assert_eq!(settings.max_lateness, Some(Duration::from_millis(500)));
         assert!("a:queue=1,queue=2".parse::<TopicFlag>().is_err());
+        let parts: Vec<_> = flag.parts().collect();
+        let expected = ["policy block:1s", "history 100", "max-lateness 500ms"];
+        let parts: Vec<_> = (parts.iter().map(|(key, value)| format!("{key} {value}"))).collect();
+        assert_eq!(parts, expected);
         assert!(
             "a:publish=token,publish=token"
                 .parse::<TopicFlag>()

@@ -15,6 +15,8 @@ pub(crate) enum Listen {
     Unix { path: PathBuf, mode: Option<u32> },
     /// A listening socket that the parent process opened: systemd, or another program that follows its protocol.
     Fd(usize),
+    /// All such sockets with this name (`FileDescriptorName=`, systemd.socket(5)).
+    FdName(String),
 }
 
 /// The first descriptor that a parent process passes on (sd_listen_fds(3)).
@@ -62,8 +64,7 @@ impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const FORM: &str =
-            "write 127.0.0.1:9000, [::1]:9000, localhost:9000, unix:/run/standpipe.sock or fd:3";
+        const FORM: &str = "write 127.0.0.1:9000, [::1]:9000, localhost:9000, unix:/run/standpipe.sock, fd:3 or fd:NAME";
         if let Some(socket) = text.strip_prefix("unix:") {
             let (path, mode) = match socket.rsplit_once(MODE) {
                 None => (socket, None),
@@ -76,9 +77,12 @@ impl FromStr for Listen {
             return Ok(Listen::Unix { path, mode });
         }
         match text.rsplit_once(':') {
-            Some(("fd", number)) => match number.parse() {
+            Some(("fd", name)) => match name.parse() {
                 Ok(fd) if fd >= FIRST_FD => Ok(Listen::Fd(fd)),
-                _ => Err(format!("inherited descriptors begin at fd:{FIRST_FD}")),
+                Ok(_) => Err(format!("inherited descriptors begin at fd:{FIRST_FD}")),
+                // A name of only digits would be taken for a number, and systemd allows 255 characters.
+                Err(_) if is_fd_name(name) => Ok(Listen::FdName(name.into())),
+                Err(_) => Err(FORM.into()),
             },
             // Only an address in brackets may contain a colon, and `unix` and `fd` are not host names.
             Some((host, port))
@@ -112,8 +116,15 @@ impl fmt::Display for Listen {
                 mode: Some(mode),
             } => write!(f, "unix:{}{MODE}{mode:04o}", path.display()),
             Listen::Fd(fd) => write!(f, "fd:{fd}"),
+            Listen::FdName(name) => write!(f, "fd:{name}"),
         }
     }
+}
+
+/// Returns whether systemd can give a socket this name: it has at most 255 characters, all of them printable ASCII.
+fn is_fd_name(name: &str) -> bool {
+    let is_printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    matches!(name.len(), 1..=255) && name.bytes().all(is_printable)
 }
 
 /// Parses a number that must be at least one.
@@ -215,7 +226,13 @@ mod tests {
             assert_eq!(text.parse(), Ok(Listen::Tcp(text.into())));
         }
         assert_eq!("fd:3".parse(), Ok(Listen::Fd(3)));
-        for text in ["fd:2", "fd:x", "fd:"] {
+        for name in ["web", "standpipe-admin.socket", "3x", "a b"] {
+            let text = format!("fd:{name}");
+            assert_eq!(text.parse(), Ok(Listen::FdName(name.into())));
+            assert_eq!(Listen::FdName(name.into()).to_string(), text);
+        }
+        let long = format!("fd:{}", "x".repeat(256));
+        for text in ["fd:2", "fd:", "fd:a:b", "fd:é", &long] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
         }
         assert_eq!(

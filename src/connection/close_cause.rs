@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::write::close::SLOW_CONSUMER;
 use crate::clock::Clock;
 
 /// Why a connection ended. [`Connection::cause`](crate::Connection::cause), [`Outbox::cause`](crate::Outbox::cause),
@@ -84,24 +85,25 @@ impl CloseCause {
         }
     }
 
-    /// Returns the code of the first Close, the peer's or ours: 1005 if the peer's had none, and 1006 if the connection
-    /// ended without a Close (RFC 6455 §7.1.5).
+    /// Returns the code in the Close that ended the connection. A connection that was reset, or whose peer sent none, has no
+    /// code.
     ///
     /// ```
     /// use standpipe::CloseCause;
     ///
-    /// assert_eq!(CloseCause::SlowConsumer.code(), 4008);
-    /// assert_eq!(CloseCause::Gone.code(), 1006);
+    /// assert_eq!(CloseCause::SlowConsumer.code(), Some(4008));
+    /// assert_eq!(CloseCause::Gone.code(), None);
     /// ```
-    pub const fn code(&self) -> u16 {
+    pub const fn code(&self) -> Option<u16> {
         match self {
+            CloseCause::Peer { code: 1005, .. } => None,
             CloseCause::Peer { code, .. }
             | CloseCause::Application { code, .. }
-            | CloseCause::Violation { code, .. } => *code,
-            CloseCause::HandlerFailed | CloseCause::Unfinished => 1011,
-            CloseCause::SlowConsumer => 4008,
-            CloseCause::Shutdown => 1001,
-            CloseCause::TimedOut(_) | CloseCause::Terminated | CloseCause::Gone => 1006,
+            | CloseCause::Violation { code, .. } => Some(*code),
+            CloseCause::HandlerFailed | CloseCause::Unfinished => Some(1011),
+            CloseCause::SlowConsumer => Some(SLOW_CONSUMER),
+            CloseCause::Shutdown => Some(1001),
+            CloseCause::TimedOut(_) | CloseCause::Terminated | CloseCause::Gone => None,
         }
     }
 }

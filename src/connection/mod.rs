@@ -9,6 +9,7 @@ pub(crate) mod client_name;
 pub(crate) mod close_cause;
 pub(crate) mod common;
 pub(crate) mod deadlines;
+pub(crate) mod disconnect_log;
 pub(crate) mod end_callbacks;
 pub(crate) mod lateness;
 pub(crate) mod lifecycle;

@@ -10,12 +10,14 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use log::Level;
 
 use super::activity::{Activity, ThreadActivity};
 use super::client_name::CurrentName;
 use super::close_cause::{CloseCause, PeerClose};
 use super::common::CommonState;
 use super::deadlines::DeadlineCheck;
+use super::disconnect_log::Disconnected;
 use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
@@ -31,7 +33,7 @@ use crate::sync::Latch;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) number: u64,
-    pub(crate) name: CurrentName,
+    pub(crate) name: Arc<CurrentName>,
     pub(crate) write: WritePath,
     /// What the reader is doing. Before the upgrade: what the handshake thread is doing.
     pub(crate) reader: ThreadActivity,
@@ -49,12 +51,12 @@ impl Shared {
         common: Arc<CommonState>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
-        let name = CurrentName::new(number, peer);
+        let name = Arc::new(CurrentName::new(number, peer));
         Shared::with_name(name, number, config, common, Arc::downgrade(socket))
     }
 
     fn with_name(
-        name: CurrentName,
+        name: Arc<CurrentName>,
         number: u64,
         config: Arc<Config>,
         common: Arc<CommonState>,
@@ -62,8 +64,8 @@ impl Shared {
     ) -> Shared {
         Shared {
             number,
+            write: WritePath::new(Arc::clone(&name), config),
             name,
-            write: WritePath::new(number, config),
             reader: ThreadActivity::new(Activity::Handshake),
             received: ReceivedCounters::default(),
             writer: ThreadActivity::new(Activity::Idle),
@@ -83,7 +85,7 @@ impl Shared {
     /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
     /// place of the first one before anything has been queued.
     pub(crate) fn with_config(&self, config: Config) -> Shared {
-        let (name, common) = (self.name.clone(), Arc::clone(&self.common));
+        let (name, common) = (Arc::clone(&self.name), Arc::clone(&self.common));
         Shared::with_name(
             name,
             self.number,
@@ -124,10 +126,8 @@ impl Shared {
     pub(crate) fn close_unfinished(&self) {
         let reason = CloseReason::new(1011, "a message was not finished");
         if self.close(CloseMode::Immediate, reason, CloseCause::Unfinished) {
-            log::warn!(
-                "{} closed: a message that was sent as a stream was not finished",
-                self.name.get()
-            );
+            let text = format_args!("closed: a message that was sent as a stream was not finished");
+            Disconnected::Unfinished.log(&self.name, &[("code", 1011.into())], text);
         }
     }
 
@@ -238,7 +238,8 @@ impl Shared {
 
     fn call(&self, callback: EndCallback, cause: CloseCause) {
         if catch_panic(|| callback(cause)).is_none() {
-            log::error!("{} an end callback panicked", self.name.get());
+            let text = format_args!("an end callback panicked");
+            Disconnected::EndCallbackPanicked.log(&self.name, &[], text);
         }
     }
 
@@ -327,7 +328,8 @@ impl Shared {
                 }
             }
             PeerState::Reset => {
-                log::debug!("{} was reset by the peer", self.name.get());
+                let text = format_args!("was reset by the peer");
+                self.name.log(Level::Debug, text);
                 self.give_up();
             }
         }

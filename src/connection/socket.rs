@@ -9,10 +9,12 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionread;
 use socket2::Socket;
 
+use super::client_name::{ClientName, TARGET};
 use crate::config::Config;
 
 /// One client's byte stream. The reader and the thread that holds the write half share it.
@@ -173,10 +175,11 @@ pub(crate) fn reset_options(socket: &Socket) {
 }
 
 /// Sets every option of a client's socket. A failure is only logged, because the connection works without the option.
-pub(crate) fn set_options(socket: &Socket, config: &Config, number: u64, is_tcp: bool) {
+pub(crate) fn set_options(socket: &Socket, config: &Config, name: &ClientName, is_tcp: bool) {
     let log_failure = |option: &str, result: io::Result<()>| {
         if let Err(error) = result {
-            log::debug!("#{number} could not set {option}: {error}");
+            let text = format_args!("could not set {option}: {error}");
+            name.log(TARGET, Level::Debug, &[], text);
         }
     };
     if let Some(bytes) = config.rcvbuf {

@@ -64,6 +64,32 @@ impl Reply {
     pub fn bad_request(error: impl Display) -> Reply {
         Reply::text(400, format!("{error}\n"))
     }
+
+    /// Says why the request is refused. The log has the reason in one line at the level *info*, with the number of the
+    /// connection, and the client does not get it. Lines with the same status are logged at most once in three seconds.
+    /// The connection ends after the reply. An upgrade ignores the reason.
+    ///
+    /// A text from the client is escaped. The reason must not contain a secret.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn check(request: &Request, expires: u64, now: u64) -> Result<(), Reply> {
+    ///     if expires < now {
+    ///         return Err(Reply::text(401, "log in again\n").reason("the session has expired"));
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn reason(mut self, reason: impl Into<String>) -> Reply {
+        self.rare().reason = Some(reason.into());
+        self
+    }
+
+    /// Takes out what [`reason`](Self::reason) has set.
+    pub(crate) fn take_reason(&mut self) -> Option<String> {
+        self.rare.as_mut()?.reason.take()
+    }
 }
 
 /// A 500 for the client, who does not get the text of the error. The text goes into the log, at the level *warn*.

@@ -106,6 +106,7 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         authority,
         framing,
         peer,
+        proxy: None,
         arrival: Default::default(),
         local_addr: None,
         route: None,

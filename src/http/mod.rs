@@ -17,6 +17,7 @@
 mod body;
 mod chunked;
 mod head;
+mod proxy_header;
 mod scan;
 mod target;
 
@@ -25,6 +26,7 @@ mod arrival;
 mod authority;
 mod credentials;
 mod form;
+mod forwarded;
 mod peer;
 mod query;
 mod request;
@@ -56,9 +58,11 @@ pub(crate) use content::{Content, Stream};
 pub use cookie::{Cookie, SameSite};
 pub(crate) use cors::Cors;
 pub use form::Form;
+pub(crate) use forwarded::{client_of, is_plausible, is_trusted};
 pub(crate) use head::{HeadError, read_head};
 pub(crate) use origin::Rules;
 pub use peer::Peer;
+pub(crate) use proxy_header::{ProxyHeader, read_proxy_header};
 pub use reply::Reply;
 pub(crate) use reply::unavailable;
 pub use request::Request;

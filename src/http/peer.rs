@@ -18,7 +18,8 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Peer {
-    /// The IP address and port of a TCP client.
+    /// The IP address and port of a TCP client. The port is 0 if a [trusted proxy](crate::Config::trusted_proxies) has
+    /// named the client without it. The text of such a peer is the address alone.
     Tcp(SocketAddr),
     /// A client of a Unix socket. Such a client has no address.
     Unix,
@@ -60,6 +61,7 @@ impl Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Peer::Tcp(address) if address.port() == 0 => address.ip().fmt(f),
             Peer::Tcp(address) => address.fmt(f),
             Peer::Unix => f.pad("unix"),
         }
@@ -98,6 +100,8 @@ mod tests {
     fn peer_is_displayed_as_its_address() {
         let tcp = Peer::Tcp("127.0.0.1:5123".parse().expect("an address"));
         assert_eq!(tcp.to_string(), "127.0.0.1:5123");
+        let without_port = Peer::Tcp("[2001:db8::1]:0".parse().expect("an address"));
+        assert_eq!(without_port.to_string(), "2001:db8::1");
         assert_eq!(Peer::Unix.to_string(), "unix");
     }
 }

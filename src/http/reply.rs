@@ -54,6 +54,8 @@ pub(super) struct Rare {
     pub(super) subprotocol: Option<String>,
     /// Why the handler could not answer, for the log.
     pub(super) failure: Option<String>,
+    /// Why the handler has refused the request, for the log.
+    pub(super) reason: Option<String>,
     /// The limits of the connection, after an upgrade.
     pub(super) limits: Option<Limits>,
     /// The user of the connection, after an upgrade.

@@ -35,6 +35,8 @@ pub struct Request {
     pub(super) authority: Option<Authority>,
     pub(super) framing: Framing,
     pub(super) peer: Peer,
+    /// The trusted proxy that has sent the request. In a box, because most requests have none.
+    pub(super) proxy: Option<Box<Peer>>,
     pub(super) arrival: Arc<Arrival>,
     pub(super) has_allowed_origin: bool,
     pub(super) local_addr: Option<SocketAddr>,
@@ -123,12 +125,12 @@ impl Request {
         self.route
     }
 
-    /// Returns all headers as the client sent them.
+    /// Returns all headers as the client, or its proxy, sent them.
     ///
     /// ```
     /// # fn example(request: &standpipe::Request) {
-    /// for forwarded in request.headers().get_all("x-forwarded-for") {
-    ///     println!("{forwarded:?}");
+    /// for accepted in request.headers().get_all("accept-language") {
+    ///     println!("{accepted:?}");
     /// }
     /// # }
     /// ```
@@ -215,7 +217,8 @@ impl Request {
         lines.filter_map(|line| line.to_str().ok()).flat_map(list)
     }
 
-    /// Returns the address of the client.
+    /// Returns the address of the client. If the connection comes from a [trusted proxy](crate::Config::trusted_proxies),
+    /// this is the address that the proxy names, or that of the proxy if it names none.
     ///
     /// ```
     /// # fn example(request: &standpipe::Request) {
@@ -224,6 +227,23 @@ impl Request {
     /// ```
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Returns the trusted proxy that the connection comes from, or `None` if it comes from anybody else.
+    ///
+    /// See [`Config::trusted_proxies`](crate::Config::trusted_proxies). A proxy that is not trusted cannot be told from a
+    /// client.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// match request.proxy() {
+    ///     Some(proxy) => println!("{} through {proxy}", request.peer()),
+    ///     None => println!("{}", request.peer()),
+    /// }
+    /// # }
+    /// ```
+    pub fn proxy(&self) -> Option<&Peer> {
+        self.proxy.as_deref()
     }
 
     /// Returns the tag of the listener on which the request arrived, if it has one; see
@@ -310,6 +330,12 @@ impl Request {
     pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
         self.arrival = arrival;
         self.local_addr = local_addr;
+    }
+
+    /// Sets the client, and the trusted proxy that has sent the request.
+    pub(crate) fn set_proxied(&mut self, client: Peer, proxy: Peer) {
+        self.peer = client;
+        self.proxy = Some(Box::new(proxy));
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.

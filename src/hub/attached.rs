@@ -6,7 +6,7 @@ use crate::config::Config;
 impl Config {
     /// Attaches a hub: the outbox of each client has room for the largest [`TopicSettings::queue`](crate::TopicSettings)
     /// of the hub, even if [`queue`](Self#structfield.queue) is less. So the server's clients can subscribe to every topic
-    /// of the hub. The order of this call and [`queue`](Self::queue) does not matter, and several hubs can be attached.
+    /// of the hub, also after [`Hub::set_topics`]. The order of this call and [`queue`](Self::queue) does not matter, and several hubs can be attached.
     ///
     /// Nothing else needs to be attached. Every server does what time requires for all hubs of the process: see
     /// [`Hub::sweep`].
@@ -25,7 +25,7 @@ impl Config {
     /// ```
     #[must_use]
     pub fn hub(mut self, hub: &Hub) -> Self {
-        let largest = hub.shared.config.largest_queue();
+        let largest = hub.shared.patterns.largest_queue();
         self.topic_queue = self.topic_queue.max(largest);
         self
     }
@@ -48,5 +48,11 @@ mod tests {
         assert_eq!((config.queue, config.queue_capacity()), (7, 100));
         assert_eq!(config.queue(101).queue_capacity(), 101);
         assert_eq!(Config::default().queue(5).queue_capacity(), 5);
+        let hub = hub(100);
+        let small = TopicSettings::default().queue(1);
+        hub.set_topics(vec![("large".into(), small)])
+            .expect("there is room");
+        // The patterns may get the large queue again.
+        assert_eq!(Config::default().queue(5).hub(&hub).queue_capacity(), 100);
     }
 }

@@ -25,7 +25,8 @@ use super::settings::TopicSettings;
 #[non_exhaustive]
 pub struct HubConfig {
     /// Patterns, and the settings of the topics that match. In a pattern, `*` stands for any characters and `?` for one
-    /// character. The first pattern that matches is used. Default: empty.
+    /// character. The first pattern that matches is used. Default: empty. [`Hub::set_topics`](super::Hub::set_topics)
+    /// replaces them while the hub runs.
     pub topics: Vec<(String, TopicSettings)>,
     /// The settings of all other topics. Default: [`TopicSettings::default`].
     pub default: TopicSettings,
@@ -155,12 +156,6 @@ impl HubConfig {
         self
     }
 
-    /// Returns the largest [`TopicSettings::queue`] of any topic.
-    pub(super) fn largest_queue(&self) -> usize {
-        let queues = self.topics.iter().map(|(_, settings)| settings.queue);
-        queues.fold(self.default.queue, usize::max)
-    }
-
     /// Returns whether the topic `name` matches `pattern`, as in [`topics`](Self::topics).
     ///
     /// ```
@@ -179,15 +174,6 @@ impl HubConfig {
         for (pattern, settings) in &self.topics {
             settings.check(&format!("of the topics {pattern:?}"));
         }
-    }
-
-    /// Returns the settings of the topic `name`.
-    pub(super) fn settings(&self, name: &str) -> TopicSettings {
-        let matching = self
-            .topics
-            .iter()
-            .find(|(pattern, _)| matches(pattern, name));
-        matching.map_or(self.default, |(_, settings)| *settings)
     }
 }
 
@@ -268,15 +254,5 @@ mod tests {
             ..TopicSettings::default()
         };
         let _hub = crate::hub::Hub::new(HubConfig::default().topic("room-*", settings));
-    }
-
-    #[test]
-    fn first_matching_pattern_is_used() {
-        let config = HubConfig::default()
-            .topic("a*", TopicSettings::default().queue(1))
-            .topic("ab", TopicSettings::default().queue(2));
-        assert_eq!(config.settings("ab").queue, 1);
-        assert_eq!(config.settings("b").queue, 64);
-        assert_eq!(config.largest_queue(), 64);
     }
 }

@@ -37,6 +37,10 @@ pub(crate) trait Engine: Send + Sync + fmt::Debug {
     /// remains as it is.
     fn fill(&self, topic: &Topic);
 
+    /// Removes the topic's history from the engine. Every hub removes the messages that were published before from its own:
+    /// see [`Topic::remove_history_up_to`](super::Topic::remove_history_up_to).
+    fn clear_history(&self, topic: &Topic) -> Result<(), Unavailable>;
+
     /// Says what is known about an id above the last one of this hub.
     fn check_since(&self, topic: &Topic, since: u64) -> Since;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::engine::Engine;
+use super::engine::{Engine, Unavailable};
 use super::message::Publication;
-use super::outcome::{PublishError, PublishOutcome};
+use super::outcome::{ClearHistoryError, PublishError, PublishOutcome};
 use super::policy::Policy;
 use super::publish::{block_deadline, deadline_after};
 use super::topic::Topic;
@@ -68,6 +68,44 @@ impl Topic {
             }
         }
         timed_out
+    }
+
+    /// Removes the messages that the topic keeps. Members are not affected, and ids continue. A client that resumes with an
+    /// older id is told of a gap.
+    ///
+    /// On a hub that shares its topics with others, the history is removed on all of them.
+    ///
+    /// # Blocking
+    /// Only on a hub that shares its topics. Waits for the server that connects the hubs, up to its timeout.
+    ///
+    /// # Errors
+    /// [`ClearHistoryError`] says why the history may not be removed. This happens only on a hub that shares its topics.
+    ///
+    /// ```
+    /// # use standpipe::{Hub, HubConfig, TopicSettings};
+    /// let hub = Hub::new(HubConfig::default().topic("*", TopicSettings::default().history(10)));
+    /// let topic = hub.topic("news")?;
+    /// topic.publish("wrong")?;
+    /// topic.clear_history()?;
+    /// assert!(topic.history(0).is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clear_history(&self) -> Result<(), ClearHistoryError> {
+        match &self.state.hub.config.engine {
+            Some(engine) => engine
+                .clear_history(self)
+                .map_err(|Unavailable(reason)| ClearHistoryError::Unavailable(reason)),
+            None => {
+                self.remove_history_up_to(u64::MAX);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes the messages with ids up to `id` from the history of this hub.
+    pub(crate) fn remove_history_up_to(&self, id: u64) {
+        self.state.history.remove_up_to(id);
+        self.state.hub.release_if_empty(&self.state);
     }
 
     /// Makes the engine, if there is one, tell what other hubs know about the topic. Without its answer, what this hub

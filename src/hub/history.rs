@@ -90,6 +90,27 @@ impl History {
         }
     }
 
+    /// Removes the messages for which the settings have no room, and those that are older than the settings allow.
+    pub(super) fn trim(&self, settings: &TopicSettings) {
+        let mut messages = lock(&self.messages);
+        while messages.len() > settings.history {
+            self.remove_oldest(&mut messages);
+        }
+        drop(messages);
+        self.remove_expired(settings);
+    }
+
+    /// Removes the messages with ids up to `id`.
+    pub(super) fn remove_up_to(&self, id: u64) {
+        let mut messages = lock(&self.messages);
+        while messages
+            .front()
+            .is_some_and(|(message, _)| message.id() <= id)
+        {
+            self.remove_oldest(&mut messages);
+        }
+    }
+
     /// Removes the messages that are older than the settings allow.
     pub(super) fn remove_expired(&self, settings: &TopicSettings) {
         let Some(max_age) = settings.max_age else {

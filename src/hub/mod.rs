@@ -19,6 +19,7 @@ mod member_position;
 mod members;
 mod message;
 mod outcome;
+mod patterns;
 mod pending;
 mod placement;
 mod policy;
@@ -48,7 +49,7 @@ use std::sync::Arc;
 pub use config::HubConfig;
 pub use ledger::HubStatistics;
 pub use message::{Envelope, Gap, Publication, TopicMessage};
-pub use outcome::{PublishError, PublishOutcome, SubscribeError, TooManyTopics};
+pub use outcome::{ClearHistoryError, PublishError, PublishOutcome, SubscribeError, TooManyTopics};
 pub use policy::{DropReason, Policy, SoftLimit};
 pub use settings::TopicSettings;
 pub use stats::TopicCounts;
@@ -68,6 +69,7 @@ use ids::IdClock;
 use shared::HubShared;
 use topic_state::TopicState;
 
+use crate::config_error::ConfigError;
 use crate::sweep::{self, Sweep};
 
 /// Topics by name. Cloning it is cheap; all clones are the same hub.
@@ -163,6 +165,41 @@ impl Hub {
         };
         let state = self.shared.get_or_create(name, create)?;
         Ok(Topic { state })
+    }
+
+    /// Replaces the [patterns](HubConfig::topics) and their settings, while the hub runs. The settings of the topics that
+    /// match no pattern do not change.
+    ///
+    /// A topic that exists gets what differs between the settings of its name in the old and in the new patterns, so a
+    /// policy that [`Topic::set_policy`] has changed stays until the patterns name another one. The new settings apply
+    /// from the next message on:
+    ///
+    /// - A publish that has begun goes on under the old policy.
+    /// - A history loses its oldest messages immediately if it has become shorter, and grows with new messages if it has
+    ///   become longer.
+    /// - A member that has more messages pending than its new queue has room for keeps them. The policy applies to the
+    ///   next message.
+    ///
+    /// # Blocking
+    /// Only while another thread replaces the patterns. Does not wait for publishers.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: a queue is 0, or larger than the largest queue that the hub was created with. Each server to which
+    /// the hub is [attached](crate::Config::hub) has given its clients room for that many messages. Nothing has changed
+    /// then.
+    ///
+    /// ```
+    /// use standpipe::{Hub, HubConfig, TopicSettings};
+    ///
+    /// let settings = TopicSettings::default();
+    /// let hub = Hub::new(HubConfig::default().topic("room-*", settings));
+    /// let room = hub.topic("room-7")?;
+    /// hub.set_topics(vec![("room-*".into(), settings.history(100))])?;
+    /// assert_eq!(room.settings().history, 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_topics(&self, topics: Vec<(String, TopicSettings)>) -> Result<(), ConfigError> {
+        self.shared.set_topics(topics)
     }
 
     /// Returns the topic of this name, if it exists.
@@ -322,5 +359,23 @@ mod tests {
             assert!(Instant::now() < deadline, "the hub is never freed");
             std::thread::yield_now();
         }
+    }
+
+    /// A publisher reads the settings, and adds its message to the history later.
+    #[test]
+    fn sweep_removes_what_a_late_publisher_added() {
+        let settings = TopicSettings::default().history(5);
+        let hub = Hub::new(HubConfig::default().topic("*", settings));
+        let topic = hub.topic("a").expect("there is room");
+        for _ in 0..5 {
+            topic.publish("x").expect("there is no other publisher");
+        }
+        let late = topic.history(0).remove(0);
+        hub.set_topics(vec![("*".into(), settings.history(2))])
+            .expect("the settings are valid");
+        topic.state.history.add(&late, &settings);
+        assert_eq!(topic.state.history.len(), 3);
+        hub.sweep();
+        assert_eq!(topic.state.history.len(), 2);
     }
 }

@@ -1,4 +1,5 @@
-//! What became of a call: [`PublishOutcome`], [`PublishError`], [`SubscribeError`] and [`TooManyTopics`].
+//! What became of a call: [`PublishOutcome`], [`PublishError`], [`SubscribeError`], [`ClearHistoryError`] and
+//! [`TooManyTopics`].
 
 use std::borrow::Cow;
 
@@ -141,6 +142,27 @@ pub enum SubscribeError {
         /// [`Outbox::capacity`](crate::Outbox::capacity).
         client: usize,
     },
+}
+
+/// Why a history may not have been removed.
+///
+/// ```
+/// use standpipe::Topic;
+///
+/// fn forget(room: &Topic) {
+///     if let Err(error) = room.clear_history() {
+///         println!("{}: {error}; try again later", room.name());
+///     }
+/// }
+/// # let _ = forget;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClearHistoryError {
+    /// The hub shares its topics with others, and what connects them did not do it, or did not answer in time. The text
+    /// says why. It can be repeated.
+    #[error("the history may not be removed: {0}")]
+    Unavailable(Cow<'static, str>),
 }
 
 /// The hub has [`HubConfig::max_topics`](super::HubConfig::max_topics) topics, so a new one was not created. Contains the

@@ -11,8 +11,10 @@ use super::config::HubConfig;
 use super::ids::{IdClock, Ids, LastId, new_epoch};
 use super::ledger::Ledger;
 use super::outcome::TooManyTopics;
+use super::patterns::Patterns;
 use super::policy::Policy;
 use super::settings::TopicSettings;
+use crate::config_error::ConfigError;
 use crate::sweep::Sweep;
 use crate::sync::lock;
 
@@ -22,6 +24,8 @@ pub(super) trait KeptTopic {
     fn has_something_to_keep(&self) -> bool;
     /// Does what time requires. Never blocks.
     fn sweep(self: &Arc<Self>);
+    /// The settings of the topic have become `new` in the patterns, and were `old` before. Never blocks.
+    fn settings_replaced(&self, old: TopicSettings, new: TopicSettings);
     /// Whether the hub holds the topic. Only [`HubShared`] changes it.
     fn is_kept(&self) -> &AtomicBool;
 }
@@ -29,7 +33,9 @@ pub(super) trait KeptTopic {
 /// What all clones of a hub and all its topics share.
 #[derive(Debug)]
 pub(super) struct HubShared<T> {
+    /// Except the patterns and their settings, which may have been replaced.
     pub(super) config: HubConfig,
+    pub(super) patterns: Patterns,
     /// Distinguishes the ids of this hub from those of every other hub.
     pub(super) epoch: Arc<str>,
     pub(super) ledger: Ledger,
@@ -59,12 +65,7 @@ struct Existing<T> {
 impl<T: KeptTopic> HubShared<T> {
     pub(super) fn new(config: HubConfig, clock: IdClock) -> HubShared<T> {
         let engine = config.engine.as_ref();
-        // With an engine, the hub does not keep a topic because of its history.
-        let is_aged = |settings: &TopicSettings| engine.is_some() && settings.max_age.is_some();
-        let needs_sweep = |settings: &TopicSettings| has_soft_limit(settings) || is_aged(settings);
-        let mut settings = config.topics.iter().map(|(_, settings)| settings);
-        let sweeps_all = settings.any(needs_sweep) || needs_sweep(&config.default);
-        HubShared {
+        let hub = HubShared {
             epoch: engine.map_or_else(new_epoch, |engine| engine.epoch()),
             ledger: Ledger::default(),
             topics: Mutex::new(Topics {
@@ -73,16 +74,45 @@ impl<T: KeptTopic> HubShared<T> {
             }),
             kept: Mutex::default(),
             is_closed: AtomicBool::new(false),
-            sweeps_all: AtomicBool::new(sweeps_all),
+            sweeps_all: AtomicBool::new(false),
+            patterns: Patterns::new(&config),
             config,
+        };
+        (hub.patterns.current().all()).for_each(|settings| hub.settings_changed(settings));
+        hub
+    }
+
+    /// Records that a topic has got these settings, or may get them.
+    pub(super) fn settings_changed(&self, settings: &TopicSettings) {
+        // With an engine, the hub does not keep a topic because of its history.
+        let is_aged = self.config.engine.is_some() && settings.max_age.is_some();
+        if is_aged || has_soft_limit(settings) {
+            self.sweeps_all.store(true, Ordering::SeqCst);
         }
     }
 
-    /// Records that a topic has got these settings.
-    pub(super) fn settings_changed(&self, settings: &TopicSettings) {
-        if has_soft_limit(settings) {
-            self.sweeps_all.store(true, Ordering::SeqCst);
+    /// Replaces the patterns, and gives the topics that exist their new settings.
+    ///
+    /// # Blocking
+    /// Only until another thread has done the same.
+    pub(super) fn set_topics(
+        &self,
+        topics: Vec<(String, TopicSettings)>,
+    ) -> Result<(), ConfigError> {
+        let right = self.patterns.lock_replacing();
+        let [old, new] = self.patterns.replace(topics, &right)?;
+        new.all()
+            .for_each(|settings| self.settings_changed(settings));
+        // A topic that is being created with the old settings is among these: it is created under the lock that `all`
+        // takes.
+        for topic in self.all() {
+            let (old, new) = (old.settings(topic.name()), new.settings(topic.name()));
+            if old != new {
+                topic.settings_replaced(old, new);
+                self.release_if_empty(&topic);
+            }
         }
+        Ok(())
     }
 
     /// Returns the topic of this name, which `create` creates if there is none.
@@ -212,6 +242,10 @@ fn has_soft_limit(settings: &TopicSettings) -> bool {
 }
 
 #[cfg(test)]
+#[path = "tests/set_topics.rs"]
+mod set_topics_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU64;
 
@@ -235,6 +269,7 @@ mod tests {
         fn sweep(self: &Arc<Self>) {
             self.history.store(0, Ordering::SeqCst);
         }
+        fn settings_replaced(&self, _: TopicSettings, _: TopicSettings) {}
         fn is_kept(&self) -> &AtomicBool {
             &self.is_kept
         }

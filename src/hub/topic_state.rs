@@ -61,7 +61,7 @@ impl TopicState {
             .expect("the receiver is beside the sender");
         TopicState {
             counters: hub.ledger.open(),
-            settings: Mutex::new(hub.config.settings(&name)),
+            settings: Mutex::new(hub.patterns.current().settings(&name)),
             name,
             hub,
             members: Mutex::new(Members::new(last_id)),
@@ -199,7 +199,24 @@ impl KeptTopic for TopicState {
                 }
             }
         }
-        self.history.remove_expired(&settings);
+        // A publisher that began before the settings were replaced may have added a message too many.
+        self.history.trim(&settings);
+    }
+
+    /// The policy is left alone if only others of the settings differ, because [`set_policy`](Self::set_policy) may have
+    /// changed it.
+    fn settings_replaced(&self, old: TopicSettings, new: TopicSettings) {
+        let settings = {
+            let mut settings = lock(&self.settings);
+            let policy = if old.policy == new.policy {
+                settings.policy
+            } else {
+                new.policy
+            };
+            *settings = TopicSettings { policy, ..new };
+            *settings
+        };
+        self.history.trim(&settings);
     }
 }
 

@@ -251,6 +251,10 @@ impl Engine for Shared {
         }
     }
 
+    fn clear_history(&self, topic: &Topic) -> Result<(), Unavailable> {
+        self.shard(topic.name()).link().clear_history(topic)
+    }
+
     fn check_since(&self, topic: &Topic, since: u64) -> Since {
         self.shard(topic.name()).link().check_since(topic, since)
     }

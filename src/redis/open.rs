@@ -1,14 +1,19 @@
-//! What a hub asks of its link beside publishing: to receive a topic, to complete its history, to check an id.
+//! What a hub asks of its link beside publishing: to receive a topic, to complete or remove its history, to check an id.
 
 use std::time::Instant;
 
+use ::redis::{Cmd, Value, cmd};
 use crossbeam_channel::{Receiver, Sender};
 
+use super::connection::number;
 use super::link::Link;
 use super::status::LinkState;
 use super::topics::Query;
 use crate::hub::Topic;
 use crate::hub::{Since, Unavailable};
+
+/// The script that removes a history.
+const CLEAR: &str = include_str!("clear.lua");
 
 impl Link {
     /// Receives the topic's messages from now on.
@@ -47,6 +52,35 @@ impl Link {
     pub(super) fn fill(&self, topic: &Topic) {
         // Without an answer, the history remains as it is.
         let _ = self.ask(|reply| Query::Fill(topic.clone(), reply));
+    }
+
+    /// Removes the history of a topic from the server and from all hubs.
+    ///
+    /// # Blocking
+    /// Waits for the server, up to the timeout.
+    pub(super) fn clear_history(&self, topic: &Topic) -> Result<(), Unavailable> {
+        let name = topic.name();
+        let mut call = cmd("EVAL");
+        call.arg(CLEAR).arg(2);
+        call.arg(self.keys.counter(name))
+            .arg(self.keys.stream(name));
+        call.arg(self.keys.channel(name)).arg(topic.last_id());
+        let reply = self.command(call)?;
+        // The members of other hubs are told through the channel. This thread may read the history before that message
+        // comes back.
+        topic.remove_history_up_to(number(&reply).unwrap_or(0));
+        Ok(())
+    }
+
+    /// Sends a command to the server, and returns the reply.
+    ///
+    /// # Blocking
+    /// Waits for the server, up to the timeout.
+    pub(super) fn command(&self, command: Cmd) -> Result<Value, Unavailable> {
+        match self.ask(|reply| Query::Command(command, reply)) {
+            Some(answer) => answer.map_err(|error| Unavailable(error.into())),
+            None => Err(Unavailable("redis does not answer".into())),
+        }
     }
 
     /// Says what is known about an id above the last one of this hub.

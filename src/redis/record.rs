@@ -56,6 +56,8 @@ pub(super) enum Payload {
     },
     /// There will be no further message with an id up to `to`.
     Jump { to: u64 },
+    /// The history has been removed up to the id `to`.
+    Cleared { to: u64 },
     /// A name became present on a hub.
     Joined { node: u64, name: String },
     /// A name is no longer present on a hub.
@@ -168,11 +170,14 @@ pub(super) fn parse(payload: &[u8], limits: &Limits, max_id: u64) -> Result<Payl
     let mut rest = Unread(payload);
     match payload.first() {
         Some(b'0'..=b'9') => messages(rest, limits, max_id),
-        Some(b'H') => {
+        Some(kind @ (b'H' | b'C')) => {
             rest.take(2)?;
             let to = number(rest.0)?;
             check_id(to, max_id)?;
-            Ok(Payload::Jump { to })
+            Ok(match kind {
+                b'H' => Payload::Jump { to },
+                _ => Payload::Cleared { to },
+            })
         }
         Some(kind @ (b'J' | b'L')) => {
             rest.take(1)?;
@@ -302,7 +307,7 @@ pub(crate) fn check_invariants(data: &[u8]) {
             assert!((1..=MAX_RECORDS).contains(&(more.len() as u64)));
             records.extend(more);
         }
-        Ok(Payload::Jump { to }) => assert!(0 < to && to <= MAX_ID),
+        Ok(Payload::Jump { to } | Payload::Cleared { to }) => assert!(0 < to && to <= MAX_ID),
         Ok(Payload::Joined { node, name }) => {
             assert_eq!(presence_payload(node, &name, true), data);
         }

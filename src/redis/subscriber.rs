@@ -133,6 +133,13 @@ impl Subscriber {
                 Query::Since(topic, since, reply) => {
                     let _ = reply.send(self.check_since(&topic, since)?);
                 }
+                Query::Command(command, reply) => {
+                    let answer = match self.joining.ask(&command) {
+                        Err(error) if !error.is_about_command() => return Err(error),
+                        answer => answer.map_err(|error| error.to_string()),
+                    };
+                    let _ = reply.send(answer);
+                }
                 Query::Settle(publish) => self.joining.settle(&publish)?,
             }
         }
@@ -193,6 +200,7 @@ impl Subscriber {
                     topic.jump_to(to);
                 }
             }
+            Ok(Payload::Cleared { to }) => topic.remove_history_up_to(to),
             Ok(Payload::Joined { node, name }) => self.set_present(&topic, node, &name, true),
             Ok(Payload::Left { node, name }) => self.set_present(&topic, node, &name, false),
             Err(reason) => {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
+use ::redis::{Cmd, Value};
 use crossbeam_channel::Sender;
 
 use super::pending::PendingPublish;
@@ -49,13 +50,15 @@ enum Phase {
     Joined(u64),
 }
 
-/// Something to do for one topic, on the subscriber thread. If it is dropped, there is no answer.
+/// Something to do on the subscriber thread. If it is dropped, there is no answer.
 #[derive(Debug)]
 pub(super) enum Query {
     /// Completes the history.
     Fill(Topic, Sender<()>),
     /// Asks whether an id has been assigned.
     Since(Topic, u64, Sender<Since>),
+    /// Sends a command to the server. An error that is about this command only is an answer.
+    Command(Cmd, Sender<Result<Value, String>>),
     /// Makes a local message of a publish.
     Settle(Arc<PendingPublish>),
 }

@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::thread::{Builder, Scope};
 use std::time::Duration;
 
+use log::Level;
+
 use super::arrived::{self, Arrived};
 use super::client::handshake::{self, Inbound};
 use super::client::registered::RegisteredClient;
@@ -29,10 +31,12 @@ use super::shutdown_signal::StopOnDrop;
 use super::state::{ServerState, next_number};
 use super::stats::Disconnect;
 use crate::connection::CloseCause;
+use crate::connection::client_name::ClientName;
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, set_options};
 use crate::error::Error;
 use crate::handler::Handler;
+use crate::http1;
 use crate::panic::catch_panic;
 
 /// How long to pause when the kernel has no descriptor or memory left. The pause doubles each time, up to
@@ -157,31 +161,43 @@ fn start_handshake<'scope, H: Handler>(
         peer,
         ahead,
     } = arrived;
-    if !server.per_address.may_connect(&peer) {
+    let name = ClientName {
+        number,
+        peer: peer.clone(),
+        user: None,
+    };
+    let is_proxy = http1::is_trusted(&peer, &server.config.trusted_proxies);
+    if listener.has_proxy_header() && !is_proxy {
+        let text = format_args!("closed before reading: not a trusted proxy");
+        server.refusals.log(Refusal::NotAProxy, &name, text);
+        server.counters.refused.count(Refusal::NotAProxy);
+        return server.disconnects.count(Disconnect::RefusedUnread);
+    }
+    // The limits per address are for the client of a proxy, which is not known yet (`client/client_address.rs`).
+    if !is_proxy && !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
-        server
-            .refusals
-            .log(Refusal::ConnectRate, format_args!("#{number} {peer} {why}"));
+        let text = format_args!("{why}");
+        server.refusals.log(Refusal::ConnectRate, &name, text);
         return refuse(Refusal::ConnectRate, &socket, server);
     }
-    let Some((slot, evicted)) = server.handshakes.acquire(number, &peer) else {
+    let slot_peer = (!is_proxy).then_some(&peer);
+    let Some((slot, evicted)) = server.handshakes.acquire(number, slot_peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
-        server.refusals.log(
-            Refusal::NoHandshakeSlot,
-            format_args!("#{number} {peer} {why}"),
-        );
+        let text = format_args!("{why}");
+        server.refusals.log(Refusal::NoHandshakeSlot, &name, text);
         return refuse(Refusal::NoHandshakeSlot, &socket, server);
     };
     if let Some(other) = evicted {
         let why = "pending handshake reset to free a slot for another address";
+        let client = other.name.get();
         server
             .refusals
-            .log(Refusal::Evicted, format_args!("{} {why}", other.name.get()));
+            .log(Refusal::Evicted, &client, format_args!("{why}"));
         server.disconnects.count(Disconnect::RefusedUnread);
         server.counters.refused.count(Refusal::Evicted);
         other.terminate(CloseCause::Gone);
     }
-    set_options(&socket, &server.config, number, local.is_some());
+    set_options(&socket, &server.config, &name, local.is_some());
     let arrival = listener.arrival(local);
     let socket: Arc<dyn Transport> = Arc::new(socket);
     let socket_for_refusal = Arc::clone(&socket);
@@ -199,6 +215,7 @@ fn start_handshake<'scope, H: Handler>(
         arrival,
         local,
         ahead,
+        has_proxy_header: listener.has_proxy_header(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
@@ -210,13 +227,15 @@ fn start_handshake<'scope, H: Handler>(
                 .is_none()
             {
                 shared_after_panic.tear_down();
-                log::error!("#{number} the handshake thread panicked");
+                let text = format_args!("the handshake thread panicked");
+                shared_after_panic.name.log(Level::Error, text);
             }
         });
     if let Err(error) = spawned {
         server.refusals.log(
             Refusal::NoThread,
-            format_args!("#{number} rejected with 503: cannot start a thread: {error}"),
+            &name,
+            format_args!("rejected with 503: cannot start a thread: {error}"),
         );
         refuse(Refusal::NoThread, &*socket_for_refusal, server);
     }

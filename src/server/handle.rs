@@ -213,6 +213,30 @@ impl ServerHandle {
         is_upgraded.then(|| Outbox::new(client))
     }
 
+    /// Closes every connection of `user`, as [`Outbox::close_now`] does, and returns how many are being closed. Connections
+    /// that were closing already do not count. Returns 0 if no client has this user: see
+    /// [`Reply::user`](crate::Reply::user).
+    ///
+    /// A client that connects meanwhile is closed if its upgrade was accepted before this call. So take away the user's
+    /// right to connect first.
+    ///
+    /// ```
+    /// # use standpipe::ServerHandle;
+    /// /// Removes a user. Returns whether the user was connected.
+    /// fn ban(handle: &ServerHandle, user: &str) -> bool {
+    ///     handle.disconnect_user(user, 4100, "banned") > 0
+    /// }
+    /// ```
+    pub fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> usize {
+        let outboxes = self.server.clients.snapshot().into_iter();
+        let of_user = outboxes
+            .filter(|client| client.lifecycle().is_upgraded())
+            .filter(|client| client.name.get().user.as_deref() == Some(user))
+            .map(Outbox::new)
+            .filter(Outbox::is_open);
+        of_user.map(|outbox| outbox.close_now(code, reason)).count()
+    }
+
     /// Returns the outboxes of all clients, sorted by [number](Outbox::number). [`client_states`](Self::client_states)
     /// tells more about each.
     ///

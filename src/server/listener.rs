@@ -37,6 +37,8 @@ pub struct Listener {
     arrival: Arc<Arrival>,
     /// As `arrival`, for the connections of a channel whose own address is on loopback.
     on_loopback: OnceLock<Arc<Arrival>>,
+    /// Whether each connection begins with a PROXY header.
+    has_proxy_header: bool,
 }
 
 #[derive(Debug)]
@@ -230,6 +232,27 @@ impl Listener {
         self
     }
 
+    /// Expects a header of the PROXY protocol, version 1 or 2, at the beginning of each connection. The server then takes
+    /// the address of the client from it. It accepts only connections from the
+    /// [`Config::trusted_proxies`](crate::Config::trusted_proxies) on this listener, and closes every other one unread.
+    ///
+    /// ```
+    /// use standpipe::{Config, Listener, Server};
+    /// let listener = Listener::bind("127.0.0.1:0")?.proxy_protocol();
+    /// let config = Config::default().trusted_proxies(vec!["127.0.0.1".parse().expect("an address")]);
+    /// let server = Server::from_listeners(vec![listener], config)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn proxy_protocol(mut self) -> Listener {
+        self.has_proxy_header = true;
+        self
+    }
+
+    /// Returns whether each connection begins with a PROXY header.
+    pub(super) fn has_proxy_header(&self) -> bool {
+        self.has_proxy_header
+    }
+
     fn of_socket(socket: ListeningSocket) -> Listener {
         let address = socket.local_addr();
         let loopback_tcp = address.is_some_and(is_loopback);
@@ -244,6 +267,7 @@ impl Listener {
                 ..Arrival::default()
             }),
             on_loopback: OnceLock::new(),
+            has_proxy_header: false,
         }
     }
 

@@ -47,6 +47,7 @@ pub use stats::{Disconnect, ShutdownReport};
 pub use tick::TickCallback;
 
 use crate::config::Config;
+use crate::config_error::ConfigError;
 use crate::error::Error;
 use crate::handler::{Borrowed, Handler};
 use crate::http1::Rules;
@@ -122,6 +123,22 @@ impl Server {
         Server::from_listeners(vec![listener.try_into()?], config)
     }
 
+    /// Checks the values of `config`, without a listener. A program can check its configuration this way before it starts.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first field with which no client could be served. [`bind`](Self::bind) would refuse the
+    /// configuration for the same reason.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// assert!(Server::check(&Config::default()).is_ok());
+    /// let error = Server::check(&Config::default().queue(0)).expect_err("a queue needs room for a message");
+    /// assert_eq!(error.field(), "queue");
+    /// ```
+    pub fn check(config: &Config) -> Result<(), ConfigError> {
+        config.check().and_then(|()| Rules::new(config)).map(drop)
+    }
+
     /// Uses several listeners for one server. TCP and Unix sockets can be mixed.
     ///
     /// ```
@@ -133,13 +150,17 @@ impl Server {
     /// ```
     ///
     /// # Errors
-    /// Fails with `InvalidInput` if the list is empty, or if the configuration is wrong, as [`bind`](Self::bind).
+    /// Fails with `InvalidInput` if the list is empty, or if the configuration is wrong, as [`bind`](Self::bind). A
+    /// [`Listener::proxy_protocol`] needs [`Config::trusted_proxies`].
     pub fn from_listeners(listeners: Vec<Listener>, config: Config) -> io::Result<Server> {
         if listeners.is_empty() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no listener"));
         }
         let loopback_only = listeners.iter().all(Listener::is_loopback);
-        let checked = config.check().and_then(|()| Rules::new(&config));
+        let checked = config
+            .check()
+            .and_then(|()| check_proxies(&listeners, &config))
+            .and_then(|()| Rules::new(&config));
         let rules = checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
         let capacity = capacity::compute(config.max_clients, config.handler_stack);
@@ -353,6 +374,17 @@ impl Server {
         own_thread::works_for(self.handle.server());
         self.serve(handler)
     }
+}
+
+/// Checks that a listener of the PROXY protocol can accept somebody.
+fn check_proxies(listeners: &[Listener], config: &Config) -> Result<(), ConfigError> {
+    if config.trusted_proxies.is_empty() && listeners.iter().any(Listener::has_proxy_header) {
+        return Err(ConfigError::new(
+            "trusted_proxies",
+            "must not be empty, because a listener expects the PROXY protocol",
+        ));
+    }
+    Ok(())
 }
 
 /// The name of the thread that [`Server::spawn`] and [`Server::scope`] start.

@@ -1,19 +1,16 @@
-//! [`RefusalLog`]: the log lines that clients can cause, at most one of each kind in three seconds.
+//! [`RefusalLog`]: the log lines about refused, reset and failed clients, at most one of each kind in three seconds.
 //!
-//! A client that is refused can come again immediately: 2,000 connections that send garbage wrote 277 KB. The lines that
-//! are left out are counted. The next line of the same kind has the count. If no further line comes, the watchdog logs
+//! The next line of the same kind has the count of those that were left out. If no further line comes, the watchdog logs
 //! the count. At the levels *debug* and *trace*, every line is logged.
 
 use std::fmt;
-use std::sync::Mutex;
 
 use log::Level;
+use log::kv::Value;
 
 use crate::clock::{self, Clock};
-use crate::sync::lock;
-
-/// The time between two lines of one kind, in milliseconds.
-const INTERVAL: u64 = 3000;
+use crate::connection::client_name::{ClientName, log_left_out};
+use crate::line_throttle::LineThrottle;
 
 /// The target of the lines.
 const TARGET: &str = "standpipe::server";
@@ -23,6 +20,8 @@ const TARGET: &str = "standpipe::server";
 pub(crate) enum Refusal {
     ConnectRate,
     NoHandshakeSlot,
+    /// A connection to a listener of the PROXY protocol did not come from a trusted proxy.
+    NotAProxy,
     /// A pending handshake was reset, because another address needed its slot.
     Evicted,
     /// The kernel could not start a thread.
@@ -42,9 +41,10 @@ pub(crate) enum Refusal {
 }
 
 /// Every kind. A status that is not listed is counted as the last one, 0.
-const ALL: [Refusal; 36] = [
+const ALL: [Refusal; 37] = [
     Refusal::ConnectRate,
     Refusal::NoHandshakeSlot,
+    Refusal::NotAProxy,
     Refusal::Evicted,
     Refusal::NoThread,
     Refusal::MaxClients,
@@ -97,6 +97,7 @@ impl Refusal {
             // A limit of the server, a failure of the handler, or a client that did harm or was cut off.
             Refusal::ConnectRate
             | Refusal::NoHandshakeSlot
+            | Refusal::NotAProxy
             | Refusal::Evicted
             | Refusal::MaxClients
             | Refusal::MaxClientsPerIp
@@ -112,6 +113,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Refusal::ConnectRate => "connect rate exceeded",
             Refusal::NoHandshakeSlot => "no free handshake slot",
+            Refusal::NotAProxy => "connections that do not come from a trusted proxy",
             Refusal::Evicted => "pending handshakes reset",
             Refusal::NoThread => "cannot start a thread",
             Refusal::MaxClients => "max_clients reached",
@@ -128,130 +130,61 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What was logged of one kind.
-#[derive(Clone, Copy, Debug, Default)]
-struct Kind {
-    /// When the last line was logged; 0 if there was none.
-    logged_at: u64,
-    left_out: u64,
-}
-
-impl Kind {
-    /// Returns the number of lines that were left out, if a line may be logged at `now`.
-    fn try_log(&mut self, now: u64) -> Option<u64> {
-        if self.logged_at != 0 && now.saturating_sub(self.logged_at) < INTERVAL {
-            return None;
-        }
-        self.logged_at = now;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
-
 #[derive(Debug)]
-pub(crate) struct RefusalLog(Mutex<[Kind; ALL.len()]>);
+pub(crate) struct RefusalLog(LineThrottle<{ ALL.len() }>);
 
 impl RefusalLog {
     pub(crate) fn new() -> RefusalLog {
-        RefusalLog(Mutex::new([Kind::default(); ALL.len()]))
+        RefusalLog(LineThrottle::new())
     }
 
-    /// Logs `line`, or counts it if a line of this kind was logged less than three seconds ago.
-    pub(crate) fn log(&self, refusal: Refusal, line: fmt::Arguments<'_>) {
-        let level = refusal.level();
-        if log::log_enabled!(target: TARGET, Level::Debug) {
-            return log::log!(target: TARGET, level, "{line}");
-        }
-        match self.admit(refusal, clock::now()) {
-            None => {}
-            Some(0) => log::log!(target: TARGET, level, "{line}"),
-            Some(more) => {
-                log::log!(target: TARGET, level, "{line}; left out: {more} of this kind");
-            }
-        }
+    /// Logs a line about `client`, or counts it if a line of this kind was logged less than three seconds ago.
+    pub(crate) fn log(&self, refusal: Refusal, client: &ClientName, text: fmt::Arguments<'_>) {
+        self.log_with(refusal, client, &[], text);
     }
 
-    /// Counts a line. Returns the number of lines that were left out, if this one is to be logged.
-    fn admit(&self, refusal: Refusal, now: u64) -> Option<u64> {
-        let mut kinds = lock(&self.0);
-        let kind = &mut kinds[refusal.position()];
-        let admitted = kind.try_log(now);
-        if admitted.is_none() {
-            kind.left_out += 1;
+    /// As [`log`](Self::log), with further fields.
+    pub(crate) fn log_with(
+        &self,
+        refusal: Refusal,
+        client: &ClientName,
+        fields: &[(&str, Value<'_>)],
+        text: fmt::Arguments<'_>,
+    ) {
+        let left_out = if log::log_enabled!(target: TARGET, Level::Debug) {
+            Some(0)
+        } else {
+            self.0.admit(refusal.position(), clock::now())
+        };
+        if let Some(left_out) = left_out {
+            client.log_throttled(TARGET, refusal.level(), fields, left_out, text);
         }
-        admitted
     }
 
     /// Logs how many lines were left out, for the kinds whose last line is three seconds old. The watchdog calls this on
     /// every tick.
     pub(crate) fn log_left_out(&self) {
-        log_counts(self.take_due(clock::now()));
+        log_counts(self.0.take_due(clock::now()));
     }
 
     /// Logs how many lines were left out and have not been reported. Called at the end of a shutdown.
     pub(crate) fn log_rest(&self) {
-        log_counts(self.take_rest());
-    }
-
-    /// Returns every kind with a count, and begins anew: nobody would report a line that is left out later.
-    fn take_rest(&self) -> Vec<(Refusal, u64)> {
-        let kinds = std::mem::replace(&mut *lock(&self.0), [Kind::default(); ALL.len()]);
-        let counts = kinds.map(|kind| kind.left_out);
-        let all = ALL.into_iter().zip(counts);
-        all.filter(|(_, left_out)| *left_out > 0).collect()
-    }
-
-    /// Returns the kinds whose count is to be logged at `now`. The lines are written without the lock.
-    fn take_due(&self, now: u64) -> Vec<(Refusal, u64)> {
-        let mut kinds = lock(&self.0);
-        let with_rest = ALL.into_iter().zip(kinds.iter_mut());
-        with_rest
-            .filter(|(_, kind)| kind.left_out > 0)
-            .filter_map(|(refusal, kind)| Some((refusal, kind.try_log(now)?)))
-            .collect()
+        log_counts(self.0.take_rest());
     }
 }
 
-fn log_counts(counts: Vec<(Refusal, u64)>) {
-    for (refusal, left_out) in counts {
-        log::log!(
-            target: TARGET,
-            refusal.level(),
-            "{refusal}: left out: {left_out} of this kind"
-        );
+/// The lines are written without the lock.
+fn log_counts(counts: [u64; ALL.len()]) {
+    let with_rest = ALL.into_iter().zip(counts);
+    for (refusal, left_out) in with_rest.filter(|(_, left_out)| *left_out > 0) {
+        log_left_out(TARGET, refusal.level(), &refusal, left_out);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_and_counts_of_a_kind_add_up() {
-        let refusals = RefusalLog::new();
-        let kind = Refusal::Answer(400);
-        let (mut lines, mut left_out) = (0, 0);
-        for n in 0..6000 {
-            // A request each millisecond.
-            if let Some(more) = refusals.admit(kind, 1 + n) {
-                (lines, left_out) = (lines + 1, left_out + more);
-            }
-        }
-        assert_eq!((lines, left_out), (2, 2999), "a line in each 3 s");
-        assert_eq!(
-            refusals.take_due(1 + 5999),
-            [],
-            "the last line is too recent"
-        );
-        assert_eq!(refusals.take_due(1 + 6000), [(kind, 2999)]);
-        assert_eq!(
-            refusals.admit(kind, 1 + 6001),
-            None,
-            "the count was a line too"
-        );
-        assert_eq!(refusals.take_rest(), [(kind, 1)]);
-        assert_eq!(refusals.take_rest(), [], "nothing is told twice");
-        assert_eq!(refusals.admit(kind, 6003), Some(0), "the end begins anew");
-    }
+    use crate::line_throttle::INTERVAL;
 
     #[test]
     fn only_limits_and_failures_are_warnings() {
@@ -276,11 +209,10 @@ mod tests {
     fn kinds_do_not_hide_each_other() {
         let refusals = RefusalLog::new();
         for kind in ALL {
-            assert_eq!(refusals.admit(kind, 1), Some(0), "{kind}");
-            assert_eq!(refusals.admit(kind, 1), None, "{kind}");
+            assert_eq!(refusals.0.admit(kind.position(), 1), Some(0), "{kind}");
+            assert_eq!(refusals.0.admit(kind.position(), 1), None, "{kind}");
         }
-        let told = refusals.take_due(1 + INTERVAL);
-        assert_eq!(told, ALL.map(|kind| (kind, 1)));
+        assert_eq!(refusals.0.take_due(1 + INTERVAL), [1; ALL.len()]);
         // A status without a kind of its own is counted with others of this sort.
         assert_eq!(
             Refusal::Answer(418).position(),

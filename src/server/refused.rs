@@ -23,6 +23,9 @@ pub enum Refused {
     ConnectRate,
     /// All handshake slots were in use. Answered 503 unread.
     NoHandshakeSlot,
+    /// A connection to a listener with [`proxy_protocol`](crate::Listener::proxy_protocol) did not come from a trusted
+    /// proxy. Closed unread.
+    NotAProxy,
     /// The connection was reset before its request was complete, because a client of another address needed its handshake
     /// slot.
     Evicted,
@@ -65,6 +68,7 @@ impl Refused {
         match self {
             Refused::ConnectRate => "connect_rate",
             Refused::NoHandshakeSlot => "no_handshake_slot",
+            Refused::NotAProxy => "not_a_proxy",
             Refused::Evicted => "evicted",
             Refused::TimedOut => "timed_out",
             Refused::MaxClients => "max_clients",
@@ -78,9 +82,10 @@ impl Refused {
     }
 }
 
-const REASONS: [Refused; 11] = [
+const REASONS: [Refused; 12] = [
     Refused::ConnectRate,
     Refused::NoHandshakeSlot,
+    Refused::NotAProxy,
     Refused::Evicted,
     Refused::TimedOut,
     Refused::MaxClients,
@@ -104,6 +109,7 @@ impl From<Refusal> for Refused {
         match line {
             Refusal::ConnectRate => Refused::ConnectRate,
             Refusal::NoHandshakeSlot => Refused::NoHandshakeSlot,
+            Refusal::NotAProxy => Refused::NotAProxy,
             Refusal::Evicted => Refused::Evicted,
             Refusal::NoThread => Refused::NoThread,
             Refusal::MaxClients => Refused::MaxClients,

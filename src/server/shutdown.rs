@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use super::refusal_log::Refusal;
 use super::state::ServerState;
 use crate::clock::Clock;
@@ -41,7 +43,8 @@ pub(super) fn end_clients(server: &ServerState) {
     for client in server.clients.snapshot() {
         server.refusals.log(
             Refusal::Overdue(Clock::Shutdown),
-            format_args!("{} reset: shutdown_timeout passed", client.name.get()),
+            &client.name.get(),
+            format_args!("reset: shutdown_timeout passed"),
         );
         client.terminate(CloseCause::TimedOut(Clock::Shutdown));
     }
@@ -53,9 +56,9 @@ pub(super) fn end_clients(server: &ServerState) {
     }
     for client in server.clients.snapshot() {
         let (activity, _) = client.reader.get();
-        log::warn!(
-            "#{} has a handler that has not returned ({activity})",
-            client.number
+        client.name.log(
+            Level::Warn,
+            format_args!("has a handler that has not returned ({activity})"),
         );
     }
 }

@@ -16,6 +16,7 @@ use super::state::ServerState;
 use crate::clock::{self, Clock};
 use crate::connection::CloseCause;
 use crate::connection::deadlines::DeadlineCheck;
+use crate::connection::disconnect_log;
 use crate::connection::shared::Shared;
 use crate::sweep;
 
@@ -60,6 +61,7 @@ pub(super) fn run(server: &ServerState) {
     }
     server.tick_callbacks.clear();
     server.refusals.log_rest();
+    disconnect_log::log_rest();
 }
 
 /// Checks the deadlines of all clients. Also looks for the peers of those clients whose turn it is in this `tick`: each
@@ -75,6 +77,7 @@ fn check_all(server: &ServerState, tick: u64) {
         }
     }
     server.refusals.log_left_out();
+    disconnect_log::log_due();
 }
 
 fn check(client: &Shared, now: u64, refusals: &RefusalLog) {
@@ -109,10 +112,8 @@ fn act(
         DeadlineCheck::Passed(clock)
             if !client.lifecycle().was_reset() && check() == DeadlineCheck::Passed(clock) =>
         {
-            refusals.log(
-                Refusal::Overdue(clock),
-                format_args!("{} reset: {clock} passed", client.name.get()),
-            );
+            let text = format_args!("reset: {clock} passed");
+            refusals.log(Refusal::Overdue(clock), &client.name.get(), text);
             client.terminate(CloseCause::TimedOut(clock));
         }
         DeadlineCheck::Passed(_) => {}

@@ -107,25 +107,155 @@ await check('a ninth slow client is refused', async () => {
   }
 });
 
-await check('of 1,000 clients 100 are shown and all can be found', async () => {
+/// Connects WebSocket clients, and returns them with their ports.
+async function connectClients(path, count) {
   const sockets = [];
   const isOpen = (socket) => new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = reject; });
-  while (sockets.length < 1000) {
+  while (sockets.length < count) {
     // The server allows 256 pending handshakes.
-    const batch = Array.from({ length: 100 }, () => new WebSocket(`${base.replace(/^http/, 'ws')}/ws/${topic}-many`));
+    const batch = Array.from({ length: Math.min(100, count - sockets.length) }, () => new WebSocket(`${base.replace(/^http/, 'ws')}${path}`));
     sockets.push(...batch);
     await Promise.all(batch.map(isOpen));
   }
+  return sockets;
+}
+
+const rows = page.locator('#clients tbody tr');
+const untilRows = (what, count) => until(page, what, (count) => document.querySelectorAll('#clients tbody tr').length === count, count);
+/// Waits for a text that contains `part` in the element with this id.
+const untilText = (id, part) => until(page, part, ([id, part]) => document.getElementById(id).textContent.includes(part), [id, part]);
+const numbers = () => rows.locator('.client > span:first-child').allTextContents().then((texts) => texts.map(Number));
+
+await check('of 1,000 clients 100 are shown and all can be found', async () => {
+  const sockets = await connectClients(`/ws/${topic}-many`, 1000);
   await until(page, '1,000 clients', () => Number(document.querySelector('#f-clients').textContent.replaceAll(',', '')) > 1000);
-  equal('rows', await page.locator('#clients tbody tr').count(), 100);
+  await untilRows('100 rows', 100);
   console.log(`        a snapshot of 1,000 clients took ${await page.locator('#f-took').innerText()}`);
+  await screenshot(page, 'many');
   await page.fill('#find', 'dash-live-nobody');
-  equal('rows that match nothing', await page.locator('#clients tbody tr').count(), 0);
-  await page.fill('#find', `${topic}-many`);
-  equal('rows that match', await page.locator('#clients tbody tr').count(), 100);
-  await page.fill('#find', '');
+  await untilText('rows-note', 'No client matches.');
+  await page.fill('#find', `${topic}-MANY`);
+  await untilText('rows-note', '1 to 100 of 1,000 clients');
+  const port = sockets[987]._socket.localPort;
+  await page.fill('#find', `:${port} ${topic}`);
+  await untilText('rows-note', '1 to 1 of 1 client');
+  equal('the address', await rows.locator('.client .sub').innerText(), `127.0.0.1:${port}`);
   for (const socket of sockets) socket.close();
   await until(page, 'the clients to be gone', () => Number(document.querySelector('#f-clients').textContent.replaceAll(',', '')) < 100);
+  await page.click('#clear-find');
+});
+
+await check('rows are sorted by a heading, reversed, and turned by pages', async () => {
+  const sockets = await connectClients(`/ws/${topic}-sorted`, 150);
+  await page.fill('#find', `${topic}-sorted`);
+  await untilText('rows-note', '1 to 100 of 150 clients');
+  const heading = page.locator('#clients thead').getByRole('button', { name: 'client', exact: true });
+  await heading.click();
+  await until(page, 'ascending numbers', () => document.querySelector('#clients th').ariaSort === 'ascending');
+  const first = await numbers();
+  equal('the order', String(first), String(first.toSorted((a, b) => a - b)));
+  await page.click('#next');
+  await untilText('rows-note', '101 to 150 of 150 clients');
+  equal('whether the second page continues', Math.min(...await numbers()) > Math.max(...first), true);
+  equal('whether there is a third page', await page.isDisabled('#next'), true);
+  await heading.click();
+  await untilText('rows-note', '1 to 100 of 150 clients');
+  await until(page, 'descending numbers', () => document.querySelector('#clients th').ariaSort === 'descending');
+  const last = await numbers();
+  equal('the order', String(last), String(last.toSorted((a, b) => b - a)));
+  equal('the list of columns', await page.inputValue('#sort'), 'client');
+  for (const socket of sockets) socket.close();
+  await page.selectOption('#sort', 'queue');
+  await page.fill('#find', '');
+});
+
+await check('a client is disconnected only after a confirmation', async () => {
+  const [client] = await connectClients(`/ws/${topic}-one`, 1);
+  const closed = new Promise((resolve) => { client.onclose = resolve; });
+  await page.fill('#find', `:${client._socket.localPort}`);
+  await untilText('rows-note', '1 to 1 of 1 client');
+  const [number] = await numbers();
+  const button = page.getByRole('button', { name: `Disconnect client ${number}`, exact: true });
+  const dialog = page.getByRole('dialog', { name: `Disconnect client ${number}?` });
+  await button.click();
+  await dialog.waitFor();
+  await dialog.getByText(`127.0.0.1:${client._socket.localPort} · no user · topics: ${topic}-one`).waitFor();
+  await screenshot(page, 'disconnect');
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  await dialog.waitFor({ state: 'hidden' });
+  equal('the client after Cancel', client.readyState, WebSocket.OPEN);
+  // With the keyboard alone: Enter opens the dialog, Escape ends it, and the focus returns to the row.
+  await page.keyboard.press('Enter');
+  await dialog.waitFor();
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'hidden' });
+  equal('the focus after Escape', await button.evaluate((button) => button === document.activeElement), true);
+  await page.keyboard.press('Enter');
+  await dialog.waitFor();
+  await dialog.getByLabel('Reason').fill('é'.repeat(62));
+  await page.keyboard.press('Enter');
+  equal('the dialog with a reason of 124 bytes', await dialog.isVisible(), true);
+  await dialog.getByLabel('Code').fill('4321');
+  await dialog.getByLabel('Reason').fill('out of order');
+  await page.keyboard.press('Enter');
+  const { code, reason } = await within(10, 'the Close', closed);
+  equal('the Close', `${code} ${reason}`, '4321 out of order');
+  await untilText('clients-status', `client ${number} was disconnected with 4321`);
+  // The focus is in the row, so the row stays until the user leaves the table.
+  await rows.getByText('Disconnected').waitFor();
+  await page.fill('#find', '');
+});
+
+await check('rows stay in place while the pointer is on the table', async () => {
+  const sockets = await connectClients(`/ws/${topic}-held`, 3);
+  await page.fill('#find', `${topic}-held`);
+  await page.selectOption('#sort', 'client');
+  await untilRows('three rows', 3);
+  const before = await numbers();
+  await rows.nth(1).hover();
+  await untilText('rows-note', 'rows stay in place');
+  const port = sockets[0]._socket.localPort;
+  sockets[0].close();
+  await rows.filter({ hasText: `:${port}` }).getByText('Disconnected').waitFor();
+  equal('the rows', String(await numbers()), String(before));
+  await page.mouse.move(0, 0);
+  await untilRows('two rows', 2);
+  sockets.forEach((socket) => socket.close());
+  await page.selectOption('#sort', 'queue');
+  await page.fill('#find', '');
+});
+
+await check('the keyboard searches and moves between rows', async () => {
+  const sockets = await connectClients(`/ws/${topic}-keys`, 3);
+  await page.locator('#reverse').focus();
+  await page.keyboard.press('/');
+  equal('the focus', await page.evaluate(() => document.activeElement.id), 'find');
+  await page.keyboard.type(`${topic}-keys`);
+  await untilText('rows-note', '1 to 3 of 3 clients');
+  await rows.first().getByRole('button').focus();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('ArrowDown');
+  equal('whether the last row has the focus', await rows.last().getByRole('button').evaluate((button) => button === document.activeElement), true);
+  await page.focus('#find');
+  await page.keyboard.press('Escape');
+  equal('the search after Escape', await page.inputValue('#find'), '');
+  for (const socket of sockets) socket.close();
+});
+
+await check('every control and table has an accessible name', async () => {
+  const devtools = await page.context().newCDPSession(page);
+  await rows.first().getByRole('button').click();
+  await page.getByRole('dialog').waitFor();
+  const namelessWith = async (roles) => {
+    const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+    const controls = nodes.filter((node) => !node.ignored && roles.includes(node.role?.value));
+    equal(`whether there are ${roles[0]}s`, controls.length > 0, true);
+    return controls.filter((node) => !node.name?.value.trim()).map((node) => node.role.value).join(' ');
+  };
+  const roles = ['button', 'link', 'textbox', 'combobox', 'slider', 'spinbutton', 'table', 'region', 'dialog'];
+  equal('controls without a name in the dialog', await namelessWith(roles), '');
+  await page.keyboard.press('Escape');
+  equal('controls without a name', await namelessWith(roles), '');
 });
 
 await check('it fits a phone of 375 pixels and has a dark mode', async () => {

@@ -256,6 +256,14 @@ fn flags_that_open_admin_paths_exit_with_78() {
         (&["--admin-listen", "0.0.0.0:0"][..], "--publish-key-file"),
         (&["--admin-open", "--listen", "0.0.0.0:0"], "--admin-open"),
         (
+            &["--admin-open", "--trusted-proxy", "127.0.0.1"],
+            "--admin-open: cannot be used with --trusted-proxy",
+        ),
+        (
+            &["--proxy-protocol"],
+            "--proxy-protocol: without --trusted-proxy",
+        ),
+        (
             &["--admin-open", "--listen", "unix:/tmp/standpipe-78.sock"],
             "--admin-open",
         ),

@@ -245,6 +245,22 @@ fn echo_is_served_unless_disabled() {
     binary.connect("/ws/topic").leave();
 }
 
+#[test]
+fn page_is_served_unless_disabled() {
+    let binary = Binary::start(&[]);
+    assert!(binary.get("/").body.contains("<h1>standpipe</h1>"));
+
+    let binary = Binary::start(&["--no-page"]);
+    assert_eq!(binary.get("/").status, 404);
+    // The dashboard has no link to it.
+    assert_eq!(binary.get("/dashboard").status, 200);
+    let mut watcher = binary.connect("/dashboard/live");
+    let snapshot = watcher.read_message();
+    let snapshot = snapshot.to_text().expect("a snapshot");
+    assert!(snapshot.contains(r#""has_page":false"#), "{snapshot}");
+    binary.connect("/echo").leave();
+}
+
 /// Connects a client and waits until its own message comes back, so that it is a member.
 #[track_caller]
 fn member(binary: &Binary, path: &str) -> TestClient {

@@ -60,32 +60,60 @@ fn assert_refused(watcher: &mut TestClient, what: Value, why: &str) {
     assert!(error.contains(why), "{what}: {answer}");
 }
 
+/// Asks for clients until `holds` returns true for the answer. The rows are those of the last snapshot.
+#[track_caller]
+fn wait_for_clients(
+    watcher: &mut TestClient,
+    question: &Value,
+    what: &str,
+    holds: impl Fn(&[Value]) -> bool,
+) -> Value {
+    for _ in 0..200 {
+        let answer = command(watcher, question);
+        if holds(answer["clients"].as_array().expect("an answer with rows")) {
+            return answer;
+        }
+        // The next snapshot has new rows.
+        wait_for_snapshot(watcher, "anything", |_| true);
+    }
+    panic!("200 answers do not show {what}");
+}
+
+/// Returns the numbers of the clients in an answer.
+fn numbers(answer: &Value) -> Vec<u64> {
+    let rows = answer["clients"].as_array().expect("rows");
+    rows.iter()
+        .map(|row| row[0].as_u64().expect("a number"))
+        .collect()
+}
+
 #[test]
-fn snapshot_shows_clients_with_threads_and_queues() {
+fn search_shows_a_client_with_threads_and_queue() {
     let binary = Binary::start(&[]);
     let member = binary.connect("/ws/t");
     let peer = member.local_addr().to_string();
     let mut watcher = watch(&binary);
-    let is_member = |client: &&Value| client[1] == peer.as_str();
-    let find = |snapshot: &Value| {
-        let clients = snapshot["clients"].as_array().unwrap();
-        clients.iter().find(is_member).cloned()
-    };
-    let snapshot = wait_for_snapshot(&mut watcher, "the member in its topic", |snapshot| {
-        find(snapshot).is_some_and(|client| client[2] == json!(["t"]))
+    let question = json!({"do": "find", "text": peer, "rows": 100});
+    let answer = wait_for_clients(&mut watcher, &question, "the member in its topic", |rows| {
+        rows.first().is_some_and(|row| row[2] == json!(["t"]))
     });
-    let client = find(&snapshot).unwrap();
+    assert_eq!(answer["found"], 1);
+    let client = &answer["clients"][0];
+    assert_eq!(client[1], peer.as_str());
     assert_eq!(client[3][0], "waiting for the peer");
     assert_eq!(client[3][2], "idle");
     assert_eq!(client[4], json!([0, 64, 0, 0]));
-    assert_eq!(snapshot["server"]["clients"], 2);
-    assert_eq!(snapshot["topics"][0]["policy"], "disconnect");
     #[cfg(target_os = "linux")]
     assert_eq!(client[5], 0);
+    let snapshot = wait_for_snapshot(&mut watcher, "the topic", |snapshot| {
+        snapshot["topics"] != json!([])
+    });
+    assert_eq!(snapshot["server"]["clients"], 2);
+    assert_eq!(snapshot["topics"][0]["policy"], "disconnect");
 }
 
 #[test]
-fn snapshot_has_the_documented_fields() {
+fn snapshot_and_rows_have_the_documented_fields() {
     let binary = Binary::start(&[]);
     let mut member = binary.connect("/ws/t");
     member.text("x");
@@ -97,25 +125,93 @@ fn snapshot_has_the_documented_fields() {
     let fields: Vec<&String> = snapshot.as_object().unwrap().keys().collect();
     assert_eq!(
         fields,
-        [
-            "server",
-            "clients",
-            "topics",
-            "slow",
-            "generators",
-            "took_us"
-        ]
+        ["server", "topics", "slow", "generators", "took_us"]
     );
-    for client in snapshot["clients"].as_array().unwrap() {
+    let answer = command(&mut watcher, &json!({"do": "find", "rows": 9}));
+    for client in answer["clients"].as_array().unwrap() {
         let client = client.as_array().unwrap();
-        // There is no round trip until a ping was answered.
-        assert_eq!(client.len(), 8, "{client:?}");
+        assert_eq!(client.len(), 10, "{client:?}");
         assert!(client[0].is_u64() && client[1].is_string() && client[2].is_array());
         for (at, length) in [(3, 4), (4, 4), (6, 4)] {
             assert_eq!(client[at].as_array().map(Vec::len), Some(length));
         }
-        assert!(client[7].is_null(), "{client:?}");
+        // No ping was answered, no token names a user, and the client is not part of an experiment.
+        assert_eq!(client[7..], [Value::Null, Value::Null, Value::Null]);
     }
+}
+
+#[test]
+fn clients_are_found_sorted_and_skipped() {
+    let binary = Binary::start(&[]);
+    let members: Vec<_> = (0..5)
+        .map(|n| binary.connect(&format!("/ws/room-{n}")))
+        .collect();
+    let mut watcher = watch(&binary);
+    let find = |rest: Value| {
+        let mut question = json!({"do": "find", "text": "ROOM", "sort": "client", "rows": 100});
+        for (key, value) in rest.as_object().expect("fields") {
+            question[key] = value.clone();
+        }
+        question
+    };
+    let all = wait_for_clients(&mut watcher, &find(json!({})), "the members", |rows| {
+        rows.len() == members.len()
+    });
+    let all = numbers(&all);
+    assert!(all.is_sorted(), "{all:?}");
+    let reversed: Vec<u64> = all.iter().rev().copied().collect();
+    let answer = command(&mut watcher, &find(json!({"reverse": true})));
+    assert_eq!(numbers(&answer), reversed);
+    let answer = command(&mut watcher, &find(json!({"skip": 2, "rows": 2})));
+    assert_eq!(numbers(&answer), all[2..4]);
+    assert_eq!(answer["found"], 5);
+    // All words must be found.
+    let answer = command(&mut watcher, &find(json!({"text": "127.0.0.1 room-3"})));
+    assert_eq!(numbers(&answer), [all[3]]);
+    let answer = command(&mut watcher, &find(json!({"text": "room-3 room-4"})));
+    assert_eq!(answer, json!({"clients": [], "found": 0}));
+    // A question by numbers keeps their order.
+    let answer = command(
+        &mut watcher,
+        &json!({"do": "rows", "clients": [all[4], 9999, all[1]]}),
+    );
+    assert_eq!(numbers(&answer), [all[4], all[1]]);
+}
+
+#[test]
+fn dashboard_disconnects_one_client() {
+    let binary = Binary::start(&[]);
+    let (mut first, mut second) = (binary.connect("/ws/t"), binary.connect("/ws/t"));
+    let mut watcher = watch(&binary);
+    let number = |watcher: &mut TestClient, client: &TestClient| {
+        let question = json!({"do": "find", "text": client.local_addr().to_string(), "rows": 1});
+        let answer = wait_for_clients(watcher, &question, "a client", |rows| !rows.is_empty());
+        numbers(&answer)[0]
+    };
+    let (one, two) = (number(&mut watcher, &first), number(&mut watcher, &second));
+    assert_done(
+        &mut watcher,
+        json!({"do": "disconnect", "client": one, "code": 4321, "reason": "maintenance"}),
+    );
+    let rest = first.rest_answering_close();
+    assert_eq!(rest.closes, [(4321, "maintenance".into())]);
+    for (fields, why) in [
+        (json!({"client": two, "code": 1000}), "4000 to 4999"),
+        (json!({"client": two, "code": 5000}), "4000 to 4999"),
+        (
+            json!({"client": two, "reason": "x".repeat(124)}),
+            "123 bytes",
+        ),
+        (json!({"client": 9999}), "client 9999 has gone"),
+    ] {
+        let mut command = fields;
+        command["do"] = "disconnect".into();
+        assert_refused(&mut watcher, command, why);
+    }
+    second.text("still here");
+    second.expect_text("still here");
+    assert_done(&mut watcher, json!({"do": "disconnect", "client": two}));
+    assert_eq!(second.rest_answering_close().closes, [(4000, "".into())]);
 }
 
 #[test]
@@ -162,7 +258,7 @@ fn changed_policy_applies_to_a_slow_client() {
         json!({"do": "set-rate", "name": "slow-1", "rate": null}),
     );
     wait_for_snapshot(&mut watcher, "a queue that empties", |snapshot| {
-        snapshot["clients"][0][4][0].as_u64() < Some(60)
+        snapshot["server"]["queued"].as_u64() < Some(60)
             && snapshot["slow"][0]["read"].as_u64() > Some(100_000)
     });
     assert_done(&mut watcher, json!({"do": "stop", "topic": "t"}));
@@ -214,6 +310,10 @@ fn wrong_and_excessive_commands_are_refused() {
             "at most",
         ),
         (json!({"do": "stop", "topic": "t"}), "no generator"),
+        (
+            json!({"do": "find", "text": "x".repeat(301), "rows": 1}),
+            "300 bytes",
+        ),
     ] {
         assert_refused(&mut watcher, what, why);
     }

@@ -25,6 +25,7 @@ mod people;
 mod pings;
 mod policies;
 mod presence;
+mod set_topics;
 
 // In the order of a client's life.
 #[cfg(feature = "client")]
@@ -33,7 +34,9 @@ mod handed;
 mod handshake;
 mod lateness;
 mod listeners;
+mod log_lines;
 mod opening;
+mod proxies;
 
 mod cookies;
 mod http_answers;
@@ -71,6 +74,10 @@ mod unix_sockets;
 #[cfg(feature = "cli")]
 mod admin;
 #[cfg(feature = "cli")]
+mod admin_publish;
+#[cfg(feature = "cli")]
+mod admin_requests;
+#[cfg(feature = "cli")]
 mod binary;
 #[cfg(feature = "cli")]
 mod binary_bench;
@@ -83,13 +90,19 @@ mod binary_input;
 #[cfg(feature = "cli")]
 mod binary_output;
 #[cfg(feature = "cli")]
+mod config_file;
+#[cfg(feature = "cli")]
 mod dashboard;
+#[cfg(feature = "cli")]
+mod exec;
 #[cfg(feature = "cli")]
 mod http_raw;
 #[cfg(feature = "cli")]
 mod json;
 #[cfg(feature = "cli")]
 mod json_values;
+#[cfg(feature = "cli")]
+mod manuals;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
@@ -102,6 +115,10 @@ mod redis;
 mod resume;
 #[cfg(feature = "cli")]
 mod secrets;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod systemd;
+#[cfg(feature = "cli")]
+mod tokens;
 #[cfg(feature = "cli")]
 mod topic_rules;
 

@@ -170,23 +170,26 @@ fn kicked_user_sees_the_code_on_every_connection() {
     });
 }
 
-#[test]
-fn named_user_is_shown_until_the_client_leaves() {
-    struct Named;
-    impl Handler for Named {
-        fn request(&self, request: &mut Request) -> Reply {
-            let reply = Reply::upgrade();
-            match request.query("user") {
-                Some(user) => reply.user(user),
-                None => reply,
-            }
-        }
+/// Names the user that the query has.
+struct Named;
 
-        fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
-            while conn.recv()?.is_some() {}
-            Ok(())
+impl Handler for Named {
+    fn request(&self, request: &mut Request) -> Reply {
+        let reply = Reply::upgrade();
+        match request.query("user") {
+            Some(user) => reply.user(user),
+            None => reply,
         }
     }
+
+    fn run(&self, conn: &mut Connection) -> Result<(), Failure> {
+        while conn.recv()?.is_some() {}
+        Ok(())
+    }
+}
+
+#[test]
+fn named_user_is_shown_until_the_client_leaves() {
     let server = TestServer::start(Config::default(), Named);
     let named = server.client().path("/?user=ann").connect();
     let other = server.connect();
@@ -196,4 +199,26 @@ fn named_user_is_shown_until_the_client_leaves() {
     assert_eq!(users, [None, Some("ann")]);
     named.leave();
     other.leave();
+}
+
+#[test]
+fn user_is_disconnected_on_every_connection() {
+    let server = TestServer::start(Config::default(), Named);
+    let connect = |user: &str| server.client().path(&format!("/?user={user}")).connect();
+    let mut ann = [connect("ann"), connect("ann")];
+    let others = [connect("bob"), connect("Ann"), server.connect()];
+    let handle = server.handle();
+    assert_eq!(handle.disconnect_user("ann", 4100, "banned"), 2);
+    assert_eq!(
+        handle.disconnect_user("ann", 4101, "again"),
+        0,
+        "they are closing"
+    );
+    for client in &mut ann {
+        assert_eq!(client.expect_close(4100), "banned");
+    }
+    assert_eq!(handle.disconnect_user("", 4100, ""), 0);
+    for other in others {
+        other.leave();
+    }
 }

@@ -122,7 +122,7 @@ fn invalid_requests_are_answered_with_their_status() {
         (&key, TEXT, b"x", 400),
         ("/publish/t?key=", TEXT, b"x", 400),
         ("/publish/a%00b", TEXT, b"x", 400),
-        ("/publish", TEXT, b"x", 404),
+        ("/publish", TEXT, b"x", 400),
         ("/topics", TEXT, b"x", 405),
         ("/topics/t/history", TEXT, b"x", 405),
     ] {

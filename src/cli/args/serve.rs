@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
-use log::LevelFilter;
 use standpipe::{Config, HubConfig, Policy, Rate, TopicSettings};
 
+use super::jwt::JwtArgs;
+use crate::cli::config::{ConfigFile, InForce};
 use crate::cli::rules::TopicRules;
 use crate::cli::topics::TopicFlag;
 use crate::cli::units::{Size, Time};
-use crate::cli::values::{
-    Listen, Listens, count, kernel_size, origin, queue, verbosity, yes_or_no,
-};
+use crate::cli::values::{Listen, Listens, count, kernel_size, origin, queue, yes_or_no};
 
 /// The default address. It is on loopback, because a server without any flags requires no token.
 const LISTEN: &str = "127.0.0.1:9000";
@@ -19,8 +18,11 @@ const LISTEN: &str = "127.0.0.1:9000";
 /// The flags of `serve`. The defaults come from [`Config::default`] and [`HubConfig::default`].
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) file: super::file::FileArgs,
+
     /// Where to listen; port 0 selects a free port, which is printed. May be given more than once
-    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N", default_value = LISTEN)]
+    #[arg(short, long, env = "STANDPIPE_LISTEN", value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N|fd:NAME", default_value = LISTEN)]
     listen: Vec<Listens>,
 
     /// Where to serve the admin paths, such as publishing over HTTP, /metrics and /dashboard; the other listeners then
@@ -28,7 +30,7 @@ pub(crate) struct ServeArgs {
     #[arg(
         long,
         env = "STANDPIPE_ADMIN_LISTEN",
-        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N"
+        value_name = "ADDR:PORT|unix:PATH[,mode=MODE]|fd:N|fd:NAME"
     )]
     admin_listen: Vec<Listens>,
 
@@ -99,6 +101,9 @@ pub(crate) struct ServeArgs {
     /// A file with one token per line; clients must send one, as a bearer token, a subprotocol or a query parameter
     #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) jwt: JwtArgs,
 
     /// A file with one key per line; the admin paths, such as publishing over HTTP, /metrics and /dashboard, require one
     /// as a bearer token [default: a key that is made at the start and printed]
@@ -203,17 +208,28 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "STANDPIPE_NO_ECHO", value_parser = yes_or_no, action = ArgAction::SetTrue)]
     pub(crate) no_echo: bool,
 
+    #[command(flatten)]
+    pub(crate) pages: super::pages::PageArgs,
+
+    #[command(flatten)]
+    pub(crate) proxies: super::proxies::ProxyArgs,
+
     #[cfg(feature = "redis")]
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,
 
-    /// Logs when each client connects and disconnects, and each refused request; given twice, also each message, with the
-    /// beginning of a text
-    #[arg(short, long, env = "STANDPIPE_VERBOSE", value_parser = verbosity, action = ArgAction::Count)]
-    verbose: u8,
+    #[command(flatten)]
+    pub(crate) logs: super::logs::LogArgs,
 }
 
 impl ServeArgs {
+    /// Takes the settings of topics from the configuration file, unless a flag or a variable overrides them.
+    pub(super) fn set_file(&mut self, file: Option<&'static ConfigFile>, in_force: &[InForce]) {
+        if let Some(topics) = self.file.set(file, in_force) {
+            self.topic = topics;
+        }
+    }
+
     /// Returns where to listen, in the order of the flags.
     pub(crate) fn listeners(&self) -> impl Iterator<Item = &Listen> {
         self.listen.iter().flat_map(|listens| &listens.0)
@@ -226,7 +242,8 @@ impl ServeArgs {
 
     /// Returns the limits and timeouts of the server.
     pub(crate) fn config(&self) -> Config {
-        Config::default()
+        self.proxies
+            .apply(Config::default())
             .max_clients(self.max_clients)
             .max_clients_per_ip(self.max_clients_per_ip)
             .connect_rate(self.connect_rate)
@@ -255,30 +272,39 @@ impl ServeArgs {
 
     /// Returns the settings of the topics.
     pub(crate) fn hub(&self) -> HubConfig {
-        let default = TopicSettings::default()
-            .queue(self.queue)
-            .policy(self.policy);
         let mut config = HubConfig::default()
-            .default_settings(default)
+            .default_settings(self.default_settings())
             .max_topics(self.max_topics)
             .history_bytes(self.history_bytes.0);
-        for flag in &self.topic {
-            config = config.topic(flag.pattern.clone(), flag.settings(default));
-        }
+        config.topics = self.settings_of(&self.topic);
         config
+    }
+
+    /// Returns the settings of the topics that no pattern matches.
+    fn default_settings(&self) -> TopicSettings {
+        let settings = TopicSettings::default().queue(self.queue);
+        settings.policy(self.policy)
+    }
+
+    /// Returns the settings of the topics that match the patterns of `topics`.
+    pub(crate) fn settings_of(&self, topics: &[TopicFlag]) -> Vec<(String, TopicSettings)> {
+        let default = self.default_settings();
+        let settings = |topic: &TopicFlag| (topic.pattern.clone(), topic.settings(default));
+        topics.iter().map(settings).collect()
+    }
+
+    /// Returns the settings of topics as they were written, in their order.
+    pub(crate) fn topics(&self) -> &[TopicFlag] {
+        &self.topic
     }
 
     /// Returns who may publish and subscribe to which topics.
     pub(crate) fn rules(&self) -> TopicRules {
-        TopicRules(self.topic.iter().map(TopicFlag::rule).collect())
+        Self::rules_of(&self.topic)
     }
 
-    /// Returns the level of the log: events of the server, with `-v` also of each client, with `-vv` also of each message.
-    pub(crate) fn log_level(&self) -> LevelFilter {
-        match self.verbose {
-            0 => LevelFilter::Info,
-            1 => LevelFilter::Debug,
-            _ => LevelFilter::Trace,
-        }
+    /// Returns who may publish and subscribe to the topics that match the patterns of `topics`.
+    pub(crate) fn rules_of(topics: &[TopicFlag]) -> TopicRules {
+        TopicRules(topics.iter().map(TopicFlag::rule).collect())
     }
 }

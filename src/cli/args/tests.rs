@@ -13,7 +13,7 @@ fn parse(flags: &[&str]) -> Result<ServeArgs, clap::Error> {
     let bare = |command: clap::Command| command.mut_args(|arg| arg.env(None::<&'static str>));
     let command = bare(command()).mut_subcommands(bare);
     let mut matches = command.try_get_matches_from([&["standpipe"], flags].concat())?;
-    let Command::Serve(args) = Command::from_matches(&mut matches)? else {
+    let Command::Serve(args) = Command::from_matches(&mut matches, None)? else {
         panic!("{flags:?} are not flags of `serve`");
     };
     Ok(*args)
@@ -31,8 +31,13 @@ fn defaults_are_the_documented_ones() {
     let args = parse(&[]).expect("no flag is required");
     let config = args.config();
     assert!(args.listeners().eq(&[Listen::Tcp("127.0.0.1:9000".into())]));
-    assert!(!args.no_echo && !args.admin_open && args.admin_listeners().next().is_none());
-    assert_eq!(args.log_level(), LevelFilter::Info);
+    assert!(
+        !args.no_echo
+            && !args.pages.no_page
+            && !args.admin_open
+            && args.admin_listeners().next().is_none()
+    );
+    assert_eq!(args.logs.level(), LevelFilter::Info);
     assert_eq!(config.max_clients, None);
     assert_eq!((config.queue, config.queue_bytes), (64, 1 << 20));
     let clocks = [
@@ -70,8 +75,9 @@ fn every_flag_sets_its_field_with_and_without_serve() {
                  --message-timeout 8s --ping-interval 9s --ping-timeout 10m --max-message 11MiB --max-fragments 12 \
                  --read-buffer 13KiB --rcvbuf 14KB --sndbuf 15KiB --unsent 16KiB --early-flush false \
                  --origin https://a.example --origin b.example:8080,https://*.c.example --allow-any-origin \
-                 --no-echo -vv";
+                 --trusted-proxy 10.0.0.0/8,unix --trusted-proxy fd00::1 --proxy-protocol --no-echo --no-page -vv";
     let flags: Vec<&str> = flags.split_whitespace().collect();
+    let proxies = ["10.0.0.0/8", "unix", "fd00::1"].map(|text| text.parse().expect("a proxy"));
     let expected = Config::default()
         .max_clients(Some(1))
         .max_clients_per_ip(Some(17))
@@ -100,7 +106,8 @@ fn every_flag_sets_its_field_with_and_without_serve() {
             "b.example:8080".into(),
             "https://*.c.example".into(),
         ])
-        .allow_any_origin(true);
+        .allow_any_origin(true)
+        .trusted_proxies(proxies.to_vec());
     for flags in [flags.clone(), [vec!["serve"], flags].concat()] {
         let args = parse(&flags).expect("all flags go together");
         assert_eq!(format!("{:?}", args.config()), format!("{expected:?}"));
@@ -116,8 +123,9 @@ fn every_flag_sets_its_field_with_and_without_serve() {
             args.admin_listeners()
                 .eq(&[Listen::Tcp("127.0.0.1:1".into())])
         );
-        assert!(args.no_echo && args.admin_open);
-        assert_eq!(args.log_level(), LevelFilter::Trace);
+        assert!(args.no_echo && args.pages.no_page && args.admin_open);
+        assert!(args.proxies.proxy_protocol);
+        assert_eq!(args.logs.level(), LevelFilter::Trace);
     }
 }
 
@@ -131,6 +139,7 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--listen", "unix:", "unix:/run/standpipe.sock"),
         ("--listen", "unix:/a.sock,mode=9", "mode=0660"),
         ("--listen", "fd:2", "begin at fd:3"),
+        ("--listen", "fd:", "fd:3 or fd:NAME"),
         ("--listen", "http://localhost:9000", "localhost:9000"),
         ("--max-clients", "0", "at least 1"),
         ("--queue", "0", "at least 1"),
@@ -152,6 +161,9 @@ fn wrong_value_is_answered_with_the_correct_form() {
         ("--ping-interval", "0s", "longer than zero"),
         ("--drain-delay", "0", "0s"),
         ("--early-flush", "maybe", "true or false"),
+        ("--trusted-proxy", "proxy.example", "10.0.0.0/8"),
+        ("--trusted-proxy", "10.0.0.1/8", "write 10.0.0.0/8"),
+        ("--trusted-proxy", "0.0.0.0/0", "would trust every client"),
         ("--origin", "https://example.com/path", "without a path"),
     ] {
         let error = error_of(&[flag, value]);
@@ -182,7 +194,7 @@ fn every_flag_has_an_environment_variable_and_help() {
         assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
         assert!(arg.get_help().is_some(), "{name}");
     }
-    assert!(command.get_arguments().count() >= 36);
+    assert!(command.get_arguments().count() >= 38);
 }
 
 #[cfg(feature = "redis")]

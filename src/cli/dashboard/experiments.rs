@@ -64,11 +64,11 @@ impl Experiments {
             self.next_number()
         };
         let path = format!("/ws/{}?name=slow-{number}", escaped(topic));
-        let token = self.access.own_token();
+        let token = self.access.tokens.own();
         let target = Target {
             address: reachable(address),
             path: &path,
-            token: token.as_deref(),
+            token,
         };
         // The lock is not held here, because `start` waits for this server's own acceptor.
         let started = SlowClient::start(number, topic, rate, &target);

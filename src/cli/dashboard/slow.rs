@@ -45,9 +45,9 @@ pub(super) struct SlowClient {
 /// A slow client as a snapshot shows it.
 #[derive(Serialize)]
 pub(super) struct Figures {
-    name: String,
+    pub(super) name: String,
     topic: String,
-    peer: String,
+    pub(super) peer: String,
     rate: Option<u64>,
     read: u64,
     ended: Option<String>,

@@ -1,22 +1,23 @@
-//! [`Observer`]: takes snapshots of the server, as JSON. It reads atomics, and holds the locks of the client and topic
-//! lists only while it copies them.
+//! [`Observer`]: takes snapshots of the server. It reads atomics, and holds the locks of the client and topic lists only
+//! while it copies them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use standpipe::{ClientState, Hub, Peer, ServerHandle, Topic};
 
+use super::client_row::ClientRow;
 use super::{generator, kernel, slow};
-use crate::cli::debug::{self, millis};
 use crate::cli::links::{Links, Machines};
 
-/// The maximum number of clients in a snapshot. It is limited because each watcher gets a snapshot twice a second. The
-/// clients with the fullest queues are included.
-const MAX_CLIENTS: usize = 2000;
 /// The maximum number of topics in a snapshot. The busiest topics are included.
 const MAX_TOPICS: usize = 200;
+
+/// On a hub that shares its topics, an increase of ids of at least this many per second is no rate. Such a hub learns the
+/// ids of a topic from the others, and the first id is a time in microseconds. On any other hub the ids never jump.
+const JUMP: u64 = 1_000_000;
 
 /// Remembers the previous snapshot's counters, from which the rates are computed.
 pub(super) struct Observer {
@@ -25,6 +26,7 @@ pub(super) struct Observer {
     links: Option<Links>,
     /// The byte limit of a client's queue, which the page needs to show how full a queue is.
     queue_bytes: usize,
+    has_page: bool,
     /// The time of the previous snapshot.
     at: Instant,
     /// Unacknowledged bytes by client address, and the time before which they are not read again.
@@ -39,7 +41,6 @@ struct Snapshot {
     /// Absent if the hub shares its topics with no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     machines: Option<Machines>,
-    clients: Vec<Client>,
     topics: Vec<TopicFigures>,
     slow: Vec<slow::Figures>,
     generators: Vec<generator::Figures>,
@@ -50,6 +51,12 @@ struct Snapshot {
 #[derive(Serialize)]
 struct ServerFigures {
     clients: usize,
+    /// Clients whose sockets accept no more bytes.
+    blocked: usize,
+    /// Messages queued for all clients.
+    queued: usize,
+    /// Messages delivered to all clients per second.
+    rate: u64,
     requests: usize,
     topics: usize,
     watchers: usize,
@@ -58,49 +65,9 @@ struct ServerFigures {
     dropped: u64,
     discarded: u64,
     queue_bytes: usize,
+    /// Whether the server has the page of `GET /`.
+    has_page: bool,
     shutting_down: bool,
-}
-
-/// A client's row. It is serialized as an array without field names, because there may be thousands of rows.
-struct Client {
-    state: ClientState,
-    topics: Vec<String>,
-    unacknowledged: Option<u64>,
-    rate: u64,
-}
-
-impl Serialize for Client {
-    /// `[number, peer, topics, [reader, since, writer, since], [messages, capacity, bytes, blocked for], unacknowledged,
-    /// [delivered, dropped, discarded, rate], round trip]`
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (state, queue) = (&self.state, &self.state.queue);
-        let threads = (
-            state.reader.activity.to_string(),
-            millis(state.reader.since),
-            state.writer.activity.to_string(),
-            millis(state.writer.since),
-        );
-        // Nested, because serde implements `Serialize` for tuples of up to 16 elements only.
-        let blocked = queue.blocked.map_or(0, millis);
-        let pending = (queue.messages, queue.capacity, queue.bytes, blocked);
-        let counts = (
-            state.counts.delivered,
-            state.counts.dropped,
-            state.counts.discarded,
-            self.rate,
-        );
-        (
-            state.number,
-            state.peer.to_string(),
-            &self.topics,
-            threads,
-            pending,
-            self.unacknowledged,
-            counts,
-            debug::round_trip_ms(state),
-        )
-            .serialize(serializer)
-    }
 }
 
 #[derive(Serialize)]
@@ -122,12 +89,14 @@ impl Observer {
         hub: Hub,
         links: Option<Links>,
         queue_bytes: usize,
+        has_page: bool,
     ) -> Observer {
         Observer {
             handle,
             hub,
             links,
             queue_bytes,
+            has_page,
             at: Instant::now(),
             unacknowledged: (HashMap::new(), Instant::now()),
             delivered: HashMap::new(),
@@ -135,22 +104,28 @@ impl Observer {
         }
     }
 
-    /// Takes a snapshot and returns it as JSON.
+    /// Takes a snapshot. Returns it as JSON, and the rows of all clients, sorted by number.
     pub(super) fn snapshot(
         &mut self,
         watchers: usize,
         slow: Vec<slow::Figures>,
         generators: Vec<generator::Figures>,
-    ) -> String {
+    ) -> (String, Vec<ClientRow>) {
         let began = Instant::now();
         let since = began.duration_since(self.at);
         self.at = began;
-        let clients = self.clients(since);
+        let clients = self.clients(since, &slow);
         let topics = self.topics(since);
         let counts = self.handle.counts();
         let snapshot = Snapshot {
             server: ServerFigures {
                 clients: self.handle.clients(),
+                blocked: clients
+                    .iter()
+                    .filter(|row| row.state.queue.blocked.is_some())
+                    .count(),
+                queued: clients.iter().map(|row| row.state.queue.messages).sum(),
+                rate: clients.iter().map(|row| row.rate).sum(),
                 requests: self.handle.pending_handshakes(),
                 topics: self.hub.len(),
                 watchers,
@@ -159,40 +134,36 @@ impl Observer {
                 dropped: counts.dropped,
                 discarded: counts.discarded,
                 queue_bytes: self.queue_bytes,
+                has_page: self.has_page,
                 shutting_down: self.handle.is_shutting_down(),
             },
             machines: self.links.as_ref().map(Links::machines),
-            clients,
             topics,
             slow,
             generators,
             took_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         };
-        crate::cli::envelope::to_json(&snapshot)
+        (crate::cli::envelope::to_json(&snapshot), clients)
     }
 
-    fn clients(&mut self, since: Duration) -> Vec<Client> {
-        let mut states = self.handle.client_states();
+    fn clients(&mut self, since: Duration, slow: &[slow::Figures]) -> Vec<ClientRow> {
+        let states = self.handle.client_states();
         let before = std::mem::take(&mut self.delivered);
         let now = states
             .iter()
             .map(|state| (state.number, state.counts.delivered));
         self.delivered = now.collect();
-        states.sort_by_key(|state| {
-            let queue = &state.queue;
-            (
-                std::cmp::Reverse((queue.messages, queue.blocked)),
-                state.number,
-            )
-        });
-        states.truncate(MAX_CLIENTS);
         let mut topics: HashMap<u64, Vec<String>> = HashMap::new();
         for (client, topic) in self.hub.memberships() {
             topics.entry(client).or_default().push(topic);
         }
         self.read_unacknowledged();
         let unacknowledged = &self.unacknowledged.0;
-        let row = |state: ClientState| Client {
+        let experiments = slow
+            .iter()
+            .map(|slow| (slow.peer.clone(), slow.name.clone()));
+        let experiments: HashMap<String, String> = experiments.collect();
+        let row = |state: ClientState| ClientRow {
             topics: topics.remove(&state.number).unwrap_or_default(),
             unacknowledged: match state.peer {
                 Peer::Tcp(peer) => {
@@ -206,6 +177,7 @@ impl Observer {
                 state.counts.delivered,
                 since,
             ),
+            experiment: experiments.get(&state.peer.to_string()).cloned(),
             state,
         };
         states.into_iter().map(row).collect()
@@ -228,9 +200,10 @@ impl Observer {
 
     fn topics(&mut self, since: Duration) -> Vec<TopicFigures> {
         let before = std::mem::take(&mut self.ids);
+        let has_links = self.links.is_some();
         let row = |topic: &Topic| {
             let (counts, settings, id) = (topic.counts(), topic.settings(), topic.last_id());
-            let rate = rate(before.get(topic.name()).copied(), id, since);
+            let rate = topic_rate(before.get(topic.name()).copied(), id, since, has_links);
             TopicFigures {
                 topic: topic.name().to_owned(),
                 members: topic.members(),
@@ -240,8 +213,7 @@ impl Observer {
                 history: counts.history,
                 dropped: counts.dropped,
                 discarded: counts.discarded,
-                // Ids that are shared with other hubs jump to the time in microseconds. No topic has so many messages.
-                rate: if rate < 1_000_000 { rate } else { 0 },
+                rate,
             }
         };
         let mut rows: Vec<TopicFigures> = self.hub.topics().iter().map(row).collect();
@@ -254,8 +226,38 @@ impl Observer {
     }
 }
 
+/// Returns the messages per second of a topic, from its last ids. On a hub `with_links`, a jump of the ids is no rate.
+fn topic_rate(before: Option<u64>, now: u64, since: Duration, with_links: bool) -> u64 {
+    match rate(before, now, since) {
+        JUMP.. if with_links => 0,
+        rate => rate,
+    }
+}
+
 /// Returns the increase per second, or 0 if there is no earlier value.
 fn rate(before: Option<u64>, now: u64, since: Duration) -> u64 {
     let more = now.saturating_sub(before.unwrap_or(now)) as f64;
     (more / since.as_secs_f64().max(0.001)).round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn high_rates_of_topics_are_shown() {
+        let second = Duration::from_secs(1);
+        for rate in [0, 1, 999_999, 1_000_000, 5_000_000] {
+            assert_eq!(topic_rate(Some(7), 7 + rate, second, false), rate);
+        }
+        assert_eq!(topic_rate(None, 7, second, false), 0);
+    }
+
+    #[test]
+    fn jump_of_shared_ids_is_no_rate() {
+        let half = Duration::from_millis(500);
+        let now = 1_700_000_000_000_000;
+        assert_eq!(topic_rate(Some(0), now, half, true), 0);
+        assert_eq!(topic_rate(Some(now), now + 400_000, half, true), 800_000);
+    }
 }

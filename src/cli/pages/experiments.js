@@ -89,7 +89,7 @@ function showExperiments({ slow, generators }) {
 }
 
 function topicRow({ topic }) {
-  const row = make('tr');
+  const row = tableRow();
   row.dataset.topic = topic;
   const parts = { topic: cell(row, 'topic', 'wide-cell'), members: cell(row, 'members', 'n'), rate: cell(row, 'messages/s', 'n') };
   const select = make('select');

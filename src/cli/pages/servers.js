@@ -6,7 +6,7 @@ const serverNumbers = [['nodes', 'hubs'], ['topics', 'topics'], ['queue', 'waiti
   ['local_messages', 'only here'], ['gaps', 'gaps']];
 
 function serverRow() {
-  const row = make('tr');
+  const row = tableRow();
   const parts = { address: cell(row, 'server', 'server wide-cell'), state: make('span'), meaning: make('span', 'sub') };
   cell(row, 'state', 'link wide-cell').append(parts.state, parts.meaning);
   parts.silent = cell(row, 'silent for', 'n');

@@ -104,7 +104,7 @@ impl MessageWriter {
         if self.utf8.as_ref().is_some_and(|utf8| !utf8.is_complete()) {
             return Err(invalid("the text ends inside a character"));
         }
-        message_log::sent_as_stream(self.outbox.number(), self.is_text, self.written);
+        message_log::sent_as_stream(&self.outbox.shared().name, self.is_text, self.written);
         self.is_finished = true;
         self.push(true)
     }

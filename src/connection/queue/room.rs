@@ -3,9 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use log::kv::Value;
+
 use super::outbox::Outbox;
 use super::waiting::WaitingForRoom;
 use crate::connection::close_cause::CloseCause;
+use crate::connection::disconnect_log::Disconnected;
 use crate::connection::write::close::{CloseMode, CloseReason, SLOW_CONSUMER};
 use crate::escape::escaped;
 
@@ -92,10 +95,15 @@ impl Outbox {
             .shared()
             .close(CloseMode::Immediate, close, CloseCause::SlowConsumer)
         {
-            log::warn!(
-                "{} disconnected by topic {}: {SLOW_CONSUMER}, {reason}",
-                self.shared().name.get(),
-                escaped(topic)
+            let fields = [
+                ("topic", Value::from(topic)),
+                ("code", SLOW_CONSUMER.into()),
+            ];
+            let topic = escaped(topic);
+            Disconnected::SlowConsumer.log(
+                &self.shared().name,
+                &fields,
+                format_args!("disconnected by topic {topic}: {SLOW_CONSUMER}, {reason}"),
             );
         }
     }

@@ -60,7 +60,7 @@ impl Reader {
 
     fn count(&mut self, message: &Message) {
         self.shared.received.record_message();
-        message_log::received(self.shared.number, message);
+        message_log::received(&self.shared.name, message);
     }
 
     /// Returns how reading ended, if it has.

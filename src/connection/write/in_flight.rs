@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::frame::{EncodedFrame, PIECES, copy, is_cheaper_copied, slices};
+use crate::connection::client_name::CurrentName;
 use crate::connection::message_log;
 use crate::connection::queue::item::{Fragment, FragmentSource, Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
@@ -90,9 +91,9 @@ impl InFlight {
         self.stream.as_ref().is_some_and(|stream| stream.has_work())
     }
 
-    /// Takes frames of client `number` until they have at least `most_bytes`, or nothing is left: fragments of a message
+    /// Takes frames of the client `name` until they have at least `most_bytes`, or nothing is left: fragments of a message
     /// that is sent as a stream while there is one, and messages from `queue` otherwise.
-    pub(crate) fn take_batch(&mut self, queue: &SendQueue, number: u64, most_bytes: usize) {
+    pub(crate) fn take_batch(&mut self, queue: &SendQueue, name: &CurrentName, most_bytes: usize) {
         let mut bytes = 0;
         self.frames.reserve(queue.len().min(MAX_FRAMES));
         while bytes < most_bytes && self.frames.len() < MAX_FRAMES {
@@ -118,7 +119,7 @@ impl InFlight {
                 break;
             };
             if let Some(notice) = next.notice {
-                message_log::sent(number, &notice);
+                message_log::sent(name, &notice);
                 self.push(notice, FrameKind::Notice, None);
             } else if next.message.is_none() {
                 self.stream = next.source.clone().and_then(TopicSource::fragments);
@@ -128,7 +129,7 @@ impl InFlight {
             }
             if let Some(frame) = next.message {
                 bytes += frame.len();
-                message_log::sent(number, &frame);
+                message_log::sent(name, &frame);
                 self.push(frame, FrameKind::Data, next.source);
             }
         }

@@ -32,6 +32,7 @@ use super::slot::Slot;
 use super::wake_up::WakeUp;
 use crate::config::Config;
 use crate::connection::activity::{Activity, ThreadActivity};
+use crate::connection::client_name::CurrentName;
 use crate::connection::close_cause::CloseCause;
 use crate::connection::deadlines::Deadlines;
 use crate::connection::lifecycle::{Lifecycle, Phase};
@@ -44,7 +45,7 @@ pub(crate) const PROGRESS: usize = 64 << 10;
 /// The queue, the control slot and the write half of one connection.
 #[derive(Debug)]
 pub(crate) struct WritePath {
-    pub(crate) number: u64,
+    name: Arc<CurrentName>,
     pub(crate) config: Arc<Config>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) queue: SendQueue,
@@ -62,9 +63,9 @@ pub(crate) struct WritePath {
 
 impl WritePath {
     /// The write half is held at first, because the opening handshake writes to the socket.
-    pub(crate) fn new(number: u64, config: Arc<Config>) -> WritePath {
+    pub(crate) fn new(name: Arc<CurrentName>, config: Arc<Config>) -> WritePath {
         WritePath {
-            number,
+            name,
             lifecycle: Lifecycle::new(),
             queue: SendQueue::new(config.queue_capacity(), config.queue_bytes),
             control: ControlSlot::new(),
@@ -135,7 +136,7 @@ impl WritePath {
         };
         let result = half.write_now(batch, topic, self);
         self.release(half);
-        crate::connection::message_log::sent_directly(self.number, batch, result);
+        crate::connection::message_log::sent_directly(&self.name, batch, result);
         if result == WriteNow::InFlight || (result == WriteNow::Written && self.has_work()) {
             self.writer.notify();
         }
@@ -282,7 +283,7 @@ impl WriteHalf {
             // One message at a time while the socket is blocked, because a newer message can replace a queued one, but
             // not one in flight.
             let most = if self.is_blocked { 1 } else { BATCH_BYTES };
-            self.in_flight.take_batch(&path.queue, path.number, most);
+            self.in_flight.take_batch(&path.queue, &path.name, most);
             let is_streaming = self.in_flight.is_streaming();
             if path.is_streaming() != is_streaming {
                 path.is_streaming.store(is_streaming, Ordering::Release);
@@ -355,16 +356,15 @@ impl WriteHalf {
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => {
-                log::debug!("#{} writing failed: {error}", path.number);
+                (path.name).log(log::Level::Debug, format_args!("writing failed: {error}"));
                 self.socket.shutdown(Shutdown::Both);
                 return self.finish(path);
             }
         };
-        let completed = self.in_flight.advance(written);
-        let (queue, messages) = (&path.queue, completed.messages);
+        let (queue, completed) = (&path.queue, self.in_flight.advance(written));
         queue.counters.record_written(written);
-        if messages > 0 {
-            queue.record_delivered(messages, completed.bytes);
+        if completed.messages > 0 {
+            queue.record_delivered(completed.messages, completed.bytes);
         }
         if completed.close {
             // Nothing follows a Close (RFC 6455 §5.5.1), so the stream ends here.

@@ -124,6 +124,14 @@ impl Engine for FakeEngine {
         }
     }
 
+    fn clear_history(&self, topic: &Topic) -> Result<(), Unavailable> {
+        self.record(format!("clear {}", topic.name()));
+        match lock(&self.answers).refuses {
+            true => Err(Unavailable("no answer".into())),
+            false => Ok(()),
+        }
+    }
+
     fn check_since(&self, topic: &Topic, since: u64) -> Since {
         self.record(format!("since {} {since}", topic.name()));
         lock(&self.answers).since

@@ -6,7 +6,8 @@
 //! address with the most slots loses the oldest of its handshakes whose request is incomplete. This happens only if the
 //! address of the new client has at least two slots fewer. A request counts as incomplete, too, while its body is
 //! waited for, and while the client does not read the answer. Every other client whose request is complete is answered.
-//! An IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted.
+//! An IPv6 /64 network counts as one address. Peers on Unix sockets are never evicted, and a trusted proxy is not as long
+//! as its client is not known: a proxy sends a head in one piece.
 //!
 //! A connection that is idle between two requests keeps its slot too, but gives it up to any newcomer: the oldest such
 //! connection is ended before any handshake is evicted.
@@ -45,7 +46,7 @@ struct Table {
 
 #[derive(Debug)]
 struct Slot {
-    /// `None` for a peer on a Unix socket.
+    /// `None` for a peer on a Unix socket, and for a trusted proxy whose client is not known yet.
     address: Option<IpAddr>,
     client: Weak<Shared>,
 }
@@ -58,14 +59,14 @@ impl HandshakeSlots {
         }
     }
 
-    /// Acquires a slot for the connection with this number. If all slots are in use, this ends an idle connection, or may
+    /// Acquires a slot for the connection with this number. `peer` is `None` for a trusted proxy. If all slots are in use, this ends an idle connection, or may
     /// evict another handshake, and the caller must reset the evicted client. Returns `None` if no slot can be freed.
     pub(crate) fn acquire(
         &self,
         number: u64,
-        peer: &Peer,
+        peer: Option<&Peer>,
     ) -> Option<(HandshakeSlot<'_>, Option<Arc<Shared>>)> {
-        let address = peer.ip().map(address_group);
+        let address = group(peer);
         let mut table = lock(&self.table);
         let mut evicted = None;
         if table.slots.len() >= self.limit && !table.end_idle() {
@@ -73,7 +74,7 @@ impl HandshakeSlots {
         }
         let client = Weak::new();
         table.slots.insert(number, Slot { address, client });
-        *table.by_address.entry(address).or_default() += 1;
+        table.count(address);
         let slots = self;
         Some((HandshakeSlot { slots, number }, evicted))
     }
@@ -135,14 +136,27 @@ impl Table {
         let Some(Slot { address, .. }) = self.slots.remove(&number) else {
             return false;
         };
+        self.discount(address);
+        true
+    }
+
+    fn count(&mut self, address: Option<IpAddr>) {
+        *self.by_address.entry(address).or_default() += 1;
+    }
+
+    fn discount(&mut self, address: Option<IpAddr>) {
         if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
                 self.by_address.remove(&address);
             }
         }
-        true
     }
+}
+
+/// Returns the address for which a slot is counted.
+fn group(peer: Option<&Peer>) -> Option<IpAddr> {
+    peer?.ip().map(address_group)
 }
 
 /// An acquired slot. Dropping this value frees the slot.
@@ -153,6 +167,20 @@ pub(crate) struct HandshakeSlot<'a> {
 }
 
 impl HandshakeSlot<'_> {
+    /// Counts the slot for another address, because the trusted proxy has named its client, or because its next client is
+    /// not known yet.
+    pub(crate) fn set_peer(&self, peer: Option<&Peer>) {
+        let address = group(peer);
+        let mut table = lock(&self.slots.table);
+        // An evicted client has no slot any more.
+        let Some(slot) = table.slots.get_mut(&self.number) else {
+            return;
+        };
+        let before = std::mem::replace(&mut slot.address, address);
+        table.discount(before);
+        table.count(address);
+    }
+
     /// Sets the client of this slot. A slot without a client is never evicted.
     pub(crate) fn set_client(&self, client: &Arc<Shared>) {
         if let Some(slot) = lock(&self.slots.table).slots.get_mut(&self.number) {

@@ -14,6 +14,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::Scope;
 
+use log::Level;
+
+use super::client_address::{ClientAddress, ProxyHeaderError};
 use super::keep_alive::{self, MAX_REQUESTS};
 use super::registered::RegisteredClient;
 use super::response::Answer;
@@ -40,8 +43,10 @@ pub(crate) struct Inbound {
     pub(crate) arrival: Arc<Arrival>,
     /// The address of the server's end, if it is a TCP connection.
     pub(crate) local: Option<SocketAddr>,
-    /// The beginning of the next request, as far as it has been read already.
+    /// The beginning of the PROXY header or of the next request, as far as it has been read already.
     pub(crate) ahead: Vec<u8>,
+    /// Whether the connection begins with a PROXY header.
+    pub(crate) has_proxy_header: bool,
 }
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
@@ -60,10 +65,29 @@ pub(crate) fn run<'scope, H: Handler>(
     handler: &'scope H,
 ) {
     own_thread::works_for(server);
+    let mut address = ClientAddress::new(&client.shared, &slot, server);
+    if let Err(error) = address.read_proxy_header(&client, &mut inbound, server) {
+        let answer = match error {
+            ProxyHeaderError::Head(error) => answer_unreadable(error, &client.shared, server),
+            ProxyHeaderError::Answer(answer) => Some(answer),
+        };
+        if let Some(answer) = answer {
+            answer.send(&client.shared, &*client.socket, server, None);
+        }
+        return client.leave(server);
+    }
     let mut upgraded = None;
     for request_number in 1..=MAX_REQUESTS {
         let is_last = request_number == MAX_REQUESTS;
-        match read_and_answer(&client, &mut inbound, server, scope, handler, is_last) {
+        match read_and_answer(
+            &client,
+            &mut inbound,
+            &address,
+            server,
+            scope,
+            handler,
+            is_last,
+        ) {
             Served::Upgraded(upgrade) => {
                 upgraded = Some(upgrade);
                 break;
@@ -152,6 +176,7 @@ fn next_request(
 fn read_and_answer<'scope, H: Handler>(
     client: &RegisteredClient<'scope>,
     inbound: &mut Inbound,
+    address: &ClientAddress<'_>,
     server: &'scope ServerState,
     scope: &'scope Scope<'scope, '_>,
     handler: &'scope H,
@@ -162,9 +187,9 @@ fn read_and_answer<'scope, H: Handler>(
     let send = |answer: Answer, request: Option<&Request>| {
         answer.send(shared, &**socket, server, request);
     };
-    let peer = shared.name.get().peer;
+    address.begin_request(shared);
     let mut reader = RequestReader(&**socket);
-    let (mut request, ahead) = match http1::read_head(&mut reader, ahead, peer) {
+    let (mut request, ahead) = match http1::read_head(&mut reader, ahead, address.peer()) {
         Ok(read) => read,
         Err(error) => {
             if let Some(answer) = answer_unreadable(error, shared, server) {
@@ -183,7 +208,10 @@ fn read_and_answer<'scope, H: Handler>(
         return Served::Ended;
     }
     request.set_body(ahead, Box::new(BodyWire::new(socket, shared)));
-    let (decided, cors) = decide(server, handler, &mut request);
+    let (decided, cors) = match address.identify(&mut request, shared, server) {
+        Ok(()) => decide(server, handler, &mut request),
+        Err(answer) => (Err(answer), Cors::default()),
+    };
     let body = request.take_body();
     let decided = if body.is_broken() && was_cut_off(shared, server) {
         Err(Answer::shutting_down())
@@ -241,7 +269,8 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
         }
         HeadError::Gone => None,
         HeadError::Io(error) => {
-            log::debug!("#{} reading the request failed: {error}", shared.number);
+            let text = format_args!("reading the request failed: {error}");
+            shared.name.log(Level::Debug, text);
             None
         }
     }

@@ -2,7 +2,11 @@
 
 use std::io;
 
+use log::Level;
+use log::kv::Value;
+
 use super::write::{Unwritten, write, write_stream};
+use crate::connection::client_name::TARGET;
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Linger, Transport, linger};
 use crate::escape::escaped;
@@ -42,14 +46,15 @@ impl Answer {
         }
     }
 
-    /// The answer that the handler has returned. If it was made from an error, the log has the error.
+    /// The answer that the handler has returned. If it was made from an error, or has a reason, the log has that.
     pub(crate) fn from_handler(mut reply: Reply) -> Answer {
-        match reply.take_failure() {
+        if let Some(error) = reply.take_failure() {
+            let reason = format!("the handler failed: {}", escaped(&error));
+            return Answer::rejection_of_kind(Refusal::HandlerFailed, reply, reason);
+        }
+        match reply.take_reason() {
+            Some(reason) => Answer::rejection(reply, escaped(&reason).to_string()),
             None => Answer::reply(reply),
-            Some(error) => {
-                let reason = format!("the handler failed: {}", escaped(&error));
-                Answer::rejection_of_kind(Refusal::HandlerFailed, reply, reason)
-            }
         }
     }
 
@@ -117,13 +122,9 @@ impl Answer {
             Unwritten::Socket(error) => error,
             Unwritten::Body { kind, reason } => {
                 let what = name_of(request);
-                server.refusals.log(
-                    kind,
-                    format_args!(
-                        "{} {what}: the answer ended early: {reason}",
-                        shared.name.get()
-                    ),
-                );
+                let text = format_args!("{what}: the answer ended early: {reason}");
+                let (client, fields) = (shared.name.get(), fields_of(request));
+                server.refusals.log_with(kind, &client, &fields, text);
                 io::ErrorKind::UnexpectedEof.into()
             }
         })
@@ -133,10 +134,18 @@ impl Answer {
         let client = shared.name.get();
         let code = self.reply.code();
         let what = name_of(request);
+        let mut fields = fields_of(request);
+        fields.push(("status", code.into()));
         match &self.rejection {
-            None => log::debug!("{client} {what}: {code}"),
+            None => client.log(
+                TARGET,
+                Level::Debug,
+                &fields,
+                format_args!("{what}: {code}"),
+            ),
             Some((kind, reason)) => {
-                refusals.log(*kind, format_args!("{client} {what}: {code}, {reason}"));
+                let text = format_args!("{what}: {code}, {reason}");
+                refusals.log_with(*kind, &client, &fields, text);
             }
         }
     }
@@ -148,4 +157,15 @@ fn name_of(request: Option<&Request>) -> String {
         || "unreadable request".to_owned(),
         |request| format!("{} {}", request.method(), escaped(request.path())),
     )
+}
+
+/// Returns the request as fields of a log line. The path is the part of the target before the query, because a query may
+/// contain a token.
+fn fields_of(request: Option<&Request>) -> Vec<(&'static str, Value<'_>)> {
+    request.map_or_else(Vec::new, |request| {
+        vec![
+            ("method", request.method().as_str().into()),
+            ("path", request.path().into()),
+        ]
+    })
 }

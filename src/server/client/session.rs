@@ -13,11 +13,14 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
+use log::Level;
 
+use super::end_log;
 use super::registered::RegisteredClient;
 use super::response::Answer;
 use crate::connection::Connection;
 use crate::connection::activity::Activity;
+use crate::connection::client_name::TARGET;
 use crate::connection::close_cause::CloseCause;
 use crate::connection::queue::waiting::set_reader_of;
 use crate::connection::read::reader::ReadEnd;
@@ -91,7 +94,8 @@ impl<'scope> Threads<'scope> {
                 if catch_panic(|| run(accepted, server, handler)).is_none() {
                     // Otherwise, the writer would wait forever.
                     shared_after_panic.tear_down();
-                    log::error!("#{number} the reader thread panicked");
+                    let text = format_args!("the reader thread panicked");
+                    shared_after_panic.name.log(Level::Error, text);
                 }
             })?;
         let written = Arc::clone(shared);
@@ -204,7 +208,7 @@ fn open<'scope>(
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
         server.counters.count_opened(accepted.conn.request());
-        log::debug!("{} opened", shared.name.get());
+        shared.name.log(Level::Debug, format_args!("opened"));
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
         return Some(accepted);
@@ -226,7 +230,8 @@ fn open<'scope>(
             server.counters.refused.count(Refusal::UpgradeFailed);
             server.refusals.log(
                 Refusal::UpgradeFailed,
-                format_args!("{} writing the 101 failed: {error}", shared.name.get()),
+                &shared.name.get(),
+                format_args!("writing the 101 failed: {error}"),
             );
         }
     }
@@ -253,10 +258,8 @@ fn drop_kept(conn: &Connection, shared: &Shared, refusals: &RefusalLog) {
     if catch_panic(|| drop(kept)).is_none() {
         refusals.log(
             Refusal::HandlerPanicked,
-            format_args!(
-                "{} dropping a value of the handler panicked",
-                shared.name.get()
-            ),
+            &shared.name.get(),
+            format_args!("dropping a value of the handler panicked"),
         );
     }
 }
@@ -288,22 +291,8 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
             .counters
             .closed
             .count(missed.as_ref().unwrap_or(&cause));
-        let client = shared.name.get();
-        if let CloseCause::Violation { code, reason } = &cause {
-            server.refusals.log(
-                Refusal::Violation,
-                format_args!("{client} violation: {code}, {reason}"),
-            );
-        }
-        let counts = shared.counts();
-        log::debug!(
-            "{client} ended after {:.3} s: {cause}; {} messages received, {} of {} sent",
-            opened.elapsed().as_secs_f64(),
-            counts.received,
-            counts.delivered,
-            counts.accepted
-        );
     }
+    end_log::log(&accepted.conn, shared, opened.elapsed(), &server.refusals);
     // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
     catch_panic(|| drop(conn));
@@ -314,7 +303,8 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
 /// Waits until the writer thread has ended. Each wait of the writer has a deadline.
 fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
     if writer.join().is_err() {
-        log::error!("#{} the writer thread panicked", shared.number);
+        let text = format_args!("the writer thread panicked");
+        shared.name.log(Level::Error, text);
         shared.tear_down();
         shared.call_end_callbacks();
     }
@@ -335,26 +325,25 @@ fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
         // The connection had already ended, and the handler passed that error on.
         Some(Err(error)) if !shared.lifecycle().is_open() => {
             let text = text_of(error);
-            log::debug!(
-                "{client} the handler returned after the connection had ended: {}",
-                escaped(&text)
+            let text = escaped(&text);
+            client.log(
+                TARGET,
+                Level::Debug,
+                &[],
+                format_args!("the handler returned after the connection had ended: {text}"),
             );
         }
         Some(Err(error)) => {
             close_failed(shared);
             let text = text_of(error);
             let text = escaped(&text);
-            refusals.log(
-                Refusal::HandlerFailed,
-                format_args!("{client} the handler failed: {text}"),
-            );
+            let text = format_args!("the handler failed: {text}");
+            refusals.log(Refusal::HandlerFailed, &client, text);
         }
         None => {
             close_failed(shared);
-            refusals.log(
-                Refusal::HandlerPanicked,
-                format_args!("{client} the handler panicked"),
-            );
+            let text = format_args!("the handler panicked");
+            refusals.log(Refusal::HandlerPanicked, &client, text);
         }
     }
 }

@@ -102,7 +102,7 @@ fn registered<'a>(
     ));
     let (slot, _) = server
         .handshakes
-        .acquire(1, &Peer::Unix)
+        .acquire(1, Some(&Peer::Unix))
         .expect("the slot is free");
     slot.set_client(&shared);
     let client = RegisteredClient {

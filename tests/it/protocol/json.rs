@@ -137,7 +137,7 @@ fn error_texts_are_the_documented_ones() {
         ),
         (
             json!({"what": 1}),
-            json!({"error": "a command is one of sub, unsub, pub"}),
+            json!({"error": "a command is one of sub, unsub, pub, token"}),
         ),
     ] {
         assert_eq!(client.request(command.to_string()), answer);

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Config, Connection};
+use standpipe::{Config, Connection, Hub, SubscribeOptions};
 
 use super::spawned::Spawned;
 use crate::support::{
@@ -170,6 +170,48 @@ fn clients_overdue_together_are_logged_as_one_line_and_a_count() {
 }
 
 #[test]
+fn slow_consumers_are_logged_once_in_3_s() {
+    const CLIENTS: u64 = 60;
+    let name = "threats::log_floods::slow_consumers_are_logged_once_in_3_s";
+    in_own_process(name, || {
+        let lines = LogLines::keep(log::LevelFilter::Info);
+        let hub = Hub::default();
+        let topic = hub.topic("topic\n").unwrap();
+        let joined = topic.clone();
+        let config = Config::default()
+            .queue(64)
+            .sndbuf(Some(4096))
+            .close_timeout(Duration::from_millis(500));
+        let server = TestServer::start(config, move |conn: &mut Connection| {
+            let _member = joined.subscribe(conn.outbox(), SubscribeOptions::new())?;
+            while conn.recv()?.is_some() {}
+            Ok(())
+        });
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| server.client().rcvbuf(4096).connect())
+            .collect();
+        until("all are members", || topic.members() as u64 == CLIENTS);
+        let began = Instant::now();
+        let message = "x".repeat(32 << 10);
+        until("all are disconnected", || {
+            topic.publish(message.as_str()).unwrap();
+            topic.members() == 0
+        });
+        server.shut_down();
+        drop(clients);
+        let lines = lines.get();
+        let all = lines.iter().map(String::as_str);
+        let (count, left_out) = lines_and_left_out(
+            all,
+            "disconnected by topic topic\\n: 4008, slow consumer",
+            "slow consumers disconnected:",
+        );
+        assert_eq!(count + left_out, CLIENTS, "{lines:?}");
+        assert!(count <= most_lines(began), "{lines:?}");
+    });
+}
+
+#[test]
 fn verbose_log_has_every_refusal() {
     let spawned = Spawned::start(&["-v"]);
     for _ in 0..20 {
@@ -185,6 +227,7 @@ fn verbose_log_shows_each_message_only_at_vv() {
     for (flag, shows) in [("-vv", true), ("-v", false)] {
         let mut spawned = Spawned::start(&[flag]);
         let mut client = spawned.connect("/echo");
+        let address = client.local_addr();
         for text in ["hello", "a\x1b[2J\r\nb", &"long ".repeat(100)] {
             client.text(text);
             client.expect_text(text);
@@ -196,6 +239,7 @@ fn verbose_log_shows_each_message_only_at_vv() {
         client.bytes(Frame::new(op::CONTINUATION, "parts").bytes());
         client.expect_text("in two parts");
         let mut member = spawned.connect("/ws/topic");
+        let member_address = member.local_addr();
         member.text("to all");
         member.expect_text("to all");
         member.leave();
@@ -207,7 +251,7 @@ fn verbose_log_shows_each_message_only_at_vv() {
         });
         let log = spawned.log();
         let long = format!(", 500 bytes: {}…", &"long ".repeat(40));
-        for direction in ["#1 received", "#1 sent"] {
+        for direction in ["received", "sent"] {
             for message in [
                 " text, 5 bytes: hello\n",
                 " text, 8 bytes: a\\u{1b}[2J\\r\\nb\n",
@@ -215,28 +259,32 @@ fn verbose_log_shows_each_message_only_at_vv() {
                 " binary, 3 bytes\n",
                 " text, 12 bytes: in two parts\n",
             ] {
-                let line = format!("{direction}{message}");
+                let line = format!("#1 {address} {direction}{message}");
                 assert_eq!(log.contains(&line), shows, "{flag}, {line:?}: {log}");
             }
         }
         assert_eq!(
-            log.contains("#2 received text, 6 bytes: to all\n"),
+            log.contains(&format!(
+                "#2 {member_address} received text, 6 bytes: to all\n"
+            )),
             shows,
             "{log}"
         );
         assert_eq!(
-            log.contains("#2 sent text, 6 bytes: to all\n"),
+            log.contains(&format!("#2 {member_address} sent text, 6 bytes: to all\n")),
             shows,
             "{log}"
         );
         assert!(shows || !log.contains("hello"), "{log}");
-        let end = "closed by the peer: 1000 (normal closure); 5 messages received, 5 of 5 sent";
+        let end = "closed by the peer: 1000 (normal closure); received 5 messages, ";
         assert!(log.contains(end), "{log}");
         let ended = log
             .lines()
             .find(|line| line.contains("#1 ") && line.contains(end));
         assert!(
-            ended.is_some_and(|line| line.contains(" ended after ")),
+            ended
+                .is_some_and(|line| line.contains(" ended after ")
+                    && line.contains("; sent 5 of 5 messages, ")),
             "{log}"
         );
     }

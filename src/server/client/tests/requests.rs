@@ -69,7 +69,7 @@ fn client_lingers_as_idle_after_an_unreadable_request() {
     socket.send(&b"garbage\r\n"[..]);
     let written = while_waiting(&server, &socket, 1, |client| {
         assert_eq!(client.lifecycle().phase(), Phase::Idle);
-        let newcomer = server.handshakes.acquire(2, &Peer::Unix);
+        let newcomer = server.handshakes.acquire(2, Some(&Peer::Unix));
         assert!(matches!(newcomer, Some((_, None))));
     });
     assert!(written.starts_with("HTTP/1.1 400 "), "{written}");
