@@ -81,9 +81,9 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
-        publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
+        publisher: HttpPublisher::new(hub.clone(), max_message, links.clone()),
         topic_data: TopicData::new(hub.clone(), links.is_some()),
-        disconnector: Disconnector::new(handle.clone()),
+        disconnector: Disconnector::new(handle.clone(), links.clone()),
         hub,
         links: links.clone(),
         input: exec.as_ref().map(Exec::input),
