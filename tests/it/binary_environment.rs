@@ -114,8 +114,8 @@ fn unknown_variable_is_a_warning() {
         warnings[0].contains("STANDPIPE_MAX_CLIENT is unknown"),
         "{log}"
     );
-    let expected =
-        "warning: the variable STANDPIPE_TOKEN is unknown and ignored\nclosed with 1000\n";
+    let expected = "warning: the variable STANDPIPE_TOKEN is unknown and ignored; the nearest one is STANDPIPE_TOKEN_FILE\n\
+                    closed with 1000\n";
     assert_eq!((client.0, &*client.1), (Some(0), expected));
 }
 

@@ -1,14 +1,22 @@
 //! The correct name that a wrong one is nearest to.
 
-/// Returns the name among `names` that needs the fewest changes of one character to become `wrong`.
+/// Returns the name among `names` that needs the fewest changes of one character to become `wrong`. A name that begins with
+/// `wrong` counts as near, because its end is often forgotten.
 pub(crate) fn nearest<'a>(
     wrong: &str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     // Much longer names do not occur, and the distance takes time in proportion to the product of both lengths.
     const MAX: usize = 200;
-    let wrong: Vec<char> = wrong.chars().take(MAX).collect();
-    names.into_iter().min_by_key(|name| distance(&wrong, name))
+    let characters: Vec<char> = wrong.chars().take(MAX).collect();
+    names.into_iter().min_by_key(|name| {
+        let distance = distance(&characters, name);
+        if name.starts_with(wrong) {
+            distance.min(2)
+        } else {
+            distance
+        }
+    })
 }
 
 /// Returns the distance of Levenshtein. Only one row of its table is kept.
@@ -54,5 +62,8 @@ mod tests {
         assert_eq!(nearest("queue_bytes", names), Some("queue-bytes"));
         assert_eq!(nearest("max_mesage", names), Some("max-message"));
         assert_eq!(nearest("queue", []), None);
+        let names = ["topic", "token-file", "node"];
+        assert_eq!(nearest("token", names), Some("token-file"));
+        assert_eq!(nearest("tpoic", names), Some("topic"));
     }
 }
