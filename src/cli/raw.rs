@@ -7,6 +7,7 @@ use standpipe::{
     SubscribeOptions, Subscription, Topic,
 };
 
+use super::client_log::Forbidden;
 use super::exec::Input;
 use super::replies::busy;
 use super::rules::Rights;
@@ -101,7 +102,7 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Err(reason) = rights.check_publish(name) {
-            log::info!("#{} {} {reason}", conn.number(), conn.peer());
+            Forbidden::Publish.log(conn, &reason);
             conn.close(FORBIDDEN, reason);
             return Ok(());
         }

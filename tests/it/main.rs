@@ -91,6 +91,8 @@ mod binary_output;
 #[cfg(feature = "cli")]
 mod config_file;
 #[cfg(feature = "cli")]
+mod config_reload;
+#[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
 mod exec;

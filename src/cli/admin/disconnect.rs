@@ -5,8 +5,9 @@ use standpipe::{Reply, Request, ServerHandle};
 
 use super::one_line;
 use crate::cli::envelope::to_json;
+use crate::cli::links::Links;
 use crate::cli::names;
-use crate::cli::replies::bad_request;
+use crate::cli::replies::{bad_request, busy};
 
 /// The most bytes of a body.
 const MAX_BODY: usize = 4096;
@@ -24,6 +25,7 @@ const REASON: &str = "disconnected by the operator";
 /// Disconnects clients.
 pub(crate) struct Disconnector {
     handle: ServerHandle,
+    links: Option<Links>,
 }
 
 /// The Close that the clients get.
@@ -58,8 +60,12 @@ struct Answer {
 }
 
 impl Disconnector {
-    pub(crate) fn new(handle: ServerHandle) -> Disconnector {
-        Disconnector { handle }
+    /// Also disconnects the users that other hubs disconnect, from now on.
+    pub(crate) fn new(handle: ServerHandle, links: Option<Links>) -> Disconnector {
+        if let Some(links) = &links {
+            links.follow_disconnects(handle.clone());
+        }
+        Disconnector { handle, links }
     }
 
     /// Disconnects the client with the number in the path. What is queued for it is discarded, so that a client that does
@@ -75,11 +81,23 @@ impl Disconnector {
         Ok(answer(usize::from(client.is_some())))
     }
 
-    /// Disconnects all clients of a user.
+    /// Disconnects all clients of a user, on all hubs. The answer counts those of this hub.
+    ///
+    /// # Blocking
+    /// With links up to `--redis-timeout`.
     pub(crate) fn user(&self, request: &mut Request, user: &str) -> Result<Reply, Reply> {
         names::check("a user", user).map_err(bad_request)?;
         let (code, reason) = read_close(request)?;
         let disconnected = self.handle.disconnect_user(user, code, &reason);
+        if let Some(links) = &self.links {
+            links
+                .disconnect_user(user, code, &reason)
+                .map_err(|error| {
+                    busy(format!(
+                        "{disconnected} clients of this hub are disconnected, but the other hubs may not know: {error}"
+                    ))
+                })?;
+        }
         Ok(answer(disconnected))
     }
 }
