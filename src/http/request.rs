@@ -41,6 +41,7 @@ pub struct Request {
     pub(super) has_allowed_origin: bool,
     pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
+    pub(super) route: Option<&'static str>,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
     pub(super) body: Mutex<Option<Box<Body>>>,
@@ -96,6 +97,32 @@ impl Request {
     /// ```
     pub fn segments(&self) -> &[String] {
         &self.target.segments
+    }
+
+    /// Names the route of this request, under which the server counts its answer in
+    /// [`ServerStatistics::requests`](crate::ServerStatistics::requests). The name must be one of a few fixed ones, because
+    /// monitoring systems store a series for each. So it must not be the path, which clients choose.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn answer(request: &mut Request) -> Reply {
+    ///     match request.segments() {
+    ///         [rooms, _] if rooms == "rooms" => {
+    ///             request.set_route("/rooms/ROOM");
+    ///             Reply::upgrade()
+    ///         }
+    ///         _ => Reply::status(404),
+    ///     }
+    /// }
+    /// # let _: fn(&mut Request) -> Reply = answer;
+    /// ```
+    pub fn set_route(&mut self, route: &'static str) {
+        self.route = Some(route);
+    }
+
+    pub(crate) fn route(&self) -> Option<&'static str> {
+        self.route
     }
 
     /// Returns all headers as the client, or its proxy, sent them.
