@@ -77,7 +77,10 @@ impl Access {
     pub(crate) fn admit(&self, request: &mut Request) -> Result<Identity, Reply> {
         let identity = self.identify(request)?;
         check_user(request, &identity)?;
-        request.extensions_mut().insert(identity.clone());
+        // An idle client without a token must not need memory for this.
+        if identity.has_token() {
+            request.extensions_mut().insert(identity.clone());
+        }
         Ok(identity)
     }
 
