@@ -54,6 +54,11 @@ impl Links {
                  STANDPIPE_REDIS"
             );
         }
+        if args.redis.has_password_in_open_file() {
+            log::warn!(
+                "redis: every user of this machine can read the password in the configuration file; use chmod 600"
+            );
+        }
         let (lost, node) = (config.lost, config.node.clone());
         let settings = settings(&config);
         let redis = Redis::start(config).map_err(|error| match error.kind() {

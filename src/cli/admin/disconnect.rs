@@ -29,11 +29,28 @@ pub(crate) struct Disconnector {
 }
 
 /// The Close that the clients get.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-struct Close {
-    code: Option<u16>,
-    reason: Option<String>,
+pub(crate) struct Close {
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: Option<String>,
+}
+
+impl Close {
+    /// Returns the code and the reason, or their defaults.
+    ///
+    /// # Errors
+    /// When one of them is not allowed.
+    pub(crate) fn checked(self) -> Result<(u16, String), String> {
+        if self.code.is_some_and(|code| !(4000..=4999).contains(&code)) {
+            return Err("code must be from 4000 to 4999".into());
+        }
+        let reason = self.reason.unwrap_or_else(|| REASON.into());
+        if reason.len() > MAX_REASON {
+            return Err(format!("reason has at most {MAX_REASON} bytes"));
+        }
+        Ok((self.code.unwrap_or(CODE), reason))
+    }
 }
 
 #[derive(Serialize)]
@@ -108,22 +125,12 @@ fn read_close(request: &mut Request) -> Result<(u16, String), Reply> {
 }
 
 fn parse_close(body: &[u8]) -> Result<(u16, String), String> {
-    let Close { code, reason } = if body.is_empty() {
-        Close {
-            code: None,
-            reason: None,
-        }
-    } else {
-        serde_json::from_slice(body).map_err(|error| format!("the body: {}", one_line(&error)))?
-    };
-    if code.is_some_and(|code| !(4000..=4999).contains(&code)) {
-        return Err("code must be from 4000 to 4999".into());
+    if body.is_empty() {
+        return Close::default().checked();
     }
-    let reason = reason.unwrap_or_else(|| REASON.into());
-    if reason.len() > MAX_REASON {
-        return Err(format!("reason has at most {MAX_REASON} bytes"));
-    }
-    Ok((code.unwrap_or(CODE), reason))
+    let close: Close =
+        serde_json::from_slice(body).map_err(|error| format!("the body: {}", one_line(&error)))?;
+    close.checked()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use standpipe::{Message, Publication, PublishError, Topic};
 use super::end::End;
 use super::lines::Lines;
 use super::wake_up::poll_for;
+use crate::cli::publish_counts::{self, Way};
 use crate::cli::raw::MAX_BATCH;
 
 /// How many bytes are read in one call: what a pipe holds, unless somebody has changed its size (pipe(7)).
@@ -76,9 +77,14 @@ fn publish(topic: &Topic, lines: Vec<Vec<u8>>) {
         let mut batch: Vec<Publication> = lines.by_ref().take(MAX_BATCH).collect();
         let count = batch.len();
         loop {
-            match topic.publish_all(batch) {
+            let published = topic.publish_all(batch);
+            if let Err(PublishError::Busy(unpublished)) = published {
+                batch = unpublished;
+                continue;
+            }
+            publish_counts::record(Way::Exec, count, &published);
+            match published {
                 Ok(_) => break,
-                Err(PublishError::Busy(unpublished)) => batch = unpublished,
                 Err(error) => {
                     log::warn!("{count} lines of the command: {error}");
                     break;
