@@ -66,8 +66,13 @@ struct Server {
 
 impl Server {
     fn start(program: &str) -> Result<Server, Failure> {
+        // An old program needs no key on loopback, and does not know the flag.
+        Server::start_with(program, &["--admin-open"]).or_else(|_| Server::start_with(program, &[]))
+    }
+
+    fn start_with(program: &str, flags: &[&str]) -> Result<Server, Failure> {
         let mut command = Command::new(program);
-        command.args(["--listen", "127.0.0.1:0", "--admin-open"]);
+        command.args(["--listen", "127.0.0.1:0"]).args(flags);
         command.env_clear().stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn()?;
