@@ -1,5 +1,5 @@
-//! How many messages a second one program publishes over HTTP: on one connection that is kept, and with a connection for
-//! each message.
+//! How many messages a second one program publishes over HTTP: on one connection that is kept, one message at a time and
+//! 20 in flight (pipelined), and with a connection for each message.
 //!
 //! Run it with `cargo bench --bench publish`. It starts the server, and prints one line for each round and the medians of
 //! the ratios. Only ratios of one run are meaningful. `cargo bench --bench publish -- PROGRAM` compares it with another
@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 type Failure = Box<dyn Error>;
 
 const ROUNDS: usize = 7;
+/// How many requests are sent before their answers are read, when requests are pipelined. It divides the number of requests
+/// that the server takes on one connection, which is 100.
+const IN_FLIGHT: u32 = 20;
 /// The time of one measurement.
 const TIME: Duration = Duration::from_secs(1);
 const MESSAGE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -27,28 +30,34 @@ fn main() -> Result<(), Failure> {
         "messages per second of {} B, one publisher, {ROUNDS} rounds",
         MESSAGE.len()
     );
-    let (mut to_single, mut to_other) = (Vec::new(), Vec::new());
+    let (mut one, mut many) = (Vec::new(), Vec::new());
+    let (mut one_to_other, mut many_to_other) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
-        let kept = own.publish_on_one_connection()?;
+        let kept = own.publish_on_one_connection(1)?;
+        let pipelined = own.publish_on_one_connection(IN_FLIGHT)?;
         let single = own.publish_on_many_connections()?;
-        to_single.push(kept / single);
-        print!("round {round}: kept {kept:.0}, one connection each {single:.0}");
+        one.push(kept / single);
+        many.push(pipelined / single);
+        print!("round {round}: kept {kept:.0}, kept with {IN_FLIGHT} in flight {pipelined:.0}");
+        print!(", one connection each {single:.0}");
         if let Some(other) = &other {
             let before = other.publish_on_many_connections()?;
-            to_other.push(kept / before);
+            one_to_other.push(kept / before);
+            many_to_other.push(pipelined / before);
             print!(", the other program {before:.0}");
         }
         println!();
     }
+    println!("median ratios to one connection each:");
     println!(
-        "median ratio, kept to one connection each: {:.2}",
-        median(to_single)
+        "  kept {:.2}, with {IN_FLIGHT} in flight {:.2}",
+        median(one),
+        median(many)
     );
     if other.is_some() {
-        println!(
-            "median ratio, kept to the other program: {:.2}",
-            median(to_other)
-        );
+        println!("median ratios to the other program:");
+        let (one, many) = (median(one_to_other), median(many_to_other));
+        println!("  kept {one:.2}, with {IN_FLIGHT} in flight {many:.2}");
     }
     Ok(())
 }
@@ -107,18 +116,21 @@ impl Server {
         .into_bytes()
     }
 
-    /// Returns the messages per second on one connection. The server ends it after 100 requests, and a new one takes its
-    /// place.
-    fn publish_on_one_connection(&self) -> Result<f64, Failure> {
-        let request = self.request("");
+    /// Returns the messages per second on one connection, with this many requests in flight. The server ends it after 100
+    /// requests, and a new one takes its place.
+    fn publish_on_one_connection(&self, in_flight: u32) -> Result<f64, Failure> {
+        let requests = self.request("").repeat(in_flight as usize);
         let (started, mut count) = (Instant::now(), 0);
-        let mut tcp = self.connect()?;
+        let mut tcp = BufReader::new(self.connect()?);
         while started.elapsed() < TIME {
-            tcp.write_all(&request)?;
-            let answer = read_answer(&mut tcp)?;
-            count += 1;
-            if answer.contains("onnection: close") {
-                tcp = self.connect()?;
+            tcp.get_mut().write_all(&requests)?;
+            let mut is_kept = true;
+            for _ in 0..in_flight {
+                is_kept = read_answer(&mut tcp)?;
+                count += 1;
+            }
+            if !is_kept {
+                tcp = BufReader::new(self.connect()?);
             }
         }
         Ok(f64::from(count) / started.elapsed().as_secs_f64())
@@ -147,18 +159,23 @@ impl Drop for Server {
     }
 }
 
-/// Reads an answer whose body is one JSON object.
-fn read_answer(tcp: &mut TcpStream) -> Result<String, Failure> {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 1024]);
-    while !bytes.ends_with(b"}") {
-        match tcp.read(&mut buffer)? {
-            0 => return Err("the server ended the connection".into()),
-            count => bytes.extend_from_slice(&buffer[..count]),
+/// Reads an answer. Returns whether the connection is kept.
+fn read_answer(tcp: &mut BufReader<TcpStream>) -> Result<bool, Failure> {
+    let (mut line, mut length, mut is_kept) = (String::new(), 0, true);
+    tcp.read_line(&mut line)?;
+    check(&line)?;
+    loop {
+        line.clear();
+        tcp.read_line(&mut line)?;
+        match line.split_once(": ") {
+            Some(("Content-Length", value)) => length = value.trim_end().parse()?,
+            Some(("Connection", value)) => is_kept = value.trim_end() != "close",
+            Some(_) => {}
+            None => break,
         }
     }
-    let answer = String::from_utf8_lossy(&bytes).into_owned();
-    check(&answer)?;
-    Ok(answer)
+    tcp.read_exact(&mut vec![0; length])?;
+    Ok(is_kept)
 }
 
 fn check(answer: &str) -> Result<(), Failure> {
