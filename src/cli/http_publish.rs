@@ -10,6 +10,7 @@ use super::admin::once::{Identity, Once};
 use super::envelope::to_json;
 use super::links::Links;
 use super::permits::{Permit, Permits};
+use super::publish_counts::{self, Way};
 use super::replies::{bad_request, busy};
 use super::{nesting, params};
 
@@ -93,7 +94,9 @@ impl HttpPublisher {
     fn publish_to(&self, topic: &str, publication: Publication) -> Result<Final, Reply> {
         let topic = self.hub.topic(topic);
         let topic = topic.map_err(|error| busy(error.to_string()))?;
-        let outcome = match topic.publish(publication) {
+        let published = topic.publish(publication);
+        publish_counts::record(Way::Http, 1, &published);
+        let outcome = match published {
             Ok(outcome) => outcome,
             Err(error @ PublishError::Unknown(_)) => {
                 return Ok(Final {

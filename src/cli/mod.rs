@@ -27,6 +27,7 @@ pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
 
+pub(crate) mod route_name;
 pub(crate) mod routes;
 
 pub(crate) mod access;
@@ -54,6 +55,7 @@ pub(crate) mod admin;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
+pub(crate) mod publish_counts;
 
 pub(crate) mod raw;
 

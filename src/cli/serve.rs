@@ -19,10 +19,11 @@ use super::listen::listen;
 use super::notify::Notify;
 use super::reload::Reloader;
 use super::routes::Routes;
-use super::{Failure, client_log, exposure, figures, signals, stdout};
+use super::{Failure, client_log, exposure, figures, metrics, signals, stdout};
 
 /// Serves until a signal arrives, and then prints the shutdown report. With a command, it runs beside the server.
 pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Failure> {
+    metrics::process::started();
     // First, so that no signal ends the process while it starts.
     let signals = signals::catch()?;
     // Before the sockets are bound, because the connection limit is computed from the soft limit of descriptors.

@@ -76,7 +76,7 @@ use crate::hub::{Engine, Since, Unavailable};
 use crate::hub::{HubConfig, Publication, PublishError, PublishOutcome, Topic};
 
 pub use config::{Lost, RedisConfig};
-pub use status::{Durations, LinkCounts, LinkState, LinkStatus};
+pub use status::{LinkCounts, LinkState, LinkStatus};
 
 use connection::{fnv1a, invalid};
 use shard::Shard;

@@ -59,6 +59,7 @@ mod events;
 mod guide;
 mod peer_gone;
 mod receive;
+mod statistics;
 mod violations;
 
 mod drain;
