@@ -148,6 +148,8 @@ mod config;
 #[cfg(unix)]
 mod config_error;
 #[cfg(unix)]
+mod durations;
+#[cfg(unix)]
 mod error;
 #[cfg(unix)]
 mod escape;
@@ -222,6 +224,8 @@ pub use connection::{
 #[cfg(unix)]
 pub use crossbeam_channel;
 #[cfg(unix)]
+pub use durations::Durations;
+#[cfg(unix)]
 pub use error::{
     Error, RecvError, RecvTimeoutError, SendAllError, SendError, SendTimeoutError, TryRecvError,
     TrySendError, WaitWrittenError,
@@ -234,9 +238,9 @@ pub use handler::{Handler, HandlerResult};
 pub use http1::{Cookie, Form, Peer, Reply, Request, SameSite};
 #[cfg(unix)]
 pub use hub::{
-    ClearHistoryError, DropReason, Envelope, Gap, Hub, HubConfig, Policy, Publication,
-    PublishError, PublishOutcome, SoftLimit, SubscribeError, SubscribeOptions, Subscription,
-    TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
+    ClearHistoryError, DropReason, Envelope, Gap, Hub, HubConfig, HubStatistics, Policy,
+    Publication, PublishError, PublishOutcome, SoftLimit, SubscribeError, SubscribeOptions,
+    Subscription, TooManyTopics, Topic, TopicCounts, TopicMessage, TopicSettings,
 };
 #[cfg(unix)]
 pub use limits::Limits;
@@ -249,8 +253,8 @@ pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
 #[cfg(unix)]
 pub use server::{
     ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
-    Server, ServerHandle, ServerThread, ShutdownReport, ThreadState, TickCallback,
-    raise_descriptor_limit,
+    Refused, RequestCount, Server, ServerHandle, ServerStatistics, ServerThread, ShutdownReport,
+    ThreadState, TickCallback, raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use trusted_proxy::TrustedProxy;

@@ -35,6 +35,14 @@ enum Item {
     Flush(Sender<()>),
 }
 
+/// The lines of the process that were dropped.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many lines were dropped since the process started.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
 /// The sending end of the queue, which the logger writes into.
 struct Queue {
     lines: Sender<Item>,
@@ -46,6 +54,7 @@ impl Write for Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.lines.try_send(Item::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
     }

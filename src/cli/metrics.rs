@@ -1,23 +1,22 @@
-//! `GET /metrics`: totals in a text format of Prometheus (`exposition.rs`). Names that clients choose are never labels,
-//! because their number is not limited.
+//! `GET /metrics`: totals in a text format of Prometheus (`exposition.rs`). The library counts, and this module shows
+//! what it has counted. Names that clients choose are never labels, because their number is not limited.
+
+mod family;
+mod hub;
+pub(crate) mod process;
+mod server;
 
 use std::fmt;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 use standpipe::{Hub, Reply, Request, ServerHandle};
 
-use super::exposition;
 use super::links::Links;
+use super::{exposition, logs};
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct By {
-    by: &'static str,
-}
+#[cfg(feature = "redis")]
+pub(crate) use family::encode_durations;
 
 /// Returns the answer, with the current figures.
 pub(crate) fn text(
@@ -34,80 +33,29 @@ pub(crate) fn text(
 
 fn write(handle: &ServerHandle, hub: &Hub, links: Option<&Links>) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("standpipe");
-    let mut gauge = |name: &str, help: &str, value: usize| {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        registry.register(name, help, gauge);
-    };
-    gauge("clients", "Connected clients", handle.clients());
-    gauge(
-        "requests",
-        "Requests being read or answered",
-        handle.pending_handshakes(),
+    family::info(
+        &mut registry,
+        "build_info",
+        "The version of the program, as a label of the value 1",
+        vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
     );
-    gauge("topics", "Existing topics", hub.len());
-    gauge(
-        "history_bytes",
-        "Bytes in all histories",
-        hub.history_bytes(),
+    server::register(&mut registry, handle);
+    hub::register(&mut registry, hub);
+    family::counter(
+        &mut registry,
+        "log_lines_dropped",
+        "Log lines dropped, because standard error was not read",
+        logs::dropped_lines(),
     );
-    let states = handle.client_states();
-    let queued = states.iter().map(|state| state.queue.messages).sum();
-    gauge("queued_messages", "Messages queued for clients", queued);
-    let bytes = states.iter().map(|state| state.queue.bytes).sum();
-    gauge("queued_bytes", "Bytes queued for clients", bytes);
-    let blocked = states
-        .iter()
-        .filter(|state| state.queue.blocked.is_some())
-        .count();
-    gauge(
-        "blocked_clients",
-        "Clients whose socket accepts no more bytes",
-        blocked,
-    );
-
-    let counts = handle.counts();
-    let mut counter = |name: &str, help: &str, value: u64| {
-        let counter = Counter::<u64>::default();
-        counter.inc_by(value);
-        registry.register(name, help, counter);
-    };
-    counter(
-        "messages_accepted",
-        "Messages accepted for clients, whether they were delivered or not",
-        counts.accepted,
-    );
-    counter(
-        "messages_delivered",
-        "Messages written completely to the kernel's socket",
-        counts.delivered,
-    );
-    counter(
-        "messages_dropped",
-        "Messages dropped by a policy",
-        counts.dropped,
-    );
-    counter(
-        "messages_discarded",
-        "Messages still queued when their client disconnected",
-        counts.discarded,
-    );
-    let disconnects = Family::<By, Counter>::default();
-    for (by, count) in handle.disconnects() {
-        let by = By { by: by.name() };
-        disconnects.get_or_create(&by).inc_by(count);
-    }
-    registry.register(
-        "disconnects",
-        "Clients disconnected or requests rejected, by cause",
-        disconnects,
-    );
-
     if let Some(links) = links {
         links.register(&mut registry);
     }
+    let mut process = Registry::default();
+    process::register(&mut process);
 
     let mut text = String::new();
-    encode(&mut text, &registry)?;
+    encode_registry(&mut text, &registry)?;
+    encode_registry(&mut text, &process)?;
+    encode_eof(&mut text)?;
     Ok(text)
 }

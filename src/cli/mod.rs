@@ -3,6 +3,8 @@
 // Arguments, checked before anything is started.
 pub(crate) mod args;
 pub(crate) mod config;
+#[path = "../line_throttle.rs"]
+pub(crate) mod line_throttle;
 #[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
@@ -14,6 +16,7 @@ pub(crate) mod values;
 pub(crate) mod check_config;
 
 // `serve`: listeners, paths, and who may use them.
+pub(crate) mod client_log;
 pub(crate) mod figures;
 mod inherited;
 pub(crate) mod journal;
@@ -24,6 +27,7 @@ pub(crate) mod reload;
 pub(crate) mod serve;
 pub(crate) mod signals;
 
+pub(crate) mod route_name;
 pub(crate) mod routes;
 
 pub(crate) mod access;
@@ -51,6 +55,7 @@ pub(crate) mod admin;
 
 // Publishing and subscribing.
 pub(crate) mod http_publish;
+pub(crate) mod publish_counts;
 
 pub(crate) mod raw;
 

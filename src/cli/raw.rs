@@ -7,7 +7,9 @@ use standpipe::{
     SubscribeOptions, Subscription, Topic,
 };
 
+use super::client_log::Forbidden;
 use super::exec::Input;
+use super::publish_counts::{self, Way};
 use super::replies::busy;
 use super::rules::Rights;
 use super::tokens::Identity;
@@ -101,7 +103,8 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Err(reason) = rights.check_publish(name) {
-            log::info!("#{} {} {reason}", conn.number(), conn.peer());
+            Forbidden::Publish.log(conn, &reason);
+            publish_counts::record_forbidden(Way::Raw, messages.len());
             conn.close(FORBIDDEN, reason);
             return Ok(());
         }
@@ -109,8 +112,12 @@ pub(crate) fn relay(
             input.send(conn, messages);
             continue;
         }
-        let published =
-            publish_waiting(conn, topic, messages.into_iter().map(publication).collect());
+        let published = publish_waiting(
+            conn,
+            topic,
+            Way::Raw,
+            messages.into_iter().map(publication).collect(),
+        );
         match published {
             Ok(_) => {}
             // There are no answers in raw mode, so only a Close tells the client that its message is missing.
@@ -146,12 +153,17 @@ pub(crate) fn echo(conn: &mut Connection) -> Result<(), Failure> {
 pub(crate) fn publish_waiting(
     conn: &Connection,
     topic: &Topic,
+    way: Way,
     mut publications: Vec<Publication>,
 ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
+    let messages = publications.len();
     loop {
         match topic.publish_all(publications) {
             Err(PublishError::Busy(unpublished)) if conn.is_open() => publications = unpublished,
-            result => return result,
+            result => {
+                publish_counts::record(way, messages, &result);
+                return result;
+            }
         }
     }
 }

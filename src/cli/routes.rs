@@ -15,6 +15,7 @@ use super::links::Links;
 use super::page::{DASHBOARD, PAGE};
 use super::renewal::Renewal;
 use super::replies::{bad_request, check_get, check_method, check_post, not_found};
+use super::route_name::route_name;
 use super::session::Session;
 use super::tokens::Identity;
 use super::{Failure, debug, metrics, params, raw};
@@ -47,6 +48,9 @@ impl Handler for Routes {
     fn request(&self, request: &mut Request) -> Reply {
         let path: Vec<String> = request.segments().to_vec();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Some(route) = route_name(&path) {
+            request.set_route(route);
+        }
         let answer = match path[..] {
             [] if self.has_page => check_get(request).map(|()| Reply::html(PAGE)),
             ["healthz"] => check_get(request).map(|()| Reply::text(200, "ok\n")),

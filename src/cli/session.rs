@@ -18,6 +18,7 @@ use super::command::{
 };
 use super::exec::Input;
 use super::parser::parse;
+use super::publish_counts::{self, Way};
 use super::raw::{MAX_BATCH, TRY_AGAIN_LATER, publish_waiting};
 use super::renewal::Renewal;
 use super::rules::Rights;
@@ -202,6 +203,7 @@ impl<'a> Session<'a> {
     ) -> Result<(), SendAllError> {
         let (references, publishes): (Vec<_>, Vec<_>) = publishes.into_iter().unzip();
         if let Err(reason) = self.rights.check_publish(name) {
+            publish_counts::record_forbidden(Way::Json, references.len());
             for reference in &references {
                 answers.add(reference.as_deref(), Err(reason.into()));
             }
@@ -231,6 +233,7 @@ impl<'a> Session<'a> {
         let outcomes = publish_waiting(
             conn,
             &topic,
+            Way::Json,
             publishes.into_iter().map(Publication::from).collect(),
         );
         for (n, reference) in references.iter().enumerate() {

@@ -61,9 +61,40 @@ pub enum CloseCause {
 }
 
 impl CloseCause {
-    /// Returns the code in the Close that ended the connection, for the log. A connection that was reset, or whose peer sent
-    /// none, has no code.
-    pub(crate) fn code(&self) -> Option<u16> {
+    /// Returns the name of the cause, as in the metrics of the program. For a deadline it is the name of the field in
+    /// [`Config`](crate::Config).
+    ///
+    /// ```
+    /// use standpipe::{Clock, CloseCause};
+    ///
+    /// assert_eq!(CloseCause::SlowConsumer.name(), "slow_consumer");
+    /// assert_eq!(CloseCause::TimedOut(Clock::Ping).name(), "ping_timeout");
+    /// ```
+    pub const fn name(&self) -> &'static str {
+        match self {
+            CloseCause::Peer { .. } => "peer",
+            CloseCause::Application { .. } => "application",
+            CloseCause::HandlerFailed => "handler_failed",
+            CloseCause::Unfinished => "unfinished_message",
+            CloseCause::Violation { .. } => "violation",
+            CloseCause::SlowConsumer => "slow_consumer",
+            CloseCause::Shutdown => "shutdown",
+            CloseCause::TimedOut(clock) => clock.name(),
+            CloseCause::Terminated => "terminated",
+            CloseCause::Gone => "gone",
+        }
+    }
+
+    /// Returns the code in the Close that ended the connection. A connection that was reset, or whose peer sent none, has no
+    /// code.
+    ///
+    /// ```
+    /// use standpipe::CloseCause;
+    ///
+    /// assert_eq!(CloseCause::SlowConsumer.code(), Some(4008));
+    /// assert_eq!(CloseCause::Gone.code(), None);
+    /// ```
+    pub const fn code(&self) -> Option<u16> {
         match self {
             CloseCause::Peer { code: 1005, .. } => None,
             CloseCause::Peer { code, .. }

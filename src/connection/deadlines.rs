@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::stopwatch::Stopwatch;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 
@@ -12,6 +13,8 @@ use crate::config::Config;
 pub(crate) struct Deadlines {
     /// The time since which the socket has been refusing bytes.
     blocked_since: AtomicU64,
+    /// For how long the socket has refused bytes, in all.
+    blocked: Stopwatch,
     /// When the socket last accepted bytes after it had refused some. This shows that the peer is alive.
     progressed_at: AtomicU64,
     /// When the last ping was sent because of silence, if no byte has arrived since.
@@ -49,6 +52,7 @@ impl Deadlines {
     pub(crate) fn new(config: &Config) -> Deadlines {
         Deadlines {
             blocked_since: AtomicU64::new(0),
+            blocked: Stopwatch::default(),
             progressed_at: AtomicU64::new(0),
             pinged_at: AtomicU64::new(0),
             unread: AtomicU64::new(0),
@@ -114,6 +118,7 @@ impl Deadlines {
         if restart || !was_blocked {
             let now = clock::now();
             self.blocked_since.store(now, Relaxed);
+            self.blocked.start(now);
             if was_blocked {
                 self.progressed_at.store(now, Relaxed);
             }
@@ -123,8 +128,10 @@ impl Deadlines {
     /// Records that the socket accepted all offered bytes.
     pub(crate) fn socket_accepted_all(&self) {
         if self.is_blocked() {
-            self.progressed_at.store(clock::now(), Relaxed);
+            let now = clock::now();
+            self.progressed_at.store(now, Relaxed);
             self.blocked_since.store(0, Relaxed);
+            self.blocked.stop(now);
         }
     }
 
@@ -139,6 +146,11 @@ impl Deadlines {
             0 => None,
             since => Some(since),
         }
+    }
+
+    /// Returns for how long the socket has refused bytes, in all.
+    pub(crate) fn blocked_time(&self) -> Duration {
+        self.blocked.total(clock::now)
     }
 
     /// Records that the reader waits for the peer again, or that bytes have arrived that it has not read yet. Its last

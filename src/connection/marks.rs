@@ -4,6 +4,13 @@ use super::shared::Shared;
 use crate::clock;
 
 impl Shared {
+    /// Counts the round trip of the ping that has just been answered.
+    pub(super) fn record_round_trip(&self) {
+        if let Some(took) = self.write.control.pings.round_trip() {
+            self.common.record_round_trip(took);
+        }
+    }
+
     /// Sends a mark after what has been written so far, unless one was sent less than `interval` milliseconds ago. A ping
     /// that is outstanding already is the mark.
     pub(crate) fn mark(&self, now: u64, interval: u64) {

@@ -7,6 +7,7 @@
 pub(crate) mod activity;
 pub(crate) mod client_name;
 pub(crate) mod close_cause;
+pub(crate) mod common;
 pub(crate) mod deadlines;
 pub(crate) mod disconnect_log;
 pub(crate) mod end_callbacks;
@@ -24,6 +25,7 @@ mod send;
 pub(crate) mod shared;
 pub(crate) mod socket;
 pub(crate) mod stats;
+pub(crate) mod stopwatch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use log::Level;
 use super::activity::{Activity, ThreadActivity};
 use super::client_name::CurrentName;
 use super::close_cause::{CloseCause, PeerClose};
+use super::common::CommonState;
 use super::deadlines::DeadlineCheck;
 use super::disconnect_log::Disconnected;
 use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
@@ -38,8 +39,7 @@ pub(crate) struct Shared {
     pub(crate) reader: ThreadActivity,
     pub(crate) received: ReceivedCounters,
     pub(crate) writer: ThreadActivity,
-    /// Set when the server has stopped accepting in order to end.
-    draining: Arc<Latch>,
+    pub(super) common: Arc<CommonState>,
     socket: Weak<dyn Transport>,
 }
 
@@ -48,18 +48,18 @@ impl Shared {
         number: u64,
         peer: Peer,
         config: Arc<Config>,
-        draining: Arc<Latch>,
+        common: Arc<CommonState>,
         socket: &Arc<dyn Transport>,
     ) -> Shared {
         let name = Arc::new(CurrentName::new(number, peer));
-        Shared::with_name(name, number, config, draining, Arc::downgrade(socket))
+        Shared::with_name(name, number, config, common, Arc::downgrade(socket))
     }
 
     fn with_name(
         name: Arc<CurrentName>,
         number: u64,
         config: Arc<Config>,
-        draining: Arc<Latch>,
+        common: Arc<CommonState>,
         socket: Weak<dyn Transport>,
     ) -> Shared {
         Shared {
@@ -69,7 +69,7 @@ impl Shared {
             reader: ThreadActivity::new(Activity::Handshake),
             received: ReceivedCounters::default(),
             writer: ThreadActivity::new(Activity::Idle),
-            draining,
+            common,
             socket,
         }
     }
@@ -85,12 +85,12 @@ impl Shared {
     /// Returns the state of the same connection with limits of its own. The queue is made for them, so this state takes the
     /// place of the first one before anything has been queued.
     pub(crate) fn with_config(&self, config: Config) -> Shared {
-        let (name, draining) = (Arc::clone(&self.name), Arc::clone(&self.draining));
+        let (name, common) = (Arc::clone(&self.name), Arc::clone(&self.common));
         Shared::with_name(
             name,
             self.number,
             Arc::new(config),
-            draining,
+            common,
             self.socket.clone(),
         )
     }
@@ -101,7 +101,7 @@ impl Shared {
 
     /// Returns the latch that is set when the server has stopped accepting in order to end.
     pub(crate) fn draining(&self) -> &Latch {
-        &self.draining
+        &self.common.draining
     }
 
     /// Requests a Close, refuses further messages, and flushes. Returns whether this Close will be sent.

@@ -109,6 +109,7 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         proxy: None,
         arrival: Default::default(),
         local_addr: None,
+        route: None,
         extensions: Extensions::new(),
         body: Mutex::default(),
     };

@@ -41,6 +41,7 @@ pub struct Request {
     pub(super) has_allowed_origin: bool,
     pub(super) local_addr: Option<SocketAddr>,
     pub(super) extensions: Extensions,
+    pub(super) route: Option<&'static str>,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later
     /// shared between threads, but a [`Body`] cannot be shared.
     pub(super) body: Mutex<Option<Box<Body>>>,
@@ -96,6 +97,32 @@ impl Request {
     /// ```
     pub fn segments(&self) -> &[String] {
         &self.target.segments
+    }
+
+    /// Names the route of this request, under which the server counts its answer in
+    /// [`ServerStatistics::requests`](crate::ServerStatistics::requests). The name must be one of a few fixed ones, because
+    /// monitoring systems store a series for each. So it must not be the path, which clients choose.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn answer(request: &mut Request) -> Reply {
+    ///     match request.segments() {
+    ///         [rooms, _] if rooms == "rooms" => {
+    ///             request.set_route("/rooms/ROOM");
+    ///             Reply::upgrade()
+    ///         }
+    ///         _ => Reply::status(404),
+    ///     }
+    /// }
+    /// # let _: fn(&mut Request) -> Reply = answer;
+    /// ```
+    pub fn set_route(&mut self, route: &'static str) {
+        self.route = Some(route);
+    }
+
+    pub(crate) fn route(&self) -> Option<&'static str> {
+        self.route
     }
 
     /// Returns all headers as the client, or its proxy, sent them.
@@ -190,73 +217,6 @@ impl Request {
         lines.filter_map(|line| line.to_str().ok()).flat_map(list)
     }
 
-    /// Returns the address of the client. If the connection comes from a [trusted proxy](crate::Config::trusted_proxies),
-    /// this is the address that the proxy names, or that of the proxy if it names none.
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) {
-    /// println!("a request from {}", request.peer());
-    /// # }
-    /// ```
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Returns the trusted proxy that the connection comes from, or `None` if it comes from anybody else.
-    ///
-    /// See [`Config::trusted_proxies`](crate::Config::trusted_proxies). A proxy that is not trusted cannot be told from a
-    /// client.
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) {
-    /// match request.proxy() {
-    ///     Some(proxy) => println!("{} through {proxy}", request.peer()),
-    ///     None => println!("{}", request.peer()),
-    /// }
-    /// # }
-    /// ```
-    pub fn proxy(&self) -> Option<&Peer> {
-        self.proxy.as_deref()
-    }
-
-    /// Returns the tag of the listener on which the request arrived, if it has one; see
-    /// [`Listener::tag`](crate::Listener::tag).
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
-    /// use standpipe::Reply;
-    ///
-    /// match (request.listener(), request.path()) {
-    ///     (Some("admin"), "/metrics") => Reply::text(200, "clients 12\n"),
-    ///     (Some("admin"), _) => Reply::status(404),
-    ///     _ => Reply::upgrade(),
-    /// }
-    /// # }
-    /// ```
-    pub fn listener(&self) -> Option<&str> {
-        self.arrival.tag.as_deref()
-    }
-
-    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
-    /// for a unix socket.
-    ///
-    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
-    /// exact than that of the listener.
-    ///
-    /// ```
-    /// use standpipe::{Reply, Request};
-    ///
-    /// fn request(request: &mut Request) -> Reply {
-    ///     match request.local_addr() {
-    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
-    ///         _ => Reply::status(403),
-    ///     }
-    /// }
-    /// ```
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr
-    }
-
     /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
     /// `127.0.0.1`.
     ///
@@ -297,18 +257,6 @@ impl Request {
     /// Returns whether the request is `OPTIONS *`, which asks about the server and not about a path.
     pub(crate) fn is_about_server(&self) -> bool {
         self.target.is_asterisk
-    }
-
-    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
-    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
-        self.arrival = arrival;
-        self.local_addr = local_addr;
-    }
-
-    /// Sets the client, and the trusted proxy that has sent the request.
-    pub(crate) fn set_proxied(&mut self, client: Peer, proxy: Peer) {
-        self.peer = client;
-        self.proxy = Some(Box::new(proxy));
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.

@@ -13,6 +13,7 @@ mod engine;
 mod engine_calls;
 mod history;
 mod ids;
+mod ledger;
 mod member;
 mod member_position;
 mod members;
@@ -46,6 +47,7 @@ mod fake_engine;
 use std::sync::Arc;
 
 pub use config::HubConfig;
+pub use ledger::HubStatistics;
 pub use message::{Envelope, Gap, Publication, TopicMessage};
 pub use outcome::{ClearHistoryError, PublishError, PublishOutcome, SubscribeError, TooManyTopics};
 pub use policy::{DropReason, Policy, SoftLimit};
@@ -260,6 +262,26 @@ impl Hub {
     /// ```
     pub fn sweep(&self) {
         self.shared.sweep();
+    }
+
+    /// Returns the state of the hub, and what it has counted since it was made.
+    ///
+    /// ```
+    /// # use standpipe::Hub;
+    /// # let hub = Hub::default();
+    /// let statistics = hub.statistics();
+    /// println!("{} topics, {} members", statistics.topics, statistics.members);
+    /// println!("{} messages dropped", statistics.counts.dropped);
+    /// ```
+    pub fn statistics(&self) -> HubStatistics {
+        let mut statistics = self.shared.ledger.sum();
+        statistics.history_bytes = self.history_bytes();
+        for topic in self.shared.all() {
+            statistics.topics += 1;
+            statistics.members += topic.members().len();
+            statistics.counts.history += topic.history.len();
+        }
+        statistics
     }
 
     /// Returns the bytes that all histories use.

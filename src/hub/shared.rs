@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use super::config::HubConfig;
 use super::ids::{IdClock, Ids, LastId, new_epoch};
+use super::ledger::Ledger;
 use super::outcome::TooManyTopics;
 use super::patterns::Patterns;
 use super::policy::Policy;
@@ -37,6 +38,7 @@ pub(super) struct HubShared<T> {
     pub(super) patterns: Patterns,
     /// Distinguishes the ids of this hub from those of every other hub.
     pub(super) epoch: Arc<str>,
+    pub(super) ledger: Ledger,
     topics: Mutex<Topics<T>>,
     /// Topics that have something to keep. They stay although no caller may hold them.
     kept: Mutex<HashMap<Arc<str>, Arc<T>>>,
@@ -65,6 +67,7 @@ impl<T: KeptTopic> HubShared<T> {
         let engine = config.engine.as_ref();
         let hub = HubShared {
             epoch: engine.map_or_else(new_epoch, |engine| engine.epoch()),
+            ledger: Ledger::default(),
             topics: Mutex::new(Topics {
                 existing: HashMap::new(),
                 ids: Ids::new(engine.is_none().then_some(clock)),

@@ -1,8 +1,13 @@
 //! [`TopicCounters`] and [`TopicCounts`]: what became of the messages of one topic.
+//!
+//! A hub adds the counters of its topics up when they are read ([`Ledger`](super::ledger::Ledger)). So topics share no
+//! counter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::policy::DropReason;
+use crate::durations::DurationCounters;
 
 /// What became of a topic's messages since the topic was created, over all its members.
 ///
@@ -16,7 +21,7 @@ use super::policy::DropReason;
 /// assert_eq!(counts.dropped_by(DropReason::Conflate), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicCounts {
     /// Messages offered to members. A message counts once for each member.
@@ -48,6 +53,19 @@ impl TopicCounts {
     pub fn dropped_by(&self, reason: DropReason) -> u64 {
         self.dropped_by[reason.index()]
     }
+
+    /// Returns the counts of both.
+    pub(super) fn plus(mut self, other: &TopicCounts) -> TopicCounts {
+        self.accepted += other.accepted;
+        self.delivered += other.delivered;
+        self.discarded += other.discarded;
+        self.dropped += other.dropped;
+        self.history += other.history;
+        for (dropped, more) in self.dropped_by.iter_mut().zip(other.dropped_by) {
+            *dropped += more;
+        }
+        self
+    }
 }
 
 #[derive(Debug, Default)]
@@ -57,11 +75,41 @@ pub(super) struct TopicCounters {
     pub(super) discarded: AtomicU64,
     /// By [`DropReason::index`].
     pub(super) dropped: [AtomicU64; DropReason::ALL.len()],
+    pub(super) published: AtomicU64,
+    pub(super) unpublished: AtomicU64,
+    pub(super) publish_times: DurationCounters,
+    pub(super) resumed: AtomicU64,
+    pub(super) resumed_with_gap: AtomicU64,
 }
 
 impl TopicCounters {
     pub(super) fn add_one(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one publish of `messages` messages.
+    pub(super) fn record_publish(&self, messages: usize, is_published: bool, took: Duration) {
+        if messages == 0 {
+            return;
+        }
+        if is_published {
+            self.publish_times.record(took);
+        }
+        let counter = if is_published {
+            &self.published
+        } else {
+            &self.unpublished
+        };
+        counter.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a client that has continued after an id.
+    pub(super) fn record_resume(&self, has_gap: bool) {
+        TopicCounters::add_one(if has_gap {
+            &self.resumed_with_gap
+        } else {
+            &self.resumed
+        });
     }
 
     pub(super) fn read(&self, history: usize) -> TopicCounts {

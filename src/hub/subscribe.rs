@@ -57,8 +57,13 @@ pub(super) fn join(
     let entered = match options.since {
         None => enter(topic, outbox, &options)?,
         Some(since) => {
-            let since = topic.continue_after(since, options.epoch.as_deref())?;
-            enter_after(topic, outbox, &options, since)?
+            let known = topic.continue_after(since, options.epoch.as_deref())?;
+            let (entered, has_gap) = enter_after(topic, outbox, &options, known)?;
+            // A client that has seen nothing does not resume.
+            if since > 0 && !entered.is_repeated {
+                topic.counters.record_resume(has_gap || known != since);
+            }
+            entered
         }
     };
     let Entered {
@@ -138,7 +143,8 @@ fn enter(
     }
 }
 
-/// Makes a client a member, and sends it the messages after `since` first.
+/// Makes a client a member, and sends it the messages after `since` first. Also returns whether some of these were missing
+/// in the history.
 ///
 /// # Blocking
 /// As [`replay`].
@@ -147,13 +153,13 @@ fn enter_after(
     outbox: Outbox,
     options: &SubscribeOptions,
     since: u64,
-) -> Result<Entered, SubscribeError> {
+) -> Result<(Entered, bool), SubscribeError> {
     let client = outbox.number();
     let reservation = {
         let mut members = lock(&topic.members);
         let last_id = members.last_id.get();
         match members.subscribe_again(client) {
-            Known::Member(member) => return Ok(Entered::again(member, last_id)),
+            Known::Member(member) => return Ok((Entered::again(member, last_id), false)),
             Known::Replaying => return Err(SubscribeError::Busy),
             Known::New => members.reserve(client),
         }
@@ -161,16 +167,19 @@ fn enter_after(
     };
     let member = new_member(topic, outbox, options);
     // After an error the client may subscribe again, and must not receive a message twice.
-    let last_id = replay(topic, &member, since).inspect_err(|_| member.withdraw())?;
+    let mut sent = Sent::up_to(since);
+    let last_id = replay(topic, &member, &mut sent).inspect_err(|_| member.withdraw())?;
+    let has_gap = sent.has_gap || last_id > sent.up_to;
     // With an engine, the member may be ahead of this hub.
     let last_id = last_id.max(since);
     drop(reservation);
     member.outbox.flush();
-    Ok(Entered {
+    let entered = Entered {
         member,
         last_id,
         is_repeated: false,
-    })
+    };
+    Ok((entered, has_gap))
 }
 
 fn new_member(topic: &TopicState, outbox: Outbox, options: &SubscribeOptions) -> Arc<Member> {
@@ -210,6 +219,27 @@ impl Drop for Membership {
     }
 }
 
+/// How far a replay has come.
+struct Sent {
+    up_to: u64,
+    /// Ids are missing between those that were sent.
+    has_gap: bool,
+}
+
+impl Sent {
+    fn up_to(id: u64) -> Sent {
+        Sent {
+            up_to: id,
+            has_gap: false,
+        }
+    }
+
+    fn advance_to(&mut self, id: u64) {
+        self.has_gap |= id != self.up_to + 1;
+        self.up_to = id;
+    }
+}
+
 /// The most messages that are replayed before the history is looked at again.
 const SLICE: usize = 64;
 
@@ -224,31 +254,39 @@ const TOKEN_TIMEOUT_BEFORE_OPEN: Duration = Duration::from_secs(1);
 /// # Blocking
 /// Waits for room in the client's queue, and for the publish token. Woken by the client's progress or end. Does not wait
 /// for room if the connection is not open yet, because then nothing is written that could make room.
-fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, SubscribeError> {
+fn replay(
+    topic: &TopicState,
+    member: &Arc<Member>,
+    sent: &mut Sent,
+) -> Result<u64, SubscribeError> {
     let is_opening = || member.outbox.is_opening();
     // The hub is swept a few times per second only.
     topic.history.remove_expired(&topic.settings());
-    let mut sent_up_to = since;
-    member.begin_after(sent_up_to);
+    member.begin_after(sent.up_to);
     // Checked before a message is queued: a message that is withdrawn again would count as discarded, and its ticket would
     // take room in the queue.
     if is_opening() {
         let room = member.room(&topic.settings());
-        if topic.history.after(since, room.saturating_add(1)).len() > room {
+        if topic
+            .history
+            .after(sent.up_to, room.saturating_add(1))
+            .len()
+            > room
+        {
             return Err(SubscribeError::NotOpen);
         }
     }
     loop {
         let settings = topic.settings();
-        let mut missing = topic.history.after(sent_up_to, SLICE);
+        let mut missing = topic.history.after(sent.up_to, SLICE);
         if missing.len() < SLICE {
             let deadline = is_opening().then(|| Instant::now() + TOKEN_TIMEOUT_BEFORE_OPEN);
             let token = acquire_publish_token(topic, deadline).ok_or(SubscribeError::Busy)?;
-            if let Some(last_id) = try_end_replay(topic, member, &mut sent_up_to, &settings) {
+            if let Some(last_id) = try_end_replay(topic, member, sent, &settings) {
                 return Ok(last_id);
             }
             drop(token);
-            missing = topic.history.after(sent_up_to, 1);
+            missing = topic.history.after(sent.up_to, 1);
         }
         let deadline = is_opening().then(Instant::now);
         for message in missing {
@@ -259,7 +297,7 @@ fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, S
             match member.outbox.wait_for_room(deadline, place) {
                 None => return Err(SubscribeError::NotOpen),
                 Some(Placed::Closed) => return Ok(topic.add(member)),
-                Some(_) => sent_up_to = message.id(),
+                Some(_) => sent.advance_to(message.id()),
             }
         }
     }
@@ -270,14 +308,14 @@ fn replay(topic: &TopicState, member: &Arc<Member>, since: u64) -> Result<u64, S
 fn try_end_replay(
     topic: &TopicState,
     member: &Arc<Member>,
-    sent_up_to: &mut u64,
+    sent: &mut Sent,
     settings: &TopicSettings,
 ) -> Option<u64> {
-    for message in topic.history.after(*sent_up_to, usize::MAX) {
+    for message in topic.history.after(sent.up_to, usize::MAX) {
         if member.place(&message, settings, Service::Ticket) == Placed::Full {
             return None;
         }
-        *sent_up_to = message.id();
+        sent.advance_to(message.id());
     }
     let last_id = topic.add(member);
     member.end_replay(last_id, settings.policy);

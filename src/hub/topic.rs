@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::message::{Publication, TopicMessage};
 use super::outcome::{PublishError, PublishOutcome};
@@ -332,10 +332,14 @@ impl Topic {
         publications: Vec<Publication>,
         timeout: Option<Duration>,
     ) -> Result<Vec<PublishOutcome>, PublishError<Vec<Publication>>> {
-        if let Some(engine) = &self.state.hub.config.engine {
-            return self.publish_through(&**engine, publications, timeout);
-        }
-        publish::publish_all(&self.state, publications, timeout)
+        let (began, messages) = (Instant::now(), publications.len());
+        let published = match &self.state.hub.config.engine {
+            Some(engine) => self.publish_through(&**engine, publications, timeout),
+            None => publish::publish_all(&self.state, publications, timeout),
+        };
+        let counters = &self.state.counters;
+        counters.record_publish(messages, published.is_ok(), began.elapsed());
+        published
     }
 }
 

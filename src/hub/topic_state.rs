@@ -60,6 +60,7 @@ impl TopicState {
             .send(())
             .expect("the receiver is beside the sender");
         TopicState {
+            counters: hub.ledger.open(),
             settings: Mutex::new(hub.patterns.current().settings(&name)),
             name,
             hub,
@@ -68,7 +69,6 @@ impl TopicState {
             waiting_publishers: AtomicUsize::new(0),
             history: History::new(budget),
             presence: Presence::default(),
-            counters: Arc::default(),
             is_placed: AtomicBool::new(false),
             is_filled: AtomicBool::new(false),
             is_kept: AtomicBool::new(false),

@@ -1,11 +1,10 @@
 //! [`Figures`]: counters of one link, which its threads and the publishing threads change.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::status::{Durations, LinkCounts};
-use crate::sync::lock;
+use super::status::LinkCounts;
+use crate::durations::{DurationCounters, Durations};
 
 #[derive(Debug, Default)]
 pub(super) struct Figures {
@@ -24,8 +23,8 @@ pub(super) struct Figures {
     pub(super) overlapped: AtomicU64,
     /// Hubs that use the server, as far as known.
     pub(super) nodes: AtomicUsize,
-    round_trip: Mutex<Durations>,
-    lag: Mutex<Durations>,
+    round_trip: DurationCounters,
+    lag: DurationCounters,
 }
 
 impl Figures {
@@ -34,15 +33,15 @@ impl Figures {
     }
 
     pub(super) fn record_round_trip(&self, took: Duration) {
-        lock(&self.round_trip).record(took);
+        self.round_trip.record(took);
     }
 
     pub(super) fn record_lag(&self, took: Duration) {
-        lock(&self.lag).record(took);
+        self.lag.record(took);
     }
 
     pub(super) fn durations(&self) -> (Durations, Durations) {
-        (*lock(&self.round_trip), *lock(&self.lag))
+        (self.round_trip.read(), self.lag.read())
     }
 
     pub(super) fn counts(&self) -> LinkCounts {
@@ -62,31 +61,5 @@ impl Figures {
             malformed: count(&self.malformed),
             overlapped: count(&self.overlapped),
         }
-    }
-}
-
-impl Durations {
-    fn record(&mut self, took: Duration) {
-        let seconds = took.as_secs_f64();
-        let bucket = Durations::BOUNDS.partition_point(|bound| *bound < seconds);
-        self.counts[bucket] += 1;
-        self.sum += seconds;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_counted_up_to_their_bound() {
-        let mut durations = Durations::default();
-        for micros in [100, 101, 2_000_000] {
-            durations.record(Duration::from_micros(micros));
-        }
-        assert_eq!(durations.counts[0], 1, "a bound belongs to its bucket");
-        assert_eq!(durations.counts[1], 1);
-        assert_eq!(durations.counts[Durations::BOUNDS.len()], 1);
-        assert_eq!(durations.counts.iter().sum::<u64>(), 3);
     }
 }

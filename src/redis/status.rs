@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::durations::Durations;
+
 /// The state of the connections to one Redis server.
 ///
 /// ```
@@ -111,27 +113,4 @@ pub struct LinkCounts {
     /// Messages of other hubs whose ids were inside a local sequence of this one, and which were therefore not delivered
     /// here.
     pub overlapped: u64,
-}
-
-/// Durations, counted in buckets.
-///
-/// ```
-/// use standpipe::redis::Durations;
-/// assert_eq!(Durations::default().counts.len(), Durations::BOUNDS.len() + 1);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct Durations {
-    /// How many were at most the bound of the same index, and more than the one before. The last element counts those
-    /// above all bounds.
-    pub counts: [u64; Durations::BOUNDS.len() + 1],
-    /// The sum in seconds.
-    pub sum: f64,
-}
-
-impl Durations {
-    /// The bounds of the buckets in seconds.
-    pub const BOUNDS: [f64; 11] = [
-        0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0,
-    ];
 }

@@ -154,6 +154,7 @@ fn start_handshake<'scope, H: Handler>(
     handler: &'scope H,
 ) {
     let number = next_number();
+    server.counters.count_accepted();
     let local = arrived.local_addr();
     let Arrived {
         socket,
@@ -169,6 +170,7 @@ fn start_handshake<'scope, H: Handler>(
     if listener.has_proxy_header() && !is_proxy {
         let text = format_args!("closed before reading: not a trusted proxy");
         server.refusals.log(Refusal::NotAProxy, &name, text);
+        server.counters.refused.count(Refusal::NotAProxy);
         return server.disconnects.count(Disconnect::RefusedUnread);
     }
     // The limits per address are for the client of a proxy, which is not known yet (`client/client_address.rs`).
@@ -176,14 +178,14 @@ fn start_handshake<'scope, H: Handler>(
         let why = "rejected with 503 before reading the request: connect rate exceeded";
         let text = format_args!("{why}");
         server.refusals.log(Refusal::ConnectRate, &name, text);
-        return refuse(&socket, server);
+        return refuse(Refusal::ConnectRate, &socket, server);
     }
     let slot_peer = (!is_proxy).then_some(&peer);
     let Some((slot, evicted)) = server.handshakes.acquire(number, slot_peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
         let text = format_args!("{why}");
         server.refusals.log(Refusal::NoHandshakeSlot, &name, text);
-        return refuse(&socket, server);
+        return refuse(Refusal::NoHandshakeSlot, &socket, server);
     };
     if let Some(other) = evicted {
         let why = "pending handshake reset to free a slot for another address";
@@ -192,6 +194,7 @@ fn start_handshake<'scope, H: Handler>(
             .refusals
             .log(Refusal::Evicted, &client, format_args!("{why}"));
         server.disconnects.count(Disconnect::RefusedUnread);
+        server.counters.refused.count(Refusal::Evicted);
         other.terminate(CloseCause::Gone);
     }
     set_options(&socket, &server.config, &name, local.is_some());
@@ -199,8 +202,8 @@ fn start_handshake<'scope, H: Handler>(
     let socket: Arc<dyn Transport> = Arc::new(socket);
     let socket_for_refusal = Arc::clone(&socket);
     let config = Arc::clone(&server.config);
-    let draining = Arc::clone(server.shutdown.draining());
-    let shared = Arc::new(Shared::new(number, peer, config, draining, &socket));
+    let common = Arc::clone(server.shutdown.common());
+    let shared = Arc::new(Shared::new(number, peer, config, common, &socket));
     slot.set_client(&shared);
     let shared_after_panic = Arc::clone(&shared);
     let client = RegisteredClient {
@@ -234,12 +237,13 @@ fn start_handshake<'scope, H: Handler>(
             &name,
             format_args!("rejected with 503: cannot start a thread: {error}"),
         );
-        refuse(&*socket_for_refusal, server);
+        refuse(Refusal::NoThread, &*socket_for_refusal, server);
     }
 }
 
 /// Answers 503 without blocking, because the acceptor must not wait for a client.
-fn refuse(socket: &dyn Transport, server: &ServerState) {
+fn refuse(reason: Refusal, socket: &dyn Transport, server: &ServerState) {
+    server.counters.refused.count(reason);
     server.disconnects.count(Disconnect::RefusedUnread);
     arrived::refuse(socket);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::client_state::ClientState;
 use super::state::ServerState;
+use super::statistics::ServerStatistics;
 use super::stats::Disconnect;
 use super::tick::TickCallback;
 use crate::clock;
@@ -282,7 +283,8 @@ impl ServerHandle {
         states
     }
 
-    /// Returns the sum of the message counts of all clients since the server started.
+    /// Returns the sum of the message counts of all clients since the server started, as in
+    /// [`statistics`](Self::statistics).
     ///
     /// ```
     /// # use standpipe::{Config, Server};
@@ -293,6 +295,24 @@ impl ServerHandle {
     /// ```
     pub fn counts(&self) -> MessageCounts {
         self.server.clients.counts()
+    }
+
+    /// Returns the state of the server, and what it has counted since it was bound. This call delays no client.
+    ///
+    /// ```
+    /// # use standpipe::{Config, Server};
+    /// let handle = Server::bind("127.0.0.1:0", Config::default())?.handle();
+    /// let statistics = handle.statistics();
+    /// for (reason, count) in statistics.refused {
+    ///     println!("{count} clients refused: {reason}");
+    /// }
+    /// for (cause, count) in statistics.closed {
+    ///     println!("{count} clients: {cause}");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn statistics(&self) -> ServerStatistics {
+        ServerStatistics::of(&self.server)
     }
 
     /// Returns the number of pending opening handshakes. There are at most 256, plus up to 32 evicted handshakes whose
@@ -324,6 +344,7 @@ impl ServerHandle {
     }
 
     /// Returns how often each deadline or limit has ended a connection since the server started.
+    /// [`statistics`](Self::statistics) tells more, and counts the ordinary closes too.
     ///
     /// ```
     /// # use standpipe::{Config, Server};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::connection::MessageCounts;
 use crate::connection::shared::Shared;
@@ -12,8 +12,9 @@ use crate::sync::{lock, wait};
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     clients: Mutex<HashMap<u64, Weak<Shared>>>,
-    /// The sum of the counts of clients that have been removed. Changed under the lock of `clients`.
-    removed: Mutex<MessageCounts>,
+    /// The sum of the counts of clients that have been removed, and for how long their sockets refused bytes. Changed under
+    /// the lock of `clients`.
+    removed: Mutex<(MessageCounts, Duration)>,
     /// Notified when the last client is removed, and when a deadline changes.
     changed: Condvar,
 }
@@ -43,10 +44,16 @@ impl Registry {
 
     /// Returns the sum of the message counts of all clients, including those that have been removed.
     pub(super) fn counts(&self) -> MessageCounts {
+        self.totals().0
+    }
+
+    /// Returns the sum of the message counts of all clients, including those that have been removed, and for how long their
+    /// sockets have refused bytes.
+    pub(super) fn totals(&self) -> (MessageCounts, Duration) {
         let clients = lock(&self.clients);
         let removed = *lock(&self.removed);
         let present = clients.values().filter_map(Weak::upgrade);
-        present.fold(removed, |sum, client| sum + client.counts())
+        present.fold(removed, |sum, client| add(sum, &client))
     }
 
     /// Waits until the last client has been removed, at most until `deadline`. Returns whether the registry is empty.
@@ -108,10 +115,15 @@ impl Drop for RegistryEntry<'_> {
             .and_then(|client| client.upgrade())
         {
             let mut removed = lock(&self.registry.removed);
-            *removed = *removed + client.counts();
+            *removed = add(*removed, &client);
         }
         if clients.is_empty() {
             self.registry.changed.notify_all();
         }
     }
+}
+
+fn add((counts, blocked): (MessageCounts, Duration), client: &Shared) -> (MessageCounts, Duration) {
+    let blocked_time = client.write.deadlines.blocked_time();
+    (counts + client.counts(), blocked + blocked_time)
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use crate::connection::common::CommonState;
 use crate::sync::{Latch, lock};
 
 /// The upper limit of a grace. A longer one could overflow when it is added to the current time.
@@ -28,8 +29,8 @@ pub(crate) struct ShutdownSignal {
     begun: OnceLock<Instant>,
     /// Set when no client is accepted any more.
     closing: Latch,
-    /// Set when no client is accepted any more because the server ends. Every connection shares it.
-    draining: Arc<Latch>,
+    /// Its latch `draining` is set when no client is accepted any more because the server ends.
+    common: Arc<CommonState>,
     /// Set when the last acceptor has ended.
     accepting_ended: Latch,
     /// The other end of the wake-up descriptor, until it is dropped to wake the acceptors.
@@ -55,7 +56,7 @@ impl ShutdownSignal {
             drain_delay,
             begun: OnceLock::new(),
             closing: Latch::new(),
-            draining: Arc::new(Latch::new()),
+            common: Arc::default(),
             accepting_ended: Latch::new(),
             wake_up: Mutex::new(Some(ours)),
             end: Mutex::default(),
@@ -114,7 +115,7 @@ impl ShutdownSignal {
         if let Some(grace) = end.grace.take() {
             let at = Instant::now() + grace;
             end.at = Some(end.at.map_or(at, |other| other.min(at)));
-            self.draining.set();
+            self.common.draining.set();
         }
     }
 
@@ -139,9 +140,9 @@ impl ShutdownSignal {
             .is_some_and(|at| at <= Instant::now())
     }
 
-    /// Returns the latch that tells the handlers that the server ends.
-    pub(crate) fn draining(&self) -> &Arc<Latch> {
-        &self.draining
+    /// Returns what all connections share.
+    pub(crate) fn common(&self) -> &Arc<CommonState> {
+        &self.common
     }
 
     /// Waits until clients are not accepted any more, for at most `limit`. Returns whether that is so.
@@ -245,9 +246,12 @@ mod tests {
         let (signal, _acceptors) = ShutdownSignal::new(hour).expect("a socket pair");
         signal.begin(hour);
         assert_eq!(signal.clients_close_at(), None);
-        assert!(!signal.draining().is_set(), "clients are still accepted");
+        assert!(
+            !signal.common().draining.is_set(),
+            "clients are still accepted"
+        );
         signal.stop_accepting();
-        assert!(signal.draining().is_set() && !signal.closes_clients());
+        assert!(signal.common().draining.is_set() && !signal.closes_clients());
         let at = signal.clients_close_at().expect("a grace was given");
         assert!(at <= Instant::now() + hour);
 
@@ -264,10 +268,10 @@ mod tests {
         signal.stop_accepting();
         assert!(signal.has_begun() && signal.is_closing() && wakes(&mut acceptors));
         assert_eq!(signal.clients_close_at(), None);
-        assert!(!signal.draining().is_set());
+        assert!(!signal.common().draining.is_set());
         // A grace beyond what the clock can represent.
         signal.begin(Duration::MAX);
-        assert!(signal.draining().is_set() && !signal.closes_clients());
+        assert!(signal.common().draining.is_set() && !signal.closes_clients());
         signal.stop_now();
         assert!(signal.closes_clients());
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::admission::handshake_slots::HandshakeSlots;
 use super::admission::per_address::PerAddress;
+use super::counters::ServerCounters;
 use super::refusal_log::RefusalLog;
 use super::registry::Registry;
 use super::shutdown_signal::ShutdownSignal;
@@ -37,6 +38,7 @@ pub(crate) struct ServerState {
     pub(crate) per_address: PerAddress,
     pub(crate) shutdown_tally: ShutdownTally,
     pub(crate) disconnects: Disconnects,
+    pub(crate) counters: ServerCounters,
     pub(crate) refusals: RefusalLog,
     pub(super) tick_callbacks: Arc<TickCallbacks>,
     /// Whether only this machine can reach the server.
@@ -63,6 +65,7 @@ impl ServerState {
             handshakes: HandshakeSlots::new(handshake_slots),
             shutdown_tally: ShutdownTally::default(),
             disconnects: Disconnects::default(),
+            counters: ServerCounters::default(),
             refusals: RefusalLog::new(),
             tick_callbacks: Arc::default(),
         }

@@ -59,6 +59,7 @@ mod events;
 mod guide;
 mod peer_gone;
 mod receive;
+mod statistics;
 mod violations;
 
 mod drain;
@@ -90,6 +91,8 @@ mod binary_input;
 mod binary_output;
 #[cfg(feature = "cli")]
 mod config_file;
+#[cfg(feature = "cli")]
+mod config_reload;
 #[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use standpipe::{Hub, Publication, PublishError, Reply};
 
-use super::once::Final;
+use super::answer_table::Final;
 use super::one_line;
 use crate::cli::command::Publish;
 use crate::cli::envelope::to_json;
 use crate::cli::names;
 use crate::cli::parser::data_of;
+use crate::cli::publish_counts::{self, Way};
 use crate::cli::replies::busy;
 
 /// The most topics of one request.
@@ -154,7 +155,9 @@ fn publish_to(
     publication: Publication,
 ) -> Result<standpipe::PublishOutcome, (u16, String)> {
     let topic = hub.topic(topic).map_err(|error| (503, error.to_string()))?;
-    topic.publish(publication).map_err(|error| {
+    let published = topic.publish(publication);
+    publish_counts::record(Way::Http, 1, &published);
+    published.map_err(|error| {
         let status = match error {
             PublishError::Unknown(_) => 504,
             _ => 503,

@@ -13,6 +13,7 @@ use standpipe::{Message, Publication, PublishError, Topic};
 use super::end::End;
 use super::lines::Lines;
 use super::wake_up::poll_for;
+use crate::cli::publish_counts::{self, Way};
 
 /// How many lines are published together, as many as of one client.
 const BATCH: usize = 64;
@@ -78,9 +79,14 @@ fn publish(topic: &Topic, lines: Vec<Vec<u8>>) {
         let mut batch: Vec<Publication> = lines.by_ref().take(BATCH).collect();
         let count = batch.len();
         loop {
-            match topic.publish_all(batch) {
+            let published = topic.publish_all(batch);
+            if let Err(PublishError::Busy(unpublished)) = published {
+                batch = unpublished;
+                continue;
+            }
+            publish_counts::record(Way::Exec, count, &published);
+            match published {
                 Ok(_) => break,
-                Err(PublishError::Busy(unpublished)) => batch = unpublished,
                 Err(error) => {
                     log::warn!("{count} lines of the command: {error}");
                     break;

@@ -10,7 +10,10 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use standpipe::redis::{Durations, LinkCounts, LinkState, LinkStatus};
+use standpipe::Durations;
+use standpipe::redis::{LinkCounts, LinkState, LinkStatus};
+
+use crate::cli::metrics::encode_durations;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Shard {
@@ -170,11 +173,7 @@ struct Histograms(Vec<(Shard, Durations)>);
 impl EncodeMetric for Histograms {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
         for (shard, durations) in &self.0 {
-            let bounds = Durations::BOUNDS.into_iter().chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = bounds.zip(durations.counts).collect();
-            let count = durations.counts.iter().sum();
-            let mut encoder = encoder.encode_family(shard)?;
-            encoder.encode_histogram::<Shard>(durations.sum, count, &buckets, None)?;
+            encode_durations::<Shard>(encoder.encode_family(shard)?, durations)?;
         }
         Ok(())
     }

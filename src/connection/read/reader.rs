@@ -242,6 +242,7 @@ impl Reader {
             Ok(Incoming::Ping(payload)) => self.shared.send_pong(payload),
             Ok(Incoming::Pong(payload)) => {
                 if self.shared.write.control.pings.pong_received(&payload) {
+                    self.shared.record_round_trip();
                     self.shared.release_held();
                 }
             }

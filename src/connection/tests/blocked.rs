@@ -51,10 +51,17 @@ fn accepting_everything_stops_the_write_clock() {
             .expect("the queue has room");
         client.socket.until_in_write();
         assert!(client.shared.write.deadlines.is_blocked());
+        until("the time counts while the socket is blocked", || {
+            !client.shared.write.deadlines.blocked_time().is_zero()
+        });
         client.socket.accept_all();
         until("the socket is not blocked any more", || {
             !client.shared.write.deadlines.is_blocked()
         });
+        let blocked_time = client.shared.write.deadlines.blocked_time();
+        wait_for_a_later_millisecond();
+        let later = client.shared.write.deadlines.blocked_time();
+        assert_eq!(blocked_time, later, "the time stands still");
         assert_eq!(client.frames().len(), 2);
         client.end();
     });

@@ -120,7 +120,7 @@ pub(crate) fn run<'scope, H: Handler>(
                 permits,
             });
         }
-        None => client.leave(server),
+        None => client.leave_unopened(server),
     }
 }
 

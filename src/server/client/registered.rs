@@ -7,6 +7,7 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
 use crate::server::admission::handshake_slots::HandshakeSlot;
+use crate::server::refused::Refused;
 use crate::server::registry::RegistryEntry;
 use crate::server::state::ServerState;
 use crate::server::stats::Disconnect;
@@ -36,6 +37,14 @@ impl RegisteredClient<'_> {
         } else if ended.is_finished() {
             own.reject_handshake();
         }
+    }
+
+    /// As [`leave`](Self::leave), for a client that was not sent the 101. A missed deadline counts as a refusal.
+    pub(crate) fn leave_unopened(self, server: &ServerState) {
+        if self.shared.lifecycle().missed_clock().is_some() {
+            server.counters.refused.count(Refused::TimedOut);
+        }
+        self.leave(server);
     }
 
     /// Ends the client and removes it from the registry. Every client ends here, however its connection ended.

@@ -106,9 +106,12 @@ impl Answer {
         after: After,
     ) -> io::Result<()> {
         self.log(shared, request, &server.refusals);
-        if self.rejection.is_some() {
+        if let Some((kind, _)) = &self.rejection {
             server.disconnects.count(Disconnect::RequestRejected);
+            server.counters.refused.count(*kind);
         }
+        let route = request.and_then(Request::route);
+        server.counters.requests.count(route, self.reply.code());
         let head_only = request.is_some_and(|request| request.method() == http::Method::HEAD);
         let head = self.reply.head(after);
         let written = match self.reply.into_content(head_only) {

@@ -207,6 +207,7 @@ fn open<'scope>(
     let Err(unopened) = written else {
         shared.write.deadlines.stop_handshake();
         shared.write.open(Arc::clone(socket));
+        server.counters.count_opened(accepted.conn.request());
         shared.name.log(Level::Debug, format_args!("opened"));
         shared.reader.set(Activity::InHandler);
         set_reader_of(Some(Arc::clone(shared)));
@@ -226,6 +227,7 @@ fn open<'scope>(
         Unopened::Refused(answer) => send(answer),
         Unopened::WriteFailed(error) => {
             server.disconnects.count(Disconnect::RequestRejected);
+            server.counters.refused.count(Refusal::UpgradeFailed);
             server.refusals.log(
                 Refusal::UpgradeFailed,
                 &shared.name.get(),
@@ -236,7 +238,7 @@ fn open<'scope>(
     drop(accepted.conn);
     // Held until here, because this thread counts towards the connection limit while it waits for the peer.
     drop(accepted.permits);
-    accepted.client.leave(server);
+    accepted.client.leave_unopened(server);
     None
 }
 
@@ -282,6 +284,14 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
         _ => socket.reset_at_end(),
     }
     server.shutdown_tally.count(lifecycle.shutdown_outcome());
+    if let Some(cause) = lifecycle.cause() {
+        // A reset at a deadline takes precedence, because it may also happen during a close.
+        let missed = lifecycle.missed_clock().map(CloseCause::TimedOut);
+        server
+            .counters
+            .closed
+            .count(missed.as_ref().unwrap_or(&cause));
+    }
     end_log::log(&accepted.conn, shared, opened.elapsed(), &server.refusals);
     // Dropping the connection drops the values in the request's extensions, which may run user code.
     let conn = accepted.conn;
