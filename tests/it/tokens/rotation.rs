@@ -123,7 +123,7 @@ fn unreadable_key_file_is_refused_at_start() {
     let empty = File::new("jwt-empty", "");
     for flag in ["--jwt-hmac-file", "--jwt-public-key-file", "--jwks-file"] {
         for path in [empty.path(), "no/such/file"] {
-            let (code, stderr) = crate::binary::run(&[flag, path]);
+            let (code, stderr) = crate::binary::run(&["--listen", "127.0.0.1:0", flag, path]);
             assert_eq!(code, Some(1), "{stderr}");
             assert!(stderr.contains(path), "{stderr}");
         }
