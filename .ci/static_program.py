@@ -34,6 +34,12 @@ class Server:
             sys.exit(f"{command} did not say where it listens: {line!r}")
         self.address = found[1]
 
+    def processor_time(self):
+        """Returns the seconds that the server has used."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def __enter__(self):
         return self
 
@@ -71,12 +77,14 @@ def start_in_an_empty_directory():
 
 
 def bench(server, *flags):
+    """Returns messages per second, and the processor time of the server for each message, in microseconds."""
+    before = server.processor_time()
     # Both servers get the same load generator.
     output = subprocess.run([GLIBC, "bench", *flags, "--time", f"{SECONDS}s"], capture_output=True, text=True, timeout=60)
-    found = re.search(r"(\d+) msgs/s", output.stdout)
+    found = re.search(r"(\d+) messages received, (\d+) msgs/s", output.stdout)
     if not found:
         sys.exit(f"no rate in {output.stdout!r} {output.stderr!r}")
-    return float(found[1])
+    return float(found[2]), (server.processor_time() - before) * 1e6 / float(found[1])
 
 
 def throughput():
@@ -86,16 +94,21 @@ def throughput():
         "echo, 4 KiB": lambda at: [f"ws://{at}/echo", "--clients", "4", "--window", "8", "--size", "4096"],
         "fan-out, 50 clients": lambda at: [f"ws://{at}/ws/t", "--kind", "fanout", "--clients", "50", "--window", "32"],
     }
-    rates = {kind: ([], []) for kind in kinds}
+    found = {kind: ([], []) for kind in kinds}
     with Server([GLIBC]) as glibc, Server([STATIC]) as static:
         for _ in range(ROUNDS):
             for kind, flags in kinds.items():
-                for server, found in zip((glibc, static), rates[kind]):
-                    found.append(bench(server, *flags(server.address)))
-    print(f"messages per second, the middle one of {ROUNDS} runs   glibc        musl   musl/glibc")
-    for kind, found in rates.items():
-        with_glibc, with_musl = (sorted(each)[ROUNDS // 2] for each in found)
-        print(f"{kind:46}{with_glibc:10,.0f}  {with_musl:10,.0f}   {with_musl / with_glibc:10.2f}")
+                for server, results in zip((glibc, static), found[kind]):
+                    results.append(bench(server, *flags(server.address)))
+    print(f"the middle one of {ROUNDS} runs of {SECONDS} s with each; on a busy machine, only the processor time can be compared")
+    print(f"{'':22}{'messages per second':>28}{'':8}{'processor time, µs/message':>32}")
+    print(f"{'':22}{'glibc':>14}{'musl':>14}{'ratio':>8}{'glibc':>14}{'musl':>10}{'ratio':>8}")
+    middle = lambda values: sorted(values)[ROUNDS // 2]
+    for kind, (with_glibc, with_musl) in found.items():
+        (rate, cost), (rate_musl, cost_musl) = (
+            [middle(values) for values in zip(*results)] for results in (with_glibc, with_musl))
+        print(f"{kind:22}{rate:14,.0f}{rate_musl:14,.0f}{rate_musl / rate:8.2f}"
+              f"{cost:14.2f}{cost_musl:10.2f}{cost_musl / cost:8.2f}")
 
 
 start_in_an_empty_directory()
