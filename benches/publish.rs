@@ -1,9 +1,10 @@
 //! How many messages a second one program publishes over HTTP: on one connection that is kept, one message at a time and
 //! 20 in flight (pipelined), and with a connection for each message.
 //!
-//! Run it with `cargo bench --bench publish`. It starts the server, and prints one line for each round and the medians of
-//! the ratios. Only ratios of one run are meaningful. `cargo bench --bench publish -- PROGRAM` compares it with another
-//! build of the program too, which gets a connection for each message, because an old one may close each connection.
+//! Run it with `taskset -c 0 cargo bench --bench publish`, so that a figure shows the work of both sides. It starts the
+//! server, and prints one line for each round and the medians of the ratios. Only ratios of one run are meaningful.
+//! `cargo bench --bench publish -- PROGRAM` compares it with another build of the program too, which gets a connection for
+//! each message, because an old one may close each connection.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
