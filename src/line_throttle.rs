@@ -3,10 +3,9 @@
 //! A client that is refused or disconnected can come again immediately. Otherwise, 2,000 connections that send garbage
 //! would write 277 KB. The lines that are left out are counted, and the count is logged with the next line of that kind, or
 //! in a line of its own. A kind never contains text from a client, so the number of kinds is fixed.
+//! Compiled into the library and into the program.
 
-use std::sync::Mutex;
-
-use crate::sync::lock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The time between two lines of one kind, in milliseconds.
 pub(crate) const INTERVAL: u64 = 3000;
@@ -44,9 +43,14 @@ impl<const KINDS: usize> LineThrottle<KINDS> {
         LineThrottle(Mutex::new([Kind::NEW; KINDS]))
     }
 
+    fn lock(&self) -> MutexGuard<'_, [Kind; KINDS]> {
+        // A panic leaves nothing half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a line at `now`. Returns the number of lines that were left out, if this one is to be logged.
     pub(crate) fn admit(&self, kind: usize, now: u64) -> Option<u64> {
-        let mut kinds = lock(&self.0);
+        let mut kinds = self.lock();
         let kind = &mut kinds[kind];
         let admitted = kind.try_log(now);
         if admitted.is_none() {
@@ -58,7 +62,7 @@ impl<const KINDS: usize> LineThrottle<KINDS> {
     /// Returns how many lines of each kind were left out, for the kinds whose last line is three seconds old at `now`, and
     /// 0 for the others.
     pub(crate) fn take_due(&self, now: u64) -> [u64; KINDS] {
-        let mut kinds = lock(&self.0);
+        let mut kinds = self.lock();
         kinds.each_mut().map(|kind| match kind.left_out {
             0 => 0,
             _ => kind.try_log(now).unwrap_or(0),
@@ -68,7 +72,7 @@ impl<const KINDS: usize> LineThrottle<KINDS> {
     /// Returns how many lines of each kind were left out, and begins anew: nobody would report a line that is left out
     /// later.
     pub(crate) fn take_rest(&self) -> [u64; KINDS] {
-        std::mem::replace(&mut *lock(&self.0), [Kind::NEW; KINDS]).map(|kind| kind.left_out)
+        std::mem::replace(&mut *self.lock(), [Kind::NEW; KINDS]).map(|kind| kind.left_out)
     }
 }
 

@@ -6,22 +6,21 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cli::args::{Command, ExecArgs, ServeArgs, unknown_variables};
-use cli::{Failure, exit, logs};
+use cli::config::default_file;
+use cli::{Failure, exit, logs, stdout};
 
 fn main() -> ExitCode {
     let command = Command::from_process();
     if !matches!(command, Command::Serve(_) | Command::Exec(_)) {
-        for name in unknown_variables() {
-            let _ = writeln!(
-                io::stderr(),
-                "warning: the variable {name} is unknown and ignored"
-            );
+        for warning in unknown_variables() {
+            let _ = writeln!(io::stderr(), "warning: {warning}");
         }
     }
     match command {
         Command::Serve(args) => serve(&args, None),
         Command::Exec(args) => serve(&args.serve, Some(&args)),
         Command::CheckConfig(args) => exit_code(cli::check_config::run(&args)),
+        Command::DefaultConfig => exit_code(stdout::write(default_file().as_bytes())),
         Command::Client(args) => exit_code(cli::client::run(&args)),
         Command::Pub(args) => exit_code(cli::publish::run(&args)),
         Command::Top(args) => exit_code(cli::top::run(&args)),
@@ -46,13 +45,13 @@ fn serve(args: &ServeArgs, command: Option<&ExecArgs>) -> ExitCode {
         Ok(log) => log,
         Err(error) => return exit::without_log(&error),
     };
-    for name in unknown_variables() {
-        log::warn!("the variable {name} is unknown and ignored");
+    for warning in unknown_variables() {
+        log::warn!("{warning}");
     }
     let code = match cli::serve::run(args, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{error}");
+            log::error!("{}", args.file.name_source(&error.to_string()));
             exit::code(&*error)
         }
     };

@@ -16,12 +16,15 @@ pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use token::TokenArgs;
 
-use crate::cli::config::{self, CONFIG, ConfigFile, InForce, Source};
+use crate::cli::config::{self, CONFIG, ConfigFile, Source};
 use crate::cli::exit;
 use crate::cli::url::without_secrets;
 
 mod check_config;
 mod clients;
+#[cfg(test)]
+#[path = "args/tests/default_file.rs"]
+mod default_file_tests;
 mod environment;
 mod exec;
 mod file;
@@ -55,6 +58,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Checks the configuration file, the variables and the flags of `serve`, and prints each value and where it comes from
     CheckConfig(Box<CheckConfigArgs>),
+    /// Prints a configuration file with every key, its default and the reason
+    DefaultConfig,
     /// Runs a command, publishes the lines that it prints, and gives it what clients send
     Exec(Box<ExecArgs>),
     /// Connects to a WebSocket server, sends what you type and prints what arrives; can also read slowly
@@ -78,14 +83,15 @@ Without a command, standpipe serves: `standpipe --listen X` is `standpipe serve 
 
 Each flag can also be set in the environment, as STANDPIPE_ and its name in upper snake case: STANDPIPE_MAX_MESSAGE=1MiB. \
 The values of a flag that may be given more than once are separated by commas there, or by semicolons where a value may \
-contain a comma. A flag overrides the environment. \
+contain a comma. A flag overrides the environment, which overrides the file of --config. \
 An empty variable counts as unset.
 
 Switches are true, yes, on or 1, and false, no, off or 0.
 
 Sizes: 512, 64KiB, 1MiB, 1GiB, or 64KB, 1MB, 1GB in powers of 1000. Times: 250ms, 10s, 1.5s, 2m, 1h.
 
-Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 78 flags that contradict each other, \
+Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 78 a wrong configuration file or flags that \
+contradict each other, \
 130 second Ctrl-C.";
 
 /// The configuration file of this process. It is never changed, because the arguments refer to it for their defaults.
@@ -122,10 +128,6 @@ impl Command {
         file: Option<&'static ConfigFile>,
     ) -> Result<Command, clap::Error> {
         let selected = matches.subcommand().map_or(&*matches, |(_, of)| of);
-        #[cfg(feature = "redis")]
-        let redis = selected.try_get_raw("redis").ok().flatten();
-        #[cfg(feature = "redis")]
-        let redis = redis.and_then(|_| selected.value_source("redis"));
         let in_force = config::in_force(&keys(), selected, file);
         let cli =
             Cli::from_arg_matches_mut(matches).map_err(|error| error.format(&mut command()))?;
@@ -135,17 +137,12 @@ impl Command {
         let serves = match &mut parsed {
             Command::Serve(args) => Some(&mut **args),
             Command::Exec(args) => Some(&mut args.serve),
-            Command::CheckConfig(args) => {
-                args.in_force.clone_from(&in_force);
-                Some(&mut args.serve)
-            }
+            Command::CheckConfig(args) => Some(&mut args.serve),
             _ => None,
         };
         if let Some(args) = serves {
-            #[cfg(feature = "redis")]
-            args.redis.set_source(redis);
-            args.set_file(file, &in_force);
-            check_limits(args, &in_force)?;
+            args.set_file(file, in_force);
+            check_limits(args)?;
         }
         if let Command::Client(args) = &parsed {
             args.check()
@@ -183,21 +180,17 @@ fn with_file(
 }
 
 /// Checks the limits as the server will. The error names the source of the value.
-fn check_limits(args: &ServeArgs, in_force: &[InForce]) -> Result<(), clap::Error> {
+fn check_limits(args: &ServeArgs) -> Result<(), clap::Error> {
     let Err(error) = standpipe::Server::check(&args.config()) else {
         return Ok(());
     };
-    let text = error.to_string();
     let key = error.field().replace('_', "-");
-    let source = in_force.iter().find(|value| value.key == key);
-    let text = match (source, text.split_once(": ")) {
-        (Some(value), Some((_, reason))) => match &value.source {
-            Source::File(..) => exit::bad_file(&format!("{}: {key}: {reason}", value.source)),
-            Source::Default => format!("--{key}: {reason}"),
-            source => format!("{source}: {reason}"),
-        },
-        _ => text,
-    };
+    let text = error.to_string();
+    let reason = text.split_once(": ").map_or(&*text, |(_, reason)| reason);
+    let text = args.file.name_source(&format!("--{key}: {reason}"));
+    if let Some(Source::File(..)) = args.file.source(&key) {
+        exit::bad_file(&text);
+    }
     Err(command().error(ErrorKind::ValueValidation, text))
 }
 
@@ -219,7 +212,7 @@ fn hide_secrets(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Returns the `STANDPIPE_…` variables of this process that no flag has.
+/// Returns a warning for each `STANDPIPE_…` variable of this process that no flag has.
 pub(crate) fn unknown_variables() -> Vec<String> {
     environment::unknown(&Cli::command())
 }

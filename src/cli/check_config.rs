@@ -2,19 +2,28 @@
 
 use super::args::CheckConfigArgs;
 use super::config::report;
-use super::{Failure, stdout};
+use super::exit::BadConfiguration;
+use super::{Failure, exposure, listen, stdout};
 
 /// Prints the report. A wrong flag, variable or file has ended the process before.
+///
+/// # Errors
+/// [`BadConfiguration`] for what would be refused at the start, although each value is valid by itself: flags that
+/// contradict each other, and files of secrets that cannot be used.
 pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
+    let serve = &args.serve;
+    let refuse = |text: String| BadConfiguration(serve.file.name_source(&text));
+    let endpoints = listen::expected(serve).map_err(|error| refuse(error.to_string()))?;
+    exposure::access(serve, &endpoints).map_err(|error| refuse(error.to_string()))?;
     let hide = |key: &str, value: &str| match key {
         #[cfg(feature = "redis")]
         "redis" => super::redis_url::without_passwords(value),
         _ => value.to_owned(),
     };
     let report = report(
-        &args.in_force,
-        args.serve.topics(),
-        args.serve.file.of_topics(),
+        serve.file.in_force(),
+        serve.topics(),
+        serve.file.of_topics(),
         hide,
     );
     stdout::write(report.as_bytes())

@@ -13,12 +13,13 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::Deserialize;
 use serde_json::json;
 use standpipe::{
-    Connection, Hub, HubConfig, Message, Policy, Publication, ServerHandle, SubscribeOptions,
-    Topic, TopicSettings,
+    Connection, Hub, HubConfig, Message, Outbox, Policy, Publication, ServerHandle,
+    SubscribeOptions, Topic, TopicSettings,
 };
 
 use super::Failure;
 use super::access::Access;
+use super::admin::disconnect::Close;
 use super::links::Links;
 use client_row::ClientRow;
 use experiments::Experiments;
@@ -39,8 +40,6 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// Experiments are stopped after nobody has watched for this time.
 const ABANDONED_AFTER: Duration = Duration::from_secs(60);
-/// The maximum length of the reason in a Close, in bytes (RFC 6455 §5.5).
-const MAX_REASON: usize = 123;
 /// The name of the snapshots' topic, and the last segment of the path `/dashboard/live`.
 pub(crate) const LIVE: &str = "live";
 
@@ -93,19 +92,18 @@ enum Command {
     Rows {
         clients: Vec<u64>,
     },
-    /// Disconnects a client, with code 4000 unless another is given.
+    /// Disconnects a client, as `POST /clients/N/disconnect` does.
     Disconnect {
         client: u64,
-        #[serde(default = "default_code")]
-        code: u16,
-        #[serde(default)]
-        reason: String,
+        code: Option<u16>,
+        reason: Option<String>,
     },
-}
-
-/// The close code of a client that is disconnected from the dashboard.
-fn default_code() -> u16 {
-    4000
+    /// Disconnects all clients of a user, as `POST /users/U/disconnect` does.
+    DisconnectUser {
+        user: String,
+        code: Option<u16>,
+        reason: Option<String>,
+    },
 }
 
 impl Dashboard {
@@ -190,7 +188,10 @@ impl Dashboard {
                 client,
                 code,
                 reason,
-            } => self.disconnect(client, code, &reason),
+            } => self.disconnect(client, Close { code, reason }),
+            Command::DisconnectUser { user, code, reason } => {
+                self.disconnect_user(&user, Close { code, reason })
+            }
         };
         // Also after an error, because a command may have failed after a change.
         self.wake();
@@ -205,18 +206,25 @@ impl Dashboard {
     }
 
     /// Disconnects a client without waiting for what is queued, because the queue of a slow client may never become empty.
-    fn disconnect(&self, number: u64, code: u16, reason: &str) -> Result<String, String> {
-        if !(4000..5000).contains(&code) {
-            return Err("the code must be 4000 to 4999".into());
-        }
-        if reason.len() > MAX_REASON {
-            return Err(format!("the reason may have at most {MAX_REASON} bytes"));
-        }
-        let client = self.handle.client(number);
+    fn disconnect(&self, number: u64, close: Close) -> Result<String, String> {
+        let (code, reason) = close.checked()?;
+        let client = self.handle.client(number).filter(Outbox::is_open);
         let client = client.ok_or_else(|| format!("client {number} has gone"))?;
-        client.close_now(code, reason);
-        log::info!("client {number} was disconnected from the dashboard with {code}");
+        client.close_now(code, &reason);
         Ok(format!("client {number} was disconnected with {code}"))
+    }
+
+    fn disconnect_user(&self, user: &str, close: Close) -> Result<String, String> {
+        let (code, reason) = close.checked()?;
+        match self.handle.disconnect_user(user, code, &reason) {
+            0 => Err(format!("user {user} has no clients")),
+            1 => Ok(format!(
+                "1 client of user {user} was disconnected with {code}"
+            )),
+            n => Ok(format!(
+                "{n} clients of user {user} were disconnected with {code}"
+            )),
+        }
     }
 
     /// The main function of `sp-dash`.

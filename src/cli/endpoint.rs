@@ -1,7 +1,7 @@
 //! [`Endpoint`]: where a listener of the server can be reached, and from where.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use standpipe::Listener;
@@ -37,6 +37,30 @@ impl Endpoint {
             is_admin,
             has_proxy_header,
         }
+    }
+
+    /// Returns where a listener will be reached, before it is bound. A descriptor, and a name without an address, tell
+    /// nothing yet.
+    pub(crate) fn expected(
+        listen: &Listen,
+        is_admin: bool,
+        has_proxy_header: bool,
+    ) -> Vec<Endpoint> {
+        let addresses = match listen {
+            Listen::Tcp(address) => match address.to_socket_addrs() {
+                Ok(addresses) => addresses.map(Some).collect(),
+                Err(_) => Vec::new(),
+            },
+            Listen::Unix { .. } => vec![None],
+            _ => Vec::new(),
+        };
+        let endpoint = |address| Endpoint {
+            listen: listen.clone(),
+            address,
+            is_admin,
+            has_proxy_header,
+        };
+        addresses.into_iter().map(endpoint).collect()
     }
 
     /// Returns the address of a TCP listener, as a client on this machine can use it.

@@ -4,9 +4,11 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use standpipe::{Hub, Message, Publication, PublishError, Reply, Request};
 
+use super::admin::answer_table::Final;
 use super::admin::broadcast::Broadcast;
-use super::admin::once::{Final, Identity, Once};
+use super::admin::once::{Identity, Once};
 use super::envelope::to_json;
+use super::links::Links;
 use super::permits::{Permit, Permits};
 use super::publish_counts::{self, Way};
 use super::replies::{bad_request, busy};
@@ -40,13 +42,13 @@ struct Answer {
 }
 
 impl HttpPublisher {
-    pub(crate) fn new(hub: Hub, max_body: usize, is_shared: bool) -> HttpPublisher {
+    pub(crate) fn new(hub: Hub, max_body: usize, links: Option<Links>) -> HttpPublisher {
         HttpPublisher {
             hub,
             max_body,
             permits: Permits::new(MAX_PUBLISHING),
-            is_shared,
-            once: Once::new(),
+            is_shared: links.is_some(),
+            once: Once::new(links),
         }
     }
 

@@ -5,9 +5,10 @@ use std::io;
 
 use prometheus_client::registry::Registry;
 use standpipe::redis::{LinkStatus, Lost, Redis, RedisConfig};
-use standpipe::{HubConfig, Policy};
+use standpipe::{HubConfig, Policy, ServerHandle};
 
 use super::Failure;
+use super::admin::answer_table::LIFETIME;
 use super::args::ServeArgs;
 use super::exit::BadConfiguration;
 use super::units::Time;
@@ -51,6 +52,11 @@ impl Links {
             log::warn!(
                 "--redis: every user of this machine can see the password in the arguments of this process; use the variable \
                  STANDPIPE_REDIS"
+            );
+        }
+        if args.redis.has_password_in_open_file() {
+            log::warn!(
+                "redis: every user of this machine can read the password in the configuration file; use chmod 600"
             );
         }
         let (lost, node) = (config.lost, config.node.clone());
@@ -118,6 +124,49 @@ impl Links {
             .iter()
             .map(|link| Row::new(link, self.lost))
             .collect()
+    }
+
+    /// Claims a request for this hub. Returns what is known about it, if it is claimed already.
+    ///
+    /// # Blocking
+    /// Up to `--redis-timeout`.
+    pub(crate) fn claim(&self, name: &str, value: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.redis.claim(name, value, LIFETIME)
+    }
+
+    /// Stores the answer to a request that this hub has claimed.
+    pub(crate) fn set_claim(&self, name: &str, value: &[u8]) {
+        // Without it, a repetition on another hub is refused until the claim expires.
+        if let Err(error) = self.redis.set_claim(name, value, LIFETIME) {
+            log::debug!("the answer to a request with an Idempotency-Key is not shared: {error}");
+        }
+    }
+
+    /// Gives back a request that was not carried out.
+    pub(crate) fn release_claim(&self, name: &str) {
+        if let Err(error) = self.redis.release_claim(name) {
+            log::debug!("an Idempotency-Key is not given back: {error}");
+        }
+    }
+
+    /// Whether this hub works alone after this error, by `--redis-lost`.
+    pub(crate) fn works_alone(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::NotConnected && self.lost == Lost::Local
+    }
+
+    /// Tells the other hubs to disconnect a user.
+    ///
+    /// # Blocking
+    /// Up to `--redis-timeout`.
+    pub(crate) fn disconnect_user(&self, user: &str, code: u16, reason: &str) -> io::Result<()> {
+        self.redis.disconnect_user(user, code, reason)
+    }
+
+    /// Disconnects the users that other hubs disconnect.
+    pub(crate) fn follow_disconnects(&self, handle: ServerHandle) {
+        self.redis.on_disconnect_user(move |user, code, reason| {
+            handle.disconnect_user(user, code, reason);
+        });
     }
 
     /// Disconnects, after the clients have gone.

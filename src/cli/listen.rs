@@ -8,6 +8,7 @@ use standpipe::{Config, Listener, Server};
 use super::Failure;
 use super::args::ServeArgs;
 use super::endpoint::{ADMIN, Endpoint};
+use super::exit::BadConfiguration;
 use super::inherited::Inherited;
 use super::values::Listen;
 
@@ -44,6 +45,22 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
         Err(error) => error.into(),
     })?;
     Ok((server, endpoints))
+}
+
+/// Returns where the server will be reached, as far as that is known before the listeners are bound.
+///
+/// # Errors
+/// As [`listen`], for flags that contradict each other.
+pub(crate) fn expected(args: &ServeArgs) -> Result<Vec<Endpoint>, BadConfiguration> {
+    args.proxies.check(args.admin_open)?;
+    let has_proxy_header = args.proxies.proxy_protocol;
+    let public = args
+        .listeners()
+        .flat_map(|listen| Endpoint::expected(listen, false, has_proxy_header));
+    let admin = args
+        .admin_listeners()
+        .flat_map(|listen| Endpoint::expected(listen, true, false));
+    Ok(public.chain(admin).collect())
 }
 
 /// Binds the listeners of one flag. A name with addresses of both families gets two, and so may a name of inherited

@@ -3,6 +3,8 @@
 // Arguments, checked before anything is started.
 pub(crate) mod args;
 pub(crate) mod config;
+#[path = "../line_throttle.rs"]
+pub(crate) mod line_throttle;
 #[path = "../names.rs"]
 pub(crate) mod names;
 #[cfg(feature = "redis")]
@@ -14,6 +16,7 @@ pub(crate) mod values;
 pub(crate) mod check_config;
 
 // `serve`: listeners, paths, and who may use them.
+pub(crate) mod client_log;
 pub(crate) mod figures;
 mod inherited;
 pub(crate) mod journal;
@@ -83,6 +86,7 @@ pub(crate) mod throttle;
 pub(crate) mod url;
 
 pub(crate) mod client;
+pub(crate) mod kept_connection;
 pub(crate) mod publish;
 pub(crate) mod top;
 

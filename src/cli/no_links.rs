@@ -1,9 +1,10 @@
 //! The links of a build without the feature `redis`: there are none.
 
 use std::convert::Infallible;
+use std::io;
 
 use prometheus_client::registry::Registry;
-use standpipe::HubConfig;
+use standpipe::{HubConfig, ServerHandle};
 
 use super::Failure;
 use super::args::ServeArgs;
@@ -41,6 +42,30 @@ impl Links {
     }
 
     pub(crate) fn machines(&self) -> Machines {
+        match self.0 {}
+    }
+
+    pub(crate) fn claim(&self, _: &str, _: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        match self.0 {}
+    }
+
+    pub(crate) fn set_claim(&self, _: &str, _: &[u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn release_claim(&self, _: &str) {
+        match self.0 {}
+    }
+
+    pub(crate) fn works_alone(&self, _: &io::Error) -> bool {
+        match self.0 {}
+    }
+
+    pub(crate) fn disconnect_user(&self, _: &str, _: u16, _: &str) -> io::Result<()> {
+        match self.0 {}
+    }
+
+    pub(crate) fn follow_disconnects(&self, _: ServerHandle) {
         match self.0 {}
     }
 

@@ -7,6 +7,7 @@ use standpipe::{
     SubscribeOptions, Subscription, Topic,
 };
 
+use super::client_log::Forbidden;
 use super::exec::Input;
 use super::publish_counts::{self, Way};
 use super::replies::busy;
@@ -102,7 +103,7 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Err(reason) = rights.check_publish(name) {
-            log::info!("#{} {} {reason}", conn.number(), conn.peer());
+            Forbidden::Publish.log(conn, &reason);
             publish_counts::record_forbidden(Way::Raw, messages.len());
             conn.close(FORBIDDEN, reason);
             return Ok(());

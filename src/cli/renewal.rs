@@ -1,14 +1,15 @@
 //! [`Renewal`]: how a client of JSON mode goes on with a newer token.
 
-use standpipe::{Connection, Peer};
+use standpipe::Connection;
 
 use super::answers::Refusal;
+use super::client_log::Forbidden;
 use super::command::TokenText;
 use super::raw::FORBIDDEN;
 use super::tokens::{Expiry, Identity, Tokens};
 
-/// The connection is closed at the third token that is not valid. Otherwise a client could make the server verify and log
-/// without a limit.
+/// The connection is closed at the third token that is not valid. Otherwise a client could make the server verify and
+/// log without a limit.
 const MAX_REFUSED: u32 = 3;
 
 /// What a client needs to renew its token.
@@ -46,8 +47,7 @@ impl<'a> Renewal<'a> {
                 Ok(identity)
             }
             Err(invalid) => {
-                let (number, peer): (u64, &Peer) = (conn.number(), conn.peer());
-                log::info!("#{number} {peer} token refused: {invalid}");
+                Forbidden::Token.log(conn, &invalid);
                 self.refused += 1;
                 let close = (self.refused >= MAX_REFUSED).then_some(FORBIDDEN);
                 let error = "forbidden: the token is not valid".into();

@@ -19,7 +19,7 @@ use super::listen::listen;
 use super::notify::Notify;
 use super::reload::Reloader;
 use super::routes::Routes;
-use super::{Failure, exposure, figures, metrics, signals, stdout};
+use super::{Failure, client_log, exposure, figures, metrics, signals, stdout};
 
 /// Serves until a signal arrives, and then prints the shutdown report. With a command, it runs beside the server.
 pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Failure> {
@@ -56,6 +56,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let _watched = notify.watch(&handle);
     let expiring = Arc::clone(&access);
     let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
+    let _left_out = handle.on_tick(client_log::log_due);
     let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access));
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
@@ -81,9 +82,9 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
-        publisher: HttpPublisher::new(hub.clone(), max_message, links.is_some()),
+        publisher: HttpPublisher::new(hub.clone(), max_message, links.clone()),
         topic_data: TopicData::new(hub.clone(), links.is_some()),
-        disconnector: Disconnector::new(handle.clone()),
+        disconnector: Disconnector::new(handle.clone(), links.clone()),
         hub,
         links: links.clone(),
         input: exec.as_ref().map(Exec::input),
@@ -93,6 +94,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         max_subscriptions: args.max_subscriptions,
     };
     let served = server.serve(routes);
+    client_log::log_rest();
     notify.stopping();
     dashboard.end();
     // After the clients have gone, so that the command serves them to the end. Before the links, because its last lines are

@@ -64,15 +64,15 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
 }
 
 /// A stream that returns up to `read_size` bytes in each read. Before each of these reads it returns `Interrupted` once.
-struct SmallReads<'a> {
+pub(super) struct SmallReads<'a> {
     bytes: &'a [u8],
     read_size: usize,
-    read: usize,
+    pub(super) read: usize,
     interrupts: bool,
 }
 
 impl<'a> SmallReads<'a> {
-    fn new(bytes: &'a [u8], read_size: usize) -> SmallReads<'a> {
+    pub(super) fn new(bytes: &'a [u8], read_size: usize) -> SmallReads<'a> {
         SmallReads {
             bytes,
             read_size,

@@ -9,6 +9,7 @@ mod frames;
 mod head;
 #[cfg(test)]
 mod properties;
+mod proxies;
 mod requests;
 #[cfg(feature = "redis")]
 mod wire_record;
@@ -16,6 +17,7 @@ mod wire_record;
 pub use connection::connection;
 pub use frames::{frames, header_check_differential};
 pub use head::head;
+pub use proxies::{forwarded, proxy_header};
 pub use requests::requests;
 #[cfg(feature = "redis")]
 pub use wire_record::wire_record;
@@ -101,6 +103,16 @@ mod tests {
     #[test]
     fn result_of_a_head_is_independent_of_read_sizes() {
         over_seeds("head", super::head);
+    }
+
+    #[test]
+    fn proxy_header_is_independent_of_read_sizes() {
+        over_seeds("proxy_header", super::proxy_header);
+    }
+
+    #[test]
+    fn forwarding_header_of_a_proxy_wins() {
+        over_seeds("forwarded", super::forwarded);
     }
 
     #[test]

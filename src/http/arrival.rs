@@ -1,4 +1,10 @@
-//! [`Arrival`]: the listener on which a request arrived, as far as requests are judged by it.
+//! [`Arrival`]: the listener on which a request arrived, as far as requests are judged by it. What a [`Request`] says about
+//! the way on which it came.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Peer, Request};
 
 /// What a listener tells about the requests that arrive on it.
 #[derive(Clone, Debug, Default)]
@@ -10,4 +16,85 @@ pub(crate) struct Arrival {
     pub(crate) loopback_tcp: bool,
     /// Whether the allowed origins of the configuration do not apply.
     pub(crate) same_origin_only: bool,
+}
+
+impl Request {
+    /// Returns the address of the client. If the connection comes from a [trusted proxy](crate::Config::trusted_proxies),
+    /// this is the address that the proxy names, or that of the proxy if it names none.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// println!("a request from {}", request.peer());
+    /// # }
+    /// ```
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Returns the trusted proxy that the connection comes from, or `None` if it comes from anybody else.
+    ///
+    /// See [`Config::trusted_proxies`](crate::Config::trusted_proxies). A proxy that is not trusted cannot be told from a
+    /// client.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// match request.proxy() {
+    ///     Some(proxy) => println!("{} through {proxy}", request.peer()),
+    ///     None => println!("{}", request.peer()),
+    /// }
+    /// # }
+    /// ```
+    pub fn proxy(&self) -> Option<&Peer> {
+        self.proxy.as_deref()
+    }
+
+    /// Returns the tag of the listener on which the request arrived, if it has one; see
+    /// [`Listener::tag`](crate::Listener::tag).
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
+    /// use standpipe::Reply;
+    ///
+    /// match (request.listener(), request.path()) {
+    ///     (Some("admin"), "/metrics") => Reply::text(200, "clients 12\n"),
+    ///     (Some("admin"), _) => Reply::status(404),
+    ///     _ => Reply::upgrade(),
+    /// }
+    /// # }
+    /// ```
+    pub fn listener(&self) -> Option<&str> {
+        self.arrival.tag.as_deref()
+    }
+
+    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
+    /// for a unix socket.
+    ///
+    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
+    /// exact than that of the listener.
+    ///
+    /// ```
+    /// use standpipe::{Reply, Request};
+    ///
+    /// fn request(request: &mut Request) -> Reply {
+    ///     match request.local_addr() {
+    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
+    ///         _ => Reply::status(403),
+    ///     }
+    /// }
+    /// ```
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
+    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
+    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
+        self.arrival = arrival;
+        self.local_addr = local_addr;
+    }
+
+    /// Sets the client, and the trusted proxy that has sent the request.
+    pub(crate) fn set_proxied(&mut self, client: Peer, proxy: Peer) {
+        self.peer = client;
+        self.proxy = Some(Box::new(proxy));
+    }
 }

@@ -217,73 +217,6 @@ impl Request {
         lines.filter_map(|line| line.to_str().ok()).flat_map(list)
     }
 
-    /// Returns the address of the client. If the connection comes from a [trusted proxy](crate::Config::trusted_proxies),
-    /// this is the address that the proxy names, or that of the proxy if it names none.
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) {
-    /// println!("a request from {}", request.peer());
-    /// # }
-    /// ```
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Returns the trusted proxy that the connection comes from, or `None` if it comes from anybody else.
-    ///
-    /// See [`Config::trusted_proxies`](crate::Config::trusted_proxies). A proxy that is not trusted cannot be told from a
-    /// client.
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) {
-    /// match request.proxy() {
-    ///     Some(proxy) => println!("{} through {proxy}", request.peer()),
-    ///     None => println!("{}", request.peer()),
-    /// }
-    /// # }
-    /// ```
-    pub fn proxy(&self) -> Option<&Peer> {
-        self.proxy.as_deref()
-    }
-
-    /// Returns the tag of the listener on which the request arrived, if it has one; see
-    /// [`Listener::tag`](crate::Listener::tag).
-    ///
-    /// ```
-    /// # fn example(request: &standpipe::Request) -> standpipe::Reply {
-    /// use standpipe::Reply;
-    ///
-    /// match (request.listener(), request.path()) {
-    ///     (Some("admin"), "/metrics") => Reply::text(200, "clients 12\n"),
-    ///     (Some("admin"), _) => Reply::status(404),
-    ///     _ => Reply::upgrade(),
-    /// }
-    /// # }
-    /// ```
-    pub fn listener(&self) -> Option<&str> {
-        self.arrival.tag.as_deref()
-    }
-
-    /// Returns the server's own address of this connection: the address and port to which the client connected. `None`
-    /// for a unix socket.
-    ///
-    /// A listener on `0.0.0.0` or `[::]` receives connections to every address of the machine, so this address is more
-    /// exact than that of the listener.
-    ///
-    /// ```
-    /// use standpipe::{Reply, Request};
-    ///
-    /// fn request(request: &mut Request) -> Reply {
-    ///     match request.local_addr() {
-    ///         Some(address) if address.ip().is_loopback() => Reply::upgrade(),
-    ///         _ => Reply::status(403),
-    ///     }
-    /// }
-    /// ```
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr
-    }
-
     /// Returns whether `Host` is a name or an address that always means the client's own machine, such as `localhost` or
     /// `127.0.0.1`.
     ///
@@ -324,18 +257,6 @@ impl Request {
     /// Returns whether the request is `OPTIONS *`, which asks about the server and not about a path.
     pub(crate) fn is_about_server(&self) -> bool {
         self.target.is_asterisk
-    }
-
-    /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.
-    pub(crate) fn set_arrival(&mut self, arrival: Arc<Arrival>, local_addr: Option<SocketAddr>) {
-        self.arrival = arrival;
-        self.local_addr = local_addr;
-    }
-
-    /// Sets the client, and the trusted proxy that has sent the request.
-    pub(crate) fn set_proxied(&mut self, client: Peer, proxy: Peer) {
-        self.peer = client;
-        self.proxy = Some(Box::new(proxy));
     }
 
     /// Returns the values that [`Handler::request`](crate::Handler::request) stored for the lifetime of the client.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use ::redis::{Cmd, Value, cmd};
 
-use super::config::Lost;
 use super::connection::{
     Commands, ServerConnection, ServerError, bytes, elements, number, unexpected,
 };
@@ -14,10 +13,11 @@ use super::figures::Figures;
 use super::interval::Interval;
 use super::link::Link;
 use super::mirror::Mirror;
-use super::pending::{PendingPublish, Stage};
+use super::pending::PendingPublish;
+use super::publish::settle_locally;
 use super::record::{self, Record};
 use super::status::LinkState;
-use crate::hub::{Position, Publication, Stored, Topic};
+use crate::hub::{Position, Stored, Topic};
 
 /// The most topics that are subscribed to or that join together.
 pub(super) const MAX_TOGETHER: usize = 512;
@@ -204,20 +204,25 @@ impl Joining {
         topics: impl Iterator<Item = (&'a Topic, &'a Position, bool)>,
     ) -> Result<Vec<Opened>, ServerError> {
         let (keys, mut commands) = (&self.link.keys, Commands::default());
+        let mut opened = Vec::new();
         for (topic, position, raise) in topics {
+            opened.push(topic);
             let mut call = cmd("EVALSHA");
-            call.arg(&self.script).arg(2);
+            call.arg(&self.script).arg(3);
             call.arg(keys.counter(topic.name()));
             call.arg(keys.stream(topic.name()));
+            call.arg(keys.cleared(topic.name()));
             call.arg(&self.epoch).arg(position.last_id);
             call.arg(u8::from(raise)).arg(keys.channel(topic.name()));
             commands.add(&call);
         }
         let deadline = Instant::now() + self.link.timeout;
         let replies = self.connection.call(&commands, deadline)?;
-        let tops = replies.into_iter().map(|reply| {
+        let tops = replies.into_iter().zip(opened).map(|(reply, topic)| {
             let reply = reply?;
             let part = |n: usize| elements(&reply)?.get(n).and_then(number);
+            // This hub may have been without its link when the history was removed.
+            topic.remove_history_up_to(part(2).unwrap_or(0));
             part(0).zip(part(1)).ok_or_else(|| unexpected("the script"))
         });
         Ok(tops.collect())
@@ -366,33 +371,4 @@ impl Joining {
 fn number_of_entry(entry: &Value) -> Option<u64> {
     let id = std::str::from_utf8(bytes(elements(entry)?.first()?)?).ok()?;
     id.split_once('-')?.0.parse().ok()
-}
-
-/// Makes a local message of a publish whose execution can be proved neither way. Under [`Lost::Refuse`] its outcome is not
-/// known. Returns whether there are local messages.
-pub(super) fn settle_locally(link: &Link, publish: &PendingPublish) -> bool {
-    let topic = &publish.topic;
-    if link.lost == Lost::Refuse {
-        publish.settle(Stage::Unknown);
-        return false;
-    }
-    let Ok(records) = record::records(&publish.records, &link.limits) else {
-        publish.settle(Stage::Unknown);
-        return false;
-    };
-    let publications: Vec<Publication> = records
-        .into_iter()
-        .map(|record| record.publication)
-        .collect();
-    let before = topic.last_id();
-    let may_begin = || publish.try_take();
-    match topic.publish_local(link.clock.now(), publications, &may_begin) {
-        Ok(outcomes) => {
-            link.count_local(before, &outcomes);
-            publish.settle(Stage::Local(outcomes));
-            true
-        }
-        // It has got its outcome meanwhile.
-        Err(_) => false,
-    }
 }

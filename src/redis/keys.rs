@@ -38,6 +38,11 @@ impl Keys {
         self.of_topic(topic, 'p')
     }
 
+    /// Returns the key of the id up to which a history has been removed.
+    pub(super) fn cleared(&self, topic: &str) -> String {
+        self.of_topic(topic, 'x')
+    }
+
     /// Returns the channel of a topic.
     pub(super) fn channel(&self, topic: &str) -> String {
         self.of_topic(topic, 'c')
@@ -66,6 +71,16 @@ impl Keys {
     /// Returns the key that a hub holds while it removes the names of the dead hub `node`.
     pub(super) fn sweep(&self, node: u64) -> String {
         format!("{}:sweep:{node:016x}", self.prefix)
+    }
+
+    /// Returns the channel that tells all hubs which users to disconnect.
+    pub(super) fn users_channel(&self) -> String {
+        format!("{}:users", self.prefix)
+    }
+
+    /// Returns the key of a claim.
+    pub(super) fn claim(&self, key: &str) -> String {
+        format!("{}:idem:{key}", self.prefix)
     }
 
     fn of_topic(&self, topic: &str, kind: char) -> String {
@@ -112,11 +127,14 @@ mod tests {
         assert_eq!(keys.stream("news"), "chat:{news}:s");
         assert_eq!(keys.presence("news"), "chat:{news}:p");
         assert_eq!(keys.channel("news"), "chat:{news}:c");
+        assert_eq!(keys.cleared("news"), "chat:{news}:x");
         assert_eq!(keys.own_channel(), "chat:to:00000000000000ab");
         assert_eq!(keys.channel_of_node(u64::MAX), "chat:to:ffffffffffffffff");
         assert_eq!(keys.nodes(), "chat:nodes");
         assert_eq!(keys.topics_at(1), "chat:at:0000000000000001");
         assert_eq!(keys.sweep(1), "chat:sweep:0000000000000001");
+        assert_eq!(keys.users_channel(), "chat:users");
+        assert_eq!(keys.claim("k"), "chat:idem:k");
     }
 
     #[test]

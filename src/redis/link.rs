@@ -31,6 +31,7 @@ use super::record::Limits;
 use super::server_clock::{MAX_DIFFERENCE, ServerClock};
 use super::status::{LinkState, LinkStatus};
 use super::topics::OpenTopics;
+use super::users::DisconnectCallback;
 use crate::sync::lock;
 
 #[derive(Debug)]
@@ -46,6 +47,7 @@ pub(super) struct Link {
     pub(super) queue: PublishQueue,
     pub(super) topics: OpenTopics,
     pub(super) names: PresentNames,
+    pub(super) on_disconnect: DisconnectCallback,
     pub(super) figures: Figures,
     pub(super) heartbeats: Mutex<Heartbeats>,
     /// The hub is shutting down.
@@ -107,6 +109,7 @@ impl Link {
             queue: PublishQueue::default(),
             topics: OpenTopics::default(),
             names: PresentNames::default(),
+            on_disconnect: DisconnectCallback::default(),
             figures: Figures::default(),
             heartbeats: Mutex::default(),
             is_stopped: AtomicBool::new(false),

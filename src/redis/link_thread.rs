@@ -15,11 +15,12 @@ use super::connection::{
 };
 use super::figures::Figures;
 use super::interval::Interval;
-use super::join::{Joining, MAX_TOGETHER, settle_locally};
+use super::join::{Joining, MAX_TOGETHER};
 use super::link::Link;
 use super::mirror::Mirror;
 use super::pending::{PendingPublish, Stage};
 use super::presence::{self, PresenceWriter};
+use super::publish::settle_locally;
 use super::publisher::Publisher;
 use super::status::LinkState;
 use super::subscriber::Subscriber;
@@ -224,7 +225,7 @@ impl LinkThread {
         connection: &mut ServerConnection,
         mut channels: Vec<String>,
     ) -> Result<(), ServerError> {
-        channels.push(self.link.keys.own_channel());
+        channels.extend([self.link.keys.own_channel(), self.link.keys.users_channel()]);
         for channels in channels.chunks(MAX_TOGETHER) {
             let mut commands = Commands::default();
             commands.add(cmd("SUBSCRIBE").arg(channels));

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod calls;
+mod claims;
 mod config;
 mod connection;
 mod delivery;
@@ -16,6 +17,7 @@ mod link_word;
 mod malformed;
 mod mirror;
 mod open;
+mod others;
 mod pending;
 mod presence;
 mod present_names;
@@ -29,7 +31,11 @@ mod status;
 mod subscriber;
 mod topics;
 mod unread;
+mod users;
 
+#[cfg(all(test, feature = "testing"))]
+#[path = "tests/everywhere.rs"]
+mod everywhere_tests;
 #[cfg(all(test, feature = "testing"))]
 #[path = "tests/faults.rs"]
 mod faults_tests;
@@ -68,9 +74,6 @@ use std::time::{Instant, SystemTime};
 
 use crate::hub::{Engine, Since, Unavailable};
 use crate::hub::{HubConfig, Publication, PublishError, PublishOutcome, Topic};
-
-#[cfg(any(test, fuzzing))]
-pub(crate) use record::check_invariants;
 
 pub use config::{Lost, RedisConfig};
 pub use status::{LinkCounts, LinkState, LinkStatus};
@@ -194,6 +197,9 @@ impl Redis {
         // All are told to end before any is waited for.
         self.shared.shards.iter().for_each(Shard::stop);
         self.shared.shards.iter().for_each(Shard::join);
+        for shard in &self.shared.shards {
+            shard.link().on_disconnect.set(None);
+        }
     }
 }
 
@@ -221,6 +227,17 @@ impl Shared {
             unreachable!("a configuration without shards is refused at the start")
         })
     }
+}
+
+/// Checks what must hold for all bytes from a server. The fuzz target `wire_record` only calls this function.
+///
+/// # Panics
+/// If it does not hold.
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(fuzzing), allow(dead_code, reason = "only fuzz targets call it"))]
+pub(crate) fn check_invariants(data: &[u8]) {
+    record::check_invariants(data);
+    users::check_invariants(data);
 }
 
 impl Engine for Shared {

@@ -1,11 +1,12 @@
 //! What a hub asks of its link beside publishing: to receive a topic, to complete or remove its history, to check an id.
 
+use std::io;
 use std::time::Instant;
 
 use ::redis::{Cmd, Value, cmd};
 use crossbeam_channel::{Receiver, Sender};
 
-use super::connection::number;
+use super::connection::{bytes, number};
 use super::link::Link;
 use super::status::LinkState;
 use super::topics::Query;
@@ -59,27 +60,46 @@ impl Link {
     /// # Blocking
     /// Waits for the server, up to the timeout.
     pub(super) fn clear_history(&self, topic: &Topic) -> Result<(), Unavailable> {
-        let name = topic.name();
-        let mut call = cmd("EVAL");
-        call.arg(CLEAR).arg(2);
-        call.arg(self.keys.counter(name))
-            .arg(self.keys.stream(name));
-        call.arg(self.keys.channel(name)).arg(topic.last_id());
-        let reply = self.command(call)?;
+        let reply = self.call_clear(topic);
+        let reply = reply.map_err(|error| Unavailable(error.to_string().into()))?;
         // The members of other hubs are told through the channel. This thread may read the history before that message
         // comes back.
         topic.remove_history_up_to(number(&reply).unwrap_or(0));
         Ok(())
     }
 
+    fn call_clear(&self, topic: &Topic) -> io::Result<Value> {
+        let mut load = cmd("SCRIPT");
+        load.arg("LOAD").arg(CLEAR);
+        let script = self.command(load)?;
+        let name = topic.name();
+        let mut call = cmd("EVALSHA");
+        call.arg(bytes(&script).unwrap_or_default()).arg(3);
+        call.arg(self.keys.counter(name));
+        call.arg(self.keys.stream(name));
+        call.arg(self.keys.cleared(name));
+        call.arg(self.keys.channel(name)).arg(topic.last_id());
+        self.command(call)
+    }
+
     /// Sends a command to the server, and returns the reply.
     ///
     /// # Blocking
     /// Waits for the server, up to the timeout.
-    pub(super) fn command(&self, command: Cmd) -> Result<Value, Unavailable> {
+    ///
+    /// # Errors
+    /// The server has refused the command, or may have executed it. The kind is `NotConnected` if the link is isolated.
+    pub(super) fn command(&self, command: Cmd) -> io::Result<Value> {
         match self.ask(|reply| Query::Command(command, reply)) {
-            Some(answer) => answer.map_err(|error| Unavailable(error.into())),
-            None => Err(Unavailable("redis does not answer".into())),
+            Some(answer) => answer.map_err(io::Error::other),
+            None if self.is_isolated() => {
+                let text = "the connection to redis is lost";
+                Err(io::Error::new(io::ErrorKind::NotConnected, text))
+            }
+            None => {
+                let text = "redis does not answer";
+                Err(io::Error::new(io::ErrorKind::TimedOut, text))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::config::Lost;
 use super::figures::Figures;
 use super::link::Link;
-use super::pending::{PendingPublish, Progress};
+use super::pending::{PendingPublish, Progress, Stage};
 use super::queue::NotQueued;
 use super::record;
 use super::status::LinkState;
@@ -208,4 +208,33 @@ fn count_of_call(left: &[Publication]) -> usize {
         bytes <= MAX_CALL_BYTES
     });
     fitting.count().max(1)
+}
+
+/// Makes a local message of a publish whose execution can be proved neither way. Under [`Lost::Refuse`] its outcome is not
+/// known. Returns whether there are local messages.
+pub(super) fn settle_locally(link: &Link, publish: &PendingPublish) -> bool {
+    let topic = &publish.topic;
+    if link.lost == Lost::Refuse {
+        publish.settle(Stage::Unknown);
+        return false;
+    }
+    let Ok(records) = record::records(&publish.records, &link.limits) else {
+        publish.settle(Stage::Unknown);
+        return false;
+    };
+    let publications: Vec<Publication> = records
+        .into_iter()
+        .map(|record| record.publication)
+        .collect();
+    let before = topic.last_id();
+    let may_begin = || publish.try_take();
+    match topic.publish_local(link.clock.now(), publications, &may_begin) {
+        Ok(outcomes) => {
+            link.count_local(before, &outcomes);
+            publish.settle(Stage::Local(outcomes));
+            true
+        }
+        // It has got its outcome meanwhile.
+        Err(_) => false,
+    }
 }

@@ -14,8 +14,8 @@ use crate::hub::Publication;
 use crate::message::Message;
 use crate::{names, nesting};
 
-/// The version of records and of presence changes. A hub does not read other versions.
-const VERSION: u8 = 1;
+/// The version of records, of presence changes and of users to disconnect. A hub does not read other versions.
+pub(super) const VERSION: u8 = 1;
 
 /// The kind of record that is a message. There is no other kind yet.
 const MESSAGE: u8 = b'm';
@@ -283,7 +283,7 @@ fn name<'a>(what: &str, bytes: &'a [u8]) -> Result<&'a str, Malformed> {
     Ok(name)
 }
 
-/// Checks what must hold for every input. The fuzz target `wire_record` only calls this function.
+/// Checks what must hold for every input of the fuzz target `wire_record`.
 ///
 /// # Panics
 /// If a message changes when it is written and read again, or if what was taken exceeds a limit.

@@ -15,8 +15,10 @@ use super::figures::Figures;
 use super::interval::Interval;
 use super::join::{Joining, MAX_TOGETHER};
 use super::link::Link;
+use super::malformed::Malformed;
 use super::record::{self, Payload};
 use super::topics::{Query, Requests};
+use super::users::UserDisconnect;
 use crate::hub::Since;
 use crate::hub::Topic;
 use crate::sync::lock;
@@ -84,6 +86,9 @@ impl Subscriber {
             (Some(b"message"), Some(payload)) => {
                 if channel == self.link.keys.own_channel() {
                     self.on_own_channel(payload)
+                } else if channel == self.link.keys.users_channel() {
+                    self.on_users_channel(payload);
+                    Ok(())
                 } else {
                     self.on_topic(channel, payload)
                 }
@@ -203,18 +208,26 @@ impl Subscriber {
             Ok(Payload::Cleared { to }) => topic.remove_history_up_to(to),
             Ok(Payload::Joined { node, name }) => self.set_present(&topic, node, &name, true),
             Ok(Payload::Left { node, name }) => self.set_present(&topic, node, &name, false),
-            Err(reason) => {
-                Figures::add(&self.link.figures.malformed, 1);
-                if self.refusals.is_over() {
-                    log::warn!(
-                        "redis {}: a payload of topic {:?} was dropped: {reason}",
-                        self.link.address(),
-                        topic.name()
-                    );
-                }
-            }
+            Err(reason) => self.report_malformed(&format!("topic {:?}", topic.name()), &reason),
         }
         Ok(())
+    }
+
+    /// Handles a user that another hub disconnects, or this one.
+    fn on_users_channel(&mut self, payload: &[u8]) {
+        match UserDisconnect::parse(payload) {
+            Ok(message) if message.node == self.link.node => {}
+            Ok(message) => self.link.on_disconnect.call(&message),
+            Err(reason) => self.report_malformed("the channel for users", &reason),
+        }
+    }
+
+    fn report_malformed(&mut self, place: &str, reason: &Malformed) {
+        Figures::add(&self.link.figures.malformed, 1);
+        if self.refusals.is_over() {
+            let address = self.link.address();
+            log::warn!("redis {address}: a payload of {place} was dropped: {reason}");
+        }
     }
 
     fn set_present(&self, topic: &Topic, node: u64, name: &str, is_present: bool) {

@@ -454,6 +454,19 @@ await check('an error is shown and the connection stays open', withPeople([ann],
   await ann.sees('still here');
 }));
 
+await check('every control has an accessible name', withPeople([ann], async (ann) => {
+  const devtools = await ann.page.context().newCDPSession(ann.page);
+  const roles = ['button', 'link', 'textbox', 'combobox', 'spinbutton', 'radio', 'checkbox', 'log', 'img'];
+  await ann.page.getByRole('group', { name: 'Connect to' }).waitFor();
+  for (const target of ['#target-echo', '#target-topic', '#target-many']) {
+    await ann.page.check(target);
+    const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+    const controls = nodes.filter((node) => !node.ignored && roles.includes(node.role?.value));
+    equal(`whether ${target} has controls`, controls.length > 10, true);
+    equal(`controls without a name with ${target}`, controls.filter((node) => !node.name?.value.trim()).map((node) => node.role.value).join(' '), '');
+  }
+}));
+
 await check('it fits a phone of 360 pixels', withPeople([ann], async (ann) => {
   await ann.page.setViewportSize({ width: 360, height: 740 });
   await ann.connect();

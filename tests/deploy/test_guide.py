@@ -1,8 +1,12 @@
-"""The configurations of proxies in `src/GUIDE.md`, with the ports of the test: clients connect, and admin paths are hidden."""
+"""The configurations of proxies in `src/GUIDE.md`, with the ports of the test: clients connect, and admin paths are hidden.
+
+`test_proxies.py` runs the same configurations for the addresses of the clients.
+"""
 
 import re
 import socket
 import unittest
+from typing import NamedTuple
 
 from support import LIMIT, ROOT, Server, request, status, upgrade_head
 from test_exposure import CADDY, NGINX, TEXT_FRAME, proxy
@@ -24,24 +28,55 @@ def replaced(text, *pairs):
     return text
 
 
-def templates():
-    """Returns the template of each proxy. What the guide leaves out, or cannot know, comes from the test."""
+FLAGS = ["--origin", "https://example.com", "--admin-listen", "127.0.0.1:0", "--trusted-proxy", "127.0.0.1"]
+
+NGINX_STREAM = """
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+worker_processes 1;
+daemon off;
+pid {directory}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 512; }}
+stream {{
+BLOCK
+}}
+"""
+
+
+class Setup(NamedTuple):
+    """A proxy and the server behind it, as the guide describes them."""
+
+    program: str
+    text: str
+    flags: list
+
+
+def setups():
+    """Returns each setup by its name. What the guide leaves out, or cannot know, comes from the test."""
     server = ("127.0.0.1:9000", "127.0.0.1:{server}")
-    nginx = replaced(block("nginx"), server)
-    haproxy = replaced(block("haproxy"), server, ("bind :443 ssl crt /etc/haproxy/example.com.pem", "bind 127.0.0.1:{port}"))
+    bind = ("bind :443 ssl crt /etc/haproxy/example.com.pem", "bind 127.0.0.1:{port}")
+    location = replaced(block("nginx"), server)
+    nginx = re.sub(r"# https.*?\}\}\n", lambda _: location, NGINX, count=1, flags=re.DOTALL)
+    nginx = nginx.replace("worker_connections 64", "worker_connections 512")
+    haproxy = replaced(block("haproxy"), server, bind)
     caddy = replaced(block("caddy"), server, ("example.com {{", "http://:{port} {{\n    bind 127.0.0.1"))
+    tcp = replaced(block("haproxy-tcp"), server, bind)
+    stream = replaced(block("nginx-stream"), server, ("listen 443 ssl", "listen 127.0.0.1:{port}"))
+    stream = re.sub(r"^ *ssl_certificate.*\n", "", stream, flags=re.MULTILINE)
     return {
-        "nginx": re.sub(r"# https.*?\}\}\n", lambda _: nginx, NGINX, count=1, flags=re.DOTALL),
-        "HAProxy": haproxy,
-        "Caddy": CADDY[: CADDY.index("http://")] + caddy,
+        "nginx": Setup("nginx", nginx, FLAGS),
+        "HAProxy": Setup("HAProxy", haproxy, FLAGS),
+        "Caddy": Setup("Caddy", CADDY[: CADDY.index("http://")] + caddy, FLAGS),
+        "HAProxy, PROXY v2": Setup("HAProxy", tcp, [*FLAGS, "--proxy-protocol"]),
+        "nginx stream, PROXY v1": Setup("nginx", NGINX_STREAM.replace("BLOCK", stream), [*FLAGS, "--proxy-protocol"]),
     }
 
 
 class Guide(unittest.TestCase):
     def test_configurations_of_the_guide_serve_the_site(self):
-        for name, text in templates().items():
-            with self.subTest(name), Server("--origin", "https://example.com", "--admin-listen", "127.0.0.1:0") as server:
-                with proxy(name, server.port, text) as port:
+        for name, setup in setups().items():
+            with self.subTest(name), Server(*setup.flags) as server:
+                with proxy(setup.program, server.port, setup.text) as port:
                     self.echo(port)
                     self.assertEqual(request(port, "GET", "/", SITE)[0], 200)
                     self.assertEqual(request(port, "GET", "/metrics", SITE)[0], 404)

@@ -170,3 +170,116 @@ fn report_hides_passwords() {
         "{stdout}"
     );
 }
+
+#[test]
+fn default_config_is_accepted_and_changes_nothing() {
+    let (code, default, _) = run(standpipe(&["default-config"]));
+    assert_eq!(code, Some(0));
+    let file = File::new("config-default", &default);
+    let (code, with_file, stderr) = run(standpipe(&["check-config", "-c", file.path()]));
+    assert_eq!(code, Some(0), "{stderr}");
+    let (_, without_file, _) = run(standpipe(&["check-config"]));
+    assert_eq!(with_file, without_file);
+}
+
+#[test]
+fn check_config_refuses_what_a_start_would_refuse() {
+    let missing = "token-file = \"/nonexistent/tokens\"\n";
+    let remote = "admin-listen = \"0.0.0.0:9001\"\n";
+    let open = "admin-open = true\nlisten = [\"unix:/nonexistent/a.sock\"]\n";
+    for (text, expected) in [
+        (missing, "/nonexistent/tokens: "),
+        (
+            remote,
+            ":1: admin-listen 0.0.0.0:9001: other machines can reach",
+        ),
+        (
+            open,
+            ":1: admin-open: every listener must be a TCP listener on loopback",
+        ),
+    ] {
+        let file = File::new("config-refused", text);
+        let (code, stdout, stderr) = run(standpipe(&["check-config", "-c", file.path()]));
+        assert_eq!((code, stdout.as_str()), (Some(78), ""), "{text}: {stderr}");
+        assert!(stderr.contains(expected), "{text}: {stderr}");
+    }
+    // The server itself says the same.
+    let mut command = standpipe(&["--listen", "127.0.0.1:0"]);
+    command.env("STANDPIPE_ADMIN_LISTEN", "0.0.0.0:0");
+    let (code, _, stderr) = run(command);
+    assert_eq!(code, Some(78));
+    assert!(
+        stderr.contains("STANDPIPE_ADMIN_LISTEN 0.0.0.0:"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn check_config_listens_nowhere_and_leaves_no_file() {
+    let path = std::env::temp_dir().join(format!("standpipe-check-{}.sock", std::process::id()));
+    let text = format!("listen = [\"unix:{}\"]\n", path.display());
+    let file = File::new("config-sockets", &text);
+    let (code, _, stderr) = run(standpipe(&["check-config", "-c", file.path()]));
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn variable_of_the_file_is_read_and_empty_counts_as_unset() {
+    let file = File::new("config-variable", "queue = 0\n");
+    let mut command = standpipe(&["check-config"]);
+    command.env("STANDPIPE_CONFIG", file.path());
+    let (code, _, stderr) = run(command);
+    assert_eq!(code, Some(78));
+    assert!(stderr.contains(":1: queue: must be at least 1"), "{stderr}");
+    let mut command = standpipe(&["check-config"]);
+    command.env("STANDPIPE_CONFIG", "");
+    assert_eq!(run(command).0, Some(0));
+    // The file is for the server. Another command does not read it, and does not call the variable unknown.
+    let mut command = standpipe(&["pub", "--url", "http://127.0.0.1:1", "t", "x"]);
+    command.env("STANDPIPE_CONFIG", "/nonexistent.toml");
+    let (code, _, stderr) = run(command);
+    assert_eq!(code, Some(1));
+    assert!(!stderr.contains("STANDPIPE_CONFIG"), "{stderr}");
+}
+
+#[test]
+fn every_command_warns_of_an_unknown_variable_and_names_the_nearest() {
+    for flags in [
+        &["check-config"][..],
+        &["default-config"],
+        &["pub", "--url", "http://127.0.0.1:1", "t", "x"],
+        &["top", "http://127.0.0.1:1", "--once"],
+        &["client", "ws://127.0.0.1:1/ws/t"],
+        &["bench", "ws://127.0.0.1:1/echo", "--time", "1ms"],
+    ] {
+        let mut command = standpipe(flags);
+        command.env("STANDPIPE_QUEU", "7").env("STANDPIPE_RATE", "");
+        let (_, _, stderr) = run(command);
+        let expected = "the variable STANDPIPE_QUEU is unknown and ignored; the nearest one is STANDPIPE_QUEUE\n";
+        assert!(stderr.contains(expected), "{flags:?}: {stderr}");
+        assert!(!stderr.contains("STANDPIPE_RATE"), "{flags:?}: {stderr}");
+    }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn password_in_a_file_for_everybody_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let text =
+        "redis = \"redis://:s3cret@127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"\nadmin-open = true\n";
+    let file = File::new("config-mode", text);
+    for (mode, is_warned) in [(0o644, true), (0o600, false)] {
+        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let binary = Binary::of(standpipe(&["-c", file.path()]));
+        binary.signal("TERM");
+        let (_, _, log) = binary.end();
+        assert_eq!(
+            log.contains("can read the password"),
+            is_warned,
+            "{mode:o}: {log}"
+        );
+        assert!(!log.contains("s3cret"), "{log}");
+    }
+}

@@ -196,8 +196,8 @@ fn dashboard_disconnects_one_client() {
     let rest = first.rest_answering_close();
     assert_eq!(rest.closes, [(4321, "maintenance".into())]);
     for (fields, why) in [
-        (json!({"client": two, "code": 1000}), "4000 to 4999"),
-        (json!({"client": two, "code": 5000}), "4000 to 4999"),
+        (json!({"client": two, "code": 1000}), "from 4000 to 4999"),
+        (json!({"client": two, "code": 5000}), "from 4000 to 4999"),
         (
             json!({"client": two, "reason": "x".repeat(124)}),
             "123 bytes",
@@ -211,7 +211,13 @@ fn dashboard_disconnects_one_client() {
     second.text("still here");
     second.expect_text("still here");
     assert_done(&mut watcher, json!({"do": "disconnect", "client": two}));
-    assert_eq!(second.rest_answering_close().closes, [(4000, "".into())]);
+    let close = (1008, "disconnected by the operator".to_owned());
+    assert_eq!(second.rest_answering_close().closes, [close]);
+    assert_refused(
+        &mut watcher,
+        json!({"do": "disconnect-user", "user": "nobody"}),
+        "user nobody has no clients",
+    );
 }
 
 #[test]

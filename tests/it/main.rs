@@ -92,6 +92,8 @@ mod binary_output;
 #[cfg(feature = "cli")]
 mod config_file;
 #[cfg(feature = "cli")]
+mod config_reload;
+#[cfg(feature = "cli")]
 mod dashboard;
 #[cfg(feature = "cli")]
 mod exec;
@@ -105,6 +107,8 @@ mod json_values;
 mod manuals;
 #[cfg(feature = "cli")]
 mod metrics;
+#[cfg(feature = "cli")]
+mod openapi;
 #[cfg(feature = "cli")]
 mod protocol;
 #[cfg(feature = "cli")]

@@ -103,6 +103,141 @@ fn history_is_read_without_members_here() {
     assert!(answer.body.contains("there are 1 topics"), "{answer:?}");
 }
 
+#[test]
+fn history_is_removed_over_http_on_all_hubs() {
+    let Some(redis) = RedisServer::start() else {
+        return;
+    };
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &KEPT));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    let _member = raw(&hubs[1], "/ws/a-kept");
+    publish(&hubs[1], "a-kept", "one");
+    // This hub has no members of the topic.
+    let answer = hubs[0].request("DELETE /topics/a-kept/history", "");
+    assert_eq!((answer.status, &*answer.body), (204, ""), "{answer:?}");
+    until("the other hub has removed it", DEADLINE, || {
+        hubs[1].get("/topics/a-kept/history").body == "[]"
+    });
+}
+
+#[test]
+fn repetition_on_another_hub_publishes_nothing() {
+    let Some(mut redis) = RedisServer::start() else {
+        return;
+    };
+    let flags = ["--redis-timeout", "1s"];
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &flags));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    let mut member = raw(&hubs[1], "/ws/t");
+    let publish = |hub: usize, key: &str, body: &str| {
+        let key = format!("Idempotency-Key: {key}\r\n");
+        hubs[hub].request_with("POST /publish/t", &key, body)
+    };
+    let first = publish(0, "a", "one");
+    assert_eq!(first.status, 202, "{first:?}");
+    for hub in [1, 0, 1] {
+        let again = publish(hub, "a", "one");
+        assert_eq!((again.status, &again.body), (202, &first.body), "hub {hub}");
+    }
+    assert_eq!(publish(1, "a", "another").status, 400);
+    assert_eq!(publish(1, "b", "two").status, 202);
+    for text in ["one", "two"] {
+        let message = member.recv_timeout(DEADLINE).expect("a message");
+        assert_eq!(message, Some(Message::text(text)));
+    }
+    let stored = format!("{:?}", redis.command(&["KEYS", "*:idem:*"]));
+    assert_eq!(stored.matches(":idem:").count(), 2, "{stored}");
+    // Another hub has begun and not finished.
+    let keys = redis.command(&["KEYS", "*:idem:*"]);
+    let keys: Vec<String> = redis::from_redis_value(keys).expect("a list of keys");
+    for key in &keys {
+        redis.command(&["SET", key, "0123456789abcdef 0 "]);
+    }
+    let local = publish(1, "a", "one");
+    assert_eq!(
+        (local.status, local.body),
+        (202, first.body),
+        "this hub remembers it"
+    );
+    // An isolated hub recognizes what it has answered itself.
+    redis.kill();
+    let mut alone = publish(0, "c", "three");
+    until("the hub publishes alone", DEADLINE, || {
+        alone = publish(0, "c", "three");
+        alone.status == 202
+    });
+    assert_eq!(publish(0, "c", "three").body, alone.body);
+}
+
+#[test]
+fn user_is_disconnected_on_all_hubs() {
+    let Some(mut redis) = RedisServer::start() else {
+        return;
+    };
+    let secret = SecretFile::new();
+    let token = secret.token("ann");
+    let flags = ["--jwt-hmac-file", secret.path()];
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &flags));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    let path = format!("/ws/t?token={token}");
+    let mut clients = [0, 1, 1].map(|n: usize| raw(&hubs[n], &path));
+    let mut other = raw(&hubs[1], &format!("/ws/t?token={}", secret.token("bob")));
+    let body = r#"{"code":4100,"reason":"banned"}"#;
+    let answer = hubs[0].request("POST /users/ann/disconnect", body);
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (202, r#"{"disconnected":1}"#)
+    );
+    for client in &mut clients {
+        assert_eq!(until_closed(client), (4100, "banned".into()));
+    }
+    other.send("still connected").expect("it is");
+    let message = other.recv_timeout(DEADLINE).expect("a message");
+    assert_eq!(message, Some(Message::text("still connected")));
+    redis.kill();
+    until("the hub says that others may not know", DEADLINE, || {
+        let answer = hubs[1].request("POST /users/bob/disconnect", body);
+        assert!(matches!(answer.status, 202 | 503), "{answer:?}");
+        answer.status == 503 && answer.body.contains("the other hubs may not know")
+    });
+    assert_eq!(until_closed(&mut other), (4100, "banned".into()));
+}
+
+/// A key for tokens in a file, which is deleted when this is dropped.
+struct SecretFile(std::path::PathBuf);
+
+impl SecretFile {
+    fn new() -> SecretFile {
+        let name = format!("standpipe-machines-{}.hmac", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, "0123456789abcdef0123456789abcdef").expect("a file");
+        SecretFile(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the path is text")
+    }
+
+    /// Returns a token of this user.
+    fn token(&self, user: &str) -> String {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+        program
+            .env_clear()
+            .args(["token", "--hmac-file", self.path()]);
+        program.args(["--sub", user, "--expires", "1h"]);
+        let output = program.output().expect("the binary can be started");
+        let token = String::from_utf8(output.stdout).expect("a token is text");
+        assert!(output.status.success(), "{:?}", output.stderr);
+        token.trim_end().to_owned()
+    }
+}
+
+impl Drop for SecretFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 const UNKNOWN: &str = "the outcome is not known: the message may be published or not";
 
 /// What a publisher was told.
@@ -231,6 +366,15 @@ fn rules_of_the_guide_allow_what_a_hub_does() {
         Some(Message::text("x"))
     );
     assert_eq!(hubs[1].get("/topics/a-kept/presence").status, 200);
+    for (request, status) in [
+        ("DELETE /topics/a-kept/history", 204),
+        ("POST /users/ann/disconnect", 202),
+        ("POST /publish/a-kept", 202),
+    ] {
+        let key = "Idempotency-Key: k\r\n";
+        let answer = hubs[1].request_with(request, key, "");
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+    }
     drop(member);
     // A new server: the hubs catch up.
     redis.restart();

@@ -92,12 +92,17 @@ impl HubProcess {
 
     /// Sends a request, and returns the answer. Status 0 if the connection broke or there was no answer.
     pub(crate) fn request(&self, method_and_path: &str, body: &str) -> Answer {
+        self.request_with(method_and_path, "", body)
+    }
+
+    /// Like [`request`](Self::request), with more headers, each of which ends with CRLF.
+    pub(crate) fn request_with(&self, method_and_path: &str, headers: &str, body: &str) -> Answer {
         let exchange = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect_timeout(&self.address, DEADLINE)?;
             stream.set_read_timeout(Some(DEADLINE))?;
             let head = format!(
                 "{method_and_path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: text/plain\r\n\
-                 Content-Length: {}\r\n\r\n{body}",
+                 Content-Length: {}\r\n{headers}\r\n{body}",
                 self.address,
                 body.len()
             );

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::once::Final;
+use standpipe::Reply;
 
 /// How long an answer is remembered.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(300);
@@ -17,6 +17,25 @@ const MAX_BYTES: usize = 16 << 20;
 
 /// Identifies a key of one credential and path.
 pub(crate) type Name = [u8; 32];
+
+/// The answer to a request that has published a message, or may have. A repetition of the request gets it too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Final {
+    pub(crate) status: u16,
+    /// JSON, or a line of text after status 504.
+    pub(crate) body: String,
+}
+
+impl Final {
+    /// Returns the answer, which has no `Retry-After`, because a repetition could publish the message twice.
+    pub(crate) fn reply(self) -> Reply {
+        if self.body.starts_with(['{', '[']) {
+            Reply::json(self.status, self.body)
+        } else {
+            Reply::text(self.status, self.body)
+        }
+    }
+}
 
 /// The answers by name. It never removes an entry before its time, because a repetition would then publish a message
 /// twice. While it is full, new keys are refused.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use standpipe::{Hub, Publication, PublishError, Reply};
 
-use super::once::Final;
+use super::answer_table::Final;
 use super::one_line;
 use crate::cli::command::Publish;
 use crate::cli::envelope::to_json;

@@ -5,8 +5,9 @@ use standpipe::{Reply, Request, ServerHandle};
 
 use super::one_line;
 use crate::cli::envelope::to_json;
+use crate::cli::links::Links;
 use crate::cli::names;
-use crate::cli::replies::bad_request;
+use crate::cli::replies::{bad_request, busy};
 
 /// The most bytes of a body.
 const MAX_BODY: usize = 4096;
@@ -24,14 +25,32 @@ const REASON: &str = "disconnected by the operator";
 /// Disconnects clients.
 pub(crate) struct Disconnector {
     handle: ServerHandle,
+    links: Option<Links>,
 }
 
 /// The Close that the clients get.
-#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-struct Close {
-    code: Option<u16>,
-    reason: Option<String>,
+pub(crate) struct Close {
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: Option<String>,
+}
+
+impl Close {
+    /// Returns the code and the reason, or their defaults.
+    ///
+    /// # Errors
+    /// When one of them is not allowed.
+    pub(crate) fn checked(self) -> Result<(u16, String), String> {
+        if self.code.is_some_and(|code| !(4000..=4999).contains(&code)) {
+            return Err("code must be from 4000 to 4999".into());
+        }
+        let reason = self.reason.unwrap_or_else(|| REASON.into());
+        if reason.len() > MAX_REASON {
+            return Err(format!("reason has at most {MAX_REASON} bytes"));
+        }
+        Ok((self.code.unwrap_or(CODE), reason))
+    }
 }
 
 #[derive(Serialize)]
@@ -41,8 +60,12 @@ struct Answer {
 }
 
 impl Disconnector {
-    pub(crate) fn new(handle: ServerHandle) -> Disconnector {
-        Disconnector { handle }
+    /// Also disconnects the users that other hubs disconnect, from now on.
+    pub(crate) fn new(handle: ServerHandle, links: Option<Links>) -> Disconnector {
+        if let Some(links) = &links {
+            links.follow_disconnects(handle.clone());
+        }
+        Disconnector { handle, links }
     }
 
     /// Disconnects the client with the number in the path. What is queued for it is discarded, so that a client that does
@@ -58,11 +81,23 @@ impl Disconnector {
         Ok(answer(usize::from(client.is_some())))
     }
 
-    /// Disconnects all clients of a user.
+    /// Disconnects all clients of a user, on all hubs. The answer counts those of this hub.
+    ///
+    /// # Blocking
+    /// With links up to `--redis-timeout`.
     pub(crate) fn user(&self, request: &mut Request, user: &str) -> Result<Reply, Reply> {
         names::check("a user", user).map_err(bad_request)?;
         let (code, reason) = read_close(request)?;
         let disconnected = self.handle.disconnect_user(user, code, &reason);
+        if let Some(links) = &self.links {
+            links
+                .disconnect_user(user, code, &reason)
+                .map_err(|error| {
+                    busy(format!(
+                        "{disconnected} clients of this hub are disconnected, but the other hubs may not know: {error}"
+                    ))
+                })?;
+        }
         Ok(answer(disconnected))
     }
 }
@@ -90,22 +125,12 @@ fn read_close(request: &mut Request) -> Result<(u16, String), Reply> {
 }
 
 fn parse_close(body: &[u8]) -> Result<(u16, String), String> {
-    let Close { code, reason } = if body.is_empty() {
-        Close {
-            code: None,
-            reason: None,
-        }
-    } else {
-        serde_json::from_slice(body).map_err(|error| format!("the body: {}", one_line(&error)))?
-    };
-    if code.is_some_and(|code| !(4000..=4999).contains(&code)) {
-        return Err("code must be from 4000 to 4999".into());
+    if body.is_empty() {
+        return Close::default().checked();
     }
-    let reason = reason.unwrap_or_else(|| REASON.into());
-    if reason.len() > MAX_REASON {
-        return Err(format!("reason has at most {MAX_REASON} bytes"));
-    }
-    Ok((code.unwrap_or(CODE), reason))
+    let close: Close =
+        serde_json::from_slice(body).map_err(|error| format!("the body: {}", one_line(&error)))?;
+    close.checked()
 }
 
 #[cfg(test)]

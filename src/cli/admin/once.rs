@@ -5,49 +5,36 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 use standpipe::{Reply, Request};
 
-use super::answer_table::{AnswerTable, Claim, Name};
+use super::answer_table::{AnswerTable, Claim, Final, Name};
+use crate::cli::links::Links;
 use crate::cli::names;
 use crate::cli::replies::{bad_request, busy, busy_for};
 
 /// The header with the key.
 const HEADER: &str = "idempotency-key";
 
-/// The answer to a request that has published a message, or may have. A repetition of the request gets it too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Final {
-    pub(crate) status: u16,
-    /// JSON, or a line of text after status 504.
-    pub(crate) body: String,
-}
-
-impl Final {
-    /// Returns the answer, which has no `Retry-After`, because a repetition could publish the message twice.
-    fn reply(self) -> Reply {
-        if self.body.starts_with(['{', '[']) {
-            Reply::json(self.status, self.body)
-        } else {
-            Reply::text(self.status, self.body)
-        }
-    }
-}
-
 /// What identifies a request, if it has a key.
 pub(crate) struct Identity(Option<(Name, u64)>);
 
-/// Recognizes repeated requests.
+/// Recognizes repeated requests: of this hub by the table, and of other hubs by the links.
 pub(crate) struct Once {
     table: AnswerTable,
+    links: Option<Links>,
 }
 
 impl Once {
-    pub(crate) fn new() -> Once {
+    pub(crate) fn new(links: Option<Links>) -> Once {
         Once {
             table: AnswerTable::new(),
+            links,
         }
     }
 
     /// Publishes with `publish`, or returns the answer to the first request with the same key. `bytes` is the size of the
     /// largest answer. If `publish` returns an error, nothing is published, and the request can be repeated.
+    ///
+    /// # Blocking
+    /// As `publish`, and with links up to three times `--redis-timeout` more.
     pub(crate) fn run(
         &self,
         identity: &Identity,
@@ -66,10 +53,81 @@ impl Once {
                 return Err(busy_for(left, "too many requests have an Idempotency-Key"));
             }
         };
-        let answer = publish()?;
-        reservation.finish(&answer);
+        let shared = match &self.links {
+            Some(links) => Shared::claim(links, name, *content)?,
+            None => Shared::No,
+        };
+        let answer = match &shared {
+            Shared::Answered(answer) => answer.clone(),
+            Shared::No => publish()?,
+            Shared::Claimed(links, name) => match publish() {
+                Ok(answer) => {
+                    links.set_claim(name, &encode(*content, &answer));
+                    answer
+                }
+                Err(refusal) => {
+                    links.release_claim(name);
+                    return Err(refusal);
+                }
+            },
+        };
+        // Another hub may have remembered a longer answer than this one has room for.
+        if answer.body.len() <= bytes {
+            reservation.finish(&answer);
+        }
         Ok(answer.reply())
     }
+}
+
+/// What the hubs know about a request that this hub does not know.
+enum Shared<'a> {
+    /// This hub carries it out, and tells the others, by this name.
+    Claimed(&'a Links, String),
+    /// Another hub has carried it out.
+    Answered(Final),
+    /// This hub works alone.
+    No,
+}
+
+impl Shared<'_> {
+    fn claim<'a>(links: &'a Links, name: &Name, content: u64) -> Result<Shared<'a>, Reply> {
+        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
+        match links.claim(&name, &encode(content, &UNFINISHED)) {
+            Ok(None) => Ok(Shared::Claimed(links, name)),
+            Ok(Some(found)) => match decode(&found) {
+                Some((other, _)) if other != content => Err(other_request()),
+                Some((_, answer)) if answer != UNFINISHED => Ok(Shared::Answered(answer)),
+                _ => Err(running()),
+            },
+            Err(error) if links.works_alone(&error) => Ok(Shared::No),
+            Err(error) => Err(busy(format!("not published: {error}"))),
+        }
+    }
+}
+
+/// Stands for the answer of a request that is being carried out.
+const UNFINISHED: Final = Final {
+    status: 0,
+    body: String::new(),
+};
+
+/// The most bytes of an answer that another hub has stored.
+const MAX_STORED: usize = 1 << 20;
+
+/// Returns a request and its answer as hubs share them.
+fn encode(content: u64, answer: &Final) -> Vec<u8> {
+    format!("{content:016x} {} {}", answer.status, answer.body).into_bytes()
+}
+
+/// Reads what [`encode`] has written, or anybody else who can reach the server.
+fn decode(stored: &[u8]) -> Option<(u64, Final)> {
+    let stored = std::str::from_utf8(stored).ok()?;
+    let mut parts = stored.splitn(3, ' ');
+    let content = u64::from_str_radix(parts.next()?, 16).ok()?;
+    let status = parts.next()?.parse().ok()?;
+    let body = parts.next()?.to_owned();
+    let is_possible = matches!(status, 0 | 202 | 503 | 504) && body.len() <= MAX_STORED;
+    is_possible.then_some((content, Final { status, body }))
 }
 
 impl Identity {
@@ -118,6 +176,26 @@ fn other_request() -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_answer_is_read_as_it_was_written() {
+        let answer = |status, body: &str| Final {
+            status,
+            body: body.into(),
+        };
+        for answer in [
+            UNFINISHED,
+            answer(202, r#"{"id":1, "receivers":2}"#),
+            answer(504, "the outcome is not known\n"),
+        ] {
+            let stored = encode(u64::MAX, &answer);
+            assert_eq!(decode(&stored), Some((u64::MAX, answer)));
+        }
+        for wrong in ["", "1", "1 202", "x 202 {}", "1 200 {}", "1 70000 {}"] {
+            assert_eq!(decode(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert_eq!(decode(b"1 202 \xff"), None);
+    }
 
     #[test]
     fn parts_of_a_name_are_kept_apart() {

@@ -6,6 +6,8 @@ use std::ffi::{OsStr, OsString};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 
+use crate::cli::config::nearest;
+
 const PREFIX: &str = "STANDPIPE_";
 
 /// Makes every empty variable count as unset.
@@ -68,10 +70,19 @@ fn name_invalid_utf8(error: Error, mut command: Command, arguments: &[OsString])
     }
 }
 
-/// Returns the variables of this process that look like ours and that no flag of any command has. An empty one counts as
-/// unset.
+/// Returns a warning for each variable of this process that looks like ours and that no flag of any command has. An empty
+/// one counts as unset.
 pub(super) fn unknown(command: &Command) -> Vec<String> {
-    unknown_in(command, env::vars_os())
+    let warning = |name: &String| {
+        let known = variables(command).filter_map(|(_, known)| known.to_str());
+        let warning = format!("the variable {name} is unknown and ignored");
+        match nearest(name, known) {
+            Some(nearest) => format!("{warning}; the nearest one is {nearest}"),
+            None => warning,
+        }
+    };
+    let names = unknown_in(command, env::vars_os());
+    names.iter().map(warning).collect()
 }
 
 fn unknown_in(

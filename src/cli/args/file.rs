@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::config::{ConfigFile, InForce, Source};
+use crate::cli::config::{ConfigFile, InForce, Source, TOPIC};
 use crate::cli::topics::TopicFlag;
 
 /// The flag `--config`, and what the file says about topics.
@@ -18,17 +18,22 @@ pub(crate) struct FileArgs {
     /// The file whose settings of topics are in force.
     #[arg(skip)]
     of_topics: Option<&'static ConfigFile>,
+
+    /// Every value and its source.
+    #[arg(skip)]
+    in_force: Vec<InForce>,
 }
 
 impl FileArgs {
-    /// Returns the settings of topics in the file, unless a flag or a variable overrides them.
+    /// Records every value and its source. Returns the settings of topics in the file, unless a flag or a variable
+    /// overrides them.
     pub(super) fn set(
         &mut self,
         file: Option<&'static ConfigFile>,
-        in_force: &[InForce],
+        in_force: Vec<InForce>,
     ) -> Option<Vec<TopicFlag>> {
-        let mut flags = in_force.iter().filter(|value| value.key == "topic");
-        if flags.any(|value| value.source != Source::Default) {
+        self.in_force = in_force;
+        if (self.source(TOPIC)).is_some_and(|source| *source != Source::Default) {
             return None;
         }
         self.of_topics = file;
@@ -40,8 +45,36 @@ impl FileArgs {
     pub(crate) fn of_topics(&self) -> Option<&'static ConfigFile> {
         self.of_topics
     }
+
+    /// Returns every value and its source.
+    pub(crate) fn in_force(&self) -> &[InForce] {
+        &self.in_force
+    }
+
+    /// Returns where the value of this key comes from.
+    pub(crate) fn source(&self, key: &str) -> Option<&Source> {
+        let mut values = self.in_force.iter();
+        values
+            .find(|value| value.key == key)
+            .map(|value| &value.source)
+    }
+
+    /// Returns an error that begins with a flag with the source of its value instead: the variable, or the line of the
+    /// file and the key.
+    pub(crate) fn name_source(&self, error: &str) -> String {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let Some(rest) = error.strip_prefix("--") else {
+            return error.to_owned();
+        };
+        let (key, rest) = rest.split_at(rest.find(|c| !is_part(c)).unwrap_or(rest.len()));
+        match self.source(key) {
+            Some(source @ Source::Variable(_)) => format!("{source}{rest}"),
+            Some(source @ Source::File(..)) => format!("{source}: {key}{rest}"),
+            Some(Source::Flag(_) | Source::Default) | None => error.to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
+#[path = "tests/file.rs"]
 mod tests;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::parser::ValueSource;
 use standpipe::redis::{Lost, RedisConfig};
 
+use crate::cli::config::Source;
 use crate::cli::names;
 use crate::cli::redis_url::Candidates;
 use crate::cli::units::Time;
@@ -47,6 +47,10 @@ pub(crate) struct RedisArgs {
     /// Whether a URL comes from the command line, and not from the environment.
     #[arg(skip)]
     is_on_command_line: bool,
+
+    /// Whether a URL comes from a configuration file that every user of the machine can read.
+    #[arg(skip)]
+    is_in_open_file: bool,
 }
 
 impl RedisArgs {
@@ -83,8 +87,15 @@ impl RedisArgs {
         set.map(|(flag, _)| flag).collect()
     }
 
-    pub(super) fn set_source(&mut self, source: Option<ValueSource>) {
-        self.is_on_command_line = source == Some(ValueSource::CommandLine);
+    /// Records where the URLs come from. `is_file_open` says that every user of the machine can read the file.
+    pub(super) fn set_source(&mut self, source: Option<&Source>, is_file_open: bool) {
+        self.is_on_command_line = matches!(source, Some(Source::Flag(_)));
+        self.is_in_open_file = is_file_open && matches!(source, Some(Source::File(..)));
+    }
+
+    /// Returns whether every user of the machine can read a password in the configuration file.
+    pub(crate) fn has_password_in_open_file(&self) -> bool {
+        self.is_in_open_file && self.redis.iter().any(Candidates::have_password)
     }
 
     /// Returns whether every user of the machine can read a password in the arguments of this process.

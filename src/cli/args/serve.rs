@@ -224,9 +224,14 @@ pub(crate) struct ServeArgs {
 
 impl ServeArgs {
     /// Takes the settings of topics from the configuration file, unless a flag or a variable overrides them.
-    pub(super) fn set_file(&mut self, file: Option<&'static ConfigFile>, in_force: &[InForce]) {
+    pub(super) fn set_file(&mut self, file: Option<&'static ConfigFile>, in_force: Vec<InForce>) {
         if let Some(topics) = self.file.set(file, in_force) {
             self.topic = topics;
+        }
+        #[cfg(feature = "redis")]
+        {
+            let is_open = file.is_some_and(|file| file.is_open);
+            self.redis.set_source(self.file.source("redis"), is_open);
         }
     }
 

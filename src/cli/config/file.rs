@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::arguments::check;
@@ -19,6 +20,8 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
+    /// Whether every user of the machine can read the file.
+    pub(crate) is_open: bool,
     document: Document,
 }
 
@@ -30,7 +33,7 @@ impl ConfigFile {
     /// file, the line, the key and the reason. It shows no value, because a value may be a password.
     pub(crate) fn read(path: &Path, command: &clap::Command) -> Result<ConfigFile, String> {
         let name = path.display().to_string();
-        let text = read(path).map_err(|reason| format!("{name}: {reason}"))?;
+        let (text, is_open) = read(path).map_err(|reason| format!("{name}: {reason}"))?;
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
         let document = Document::parse(text).map_err(|problems| describe(&name, problems))?;
         let problems = check(command, &document.settings);
@@ -39,6 +42,7 @@ impl ConfigFile {
         }
         Ok(ConfigFile {
             path: path.to_owned(),
+            is_open,
             document,
         })
     }
@@ -88,14 +92,17 @@ impl ConfigFile {
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// Returns the text of a file, and whether every user of the machine can read it.
+fn read(path: &Path) -> Result<(String, bool), String> {
     let text = |error: std::io::Error| error.to_string();
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(text)?;
+    let mode = file.metadata().map_err(text)?.mode();
     let mut file = file.take(MAX_FILE + 1);
     file.read_to_end(&mut bytes).map_err(text)?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(format!("the file is larger than {MAX_FILE} bytes"));
     }
-    String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
+    let text = String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text")?;
+    Ok((text, mode & 0o004 != 0))
 }

@@ -30,8 +30,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// The value of one argument.
-#[derive(Clone, Debug)]
+/// The value of one argument. It may be a password, so `Debug` does not show it.
+#[derive(Clone)]
 pub(crate) struct InForce {
     pub(crate) key: String,
     pub(crate) values: Vec<String>,
@@ -39,6 +39,12 @@ pub(crate) struct InForce {
     pub(crate) source: Source,
     /// What the help says about an argument without a value, such as `the kernel's default`.
     pub(crate) default: Option<String>,
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.source)
+    }
 }
 
 /// Returns the values of all arguments that are keys, in the order of the arguments. `known` has the variables, which

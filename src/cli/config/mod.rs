@@ -4,6 +4,7 @@
 //! file, which overrides the built-in default.
 
 mod arguments;
+mod default;
 mod document;
 mod file;
 mod in_force;
@@ -12,6 +13,9 @@ mod problems;
 mod report;
 
 pub(crate) use arguments::CONFIG;
+pub(crate) use default::default_file;
+pub(crate) use document::TOPIC;
 pub(crate) use file::ConfigFile;
 pub(crate) use in_force::{InForce, Source, in_force};
+pub(crate) use nearest::nearest;
 pub(crate) use report::report;

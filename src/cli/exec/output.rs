@@ -14,7 +14,9 @@ use super::end::End;
 use super::lines::Lines;
 use super::wake_up::poll_for;
 use crate::cli::publish_counts::{self, Way};
-use crate::cli::raw::MAX_BATCH;
+
+/// How many lines are published together, as many as of one client.
+const BATCH: usize = 64;
 
 /// How many bytes are read in one call: what a pipe holds, unless somebody has changed its size (pipe(7)).
 const PIPE: usize = 64 << 10;
@@ -74,7 +76,7 @@ fn read<'a>(stdout: &impl AsFd, buffer: &'a mut [u8], end: &End) -> Option<(&'a 
 fn publish(topic: &Topic, lines: Vec<Vec<u8>>) {
     let mut lines = lines.into_iter().map(message).peekable();
     while lines.peek().is_some() {
-        let mut batch: Vec<Publication> = lines.by_ref().take(MAX_BATCH).collect();
+        let mut batch: Vec<Publication> = lines.by_ref().take(BATCH).collect();
         let count = batch.len();
         loop {
             let published = topic.publish_all(batch);

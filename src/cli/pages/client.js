@@ -1,8 +1,8 @@
 // ── The client: one WebSocket connection ────────────────────────────────────────────────────────────────────────────
 const CODES = {
-  1000: 'normal', 1001: 'server shutting down', 1002: 'protocol error', 1005: 'no code given', 1006: 'no Close received',
-  1007: 'invalid UTF-8', 1008: 'policy violation', 1009: 'message too big', 1011: 'handler failed', 1013: 'try again later',
-  4008: 'slow consumer',
+  1000: 'normal', 1001: 'server shutting down', 1002: 'protocol error', 1003: 'unsupported data', 1005: 'no code given',
+  1006: 'no Close received', 1007: 'invalid data', 1008: 'policy violation', 1009: 'message too big',
+  1011: 'handler failed', 1013: 'try again later', 4001: 'token expired', 4003: 'forbidden', 4008: 'slow consumer',
 };
 
 const client = {
@@ -20,7 +20,7 @@ const client = {
   connect() {
     const url = target.url();
     jsonMode.cancelReconnect();
-    const socket = new WebSocket(url, target.isJson ? ['standpipe.v1'] : []);
+    const socket = new WebSocket(url, target.protocols());
     socket.binaryType = 'arraybuffer';
     Object.assign(this, { socket, comesBack: target.comesBack, isJson: target.isJson, isClosing: false, sentAt: target.isEcho ? [] : null, sent: 0, received: 0 });
     $('address').textContent = target.displayUrl();

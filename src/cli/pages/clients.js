@@ -188,7 +188,10 @@ function askToDisconnect(client) {
   if (client.isGone) return;
   put($('disconnect-title'), `Disconnect client ${client.client}?`);
   put($('disconnect-who'), `${client.peer} · ${client.user === null ? 'no user' : `user ${client.user}`} · topics: ${topicList(client)}`);
-  $('disconnect').client = client.client;
+  $('disconnect').client = client;
+  $('disconnect-all-choice').hidden = client.user === null;
+  $('disconnect-all').checked = false;
+  put($('disconnect-user'), client.user ?? '');
   checkReason();
   $('disconnect').showModal();
 }
@@ -204,7 +207,10 @@ $('disconnect-cancel').onclick = () => $('disconnect').close();
 $('disconnect').onclick = ({ target }) => { if (target === $('disconnect')) $('disconnect').close(); };
 $('disconnect-form').onsubmit = (event) => {
   event.preventDefault();
-  sendCommand({ do: 'disconnect', client: $('disconnect').client, code: Number($('disconnect-code').value), reason: $('disconnect-reason').value }, 'clients-status');
+  const { client, user } = $('disconnect').client;
+  const whom = $('disconnect-all').checked ? { do: 'disconnect-user', user } : { do: 'disconnect', client };
+  // An empty field means the default.
+  sendCommand({ ...whom, code: Number($('disconnect-code').value) || null, reason: $('disconnect-reason').value || null }, 'clients-status');
   $('disconnect').close();
 };
 

@@ -3,6 +3,8 @@ const topicList = {
   interval: 3000,
   timer: 0,
   isLoading: false,
+  /// The list needs the key of the server, which this page does not have. The server is not asked again.
+  isRefused: false,
   rows: new Map(),
   policies: new Map(),
 
@@ -11,11 +13,12 @@ const topicList = {
   /// Loads the list now, and then every few seconds until it is hidden or the server refuses.
   async refresh() {
     clearTimeout(this.timer);
-    if (!this.isShown || this.isLoading) return;
+    if (!this.isShown || this.isLoading || this.isRefused) return;
     this.isLoading = true;
     try {
-      const answer = await fetch(target.withToken('/topics'));
-      if ([401, 403, 404].includes(answer.status)) throw new Error('it needs the key of the server. The dashboard shows all topics.');
+      const answer = await target.fetch('/topics');
+      this.isRefused = [401, 403, 404].includes(answer.status);
+      if (this.isRefused) throw new Error('it needs the key of the server. The dashboard shows all topics.');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       this.show(await answer.json());
       this.timer = setTimeout(() => this.refresh(), this.interval);
@@ -106,7 +109,7 @@ const jsonMode = {
     this.commands.clear();
     for (const topic of this.topics.values()) this.pause(topic);
     // After these codes a new connection would probably fail in the same way.
-    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013].includes(code)) return;
+    if (byUs || !$('reconnect').checked || [1002, 1007, 1008, 1009, 1013, 4001, 4003].includes(code)) return;
     // The delay is partly random, so that clients that were disconnected together do not all reconnect together.
     const delay = Math.min(500 * 2 ** this.retries++, 10_000) * (0.75 + Math.random() / 2);
     log.add('status', 'reconnecting in ' + milliseconds(delay));
@@ -115,6 +118,18 @@ const jsonMode = {
 
   cancelReconnect() {
     clearTimeout(this.timer);
+  },
+
+  /// Sends a newer token on the open connection, so that it does not end when the old token expires.
+  renewToken(token) {
+    this.command({ token }, ({ exp, ended }) => {
+      log.add('status', 'the new token is in force until ' + new Date(exp * 1000).toLocaleTimeString());
+      for (const name of ended ?? []) {
+        log.add('status', 'unsubscribed, because the new token does not allow this topic', name);
+        if (this.topics.has(name)) this.forget(this.topics.get(name));
+      }
+    });
+    log.add('out', 'a new token');
   },
 
   // Subscriptions.
@@ -130,7 +145,7 @@ const jsonMode = {
     // The epoch is undefined, and so left out, until the first answer has told it.
     const resume = since !== undefined && { since, epoch: topic.epoch };
     const command = { sub: topic.name, ...resume, ...(topic.presence && { presence: true }) };
-    this.command(command, (id, epoch) => {
+    this.command(command, ({ id, epoch }) => {
       topic.isActive = true;
       topic.epoch = epoch;
       topic.last ??= id;
@@ -170,7 +185,7 @@ const jsonMode = {
     // A browser resolves these two path segments, so the request would go to another path.
     if (!topic.presence || topic.name === '.' || topic.name === '..') return;
     try {
-      const answer = await fetch(target.withToken('/topics/' + encodeURIComponent(topic.name) + '/presence'));
+      const answer = await target.fetch('/topics/' + encodeURIComponent(topic.name) + '/presence');
       if (!answer.ok) throw new Error((await answer.text()).trim());
       if (!topic.isActive) return;
       topic.names = new Set(await answer.json());
@@ -199,7 +214,7 @@ const jsonMode = {
     if ('error' in message || 'ack' in message) {
       const { done, failed } = this.commands.get(message.ack ?? message.ref) ?? {};
       this.commands.delete(message.ack ?? message.ref);
-      if ('ack' in message) done?.(message.id, message.epoch);
+      if ('ack' in message) done?.(message);
       else failed?.();
     } else if ('data' in message) this.message(topic, message);
     else if ('gap' in message) this.gap(topic, message);

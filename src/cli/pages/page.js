@@ -1,3 +1,10 @@
+// ── The token, if the server requires one ──────────────────────────────────────────────────────────────────────────
+const token = {
+  get value() { return $('token').value.trim(); },
+  /// Whether a subprotocol and a header can contain the token (RFC 9110 §5.6.2). Signed tokens always fit.
+  get fitsHeader() { return /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(this.value); },
+};
+
 // ── The target: /echo, one topic in raw mode, or JSON mode ──────────────────────────────────────────────────────────
 const target = {
   get isEcho() { return $('target-echo').checked; },
@@ -11,9 +18,20 @@ const target = {
     return this.withToken(base + '/ws/' + encodeURIComponent($('topic').value) + ($('no-echo').checked ? '?echo=false' : ''));
   },
 
+  /// Returns the subprotocols to offer. The token is one of them, because proxies log URLs.
+  protocols() {
+    const mode = this.isJson ? 'standpipe.v1' : 'standpipe.raw';
+    return token.fitsHeader ? [mode, 'bearer.' + token.value] : [mode];
+  },
+
+  /// Adds a token that no header can carry.
   withToken(url) {
-    const token = $('token').value;
-    return token ? url + (url.includes('?') ? '&' : '?') + 'token=' + encodeURIComponent(token) : url;
+    return token.value === '' || token.fitsHeader ? url : url + (url.includes('?') ? '&' : '?') + 'token=' + encodeURIComponent(token.value);
+  },
+
+  /// Requests a path of the server, with the token.
+  fetch(path) {
+    return fetch(this.withToken(path), { headers: token.fitsHeader ? { Authorization: 'Bearer ' + token.value } : {} });
   },
 
   /// Returns the URL with the token hidden.
@@ -65,6 +83,7 @@ const figures = {
     $('connect').disabled = client.socket !== null;
     for (const id of ['subscribe', 'publish']) $(id).disabled = state !== 'open' || !client.isJson;
     for (const id of ['send', 'send-binary']) $(id).disabled = state !== 'open';
+    $('renew').disabled = !jsonMode.isOpen;
     $('send-burst').disabled = state !== 'open' || burst.run !== null;
     $('close').disabled = state !== 'open' && state !== 'connecting';
     $('sent').textContent = number(client.sent);
@@ -87,6 +106,7 @@ onSubmit('connect-form', () => {
   if (target.problem()) $(target.isJson ? 'name' : 'topic').focus();
   else if (!client.socket) client.connect();
 });
+$('renew').addEventListener('click', () => jsonMode.renewToken(token.value));
 onSubmit('text-form', () => { client.send($('text').value, $('text').value); $('text').select(); });
 onSubmit('binary-form', () => {
   const data = new Uint8Array(Number($('bytes').value));

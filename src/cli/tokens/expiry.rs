@@ -29,7 +29,6 @@ impl Expiries {
     pub(crate) fn close_expired(&self, now: Instant) {
         // Closed without the lock, because a client that ends waits for the lock.
         for outbox in self.take_expired(now) {
-            log::debug!("#{} the token has expired", outbox.number());
             outbox.close_now(EXPIRED, "the token has expired");
         }
     }

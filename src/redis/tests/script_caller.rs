@@ -8,6 +8,7 @@ use super::redis_server::RedisServer;
 
 pub(super) const PUBLISH: &str = include_str!("../publish.lua");
 const OPEN: &str = include_str!("../open.lua");
+const CLEAR: &str = include_str!("../clear.lua");
 
 pub(super) const NODE: u64 = 7;
 pub(super) const LIMITS: Limits = Limits {
@@ -98,14 +99,30 @@ impl<'a> Caller<'a> {
             .0
     }
 
+    /// Removes the history. Returns the id up to which it is removed.
+    pub(super) fn clear(&self) -> i64 {
+        let keys = keys();
+        let mut command = redis::cmd("EVAL");
+        command.arg(CLEAR).arg(3);
+        command.arg(keys.counter(TOPIC)).arg(keys.stream(TOPIC));
+        command.arg(keys.cleared(TOPIC)).arg(keys.channel(TOPIC));
+        command.arg(self.floor);
+        let mut connection = self.server.connection().expect("it accepts connections");
+        command.query(&mut connection).expect("the script runs")
+    }
+
     pub(super) fn open(&self, raise: bool) -> Answer {
         let keys = keys();
         let mut command = redis::cmd("EVAL");
-        command.arg(OPEN).arg(2);
+        command.arg(OPEN).arg(3);
         command.arg(keys.counter(TOPIC)).arg(keys.stream(TOPIC));
-        command.arg(&self.epoch).arg(self.floor);
+        command
+            .arg(keys.cleared(TOPIC))
+            .arg(&self.epoch)
+            .arg(self.floor);
         command.arg(u8::from(raise)).arg(keys.channel(TOPIC));
-        command.query(&mut self.server.connection()?)
+        let (last, now, _): (i64, i64, i64) = command.query(&mut self.server.connection()?)?;
+        Ok((last, now))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ids that the scripts assign, on a real server: each row of the table of ids.
 
-use redis::from_redis_value;
+use redis::{Value, from_redis_value};
 
 use super::record::{Payload, append};
 use super::redis_server::RedisServer;
@@ -328,4 +328,31 @@ fn ids_keep_all_their_digits() {
     let entries: Vec<(String, Vec<String>)> = from_redis_value(state(&server).1).expect("entries");
     assert_eq!(entries[0].0, format!("{}-0", first + 1));
     assert_eq!(caller.open(false).expect("it is opened").0, first + 1);
+}
+
+#[test]
+fn removed_history_is_told_up_to_the_last_id() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let caller = Caller::of(&server);
+    let last = caller.publish(&["a", "b"]).expect("they are published").0 + 1;
+    let mut cleared = 0;
+    let payloads = heard(&server, || cleared = caller.clear());
+    assert_eq!(cleared, last);
+    let to = last as u64;
+    assert_eq!(parsed(&payloads), Payload::Cleared { to });
+    let (counter, stream) = state(&server);
+    assert_ne!(counter, Value::Nil, "ids continue");
+    assert_eq!(stream, Value::Array(Vec::new()));
+    assert_eq!(caller.id(), last + 1);
+    // Without the counter and the stream, a hub may still have messages: with its own ids, or below the clock.
+    for key in [keys().counter(TOPIC), keys().stream(TOPIC)] {
+        server.command(&["DEL", &key]);
+    }
+    let before = now(&server);
+    let cleared = Caller::of(&server).clear();
+    assert!((before..=now(&server)).contains(&cleared));
+    let floor = now(&server) + 60_000_000;
+    assert_eq!(Caller::of(&server).above(floor).clear(), floor);
 }

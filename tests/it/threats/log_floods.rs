@@ -99,6 +99,28 @@ fn violations_are_logged_once_in_3_s() {
 }
 
 #[test]
+fn refused_publishes_are_logged_once_in_3_s() {
+    let began = Instant::now();
+    let mut spawned = Spawned::start(&["--topic", "news:publish=server"]);
+    for _ in 0..50 {
+        let mut client = spawned.connect("/ws/news");
+        client.text("not allowed");
+        client.expect_close(4003);
+    }
+    spawned.signal(&["TERM"]);
+    assert_eq!(spawned.end().code(), Some(0));
+    until("the last line is logged", || {
+        spawned.log().contains("drained")
+    });
+    let log = spawned.log();
+    let (lines, left_out) =
+        lines_and_left_out(log.lines(), " publish refused: ", "publish refused:");
+    assert_eq!(lines + left_out, 50, "{log}");
+    assert!(lines <= most_lines(began), "{log}");
+    assert!(!log.contains("not allowed"), "{log}");
+}
+
+#[test]
 fn overdue_client_with_a_busy_handler_is_logged_once() {
     let name = "threats::log_floods::overdue_client_with_a_busy_handler_is_logged_once";
     in_own_process(name, || {
