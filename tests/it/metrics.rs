@@ -294,7 +294,7 @@ fn dashboard_and_alerts_use_metrics_that_exist() {
     ] {
         let content = read(file);
         let used = names_in(&content);
-        assert!(used.len() > 15, "{file}: {used:?}");
+        assert!(used.len() > 10, "{file}: {used:?}");
         for name in used {
             let is_of_redis = name.starts_with("standpipe_redis_");
             let exists = samples.contains(name) || is_of_redis && !cfg!(feature = "redis");
@@ -347,6 +347,7 @@ fn every_metric_is_documented() {
     let documented: BTreeSet<String> = section
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next())
+        .filter(|name| !names_in(name).is_empty())
         .map(str::to_owned)
         .collect();
     let is_tested = |name: &&&str| cfg!(feature = "redis") || !name.starts_with("standpipe_redis_");
