@@ -36,8 +36,8 @@ pub(crate) enum Keys {
 }
 
 impl Access {
-    /// Reads the files of tokens and keys again. Later requests are checked against the new secrets. Clients that are connected are
-    /// not checked again.
+    /// Reads the files of tokens and keys again. Later requests are checked against the new ones. Clients that are
+    /// connected are not checked again.
     ///
     /// # Errors
     /// Names each file that cannot be read or has no secret. The old secrets of such a file remain valid.
@@ -77,7 +77,10 @@ impl Access {
     pub(crate) fn admit(&self, request: &mut Request) -> Result<Identity, Reply> {
         let identity = self.identify(request)?;
         check_user(request, &identity)?;
-        request.extensions_mut().insert(identity.clone());
+        // An idle client without a token must not need memory for this.
+        if identity.has_token() {
+            request.extensions_mut().insert(identity.clone());
+        }
         Ok(identity)
     }
 

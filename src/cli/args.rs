@@ -23,6 +23,7 @@ use crate::cli::url::without_secrets;
 mod check_config;
 mod clients;
 #[cfg(test)]
+#[path = "args/tests/default_file.rs"]
 mod default_file_tests;
 mod environment;
 mod exec;
@@ -82,14 +83,15 @@ Without a command, standpipe serves: `standpipe --listen X` is `standpipe serve 
 
 Each flag can also be set in the environment, as STANDPIPE_ and its name in upper snake case: STANDPIPE_MAX_MESSAGE=1MiB. \
 The values of a flag that may be given more than once are separated by commas there, or by semicolons where a value may \
-contain a comma. A flag overrides the environment. \
+contain a comma. A flag overrides the environment, which overrides the file of --config. \
 An empty variable counts as unset.
 
 Switches are true, yes, on or 1, and false, no, off or 0.
 
 Sizes: 512, 64KiB, 1MiB, 1GiB, or 64KB, 1MB, 1GB in powers of 1000. Times: 250ms, 10s, 1.5s, 2m, 1h.
 
-Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 78 flags that contradict each other, \
+Exit codes: 0 clean (also after one Ctrl-C or SIGTERM), 1 runtime error, 2 wrong flag or value, 78 a wrong configuration file or flags that \
+contradict each other, \
 130 second Ctrl-C.";
 
 /// The configuration file of this process. It is never changed, because the arguments refer to it for their defaults.

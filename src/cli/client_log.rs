@@ -16,13 +16,15 @@ const TARGET: &str = "standpipe::clients";
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Forbidden {
-    /// A message in raw mode, without the right to publish.
+    /// A message, without the right to publish to its topic.
     Publish,
+    /// A subscription in JSON mode, without the right to it.
+    Subscribe,
     /// A newer token that is not valid.
     Token,
 }
 
-const ALL: [Forbidden; 2] = [Forbidden::Publish, Forbidden::Token];
+const ALL: [Forbidden; 3] = [Forbidden::Publish, Forbidden::Subscribe, Forbidden::Token];
 
 static THROTTLE: LineThrottle<{ ALL.len() }> = LineThrottle::new();
 
@@ -58,6 +60,7 @@ impl fmt::Display for Forbidden {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Forbidden::Publish => "publish refused",
+            Forbidden::Subscribe => "subscription refused",
             Forbidden::Token => "token refused",
         })
     }

@@ -23,7 +23,7 @@ pub(crate) enum Command {
 }
 
 /// A token from a client. `Debug` hides it.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct TokenText(pub(crate) String);
 
 impl fmt::Debug for TokenText {

@@ -86,6 +86,7 @@ pub(crate) mod throttle;
 pub(crate) mod url;
 
 pub(crate) mod client;
+pub(crate) mod kept_connection;
 pub(crate) mod publish;
 pub(crate) mod top;
 

@@ -1,18 +1,15 @@
-//! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, with one request for each message.
+//! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, with one request for each message, on a connection that is kept.
 
 use std::fmt::Write as _;
-use std::io::ErrorKind::WouldBlock;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use super::Failure;
 use super::args::PublishArgs;
 use super::client::{Line, Lines};
+use super::kept_connection::{KeptConnection, NoResponse};
 use super::refusal::first_line;
 use super::stdout;
 use super::terminal::printable;
-
-/// The maximum number of bytes read of a response. The server's responses are one line of JSON or text.
-const MAX_RESPONSE: u64 = 64 << 10;
 
 /// How some of the server's texts begin, and this command's error too.
 const NOT_PUBLISHED: &str = "not published: ";
@@ -23,9 +20,10 @@ const NOT_PUBLISHED: &str = "not published: ";
 /// When a message was not published. A line that only the server's limits or its own bytes exclude does not stop the
 /// lines after it. Every other error does.
 pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
-    let publisher = Publisher {
+    let mut publisher = Publisher {
         args,
         key: args.publish_key()?,
+        connection: KeptConnection::new(&args.url, args.timeout),
     };
     match args.data.as_deref() {
         None | Some("-") => publisher.publish_lines(),
@@ -66,10 +64,11 @@ impl Published {
 struct Publisher<'a> {
     args: &'a PublishArgs,
     key: Option<String>,
+    connection: KeptConnection<'a>,
 }
 
 impl Publisher<'_> {
-    fn publish_lines(&self) -> Result<(), Failure> {
+    fn publish_lines(&mut self) -> Result<(), Failure> {
         let (mut failed, mut number) = (0_usize, 0_usize);
         for line in Lines::new(io::stdin()) {
             let line = line.map_err(|error| format!("cannot read standard input: {error}"))?;
@@ -94,7 +93,7 @@ impl Publisher<'_> {
     }
 
     /// Publishes a line. If only this line cannot be published, reports it and counts it in `failed`.
-    fn publish_line(&self, line: Line, failed: &mut usize) -> Result<(), Failure> {
+    fn publish_line(&mut self, line: Line, failed: &mut usize) -> Result<(), Failure> {
         let number = line.number;
         let bytes = match line.bytes {
             Ok(bytes) if self.args.binary => Ok(bytes),
@@ -134,35 +133,16 @@ impl Publisher<'_> {
     ///
     /// # Errors
     /// When the server cannot be reached, or refuses every message.
-    fn publish(&self, data: &[u8]) -> Result<Answer, Failure> {
-        let mut tcp = self
-            .args
-            .url
-            .dial()
-            .map_err(|error| format!("not published: {error}"))?;
-        // Under the policy `block` the response is delayed while the topic makes its publishers wait.
-        tcp.set_read_timeout(Some(self.args.timeout.0))?;
-        // A server that refuses a large message answers before it has received all of it, and the rest cannot be sent.
-        let sent = tcp.write_all(&[self.head(data.len()).as_bytes(), data].concat());
-        let mut bytes = Vec::new();
-        let received = tcp.take(MAX_RESPONSE).read_to_end(&mut bytes);
-        let Some(response) = parse(&bytes) else {
-            let reason = match (sent, received) {
-                (Err(error), _) if error.kind() == WouldBlock => {
-                    "the server does not read it".into()
-                }
-                (_, Err(error)) if error.kind() == WouldBlock => {
-                    format!("nothing came for {}", self.args.timeout)
-                }
-                (Err(error), _) | (_, Err(error)) => error.to_string(),
-                _ if bytes.is_empty() => "the server closed the connection".into(),
-                _ => "this is no HTTP response".into(),
-            };
-            return Err(
-                format!("no answer, so the message may be published or not: {reason}").into(),
-            );
-        };
-        let body = printable(String::from_utf8_lossy(response.body).trim_end()).into_owned();
+    fn publish(&mut self, data: &[u8]) -> Result<Answer, Failure> {
+        let request = [self.head(data.len()).as_bytes(), data].concat();
+        let response = self.connection.exchange(&request);
+        let response = response.map_err(|error| match error {
+            NoResponse::NotSent(error) => format!("not published: {error}"),
+            NoResponse::Unknown(reason) => {
+                format!("no answer, so the message may be published or not: {reason}")
+            }
+        })?;
+        let body = printable(String::from_utf8_lossy(&response.body).trim_end()).into_owned();
         match response.status {
             202 => Ok(Answer::Published(Published {
                 body,
@@ -173,7 +153,7 @@ impl Publisher<'_> {
                 timed_out: true,
             })),
             status => {
-                let line = first_line(response.body);
+                let line = first_line(&response.body);
                 let line = line.strip_prefix(NOT_PUBLISHED).unwrap_or(&line);
                 let reason = format!("{status} {line}");
                 match status {
@@ -204,34 +184,16 @@ impl Publisher<'_> {
             format!("Authorization: Bearer {key}\r\n")
         });
         let host = &args.url.authority;
+        // One message needs no connection after it.
+        let close = match args.data.as_deref() {
+            None | Some("-") => "",
+            Some(_) => "Connection: close\r\n",
+        };
         format!(
             "POST {path}{query} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
-             {key}Connection: close\r\n\r\n"
+             {key}{close}\r\n"
         )
     }
-}
-
-struct Response<'a> {
-    status: u16,
-    is_json: bool,
-    body: &'a [u8],
-}
-
-fn parse(bytes: &[u8]) -> Option<Response<'_>> {
-    let mut headers = [httparse::EMPTY_HEADER; 64];
-    let mut response = httparse::Response::new(&mut headers);
-    let Ok(httparse::Status::Complete(head)) = response.parse(bytes) else {
-        return None;
-    };
-    let is_json = response.headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("content-type")
-            && header.value.starts_with(b"application/json")
-    });
-    Some(Response {
-        status: response.code?,
-        is_json,
-        body: &bytes[head..],
-    })
 }
 
 /// Returns the text percent-encoded, as a path segment or a query value.

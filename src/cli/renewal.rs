@@ -8,8 +8,8 @@ use super::command::TokenText;
 use super::raw::FORBIDDEN;
 use super::tokens::{Expiry, Identity, Tokens};
 
-/// The connection is closed at the third token that is not valid. Otherwise a client could make the server verify and log
-/// without a limit.
+/// The connection is closed at the third token that is not valid. Otherwise a client could make the server verify and
+/// log without a limit.
 const MAX_REFUSED: u32 = 3;
 
 /// What a client needs to renew its token.

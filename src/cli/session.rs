@@ -13,6 +13,7 @@ use standpipe::{
 
 use super::Failure;
 use super::answers::{Answers, Done, Outcome, Refusal};
+use super::client_log::Forbidden;
 use super::command::{
     Command, CommandError, CommandMessage, Publish, Reference, Resume, TokenText,
 };
@@ -140,7 +141,10 @@ impl<'a> Session<'a> {
         if self.subscriptions.contains_key(&name) {
             return Err("already subscribed to this topic".into());
         }
-        self.rights.check_subscribe(&name)?;
+        if let Err(reason) = self.rights.check_subscribe(&name) {
+            Forbidden::Subscribe.log(conn, &reason);
+            return Err(reason.into());
+        }
         if self.subscriptions.len() >= self.max_subscriptions {
             return Err(Refusal {
                 error: format!("limit of {} subscriptions reached", self.max_subscriptions),
@@ -203,6 +207,7 @@ impl<'a> Session<'a> {
     ) -> Result<(), SendAllError> {
         let (references, publishes): (Vec<_>, Vec<_>) = publishes.into_iter().unzip();
         if let Err(reason) = self.rights.check_publish(name) {
+            Forbidden::Publish.log(conn, &reason);
             publish_counts::record_forbidden(Way::Json, references.len());
             for reference in &references {
                 answers.add(reference.as_deref(), Err(reason.into()));

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::args::TokenArgs;
+use super::command::TokenText;
 use super::secrets::read_file;
 use super::stdout;
 use super::terminal::printable;
@@ -22,7 +23,7 @@ use super::tokens::signed::parts;
 /// # Errors
 /// When a file cannot be used, or the token is not valid.
 pub(crate) fn run(args: &TokenArgs) -> Result<(), Failure> {
-    match args.check.as_deref() {
+    match args.check.as_ref().map(|TokenText(token)| &**token) {
         None => stdout::write(format!("{}\n", make(args, Now::get())?).as_bytes()),
         Some("-") => {
             let mut token = String::new();

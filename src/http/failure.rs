@@ -135,6 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn reason_is_for_the_log_only() {
+        let mut reply = Reply::text(401, "log in again\n").reason("s3cret: expired");
+        assert_eq!(reply.take_reason().as_deref(), Some("s3cret: expired"));
+        let answer = String::from_utf8(reply.to_bytes(false, After::Close)).expect("text");
+        assert!(!answer.contains("s3cret"), "{answer}");
+        assert_eq!(Reply::status(401).take_reason(), None);
+    }
+
+    #[test]
     fn error_of_the_client_becomes_400_with_its_text() {
         let mut reply = Reply::from_try(|| {
             "x".parse::<u8>().map_err(Reply::bad_request)?;

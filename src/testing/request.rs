@@ -30,6 +30,7 @@ pub fn request(target: &str) -> RequestBuilder {
         lines: String::new(),
         body: None,
         peer: Peer::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 50_000))),
+        proxy: None,
         local_addr: None,
         tag: None,
     }
@@ -57,6 +58,7 @@ pub struct RequestBuilder {
     lines: String,
     body: Option<Vec<u8>>,
     peer: Peer,
+    proxy: Option<Peer>,
     local_addr: Option<SocketAddr>,
     tag: Option<String>,
 }
@@ -130,6 +132,20 @@ impl RequestBuilder {
         self
     }
 
+    /// Lets the request come through a [trusted proxy](crate::Config::trusted_proxies) with this address. The builder reads
+    /// no forwarding header: [`peer`](Self::peer) sets the client.
+    ///
+    /// ```
+    /// use standpipe::{Peer, testing};
+    ///
+    /// let request = testing::request("/").proxy(Peer::Unix).build();
+    /// assert_eq!(request.proxy(), Some(&Peer::Unix));
+    /// ```
+    pub fn proxy(mut self, proxy: Peer) -> RequestBuilder {
+        self.proxy = Some(proxy);
+        self
+    }
+
     /// Sets the server's own address of the connection. The default is none.
     ///
     /// ```
@@ -193,6 +209,9 @@ impl RequestBuilder {
             ..Arrival::default()
         };
         request.set_arrival(Arc::new(arrival), self.local_addr);
+        if let Some(proxy) = self.proxy {
+            request.set_proxied(request.peer().clone(), proxy);
+        }
         request.set_body(self.body.unwrap_or_default(), Box::new(Nothing));
         request
     }

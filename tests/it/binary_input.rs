@@ -1,16 +1,17 @@
 //! What `standpipe client` and `pub` do with their input: every byte is sent, or its line is named.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
+use crossbeam_channel::bounded;
 use serde_json::Value;
 use standpipe::{Config, Connection};
 
 use crate::binary::Binary;
 use crate::binary_client::{end, feed, run, start, ws};
 use crate::secrets::File;
-use crate::support::{Failure, TestServer, until};
+use crate::support::{DEADLINE, Failure, TestServer, until, within};
 
 const LONG: usize = 2000;
 
@@ -39,14 +40,80 @@ fn answer_once(answer: &'static str) -> (SocketAddr, JoinHandle<()>) {
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
         let (mut tcp, _) = listener.accept().unwrap();
-        let (mut head, mut byte) = (Vec::new(), [0]);
-        while !head.ends_with(b"\r\n\r\nx") {
-            tcp.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
+        read_request(&mut tcp);
         tcp.write_all(answer.as_bytes()).unwrap();
     });
     (address, thread)
+}
+
+/// Reads one request with the body `x`. Returns its head.
+fn read_request(tcp: &mut TcpStream) -> String {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\nx") {
+        tcp.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[test]
+fn pub_keeps_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let base = format!("http://{address}");
+    let (answer, answers) = bounded(0);
+    let (read, requests) = bounded(0);
+    let (end_connection, ended) = bounded(3);
+    let server = std::thread::spawn(move || {
+        // The end of each inner loop ends the connection. The last answer of the second one announces it.
+        for (connection, count) in [2, 2, 1].into_iter().enumerate() {
+            let (mut tcp, _) = listener.accept().unwrap();
+            for _ in 0..count {
+                let head = read_request(&mut tcp);
+                assert!(!head.contains("Connection: close"), "{head}");
+                read.send(connection).unwrap();
+                let header: &str = answers.recv().unwrap();
+                let answer =
+                    format!("HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n{header}\r\n{{}}");
+                tcp.write_all(answer.as_bytes()).unwrap();
+            }
+            drop(tcp);
+            end_connection.send(()).unwrap();
+        }
+    });
+    let mut child = start(&["pub", "t", "-", "--url", &base]);
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut publish = |header: &'static str| {
+        stdin.write_all(b"x\n").unwrap();
+        let connection = requests.recv_timeout(DEADLINE);
+        let connection = connection.expect("the line is published before the deadline");
+        answer.send(header).unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "{}\n");
+        connection
+    };
+    let keep = "Connection: keep-alive\r\n";
+    assert_eq!(["", keep].map(&mut publish), [0, 0]);
+    // The server ends the connection without having said so.
+    ended.recv_timeout(DEADLINE).expect("the connection ends");
+    let connections = [keep, "Connection: close\r\n", keep].map(&mut publish);
+    assert_eq!(connections, [1, 1, 2]);
+    drop(stdin);
+    let (code, _, stderr) = end(child);
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    within(20, "the server to end", move || server.join()).unwrap();
+}
+
+#[test]
+fn pub_uses_a_new_connection_after_100_messages() {
+    let binary = Binary::start(&["--topic", "*:history=1000"]);
+    let lines: Vec<String> = (0..250).map(|n| n.to_string()).collect();
+    let (code, stdout, stderr) = publish(binary.address, &[], lines.join("\n"));
+    assert_eq!((code, &*stderr), (Some(0), ""));
+    assert_eq!(stdout.lines().count(), 250);
+    assert_eq!(history(&binary), lines);
 }
 
 #[test]

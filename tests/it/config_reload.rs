@@ -199,9 +199,11 @@ fn reload_of_an_unchanged_file_changes_nothing() {
     let text = "[[topic]]\npattern = \"a\"\nhistory = 5\n";
     let mut hub = Configured::start("reload-unchanged", text, &[]);
     let mut client = hub.json();
-    client.subscribe("a");
+    let answer = client.request("{\"pub\":\"a\",\"data\":1,\"ref\":1}");
+    assert!(answer.get("error").is_none(), "{answer}");
     let before = hub.topic("a");
     let log = hub.reload(text);
     assert!(!log.contains("ERROR") && !log.contains("restart"), "{log}");
+    assert_eq!(before["history"], 1);
     assert_eq!(hub.topic("a"), before);
 }

@@ -108,6 +108,8 @@ mod manuals;
 #[cfg(feature = "cli")]
 mod metrics;
 #[cfg(feature = "cli")]
+mod openapi;
+#[cfg(feature = "cli")]
 mod protocol;
 #[cfg(feature = "cli")]
 mod publish;

@@ -117,7 +117,7 @@ fn refused_patterns_change_nothing() {
     assert_eq!(fixture.topic("b").settings(), settings);
 }
 
-/// The member does not read. Its pending messages exceed the new queue.
+/// The member does not read. Its pending messages fit into the old queue, and exceed the new one.
 #[test]
 fn smaller_queue_applies_to_the_next_message() {
     let settings = TopicSettings::default()
@@ -126,13 +126,15 @@ fn smaller_queue_applies_to_the_next_message() {
     let fixture = fixture(settings);
     let topic = fixture.topic("a");
     let (mut client, outbox) = fixture.small_client();
-    let _member = topic
-        .subscribe(outbox, SubscribeOptions::new().with_envelope())
-        .unwrap();
-    let is_dropped = || topic.publish(large()).unwrap().dropped == 1;
-    until("the member's queue is full", is_dropped);
-    fixture.hub.set_topics(all(settings.queue(2))).unwrap();
-    assert!(is_dropped(), "32 messages are pending, and 2 may be");
+    let options = SubscribeOptions::new().with_envelope();
+    let _member = topic.subscribe(outbox.clone(), options).unwrap();
+    let dropped = || topic.publish(large()).unwrap().dropped;
+    until("messages are pending", || {
+        assert_eq!(dropped(), 0, "the queue has room for 32");
+        outbox.len() >= 8
+    });
+    fixture.hub.set_topics(all(settings.queue(4))).unwrap();
+    assert_eq!(dropped(), 1, "8 messages are pending, and 4 may be");
     let before = topic.counts().dropped;
     let last = topic.last_id();
     // When the member reads, it gets everything that was pending, and is told of the rest.

@@ -1,5 +1,5 @@
-//! Signed tokens (JWT) against the running program: who is refused, what a token allows, when its connection ends, and how
-//! keys are rotated. `src/cli/tokens/tests` tests each algorithm and each file of keys.
+//! Signed tokens (JWT) against the running program: who is refused, what a token allows, when its connection ends, and
+//! how keys are rotated. `src/cli/tokens/tests` tests each algorithm and each file of keys.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -76,5 +76,5 @@ impl FileArgs {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
+#[path = "tests/file.rs"]
 mod tests;

@@ -1,10 +1,12 @@
 //! The flags of `token`.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::jwt::{JwtFiles, LEEWAY};
+use crate::cli::command::TokenText;
 use crate::cli::names;
 use crate::cli::tokens::claims::Required;
 use crate::cli::tokens::key_file::Kind;
@@ -59,8 +61,8 @@ pub(crate) struct TokenArgs {
     pub(crate) expires: Time,
 
     /// Explains this token (-: from standard input) instead of making one
-    #[arg(long, value_name = "TOKEN|-")]
-    pub(crate) check: Option<String>,
+    #[arg(long, value_name = "TOKEN|-", value_parser = token)]
+    pub(crate) check: Option<TokenText>,
 
     /// With --check: a file with public keys, as for --jwt-public-key-file of the server
     #[arg(
@@ -113,6 +115,11 @@ impl TokenArgs {
             },
         })
     }
+}
+
+/// Takes any text: a token that is not valid is explained.
+fn token(text: &str) -> Result<TokenText, Infallible> {
+    Ok(TokenText(text.to_owned()))
 }
 
 /// Parses a user, which the server accepts as a name.

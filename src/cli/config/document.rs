@@ -217,5 +217,5 @@ pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -
 }
 
 #[cfg(test)]
-#[path = "document_tests.rs"]
+#[path = "tests/document.rs"]
 mod tests;

@@ -177,7 +177,10 @@ impl Observer {
                 state.counts.delivered,
                 since,
             ),
-            experiment: experiments.get(&state.peer.to_string()).cloned(),
+            experiment: match experiments.is_empty() {
+                true => None,
+                false => experiments.get(&state.peer.to_string()).cloned(),
+            },
             state,
         };
         states.into_iter().map(row).collect()

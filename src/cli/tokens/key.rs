@@ -17,8 +17,8 @@ pub(crate) struct Key {
 
 const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
 
-/// The sizes of an RSA modulus that are accepted, in bytes. RFC 7518 §3.3 requires 2048 bits. A larger key costs the server
-/// more for each token.
+/// The sizes of an RSA modulus that are accepted, in bytes. RFC 7518 §3.3 requires 2048 bits. A larger key costs the
+/// server more for each token.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
 
 /// RFC 7518 §3.2 requires a secret as long as the output of SHA-256.

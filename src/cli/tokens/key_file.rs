@@ -33,8 +33,8 @@ impl KeyFile {
     /// Reads the file, and logs how many keys it has.
     ///
     /// # Errors
-    /// When the file cannot be read, has no key, or has a key that cannot be used. The text names the file, and never has
-    /// a part of its content.
+    /// When the file cannot be read, has no key, or has a key that cannot be used. The text names the file, and never
+    /// has a part of its content.
     pub(crate) fn read(kind: Kind, path: &Path) -> Result<KeyFile, String> {
         Ok(KeyFile {
             path: path.to_owned(),

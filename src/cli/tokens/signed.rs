@@ -1,7 +1,7 @@
 //! [`SignedTokens`]: verifies signed tokens (JWS compact serialization, RFC 7515 §7.1) with the keys of files.
 //!
-//! `jsonwebtoken` computes the signatures. The header and the claims are checked here, because that crate skips wrong types
-//! of some claims, and because each refusal needs its reason.
+//! `jsonwebtoken` computes the signatures. The header and the claims are checked here, because that crate skips wrong
+//! types of some claims, and because each refusal needs its reason.
 
 use std::sync::Arc;
 

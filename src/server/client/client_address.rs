@@ -5,7 +5,6 @@
 //! forwarding headers of each request. Then the limits are applied to it, and it gets its own share of the handshake
 //! slots.
 
-use super::handshake::Inbound;
 use super::registered::RegisteredClient;
 use super::response::Answer;
 use super::wire::RequestReader;
@@ -45,7 +44,8 @@ impl<'slot> ClientAddress<'slot> {
         }
     }
 
-    /// Reads the PROXY header, if the listener expects one. On a listener with TLS, the TLS handshake comes after this.
+    /// Reads the PROXY header, which begins with the bytes `ahead`, and leaves there what follows it. On a listener with TLS,
+    /// the TLS handshake comes after this.
     ///
     /// # Blocking
     /// Waits for the proxy, limited by `handshake_timeout`.
@@ -55,16 +55,12 @@ impl<'slot> ClientAddress<'slot> {
     pub(super) fn read_proxy_header(
         &mut self,
         client: &RegisteredClient<'_>,
-        inbound: &mut Inbound,
+        ahead: &mut Vec<u8>,
         server: &ServerState,
     ) -> Result<(), ProxyHeaderError> {
-        if !inbound.has_proxy_header {
-            return Ok(());
-        }
-        let ahead = std::mem::take(&mut inbound.ahead);
         let mut reader = RequestReader(&*client.socket);
-        let (header, ahead) = http1::read_proxy_header(&mut reader, ahead)?;
-        inbound.ahead = ahead;
+        let (header, rest) = http1::read_proxy_header(&mut reader, std::mem::take(ahead))?;
+        *ahead = rest;
         // What follows was sent by a client, which could write any forwarding header.
         self.has_headers = false;
         let ProxyHeader::Client(address) = header else {

@@ -66,7 +66,9 @@ pub(crate) fn run<'scope, H: Handler>(
 ) {
     own_thread::works_for(server);
     let mut address = ClientAddress::new(&client.shared, &slot, server);
-    if let Err(error) = address.read_proxy_header(&client, &mut inbound, server) {
+    if inbound.has_proxy_header
+        && let Err(error) = address.read_proxy_header(&client, &mut inbound.ahead, server)
+    {
         let answer = match error {
             ProxyHeaderError::Head(error) => answer_unreadable(error, &client.shared, server),
             ProxyHeaderError::Answer(answer) => Some(answer),

@@ -47,7 +47,7 @@ fn refusals_of_one_kind_are_logged_once_in_3_s() {
     }
     let metrics = spawned.get("/metrics").body;
     assert!(
-        metrics.contains("standpipe_disconnects_total{by=\"refused_request\"} 6000"),
+        metrics.contains("standpipe_refused_total{reason=\"request\"} 6000"),
         "{metrics}"
     );
     spawned.signal(&["TERM"]);

@@ -150,6 +150,8 @@ fn newer_claims_apply_immediately() {
         answer["error"],
         "forbidden: the token does not allow subscribing to this topic"
     );
+    server.until_logged("publish refused: forbidden: the token does not allow publishing");
+    server.until_logged("subscription refused: forbidden: the token does not allow subscribing");
     client.subscribe("c");
     assert_eq!(client.request(r#"{"unsub":"b","ref":4}"#)["ack"], 4);
     assert_eq!(
