@@ -2,7 +2,7 @@
 
 use standpipe::{Config, Connection, Handler, HandlerResult, Reply, Request};
 
-use crate::support::{LogLines, TestServer, get, http, in_own_process, until};
+use crate::support::{LogLines, TestServer, in_own_process, until};
 
 /// An echo server that names the user of each connection.
 #[derive(Clone, Copy)]
@@ -58,6 +58,7 @@ mod binary {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::support::{get, http};
     use crate::threats::spawned::{Spawned, standpipe, with_limits};
 
     /// Ends the process, and returns its whole log.
