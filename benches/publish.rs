@@ -6,6 +6,8 @@
 //! `cargo bench --bench publish -- PROGRAM` compares it with another build of the program too, which gets a connection for
 //! each message, because an old one may close each connection.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
+
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

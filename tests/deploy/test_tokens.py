@@ -189,6 +189,7 @@ class Rotation(unittest.TestCase):
             write(old)
             # A ping would come before an echo, because connecting may take longer than the default interval.
             with Server("--jwks-file", file.name, "--ping-interval", "10m") as server:
+                wait_until("the limit was logged", lambda: "connection limit: " in server.log())
                 limit = int(re.search(r"connection limit: (\d+)", server.log())[1])
                 if limit < CLIENTS + 2:
                     self.skipTest(f"the limits of this machine allow {limit} clients, and {CLIENTS + 2} are needed")

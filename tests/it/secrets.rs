@@ -164,10 +164,11 @@ fn comments_and_byte_order_mark_are_no_secrets() {
 fn file_without_a_secret_is_refused_at_start() {
     let empty = File::new("empty", "\n  \n# a comment\n");
     for flag in ["--token-file", "--publish-key-file"] {
-        let (code, stderr) = crate::binary::run(&["--listen", "127.0.0.1:0", flag, empty.path()]);
+        let run = |file| crate::binary::run(&["--listen", "127.0.0.1:0", flag, file]);
+        let (code, stderr) = run(empty.path());
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains(empty.path()), "{stderr}");
-        let (code, stderr) = crate::binary::run(&["--listen", "127.0.0.1:0", flag, "no/such/file"]);
+        let (code, stderr) = run("no/such/file");
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("no/such/file"), "{stderr}");
     }
