@@ -309,7 +309,7 @@ fn wrong_policy_or_topic_shows_the_correct_form() {
         (["--topic", ":queue=1"], topic),
         (["--topic", "t:queue"], topic),
         (["--topic", "t:size=1"], topic),
-        (["--topic", "t:queue=1,queue=2"], topic),
+        (["--topic", "t:queue=1,queue=2"], "queue: is given twice"),
         (["--topic", "t:policy=drop"], policy),
         (["--topic", "t:queue=0"], "at least 1"),
         (
