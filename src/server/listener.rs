@@ -228,11 +228,9 @@ impl Listener {
     /// # }
     /// ```
     pub fn same_origin_only(mut self) -> Listener {
-        let is_unix =
-            matches!(&self.source, Source::Socket(socket) if socket.local_addr().is_none());
+        let is_local = self.is_loopback();
         let arrival = Arc::make_mut(&mut self.arrival);
-        arrival.same_origin_only = true;
-        arrival.loopback_host |= is_unix;
+        (arrival.same_origin_only, arrival.loopback_host) = (true, is_local);
         self
     }
 
