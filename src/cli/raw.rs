@@ -18,7 +18,8 @@ use super::{Failure, params};
 /// The maximum number of messages received in one call. A topic also gives a member up to this many in one write.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// Close code when a limit on topics or subscriptions is reached, or the server of `--redis` is away.
+/// Close code when a limit on topics or subscriptions is reached, the server of `--redis` is away, or the command of `exec`
+/// has ended.
 pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
 
 /// Close code when it is not known whether a message was published: repeating it later, as 1013 suggests, may repeat it.
@@ -109,7 +110,10 @@ pub(crate) fn relay(
             return Ok(());
         }
         if let Some(input) = input.filter(|input| input.is_of(name)) {
-            input.send(conn, messages);
+            if let Err(reason) = input.send(conn, messages) {
+                conn.close(TRY_AGAIN_LATER, reason);
+                return Ok(());
+            }
             continue;
         }
         let published = publish_waiting(

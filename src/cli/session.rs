@@ -217,10 +217,14 @@ impl<'a> Session<'a> {
         if let Some(input) = self.input.filter(|input| input.is_of(name)) {
             answers.send(conn)?;
             let messages = publishes.into_iter().map(Publication::from);
-            input.send(conn, messages.map(Publication::into_message).collect());
+            let sent = input.send(conn, messages.map(Publication::into_message).collect());
             for reference in &references {
-                // The message has no id of its own, because it is not in the topic.
-                answers.add(reference.as_deref(), Ok(input.last_id().into()));
+                let outcome = match sent {
+                    // The message has no id of its own, because it is not in the topic.
+                    Ok(()) => Ok(input.last_id().into()),
+                    Err(reason) => Err(reason.into()),
+                };
+                answers.add(reference.as_deref(), outcome);
             }
             return Ok(());
         }

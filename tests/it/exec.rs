@@ -323,6 +323,23 @@ fn server_ends_with_a_command_that_is_not_restarted() {
     }
 }
 
+/// During `--drain-delay`, the server still serves its clients.
+#[test]
+fn message_after_the_end_of_the_command_is_refused() {
+    let flags = ["--restart", "never", "--drain-delay", "10s"];
+    let binary = exec(&flags, "read -r _");
+    let mut raw = binary.connect("/ws/lobby");
+    let mut json = JsonClient::connect(binary.address);
+    raw.text("go");
+    until("the command has ended", || {
+        binary.get("/readyz").status == 503
+    });
+    let answer = json.request(r#"{"pub":"lobby","data":"a","ref":7}"#);
+    assert_eq!(answer["error"], "the command has ended", "{answer}");
+    raw.text("b");
+    assert_eq!(raw.expect_close(1013), "the command has ended");
+}
+
 #[test]
 fn command_that_cannot_be_started_is_an_error() {
     let flags = [

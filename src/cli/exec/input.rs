@@ -26,17 +26,27 @@ impl Input {
 
     /// Hands the messages of one client over, in one piece. They are lost if the connection ends before there is room.
     ///
+    /// # Errors
+    /// The text for the client, if the command has ended and is not started again.
+    ///
     /// # Blocking
     /// Until there is room: while the command does not read, or is not running. Nothing more is read from the client
     /// meanwhile, so TCP makes it wait. The end of the connection ends the wait, also when the peer goes or the server shuts
     /// down.
-    pub(crate) fn send(&self, conn: &Connection, messages: Vec<Message>) {
+    pub(crate) fn send(
+        &self,
+        conn: &Connection,
+        messages: Vec<Message>,
+    ) -> Result<(), &'static str> {
+        const ENDED: &str = "the command has ended";
         // Most batches find room, and need no `select!`.
-        if let Err(TrySendError::Full(messages)) = self.batches.try_send(messages) {
-            select! {
-                send(self.batches, messages) -> _ => {}
-                recv(conn.closed()) -> _ => {}
-            }
+        match self.batches.try_send(messages) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(_)) => Err(ENDED),
+            Err(TrySendError::Full(messages)) => select! {
+                send(self.batches, messages) -> sent => sent.map_err(|_| ENDED),
+                recv(conn.closed()) -> _ => Ok(()),
+            },
         }
     }
 }

@@ -62,6 +62,8 @@ impl Supervisor {
             };
             if !self.starts_again(&ended) {
                 log::info!("the command {} {end}; the server ends", self.command);
+                // From now on, clients are told that nobody reads their messages.
+                drop(self.input);
                 self.server.shutdown();
                 return match ended {
                     Ok(status) if status.success() => Ok(()),

@@ -44,6 +44,12 @@ pub(super) fn read(file: &[u8]) -> Result<Read, String> {
     })
 }
 
+/// Returns whether a file has the form of a JWK or of a set of JWKs.
+pub(super) fn is_jwk(file: &[u8]) -> bool {
+    let read = serde_json::from_slice::<Map<String, Value>>(file);
+    read.is_ok_and(|value| value.contains_key("keys") || value.contains_key("kty"))
+}
+
 /// Returns the key, or `None` if it is of another kind or for another use.
 fn one(jwk: &Map<String, Value>) -> Result<Option<Key>, String> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);

@@ -78,7 +78,10 @@ fn read(kind: Kind, path: &Path) -> Result<Vec<Key>, String> {
 /// Returns the keys and the number of keys that were ignored.
 fn parse(kind: Kind, file: &[u8]) -> Result<(Vec<Key>, usize), String> {
     let (keys, ignored) = match kind {
-        Kind::Hmac => (vec![Key::hmac(file)?], 0),
+        Kind::Hmac => {
+            check_secret(file)?;
+            (vec![Key::hmac(file)?], 0)
+        }
         Kind::Public => (public_keys(file)?, 0),
         Kind::Jwks => {
             let read = jwk::read(file)?;
@@ -92,6 +95,18 @@ fn parse(kind: Kind, file: &[u8]) -> Result<(Vec<Key>, usize), String> {
             "the file has {many} keys, and at most {MAX_KEYS} are allowed"
         )),
     }
+}
+
+/// Rejects a file of public keys. Others know its bytes, and could sign tokens with them (RFC 8725 §2.1).
+fn check_secret(file: &[u8]) -> Result<(), String> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    if file.windows(BEGIN.len()).any(|bytes| bytes == BEGIN) {
+        return Err("a PEM file is no secret; public keys belong in --jwt-public-key-file".into());
+    }
+    if jwk::is_jwk(file) {
+        return Err("a file of JSON Web Keys is no secret; it belongs in --jwks-file".into());
+    }
+    Ok(())
 }
 
 /// Reads the PEM blocks of a file (RFC 7468). Text between the blocks is skipped.

@@ -205,3 +205,27 @@ fn debug_output_shows_no_key() {
     let digits = format!("{SECRET:?}");
     assert!(!shown.contains(&digits[1..20]), "{shown}");
 }
+
+/// Such a file is known to others, who could then sign tokens with its bytes.
+#[test]
+fn t52a_file_of_public_keys_is_no_secret() {
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"});
+    let set = json!({"keys": [jwk]}).to_string();
+    let after_text = [b"Bag Attributes\n".as_slice(), RSA_PUBLIC].concat();
+    for content in [
+        RSA_PUBLIC,
+        P256_PUBLIC,
+        RSA,
+        &after_text,
+        jwk.to_string().as_bytes(),
+        set.as_bytes(),
+    ] {
+        let error = File::new(content)
+            .read(Kind::Hmac)
+            .expect_err("a file of another kind");
+        assert!(error.contains("no secret"), "{error}");
+    }
+    for secret in [b"----- BEGIN -----".as_slice(), b"{\"a\":1}"] {
+        File::new(secret).read(Kind::Hmac).expect("any other bytes");
+    }
+}
