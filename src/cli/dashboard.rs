@@ -19,8 +19,9 @@ use standpipe::{
 
 use super::Failure;
 use super::access::Access;
-use super::admin::disconnect::Close;
+use super::admin::disconnect::{Close, Disconnector};
 use super::links::Links;
+use super::names;
 use client_row::ClientRow;
 use experiments::Experiments;
 use search::{Search, rows_of};
@@ -52,6 +53,7 @@ pub(crate) struct Dashboard {
     wake: Sender<()>,
     is_over: AtomicBool,
     experiments: Experiments,
+    disconnector: Arc<Disconnector>,
     /// The rows of all clients at the time of the last snapshot, sorted by number. Empty while nobody watches.
     rows: Mutex<Arc<Vec<ClientRow>>>,
     /// The byte limit of a client's queue.
@@ -98,7 +100,7 @@ enum Command {
         code: Option<u16>,
         reason: Option<String>,
     },
-    /// Disconnects all clients of a user, as `POST /users/U/disconnect` does.
+    /// Disconnects all clients of a user on all hubs, as `POST /users/U/disconnect` does.
     DisconnectUser {
         user: String,
         code: Option<u16>,
@@ -116,6 +118,7 @@ impl Dashboard {
         hub: Hub,
         links: Option<Links>,
         access: Arc<Access>,
+        disconnector: Arc<Disconnector>,
         queue_bytes: usize,
         has_page: bool,
     ) -> Result<Arc<Dashboard>, Failure> {
@@ -128,6 +131,7 @@ impl Dashboard {
             wake,
             is_over: AtomicBool::new(false),
             experiments: Experiments::new(handle.clone(), hub.clone(), access),
+            disconnector,
             rows: Mutex::default(),
             queue_bytes,
             thread: Mutex::default(),
@@ -214,17 +218,22 @@ impl Dashboard {
         Ok(format!("client {number} was disconnected with {code}"))
     }
 
+    /// # Blocking
+    /// With links up to `--redis-timeout`.
     fn disconnect_user(&self, user: &str, close: Close) -> Result<String, String> {
+        names::check("a user", user)?;
         let (code, reason) = close.checked()?;
-        match self.handle.disconnect_user(user, code, &reason) {
-            0 => Err(format!("user {user} has no clients")),
-            1 => Ok(format!(
-                "1 client of user {user} was disconnected with {code}"
-            )),
-            n => Ok(format!(
-                "{n} clients of user {user} were disconnected with {code}"
-            )),
+        let clients = match self.disconnector.disconnect_user(user, code, &reason)? {
+            0 if !self.disconnector.has_links() => {
+                return Err(format!("user {user} has no clients"));
+            }
+            1 => format!("1 client of user {user} was disconnected with {code}"),
+            n => format!("{n} clients of user {user} were disconnected with {code}"),
+        };
+        if self.disconnector.has_links() {
+            return Ok(format!("{clients} on this hub; the other hubs do the same"));
         }
+        Ok(clients)
     }
 
     /// The main function of `sp-dash`.

@@ -16,7 +16,7 @@ use super::tokens::{Expiries, Tokens};
 ///
 /// # Errors
 /// [`BadConfiguration`] for flags that would open the admin paths to other machines. Also when a file of secrets cannot
-/// be used.
+/// be used: the text begins with its flag.
 pub(crate) fn access(
     args: &ServeArgs,
     endpoints: &[Endpoint],
@@ -24,7 +24,9 @@ pub(crate) fn access(
     let has_admin_listener = endpoints.iter().any(|endpoint| endpoint.is_admin);
     check(args, endpoints)?;
     let tokens = args.token_file.as_deref();
-    let tokens = tokens.map(|path| SecretFile::read("tokens", path));
+    let tokens = tokens.map(|path| {
+        SecretFile::read("tokens", path).map_err(|error| format!("--token-file: {error}"))
+    });
     let own = MadeKey::make().map_err(|error| format!("no random token: {error}"))?;
     let tokens = Tokens::new(
         tokens.transpose()?,
@@ -33,7 +35,10 @@ pub(crate) fn access(
     );
     let mut made = None;
     let keys = match &args.publish_key_file {
-        Some(path) => Keys::File(SecretFile::read("keys", path)?),
+        Some(path) => {
+            let file = SecretFile::read("keys", path);
+            Keys::File(file.map_err(|error| format!("--publish-key-file: {error}"))?)
+        }
         None if has_admin_listener || args.admin_open => Keys::None,
         None => {
             let key = MadeKey::make().map_err(|error| format!("no random key: {error}"))?;

@@ -18,7 +18,7 @@ pub(crate) fn foreign_origin() -> Reply {
 }
 
 pub(crate) fn not_found() -> Reply {
-    Reply::text(404, "not found; see / for the paths of this server\n")
+    Reply::text(404, "there is nothing at this path\n")
 }
 
 pub(crate) fn no_topic() -> Reply {

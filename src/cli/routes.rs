@@ -38,7 +38,7 @@ pub(crate) struct Routes {
     pub(crate) handle: ServerHandle,
     pub(crate) publisher: HttpPublisher,
     pub(crate) topic_data: TopicData,
-    pub(crate) disconnector: Disconnector,
+    pub(crate) disconnector: Arc<Disconnector>,
     pub(crate) has_echo: bool,
     pub(crate) has_page: bool,
     pub(crate) max_subscriptions: usize,

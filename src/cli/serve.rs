@@ -41,11 +41,13 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let (access, mut made_key) = exposure::access(args, &endpoints)?;
     let access = Arc::new(access);
     let handle = server.handle();
+    let disconnector = Arc::new(Disconnector::new(handle.clone(), links.clone()));
     let dashboard = Dashboard::start(
         handle.clone(),
         hub.clone(),
         links.clone(),
         Arc::clone(&access),
+        Arc::clone(&disconnector),
         queue_bytes,
         !args.pages.no_page,
     )?;
@@ -78,13 +80,14 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         !args.no_echo,
         &servers,
     );
+    disconnector.follow();
     notify.ready(status(&endpoints));
     let routes = Routes {
         access,
         dashboard: Arc::clone(&dashboard),
         publisher: HttpPublisher::new(hub.clone(), max_message, links.clone()),
         topic_data: TopicData::new(hub.clone(), links.is_some()),
-        disconnector: Disconnector::new(handle.clone(), links.clone()),
+        disconnector,
         hub,
         links: links.clone(),
         input: exec.as_ref().map(Exec::input),

@@ -37,7 +37,7 @@ fn outcome(bytes: &[u8], read_size: usize, peer: Peer) -> String {
         Err(HeadError::Io(error)) => return error.to_string(),
     };
     let arrival = Arc::new(Arrival {
-        loopback_tcp: true,
+        loopback_host: true,
         ..Arrival::default()
     });
     request.set_arrival(arrival, None);

@@ -11,9 +11,10 @@ use super::{Peer, Request};
 pub(crate) struct Arrival {
     /// The name that the user of the library gave to the listener.
     pub(crate) tag: Option<String>,
-    /// Whether the listener is a TCP listener that only this machine can reach. Such a listener checks `Host`, because a
-    /// browser on this machine can reach it by any name that resolves to loopback. A browser cannot reach a unix socket.
-    pub(crate) loopback_tcp: bool,
+    /// Whether `Host` must be a loopback name. It must on a TCP listener that only this machine can reach, because a browser
+    /// on this machine can reach it by any name that resolves to loopback. A browser reaches a unix socket only if a port
+    /// is forwarded to it, for example by `ssh -L`. A unix socket is checked if it is `same_origin_only`.
+    pub(crate) loopback_host: bool,
     /// Whether the allowed origins of the configuration do not apply.
     pub(crate) same_origin_only: bool,
 }

@@ -57,7 +57,7 @@ impl Rules {
         if !self.host_is_ours(request) {
             let (reply, _) = refuse(
                 421,
-                "this listener is on loopback: Host must be a loopback name, or the host of an allowed origin",
+                "this listener is for this machine: Host must be a loopback name, or the host of an allowed origin",
             );
             return Err((
                 reply,
@@ -80,12 +80,12 @@ impl Rules {
 
     /// Returns whether the server accepts the `Host` of this request.
     ///
-    /// This check protects a listener on loopback from DNS rebinding. If the DNS server of evil.com answers 127.0.0.1, a
+    /// This check protects a listener on loopback from DNS rebinding, and so a unix socket to which a port is forwarded. If the DNS server of evil.com answers 127.0.0.1, a
     /// page of evil.com can send requests to this server. Both the browser and [`same_origin`] then regard the page and
     /// the server as one origin. Only `Host` reveals the attack, because it contains `evil.com`.
     fn host_is_ours(&self, request: &Request) -> bool {
-        // A listener on a unix socket accepts any Host: no browser connects to it, and it has no name.
-        if !request.arrival.loopback_tcp {
+        // A listener on a unix socket accepts any Host, because it has no name, unless it is `same_origin_only`.
+        if !request.arrival.loopback_host {
             return true;
         }
         let Some(host) = &request.authority else {

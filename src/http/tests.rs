@@ -217,7 +217,7 @@ fn targets_are_decoded_once() {
 /// A TCP listener on loopback.
 fn loopback() -> Arc<Arrival> {
     Arc::new(Arrival {
-        loopback_tcp: true,
+        loopback_host: true,
         ..Arrival::default()
     })
 }

@@ -217,8 +217,8 @@ impl Listener {
     }
 
     /// Refuses web pages of every other origin, whatever [`Config::origin`](crate::Config::origin) and
-    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow. If the listener is on loopback, only loopback
-    /// names are accepted as `Host`, and not the hosts of the allowed origins.
+    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow. If the listener is on loopback or a unix
+    /// socket, only loopback names are accepted as `Host`, and not the hosts of the allowed origins.
     ///
     /// ```
     /// # fn example() -> std::io::Result<()> {
@@ -228,7 +228,9 @@ impl Listener {
     /// # }
     /// ```
     pub fn same_origin_only(mut self) -> Listener {
-        Arc::make_mut(&mut self.arrival).same_origin_only = true;
+        let is_local = self.is_loopback();
+        let arrival = Arc::make_mut(&mut self.arrival);
+        (arrival.same_origin_only, arrival.loopback_host) = (true, is_local);
         self
     }
 
@@ -255,15 +257,15 @@ impl Listener {
 
     fn of_socket(socket: ListeningSocket) -> Listener {
         let address = socket.local_addr();
-        let loopback_tcp = address.is_some_and(is_loopback);
-        Listener::new(Source::Socket(socket), loopback_tcp)
+        let loopback_host = address.is_some_and(is_loopback);
+        Listener::new(Source::Socket(socket), loopback_host)
     }
 
-    fn new(source: Source, loopback_tcp: bool) -> Listener {
+    fn new(source: Source, loopback_host: bool) -> Listener {
         Listener {
             source,
             arrival: Arc::new(Arrival {
-                loopback_tcp,
+                loopback_host,
                 ..Arrival::default()
             }),
             on_loopback: OnceLock::new(),
@@ -304,7 +306,7 @@ impl Listener {
         if is_handed && local.is_some_and(is_loopback) {
             let on_loopback = || {
                 Arc::new(Arrival {
-                    loopback_tcp: true,
+                    loopback_host: true,
                     ..Arrival::clone(&self.arrival)
                 })
             };

@@ -328,18 +328,28 @@ fn admin_open_needs_a_direct_request_to_loopback() {
 }
 
 #[test]
-fn unix_socket_serves_admin_paths_to_any_host() {
+fn unix_admin_socket_checks_host() {
     let path = std::env::temp_dir().join(format!("standpipe-adm-{}.sock", std::process::id()));
     let listen = format!("unix:{}", path.display());
     let binary = Binary::start(&["--admin-listen", &listen]);
     assert_eq!(get(binary.address, "/topics", "").status, 404);
-    let mut unix = std::os::unix::net::UnixStream::connect(&path).unwrap();
-    unix.set_read_timeout(Some(DEADLINE)).unwrap();
-    unix.write_all(b"GET /topics HTTP/1.1\r\nHost: anything\r\n\r\n")
-        .unwrap();
-    let mut answer = Vec::new();
-    unix.read_to_end(&mut answer).unwrap();
-    assert_eq!(Answer::parse(&answer).status, 200);
+    // A browser reaches the socket through a forwarded port (`ssh -L`). Then a page whose host name resolves to loopback
+    // has the origin that `Host` names.
+    for (host, status) in [
+        ("localhost", 200),
+        ("127.0.0.1:9001", 200),
+        ("", 200),
+        ("evil.example:9001", 421),
+        ("standpipe", 421),
+    ] {
+        let mut unix = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        unix.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request = format!("GET /topics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        unix.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        unix.read_to_end(&mut answer).unwrap();
+        assert_eq!(Answer::parse(&answer).status, status, "{host}");
+    }
     binary.signal("TERM");
     assert_eq!(binary.end().0.code(), Some(0));
 }

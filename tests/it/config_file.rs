@@ -187,8 +187,10 @@ fn check_config_refuses_what_a_start_would_refuse() {
     let missing = "token-file = \"/nonexistent/tokens\"\n";
     let remote = "admin-listen = \"0.0.0.0:9001\"\n";
     let open = "admin-open = true\nlisten = [\"unix:/nonexistent/a.sock\"]\n";
+    let key = "\njwks-file = \"/nonexistent/set\"\n";
     for (text, expected) in [
-        (missing, "/nonexistent/tokens: "),
+        (missing, ":1: token-file: /nonexistent/tokens: "),
+        (key, ":2: jwks-file: /nonexistent/set: "),
         (
             remote,
             ":1: admin-listen 0.0.0.0:9001: other machines can reach",

@@ -48,6 +48,7 @@ fn answers(document: &Value) -> Vec<Described<'_>> {
     for (path, methods) in object(&document["paths"]) {
         for (method, operation) in object(methods) {
             for (status, answer) in object(&operation["responses"]) {
+                let answer = resolved(document, answer);
                 if answer["x-needs"] == "redis" {
                     continue;
                 }
@@ -56,7 +57,7 @@ fn answers(document: &Value) -> Vec<Described<'_>> {
                     method,
                     status: status.parse().expect("a status"),
                     operation,
-                    answer: resolved(document, answer),
+                    answer,
                 });
             }
         }
@@ -340,6 +341,23 @@ fn described_methods_are_the_allowed_ones() {
 }
 
 /// The routes are the patterns of a `match`, such as `["topics", topic, "history"] =>`.
+/// Readers of OpenAPI ignore or refuse what stands beside a `$ref`.
+#[test]
+fn references_stand_alone() {
+    let document = document();
+    let mut rest = vec![&document];
+    while let Some(value) = rest.pop() {
+        if value.get("$ref").is_some_and(Value::is_string) {
+            assert_eq!(object(value).len(), 1, "{value}");
+        }
+        match value {
+            Value::Object(fields) => rest.extend(fields.values()),
+            Value::Array(elements) => rest.extend(elements),
+            _ => {}
+        }
+    }
+}
+
 #[test]
 fn every_route_is_described() {
     let source = include_str!("../../src/cli/routes.rs");

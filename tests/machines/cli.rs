@@ -203,6 +203,47 @@ fn user_is_disconnected_on_all_hubs() {
     assert_eq!(until_closed(&mut other), (4100, "banned".into()));
 }
 
+#[test]
+fn dashboard_disconnects_user_on_all_hubs() {
+    let Some(mut redis) = RedisServer::start() else {
+        return;
+    };
+    let secret = SecretFile::new();
+    let flags = ["--jwt-hmac-file", secret.path()];
+    let hubs = [0, 1].map(|_| HubProcess::start(&redis.url(), &flags));
+    hubs.iter().for_each(HubProcess::wait_until_up);
+    let token = secret.token("ann");
+    let mut client = raw(&hubs[1], &format!("/ws/t?token={token}"));
+    let mut watcher = raw(&hubs[0], "/dashboard/live");
+    let command = r#"{"do":"disconnect-user","user":"ann","code":4100,"reason":"banned"}"#;
+    watcher.send(command).expect("the dashboard is connected");
+    let answer = until_answered(&mut watcher);
+    assert!(answer.contains("the other hubs do the same"), "{answer}");
+    assert_eq!(until_closed(&mut client), (4100, "banned".into()));
+    redis.kill();
+    until(
+        "the dashboard says that others may not know",
+        DEADLINE,
+        || {
+            watcher.send(command).expect("the dashboard is connected");
+            until_answered(&mut watcher).contains("the other hubs may not know")
+        },
+    );
+}
+
+/// Receives from the dashboard until a command is answered. Returns the answer.
+#[track_caller]
+fn until_answered(watcher: &mut Client) -> String {
+    loop {
+        let message = watcher.recv_timeout(DEADLINE).expect("a message");
+        let message = message.expect("the dashboard stays connected");
+        let text = message.to_text().expect("an answer is text");
+        if text.starts_with(r#"{"done""#) || text.starts_with(r#"{"error""#) {
+            return text.into();
+        }
+    }
+}
+
 /// A key for tokens in a file, which is deleted when this is dropped.
 struct SecretFile(std::path::PathBuf);
 

@@ -60,12 +60,20 @@ struct Answer {
 }
 
 impl Disconnector {
-    /// Also disconnects the users that other hubs disconnect, from now on.
     pub(crate) fn new(handle: ServerHandle, links: Option<Links>) -> Disconnector {
-        if let Some(links) = &links {
-            links.follow_disconnects(handle.clone());
-        }
         Disconnector { handle, links }
+    }
+
+    /// Also disconnects the users that other hubs disconnect, from now on.
+    pub(crate) fn follow(&self) {
+        if let Some(links) = &self.links {
+            links.follow_disconnects(self.handle.clone());
+        }
+    }
+
+    /// Whether other hubs are told.
+    pub(crate) fn has_links(&self) -> bool {
+        self.links.is_some()
     }
 
     /// Disconnects the client with the number in the path. What is queued for it is discarded, so that a client that does
@@ -88,17 +96,32 @@ impl Disconnector {
     pub(crate) fn user(&self, request: &mut Request, user: &str) -> Result<Reply, Reply> {
         names::check("a user", user).map_err(bad_request)?;
         let (code, reason) = read_close(request)?;
-        let disconnected = self.handle.disconnect_user(user, code, &reason);
-        if let Some(links) = &self.links {
-            links
-                .disconnect_user(user, code, &reason)
-                .map_err(|error| {
-                    busy(format!(
-                        "{disconnected} clients of this hub are disconnected, but the other hubs may not know: {error}"
-                    ))
-                })?;
-        }
+        let disconnected = self.disconnect_user(user, code, &reason).map_err(busy)?;
         Ok(answer(disconnected))
+    }
+
+    /// Disconnects all clients of a user, on all hubs, and returns how many this hub had.
+    ///
+    /// # Blocking
+    /// With links up to `--redis-timeout`.
+    ///
+    /// # Errors
+    /// When the other hubs may not know. The clients of this hub are disconnected all the same.
+    pub(crate) fn disconnect_user(
+        &self,
+        user: &str,
+        code: u16,
+        reason: &str,
+    ) -> Result<usize, String> {
+        let disconnected = self.handle.disconnect_user(user, code, reason);
+        if let Some(links) = &self.links {
+            links.disconnect_user(user, code, reason).map_err(|error| {
+                format!(
+                    "{disconnected} clients of this hub are disconnected, but the other hubs may not know: {error}"
+                )
+            })?;
+        }
+        Ok(disconnected)
     }
 }
 

@@ -73,7 +73,16 @@ pub(crate) enum Restart {
     Never,
 }
 
+/// Refuses what `--topic` of `serve` takes. Otherwise the settings would silently be a part of the name.
 fn topic(text: &str) -> Result<String, String> {
     names::check("a topic", text)?;
+    if text
+        .split_once(':')
+        .is_some_and(|(_, rest)| rest.contains('='))
+    {
+        return Err(
+            "this is the name of one topic: give the settings with --topic-settings".into(),
+        );
+    }
     Ok(text.to_owned())
 }

@@ -64,10 +64,11 @@ impl JwtArgs {
     /// # Errors
     /// As [`KeyFile::read`].
     pub(crate) fn signed_tokens(&self) -> Result<SignedTokens, String> {
+        let (public, jwks) = (&self.jwt_public_key_file, &self.jwks_file);
         let files = JwtFiles([
-            (Kind::Hmac, &self.jwt_hmac_file),
-            (Kind::Public, &self.jwt_public_key_file),
-            (Kind::Jwks, &self.jwks_file),
+            ("--jwt-hmac-file", Kind::Hmac, &self.jwt_hmac_file),
+            ("--jwt-public-key-file", Kind::Public, public),
+            ("--jwks-file", Kind::Jwks, jwks),
         ]);
         Ok(SignedTokens {
             files: files.read()?,
@@ -80,19 +81,22 @@ impl JwtArgs {
     }
 }
 
-/// The paths of the files of each kind.
-pub(super) struct JwtFiles<'a>(pub(super) [(Kind, &'a Vec<PathBuf>); 3]);
+/// The paths of the files of each kind, with their flag.
+pub(super) struct JwtFiles<'a>(pub(super) [(&'static str, Kind, &'a Vec<PathBuf>); 3]);
 
 impl JwtFiles<'_> {
     /// Reads all files.
     ///
     /// # Errors
-    /// As [`KeyFile::read`].
+    /// As [`KeyFile::read`]. The text begins with the flag.
     pub(super) fn read(&self) -> Result<Vec<KeyFile>, String> {
-        let of_kinds = self.0.iter();
-        let paths = of_kinds.flat_map(|(kind, paths)| paths.iter().map(move |path| (*kind, path)));
-        paths
-            .map(|(kind, path)| KeyFile::read(kind, path))
-            .collect()
+        let mut files = Vec::new();
+        for (flag, kind, paths) in self.0 {
+            for path in paths {
+                let file = KeyFile::read(kind, path);
+                files.push(file.map_err(|error| format!("{flag}: {error}"))?);
+            }
+        }
+        Ok(files)
     }
 }

@@ -179,6 +179,8 @@ fn wrong_flags_are_answered_with_a_suggestion() {
     assert!(error_of(&["--queue-byte", "1"]).contains("--queue-bytes"));
     assert!(error_of(&["sevre"]).contains("serve"));
     assert!(error_of(&["--queue", "1", "serve"]).contains("cannot be used with"));
+    let settings = ["exec", "--topic", "log:history=3", "--", "true"];
+    assert!(error_of(&settings).contains("--topic-settings"));
 }
 
 #[test]

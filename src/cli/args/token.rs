@@ -99,12 +99,12 @@ impl TokenArgs {
     /// Returns the keys for `--check`.
     ///
     /// # Errors
-    /// As [`KeyFile::read`](crate::cli::tokens::key_file::KeyFile::read).
+    /// As [`KeyFile::read`](crate::cli::tokens::key_file::KeyFile::read). The text begins with the flag.
     pub(crate) fn signed_tokens(&self) -> Result<SignedTokens, String> {
         let files = JwtFiles([
-            (Kind::Hmac, &self.hmac_file),
-            (Kind::Public, &self.public_key_file),
-            (Kind::Jwks, &self.jwks_file),
+            ("--hmac-file", Kind::Hmac, &self.hmac_file),
+            ("--public-key-file", Kind::Public, &self.public_key_file),
+            ("--jwks-file", Kind::Jwks, &self.jwks_file),
         ]);
         Ok(SignedTokens {
             files: files.read()?,

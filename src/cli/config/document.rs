@@ -54,12 +54,10 @@ impl Document {
         let table = DeTable::parse(text).map_err(|error| {
             // The error's own text shows the line of the file, which may contain a password.
             let at = error.span().map_or(text.len(), |span| span.start);
-            let line = line(text, at);
-            let text = error.message().trim().replace('\n', ", ");
             vec![Problem {
-                line,
-                key: None,
-                text,
+                line: line(text, at),
+                key: key_before(text, at),
+                text: error.message().trim().replace('\n', ", "),
             }]
         })?;
         let (mut document, mut problems) = (Document::default(), Vec::new());
@@ -98,6 +96,18 @@ impl Document {
 fn line(text: &str, at: usize) -> usize {
     let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
     before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// Returns the key of the line in which an error is, at the byte `at`. Anything else in that line may be a password.
+fn key_before(text: &str, at: usize) -> Option<String> {
+    let begin = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let (key, _) = text.get(begin..)?.lines().next()?.split_once('=')?;
+    let key = key.trim();
+    let is_key = key.starts_with(|c: char| c.is_ascii_lowercase())
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    is_key.then(|| key.to_owned())
 }
 
 /// Returns one value, or the elements of an array, as they would be written in a flag.
@@ -178,14 +188,20 @@ fn topic(text: &str, table: &DeTable<'_>, at: usize) -> Result<TopicFlag, Vec<Pr
     let pattern = table.iter().find(|(key, _)| key.get_ref() == PATTERN);
     let pattern = pattern.map(|(_, value)| text_of(value.get_ref()));
     let mut problems = Vec::new();
-    let mut flag = match pattern {
-        Some(Ok(pattern)) if !pattern.is_empty() => TopicFlag::new(pattern),
-        Some(Err(reason)) => return Err(vec![problem(at, PATTERN, reason)]),
+    let pattern = match pattern {
+        Some(Ok(pattern)) if !pattern.is_empty() => pattern,
+        Some(Err(reason)) => {
+            problems.push(problem(at, PATTERN, reason));
+            String::new()
+        }
         Some(Ok(_)) | None => {
             let reason = "each [[topic]] needs a pattern, such as pattern = \"chat-*\"".into();
-            return Err(vec![problem(at, PATTERN, reason)]);
+            problems.push(problem(at, PATTERN, reason));
+            String::new()
         }
     };
+    // Without a pattern, the other keys are checked all the same: one of them may be the misspelt pattern.
+    let mut flag = TopicFlag::new(pattern);
     for (key, value) in table {
         let (line, name) = (line(text, key.span().start), key.get_ref().as_ref());
         if name == PATTERN {
@@ -208,9 +224,11 @@ fn topic(text: &str, table: &DeTable<'_>, at: usize) -> Result<TopicFlag, Vec<Pr
     }
 }
 
-/// Returns the reason for a key that does not exist.
+/// Returns the reason for a key that does not exist. A flag or a variable in place of a key is compared as that key.
 pub(crate) fn unknown<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    match nearest(key, known) {
+    let name = key.to_ascii_lowercase().replace('_', "-");
+    let name = name.trim_start_matches('-');
+    match nearest(name.strip_prefix("standpipe-").unwrap_or(name), known) {
         Some(nearest) => format!("unknown key; the nearest key is {nearest}"),
         None => "unknown key".into(),
     }

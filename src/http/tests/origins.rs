@@ -119,9 +119,9 @@ fn same_origin_listener_ignores_allowed_origins() {
         .origin(vec!["https://app.example".into()])
         .allow_any_origin(true);
     let rules = Rules::new(&config).expect("rules");
-    let listener = |loopback_tcp| {
+    let listener = |loopback_host| {
         Arc::new(Arrival {
-            loopback_tcp,
+            loopback_host,
             same_origin_only: true,
             ..Arrival::default()
         })
@@ -135,7 +135,7 @@ fn same_origin_listener_ignores_allowed_origins() {
         ("421", "in", "https://app.example", "app.example"),
         ("421", "403", "https://evil.com", "app.example"),
     ] {
-        let verdict = |loopback_tcp| verdict_on(&listener(loopback_tcp), &rules, origin, host);
+        let verdict = |loopback_host| verdict_on(&listener(loopback_host), &rules, origin, host);
         assert_eq!(verdict(true), loopback, "{origin} to {host} on loopback");
         assert_eq!(verdict(false), public, "{origin} to {host}");
     }

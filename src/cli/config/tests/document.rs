@@ -62,8 +62,9 @@ fn topics_may_be_written_as_flags() {
 #[test]
 fn problem_names_its_line_and_key() {
     for (text, expected) in [
-        ("a = 1\nqueue = = 2", "2: "),
-        ("a = 1\na = 2", "2: duplicate key"),
+        ("a = 1\nqueue = = 2", "2: queue: "),
+        ("queue 2", "1: "),
+        ("a = 1\na = 2", "2: a: duplicate key"),
         ("\nstarted = 2020-01-01", "2: started: must be a text"),
         ("[server]\nqueue = 1", "1: server: must be a text"),
         ("topic = 1", "1: topic: write [[topic]]"),
@@ -78,6 +79,7 @@ fn problem_names_its_line_and_key() {
             "3: topic.quue: unknown key; the nearest key is queue",
         ),
         ("[[topic]]\npatern = \"a\"", "1: topic.pattern: each"),
+        ("[[topic]]\nqueue = 2\n[[topic]]", "1: topic.pattern: each"),
         (
             "[[topic]]\npattern = \"a\"\nqueue = 0",
             "3: topic.queue: must be at least 1",
@@ -94,6 +96,23 @@ fn problem_names_its_line_and_key() {
 }
 
 #[test]
+fn misspelt_pattern_is_named() {
+    let problems = problems_of("[[topic]]\npatern = \"a\"");
+    assert_eq!(
+        problems[1..],
+        ["2: topic.patern: unknown key; the nearest key is pattern"]
+    );
+}
+
+#[test]
+fn flag_and_variable_are_compared_as_keys() {
+    for key in ["STANDPIPE_QUEUE", "--queue", "Queue"] {
+        let reason = unknown(key, ["listen", "queue", "queue-bytes"]);
+        assert_eq!(reason, "unknown key; the nearest key is queue", "{key}");
+    }
+}
+
+#[test]
 fn every_problem_of_the_tables_is_reported() {
     let text = "[[topic]]\npattern = \"a\"\nqueue = 0\npolicy = \"x\"\n[[topic]]\nhistory = 1\n";
     assert_eq!(problems_of(text).len(), 3);
@@ -105,6 +124,9 @@ fn error_in_toml_shows_no_value() {
         "redis = \"redis://:s3cret@a\nqueue = 1",
         "redis = s3cret",
         "redis = [\"s3cret\"",
+        "redis = \"\"\"\nS3=s3cret",
+        "s3cret",
+        "redis://:s3cret@a = = 1",
     ] {
         let problems = problems_of(text).join("\n");
         assert!(!problems.contains("s3cret"), "{text:?}: {problems}");
