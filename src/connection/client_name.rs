@@ -65,8 +65,12 @@ impl ClientName {
         }
         let mut fields = fields.to_vec();
         fields.push(("left_out", Value::from(left_out)));
-        let text = format_args!("{text}; left out: {left_out} of this kind");
-        self.log(target, level, &fields, text);
+        self.log(
+            target,
+            level,
+            &fields,
+            format_args!("{text}; left out: {left_out} of this kind"),
+        );
     }
 }
 

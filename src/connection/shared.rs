@@ -126,8 +126,11 @@ impl Shared {
     pub(crate) fn close_unfinished(&self) {
         let reason = CloseReason::new(1011, "a message was not finished");
         if self.close(CloseMode::Immediate, reason, CloseCause::Unfinished) {
-            let text = format_args!("closed: a message that was sent as a stream was not finished");
-            Disconnected::Unfinished.log(&self.name, &[("code", 1011.into())], text);
+            Disconnected::Unfinished.log(
+                &self.name,
+                &[("code", 1011.into())],
+                format_args!("closed: a message that was sent as a stream was not finished"),
+            );
         }
     }
 
@@ -238,8 +241,11 @@ impl Shared {
 
     fn call(&self, callback: EndCallback, cause: CloseCause) {
         if catch_panic(|| callback(cause)).is_none() {
-            let text = format_args!("an end callback panicked");
-            Disconnected::EndCallbackPanicked.log(&self.name, &[], text);
+            Disconnected::EndCallbackPanicked.log(
+                &self.name,
+                &[],
+                format_args!("an end callback panicked"),
+            );
         }
     }
 
@@ -328,8 +334,8 @@ impl Shared {
                 }
             }
             PeerState::Reset => {
-                let text = format_args!("was reset by the peer");
-                self.name.log(Level::Debug, text);
+                self.name
+                    .log(Level::Debug, format_args!("was reset by the peer"));
                 self.give_up();
             }
         }

@@ -178,8 +178,12 @@ pub(crate) fn reset_options(socket: &Socket) {
 pub(crate) fn set_options(socket: &Socket, config: &Config, name: &ClientName, is_tcp: bool) {
     let log_failure = |option: &str, result: io::Result<()>| {
         if let Err(error) = result {
-            let text = format_args!("could not set {option}: {error}");
-            name.log(TARGET, Level::Debug, &[], text);
+            name.log(
+                TARGET,
+                Level::Debug,
+                &[],
+                format_args!("could not set {option}: {error}"),
+            );
         }
     };
     if let Some(bytes) = config.rcvbuf {

@@ -168,23 +168,28 @@ fn start_handshake<'scope, H: Handler>(
     };
     let is_proxy = http1::is_trusted(&peer, &server.config.trusted_proxies);
     if listener.has_proxy_header() && !is_proxy {
-        let text = format_args!("closed before reading: not a trusted proxy");
-        server.refusals.log(Refusal::NotAProxy, &name, text);
+        server.refusals.log(
+            Refusal::NotAProxy,
+            &name,
+            format_args!("closed before reading: not a trusted proxy"),
+        );
         server.counters.refused.count(Refusal::NotAProxy);
         return server.disconnects.count(Disconnect::RefusedUnread);
     }
     // The limits per address are for the client of a proxy, which is not known yet (`client/client_address.rs`).
     if !is_proxy && !server.per_address.may_connect(&peer) {
         let why = "rejected with 503 before reading the request: connect rate exceeded";
-        let text = format_args!("{why}");
-        server.refusals.log(Refusal::ConnectRate, &name, text);
+        server
+            .refusals
+            .log(Refusal::ConnectRate, &name, format_args!("{why}"));
         return refuse(Refusal::ConnectRate, &socket, server);
     }
     let slot_peer = (!is_proxy).then_some(&peer);
     let Some((slot, evicted)) = server.handshakes.acquire(number, slot_peer) else {
         let why = "rejected with 503 before reading the request: no free handshake slot";
-        let text = format_args!("{why}");
-        server.refusals.log(Refusal::NoHandshakeSlot, &name, text);
+        server
+            .refusals
+            .log(Refusal::NoHandshakeSlot, &name, format_args!("{why}"));
         return refuse(Refusal::NoHandshakeSlot, &socket, server);
     };
     if let Some(other) = evicted {
@@ -227,8 +232,9 @@ fn start_handshake<'scope, H: Handler>(
                 .is_none()
             {
                 shared_after_panic.tear_down();
-                let text = format_args!("the handshake thread panicked");
-                shared_after_panic.name.log(Level::Error, text);
+                shared_after_panic
+                    .name
+                    .log(Level::Error, format_args!("the handshake thread panicked"));
             }
         });
     if let Err(error) = spawned {

@@ -112,8 +112,11 @@ fn act(
         DeadlineCheck::Passed(clock)
             if !client.lifecycle().was_reset() && check() == DeadlineCheck::Passed(clock) =>
         {
-            let text = format_args!("reset: {clock} passed");
-            refusals.log(Refusal::Overdue(clock), &client.name.get(), text);
+            refusals.log(
+                Refusal::Overdue(clock),
+                &client.name.get(),
+                format_args!("reset: {clock} passed"),
+            );
             client.terminate(CloseCause::TimedOut(clock));
         }
         DeadlineCheck::Passed(_) => {}

@@ -21,12 +21,11 @@ pub(super) fn log(conn: &Connection, shared: &Shared, open_for: Duration, refusa
     };
     let client = shared.name.get();
     if let CloseCause::Violation { code, reason } = &cause {
-        let text = format_args!("violation: {code}, {reason}");
         refusals.log_with(
             Refusal::Violation,
             &client,
             &[("code", (*code).into())],
-            text,
+            format_args!("violation: {code}, {reason}"),
         );
     }
     let counts = shared.counts();

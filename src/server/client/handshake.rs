@@ -271,8 +271,10 @@ fn answer_unreadable(error: HeadError, shared: &Shared, server: &ServerState) ->
         }
         HeadError::Gone => None,
         HeadError::Io(error) => {
-            let text = format_args!("reading the request failed: {error}");
-            shared.name.log(Level::Debug, text);
+            shared.name.log(
+                Level::Debug,
+                format_args!("reading the request failed: {error}"),
+            );
             None
         }
     }

@@ -122,9 +122,13 @@ impl Answer {
             Unwritten::Socket(error) => error,
             Unwritten::Body { kind, reason } => {
                 let what = name_of(request);
-                let text = format_args!("{what}: the answer ended early: {reason}");
                 let (client, fields) = (shared.name.get(), fields_of(request));
-                server.refusals.log_with(kind, &client, &fields, text);
+                server.refusals.log_with(
+                    kind,
+                    &client,
+                    &fields,
+                    format_args!("{what}: the answer ended early: {reason}"),
+                );
                 io::ErrorKind::UnexpectedEof.into()
             }
         })
@@ -144,8 +148,12 @@ impl Answer {
                 format_args!("{what}: {code}"),
             ),
             Some((kind, reason)) => {
-                let text = format_args!("{what}: {code}, {reason}");
-                refusals.log_with(*kind, &client, &fields, text);
+                refusals.log_with(
+                    *kind,
+                    &client,
+                    &fields,
+                    format_args!("{what}: {code}, {reason}"),
+                );
             }
         }
     }

@@ -94,8 +94,9 @@ impl<'scope> Threads<'scope> {
                 if catch_panic(|| run(accepted, server, handler)).is_none() {
                     // Otherwise, the writer would wait forever.
                     shared_after_panic.tear_down();
-                    let text = format_args!("the reader thread panicked");
-                    shared_after_panic.name.log(Level::Error, text);
+                    shared_after_panic
+                        .name
+                        .log(Level::Error, format_args!("the reader thread panicked"));
                 }
             })?;
         let written = Arc::clone(shared);
@@ -303,8 +304,9 @@ fn end(mut accepted: Box<Accepted<'_>>, returned: Returned, opened: Instant, ser
 /// Waits until the writer thread has ended. Each wait of the writer has a deadline.
 fn join(writer: ScopedJoinHandle<'_, ()>, shared: &Shared) {
     if writer.join().is_err() {
-        let text = format_args!("the writer thread panicked");
-        shared.name.log(Level::Error, text);
+        shared
+            .name
+            .log(Level::Error, format_args!("the writer thread panicked"));
         shared.tear_down();
         shared.call_end_callbacks();
     }
@@ -337,13 +339,19 @@ fn close_after(returned: Returned, shared: &Shared, server: &ServerState) {
             close_failed(shared);
             let text = text_of(error);
             let text = escaped(&text);
-            let text = format_args!("the handler failed: {text}");
-            refusals.log(Refusal::HandlerFailed, &client, text);
+            refusals.log(
+                Refusal::HandlerFailed,
+                &client,
+                format_args!("the handler failed: {text}"),
+            );
         }
         None => {
             close_failed(shared);
-            let text = format_args!("the handler panicked");
-            refusals.log(Refusal::HandlerPanicked, &client, text);
+            refusals.log(
+                Refusal::HandlerPanicked,
+                &client,
+                format_args!("the handler panicked"),
+            );
         }
     }
 }
