@@ -82,7 +82,8 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         ["--handshake-timeout", &*head],
         ["--close-timeout", &*close],
     ];
-    let server = Standpipe::start(flags.as_flattened())?;
+    // At `-v`, every disconnected subscriber has a line of its own.
+    let server = Standpipe::start(&[flags.as_flattened(), &["-v"][..]].concat())?;
     report.info(format!("timeouts: {}", flags.as_flattened().join(" ")));
     let idle = server.usage()?;
     let healthy = Healthy::connect(server.address)?;
