@@ -9,7 +9,7 @@ import tomllib
 files = set(sys.stdin.read().split())
 failed = []
 
-# What cargo adds, and what the package must have.
+# The files that cargo adds, and those that the package must have.
 expected = {"Cargo.toml", "Cargo.lock", "Cargo.toml.orig", ".cargo_vcs_info.json", "README.md", "CHANGELOG.md"}
 expected |= {"LICENSE-MIT", "LICENSE-APACHE"}
 failed += [f"{name} is missing" for name in ("README.md", "LICENSE-MIT", "LICENSE-APACHE", "src/lib.rs") if name not in files]

@@ -21,7 +21,7 @@ pub(crate) struct Access {
     pub(crate) has_admin_listener: bool,
     /// Whether direct requests from this machine need no key. Every listener is then on loopback.
     pub(crate) is_admin_open: bool,
-    /// Who may publish and subscribe to which topics. A reload may replace these rules.
+    /// The rules that say who may publish and subscribe to which topics. A reload may replace them.
     pub(crate) rules: CurrentRules,
 }
 

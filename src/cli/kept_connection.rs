@@ -182,7 +182,7 @@ mod tests {
             assert_eq!(read(&whole[..end], false), None, "{end}");
         }
         assert_eq!(read(whole, false), Some((202, "{}".into(), true)));
-        // What follows the response was not asked for.
+        // Bytes after the response were not asked for.
         assert_eq!(
             read(&format!("{whole}x"), false),
             Some((202, "{}".into(), false))

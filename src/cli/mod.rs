@@ -94,7 +94,7 @@ pub(crate) mod bench;
 
 pub(crate) mod token;
 
-// What packages install.
+// The files that packages install.
 pub(crate) mod completions;
 pub(crate) mod man;
 

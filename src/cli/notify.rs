@@ -20,7 +20,7 @@ use standpipe::{ServerHandle, TickCallback};
 /// How long a notification may wait for the service manager.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What was sent, and where it goes.
+/// Tells the service manager the state of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Notify {
     socket: Option<SocketAddr>,

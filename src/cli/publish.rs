@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
     }
 }
 
-/// What became of one message.
+/// The outcome for one message.
 enum Answer {
     Published(Published),
     /// The server does not publish this message because of its content. It may publish others.

@@ -12,7 +12,7 @@ use super::tokens::{Expiry, Identity, Tokens};
 /// log without a limit.
 const MAX_REFUSED: u32 = 3;
 
-/// What a client needs to renew its token.
+/// The state that the renewal of a token needs.
 pub(crate) struct Renewal<'a> {
     tokens: &'a Tokens,
     /// `None` if the client has no signed token.

@@ -11,7 +11,7 @@ use standpipe::HubConfig;
 
 use super::tokens::Identity;
 
-/// Who may do something with a topic. Publishing over HTTP is subject to the key instead.
+/// The clients that may do something with a topic. Publishing over HTTP is subject to the key instead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// Every client.
@@ -106,8 +106,8 @@ impl CurrentRules {
     }
 }
 
-/// What one client may do: what the rules allow, as far as its token does not narrow it. It is checked at every publish
-/// and at every subscription.
+/// The rights of one client: all that the rules allow, as far as its token does not narrow it. They are checked at every
+/// publish and at every subscription.
 #[derive(Debug)]
 pub(crate) struct Rights<'a> {
     current: &'a CurrentRules,
@@ -115,14 +115,14 @@ pub(crate) struct Rights<'a> {
     rules: Arc<TopicRules>,
     version: u64,
     identity: Identity,
-    /// What was found out about topics before, so that no pattern is matched again for each message.
+    /// The rights of topics that were checked before, so that no pattern is matched again for each message.
     known: HashMap<String, Verdict>,
 }
 
 /// The most topics in [`Rights::known`]. A client that uses more of them has its patterns matched again.
 const MAX_KNOWN: usize = 64;
 
-/// What one client may do with one topic. An error is the text for the client.
+/// The rights of one client to one topic. An error is the text for the client.
 #[derive(Clone, Copy, Debug)]
 struct Verdict {
     publish: Result<(), &'static str>,

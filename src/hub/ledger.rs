@@ -29,7 +29,7 @@ pub struct HubStatistics {
     pub members: usize,
     /// The bytes that all histories use.
     pub history_bytes: usize,
-    /// What became of the messages of all topics. A message counts once for each member.
+    /// The outcomes of the messages of all topics. A message counts once for each member.
     pub counts: TopicCounts,
     /// Messages that were published here. A message counts once, whatever the number of members.
     pub published: u64,

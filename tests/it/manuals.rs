@@ -1,4 +1,4 @@
-//! What packages install: completions for shells, and manual pages.
+//! The files that packages install: completions for shells, and manual pages.
 
 use std::process::Command;
 

@@ -66,7 +66,7 @@ struct Entry {
     answer: Option<Final>,
 }
 
-/// What the table knows about a key.
+/// The knowledge of the table about a key.
 pub(crate) enum Claim<'a> {
     /// The key is new. The request may be carried out.
     New(Reservation<'a>),

@@ -43,7 +43,7 @@ struct Body<'a> {
     base64: Option<bool>,
 }
 
-/// What became of the message in one topic.
+/// The outcome for one topic.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Row<'a> {

@@ -76,8 +76,8 @@ impl Disconnector {
         self.links.is_some()
     }
 
-    /// Disconnects the client with the number in the path. What is queued for it is discarded, so that a client that does
-    /// not read ends too.
+    /// Disconnects the client with the number in the path. The messages that are queued for it are discarded,
+    /// so that a client that does not read ends too.
     pub(crate) fn client(&self, request: &mut Request, number: &str) -> Result<Reply, Reply> {
         let number = client_number(number)?;
         let (code, reason) = read_close(request)?;

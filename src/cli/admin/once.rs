@@ -13,7 +13,7 @@ use crate::cli::replies::{bad_request, busy, busy_for};
 /// The header with the key.
 const HEADER: &str = "idempotency-key";
 
-/// What identifies a request, if it has a key.
+/// The identity of a request, if it has a key.
 pub(crate) struct Identity(Option<(Name, u64)>);
 
 /// Recognizes repeated requests: of this hub by the table, and of other hubs by the links.
@@ -79,7 +79,7 @@ impl Once {
     }
 }
 
-/// What the hubs know about a request that this hub does not know.
+/// The knowledge of the other hubs about a request that this hub does not know.
 enum Shared<'a> {
     /// This hub carries it out, and tells the others, by this name.
     Claimed(&'a Links, String),

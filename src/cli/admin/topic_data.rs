@@ -1,4 +1,4 @@
-//! What HTTP requests read of topics, and the removal of a history.
+//! The data of topics that HTTP requests read, and the removal of a history.
 
 use serde::Serialize;
 use standpipe::{Hub, Reply, Request, SubscribeError, Topic};

@@ -15,7 +15,7 @@ use crate::cli::units::Time;
 
 const TOKEN_HELP: &str = "\
 Without --check, the command prints a token that is signed with the secret of --hmac-file or with --private-key-file. \
-Whoever has the token can use it until it expires, so do not print it where others can read it.
+Anybody who has the token can use it until it expires, so do not print it where others can read it.
 
 With --check, the command explains a token: its header, its claims, and whether it is valid for a server with the same keys. \
 Give - to read the token from standard input, because every user of the machine can see arguments.

@@ -40,7 +40,7 @@ pub(crate) struct TopicTable {
     pub(crate) line: usize,
 }
 
-/// What a file says, in the order of its lines.
+/// The keys and values of a file, in the order of its lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Document {
     pub(crate) settings: Vec<Setting>,

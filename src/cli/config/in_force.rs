@@ -37,7 +37,7 @@ pub(crate) struct InForce {
     pub(crate) values: Vec<String>,
     pub(crate) is_list: bool,
     pub(crate) source: Source,
-    /// What the help says about an argument without a value, such as `the kernel's default`.
+    /// The words of the help for an argument without a value, such as `the kernel's default`.
     pub(crate) default: Option<String>,
 }
 

@@ -17,11 +17,11 @@ use super::wake_up::poll_for;
 /// About how many bytes are given to the pipe in one call.
 const PIECE: usize = 64 << 10;
 
-/// What stops the feeder while messages are left.
+/// The reason why the feeder stops while messages are left.
 enum Stopped {
     /// The process has ended, or is about to be ended.
     End,
-    /// Nobody can read from the pipe any more.
+    /// The pipe has no reader any more.
     Closed,
 }
 

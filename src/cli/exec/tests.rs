@@ -16,7 +16,7 @@ use super::{feeder, output};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a pipe holds (pipe(7)).
+/// The number of bytes that a pipe holds (pipe(7)).
 const PIPE: u64 = 64 << 10;
 
 /// Waits for the result of a thread.

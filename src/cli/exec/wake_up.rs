@@ -1,4 +1,4 @@
-//! What wakes the thread `sp-exec`: the end of a process, the end of its output, and the end of the server.
+//! The wake-up of the thread `sp-exec`: the end of a process, the end of its output, and the end of the server.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -74,7 +74,7 @@ impl Waiter {
     /// Waits until `holds` returns true, for at most `limit` if there is one. Returns whether it holds.
     ///
     /// # Blocking
-    /// Whatever changes the result of `holds` must wake the thread afterwards.
+    /// Code that changes the result of `holds` must wake the thread afterwards.
     pub(super) fn wait(&self, limit: Option<Duration>, mut holds: impl FnMut() -> bool) -> bool {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {

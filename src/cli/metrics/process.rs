@@ -20,7 +20,7 @@ pub(crate) fn started() {
     });
 }
 
-/// Adds the metrics. What this system does not tell is left out.
+/// Adds the metrics. A figure that this system does not tell is left out.
 pub(super) fn register(registry: &mut Registry) {
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     seconds(

@@ -7,7 +7,7 @@ const bytes = (n) => n < 1024 ? `${n} B` : n < 1048576 ? `${(n / 1024).toFixed(1
 const time = (ms) => ms < 1000 ? `${ms} ms` : ms < 60_000 ? `${(ms / 1000).toFixed(1)} s` : ms < 3_600_000 ? `${Math.floor(ms / 60_000)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
 
 let socket, snapshot, retry, retryDelay = 500, key = '';
-/// What to do with the answers to the commands that were sent. Answers arrive in the order of the commands.
+/// The functions that take the answers to the commands that were sent. Answers arrive in the order of the commands.
 let pendingAnswers = [];
 
 /// Takes the key from the URL, and removes it from the address bar and from the history of the browser.
