@@ -107,7 +107,7 @@ fn client_reports_an_abnormal_close_and_exits_with_1() {
     assert_eq!(code, Some(1));
     assert!(stderr.starts_with("closed with 1009 "), "{stderr}");
     for (path, reason) in [
-        ("/nothing", "404 Not Found: not found"),
+        ("/nothing", "404 Not Found: there is nothing at this path"),
         ("/ws/", "400 Bad Request: the topic in the path is empty"),
     ] {
         let (code, _, stderr) = run(&["client", &ws(&binary, path)], "");
