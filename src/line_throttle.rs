@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The time between two lines of one kind, in milliseconds.
 pub(crate) const INTERVAL: u64 = 3000;
 
-/// What was logged of one kind.
+/// The lines of one kind that were logged and left out.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     /// When the last line was logged; 0 if there was none.

@@ -54,7 +54,7 @@ pub(crate) struct Dashboard {
     is_over: AtomicBool,
     experiments: Experiments,
     disconnector: Arc<Disconnector>,
-    /// The rows of all clients at the time of the last snapshot, sorted by number. Empty while nobody watches.
+    /// The rows of all clients at the time of the last snapshot, sorted by number. Empty while there is no watcher.
     rows: Mutex<Arc<Vec<ClientRow>>>,
     /// The byte limit of a client's queue.
     queue_bytes: usize,

@@ -32,7 +32,7 @@ pub(crate) type Reload = Box<dyn Fn() -> Result<(), String> + Send>;
 /// Returns the line for SIGUSR1.
 pub(crate) type Figures = Box<dyn Fn() -> String + Send>;
 
-/// What must be done before the process exits immediately.
+/// Called before the process exits immediately.
 pub(crate) type AtExit = Box<dyn Fn() + Send + Sync>;
 
 /// Signals that arrive from now on, until [`handle`](Self::handle) is called, wait. Without this, a SIGHUP during the

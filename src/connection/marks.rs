@@ -19,8 +19,8 @@ impl Shared {
         }
     }
 
-    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While nobody reads, an answer may have
-    /// arrived unread, so the peer is not late then.
+    /// Returns whether the peer has not answered a mark for `limit` milliseconds. While no thread reads, an answer may
+    /// have arrived unread, so the peer is not late then.
     pub(crate) fn is_late(&self, now: u64, limit: u64) -> bool {
         self.write.queue.lateness.is_late(now, limit)
             && self.reader.reading_since().is_some()

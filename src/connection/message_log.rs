@@ -63,8 +63,8 @@ pub(crate) fn sent_directly(name: &CurrentName, batch: &FrameBatch, result: Writ
     }
 }
 
-/// What may be the name of the member `token` in JSON. The second one is an escaped ASCII character, which may be a part of
-/// that name.
+/// Texts that may stand for the name of the member `token` in JSON. The second one begins an escaped ASCII character, which
+/// may be a part of that name.
 const SECRET: [&str; 2] = ["\"token\"", "\\u00"];
 
 fn log_text(name: &CurrentName, direction: &str, text: &str) {

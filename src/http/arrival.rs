@@ -1,5 +1,5 @@
-//! [`Arrival`]: the listener on which a request arrived, as far as requests are judged by it. What a [`Request`] says about
-//! the way on which it came.
+//! [`Arrival`]: the listener on which a request arrived, as far as requests are judged by it. The methods of a
+//! [`Request`] that tell on which way it came.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -58,13 +58,29 @@ pub(crate) fn read_head(
             let rest = bytes.split_off(end);
             return Ok((parse(&mut bytes, peer)?, rest));
         }
-        let count = match stream.read(&mut chunk) {
+        read_more(stream, &mut chunk, &mut bytes)?;
+    }
+}
+
+/// Reads into `chunk`, and appends what was read to `bytes`.
+///
+/// # Blocking
+/// Until the peer sends something or its stream ends.
+pub(super) fn read_more(
+    stream: &mut impl Read,
+    chunk: &mut [u8],
+    bytes: &mut Vec<u8>,
+) -> Result<(), HeadError> {
+    loop {
+        match stream.read(chunk) {
             Ok(0) => return Err(HeadError::Gone),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(count) => {
+                bytes.extend_from_slice(&chunk[..count]);
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(HeadError::Io(error)),
-        };
-        bytes.extend_from_slice(&chunk[..count]);
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 //! The header is read under limits, and refused if it deviates from the specification in any byte: a header that two
 //! programs could understand differently could hide the address of a client.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::head::HeadError;
+use super::head::{HeadError, read_more};
 use super::reply::refuse;
 
 /// The size of one read, in bytes. Most headers have fewer than 60 bytes.
@@ -31,7 +31,7 @@ const FIXED: usize = 16;
 /// certificate among them has about 2 KiB.
 const MAX_LENGTH: usize = 4 << 10;
 
-/// What the header says.
+/// The client that the header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ProxyHeader {
     /// The proxy forwards for this client.
@@ -57,13 +57,7 @@ pub(crate) fn read_proxy_header(
             Err(reason) => return Err(refuse(400, reason).into()),
         }
         let mut chunk = [0; READ];
-        let count = match stream.read(&mut chunk) {
-            Ok(0) => return Err(HeadError::Gone),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(HeadError::Io(error)),
-        };
-        bytes.extend_from_slice(&chunk[..count]);
+        read_more(stream, &mut chunk, &mut bytes)?;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an upgrade by a [`Reply`] says about the connection: its subprotocol, its limits and its user.
+//! The properties of the connection that an upgrade by a [`Reply`] sets: its subprotocol, its limits and its user.
 
 use std::sync::Arc;
 

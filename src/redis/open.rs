@@ -1,4 +1,5 @@
-//! What a hub asks of its link beside publishing: to receive a topic, to complete or remove its history, to check an id.
+//! The requests of a hub to its link beside publishing: to receive a topic, to complete or remove its history, to check an
+//! id.
 
 use std::io;
 use std::time::Instant;

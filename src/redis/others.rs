@@ -1,4 +1,4 @@
-//! What a program tells the other hubs: which users to disconnect.
+//! The announcements of a program to the other hubs: which users to disconnect.
 
 use std::io;
 use std::sync::Arc;

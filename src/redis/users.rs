@@ -17,7 +17,7 @@ const DISCONNECT: u8 = b'U';
 /// The most bytes of a reason (RFC 6455 §5.5).
 pub(super) const MAX_REASON: usize = 123;
 
-/// What a hub does when another one disconnects a user.
+/// The callback of a hub for a user whom another hub disconnects.
 pub(super) type Callback = Arc<dyn Fn(&str, u16, &str) + Send + Sync>;
 
 /// The callback of the program, if there is one.

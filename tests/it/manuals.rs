@@ -15,7 +15,7 @@ fn printed(mut command: Command) -> String {
 
 #[test]
 fn bash_completes_commands_flags_and_values() {
-    // What bash calls when somebody presses the tabulator key after these words.
+    // The function that bash calls when a user presses the tabulator key after these words.
     const COMPLETE: &str = r#"
         eval "$SCRIPT"
         COMP_WORDS=("$@")

@@ -1,4 +1,5 @@
-//! What a server and a hub count: every connection, request, client and publish once, by a reason that no client can invent.
+//! The counters of a server and a hub: every connection, request, client and publish once, by a reason that no client can
+//! invent.
 
 use std::time::Duration;
 

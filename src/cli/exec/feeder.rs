@@ -98,7 +98,7 @@ fn write(stdin: &impl AsFd, messages: &mut Vec<Message>, end: &End) -> Result<()
     Ok(())
 }
 
-/// Waits until the pipe has room, nobody can read from it any more, or the end comes.
+/// Waits until the pipe has room, its last reader has closed it, or the end comes.
 fn wait_for_room(stdin: &impl AsFd, end: &End) {
     let room = PollFd::new(stdin, PollFlags::OUT);
     let ended = PollFd::new(&end.stream, PollFlags::IN);

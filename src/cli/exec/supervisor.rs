@@ -62,7 +62,7 @@ impl Supervisor {
             };
             if !self.starts_again(&ended) {
                 log::info!("the command {} {end}; the server ends", self.command);
-                // From now on, clients are told that nobody reads their messages.
+                // From now on, clients are told that the command has ended.
                 drop(self.input);
                 self.server.shutdown();
                 return match ended {

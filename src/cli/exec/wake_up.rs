@@ -30,7 +30,7 @@ pub(super) fn wake_up() -> io::Result<(Stop, Waiter)> {
     Ok((stop, waiter))
 }
 
-/// Wakes the thread. A wake-up that nobody waits for is kept.
+/// Wakes the thread. A wake-up while the thread does not wait is kept for its next wait.
 #[derive(Clone)]
 pub(super) struct Waker(Arc<UnixStream>);
 

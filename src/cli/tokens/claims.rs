@@ -24,7 +24,7 @@ pub(crate) struct Claims {
     topics: Option<Topics>,
 }
 
-/// What `topics` allows. An absent list allows no topic.
+/// The topics that `topics` allows. An absent list allows no topic.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Topics {
@@ -32,7 +32,7 @@ struct Topics {
     publish: Vec<String>,
 }
 
-/// What `--jwt-issuer`, `--jwt-audience` and `--jwt-leeway` require.
+/// The requirements of `--jwt-issuer`, `--jwt-audience` and `--jwt-leeway`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Required {
     pub(crate) issuer: Option<String>,

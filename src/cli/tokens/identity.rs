@@ -6,7 +6,7 @@ use standpipe::Request;
 
 use super::claims::Claims;
 
-/// What the token of a request has shown.
+/// The result of checking the token of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Identity {
     /// Tokens are not required. A token that was sent was not checked.

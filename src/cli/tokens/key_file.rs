@@ -10,7 +10,7 @@ use crate::cli::secrets::read_file;
 /// The most keys in one file. A token without a `kid` may be tried with each of them.
 const MAX_KEYS: usize = 64;
 
-/// What a file contains.
+/// The kind of the keys in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The raw bytes of one secret.

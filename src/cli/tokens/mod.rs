@@ -39,7 +39,7 @@ pub(crate) enum Refused {
 }
 
 impl Tokens {
-    /// `own` is a token that nobody can guess.
+    /// `own` is a random token, which clients cannot guess.
     pub(crate) fn new(file: Option<SecretFile>, signed: SignedTokens, own: String) -> Tokens {
         let own = Secrets::one(own);
         Tokens { file, signed, own }

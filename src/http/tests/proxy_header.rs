@@ -219,7 +219,7 @@ fn header() -> impl Strategy<Value = (Vec<u8>, ProxyHeader)> {
 proptest! {
     #[test]
     fn header_is_read_wherever_it_is_cut((bytes, expected) in header(), cut: prop::sample::Index) {
-        // What follows may look like anything.
+        // The bytes after it may look like anything.
         let whole = [&bytes[..], b"PROXY \r\n\r\n\0"].concat();
         let cut = cut.index(bytes.len() + 1);
         let ahead = whole[..cut].to_vec();

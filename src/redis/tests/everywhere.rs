@@ -1,4 +1,4 @@
-//! What is done on all hubs: the removal of a history, the disconnection of a user, claims.
+//! The actions on all hubs: the removal of a history, the disconnection of a user, claims.
 
 use std::io::ErrorKind;
 use std::sync::mpsc;
@@ -122,7 +122,7 @@ fn user_is_disconnected_by_all_other_hubs() {
         let error = error.expect_err("it is not valid").kind();
         assert_eq!(error, ErrorKind::InvalidInput);
     }
-    // What another program writes there is counted, and has no effect.
+    // A message of another program there is counted, and has no effect.
     for payload in ["", "x", "U", &format!("U{}", char::from(VERSION))] {
         server.command(&["PUBLISH", "standpipe:users", payload]);
     }

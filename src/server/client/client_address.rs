@@ -61,7 +61,7 @@ impl<'slot> ClientAddress<'slot> {
         let mut reader = RequestReader(&*client.socket);
         let (header, rest) = http1::read_proxy_header(&mut reader, std::mem::take(ahead))?;
         *ahead = rest;
-        // What follows was sent by a client, which could write any forwarding header.
+        // The bytes that follow were sent by a client, which could write any forwarding header.
         self.has_headers = false;
         let ProxyHeader::Client(address) = header else {
             return Ok(());

@@ -140,7 +140,7 @@ impl Person {
                 n,
                 op,
             })
-            .unwrap();
+            .expect("the client accepts what the server has ordered");
         if let Some(edit) = self.client.next() {
             self.send(&edit);
         }
@@ -198,7 +198,9 @@ fn three_people_type_concurrently_and_get_the_same_text() {
     let texts: Vec<String> = thread::scope(|scope| {
         let people = [("ann", 1), ("bob", 2), ("eve", 3)];
         let threads = people.map(|(name, seed)| scope.spawn(move || write(name, seed)));
-        threads.map(|thread| thread.join().unwrap()).into()
+        threads
+            .map(|thread| thread.join().expect("the person has typed to the end"))
+            .into()
     });
     assert!(texts[0].len() > 200, "{:?}", texts[0]);
     assert_eq!(texts[0], texts[1]);
@@ -218,7 +220,7 @@ fn join(address: SocketAddr, name: &str, key: &str) -> (support::Client, Value) 
 fn repeated_edit_is_applied_once() {
     let (editor, address) = start();
     let (mut ann, hello) = join(address, "ann", KEY);
-    let revision = hello["rev"].as_u64().unwrap();
+    let revision = hello["rev"].as_u64().expect("a hello has the revision");
     assert_eq!(
         (&hello["text"], &hello["known"], &hello["people"]),
         (&json!(""), &json!(false), &json!([]))
@@ -244,7 +246,7 @@ fn repeated_edit_is_applied_once() {
 fn edits_and_cursors_reach_others_at_their_new_positions() {
     let (editor, address) = start();
     let (mut ann, hello) = join(address, "ann", KEY);
-    let revision = hello["rev"].as_u64().unwrap();
+    let revision = hello["rev"].as_u64().expect("a hello has the revision");
     let hello_edit = json!({ "do": "edit", "n": 1, "rev": revision, "op": ["hello"] });
     send(&mut ann, &hello_edit);
     receive_with(&mut ann, "op");
@@ -296,7 +298,7 @@ fn same_key_resumes_and_closes_the_older_connection() {
     let (editor, address) = start();
     let (mut ann, hello) = join(address, "ann", KEY);
     let (mut bob, _) = join(address, "bob", "ffffffffffffffff");
-    let revision = hello["rev"].as_u64().unwrap();
+    let revision = hello["rev"].as_u64().expect("a hello has the revision");
     send(
         &mut ann,
         &json!({ "do": "edit", "n": 1, "rev": revision, "op": ["hello"] }),
@@ -354,8 +356,10 @@ fn invalid_request_is_rejected() {
         ("/ws?name=ann&key=0123456789abcdef", 404),
         ("/other", 404),
     ] {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let stream = TcpStream::connect(address).expect("the example listens");
+        stream
+            .set_read_timeout(Some(DEADLINE))
+            .expect("the deadline is not zero");
         match tungstenite::client(format!("ws://{address}{path}"), stream) {
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(reply))) => {
                 assert_eq!(reply.status().as_u16(), status, "{path}");
@@ -370,7 +374,7 @@ fn invalid_request_is_rejected() {
 #[track_caller]
 fn join_with_text(address: SocketAddr) -> (support::Client, u64) {
     let (mut ann, hello) = join(address, "ann", KEY);
-    let revision = hello["rev"].as_u64().unwrap();
+    let revision = hello["rev"].as_u64().expect("a hello has the revision");
     send(
         &mut ann,
         &json!({ "do": "edit", "n": 1, "rev": revision, "op": ["a🙂b"] }),
@@ -505,7 +509,9 @@ fn join_slow(address: SocketAddr) -> (support::Client, Value) {
     socket.set_recv_buffer_size(4 << 10).unwrap();
     socket.connect(&address.into()).unwrap();
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream
+        .set_read_timeout(Some(DEADLINE))
+        .expect("the deadline is not zero");
     let url = format!("ws://{address}{}", path("notes", "slow", KEY));
     let mut slow = tungstenite::client(url, stream).unwrap().0;
     let hello = receive(&mut slow);
@@ -516,7 +522,7 @@ fn join_slow(address: SocketAddr) -> (support::Client, Value) {
 fn slow_client_skips_cursors_and_keeps_the_newest() {
     let (editor, address) = start();
     let (mut slow, hello) = join_slow(address);
-    let revision = hello["rev"].as_u64().unwrap();
+    let revision = hello["rev"].as_u64().expect("a hello has the revision");
 
     // Ten people with long names move their cursors. This is more data than the kernel buffers for a client.
     let mut movers: Vec<_> = (0..10)

@@ -21,6 +21,16 @@ fn most_lines(began: Instant) -> u64 {
     2 + began.elapsed().as_secs() / INTERVAL.as_secs()
 }
 
+/// Checks that a line was logged for each client or counted as left out, and that the lines were throttled. `line` is in
+/// each line, and `rest` begins the line that has only a count.
+#[track_caller]
+fn assert_throttled(lines: &[String], line: &str, rest: &str, clients: u64, began: Instant) {
+    let all = lines.iter().map(String::as_str);
+    let (count, left_out) = lines_and_left_out(all, line, rest);
+    assert_eq!(count + left_out, clients, "{lines:?}");
+    assert!(count <= most_lines(began), "{lines:?}");
+}
+
 #[test]
 fn refusals_of_one_kind_are_logged_once_in_3_s() {
     let began = Instant::now();
@@ -179,15 +189,11 @@ fn clients_overdue_together_are_logged_as_one_line_and_a_count() {
         assert_eq!(server.disconnects("close_timeout"), CLIENTS);
         server.shut_down();
         drop(clients);
-        let lines = lines.get();
-        let all = lines.iter().map(String::as_str);
-        let (count, left_out) = lines_and_left_out(
-            all,
+        let (line, rest) = (
             "reset: close_timeout passed",
             "because close_timeout passed:",
         );
-        assert_eq!(count + left_out, CLIENTS, "{lines:?}");
-        assert!(count <= most_lines(began), "{lines:?}");
+        assert_throttled(&lines.get(), line, rest, CLIENTS, began);
     });
 }
 
@@ -221,15 +227,11 @@ fn slow_consumers_are_logged_once_in_3_s() {
         });
         server.shut_down();
         drop(clients);
-        let lines = lines.get();
-        let all = lines.iter().map(String::as_str);
-        let (count, left_out) = lines_and_left_out(
-            all,
+        let (line, rest) = (
             "disconnected by topic topic\\n: 4008, slow consumer",
             "slow consumers disconnected:",
         );
-        assert_eq!(count + left_out, CLIENTS, "{lines:?}");
-        assert!(count <= most_lines(began), "{lines:?}");
+        assert_throttled(&lines.get(), line, rest, CLIENTS, began);
     });
 }
 

@@ -1,4 +1,4 @@
-//! What a token allows: its user, and its topics beside the rules of the server.
+//! The rights of a token: its user, and its topics beside the rules of the server.
 
 use super::*;
 use crate::support::{get, post};
