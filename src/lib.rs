@@ -64,6 +64,7 @@
 //! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
 //! - [`redis`](mod@redis) shares the topics of a hub with other machines. It needs the crates `redis` and `serde_json`.
 //! - [`testing`] adds tools for the tests of a program, and enables `client`.
+//! - `tls` adds [`Listener::tls`] and [`TlsConfig`], and lets clients connect to `wss://`. It needs the crate `rustls`.
 //! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
 //! # Blocking
@@ -121,6 +122,10 @@ mod hub;
 mod roster;
 #[cfg(unix)]
 mod server;
+
+// TLS for listeners.
+#[cfg(unix)]
+mod tls;
 
 // A client, for programs that talk to a server, and for tests.
 #[cfg(all(unix, feature = "client"))]
@@ -185,6 +190,8 @@ mod watch;
 /// ```
 #[cfg(unix)]
 pub use ::http;
+#[cfg(all(unix, feature = "tls"))]
+pub use ::rustls;
 #[cfg(unix)]
 pub use bytes::Bytes;
 #[cfg(all(unix, feature = "client"))]
@@ -256,6 +263,10 @@ pub use server::{
     Refused, RequestCount, Server, ServerHandle, ServerStatistics, ServerThread, ShutdownReport,
     ThreadState, TickCallback, raise_descriptor_limit,
 };
+#[cfg(unix)]
+pub use tls::TlsVersion;
+#[cfg(all(unix, feature = "tls"))]
+pub use tls::{TlsConfig, TlsConfigError, TlsInfo};
 #[cfg(unix)]
 pub use trusted_proxy::TrustedProxy;
 #[cfg(unix)]

@@ -30,6 +30,9 @@ pub(crate) mod stopwatch;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+pub(crate) mod tls_state;
 pub(crate) mod write;
 
 use std::any::Any;

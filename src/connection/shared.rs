@@ -22,6 +22,7 @@ use super::end_callbacks::{EndCallback, Registration, TooManyCallbacks};
 use super::lifecycle::{Lifecycle, Phase};
 use super::socket::{PeerState, Transport};
 use super::stats::{MessageCounts, ReceivedCounters};
+use super::tls_state::TlsState;
 use super::write::close::{CloseMode, CloseReason};
 use super::write::write_path::WritePath;
 use crate::clock::Clock;
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) reader: ThreadActivity,
     pub(crate) received: ReceivedCounters,
     pub(crate) writer: ThreadActivity,
+    pub(crate) tls: TlsState,
     pub(super) common: Arc<CommonState>,
     socket: Weak<dyn Transport>,
 }
@@ -69,6 +71,7 @@ impl Shared {
             reader: ThreadActivity::new(Activity::Handshake),
             received: ReceivedCounters::default(),
             writer: ThreadActivity::new(Activity::Idle),
+            tls: TlsState::default(),
             common,
             socket,
         }
@@ -86,13 +89,16 @@ impl Shared {
     /// place of the first one before anything has been queued.
     pub(crate) fn with_config(&self, config: Config) -> Shared {
         let (name, common) = (Arc::clone(&self.name), Arc::clone(&self.common));
-        Shared::with_name(
-            name,
-            self.number,
-            Arc::new(config),
-            common,
-            self.socket.clone(),
-        )
+        Shared {
+            tls: TlsState::copy(&self.tls),
+            ..Shared::with_name(
+                name,
+                self.number,
+                Arc::new(config),
+                common,
+                self.socket.clone(),
+            )
+        }
     }
 
     pub(crate) fn counts(&self) -> MessageCounts {
@@ -161,8 +167,11 @@ impl Shared {
     pub(crate) fn shut_down(&self) {
         let lifecycle = self.lifecycle();
         if lifecycle.reject_handshake() || lifecycle.phase() == Phase::Rejected {
-            // The handshake thread then reads the end of the stream, and answers 503 if a request has begun.
-            if let Some(socket) = self.socket.upgrade() {
+            // The handshake thread then reads the end of the stream, and answers 503 if a request has begun. A TLS
+            // handshake continues, because the client cannot be answered before it.
+            if let Some(socket) = self.socket.upgrade()
+                && !self.tls.is_in_handshake()
+            {
                 socket.shutdown(Shutdown::Read);
             }
         } else if lifecycle.is_upgraded() {

@@ -1,7 +1,7 @@
 //! [`Transport`]: the operations that a connection needs from its socket. This file also sets all socket options.
 //!
-//! `Transport` is a trait so that a test can stop a thread in the middle of a write. Outside tests, only [`Socket`]
-//! implements it.
+//! `Transport` is a trait because a connection may have TLS (`tls/`), and so that a test can stop a thread in the middle
+//! of a write.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read};
@@ -24,8 +24,19 @@ pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     /// Writes as much as the socket accepts without blocking: at least one byte, or the error `WouldBlock`.
     fn try_write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Writes `bytes`, and waits until the socket accepts at least one of them. After the opening handshake, only the
-    /// writer calls this.
+    /// writer calls this. Returns more than it was given if further bytes, which were offered before, were
+    /// [sealed](Self::sealed).
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Returns how many bytes were offered, were not accepted, and are in TLS records already. They cannot change any
+    /// more: the caller must offer them again first, unchanged.
+    fn sealed(&self) -> usize {
+        0
+    }
+    /// Writes what the TLS session has produced by itself, as an alert, if the socket accepts it without blocking. Returns
+    /// how many offered bytes the socket has accepted together with it.
+    fn send_session_records(&self) -> io::Result<usize> {
+        Ok(0)
+    }
     /// Waits until `read` would return without waiting, for at most `limit`. Returns whether it would.
     fn wait_readable(&self, limit: Duration) -> io::Result<bool>;
     /// Returns how much of the peer is left. Never blocks, and reads nothing.
@@ -33,6 +44,11 @@ pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     /// Returns how many bytes of the peer lie unread in the kernel, or 0 if that is not known. Never blocks.
     fn unread(&self) -> u64 {
         0
+    }
+    /// Reads bytes that nobody will look at, as [`read`](Self::read). With TLS, they are not opened, so a record that never
+    /// ends does not prolong the wait.
+    fn discard(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read(buffer)
     }
     /// Ends one direction or both. Wakes the threads that are blocked in `read` or `write`.
     fn shutdown(&self, how: Shutdown);
@@ -155,7 +171,7 @@ fn retry_interrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result
 pub(crate) fn write_all(socket: &dyn Transport, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = socket.write(bytes)?;
-        bytes = &bytes[written..];
+        bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())
 }
@@ -262,7 +278,7 @@ pub(crate) fn linger(socket: &dyn Transport, limits: Linger) {
             return;
         }
         socket.limit_read(left.min(limits.silence));
-        match socket.read(&mut buffer) {
+        match socket.discard(&mut buffer) {
             Ok(0) => return,
             Ok(n) => {
                 read += n;

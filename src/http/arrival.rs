@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Peer, Request};
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
 
 /// What a listener tells about the requests that arrive on it.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +87,26 @@ impl Request {
     /// ```
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr
+    }
+
+    /// Returns the TLS session of the connection, or `None` if the connection to this server has no TLS. A proxy in front of
+    /// the server may have TLS with the client.
+    ///
+    /// ```
+    /// # fn example(request: &standpipe::Request) {
+    /// if let Some(tls) = request.tls() {
+    ///     println!("{}, asked for {:?}", tls.version(), tls.server_name());
+    /// }
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        self.tls.as_deref()
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_tls(&mut self, tls: Option<Arc<TlsInfo>>) {
+        self.tls = tls;
     }
 
     /// Sets the listener on which the request arrived, and the server's own address of a TCP connection.

@@ -125,6 +125,8 @@ fn parse(head: &mut [u8], peer: Peer) -> Result<Request, Refusal> {
         proxy: None,
         arrival: Default::default(),
         local_addr: None,
+        #[cfg(feature = "tls")]
+        tls: None,
         route: None,
         extensions: Extensions::new(),
         body: Mutex::default(),

@@ -11,6 +11,8 @@ use super::arrival::Arrival;
 use super::authority::Authority;
 use super::body::{Body, Framing};
 use super::target::Target;
+#[cfg(feature = "tls")]
+use crate::tls::TlsInfo;
 
 /// An HTTP request.
 ///
@@ -40,6 +42,8 @@ pub struct Request {
     pub(super) arrival: Arc<Arrival>,
     pub(super) has_allowed_origin: bool,
     pub(super) local_addr: Option<SocketAddr>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<TlsInfo>>,
     pub(super) extensions: Extensions,
     pub(super) route: Option<&'static str>,
     /// The unread body, until the handler has answered the request. The body is in a mutex because a request is later

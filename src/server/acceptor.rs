@@ -178,19 +178,19 @@ fn start_handshake<'scope, H: Handler>(
     }
     // The limits per address are for the client of a proxy, which is not known yet (`client/client_address.rs`).
     if !is_proxy && !server.per_address.may_connect(&peer) {
-        let why = "rejected with 503 before reading the request: connect rate exceeded";
+        let why = "refused before reading the request: connect rate exceeded";
         server
             .refusals
             .log(Refusal::ConnectRate, &name, format_args!("{why}"));
-        return refuse(Refusal::ConnectRate, &socket, server);
+        return refuse(Refusal::ConnectRate, &socket, listener, server);
     }
     let slot_peer = (!is_proxy).then_some(&peer);
     let Some((slot, evicted)) = server.handshakes.acquire(number, slot_peer) else {
-        let why = "rejected with 503 before reading the request: no free handshake slot";
+        let why = "refused before reading the request: no free handshake slot";
         server
             .refusals
             .log(Refusal::NoHandshakeSlot, &name, format_args!("{why}"));
-        return refuse(Refusal::NoHandshakeSlot, &socket, server);
+        return refuse(Refusal::NoHandshakeSlot, &socket, listener, server);
     };
     if let Some(other) = evicted {
         let why = "pending handshake reset to free a slot for another address";
@@ -209,6 +209,9 @@ fn start_handshake<'scope, H: Handler>(
     let config = Arc::clone(&server.config);
     let common = Arc::clone(server.shutdown.common());
     let shared = Arc::new(Shared::new(number, peer, config, common, &socket));
+    if listener.has_tls() {
+        shared.tls.begin_handshake();
+    }
     slot.set_client(&shared);
     let shared_after_panic = Arc::clone(&shared);
     let client = RegisteredClient {
@@ -221,6 +224,8 @@ fn start_handshake<'scope, H: Handler>(
         local,
         ahead,
         has_proxy_header: listener.has_proxy_header(),
+        #[cfg(feature = "tls")]
+        tls: listener.inbound_tls(),
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
@@ -241,15 +246,18 @@ fn start_handshake<'scope, H: Handler>(
         server.refusals.log(
             Refusal::NoThread,
             &name,
-            format_args!("rejected with 503: cannot start a thread: {error}"),
+            format_args!("refused: cannot start a thread: {error}"),
         );
-        refuse(Refusal::NoThread, &*socket_for_refusal, server);
+        refuse(Refusal::NoThread, &*socket_for_refusal, listener, server);
     }
 }
 
-/// Answers 503 without blocking, because the acceptor must not wait for a client.
-fn refuse(reason: Refusal, socket: &dyn Transport, server: &ServerState) {
+/// Answers 503 without blocking, because the acceptor must not wait for a client. A client that expects TLS could not read
+/// the answer, so its connection is only closed.
+fn refuse(reason: Refusal, socket: &dyn Transport, listener: &Listener, server: &ServerState) {
     server.counters.refused.count(reason);
     server.disconnects.count(Disconnect::RefusedUnread);
-    arrived::refuse(socket);
+    if !listener.has_tls() {
+        arrived::refuse(socket);
+    }
 }

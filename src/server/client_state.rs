@@ -7,6 +7,7 @@ use crate::connection::MessageCounts;
 use crate::connection::activity::Activity;
 use crate::connection::shared::Shared;
 use crate::http1::Peer;
+use crate::tls::TlsVersion;
 
 /// The state of one client at the time of [`ServerHandle::client_states`](crate::ServerHandle::client_states).
 ///
@@ -32,6 +33,8 @@ pub struct ClientState {
     pub peer: Peer,
     /// The client's user, if the handler has named one: see [`Reply::user`](crate::Reply::user).
     pub user: Option<Arc<str>>,
+    /// The version of TLS, or `None` if the connection to this server has no TLS.
+    pub tls: Option<TlsVersion>,
     /// How many messages for the client were accepted, delivered, dropped and discarded, how many it has sent, and the
     /// bytes both ways.
     pub counts: MessageCounts,
@@ -98,6 +101,7 @@ impl ClientState {
             number: client.number,
             peer: name.peer,
             user: name.user,
+            tls: client.tls.version(),
             counts: client.counts(),
             queue: QueueState {
                 messages: queue.len(),

@@ -1,6 +1,8 @@
 //! [`Listener`]: where the connections of a server come from. This is a listening socket (`listening_socket.rs`) or a
 //! channel (`handed.rs`), with what its requests are judged by.
 
+mod options;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,11 +10,15 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::arrived::Arrived;
+#[cfg(feature = "tls")]
+use super::client::tls::InboundTls;
 use super::handed::ConnectionSender;
 use super::handed_queue::HandedConnections;
 use super::listening_socket::ListeningSocket;
 use super::shutdown_signal::ShutdownSignal;
 use crate::http1::Arrival;
+#[cfg(feature = "tls")]
+use crate::tls::TlsConfig;
 
 /// Where the connections of a server come from.
 ///
@@ -39,6 +45,8 @@ pub struct Listener {
     on_loopback: OnceLock<Arc<Arrival>>,
     /// Whether each connection begins with a PROXY header.
     has_proxy_header: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
 }
 
 #[derive(Debug)]
@@ -160,99 +168,26 @@ impl Listener {
         (sender, Listener::new(Source::Channel(connections), false))
     }
 
-    /// Says that another process has this socket too: systemd, or the server that comes next. When the server stops
-    /// accepting, it then leaves the connections in the backlog to that process.
-    ///
-    /// Without this call, the server accepts the backlog when it stops, and answers 503. The call changes nothing for a
-    /// [`channel`](Self::channel), which belongs to this process.
-    ///
-    /// ```
-    /// use standpipe::Listener;
-    /// # let parent = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// // A descriptor of the same socket, as systemd passes one on.
-    /// let socket = parent.try_clone()?;
-    /// let listener = Listener::try_from(socket)?.inherited();
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn inherited(mut self) -> Listener {
-        if let Source::Socket(socket) = &mut self.source {
-            socket.set_inherited();
-        }
-        self
-    }
-
-    /// Names the listener. [`Request::listener`](crate::Request::listener) returns the name for each request that arrives
-    /// on it, so that a handler can serve some paths on some listeners only.
-    ///
-    /// ```
-    /// use standpipe::{Config, Connection, Handler, Listener, Reply, Request, Server};
-    ///
-    /// struct Routes;
-    ///
-    /// impl Handler for Routes {
-    ///     fn request(&self, request: &mut Request) -> Reply {
-    ///         match (request.listener(), request.path()) {
-    ///             (Some("admin"), "/figures") => Reply::text(200, "42\n"),
-    ///             (None, "/ws") => Reply::upgrade(),
-    ///             _ => Reply::status(404),
-    ///         }
-    ///     }
-    ///     fn run(&self, conn: &mut Connection) -> standpipe::HandlerResult {
-    ///         while conn.recv()?.is_some() {}
-    ///         Ok(())
-    ///     }
-    /// }
-    ///
-    /// let public = Listener::bind("127.0.0.1:0")?;
-    /// let admin = Listener::bind("127.0.0.1:0")?.tag("admin").same_origin_only();
-    /// let server = Server::from_listeners(vec![public, admin], Config::default())?;
-    /// # let handle = server.handle();
-    /// # handle.shutdown();
-    /// # server.serve(Routes)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn tag(mut self, name: impl Into<String>) -> Listener {
-        Arc::make_mut(&mut self.arrival).tag = Some(name.into());
-        self
-    }
-
-    /// Refuses web pages of every other origin, whatever [`Config::origin`](crate::Config::origin) and
-    /// [`Config::allow_any_origin`](crate::Config::allow_any_origin) allow. If the listener is on loopback or a unix
-    /// socket, only loopback names are accepted as `Host`, and not the hosts of the allowed origins.
-    ///
-    /// ```
-    /// # fn example() -> std::io::Result<()> {
-    /// // Pages of other sites cannot use the admin listener, whatever `Config::origin` allows.
-    /// let admin = standpipe::Listener::bind("127.0.0.1:9000")?.tag("admin").same_origin_only();
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn same_origin_only(mut self) -> Listener {
-        let is_local = self.is_loopback();
-        let arrival = Arc::make_mut(&mut self.arrival);
-        (arrival.same_origin_only, arrival.loopback_host) = (true, is_local);
-        self
-    }
-
-    /// Expects a header of the PROXY protocol, version 1 or 2, at the beginning of each connection. The server then takes
-    /// the address of the client from it. It accepts only connections from the
-    /// [`Config::trusted_proxies`](crate::Config::trusted_proxies) on this listener, and closes every other one unread.
-    ///
-    /// ```
-    /// use standpipe::{Config, Listener, Server};
-    /// let listener = Listener::bind("127.0.0.1:0")?.proxy_protocol();
-    /// let config = Config::default().trusted_proxies(vec!["127.0.0.1".parse().expect("an address")]);
-    /// let server = Server::from_listeners(vec![listener], config)?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn proxy_protocol(mut self) -> Listener {
-        self.has_proxy_header = true;
-        self
-    }
-
     /// Returns whether each connection begins with a PROXY header.
     pub(super) fn has_proxy_header(&self) -> bool {
         self.has_proxy_header
+    }
+
+    /// Returns whether the connections have TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    /// Returns the TLS of a new connection.
+    #[cfg(feature = "tls")]
+    pub(super) fn inbound_tls(&self) -> InboundTls {
+        match &self.tls {
+            Some(config) => InboundTls::Expected(config.current()),
+            None => InboundTls::Without,
+        }
     }
 
     fn of_socket(socket: ListeningSocket) -> Listener {
@@ -270,6 +205,8 @@ impl Listener {
             }),
             on_loopback: OnceLock::new(),
             has_proxy_header: false,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 

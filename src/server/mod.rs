@@ -159,7 +159,11 @@ impl Server {
         let loopback_only = listeners.iter().all(Listener::is_loopback);
         let checked = config
             .check()
-            .and_then(|()| check_proxies(&listeners, &config))
+            .and_then(|()| {
+                listeners
+                    .iter()
+                    .try_for_each(|listener| listener.check(&config))
+            })
             .and_then(|()| Rules::new(&config));
         let rules = checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
@@ -374,17 +378,6 @@ impl Server {
         own_thread::works_for(self.handle.server());
         self.serve(handler)
     }
-}
-
-/// Checks that a listener of the PROXY protocol can accept somebody.
-fn check_proxies(listeners: &[Listener], config: &Config) -> Result<(), ConfigError> {
-    if config.trusted_proxies.is_empty() && listeners.iter().any(Listener::has_proxy_header) {
-        return Err(ConfigError::new(
-            "trusted_proxies",
-            "must not be empty, because a listener expects the PROXY protocol",
-        ));
-    }
-    Ok(())
 }
 
 /// The name of the thread that [`Server::spawn`] and [`Server::scope`] start.

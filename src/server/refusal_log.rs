@@ -22,6 +22,8 @@ pub(crate) enum Refusal {
     NoHandshakeSlot,
     /// A connection to a listener of the PROXY protocol did not come from a trusted proxy.
     NotAProxy,
+    /// The TLS handshake failed.
+    NoTls,
     /// A pending handshake was reset, because another address needed its slot.
     Evicted,
     /// The kernel could not start a thread.
@@ -41,10 +43,11 @@ pub(crate) enum Refusal {
 }
 
 /// Every kind. A status that is not listed is counted as the last one, 0.
-const ALL: [Refusal; 37] = [
+const ALL: [Refusal; 38] = [
     Refusal::ConnectRate,
     Refusal::NoHandshakeSlot,
     Refusal::NotAProxy,
+    Refusal::NoTls,
     Refusal::Evicted,
     Refusal::NoThread,
     Refusal::MaxClients,
@@ -98,6 +101,7 @@ impl Refusal {
             Refusal::ConnectRate
             | Refusal::NoHandshakeSlot
             | Refusal::NotAProxy
+            | Refusal::NoTls
             | Refusal::Evicted
             | Refusal::MaxClients
             | Refusal::MaxClientsPerIp
@@ -114,6 +118,7 @@ impl fmt::Display for Refusal {
             Refusal::ConnectRate => "connect rate exceeded",
             Refusal::NoHandshakeSlot => "no free handshake slot",
             Refusal::NotAProxy => "connections that do not come from a trusted proxy",
+            Refusal::NoTls => "TLS handshakes failed",
             Refusal::Evicted => "pending handshakes reset",
             Refusal::NoThread => "cannot start a thread",
             Refusal::MaxClients => "max_clients reached",

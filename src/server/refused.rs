@@ -26,6 +26,8 @@ pub enum Refused {
     /// A connection to a listener with [`proxy_protocol`](crate::Listener::proxy_protocol) did not come from a trusted
     /// proxy. Closed unread.
     NotAProxy,
+    /// The TLS handshake failed, or the client spoke HTTP without TLS, which is answered 400.
+    NoTls,
     /// The connection was reset before its request was complete, because a client of another address needed its handshake
     /// slot.
     Evicted,
@@ -69,6 +71,7 @@ impl Refused {
             Refused::ConnectRate => "connect_rate",
             Refused::NoHandshakeSlot => "no_handshake_slot",
             Refused::NotAProxy => "not_a_proxy",
+            Refused::NoTls => "no_tls",
             Refused::Evicted => "evicted",
             Refused::TimedOut => "timed_out",
             Refused::MaxClients => "max_clients",
@@ -82,10 +85,11 @@ impl Refused {
     }
 }
 
-const REASONS: [Refused; 12] = [
+const REASONS: [Refused; 13] = [
     Refused::ConnectRate,
     Refused::NoHandshakeSlot,
     Refused::NotAProxy,
+    Refused::NoTls,
     Refused::Evicted,
     Refused::TimedOut,
     Refused::MaxClients,
@@ -110,6 +114,7 @@ impl From<Refusal> for Refused {
             Refusal::ConnectRate => Refused::ConnectRate,
             Refusal::NoHandshakeSlot => Refused::NoHandshakeSlot,
             Refusal::NotAProxy => Refused::NotAProxy,
+            Refusal::NoTls => Refused::NoTls,
             Refusal::Evicted => Refused::Evicted,
             Refusal::NoThread => Refused::NoThread,
             Refusal::MaxClients => Refused::MaxClients,

@@ -15,8 +15,8 @@ use crate::connection::close_cause::CloseCause;
 use crate::connection::message_log;
 use crate::connection::shared::Shared;
 use crate::connection::socket::Transport;
+use crate::connection::write::blockage::PROGRESS;
 use crate::connection::write::close::{CloseMode, CloseReason};
-use crate::connection::write::write_path::PROGRESS;
 use crate::error::RecvError;
 use crate::watch::{Interest, Watch};
 
@@ -283,6 +283,9 @@ impl Reader {
     /// Handles the end of a stream without a Close from the peer. The result depends on the recorded cause.
     fn stream_ended(&mut self, error: Option<io::Error>) -> Result<(), RecvError> {
         self.ended = Some(ReadEnd::Gone);
+        if error.is_some() {
+            self.shared.write.send_session_records();
+        }
         self.shared.give_up();
         match (self.shared.lifecycle().cause(), error) {
             (Some(CloseCause::TimedOut(clock)), _) => Err(RecvError::TimedOut(clock)),

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
+use super::control_slot::ControlSlot;
 use super::frame::{EncodedFrame, PIECES, copy, is_cheaper_copied, slices};
 use crate::connection::client_name::CurrentName;
+use crate::connection::lifecycle::Phase;
 use crate::connection::message_log;
 use crate::connection::queue::item::{Fragment, FragmentSource, Purpose, TopicSource};
 use crate::connection::queue::send_queue::SendQueue;
@@ -63,9 +65,17 @@ impl InFlight {
         self.frames.is_empty()
     }
 
-    /// Returns whether the first frame is partly written.
-    pub(crate) fn is_in_progress(&self) -> bool {
-        self.written > 0
+    /// Returns the number of frames that can be neither withdrawn nor overtaken: those that have a byte that was written,
+    /// or that is among the next `sealed` bytes.
+    pub(crate) fn in_progress(&self, sealed: usize) -> usize {
+        let end = self.written + sealed;
+        let mut begin = 0;
+        let begun = self.frames.iter().take_while(|frame| {
+            let is_begun = begin < end;
+            begin += frame.encoded.len();
+            is_begun
+        });
+        begun.count()
     }
 
     pub(crate) fn push(
@@ -144,10 +154,21 @@ impl InFlight {
         }
     }
 
-    /// Inserts a ping or pong after the frame in progress. It replaces a waiting frame of the same kind. Otherwise, a
+    /// Takes the ping and the pong that wait. They overtake all but the first `next` frames.
+    pub(crate) fn take_control(&mut self, control: &ControlSlot, phase: Phase, next: usize) {
+        let (ping, pong) = control.take();
+        // No ping is sent after a Close has been requested, and nothing is sent after a Close.
+        if let Some(ping) = ping.filter(|_| phase == Phase::Open) {
+            self.overtake(next, ping, FrameKind::Ping);
+        }
+        if let Some(pong) = pong.filter(|_| phase < Phase::CloseTaken) {
+            self.overtake(next, pong, FrameKind::Pong);
+        }
+    }
+
+    /// Inserts a ping or pong after the first `next` frames, which are in progress. It replaces a waiting frame of the same kind. Otherwise, a
     /// client that keeps pinging while its socket is blocked would fill this list with pongs.
-    pub(crate) fn overtake(&mut self, encoded: EncodedFrame, kind: FrameKind) {
-        let next = usize::from(self.is_in_progress());
+    pub(crate) fn overtake(&mut self, next: usize, encoded: EncodedFrame, kind: FrameKind) {
         let mut waiting = self.frames.iter().skip(next);
         if let Some(at) = waiting.position(|frame| frame.kind == kind) {
             self.frames.remove(next + at);
@@ -185,6 +206,16 @@ impl InFlight {
         Some(&piece[..piece.len().min(limit)])
     }
 
+    /// As [`advance`](Self::advance), and counts the bytes and the messages.
+    pub(crate) fn count_written(&mut self, written: usize, queue: &SendQueue) -> Completed {
+        let completed = self.advance(written);
+        queue.counters.record_written(written);
+        if completed.messages > 0 {
+            queue.record_delivered(completed.messages, completed.bytes);
+        }
+        completed
+    }
+
     /// Records that the socket has accepted `written` more bytes, and removes the frames that are now complete.
     pub(crate) fn advance(&mut self, written: usize) -> Completed {
         self.written += written;
@@ -215,9 +246,9 @@ impl InFlight {
         completed
     }
 
-    /// Discards everything but the frame in progress, and a message that is being sent as a stream.
-    pub(crate) fn discard_waiting(&mut self, queue: &SendQueue) {
-        let next = usize::from(self.is_in_progress());
+    /// Discards everything but the first `next` frames, which are in progress. A message that is being sent as a stream is
+    /// cut off.
+    pub(crate) fn discard_waiting(&mut self, next: usize, queue: &SendQueue) {
         self.discard_from(next, queue);
     }
 
@@ -270,10 +301,34 @@ mod tests {
         in_flight.push(data("ab"), FrameKind::Notice, None);
         in_flight.push(data("5678"), FrameKind::Data, None);
         assert_eq!(in_flight.advance(5), Completed::default());
-        assert!(in_flight.is_in_progress());
+        assert_eq!(in_flight.in_progress(0), 1);
         let completed = in_flight.advance(1 + 4 + 6);
         assert_eq!((completed.messages, completed.bytes), (2, 12));
-        assert!(in_flight.is_empty() && !in_flight.is_in_progress());
+        assert!(in_flight.is_empty() && in_flight.in_progress(0) == 0);
+    }
+
+    #[test]
+    fn sealed_frames_are_in_progress() {
+        let mut in_flight = InFlight::default();
+        for payload in ["1234", "ab", "5678"] {
+            in_flight.push(data(payload), FrameKind::Data, None);
+        }
+        // Frames of 6, 4 and 6 bytes.
+        for (sealed, frames) in [(0, 0), (1, 1), (6, 1), (7, 2), (10, 2), (11, 3), (16, 3)] {
+            assert_eq!(
+                in_flight.in_progress(sealed),
+                frames,
+                "{sealed} sealed bytes"
+            );
+        }
+        in_flight.advance(1);
+        for (sealed, frames) in [(0, 1), (5, 1), (6, 2)] {
+            assert_eq!(
+                in_flight.in_progress(sealed),
+                frames,
+                "{sealed} sealed bytes"
+            );
+        }
     }
 
     #[test]
@@ -283,7 +338,7 @@ mod tests {
             in_flight.push(data("a"), FrameKind::Data, None);
             in_flight.advance(in_progress);
             for payload in [b"a", b"b"] {
-                in_flight.overtake(ping(payload), FrameKind::Ping);
+                in_flight.overtake(in_flight.in_progress(0), ping(payload), FrameKind::Ping);
             }
             let frames = in_flight.frames.iter().map(|frame| &frame.encoded);
             let bytes = copy(frames, in_progress, 6 - in_progress);

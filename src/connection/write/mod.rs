@@ -1,6 +1,7 @@
 //! Writing: encoded frames, the control slot, frames in flight, and which thread may write.
 
 pub(crate) mod attention;
+pub(crate) mod blockage;
 pub(crate) mod close;
 pub(crate) mod control_slot;
 pub(crate) mod direct_write;

@@ -22,6 +22,12 @@ impl<T> Slot<T> {
         Slot(Mutex::new(State::Held))
     }
 
+    /// Returns a slot with the value in it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn free(value: T) -> Slot<T> {
+        Slot(Mutex::new(State::Free(value)))
+    }
+
     /// Takes the value out, unless another thread holds it.
     pub(crate) fn try_acquire(&self) -> Option<T> {
         let mut slot = lock(&self.0);

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::attention::Attention;
+use super::blockage::{Blockage, PROGRESS};
 use super::control_slot::ControlSlot;
 use super::direct_write::{DirectWrite, WriteNow};
 use super::frame::{BATCH_BYTES, FrameBatch, PIECES};
@@ -38,9 +39,6 @@ use crate::connection::deadlines::Deadlines;
 use crate::connection::lifecycle::{Lifecycle, Phase};
 use crate::connection::queue::send_queue::SendQueue;
 use crate::connection::socket::Transport;
-
-/// A blocked socket must accept this many bytes, or all offered bytes, within `write_timeout`.
-pub(crate) const PROGRESS: usize = 64 << 10;
 
 /// The queue, the control slot and the write half of one connection.
 #[derive(Debug)]
@@ -83,8 +81,7 @@ impl WritePath {
         self.release(WriteHalf {
             socket,
             in_flight: InFlight::default(),
-            is_blocked: false,
-            accepted_while_blocked: 0,
+            blockage: Blockage::default(),
         });
         // A Close may have been requested during the handshake.
         self.flush();
@@ -172,6 +169,20 @@ impl WritePath {
         !self.lifecycle.is_finished()
     }
 
+    /// Writes what the TLS session has produced by itself, if no other thread holds the write half. Never blocks.
+    pub(crate) fn send_session_records(&self) {
+        let Some(mut half) = self.slot.try_acquire() else {
+            return;
+        };
+        // Messages may be sealed ahead of these records. An error means that the connection has ended already.
+        if let Ok(written) = half.socket.send_session_records()
+            && half.in_flight.count_written(written, &self.queue).close
+        {
+            self.lifecycle.mark_close_sent();
+        }
+        self.release(half);
+    }
+
     /// Returns whether there is something to write, or an attention flag to handle.
     pub(crate) fn has_work(&self) -> bool {
         self.attention.is_requested() || (!self.queue.is_empty() && !self.is_streaming())
@@ -209,10 +220,7 @@ impl WritePath {
 struct WriteHalf {
     socket: Arc<dyn Transport>,
     in_flight: InFlight,
-    /// Whether the socket has refused bytes, and has not accepted everything since.
-    is_blocked: bool,
-    /// Bytes accepted since the write clock was last started.
-    accepted_while_blocked: usize,
+    blockage: Blockage,
 }
 
 /// The result of one step.
@@ -238,7 +246,7 @@ impl WriteHalf {
         }
         self.fill(path, attention);
         if self.in_flight.is_empty() {
-            self.accepted_all(path);
+            self.blockage.accepted_all(&path.deadlines);
             self.in_flight.shrink();
             return Step::Idle;
         }
@@ -261,28 +269,35 @@ impl WriteHalf {
         self.wrote(result, usize::MAX, path)
     }
 
+    /// Returns the number of frames that can be neither withdrawn nor overtaken.
+    fn in_progress(&self) -> usize {
+        match self.in_flight.is_empty() {
+            true => 0,
+            false => self.in_flight.in_progress(self.socket.sealed()),
+        }
+    }
+
     /// Puts the next batch in flight.
     fn fill(&mut self, path: &WritePath, attention: bool) {
         let phase = path.lifecycle.phase();
         if attention {
-            let (ping, pong) = path.control.take();
-            // No ping is sent after a Close has been requested, and nothing is sent after a Close.
-            if let Some(ping) = ping.filter(|_| phase == Phase::Open) {
-                self.in_flight.overtake(ping, FrameKind::Ping);
-            }
-            if let Some(pong) = pong.filter(|_| phase < Phase::CloseTaken) {
-                self.in_flight.overtake(pong, FrameKind::Pong);
-            }
+            let next = self.in_progress();
+            self.in_flight.take_control(&path.control, phase, next);
         }
         if let Some(reason) = path.lifecycle.take_immediate_close() {
-            self.in_flight.discard_waiting(&path.queue);
+            let next = self.in_progress();
+            self.in_flight.discard_waiting(next, &path.queue);
             path.queue.drain();
             return self.in_flight.push(reason.frame(), FrameKind::Close, None);
         }
         if self.in_flight.is_empty() {
             // One message at a time while the socket is blocked, because a newer message can replace a queued one, but
             // not one in flight.
-            let most = if self.is_blocked { 1 } else { BATCH_BYTES };
+            let most = if self.blockage.is_blocked() {
+                1
+            } else {
+                BATCH_BYTES
+            };
             self.in_flight.take_batch(&path.queue, &path.name, most);
             let is_streaming = self.in_flight.is_streaming();
             if path.is_streaming() != is_streaming {
@@ -338,7 +353,7 @@ impl WriteHalf {
         if result.as_ref().is_ok_and(|&written| written == bytes) {
             queue.counters.record_written(bytes);
             queue.record_delivered(messages as u64, bytes);
-            self.accepted_all(path);
+            self.blockage.accepted_all(&path.deadlines);
             return WriteNow::Written;
         }
         // From here on they are treated like queued messages, and the writer writes the rest.
@@ -361,12 +376,7 @@ impl WriteHalf {
                 return self.finish(path);
             }
         };
-        let (queue, completed) = (&path.queue, self.in_flight.advance(written));
-        queue.counters.record_written(written);
-        if completed.messages > 0 {
-            queue.record_delivered(completed.messages, completed.bytes);
-        }
-        if completed.close {
+        if self.in_flight.count_written(written, &path.queue).close {
             // Nothing follows a Close (RFC 6455 §5.5.1), so the stream ends here.
             path.lifecycle.mark_close_sent();
             self.socket.shutdown(Shutdown::Write);
@@ -374,21 +384,11 @@ impl WriteHalf {
             return self.finish(path);
         }
         if written == offered {
-            self.accepted_all(path);
+            self.blockage.accepted_all(&path.deadlines);
             return Step::Wrote;
         }
-        self.accepted_while_blocked += written;
-        let restart = !self.is_blocked || self.accepted_while_blocked >= PROGRESS;
-        self.accepted_while_blocked *= usize::from(!restart);
-        self.is_blocked = true;
-        path.deadlines.socket_refused(restart);
+        self.blockage.refused(written, &path.deadlines);
         Step::Refused
-    }
-
-    fn accepted_all(&mut self, path: &WritePath) {
-        if std::mem::take(&mut self.is_blocked) {
-            path.deadlines.socket_accepted_all();
-        }
     }
 
     /// Ends writing, and then discards what is in flight: its bytes must not admit a message before the queue closes.

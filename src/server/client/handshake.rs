@@ -47,6 +47,8 @@ pub(crate) struct Inbound {
     pub(crate) ahead: Vec<u8>,
     /// Whether the connection begins with a PROXY header.
     pub(crate) has_proxy_header: bool,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: super::tls::InboundTls,
 }
 
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
@@ -57,7 +59,7 @@ pub(crate) struct Inbound {
 /// between two requests. Waits for the peer to accept the answer, limited by `write_timeout`. May also block in the
 /// handler's code.
 pub(crate) fn run<'scope, H: Handler>(
-    client: RegisteredClient<'scope>,
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut))] mut client: RegisteredClient<'scope>,
     slot: HandshakeSlot<'scope>,
     mut inbound: Inbound,
     server: &'scope ServerState,
@@ -77,6 +79,13 @@ pub(crate) fn run<'scope, H: Handler>(
             answer.send(&client.shared, &*client.socket, server, None);
         }
         return client.leave(server);
+    }
+    #[cfg(feature = "tls")]
+    if !inbound
+        .tls
+        .handshake(&mut client, &mut inbound.ahead, server)
+    {
+        return client.leave_unopened(server);
     }
     let mut upgraded = None;
     for request_number in 1..=MAX_REQUESTS {
@@ -201,6 +210,8 @@ fn read_and_answer<'scope, H: Handler>(
         }
     };
     request.set_arrival(Arc::clone(&inbound.arrival), inbound.local);
+    #[cfg(feature = "tls")]
+    request.set_tls(inbound.tls.info());
     if !shared.lifecycle().mark_request_received() {
         // The client is told of a shutdown. A client that was evicted to free its slot has been reset, and gets no
         // answer.

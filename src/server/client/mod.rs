@@ -9,5 +9,7 @@ mod response;
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+pub(super) mod tls;
 mod wire;
 mod write;

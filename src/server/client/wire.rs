@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::connection::shared::Shared;
 use crate::connection::socket::{Transport, write_all};
-use crate::connection::write::write_path::PROGRESS;
+use crate::connection::write::blockage::PROGRESS;
 use crate::http1::Wire;
 
 /// The size of the read that waits for another request, in bytes. Most heads have a few hundred bytes.

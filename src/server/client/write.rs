@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 
 use crate::connection::shared::Shared;
-use crate::connection::socket::{Transport, write_all};
-use crate::connection::write::write_path::PROGRESS;
+use crate::connection::socket::Transport;
+use crate::connection::write::blockage::PROGRESS;
 use crate::escape::escaped;
 use crate::http1::Stream;
 use crate::panic::catch_panic;
@@ -27,15 +27,22 @@ pub(super) fn write(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         written => written?,
     };
-    let (of_head, of_body) = (written.min(head.len()), written.saturating_sub(head.len()));
-    let (head, body) = (&head[of_head..], &body[of_body..]);
-    if !(head.is_empty() && body.is_empty()) {
+    let (mut written, all) = (written, head.len() + body.len());
+    if written < all {
         // Otherwise, clients that do not read could keep all handshake slots for `write_timeout`.
         shared.lifecycle().mark_awaiting_client();
     }
-    for piece in head.chunks(PROGRESS).chain(body.chunks(PROGRESS)) {
-        deadlines.socket_refused(true);
-        write_all(socket, piece)?;
+    let mut timed_from = None;
+    while written < all {
+        if timed_from.is_none_or(|from| written - from >= PROGRESS) {
+            deadlines.socket_refused(true);
+            timed_from = Some(written);
+        }
+        let rest = match written.checked_sub(head.len()) {
+            None => &head[written..],
+            Some(of_body) => &body[of_body..],
+        };
+        written += socket.write(&rest[..rest.len().min(PROGRESS)])?;
     }
     deadlines.socket_accepted_all();
     Ok(())

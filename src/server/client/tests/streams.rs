@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::*;
 use crate::connection::lifecycle::Phase;
-use crate::connection::write::write_path::PROGRESS;
+use crate::connection::write::blockage::PROGRESS;
 
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 

@@ -1,0 +1,105 @@
+//! [`InboundTls`]: the TLS handshake of a connection, before its first request.
+
+use std::io;
+use std::sync::Arc;
+
+use log::Level;
+use rustls::ServerConfig;
+
+use super::registered::RegisteredClient;
+use super::response::Answer;
+use crate::connection::socket::{Linger, linger};
+use crate::connection::tls::handshake::{HandshakeError, accept};
+use crate::escape::escaped;
+use crate::http1::Reply;
+use crate::server::refusal_log::Refusal;
+use crate::server::state::ServerState;
+use crate::tls::TlsInfo;
+
+/// What a listener says about the TLS of a connection, and what its handshake has found.
+#[derive(Default)]
+pub(crate) enum InboundTls {
+    #[default]
+    Without,
+    Expected(Arc<ServerConfig>),
+    Session(Arc<TlsInfo>),
+}
+
+impl InboundTls {
+    /// Returns the session, after the handshake.
+    pub(super) fn info(&self) -> Option<Arc<TlsInfo>> {
+        match self {
+            InboundTls::Session(info) => Some(Arc::clone(info)),
+            InboundTls::Without | InboundTls::Expected(_) => None,
+        }
+    }
+
+    /// Runs the handshake, if the listener has TLS. Returns whether requests can be read. From then on, the client's socket
+    /// is that of its session.
+    ///
+    /// # Blocking
+    /// As [`accept`]. After a failure, as [`linger`].
+    pub(super) fn handshake(
+        &mut self,
+        client: &mut RegisteredClient<'_>,
+        ahead: &mut Vec<u8>,
+        server: &ServerState,
+    ) -> bool {
+        let InboundTls::Expected(config) = self else {
+            return true;
+        };
+        let (config, ahead) = (Arc::clone(config), std::mem::take(ahead));
+        let transport = match accept(Arc::clone(&client.socket), config, ahead) {
+            Ok(transport) => transport,
+            Err(error) => {
+                refuse(error, client, server);
+                return false;
+            }
+        };
+        let info = Arc::new(transport.info());
+        client.socket = Arc::new(transport);
+        client.shared.tls.end_handshake(info.version());
+        *self = InboundTls::Session(info);
+        // A shutdown that has begun before this left the connection alone, so that the client can be told.
+        if server.shutdown.is_closing() {
+            Answer::shutting_down().send(&client.shared, &*client.socket, server, None);
+            return false;
+        }
+        true
+    }
+}
+
+fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerState) {
+    let RegisteredClient { shared, socket, .. } = client;
+    match error {
+        // Counted and logged by the thread that has reset it.
+        _ if shared.lifecycle().was_reset() => {}
+        HandshakeError::PlainHttp => {
+            let reply = Reply::text(400, "This port speaks HTTPS. Use https:// or wss://.\n");
+            let reason = "no TLS: the client speaks HTTP without TLS";
+            Answer::rejection_of_kind(Refusal::NoTls, reply, reason)
+                .send(shared, &**socket, server, None);
+        }
+        HandshakeError::Tls(error) => {
+            server.counters.refused.count(Refusal::NoTls);
+            server.refusals.log(
+                Refusal::NoTls,
+                &shared.name.get(),
+                format_args!("no TLS: {}", escaped(&error.to_string())),
+            );
+            // The peer gets the alert although it may be sending.
+            linger(&**socket, Linger::CLOSE);
+        }
+        // A port scan, or a health check of a load balancer.
+        HandshakeError::Gone(false) => {}
+        HandshakeError::Gone(true) => ended(shared, &io::ErrorKind::UnexpectedEof.into()),
+        HandshakeError::Io(error) => ended(shared, &error),
+    }
+}
+
+fn ended(shared: &crate::connection::shared::Shared, error: &io::Error) {
+    shared.name.log(
+        Level::Debug,
+        format_args!("the connection ended during the TLS handshake: {error}"),
+    );
+}
