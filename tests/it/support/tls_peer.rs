@@ -293,11 +293,11 @@ impl TlsPeer {
         }
     }
 
-    /// Reads a whole answer, to the end of the connection.
+    /// Reads all plaintext to the end of the connection.
     #[track_caller]
-    pub(crate) fn read_answer(&mut self) -> (Answer, TlsEnd) {
+    pub(crate) fn read_all(&mut self) -> (Vec<u8>, TlsEnd) {
         let end = self.end();
-        (Answer::parse(&std::mem::take(&mut self.plaintext)), end)
+        (std::mem::take(&mut self.plaintext), end)
     }
 
     /// Reads the next frame, or the end of the connection.
@@ -430,18 +430,6 @@ pub(crate) fn read_raw(mut socket: &TcpStream) -> (Vec<u8>, bool) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => (bytes, true),
         Err(error) => panic!("waited {DEADLINE:?} for the end of a connection: {error}"),
     }
-}
-
-/// Returns the pieces of `records` that are one record each.
-pub(crate) fn split_records(mut records: &[u8]) -> Vec<&[u8]> {
-    let mut split = Vec::new();
-    while let [_, _, _, high, low, ..] = records {
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        let (record, rest) = records.split_at(5 + length);
-        split.push(record);
-        records = rest;
-    }
-    split
 }
 
 /// The pause between two bytes of a peer that trickles.
