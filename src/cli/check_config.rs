@@ -1,6 +1,7 @@
 //! `standpipe check-config`: checks what `standpipe serve` would use, and prints every value and its source.
 
 use super::args::CheckConfigArgs;
+use super::certificate::Certificate;
 use super::config::report;
 use super::exit::BadConfiguration;
 use super::{Failure, exposure, listen, stdout};
@@ -14,6 +15,7 @@ pub(crate) fn run(args: &CheckConfigArgs) -> Result<(), Failure> {
     let serve = &args.serve;
     let refuse = |text: String| BadConfiguration(serve.file.name_source(&text));
     let endpoints = listen::expected(serve).map_err(|error| refuse(error.to_string()))?;
+    Certificate::of(serve).map_err(|error| refuse(error.to_string()))?;
     exposure::access(serve, &endpoints).map_err(|error| refuse(error.to_string()))?;
     let hide = |key: &str, value: &str| match key {
         #[cfg(feature = "redis")]

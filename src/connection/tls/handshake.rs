@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::{Connection as Session, ServerConfig, ServerConnection};
 
 use super::received::Received;
-use super::sealed::SealedRecords;
+use super::sealed::{LARGEST_RECORD, SealedRecords};
 use super::transport::TlsTransport;
 use crate::connection::socket::{Transport, write_all};
 
@@ -38,6 +38,7 @@ pub(crate) fn accept(
     config: Arc<ServerConfig>,
     ahead: Vec<u8>,
 ) -> Result<TlsTransport, HandshakeError> {
+    let largest_record = largest_record(&config);
     let session = ServerConnection::new(config).map_err(HandshakeError::Tls)?;
     let mut session = Session::Server(session);
     let mut received = Received::new(ahead);
@@ -69,11 +70,19 @@ pub(crate) fn accept(
             return Err(HandshakeError::Gone(has_begun));
         }
         loop {
-            match received.fill(0, |buffer| socket.read(buffer)) {
+            match received.fill(|bytes| socket.read(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 filled => break filled?,
             }
         }
     }
-    Ok(TlsTransport::new(socket, session, received))
+    Ok(TlsTransport::new(socket, session, received, largest_record))
+}
+
+/// Returns the most plaintext in a record. The limit of a configuration includes the header of 5 bytes.
+fn largest_record(config: &ServerConfig) -> usize {
+    let limit = config
+        .max_fragment_size
+        .map(|limit| limit.saturating_sub(5).max(1));
+    limit.map_or(LARGEST_RECORD, |limit| limit.min(LARGEST_RECORD))
 }
