@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -19,10 +20,14 @@ impl Security {
             let certificate = CertificateDer::from_pem_file(path).expect("the file of --tls");
             let mut roots = RootCertStore::empty();
             roots.add(certificate).expect("the certificate of --tls");
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .expect("ring has TLS 1.2 and 1.3");
+            // All servers use the same version and cipher.
+            let provider = CryptoProvider {
+                cipher_suites: vec![ring::cipher_suite::TLS13_AES_256_GCM_SHA384],
+                ..ring::default_provider()
+            };
+            let config = ClientConfig::builder_with_provider(Arc::new(provider))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .expect("ring has this cipher for TLS 1.3");
             let mut config = config.with_root_certificates(roots).with_no_client_auth();
             // Every connection of every server has a full handshake.
             config.resumption = rustls::client::Resumption::disabled();
