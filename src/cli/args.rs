@@ -13,6 +13,7 @@ pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use exec::{ExecArgs, Restart};
 pub(crate) use logs::LogArgs;
 pub(crate) use manuals::{CompletionsArgs, ManArgs};
+pub(crate) use secure::SecureArgs;
 pub(crate) use serve::ServeArgs;
 pub(crate) use token::TokenArgs;
 
@@ -35,6 +36,7 @@ mod pages;
 mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
+mod secure;
 mod serve;
 #[cfg(test)]
 mod tests;
