@@ -15,6 +15,8 @@ pub(crate) use logs::LogArgs;
 pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use secure::SecureArgs;
 pub(crate) use serve::ServeArgs;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsFiles;
 pub(crate) use token::TokenArgs;
 
 use crate::cli::config::{self, CONFIG, ConfigFile, Source};
@@ -40,6 +42,8 @@ mod secure;
 mod serve;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 mod token;
 
 /// A publish/subscribe hub for WebSocket clients, made of plain blocking threads

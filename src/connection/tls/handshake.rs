@@ -7,7 +7,7 @@ use rustls::{Connection as Session, ServerConfig, ServerConnection};
 
 use super::received::Received;
 use super::sealed::SealedRecords;
-use super::transport::TlsTransport;
+use super::transport::{TlsTransport, largest_record};
 use crate::connection::socket::{Transport, write_all};
 
 /// Why there is no TLS session.
@@ -38,6 +38,7 @@ pub(crate) fn accept(
     config: Arc<ServerConfig>,
     ahead: Vec<u8>,
 ) -> Result<TlsTransport, HandshakeError> {
+    let largest_record = largest_record(&config);
     let session = ServerConnection::new(config).map_err(HandshakeError::Tls)?;
     let mut session = Session::Server(session);
     let mut received = Received::new(ahead);
@@ -69,11 +70,11 @@ pub(crate) fn accept(
             return Err(HandshakeError::Gone(has_begun));
         }
         loop {
-            match received.fill(0, |buffer| socket.read(buffer)) {
+            match received.fill(|bytes| socket.read(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 filled => break filled?,
             }
         }
     }
-    Ok(TlsTransport::new(socket, session, received))
+    Ok(TlsTransport::new(socket, session, received, largest_record))
 }

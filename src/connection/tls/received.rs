@@ -11,59 +11,78 @@ use crate::sync::lock;
 const LEAST: usize = 2 << 10;
 const MOST: usize = 64 << 10;
 
-#[derive(Debug, Default)]
+/// How many bytes the session gets first. It moves the rest of what it has after each record, so it gets few small
+/// records at a time. While a record is not complete, it gets twice as many each time.
+const FIRST_STEP: usize = 512;
+
+#[derive(Debug)]
 pub(super) struct Received {
-    /// The bytes that the session has not taken yet are `bytes[start..]`.
+    /// The bytes that the session has not taken yet are `bytes[start..end]`.
     bytes: Vec<u8>,
     start: usize,
-    /// Whether the session has plaintext.
-    has_plaintext: bool,
-    /// Whether the stream has ended, with a close_notify or without. Only a Close begins a closing handshake, so an
-    /// attacker gains nothing by cutting the stream off.
-    has_ended: bool,
+    end: usize,
+    /// How many bytes the session gets next.
+    step: usize,
+    /// For how many bytes of plaintext the last reader had room.
+    wanted: usize,
+    /// How many bytes of plaintext the session has. After a failure, this is only an upper limit.
+    plaintext: usize,
+    /// Whether the stream of the socket has ended.
+    is_at_end: bool,
+    /// Whether the peer has sent a close_notify. It means the same as the end of the stream: only a Close begins a closing
+    /// handshake, so an attacker gains nothing by cutting the stream off.
+    is_closed: bool,
     /// Why the session has failed. It stays failed.
-    failed: Option<Error>,
+    failed: Option<Box<Error>>,
 }
 
 impl Received {
     /// Begins with bytes that have been read from the socket already.
     pub(super) fn new(bytes: Vec<u8>) -> Received {
         Received {
+            end: bytes.len(),
             bytes,
-            ..Received::default()
+            start: 0,
+            step: FIRST_STEP,
+            wanted: 0,
+            plaintext: 0,
+            is_at_end: false,
+            is_closed: false,
+            failed: None,
         }
     }
 
+    /// Returns whether the stream has ended, and all its plaintext has been taken.
     pub(super) fn has_ended(&self) -> bool {
-        self.has_ended
+        self.plaintext == 0 && (self.is_at_end || self.is_closed)
     }
 
     /// Returns the bytes that the session has not taken yet.
     pub(super) fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..self.end]
     }
 
-    /// Reads once with `read`, which gets a buffer for `wanted` bytes of plaintext in small records. Large reads let
-    /// messages that arrive together be returned together.
+    pub(super) fn failed(&self) -> Option<&Error> {
+        self.failed.as_deref()
+    }
+
+    /// Reads once with `read`. Its buffer has room for what the last reader wanted, in small records. Large reads let
+    /// messages that arrive together be returned together. After a large message, the memory is freed.
     pub(super) fn fill(
         &mut self,
-        wanted: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         debug_assert!(
             self.unread().is_empty(),
             "the session takes all bytes first"
         );
-        self.start = 0;
-        self.bytes.clear();
-        let size = wanted.saturating_mul(2).clamp(LEAST, MOST);
-        if self.bytes.capacity() > 2 * size {
-            self.bytes = Vec::new();
+        (self.start, self.end) = (0, 0);
+        let size = self.wanted.saturating_mul(2).clamp(LEAST, MOST);
+        if self.bytes.len() < size || self.bytes.len() > 2 * size {
+            self.bytes = vec![0; size];
         }
-        self.bytes.resize(size, 0);
-        let result = read(&mut self.bytes);
-        self.bytes.truncate(*result.as_ref().unwrap_or(&0));
-        self.has_ended |= result? == 0;
+        self.end = read(&mut self.bytes[..size])?;
+        self.is_at_end |= self.end == 0;
         Ok(())
     }
 
@@ -76,44 +95,50 @@ impl Received {
         session: &Mutex<Session>,
         buffer: &mut [u8],
     ) -> io::Result<usize> {
+        self.wanted = buffer.len();
         let mut filled = 0;
         while filled < buffer.len() {
-            if !self.has_plaintext && !self.advance(&mut lock(session)) {
+            // Locked anew each time, because senders wait for the lock.
+            let mut session = lock(session);
+            if self.plaintext == 0 && !self.advance(&mut session) {
                 break;
             }
-            match lock(session).reader().read(&mut buffer[filled..]) {
-                Ok(0) => {
-                    self.has_ended = true;
-                    self.has_plaintext = false;
-                }
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_plaintext = false,
-                Err(error) => return Err(error),
+            if self.plaintext > 0 {
+                // The session has none if the count is that of a failure.
+                let count = session.reader().read(&mut buffer[filled..]).unwrap_or(0);
+                filled += count;
+                self.plaintext = if count == 0 {
+                    0
+                } else {
+                    self.plaintext - count
+                };
             }
         }
         match &self.failed {
-            Some(error) if filled == 0 => Err(invalid(error)),
+            Some(error) if filled == 0 && !buffer.is_empty() => {
+                Err(io::Error::new(ErrorKind::InvalidData, error.clone()))
+            }
             _ => Ok(filled),
         }
     }
 
     /// Returns whether the next `read` returns without reading the socket.
     pub(super) fn is_readable(&mut self, session: &Mutex<Session>) -> bool {
-        while !self.has_plaintext {
+        while self.plaintext == 0 {
             if !self.advance(&mut lock(session)) {
-                return self.has_ended || self.failed.is_some();
+                return self.has_ended() || self.failed.is_some();
             }
         }
         true
     }
 
-    /// Gives the session up to 4 KiB. Returns whether it has taken some.
+    /// Gives the session some bytes. Returns whether there were any.
     pub(super) fn advance(&mut self, session: &mut Session) -> bool {
-        if self.failed.is_some() || self.has_ended || self.unread().is_empty() {
+        let next = &self.bytes[self.start..self.end.min(self.start + self.step)];
+        if self.failed.is_some() || self.is_closed || next.is_empty() {
             return false;
         }
-        let taken = session.read_tls(&mut &self.bytes[self.start..]);
-        let state = match taken {
+        let state = match session.read_tls(&mut &*next) {
             Ok(taken) => {
                 self.start += taken;
                 session.process_new_packets()
@@ -123,25 +148,28 @@ impl Received {
         };
         match state {
             Ok(state) => {
-                self.has_plaintext = state.plaintext_bytes_to_read() > 0;
-                self.has_ended = state.peer_has_closed() && !self.has_plaintext;
+                self.plaintext = state.plaintext_bytes_to_read();
+                self.is_closed = state.peer_has_closed();
+                self.step = match self.plaintext {
+                    0 => (2 * self.step).min(MOST),
+                    _ => FIRST_STEP,
+                };
             }
             Err(error) => self.fail(error),
         }
         true
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn fail(&mut self, error: Error) {
         self.bytes = Vec::new();
-        self.start = 0;
-        self.failed = Some(error);
+        (self.start, self.end) = (0, 0);
+        // There may be some of the records before the bad one.
+        self.plaintext = usize::MAX;
+        self.failed = Some(Box::new(error));
     }
-
-    pub(super) fn failed(&self) -> Option<&Error> {
-        self.failed.as_ref()
-    }
-}
-
-fn invalid(error: &Error) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, error.clone())
 }

@@ -6,13 +6,17 @@ use std::sync::Mutex;
 
 use rustls::Connection as Session;
 
+use crate::connection::write::frame::{BATCH_BYTES, PIECES};
 use crate::sync::lock;
 
 /// The most plaintext in a record, in bytes (RFC 8446 §5.1).
-const RECORD: usize = 16 << 10;
+pub(super) const LARGEST_RECORD: usize = 16 << 10;
 
-/// The most records that are sealed before the socket is tried.
-const RECORDS: usize = 4;
+/// Room for the header and the authentication of a record.
+const OVERHEAD: usize = 32;
+
+/// The first byte of a record with plaintext of the caller. In TLS 1.3, it is the first byte of every sealed record.
+const APPLICATION_DATA: u8 = 0x17;
 
 #[derive(Debug, Default)]
 pub(super) struct SealedRecords {
@@ -37,17 +41,22 @@ impl SealedRecords {
         self.ends.iter().map(|(_, plaintext)| plaintext).sum()
     }
 
-    /// Seals up to four records with what `pieces` has after its first `skip` bytes. Returns how many bytes that are.
+    /// Seals up to 64 KiB of what `pieces` has after its first `skip` bytes, in records of up to `largest` bytes. Returns
+    /// how many bytes that are.
     ///
     /// # Errors
     /// `WriteZero` if the session takes nothing any more: its keys are used up, or the session has been closed.
+    /// `InvalidData` if the session has failed. The alert that tells the peer is among the unsent bytes then.
     pub(super) fn seal(
         &mut self,
         session: &Mutex<Session>,
         pieces: &[IoSlice<'_>],
         skip: usize,
+        largest: usize,
     ) -> io::Result<usize> {
         debug_assert!(self.is_empty(), "sealed records are written first");
+        let offered = pieces.iter().map(|piece| piece.len()).sum::<usize>() - skip;
+        let most = offered.min(BATCH_BYTES);
         let mut skipped = skip;
         let mut pieces = pieces.iter().filter_map(|piece| {
             let from = skipped.min(piece.len());
@@ -57,40 +66,54 @@ impl SealedRecords {
         let mut left: &[u8] = pieces.next().unwrap_or_default();
         let mut sealed = 0;
         let mut session = lock(session);
-        let mut record = Vec::new();
-        for _ in 0..RECORDS {
-            record.clear();
-            let mut room = RECORD;
-            while room > 0 && !left.is_empty() {
-                let (now, later) = left.split_at(left.len().min(room));
-                record.push(IoSlice::new(now));
-                room -= now.len();
+        self.take_from(&mut session);
+        self.bytes.reserve(most + OVERHEAD * most.div_ceil(largest));
+        while sealed < most {
+            let room = largest.min(most - sealed);
+            let (mut record, mut count, mut size) = ([IoSlice::new(&[]); PIECES], 0, 0);
+            while size < room && !left.is_empty() && count < PIECES {
+                let (now, later) = left.split_at(left.len().min(room - size));
+                record[count] = IoSlice::new(now);
+                count += 1;
+                size += now.len();
                 left = match later {
                     [] => pieces.next().unwrap_or_default(),
                     later => later,
                 };
             }
-            if record.is_empty() {
-                break;
+            match self.seal_record(&mut session, &record[..count], size) {
+                Ok(()) => sealed += size,
+                Err(error) if sealed == 0 => return Err(error),
+                // The next call returns the error again.
+                Err(_) => break,
             }
-            let offered = RECORD - room;
-            let taken = session.writer().write_vectored(&record)?;
-            // The session has room for a record, because all its records have been taken out.
-            if taken < offered {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            self.take_from(&mut session);
-            self.ends.push_back((self.bytes.len(), offered));
-            sealed += offered;
         }
         Ok(sealed)
     }
 
-    /// Adds the records that the session has made by itself.
-    pub(super) fn take_session_records(&mut self, session: &Mutex<Session>) {
-        self.take_from(&mut lock(session));
+    /// Seals the `size` bytes of `plaintext` as one record.
+    fn seal_record(
+        &mut self,
+        session: &mut Session,
+        plaintext: &[IoSlice<'_>],
+        size: usize,
+    ) -> io::Result<()> {
+        let begin = self.bytes.len();
+        let taken = match plaintext {
+            [one] => session.writer().write(one),
+            several => session.writer().write_vectored(several),
+        };
+        self.take_from(session);
+        // The session has room for a record, because all its records have been taken out. When the keys of TLS 1.2 are
+        // used up, it says that it has taken the bytes, but makes an alert instead, or nothing.
+        if taken? < size || self.bytes.get(begin) != Some(&APPLICATION_DATA) {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.ends.push_back((self.bytes.len(), size));
+        Ok(())
     }
 
+    /// Adds the records that the session has made by itself.
     pub(super) fn take_from(&mut self, session: &mut Session) {
         while session.wants_write() {
             let taken = session.write_tls(&mut self.bytes);
@@ -114,6 +137,11 @@ impl SealedRecords {
             self.sent = 0;
         }
         complete
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<(usize, usize)>()
     }
 
     /// Frees the memory while nothing waits, so that an idle client uses little.
