@@ -22,26 +22,27 @@ pub(crate) fn announce(
 ) {
     let mut text = String::new();
     for endpoint in endpoints {
+        let (http, ws) = (endpoint.http(), endpoint.ws());
         // Writing to a string never fails.
         let _ = match endpoint.tcp() {
             Some(address) if endpoint.is_admin => {
-                writeln!(text, "standpipe listening on http://{address}/ (admin)")
+                writeln!(text, "standpipe listening on {http}://{address}/ (admin)")
             }
             Some(address) if endpoint.has_proxy_header => {
                 writeln!(
                     text,
-                    "standpipe listening on http://{address}/ (PROXY protocol)"
+                    "standpipe listening on {http}://{address}/ (PROXY protocol)"
                 )
             }
             Some(address) => {
                 let echo = if has_echo {
-                    format!("  ws://{address}/echo          sends every message back\n")
+                    format!("  {ws}://{address}/echo          sends every message back\n")
                 } else {
                     String::new()
                 };
                 writeln!(
                     text,
-                    "standpipe listening on http://{address}/\n{echo}  ws://{address}/ws/TOPIC      publishes to everyone \
+                    "standpipe listening on {http}://{address}/\n{echo}  {ws}://{address}/ws/TOPIC      publishes to everyone \
                      connected to TOPIC"
                 )
             }
@@ -62,10 +63,14 @@ pub(crate) fn announce(
         endpoint.is_admin || !access.has_admin_listener && !endpoint.has_proxy_header
     });
     let admin = admin.min_by_key(|endpoint| endpoint.tcp().is_none());
-    if let Some(address) = admin.and_then(Endpoint::tcp) {
+    if let Some((admin, address)) = admin.and_then(|admin| Some((admin, admin.tcp()?))) {
         let shown = made.as_ref().filter(|_| !is_journal(io::stdout()));
         let fragment = shown.map_or(String::new(), |made| format!("#key={}", made.key()));
-        let _ = writeln!(text, "dashboard: http://{address}/dashboard{fragment}");
+        let _ = writeln!(
+            text,
+            "dashboard: {}://{address}/dashboard{fragment}",
+            admin.http()
+        );
     }
     let header = header(&access.keys, made, endpoints);
     if let Some(command) = admin.zip(header).and_then(|(at, header)| curl(at, &header)) {
@@ -116,7 +121,7 @@ fn header(keys: &Keys, made: Option<&mut MadeKey>, endpoints: &[Endpoint]) -> Op
 /// Returns a command that publishes a message. `curl` is its beginning.
 fn curl(endpoint: &Endpoint, curl: &str) -> Option<String> {
     let target = match (endpoint.tcp(), endpoint.unix()) {
-        (Some(address), _) => format!("http://{address}/publish/lobby"),
+        (Some(address), _) => format!("{}://{address}/publish/lobby", endpoint.http()),
         (None, Some(path)) => {
             format!(
                 "--unix-socket {} http://localhost/publish/lobby",

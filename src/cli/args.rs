@@ -14,6 +14,8 @@ pub(crate) use exec::{ExecArgs, Restart};
 pub(crate) use logs::LogArgs;
 pub(crate) use manuals::{CompletionsArgs, ManArgs};
 pub(crate) use serve::ServeArgs;
+#[cfg(feature = "tls")]
+pub(crate) use tls::TlsFiles;
 pub(crate) use token::TokenArgs;
 
 use crate::cli::config::{self, CONFIG, ConfigFile, Source};
@@ -38,6 +40,8 @@ mod redis;
 mod serve;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 mod token;
 
 /// A publish/subscribe hub for WebSocket clients, made of plain blocking threads

@@ -22,6 +22,8 @@ pub(crate) struct Endpoint {
     pub(crate) is_admin: bool,
     /// Whether only a proxy can use the listener, because each connection begins with a PROXY header.
     pub(crate) has_proxy_header: bool,
+    /// Whether the listener speaks TLS. A unix socket never does.
+    has_tls: bool,
 }
 
 impl Endpoint {
@@ -36,7 +38,14 @@ impl Endpoint {
             address: listener.local_addr(),
             is_admin,
             has_proxy_header,
+            has_tls: false,
         }
+    }
+
+    /// Says whether the TCP listeners of the server speak TLS.
+    pub(crate) fn tls(mut self, has_tls: bool) -> Endpoint {
+        self.has_tls = has_tls && self.address.is_some();
+        self
     }
 
     /// Returns where a listener will be reached, before it is bound. A descriptor, and a name without an address, tell
@@ -59,6 +68,7 @@ impl Endpoint {
             address,
             is_admin,
             has_proxy_header,
+            has_tls: false,
         };
         addresses.into_iter().map(endpoint).collect()
     }
@@ -74,6 +84,16 @@ impl Endpoint {
             Listen::Unix { path, .. } => Some(absolute(path)),
             _ => None,
         }
+    }
+
+    /// Returns the scheme of the listener's pages: `https`, or `http` without TLS.
+    pub(crate) fn http(&self) -> &'static str {
+        if self.has_tls { "https" } else { "http" }
+    }
+
+    /// Returns the scheme of the listener's WebSockets: `wss`, or `ws` without TLS.
+    pub(crate) fn ws(&self) -> &'static str {
+        if self.has_tls { "wss" } else { "ws" }
     }
 
     /// Whether this is a TCP listener that only this machine can reach.

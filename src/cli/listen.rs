@@ -7,6 +7,7 @@ use standpipe::{Config, Listener, Server};
 
 use super::Failure;
 use super::args::ServeArgs;
+use super::certificate::Certificate;
 use super::endpoint::{ADMIN, Endpoint};
 use super::exit::BadConfiguration;
 use super::inherited::Inherited;
@@ -16,8 +17,13 @@ use super::values::Listen;
 /// be taken for the other.
 const PORT_ATTEMPTS: usize = 16;
 
-/// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones.
-pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<Endpoint>), Failure> {
+/// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones. With a
+/// certificate, every TCP listener speaks TLS.
+pub(crate) fn listen(
+    args: &ServeArgs,
+    config: Config,
+    certificate: Option<&Certificate>,
+) -> Result<(Server, Vec<Endpoint>), Failure> {
     args.proxies.check(args.admin_open)?;
     let mut inherited = Inherited::from_env();
     let mut listeners = Vec::new();
@@ -29,7 +35,12 @@ pub(crate) fn listen(args: &ServeArgs, config: Config) -> Result<(Server, Vec<En
             .map_err(|error| format!("cannot listen on {listen}: {error}"))?;
         for listener in bound {
             let has_proxy_header = args.proxies.proxy_protocol && !is_admin;
-            endpoints.push(Endpoint::new(listen, &listener, is_admin, has_proxy_header));
+            let endpoint = Endpoint::new(listen, &listener, is_admin, has_proxy_header);
+            endpoints.push(endpoint.tls(certificate.is_some()));
+            let listener = match certificate {
+                Some(certificate) => certificate.listener(listener),
+                None => listener,
+            };
             listeners.push(if is_admin {
                 listener.tag(ADMIN).same_origin_only()
             } else {

@@ -32,6 +32,11 @@ pub(crate) mod routes;
 
 pub(crate) mod access;
 pub(crate) mod announce;
+#[cfg(feature = "tls")]
+pub(crate) mod certificate;
+#[cfg(not(feature = "tls"))]
+#[path = "no_certificate.rs"]
+pub(crate) mod certificate;
 pub(crate) mod endpoint;
 pub(crate) mod exposure;
 #[cfg(feature = "redis")]

@@ -1,4 +1,5 @@
-//! [`Reloader`]: what SIGHUP reads again: the files of secrets, and the settings of topics in the configuration file.
+//! [`Reloader`]: what SIGHUP reads again: the files of secrets, the certificate, and the settings of
+//! topics in the configuration file.
 
 use std::sync::Arc;
 
@@ -6,11 +7,13 @@ use standpipe::Hub;
 
 use super::access::Access;
 use super::args::{ServeArgs, keys};
+use super::certificate::Certificate;
 use super::config::ConfigFile;
 
 /// Reads the files again while the server runs. Each file is independent: one that cannot be used keeps its old values.
 pub(crate) struct Reloader {
     access: Arc<Access>,
+    certificate: Option<Certificate>,
     topics: Option<TopicsFile>,
 }
 
@@ -23,13 +26,22 @@ struct TopicsFile {
 }
 
 impl Reloader {
-    pub(crate) fn new(args: &ServeArgs, hub: Hub, access: Arc<Access>) -> Reloader {
+    pub(crate) fn new(
+        args: &ServeArgs,
+        hub: Hub,
+        access: Arc<Access>,
+        certificate: Option<Certificate>,
+    ) -> Reloader {
         let topics = args.file.of_topics().map(|at_start| TopicsFile {
             at_start,
             args: args.clone(),
             hub,
         });
-        Reloader { access, topics }
+        Reloader {
+            access,
+            certificate,
+            topics,
+        }
     }
 
     /// Reads every file, and then replaces the values of those that can be used.
@@ -43,10 +55,15 @@ impl Reloader {
             Some((topics, read)) => read.and_then(|file| topics.apply(&file, &self.access)),
             None => Ok(()),
         };
-        match (secrets, topics) {
-            (Ok(()), Ok(())) => Ok(()),
-            (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
-            (Err(secrets), Err(topics)) => Err(format!("{secrets}; {topics}")),
+        let certificate = self
+            .certificate
+            .as_ref()
+            .map_or(Ok(()), Certificate::reload);
+        let results = [secrets, certificate, topics];
+        let errors: Vec<String> = results.into_iter().filter_map(Result::err).collect();
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(errors.join("; ")),
         }
     }
 }

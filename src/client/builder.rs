@@ -3,7 +3,9 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::Duration;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use socket2::Socket;
@@ -11,6 +13,7 @@ use socket2::Socket;
 use super::dial;
 use super::error::ConnectError;
 use super::handshake::{self, Opened, Opening};
+use super::socket::ClientSocket;
 use super::stream::Stream;
 use super::url::Url;
 
@@ -34,6 +37,8 @@ use super::url::Url;
 pub struct ClientBuilder {
     url: String,
     via: Via,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<rustls::ClientConfig>>,
     subprotocols: Vec<String>,
     headers: HeaderMap,
     /// The first header that is not valid.
@@ -72,6 +77,8 @@ impl ClientBuilder {
         ClientBuilder {
             url,
             via: Via::Host,
+            #[cfg(feature = "tls")]
+            tls: None,
             subprotocols: Vec::new(),
             headers: HeaderMap::new(),
             invalid: None,
@@ -176,6 +183,35 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the configuration of TLS for a URL with `wss://`, for example with another authority, or with a certificate of the
+    /// client. Its ALPN protocols should be `http/1.1`, or empty. It needs the feature `tls`.
+    ///
+    /// The default has TLS 1.2 and 1.3 with the provider `ring`, and trusts the authorities that the system trusts. They
+    /// are read once per process.
+    ///
+    /// ```no_run
+    /// use std::sync::Arc;
+    ///
+    /// use standpipe::rustls::pki_types::{CertificateDer, pem::PemObject};
+    /// use standpipe::rustls::{ClientConfig, RootCertStore, crypto::ring};
+    /// use standpipe::Client;
+    ///
+    /// // The only authority that this client trusts.
+    /// let mut roots = RootCertStore::empty();
+    /// roots.add(CertificateDer::from_pem_file("own_ca.pem")?)?;
+    /// let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    ///     .with_safe_default_protocol_versions()?
+    ///     .with_root_certificates(roots)
+    ///     .with_no_client_auth();
+    /// let client = Client::builder("wss://hub.internal/ws").tls(tls).connect()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> ClientBuilder {
+        self.tls = Some(config.into());
+        self
+    }
+
     /// Sets the time for connecting the socket, for all addresses of the name together. Default 10 s.
     ///
     /// ```
@@ -188,7 +224,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the time for the opening handshake, from the connected socket to the server's answer. Default 10 s.
+    /// Sets the time for the opening handshake, from the connected socket to the server's answer. Default 10 s. With TLS, it
+    /// includes the handshake of TLS.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -236,8 +273,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects the socket, and performs the opening handshake on it.
-    pub(super) fn open(&mut self) -> Result<(Stream, Opened), ConnectError> {
+    /// Connects the socket, and performs the opening handshake on it. With TLS, the handshake of TLS comes before, and
+    /// nothing of the request is sent before the certificate has been verified.
+    pub(super) fn open(&mut self) -> Result<(ClientSocket, Opened), ConnectError> {
         let url = Url::parse(&self.url)?;
         if let Some(reason) = self.invalid.take() {
             return Err(ConnectError::Header(reason));
@@ -254,14 +292,21 @@ impl ClientBuilder {
             Via::UnixSocket(path) => dial::unix(&path, self.connect_timeout)?,
             Via::Own(descriptor) => Socket::from(descriptor),
         };
-        let mut stream = Stream::new(socket).map_err(ConnectError::Io)?;
+        let stream = Stream::new(socket).map_err(ConnectError::Io)?;
+        // A limit that is too long for an `Instant` is no limit.
+        let deadline = Instant::now().checked_add(self.handshake_timeout);
+        let mut socket = match url.has_tls {
+            #[cfg(feature = "tls")]
+            true => super::tls::open(stream, self.tls.take(), &url.host, deadline)?,
+            _ => ClientSocket::Plain(stream),
+        };
         let opening = Opening {
             target: &url.target,
             host,
             subprotocols: &self.subprotocols,
             headers: &self.headers,
         };
-        let opened = handshake::open(&mut stream, &opening, self.handshake_timeout)?;
-        Ok((stream, opened))
+        let opened = handshake::open(&mut socket, &opening, deadline)?;
+        Ok((socket, opened))
     }
 }

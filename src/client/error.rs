@@ -2,6 +2,9 @@
 
 use std::io;
 
+#[cfg(feature = "tls")]
+use crate::tls::untrusted;
+
 /// Why [`Client::connect`](crate::Client::connect) failed.
 ///
 /// ```no_run
@@ -16,12 +19,37 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The URL is not of the form `ws://host[:port]/path?query`, without a user and a fragment.
+    /// The URL is not of the form `ws://host[:port]/path?query` or `wss://…`, without a user and a fragment.
     #[error("invalid URL: {0}")]
     Url(String),
-    /// The URL begins with `wss://`.
+    /// The URL begins with `wss://`, and the crate was built without the feature `tls`.
     #[error("wss:// needs TLS, which this client does not support")]
-    Tls,
+    NoTls,
+    /// The system has no certificate of an authority, so no server can be trusted.
+    /// [`ClientBuilder::tls`](crate::ClientBuilder::tls) takes others.
+    #[cfg(feature = "tls")]
+    #[error("the system has no trusted certificates: {0}")]
+    NoRoots(String),
+    /// A certificate cannot be valid for the host of the URL, because it is neither a DNS name nor an IP address.
+    #[cfg(feature = "tls")]
+    #[error("{0} is not a name that a certificate can have")]
+    ServerName(String),
+    /// The certificate of the server is not trusted. Nothing of the request has been sent.
+    #[cfg(feature = "tls")]
+    #[error(
+        "the certificate of {host} is not trusted: {}",
+        untrusted::reason(reason)
+    )]
+    Certificate {
+        /// The host of the URL.
+        host: String,
+        /// What is wrong with the certificate.
+        reason: rustls::CertificateError,
+    },
+    /// The TLS session failed. The server may speak no TLS, or it may require a certificate of the client.
+    #[cfg(feature = "tls")]
+    #[error("TLS failed: {0}")]
+    Tls(#[source] rustls::Error),
     /// A header or subprotocol of the [`ClientBuilder`](crate::ClientBuilder) is not valid.
     #[error("invalid header: {0}")]
     Header(String),

@@ -9,7 +9,7 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 use super::error::ConnectError;
-use super::stream::Stream;
+use super::socket::ClientSocket;
 use crate::http1::{Chunked, Step};
 
 /// The largest head of an answer, in bytes.
@@ -38,22 +38,22 @@ pub(super) struct Opened {
 /// Performs the handshake.
 ///
 /// # Blocking
-/// Waits for the server's answer, for at most `limit`.
+/// Waits for the server's answer, until `deadline` if there is one.
 pub(super) fn open(
-    stream: &mut Stream,
+    socket: &mut ClientSocket,
     opening: &Opening<'_>,
-    limit: Duration,
+    deadline: Option<Instant>,
 ) -> Result<Opened, ConnectError> {
-    // A limit that is too long for an `Instant` is no limit.
-    stream.limit_reads(Instant::now().checked_add(limit), 0);
-    stream.limit_writes(Some(limit));
+    socket.limit_reads(deadline, 0);
+    socket.limit_writes(Some(patience(deadline)));
     let key = generate_key();
-    stream
+    socket
         .write_all(request(opening, &key).as_slice())
+        .and_then(|()| socket.flush())
         .map_err(failed)?;
     let mut bytes = Vec::new();
     let response = loop {
-        let end = read_head(stream, &mut bytes)?;
+        let end = read_head(socket, &mut bytes)?;
         let rest = bytes.split_off(end);
         let response = parse(&bytes)?;
         bytes = rest;
@@ -64,7 +64,7 @@ pub(super) fn open(
         }
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let body = read_body(stream, response.headers(), bytes);
+        let body = read_body(socket, response.headers(), bytes);
         return Err(ConnectError::Refused(Box::new(response.map(|()| body))));
     }
     check(response.headers(), &key, opening.subprotocols)?;
@@ -74,7 +74,19 @@ pub(super) fn open(
     })
 }
 
-fn failed(error: io::Error) -> ConnectError {
+/// Returns the time until `deadline`. Without a deadline, it has no end.
+pub(super) fn patience(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |end| {
+        end.saturating_duration_since(Instant::now())
+    })
+}
+
+pub(super) fn failed(error: io::Error) -> ConnectError {
+    // A server that requires a certificate of the client says so after its part of the TLS handshake.
+    #[cfg(feature = "tls")]
+    if let Some(source) = super::tls::source(&error) {
+        return ConnectError::Tls(source.clone());
+    }
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectError::Timeout,
         _ => ConnectError::Io(error),
@@ -103,7 +115,7 @@ fn request(opening: &Opening<'_>, key: &str) -> Vec<u8> {
 }
 
 /// Reads until `bytes` contains a whole head, and returns its length.
-fn read_head(stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<usize, ConnectError> {
+fn read_head(socket: &mut ClientSocket, bytes: &mut Vec<u8>) -> Result<usize, ConnectError> {
     const END: &[u8] = b"\r\n\r\n";
     let mut searched = 0;
     let mut chunk = vec![0; 4 << 10];
@@ -118,7 +130,7 @@ fn read_head(stream: &mut Stream, bytes: &mut Vec<u8>) -> Result<usize, ConnectE
         if bytes.len() > MAX_HEAD {
             return Err(ConnectError::Answer("its head is too large"));
         }
-        match stream.read(&mut chunk).map_err(failed)? {
+        match socket.read(&mut chunk).map_err(failed)? {
             0 => return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into())),
             count => bytes.extend_from_slice(&chunk[..count]),
         }
@@ -177,27 +189,27 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 /// Reads the body of a refusal, of which `bytes` have been read. An error or the time limit only makes it shorter.
-fn read_body(stream: &mut Stream, headers: &HeaderMap, mut bytes: Vec<u8>) -> Vec<u8> {
+fn read_body(socket: &mut ClientSocket, headers: &HeaderMap, mut bytes: Vec<u8>) -> Vec<u8> {
     let is_chunked = has_token(headers, &header::TRANSFER_ENCODING, "chunked");
     let length = headers.get(header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
     let limit = length.map_or(MAX_BODY, |length: usize| length.min(MAX_BODY));
     if is_chunked {
-        return read_chunked(stream, bytes);
+        return read_chunked(socket, bytes);
     }
     let missing = limit.saturating_sub(bytes.len()) as u64;
-    let _ = stream.take(missing).read_to_end(&mut bytes);
+    let _ = socket.take(missing).read_to_end(&mut bytes);
     bytes.truncate(limit);
     bytes
 }
 
-fn read_chunked(stream: &mut Stream, mut bytes: Vec<u8>) -> Vec<u8> {
+fn read_chunked(socket: &mut ClientSocket, mut bytes: Vec<u8>) -> Vec<u8> {
     let (mut body, mut chunked) = (Vec::new(), Chunked::new());
     let mut used = 0;
     while body.len() < MAX_BODY {
         if used == bytes.len() {
             bytes.resize(4 << 10, 0);
-            match stream.read(&mut bytes) {
+            match socket.read(&mut bytes) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => bytes.truncate(count),
             }

@@ -10,7 +10,10 @@ mod error;
 mod handshake;
 mod receive;
 mod session;
+mod socket;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod url;
 
 use std::fmt;
@@ -284,7 +287,7 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("socket", self.session.stream())
+            .field("socket", self.session.socket())
             .field("is_open", &self.session.is_open())
             .field("peer_close", &self.session.peer_close)
             .finish_non_exhaustive()
@@ -309,9 +312,9 @@ impl ClientBuilder {
     /// # Errors
     /// As [`Client::connect`].
     pub fn connect(mut self) -> Result<Client, ConnectError> {
-        let (stream, opened) = self.open()?;
+        let (socket, opened) = self.open()?;
         Ok(Client {
-            session: Session::new(stream, opened.ahead, &self),
+            session: Session::new(socket, opened.ahead, &self),
             headers: opened.response.into_parts().0.headers,
             close_timeout: self.close_timeout,
         })

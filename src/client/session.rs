@@ -8,7 +8,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message as Incoming, WebSocket};
 
 use super::builder::ClientBuilder;
-use super::stream::Stream;
+use super::socket::ClientSocket;
 use crate::connection::PeerClose;
 use crate::error::{RecvError, RecvTimeoutError};
 use crate::message::Message;
@@ -24,7 +24,7 @@ const PONGS: usize = 4 << 10;
 const MAX_REASON: usize = 123;
 
 pub(super) struct Session {
-    socket: WebSocket<Stream>,
+    socket: WebSocket<ClientSocket>,
     write_timeout: Duration,
     max_message: usize,
     /// How the connection has ended, if it has.
@@ -80,7 +80,7 @@ impl End {
 
 impl Session {
     /// Begins with the bytes `ahead`, which came with the 101.
-    pub(super) fn new(stream: Stream, ahead: Vec<u8>, settings: &ClientBuilder) -> Session {
+    pub(super) fn new(socket: ClientSocket, ahead: Vec<u8>, settings: &ClientBuilder) -> Session {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ)
             .write_buffer_size(0)
@@ -88,7 +88,7 @@ impl Session {
             .max_message_size(Some(settings.max_message))
             .max_frame_size(Some(settings.max_message));
         Session {
-            socket: WebSocket::from_partially_read(stream, ahead, Role::Client, Some(config)),
+            socket: WebSocket::from_partially_read(socket, ahead, Role::Client, Some(config)),
             write_timeout: settings.write_timeout,
             max_message: settings.max_message,
             end: None,
@@ -99,7 +99,7 @@ impl Session {
         }
     }
 
-    pub(super) fn stream(&self) -> &Stream {
+    pub(super) fn socket(&self) -> &ClientSocket {
         self.socket.get_ref()
     }
 
@@ -129,7 +129,7 @@ impl Session {
                     self.note_close(frame);
                     // Without waiting. If the socket is full, the server is not reading, and would not see the answer.
                     let _ = self.socket.flush();
-                    self.stream().end_writing();
+                    self.socket.get_mut().end_writing();
                     self.end = Some(End::Closed);
                     return Ok(None);
                 }
@@ -152,7 +152,7 @@ impl Session {
         if let End::Violation(code, reason) = &end {
             let _ = self.socket.close(Some(close_frame(*code, reason)));
         }
-        self.stream().shutdown();
+        self.socket.get_mut().shutdown();
         self.end.insert(end)
     }
 
@@ -188,7 +188,7 @@ impl Session {
 
     /// Resets the connection, because no Close has arrived in time.
     pub(super) fn give_up(&mut self) {
-        self.stream().reset_at_end();
+        self.socket.get_mut().reset_at_end();
         let end = End::Failed(io::ErrorKind::TimedOut, "no Close arrived in time".into());
         self.fail(end);
     }
@@ -204,7 +204,7 @@ impl Session {
             match sent {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    self.stream().reset_at_end();
+                    self.socket.get_mut().reset_at_end();
                     self.fail(End::of(error));
                 }
             }

@@ -58,6 +58,16 @@ impl Stream {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
+    /// Writes what the socket accepts without waiting. Fails with `WouldBlock` if that is nothing.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => return written,
+            }
+        }
+    }
+
     /// Waits until the socket has one of these events, for at most `limit`. Returns whether it has.
     fn wait(&self, events: PollFlags, limit: Option<Duration>) -> io::Result<bool> {
         // A time that the kernel cannot represent is no limit.
@@ -110,8 +120,7 @@ impl Write for Stream {
             .patience
             .and_then(|limit| Instant::now().checked_add(limit));
         loop {
-            match self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            match self.write_now(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.patience.is_none() {
                         return Err(error);

@@ -4,12 +4,15 @@ use http::Uri;
 
 use super::error::ConnectError;
 
-/// The port of `ws://` without a port.
+/// The ports of `ws://` and `wss://` without a port.
 const PORT: u16 = 80;
+const TLS_PORT: u16 = 443;
 
-/// A valid `ws://` URL.
+/// A valid `ws://` or `wss://` URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Url {
+    /// Whether the connection has TLS.
+    pub(super) has_tls: bool,
     /// The host, without the brackets of an IPv6 address.
     pub(super) host: String,
     pub(super) port: u16,
@@ -24,10 +27,11 @@ impl Url {
         let invalid = |reason: &str| ConnectError::Url(reason.to_owned());
         let form = || invalid("a URL is written ws://host:port/path");
         let (scheme, rest) = text.split_once("://").ok_or_else(form)?;
-        if scheme.eq_ignore_ascii_case("wss") {
-            return Err(ConnectError::Tls);
+        let has_tls = scheme.eq_ignore_ascii_case("wss");
+        if has_tls && cfg!(not(feature = "tls")) {
+            return Err(ConnectError::NoTls);
         }
-        if !scheme.eq_ignore_ascii_case("ws") {
+        if !has_tls && !scheme.eq_ignore_ascii_case("ws") {
             return Err(form());
         }
         if rest.contains('#') {
@@ -42,6 +46,7 @@ impl Url {
         }
         let host = authority.host();
         let port = match authority.as_str().strip_prefix(host) {
+            None | Some("" | ":") if has_tls => TLS_PORT,
             None | Some("" | ":") => PORT,
             Some(port) => port
                 .strip_prefix(':')
@@ -58,6 +63,7 @@ impl Url {
             query => format!("/{query}"),
         };
         Ok(Url {
+            has_tls,
             host: host.to_owned(),
             port,
             authority: authority.as_str().trim_end_matches(':').to_owned(),
@@ -103,7 +109,22 @@ mod tests {
             let error = Url::parse(text).expect_err(text);
             assert!(matches!(error, ConnectError::Url(_)), "{text}: {error}");
         }
+    }
+
+    #[test]
+    #[cfg(not(feature = "tls"))]
+    fn wss_needs_the_feature() {
         let error = Url::parse("WSS://a").expect_err("it needs TLS");
         assert!(error.to_string().starts_with("wss:// needs TLS"), "{error}");
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn wss_has_a_port_of_its_own() {
+        for (text, port) in [("wss://a", 443), ("WSS://a:/", 443), ("wss://a:80/", 80)] {
+            let url = Url::parse(text).expect(text);
+            assert_eq!((url.has_tls, url.port), (true, port), "{text}");
+        }
+        assert!(!Url::parse("ws://a:443").expect("a URL").has_tls);
     }
 }

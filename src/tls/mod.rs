@@ -7,6 +7,8 @@ mod config;
 mod error;
 #[cfg(feature = "tls")]
 mod info;
+#[cfg(all(feature = "tls", feature = "client"))]
+pub(crate) mod untrusted;
 mod version;
 
 #[cfg(feature = "tls")]

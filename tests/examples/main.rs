@@ -20,3 +20,5 @@ mod embed;
 mod game;
 mod live_feed;
 mod notifications;
+#[cfg(feature = "tls")]
+mod tls;

@@ -214,6 +214,10 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) proxies: super::proxies::ProxyArgs,
 
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(crate) tls: super::tls::TlsArgs,
+
     #[cfg(feature = "redis")]
     #[command(flatten)]
     pub(crate) redis: super::redis::RedisArgs,

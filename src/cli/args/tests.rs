@@ -196,7 +196,7 @@ fn every_flag_has_an_environment_variable_and_help() {
         assert_eq!(arg.get_env(), Some(format!("STANDPIPE_{name}").as_ref()));
         assert!(arg.get_help().is_some(), "{name}");
     }
-    assert!(command.get_arguments().count() >= 38);
+    assert!(command.get_arguments().count() >= 41);
 }
 
 #[cfg(feature = "redis")]

@@ -68,6 +68,10 @@ impl TlsSetup {
         }
     }
 
+    pub(crate) fn server(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.server)
+    }
+
     /// Records have up to `size` bytes, with a header of 5 bytes.
     pub(crate) fn limit_records(mut self, size: usize) -> TlsSetup {
         Arc::make_mut(&mut self.server).max_fragment_size = Some(size);

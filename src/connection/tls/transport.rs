@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustls::{Connection as Session, ServerConfig};
+use rustls::{Connection as Session, HandshakeKind, ServerConfig};
 
 use super::received::Received;
 use super::sealed::{LARGEST_RECORD, SealedRecords};
@@ -94,6 +94,11 @@ impl TlsTransport {
     /// Returns what the session tells about the peer.
     pub(crate) fn info(&self) -> TlsInfo {
         TlsInfo::of(&lock(&self.session))
+    }
+
+    /// Returns whether the handshake has continued an earlier session of the peer.
+    pub(crate) fn is_resumed(&self) -> bool {
+        lock(&self.session).handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Calls `read` with what has been received.

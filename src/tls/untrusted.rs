@@ -1,0 +1,28 @@
+//! [`reason`]: why a client does not trust a certificate. The binary includes this file too.
+
+use std::borrow::Cow;
+
+use rustls::CertificateError;
+
+/// Returns what is wrong with a certificate, as the end of a sentence.
+pub(crate) fn reason(error: &CertificateError) -> Cow<'static, str> {
+    let text = match error {
+        CertificateError::UnknownIssuer => "no authority that is trusted here has signed it",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for other names"
+        }
+        CertificateError::Revoked => "it has been revoked",
+        CertificateError::BadSignature => "its signature is wrong",
+        CertificateError::BadEncoding => "it cannot be read",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not for servers"
+        }
+        // Such errors quote the certificate, which has any text.
+        error => return Cow::Owned(format!("{error}").escape_debug().to_string()),
+    };
+    Cow::Borrowed(text)
+}
