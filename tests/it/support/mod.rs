@@ -12,10 +12,14 @@ mod hub_fixture;
 #[cfg(feature = "cli")]
 mod json_client;
 mod log_lines;
+mod mode;
 mod own_process;
 mod process;
 pub(crate) mod scenario;
 mod server;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub(crate) use barrier::Barrier;
 pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
@@ -29,12 +33,21 @@ pub(crate) use hub_fixture::{
 #[cfg(feature = "cli")]
 pub(crate) use json_client::JsonClient;
 pub(crate) use log_lines::{LogLines, lines_and_left_out};
+#[cfg(feature = "client")]
+pub(crate) use mode::client_builder;
+pub(crate) use mode::{
+    Plain, announced, bind, has_tls, http_url, listen, over_tls, scheme, secure_command, secured,
+    ws_url,
+};
 pub(crate) use own_process::in_own_process;
 pub(crate) use process::{Process, command_with_signals};
 pub(crate) use server::{
     TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
     with_both_flush_modes,
 };
+pub(crate) use stream::{Stream, StreamOptions};
+#[cfg(feature = "tls")]
+pub(crate) use tls::{client_config, server_config};
 
 /// The error type of the handlers in these tests.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
