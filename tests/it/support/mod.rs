@@ -15,11 +15,15 @@ mod log_lines;
 mod mode;
 mod own_process;
 mod process;
+#[cfg(feature = "tls")]
+mod record_peer;
 pub(crate) mod scenario;
 mod server;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+pub(crate) mod tls_peer;
 
 pub(crate) use barrier::Barrier;
 pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
@@ -41,6 +45,8 @@ pub(crate) use mode::{
 };
 pub(crate) use own_process::in_own_process;
 pub(crate) use process::{Process, command_with_signals};
+#[cfg(feature = "tls")]
+pub(crate) use record_peer::RecordPeer;
 pub(crate) use server::{
     TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
     with_both_flush_modes,
@@ -48,6 +54,8 @@ pub(crate) use server::{
 pub(crate) use stream::{Stream, StreamOptions};
 #[cfg(feature = "tls")]
 pub(crate) use tls::{client_config, server_config};
+#[cfg(feature = "tls")]
+pub(crate) use tls_peer::{TlsEnd, TlsPeer};
 
 /// The error type of the handlers in these tests.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
