@@ -126,6 +126,12 @@ mod tokens;
 #[cfg(feature = "cli")]
 mod topic_rules;
 
+// TLS on the side of the clients.
+#[cfg(all(feature = "client", feature = "tls"))]
+mod tls_client;
+#[cfg(all(feature = "cli", feature = "client", feature = "tls"))]
+mod tls_commands;
+
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
 

@@ -5,7 +5,7 @@
 //! when the client is stopped.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -14,8 +14,9 @@ use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
+use crate::cli::dial::connect;
+use crate::cli::stream::Stream;
 use crate::cli::throttle::{Throttle, ThrottledStream};
-use crate::cli::url::connect;
 
 /// The receive buffer is small, so that unread messages wait in the server's queue, where the dashboard shows them, and
 /// not in the kernel.
@@ -36,7 +37,7 @@ pub(super) struct SlowClient {
     /// The client's own address. The page uses it to find this client among the server's clients.
     local: SocketAddr,
     throttle: Arc<Throttle>,
-    tcp: TcpStream,
+    stream: Stream,
     /// How the connection ended.
     ended: Arc<Mutex<Option<String>>>,
     thread: JoinHandle<()>,
@@ -55,7 +56,7 @@ pub(super) struct Figures {
 
 impl SlowClient {
     /// # Blocking
-    /// Waits for the connection and the opening handshake, up to `url::TIMEOUT` for each step.
+    /// Waits for the connection and the opening handshake, up to `dial::TIMEOUT` for each step.
     pub(super) fn start(
         number: u64,
         topic: &str,
@@ -63,9 +64,9 @@ impl SlowClient {
         target: &Target<'_>,
     ) -> Result<SlowClient, String> {
         let to_text = |error: io::Error| error.to_string();
-        let tcp = connect(target.address, Some(RCVBUF)).map_err(to_text)?;
-        let local = tcp.local_addr().map_err(to_text)?;
-        let clone = tcp.try_clone().map_err(to_text)?;
+        let socket = connect(&target.address.into(), Some(RCVBUF)).map_err(to_text)?;
+        let stream = Stream::new(socket, None);
+        let local = stream.local_addr().ok_or("it has no address")?;
         // The opening handshake runs at full speed.
         let throttle = Throttle::new(None);
         let uri = format!("ws://{}{}", target.address, target.path);
@@ -75,15 +76,11 @@ impl SlowClient {
             request = request.with_header("Authorization", format!("Bearer {token}"));
         }
         let config = WebSocketConfig::default().read_buffer_size(1 << 10);
-        let stream = ThrottledStream::new(tcp, Arc::clone(&throttle));
-        let (socket, _) =
-            client_with_config(request, stream, Some(config)).map_err(|error| error.to_string())?;
+        let throttled = ThrottledStream::new(stream.clone(), Arc::clone(&throttle));
+        let (socket, _) = client_with_config(request, throttled, Some(config))
+            .map_err(|error| error.to_string())?;
         // From here on only the throttle limits how long a read takes.
-        socket
-            .get_ref()
-            .tcp()
-            .set_read_timeout(None)
-            .map_err(to_text)?;
+        stream.set_read_timeout(None).map_err(to_text)?;
         throttle.set(rate);
         let ended = Arc::new(Mutex::new(None));
         let outcome = Arc::clone(&ended);
@@ -100,7 +97,7 @@ impl SlowClient {
             topic: topic.to_owned(),
             local,
             throttle,
-            tcp: clone,
+            stream,
             ended,
             thread,
         })
@@ -128,8 +125,7 @@ impl SlowClient {
     /// Waits only briefly, because ending the throttle and shutting down the socket both interrupt the thread's read.
     pub(super) fn stop(self) {
         self.throttle.end();
-        // This fails if the connection has already ended, which is fine.
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        self.stream.shutdown();
         // A thread that panicked has also ended.
         let _ = self.thread.join();
     }
