@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 
-FEATURES = "client,testing,redis"
+FEATURES = "client,testing,redis,tls"
 TARGET = pathlib.Path("target/doc-json")
 # Words after ``` with which rustdoc compiles a block.
 COMPILED = {"rust", "no_run", "should_panic", "compile_fail", "edition2024"}

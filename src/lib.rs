@@ -45,6 +45,8 @@
 //!   when a member is slow.
 //! - [`Roster`] has people by name, each with several connections.
 //! - [`Listener::channel`] takes connections that an existing server has accepted.
+//! - [`Listener::tls`] serves `wss://`, with a [`TlsConfig`] that can be replaced while the server runs. [`Request::tls`]
+//!   shows a handler the certificate of its client.
 //! - [`Reply`] is also what a page needs: HTML, JSON, files, redirects and each [`Cookie`]. [`Reply::from_try`] lets a
 //!   handler use `?`.
 //! - [`Server::events`] delivers the events of all clients on one channel, for a program that has a main loop.
@@ -64,7 +66,8 @@
 //! - `client` adds [`Client`], a small blocking client. It needs no further dependency.
 //! - [`redis`](mod@redis) shares the topics of a hub with other machines. It needs the crates `redis` and `serde_json`.
 //! - [`testing`] adds tools for the tests of a program, and enables `client`.
-//! - `tls` adds [`Listener::tls`] and [`TlsConfig`], and lets clients connect to `wss://`. It needs the crate `rustls`.
+//! - `tls` adds [`Listener::tls`] and [`TlsConfig`], and lets clients connect to `wss://`. It needs the crates `rustls`,
+//!   with the provider `ring`, and `rustls-native-certs`.
 //! - `cli` is for the `standpipe` program. A program that uses the library sets `default-features = false`.
 //!
 //! # Blocking
@@ -261,7 +264,7 @@ pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
 pub use server::{
     ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
     Refused, RequestCount, Server, ServerHandle, ServerStatistics, ServerThread, ShutdownReport,
-    ThreadState, TickCallback, raise_descriptor_limit,
+    ThreadState, TickCallback, TlsCounts, TlsFailure, raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tls::TlsVersion;
