@@ -129,7 +129,9 @@ impl From<&Error> for TlsFailure {
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
                 | PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-                | PeerIncompatible::SupportedVersionsExtensionRequired,
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                // Only clients of TLS 1.1 and older leave this extension out.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => TlsFailure::Version,
             Error::PeerIncompatible(_) => TlsFailure::Cipher,
             Error::NoApplicationProtocol => TlsFailure::Alpn,

@@ -121,6 +121,8 @@ mod resume;
 mod secrets;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod systemd;
+#[cfg(all(feature = "cli", feature = "tls"))]
+mod tls_serve;
 #[cfg(feature = "cli")]
 mod tokens;
 #[cfg(feature = "cli")]
