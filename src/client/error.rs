@@ -36,7 +36,10 @@ pub enum ConnectError {
     ServerName(String),
     /// The certificate of the server is not trusted. Nothing of the request has been sent.
     #[cfg(feature = "tls")]
-    #[error("the certificate of {host} is not trusted: {}", untrusted::reason(reason))]
+    #[error(
+        "the certificate of {host} is not trusted: {}",
+        untrusted::reason(reason)
+    )]
     Certificate {
         /// The host of the URL.
         host: String,
