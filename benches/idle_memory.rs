@@ -1,6 +1,8 @@
-//! The resident memory of an idle client, compared with the minimum: two std threads that only wait.
+//! The resident memory of an idle client, without TLS and with it, compared with the minimum: two std threads that only
+//! wait.
 //!
-//! `cargo bench --bench idle_memory` prints both in KiB, as averages of 2,000.
+//! `cargo bench --bench idle_memory` prints all three in KiB, as averages of 2,000. It fails if a client with TLS needs
+//! more than 46 KiB.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
 use std::error::Error;
@@ -10,9 +12,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
-use std::{fs, process, thread};
+use std::{fmt, fs, process, thread};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const CLIENTS: usize = 2000;
+
+/// The most memory of an idle client with TLS, in KiB.
+const MOST_WITH_TLS: f64 = 46.0;
+
+/// The certificate of the server, for `localhost`, its key, and the authority that signed it.
+const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls/server.pem");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls/server.key");
+const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls/ca.pem");
 
 /// The stack sizes of a client's reader and writer: `READER_STACK` and `WRITER_STACK` in `server/client/session.rs`.
 /// Only the part of a stack that has been used is resident.
@@ -20,13 +34,34 @@ const STACKS: [usize; 2] = [256 << 10, 64 << 10];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let minimum = waiting_threads()?;
-    let (client, threads, descriptors) = idle_clients()?;
     println!("two waiting std threads: {minimum:5.1} KiB");
-    println!(
-        "an idle client:          {client:5.1} KiB, {threads:.2} threads, {descriptors:.2} descriptors"
-    );
+    let plain = idle_clients(None)?;
+    println!("an idle client:          {plain}");
+    let with_tls = idle_clients(Some(client_config()?))?;
+    println!("an idle client with TLS: {with_tls}");
     println!("(resident memory, average of {CLIENTS})");
+    if with_tls.memory > MOST_WITH_TLS {
+        return Err(format!("an idle client with TLS may have {MOST_WITH_TLS} KiB").into());
+    }
     Ok(())
+}
+
+/// What the server has for each idle client.
+struct Client {
+    /// Resident memory, in KiB.
+    memory: f64,
+    threads: f64,
+    descriptors: f64,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (memory, threads, descriptors) = (self.memory, self.threads, self.descriptors);
+        write!(
+            f,
+            "{memory:5.1} KiB, {threads:.2} threads, {descriptors:.2} descriptors"
+        )
+    }
 }
 
 /// Returns the memory of two threads that only wait, in KiB.
@@ -69,11 +104,16 @@ impl Drop for KillOnDrop {
     }
 }
 
-/// Returns the memory of an idle client in KiB, its threads and its descriptors.
-fn idle_clients() -> Result<(f64, f64, f64), Box<dyn Error>> {
+/// Measures the clients of a server. With `tls`, server and clients use TLS.
+fn idle_clients(tls: Option<Arc<ClientConfig>>) -> Result<Client, Box<dyn Error>> {
+    let flags: &[&str] = match tls {
+        Some(_) => &["--tls-cert", CERTIFICATE, "--tls-key", KEY],
+        None => &[],
+    };
     let mut server = KillOnDrop(
         Command::new(env!("CARGO_BIN_EXE_standpipe"))
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(flags)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?,
@@ -82,33 +122,57 @@ fn idle_clients() -> Result<(f64, f64, f64), Box<dyn Error>> {
     let mut lines = BufReader::new(out).lines();
     let first = lines.next().ok_or("the server printed nothing")??;
     let address = first
-        .split("http://")
+        .split("://")
         .nth(1)
         .ok_or("no address")?
         .trim_end_matches('/');
     let pid = server.0.id();
-    drop(connect(address)?);
+    drop(connect(address, tls.clone())?);
     let before = (settled(pid)?, status(pid, "Threads:")?, descriptors(pid)?);
-    let clients: Vec<TcpStream> = (0..CLIENTS)
-        .map(|_| connect(address))
+    let clients: Vec<Box<dyn Socket>> = (0..CLIENTS)
+        .map(|_| connect(address, tls.clone()))
         .collect::<Result<_, _>>()?;
     let after = (settled(pid)?, status(pid, "Threads:")?, descriptors(pid)?);
     drop(clients);
     let each = |after: f64, before: f64| (after - before) / CLIENTS as f64;
-    Ok((
-        each(after.0, before.0),
-        each(after.1, before.1),
-        each(after.2, before.2),
-    ))
+    Ok(Client {
+        memory: each(after.0, before.0),
+        threads: each(after.1, before.1),
+        descriptors: each(after.2, before.2),
+    })
 }
 
-fn connect(address: &str) -> Result<TcpStream, Box<dyn Error>> {
-    let mut client = TcpStream::connect(address)?;
-    write!(
-        client,
+fn client_config() -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(AUTHORITY)?)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// The socket of a client, with TLS or without.
+trait Socket: Read + Write {}
+impl<T: Read + Write> Socket for T {}
+
+fn connect(
+    address: &str,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<Box<dyn Socket>, Box<dyn Error>> {
+    let tcp = TcpStream::connect(address)?;
+    let mut client: Box<dyn Socket> = match tls {
+        Some(config) => {
+            let session = ClientConnection::new(config, ServerName::try_from("localhost")?)?;
+            Box::new(StreamOwned::new(session, tcp))
+        }
+        None => Box::new(tcp),
+    };
+    let request = format!(
         "GET /echo HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )?;
+    );
+    client.write_all(request.as_bytes())?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -264,7 +264,7 @@ pub use roster::{Roster, RosterEntry, RosterFull, RosterOutcome};
 pub use server::{
     ClientState, ConnectionSender, Disconnect, HandOverError, HandOverReason, Listener, QueueState,
     Refused, RequestCount, Server, ServerHandle, ServerStatistics, ServerThread, ShutdownReport,
-    ThreadState, TickCallback, raise_descriptor_limit,
+    ThreadState, TickCallback, TlsCounts, TlsFailure, raise_descriptor_limit,
 };
 #[cfg(unix)]
 pub use tls::TlsVersion;

@@ -3,6 +3,7 @@
 
     compare.py --standpipe target/release/standpipe [--rounds 3] [--secs 2] [--peers a,b] [WORKLOAD ...]
     compare.py --standpipe target/release/standpipe --old PATH [--rounds 3] [WORKLOAD ...]
+    compare.py --standpipe target/release/standpipe --tls [--rounds 15] [--secs 1] [--peers tokio_tung] [WORKLOAD ...]
 
 The servers take turns (A B C, then C B A, ...), each alone with the load generator, so that a machine that becomes
 slower or faster during the run affects all of them. The server and the load generator share one core (--cores 0).
@@ -17,6 +18,12 @@ use standpipe's own protocol, so no peer runs them.
 
 --old PATH also runs an older standpipe binary, with the same arguments. For each workload, the line "new/old" has the
 median of the ratios of the single rounds, and for the first figure the smallest and the largest of these ratios.
+
+--tls runs every server with TLS: 1.3 and AES-256-GCM with all of them, with the certificate of tests/keys/tls. The peer
+tokio_tung then is tokio-rustls with tokio-tungstenite, with the rustls and the provider of standpipe. "plain" is
+standpipe without TLS. The load generator does its half of TLS on the same core, so the main figure is the
+processor time of the server for each message. For each other server, a line has the median of the ratios of standpipe to
+it in the single rounds, and for the processor time the smallest and the largest of these ratios.
 
 Builds the load generator and the Rust peers with cargo. gorilla needs Debian's golang-go and
 golang-github-gorilla-websocket-dev, ws needs npm, and websockets needs its Python package. A peer that is not available
@@ -41,7 +48,11 @@ WORKLOADS = {
 }
 PATHS = {"echo": "/echo", "idle": "/echo", "fanout": "/ws/bench", "jsonfan": "/ws"}
 ECHO_ONLY = {"limit", "fastws"}
-STANDPIPE = {"standpipe", "old"}
+STANDPIPE = {"standpipe", "old", "plain"}
+# The peers that speak TLS.
+TLS = {"tokio_tung", "gorilla", "node_ws", "websockets"}
+KEYS = os.path.join(HERE, "..", "..", "tests", "keys", "tls")
+CERTIFICATE = [os.path.join(KEYS, "server.pem"), os.path.join(KEYS, "server.key")]
 
 
 def sh(cmd, **kw):
@@ -63,11 +74,12 @@ def raise_descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def standpipe(binary):
-    return [binary, "serve", "--listen", "127.0.0.1:{port}", "--max-message", "2MiB", "--queue-bytes", "8MiB", "--allow-any-origin"]
+def standpipe(binary, tls):
+    command = [binary, "serve", "--listen", "127.0.0.1:{port}", "--max-message", "2MiB", "--queue-bytes", "8MiB", "--allow-any-origin"]
+    return command + ["--tls-cert", CERTIFICATE[0], "--tls-key", CERTIFICATE[1]] if tls else command
 
 
-def peers():
+def peers(tls):
     """Builds or installs the other servers, and returns the command line of each one that is available."""
     rel = cargo("peers")
     found = {}
@@ -91,7 +103,7 @@ def peers():
         found["websockets"] = [sys.executable, f"{HERE}/peers/websockets_sync.py", "{mode}", "{port}"]
     else:
         print("websockets: left out (pip install websockets)", file=sys.stderr)
-    return found
+    return {name: command + CERTIFICATE for name, command in found.items() if name in TLS} if tls else found
 
 
 def runs(name, kind):
@@ -126,17 +138,18 @@ def wait_for_server(port):
     time.sleep(0.2)
 
 
-def run(name, cmd, kind, load, loadgen, secs, cores):
+def run(name, cmd, kind, load, loadgen, secs, cores, tls):
     port = free_port()
     path = PATHS[kind] if name in STANDPIPE else "/"
     mode = "hub" if kind == "fanout" else "echo"
     pin = [] if cores == "all" else ["taskset", "-c", cores]
+    secure = ["--tls", os.path.join(KEYS, "ca.pem")] if tls and name != "plain" else []
     cmd = pin + [c.format(mode=mode, port=port) for c in cmd]
     # Otherwise the server would leave a key file behind when it is killed. An older binary ignores the variable.
     server = subprocess.Popen(cmd, env={**os.environ, "STANDPIPE_ADMIN_OPEN": "true"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_server(port)
-        out = subprocess.run([*pin, loadgen, kind, f"127.0.0.1:{port}", path, *load.split(), "--secs", str(secs), "--pid", str(server.pid)],
+        out = subprocess.run([*pin, loadgen, kind, f"127.0.0.1:{port}", path, *load.split(), "--secs", str(secs), "--pid", str(server.pid), *secure],
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 + secs)
         return figures(out)
     except subprocess.TimeoutExpired:
@@ -151,18 +164,18 @@ def medians(rounds, keys):
     return {k: statistics.median(r[k] for r in measured) for k in keys} if measured else None
 
 
-def new_to_old(rows, keys):
-    """Returns the line that compares the two standpipe binaries, or None if they had no good round together."""
-    pairs = [(new, old) for new, old in zip(rows["standpipe"], rows["old"]) if keys[0] in new and keys[0] in old]
+def ratios_to(name, rows, keys, main):
+    """Returns the line that compares standpipe with another server, round by round. `main` is the figure with a range."""
+    title = "new/old" if name == "old" else f"/{name}"
+    pairs = [(own, other) for own, other in zip(rows["standpipe"], rows[name]) if keys[0] in own and keys[0] in other]
     if not pairs:
-        return None
-    ratios = {k: [new[k] / old[k] for new, old in pairs if old[k]] for k in keys}
-    line = f"{'new/old':14}" + "".join(f"{statistics.median(r):22.3f}" if r else f"{'-':>22}" for r in ratios.values())
-    first = ratios[keys[0]]
-    return line + (f"   {keys[0]}: {min(first):.3f} to {max(first):.3f}" if first else "")
+        return f"{title:14} no round in which both measured something"
+    ratios = {k: [own[k] / other[k] for own, other in pairs if other[k]] for k in keys}
+    line = f"{title:14}" + "".join(f"{statistics.median(r):22.3f}" if r else f"{'-':>22}" for r in ratios.values())
+    return line + (f"   {main}: {min(ratios[main]):.3f} to {max(ratios[main]):.3f}" if ratios[main] else "")
 
 
-def report(workload, rows, rounds):
+def report(workload, rows, rounds, tls):
     kind, load = WORKLOADS[workload]
     keys = ["rss_kib_per_conn", "threads_per_conn", "connect_per_s"] if kind == "idle" else ["msgs_per_s", "p50_us", "p99_us", "server_cpu_us_per_msg"]
     print(f"\n{workload}: {kind} {load}, medians of {rounds}\n{'':14}" + "".join(f"{k:>22}" for k in keys) + f"{'standpipe is':>16}")
@@ -174,8 +187,10 @@ def report(workload, rows, rounds):
             continue
         ratio = f"{own[keys[0]] / median[name][keys[0]]:15.2f}x" if own else ""
         print(f"{name:14}" + "".join(f"{median[name][k]:22.2f}" for k in keys) + ratio)
-    if "old" in rows and "standpipe" in rows:
-        print(new_to_old(rows, keys) or "new/old: no round in which both measured something")
+    if "standpipe" in rows:
+        for name in rows:
+            if name == "old" or tls and name != "standpipe":
+                print(ratios_to(name, rows, keys, keys[0] if name == "old" or kind == "idle" else "server_cpu_us_per_msg"))
     sys.stdout.flush()
 
 
@@ -183,6 +198,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--standpipe")
     ap.add_argument("--old", help="an older standpipe binary, to compare --standpipe with")
+    ap.add_argument("--tls", action="store_true", help="run the servers that speak TLS, and standpipe without it")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--secs", type=float, default=2)
     ap.add_argument("--peers", help="names with commas between them, all, or none")
@@ -201,12 +217,14 @@ def main():
         if binary and not os.access(binary, os.X_OK):
             ap.error(f"{binary} is not a program; cargo build --release builds one")
         if binary:
-            servers[name] = standpipe(binary)
+            servers[name] = standpipe(binary, a.tls)
+    if a.tls and a.standpipe:
+        servers["plain"] = standpipe(a.standpipe, False)
     loadgen = os.path.join(cargo("loadgen"), "loadgen")
     workloads = a.workload or list(WORKLOADS)
     wanted = a.peers or ("none" if a.old else "all")
     if wanted != "none" and any(WORKLOADS[w][0] != "jsonfan" for w in workloads):
-        servers |= {name: cmd for name, cmd in peers().items() if wanted == "all" or name in wanted.split(",")}
+        servers |= {name: cmd for name, cmd in peers(a.tls).items() if wanted == "all" or name in wanted.split(",")}
     kept = {}
     for w in workloads:
         kind, load = WORKLOADS[w]
@@ -214,8 +232,8 @@ def main():
         kept[w] = rows = {name: [] for name in names}
         for i in range(a.rounds):
             for name in names[::-1] if i % 2 else names:
-                rows[name].append(run(name, servers[name], kind, load, loadgen, a.secs, a.cores))
-        report(w, rows, a.rounds)
+                rows[name].append(run(name, servers[name], kind, load, loadgen, a.secs, a.cores, a.tls))
+        report(w, rows, a.rounds, a.tls)
     if a.json:
         with open(a.json, "w") as f:
             json.dump(kept, f, indent=1)

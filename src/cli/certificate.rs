@@ -1,19 +1,29 @@
 //! [`Certificate`]: the files of `--tls-cert`, `--tls-key` and `--tls-client-ca`, which can be read again while the server
 //! runs.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use standpipe::{Listener, TlsConfig, TlsConfigError};
 
 use super::Failure;
 use super::args::ServeArgs;
 use super::args::TlsFiles;
+use validity::Validity;
+
+mod validity;
 
 /// The files, and the TLS configuration that was read from them last. A clone is the same configuration.
 #[derive(Clone)]
 pub(crate) struct Certificate {
     files: TlsFiles,
     config: TlsConfig,
+    /// When the certificate expires, in seconds since 1970. 0 if this is not known.
+    not_after: Arc<AtomicU64>,
 }
 
 impl Certificate {
@@ -27,7 +37,13 @@ impl Certificate {
             return Ok(None);
         };
         let config = read(&files)?;
-        Ok(Some(Certificate { files, config }))
+        let certificate = Certificate {
+            files,
+            config,
+            not_after: Arc::default(),
+        };
+        certificate.look_at_validity();
+        Ok(Some(certificate))
     }
 
     /// Returns the listener with TLS. A unix socket stays as it is, because it serves a proxy on the same machine.
@@ -44,7 +60,44 @@ impl Certificate {
     /// As [`of`](Self::of). The old certificate then stays in force.
     pub(crate) fn reload(&self) -> Result<(), String> {
         self.config.reload(read(&self.files)?);
+        self.look_at_validity();
+        for warning in self.warnings() {
+            log::warn!("{warning}");
+        }
         Ok(())
+    }
+
+    /// Returns when the certificate expires, in seconds since 1970. 0 if this is not known.
+    pub(crate) fn not_after(&self) -> u64 {
+        self.not_after.load(Ordering::Relaxed)
+    }
+
+    fn look_at_validity(&self) {
+        let validity = Validity::of_file(&self.files.certificate);
+        let not_after = validity.map_or(0, |validity| validity.not_after);
+        self.not_after.store(not_after, Ordering::Relaxed);
+    }
+
+    /// Returns warnings of a certificate that clients refuse, and of a key that others can read.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let certificate = &self.files.certificate;
+        let problem =
+            Validity::of_file(certificate).and_then(|validity| validity.problem(SystemTime::now()));
+        if let Some(problem) = problem {
+            warnings.push(format!(
+                "--tls-cert: the certificate in {} {problem}, so clients refuse it",
+                certificate.display()
+            ));
+        }
+        let key = &self.files.key;
+        if fs::metadata(key).is_ok_and(|key| key.mode() & 0o004 != 0) {
+            warnings.push(format!(
+                "--tls-key: every user of this machine can read {}; use chmod 600",
+                key.display()
+            ));
+        }
+        warnings
     }
 }
 

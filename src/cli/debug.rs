@@ -10,6 +10,8 @@ use standpipe::{ClientState, Hub, Reply, ServerHandle, ThreadState};
 struct Client {
     client: u64,
     peer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<String>,
     topics: Vec<String>,
     accepted: u64,
     delivered: u64,
@@ -40,6 +42,11 @@ struct Thread {
 pub(super) fn round_trip_ms(state: &ClientState) -> Option<f64> {
     let round_trip = state.round_trip?;
     Some(round_trip.as_micros() as f64 / 1000.0)
+}
+
+/// Returns the version of TLS, as it is shown.
+pub(super) fn tls(state: &ClientState) -> Option<String> {
+    state.tls.map(|version| version.to_string())
 }
 
 /// Returns the answer. `src/PROTOCOL.md` describes its fields.
@@ -73,6 +80,7 @@ impl Client {
         Client {
             client: state.number,
             peer: state.peer.to_string(),
+            tls: tls(state),
             topics,
             accepted: state.counts.accepted,
             delivered: state.counts.delivered,

@@ -12,6 +12,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::registry::Registry;
 use standpipe::{Hub, Reply, Request, ServerHandle};
 
+use super::certificate::Certificate;
 use super::links::Links;
 use super::{exposition, logs};
 
@@ -24,14 +25,20 @@ pub(crate) fn text(
     handle: &ServerHandle,
     hub: &Hub,
     links: Option<&Links>,
+    certificate: Option<&Certificate>,
 ) -> Reply {
-    match write(handle, hub, links) {
+    match write(handle, hub, links, certificate) {
         Ok(text) => exposition::reply(request, text),
         Err(error) => Reply::text(500, format!("{error}\n")),
     }
 }
 
-fn write(handle: &ServerHandle, hub: &Hub, links: Option<&Links>) -> Result<String, fmt::Error> {
+fn write(
+    handle: &ServerHandle,
+    hub: &Hub,
+    links: Option<&Links>,
+    certificate: Option<&Certificate>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("standpipe");
     family::info(
         &mut registry,
@@ -40,6 +47,12 @@ fn write(handle: &ServerHandle, hub: &Hub, links: Option<&Links>) -> Result<Stri
         vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
     );
     server::register(&mut registry, handle);
+    family::gauge(
+        &mut registry,
+        "tls_certificate_not_after_seconds",
+        "When the certificate in force expires, in seconds since 1970; 0 without TLS",
+        certificate.map_or(0, Certificate::not_after) as f64,
+    );
     hub::register(&mut registry, hub);
     family::counter(
         &mut registry,

@@ -20,6 +20,14 @@ impl Certificate {
         match self.0 {}
     }
 
+    pub(crate) fn not_after(&self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        match self.0 {}
+    }
+
     pub(crate) fn reload(&self) -> Result<(), String> {
         match self.0 {}
     }

@@ -8,6 +8,7 @@ use standpipe::{Connection, Handler, Hub, Reply, Request, ServerHandle};
 use super::access::Access;
 use super::admin::disconnect::Disconnector;
 use super::admin::topic_data::TopicData;
+use super::certificate::Certificate;
 use super::dashboard::{Dashboard, LIVE};
 use super::exec::Input;
 use super::http_publish::HttpPublisher;
@@ -33,6 +34,7 @@ pub(crate) struct Routes {
     pub(crate) dashboard: Arc<Dashboard>,
     pub(crate) hub: Hub,
     pub(crate) links: Option<Links>,
+    pub(crate) certificate: Option<Certificate>,
     /// The command of `standpipe exec`.
     pub(crate) input: Option<Arc<Input>>,
     pub(crate) handle: ServerHandle,
@@ -59,7 +61,7 @@ impl Handler for Routes {
                 .access
                 .check_metrics(request)
                 .and_then(|()| check_get(request))
-                .map(|()| metrics::text(request, &self.handle, &self.hub, self.links.as_ref())),
+                .map(|()| self.metrics(request)),
             ["echo"] if self.has_echo => self
                 .access
                 .admit(request)
@@ -151,6 +153,11 @@ impl Handler for Routes {
 }
 
 impl Routes {
+    fn metrics(&self, request: &Request) -> Reply {
+        let (links, certificate) = (self.links.as_ref(), self.certificate.as_ref());
+        metrics::text(request, &self.handle, &self.hub, links, certificate)
+    }
+
     fn ready(&self) -> Reply {
         if self.handle.is_shutting_down() {
             return Reply::text(503, "shutting down\n");

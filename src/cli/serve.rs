@@ -41,6 +41,9 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let certificate = Certificate::of(args)?;
     let (server, endpoints) = listen(args, config, certificate.as_ref())?;
     let (access, mut made_key) = exposure::access(args, &endpoints)?;
+    for warning in certificate.iter().flat_map(Certificate::warnings) {
+        log::warn!("{warning}");
+    }
     let access = Arc::new(access);
     let handle = server.handle();
     let disconnector = Arc::new(Disconnector::new(handle.clone(), links.clone()));
@@ -61,7 +64,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let expiring = Arc::clone(&access);
     let _expiries = handle.on_tick(move || expiring.expiries.close_expired(Instant::now()));
     let _left_out = handle.on_tick(client_log::log_due);
-    let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access), certificate);
+    let reloader = Reloader::new(args, hub.clone(), Arc::clone(&access), certificate.clone());
     let server_figures = (handle.clone(), hub.clone(), links.clone());
     let _signals = signals.handle(
         handle.clone(),
@@ -92,6 +95,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
         disconnector,
         hub,
         links: links.clone(),
+        certificate,
         input: exec.as_ref().map(Exec::input),
         handle,
         has_echo: !args.no_echo,

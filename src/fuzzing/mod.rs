@@ -11,6 +11,8 @@ mod head;
 mod properties;
 mod proxies;
 mod requests;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "redis")]
 mod wire_record;
 
@@ -19,6 +21,8 @@ pub use frames::{frames, header_check_differential};
 pub use head::head;
 pub use proxies::{forwarded, proxy_header};
 pub use requests::requests;
+#[cfg(feature = "tls")]
+pub use tls::tls;
 #[cfg(feature = "redis")]
 pub use wire_record::wire_record;
 
@@ -137,6 +141,12 @@ mod tests {
     #[cfg(feature = "redis")]
     fn records_are_checked_before_they_are_taken() {
         over_seeds("wire_record", super::wire_record);
+    }
+
+    #[test]
+    #[cfg(feature = "tls")]
+    fn damaged_records_end_a_session() {
+        over_seeds("tls", super::tls);
     }
 
     #[test]

@@ -104,6 +104,14 @@ impl Request {
         self.tls.as_deref()
     }
 
+    /// Whether the connection to this server has TLS.
+    pub(super) fn has_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
     #[cfg(feature = "tls")]
     pub(crate) fn set_tls(&mut self, tls: Option<Arc<TlsInfo>>) {
         self.tls = tls;

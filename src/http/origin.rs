@@ -138,7 +138,7 @@ impl Rules {
             return false;
         };
         let host = request.authority.as_ref();
-        host.is_some_and(|host| same_origin(&origin, host))
+        host.is_some_and(|host| same_origin(&origin, host, request.has_tls()))
             || self
                 .patterns_for(request)
                 .iter()
@@ -174,10 +174,15 @@ fn shown(value: Option<&str>) -> &str {
 
 /// Returns whether a page of `origin` sends its request to the host from which the page was loaded.
 ///
-/// The scheme is used only to find the default port. It is not compared, because a proxy may have terminated TLS, so the
-/// server cannot know which scheme the client used.
-fn same_origin(origin: &Origin, host: &Authority) -> bool {
-    is_web(&origin.scheme)
+/// A request over TLS comes from a page of `https`. Without TLS, the scheme is used only to find the default port. It is not
+/// compared then, because a proxy may have terminated TLS, so the server cannot know which scheme the client used.
+fn same_origin(origin: &Origin, host: &Authority, has_tls: bool) -> bool {
+    let is_possible = if has_tls {
+        origin.scheme == "https"
+    } else {
+        is_web(&origin.scheme)
+    };
+    is_possible
         && origin.authority.host == host.host
         && origin.authority.port_for(&origin.scheme) == host.port_for(&origin.scheme)
 }
@@ -299,6 +304,28 @@ impl WebPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn page_of_http_has_another_origin_than_tls() {
+        for (origin, host, without, with) in [
+            ("https://a.example", "a.example", true, true),
+            ("https://a.example", "a.example:443", true, true),
+            ("https://a.example:443", "a.example", true, true),
+            ("https://a.example:9000", "a.example:9000", true, true),
+            ("https://a.example", "a.example:80", false, false),
+            ("http://a.example", "a.example", true, false),
+            ("http://a.example:9000", "a.example:9000", true, false),
+            ("http://a.example:443", "a.example", false, false),
+            ("wss://a.example", "a.example", false, false),
+        ] {
+            let parsed = Origin::parse(origin).expect("an origin");
+            let named = Authority::parse(host).expect("a host");
+            for (has_tls, expected) in [(false, without), (true, with)] {
+                let is_same = same_origin(&parsed, &named, has_tls);
+                assert_eq!(is_same, expected, "{origin} to {host}, TLS: {has_tls}");
+            }
+        }
+    }
 
     #[test]
     fn error_names_the_invalid_pattern() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::close_counts::CloseCounters;
 use super::refused::RefusedCounters;
 use super::request_counts::RequestCounters;
+use super::tls_counts::TlsCounters;
 use crate::clock;
 use crate::http1::Request;
 
@@ -16,6 +17,7 @@ pub(crate) struct ServerCounters {
     pub(super) accepted: AtomicU64,
     pub(super) opened: AtomicU64,
     pub(crate) refused: RefusedCounters,
+    pub(super) tls: TlsCounters,
     pub(crate) requests: RequestCounters,
     pub(crate) closed: CloseCounters,
     /// The most that was ever read as the time during which sockets refused bytes.

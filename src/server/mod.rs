@@ -26,6 +26,7 @@ mod state;
 mod statistics;
 mod stats;
 mod tick;
+mod tls_counts;
 mod watchdog;
 
 use std::io;
@@ -45,6 +46,7 @@ pub use server_thread::ServerThread;
 pub use statistics::ServerStatistics;
 pub use stats::{Disconnect, ShutdownReport};
 pub use tick::TickCallback;
+pub use tls_counts::{TlsCounts, TlsFailure};
 
 use crate::config::Config;
 use crate::config_error::ConfigError;

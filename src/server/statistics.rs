@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::refused::Refused;
 use super::request_counts::RequestCount;
 use super::state::ServerState;
+use super::tls_counts::TlsCounts;
 use crate::clock;
 use crate::connection::{CloseCause, MessageCounts};
 use crate::durations::Durations;
@@ -38,6 +39,8 @@ pub struct ServerStatistics {
     pub accepted: u64,
     /// Connections and requests that were refused, for each reason. One connection may have several requests.
     pub refused: Vec<(Refused, u64)>,
+    /// TLS handshakes, by version, and the failed ones by reason.
+    pub tls: TlsCounts,
     /// Answered HTTP requests, by route and status, sorted. Up to 512 pairs of these are counted separately.
     pub requests: Vec<RequestCount>,
     /// Clients whose connection was opened: they were sent the 101.
@@ -74,6 +77,7 @@ impl ServerStatistics {
             accepted: counters.accepted.load(Relaxed),
             opened,
             refused: counters.refused.counts(),
+            tls: counters.tls.counts(),
             requests: counters.requests.counts(),
             closed: counters.closed.counts(),
             clients: server.client_permits.in_use(),

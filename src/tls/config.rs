@@ -1,6 +1,8 @@
 //! [`TlsConfig`]: the certificate of a listener, and what else its TLS sessions are made from.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -67,7 +69,7 @@ impl TlsConfig {
     /// ```
     ///
     /// # Errors
-    /// [`TlsConfigError`] names the file, and says what is wrong with it.
+    /// [`TlsConfigError`] names the file, and says what is wrong with it. A file may have at most 1 MiB.
     pub fn from_pem_files(
         certificate: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -102,8 +104,8 @@ impl TlsConfig {
         authorities: Option<&Path>,
     ) -> Result<TlsConfig, TlsConfigError> {
         let chain = read_certificates(certificate)?;
-        let private =
-            PrivateKeyDer::from_pem_file(key).map_err(|error| TlsConfigError::pem(key, error))?;
+        let private = PrivateKeyDer::from_pem_slice(&read_file(key)?)
+            .map_err(|error| TlsConfigError::pem(key, error))?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -157,8 +159,29 @@ impl TlsConfig {
     }
 }
 
+/// The largest file that is read, in bytes. Otherwise the wrong path, such as a device, could exhaust the memory.
+const MAX_FILE: u64 = 1 << 20;
+
+fn read_file(file: &Path) -> Result<Vec<u8>, TlsConfigError> {
+    let read = |path| {
+        let mut bytes = Vec::new();
+        let file = File::open(path)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            let reason = format!("the file is larger than {MAX_FILE} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
+        Ok(bytes)
+    };
+    read(file).map_err(|source| TlsConfigError::Read {
+        file: file.to_owned(),
+        source,
+    })
+}
+
 fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsConfigError> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let bytes = read_file(file)?;
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = read.map_err(|error| TlsConfigError::pem(file, error))?;
     match certificates.is_empty() {
         true => Err(TlsConfigError::Empty(file.to_owned())),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use standpipe::{Clock, CloseCause, Refused};
+use standpipe::{Clock, CloseCause, Refused, TlsFailure};
 
 use crate::binary::Binary;
 use crate::support::{JsonClient, TestClient, get, http, post, until};
@@ -396,6 +396,8 @@ fn every_reason_and_cause_is_documented() {
         CloseCause::TimedOut(Clock::Close),
         CloseCause::TimedOut(Clock::Shutdown),
     ];
+    let failures = TlsFailure::ALL.iter().map(|reason| reason.name());
+    let reasons = reasons.chain(failures);
     for name in reasons.chain(causes.iter().map(CloseCause::name)) {
         assert!(section.contains(&format!("`{name}`")), "{name}");
     }

@@ -14,6 +14,9 @@ mod errors;
 
 mod panics;
 
+#[cfg(feature = "tls")]
+mod tls;
+
 // These tests start the binary, because they measure the resources of one process.
 #[cfg(feature = "cli")]
 pub(crate) mod spawned;

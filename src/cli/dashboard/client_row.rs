@@ -21,7 +21,7 @@ pub(super) struct ClientRow {
 
 impl Serialize for ClientRow {
     /// `[number, peer, topics, [reader, since, writer, since], [messages, capacity, bytes, blocked for], unacknowledged,
-    /// [delivered, dropped, discarded, rate], round trip, user, experiment]`
+    /// [delivered, dropped, discarded, rate], round trip, user, experiment, tls]`
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (state, queue) = (&self.state, &self.state.queue);
         let threads = (
@@ -54,6 +54,7 @@ impl Serialize for ClientRow {
             debug::round_trip_ms(state),
             state.user.as_deref(),
             &self.experiment,
+            debug::tls(state),
         )
             .serialize(serializer)
     }
@@ -79,13 +80,14 @@ impl ClientRow {
     pub(super) fn searched_text(&self) -> String {
         let state = &self.state;
         let mut text = format!(
-            "{}\n{}\n{}\n{}\n{}\n{}",
+            "{}\n{}\n{}\n{}\n{}\n{}\n{}",
             state.number,
             state.peer,
             state.user.as_deref().unwrap_or_default(),
             self.experiment.as_deref().unwrap_or_default(),
             state.reader.activity,
             state.writer.activity,
+            debug::tls(state).unwrap_or_default(),
         );
         for topic in &self.topics {
             text.push('\n');

@@ -1,7 +1,7 @@
 //! The metrics of the server and of its clients.
 
 use prometheus_client::registry::Registry;
-use standpipe::{ServerHandle, ServerStatistics};
+use standpipe::{ServerHandle, ServerStatistics, TlsCounts, TlsVersion};
 
 use super::family::{counter, counters, gauge, histogram, seconds};
 
@@ -10,6 +10,7 @@ pub(super) fn register(registry: &mut Registry, handle: &ServerHandle) {
     state(registry, &statistics, handle.is_shutting_down());
     queues(registry, &statistics);
     connections(registry, &statistics);
+    tls(registry, &statistics.tls);
     messages(registry, &statistics);
 }
 
@@ -120,6 +121,32 @@ fn connections(registry: &mut Registry, statistics: &ServerStatistics) {
         "round_trip_seconds",
         "Time from a ping to its pong",
         statistics.round_trips,
+    );
+}
+
+fn tls(registry: &mut Registry, counts: &TlsCounts) {
+    let row = |(version, count): &(TlsVersion, u64), kind: &str| {
+        let version = version.to_string();
+        let version = version.trim_start_matches("TLS ").to_owned();
+        (
+            vec![("version", version), ("kind", kind.to_owned())],
+            *count,
+        )
+    };
+    let full = counts.full.iter().map(|count| row(count, "full"));
+    let resumed = counts.resumed.iter().map(|count| row(count, "resumed"));
+    counters(
+        registry,
+        "tls_handshakes",
+        "TLS handshakes completed, by version of TLS; a resumed one continued an earlier session of its client",
+        full.chain(resumed),
+    );
+    counters(
+        registry,
+        "tls_handshake_failures",
+        "TLS handshakes that failed, by reason",
+        (counts.failed.iter())
+            .map(|(reason, count)| (vec![("reason", reason.name().to_owned())], *count)),
     );
 }
 

@@ -6,11 +6,11 @@ const pageRows = 100;
 const firstOrders = { client: 'ascending', address: 'ascending', user: 'ascending' };
 
 /// Converts a client's row, which is an array, to an object.
-function toClient([client, peer, topics, threads, queue, unacknowledged, counts, roundTrip, user, experiment]) {
+function toClient([client, peer, topics, threads, queue, unacknowledged, counts, roundTrip, user, experiment, tls]) {
   const [reader, readerSince, writer, writerSince] = threads;
   const [messages, capacity, bytesQueued, blockedFor] = queue;
   const [delivered, dropped, discarded, rate] = counts;
-  return { client, peer, topics, reader, readerSince, writer, writerSince, messages, capacity, bytesQueued, blockedFor, unacknowledged, delivered, dropped, discarded, rate, roundTrip, user, experiment };
+  return { client, peer, topics, reader, readerSince, writer, writerSince, messages, capacity, bytesQueued, blockedFor, unacknowledged, delivered, dropped, discarded, rate, roundTrip, user, experiment, tls };
 }
 
 /// Returns how full a client's queue is, from 0 to 1: by messages or by bytes, whichever is fuller.
@@ -145,6 +145,9 @@ function clientRow() {
   return row;
 }
 
+/// Returns the address of a client, and its version of TLS.
+const address = ({ peer, tls }) => tls === null ? peer : `${peer} · ${tls}`;
+
 /// Returns the first topics of a client, and how many others it has.
 function topicList({ topics }) {
   const more = topics.length > 5 ? ` and ${topics.length - 5} more` : '';
@@ -157,7 +160,7 @@ function fillClient(row, client) {
   // A queue that is limited by bytes is seldom filled to the last byte, so 95 % counts as full.
   const level = full >= .95 ? 'bar full' : full >= .5 ? 'bar warm' : 'bar';
   put(parts.id, client.experiment ? `${client.client} · ${client.experiment}` : String(client.client));
-  put(parts.peer, client.peer);
+  put(parts.peer, address(client));
   put(parts.user, client.user ?? '–');
   put(parts.depth, `${client.messages} of ${client.capacity} · ${bytes(client.bytesQueued)}`);
   if (parts.bar.className !== level) parts.bar.className = level;
@@ -187,7 +190,7 @@ function fillClient(row, client) {
 function askToDisconnect(client) {
   if (client.isGone) return;
   put($('disconnect-title'), `Disconnect client ${client.client}?`);
-  put($('disconnect-who'), `${client.peer} · ${client.user === null ? 'no user' : `user ${client.user}`} · topics: ${topicList(client)}`);
+  put($('disconnect-who'), `${address(client)} · ${client.user === null ? 'no user' : `user ${client.user}`} · topics: ${topicList(client)}`);
   $('disconnect').client = client;
   $('disconnect-all-choice').hidden = client.user === null;
   $('disconnect-all').checked = false;

@@ -44,16 +44,20 @@ impl TestClient {
     pub(crate) fn on(socket: ScriptedSocket, config: Config) -> TestClient {
         let socket = Arc::new(socket);
         let transport: Arc<dyn Transport> = socket.clone();
+        TestClient::with_transport(socket, transport, config)
+    }
+
+    /// Returns a client without a writer. `transport` is `socket`, or the TLS session over it.
+    pub(crate) fn with_transport(
+        socket: Arc<ScriptedSocket>,
+        transport: Arc<dyn Transport>,
+        config: Config,
+    ) -> TestClient {
+        let plain: Arc<dyn Transport> = socket.clone();
         // A topic tells clients apart by their numbers.
         static LAST_NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = LAST_NUMBER.fetch_add(1, Ordering::Relaxed) + 1;
-        let shared = Shared::new(
-            number,
-            Peer::Unix,
-            Arc::new(config),
-            Arc::default(),
-            &transport,
-        );
+        let shared = Shared::new(number, Peer::Unix, Arc::new(config), Arc::default(), &plain);
         let shared = Arc::new(shared);
         let lifecycle = shared.lifecycle();
         assert!(lifecycle.mark_request_received() && lifecycle.mark_upgraded());
@@ -102,7 +106,13 @@ impl TestClient {
 
     /// Ends the client as its session does. Checks that every accepted message was counted exactly once, and that
     /// nothing follows a Close.
-    pub(crate) fn end(mut self) -> MessageCounts {
+    pub(crate) fn end(self) -> MessageCounts {
+        let socket = Arc::clone(&self.socket);
+        self.end_with(|| socket.written())
+    }
+
+    /// As [`end`](Self::end). `written` returns the bytes of the frames, after all writing.
+    pub(crate) fn end_with(mut self, written: impl FnOnce() -> Vec<u8>) -> MessageCounts {
         self.shared.give_up();
         if let Some(writer) = self.writer.take() {
             writer.join().expect("the writer does not panic");
@@ -112,7 +122,8 @@ impl TestClient {
         let finished = counts.delivered + counts.dropped + counts.discarded;
         assert_eq!(counts.accepted, finished, "{counts:?}");
         assert_eq!((self.outbox.len(), self.outbox.bytes()), (0, 0));
-        let (frames, written) = (self.frames(), self.socket.written().len());
+        let written = written();
+        let (frames, written) = (from_server(&written), written.len());
         assert_eq!(counts.delivered_bytes, written as u64);
         if let Some(at) = frames.iter().position(|(first, _)| *first == 0x88) {
             assert_eq!(at + 1, frames.len(), "a frame follows the Close");

@@ -5,3 +5,5 @@ pub(crate) mod dice;
 pub(crate) mod frames;
 pub(crate) mod scripted_socket;
 pub(crate) mod single_threaded;
+#[cfg(feature = "tls")]
+pub(crate) mod tls_peer;

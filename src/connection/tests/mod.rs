@@ -13,6 +13,12 @@ mod reader;
 mod recv_timeout;
 mod stream_ends;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_received;
+#[cfg(feature = "tls")]
+mod tls_records;
 mod write_path;
 mod written;
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rustls::{Connection as Session, ServerConfig, ServerConnection};
 
 use super::received::Received;
-use super::sealed::{LARGEST_RECORD, SealedRecords};
-use super::transport::TlsTransport;
+use super::sealed::SealedRecords;
+use super::transport::{TlsTransport, largest_record};
 use crate::connection::socket::{Transport, write_all};
 
 /// Why there is no TLS session.
@@ -77,12 +77,4 @@ pub(crate) fn accept(
         }
     }
     Ok(TlsTransport::new(socket, session, received, largest_record))
-}
-
-/// Returns the most plaintext in a record. The limit of a configuration includes the header of 5 bytes.
-fn largest_record(config: &ServerConfig) -> usize {
-    let limit = config
-        .max_fragment_size
-        .map(|limit| limit.saturating_sub(5).max(1));
-    limit.map_or(LARGEST_RECORD, |limit| limit.min(LARGEST_RECORD))
 }

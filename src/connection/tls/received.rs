@@ -160,6 +160,11 @@ impl Received {
         true
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     fn fail(&mut self, error: Error) {
         self.bytes = Vec::new();
         (self.start, self.end) = (0, 0);

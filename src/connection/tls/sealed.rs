@@ -139,6 +139,11 @@ impl SealedRecords {
         complete
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<(usize, usize)>()
+    }
+
     /// Frees the memory while nothing waits, so that an idle client uses little.
     pub(super) fn shrink(&mut self) {
         if self.is_empty() {

@@ -23,10 +23,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustls::Connection as Session;
+use rustls::{Connection as Session, HandshakeKind, ServerConfig};
 
 use super::received::Received;
-use super::sealed::SealedRecords;
+use super::sealed::{LARGEST_RECORD, SealedRecords};
 use crate::config::Config;
 use crate::connection::socket::{PeerState, Transport};
 use crate::connection::write::slot::Slot;
@@ -65,9 +65,40 @@ impl TlsTransport {
         }
     }
 
+    /// Returns the socket of a session whose handshake a test has run.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn for_tests(
+        socket: Arc<dyn Transport>,
+        session: Session,
+        config: &ServerConfig,
+    ) -> TlsTransport {
+        let received = Received::new(Vec::new());
+        TlsTransport::new(socket, session, received, largest_record(config))
+    }
+
+    /// Updates the keys of the server, and asks the peer to do the same.
+    #[cfg(test)]
+    pub(crate) fn update_keys(&self) {
+        let updated = lock(&self.session).refresh_traffic_keys();
+        updated.expect("TLS 1.3 has key updates");
+    }
+
+    /// Returns the bytes of memory that are allocated for received bytes and for sealed records.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        let received = self.with_received(|received| Ok(received.memory()));
+        let sealed = self.with_sealed(|sealed| Ok(sealed.memory()));
+        received.unwrap_or(0) + sealed.unwrap_or(0)
+    }
+
     /// Returns what the session tells about the peer.
     pub(crate) fn info(&self) -> TlsInfo {
         TlsInfo::of(&lock(&self.session))
+    }
+
+    /// Returns whether the handshake has continued an earlier session of the peer.
+    pub(crate) fn is_resumed(&self) -> bool {
+        lock(&self.session).handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Calls `read` with what has been received.
@@ -111,6 +142,14 @@ impl TlsTransport {
         sealed.take_from(&mut lock(&self.session));
         self.try_send(sealed)
     }
+}
+
+/// Returns the most plaintext in a record. The limit of a configuration includes the header of 5 bytes.
+pub(super) fn largest_record(config: &ServerConfig) -> usize {
+    let limit = config
+        .max_fragment_size
+        .map(|limit| limit.saturating_sub(5).max(1));
+    limit.map_or(LARGEST_RECORD, |limit| limit.min(LARGEST_RECORD))
 }
 
 /// Takes a value out of its slot for a call of `use_it`, and puts it back, after `tidy`.

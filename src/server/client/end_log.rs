@@ -45,12 +45,18 @@ pub(super) fn log(conn: &Connection, shared: &Shared, open_for: Duration, refusa
         ("close", close.as_str().into()),
     ];
     fields.extend(cause.code().map(|code| ("code", code.into())));
+    let tls = shared.tls.version().map(|version| version.to_string());
+    let mut over = String::new();
+    if let Some(version) = &tls {
+        fields.push(("tls", version.as_str().into()));
+        over = format!(" over {version}");
+    }
     client.log(
         TARGET,
         Level::Debug,
         &fields,
         format_args!(
-            "{} ended after {seconds:.3} s: {close}; received {} messages, {} bytes; sent {} of {} messages, {} bytes",
+            "{} ended after {seconds:.3} s{over}: {close}; received {} messages, {} bytes; sent {} of {} messages, {} bytes",
             escaped(path),
             counts.received,
             counts.received_bytes,

@@ -5,6 +5,8 @@ mod limits;
 mod opening;
 mod requests;
 mod streams;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::error::Error;
 use std::sync::Arc;

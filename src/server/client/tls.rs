@@ -8,12 +8,15 @@ use rustls::ServerConfig;
 
 use super::registered::RegisteredClient;
 use super::response::Answer;
+use crate::clock::Clock;
+use crate::connection::shared::Shared;
 use crate::connection::socket::{Linger, linger};
 use crate::connection::tls::handshake::{HandshakeError, accept};
 use crate::escape::escaped;
 use crate::http1::Reply;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
+use crate::server::tls_counts::TlsFailure;
 use crate::tls::TlsInfo;
 
 /// What a listener says about the TLS of a connection, and what its handshake has found.
@@ -57,6 +60,8 @@ impl InboundTls {
             }
         };
         let info = Arc::new(transport.info());
+        let is_resumed = transport.is_resumed();
+        server.counters.tls.count(info.version(), is_resumed);
         client.socket = Arc::new(transport);
         client.shared.tls.end_handshake(info.version());
         *self = InboundTls::Session(info);
@@ -71,6 +76,9 @@ impl InboundTls {
 
 fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = client;
+    if let Some(reason) = reason(&error, shared) {
+        server.counters.tls.count_failure(reason);
+    }
     match error {
         // Counted and logged by the thread that has reset it.
         _ if shared.lifecycle().was_reset() => {}
@@ -97,7 +105,21 @@ fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerS
     }
 }
 
-fn ended(shared: &crate::connection::shared::Shared, error: &io::Error) {
+/// Returns the reason as it is counted, or `None` if it is not.
+fn reason(error: &HandshakeError, shared: &Shared) -> Option<TlsFailure> {
+    if shared.lifecycle().was_reset() {
+        let is_late = shared.lifecycle().missed_clock() == Some(Clock::Handshake);
+        return is_late.then_some(TlsFailure::TimedOut);
+    }
+    match error {
+        HandshakeError::PlainHttp => Some(TlsFailure::PlainHttp),
+        HandshakeError::Tls(error) => Some(error.into()),
+        HandshakeError::Gone(true) | HandshakeError::Io(_) => Some(TlsFailure::Closed),
+        HandshakeError::Gone(false) => None,
+    }
+}
+
+fn ended(shared: &Shared, error: &io::Error) {
     shared.name.log(
         Level::Debug,
         format_args!("the connection ended during the TLS handshake: {error}"),

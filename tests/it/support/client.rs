@@ -11,7 +11,7 @@ use standpipe::Message;
 
 use super::connect::Connect;
 use super::deadline::DEADLINE;
-use super::frame::{Frame, Length, message, op};
+use super::frame::{Frame, message, op};
 use super::http::Answer;
 
 /// One thing that a client received.
@@ -365,32 +365,7 @@ impl TestClient {
     }
 
     fn take_frame(&mut self) -> Option<Frame> {
-        let (first, second) = (*self.buffer.first()?, *self.buffer.get(1)?);
-        assert_eq!(second & 0x80, 0, "the server sent a masked frame");
-        let (length, at, form) = match second {
-            126 => {
-                let length = u16::from_be_bytes(self.buffer.get(2..4)?.try_into().unwrap());
-                assert!(length >= 126, "{length} is not in its shortest form");
-                (u64::from(length), 4, Length::Shortest)
-            }
-            127 => {
-                let length = u64::from_be_bytes(self.buffer.get(2..10)?.try_into().unwrap());
-                assert!(length >= 65_536, "{length} is not in its shortest form");
-                (length, 10, Length::Shortest)
-            }
-            short => (u64::from(short), 2, Length::Shortest),
-        };
-        let end = at + usize::try_from(length).unwrap();
-        let payload = self.buffer.get(at..end)?.to_vec();
-        self.buffer.drain(..end);
-        Some(Frame {
-            fin: first & 0x80 != 0,
-            rsv: first >> 4 & 7,
-            opcode: first & 15,
-            masked: false,
-            length: form,
-            payload,
-        })
+        Frame::take(&mut self.buffer)
     }
 
     /// Reads more bytes or the end of the stream. Returns `None` at the deadline.

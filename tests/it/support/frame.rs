@@ -93,6 +93,37 @@ impl Frame {
         bytes
     }
 
+    /// Takes the first frame of a server out of what a client has received, if it is complete.
+    #[track_caller]
+    pub(crate) fn take(received: &mut Vec<u8>) -> Option<Frame> {
+        let (first, second) = (*received.first()?, *received.get(1)?);
+        assert_eq!(second & 0x80, 0, "the server sent a masked frame");
+        let (length, at) = match second {
+            126 => {
+                let length = u16::from_be_bytes(received.get(2..4)?.try_into().unwrap());
+                assert!(length >= 126, "{length} is not in its shortest form");
+                (u64::from(length), 4)
+            }
+            127 => {
+                let length = u64::from_be_bytes(received.get(2..10)?.try_into().unwrap());
+                assert!(length >= 65_536, "{length} is not in its shortest form");
+                (length, 10)
+            }
+            short => (u64::from(short), 2),
+        };
+        let end = at + usize::try_from(length).unwrap();
+        let payload = received.get(at..end)?.to_vec();
+        received.drain(..end);
+        Some(Frame {
+            fin: first & 0x80 != 0,
+            rsv: first >> 4 & 7,
+            opcode: first & 15,
+            masked: false,
+            length: Length::Shortest,
+            payload,
+        })
+    }
+
     /// Returns the code and reason of a Close. The code is 1005 if the Close has none.
     #[track_caller]
     pub(crate) fn code(&self) -> (u16, String) {

@@ -14,8 +14,12 @@ mod json_client;
 mod log_lines;
 mod own_process;
 mod process;
+#[cfg(feature = "tls")]
+mod record_peer;
 pub(crate) mod scenario;
 mod server;
+#[cfg(feature = "tls")]
+pub(crate) mod tls_peer;
 
 pub(crate) use barrier::Barrier;
 pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
@@ -31,10 +35,15 @@ pub(crate) use json_client::JsonClient;
 pub(crate) use log_lines::{LogLines, lines_and_left_out};
 pub(crate) use own_process::in_own_process;
 pub(crate) use process::{Process, command_with_signals};
+#[cfg(feature = "tls")]
+pub(crate) use record_peer::RecordPeer;
 pub(crate) use server::{
     TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
     with_both_flush_modes,
 };
+
+#[cfg(feature = "tls")]
+pub(crate) use tls_peer::{TlsEnd, TlsPeer};
 
 /// The error type of the handlers in these tests.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -14,7 +14,13 @@
 //! jsonfan: N connections in standpipe's JSON mode subscribe to one topic, and one more publishes bursts of W commands,
 //! each burst in one write. The next burst starts when all N connections have received all of the one before.
 //!
+//! With `--tls CA`, the connections use TLS. CA is a PEM file with the certificate of the authority that the server's
+//! certificate must be from. The server's name is `localhost`.
+//!
 //! Rates and latencies count only the connections that read. Prints one line of key=value pairs.
+mod socket;
+
+use socket::{Security, Socket};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +28,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 struct Conn {
-    sock: TcpStream,
+    sock: Socket,
     inbuf: Vec<u8>,
     head: usize,
     out: Vec<u8>,
@@ -43,9 +49,9 @@ impl Args {
 /// The topic of the mode `jsonfan`.
 const TOPIC: &str = "bench";
 
-fn connect(addr: &str, path: &str, headers: &str) -> TcpStream {
+fn connect(addr: &str, security: &Security, path: &str, headers: &str) -> Socket {
     let mut tries = 0;
-    let mut s = loop {
+    let s = loop {
         match TcpStream::connect(addr) {
             Ok(s) => break s,
             Err(e) if tries < 50 => {
@@ -58,6 +64,7 @@ fn connect(addr: &str, path: &str, headers: &str) -> TcpStream {
     };
     s.set_nodelay(true).unwrap();
     s.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut s = Socket::new(s, security);
     write!(s, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n").unwrap();
     let mut head = Vec::new();
     let mut b = [0u8; 1];
@@ -76,14 +83,20 @@ fn connect(addr: &str, path: &str, headers: &str) -> TcpStream {
 }
 
 /// Connects in standpipe's JSON mode.
-fn connect_json(addr: &str, path: &str) -> TcpStream {
-    connect(addr, path, "Sec-WebSocket-Protocol: standpipe.v1\r\n")
+fn connect_json(addr: &str, security: &Security, path: &str) -> Socket {
+    connect(
+        addr,
+        security,
+        path,
+        "Sec-WebSocket-Protocol: standpipe.v1\r\n",
+    )
 }
 
 /// Subscribes to [`TOPIC`] and waits for the answer, so that every later message on `sock` belongs to the topic.
-fn subscribe(mut sock: &TcpStream) {
+fn subscribe(sock: &mut Socket) {
     let command = format!(r#"{{"sub":"{TOPIC}","ref":1}}"#);
     sock.write_all(&frame(TEXT, command.as_bytes())).unwrap();
+    sock.flush().unwrap();
     let mut head = [0u8; 2];
     sock.read_exact(&mut head).expect("the answer to a sub");
     assert!(head[0] == 0x80 | TEXT && head[1] < 126, "{head:?}");
@@ -162,7 +175,7 @@ fn fail(why: &str) -> ! {
 
 /// Makes the receive buffer of a stalled connection as small as possible, so that its server-side socket refuses bytes
 /// almost immediately. Otherwise the kernel would buffer some megabytes first.
-fn shrink(sock: &TcpStream) {
+fn shrink(sock: &Socket) {
     let bytes: libc::c_int = 4096;
     let size = std::mem::size_of_val(&bytes) as libc::socklen_t;
     unsafe {
@@ -218,6 +231,8 @@ fn main() {
     let pid = a.num("pid", 0.0) as i32;
     let stalled = a.num("stalled", 0.0) as usize;
 
+    let security = Security::new(a.0.get("tls"));
+
     let (rss0, thr0) = (status_kib(pid, "VmRSS"), status_kib(pid, "Threads"));
     let t0 = Instant::now();
     let json = mode == "jsonfan";
@@ -225,8 +240,8 @@ fn main() {
     let mut conns: Vec<Conn> = (0..n + usize::from(json))
         .map(|i| Conn {
             sock: match json {
-                true => connect_json(addr, path),
-                false => connect(addr, path, ""),
+                true => connect_json(addr, &security, path),
+                false => connect(addr, &security, path, ""),
             },
             inbuf: Vec::new(),
             head: 0,
@@ -254,11 +269,11 @@ fn main() {
     }
 
     if json {
-        conns[..n].iter().for_each(|c| subscribe(&c.sock));
+        conns[..n].iter_mut().for_each(|c| subscribe(&mut c.sock));
     }
     let ep = unsafe { libc::epoll_create1(0) };
-    for (i, c) in conns.iter().enumerate() {
-        c.sock.set_nonblocking(true).unwrap();
+    for (i, c) in conns.iter_mut().enumerate() {
+        c.sock.set_nonblocking();
         if c.stalled {
             shrink(&c.sock);
             continue;
@@ -289,15 +304,12 @@ fn main() {
     let mut delivered: u64 = 0;
 
     fn flush(ep: i32, i: usize, c: &mut Conn) {
-        while c.out_at < c.out.len() {
-            match c.sock.write(&c.out[c.out_at..]) {
-                Ok(k) => c.out_at += k,
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(e) => fail(&format!("write on {i}: {e}")),
-            }
-        }
-        let want = c.out_at < c.out.len();
-        if !want {
+        let is_out = match c.sock.send(&c.out, &mut c.out_at) {
+            Ok(is_out) => is_out,
+            Err(e) => fail(&format!("write on {i}: {e}")),
+        };
+        let want = !is_out;
+        if c.out_at == c.out.len() {
             c.out.clear();
             c.out_at = 0;
         }
@@ -356,10 +368,9 @@ fn main() {
                 let c = &mut conns[i];
                 if e.events & (libc::EPOLLIN | libc::EPOLLHUP | libc::EPOLLERR) as u32 != 0 {
                     loop {
-                        match c.sock.read(&mut rb) {
+                        match c.sock.receive(&mut rb, &mut c.inbuf) {
                             Ok(0) => fail(&format!("eof on {i}")),
                             Ok(r) => {
-                                c.inbuf.extend_from_slice(&rb[..r]);
                                 if r < rb.len() {
                                     break;
                                 }

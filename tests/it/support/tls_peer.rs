@@ -1,0 +1,436 @@
+//! A client of a listener with TLS whose records a test can hold back, cut and change.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore,
+    SupportedProtocolVersion,
+};
+use standpipe::rustls;
+use standpipe::{Config, Handler, Listener, Server, TlsConfig};
+
+use super::frame::{Frame, message, op};
+use super::http::Answer;
+use super::{Connect, DEADLINE, TestServer};
+
+/// Returns the path of a file of the test certificates.
+pub(crate) fn key_file(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/keys/tls", name]
+        .iter()
+        .collect()
+}
+
+/// Returns the configuration of a listener with the certificate `server.pem`.
+pub(crate) fn tls_config() -> TlsConfig {
+    TlsConfig::from_pem_files(key_file("server.pem"), key_file("server.key"))
+        .expect("a certificate")
+}
+
+/// As [`tls_config`], and requires a client certificate that this authority has signed.
+pub(crate) fn tls_config_with_client_ca(authority: &str) -> TlsConfig {
+    TlsConfig::from_pem_files_with_client_ca(
+        key_file("server.pem"),
+        key_file("server.key"),
+        key_file(authority),
+    )
+    .expect("a certificate and an authority")
+}
+
+/// Starts a server whose only listener has TLS.
+pub(crate) fn tls_server(config: Config, handler: impl Handler + Send + 'static) -> TestServer {
+    tls_server_of(tls_config(), config, handler)
+}
+
+pub(crate) fn tls_server_of(
+    tls: TlsConfig,
+    config: Config,
+    handler: impl Handler + Send + 'static,
+) -> TestServer {
+    // The clients of a test are in the same process, so they need as many descriptors as the server.
+    let _ = standpipe::raise_descriptor_limit();
+    let listener = Listener::bind("127.0.0.1:0").expect("a free port").tls(tls);
+    let server = Server::from_listeners(vec![listener], config).expect("a valid configuration");
+    TestServer::of(server, handler)
+}
+
+/// Returns the settings of a client that trusts `ca.pem`, offers `http/1.1`, and resumes no session.
+pub(crate) fn tls_client(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    tls_client_with(versions, None)
+}
+
+/// As [`tls_client`], with the certificate `NAME.pem`.
+pub(crate) fn tls_client_with(
+    versions: &[&'static SupportedProtocolVersion],
+    certificate: Option<&str>,
+) -> ClientConfig {
+    tls_client_of(ring::default_provider(), versions, certificate)
+}
+
+/// As [`tls_client_with`], with the ciphers of this provider.
+pub(crate) fn tls_client_of(
+    provider: rustls::crypto::CryptoProvider,
+    versions: &[&'static SupportedProtocolVersion],
+    certificate: Option<&str>,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(key_file("ca.pem")).expect("a certificate");
+    roots.add(authority).expect("an authority");
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .expect("versions that the provider has")
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(name) => {
+            let chain = CertificateDer::pem_file_iter(key_file(&format!("{name}.pem")))
+                .and_then(Iterator::collect)
+                .expect("certificates");
+            let key =
+                PrivateKeyDer::from_pem_file(key_file(&format!("{name}.key"))).expect("a key");
+            builder
+                .with_client_auth_cert(chain, key)
+                .expect("a certificate with its key")
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    config
+}
+
+pub(crate) const TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+pub(crate) const TLS_1_3: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// How the server's direction of a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsEnd {
+    /// An alert with this description.
+    Alert(AlertDescription),
+    CloseNotify,
+    /// The end of the TCP stream, without a close_notify.
+    Fin,
+    Reset,
+}
+
+pub(crate) struct TlsPeer {
+    pub(crate) socket: TcpStream,
+    pub(crate) session: ClientConnection,
+    /// Plaintext that has arrived and has not been returned yet.
+    plaintext: Vec<u8>,
+}
+
+impl TlsPeer {
+    /// Connects without sending anything.
+    #[track_caller]
+    pub(crate) fn open(address: SocketAddr, config: ClientConfig) -> TlsPeer {
+        TlsPeer::of(open_socket(address), config)
+    }
+
+    /// Uses a connected socket. Nothing is sent yet.
+    #[track_caller]
+    pub(crate) fn of(socket: TcpStream, config: ClientConfig) -> TlsPeer {
+        socket
+            .set_read_timeout(Some(DEADLINE))
+            .expect("a valid timeout");
+        socket
+            .set_write_timeout(Some(DEADLINE))
+            .expect("a valid timeout");
+        let name = ServerName::try_from("localhost").expect("a name");
+        let session = ClientConnection::new(Arc::new(config), name).expect("a session");
+        TlsPeer {
+            socket,
+            session,
+            plaintext: Vec::new(),
+        }
+    }
+
+    /// Connects with TLS 1.3 and completes both handshakes.
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr) -> TlsPeer {
+        TlsPeer::connect_with(address, tls_client(TLS_1_3))
+    }
+
+    #[track_caller]
+    pub(crate) fn connect_with(address: SocketAddr, config: ClientConfig) -> TlsPeer {
+        TlsPeer::open(address, config).upgraded("/")
+    }
+
+    /// Completes the TLS handshake and the opening handshake for `path`.
+    #[track_caller]
+    pub(crate) fn upgraded(mut self, path: &str) -> TlsPeer {
+        assert_eq!(self.handshake(), Ok(()));
+        let address = self.socket.peer_addr().expect("the address of the server");
+        let answer = self.request(Connect::to(address).path(path).head());
+        assert_eq!(answer.status, 101, "{answer:?}");
+        self
+    }
+
+    /// Runs the TLS handshake until it has completed, or the server has ended the connection.
+    #[track_caller]
+    pub(crate) fn handshake(&mut self) -> Result<(), TlsEnd> {
+        while self.session.is_handshaking() {
+            self.flush()?;
+            if self.session.is_handshaking() {
+                self.receive()?;
+            }
+        }
+        self.flush()
+    }
+
+    /// Returns the records that the session has for the server.
+    pub(crate) fn flight(&mut self) -> Vec<u8> {
+        let mut records = Vec::new();
+        while self.session.wants_write() {
+            self.session
+                .write_tls(&mut records)
+                .expect("writing to a vector never fails");
+        }
+        records
+    }
+
+    fn flush(&mut self) -> Result<(), TlsEnd> {
+        let records = self.flight();
+        let sent = self.socket.write_all(&records);
+        sent.map_err(|_| self.end())
+    }
+
+    /// Reads to the end of the connection, and returns it.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> TlsEnd {
+        loop {
+            if let Err(end) = self.receive() {
+                return end;
+            }
+        }
+    }
+
+    /// Returns the records for this plaintext, without sending them.
+    #[track_caller]
+    pub(crate) fn seal(&mut self, plaintext: impl AsRef<[u8]>) -> Vec<u8> {
+        let mut records = self.flight();
+        for part in plaintext.as_ref().chunks(16 << 10) {
+            let taken = self
+                .session
+                .writer()
+                .write(part)
+                .expect("a session that takes plaintext");
+            assert_eq!(taken, part.len(), "the session has room for one record");
+            records.extend(self.flight());
+        }
+        records
+    }
+
+    /// Sends these bytes unchanged, without TLS.
+    #[track_caller]
+    pub(crate) fn bytes(&self, bytes: impl AsRef<[u8]>) {
+        let sent = (&self.socket).write_all(bytes.as_ref());
+        sent.unwrap_or_else(|error| panic!("sending to the server failed: {error}"));
+    }
+
+    pub(crate) fn try_bytes(&self, bytes: impl AsRef<[u8]>) -> bool {
+        (&self.socket).write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Sends this plaintext in records.
+    #[track_caller]
+    pub(crate) fn send(&mut self, plaintext: impl AsRef<[u8]>) {
+        let records = self.seal(plaintext);
+        self.bytes(records);
+    }
+
+    #[track_caller]
+    pub(crate) fn text(&mut self, text: &str) {
+        self.send(Frame::new(op::TEXT, text).bytes());
+    }
+
+    /// Asks for new keys in both directions (RFC 8446 §4.6.3).
+    #[track_caller]
+    pub(crate) fn update_keys(&mut self) {
+        self.session
+            .refresh_traffic_keys()
+            .expect("a session with TLS 1.3");
+    }
+
+    /// Returns a close_notify, without sending it.
+    pub(crate) fn close_notify(&mut self) -> Vec<u8> {
+        self.session.send_close_notify();
+        self.flight()
+    }
+
+    /// Ends the client's direction of TCP.
+    pub(crate) fn fin(&self) {
+        // The server may have closed both directions already.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Sends this head, and reads that of the answer.
+    #[track_caller]
+    pub(crate) fn request(&mut self, head: impl AsRef<[u8]>) -> Answer {
+        self.send(head);
+        self.read_head()
+    }
+
+    #[track_caller]
+    pub(crate) fn read_head(&mut self) -> Answer {
+        loop {
+            let end = self
+                .plaintext
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head: Vec<u8> = self.plaintext.drain(..end + 4).collect();
+                return Answer::parse(&head);
+            }
+            if let Err(end) = self.receive() {
+                panic!("waited for an answer, got {end:?}");
+            }
+        }
+    }
+
+    /// Reads all plaintext to the end of the connection.
+    #[track_caller]
+    pub(crate) fn read_all(&mut self) -> (Vec<u8>, TlsEnd) {
+        let end = self.end();
+        (std::mem::take(&mut self.plaintext), end)
+    }
+
+    /// Reads the next frame, or the end of the connection.
+    #[track_caller]
+    pub(crate) fn next(&mut self) -> Result<Frame, TlsEnd> {
+        loop {
+            if let Some(frame) = Frame::take(&mut self.plaintext) {
+                return Ok(frame);
+            }
+            self.receive()?;
+        }
+    }
+
+    /// Reads the next message, and skips control frames except for a Close.
+    #[track_caller]
+    pub(crate) fn read_message(&mut self) -> standpipe::Message {
+        loop {
+            let frame = self
+                .next()
+                .unwrap_or_else(|end| panic!("waited for a message, got {end:?}"));
+            if let Some(message) = message(&frame) {
+                return message;
+            }
+            assert_ne!(
+                frame.opcode,
+                op::CLOSE,
+                "waited for a message, got {:?}",
+                frame.code()
+            );
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn expect_text(&mut self, text: &str) {
+        assert_eq!(self.read_message(), standpipe::Message::text(text));
+    }
+
+    /// Closes with 1000, and checks that the server answers the Close and then ends its direction with a close_notify.
+    #[track_caller]
+    pub(crate) fn leave(mut self) {
+        self.send(Frame::close(1000, "").bytes());
+        let (closes, end) = self.rest();
+        assert_eq!(
+            (closes, end),
+            (vec![(1000, String::new())], TlsEnd::CloseNotify)
+        );
+    }
+
+    /// Reads to the end of the connection. Returns the Close frames, and the end.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> (Vec<(u16, String)>, TlsEnd) {
+        let mut closes = Vec::new();
+        loop {
+            match self.next() {
+                Ok(frame) if frame.opcode == op::CLOSE => closes.push(frame.code()),
+                Ok(_) => {}
+                Err(end) => return (closes, end),
+            }
+        }
+    }
+
+    /// Waits until more plaintext has arrived, or the connection has ended.
+    #[track_caller]
+    pub(crate) fn receive(&mut self) -> Result<(), TlsEnd> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut chunk = [0; 16 << 10];
+        loop {
+            match self.session.reader().read(&mut chunk) {
+                Ok(0) => return Err(TlsEnd::CloseNotify),
+                Ok(count) => {
+                    self.plaintext.extend_from_slice(&chunk[..count]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Err(TlsEnd::Fin),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited {DEADLINE:?} for plaintext"
+            );
+            match self.session.read_tls(&mut &self.socket) {
+                Ok(_) => {}
+                Err(error) => match error.kind() {
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                        return Err(TlsEnd::Reset);
+                    }
+                    ErrorKind::Interrupted => {}
+                    _ => panic!("waited {DEADLINE:?} for bytes of the server: {error}"),
+                },
+            }
+            let was_handshaking = self.session.is_handshaking();
+            match self.session.process_new_packets() {
+                Ok(_) => {}
+                Err(Error::AlertReceived(alert)) => return Err(TlsEnd::Alert(alert)),
+                Err(error) => panic!("the server sent something invalid: {error}"),
+            }
+            // What the session answers by itself. The caller sends what belongs to the handshake.
+            if was_handshaking {
+                return Ok(());
+            }
+            let records = self.flight();
+            let _ = (&self.socket).write_all(&records);
+        }
+    }
+}
+
+/// Connects without sending anything.
+#[track_caller]
+pub(crate) fn open_socket(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).expect("a server that listens");
+    socket.set_nodelay(true).expect("a TCP socket");
+    socket
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a valid timeout");
+    socket
+        .set_write_timeout(Some(DEADLINE))
+        .expect("a valid timeout");
+    socket
+}
+
+/// Returns the bytes up to the end of a connection without TLS, and whether it was reset.
+#[track_caller]
+pub(crate) fn read_raw(mut socket: &TcpStream) -> (Vec<u8>, bool) {
+    socket
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a valid timeout");
+    let mut bytes = Vec::new();
+    match socket.read_to_end(&mut bytes) {
+        Ok(_) => (bytes, false),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => (bytes, true),
+        Err(error) => panic!("waited {DEADLINE:?} for the end of a connection: {error}"),
+    }
+}
+
+/// The pause between two bytes of a peer that trickles.
+pub(crate) const TRICKLE: Duration = Duration::from_millis(20);
