@@ -90,6 +90,22 @@ fn wrong_redis_url_is_explained_and_not_shown() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn authorities_of_redis_are_read_at_the_start() {
+    let (code, stderr) = run(&["--redis", "rediss://10.0.0.1", "--redis-ca", "missing.pem"]);
+    assert_eq!(code, Some(78), "{stderr}");
+    let reason = "missing.pem cannot be used: ";
+    assert!(stderr.contains(reason), "{stderr}");
+
+    // They are not needed without TLS.
+    let port = ClosedPort::new();
+    let binary = port.hub(&["--redis-ca", "missing.pem"]);
+    binary.signal("TERM");
+    let (_, _, log) = binary.end();
+    assert!(log.contains("--redis-ca: has no effect"), "{log}");
+}
+
 #[test]
 fn answers_have_no_nodes_without_redis() {
     let binary = Binary::start(&["--redis-lost", "refuse", "--node", "eu-1"]);
