@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::binary::{Binary, standpipe};
 use crate::binary_client::{command, end, feed, ws};
 use crate::secrets::File;
-use crate::support::{Connect, post, until, within};
+use crate::support::{Connect, http_url, post, until, within};
 
 /// Runs a command with these variables to its end. Returns its exit code and its standard error.
 #[track_caller]
@@ -131,7 +131,7 @@ fn clients_read_their_variables() {
         tokens.path(),
     ];
     let binary = Binary::start(&flags);
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let url = ("STANDPIPE_URL", base.as_str());
     let key = ("STANDPIPE_KEY_FILE", keys.path());
     for arguments in [&["pub", "t", "x"][..], &["top", "--once"]] {

@@ -168,6 +168,20 @@ impl TestClient {
         }
     }
 
+    /// Reads the status of an HTTP response. Returns `None` if the connection ends without one.
+    #[track_caller]
+    pub(crate) fn read_status(&mut self) -> Option<u16> {
+        let deadline = Instant::now() + DEADLINE;
+        while self.buffer.is_empty() {
+            match self.fill(deadline) {
+                Some(Fill::Bytes) => {}
+                Some(Fill::Eof | Fill::Reset) => return None,
+                None => panic!("waited {DEADLINE:?} for a response, or the end"),
+            }
+        }
+        Some(self.read_head().status)
+    }
+
     /// Reads an HTTP response with the body that its `Content-Length` announces. The bytes after it stay in the buffer.
     #[track_caller]
     pub(crate) fn read_answer(&mut self) -> Answer {

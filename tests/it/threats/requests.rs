@@ -6,7 +6,7 @@ use standpipe::Config;
 
 use super::spawned::Spawned;
 use crate::secrets::File;
-use crate::support::{Frame, TestServer, get, http, op, post};
+use crate::support::{Frame, TestServer, get, http, op, post, scheme};
 
 /// Every path that is served, with the status that a plain GET of a foreign page gets: it is answered where everybody
 /// may ask, and refused where the answer is data.
@@ -31,7 +31,7 @@ fn foreign_origin_gets_403_for_upgrades_posts_and_data() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     let host = address.to_string();
-    let own = format!("http://{host}");
+    let own = format!("{}://{host}", scheme(spawned.addr()));
     // The server does not trust the headers of a proxy either.
     let claims = [
         String::new(),
