@@ -77,7 +77,7 @@ pub(crate) fn announce(
         let _ = writeln!(text, "publish:   {command}");
     }
     if let Err(error) = stdout::write_now(&text) {
-        let listening: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
+        let listening: Vec<String> = endpoints.iter().map(Endpoint::shown).collect();
         let listening = listening.join(", ");
         log::warn!("listening on {listening}; this could not be printed: {error}");
     }

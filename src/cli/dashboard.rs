@@ -18,12 +18,11 @@ use standpipe::{
 };
 
 use super::Failure;
-use super::access::Access;
 use super::admin::disconnect::{Close, Disconnector};
 use super::links::Links;
 use super::names;
 use client_row::ClientRow;
-use experiments::Experiments;
+pub(crate) use experiments::Experiments;
 use search::{Search, rows_of};
 use snapshot::Observer;
 
@@ -117,7 +116,7 @@ impl Dashboard {
         handle: ServerHandle,
         hub: Hub,
         links: Option<Links>,
-        access: Arc<Access>,
+        experiments: Experiments,
         disconnector: Arc<Disconnector>,
         queue_bytes: usize,
         has_page: bool,
@@ -130,7 +129,7 @@ impl Dashboard {
             watchers: AtomicUsize::new(0),
             wake,
             is_over: AtomicBool::new(false),
-            experiments: Experiments::new(handle.clone(), hub.clone(), access),
+            experiments,
             disconnector,
             rows: Mutex::default(),
             queue_bytes,

@@ -96,6 +96,12 @@ impl Endpoint {
         if self.has_tls { "wss" } else { "ws" }
     }
 
+    /// Returns the listener as its operator is shown it.
+    pub(crate) fn shown(&self) -> String {
+        let tls = if self.has_tls { " (TLS)" } else { "" };
+        format!("{self}{tls}")
+    }
+
     /// Whether this is a TCP listener that only this machine can reach.
     pub(crate) fn is_loopback_tcp(&self) -> bool {
         self.address

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use standpipe::{Config, Listener, Server};
+use standpipe::{Config, ConnectionSender, Listener, Server};
 
 use super::Failure;
 use super::args::ServeArgs;
@@ -17,13 +17,16 @@ use super::values::Listen;
 /// be taken for the other.
 const PORT_ATTEMPTS: usize = 16;
 
+/// How many clients of this process can wait to be accepted.
+const OWN_CLIENTS: usize = 8;
+
 /// Binds every listener. Returns the server and where it can be reached. The admin listeners are the last ones. With a
-/// certificate, every TCP listener speaks TLS.
+/// certificate, every TCP listener speaks TLS, and the channel is for clients of this process, which need no TLS.
 pub(crate) fn listen(
     args: &ServeArgs,
     config: Config,
     certificate: Option<&Certificate>,
-) -> Result<(Server, Vec<Endpoint>), Failure> {
+) -> Result<(Server, Vec<Endpoint>, Option<ConnectionSender>), Failure> {
     args.proxies.check(args.admin_open)?;
     let mut inherited = Inherited::from_env();
     let mut listeners = Vec::new();
@@ -49,13 +52,18 @@ pub(crate) fn listen(
         }
     }
     inherited.warn_of_rest();
+    let channel = certificate.map(|_| {
+        let (channel, listener) = Listener::channel(OWN_CLIENTS);
+        listeners.push(listener);
+        channel
+    });
     let server = Server::from_listeners(listeners, config);
     // The error is unwrapped, because a wrong configuration has its own exit code.
     let server = server.map_err(|error| match error.downcast::<standpipe::ConfigError>() {
         Ok(error) => Failure::from(error),
         Err(error) => error.into(),
     })?;
-    Ok((server, endpoints))
+    Ok((server, endpoints, channel))
 }
 
 /// Returns where the server will be reached, as far as that is known before the listeners are bound.

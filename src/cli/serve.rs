@@ -10,7 +10,7 @@ use super::admin::topic_data::TopicData;
 use super::announce::announce;
 use super::args::{ExecArgs, ServeArgs};
 use super::certificate::Certificate;
-use super::dashboard::Dashboard;
+use super::dashboard::{Dashboard, Experiments};
 use super::endpoint::Endpoint;
 use super::envelope::Json;
 use super::exec::Exec;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let hub = Hub::new(Links::hub(links.as_ref(), hub));
     let config = config.hub(&hub);
     let certificate = Certificate::of(args)?;
-    let (server, endpoints) = listen(args, config, certificate.as_ref())?;
+    let (server, endpoints, channel) = listen(args, config, certificate.as_ref())?;
     let (access, mut made_key) = exposure::access(args, &endpoints)?;
     for warning in certificate.iter().flat_map(Certificate::warnings) {
         log::warn!("{warning}");
@@ -47,11 +47,12 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
     let access = Arc::new(access);
     let handle = server.handle();
     let disconnector = Arc::new(Disconnector::new(handle.clone(), links.clone()));
+    let experiments = Experiments::new(handle.clone(), channel, hub.clone(), Arc::clone(&access));
     let dashboard = Dashboard::start(
         handle.clone(),
         hub.clone(),
         links.clone(),
-        Arc::clone(&access),
+        experiments,
         Arc::clone(&disconnector),
         queue_bytes,
         !args.pages.no_page,
@@ -122,6 +123,6 @@ pub(crate) fn run(args: &ServeArgs, command: Option<&ExecArgs>) -> Result<(), Fa
 
 /// Returns the line that `systemctl status` shows.
 fn status(endpoints: &[Endpoint]) -> String {
-    let listeners: Vec<String> = endpoints.iter().map(Endpoint::to_string).collect();
+    let listeners: Vec<String> = endpoints.iter().map(Endpoint::shown).collect();
     format!("listening on {}", listeners.join(", "))
 }

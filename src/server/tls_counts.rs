@@ -129,7 +129,9 @@ impl From<&Error> for TlsFailure {
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
                 | PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
-                | PeerIncompatible::SupportedVersionsExtensionRequired,
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                // Only clients of TLS 1.1 and older leave this extension out.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => TlsFailure::Version,
             Error::PeerIncompatible(_) => TlsFailure::Cipher,
             Error::NoApplicationProtocol => TlsFailure::Alpn,
@@ -187,7 +189,8 @@ fn pairs<T, const N: usize>(of: [T; N], counters: &[AtomicU64; N]) -> Vec<(T, u6
     of.into_iter().zip(counts).collect()
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use super::*;
 

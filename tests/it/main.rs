@@ -37,6 +37,8 @@ mod listeners;
 mod log_lines;
 mod opening;
 mod proxies;
+#[cfg(feature = "tls")]
+mod tls;
 
 mod cookies;
 mod http_answers;
@@ -121,6 +123,8 @@ mod resume;
 mod secrets;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod systemd;
+#[cfg(all(feature = "cli", feature = "tls"))]
+mod tls_serve;
 #[cfg(feature = "cli")]
 mod tokens;
 #[cfg(feature = "cli")]

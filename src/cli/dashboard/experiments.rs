@@ -1,13 +1,12 @@
 //! [`Experiments`]: the slow clients and message generators that people have started from the dashboard.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use standpipe::{Hub, ServerHandle};
+use standpipe::{ConnectionSender, Hub, ServerHandle};
 
 use super::generator::{self, Generator};
-use super::slow::{self, SlowClient, Target};
+use super::slow::{self, Entrance, SlowClient, Target};
 use crate::cli::access::Access;
 use crate::cli::address::reachable;
 use crate::cli::names;
@@ -16,8 +15,10 @@ use crate::cli::url::escaped;
 const MAX_SLOW: usize = 8;
 const MAX_GENERATORS: usize = 4;
 
-pub(super) struct Experiments {
+pub(crate) struct Experiments {
     handle: ServerHandle,
+    /// Where slow clients connect if the listeners have TLS.
+    channel: Option<ConnectionSender>,
     hub: Hub,
     /// Has the token that the slow clients send, for a server that requires one.
     access: Arc<Access>,
@@ -35,9 +36,16 @@ struct Running {
 }
 
 impl Experiments {
-    pub(super) fn new(handle: ServerHandle, hub: Hub, access: Arc<Access>) -> Experiments {
+    /// `channel` leads to the server if its listeners have TLS.
+    pub(crate) fn new(
+        handle: ServerHandle,
+        channel: Option<ConnectionSender>,
+        hub: Hub,
+        access: Arc<Access>,
+    ) -> Experiments {
         Experiments {
             handle,
+            channel,
             hub,
             access,
             last_number: AtomicU64::new(0),
@@ -51,8 +59,7 @@ impl Experiments {
     /// Waits for the connection and for the opening handshake with this server.
     pub(super) fn add_slow(&self, topic: &str, rate: Option<u64>) -> Result<String, String> {
         names::check("a topic", topic)?;
-        let address = self.handle.local_addrs().first().copied();
-        let address: SocketAddr = address.ok_or("the server has no TCP port to connect to")?;
+        let entrance = self.entrance()?;
         let number = {
             let mut running = self.lock();
             if running.slow.len() + running.connecting >= MAX_SLOW {
@@ -66,7 +73,7 @@ impl Experiments {
         let path = format!("/ws/{}?name=slow-{number}", escaped(topic));
         let token = self.access.tokens.own();
         let target = Target {
-            address: reachable(address),
+            entrance,
             path: &path,
             token,
         };
@@ -78,6 +85,15 @@ impl Experiments {
         let name = slow.name.clone();
         running.slow.push(slow);
         Ok(format!("{name} is subscribed to {topic}"))
+    }
+
+    fn entrance(&self) -> Result<Entrance, String> {
+        if let Some(channel) = &self.channel {
+            return Ok(Entrance::Channel(channel.clone()));
+        }
+        let address = self.handle.local_addrs().first().copied();
+        let address = address.ok_or("the server has no TCP port to connect to")?;
+        Ok(Entrance::Listener(reachable(address)))
     }
 
     pub(super) fn set_rate(&self, name: &str, rate: Option<u64>) -> Result<String, String> {

@@ -5,11 +5,12 @@
 //! when the client is stopped.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use serde::Serialize;
+use standpipe::ConnectionSender;
 use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
@@ -23,9 +24,48 @@ use crate::cli::throttle::{Throttle, ThrottledStream};
 const RCVBUF: usize = 4 << 10;
 const STACK: usize = 256 << 10;
 
+/// How a slow client reaches the server.
+#[derive(Clone)]
+pub(super) enum Entrance {
+    Listener(SocketAddr),
+    /// A client that the server starts itself needs no TLS, and it has no certificate for mTLS. So its connection is handed
+    /// over.
+    Channel(ConnectionSender),
+}
+
+impl Entrance {
+    /// Connects over real TCP. Returns the address to which the socket is connected too.
+    ///
+    /// # Blocking
+    /// Waits for the connection, up to `dial::TIMEOUT`.
+    fn connect(&self) -> Result<(Stream, SocketAddr), String> {
+        let to_text = |error: io::Error| error.to_string();
+        let dial = |address: SocketAddr| {
+            let socket = connect(&address.into(), Some(RCVBUF)).map_err(to_text)?;
+            Ok::<_, String>(Stream::new(socket, None))
+        };
+        match self {
+            Entrance::Listener(address) => Ok((dial(*address)?, *address)),
+            Entrance::Channel(server) => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(to_text)?;
+                let address = listener.local_addr().map_err(to_text)?;
+                let stream = dial(address)?;
+                // This does not wait, because the connection is in the backlog.
+                let (accepted, peer) = listener.accept().map_err(to_text)?;
+                if stream.local_addr() != Some(peer) {
+                    return Err("another client has connected".into());
+                }
+                let handed = server.try_send(accepted, Vec::new());
+                handed.map_err(|refused| refused.to_string())?;
+                Ok((stream, address))
+            }
+        }
+    }
+}
+
 /// Where a slow client connects, and with which token.
 pub(super) struct Target<'a> {
-    pub(super) address: SocketAddr,
+    pub(super) entrance: Entrance,
     /// The percent-encoded path.
     pub(super) path: &'a str,
     pub(super) token: Option<&'a str>,
@@ -64,12 +104,11 @@ impl SlowClient {
         target: &Target<'_>,
     ) -> Result<SlowClient, String> {
         let to_text = |error: io::Error| error.to_string();
-        let socket = connect(&target.address.into(), Some(RCVBUF)).map_err(to_text)?;
-        let stream = Stream::new(socket, None);
+        let (stream, address) = target.entrance.connect()?;
         let local = stream.local_addr().ok_or("it has no address")?;
         // The opening handshake runs at full speed.
         let throttle = Throttle::new(None);
-        let uri = format!("ws://{}{}", target.address, target.path);
+        let uri = format!("ws://{address}{}", target.path);
         let uri = uri.parse().map_err(|error| format!("{error}"))?;
         let mut request = ClientRequestBuilder::new(uri);
         if let Some(token) = target.token {
