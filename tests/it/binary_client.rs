@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{http_url, secure_command, until, within, ws_url};
+use crate::support::{has_tls, http_url, secure_command, until, within, ws_url};
 
 /// Returns the command with an empty environment and all three streams piped.
 pub(crate) fn command(arguments: &[&str]) -> Command {
@@ -94,7 +94,8 @@ fn client_url_is_written_as_in_a_browser() {
     let binary = Binary::start(&["--topic", "*:history=10"]);
     let port = binary.address.port();
     // The name may have an address of each family, and the server listens on one of them.
-    let url = format!("WS://localhost:{port}/ws/ä topic%2F%C3%BC?name=é b");
+    let scheme = if has_tls(binary.address) { "WSS" } else { "WS" };
+    let url = format!("{scheme}://localhost:{port}/ws/ä topic%2F%C3%BC?name=é b");
     let arguments = ["client", &url, "--send", "-", "--count", "1"];
     let (code, stdout, stderr) = run(&arguments, "hello\n");
     assert_eq!((code, &*stdout), (Some(0), "hello\n"), "{stderr}");

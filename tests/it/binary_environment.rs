@@ -58,7 +58,12 @@ fn error_names_the_variable_that_the_value_came_from() {
         (&[], "STANDPIPE_EARLY_FLUSH", "2", "true or false"),
         (&[], "STANDPIPE_VERBOSE", "much", "0, 1 or 2"),
         (&[], "STANDPIPE_TOPIC", "a:queue=0", "at least 1"),
-        (&["pub", "t", "x"], "STANDPIPE_URL", "https://a", "TLS"),
+        (
+            &["pub", "t", "x"],
+            "STANDPIPE_URL",
+            "http://a/?b",
+            "has no query",
+        ),
         (&["top"], "STANDPIPE_URL", "a", "http://127.0.0.1:9000"),
     ] {
         let (code, stderr) = run(standpipe(flags), &[(name, value)]);

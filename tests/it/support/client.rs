@@ -397,7 +397,12 @@ impl TestClient {
             let left = left.max(Duration::from_millis(1));
             self.socket().set_read_timeout(Some(left)).unwrap();
             return match (&*self.send_half.0).read(&mut chunk) {
-                Ok(0) => Some(Fill::Eof),
+                Ok(0) => {
+                    if self.send_half.0.was_cut() {
+                        eprintln!("the stream ended without a close_notify");
+                    }
+                    Some(Fill::Eof)
+                }
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
                     Some(Fill::Bytes)

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
@@ -121,13 +124,29 @@ pub(crate) fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Se
 
 /// Gives the binary its certificate, or the authority that it trusts as a client, if the tests run over TLS.
 pub(crate) fn secure_command(command: &mut Command) {
+    // The binary would warn of it.
+    command.env_remove(SWITCH);
     if over_tls() {
-        let file = |name: &str| format!("{}/tests/keys/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-        command.env("STANDPIPE_TLS_CERT", file("server.pem"));
-        command.env("STANDPIPE_TLS_KEY", file("server.key"));
-        command.env("STANDPIPE_CA", file("ca.pem"));
+        command.env("STANDPIPE_TLS_CERT", format!("{KEYS}/server.pem"));
+        command.env("STANDPIPE_TLS_KEY", &*PRIVATE_KEY);
+        command.env("STANDPIPE_CA", format!("{KEYS}/ca.pem"));
     }
 }
+
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls");
+
+/// A copy of the server's key that only its owner can read. The binary warns of any other one, as that in the repository.
+static PRIVATE_KEY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let key = fs::read(format!("{KEYS}/server.key")).expect("the file exists");
+    let copy = directory.join(format!("server.key.{}", std::process::id()));
+    fs::write(&copy, key).expect("the directory exists");
+    fs::set_permissions(&copy, Permissions::from_mode(0o600)).expect("an own file");
+    // Tests in processes of their own do the same.
+    let place = directory.join("server.key");
+    fs::rename(copy, &place).expect("the same directory");
+    place
+});
 
 /// Returns the address in the first line that the binary prints. An address without TLS is plain from now on.
 #[track_caller]
