@@ -1,7 +1,6 @@
 //! *cap*: as many clients as the connection limit allows, and then more.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use crate::Failure;
 use crate::client::{Client, head};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
+use crate::target::Target;
 
 /// Clients above the limit that connect at the same time: fewer than there are handshake slots.
 const AT_A_TIME: usize = 100;
@@ -164,7 +164,7 @@ fn above_the_limit(
 }
 
 /// Connects `too_many` clients in groups. Returns how many got 503 with `Retry-After` and then the end of the stream.
-fn refuse(address: SocketAddr, too_many: usize) -> Result<usize, Failure> {
+fn refuse(address: Target, too_many: usize) -> Result<usize, Failure> {
     let mut refused = 0;
     let mut left = too_many;
     while left > 0 {

@@ -1,7 +1,7 @@
 //! *churn*: clients that connect and break off at every moment of a connection's life.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
@@ -11,6 +11,8 @@ use crate::client::{Client, head};
 use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, PING, TEXT, close, frame};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
+use crate::stream::{TLS_FLAGS, client_hello};
+use crate::target::Target;
 
 /// Workers that connect at the same time. Each has an address of its own, because the ports of one address would run
 /// out.
@@ -39,15 +41,23 @@ const PHASES: [(&str, Phase); 9] = [
     ("after its Close", after_close),
 ];
 
+/// The moments that exist only with TLS.
+const TLS_PHASES: [(&str, Phase); 3] = [
+    ("in the middle of the ClientHello", mid_hello),
+    ("in the middle of a record", mid_record),
+    ("after a record that cannot be opened", after_forgery),
+];
+
 /// For each phase, how many clients broke off by FIN and by RST.
-type Tallies = [[AtomicUsize; 2]; PHASES.len()];
+type Tallies = Vec<[AtomicUsize; 2]>;
 
 type Phase = fn(&mut Client, &mut Worker) -> Result<(), Failure>;
 
 /// One thread that connects and breaks off again and again.
 struct Worker {
     from: Ipv4Addr,
-    to: SocketAddr,
+    to: Target,
+    phases: Vec<(&'static str, Phase)>,
     random: Random,
     /// The messages that it has published and received back.
     published: Vec<u64>,
@@ -56,9 +66,24 @@ struct Worker {
 }
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
-    let cycles = if small { 1500 } else { 12_000 };
+    churn(&PHASES, &[], small, report)
+}
+
+/// The same over TLS, with its moments.
+pub(crate) fn run_secure(small: bool, report: &mut Report) -> Result<(), Failure> {
+    let phases = [&PHASES[..], &TLS_PHASES[..]].concat();
+    churn(&phases, &TLS_FLAGS, small, report)
+}
+
+fn churn(
+    phases: &[(&'static str, Phase)],
+    flags: &[&str],
+    small: bool,
+    report: &mut Report,
+) -> Result<(), Failure> {
     report.fault("clients that break off at every moment");
-    let server = Standpipe::start(&[])?;
+    let cycles = if small { 1500 } else { 12_000 };
+    let server = Standpipe::start(flags)?;
     // A healthy member of the same topic. Without it, the topic itself would be created and removed again and again.
     let start = server.usage()?.with_clients(1);
     let mut healthy = Client::connect(server.address, TOPIC)?;
@@ -68,7 +93,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         "{cycles} clients, {AT_A_TIME} at the same time, seed {SEED:#x}"
     ));
 
-    let tallies = Tallies::default();
+    let tallies: Tallies = phases.iter().map(|_| Default::default()).collect();
     let (mut published, mut refused) = (Vec::new(), 0);
     let mut resident = Vec::new();
     let mut owns = 0;
@@ -77,6 +102,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         let workers = (0..AT_A_TIME).map(|number| Worker {
             from: Ipv4Addr::new(127, 0, 0, 2 + number),
             to: server.address,
+            phases: phases.to_vec(),
             random: Random(SEED ^ (third << 8 | u64::from(number))),
             published: Vec::new(),
             refused: 0,
@@ -111,7 +137,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
     let took = began.elapsed();
 
     let mut done = 0;
-    for ((name, _), [fins, resets]) in PHASES.iter().zip(&tallies) {
+    for ((name, _), [fins, resets]) in phases.iter().zip(&tallies) {
         let (fins, resets) = (fins.load(Relaxed), resets.load(Relaxed));
         done += fins + resets;
         report.info(format!("{name}: {fins} by FIN, {resets} by RST"));
@@ -186,11 +212,11 @@ fn publish_own(healthy: &mut Client, text: &str, received: &mut Vec<u64>) -> Res
 }
 
 impl Worker {
-    fn run(mut self, times: usize, tallies: &Tallies) -> Result<Worker, Failure> {
+    fn run(mut self, times: usize, tallies: &[[AtomicUsize; 2]]) -> Result<Worker, Failure> {
         for _ in 0..times {
-            let at = self.random.below(PHASES.len());
+            let at = self.random.below(self.phases.len());
             let mut client = Client::open_from(self.from, self.to)?;
-            if PHASES[at].1(&mut client, &mut self).is_err() {
+            if self.phases[at].1(&mut client, &mut self).is_err() {
                 self.refused += 1;
             }
             let reset = self.random.below(2);
@@ -265,6 +291,31 @@ fn after_close(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> 
     )?;
     Ok(client.bytes(&close(1000))?)
 }
+
+fn mid_hello(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    *client = Client::open_plain(worker.from, worker.to)?;
+    let hello = client_hello()?;
+    let part = 1 + worker.random.below(hello.len() - 1);
+    Ok(client.raw_bytes(&hello[..part])?)
+}
+
+fn mid_record(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    client.upgrade(worker.to, "/echo")?;
+    let part = 1 + worker.random.below(RECORD.len() - 1);
+    Ok(client.raw_bytes(&RECORD[..part])?)
+}
+
+fn after_forgery(client: &mut Client, worker: &mut Worker) -> Result<(), Failure> {
+    client.upgrade(worker.to, TOPIC)?;
+    Ok(client.raw_bytes(&RECORD)?)
+}
+
+/// A record of 512 bytes that no session has sealed.
+const RECORD: [u8; 517] = {
+    let mut record = [0x5a; 517];
+    [record[0], record[1], record[2], record[3], record[4]] = [0x17, 3, 3, 2, 0];
+    record
+};
 
 /// A splitmix64 generator. The same seed gives the same run.
 pub(crate) struct Random(u64);

@@ -5,19 +5,32 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
+use standpipe::rustls::SupportedProtocolVersion;
 
 use crate::Failure;
 use crate::frame::{Got, Input, PONG, TEXT, frame};
+use crate::stream::Stream;
+use crate::target::Target;
 
 /// The longest wait for the server. A server that takes longer hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Returns the request for an upgrade.
-pub(crate) fn head(address: SocketAddr, path: &str) -> String {
+pub(crate) fn head(address: Target, path: &str) -> String {
+    let host = address.at;
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     )
+}
+
+fn connect(socket: Socket, address: SocketAddr) -> io::Result<TcpStream> {
+    socket.connect(&address.into())?;
+    socket.set_tcp_nodelay(true)?;
+    // A TLS handshake reads, too.
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(TcpStream::from(socket))
 }
 
 /// How a connection ended.
@@ -29,52 +42,73 @@ pub(crate) enum End {
 }
 
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     input: Input,
     /// The port of this side, by which the server's log and its pages name this client.
     pub(crate) port: u16,
 }
 
 impl Client {
-    /// Opens a TCP connection.
-    pub(crate) fn open(address: SocketAddr) -> io::Result<Client> {
+    /// Opens a TCP connection, and performs the TLS handshake if the target speaks TLS.
+    pub(crate) fn open(address: Target) -> Result<Client, Failure> {
         Client::with(Socket::new(Domain::IPV4, Type::STREAM, None)?, address)
     }
 
-    /// Opens a TCP connection from this address. Each address has its own ports.
-    pub(crate) fn open_from(from: Ipv4Addr, address: SocketAddr) -> io::Result<Client> {
+    /// Like [`open`](Self::open), from this address. Each address has its own ports.
+    pub(crate) fn open_from(from: Ipv4Addr, address: Target) -> Result<Client, Failure> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((from, 0)).into())?;
         Client::with(socket, address)
     }
 
-    /// Opens a TCP connection with this `SO_RCVBUF`. The small window of a client that reads slowly is full soon.
-    pub(crate) fn open_narrow(rcvbuf: usize, address: SocketAddr) -> io::Result<Client> {
+    /// Like [`open`](Self::open), with this `SO_RCVBUF`. The small window of a client that reads slowly is full soon.
+    pub(crate) fn open_narrow(rcvbuf: usize, address: Target) -> Result<Client, Failure> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_recv_buffer_size(rcvbuf)?;
         Client::with(socket, address)
     }
 
-    fn with(socket: Socket, address: SocketAddr) -> io::Result<Client> {
-        socket.connect(&address.into())?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        let stream = TcpStream::from(socket);
+    /// Opens a TCP connection without TLS, whatever the target speaks.
+    pub(crate) fn open_plain(from: Ipv4Addr, address: Target) -> Result<Client, Failure> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::from((from, 0)).into())?;
+        Client::over(Stream::plain(connect(socket, address.at)?))
+    }
+
+    /// Opens a connection with this version of TLS.
+    pub(crate) fn open_version(
+        version: &'static SupportedProtocolVersion,
+        address: Target,
+    ) -> Result<Client, Failure> {
+        let tcp = connect(Socket::new(Domain::IPV4, Type::STREAM, None)?, address.at)?;
+        Client::over(Stream::secure_version(tcp, version)?)
+    }
+
+    fn with(socket: Socket, address: Target) -> Result<Client, Failure> {
+        let tcp = connect(socket, address.at)?;
+        Client::over(if address.is_secure {
+            Stream::secure(tcp)?
+        } else {
+            Stream::plain(tcp)
+        })
+    }
+
+    fn over(stream: Stream) -> Result<Client, Failure> {
         Ok(Client {
-            port: stream.local_addr()?.port(),
+            port: stream.tcp.local_addr()?.port(),
             stream,
             input: Input::default(),
         })
     }
 
     /// Connects and performs the opening handshake, which must be answered with 101.
-    pub(crate) fn connect(address: SocketAddr, path: &str) -> Result<Client, Failure> {
+    pub(crate) fn connect(address: Target, path: &str) -> Result<Client, Failure> {
         let mut client = Client::open(address)?;
         client.upgrade(address, path)?;
         Ok(client)
     }
 
-    pub(crate) fn upgrade(&mut self, address: SocketAddr, path: &str) -> Result<(), Failure> {
+    pub(crate) fn upgrade(&mut self, address: Target, path: &str) -> Result<(), Failure> {
         self.bytes(head(address, path).as_bytes())?;
         let answer = self.answer()?;
         if answer.starts_with("HTTP/1.1 101") {
@@ -110,6 +144,11 @@ impl Client {
     /// Sends these bytes without checking them.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
+    }
+
+    /// Sends these bytes below TLS.
+    pub(crate) fn raw_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.tcp.write_all(bytes)
     }
 
     pub(crate) fn send(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
@@ -178,6 +217,7 @@ impl Client {
     fn fill(&mut self, deadline: Instant) -> Result<usize, Failure> {
         let left = deadline.saturating_duration_since(Instant::now());
         self.stream
+            .tcp
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
         let mut buffer = [0; 16 << 10];
         loop {
@@ -198,7 +238,7 @@ impl Client {
     /// Makes the socket non-blocking. Afterwards only [`read_available`](Self::read_available) and
     /// [`try_bytes`](Self::try_bytes) may be used.
     pub(crate) fn unblock(&self) -> io::Result<()> {
-        self.stream.set_nonblocking(true)
+        self.stream.tcp.set_nonblocking(true)
     }
 
     /// Reads up to `limit` bytes without blocking and passes each frame to `got`. Returns how the connection ended, if
@@ -232,28 +272,34 @@ impl Client {
         got: impl FnMut(Got),
     ) -> io::Result<Option<End>> {
         self.stream
+            .tcp
             .set_read_timeout(Some(Duration::from_millis(1)))?;
         Ok(self.read_available(limit, got))
     }
 
     /// Returns whether a reset has arrived, without reading.
     pub(crate) fn was_reset(&self) -> bool {
-        !matches!(self.stream.take_error(), Ok(None))
+        !matches!(self.stream.tcp.take_error(), Ok(None))
     }
 
-    /// Returns a second handle to the socket, for a thread that only writes.
+    /// Asks both sides of a TLS session to change their keys, with the next record.
+    pub(crate) fn update_keys(&mut self) -> Result<(), Failure> {
+        self.stream.update_keys()
+    }
+
+    /// Returns a second handle to the socket, for a thread that only writes. Not for TLS.
     pub(crate) fn write_handle(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+        self.stream.tcp.try_clone()
     }
 
     /// Ends the connection with a reset.
     pub(crate) fn reset(self) {
         // An error means that the connection has already ended.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.stream.tcp).set_linger(Some(Duration::ZERO));
     }
 
     /// Shuts down the sending side. The client can still read.
     pub(crate) fn end(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.tcp.shutdown(Shutdown::Write);
     }
 }

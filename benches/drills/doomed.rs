@@ -1,12 +1,12 @@
 //! [`Doomed`]: a helper process with many connections, which the drill kills.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use crate::Failure;
 use crate::client::Client;
 use crate::frame::{BINARY, FIRST_FRAGMENT, MIDDLE_FRAGMENT, frame};
+use crate::target::Target;
 
 /// The helper name with which this program is started again.
 pub(crate) const DOOMED_PROCESS: &str = "doomed-process";
@@ -23,7 +23,7 @@ impl Drop for Doomed {
 
 impl Doomed {
     /// Starts a process with `count` connections. Each is in the middle of a message, or has sent nothing if `silent`.
-    pub(crate) fn start(to: SocketAddr, count: usize, silent: bool) -> Result<Doomed, Failure> {
+    pub(crate) fn start(to: Target, count: usize, silent: bool) -> Result<Doomed, Failure> {
         let what = if silent { "silent" } else { "talking" };
         let mut child = Command::new(std::env::current_exe()?)
             .args([DOOMED_PROCESS, &to.to_string(), &count.to_string(), what])
@@ -51,7 +51,7 @@ pub(crate) fn process(arguments: &[String]) -> Result<(), Failure> {
     let [to, count, what] = arguments else {
         return Err("ADDRESS COUNT silent|talking".into());
     };
-    let (to, count): (SocketAddr, usize) = (to.parse()?, count.parse()?);
+    let (to, count): (Target, usize) = (to.parse()?, count.parse()?);
     let mut clients = Vec::new();
     for n in 0..count {
         if what == "silent" {

@@ -1,7 +1,6 @@
 //! [`Healthy`]: the well-behaved clients that a fault must not affect. They are a publisher of numbered messages, its
 //! subscribers, and clients whose echoes are counted.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use crate::client::Client;
 use crate::frame::{BINARY, Got, PONG, frame};
 use crate::report::Report;
 use crate::server::{Standpipe, until};
+use crate::target::Target;
 
 const SUBSCRIBERS: usize = 40;
 const ECHOERS: usize = 10;
@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// State that the threads of a drill share with the healthy clients.
 pub(crate) struct Run {
-    pub(crate) to: SocketAddr,
+    pub(crate) to: Target,
     /// Tells the floods to stop.
     pub(crate) stop_floods: AtomicBool,
     /// Tells the publisher to stop.
@@ -43,7 +43,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(to: SocketAddr) -> Run {
+    pub(crate) fn new(to: Target) -> Run {
         Run {
             to,
             stop_floods: AtomicBool::new(false),
@@ -155,7 +155,7 @@ pub(crate) struct Group {
 }
 
 impl Healthy {
-    pub(crate) fn connect(to: SocketAddr) -> Result<Healthy, Failure> {
+    pub(crate) fn connect(to: Target) -> Result<Healthy, Failure> {
         let many = |count: usize, path: &str| -> Result<Vec<Client>, Failure> {
             let clients = (0..count).map(|_| Client::connect(to, path));
             clients.collect()

@@ -23,7 +23,10 @@ mod scarce;
 mod server;
 mod siege;
 mod soak;
+mod stream;
 mod sudden;
+mod target;
+mod tls;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -36,7 +39,7 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 /// Runs a drill in its small or full size, and puts its checks into the report.
 type Drill = fn(small: bool, &mut Report) -> Result<(), Failure>;
 
-const DRILLS: [(&str, Drill); 9] = [
+const DRILLS: [(&str, Drill); 12] = [
     ("cap", cap::run),
     ("churn", churn::run),
     ("siege", siege::run),
@@ -46,6 +49,9 @@ const DRILLS: [(&str, Drill); 9] = [
     ("cut-off", cut_off::run),
     ("cycles", cycles::run),
     ("corpus", corpus::run),
+    ("tls", tls::run),
+    ("churn-tls", churn::run_secure),
+    ("siege-tls", siege::run_secure),
 ];
 
 type Helper = fn(&[String]) -> Result<(), Failure>;
@@ -56,7 +62,7 @@ const HELPERS: [(&str, Helper); 3] = [
     (cut_off::CUT_OFF_PROCESS, cut_off::process),
 ];
 
-const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|cycles|corpus|all]\n\
+const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|cycles|corpus|tls|churn-tls|siege-tls|all]\n\
      cargo bench --bench drills -- soak [--small|--minutes N]";
 
 fn main() -> ExitCode {

@@ -93,12 +93,12 @@ impl Report {
         };
         let what_width = width(|check| check.2.chars().count());
         println!(
-            "\n{:<8} {:<6} {:<what_width$} figures",
+            "\n{:<9} {:<6} {:<what_width$} figures",
             "drill", "", "check"
         );
         for (drill, holds, what, figures) in &self.checks {
             println!(
-                "{drill:<8} {:<6} {what:<what_width$} {figures}",
+                "{drill:<9} {:<6} {what:<what_width$} {figures}",
                 verdict(*holds)
             );
         }
@@ -110,7 +110,7 @@ impl Report {
 
     /// Prints the scoreboard, which contains only what this run has counted.
     fn scoreboard(&self) {
-        println!("\n{:<8} {:<9} {:<8} fault", "drill", "", "checks");
+        println!("\n{:<9} {:<9} {:<8} fault", "drill", "", "checks");
         for fault in &self.faults {
             let Fault { drill, name, .. } = fault;
             let (result, why) = match &fault.skipped {
@@ -119,10 +119,10 @@ impl Report {
                 None => ("FAILED", String::new()),
             };
             let checks = format!("{}/{}", fault.checks - fault.failed, fault.checks);
-            println!("{drill:<8} {result:<9} {checks:<8} {name}{why}");
+            println!("{drill:<9} {result:<9} {checks:<8} {name}{why}");
         }
         for (drill, count) in &self.bad_inputs {
-            println!("{drill:<8} {count} bad inputs");
+            println!("{drill:<9} {count} bad inputs");
         }
         let skipped = self.faults.iter().filter(|fault| fault.skipped.is_some());
         let skipped = skipped.count();

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +13,7 @@ use serde_json::Value;
 use crate::Failure;
 use crate::client::Client;
 use crate::report::Report;
+use crate::target::Target;
 
 /// How long the server may take to release what a drill used.
 pub(crate) const SETTLES: Duration = Duration::from_secs(30);
@@ -21,7 +21,7 @@ pub(crate) const SETTLES: Duration = Duration::from_secs(30);
 /// A server on a free port. Dropping the value kills it.
 pub(crate) struct Standpipe {
     child: Child,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Target,
     log: Arc<Mutex<Vec<String>>>,
     /// While it is set, the log is not read.
     log_paused: Arc<AtomicBool>,
@@ -83,7 +83,7 @@ impl Standpipe {
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut standpipe = Standpipe {
             child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: Target::NONE,
             log: Arc::clone(&log),
             log_paused: Arc::default(),
             printed: Arc::default(),
@@ -112,11 +112,8 @@ impl Standpipe {
                 printed.push('\n');
             }
         });
-        let address = first
-            .split("http://")
-            .nth(1)
-            .ok_or("the server printed no address")?;
-        standpipe.address = address.trim_end_matches('/').parse()?;
+        let url = first.split_whitespace().find(|word| word.contains("://"));
+        standpipe.address = url.ok_or("the server printed no address")?.parse()?;
         // One request creates what the server creates only once, so that it is part of the start.
         standpipe.healthz()?;
         until("the server to be idle", || {
@@ -173,9 +170,8 @@ impl Standpipe {
     /// Requests a path with GET. Returns the status line and the body.
     pub(crate) fn get(&self, path: &str) -> Result<(String, String), Failure> {
         let mut client = Client::open(self.address)?;
-        let address = self.address;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let host = self.address.at;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         client.bytes(request.as_bytes())?;
         let head = client.answer()?;
         let status = head.lines().next().unwrap_or_default().to_owned();

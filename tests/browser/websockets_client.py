@@ -3,6 +3,8 @@
 
     websockets_client.py http://127.0.0.1:9000
 
+With https:// it uses wss://, and trusts the authorities in the file SSL_CERT_FILE.
+
 The topics need a history: --topic '*:history=100'.
 """
 import json
@@ -181,7 +183,7 @@ def client_of_the_document():
     source = document.split("```python\n")[1].split("```")[0]
     cable = Cable(*NETLOC)
     topics = [f"{name}-{cable.port}" for name in ["follow-a", "follow-b"]]
-    arguments = [f"ws://127.0.0.1:{cable.port}/ws", *topics]
+    arguments = [f"{SCHEME}://127.0.0.1:{cable.port}/ws", *topics]
     follow = subprocess.Popen([sys.executable, "-u", "-c", source, *arguments], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
     lines = queue.Queue()
@@ -234,9 +236,10 @@ def main():
 
 if __name__ == "__main__":
     base = urlsplit(sys.argv[1] if len(sys.argv) == 2 else "")
-    if base.scheme != "http" or not base.netloc:
+    if base.scheme not in ("http", "https") or not base.netloc:
         print(f"usage: {sys.argv[0]} http://127.0.0.1:9000", file=sys.stderr)
         sys.exit(2)
-    ECHO = f"ws://{base.netloc}/echo"
+    SCHEME = base.scheme.replace("http", "ws")
+    ECHO = f"{SCHEME}://{base.netloc}/echo"
     NETLOC = (base.hostname, base.port or 80)
     sys.exit(main())

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -16,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 STANDPIPE = os.environ.get("STANDPIPE", str(ROOT / "target/release/standpipe"))
 LIMIT = 20.0
+KEYS = ROOT / "tests/keys/tls"
+TLS_FLAGS = ["--tls-cert", KEYS / "server.pem", "--tls-key", KEYS / "server.key"]
 
 
 def free_port():
@@ -91,17 +94,34 @@ class Server(Program):
         super().__init__([STANDPIPE, "serve", *listeners, *flags], **options)
         ready = lambda: "listening on" in self.log() or self.process.poll() is not None
         wait_until("the server printed its address", ready)
-        found = re.search(r"listening on http://\S+?:(\d+)/", self.log())
+        found = re.search(r"listening on https?://\S+?:(\d+)/", self.log())
         self.port = int(found[1]) if found else None
 
 
-def request(port, method, path, headers=None, body=b"", limit=LIMIT):
+def tls_context(version=None, certificate=None):
+    """Returns the settings of a TLS client that trusts the authority of the tests. `certificate` is the name of its own."""
+    context = ssl.create_default_context(cafile=KEYS / "ca.pem")
+    if version:
+        context.minimum_version = context.maximum_version = version
+    if certificate:
+        context.load_cert_chain(KEYS / f"{certificate}.pem", KEYS / f"{certificate}.key")
+    return context
+
+
+def connect(port, context=None, source=None):
+    """Connects to the loopback port, with TLS if there is a context. `source` is the address of the client."""
+    stream = socket.create_connection(("127.0.0.1", port), LIMIT, source_address=source and (source, 0))
+    return context.wrap_socket(stream, server_hostname="localhost") if context else stream
+
+
+def request(port, method, path, headers=None, body=b"", limit=LIMIT, context=None):
     """Sends one HTTP/1.1 request with `Connection: close`. Returns the status, or None without an answer, and all bytes."""
     fields = {"Host": f"127.0.0.1:{port}", "Connection": "close", **(headers or {})}
     if body:
         fields["Content-Length"] = str(len(body))
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    with socket.create_connection(("127.0.0.1", port), limit) as stream:
+    with connect(port, context) as stream:
+        stream.settimeout(limit)
         stream.sendall(head.encode() + b"\r\n" + body)
         answer = read_to_end(stream)
     return status(answer), answer

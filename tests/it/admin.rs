@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use crate::binary::{Binary, run};
 use crate::secrets::File;
 use crate::support::{
-    Answer, Connect, DEADLINE, TestClient, command_with_signals, get, http, post, until, within,
+    Answer, Connect, DEADLINE, Stream, TestClient, command_with_signals, get, http, post, until,
+    within,
 };
 
 /// Every admin path that is read with GET.
@@ -408,7 +409,7 @@ fn closed_or_full_output_does_not_prevent_the_start() {
         let command = command.stdin(Stdio::null()).stdout(stdout);
         let mut child = KillOnDrop(command.stderr(Stdio::piped()).spawn().unwrap());
         until("the server accepts, or has ended", || {
-            std::net::TcpStream::connect(address).is_ok() || child.0.try_wait().unwrap().is_some()
+            Stream::connect_tcp(address).is_ok() || child.0.try_wait().unwrap().is_some()
         });
         let healthy = get(address, "/healthz", "").status;
         let pid = child.0.id().to_string();

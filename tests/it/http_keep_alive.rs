@@ -1,6 +1,5 @@
 //! Several requests on one connection: which answers keep it, in which order they come, and what ends it.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use standpipe::{Config, Connection, Handler, Reply, Request};
@@ -325,9 +324,7 @@ fn pending_requests_do_not_give_way_to_own_newcomers() {
     let server = TestServer::start(config, Site);
     let mut idle = server.client().open();
     exchange(&mut idle, "/a");
-    let pending: Vec<TcpStream> = (0..255)
-        .map(|_| TcpStream::connect(server.addr()).unwrap())
-        .collect();
+    let pending: Vec<TestClient> = (0..255).map(|_| server.client().open()).collect();
     until("all but one slot are pending", || {
         server.handle().pending_handshakes() == 255
     });

@@ -37,6 +37,8 @@ mod listeners;
 mod log_lines;
 mod opening;
 mod proxies;
+#[cfg(feature = "tls")]
+mod tls;
 
 mod cookies;
 mod http_answers;

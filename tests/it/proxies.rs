@@ -1,16 +1,16 @@
 //! Clients behind trusted proxies: the headers and the PROXY headers that name them, and the limits that count them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Connection, Handler, Listener, Rate, Reply, Request, Server};
+use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
 
 use crate::support::{
-    Answer, Connect, DEADLINE, Failure, LogLines, TestClient, TestServer, echo, get, http,
-    in_own_process, until,
+    Answer, Connect, DEADLINE, Failure, LogLines, Stream, StreamOptions, TestClient, TestServer,
+    echo, get, http, in_own_process, listen, over_tls, until,
 };
 
 /// Answers with the client and its proxy. Upgrades what asks for it.
@@ -57,7 +57,7 @@ fn server(config: Config) -> TestServer {
 
 /// Starts a server whose listener expects PROXY headers.
 fn proxy_protocol_server(config: Config) -> TestServer {
-    let listener = Listener::bind("127.0.0.1:0").unwrap().proxy_protocol();
+    let listener = listen("127.0.0.1:0").proxy_protocol();
     TestServer::of(Server::from_listeners(vec![listener], config).unwrap(), Who)
 }
 
@@ -73,7 +73,11 @@ fn who(server: &TestServer, header: &str) -> String {
 #[track_caller]
 fn after(server: &TestServer, header: &[u8], lines: &str) -> Answer {
     let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n");
-    http(server.addr(), [header, request.as_bytes()].concat())
+    match over_tls() {
+        true => server.client().preamble(header).http(request),
+        // Together, so that the server finds the request behind the header.
+        false => http(server.addr(), [header, request.as_bytes()].concat()),
+    }
 }
 
 /// A PROXY header of version 2 for an IPv4 client, with a further value (TLV).
@@ -284,12 +288,14 @@ fn proxy_header_names_the_client() {
         assert_eq!(answer.body, expected, "{}", header.escape_ascii());
     }
     // A client of a WebSocket, whose header and request arrive byte by byte.
-    let mut client = server.client().open();
-    for byte in binary_header([192, 0, 2, 7])
-        .iter()
-        .chain(server.client().head().as_bytes())
-    {
-        client.bytes([*byte]);
+    let header = binary_header([192, 0, 2, 7]);
+    let head = server.client().head().into_bytes();
+    let (mut client, bytes) = match over_tls() {
+        true => (server.client().preamble(&header).open(), head),
+        false => (server.client().open(), [header, head].concat()),
+    };
+    for byte in bytes {
+        client.bytes([byte]);
     }
     assert_eq!(client.read_head().status, 101);
     client.text("through");
@@ -384,7 +390,7 @@ fn stalled_proxy_header_is_reset_at_handshake_timeout() {
         b"PROXY TCP4 192.0.2.1",
         &binary_header([192, 0, 2, 1])[..20],
     ] {
-        let mut socket = TcpStream::connect(server.addr()).unwrap();
+        let mut socket = Stream::connect_tcp(server.addr()).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.write_all(begin).unwrap();
         let end = socket.read(&mut [0]).map_err(|error| error.kind());
@@ -402,7 +408,7 @@ fn stalled_proxy_header_is_reset_at_handshake_timeout() {
 fn shutdown_ends_the_wait_for_a_proxy_header() {
     let config = trusting(&["127.0.0.1"]).handshake_timeout(Duration::from_secs(600));
     let server = proxy_protocol_server(config);
-    let _silent = TcpStream::connect(server.addr()).unwrap();
+    let _silent = Stream::connect_tcp(server.addr()).unwrap();
     until("the header is waited for", || {
         server.handle().pending_handshakes() == 1
     });
@@ -418,8 +424,8 @@ fn limits_count_the_client_of_a_proxy_header() {
         .connect_rate(Some(rate));
     let server = proxy_protocol_server(config);
     let from = |client: u8| -> (TestClient, u16) {
-        let mut open = server.client().open();
-        open.bytes(binary_header([192, 0, 2, client]));
+        let header = binary_header([192, 0, 2, client]);
+        let mut open = server.client().preamble(&header).open();
         open.bytes(server.client().head());
         let status = open.read_head().status;
         (open, status)
@@ -456,9 +462,8 @@ fn one_client_of_a_proxy_cannot_hold_all_handshake_slots() {
     let server = proxy_protocol_server(config);
     let attackers: Vec<TestClient> = (0..256)
         .map(|_| {
-            let open = server.client().open();
-            open.bytes(binary_header([192, 0, 2, 1]));
-            open
+            let header = binary_header([192, 0, 2, 1]);
+            server.client().preamble(&header).open()
         })
         .collect();
     until("all handshake slots are taken", || {
@@ -466,16 +471,17 @@ fn one_client_of_a_proxy_cannot_hold_all_handshake_slots() {
     });
     // The slots count for the attacker as soon as its address is known. The proxy then gets one for another client.
     until("another client is admitted", || {
-        let mut stream = TcpStream::connect(server.addr()).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let bytes = [
-            binary_header([192, 0, 2, 2]),
-            server.client().head().into_bytes(),
-        ]
-        .concat();
+        let options = StreamOptions {
+            preamble: binary_header([192, 0, 2, 2]),
+            ..StreamOptions::default()
+        };
         let mut begin = [0; 12];
         // A connection that is refused unread may be reset.
-        stream.write_all(&bytes).is_ok()
+        let stream = Stream::connect_with(&server.addr().into(), &options);
+        let Ok(mut stream) = stream.as_ref() else {
+            return false;
+        };
+        stream.write_all(server.client().head().as_bytes()).is_ok()
             && stream.read_exact(&mut begin).is_ok()
             && &begin == b"HTTP/1.1 101"
     });
@@ -484,7 +490,7 @@ fn one_client_of_a_proxy_cannot_hold_all_handshake_slots() {
 
 #[test]
 fn proxy_protocol_needs_trusted_proxies() {
-    let listener = Listener::bind("127.0.0.1:0").unwrap().proxy_protocol();
+    let listener = listen("127.0.0.1:0").proxy_protocol();
     let refused = Server::from_listeners(vec![listener], Config::default()).unwrap_err();
     let error = refused
         .downcast::<standpipe::ConfigError>()

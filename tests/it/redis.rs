@@ -58,10 +58,13 @@ fn run_with_variable(value: &str) -> (Option<i32>, String) {
 #[test]
 fn wrong_redis_url_is_explained_and_not_shown() {
     for (url, reason) in [
-        ("rediss://:s3cret@10.0.0.1", "needs the feature `tls`"),
+        ("rediss://:s3cret@", "the host is missing"),
         ("redis://:s3/cret@10.0.0.1", "percent-encoded"),
         ("redis://10.0.0.1,redis://:s3cret@", "the host is missing"),
-        ("redis:s3cret@10.0.0.1", "begins with redis:// or unix:"),
+        (
+            "redis:s3cret@10.0.0.1",
+            "begins with redis://, rediss:// or unix:",
+        ),
     ] {
         let flag = format!("--redis={url}");
         for (arguments, name) in [
@@ -85,6 +88,22 @@ fn wrong_redis_url_is_explained_and_not_shown() {
             "{stderr}"
         );
     }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn authorities_of_redis_are_read_at_the_start() {
+    let (code, stderr) = run(&["--redis", "rediss://10.0.0.1", "--redis-ca", "missing.pem"]);
+    assert_eq!(code, Some(78), "{stderr}");
+    let reason = "missing.pem cannot be used: ";
+    assert!(stderr.contains(reason), "{stderr}");
+
+    // They are not needed without TLS.
+    let port = ClosedPort::new();
+    let binary = port.hub(&["--redis-ca", "missing.pem"]);
+    binary.signal("TERM");
+    let (_, _, log) = binary.end();
+    assert!(log.contains("--redis-ca: has no effect"), "{log}");
 }
 
 #[test]

@@ -221,7 +221,7 @@ fn wrong_notify_socket_is_a_warning() {
 
 /// Returns a command that gets listening sockets with these names. What systemd does: the sockets are the descriptors from
 /// 3 on, and LISTEN_PID is the process that inherits them.
-fn inheriting(names: &str, flags: &[&str]) -> Command {
+pub(crate) fn inheriting(names: &str, flags: &[&str]) -> Command {
     const PASS_ON: &str = "import os, socket, sys\n\
         names = sys.argv[2]\n\
         sockets = [socket.create_server(('127.0.0.1', 0)) for _ in names.split(':')]\n\

@@ -1,13 +1,13 @@
 //! [`Attacker`]: a hostile or broken client, which costs the server more than itself.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::client::{Client, End, head};
 use crate::frame::{Got, PONG, frame};
 use crate::healthy::TOPIC;
+use crate::target::Target;
 
 /// The kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) struct Attacker {
 }
 
 impl Attacker {
-    pub(super) fn new(kind: Kind, to: SocketAddr) -> Result<Attacker, Failure> {
+    pub(super) fn new(kind: Kind, to: Target) -> Result<Attacker, Failure> {
         let started = Instant::now();
         let client = match kind {
             Kind::SlowRequest => Client::open(to)?,
@@ -113,7 +113,7 @@ impl Attacker {
         match self.kind {
             Kind::Silent => Ok(0),
             Kind::SlowRequest => {
-                let head = head(SocketAddr::from(([127, 0, 0, 1], 1)), "/echo");
+                let head = head(Target::NONE, "/echo");
                 let at = self.actions as usize - 1;
                 client.try_bytes(&head.as_bytes()[at..=at])
             }

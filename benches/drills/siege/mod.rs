@@ -6,7 +6,6 @@ mod floods;
 mod stopped;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +15,8 @@ use crate::client::Client;
 use crate::healthy::{self, Healthy, Run};
 use crate::report::Report;
 use crate::server::{Standpipe, tcp_pages, until};
+use crate::stream::TLS_FLAGS;
+use crate::target::Target;
 use attackers::{Attacker, Kind};
 pub(crate) use stopped::client_process;
 use stopped::{Resumed, Stopped};
@@ -51,6 +52,15 @@ struct Size {
 }
 
 pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
+    siege(&[], small, report)
+}
+
+/// The same over TLS: the attackers have sessions, and so have the healthy clients.
+pub(crate) fn run_secure(small: bool, report: &mut Report) -> Result<(), Failure> {
+    siege(&TLS_FLAGS, small, report)
+}
+
+fn siege(more_flags: &[&str], small: bool, report: &mut Report) -> Result<(), Failure> {
     let size = if small {
         Size {
             waves: 1,
@@ -83,7 +93,7 @@ pub(crate) fn run(small: bool, report: &mut Report) -> Result<(), Failure> {
         ["--close-timeout", &*close],
     ];
     // At `-v`, every disconnected subscriber has a line of its own.
-    let server = Standpipe::start(&[flags.as_flattened(), &["-v"][..]].concat())?;
+    let server = Standpipe::start(&[flags.as_flattened(), &["-v"], more_flags].concat())?;
     report.info(format!("timeouts: {}", flags.as_flattened().join(" ")));
     let idle = server.usage()?;
     let healthy = Healthy::connect(server.address)?;
@@ -196,7 +206,7 @@ impl Wave {
     }
 
     /// Serves a new client during the wave.
-    fn newcomer(&mut self, to: SocketAddr) -> Result<(), Failure> {
+    fn newcomer(&mut self, to: Target) -> Result<(), Failure> {
         let started = Instant::now();
         let failed = |error| format!("a new client was not served: {error}");
         let mut client = Client::connect(to, "/echo").map_err(failed)?;
@@ -209,7 +219,7 @@ impl Wave {
 }
 
 /// Returns the client's port if the log line says that it was disconnected as a slow consumer.
-fn slow_consumer_port(line: &str) -> Option<u16> {
+pub(crate) fn slow_consumer_port(line: &str) -> Option<u16> {
     let (before, after) = line.split_once(" disconnected by topic ")?;
     if !after.contains(": 4008, ") {
         return None;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::net::SocketAddr;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crate::client::{Client, End};
 use crate::frame::Got;
 use crate::healthy::TOPIC;
 use crate::server::{Standpipe, signal};
+use crate::target::Target;
 
 /// A helper process with many connections, stopped by SIGSTOP.
 pub(super) struct Stopped {
@@ -41,7 +41,7 @@ impl Drop for Stopped {
 }
 
 impl Stopped {
-    pub(super) fn start(to: SocketAddr, connections: usize) -> Result<Stopped, Failure> {
+    pub(super) fn start(to: Target, connections: usize) -> Result<Stopped, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .args([CLIENT_PROCESS, &to.to_string(), &connections.to_string()])
             .stdin(Stdio::piped())
@@ -108,7 +108,7 @@ pub(crate) fn client_process(arguments: &[String]) -> Result<(), Failure> {
     let [to, connections] = arguments else {
         return Err("ADDRESS CONNECTIONS".into());
     };
-    let (to, connections): (SocketAddr, usize) = (to.parse()?, connections.parse()?);
+    let (to, connections): (Target, usize) = (to.parse()?, connections.parse()?);
     let paths = ["/echo", TOPIC];
     let mut clients = (0..connections)
         .map(|n| Client::connect(to, paths[n % 2]))

@@ -208,24 +208,23 @@ fn blocking_write_returns_the_sealed_bytes() {
     assert_eq!(opened, [&head[..], &body].concat());
 }
 
-/// The socket accepts one record, and then breaks. The bytes of the record count, and the next call returns the error.
+/// The socket accepts the first four records, and breaks before the next ones. The bytes of the four records count, and the
+/// next call returns the error.
 #[test]
 fn bytes_before_an_error_are_counted() {
     let client = TlsClient::new(Config::default());
-    client.socket.break_after(16_384 + 22);
+    client.socket.break_after(4 * (16_384 + 22));
     let all = vec![1; 100_000];
     let written = client.transport.try_write(&[IoSlice::new(&all)]);
-    assert_eq!(written.expect("one record"), 16_384);
-    let failed = client.transport.try_write(&[IoSlice::new(&all[16_384..])]);
+    assert_eq!(written.expect("four records"), 65_536);
+    let failed = client.transport.try_write(&[IoSlice::new(&all[65_536..])]);
     let failed = failed.expect_err("the socket is broken");
     assert_eq!(failed.kind(), ErrorKind::ConnectionReset);
     let TlsClient {
         mut peer, socket, ..
     } = client;
-    assert_eq!(
-        peer.open(&socket.written()).expect("a record").len(),
-        16_384
-    );
+    let opened = peer.open(&socket.written()).expect("whole records");
+    assert_eq!(opened.len(), 65_536);
 }
 
 /// A program may limit the size of records. Each record counts on its own.

@@ -155,7 +155,11 @@ impl Received {
                     _ => FIRST_STEP,
                 };
             }
-            Err(error) => self.fail(error),
+            Err(error) => {
+                // For some violations, as too many key updates, the session makes no alert. The peer then sees this one.
+                session.send_close_notify();
+                self.fail(error);
+            }
         }
         true
     }

@@ -15,7 +15,8 @@ use standpipe::{
 
 use super::{LONG, SHORT, slow_timeouts};
 use crate::support::{
-    Barrier, Failure, Frame, Seen, TestClient, TestServer, echo, let_time_pass, op, until, within,
+    Barrier, Failure, Frame, Seen, TestClient, TestServer, bind, echo, let_time_pass, op, until,
+    within,
 };
 
 /// Returns whether the connection ended without a Close. The watchdog's reset looks like this to a peer, which may see
@@ -168,7 +169,7 @@ fn client_closes_once_when_racing_its_deadline() {
     let config = slow_timeouts(Config::default())
         .ping_interval(SHORT / 5)
         .ping_timeout(SHORT / 5);
-    let server = Server::bind("127.0.0.1:0", config).unwrap();
+    let server = bind("127.0.0.1:0", config).unwrap();
     let address = server.handle().local_addr().expect("a TCP address");
     let events = server.events(16).unwrap();
     let receiver = events.receiver().clone();

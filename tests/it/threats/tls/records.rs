@@ -29,8 +29,9 @@ fn t37_wrong_record_gets_an_alert_and_ends_the_client() {
         record[last] ^= 1;
         record
     };
+    // More than the server reads at once while a client is idle.
     let repeated: Attack = |peer| {
-        let record = peer.record(ContentType::ApplicationData, &text("first"));
+        let record = peer.record(ContentType::ApplicationData, &text(&"x".repeat(3000)));
         [record.clone(), record].concat()
     };
     let left_out: Attack = |peer| {
@@ -59,7 +60,7 @@ fn t37_wrong_record_gets_an_alert_and_ends_the_client() {
             let attack = attack(&mut peer);
             assert!(peer.try_bytes(&attack), "{what}");
             if what == "repeated" {
-                expect_report(&reports, "first");
+                expect_report(&reports, &"x".repeat(3000));
             }
             expect_report(&reports, READING_FAILED);
             eprintln!("{versions:?} {what}");
@@ -214,10 +215,7 @@ fn t37_handshake_message_after_the_handshake_is_bounded() {
         peer.send(ContentType::Handshake, &[24, 0, 0, 1]);
         peer.send(ContentType::ApplicationData, &text("between"));
         expect_report(&reports, READING_FAILED);
-        assert_eq!(
-            peer.next_alert(),
-            Ok((2, AlertDescription::UnexpectedMessage))
-        );
+        assert_eq!(peer.next_alert(), Ok((1, AlertDescription::CloseNotify)));
     });
 }
 
