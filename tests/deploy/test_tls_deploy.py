@@ -5,9 +5,7 @@ speak TLS with the server themselves.
 """
 
 import contextlib
-import json
 import re
-import signal
 import socket
 import ssl
 import struct
@@ -16,7 +14,8 @@ import time
 import unittest
 
 from raw_client import TEXT, WebSocket
-from support import KEYS, LIMIT, STANDPIPE, TLS_FLAGS, Program, Server, accepts, connect, free_port, read_to_end, request, status, tls_context, upgrade_head, wait_until
+from support import KEYS, LIMIT, STANDPIPE, TLS_FLAGS, Program, Server, accepts, connect, free_port, read_to_end, request
+from support import status, tls_context, upgrade_head, wait_until
 from test_exposure import proxy
 from test_guide import NGINX_STREAM
 from test_tls import VERSIONS

@@ -5,3 +5,4 @@ mod arrivals;
 mod certificates;
 mod reload;
 mod resumption;
+mod slow_clients;

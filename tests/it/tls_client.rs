@@ -196,7 +196,8 @@ fn only_one_side_with_tls_is_an_error() {
         matches!(&refused, ConnectError::Refused(answer) if answer.status() == 400),
         "{refused:?}"
     );
-    let plain = TestServer::echo(Config::default());
+    // The client expects TLS, and the server has none.
+    let plain = TestServer::plain(Config::default(), echo);
     let error = builder(&plain).connect().expect_err("no TLS");
     assert!(matches!(&error, ConnectError::Tls(_)), "{error:?}");
 }

@@ -150,6 +150,7 @@ fn system_without_authorities_and_unusable_files_are_reported() {
     let server = secured();
     let url = server.url("wss", "/echo");
     let mut client = command(&["client", &url]);
+    let client = client.env_remove("STANDPIPE_CA");
     let client = client.env("SSL_CERT_FILE", "/dev/null");
     let (code, _, err) = end(client.spawn().expect("the program starts"));
     assert_eq!(code, Some(1), "{err}");
@@ -186,7 +187,8 @@ fn insecure_accepts_any_certificate_with_a_warning() {
     assert_eq!(out.matches("x\n").count(), 3, "{out}");
     assert_eq!(err.matches("warning: --insecure: ").count(), 1, "{err}");
     // A plain connection has no certificate.
-    let plain = TestServer::echo(Config::default());
+    // The commands expect TLS, and the server has none.
+    let plain = TestServer::plain(Config::default(), echo);
     let url = format!("ws://{}/", plain.addr());
     let (_, _, err) = run(&["client", &url, "--insecure"], "");
     assert!(!err.contains("warning"), "{err}");
@@ -393,7 +395,8 @@ fn wrong_scheme_is_explained() {
     assert!(err.contains("This port speaks HTTPS"), "{err}");
     let (_, _, err) = run(&["client", &server.url("ws", "/echo")], "");
     assert!(err.contains("Use https:// or wss://"), "{err}");
-    let plain = TestServer::echo(Config::default());
+    // The commands expect TLS, and the server has none.
+    let plain = TestServer::plain(Config::default(), echo);
     let ca = path("ca.pem");
     let url = format!("wss://{}/", plain.addr());
     let (code, _, err) = run(&["client", &url, "--ca", &ca], "");

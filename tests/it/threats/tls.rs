@@ -5,6 +5,8 @@ mod drain;
 mod early_data;
 mod handshakes;
 mod key_updates;
+#[cfg(feature = "cli")]
+mod memory;
 mod records;
 mod slots;
 

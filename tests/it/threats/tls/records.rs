@@ -7,7 +7,7 @@ use standpipe::rustls;
 use standpipe::{Config, Connection, Message};
 
 use super::{READING_FAILED, expect_report, reporting, resident_kib};
-use crate::support::tls_peer::{TLS_1_2, TLS_1_3, TRICKLE, tls_client, tls_server};
+use crate::support::tls_peer::{TLS_1_2, TLS_1_3, TRICKLE, sender_of, tls_client, tls_server};
 use crate::support::{
     DEADLINE, Failure, Frame, RecordPeer, TlsEnd, TlsPeer, echo, in_own_process, let_time_pass, op,
     until,
@@ -234,8 +234,7 @@ fn t37_large_messages_in_both_directions_with_key_updates() {
         let frame = Frame::new(op::BINARY, vec![n as u8; 1 << 20]).bytes();
         records.extend(peer.seal(frame));
     }
-    let socket = peer.socket.try_clone().expect("a descriptor");
-    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut &socket, &records));
+    let sender = sender_of(&peer, records);
     for n in 0..MESSAGES {
         let message = peer.read_message().into_bytes();
         assert!(
@@ -243,9 +242,6 @@ fn t37_large_messages_in_both_directions_with_key_updates() {
             "{n}"
         );
     }
-    sender
-        .join()
-        .expect("no panic")
-        .expect("all messages are sent");
+    sender.join().expect("all messages are sent");
     peer.leave();
 }
