@@ -13,6 +13,7 @@ pub(crate) use clients::{BenchArgs, ClientArgs, Kind, PublishArgs, TopArgs};
 pub(crate) use exec::{ExecArgs, Restart};
 pub(crate) use logs::LogArgs;
 pub(crate) use manuals::{CompletionsArgs, ManArgs};
+pub(crate) use secure::SecureArgs;
 pub(crate) use serve::ServeArgs;
 #[cfg(feature = "tls")]
 pub(crate) use tls::TlsFiles;
@@ -37,6 +38,7 @@ mod pages;
 mod proxies;
 #[cfg(feature = "redis")]
 mod redis;
+mod secure;
 mod serve;
 #[cfg(test)]
 mod tests;

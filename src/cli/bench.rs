@@ -30,9 +30,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     // An error is ignored: the limit is often high enough, and otherwise connecting fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let secure = args.secure.secure(args.url.has_tls())?;
     let began = Instant::now();
     let mut clients: Vec<Client> = (0..args.clients)
-        .map(|n| Client::connect(&args.url).map_err(|error| format!("client {n}: {error}").into()))
+        .map(|n| {
+            Client::connect(&args.url, &secure)
+                .map_err(|error| format!("client {n}: {error}").into())
+        })
         .collect::<Result<_, Failure>>()?;
     let connected = began.elapsed();
     if args.kind == Kind::Fanout {

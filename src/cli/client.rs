@@ -6,7 +6,6 @@
 //! client that sends has a third thread, `sp-input-N`, which reads the lines.
 
 use std::io::{self, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::thread::{Builder, ScopedJoinHandle, scope};
 
@@ -15,6 +14,7 @@ use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 
 use super::args::ClientArgs;
+use super::secure::Secure;
 use super::terminal::printable;
 use super::throttle::{Throttle, ThrottledStream};
 use super::{Failure, refusal, stdout};
@@ -47,11 +47,12 @@ const TOO_LARGE: u16 = 1009;
 pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
     // An error is ignored: if the limit is too low, connecting fails with a clear error.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    let secure = &args.secure.secure(args.url.has_tls())?;
     let ends: Vec<Result<String, Failure>> = scope(|scope| {
         let start = |n: usize| {
             Builder::new()
                 .name(format!("sp-client-{n}"))
-                .spawn_scoped(scope, move || run_client(args, n))
+                .spawn_scoped(scope, move || run_client(args, secure, n))
         };
         let threads: Vec<io::Result<ScopedJoinHandle<'_, _>>> =
             (1..=args.clients).map(start).collect();
@@ -85,9 +86,8 @@ pub(crate) fn run(args: &ClientArgs) -> Result<(), Failure> {
 
 /// The main function of `sp-client-N`: connects, starts the writing thread, and reads until the end. Returns how the
 /// connection ended.
-fn run_client(args: &ClientArgs, n: usize) -> Result<String, Failure> {
-    let tcp = args.url.dial(args.rcvbuf.map(|size| size.0))?;
-    let clone = tcp.try_clone()?;
+fn run_client(args: &ClientArgs, secure: &Secure, n: usize) -> Result<String, Failure> {
+    let stream = args.url.dial(secure, args.rcvbuf.map(|size| size.0))?;
     // The opening handshake runs at full speed.
     let throttle = Throttle::new(None);
     let mut request = ClientRequestBuilder::new(args.url.uri.clone());
@@ -101,15 +101,15 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<String, Failure> {
     let config = WebSocketConfig::default()
         .read_buffer_size(4 << 10)
         .write_buffer_size(0);
-    let stream = QueuedSocket::new(ThrottledStream::new(tcp, throttle.clone()));
+    let socket = QueuedSocket::new(ThrottledStream::new(stream.clone(), throttle.clone()));
     let (mut socket, response) =
-        client_with_config(request, stream, Some(config)).map_err(|error| {
+        client_with_config(request, socket, Some(config)).map_err(|error| {
             let reason = refusal::of_handshake(error);
             format!("no WebSocket at {}: {reason}", args.url)
         })?;
     // From here on the server's timeouts decide. Shutting down the socket wakes both threads.
-    clone.set_read_timeout(None)?;
-    clone.set_write_timeout(None)?;
+    stream.set_read_timeout(None)?;
+    stream.set_write_timeout(None)?;
     if let Some(protocol) = response.headers().get("sec-websocket-protocol") {
         writeln!(
             io::stderr(),
@@ -122,13 +122,13 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<String, Failure> {
     throttle.set(args.read_rate);
     let progress = Arc::new(Progress::default());
     let end = scope(|scope| {
-        let tcp = clone.try_clone()?;
+        let writer = stream.clone();
         let (progress, throttle) = (&progress, &throttle);
         let writing =
             Builder::new()
                 .name(format!("sp-send-{n}"))
                 .spawn_scoped(scope, move || {
-                    writer::write(tcp, queued, progress, throttle, ANSWER_TIMEOUT);
+                    writer::write(writer, queued, progress, throttle, ANSWER_TIMEOUT);
                 })?;
         let end = Conversation {
             args,
@@ -138,7 +138,7 @@ fn run_client(args: &ClientArgs, n: usize) -> Result<String, Failure> {
             progress,
         }
         .run(&mut socket);
-        let _ = clone.shutdown(Shutdown::Both);
+        stream.shutdown();
         // Ends the writing thread, unless it has ended already. The queue is not disconnected, because a thread that
         // waits for input still holds a sender. This does not wait long, because writing to the socket fails now.
         let _ = queue.send(Entry::End);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use standpipe::Listener;
 
 use super::address::reachable;
-use super::publish::escaped;
+use super::url::escaped;
 use super::values::Listen;
 
 /// The tag of the listeners that serve the admin paths.

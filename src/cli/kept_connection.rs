@@ -1,9 +1,10 @@
 //! [`KeptConnection`]: requests to a server, one after the other, on one connection for as long as the server keeps it.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use super::secure::{Secure, explain};
+use super::stream::Stream;
 use super::units::Time;
 use super::url::Base;
 
@@ -17,9 +18,10 @@ const MAX_IDLE: Duration = Duration::from_secs(8);
 /// A server, and the connection to it, if there is one.
 pub(super) struct KeptConnection<'a> {
     base: &'a Base,
+    secure: Secure,
     timeout: Time,
     /// The connection, and when it was used last.
-    idle: Option<(TcpStream, Instant)>,
+    idle: Option<(Stream, Instant)>,
 }
 
 /// The response to a request.
@@ -46,9 +48,10 @@ enum Progress {
 }
 
 impl<'a> KeptConnection<'a> {
-    pub(super) fn new(base: &'a Base, timeout: Time) -> KeptConnection<'a> {
+    pub(super) fn new(base: &'a Base, secure: Secure, timeout: Time) -> KeptConnection<'a> {
         KeptConnection {
             base,
+            secure,
             timeout,
             idle: None,
         }
@@ -60,17 +63,17 @@ impl<'a> KeptConnection<'a> {
     /// Waits for each part of the response, up to the timeout.
     pub(super) fn exchange(&mut self, request: &[u8]) -> Result<Response, NoResponse> {
         let idle = self.idle.take();
-        let mut tcp = match idle.and_then(|(tcp, used)| usable(tcp, used)) {
-            Some(tcp) => tcp,
+        let mut stream = match idle.and_then(|(stream, used)| usable(stream, used)) {
+            Some(stream) => stream,
             None => self.connect().map_err(NoResponse::NotSent)?,
         };
         // A server that refuses a large message answers before it has received all of it, and the rest cannot be sent.
-        let sent = tcp.write_all(request);
+        let sent = stream.write_all(request);
         let mut bytes = Vec::new();
-        let received = receive(&mut tcp, &mut bytes);
+        let received = receive(&mut stream, &mut bytes);
         let reason = match (sent, received) {
             (sent, Ok(Some((response, is_kept)))) => {
-                self.idle = (is_kept && sent.is_ok()).then(|| (tcp, Instant::now()));
+                self.idle = (is_kept && sent.is_ok()).then(|| (stream, Instant::now()));
                 return Ok(response);
             }
             (Err(error), _) if error.kind() == ErrorKind::WouldBlock => {
@@ -79,38 +82,37 @@ impl<'a> KeptConnection<'a> {
             (_, Err(error)) if error.kind() == ErrorKind::WouldBlock => {
                 format!("nothing came for {}", self.timeout)
             }
-            (Err(error), _) | (_, Err(error)) => error.to_string(),
+            (Err(error), _) | (_, Err(error)) => {
+                explain(&error).unwrap_or_else(|| error.to_string())
+            }
             _ if bytes.is_empty() => "the server closed the connection".into(),
             _ => "this is no HTTP response".into(),
         };
         Err(NoResponse::Unknown(reason))
     }
 
-    fn connect(&self) -> Result<TcpStream, String> {
-        let tcp = self.base.dial().map_err(|error| error.to_string())?;
+    fn connect(&self) -> Result<Stream, String> {
+        let stream = self.base.dial(&self.secure);
+        let stream = stream.map_err(|error| error.to_string())?;
         // Under the policy `block` the response is delayed while the topic makes its publishers wait.
-        tcp.set_read_timeout(Some(self.timeout.0))
+        stream
+            .set_read_timeout(Some(self.timeout.0))
             .map_err(|error| error.to_string())?;
-        Ok(tcp)
+        Ok(stream)
     }
 }
 
 /// Returns a connection that was used at `used`, unless the server has ended it, or may end it now.
-fn usable(tcp: TcpStream, used: Instant) -> Option<TcpStream> {
-    if used.elapsed() > MAX_IDLE || tcp.set_nonblocking(true).is_err() {
-        return None;
-    }
+fn usable(stream: Stream, used: Instant) -> Option<Stream> {
     // The server sends nothing without a request.
-    let peeked = tcp.peek(&mut [0]);
-    let is_quiet = peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
-    (is_quiet && tcp.set_nonblocking(false).is_ok()).then_some(tcp)
+    (used.elapsed() <= MAX_IDLE && stream.is_quiet()).then_some(stream)
 }
 
 /// Receives a response into `bytes`. Returns `None` if the stream ends before, or if it is no response.
-fn receive(tcp: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Option<(Response, bool)>> {
+fn receive(stream: &mut Stream, bytes: &mut Vec<u8>) -> io::Result<Option<(Response, bool)>> {
     let mut buffer = [0; 4096];
     while bytes.len() < MAX_RESPONSE {
-        let count = match tcp.read(&mut buffer) {
+        let count = match stream.read(&mut buffer) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             read => read?,
         };

@@ -54,6 +54,11 @@ impl Links {
                  STANDPIPE_REDIS"
             );
         }
+        if args.redis.has_useless_authorities() {
+            log::warn!(
+                "--redis-ca: has no effect, because no URL of --redis begins with rediss://"
+            );
+        }
         if args.redis.has_password_in_open_file() {
             log::warn!(
                 "redis: every user of this machine can read the password in the configuration file; use chmod 600"

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use data_encoding::BASE64URL_NOPAD;
-use http::uri::Authority;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// The number of random bytes of a key.
@@ -86,14 +85,10 @@ impl Drop for MadeKey {
     }
 }
 
-/// Returns the key of the server at `authority`, which is `HOST[:PORT]` of a URL, if the host is this machine and the
-/// server has stored a key. If there are several files, the newest is read.
-pub(crate) fn find(authority: &str) -> Option<String> {
-    let authority: Authority = authority.parse().ok()?;
-    if !is_loopback(authority.host()) {
-        return None;
-    }
-    let name = format!("{}.key", authority.port_u16().unwrap_or(80));
+/// Returns the key that a server has stored in the file `NAME.key`, if there is one. If there are several, the newest is
+/// read.
+pub(crate) fn find(name: &str) -> Option<String> {
+    let name = format!("{name}.key");
     let files = directories()
         .into_iter()
         .map(|directory| directory.path.join(&name));
@@ -108,7 +103,8 @@ pub(crate) fn find(authority: &str) -> Option<String> {
     read(&newest)
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a host is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     host == "localhost"
         || host.ends_with(".localhost")

@@ -84,8 +84,15 @@ pub(crate) mod metrics;
 
 // The commands that are clients, and what they share.
 pub(crate) mod address;
+pub(crate) mod dial;
 pub(crate) mod refusal;
+#[cfg(feature = "tls")]
+pub(crate) mod secure;
+#[cfg(not(feature = "tls"))]
+#[path = "no_secure.rs"]
+pub(crate) mod secure;
 pub(crate) mod stdout;
+pub(crate) mod stream;
 pub(crate) mod terminal;
 pub(crate) mod throttle;
 pub(crate) mod url;

@@ -1,6 +1,5 @@
 //! `standpipe pub TOPIC [DATA|-]`: publishes over HTTP, with one request for each message, on a connection that is kept.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::Failure;
@@ -10,9 +9,13 @@ use super::kept_connection::{KeptConnection, NoResponse};
 use super::refusal::first_line;
 use super::stdout;
 use super::terminal::printable;
+use super::url::escaped;
 
 /// How some of the server's texts begin, and this command's error too.
 const NOT_PUBLISHED: &str = "not published: ";
+
+/// How the answer of a port with TLS to a request without TLS begins.
+const SPEAKS_HTTPS: &str = "This port speaks HTTPS";
 
 /// Publishes, and prints the server's response to each message.
 ///
@@ -20,10 +23,11 @@ const NOT_PUBLISHED: &str = "not published: ";
 /// When a message was not published. A line that only the server's limits or its own bytes exclude does not stop the
 /// lines after it. Every other error does.
 pub(crate) fn run(args: &PublishArgs) -> Result<(), Failure> {
+    let secure = args.secure.secure(args.url.has_tls())?;
     let mut publisher = Publisher {
         args,
         key: args.publish_key()?,
-        connection: KeptConnection::new(&args.url, args.timeout),
+        connection: KeptConnection::new(&args.url, secure, args.timeout),
     };
     match args.data.as_deref() {
         None | Some("-") => publisher.publish_lines(),
@@ -157,6 +161,10 @@ impl Publisher<'_> {
                 let line = line.strip_prefix(NOT_PUBLISHED).unwrap_or(&line);
                 let reason = format!("{status} {line}");
                 match status {
+                    // No message will be published there.
+                    400 if line.starts_with(SPEAKS_HTTPS) => {
+                        Err(format!("not published: {reason} (--url begins with http://)").into())
+                    }
                     400 | 413 => Ok(Answer::Refused(reason)),
                     504 => Err("the message may be published or not (504)".into()),
                     401 => Err(format!("not published: {reason} (use --key-file)").into()),
@@ -194,18 +202,4 @@ impl Publisher<'_> {
              {key}{close}\r\n"
         )
     }
-}
-
-/// Returns the text percent-encoded, as a path segment or a query value.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // Writing to a string never fails.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
 }

@@ -9,8 +9,8 @@ use std::str::FromStr;
 pub(crate) struct Candidates(String);
 
 /// What an error suggests.
-const FORM: &str = "write redis://10.0.0.1:6379, redis://:PASSWORD@10.0.0.1/0 or unix:/run/redis.sock, with a comma between \
-                    the candidates of one server";
+const FORM: &str = "write redis://10.0.0.1:6379, redis://:PASSWORD@10.0.0.1/0, rediss://redis.example.com for TLS, or \
+                    unix:/run/redis.sock, with a comma between the candidates of one server";
 
 impl FromStr for Candidates {
     type Err = String;
@@ -32,6 +32,11 @@ impl fmt::Debug for Candidates {
 impl Candidates {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether a certificate of one of the servers has to be checked.
+    pub(crate) fn have_tls(&self) -> bool {
+        self.0.split(',').any(|url| url.starts_with("rediss://"))
     }
 
     pub(crate) fn have_password(&self) -> bool {
@@ -95,11 +100,11 @@ fn check(url: &str) -> Result<(), &'static str> {
         };
     }
     match url.split_once("://") {
-        Some(("redis", rest)) => check_tcp(rest),
-        Some(("rediss" | "valkeys", _)) => {
+        Some(("rediss", _)) if cfg!(not(feature = "tls")) => {
             Err("rediss:// needs the feature `tls`, which this build does not have")
         }
-        _ => Err("a URL begins with redis:// or unix:"),
+        Some(("redis" | "rediss", rest)) => check_tcp(rest),
+        _ => Err("a URL begins with redis://, rediss:// or unix:"),
     }
 }
 
@@ -148,6 +153,10 @@ mod tests {
             ("redis://hub@a", false),
             ("redis://:s3cret@a,redis://b", true),
             ("redis://a,redis://hub:s3cret@b:1/1", true),
+            #[cfg(feature = "tls")]
+            ("rediss://redis.example.com", false),
+            #[cfg(feature = "tls")]
+            ("redis://a,rediss://hub:s3cret@b:6380/1", true),
             ("unix:/run/redis.sock", false),
             ("unix:/run/redis.sock?db=1", false),
             ("unix:/run/redis.sock?user=hub&pass=s3cret&db=1", true),
@@ -155,6 +164,7 @@ mod tests {
             let candidates: Candidates = text.parse().expect(text);
             assert_eq!(candidates.as_str(), text);
             assert_eq!(candidates.have_password(), has_password, "{text}");
+            assert_eq!(candidates.have_tls(), text.contains("rediss:"), "{text}");
         }
     }
 
@@ -167,6 +177,8 @@ mod tests {
                 "redis://:s3cret@a,redis://hub:s3:cret@b/1",
                 "redis://:***@a,redis://hub:***@b/1",
             ),
+            #[cfg(feature = "tls")]
+            ("rediss://:s3cret@a", "rediss://:***@a"),
             ("unix:/r.sock", "unix:/r.sock"),
             (
                 "unix:/r.sock?user=hub&pass=s3cret&db=1",
@@ -181,16 +193,20 @@ mod tests {
     #[test]
     fn error_explains_without_showing_the_url() {
         for (text, reason) in [
-            ("", "begins with redis:// or unix:"),
-            ("10.0.0.1:6379", "begins with redis:// or unix:"),
-            ("http://s3cret", "begins with redis:// or unix:"),
-            ("redis:s3cret@a", "begins with redis:// or unix:"),
-            ("redis://a,", "begins with redis:// or unix:"),
+            ("", "begins with redis://, rediss:// or unix:"),
+            ("10.0.0.1:6379", "begins with redis://, rediss:// or unix:"),
+            ("http://s3cret", "begins with redis://, rediss:// or unix:"),
+            ("redis:s3cret@a", "begins with redis://, rediss:// or unix:"),
+            ("redis://a,", "begins with redis://, rediss:// or unix:"),
             ("redis://:s3c,ret@a", "the host is missing"),
+            #[cfg(not(feature = "tls"))]
             (
                 "rediss://:s3cret@a",
                 "needs the feature `tls`, which this build does not have",
             ),
+            #[cfg(feature = "tls")]
+            ("rediss://:s3cret@", "the host is missing"),
+            ("valkeys://:s3cret@a", "begins with redis://"),
             ("redis://:s3cret@", "the host is missing"),
             ("redis://:s3cret", "the host is missing"),
             ("redis://a:s3cret", "the port is a number from 1 to 65535"),

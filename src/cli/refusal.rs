@@ -4,6 +4,7 @@ use http::header::LOCATION;
 use standpipe::tungstenite::handshake::HandshakeRole;
 use standpipe::tungstenite::{Error, HandshakeError};
 
+use super::secure::explain;
 use super::terminal::printable;
 
 /// The maximum number of characters shown of an answer's body. A proxy may answer with a whole page.
@@ -25,6 +26,9 @@ pub(crate) fn of_handshake<R: HandshakeRole>(error: HandshakeError<R>) -> String
             let body = if body.starts_with('<') { "" } else { &body };
             let colon = if body.is_empty() { "" } else { ": " };
             format!("{}{location}{colon}{body}", response.status())
+        }
+        HandshakeError::Failure(Error::Io(error)) => {
+            explain(&error).unwrap_or_else(|| error.to_string())
         }
         HandshakeError::Failure(error) => printable(&error.to_string()).into_owned(),
         HandshakeError::Interrupted(_) => "the handshake took too long".into(),

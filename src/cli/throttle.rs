@@ -1,9 +1,10 @@
 //! [`ThrottledStream`]: a socket that is read at a limited rate, so that its server has a slow client.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::stream::Stream;
 
 /// The minimum number of reads per second. One read takes at most the rate divided by this number, so that even a small
 /// rate gives a steady trickle instead of bursts.
@@ -92,27 +93,28 @@ impl Throttle {
     }
 }
 
-/// A socket whose reads a [`Throttle`] limits. Writes are not limited.
+/// A connection whose reads a [`Throttle`] limits. With TLS, the limit is for what the records contain, and up to 16 KiB
+/// are read ahead. Writes are not limited.
 #[derive(Debug)]
 pub(crate) struct ThrottledStream {
-    tcp: TcpStream,
+    stream: Stream,
     throttle: Arc<Throttle>,
     /// The time of the last read, and its number of bytes.
     last: (Instant, u64),
 }
 
 impl ThrottledStream {
-    pub(crate) fn new(tcp: TcpStream, throttle: Arc<Throttle>) -> ThrottledStream {
+    pub(crate) fn new(stream: Stream, throttle: Arc<Throttle>) -> ThrottledStream {
         let last = (Instant::now(), 0);
         ThrottledStream {
-            tcp,
+            stream,
             throttle,
             last,
         }
     }
 
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 }
 
@@ -120,7 +122,7 @@ impl Read for ThrottledStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let allowed = self.throttle.allowance(self.last.0, self.last.1)?;
         let len = allowed.min(buf.len());
-        let read = self.tcp.read(&mut buf[..len])?;
+        let read = self.stream.read(&mut buf[..len])?;
         self.last = (Instant::now(), read as u64);
         self.throttle.lock().bytes_read += read as u64;
         Ok(read)
@@ -129,7 +131,7 @@ impl Read for ThrottledStream {
 
 impl Write for ThrottledStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.tcp.write(buf)
+        self.stream.write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -141,14 +143,14 @@ impl Drop for ThrottledStream {
     fn drop(&mut self) {
         // Another thread may hold a clone of the socket, to interrupt a read. Without the shutdown, the clone would
         // keep the connection open.
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        self.stream.shutdown();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn rate_0_reads_nothing_and_end_fails_reads() {
@@ -158,8 +160,10 @@ mod tests {
         let (mut server, _) = listener.accept().expect("the client's connection");
         server.write_all(b"four").expect("room in the send buffer");
         let throttle = Throttle::new(Some(0));
-        let (mut stream, mut bytes) =
-            (ThrottledStream::new(client, Arc::clone(&throttle)), [0; 16]);
+        let (mut stream, mut bytes) = (
+            ThrottledStream::new(client.into(), Arc::clone(&throttle)),
+            [0; 16],
+        );
         let read = std::thread::spawn(move || (stream.read(&mut bytes).ok(), stream));
         assert_eq!(throttle.bytes_read(), 0);
         throttle.set(None);

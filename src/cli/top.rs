@@ -9,8 +9,8 @@ use standpipe::tungstenite::client::{ClientRequestBuilder, client};
 use standpipe::tungstenite::{Error, Message};
 
 use super::args::TopArgs;
+use super::dial::TIMEOUT;
 use super::terminal::printable;
-use super::url::TIMEOUT;
 use super::{Failure, refusal, signals, stdout};
 
 /// Switches to the terminal's alternate screen, as editors do, and hides the cursor. `LEAVE` undoes both.
@@ -41,7 +41,8 @@ pub(crate) fn run(args: &TopArgs) -> Result<(), Failure> {
     if let Some(key) = args.key()? {
         request = request.with_header("Authorization", format!("Bearer {key}"));
     }
-    let (mut socket, _) = client(request, url.dial(None)?).map_err(|error| {
+    let secure = args.secure.secure(url.has_tls())?;
+    let (mut socket, _) = client(request, url.dial(&secure, None)?).map_err(|error| {
         let reason = refusal::of_handshake(error);
         let hint = if reason.starts_with("401") {
             "; use --key-file"

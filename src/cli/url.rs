@@ -1,24 +1,19 @@
 //! [`Url`] and [`Base`]: the address of a server, and connecting to it. All client commands use them.
 
 use std::fmt::{self, Write as _};
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
-use std::time::Duration;
-
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Failure;
-
-/// The timeout for connecting, and for each read and write of the opening handshake.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
+use super::dial::{Address, Remote};
+use super::made_key::is_loopback;
+use super::secure::Secure;
+use super::stream::Stream;
 
 /// The URL of a WebSocket endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) uri: http::Uri,
-    /// `HOST:PORT`, to be resolved.
-    address: String,
+    remote: Remote,
 }
 
 /// The URL of a server. Its path is empty, or the prefix under which a proxy shows the server.
@@ -26,7 +21,7 @@ pub(crate) struct Url {
 pub(crate) struct Base {
     /// The value of the `Host` header.
     pub(crate) authority: String,
-    address: String,
+    remote: Remote,
     /// The path without a slash at its end.
     prefix: String,
 }
@@ -36,8 +31,8 @@ impl FromStr for Url {
 
     fn from_str(text: &str) -> Result<Url, String> {
         const FORM: &str = "write ws://127.0.0.1:9000/echo";
-        let (uri, address) = parse(text, &["ws"]).map_err(|error| format!("{error}: {FORM}"))?;
-        Ok(Url { uri, address })
+        let (uri, remote) = parse(text, &["ws"]).map_err(|error| format!("{error}: {FORM}"))?;
+        Ok(Url { uri, remote })
     }
 }
 
@@ -52,7 +47,7 @@ impl FromStr for Base {
                 "leave out #key=…, because the key of a server on this machine is found, and --key-file has any other: {FORM}"
             ));
         }
-        let (uri, address) =
+        let (uri, remote) =
             parse(text, &["http", "ws"]).map_err(|error| format!("{error}: {FORM}"))?;
         if uri.query().is_some() {
             return Err(format!("the URL of a server has no query: {FORM}"));
@@ -65,24 +60,34 @@ impl FromStr for Base {
         let prefix = path.strip_suffix("/dashboard").unwrap_or(path).to_owned();
         Ok(Base {
             authority,
-            address,
+            remote,
             prefix,
         })
     }
 }
 
-/// Returns the URL and its `HOST:PORT`. Refuses a URL with a part that the commands would not send.
-fn parse(text: &str, schemes: &[&str]) -> Result<(http::Uri, String), String> {
+/// The beginning of the address of a unix socket.
+const UNIX: &str = "unix:";
+
+/// Returns the URL and its server. Refuses a URL with a part that the commands would not send. `schemes` are those without
+/// TLS.
+fn parse(text: &str, schemes: &[&str]) -> Result<(http::Uri, Remote), String> {
+    if let Some(rest) = text.strip_prefix(UNIX) {
+        return parse_unix(rest, schemes[0]);
+    }
     let (scheme, rest) = text
         .split_once("://")
         .ok_or_else(|| format!("a URL begins with {}://", schemes[0]))?;
     let scheme = scheme.to_ascii_lowercase();
-    if matches!(&*scheme, "wss" | "https") {
-        return Err("TLS is not supported".into());
+    let has_tls = scheme
+        .strip_suffix('s')
+        .is_some_and(|plain| schemes.contains(&plain));
+    if has_tls && cfg!(not(feature = "tls")) {
+        return Err("this program was built without TLS".into());
     }
-    if !schemes.contains(&&*scheme) {
+    if !has_tls && !schemes.contains(&&*scheme) {
         return Err(format!(
-            "the scheme is {}, not {scheme}",
+            "the scheme is {0} or {0}s, not {scheme}",
             schemes.join(" or ")
         ));
     }
@@ -107,13 +112,35 @@ fn parse(text: &str, schemes: &[&str]) -> Result<(http::Uri, String), String> {
         .strip_prefix(host)
         .and_then(|port| port.strip_prefix(':'))
     {
+        None | Some("") if has_tls => 443,
         None | Some("") => 80,
         Some(port) => port
             .parse::<u16>()
             .map_err(|_| format!("a port is a number up to {}", u16::MAX))?,
     };
-    let address = format!("{host}:{port}");
-    Ok((uri, address))
+    let remote = Remote {
+        address: Address::Tcp(format!("{host}:{port}")),
+        tls_host: has_tls.then(|| host.to_owned()),
+    };
+    Ok((uri, remote))
+}
+
+/// Parses what follows `unix:`: the path of the socket, and after `:/` the path of the request, as nginx writes it.
+fn parse_unix(rest: &str, scheme: &str) -> Result<(http::Uri, Remote), String> {
+    let (socket, path) = match rest.find(":/") {
+        Some(at) => rest.split_at(at),
+        None => (rest, ":/"),
+    };
+    if socket.is_empty() {
+        return Err("the path of the socket is missing".into());
+    }
+    let url = format!("{scheme}://localhost{}", &path[1..]);
+    let (uri, _) = parse(&url, &[scheme])?;
+    let remote = Remote {
+        address: Address::Unix(socket.into()),
+        tls_host: None,
+    };
+    Ok((uri, remote))
 }
 
 /// Percent-encodes spaces, letters beyond ASCII, and other bytes that a path or query cannot contain, as browsers do.
@@ -136,6 +163,20 @@ fn encoded(rest: &str) -> String {
     encoded
 }
 
+/// Returns the text percent-encoded, as a path segment or a query value.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a string never fails.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
 /// Returns the text of a URL without its user, query and fragment, which may contain a secret. Other text stays as it is.
 pub(crate) fn without_secrets(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -152,19 +193,34 @@ pub(crate) fn without_secrets(text: &str) -> String {
 /// Omits the query, which may contain a token. Otherwise the token would end up in log files.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ws://{}{}", self.address, self.uri.path())
+        let path = self.uri.path();
+        match (&self.remote.address, &self.remote.tls_host) {
+            (Address::Unix(socket), _) => write!(f, "{UNIX}{}:{path}", socket.display()),
+            (Address::Tcp(address), None) => write!(f, "ws://{address}{path}"),
+            (Address::Tcp(address), Some(_)) => write!(f, "wss://{address}{path}"),
+        }
     }
 }
 
 impl Url {
-    pub(crate) fn dial(&self, rcvbuf: Option<usize>) -> Result<TcpStream, Failure> {
-        dial(&self.address, rcvbuf)
+    pub(crate) fn has_tls(&self) -> bool {
+        self.remote.tls_host.is_some()
+    }
+
+    /// As [`Remote::dial`].
+    pub(crate) fn dial(&self, secure: &Secure, rcvbuf: Option<usize>) -> Result<Stream, Failure> {
+        self.remote.dial(secure, rcvbuf)
     }
 }
 
 impl Base {
-    pub(crate) fn dial(&self) -> Result<TcpStream, Failure> {
-        dial(&self.address, None)
+    pub(crate) fn has_tls(&self) -> bool {
+        self.remote.tls_host.is_some()
+    }
+
+    /// As [`Remote::dial`].
+    pub(crate) fn dial(&self, secure: &Secure) -> Result<Stream, Failure> {
+        self.remote.dial(secure, None)
     }
 
     /// Returns the path as a request to this server has it, with the prefix.
@@ -174,64 +230,25 @@ impl Base {
 
     /// Returns the URL of the WebSocket endpoint at `path` of this server.
     pub(crate) fn socket(&self, path: &str) -> Result<Url, Failure> {
-        let uri = format!("ws://{}{}", self.authority, self.path(path)).parse()?;
-        let address = self.address.clone();
-        Ok(Url { uri, address })
+        let scheme = if self.has_tls() { "wss" } else { "ws" };
+        let uri = format!("{scheme}://{}{}", self.authority, self.path(path)).parse()?;
+        let remote = self.remote.clone();
+        Ok(Url { uri, remote })
     }
-}
 
-/// Connects to the first address of the name that accepts.
-fn dial(address: &str, rcvbuf: Option<usize>) -> Result<TcpStream, Failure> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for resolved in resolve(address)? {
-        match connect(resolved, rcvbuf) {
-            Ok(tcp) => return Ok(tcp),
-            Err(error) => last = error,
-        }
-    }
-    Err(format!("cannot connect to {address}: {last}").into())
-}
-
-/// Returns the addresses of `HOST:PORT`. `localhost` always has one of each family, as a listener on `localhost` may have,
-/// also if this machine's `/etc/hosts` names only one.
-fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
-    let resolved = address
-        .to_socket_addrs()
-        .map_err(|error| format!("cannot resolve {address}: {error}"))?;
-    let mut resolved: Vec<SocketAddr> = resolved.collect();
-    let port = resolved.first().map(SocketAddr::port);
-    if let (Some(("localhost", _)), Some(port)) = (address.rsplit_once(':'), port) {
-        for ip in [
-            IpAddr::from(Ipv4Addr::LOCALHOST),
-            Ipv6Addr::LOCALHOST.into(),
-        ] {
-            let loopback = SocketAddr::new(ip, port);
-            if !resolved.contains(&loopback) {
-                resolved.push(loopback);
+    /// Returns the name of the file in which a server at this address stores its key, if the server is on this machine.
+    pub(crate) fn key_name(&self) -> Option<String> {
+        match &self.remote.address {
+            Address::Unix(path) => {
+                let path = std::path::absolute(path).ok()?;
+                Some(escaped(&path.to_string_lossy()))
+            }
+            Address::Tcp(address) => {
+                let (host, port) = address.rsplit_once(':')?;
+                is_loopback(host).then(|| port.to_owned())
             }
         }
     }
-    Ok(resolved)
-}
-
-/// Connects to an address within [`TIMEOUT`]. The same timeout applies to each read and write of the socket, until the
-/// caller changes it.
-pub(crate) fn connect(address: SocketAddr, rcvbuf: Option<usize>) -> io::Result<TcpStream> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if let Some(bytes) = rcvbuf {
-        // Set before connecting, because the first segment already announces the receive window.
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    socket.connect_timeout(&address.into(), TIMEOUT)?;
-    let tcp = TcpStream::from(socket);
-    tcp.set_nodelay(true)?;
-    tcp.set_read_timeout(Some(TIMEOUT))?;
-    tcp.set_write_timeout(Some(TIMEOUT))?;
-    Ok(tcp)
 }
 
 #[cfg(test)]
@@ -260,15 +277,18 @@ mod tests {
         ] {
             let url: Url = text.parse().expect(text);
             let sent = url.uri.path_and_query().map(|path| path.as_str());
-            assert_eq!((&*url.address, sent), (address, Some(path)), "{text}");
+            let found = (url.remote.address.to_string(), sent);
+            assert_eq!(found, (address.into(), Some(path)), "{text}");
         }
         for (text, reason) in [
             ("", "begins with ws://"),
             ("localhost", "begins with ws://"),
             ("127.0.0.1:9000/echo", "begins with ws://"),
-            ("http://a/", "the scheme is ws, not http"),
-            ("wss://a/", "TLS is not supported"),
-            ("https://a/", "TLS is not supported"),
+            ("http://a/", "the scheme is ws or wss, not http"),
+            ("https://a/", "the scheme is ws or wss, not https"),
+            ("unix:", "the path of the socket is missing"),
+            ("unix::/ws", "the path of the socket is missing"),
+            ("unix:/a.sock:/ws#b", "%23"),
             ("ws://", ""),
             ("ws:///echo", ""),
             ("ws://a:65536/", "a port is a number up to 65535"),
@@ -286,6 +306,66 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "tls")]
+    fn tls_urls_have_a_port_and_a_name() {
+        for (text, address, host) in [
+            ("wss://a/x", "a:443", "a"),
+            ("WSS://[::1]/x", "[::1]:443", "[::1]"),
+            ("wss://a:80/x", "a:80", "a"),
+        ] {
+            let url: Url = text.parse().expect(text);
+            let found = (
+                url.remote.address.to_string(),
+                url.remote.tls_host.as_deref(),
+            );
+            assert_eq!(found, (address.into(), Some(host)), "{text}");
+            assert_eq!(url.to_string(), format!("wss://{address}/x"));
+        }
+        let base: Base = "https://a:9000/hub".parse().expect("a URL");
+        let live = base.socket("/dashboard/live").expect("a path");
+        assert_eq!(live.uri.to_string(), "wss://a:9000/hub/dashboard/live");
+        assert!(base.has_tls() && live.has_tls());
+    }
+
+    #[test]
+    fn unix_socket_may_be_followed_by_a_path() {
+        for (text, socket, path) in [
+            ("unix:/run/a.sock", "/run/a.sock", "/"),
+            ("unix:/run/a:b.sock:/ws/x?y=z", "/run/a:b.sock", "/ws/x?y=z"),
+            ("unix:a.sock:/", "a.sock", "/"),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.remote.address, Address::Unix(socket.into()), "{text}");
+            assert_eq!(url.uri.to_string(), format!("ws://localhost{path}"));
+            assert!(!url.has_tls());
+        }
+        let url: Url = "unix:/a.sock:/ws?token=x".parse().expect("a URL");
+        assert_eq!(url.to_string(), "unix:/a.sock:/ws");
+        let base: Base = "unix:/a.sock:/hub/".parse().expect("a URL");
+        assert_eq!(base.path("/publish/x"), "/hub/publish/x");
+        assert_eq!(base.authority, "localhost");
+    }
+
+    #[test]
+    fn only_a_server_on_this_machine_has_a_key_file() {
+        for (text, name) in [
+            ("http://127.0.0.1:9000", Some("9000")),
+            ("http://localhost", Some("80")),
+            ("http://[::1]:1", Some("1")),
+            ("unix:/run/a.sock", Some("%2Frun%2Fa.sock")),
+            ("http://a:9000", None),
+        ] {
+            let base: Base = text.parse().expect(text);
+            assert_eq!(base.key_name().as_deref(), name, "{text}");
+        }
+        #[cfg(feature = "tls")]
+        {
+            let base: Base = "https://localhost".parse().expect("a URL");
+            assert_eq!(base.key_name().as_deref(), Some("443"));
+        }
+    }
+
+    #[test]
     fn url_is_shown_without_its_secrets() {
         for (text, shown) in [
             ("ws://me:secret@a:1/x?token=secret", "ws://…@a:1/x…"),
@@ -295,21 +375,6 @@ mod tests {
         ] {
             assert_eq!(without_secrets(text), shown);
         }
-    }
-
-    #[test]
-    fn localhost_has_an_address_of_each_family() {
-        let mut addresses = resolve("localhost:9000").expect("localhost is always known");
-        addresses.sort();
-        let both = ["127.0.0.1:9000", "[::1]:9000"].map(|text| text.parse().expect("an address"));
-        for address in both {
-            assert!(addresses.contains(&address), "{addresses:?}");
-        }
-        assert_eq!(
-            resolve("127.0.0.1:1").map(|addresses| addresses.len()),
-            Ok(1)
-        );
-        assert!(resolve("no host:1").is_err());
     }
 
     #[test]
@@ -326,7 +391,7 @@ mod tests {
             assert_eq!(live.uri.to_string(), sent, "{text}");
         }
         for text in [
-            "https://a/",
+            "ftp://a/",
             "a:9000",
             "",
             "http://a/?token=x",

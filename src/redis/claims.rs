@@ -6,7 +6,8 @@ use std::time::Duration;
 use ::redis::{Value, cmd};
 
 use super::Redis;
-use super::connection::{bytes, invalid};
+use super::config::invalid;
+use super::connection::bytes;
 use crate::names;
 
 impl Redis {

@@ -1,6 +1,8 @@
 //! [`RedisConfig`]: which servers connect a hub with others, and how it behaves without them.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -21,8 +23,9 @@ use super::keys::check_prefix;
 pub struct RedisConfig {
     /// The shards. Each is a list of URLs, separated by commas: the candidates of one server, of which the master is used.
     /// With several shards, a hash of its name decides to which one a topic belongs. The forms of a URL are
-    /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]` and `unix:PATH[?user=USER&pass=PASSWORD&db=DB]`, with a user and a
-    /// password that are percent-encoded. No two shards begin with the same server.
+    /// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]`, the same with `rediss://` for TLS (feature `tls`), and
+    /// `unix:PATH[?user=USER&pass=PASSWORD&db=DB]`, with a user and a password that are percent-encoded. No two shards begin
+    /// with the same server.
     pub shards: Vec<String>,
     /// What is done with publishes while the server is away. Default [`Lost::Local`].
     pub lost: Lost,
@@ -37,6 +40,9 @@ pub struct RedisConfig {
     /// The largest message that is taken from the server, in bytes. A larger one is dropped and counted. Default 64 KiB,
     /// as [`Config::max_message`](crate::Config::max_message).
     pub max_message: usize,
+    /// A file with the certificates of authorities, as PEM. For `rediss://`, one of them must have signed the server's
+    /// certificate. It is read by [`Redis::start`](super::Redis::start). Default `None`: the authorities of the system.
+    pub authorities: Option<PathBuf>,
 }
 
 /// What a hub does with publishes while its Redis server is away.
@@ -92,6 +98,7 @@ impl RedisConfig {
             prefix: "standpipe".into(),
             node: None,
             max_message: 64 << 10,
+            authorities: None,
         }
     }
 
@@ -173,6 +180,24 @@ impl RedisConfig {
         self.max_message = bytes;
         self
     }
+
+    /// Sets [`authorities`](Self#structfield.authorities).
+    ///
+    /// ```
+    /// # use standpipe::redis::RedisConfig;
+    /// let config = RedisConfig::new("rediss://10.0.0.1").authorities("/etc/standpipe/redis-ca.pem");
+    /// # let _ = config;
+    /// ```
+    #[must_use]
+    pub fn authorities(mut self, file: impl Into<PathBuf>) -> Self {
+        self.authorities = Some(file.into());
+        self
+    }
+}
+
+/// An I/O error that says which part of the configuration is wrong.
+pub(super) fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 impl RedisConfig {
@@ -201,6 +226,7 @@ impl fmt::Debug for RedisConfig {
             .field("prefix", &self.prefix)
             .field("node", &self.node)
             .field("max_message", &self.max_message)
+            .field("authorities", &self.authorities)
             .finish()
     }
 }

@@ -5,18 +5,15 @@
 //! because the crate would take a late reply for the reply to another command.
 
 use std::fmt;
-use std::io;
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, Cmd, Connection, ConnectionAddr, ConnectionInfo, Value};
+#[cfg(feature = "tls")]
+use ::redis::RedisConnectionInfo;
+use ::redis::{Client, Cmd, Connection, RedisError, Value};
 
-/// Returns host and port, or the path, of a server, as they are shown and hashed. An IPv6 address stands in brackets.
-pub(super) fn address(info: &ConnectionInfo) -> String {
-    match info.addr() {
-        ConnectionAddr::Tcp(host, port) if host.contains(':') => format!("[{host}]:{port}"),
-        other => other.to_string(),
-    }
-}
+use super::candidate::Candidate;
+#[cfg(feature = "tls")]
+use super::tls::TlsConnection;
 
 /// Commands that are sent together.
 #[derive(Default)]
@@ -54,8 +51,8 @@ impl fmt::Display for ServerError {
     }
 }
 
-impl From<::redis::RedisError> for ServerError {
-    fn from(error: ::redis::RedisError) -> Self {
+impl From<RedisError> for ServerError {
+    fn from(error: RedisError) -> Self {
         if let Some(code) = error.code() {
             return ServerError::Refused {
                 code: code.into(),
@@ -126,7 +123,14 @@ pub(super) fn fnv1a(bytes: &[u8]) -> u64 {
 
 /// A connection to a Redis server.
 pub(super) struct ServerConnection {
-    connection: Connection,
+    socket: Socket,
+}
+
+enum Socket {
+    /// The connection of the crate `redis`.
+    Plain(Connection),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsConnection>),
 }
 
 impl ServerConnection {
@@ -136,40 +140,97 @@ impl ServerConnection {
     /// Up to about twice the timeout, because the crate uses it for each step. The resolution of a host name has the time
     /// limits of the system.
     pub(super) fn open(
-        info: &ConnectionInfo,
+        candidate: &Candidate,
         timeout: Duration,
     ) -> Result<ServerConnection, ServerError> {
+        let info = &candidate.info;
+        #[cfg(feature = "tls")]
+        if let Some(config) = &candidate.tls {
+            let socket = TlsConnection::open(info, config, timeout).map_err(RedisError::from)?;
+            let mut connection = ServerConnection {
+                socket: Socket::Tls(Box::new(socket)),
+            };
+            connection.log_in(info.redis_settings(), Instant::now() + timeout)?;
+            return Ok(connection);
+        }
         let client = Client::open(info.clone())?;
         let connection = client.get_connection_with_timeout(timeout)?;
         connection.set_write_timeout(Some(timeout))?;
-        Ok(ServerConnection { connection })
+        Ok(ServerConnection {
+            socket: Socket::Plain(connection),
+        })
     }
 
-    /// Sends commands without waiting for their replies.
-    pub(super) fn send(&mut self, commands: &Commands) -> Result<(), ServerError> {
-        if commands.count > 0 {
-            self.connection.send_packed_command(&commands.bytes)?;
+    /// Authenticates and selects the database, as the crate does for a plain connection.
+    #[cfg(feature = "tls")]
+    fn log_in(
+        &mut self,
+        settings: &RedisConnectionInfo,
+        deadline: Instant,
+    ) -> Result<(), ServerError> {
+        let mut commands = Commands::default();
+        if let Some(password) = settings.password() {
+            let mut auth = ::redis::cmd("AUTH");
+            auth.arg(settings.username()).arg(password);
+            commands.add(&auth);
+        }
+        if settings.db() != 0 {
+            commands.add(::redis::cmd("SELECT").arg(settings.db()));
+        }
+        for reply in self.call(&commands, deadline)? {
+            reply?;
         }
         Ok(())
     }
 
+    /// Sends commands without waiting for their replies.
+    pub(super) fn send(&mut self, commands: &Commands) -> Result<(), ServerError> {
+        if commands.count == 0 {
+            return Ok(());
+        }
+        match &mut self.socket {
+            Socket::Plain(connection) => Ok(connection.send_packed_command(&commands.bytes)?),
+            #[cfg(feature = "tls")]
+            Socket::Tls(connection) => {
+                Ok(connection.send(&commands.bytes).map_err(RedisError::from)?)
+            }
+        }
+    }
+
     /// Receives the next reply, or on a connection with subscriptions the next message. An error reply is an error too.
     pub(super) fn receive(&mut self, deadline: Instant) -> Result<Value, ServerError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // A timeout of zero would mean no timeout. A reply that has arrived already is received in any case.
-        let left = left.max(Duration::from_millis(1));
-        self.connection.set_read_timeout(Some(left))?;
-        Ok(self.connection.recv_response()?.extract_error()?)
+        match &mut self.socket {
+            Socket::Plain(connection) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                // A timeout of zero would mean no timeout. A reply that has arrived already is received in any case.
+                let left = left.max(Duration::from_millis(1));
+                connection.set_read_timeout(Some(left))?;
+            }
+            #[cfg(feature = "tls")]
+            Socket::Tls(connection) => connection.set_deadline(deadline),
+        }
+        self.receive_next()
     }
 
     /// Receives the next reply with the time limit that the socket has already.
     pub(super) fn receive_next(&mut self) -> Result<Value, ServerError> {
-        Ok(self.connection.recv_response()?.extract_error()?)
+        let value = match &mut self.socket {
+            Socket::Plain(connection) => connection.recv_response()?,
+            #[cfg(feature = "tls")]
+            Socket::Tls(connection) => connection.receive()?,
+        };
+        Ok(value.extract_error()?)
     }
 
     /// Limits each call of [`receive_next`](Self::receive_next).
     pub(super) fn set_timeout(&mut self, timeout: Duration) -> Result<(), ServerError> {
-        Ok(self.connection.set_read_timeout(Some(timeout))?)
+        match &mut self.socket {
+            Socket::Plain(connection) => Ok(connection.set_read_timeout(Some(timeout))?),
+            #[cfg(feature = "tls")]
+            Socket::Tls(connection) => {
+                Ok(connection.set_timeout(timeout).map_err(RedisError::from)?)
+            }
+        }
     }
 
     /// Sends commands and receives all their replies, with one deadline. An error reply is an element of the result.
@@ -277,11 +338,6 @@ impl fmt::Debug for ServerConnection {
 /// A reply that has not the form that the command promises.
 pub(super) fn unexpected(command: &str) -> ServerError {
     ServerError::Broken(format!("the answer to {command} has an unexpected form"))
-}
-
-/// An I/O error that says which part of the configuration is wrong.
-pub(super) fn invalid(text: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 #[cfg(test)]

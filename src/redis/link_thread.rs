@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ::redis::{ConnectionInfo, Value, cmd};
+use ::redis::{Value, cmd};
 use crossbeam_channel::Receiver;
 
 use super::backoff::Backoff;
+use super::candidate::{Candidate, address};
 use super::connection::{
-    Commands, Mastership, ServerConnection, ServerError, address, bytes, elements, time,
+    Commands, Mastership, ServerConnection, ServerError, bytes, elements, time,
 };
 use super::figures::Figures;
 use super::interval::Interval;
@@ -39,7 +40,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct LinkThread {
     pub(super) link: Arc<Link>,
     /// The servers of which the master is used.
-    pub(super) candidates: Vec<ConnectionInfo>,
+    pub(super) candidates: Vec<Candidate>,
     /// Wakes this thread.
     pub(super) events: Receiver<()>,
     /// The epoch of the connection before.
@@ -72,7 +73,7 @@ struct Threads {
 impl LinkThread {
     pub(super) fn new(
         link: Arc<Link>,
-        candidates: Vec<ConnectionInfo>,
+        candidates: Vec<Candidate>,
         events: Receiver<()>,
     ) -> LinkThread {
         LinkThread {
@@ -168,17 +169,17 @@ impl LinkThread {
     }
 
     fn connect_to(&mut self, candidate: usize) -> Result<Connected, ServerError> {
-        let info = &self.candidates[candidate];
+        let candidate = &self.candidates[candidate];
         let timeout = self.link.timeout.min(MAX_CONNECT_TIMEOUT);
-        self.link.set_address(&address(info));
-        let mut sending = ServerConnection::open(info, timeout)?;
+        self.link.set_address(&address(&candidate.info));
+        let mut sending = ServerConnection::open(candidate, timeout)?;
         let deadline = || Instant::now() + timeout;
         let mastership = sending.mastership(deadline())?;
         if !mastership.is_master {
             return Err(ServerError::Broken("it is not a master".into()));
         }
-        let mut subscribing = ServerConnection::open(info, timeout)?;
-        let mut asking = ServerConnection::open(info, timeout)?;
+        let mut subscribing = ServerConnection::open(candidate, timeout)?;
+        let mut asking = ServerConnection::open(candidate, timeout)?;
         for connection in [&mut subscribing, &mut asking] {
             if connection.mastership(deadline())? != mastership {
                 return Err(ServerError::Broken("another server has answered".into()));

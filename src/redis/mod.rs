@@ -2,6 +2,7 @@
 
 mod backoff;
 mod calls;
+mod candidate;
 mod claims;
 mod config;
 mod connection;
@@ -29,7 +30,11 @@ mod server_clock;
 mod shard;
 mod status;
 mod subscriber;
+#[cfg(feature = "tls")]
+mod tls;
 mod topics;
+#[cfg(feature = "tls")]
+mod trust;
 mod unread;
 mod users;
 
@@ -64,6 +69,9 @@ mod script_errors_tests;
 #[cfg(test)]
 #[path = "tests/scripts.rs"]
 mod scripts_tests;
+#[cfg(all(test, feature = "tls"))]
+#[path = "tests/tls.rs"]
+mod tls_tests;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -78,7 +86,9 @@ use crate::hub::{HubConfig, Publication, PublishError, PublishOutcome, Topic};
 pub use config::{Lost, RedisConfig};
 pub use status::{LinkCounts, LinkState, LinkStatus};
 
-use connection::{fnv1a, invalid};
+use candidate::first_address;
+use config::invalid;
+use connection::fnv1a;
 use shard::Shard;
 
 /// The connection of a hub to the Redis or Valkey servers through which it shares its topics with other hubs.
@@ -129,7 +139,8 @@ impl Redis {
     /// is isolated until it can.
     ///
     /// # Errors
-    /// A URL, the prefix or the timeout is not valid, two shards begin with the same server, or a thread cannot be started.
+    /// A URL, the prefix or the timeout is not valid, two shards begin with the same server, there are no authorities for
+    /// `rediss://`, or a thread cannot be started.
     ///
     /// ```no_run
     /// # use standpipe::redis::{Redis, RedisConfig};
@@ -206,7 +217,7 @@ impl Redis {
 /// Checks that each shard begins with another server. Two that begin with the same one have the same weight for every
 /// topic, so one of them would have no topics.
 fn check_first_servers(config: &RedisConfig) -> io::Result<()> {
-    let addresses = config.shards.iter().map(|urls| shard::first_address(urls));
+    let addresses = config.shards.iter().map(|urls| first_address(urls));
     let mut addresses = addresses.collect::<io::Result<Vec<String>>>()?;
     addresses.sort_unstable();
     match addresses.windows(2).find(|pair| pair[0] == pair[1]) {

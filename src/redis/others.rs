@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ::redis::cmd;
 
 use super::Redis;
-use super::connection::invalid;
+use super::config::invalid;
 use super::users::{Callback, MAX_REASON, UserDisconnect};
 use crate::names;
 

@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, JoinHandle};
 use std::time::Duration;
 
-use ::redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-
+use super::candidate::{address, candidates};
 use super::config::RedisConfig;
-use super::connection::{address, fnv1a, invalid};
+use super::connection::fnv1a;
 use super::keys::Keys;
 use super::link::{Link, LinkSettings};
 use super::link_thread::LinkThread;
@@ -35,9 +34,8 @@ pub(super) struct Shard {
 impl Shard {
     /// Starts the link to the server at `urls`.
     pub(super) fn start(config: &RedisConfig, urls: &str, node: u64) -> io::Result<Shard> {
-        let candidates: io::Result<Vec<ConnectionInfo>> = urls.split(',').map(candidate).collect();
-        let candidates = candidates?;
-        let address = address(&candidates[0]);
+        let candidates = candidates(urls, config.authorities.as_deref())?;
+        let address = address(&candidates[0].info);
         let hash = fnv1a(address.as_bytes());
         let (wake, events) = crossbeam_channel::bounded(1);
         let settings = LinkSettings {
@@ -139,66 +137,5 @@ struct SetOnDrop(Arc<Latch>);
 impl Drop for SetOnDrop {
     fn drop(&mut self) {
         self.0.set();
-    }
-}
-
-/// Returns the host and port of the first candidate, which identify a shard.
-pub(super) fn first_address(urls: &str) -> io::Result<String> {
-    let first = urls.split(',').next().unwrap_or_default();
-    Ok(address(&candidate(first)?))
-}
-
-/// Reads the URL of one server. The error does not contain it, because it may contain a password.
-fn candidate(url: &str) -> io::Result<ConnectionInfo> {
-    let info = url.trim().into_connection_info().map_err(|error| {
-        let reason = error.detail().unwrap_or("it has an unexpected form");
-        invalid(format!("the URL of a redis server is not valid: {reason}"))
-    })?;
-    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) || !info.addr().is_supported() {
-        return Err(invalid(
-            "rediss:// needs TLS, which this build does not have".into(),
-        ));
-    }
-    let tcp = ::redis::io::tcp::TcpSettings::default()
-        .set_nodelay(true)
-        .set_keepalive(::socket2::TcpKeepalive::new().with_time(Duration::from_secs(15)));
-    let settings = info.redis_settings().clone().set_skip_set_lib_name();
-    Ok(info.set_tcp_settings(tcp).set_redis_settings(settings))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ipv6_address_stands_in_brackets() {
-        for (url, shown) in [
-            ("redis://[::1]", "[::1]:6379"),
-            ("redis://:secret@10.0.0.1:6380", "10.0.0.1:6380"),
-            ("unix:/run/redis.sock?pass=secret", "/run/redis.sock"),
-        ] {
-            assert_eq!(first_address(url).expect("it is valid"), shown);
-        }
-    }
-
-    #[test]
-    fn url_has_one_of_the_documented_forms() {
-        for url in [
-            "redis://127.0.0.1",
-            "redis://:secret@10.0.0.1:6380/2",
-            "redis://user:secret@redis.example",
-            "unix:/run/redis.sock",
-        ] {
-            let info = candidate(url).expect("it is documented");
-            assert!(!info.addr().to_string().contains("secret"), "{url}");
-        }
-        for url in ["", "http://127.0.0.1", "redis://", "rediss://127.0.0.1"] {
-            let error = candidate(url)
-                .expect_err("it is no URL of a server")
-                .to_string();
-            assert!(!error.contains("secret"), "{error}");
-        }
-        let error = candidate("redis://:se@cret@@/x y").map(|info| info.addr().to_string());
-        assert!(!format!("{error:?}").contains("cret"), "{error:?}");
     }
 }

@@ -189,7 +189,8 @@ fn pairs<T, const N: usize>(of: [T; N], counters: &[AtomicU64; N]) -> Vec<(T, u6
     of.into_iter().zip(counts).collect()
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use super::*;
 

@@ -12,13 +12,15 @@ use crossbeam_channel::{Receiver, unbounded};
 use standpipe::Message;
 
 use crate::support::{
-    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, http, until, within,
+    Answer, Connect, DEADLINE, Plain, Process, TestClient, announced, command_with_signals, get,
+    http, http_url, secure_command, until, within, ws_url,
 };
 
 /// Returns the command `standpipe` with an empty environment, so that no variable affects a test.
 pub(crate) fn standpipe(flags: &[&str]) -> Command {
     let mut command = command_with_signals(env!("CARGO_BIN_EXE_standpipe"));
     command.args(flags).env_clear().stdin(Stdio::null());
+    secure_command(&mut command);
     command
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn open_admin(flags: &[&str]) -> &'static [&'static str] {
 pub(crate) struct Binary {
     child: Child,
     pub(crate) address: SocketAddr,
+    plain: Plain,
     /// The lines that it printed before it began to serve.
     pub(crate) announced: Vec<String>,
     printed: Receiver<String>,
@@ -86,6 +89,7 @@ impl Binary {
         let mut binary = Binary {
             child,
             address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            plain: Plain::default(),
             announced: Vec::new(),
             printed,
             log: Some(log),
@@ -97,11 +101,7 @@ impl Binary {
             let line = line.expect("the binary prints where it listens before the deadline");
             binary.announced.push(line);
         }
-        let address = binary.announced[0]
-            .strip_prefix("standpipe listening on http://")
-            .and_then(|rest| rest.strip_suffix("/"))
-            .unwrap_or_else(|| panic!("{:?}", binary.announced));
-        binary.address = address.parse().unwrap();
+        (binary.address, binary.plain) = announced(&binary.announced[0]);
         binary
     }
 
@@ -173,9 +173,11 @@ fn inherited_socket_is_served() {
         os.dup2(s.fileno(), 3)\n\
         os.set_inheritable(3, True)\n\
         env = {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())}\n\
+        env.update((name, os.environ[name]) for name in os.environ if name.startswith('STANDPIPE_TLS_'))\n\
         os.execve(sys.argv[1], ['standpipe', '--listen', 'fd:3'], env)";
     let mut command = Command::new("python3");
     command.args(["-c", PASS_ON, env!("CARGO_BIN_EXE_standpipe")]);
+    secure_command(&mut command);
     let binary = Binary::of(command);
     let mut client = binary.connect("/echo");
     client.text("passed on");
@@ -191,11 +193,11 @@ fn start_prints_the_urls() {
     let binary = Binary::start(&[]);
     let address = binary.address;
     assert_ne!(address.port(), 0);
-    assert!(binary.announced[1].contains(&format!("ws://{address}/echo")));
-    assert!(binary.announced[2].contains(&format!("ws://{address}/ws/TOPIC")));
+    assert!(binary.announced[1].contains(&ws_url(address, "/echo")));
+    assert!(binary.announced[2].contains(&ws_url(address, "/ws/TOPIC")));
     assert_eq!(
         binary.announced[3],
-        format!("dashboard: http://{address}/dashboard")
+        format!("dashboard: {}", http_url(address, "/dashboard"))
     );
 }
 

@@ -13,7 +13,7 @@ use standpipe::{
     RecvTimeoutError, Reply, Request, Server, TryRecvError,
 };
 
-use crate::support::{DEADLINE, Failure, TestServer, echo, within};
+use crate::support::{DEADLINE, Failure, TestServer, client_builder, echo, scheme, within, ws_url};
 
 /// Reads the head of the client's request.
 fn read_request(peer: &mut impl Read) -> String {
@@ -109,8 +109,8 @@ fn is_timeout<T>(received: &Result<T, RecvTimeoutError>) -> bool {
 #[test]
 fn messages_and_close_cross_both_ways() {
     let server = TestServer::echo(Config::default());
-    let url = format!("ws://{}/echo?a=b", server.addr());
-    let mut client = Client::connect(&url).unwrap();
+    let url = ws_url(server.addr(), "/echo?a=b");
+    let mut client = client_builder(&url).connect().unwrap();
     let large = Message::binary(vec![7; 60_000]);
     for message in [Message::text("héllo"), Message::text(""), large] {
         client.send(message.clone()).unwrap();
@@ -123,7 +123,7 @@ fn messages_and_close_cross_both_ways() {
     assert!(client.send("late").is_err());
     assert!(client.close(1000, "").is_ok(), "closing twice is harmless");
 
-    let mut client = Client::connect(&url).unwrap();
+    let mut client = client_builder(&url).connect().unwrap();
     server.handle().shutdown();
     assert_eq!(client.recv().unwrap(), None);
     assert_eq!(client.peer_close().map(|close| close.code), Some(1001));
@@ -152,8 +152,9 @@ impl Handler for Mirror {
 #[test]
 fn request_has_what_the_builder_says() {
     let server = TestServer::start(Config::default(), Mirror);
-    let refused = Client::builder(format!("ws://{}/refused", server.addr()))
-        .origin("http://localhost")
+    let origin = format!("{}://localhost", scheme(server.addr()));
+    let refused = client_builder(ws_url(server.addr(), "/refused"))
+        .origin(&origin)
         .header("Host", "localhost")
         .header("X-Name", "ann")
         .connect();
@@ -161,17 +162,18 @@ fn request_has_what_the_builder_says() {
         panic!("{refused:?}");
     };
     assert_eq!(answer.status(), 403);
-    assert_eq!(answer.body(), b"http://localhost ann localhost");
-    assert_eq!(answer.headers()["content-length"], "30");
+    let body = format!("{origin} ann localhost");
+    assert_eq!(answer.body(), body.as_bytes());
+    assert_eq!(answer.headers()["content-length"], body.len().to_string());
 
-    let url = format!("ws://{}/x%20y", server.addr());
-    let offered = Client::builder(&url).subprotocol("a").subprotocol("b");
+    let url = ws_url(server.addr(), "/x%20y");
+    let offered = client_builder(&url).subprotocol("a").subprotocol("b");
     let mut client = offered.connect().unwrap();
     assert_eq!(client.subprotocol(), Some("b"));
     assert!(client.headers().contains_key("date"));
     assert_eq!(client.recv().unwrap(), Some(Message::text("/x y")));
     assert_eq!(client.recv().unwrap(), None);
-    let mut client = Client::builder(&url).subprotocol("a").connect().unwrap();
+    let mut client = client_builder(&url).subprotocol("a").connect().unwrap();
     assert_eq!(client.subprotocol(), None);
     assert!(client.recv().unwrap().is_some());
 }
@@ -300,7 +302,8 @@ fn silent_server_ends_the_handshake_at_its_timeout() {
 fn every_address_of_a_name_is_tried() {
     // The name usually has ::1 first, where nobody listens.
     let server = TestServer::echo(Config::default());
-    let mut client = Client::connect(&format!("ws://localhost:{}/", server.addr().port())).unwrap();
+    let url = ws_url(server.addr(), "/").replace("127.0.0.1", "localhost");
+    let mut client = client_builder(url).connect().unwrap();
     client.send("here").unwrap();
     assert!(client.recv().unwrap().is_some());
     let closed = TcpListener::bind("127.0.0.1:0")

@@ -130,13 +130,15 @@ fn snapshot_and_rows_have_the_documented_fields() {
     let answer = command(&mut watcher, &json!({"do": "find", "rows": 9}));
     for client in answer["clients"].as_array().unwrap() {
         let client = client.as_array().unwrap();
-        assert_eq!(client.len(), 10, "{client:?}");
+        assert_eq!(client.len(), 11, "{client:?}");
         assert!(client[0].is_u64() && client[1].is_string() && client[2].is_array());
         for (at, length) in [(3, 4), (4, 4), (6, 4)] {
             assert_eq!(client[at].as_array().map(Vec::len), Some(length));
         }
         // No ping was answered, no token names a user, and the client is not part of an experiment.
-        assert_eq!(client[7..], [Value::Null, Value::Null, Value::Null]);
+        assert_eq!(client[7..10], [Value::Null, Value::Null, Value::Null]);
+        // A text if the connection has TLS.
+        assert!(client[10].is_null() || client[10].is_string());
     }
 }
 

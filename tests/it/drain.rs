@@ -2,7 +2,7 @@
 //! Closes that are spread over time.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,19 +10,20 @@ use standpipe::{Config, Listener, Message, Server};
 
 use crate::shutdown::report;
 use crate::support::{
-    Connect, DEADLINE, TestClient, TestServer, echo, op, until, with_both_flush_modes, within,
+    Connect, Stream, TestClient, TestServer, bind, echo, op, secured, until, with_both_flush_modes,
+    within,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn is_refused(address: SocketAddr) -> bool {
-    let connected = TcpStream::connect(address);
+    let connected = Stream::connect_tcp(address);
     connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
 /// Connects and sends the whole request, without waiting for `accept`.
 fn sent_request(address: SocketAddr) -> TestClient {
-    let connect = Connect::to(address);
+    let connect = Connect::to(address).handshake_later();
     let client = connect.open();
     client.bytes(connect.head());
     client
@@ -59,11 +60,11 @@ fn clients_are_served_until_the_drain_delay_is_over() {
 /// Connects before anybody serves, so that the clients wait in the backlog when the server stops.
 #[test]
 fn backlog_of_an_own_listener_is_answered() {
-    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let server = bind("127.0.0.1:0", Config::default()).unwrap();
     let handle = server.handle();
     let address = handle.local_addr().expect("a TCP address");
     let mut waiting: Vec<_> = (0..20).map(|_| sent_request(address)).collect();
-    waiting.push(Connect::to(address).open());
+    waiting.push(Connect::to(address).handshake_later().open());
     handle.shutdown();
     let server = TestServer::of(server, echo);
     for client in &mut waiting {
@@ -79,7 +80,7 @@ fn backlog_of_an_inherited_listener_waits_for_the_successor() {
     let parent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = parent.local_addr().unwrap();
     let inherited = || {
-        let listener = Listener::try_from(parent.try_clone().unwrap()).unwrap();
+        let listener = secured(Listener::try_from(parent.try_clone().unwrap()).unwrap());
         Server::from_listeners(vec![listener.inherited()], Config::default()).unwrap()
     };
     let server = TestServer::of(inherited(), echo);
@@ -107,7 +108,7 @@ fn servers_that_share_a_socket_both_end() {
     let parent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = parent.local_addr().unwrap();
     let inherited = || {
-        let listener = Listener::try_from(parent.try_clone().unwrap()).unwrap();
+        let listener = secured(Listener::try_from(parent.try_clone().unwrap()).unwrap());
         Server::from_listeners(vec![listener.inherited()], Config::default()).unwrap()
     };
     for _ in 0..20 {
@@ -138,7 +139,7 @@ fn successor_binds_the_port_while_a_client_is_waited_for() {
         silent.expect_close(1001);
         // The listener is closed before any client is.
         assert!(is_refused(address));
-        let successor = TestServer::of(Server::bind(address, config).unwrap(), echo);
+        let successor = TestServer::of(bind(address, config).unwrap(), echo);
         let mut client = successor.connect();
         client.text("here");
         client.expect_text("here");
@@ -159,15 +160,14 @@ enum Attempt {
 }
 
 fn attempt(address: SocketAddr, head: &str) -> Attempt {
-    let mut stream = match TcpStream::connect(address) {
+    let stream = match Stream::connect(address) {
         Ok(stream) => stream,
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Attempt::Refused,
         Err(error) => return Attempt::Dropped(format!("connecting: {error}")),
     };
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     // The answer may come before the request.
-    let _ = stream.write_all(head.as_bytes());
-    match stream.read(&mut [0; 12]) {
+    let _ = (&stream).write_all(head.as_bytes());
+    match (&stream).read(&mut [0; 12]) {
         Ok(12) => Attempt::Answered,
         read => Attempt::Dropped(format!("{read:?}")),
     }
@@ -177,7 +177,7 @@ fn attempt(address: SocketAddr, head: &str) -> Attempt {
 fn client_that_connects_at_the_stop_is_answered_or_refused() {
     with_both_flush_modes(|config| {
         for address in ["127.0.0.1:0", "[::1]:0"].repeat(5) {
-            let Ok(server) = Server::bind(address, config.clone()) else {
+            let Ok(server) = bind(address, config.clone()) else {
                 assert!(address.starts_with('['), "only IPv6 may be missing");
                 continue;
             };
@@ -284,7 +284,7 @@ fn shutdown_timeout_begins_with_the_last_close() {
 #[test]
 fn failed_listener_ends_the_drain_delay() {
     let parent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listener = Listener::try_from(parent.try_clone().unwrap()).unwrap();
+    let listener = secured(Listener::try_from(parent.try_clone().unwrap()).unwrap());
     let config = Config::default().drain_delay(HOUR);
     let server = Server::from_listeners(vec![listener.inherited()], config).unwrap();
     let handle = server.handle();

@@ -5,12 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, bounded};
-use standpipe::{
-    CloseCause, Config, Event, Events, Message, Outbox, Reply, Server, ShutdownReport,
-};
+use standpipe::{CloseCause, Config, Event, Events, Message, Outbox, Reply, ShutdownReport};
 
 use crate::support::{
-    Connect, DEADLINE, TestClient, assert_only_close, fill, with_both_flush_modes, within,
+    Connect, DEADLINE, TestClient, assert_only_close, bind, fill, with_both_flush_modes, within,
 };
 
 /// Reads all events of one client. Returns its messages and the cause of its end.
@@ -45,7 +43,7 @@ fn events_of_client(events: &Events) -> (Vec<Message>, CloseCause) {
 
 /// Starts a server with a channel for 4 events.
 fn start(config: Config) -> Events {
-    let server = Server::bind("127.0.0.1:0", config).unwrap();
+    let server = bind("127.0.0.1:0", config).unwrap();
     server.events(4).unwrap()
 }
 
@@ -210,7 +208,7 @@ fn answer_to_the_peers_close_replaces_our_queued_close() {
 
 #[test]
 fn events_have_a_door() {
-    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let server = bind("127.0.0.1:0", Config::default()).unwrap();
     let events = server.events_with(4, |request| match request.path() {
         "/" => Reply::html("<p>A page"),
         "/robot" if request.header("authorization") == Some("Bearer right") => {

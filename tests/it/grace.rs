@@ -1,7 +1,6 @@
 //! The grace of a shutdown: handlers are told that the server ends, and finish what they have begun.
 
 use std::io::ErrorKind;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
@@ -9,7 +8,7 @@ use standpipe::{Config, Connection, Message};
 
 use crate::shutdown::{assert_closed_with_1001, read_to_close, report};
 use crate::support::{
-    Barrier, DEADLINE, Failure, TestClient, TestServer, assert_only_close, echo, until,
+    Barrier, DEADLINE, Failure, Stream, TestClient, TestServer, assert_only_close, echo, until,
     with_both_flush_modes,
 };
 
@@ -19,7 +18,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[track_caller]
 fn wait_until_refused(server: &TestServer) {
     until("newcomers are refused", || {
-        let connected = TcpStream::connect(server.addr());
+        let connected = Stream::connect_tcp(server.addr());
         connected.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
     });
 }

@@ -14,20 +14,41 @@ use standpipe::{
     Server,
 };
 
-use crate::support::{Answer, Connect, DEADLINE, Failure, TestClient, TestServer, echo, within};
+use crate::support::{
+    Answer, Connect, DEADLINE, Failure, Plain, TestClient, TestServer, echo, listen, secured,
+    within,
+};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 fn start(config: Config, handler: impl Handler + Send + 'static) -> (ConnectionSender, TestServer) {
     let (connections, listener) = Listener::channel(16);
+    let server = Server::from_listeners(vec![secured(listener)], config).unwrap();
+    (connections, TestServer::of(server, handler))
+}
+
+/// Starts a server without TLS, because the test hands over the bytes of a request, or a unix socket.
+fn start_plain(
+    config: Config,
+    handler: impl Handler + Send + 'static,
+) -> (ConnectionSender, TestServer) {
+    let (connections, listener) = Listener::channel(16);
     let server = Server::from_listeners(vec![listener.tag("handed")], config).unwrap();
     (connections, TestServer::of(server, handler))
 }
 
+/// Returns a listener for the connections of a server without TLS.
+fn listen_plain(address: &str) -> (TcpListener, Plain) {
+    let listener = TcpListener::bind(address).unwrap();
+    let plain = Plain::at(&[listener.local_addr().unwrap()]);
+    (listener, plain)
+}
+
 /// Connects a client to `accepting`, and returns it with the accepted socket.
 fn accept(accepting: &TcpListener) -> (TestClient, TcpStream) {
-    let client = Connect::to(accepting.local_addr().unwrap()).open();
+    let client = Connect::to(accepting.local_addr().unwrap());
+    let client = client.handshake_later().open();
     (client, accepting.accept().unwrap().0)
 }
 
@@ -89,13 +110,13 @@ fn settings_of_the_previous_owner_are_reset() {
 
 #[test]
 fn handed_connections_count_against_all_limits() {
-    let accepting = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (accepting, _plain) = listen_plain("127.0.0.1:0");
     for config in [
         Config::default().max_clients(Some(1)),
         Config::default().max_clients_per_ip(Some(1)),
         Config::default().connect_rate(Some(Rate::per_second(1))),
     ] {
-        let (connections, _server) = start(config, echo);
+        let (connections, _server) = start_plain(config, echo);
         let mut clients = [accept(&accepting), accept(&accepting)].map(|(client, socket)| {
             connections.send(socket, UPGRADE).unwrap();
             client
@@ -193,8 +214,8 @@ fn get(host: &str) -> String {
 
 #[test]
 fn handed_connection_is_judged_by_its_own_address() {
-    let (connections, _server) = start(Config::default(), Addresses);
-    let accepting = TcpListener::bind("0.0.0.0:0").unwrap();
+    let (connections, _server) = start_plain(Config::default(), Addresses);
+    let (accepting, _plain) = listen_plain("0.0.0.0:0");
     let port = accepting.local_addr().unwrap().port();
     for (host, status) in [("localhost", 200), ("evil.example", 421)] {
         let mut client = Connect::to(SocketAddr::from(([127, 0, 0, 1], port))).open();
@@ -215,7 +236,7 @@ fn handed_connection_is_judged_by_its_own_address() {
 
 #[test]
 fn request_knows_the_address_behind_a_wildcard_listener() {
-    let listener = Listener::bind("0.0.0.0:0").unwrap();
+    let listener = listen("0.0.0.0:0");
     let server = Server::from_listeners(vec![listener], Config::default()).unwrap();
     let port = server.handle().local_addr().expect("a TCP address").port();
     let _server = TestServer::of(server, Addresses);
@@ -230,7 +251,7 @@ fn request_knows_the_address_behind_a_wildcard_listener() {
 
 #[test]
 fn server_goes_on_without_senders() {
-    let (connections, server) = start(Config::default(), echo);
+    let (connections, server) = start_plain(Config::default(), echo);
     let (ours, mut theirs) = pair();
     connections.send(ours, UPGRADE).unwrap();
     drop(connections);
@@ -243,8 +264,8 @@ fn server_goes_on_without_senders() {
 
 #[test]
 fn peer_that_has_left_is_no_server_error() {
-    let (connections, server) = start(Config::default(), echo);
-    let accepting = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (connections, server) = start_plain(Config::default(), echo);
+    let (accepting, _plain) = listen_plain("127.0.0.1:0");
     let (client, mut socket) = accept(&accepting);
     client.reset();
     let reset = socket.read(&mut [0]).unwrap_err();

@@ -1,8 +1,8 @@
 //! What the answers say to the pages of allowed origins (CORS), and which origins without a host may be allowed.
 
-use standpipe::{Config, Connection, Handler, Listener, Reply, Request, Server};
+use standpipe::{Config, Connection, Handler, Reply, Request, Server};
 
-use crate::support::{Answer, Failure, TestServer, http};
+use crate::support::{Answer, Failure, TestServer, http, http_url, listen};
 
 /// Requires a key, as a preflight never has one.
 struct Keyed;
@@ -117,7 +117,7 @@ fn preflight_is_answered_before_the_handler() {
 #[test]
 fn without_origins_no_answer_has_cors_headers() {
     let server = server(&[]);
-    let own = format!("Origin: http://{}\r\n", server.addr());
+    let own = format!("Origin: {}\r\n", http_url(server.addr(), ""));
     let answer = ask(&server, "GET /", &own);
     assert_eq!(
         (answer.status, answer.header(ALLOW), answer.header("Vary")),
@@ -144,10 +144,10 @@ fn any_origin_is_answered_with_a_star() {
 fn same_origin_listener_sends_no_cors_headers() {
     let patterns = Config::default().origin(vec!["https://app.example".into()]);
     for config in [Config::default().allow_any_origin(true), patterns] {
-        let listener = Listener::bind("127.0.0.1:0").unwrap().same_origin_only();
+        let listener = listen("127.0.0.1:0").same_origin_only();
         let server = Server::from_listeners(vec![listener], config).unwrap();
         let server = TestServer::of(server, Keyed);
-        let own = format!("Origin: http://{}\r\n", server.addr());
+        let own = format!("Origin: {}\r\n", http_url(server.addr(), ""));
         for headers in ["", &own] {
             let answer = ask(&server, "GET /", headers);
             assert_eq!((answer.status, answer.header(ALLOW)), (401, None));

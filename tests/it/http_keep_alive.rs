@@ -1,11 +1,10 @@
 //! Several requests on one connection: which answers keep it, in which order they come, and what ends it.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use standpipe::{Config, Connection, Handler, Reply, Request};
 
-use crate::support::{Connect, Failure, TestClient, TestServer, echo, get, until};
+use crate::support::{Connect, Failure, TestClient, TestServer, echo, unread_refusal, until};
 
 /// Answers with the path and the body, and upgrades `/echo`. Each request may store a value once.
 struct Site;
@@ -325,9 +324,7 @@ fn pending_requests_do_not_give_way_to_own_newcomers() {
     let server = TestServer::start(config, Site);
     let mut idle = server.client().open();
     exchange(&mut idle, "/a");
-    let pending: Vec<TcpStream> = (0..255)
-        .map(|_| TcpStream::connect(server.addr()).unwrap())
-        .collect();
+    let pending: Vec<TestClient> = (0..255).map(|_| server.client().open()).collect();
     until("all but one slot are pending", || {
         server.handle().pending_handshakes() == 255
     });
@@ -336,7 +333,7 @@ fn pending_requests_do_not_give_way_to_own_newcomers() {
     until("all slots are pending", || {
         server.handle().pending_handshakes() == 256
     });
-    assert_eq!(get(server.addr(), "/c", "").status, 503);
+    assert_eq!(server.client().open().read_status(), unread_refusal());
     idle.bytes("Host: localhost\r\n\r\n");
     assert_eq!(idle.read_answer().body, "/b");
     drop(pending);

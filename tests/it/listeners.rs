@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use standpipe::{Config, Connection, Handler, Listener, Reply, Request, Server};
 
-use crate::support::{Answer, DEADLINE, Failure, TestServer, echo, http};
+use crate::support::{Answer, DEADLINE, Failure, TestServer, echo, http, listen, scheme};
 
 /// A handler that answers every request with the tag of its listener.
 struct Tags;
@@ -34,8 +34,8 @@ fn loopback_listener_checks_host_beside_others() {
     let path = std::env::temp_dir().join(format!("standpipe-hosts-{}.sock", std::process::id()));
     let _ = std::fs::remove_file(&path);
     let listeners = vec![
-        Listener::bind("127.0.0.1:0").unwrap(),
-        Listener::bind("0.0.0.0:0").unwrap().tag("public"),
+        listen("127.0.0.1:0"),
+        listen("0.0.0.0:0").tag("public"),
         UnixListener::bind(&path).unwrap().try_into().unwrap(),
     ];
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::local_addr).collect();
@@ -61,19 +61,20 @@ fn loopback_listener_checks_host_beside_others() {
 #[test]
 fn same_origin_listener_refuses_allowed_origins() {
     let listeners = vec![
-        Listener::bind("127.0.0.1:0").unwrap(),
-        Listener::bind("127.0.0.1:0").unwrap().same_origin_only(),
+        listen("127.0.0.1:0"),
+        listen("127.0.0.1:0").same_origin_only(),
     ];
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(Listener::local_addr).collect();
     let config = Config::default().origin(vec!["https://app.example".into()]);
     let server = Server::from_listeners(listeners, config).unwrap();
     let _server = TestServer::of(server, Tags);
     let origin = "Origin: https://app.example\r\n";
+    let own = &*format!("Origin: {}://127.0.0.1\r\n", scheme(addresses[0]));
     for (host, headers, open, strict) in [
         ("app.example", "", 200, 421),
         ("app.example", origin, 200, 421),
         ("127.0.0.1", origin, 200, 403),
-        ("127.0.0.1", "Origin: http://127.0.0.1\r\n", 200, 200),
+        ("127.0.0.1", own, 200, 200),
     ] {
         assert_eq!(ask(addresses[0], host, headers).status, open, "{host}");
         assert_eq!(ask(addresses[1], host, headers).status, strict, "{host}");

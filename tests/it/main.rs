@@ -37,6 +37,8 @@ mod listeners;
 mod log_lines;
 mod opening;
 mod proxies;
+#[cfg(feature = "tls")]
+mod tls;
 
 mod cookies;
 mod http_answers;
@@ -128,11 +130,20 @@ mod tokens;
 #[cfg(feature = "cli")]
 mod topic_rules;
 
+// TLS on the side of the clients.
+#[cfg(all(feature = "client", feature = "tls"))]
+mod tls_client;
+#[cfg(all(feature = "cli", feature = "client", feature = "tls"))]
+mod tls_commands;
+
 // The threats that the server must survive, and every cycle in which threads could wait for each other forever.
 mod threats;
 
 // The tools for the tests of other programs.
 #[cfg(feature = "testing")]
 mod testing;
+
+// The tools of these tests.
+mod test_mode;
 
 mod cycles;

@@ -1,16 +1,20 @@
 //! Clients behind trusted proxies: the headers and the PROXY headers that name them, and the limits that count them.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Connection, Handler, Listener, Rate, Reply, Request, Server};
+use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
+#[cfg(feature = "tls")]
+use standpipe::{Listener, Refused};
 
+#[cfg(feature = "tls")]
+use crate::support::server_config;
 use crate::support::{
-    Answer, Connect, DEADLINE, Failure, LogLines, TestClient, TestServer, echo, get, http,
-    in_own_process, until,
+    Answer, Connect, DEADLINE, Failure, LogLines, Stream, StreamOptions, TestClient, TestServer,
+    echo, get, http, in_own_process, listen, over_tls, unread_refusal, until,
 };
 
 /// Answers with the client and its proxy. Upgrades what asks for it.
@@ -57,7 +61,7 @@ fn server(config: Config) -> TestServer {
 
 /// Starts a server whose listener expects PROXY headers.
 fn proxy_protocol_server(config: Config) -> TestServer {
-    let listener = Listener::bind("127.0.0.1:0").unwrap().proxy_protocol();
+    let listener = listen("127.0.0.1:0").proxy_protocol();
     TestServer::of(Server::from_listeners(vec![listener], config).unwrap(), Who)
 }
 
@@ -73,7 +77,11 @@ fn who(server: &TestServer, header: &str) -> String {
 #[track_caller]
 fn after(server: &TestServer, header: &[u8], lines: &str) -> Answer {
     let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n");
-    http(server.addr(), [header, request.as_bytes()].concat())
+    match over_tls() {
+        true => server.client().preamble(header).http(request),
+        // Together, so that the server finds the request behind the header.
+        false => http(server.addr(), [header, request.as_bytes()].concat()),
+    }
 }
 
 /// A PROXY header of version 2 for an IPv4 client, with a further value (TLV).
@@ -284,12 +292,14 @@ fn proxy_header_names_the_client() {
         assert_eq!(answer.body, expected, "{}", header.escape_ascii());
     }
     // A client of a WebSocket, whose header and request arrive byte by byte.
-    let mut client = server.client().open();
-    for byte in binary_header([192, 0, 2, 7])
-        .iter()
-        .chain(server.client().head().as_bytes())
-    {
-        client.bytes([*byte]);
+    let header = binary_header([192, 0, 2, 7]);
+    let head = server.client().head().into_bytes();
+    let (mut client, bytes) = match over_tls() {
+        true => (server.client().preamble(&header).open(), head),
+        false => (server.client().open(), [header, head].concat()),
+    };
+    for byte in bytes {
+        client.bytes([byte]);
     }
     assert_eq!(client.read_head().status, 101);
     client.text("through");
@@ -367,8 +377,18 @@ fn wrong_proxy_headers_get_400_and_no_service() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x12\x00\x0cabcdefghijkl",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
     ] {
-        let answer = after(&server, header, "");
-        assert_eq!(answer.status, 400, "{}", header.escape_ascii());
+        // The answer is in clear text, also with TLS: the proxy could read it, and its client could not.
+        let mut tcp = Stream::connect_tcp(server.addr()).unwrap();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        tcp.write_all(&[header, request].concat()).unwrap();
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).unwrap();
+        let status = Answer::parse(&answer).status;
+        assert_eq!(status, 400, "{}", header.escape_ascii());
+    }
+    if over_tls() {
+        return;
     }
     // Only the first bytes of a connection are a PROXY header.
     let twice = [binary_header([192, 0, 2, 1]), binary_header([192, 0, 2, 2])].concat();
@@ -384,7 +404,7 @@ fn stalled_proxy_header_is_reset_at_handshake_timeout() {
         b"PROXY TCP4 192.0.2.1",
         &binary_header([192, 0, 2, 1])[..20],
     ] {
-        let mut socket = TcpStream::connect(server.addr()).unwrap();
+        let mut socket = Stream::connect_tcp(server.addr()).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         socket.write_all(begin).unwrap();
         let end = socket.read(&mut [0]).map_err(|error| error.kind());
@@ -402,7 +422,7 @@ fn stalled_proxy_header_is_reset_at_handshake_timeout() {
 fn shutdown_ends_the_wait_for_a_proxy_header() {
     let config = trusting(&["127.0.0.1"]).handshake_timeout(Duration::from_secs(600));
     let server = proxy_protocol_server(config);
-    let _silent = TcpStream::connect(server.addr()).unwrap();
+    let _silent = Stream::connect_tcp(server.addr()).unwrap();
     until("the header is waited for", || {
         server.handle().pending_handshakes() == 1
     });
@@ -418,8 +438,8 @@ fn limits_count_the_client_of_a_proxy_header() {
         .connect_rate(Some(rate));
     let server = proxy_protocol_server(config);
     let from = |client: u8| -> (TestClient, u16) {
-        let mut open = server.client().open();
-        open.bytes(binary_header([192, 0, 2, client]));
+        let header = binary_header([192, 0, 2, client]);
+        let mut open = server.client().preamble(&header).open();
         open.bytes(server.client().head());
         let status = open.read_head().status;
         (open, status)
@@ -435,10 +455,14 @@ fn limits_count_the_client_of_a_proxy_header() {
     }
     // The connections are counted once each, so the rate is exceeded now.
     let header = binary_header([192, 0, 2, 1]);
-    let statuses: Vec<u16> = (0..30)
-        .map(|_| after(&server, &header, "").status)
+    let statuses: Vec<Option<u16>> = (0..30)
+        .map(|_| {
+            let mut open = server.client().preamble(&header).open();
+            open.try_bytes(server.client().head());
+            open.read_status()
+        })
         .collect();
-    let refused = statuses.iter().filter(|status| **status == 503);
+    let refused = (statuses.iter()).filter(|status| **status == unread_refusal());
     assert!(refused.count() > 15, "{statuses:?}");
     assert_eq!(
         after(&server, &binary_header([192, 0, 2, 99]), "").status,
@@ -456,9 +480,8 @@ fn one_client_of_a_proxy_cannot_hold_all_handshake_slots() {
     let server = proxy_protocol_server(config);
     let attackers: Vec<TestClient> = (0..256)
         .map(|_| {
-            let open = server.client().open();
-            open.bytes(binary_header([192, 0, 2, 1]));
-            open
+            let header = binary_header([192, 0, 2, 1]);
+            server.client().preamble(&header).open()
         })
         .collect();
     until("all handshake slots are taken", || {
@@ -466,16 +489,17 @@ fn one_client_of_a_proxy_cannot_hold_all_handshake_slots() {
     });
     // The slots count for the attacker as soon as its address is known. The proxy then gets one for another client.
     until("another client is admitted", || {
-        let mut stream = TcpStream::connect(server.addr()).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let bytes = [
-            binary_header([192, 0, 2, 2]),
-            server.client().head().into_bytes(),
-        ]
-        .concat();
+        let options = StreamOptions {
+            preamble: binary_header([192, 0, 2, 2]),
+            ..StreamOptions::default()
+        };
         let mut begin = [0; 12];
         // A connection that is refused unread may be reset.
-        stream.write_all(&bytes).is_ok()
+        let stream = Stream::connect_with(&server.addr().into(), &options);
+        let Ok(mut stream) = stream.as_ref() else {
+            return false;
+        };
+        stream.write_all(server.client().head().as_bytes()).is_ok()
             && stream.read_exact(&mut begin).is_ok()
             && &begin == b"HTTP/1.1 101"
     });
@@ -484,10 +508,40 @@ fn one_client_of_a_proxy_cannot_hold_all_handshake_slots() {
 
 #[test]
 fn proxy_protocol_needs_trusted_proxies() {
-    let listener = Listener::bind("127.0.0.1:0").unwrap().proxy_protocol();
+    let listener = listen("127.0.0.1:0").proxy_protocol();
     let refused = Server::from_listeners(vec![listener], Config::default()).unwrap_err();
     let error = refused
         .downcast::<standpipe::ConfigError>()
         .expect("the configuration is wrong");
     assert_eq!(error.field(), "trusted_proxies");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn refusal_before_the_tls_handshake_is_not_sent() {
+    let rate = Rate::per_second(1).burst(1);
+    let config = trusting(&["127.0.0.1"]).connect_rate(Some(rate));
+    let listener = Listener::bind("127.0.0.1:0").expect("a free port");
+    let listener = listener.proxy_protocol().tls(server_config());
+    let server = Server::from_listeners(vec![listener], config).expect("a valid configuration");
+    let server = TestServer::of(server, Who);
+    let exceeding = || {
+        let statistics = server.handle().statistics();
+        let found = (statistics.refused.iter()).find(|(each, _)| *each == Refused::ConnectRate);
+        found.map_or(0, |(_, count)| *count)
+    };
+    let header = binary_header([192, 0, 2, 1]);
+    let mut ended = Vec::new();
+    while exceeding() == 0 {
+        assert!(ended.len() < 30, "the rate is never exceeded");
+        let mut tcp = Stream::connect_tcp(server.addr()).expect("the server accepts");
+        tcp.write_all(&header).expect("the server reads");
+        // The server ends this direction too, if it has accepted the header.
+        tcp.shutdown(std::net::Shutdown::Write)
+            .expect("the connection is open");
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).expect("the server ends it");
+        ended.push(answer);
+    }
+    assert!(ended.iter().all(Vec::is_empty), "{ended:?}");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::binary::{Binary, run, standpipe};
-use crate::support::{JsonClient, TestClient, post, until, within};
+use crate::support::{JsonClient, TestClient, http_url, post, until, within};
 use crate::{binary_client, dashboard};
 
 /// A loopback port that refuses connections. It stays bound, so nobody else can listen on it.
@@ -58,10 +58,13 @@ fn run_with_variable(value: &str) -> (Option<i32>, String) {
 #[test]
 fn wrong_redis_url_is_explained_and_not_shown() {
     for (url, reason) in [
-        ("rediss://:s3cret@10.0.0.1", "needs the feature `tls`"),
+        ("rediss://:s3cret@", "the host is missing"),
         ("redis://:s3/cret@10.0.0.1", "percent-encoded"),
         ("redis://10.0.0.1,redis://:s3cret@", "the host is missing"),
-        ("redis:s3cret@10.0.0.1", "begins with redis:// or unix:"),
+        (
+            "redis:s3cret@10.0.0.1",
+            "begins with redis://, rediss:// or unix:",
+        ),
     ] {
         let flag = format!("--redis={url}");
         for (arguments, name) in [
@@ -85,6 +88,22 @@ fn wrong_redis_url_is_explained_and_not_shown() {
             "{stderr}"
         );
     }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn authorities_of_redis_are_read_at_the_start() {
+    let (code, stderr) = run(&["--redis", "rediss://10.0.0.1", "--redis-ca", "missing.pem"]);
+    assert_eq!(code, Some(78), "{stderr}");
+    let reason = "missing.pem cannot be used: ";
+    assert!(stderr.contains(reason), "{stderr}");
+
+    // They are not needed without TLS.
+    let port = ClosedPort::new();
+    let binary = port.hub(&["--redis-ca", "missing.pem"]);
+    binary.signal("TERM");
+    let (_, _, log) = binary.end();
+    assert!(log.contains("--redis-ca: has no effect"), "{log}");
 }
 
 #[test]
@@ -264,7 +283,7 @@ fn hub_without_its_server_refuses_under_refuse() {
     assert_eq!(json.request(r#"{"unsub":"t","ref":3}"#)["ack"], 3);
     assert_eq!(binary.get("/topics/t/history").body, "[]");
 
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let (code, stdout, stderr) = binary_client::run(&["pub", "t", "--url", &base], "a\nb\n");
     assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
     let reason = error.strip_prefix("not published: ").unwrap();

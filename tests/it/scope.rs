@@ -1,6 +1,6 @@
 //! The end of a value ends what it started: `ServerThread`, `Events` and `Server::scope`.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,16 +9,18 @@ use crossbeam_channel::bounded;
 use standpipe::{Config, Connection, Event, Handler, Server, ServerThread};
 
 use crate::shutdown::{assert_closed_with_1001, read_to_close, report};
-use crate::support::{DEADLINE, Failure, TestClient, echo, until, with_both_flush_modes, within};
+use crate::support::{
+    DEADLINE, Failure, Stream, TestClient, echo, until, with_both_flush_modes, within,
+};
 
 fn bind(config: Config) -> (Server, SocketAddr) {
-    let server = Server::bind("127.0.0.1:0", config).expect("a free port");
+    let server = crate::support::bind("127.0.0.1:0", config).expect("a free port");
     let address = server.handle().local_addr().expect("a TCP address");
     (server, address)
 }
 
 fn is_refused(address: SocketAddr) -> bool {
-    TcpStream::connect(address).is_err()
+    Stream::connect_tcp(address).is_err()
 }
 
 #[test]

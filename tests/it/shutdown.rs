@@ -1,7 +1,6 @@
 //! The shutdown of the server, step by step: no new clients, 503 for pending handshakes, no more messages are accepted,
 //! 1001 after what is queued, resets at the deadline, all threads joined, and a correct report.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -9,13 +8,13 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 use standpipe::{
-    Clock, Config, Connection, Disconnect, Handler, Listener, Message, Reply, Request,
-    SendTimeoutError, Server, ServerHandle, ShutdownReport, TrySendError,
+    Clock, Config, Connection, Disconnect, Handler, Message, Reply, Request, SendTimeoutError,
+    Server, ServerHandle, ShutdownReport, TrySendError,
 };
 
 use crate::support::{
-    Barrier, DEADLINE, Failure, Rest, TestClient, TestServer, echo, fill, spawn_blocked_send,
-    with_both_flush_modes, within,
+    Barrier, DEADLINE, Failure, Rest, Stream, TestClient, TestServer, bind, echo, fill, listen,
+    spawn_blocked_send, with_both_flush_modes, within,
 };
 
 pub(crate) fn report(drained: u64, lost: u64) -> ShutdownReport {
@@ -46,7 +45,7 @@ pub(crate) fn assert_closed_with_1001(client: thread::JoinHandle<Rest>) -> Vec<M
 fn idle_server_and_unserved_server_end_immediately() {
     let server = TestServer::echo(Config::default());
     assert_eq!(server.shut_down(), report(0, 0));
-    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let server = bind("127.0.0.1:0", Config::default()).unwrap();
     server.handle().shutdown();
     let served = within(20, "serve to return", || server.serve(echo).unwrap());
     assert_eq!(served, report(0, 0));
@@ -68,9 +67,9 @@ fn shutdown_refuses_new_clients_and_frees_the_port() {
     assert!(server.handle().is_shutting_down());
     connected.expect_close(1001);
     // The handler does not return yet, so the server is still draining.
-    let refused = || TcpStream::connect(address).unwrap_err();
+    let refused = || Stream::connect_tcp(address).unwrap_err();
     assert_eq!(refused().kind(), std::io::ErrorKind::ConnectionRefused);
-    let successor = Server::bind(address, Config::default()).unwrap();
+    let successor = bind(address, Config::default()).unwrap();
     drop(successor);
     barrier.open();
     server.report();
@@ -260,7 +259,7 @@ fn shutdown_wakes_a_handler_that_waits_for_closed() {
 #[test]
 fn handler_may_shut_down_its_own_server() {
     with_both_flush_modes(|config| {
-        let server = Server::bind("127.0.0.1:0", config).unwrap();
+        let server = bind("127.0.0.1:0", config).unwrap();
         let handle: ServerHandle = server.handle();
         let server = TestServer::of(server, move |conn: &mut Connection| {
             while let Some(message) = conn.recv()? {
@@ -283,7 +282,7 @@ fn handler_may_shut_down_its_own_server() {
 
 #[test]
 fn two_listeners_both_serve_and_end() {
-    let bind = || Listener::bind("127.0.0.1:0").unwrap();
+    let bind = || listen("127.0.0.1:0");
     let server = Server::from_listeners(vec![bind(), bind()], Config::default()).unwrap();
     let server = TestServer::of(server, echo);
     let addresses = server.handle().local_addrs().to_vec();
@@ -303,7 +302,7 @@ fn two_listeners_both_serve_and_end() {
     assert_eq!(server.report(), report(2, 0));
     for address in addresses {
         assert!(
-            TcpStream::connect(address).is_err(),
+            Stream::connect_tcp(address).is_err(),
             "{address} is still open"
         );
     }
@@ -365,7 +364,7 @@ fn clients_that_connect_during_shutdown_are_drained_or_refused() {
 
 /// Connects one client. Returns false if the server refuses it. `served` counts the clients that received 1001.
 fn connect_and_close(address: std::net::SocketAddr, served: &AtomicUsize) -> bool {
-    if TcpStream::connect(address).is_err() {
+    if Stream::connect_tcp(address).is_err() {
         return false;
     }
     // The server may end between the two connects. The second then fails like the first would have.

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use standpipe::{
-    CloseCause, Config, Connection, Event, Fate, Hub, HubConfig, Message, Outbox, Server,
-    SubscribeOptions,
+    CloseCause, Config, Connection, Event, Fate, Hub, HubConfig, Message, Outbox, SubscribeOptions,
 };
 
 use crate::support::{
-    DEADLINE, Frame, Seen, TestClient, TestServer, echo, echo_with_outboxes, op, until,
+    DEADLINE, Frame, Seen, TestClient, TestServer, bind, echo, echo_with_outboxes, op, until,
     with_both_flush_modes, within,
 };
 
@@ -210,7 +209,7 @@ fn peer_that_leaves_wakes_a_waiting_stream() {
 fn stream_that_is_dropped_or_forgotten_ends_with_1011() {
     for forgotten in [false, true] {
         let config = Config::default().message_timeout(Duration::from_millis(200));
-        let server = Server::bind("127.0.0.1:0", config).unwrap();
+        let server = bind("127.0.0.1:0", config).unwrap();
         let events = server.events(8).unwrap();
         let mut client = TestClient::connect(events.handle().local_addr().unwrap(), "/");
         let Event::Opened { outbox, .. } = events.receiver().recv_timeout(DEADLINE).unwrap() else {

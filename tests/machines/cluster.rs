@@ -15,7 +15,7 @@ use crate::log::{MemberLog, Outcome, Published};
 use crate::member::{END, Member, Roaming, Seen};
 use crate::proxy::Proxy;
 use crate::publisher::Publisher;
-use crate::redis_server::RedisServer;
+use crate::redis_server::{RedisServer, key_file};
 use crate::report::{Report, delays};
 use crate::wait::{DEADLINE, until};
 
@@ -42,6 +42,8 @@ pub(crate) struct Setup {
     pub(crate) has_replica: bool,
     /// The first hub reaches Redis through a proxy.
     pub(crate) has_proxy: bool,
+    /// The hubs use TLS. `STANDPIPE_TEST_REDIS_TLS=1` sets this for all scenes.
+    pub(crate) has_tls: bool,
     /// Only clients of the first hub publish.
     pub(crate) has_one_publisher: bool,
     /// How often the roaming client moves, if the time suffices.
@@ -60,6 +62,8 @@ impl Setup {
             traffic: Duration::from_secs_f64(seconds),
             has_replica: false,
             has_proxy: false,
+            has_tls: cfg!(feature = "tls")
+                && std::env::var_os("STANDPIPE_TEST_REDIS_TLS").is_some(),
             has_one_publisher: false,
             moves: 200,
             completes_moves: false,
@@ -156,26 +160,47 @@ impl Cluster {
     }
 
     fn start(setup: &Setup) -> Option<Cluster> {
-        let redis = RedisServer::start()?;
+        let start = || match setup.has_tls {
+            true => RedisServer::start_with_tls(),
+            false => RedisServer::start(),
+        };
+        let port = |server: &RedisServer| match setup.has_tls {
+            true => server.tls_port(),
+            false => server.port(),
+        };
+        let url = |port: u16| match setup.has_tls {
+            true => format!("rediss://127.0.0.1:{port}"),
+            false => format!("redis://127.0.0.1:{port}"),
+        };
+        let redis = start()?;
         let replica = match setup.has_replica {
-            true => Some(RedisServer::start_replica_of(redis.port())?),
+            true => {
+                let replica = start()?;
+                replica.follow(redis.port());
+                Some(replica)
+            }
             false => None,
         };
-        let proxy = setup.has_proxy.then(|| Proxy::start(redis.port()));
+        let proxy = setup.has_proxy.then(|| Proxy::start(port(&redis)));
         let candidates = match &replica {
-            Some(replica) => format!("{},{}", redis.url(), replica.url()),
-            None => redis.url(),
+            Some(replica) => format!("{},{}", url(port(&redis)), url(port(replica))),
+            None => url(port(&redis)),
+        };
+        let authority = key_file("ca.pem");
+        let authorities = match setup.has_tls {
+            true => vec!["--redis-ca", authority.as_str()],
+            false => Vec::new(),
         };
         let hubs: Vec<HubProcess> = (0..HUBS)
             .map(|node| {
                 let url = match (&proxy, node) {
-                    (Some(proxy), 0) => proxy.url(),
+                    (Some(proxy), 0) => url(proxy.port()),
                     _ => candidates.clone(),
                 };
                 let history = format!("*-kept:history={},queue=30000", setup.history);
                 let flags = ["--redis-lost", setup.lost, "--redis-timeout", setup.timeout];
                 let topics = ["--topic", &history, "--topic", "*:queue=30000"];
-                HubProcess::start(&url, &[flags, topics].concat())
+                HubProcess::start(&url, &[&flags[..], &topics, &authorities].concat())
             })
             .collect();
         for hub in &hubs {

@@ -45,8 +45,8 @@ impl Proxy {
         }
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// From now on, nothing is passed on.

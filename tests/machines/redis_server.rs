@@ -33,6 +33,7 @@ pub(crate) struct RedisServer {
     program: String,
     args: Vec<String>,
     port: u16,
+    tls_port: Option<u16>,
     directory: PathBuf,
     process: Option<Child>,
 }
@@ -50,6 +51,26 @@ impl RedisServer {
         Some(replica)
     }
 
+    /// Starts a server that also has a port for TLS, with the certificate of the tests for `localhost`.
+    pub(crate) fn start_with_tls() -> Option<RedisServer> {
+        let port = free_ports().next().expect("there are always more ports");
+        let [certificate, key, authority] = ["server.pem", "server.key", "ca.pem"].map(key_file);
+        let mut server = RedisServer::with_args(&[
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            &certificate,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &authority,
+            "--tls-auth-clients",
+            "no",
+        ])?;
+        server.tls_port = Some(port);
+        Some(server)
+    }
+
     /// Starts a server with further arguments, such as `--maxmemory 10mb`.
     pub(crate) fn with_args(args: &[&str]) -> Option<RedisServer> {
         let program = env::var("STANDPIPE_REDIS_SERVER").unwrap_or("redis-server".into());
@@ -57,6 +78,7 @@ impl RedisServer {
             program,
             args: args.iter().map(ToString::to_string).collect(),
             port: 0,
+            tls_port: None,
             directory: PathBuf::new(),
             process: None,
         };
@@ -83,6 +105,14 @@ impl RedisServer {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.tls_port.expect("it was started with TLS")
+    }
+
+    pub(crate) fn tls_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}", self.tls_port())
     }
 
     /// Ends the process without a chance to do anything (SIGKILL).
@@ -233,6 +263,11 @@ impl Drop for RedisServer {
 )]
 fn skip(program: &str) {
     eprintln!("skipped, because {program} is not installed");
+}
+
+/// Returns the path of a key or certificate of the tests.
+pub(crate) fn key_file(name: &str) -> String {
+    format!("{}/tests/keys/tls/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Returns ports that are free now. The first one differs from process to process, and from call to call.

@@ -112,6 +112,18 @@ fn calm_traffic_arrives_once_and_in_order() {
     scene(&setup, |_| {}, nothing_was_lost);
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn calm_traffic_over_tls_arrives_once_and_in_order() {
+    let setup = Setup {
+        timeout: "2s",
+        history: 10_000,
+        has_tls: true,
+        ..Setup::new("calm, over TLS", 3.0)
+    };
+    scene(&setup, |_| {}, nothing_was_lost);
+}
+
 #[test]
 fn client_roams_two_hundred_times() {
     let setup = Setup {
@@ -155,6 +167,15 @@ fn killed(setup: &Setup) {
         let verdict = &report.verdict;
         assert!(verdict.gaps > 0, "{verdict:?}");
         was_alone(setup, report);
+    });
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn engine_with_tls_is_killed_and_back_later() {
+    killed(&Setup {
+        has_tls: true,
+        ..Setup::new("engine with TLS killed for 1.5 s", 4.0)
     });
 }
 
@@ -349,6 +370,16 @@ fn node_is_cut_off_and_old_bytes_come_later() {
     cut_off(&Setup {
         has_proxy: true,
         ..Setup::new("a node cut off for 2 s", 4.5)
+    });
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn node_with_tls_is_cut_off_and_old_bytes_come_later() {
+    cut_off(&Setup {
+        has_proxy: true,
+        has_tls: true,
+        ..Setup::new("a node with TLS cut off for 2 s", 4.5)
     });
 }
 

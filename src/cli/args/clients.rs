@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::SecureArgs;
 use crate::cli::secrets::Secrets;
 use crate::cli::units::{Size, Time};
 use crate::cli::url::{Base, Url};
@@ -35,7 +36,7 @@ Exit codes: 0 everything is published, 1 something is not, 2 wrong flag or value
 #[derive(Args, Clone, Debug)]
 #[command(after_help = CLIENT_HELP)]
 pub(crate) struct ClientArgs {
-    /// The WebSocket URL, such as ws://127.0.0.1:9000/ws/lobby
+    /// The WebSocket URL, such as ws://127.0.0.1:9000/ws/lobby or wss://example.com/ws/lobby, or unix:/run/hub.sock:/ws/lobby
     pub(crate) url: Url,
 
     /// Sends the lines of a file (-: of standard input), and then closes the connection. With --count, the connection
@@ -78,6 +79,9 @@ pub(crate) struct ClientArgs {
     /// A file with a token, for a server that requires one
     #[arg(long, env = "STANDPIPE_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) secure: SecureArgs,
 }
 
 /// The flags of `pub`.
@@ -91,7 +95,7 @@ pub(crate) struct PublishArgs {
     /// The message. Without it, or with -, each line of standard input is published as a message
     pub(crate) data: Option<String>,
 
-    /// The server
+    /// The server, such as https://example.com or unix:/run/hub.sock
     #[arg(
         long,
         env = "STANDPIPE_URL",
@@ -124,12 +128,15 @@ pub(crate) struct PublishArgs {
     /// How long an answer may take
     #[arg(long, value_name = "TIME", default_value = "90s")]
     pub(crate) timeout: Time,
+
+    #[command(flatten)]
+    pub(crate) secure: SecureArgs,
 }
 
 /// The flags of `top`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TopArgs {
-    /// The server, such as http://127.0.0.1:9000
+    /// The server, such as http://127.0.0.1:9000, https://example.com or unix:/run/hub.sock
     #[arg(env = "STANDPIPE_URL", default_value = "http://127.0.0.1:9000")]
     pub(crate) url: Base,
 
@@ -140,6 +147,9 @@ pub(crate) struct TopArgs {
     /// A file with a key [default: the key of a server on this machine that has no key file]
     #[arg(long, env = "STANDPIPE_KEY_FILE", value_name = "FILE")]
     key_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) secure: SecureArgs,
 }
 
 /// The flags of `bench`.
@@ -167,6 +177,9 @@ pub(crate) struct BenchArgs {
     /// How long to measure
     #[arg(long, value_name = "TIME", default_value = "2s")]
     pub(crate) time: Time,
+
+    #[command(flatten)]
+    pub(crate) secure: SecureArgs,
 }
 
 /// What the clients of a benchmark do.
@@ -208,14 +221,14 @@ impl ClientArgs {
 impl PublishArgs {
     pub(crate) fn publish_key(&self) -> Result<Option<String>, String> {
         let key = secret(self.publish_key_file.as_deref())?;
-        Ok(key.or_else(|| made_key::find(&self.url.authority)))
+        Ok(key.or_else(|| made_key::find(&self.url.key_name()?)))
     }
 }
 
 impl TopArgs {
     pub(crate) fn key(&self) -> Result<Option<String>, String> {
         let key = secret(self.key_file.as_deref())?;
-        Ok(key.or_else(|| made_key::find(&self.url.authority)))
+        Ok(key.or_else(|| made_key::find(&self.url.key_name()?)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The flags of `serve` for hubs on several machines, and the configuration that they stand for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -24,6 +25,11 @@ pub(crate) struct RedisArgs {
         value_delimiter = ';'
     )]
     redis: Vec<Candidates>,
+
+    /// A file with the certificates of authorities, as PEM. For a rediss:// URL, one of them must have signed the certificate
+    /// of the server [default: the authorities of the system]
+    #[arg(long, env = "STANDPIPE_REDIS_CA", value_name = "FILE")]
+    redis_ca: Option<PathBuf>,
 
     /// How publishes are treated while the server of --redis is away: local (only the members on this hub get the message)
     /// or refuse (it is answered with an error)
@@ -68,6 +74,9 @@ impl RedisArgs {
         if let Some(node) = &self.node {
             config = config.node(node);
         }
+        if let Some(file) = &self.redis_ca {
+            config = config.authorities(file);
+        }
         Some(config)
     }
 
@@ -82,9 +91,15 @@ impl RedisArgs {
             ("--redis-timeout", self.redis_timeout.0 != default.timeout),
             ("--redis-prefix", self.redis_prefix != default.prefix),
             ("--node", self.node.is_some()),
+            ("--redis-ca", self.redis_ca.is_some()),
         ];
         let set = flags.into_iter().filter(|(_, is_set)| *is_set);
         set.map(|(flag, _)| flag).collect()
+    }
+
+    /// Returns whether `--redis-ca` has no effect, because no URL has TLS.
+    pub(crate) fn has_useless_authorities(&self) -> bool {
+        self.redis_ca.is_some() && !self.redis.iter().any(Candidates::have_tls)
     }
 
     /// Records where the URLs come from. `is_file_open` says that every user of the machine can read the file.

@@ -228,14 +228,15 @@ mod redis {
         assert_eq!(format!("{config:?}"), format!("{expected:?}"));
 
         let flags = "--redis redis://a,redis://b:1/2 --redis unix:/c --redis-lost refuse --redis-timeout 2s --redis-prefix p \
-                     --node eu-1";
+                     --node eu-1 --redis-ca ca.pem";
         let flags: Vec<&str> = flags.split_whitespace().collect();
         let expected = RedisConfig::new("redis://a,redis://b:1/2")
             .shard("unix:/c")
             .lost(Lost::Refuse)
             .timeout(Duration::from_secs(2))
             .prefix("p")
-            .node("eu-1");
+            .node("eu-1")
+            .authorities("ca.pem");
         for flags in [flags.clone(), [vec!["serve"], flags].concat()] {
             let args = parse(&flags).expect("the flags are correct");
             let config = args.redis.config(64 << 10).expect("there is a server");
@@ -271,7 +272,7 @@ mod redis {
     fn wrong_redis_flag_is_answered_with_the_correct_form() {
         for (flag, value, right) in [
             ("--redis", "10.0.0.1", "redis://10.0.0.1:6379"),
-            ("--redis", "rediss://a", "needs the feature `tls`"),
+            ("--redis", "rediss://", "the host is missing"),
             ("--redis-lost", "wait", "local or refuse"),
             ("--redis-timeout", "500", "500ms"),
             ("--redis-timeout", "49ms", "between 50ms and 1m"),

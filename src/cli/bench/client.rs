@@ -1,13 +1,14 @@
 //! One client of the benchmark: tungstenite on a blocking socket. tungstenite masks frames and answers pings.
 
 use std::io::{self, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use standpipe::tungstenite::client::client_with_config;
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
+use crate::cli::secure::Secure;
+use crate::cli::stream::Stream;
 use crate::cli::url::Url;
 use crate::cli::values::STAMP;
 use crate::cli::{Failure, refusal};
@@ -35,9 +36,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect(url: &Url) -> Result<Client, Failure> {
+    pub(super) fn connect(url: &Url, secure: &Secure) -> Result<Client, Failure> {
         let socket = BufferedSocket {
-            tcp: url.dial(None)?,
+            stream: url.dial(secure, None)?,
             out: Vec::new(),
         };
         // tungstenite passes each frame on immediately, and `BufferedSocket` collects them.
@@ -46,7 +47,10 @@ impl Client {
             .read_buffer_size(16 << 10);
         let (socket, _) = client_with_config(url.uri.clone(), socket, Some(config))
             .map_err(|error| format!("no WebSocket at {url}: {}", refusal::of_handshake(error)))?;
-        socket.get_ref().tcp.set_read_timeout(Some(READ_TIMEOUT))?;
+        socket
+            .get_ref()
+            .stream
+            .set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Client { socket })
     }
 
@@ -131,14 +135,14 @@ fn to_failure(error: Error) -> Failure {
 /// in one write.
 #[derive(Debug)]
 struct BufferedSocket {
-    tcp: TcpStream,
+    stream: Stream,
     out: Vec<u8>,
 }
 
 impl io::Read for BufferedSocket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.flush()?;
-        io::Read::read(&mut self.tcp, buf)
+        io::Read::read(&mut self.stream, buf)
     }
 }
 
@@ -152,7 +156,7 @@ impl Write for BufferedSocket {
         if self.out.is_empty() {
             return Ok(());
         }
-        let written = self.tcp.write_all(&self.out);
+        let written = self.stream.write_all(&self.out);
         self.out.clear();
         // `WouldBlock` is replaced, because `Client::read` would take it for a read timeout.
         written.map_err(|error| match error.kind() {

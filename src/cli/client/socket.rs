@@ -46,7 +46,7 @@ impl QueuedSocket {
     /// Sets a timeout for each read from now on. The end of the reader of standard output does not matter any more.
     pub(super) fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         self.watches_output = false;
-        self.socket.tcp().set_read_timeout(Some(timeout))
+        self.socket.stream().set_read_timeout(Some(timeout))
     }
 
     /// Queues everything that is written from now on.
@@ -62,10 +62,11 @@ impl QueuedSocket {
     /// [`Closed`](stdout::Closed) if the program that reads standard output has ended.
     fn wait(&self) -> io::Result<()> {
         let stdout = io::stdout();
-        loop {
+        let stream = self.socket.stream();
+        while !stream.has_data() {
             // `poll` reports an error or a hang-up without being asked.
             let mut descriptors = [
-                PollFd::new(self.socket.tcp(), PollFlags::IN),
+                PollFd::new(stream, PollFlags::IN),
                 PollFd::new(&stdout, PollFlags::empty()),
             ];
             match poll(&mut descriptors, None) {
@@ -73,13 +74,14 @@ impl QueuedSocket {
                 Err(error) => return Err(error.into()),
                 Ok(_) => {}
             }
-            if !descriptors[0].revents().is_empty() {
-                return Ok(());
+            if !descriptors[0].revents().is_empty() && stream.has_arrived() {
+                break;
             }
             if !descriptors[1].revents().is_empty() {
                 return Err(io::Error::new(io::ErrorKind::BrokenPipe, stdout::Closed));
             }
         }
+        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! `sp-send-N`: the thread that writes to the socket after the opening handshake.
 
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::progress::Progress;
 use super::socket::Entry;
+use crate::cli::stream::Stream;
 use crate::cli::throttle::Throttle;
 
 /// A server that sends nothing for this time after our Close will not answer it.
@@ -16,7 +16,7 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Writes what is queued, until [`Entry::End`] comes or the socket fails, or the server sends nothing for
 /// `answer_timeout` after our Close. When this returns, the queue is disconnected, so nobody waits for room in it.
 pub(super) fn write(
-    mut tcp: TcpStream,
+    mut stream: Stream,
     queued: Receiver<Entry>,
     progress: &Progress,
     throttle: &Throttle,
@@ -31,16 +31,16 @@ pub(super) fn write(
         };
         let written = match entry {
             Ok(Entry::Line(number, bytes)) => {
-                let written = tcp.write_all(&bytes);
+                let written = stream.write_all(&bytes);
                 if written.is_ok() {
                     progress.written(number);
                 }
                 written
             }
-            Ok(Entry::Control(bytes)) => tcp.write_all(&bytes),
+            Ok(Entry::Control(bytes)) => stream.write_all(&bytes),
             Ok(Entry::Close(bytes)) => {
                 closing = Some(throttle.bytes_read());
-                tcp.write_all(&bytes)
+                stream.write_all(&bytes)
             }
             Ok(Entry::End) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
@@ -56,7 +56,7 @@ pub(super) fn write(
         };
         if written.is_err() {
             // The reading thread sees the end of the connection and reports it.
-            let _ = tcp.shutdown(Shutdown::Both);
+            stream.shutdown();
             return;
         }
     }
@@ -65,7 +65,7 @@ pub(super) fn write(
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use crossbeam_channel::bounded;
 
@@ -83,7 +83,7 @@ mod tests {
         }
         let throttle = Throttle::new(None);
         write(
-            client,
+            client.into(),
             queued,
             progress,
             &throttle,

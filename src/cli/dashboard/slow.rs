@@ -5,7 +5,7 @@
 //! when the client is stopped.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -15,8 +15,9 @@ use standpipe::tungstenite::client::{ClientRequestBuilder, client_with_config};
 use standpipe::tungstenite::protocol::WebSocketConfig;
 use standpipe::tungstenite::{Error, Message, WebSocket};
 
+use crate::cli::dial::connect;
+use crate::cli::stream::Stream;
 use crate::cli::throttle::{Throttle, ThrottledStream};
-use crate::cli::url::connect;
 
 /// The receive buffer is small, so that unread messages wait in the server's queue, where the dashboard shows them, and
 /// not in the kernel.
@@ -36,26 +37,27 @@ impl Entrance {
     /// Connects over real TCP. Returns the address to which the socket is connected too.
     ///
     /// # Blocking
-    /// Waits for the connection, up to `url::TIMEOUT`.
-    fn connect(&self) -> Result<(TcpStream, SocketAddr), String> {
+    /// Waits for the connection, up to `dial::TIMEOUT`.
+    fn connect(&self) -> Result<(Stream, SocketAddr), String> {
         let to_text = |error: io::Error| error.to_string();
+        let dial = |address: SocketAddr| {
+            let socket = connect(&address.into(), Some(RCVBUF)).map_err(to_text)?;
+            Ok::<_, String>(Stream::new(socket, None))
+        };
         match self {
-            Entrance::Listener(address) => {
-                let tcp = connect(*address, Some(RCVBUF)).map_err(to_text)?;
-                Ok((tcp, *address))
-            }
+            Entrance::Listener(address) => Ok((dial(*address)?, *address)),
             Entrance::Channel(server) => {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(to_text)?;
                 let address = listener.local_addr().map_err(to_text)?;
-                let tcp = connect(address, Some(RCVBUF)).map_err(to_text)?;
+                let stream = dial(address)?;
                 // This does not wait, because the connection is in the backlog.
                 let (accepted, peer) = listener.accept().map_err(to_text)?;
-                if tcp.local_addr().map_err(to_text)? != peer {
+                if stream.local_addr() != Some(peer) {
                     return Err("another client has connected".into());
                 }
                 let handed = server.try_send(accepted, Vec::new());
                 handed.map_err(|refused| refused.to_string())?;
-                Ok((tcp, address))
+                Ok((stream, address))
             }
         }
     }
@@ -75,7 +77,7 @@ pub(super) struct SlowClient {
     /// The client's own address. The page uses it to find this client among the server's clients.
     local: SocketAddr,
     throttle: Arc<Throttle>,
-    tcp: TcpStream,
+    stream: Stream,
     /// How the connection ended.
     ended: Arc<Mutex<Option<String>>>,
     thread: JoinHandle<()>,
@@ -94,7 +96,7 @@ pub(super) struct Figures {
 
 impl SlowClient {
     /// # Blocking
-    /// Waits for the connection and the opening handshake, up to `url::TIMEOUT` for each step.
+    /// Waits for the connection and the opening handshake, up to `dial::TIMEOUT` for each step.
     pub(super) fn start(
         number: u64,
         topic: &str,
@@ -102,9 +104,8 @@ impl SlowClient {
         target: &Target<'_>,
     ) -> Result<SlowClient, String> {
         let to_text = |error: io::Error| error.to_string();
-        let (tcp, address) = target.entrance.connect()?;
-        let local = tcp.local_addr().map_err(to_text)?;
-        let clone = tcp.try_clone().map_err(to_text)?;
+        let (stream, address) = target.entrance.connect()?;
+        let local = stream.local_addr().ok_or("it has no address")?;
         // The opening handshake runs at full speed.
         let throttle = Throttle::new(None);
         let uri = format!("ws://{address}{}", target.path);
@@ -114,15 +115,11 @@ impl SlowClient {
             request = request.with_header("Authorization", format!("Bearer {token}"));
         }
         let config = WebSocketConfig::default().read_buffer_size(1 << 10);
-        let stream = ThrottledStream::new(tcp, Arc::clone(&throttle));
-        let (socket, _) =
-            client_with_config(request, stream, Some(config)).map_err(|error| error.to_string())?;
+        let throttled = ThrottledStream::new(stream.clone(), Arc::clone(&throttle));
+        let (socket, _) = client_with_config(request, throttled, Some(config))
+            .map_err(|error| error.to_string())?;
         // From here on only the throttle limits how long a read takes.
-        socket
-            .get_ref()
-            .tcp()
-            .set_read_timeout(None)
-            .map_err(to_text)?;
+        stream.set_read_timeout(None).map_err(to_text)?;
         throttle.set(rate);
         let ended = Arc::new(Mutex::new(None));
         let outcome = Arc::clone(&ended);
@@ -139,7 +136,7 @@ impl SlowClient {
             topic: topic.to_owned(),
             local,
             throttle,
-            tcp: clone,
+            stream,
             ended,
             thread,
         })
@@ -167,8 +164,7 @@ impl SlowClient {
     /// Waits only briefly, because ending the throttle and shutting down the socket both interrupt the thread's read.
     pub(super) fn stop(self) {
         self.throttle.end();
-        // This fails if the connection has already ended, which is fine.
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        self.stream.shutdown();
         // A thread that panicked has also ended.
         let _ = self.thread.join();
     }

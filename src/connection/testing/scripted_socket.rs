@@ -240,6 +240,11 @@ impl State {
         self.written.len()
     }
 
+    /// Returns whether a thread is blocked in `read`.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.reading
+    }
+
     /// Accepts as much of `bytes` as the script allows.
     fn accept(&mut self, bytes: &[&[u8]], waiting: bool) -> io::Result<usize> {
         if self.no_more_writing {

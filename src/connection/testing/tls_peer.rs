@@ -90,6 +90,17 @@ pub(crate) struct TlsPeer {
 }
 
 impl TlsPeer {
+    /// Returns a client that has not sent anything.
+    pub(crate) fn unconnected(setup: &TlsSetup) -> TlsPeer {
+        let name = "localhost".try_into().expect("the name is valid");
+        let session = ClientConnection::new(Arc::clone(&setup.client), name);
+        TlsPeer {
+            session: session.expect("the configuration is valid"),
+            opened: 0,
+            received: Vec::new(),
+        }
+    }
+
     /// Runs a handshake in memory. Returns the client, and the server's side over `socket`.
     pub(crate) fn connect(
         setup: &TlsSetup,

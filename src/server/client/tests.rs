@@ -7,6 +7,8 @@ mod requests;
 mod streams;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_shutdown;
 
 use std::error::Error;
 use std::sync::Arc;

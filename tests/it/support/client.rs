@@ -1,7 +1,7 @@
 //! A WebSocket client that sends whatever a test asks for, valid or not, and checks every byte that comes back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use super::connect::Connect;
 use super::deadline::DEADLINE;
 use super::frame::{Frame, message, op};
 use super::http::Answer;
+use super::stream::Stream;
 
 /// One thing that a client received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(crate) struct Rest {
 
 /// The sending half of a client. It can be moved to another thread.
 #[derive(Clone)]
-pub(crate) struct SendHalf(Arc<Socket>);
+pub(crate) struct SendHalf(Arc<Stream>);
 
 impl SendHalf {
     /// Sends these bytes unchanged.
@@ -55,8 +56,7 @@ impl SendHalf {
 
     /// Sends as many of these bytes as the kernel accepts without blocking, and returns their number.
     pub(crate) fn send_available(&self, bytes: impl AsRef<[u8]>) -> usize {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        self.0.send_with_flags(bytes.as_ref(), flags).unwrap_or(0)
+        self.0.send_available(bytes.as_ref())
     }
 
     #[track_caller]
@@ -90,10 +90,9 @@ impl SendHalf {
         self.frame(&Frame::new(op::CLOSE, ""));
     }
 
-    /// Shuts down the client's direction of TCP. The server's direction stays open.
+    /// Shuts down the client's direction of the stream. The server's direction stays open.
     pub(crate) fn end(&self) {
-        // The server may have closed both directions already.
-        let _ = self.0.shutdown(Shutdown::Write);
+        self.0.end();
     }
 }
 
@@ -114,9 +113,9 @@ impl Deref for TestClient {
 }
 
 impl TestClient {
-    pub(super) fn new(socket: Socket) -> TestClient {
+    pub(super) fn new(stream: Stream) -> TestClient {
         TestClient {
-            send_half: SendHalf(Arc::new(socket)),
+            send_half: SendHalf(Arc::new(stream)),
             buffer: Vec::new(),
             closes: 0,
         }
@@ -134,12 +133,19 @@ impl TestClient {
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.send_half.0.local_addr().unwrap().as_socket().unwrap()
+        let address = self.socket().local_addr().expect("a connected socket");
+        address.as_socket().expect("a TCP socket")
     }
 
     /// Closes the socket with a TCP reset.
     pub(crate) fn reset(self) {
-        self.send_half.0.set_linger(Some(Duration::ZERO)).unwrap();
+        let linger = Some(Duration::ZERO);
+        self.socket().set_linger(linger).expect("a TCP socket");
+    }
+
+    /// Returns the socket below TLS, for what a test asks of TCP itself.
+    pub(crate) fn socket(&self) -> &Socket {
+        self.send_half.0.socket()
     }
 
     /// Reads the head of an HTTP response. The bytes after it stay in the buffer.
@@ -160,6 +166,20 @@ impl TestClient {
                 ),
             }
         }
+    }
+
+    /// Reads the status of an HTTP response. Returns `None` if the connection ends without one.
+    #[track_caller]
+    pub(crate) fn read_status(&mut self) -> Option<u16> {
+        let deadline = Instant::now() + DEADLINE;
+        while self.buffer.is_empty() {
+            match self.fill(deadline) {
+                Some(Fill::Bytes) => {}
+                Some(Fill::Eof | Fill::Reset) => return None,
+                None => panic!("waited {DEADLINE:?} for a response, or the end"),
+            }
+        }
+        Some(self.read_head().status)
     }
 
     /// Reads an HTTP response with the body that its `Content-Length` announces. The bytes after it stay in the buffer.
@@ -300,7 +320,7 @@ impl TestClient {
             Seen::Reset => {}
             // The server shuts down both directions first, to free its threads. The reset follows.
             Seen::Eof => super::until("the reset has arrived", || {
-                self.send_half.0.take_error().unwrap().is_some()
+                self.socket().take_error().unwrap().is_some()
             }),
             frame => panic!("waited for a reset, got {frame:?}"),
         }
@@ -375,9 +395,14 @@ impl TestClient {
             let left = deadline.saturating_duration_since(Instant::now());
             // A timeout of zero would mean no timeout.
             let left = left.max(Duration::from_millis(1));
-            self.send_half.0.set_read_timeout(Some(left)).unwrap();
+            self.socket().set_read_timeout(Some(left)).unwrap();
             return match (&*self.send_half.0).read(&mut chunk) {
-                Ok(0) => Some(Fill::Eof),
+                Ok(0) => {
+                    if self.send_half.0.was_cut() {
+                        eprintln!("the stream ended without a close_notify");
+                    }
+                    Some(Fill::Eof)
+                }
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
                     Some(Fill::Bytes)

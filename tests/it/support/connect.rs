@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::SockAddr;
 
 use super::client::TestClient;
-use super::deadline::DEADLINE;
-use super::http::Answer;
+use super::http::{Answer, exchange};
+use super::stream::{Stream, StreamOptions};
 
 /// The settings of a client that is not connected yet.
 pub(crate) struct Connect {
@@ -15,7 +15,7 @@ pub(crate) struct Connect {
     host: String,
     path: String,
     headers: String,
-    rcvbuf: Option<usize>,
+    options: StreamOptions,
 }
 
 impl Connect {
@@ -33,7 +33,7 @@ impl Connect {
             host,
             path: "/".into(),
             headers: String::new(),
-            rcvbuf: None,
+            options: StreamOptions::default(),
         }
     }
 
@@ -51,13 +51,26 @@ impl Connect {
     /// Sets `SO_RCVBUF` before connecting. With a small buffer, the server's writes soon block when the client stops
     /// reading.
     pub(crate) fn rcvbuf(mut self, bytes: usize) -> Connect {
-        self.rcvbuf = Some(bytes);
+        self.options.rcvbuf = Some(bytes);
         self
     }
 
     /// Sets the smallest [`rcvbuf`](Self::rcvbuf) that the kernel allows.
     pub(crate) fn small_rcvbuf(self) -> Connect {
         self.rcvbuf(2048)
+    }
+
+    /// Sends these bytes before everything else, also before TLS: a PROXY header.
+    pub(crate) fn preamble(mut self, bytes: &[u8]) -> Connect {
+        self.options.preamble = bytes.to_vec();
+        self
+    }
+
+    /// Leaves the TLS handshake, if there is one, to the first read: for a server that does not accept connections yet.
+    /// What is written before waits for the handshake.
+    pub(crate) fn handshake_later(mut self) -> Connect {
+        self.options.handshake_later = true;
+        self
     }
 
     /// Returns the head of the upgrade request.
@@ -69,19 +82,22 @@ impl Connect {
         )
     }
 
-    /// Connects without sending anything.
+    /// Connects without sending anything, except the TLS handshake if the tests run over TLS.
     #[track_caller]
     pub(crate) fn open(&self) -> TestClient {
-        let socket = Socket::new(self.to.domain(), Type::STREAM, None).unwrap();
-        if let Some(bytes) = self.rcvbuf {
-            socket.set_recv_buffer_size(bytes).unwrap();
-        }
-        if self.to.domain() != Domain::UNIX {
-            socket.set_tcp_nodelay(true).unwrap();
-        }
-        socket.connect(&self.to).unwrap();
-        socket.set_write_timeout(Some(DEADLINE)).unwrap();
-        TestClient::new(socket)
+        TestClient::new(self.open_stream())
+    }
+
+    #[track_caller]
+    fn open_stream(&self) -> Stream {
+        let stream = Stream::connect_with(&self.to, &self.options);
+        stream.unwrap_or_else(|error| panic!("connecting failed: {error}"))
+    }
+
+    /// Sends `request` unchanged, and reads the answer as [`http`](super::http) does.
+    #[track_caller]
+    pub(crate) fn http(&self, request: impl AsRef<[u8]>) -> Answer {
+        exchange(&self.open_stream(), request.as_ref())
     }
 
     /// Connects and completes the opening handshake, which must end in a 101.

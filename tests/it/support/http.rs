@@ -1,9 +1,9 @@
-//! One plain HTTP exchange, on a connection of its own.
+//! One HTTP exchange, on a connection of its own.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
-use super::deadline::DEADLINE;
+use super::stream::Stream;
 
 /// An HTTP response.
 #[derive(Debug)]
@@ -63,9 +63,12 @@ impl Answer {
 /// otherwise as long as `Content-Length` says. A reset fails the test.
 #[track_caller]
 pub(crate) fn http(address: SocketAddr, request: impl AsRef<[u8]>) -> Answer {
-    let request = request.as_ref();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let stream = Stream::connect(address).expect("the server accepts the connection");
+    exchange(&stream, request.as_ref())
+}
+
+#[track_caller]
+pub(super) fn exchange(mut stream: &Stream, request: &[u8]) -> Answer {
     stream.write_all(request).unwrap();
     let mut bytes = Vec::new();
     let mut buffer = [0; 16 << 10];

@@ -12,12 +12,16 @@ mod hub_fixture;
 #[cfg(feature = "cli")]
 mod json_client;
 mod log_lines;
+mod mode;
 mod own_process;
 mod process;
 #[cfg(feature = "tls")]
 mod record_peer;
 pub(crate) mod scenario;
 mod server;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "tls")]
 pub(crate) mod tls_peer;
 
@@ -33,6 +37,12 @@ pub(crate) use hub_fixture::{
 #[cfg(feature = "cli")]
 pub(crate) use json_client::JsonClient;
 pub(crate) use log_lines::{LogLines, lines_and_left_out};
+#[cfg(feature = "client")]
+pub(crate) use mode::client_builder;
+pub(crate) use mode::{
+    Plain, announced, announced_address, bind, has_tls, http_url, listen, over_tls, scheme,
+    secure_command, secured, unread_refusal, ws_url,
+};
 pub(crate) use own_process::in_own_process;
 pub(crate) use process::{Process, command_with_signals};
 #[cfg(feature = "tls")]
@@ -41,7 +51,9 @@ pub(crate) use server::{
     TestServer, assert_only_close, echo, echo_with_outboxes, fill, spawn_blocked_send,
     with_both_flush_modes,
 };
-
+pub(crate) use stream::{Stream, StreamOptions};
+#[cfg(feature = "tls")]
+pub(crate) use tls::{client_config, server_config};
 #[cfg(feature = "tls")]
 pub(crate) use tls_peer::{TlsEnd, TlsPeer};
 

@@ -13,6 +13,7 @@ use standpipe::{
 use super::client::{Rest, TestClient};
 use super::connect::Connect;
 use super::deadline::{DEADLINE, until, within};
+use super::mode::{Plain, bind};
 use super::{Answer, Failure};
 
 /// A server on a free port. When it is dropped, it shuts down and joins all threads; the test fails if that hangs.
@@ -21,20 +22,39 @@ use super::{Answer, Failure};
 pub(crate) struct TestServer {
     running: Option<ServerThread>,
     handle: ServerHandle,
+    _plain: Plain,
 }
 
 impl TestServer {
     pub(crate) fn start(config: Config, handler: impl Handler + Send + 'static) -> TestServer {
         // The clients of a test are in the same process, so they need as many descriptors as the server.
         let _ = standpipe::raise_descriptor_limit();
-        TestServer::of(Server::bind("127.0.0.1:0", config).unwrap(), handler)
+        TestServer::of(bind("127.0.0.1:0", config).unwrap(), handler)
+    }
+
+    /// Starts a server without TLS, also if the tests run over TLS. The caller says why.
+    pub(crate) fn plain(config: Config, handler: impl Handler + Send + 'static) -> TestServer {
+        let _ = standpipe::raise_descriptor_limit();
+        TestServer::plain_of(Server::bind("127.0.0.1:0", config).unwrap(), handler)
+    }
+
+    /// Starts this server, whose listeners have no TLS in any mode. The caller says why.
+    pub(crate) fn plain_of(server: Server, handler: impl Handler + Send + 'static) -> TestServer {
+        let plain = Plain::at(server.handle().local_addrs());
+        let mut server = TestServer::of(server, handler);
+        server._plain = plain;
+        server
     }
 
     pub(crate) fn of(server: Server, handler: impl Handler + Send + 'static) -> TestServer {
         let running = server.spawn(handler).unwrap();
         let handle = running.handle();
         let running = Some(running);
-        TestServer { running, handle }
+        TestServer {
+            running,
+            handle,
+            _plain: Plain::default(),
+        }
     }
 
     /// Starts a server that sends every message back.

@@ -434,3 +434,9 @@ pub(crate) fn read_raw(mut socket: &TcpStream) -> (Vec<u8>, bool) {
 
 /// The pause between two bytes of a peer that trickles.
 pub(crate) const TRICKLE: Duration = Duration::from_millis(20);
+
+/// Sends these records on a thread, so that the client can read meanwhile.
+pub(crate) fn sender_of(client: &TlsPeer, records: Vec<u8>) -> std::thread::JoinHandle<()> {
+    let socket = client.socket.try_clone().expect("a descriptor");
+    std::thread::spawn(move || (&socket).write_all(&records).expect("all is sent"))
+}

@@ -1,8 +1,6 @@
 //! The watchdog's deadlines, seen by a client. Each deadline covers the whole request or message, and time that our own
 //! handler takes does not count against the peer. `http_deadlines.rs` has those of bodies and answers.
 
-use std::io::Write;
-use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,11 +45,11 @@ fn pause_between_bytes(began: Instant) {
 #[test]
 fn handshake_timeout_limits_the_whole_request_head() {
     let server = TestServer::echo(Config::default().handshake_timeout(SHORT));
-    let mut stream = TcpStream::connect(server.addr()).unwrap();
+    let stream = server.client().open();
     let began = Instant::now();
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}", "x".repeat(4000));
     for byte in head.bytes() {
-        if stream.write_all(&[byte]).is_err() {
+        if !stream.try_bytes([byte]) {
             break;
         }
         pause_between_bytes(began);

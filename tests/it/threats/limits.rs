@@ -2,19 +2,17 @@
 //! T32).
 
 use std::io::{ErrorKind, Read, Write};
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-use standpipe::{Config, Connection, Disconnect, Handler, Rate, Reply, Request, Server};
+use standpipe::{Config, Connection, Disconnect, Handler, Rate, Reply, Request};
 
 use super::spawned::{Spawned, standpipe, with_limits};
 use crate::support::{
-    Answer, Connect, DEADLINE, Failure, LogLines, Process, TestServer, in_own_process,
-    let_time_pass, lines_and_left_out, until,
+    Answer, Connect, Failure, LogLines, Process, Stream, StreamOptions, TestClient, TestServer,
+    bind, in_own_process, let_time_pass, lines_and_left_out, over_tls, unread_refusal, until,
 };
 
 #[test]
@@ -108,6 +106,11 @@ fn failed_thread_start_refuses_one_client_cleanly() {
             return;
         }
         for missing in missing {
+            if missing == "a handshake thread" {
+                let status = spawned.client("/echo").open().read_status();
+                assert_eq!(status, unread_refusal(), "without {missing}");
+                continue;
+            }
             let (_, answer) = spawned.client("/echo").request();
             assert_eq!(answer.status, 503, "without {missing}: {answer:?}");
             assert!(answer.header("Retry-After").is_some(), "without {missing}");
@@ -136,25 +139,25 @@ fn failed_thread_start_refuses_one_client_cleanly() {
 fn handshakes_beyond_256_are_refused_unread() {
     let config = Config::default().handshake_timeout(Duration::from_secs(60));
     let server = TestServer::echo(config);
-    let mut pending: Vec<TcpStream> = (0..256)
-        .map(|_| TcpStream::connect(server.addr()).unwrap())
-        .collect();
+    let mut pending: Vec<TestClient> = (0..256).map(|_| server.client().open()).collect();
     // This client sends nothing and still gets an answer.
     let mut refused = server.client().open();
-    let answer = refused.read_head();
-    assert_eq!(answer.status, 503);
-    assert!(answer.header("Retry-After").is_some());
-    assert_eq!(refused.read_to_eof(), b"too busy to read this");
+    if over_tls() {
+        assert_eq!(refused.read_status(), None);
+    } else {
+        let answer = refused.read_head();
+        assert_eq!(answer.status, 503);
+        assert!(answer.header("Retry-After").is_some());
+        assert_eq!(refused.read_to_eof(), b"too busy to read this");
+    }
     // A client that has its 101 no longer holds a handshake slot.
     let mut last = pending.pop().unwrap();
-    last.write_all(server.client().head().as_bytes()).unwrap();
-    let mut status = [0; 12];
-    last.read_exact(&mut status).unwrap();
-    assert_eq!(&status, b"HTTP/1.1 101");
+    last.bytes(server.client().head());
+    assert_eq!(last.read_head().status, 101);
     until("a healthy client is admitted", || {
         let mut client = server.client().open();
         client.try_bytes(server.client().head());
-        client.read_head().status == 101
+        client.read_status() == Some(101)
     });
     drop(pending);
 }
@@ -163,7 +166,7 @@ fn handshakes_beyond_256_are_refused_unread() {
 fn one_address_cannot_hold_all_handshake_slots() {
     let config = Config::default().handshake_timeout(Duration::from_secs(60));
     let server = TestServer::echo(config);
-    let attackers: Vec<Socket> = (0..256)
+    let attackers: Vec<Stream> = (0..256)
         .map(|_| connect_from("127.0.0.2", server.addr()))
         .collect();
     until("all handshake slots are taken", || {
@@ -176,7 +179,8 @@ fn one_address_cannot_hold_all_handshake_slots() {
     assert!(admitted.iter().all(|(_, status)| *status == 101));
     // The attacker's oldest handshake has been reset, and its newest still has its slot.
     let (oldest, youngest) = (&attackers[0], &attackers[255]);
-    let ended = oldest.peek(&mut [MaybeUninit::uninit()]);
+    let mut oldest = oldest;
+    let ended = oldest.read(&mut [0]);
     let ended = ended.map_err(|error| error.kind());
     assert!(
         matches!(ended, Ok(0) | Err(ErrorKind::ConnectionReset)),
@@ -236,10 +240,10 @@ fn hold_all_slots(request: &str, deadline: &str) {
     let long = Duration::from_secs(300);
     let config = Config::default().message_timeout(long).write_timeout(long);
     let server = TestServer::start(config.sndbuf(Some(4 << 10)), Reads);
-    let attackers: Vec<Socket> = (0..256)
+    let attackers: Vec<Stream> = (0..256)
         .map(|_| {
-            let mut socket = connect_from("127.0.0.2", server.addr());
-            socket.write_all(request.as_bytes()).unwrap();
+            let socket = connect_from("127.0.0.2", server.addr());
+            (&socket).write_all(request.as_bytes()).unwrap();
             socket
         })
         .collect();
@@ -255,26 +259,25 @@ fn hold_all_slots(request: &str, deadline: &str) {
 
 /// Opens a connection from this loopback address.
 #[track_caller]
-fn connect_from(ip: &str, server: SocketAddr) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let from = SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 0);
-    socket.bind(&from.into()).unwrap();
-    socket.connect(&server.into()).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    socket
+fn connect_from(ip: &str, server: SocketAddr) -> Stream {
+    let options = StreamOptions {
+        from: Some(ip.parse().unwrap()),
+        ..StreamOptions::default()
+    };
+    Stream::connect_with(&server.into(), &options).unwrap()
 }
 
 /// Requests an upgrade from this loopback address. Returns the open connection and the status of the answer.
 #[track_caller]
-fn ask_from(ip: &str, server: SocketAddr) -> (Socket, u16) {
+fn ask_from(ip: &str, server: SocketAddr) -> (Stream, u16) {
     let socket = connect_from(ip, server);
     let status = ask(&socket, server);
     (socket, status)
 }
 
-/// Requests an upgrade and returns the status of the answer.
+/// Requests an upgrade and returns the status of the answer: 503 also if a client with TLS is refused unread.
 #[track_caller]
-fn ask(mut socket: &Socket, server: SocketAddr) -> u16 {
+fn ask(mut socket: &Stream, server: SocketAddr) -> u16 {
     // A client that is refused unread may already be closed.
     let _ = socket.write_all(Connect::to(server).head().as_bytes());
     let mut head = Vec::new();
@@ -282,6 +285,7 @@ fn ask(mut socket: &Socket, server: SocketAddr) -> u16 {
     while !head.ends_with(b"\r\n\r\n") {
         match socket.read(&mut byte) {
             Ok(1) => head.push(byte[0]),
+            _ if head.is_empty() && over_tls() => return 503,
             end => panic!("{end:?} after {:?}", String::from_utf8_lossy(&head)),
         }
     }
@@ -347,7 +351,7 @@ fn exhausted() -> (Spawned, Vec<TcpStream>) {
     let flags = ["--handshake-timeout", "60s"];
     let spawned = Spawned::of(with_limits("ulimit -n 64", &flags));
     let silent_clients = (0..100)
-        .map(|_| TcpStream::connect(spawned.addr()).unwrap())
+        .map(|_| Stream::connect_tcp(spawned.addr()).unwrap())
         .collect();
     until("accepting has failed", || {
         spawned.log().contains("next try in")
@@ -376,7 +380,7 @@ fn accept_backs_off_without_descriptors() {
     until("the server accepts again", || {
         let mut client = Connect::to(spawned.addr()).open();
         client.try_bytes("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        client.read_head().status == 200
+        client.read_status() == Some(200)
     });
 }
 
@@ -420,7 +424,7 @@ fn bind_changes_no_process_limit() {
         rlimit::Resource::NOFILE.set(600, hard).unwrap();
         let limits = || std::fs::read_to_string("/proc/self/limits").unwrap();
         let before = limits();
-        let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+        let server = bind("127.0.0.1:0", Config::default()).unwrap();
         assert_eq!(limits(), before);
         drop(server);
         // 416 descriptors are reserved, or half of a low limit.

@@ -10,7 +10,7 @@ const STACKS: usize = 96 << 10;
 const READ_BUFFER_MAX: usize = 256 << 10;
 
 /// Returns the documented maximum per client, in bytes.
-fn documented_maximum(config: &Config) -> usize {
+pub(super) fn documented_maximum(config: &Config) -> usize {
     STACKS
         + config.queue_bytes.max(config.max_message)
         + (2 * BATCH).max(config.max_message)

@@ -5,10 +5,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use standpipe::{Config, Server};
+use standpipe::Config;
 
 use super::spawned::{Spawned, with_limits};
-use crate::support::{Frame, TestClient, in_own_process, op, until};
+use crate::support::{Frame, TestClient, bind, in_own_process, op, until};
 
 #[test]
 fn harmless_signals_disconnect_no_client() {
@@ -258,7 +258,7 @@ fn library_installs_no_signal_handler() {
         };
         let before = signals();
         assert_eq!(before.len(), 2, "{before:?}");
-        let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+        let server = bind("127.0.0.1:0", Config::default()).unwrap();
         let handle = server.handle();
         let running = server.spawn(crate::support::echo).unwrap();
         TestClient::connect(handle.local_addr().expect("a TCP address"), "/").leave();

@@ -11,7 +11,8 @@ use crossbeam_channel::bounded;
 
 use crate::binary::open_admin;
 use crate::support::{
-    Answer, Connect, DEADLINE, Process, TestClient, command_with_signals, get, until,
+    Answer, Connect, DEADLINE, Plain, Process, TestClient, announced, command_with_signals, get,
+    secure_command, until,
 };
 
 /// What the process has written to one stream so far.
@@ -21,6 +22,7 @@ type Output = Arc<Mutex<Vec<u8>>>;
 pub(crate) struct Spawned {
     child: Child,
     address: SocketAddr,
+    _plain: Plain,
     out: Output,
     log: Output,
     /// Standard error, kept open and unread.
@@ -43,6 +45,7 @@ pub(crate) fn with_limits(limits: &str, flags: &[&str]) -> Command {
         command.args(open_admin(flags));
     }
     command.args(flags).env_clear();
+    secure_command(&mut command);
     command
 }
 
@@ -89,15 +92,12 @@ impl Spawned {
         });
         let first = first.recv_timeout(DEADLINE);
         let first = first.expect("standpipe did not print its address in time");
-        let address = first
-            .trim_end()
-            .strip_prefix("standpipe listening on http://")
-            .and_then(|rest| rest.strip_suffix('/')?.parse().ok())
-            .unwrap_or_else(|| panic!("standpipe printed {first:?}"));
+        let (address, plain) = announced(&first);
         Spawned {
             unread: child.stderr.take(),
             child,
             address,
+            _plain: plain,
             out,
             log: Output::default(),
         }

@@ -1,9 +1,14 @@
 //! Attacks on listeners with TLS (SECURITY.md, T37 and T50a to T50d). `tests/it/tls.rs` has the ordinary behaviour.
 
 mod closing;
+mod drain;
+mod early_data;
 mod handshakes;
 mod key_updates;
+#[cfg(feature = "cli")]
+mod memory;
 mod records;
+mod slots;
 
 use crossbeam_channel::{Receiver, unbounded};
 use standpipe::{Config, Connection, Refused};

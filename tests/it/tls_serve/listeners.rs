@@ -57,6 +57,41 @@ fn every_tcp_listener_speaks_tls_and_no_unix_socket() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn inherited_socket_speaks_tls() {
+    let tls = tls_flags();
+    let mut flags: Vec<&str> = tls.iter().map(String::as_str).collect();
+    flags.extend(["--listen", "fd:web", "--admin-listen", "fd:admin"]);
+    let hub = Hub::of(crate::systemd::inheriting("web:admin", &flags));
+    let admin = hub.announced_address("standpipe listening on https://", "/ (admin)");
+    assert_eq!(hub.get("/healthz").status, 200);
+    assert_eq!(get(admin, "/topics", "").status, 200);
+    assert_eq!(support::get(admin, "/topics", "").status, 400);
+}
+
+/// The line of `systemctl status`.
+#[cfg(target_os = "linux")]
+#[test]
+fn service_manager_is_told_of_tls() {
+    let files = Files::new("status");
+    let path = files.path("notify.sock");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    socket
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a time limit");
+    let tls = tls_flags();
+    let mut flags: Vec<&str> = tls.iter().map(String::as_str).collect();
+    flags.extend(["--listen", "127.0.0.1:0", "--admin-open"]);
+    let mut command = standpipe(&flags);
+    command.env("NOTIFY_SOCKET", &path);
+    let hub = Hub::of(command);
+    let mut buffer = [0; 4096];
+    let read = socket.recv(&mut buffer).expect("a notification");
+    let expected = format!("READY=1\nSTATUS=listening on {} (TLS)\n", hub.address);
+    assert_eq!(String::from_utf8_lossy(&buffer[..read]), expected);
+}
+
 #[test]
 fn made_key_is_announced_with_https() {
     let files = Files::new("made-key");

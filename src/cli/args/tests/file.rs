@@ -139,7 +139,7 @@ fn problem_names_file_line_key_and_nearest_key() {
 #[cfg(feature = "redis")]
 #[test]
 fn problem_shows_no_password() {
-    for value in ["rediss://:s3cret@a", "redis://:s3cret", "s3cret"] {
+    for value in ["valkeys://:s3cret@a", "redis://:s3cret", "s3cret"] {
         let problems = problems_of("password", &format!("redis = \"{value}\""));
         assert!(problems.contains(":1: redis: "), "{problems}");
         assert!(!problems.contains("s3cret"), "{problems}");
