@@ -85,7 +85,8 @@ class Machine:
         assert program == "standpipe"
         hub = Program([STANDPIPE, *flags], cwd=self.root, env={**self.environment, **environment})
         with hub:
-            wait_until("the hub listens", lambda: accepts(self.port) or hub.process.poll() is not None)
+            ready = lambda: "listening on" in hub.log() or hub.process.poll() is not None
+            wait_until("the hub printed its address", ready)
             assert hub.process.poll() is None, hub.log()
             yield hub
 

@@ -291,8 +291,12 @@ impl Peer {
     }
 
     fn accept(&self) -> PeerStream {
-        let (socket, _) = self.listener.accept().expect("a connection");
+        let listener = self.listener.try_clone().expect("a descriptor");
+        let accepted = within(20, "a connection", move || listener.accept());
+        let (socket, _) = accepted.expect("a connection");
         socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        // Otherwise a record may wait in the kernel until the command has acknowledged the one before.
+        socket.set_nodelay(true).expect("an option of TCP");
         let session = ServerConnection::new(Arc::clone(&self.config)).expect("a session");
         StreamOwned::new(session, socket)
     }
