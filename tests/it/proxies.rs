@@ -378,13 +378,9 @@ fn wrong_proxy_headers_get_400_and_no_service() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
     ] {
         // The answer is in clear text, also with TLS: the proxy could read it, and its client could not.
-        let mut tcp = Stream::connect_tcp(server.addr()).unwrap();
-        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
-        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        tcp.write_all(&[header, request].concat()).unwrap();
-        let mut answer = Vec::new();
-        tcp.read_to_end(&mut answer).unwrap();
-        let status = Answer::parse(&answer).status;
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let in_clear = server.client().in_clear();
+        let status = in_clear.http([header, request].concat()).status;
         assert_eq!(status, 400, "{}", header.escape_ascii());
     }
     if over_tls() {

@@ -1,6 +1,7 @@
 //! [`RegisteredClient`]: a client from `accept` to the end of its threads. The handshake thread owns it first, and then the
 //! reader.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 
 use crate::connection::close_cause::CloseCause;
@@ -41,6 +42,11 @@ impl RegisteredClient<'_> {
 
     /// As [`leave`](Self::leave), for a client that was not sent the 101. A missed deadline counts as a refusal.
     pub(crate) fn leave_unopened(self, server: &ServerState) {
+        // With TLS, a close_notify announces the end of each stream that is not reset (RFC 8446 §6.1), also of a connection
+        // that waited for a request in vain.
+        if self.shared.tls.version().is_some() && !self.shared.lifecycle().was_reset() {
+            self.socket.shutdown(Shutdown::Write);
+        }
         if self.shared.lifecycle().missed_clock().is_some() {
             server.counters.refused.count(Refused::TimedOut);
         }

@@ -307,10 +307,12 @@ impl TestClient {
         reason
     }
 
-    /// Checks that the stream ends, and that nothing else arrives before its end.
+    /// Checks that the stream ends, and that nothing else arrives before its end. With TLS, a close_notify announces it.
     #[track_caller]
     pub(crate) fn expect_eof(&mut self) {
         assert_eq!(self.next(), Seen::Eof);
+        let was_cut = self.send_half.0.was_cut();
+        assert!(!was_cut, "the stream ended without a close_notify");
     }
 
     /// Checks that the connection is reset, and that nothing else arrives before the reset.

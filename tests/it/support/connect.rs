@@ -66,6 +66,12 @@ impl Connect {
         self
     }
 
+    /// Speaks clear text, also to a server that expects TLS.
+    pub(crate) fn in_clear(mut self) -> Connect {
+        self.options.in_clear = true;
+        self
+    }
+
     /// Leaves the TLS handshake, if there is one, to the first read: for a server that does not accept connections yet.
     /// What is written before waits for the handshake.
     pub(crate) fn handshake_later(mut self) -> Connect {

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
+use super::connect::Connect;
 use super::stream::Stream;
 
 /// An HTTP response.
@@ -104,6 +105,13 @@ pub(crate) fn get(address: SocketAddr, path: &str, headers: &str) -> Answer {
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     http(address, request)
+}
+
+/// As [`get`], in clear text also to a server that expects TLS.
+#[track_caller]
+pub(crate) fn get_in_clear(address: SocketAddr, path: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    Connect::to(address).in_clear().http(request)
 }
 
 /// Sends `POST path` with this body and the lines in `headers`, each of which ends with CRLF.

@@ -30,7 +30,7 @@ pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
 pub(crate) use connect::Connect;
 pub(crate) use deadline::{DEADLINE, let_time_pass, until, within};
 pub(crate) use frame::{Frame, Length, op};
-pub(crate) use http::{Answer, get, http, post};
+pub(crate) use http::{Answer, get, get_in_clear, http, post};
 pub(crate) use hub_fixture::{
     HubFixture, Reader, TextEnvelope, TopicEvent, assert_contiguous, events_of, parse_event,
 };

@@ -19,6 +19,8 @@ pub(crate) struct StreamOptions {
     pub(crate) preamble: Vec<u8>,
     /// The address of this machine from which the client connects, if it is not the usual one.
     pub(crate) from: Option<IpAddr>,
+    /// Whether the client speaks clear text to a server that expects TLS.
+    pub(crate) in_clear: bool,
     /// Whether the TLS handshake goes on in the first read, for a server that accepts no connections yet. Otherwise it is
     /// complete when the stream exists, or has failed.
     pub(crate) handshake_later: bool,
@@ -53,7 +55,8 @@ impl Stream {
         (&socket).write_all(&options.preamble)?;
         #[cfg(feature = "tls")]
         {
-            let address = to.as_socket().filter(|at| super::mode::has_tls(*at));
+            let address = to.as_socket();
+            let address = address.filter(|at| super::mode::has_tls(*at) && !options.in_clear);
             let session = address.map(|at| Session::new(&socket, at, options.handshake_later));
             Ok(Stream { socket, session })
         }

@@ -51,7 +51,7 @@ fn every_tcp_listener_speaks_tls_and_no_unix_socket() {
     plain.read_to_string(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for address in [address, admin] {
-        let answer = support::get(address, "/healthz", "");
+        let answer = support::get_in_clear(address, "/healthz");
         assert_eq!(answer.status, 400, "HTTP without TLS");
         assert!(answer.body.contains("https://"), "{answer:?}");
     }
@@ -67,7 +67,7 @@ fn inherited_socket_speaks_tls() {
     let admin = hub.announced_address("standpipe listening on https://", "/ (admin)");
     assert_eq!(hub.get("/healthz").status, 200);
     assert_eq!(get(admin, "/topics", "").status, 200);
-    assert_eq!(support::get(admin, "/topics", "").status, 400);
+    assert_eq!(support::get_in_clear(admin, "/topics").status, 400);
 }
 
 /// The line of `systemctl status`.
