@@ -28,7 +28,7 @@ class Server:
             [*command, "--listen", "127.0.0.1:0", "--admin-open"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, **options)
         line = self.process.stdout.readline()
-        found = re.search(r"http://([\d.:]+)/", line)
+        found = re.search(r"https?://([\d.:]+)/", line)
         if not found:
             self.process.kill()
             sys.exit(f"{command} did not say where it listens: {line!r}")
@@ -58,8 +58,12 @@ def start_in_an_empty_directory():
     if os.geteuid() != 0:
         print("not checked: a start in an empty directory needs root")
         return
+    keys = pathlib.Path("tests/keys/tls")
     with tempfile.TemporaryDirectory() as root:
         shutil.copy(STATIC, root)
+        for name in ("server.pem", "server.key", "ca.pem"):
+            shutil.copy(keys / name, root)
+            os.chmod(pathlib.Path(root, name), 0o644)
         os.chmod(root, 0o755)
 
         def enter():
@@ -73,7 +77,17 @@ def start_in_an_empty_directory():
             for path in ("healthz", "readyz", ""):
                 with urllib.request.urlopen(f"http://{server.address}/{path}", timeout=10) as answer:
                     assert answer.status == 200, (path, answer.status)
-    print("the static program serves in a directory that contains nothing else")
+        print("the static program serves in a directory that contains nothing else")
+
+        # The directory has no certificates of the system. SSL_CERT_FILE names some, and nothing is trusted without it.
+        flags = ["--tls-cert", "/server.pem", "--tls-key", "/server.key"]
+        with Server(["/standpipe", *flags], preexec_fn=enter, env={}) as server:
+            for variables, code in (({"SSL_CERT_FILE": "/ca.pem"}, 0), ({}, 1)):
+                publish = subprocess.run(
+                    ["/standpipe", "pub", "--url", f"https://{server.address}", "t", "hello"], preexec_fn=enter,
+                    env=variables, capture_output=True, text=True, timeout=20)
+                assert publish.returncode == code, (variables, publish)
+    print("the static program serves with TLS, and trusts the certificates of SSL_CERT_FILE")
 
 
 def bench(server, *flags):

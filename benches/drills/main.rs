@@ -63,7 +63,7 @@ const HELPERS: [(&str, Helper); 3] = [
 ];
 
 const USAGE: &str = "cargo bench --bench drills -- [--small] [cap|churn|siege|drip|scarce|sudden|cut-off|cycles|corpus|tls|churn-tls|siege-tls|all]\n\
-     cargo bench --bench drills -- soak [--small|--minutes N]";
+     cargo bench --bench drills -- soak|soak-tls [--small|--minutes N]";
 
 fn main() -> ExitCode {
     // cargo appends `--bench` to the arguments.
@@ -84,7 +84,10 @@ fn main() -> ExitCode {
     }
     let small = arguments.iter().any(|argument| argument == "--small");
     arguments.retain(|argument| argument != "--small" && argument != "all");
-    if let ["soak", rest @ ..] = &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    if let [name @ ("soak" | "soak-tls"), rest @ ..] =
+        &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        let is_secure = *name == "soak-tls";
         let seconds = match rest {
             ["--minutes", minutes] => minutes.parse().ok().map(|n: u64| 60 * n),
             [] => Some(if small { 20 } else { 600 }),
@@ -95,8 +98,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         };
         let mut report = Report::default();
-        report.begin("soak", small);
-        if let Err(error) = soak::run(Duration::from_secs(seconds), &mut report) {
+        let (name, flags) = match is_secure {
+            true => ("soak-tls", &stream::TLS_FLAGS[..]),
+            false => ("soak", &[][..]),
+        };
+        report.begin(name, small);
+        if let Err(error) = soak::run(Duration::from_secs(seconds), flags, &mut report) {
             report.check("the drill ran to its end", false, error.to_string());
         }
         return report.end();

@@ -35,7 +35,12 @@ struct Counts {
     failed: AtomicU64,
 }
 
-pub(crate) fn run(duration: Duration, report: &mut Report) -> Result<(), Failure> {
+/// `more_flags` are flags of the server, for example those of TLS.
+pub(crate) fn run(
+    duration: Duration,
+    more_flags: &[&str],
+    report: &mut Report,
+) -> Result<(), Failure> {
     let flags = [
         ["--topic", "block:policy=block:5s"],
         ["--topic", "newest:policy=drop-newest,history=100"],
@@ -43,7 +48,7 @@ pub(crate) fn run(duration: Duration, report: &mut Report) -> Result<(), Failure
         ["--topic", "conflate:policy=conflate"],
         ["--topic", "disconnect:policy=disconnect,history=100"],
     ];
-    let server = Standpipe::start(flags.as_flattened())?;
+    let server = Standpipe::start(&[flags.as_flattened(), more_flags].concat())?;
     report.fault("mixed work for a long time");
     let counts = Counts::default();
     let samples = healthy::alongside(&server, report, |_| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use standpipe::Listener;
 
 use super::address::reachable;
-use super::url::escaped;
+use super::percent::escaped;
 use super::values::Listen;
 
 /// The tag of the listeners that serve the admin paths.

@@ -85,6 +85,7 @@ pub(crate) mod metrics;
 // The commands that are clients, and what they share.
 pub(crate) mod address;
 pub(crate) mod dial;
+pub(crate) mod percent;
 pub(crate) mod refusal;
 #[cfg(feature = "tls")]
 pub(crate) mod secure;

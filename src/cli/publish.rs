@@ -6,10 +6,10 @@ use super::Failure;
 use super::args::PublishArgs;
 use super::client::{Line, Lines};
 use super::kept_connection::{KeptConnection, NoResponse};
+use super::percent::escaped;
 use super::refusal::first_line;
 use super::stdout;
 use super::terminal::printable;
-use super::url::escaped;
 
 /// How some of the server's texts begin, and this command's error too.
 const NOT_PUBLISHED: &str = "not published: ";

@@ -1,7 +1,7 @@
 //! [`Secure`]: the TLS of the commands that are clients: whom they trust, and the handshake. `--ca`, `--insecure`,
 //! `--client-cert` and `--client-key` decide.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +25,6 @@ pub(crate) use session::TlsSession;
 mod session;
 #[path = "../tls/untrusted.rs"]
 mod untrusted;
-
-/// Written by `--insecure`, each time.
-const WARNING: &str = "warning: --insecure: the certificate of the server is not verified, so anybody on the way to it may \
-                       read and change everything";
 
 /// Whom a command trusts, and who it is.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +54,6 @@ impl Secure {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let builder = if trust.is_insecure {
-            writeln!(io::stderr(), "{WARNING}")?;
             let verifier = Arc::new(Unverified(provider));
             builder
                 .dangerous()

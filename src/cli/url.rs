@@ -1,11 +1,12 @@
 //! [`Url`] and [`Base`]: the address of a server, and connecting to it. All client commands use them.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 use super::Failure;
 use super::dial::{Address, Remote};
 use super::made_key::is_loopback;
+use super::percent::{encoded, escaped};
 use super::secure::Secure;
 use super::stream::Stream;
 
@@ -143,46 +144,16 @@ fn parse_unix(rest: &str, scheme: &str) -> Result<(http::Uri, Remote), String> {
     Ok((uri, remote))
 }
 
-/// Percent-encodes spaces, letters beyond ASCII, and other bytes that a path or query cannot contain, as browsers do.
-/// What is encoded already stays as it is.
-fn encoded(rest: &str) -> String {
-    let path = rest.find(['/', '?']).unwrap_or(rest.len());
-    let mut encoded = rest[..path].to_owned();
-    // A request line begins with a path (RFC 9112 §3.2.1), also if the URL has none.
-    if rest[path..].starts_with('?') {
-        encoded.push('/');
-    }
-    for byte in rest[path..].bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%[]".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a string never fails.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
-    encoded
-}
-
-/// Returns the text percent-encoded, as a path segment or a query value.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            // Writing to a string never fails.
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
-}
-
 /// Returns the text of a URL without its user, query and fragment, which may contain a secret. Other text stays as it is.
 pub(crate) fn without_secrets(text: &str) -> String {
+    let shown = |rest: &str| rest.find(['?', '#']).unwrap_or(rest.len());
+    if text.starts_with(UNIX) && shown(text) < text.len() {
+        return format!("{}…", &text[..shown(text)]);
+    }
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
-    let shown = rest.find(['?', '#']).unwrap_or(rest.len());
+    let shown = shown(rest);
     let path = rest[..shown].find('/').unwrap_or(shown);
     let host = rest[..path].rfind('@').map_or(0, |at| at + 1);
     let cut = if shown < rest.len() { "…" } else { "" };
@@ -371,6 +342,8 @@ mod tests {
             ("ws://me:secret@a:1/x?token=secret", "ws://…@a:1/x…"),
             ("http://a/dashboard#key=secret", "http://a/dashboard…"),
             ("ws://a/me@home", "ws://a/me@home"),
+            ("unix:/a.sock:/x?token=secret", "unix:/a.sock:/x…"),
+            ("unix:/a.sock", "unix:/a.sock"),
             ("a:secret@b", "a:secret@b"),
         ] {
             assert_eq!(without_secrets(text), shown);

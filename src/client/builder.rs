@@ -297,7 +297,10 @@ impl ClientBuilder {
         let deadline = Instant::now().checked_add(self.handshake_timeout);
         let mut socket = match url.has_tls {
             #[cfg(feature = "tls")]
-            true => super::tls::open(stream, self.tls.take(), &url.host, deadline)?,
+            true => {
+                let tls = super::tls::open(stream, self.tls.take(), &url.host, deadline)?;
+                ClientSocket::Tls(Box::new(tls))
+            }
             _ => ClientSocket::Plain(stream),
         };
         let opening = Opening {

@@ -84,3 +84,18 @@ pub enum ConnectError {
     #[error("the connection failed during the handshake: {0}")]
     Io(#[source] io::Error),
 }
+
+impl ConnectError {
+    /// Returns what an error of the socket means during the handshake.
+    pub(super) fn of(error: io::Error) -> ConnectError {
+        // A server that requires a certificate of the client says so after its part of the TLS handshake.
+        #[cfg(feature = "tls")]
+        if let Some(source) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return ConnectError::Tls(rustls::Error::clone(source));
+        }
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectError::Timeout,
+            _ => ConnectError::Io(error),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The client's opening handshake (RFC 6455 §4.1): writes the request, and reads and checks the answer.
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -10,6 +10,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::error::ConnectError;
 use super::socket::ClientSocket;
+use super::stream::patience;
 use crate::http1::{Chunked, Step};
 
 /// The largest head of an answer, in bytes.
@@ -50,7 +51,7 @@ pub(super) fn open(
     socket
         .write_all(request(opening, &key).as_slice())
         .and_then(|()| socket.flush())
-        .map_err(failed)?;
+        .map_err(ConnectError::of)?;
     let mut bytes = Vec::new();
     let response = loop {
         let end = read_head(socket, &mut bytes)?;
@@ -72,25 +73,6 @@ pub(super) fn open(
         response,
         ahead: bytes,
     })
-}
-
-/// Returns the time until `deadline`. Without a deadline, it has no end.
-pub(super) fn patience(deadline: Option<Instant>) -> Duration {
-    deadline.map_or(Duration::MAX, |end| {
-        end.saturating_duration_since(Instant::now())
-    })
-}
-
-pub(super) fn failed(error: io::Error) -> ConnectError {
-    // A server that requires a certificate of the client says so after its part of the TLS handshake.
-    #[cfg(feature = "tls")]
-    if let Some(source) = super::tls::source(&error) {
-        return ConnectError::Tls(source.clone());
-    }
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ConnectError::Timeout,
-        _ => ConnectError::Io(error),
-    }
 }
 
 fn request(opening: &Opening<'_>, key: &str) -> Vec<u8> {
@@ -130,7 +112,7 @@ fn read_head(socket: &mut ClientSocket, bytes: &mut Vec<u8>) -> Result<usize, Co
         if bytes.len() > MAX_HEAD {
             return Err(ConnectError::Answer("its head is too large"));
         }
-        match socket.read(&mut chunk).map_err(failed)? {
+        match socket.read(&mut chunk).map_err(ConnectError::of)? {
             0 => return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into())),
             count => bytes.extend_from_slice(&chunk[..count]),
         }

@@ -36,6 +36,10 @@ impl ClientSocket {
 
     /// Ends both directions.
     pub(super) fn shutdown(&mut self) {
+        #[cfg(feature = "tls")]
+        if let ClientSocket::Tls(tls) = self {
+            tls.send_close_notify();
+        }
         self.stream().shutdown();
     }
 

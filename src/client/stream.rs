@@ -20,6 +20,13 @@ pub(super) struct Stream {
     patience: Option<Duration>,
 }
 
+/// Returns the time until `deadline`. Without a deadline, it has no end.
+pub(super) fn patience(deadline: Option<Instant>) -> Duration {
+    deadline.map_or(Duration::MAX, |end| {
+        end.saturating_duration_since(Instant::now())
+    })
+}
+
 impl Stream {
     pub(super) fn new(socket: Socket) -> io::Result<Stream> {
         socket.set_nonblocking(true)?;

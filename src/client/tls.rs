@@ -15,9 +15,7 @@ use rustls::{ClientConfig, ClientConnection, Error, RootCertStore};
 use rustls_native_certs::{CertificateResult, load_native_certs};
 
 use super::error::ConnectError;
-use super::handshake::{failed, patience};
-use super::socket::ClientSocket;
-use super::stream::Stream;
+use super::stream::{Stream, patience};
 
 /// The size of a read from the socket, in bytes.
 const READ: usize = 16 << 10;
@@ -48,7 +46,7 @@ pub(super) fn open(
     config: Option<Arc<ClientConfig>>,
     host: &str,
     deadline: Option<Instant>,
-) -> Result<ClientSocket, ConnectError> {
+) -> Result<TlsStream, ConnectError> {
     let config = config.map_or_else(system, Ok)?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| ConnectError::ServerName(host.to_owned()))?;
@@ -67,12 +65,12 @@ pub(super) fn open(
         tls.seal();
         while !tls.is_flushed() {
             tls.stream.limit_writes(Some(patience(deadline)));
-            tls.send().map_err(failed)?;
+            tls.send().map_err(ConnectError::of)?;
         }
         if !tls.session.is_handshaking() {
-            return Ok(ClientSocket::Tls(Box::new(tls)));
+            return Ok(tls);
         }
-        match tls.receive().map_err(failed)? {
+        match tls.receive().map_err(ConnectError::of)? {
             0 => return Err(ConnectError::Io(ErrorKind::UnexpectedEof.into())),
             _ => tls.open(),
         }
@@ -117,11 +115,6 @@ fn roots(found: CertificateResult) -> Result<RootCertStore, ConnectError> {
         || "none is installed".to_owned(),
         ToString::to_string,
     )))
-}
-
-/// Returns the error of the session in an error of [`TlsStream`].
-pub(super) fn source(error: &io::Error) -> Option<&Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 impl TlsStream {
@@ -266,5 +259,28 @@ impl fmt::Debug for TlsStream {
             .field("stream", &self.stream)
             .field("version", &self.session.protocol_version())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_without_authorities_is_an_error() {
+        let error = roots(CertificateResult::default()).expect_err("there are none");
+        assert_eq!(
+            error.to_string(),
+            "the system has no trusted certificates: none is installed"
+        );
+    }
+
+    #[test]
+    fn default_configuration_is_made_once() {
+        // A machine without authorities has none.
+        if let (Ok(first), Ok(second)) = (system(), system()) {
+            assert!(Arc::ptr_eq(&first, &second));
+            assert_eq!(first.alpn_protocols, [b"http/1.1"]);
+        }
     }
 }

@@ -71,7 +71,7 @@ fn session(data: &[u8]) {
         }
     }
     for part in stream.chunks(piece) {
-        if data.len() % 2 == 0 {
+        if data.len().is_multiple_of(2) {
             socket.pause();
         }
         socket.send(part);

@@ -1,5 +1,6 @@
 //! [`Candidate`]: a server of which a shard uses the master, from its URL.
 
+use std::fmt;
 use std::io;
 use std::path::Path;
 #[cfg(feature = "tls")]
@@ -17,12 +18,18 @@ use super::config::invalid;
 use super::trust::trusting;
 
 /// How to connect to a server.
-#[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) info: ConnectionInfo,
     /// With `rediss://`.
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Arc<ClientConfig>>,
+}
+
+/// Shows the address only, because the rest has a password.
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&address(&self.info))
+    }
 }
 
 /// Reads the URLs of the candidates of one server. With `rediss://`, also the authorities that may have signed its
@@ -125,6 +132,8 @@ mod tests {
                 .to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+        let read = candidates("redis://ann:secret@10.0.0.1", None).expect("it is valid");
+        assert_eq!(format!("{read:?}"), "[10.0.0.1:6379]");
         let error = server("redis://:se@cret@@/x y").map(|(info, _)| info.addr().to_string());
         assert!(!format!("{error:?}").contains("cret"), "{error:?}");
     }

@@ -26,3 +26,15 @@ pub(crate) fn reason(error: &CertificateError) -> Cow<'static, str> {
     };
     Cow::Borrowed(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_sentences_without_control_characters() {
+        assert_eq!(reason(&CertificateError::Expired), "it has expired");
+        let rare = reason(&CertificateError::InvalidOcspResponse);
+        assert!(!rare.is_empty() && !rare.contains(char::is_control));
+    }
+}

@@ -131,11 +131,13 @@ await page.evaluate(() => {
   new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map((entry) => entry.duration))).observe({ entryTypes: ['longtask'] });
 });
 const untilRows = (what, count) => until(page, what, (count) => document.querySelectorAll('#clients tbody tr').length === count, count);
+/// Stands behind the address of a client with TLS.
+const version = base.startsWith('https') ? ' · TLS 1.3' : '';
 /// Waits until the client with this port is the only one that is shown.
 const untilOnly = (port) => until(page, `the client with port ${port}`, (port) => {
   const peers = [...document.querySelectorAll('#clients .client .sub')].map((peer) => peer.textContent);
-  return peers.length === 1 && peers[0].endsWith(`:${port}`);
-}, port);
+  return peers.length === 1 && peers[0].endsWith(port);
+}, `:${port}${version}`);
 /// Waits for a text that contains `part` in the element with this id.
 const untilText = (id, part) => until(page, part, ([id, part]) => document.getElementById(id).textContent.includes(part), [id, part]);
 const numbers = () => rows.locator('.client > span:first-child').allTextContents().then((texts) => texts.map(Number));
@@ -157,7 +159,7 @@ await check('of 1,000 clients 100 are shown and all can be found', async () => {
   const port = sockets[987]._socket.localPort;
   await page.fill('#find', `:${port} ${topic}`);
   await untilOnly(port);
-  equal('the address', await rows.locator('.client .sub').innerText(), `127.0.0.1:${port}`);
+  equal('the address', await rows.locator('.client .sub').innerText(), `127.0.0.1:${port}${version}`);
   for (const socket of sockets) socket.close();
   await until(page, 'the clients to be gone', () => Number(document.querySelector('#f-clients').textContent.replaceAll(',', '')) < 100);
   await page.click('#clear-find');
@@ -197,7 +199,7 @@ await check('a client is disconnected only after a confirmation', async () => {
   const dialog = page.getByRole('dialog', { name: `Disconnect client ${number}?` });
   await button.click();
   await dialog.waitFor();
-  await dialog.getByText(`127.0.0.1:${client._socket.localPort} · no user · topics: ${topic}-one`).waitFor();
+  await dialog.getByText(`127.0.0.1:${client._socket.localPort}${version} · no user · topics: ${topic}-one`).waitFor();
   await screenshot(page, 'disconnect');
   await dialog.getByRole('button', { name: 'Cancel' }).click();
   await dialog.waitFor({ state: 'hidden' });

@@ -65,7 +65,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3']) {
     const socket = await open('/echo', options);
     let received = 0;
     const all = new Promise((resolve, reject) => socket.on('message', (data) => {
-      if (data.length !== 60_000 || data[0] !== received % 256 || data.at(-1) !== received % 256) reject(new Error(`message ${received} is wrong`));
+      if (Buffer.compare(data, Buffer.alloc(60_000, received)) !== 0) reject(new Error(`message ${received} is wrong`));
       if (++received === 500) resolve();
     }));
     // Nothing waits for an echo.

@@ -85,7 +85,8 @@ class Machine:
         assert program == "standpipe"
         hub = Program([STANDPIPE, *flags], cwd=self.root, env={**self.environment, **environment})
         with hub:
-            wait_until("the hub listens", lambda: accepts(self.port) or hub.process.poll() is not None)
+            ready = lambda: "listening on" in hub.log() or hub.process.poll() is not None
+            wait_until("the hub printed its address", ready)
             assert hub.process.poll() is None, hub.log()
             yield hub
 
@@ -109,10 +110,12 @@ class TestCertificates(unittest.TestCase):
             self.assertIn("ready\n", machine.run(ready))
             (session,) = commands("openssl s_client -connect localhost:9000")
             self.assertIn("Verification: OK", machine.run(session))
-            (client,) = commands("standpipe client")
-            self.assertEqual(machine.run(client, input="hello\n"), "hello\n")
+            client = commands("standpipe client")[0]
+            self.assertEqual(machine.try_run(client, input="hello\n").stdout, "hello\n")
             (publish,) = commands("standpipe pub")
             self.assertEqual(json.loads(machine.run(publish))["receivers"], 0)
+            (top,) = commands("standpipe top")
+            self.assertRegex(machine.run(top), r"^standpipe: \d+ clients")
             # Without the authority, or with another name, no client trusts the hub.
             self.assertNotEqual(machine.try_run(ready.replace("--cacert ca.pem", "")).returncode, 0)
             untrusted = machine.try_run(client.replace("--ca ca.pem", ""), input="hello\n")
@@ -130,6 +133,8 @@ class TestCertificates(unittest.TestCase):
         (ready,) = commands("curl --cacert ca.pem --cert")
         with machine.hub(start):
             self.assertIn("ready\n", machine.run(ready))
+            (client,) = [command for command in commands("standpipe client") if "--client-cert" in command]
+            self.assertEqual(machine.try_run(client, input="hello\n").stdout, "hello\n")
             without = machine.try_run(re.sub("--cert .*? --key .*? ", "", ready))
             self.assertEqual((without.stdout, without.returncode == 0), ("", False))
             foreign = machine.try_run(ready.replace("sensor.", f"{KEYS}/client."))

@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 import unittest
 
-from support import KEYS, LIMIT, TLS_FLAGS, Server, connect, read_to_end, request, status, tls_context, upgrade_head, wait_until
+from support import KEYS, LIMIT, TLS_FLAGS, Server, connect, read_to_end, request, status, tls_context, upgrade_head
+from support import wait_until
 from raw_client import BINARY, CLOSE, TEXT, Frames, WebSocket, frame
 
 try:
@@ -24,6 +25,8 @@ TLS12 = ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDH
 TLS13 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
 GROUPS = ["X25519", "P-256", "P-384"]
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+# With these, curl prints the status only.
+CODE = ["-o", "/dev/null", "-w", "%{http_code}"]
 # The letters at the beginning of a read that are commands of s_client.
 COMMANDS = b"QRKkBbCcPS"
 
@@ -169,11 +172,12 @@ class Openssl(TlsTest):
         port = self.start().port
         with tempfile.NamedTemporaryFile() as session, tempfile.NamedTemporaryFile() as early:
             s_client(port, "-tls1_3", "-sess_out", session.name)
-            printed = subprocess.run(["openssl", "sess_id", "-in", session.name, "-noout", "-text"], capture_output=True, text=True)
-            self.assertNotRegex(printed.stdout, r"Max Early Data: [1-9]")
+            text = ["openssl", "sess_id", "-in", session.name, "-noout", "-text"]
+            shown = subprocess.run(text, capture_output=True, text=True, check=True).stdout
+            self.assertIn("Max Early Data: 0", shown)
             early.write(GET)
             early.flush()
-            code, printed = s_client(port, "-tls1_3", "-sess_in", session.name, "-early_data", early.name)
+            _, printed = s_client(port, "-tls1_3", "-sess_in", session.name, "-early_data", early.name)
             self.assertNotIn("Early data was accepted", printed)
 
     def test_key_updates_between_messages(self):
@@ -211,7 +215,7 @@ class Openssl(TlsTest):
                     client.command("K")
                 except OSError:
                     break
-            self.assertEqual(client.process.wait(LIMIT) != 0, True, client.log())
+            self.assertNotEqual(client.process.wait(LIMIT), 0, client.log())
 
     def test_renegotiation_is_refused(self):
         # The alert leaves with the next record, which is a ping here.
@@ -232,7 +236,7 @@ class Curl(TlsTest):
         with WebSocket(server.port, "/ws/news", tls_context()) as member:
             for n, version in enumerate(([], ["--tlsv1.2", "--tls-max", "1.2"], ["--tlsv1.3"])):
                 with self.subTest(version):
-                    self.assertEqual(curl(*version, f"{base}/healthz", "-o", "/dev/null", "-w", "%{http_version} %{http_code}"), (0, "1.1 200"))
+                    self.assertEqual(curl(*version, f"{base}/healthz", *CODE), (0, "200"))
                     code, printed = curl(*version, "--data-binary", f"message {n}", f"{base}/publish/news")
                     self.assertEqual(code, 0, printed)
                     self.assertIn("id", json.loads(printed))
@@ -240,7 +244,8 @@ class Curl(TlsTest):
 
     def test_curl_keeps_its_connection(self):
         base = f"https://localhost:{self.start().port}"
-        code, printed = curl(f"{base}/healthz", f"{base}/healthz", f"{base}/topics", "-o", "/dev/null", "-o", "/dev/null", "-o", "/dev/null", "-w", "%{num_connects}")
+        outputs = ["-o", "/dev/null"] * 3
+        code, printed = curl(f"{base}/healthz", f"{base}/healthz", f"{base}/topics", *outputs, "-w", "%{num_connects}")
         self.assertEqual((code, printed), (0, "100"))
 
     def test_curl_does_not_trust_the_certificate_for_another_name(self):
@@ -259,12 +264,12 @@ class Curl(TlsTest):
         path = f"{directory}/standpipe.sock"
         flags = ["--admin-listen", f"unix:{path}"]
         server = self.enterContext(Server(*TLS_FLAGS, *flags))
-        self.assertEqual(curl("--unix-socket", path, "http://localhost/healthz", "-o", "/dev/null", "-w", "%{http_code}"), (0, "200"))
+        self.assertEqual(curl("--unix-socket", path, "http://localhost/healthz", *CODE), (0, "200"))
         with WebSocket(server.port, "/ws/news", tls_context()) as member:
             code, printed = curl("--unix-socket", path, "--data-binary", "hello", "http://localhost/publish/news")
             self.assertEqual(code, 0, printed)
             self.assertEqual(member.frame(), (BINARY, b"hello"))
-        self.assertEqual(curl(f"https://localhost:{server.port}/metrics", "-o", "/dev/null", "-w", "%{http_code}"), (0, "404"))
+        self.assertEqual(curl(f"https://localhost:{server.port}/metrics", *CODE), (0, "404"))
         self.assertNotEqual(curl("--unix-socket", path, "https://localhost/healthz")[0], 0, "it speaks no TLS")
 
 
@@ -278,7 +283,7 @@ class ClientCertificates(TlsTest):
         for name in ("client", "long_client"):
             own = ["--cert", KEYS / f"{name}.pem", "--key", KEYS / f"{name}.key"]
             for version in (["--tls-max", "1.2"], ["--tlsv1.3"]):
-                self.assertEqual(curl(*own, *version, url, "-o", "/dev/null", "-w", "%{http_code}"), (0, "200"))
+                self.assertEqual(curl(*own, *version, url, *CODE), (0, "200"))
         for own in ([], ["--cert", KEYS / "other_client.pem", "--key", KEYS / "other_client.key"]):
             for version in (["--tls-max", "1.2"], ["--tlsv1.3"]):
                 code, printed = curl(*own, *version, url)

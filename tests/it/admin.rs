@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use crate::binary::{Binary, run};
 use crate::secrets::File;
 use crate::support::{
-    Answer, Connect, DEADLINE, Stream, TestClient, command_with_signals, get, http, post, until,
-    within,
+    Answer, Connect, DEADLINE, Stream, TestClient, announced_address, command_with_signals, get,
+    http, http_url, post, secure_command, until, within,
 };
 
 /// Every admin path that is read with GET.
@@ -49,6 +49,7 @@ fn dashboard_url(binary: &Binary) -> &str {
 fn client(home: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
     command.args(arguments).env_clear().env("HOME", home);
+    secure_command(&mut command);
     command.stdin(Stdio::null());
     let output = within(20, "the command to end", move || command.output().unwrap());
     let text = [output.stdout, output.stderr].concat();
@@ -76,7 +77,7 @@ fn loopback_request_without_the_made_key_gets_401() {
     let binary = Binary::start_in(&home.0, &["--origin", "https://example.com"]);
     let address = binary.address;
     let (url, key) = dashboard_url(&binary).split_once("#key=").unwrap();
-    assert_eq!(url, format!("http://{address}/dashboard"));
+    assert_eq!(url, http_url(address, "/dashboard"));
     assert_eq!(statuses(address, ""), [401; 6]);
     assert_eq!(
         statuses(address, "Authorization: Bearer wrong\r\n"),
@@ -126,14 +127,14 @@ fn made_key_is_private_and_found_by_clients() {
     let key = std::fs::read_to_string(&path).unwrap();
     assert!(dashboard_url(&binary).ends_with(&format!("#key={}", key.trim_end())));
     for host in ["127.0.0.1", "localhost"] {
-        let url = format!("http://{host}:{}", binary.address.port());
+        let url = http_url(binary.address, "").replace("127.0.0.1", host);
         let (code, output) = client(&home.0, &["pub", "t", "x", "--url", &url]);
         assert_eq!(code, Some(0), "{output}");
         let (code, output) = client(&home.0, &["top", "--once", &url]);
         assert_eq!(code, Some(0), "{output}");
     }
     let nowhere = Home::new("nowhere");
-    let url = format!("http://{}", binary.address);
+    let url = http_url(binary.address, "");
     let (code, output) = client(&nowhere.0, &["pub", "t", "x", "--url", &url]);
     assert!(code == Some(1) && output.contains("401"), "{output}");
     binary.signal("TERM");
@@ -182,11 +183,11 @@ fn server_starts_without_a_place_for_the_key() {
 
 /// Returns the address of the admin listener.
 fn admin_address(binary: &Binary) -> SocketAddr {
-    let found = binary.announced.iter().find_map(|line| {
-        let rest = line.strip_prefix("standpipe listening on http://")?;
-        rest.strip_suffix("/ (admin)")
-    });
-    found.unwrap().parse().unwrap()
+    let found = binary
+        .announced
+        .iter()
+        .find_map(|line| announced_address(line.strip_suffix(" (admin)")?));
+    found.expect("the admin listener is announced")
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn only_the_admin_listener_serves_admin_paths() {
     assert_eq!(asked("app.example", ""), 421);
     assert_eq!(asked("evil.example", ""), 421);
     assert_eq!(asked("localhost", "Origin: https://app.example\r\n"), 403);
-    assert_eq!(dashboard_url(&binary), format!("http://{admin}/dashboard"));
+    assert_eq!(dashboard_url(&binary), http_url(admin, "/dashboard"));
 }
 
 #[test]
@@ -406,6 +407,7 @@ fn closed_or_full_output_does_not_prevent_the_start() {
         drop(port);
         let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
         command.args(["--listen", &address.to_string()]).env_clear();
+        secure_command(&mut command);
         let command = command.stdin(Stdio::null()).stdout(stdout);
         let mut child = KillOnDrop(command.stderr(Stdio::piped()).spawn().unwrap());
         until("the server accepts, or has ended", || {

@@ -173,9 +173,11 @@ fn inherited_socket_is_served() {
         os.dup2(s.fileno(), 3)\n\
         os.set_inheritable(3, True)\n\
         env = {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())}\n\
+        env.update((name, os.environ[name]) for name in os.environ if name.startswith('STANDPIPE_TLS_'))\n\
         os.execve(sys.argv[1], ['standpipe', '--listen', 'fd:3'], env)";
     let mut command = Command::new("python3");
     command.args(["-c", PASS_ON, env!("CARGO_BIN_EXE_standpipe")]);
+    secure_command(&mut command);
     let binary = Binary::of(command);
     let mut client = binary.connect("/echo");
     client.text("passed on");

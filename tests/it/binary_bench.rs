@@ -4,18 +4,19 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
 use crate::binary::Binary;
-use crate::support::within;
+use crate::support::{secure_command, within, ws_url};
 
 #[track_caller]
 fn bench(address: SocketAddr, path: &str, flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
     command
         .arg("bench")
-        .arg(format!("ws://{address}{path}"))
+        .arg(ws_url(address, path))
         .args(["--time", "300ms"])
         .args(flags)
         .env_clear()
         .stdin(Stdio::null());
+    secure_command(&mut command);
     within(30, "a benchmark to end", move || command.output().unwrap())
 }
 

@@ -5,12 +5,13 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::binary::Binary;
 use crate::secrets::File;
-use crate::support::{until, within};
+use crate::support::{has_tls, http_url, secure_command, until, within, ws_url};
 
 /// Returns the command with an empty environment and all three streams piped.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_standpipe"));
     command.args(arguments).env_clear().stdin(Stdio::piped());
+    secure_command(&mut command);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -53,7 +54,7 @@ pub(crate) fn feed(mut child: Child, input: &[u8]) -> Child {
 }
 
 pub(crate) fn ws(binary: &Binary, path: &str) -> String {
-    format!("ws://{}{path}", binary.address)
+    ws_url(binary.address, path)
 }
 
 #[test]
@@ -93,7 +94,8 @@ fn client_url_is_written_as_in_a_browser() {
     let binary = Binary::start(&["--topic", "*:history=10"]);
     let port = binary.address.port();
     // The name may have an address of each family, and the server listens on one of them.
-    let url = format!("WS://localhost:{port}/ws/ä topic%2F%C3%BC?name=é b");
+    let scheme = if has_tls(binary.address) { "WSS" } else { "WS" };
+    let url = format!("{scheme}://localhost:{port}/ws/ä topic%2F%C3%BC?name=é b");
     let arguments = ["client", &url, "--send", "-", "--count", "1"];
     let (code, stdout, stderr) = run(&arguments, "hello\n");
     assert_eq!((code, &*stdout), (Some(0), "hello\n"), "{stderr}");
@@ -153,7 +155,7 @@ fn client_can_open_several_slow_connections() {
     until("both connections are members", || {
         binary.get("/topics").body.contains("\"members\":2")
     });
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let message = "x".repeat(60_000);
     until("messages are dropped", || {
         let published = run(&["pub", "slow", &message, "--url", &base], "");
@@ -167,7 +169,7 @@ fn client_can_open_several_slow_connections() {
 #[test]
 fn pub_publishes_each_line_of_standard_input() {
     let binary = Binary::start(&["--topic", "*:history=10"]);
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let arguments = ["pub", "a topic/ü", "-", "--url", &base, "--json"];
     let (code, stdout, stderr) = run(&arguments, "{\"n\":1}\n[2]\n");
     assert_eq!(code, Some(0), "{stderr}");
@@ -183,7 +185,7 @@ fn pub_publishes_each_line_of_standard_input() {
 fn pub_and_top_send_the_key_from_its_file() {
     let keys = File::new("client-keys", "s3cret\n");
     let binary = Binary::start(&["--publish-key-file", keys.path()]);
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     for (arguments, flag) in [
         (vec!["pub", "t", "x", "--url", &base], "--publish-key-file"),
         (vec!["top", "--once", &base], "--key-file"),
@@ -203,10 +205,7 @@ fn top_lists_clients_and_topics_and_escapes_their_names() {
     until("the client is a member", || {
         binary.get("/topics").body.contains("\"members\":1")
     });
-    let (code, stdout, stderr) = run(
-        &["top", &format!("http://{}", binary.address), "--once"],
-        "",
-    );
+    let (code, stdout, stderr) = run(&["top", &http_url(binary.address, ""), "--once"], "");
     assert_eq!(code, Some(0), "{stderr}");
     assert!(
         stdout.starts_with("standpipe: 2 clients, 1 topics"),

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::binary::{Binary, standpipe};
 use crate::binary_client::{command, end, feed, ws};
 use crate::secrets::File;
-use crate::support::{Connect, post, until, within};
+use crate::support::{Connect, http_url, post, until, within};
 
 /// Runs a command with these variables to its end. Returns its exit code and its standard error.
 #[track_caller]
@@ -58,7 +58,12 @@ fn error_names_the_variable_that_the_value_came_from() {
         (&[], "STANDPIPE_EARLY_FLUSH", "2", "true or false"),
         (&[], "STANDPIPE_VERBOSE", "much", "0, 1 or 2"),
         (&[], "STANDPIPE_TOPIC", "a:queue=0", "at least 1"),
-        (&["pub", "t", "x"], "STANDPIPE_URL", "https://a", "TLS"),
+        (
+            &["pub", "t", "x"],
+            "STANDPIPE_URL",
+            "http://a/?b",
+            "has no query",
+        ),
         (&["top"], "STANDPIPE_URL", "a", "http://127.0.0.1:9000"),
     ] {
         let (code, stderr) = run(standpipe(flags), &[(name, value)]);
@@ -131,7 +136,7 @@ fn clients_read_their_variables() {
         tokens.path(),
     ];
     let binary = Binary::start(&flags);
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let url = ("STANDPIPE_URL", base.as_str());
     let key = ("STANDPIPE_KEY_FILE", keys.path());
     for arguments in [&["pub", "t", "x"][..], &["top", "--once"]] {

@@ -11,7 +11,7 @@ use standpipe::{Config, Connection};
 use crate::binary::Binary;
 use crate::binary_client::{end, feed, run, start, ws};
 use crate::secrets::File;
-use crate::support::{DEADLINE, Failure, TestServer, until, within};
+use crate::support::{DEADLINE, Failure, Plain, TestServer, http_url, until, within, ws_url};
 
 const LONG: usize = 2000;
 
@@ -22,7 +22,7 @@ fn publish(
     flags: &[&str],
     input: impl AsRef<[u8]>,
 ) -> (Option<i32>, String, String) {
-    let base = format!("http://{address}");
+    let base = http_url(address, "");
     run(&[&["pub", "t", "-", "--url", &base], flags].concat(), input)
 }
 
@@ -38,7 +38,9 @@ fn history(binary: &Binary) -> Vec<Value> {
 fn answer_once(answer: &'static str) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let plain = Plain::at(&[address]);
     let thread = std::thread::spawn(move || {
+        let _plain = plain;
         let (mut tcp, _) = listener.accept().unwrap();
         read_request(&mut tcp);
         tcp.write_all(answer.as_bytes()).unwrap();
@@ -60,7 +62,8 @@ fn read_request(tcp: &mut TcpStream) -> String {
 fn pub_keeps_its_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let base = format!("http://{address}");
+    let _plain = Plain::at(&[address]);
+    let base = http_url(address, "");
     let (answer, answers) = bounded(0);
     let (read, requests) = bounded(0);
     let (end_connection, ended) = bounded(3);
@@ -275,7 +278,7 @@ fn client_says_that_a_file_was_not_sent_to_its_end() {
     let server = TestServer::start(Config::default(), handler);
     let line = format!("{}\n", "x".repeat(1000));
     let file = File::new("client-unsent", &line.repeat(20_000));
-    let url = format!("ws://{}/", server.addr());
+    let url = ws_url(server.addr(), "/");
     let (code, _, stderr) = run(&["client", &url, "--send", file.path()], "");
     assert_eq!(code, Some(1), "{stderr}");
     assert!(

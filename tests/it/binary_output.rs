@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::binary::Binary;
 use crate::binary_client::{command, end, feed, output, run, start, ws};
 use crate::secrets::File;
-use crate::support::until;
+use crate::support::{http_url, secure_command, until};
 
 #[test]
 fn pipe_gets_every_byte_of_a_message() {
@@ -32,6 +32,7 @@ fn terminal_gets_control_characters_escaped() {
     ] {
         let mut terminal = Command::new("python3");
         terminal.args(["-c", PTY, env!("CARGO_BIN_EXE_standpipe"), "client"]);
+        secure_command(&mut terminal);
         terminal.args([&ws(&binary, "/echo"), "--send", file.path()]);
         terminal.args(flags);
         let streams = terminal.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -62,7 +63,7 @@ fn client_ends_quietly_when_nobody_reads_its_output() {
 #[test]
 fn pub_says_where_it_stopped_when_nobody_reads_its_output() {
     let binary = Binary::start(&[]);
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let mut child = start(&["pub", "t", "--url", &base]);
     drop(child.stdout.take());
     let (code, _, stderr) = end(feed(child, b"first\nsecond\n"));
@@ -97,7 +98,7 @@ fn top_leaves_nothing_out_of_a_pipe() {
     until("all clients are members", || {
         binary.get("/topics").body.matches("\"members\":1").count() == 12
     });
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let (code, stdout, stderr) = run(&["top", &base, "--once"], "");
     assert_eq!(code, Some(0), "{stderr}");
     for topic in &topics {

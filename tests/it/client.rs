@@ -13,7 +13,7 @@ use standpipe::{
     RecvTimeoutError, Reply, Request, Server, TryRecvError,
 };
 
-use crate::support::{DEADLINE, Failure, TestServer, client_builder, echo, within, ws_url};
+use crate::support::{DEADLINE, Failure, TestServer, client_builder, echo, scheme, within, ws_url};
 
 /// Reads the head of the client's request.
 fn read_request(peer: &mut impl Read) -> String {
@@ -152,8 +152,9 @@ impl Handler for Mirror {
 #[test]
 fn request_has_what_the_builder_says() {
     let server = TestServer::start(Config::default(), Mirror);
+    let origin = format!("{}://localhost", scheme(server.addr()));
     let refused = client_builder(ws_url(server.addr(), "/refused"))
-        .origin("http://localhost")
+        .origin(&origin)
         .header("Host", "localhost")
         .header("X-Name", "ann")
         .connect();
@@ -161,8 +162,9 @@ fn request_has_what_the_builder_says() {
         panic!("{refused:?}");
     };
     assert_eq!(answer.status(), 403);
-    assert_eq!(answer.body(), b"http://localhost ann localhost");
-    assert_eq!(answer.headers()["content-length"], "30");
+    let body = format!("{origin} ann localhost");
+    assert_eq!(answer.body(), body.as_bytes());
+    assert_eq!(answer.headers()["content-length"], body.len().to_string());
 
     let url = ws_url(server.addr(), "/x%20y");
     let offered = client_builder(&url).subprotocol("a").subprotocol("b");

@@ -10,7 +10,7 @@ use standpipe::{Clock, CloseCause, Config, Connection, Listener, Message, Outbox
 
 use crate::support::{
     Connect, DEADLINE, Failure, Process, TestClient, TestServer, assert_only_close,
-    echo_with_outboxes, fill, in_own_process, until, with_both_flush_modes,
+    echo_with_outboxes, fill, in_own_process, secured, until, with_both_flush_modes,
 };
 
 fn application(code: u16, reason: &str) -> CloseCause {
@@ -216,7 +216,7 @@ fn handler_in_foreign_code_is_freed_at_every_end() {
         let unix = UnixListener::bind(&path).expect("the path is free");
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let listeners: Vec<Listener> = vec![
-            tcp.try_into().expect("the listener can be used"),
+            secured(tcp.try_into().expect("the listener can be used")),
             unix.try_into().expect("the listener can be used"),
         ];
         let config = small(Config::default())

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use standpipe::{Config, Connection, Handler, Reply, Request};
 
-use crate::support::{Connect, Failure, TestClient, TestServer, echo, get, until};
+use crate::support::{Connect, Failure, TestClient, TestServer, echo, unread_refusal, until};
 
 /// Answers with the path and the body, and upgrades `/echo`. Each request may store a value once.
 struct Site;
@@ -333,7 +333,7 @@ fn pending_requests_do_not_give_way_to_own_newcomers() {
     until("all slots are pending", || {
         server.handle().pending_handshakes() == 256
     });
-    assert_eq!(get(server.addr(), "/c", "").status, 503);
+    assert_eq!(server.client().open().read_status(), unread_refusal());
     idle.bytes("Host: localhost\r\n\r\n");
     assert_eq!(idle.read_answer().body, "/b");
     drop(pending);

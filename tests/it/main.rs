@@ -143,4 +143,7 @@ mod threats;
 #[cfg(feature = "testing")]
 mod testing;
 
+// The tools of these tests.
+mod test_mode;
+
 mod cycles;

@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Connection, Handler, Rate, Reply, Request, Server};
+#[cfg(feature = "tls")]
+use standpipe::{Listener, Refused};
 
+#[cfg(feature = "tls")]
+use crate::support::server_config;
 use crate::support::{
     Answer, Connect, DEADLINE, Failure, LogLines, Stream, StreamOptions, TestClient, TestServer,
-    echo, get, http, in_own_process, listen, over_tls, until,
+    echo, get, http, in_own_process, listen, over_tls, unread_refusal, until,
 };
 
 /// Answers with the client and its proxy. Upgrades what asks for it.
@@ -373,8 +377,18 @@ fn wrong_proxy_headers_get_400_and_no_service() {
         b"\r\n\r\n\0\r\nQUIT\n\x21\x12\x00\x0cabcdefghijkl",
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff",
     ] {
-        let answer = after(&server, header, "");
-        assert_eq!(answer.status, 400, "{}", header.escape_ascii());
+        // The answer is in clear text, also with TLS: the proxy could read it, and its client could not.
+        let mut tcp = Stream::connect_tcp(server.addr()).unwrap();
+        tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        tcp.write_all(&[header, request].concat()).unwrap();
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).unwrap();
+        let status = Answer::parse(&answer).status;
+        assert_eq!(status, 400, "{}", header.escape_ascii());
+    }
+    if over_tls() {
+        return;
     }
     // Only the first bytes of a connection are a PROXY header.
     let twice = [binary_header([192, 0, 2, 1]), binary_header([192, 0, 2, 2])].concat();
@@ -441,10 +455,14 @@ fn limits_count_the_client_of_a_proxy_header() {
     }
     // The connections are counted once each, so the rate is exceeded now.
     let header = binary_header([192, 0, 2, 1]);
-    let statuses: Vec<u16> = (0..30)
-        .map(|_| after(&server, &header, "").status)
+    let statuses: Vec<Option<u16>> = (0..30)
+        .map(|_| {
+            let mut open = server.client().preamble(&header).open();
+            open.try_bytes(server.client().head());
+            open.read_status()
+        })
         .collect();
-    let refused = statuses.iter().filter(|status| **status == 503);
+    let refused = (statuses.iter()).filter(|status| **status == unread_refusal());
     assert!(refused.count() > 15, "{statuses:?}");
     assert_eq!(
         after(&server, &binary_header([192, 0, 2, 99]), "").status,
@@ -496,4 +514,34 @@ fn proxy_protocol_needs_trusted_proxies() {
         .downcast::<standpipe::ConfigError>()
         .expect("the configuration is wrong");
     assert_eq!(error.field(), "trusted_proxies");
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn refusal_before_the_tls_handshake_is_not_sent() {
+    let rate = Rate::per_second(1).burst(1);
+    let config = trusting(&["127.0.0.1"]).connect_rate(Some(rate));
+    let listener = Listener::bind("127.0.0.1:0").expect("a free port");
+    let listener = listener.proxy_protocol().tls(server_config());
+    let server = Server::from_listeners(vec![listener], config).expect("a valid configuration");
+    let server = TestServer::of(server, Who);
+    let exceeding = || {
+        let statistics = server.handle().statistics();
+        let found = (statistics.refused.iter()).find(|(each, _)| *each == Refused::ConnectRate);
+        found.map_or(0, |(_, count)| *count)
+    };
+    let header = binary_header([192, 0, 2, 1]);
+    let mut ended = Vec::new();
+    while exceeding() == 0 {
+        assert!(ended.len() < 30, "the rate is never exceeded");
+        let mut tcp = Stream::connect_tcp(server.addr()).expect("the server accepts");
+        tcp.write_all(&header).expect("the server reads");
+        // The server ends this direction too, if it has accepted the header.
+        tcp.shutdown(std::net::Shutdown::Write)
+            .expect("the connection is open");
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).expect("the server ends it");
+        ended.push(answer);
+    }
+    assert!(ended.iter().all(Vec::is_empty), "{ended:?}");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::binary::{Binary, run, standpipe};
-use crate::support::{JsonClient, TestClient, post, until, within};
+use crate::support::{JsonClient, TestClient, http_url, post, until, within};
 use crate::{binary_client, dashboard};
 
 /// A loopback port that refuses connections. It stays bound, so nobody else can listen on it.
@@ -283,7 +283,7 @@ fn hub_without_its_server_refuses_under_refuse() {
     assert_eq!(json.request(r#"{"unsub":"t","ref":3}"#)["ack"], 3);
     assert_eq!(binary.get("/topics/t/history").body, "[]");
 
-    let base = format!("http://{}", binary.address);
+    let base = http_url(binary.address, "");
     let (code, stdout, stderr) = binary_client::run(&["pub", "t", "--url", &base], "a\nb\n");
     assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
     let reason = error.strip_prefix("not published: ").unwrap();

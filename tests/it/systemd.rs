@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{DEADLINE, get, until};
+use crate::support::{DEADLINE, get, secure_command, until};
 use crate::threats::spawned::{Spawned, standpipe};
 
 /// The socket that systemd would read.
@@ -228,10 +228,12 @@ pub(crate) fn inheriting(names: &str, flags: &[&str]) -> Command {
         copies = [os.dup(s.fileno()) for s in sockets for _ in range(8)]\n\
         for n, s in enumerate(sockets): os.dup2(copies[8 * n + 7], 3 + n, inheritable=True)\n\
         env = {'LISTEN_FDS': str(len(sockets)), 'LISTEN_PID': str(os.getpid()), 'LISTEN_FDNAMES': names}\n\
+        env.update((name, os.environ[name]) for name in os.environ if name.startswith('STANDPIPE_TLS_'))\n\
         os.execve(sys.argv[1], ['standpipe'] + sys.argv[3:], env)";
     let mut command = Command::new("python3");
     command.args(["-c", PASS_ON, env!("CARGO_BIN_EXE_standpipe"), names]);
     command.args(flags);
+    secure_command(&mut command);
     command
 }
 
@@ -240,7 +242,7 @@ fn printed_addresses(spawned: &Spawned, count: usize) -> Vec<std::net::SocketAdd
     let mut found = Vec::new();
     until("the addresses are printed", || {
         let text = spawned.printed();
-        let printed = text.split("http://").skip(1);
+        let printed = text.split("://").skip(1);
         let addresses =
             printed.filter_map(|rest| rest.split(['/', ' ', '\n']).next()?.parse().ok());
         found = vec![spawned.addr()];

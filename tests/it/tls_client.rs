@@ -3,7 +3,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,37 +18,14 @@ use standpipe::rustls::{
 };
 use standpipe::tungstenite::handshake::derive_accept_key;
 use standpipe::{
-    Client, ClientBuilder, Config, ConnectError, Connection, Listener, Message, RecvError,
-    RecvTimeoutError, Reply, Request, Server, TlsConfig,
+    Client, ClientBuilder, Config, ConnectError, Connection, Message, RecvError, RecvTimeoutError,
+    Reply, Request,
 };
 
+use crate::support::tls_peer::{
+    key_file as key, tls_config_with_client_ca, tls_server, tls_server_of,
+};
 use crate::support::{DEADLINE, TestServer, echo, within};
-
-/// Returns the path of a certificate or key of the tests.
-pub(crate) fn key(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/keys/tls")
-        .join(name)
-}
-
-pub(crate) fn server_config() -> TlsConfig {
-    TlsConfig::from_pem_files(key("server.pem"), key("server.key")).expect("the test's files")
-}
-
-/// Starts a server with TLS on loopback.
-fn serve(
-    tls: impl Into<TlsConfig>,
-    config: Config,
-    handler: impl standpipe::Handler + Send + 'static,
-) -> TestServer {
-    let listener = Listener::bind("127.0.0.1:0").expect("a free port").tls(tls);
-    let server = Server::from_listeners(vec![listener], config).expect("a valid configuration");
-    TestServer::of(server, handler)
-}
-
-fn echoing(config: Config) -> TestServer {
-    serve(server_config(), config, echo)
-}
 
 fn builder_of(
     versions: &[&'static rustls::SupportedProtocolVersion],
@@ -86,7 +62,7 @@ fn connect(server: &TestServer) -> Client {
 #[test]
 fn messages_and_close_cross_both_ways() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let server = echoing(Config::default().max_message(1 << 20));
+        let server = tls_server(Config::default().max_message(1 << 20), echo);
         let tls = trusting(&[version], "ca.pem").with_no_client_auth();
         let mut client = builder(&server).tls(tls).connect().expect("a connection");
         for message in [
@@ -122,11 +98,7 @@ impl standpipe::Handler for Counting {
 #[test]
 fn certificate_must_be_for_the_host_and_of_a_known_authority() {
     let requests = Arc::new(AtomicUsize::new(0));
-    let server = serve(
-        server_config(),
-        Config::default(),
-        Counting(Arc::clone(&requests)),
-    );
+    let server = tls_server(Config::default(), Counting(Arc::clone(&requests)));
     let other = trusting(rustls::ALL_VERSIONS, "other_ca.pem").with_no_client_auth();
     let error = builder(&server)
         .tls(other)
@@ -183,21 +155,13 @@ fn name_that_no_certificate_has_is_refused() {
 
 #[test]
 fn server_may_require_a_certificate_of_the_client() {
-    let tls = TlsConfig::from_pem_files_with_client_ca(
-        key("server.pem"),
-        key("server.key"),
-        key("ca.pem"),
-    );
-    let server = serve(
-        tls.expect("the test's files"),
-        Config::default(),
-        |conn: &mut Connection| {
-            let tls = conn.request().tls().expect("a session");
-            let count = tls.peer_certificates().len().to_string();
-            conn.send(count)?;
-            Ok(())
-        },
-    );
+    let tls = tls_config_with_client_ca("ca.pem");
+    let server = tls_server_of(tls, Config::default(), |conn: &mut Connection| {
+        let tls = conn.request().tls().expect("a session");
+        let count = tls.peer_certificates().len().to_string();
+        conn.send(count)?;
+        Ok(())
+    });
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let with = |name: &str| {
             let chain = CertificateDer::pem_file_iter(key(&format!("{name}.pem")));
@@ -225,14 +189,15 @@ fn server_may_require_a_certificate_of_the_client() {
 
 #[test]
 fn only_one_side_with_tls_is_an_error() {
-    let server = echoing(Config::default());
+    let server = tls_server(Config::default(), echo);
     let url = format!("ws://127.0.0.1:{}/", server.addr().port());
     let refused = Client::connect(&url).expect_err("no TLS");
     assert!(
         matches!(&refused, ConnectError::Refused(answer) if answer.status() == 400),
         "{refused:?}"
     );
-    let plain = TestServer::echo(Config::default());
+    // The client expects TLS, and the server has none.
+    let plain = TestServer::plain(Config::default(), echo);
     let error = builder(&plain).connect().expect_err("no TLS");
     assert!(matches!(&error, ConnectError::Tls(_)), "{error:?}");
 }
@@ -503,7 +468,7 @@ fn large_messages_are_whole_whatever_the_socket_accepts() {
     let config = Config::default()
         .max_message(8 << 20)
         .rcvbuf(Some(64 << 10));
-    let server = serve(server_config(), config, |conn: &mut Connection| {
+    let server = tls_server(config, |conn: &mut Connection| {
         while let Some(message) = conn.recv()? {
             conn.send(message.clone())?;
         }
@@ -554,7 +519,7 @@ fn pings_are_answered_between_messages() {
     let config = Config::default()
         .ping_interval(Duration::from_millis(20))
         .ping_timeout(Duration::from_millis(500));
-    let server = echoing(config);
+    let server = tls_server(config, echo);
     let mut client = connect(&server);
     let end = Instant::now() + Duration::from_secs(1);
     let message = Message::binary(pattern(50_000));
@@ -584,7 +549,7 @@ fn refusal_is_read_over_tls() {
             Ok(())
         }
     }
-    let server = serve(server_config(), Config::default(), Refusing);
+    let server = tls_server(Config::default(), Refusing);
     let error = builder(&server).connect().expect_err("refused");
     let ConnectError::Refused(answer) = error else {
         panic!("{error}");
@@ -597,9 +562,7 @@ fn refusal_is_read_over_tls() {
 
 #[test]
 fn tls_works_on_a_socket_that_is_handed_over() {
-    let listener = Listener::bind("127.0.0.1:0").expect("a free port");
-    let server = Server::from_listeners(vec![listener.tls(server_config())], Config::default());
-    let server = TestServer::of(server.expect("a valid configuration"), echo);
+    let server = tls_server(Config::default(), echo);
     let socket = TcpStream::connect(server.addr()).expect("the server listens");
     // The name is the one of the URL, and no name is resolved.
     let client = Client::builder("wss://standpipe.test/").tls(client_config());

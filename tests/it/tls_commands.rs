@@ -1,10 +1,17 @@
 //! `standpipe client`, `pub`, `top` and `bench` over TLS and over unix sockets, against servers in the process of the test.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use standpipe::rustls::crypto::ring;
+use standpipe::rustls::pki_types::pem::PemObject;
+use standpipe::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use standpipe::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use standpipe::{
     Config, Connection, Handler, HandlerResult, Listener, Reply, Request, Server, TlsConfig,
 };
@@ -12,8 +19,8 @@ use standpipe::{
 use crate::binary::Binary;
 use crate::binary_client::{command, end, feed, run};
 use crate::secrets::File;
-use crate::support::{TestServer, echo};
-use crate::tls_client::{key, server_config};
+use crate::support::tls_peer::{key_file, tls_config, tls_config_with_client_ca};
+use crate::support::{DEADLINE, TestServer, echo, within};
 
 /// Sends messages back, and accepts publishes.
 #[derive(Clone, Default)]
@@ -72,11 +79,11 @@ impl Secured {
 }
 
 fn secured() -> Secured {
-    Secured::start("127.0.0.1:0", server_config())
+    Secured::start("127.0.0.1:0", tls_config())
 }
 
 fn path(name: &str) -> String {
-    key(name).display().to_string()
+    key_file(name).display().to_string()
 }
 
 type Ended = (Option<i32>, String, String);
@@ -103,7 +110,7 @@ fn client_sends_and_receives_over_tls() {
 #[test]
 fn certificate_that_is_not_trusted_ends_a_command_before_its_token() {
     let server = secured();
-    let elsewhere = Secured::start("127.0.0.2:0", server_config());
+    let elsewhere = Secured::start("127.0.0.2:0", tls_config());
     let token = File::new("tls-token", "secret\n");
     let (ca, other) = (path("ca.pem"), path("other_ca.pem"));
     let url = server.url("wss", "/echo");
@@ -143,6 +150,7 @@ fn system_without_authorities_and_unusable_files_are_reported() {
     let server = secured();
     let url = server.url("wss", "/echo");
     let mut client = command(&["client", &url]);
+    let client = client.env_remove("STANDPIPE_CA");
     let client = client.env("SSL_CERT_FILE", "/dev/null");
     let (code, _, err) = end(client.spawn().expect("the program starts"));
     assert_eq!(code, Some(1), "{err}");
@@ -161,7 +169,7 @@ fn system_without_authorities_and_unusable_files_are_reported() {
 
 #[test]
 fn insecure_accepts_any_certificate_with_a_warning() {
-    let server = Secured::start("127.0.0.2:0", server_config());
+    let server = Secured::start("127.0.0.2:0", tls_config());
     let url = format!("wss://{}/echo", server.address());
     let flags = [
         "client",
@@ -179,7 +187,8 @@ fn insecure_accepts_any_certificate_with_a_warning() {
     assert_eq!(out.matches("x\n").count(), 3, "{out}");
     assert_eq!(err.matches("warning: --insecure: ").count(), 1, "{err}");
     // A plain connection has no certificate.
-    let plain = TestServer::echo(Config::default());
+    // The commands expect TLS, and the server has none.
+    let plain = TestServer::plain(Config::default(), echo);
     let url = format!("ws://{}/", plain.addr());
     let (_, _, err) = run(&["client", &url, "--insecure"], "");
     assert!(!err.contains("warning"), "{err}");
@@ -187,12 +196,8 @@ fn insecure_accepts_any_certificate_with_a_warning() {
 
 #[test]
 fn server_that_requires_a_certificate_gets_one() {
-    let tls = TlsConfig::from_pem_files_with_client_ca(
-        key("server.pem"),
-        key("server.key"),
-        key("ca.pem"),
-    );
-    let server = Secured::start("127.0.0.1:0", tls.expect("the test's files"));
+    let tls = tls_config_with_client_ca("ca.pem");
+    let server = Secured::start("127.0.0.1:0", tls);
     let url = server.url("wss", "/echo");
     let (ca, cert, private) = (path("ca.pem"), path("client.pem"), path("client.key"));
     let plain = ["client", &url, "--ca", &ca, "--count", "1", "--send", "-"];
@@ -218,7 +223,7 @@ fn both_directions_are_full_at_once() {
     let server = secured();
     let url = server.url("wss", "/echo");
     let lines: Vec<String> = (0..40)
-        .map(|n| format!("{n}:").repeat(1).to_owned() + &"x".repeat(1 << 20))
+        .map(|n| format!("{n}:") + &"x".repeat(1 << 20))
         .collect();
     let text = lines.join("\n") + "\n";
     let file = File::new("tls-both", &text);
@@ -253,6 +258,128 @@ fn publishes_share_a_connection_over_tls() {
     assert_eq!(publishers.len(), 1, "{publishers:?}");
 }
 
+type PeerStream = StreamOwned<ServerConnection, TcpStream>;
+
+/// A server with TLS that the test plays itself.
+struct Peer {
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let chain = CertificateDer::pem_file_iter(key_file("server.pem"));
+        let chain: Result<Vec<_>, _> = chain.expect("the test's file").collect();
+        let private = PrivateKeyDer::from_pem_file(key_file("server.key")).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has them")
+            .with_no_client_auth()
+            .with_single_cert(chain.expect("PEM"), private);
+        Peer {
+            listener: TcpListener::bind("127.0.0.1:0").expect("a free port"),
+            config: Arc::new(config.expect("the certificate is for this key")),
+        }
+    }
+
+    /// Starts `pub` without a message.
+    fn publish(&self) -> Child {
+        let address = self.listener.local_addr().expect("an address");
+        let url = format!("https://{address}");
+        let child = command(&["pub", "a", "--url", &url, "--ca", &path("ca.pem")]).spawn();
+        child.expect("the program starts")
+    }
+
+    fn accept(&self) -> PeerStream {
+        let listener = self.listener.try_clone().expect("a descriptor");
+        let accepted = within(20, "a connection", move || listener.accept());
+        let (socket, _) = accepted.expect("a connection");
+        socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        // Otherwise a record may wait in the kernel until the command has acknowledged the one before.
+        socket.set_nodelay(true).expect("an option of TCP");
+        let session = ServerConnection::new(Arc::clone(&self.config)).expect("a session");
+        StreamOwned::new(session, socket)
+    }
+}
+
+/// Reads a request whose body is one byte, and answers it.
+fn answer(stream: &mut PeerStream, response: &str) {
+    let (mut request, mut byte) = (Vec::new(), [0]);
+    while !request.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a request");
+        request.push(byte[0]);
+    }
+    stream.read_exact(&mut byte).expect("a body");
+    stream
+        .write_all(response.as_bytes())
+        .expect("the command reads");
+    stream.flush().expect("the command reads");
+}
+
+const PUBLISHED: &str = "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}";
+
+/// Without a length, the end of the stream is the end of the response. Somebody on the way could cut it off.
+#[test]
+fn response_that_is_cut_off_is_no_response() {
+    let peer = Peer::new();
+    let child = feed(peer.publish(), b"1\n");
+    let mut stream = peer.accept();
+    answer(&mut stream, "HTTP/1.1 202 Accepted\r\n\r\n{");
+    stream.sock.shutdown(Shutdown::Write).expect("connected");
+    let (code, out, err) = end(child);
+    assert_eq!((code, &*out), (Some(1), ""), "{err}");
+    assert!(err.contains("may be published or not"), "{err}");
+    // With the announcement, it is whole.
+    let child = feed(peer.publish(), b"1\n");
+    let mut stream = peer.accept();
+    answer(&mut stream, "HTTP/1.1 202 Accepted\r\n\r\n{}");
+    stream.conn.send_close_notify();
+    stream.flush().expect("the command reads");
+    let (code, out, err) = end(child);
+    assert_eq!((code, &*out), (Some(0), "{}\n"), "{err}");
+}
+
+/// Starts `pub` with one line, whose answer has arrived.
+fn published_once(peer: &Peer) -> (Child, PeerStream) {
+    let mut child = peer.publish();
+    let input = child.stdin.as_mut().expect("a pipe");
+    input.write_all(b"1\n").expect("the command reads");
+    let mut stream = peer.accept();
+    answer(&mut stream, PUBLISHED);
+    let mut printed = [0; 3];
+    let output = child.stdout.as_mut().expect("a pipe");
+    output.read_exact(&mut printed).expect("an answer");
+    assert_eq!(&printed, b"{}\n");
+    (child, stream)
+}
+
+#[test]
+fn kept_connection_with_news_of_its_session_is_used() {
+    let peer = Peer::new();
+    let (child, mut stream) = published_once(&peer);
+    stream.conn.refresh_traffic_keys().expect("TLS 1.3");
+    stream.flush().expect("room");
+    let child = feed(child, b"2\n");
+    answer(&mut stream, PUBLISHED);
+    let (code, out, err) = end(child);
+    assert_eq!((code, &*out), (Some(0), "{}\n"), "{err}");
+}
+
+#[test]
+fn kept_connection_that_the_server_ends_is_not_used() {
+    let peer = Peer::new();
+    let (child, mut stream) = published_once(&peer);
+    stream.conn.send_close_notify();
+    stream.flush().expect("room");
+    let child = feed(child, b"2\n");
+    let mut second = peer.accept();
+    answer(&mut second, PUBLISHED);
+    let (code, out, err) = end(child);
+    assert_eq!((code, &*out), (Some(0), "{}\n"), "{err}");
+    // The command has told this connection that it will not be used again.
+    assert_eq!(stream.read(&mut [0; 1]).expect("a close_notify"), 0);
+}
+
 #[test]
 fn wrong_scheme_is_explained() {
     let server = secured();
@@ -268,7 +395,8 @@ fn wrong_scheme_is_explained() {
     assert!(err.contains("This port speaks HTTPS"), "{err}");
     let (_, _, err) = run(&["client", &server.url("ws", "/echo")], "");
     assert!(err.contains("Use https:// or wss://"), "{err}");
-    let plain = TestServer::echo(Config::default());
+    // The commands expect TLS, and the server has none.
+    let plain = TestServer::plain(Config::default(), echo);
     let ca = path("ca.pem");
     let url = format!("wss://{}/", plain.addr());
     let (code, _, err) = run(&["client", &url, "--ca", &ca], "");
@@ -287,6 +415,79 @@ fn benchmark_runs_over_tls() {
     let (code, out, err) = run(&flags, "");
     assert_eq!((code, &*err), (Some(0), ""), "{out}");
     assert!(out.contains("messages received"), "{out}");
+}
+
+/// The binary with TLS, whose key is in a directory of its own. It is killed when this is dropped.
+struct HubProcess {
+    child: Child,
+    home: PathBuf,
+    url: String,
+}
+
+impl HubProcess {
+    fn start() -> HubProcess {
+        let home = std::env::temp_dir().join(format!("standpipe-home-{}", std::process::id()));
+        std::fs::create_dir_all(&home).expect("a directory");
+        let (certificate, private) = (path("server.pem"), path("server.key"));
+        let flags = [
+            "--listen",
+            "127.0.0.1:0",
+            "--tls-cert",
+            &certificate,
+            "--tls-key",
+            &private,
+        ];
+        let mut command = command(&flags);
+        let child = command.env("HOME", &home).stderr(Stdio::null()).spawn();
+        let mut hub = HubProcess {
+            child: child.expect("the program starts"),
+            home,
+            url: String::new(),
+        };
+        let printed = hub.child.stdout.take().expect("a pipe");
+        hub.url = within(20, "the hub to print where it listens", || {
+            let mut lines = BufReader::new(printed).lines().map_while(Result::ok);
+            let first = lines.next().expect("a first line");
+            // The key has been stored when this line is printed.
+            lines.find(|line| line.starts_with("publish: "));
+            first
+        });
+        let url = hub.url.strip_prefix("standpipe listening on ");
+        hub.url = url.expect("where it listens").to_owned();
+        hub
+    }
+
+    /// Runs a command with the home directory of the hub.
+    fn run(&self, arguments: &[&str]) -> Ended {
+        let ca = path("ca.pem");
+        let arguments = [arguments, &["--ca", &ca]].concat();
+        let child = command(&arguments).env("HOME", &self.home).spawn();
+        end(feed(child.expect("the program starts"), b""))
+    }
+}
+
+impl Drop for HubProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.home);
+    }
+}
+
+#[test]
+fn key_of_a_server_on_this_machine_is_found_for_https() {
+    let hub = HubProcess::start();
+    assert!(hub.url.starts_with("https://127.0.0.1:"), "{}", hub.url);
+    let (code, out, err) = hub.run(&["pub", "a", "hello", "--url", &hub.url]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("\"receivers\":0"), "{out}");
+    let (code, out, err) = hub.run(&["top", &hub.url, "--once"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("standpipe: "), "{out}");
+    // Another home has no key.
+    let ca = path("ca.pem");
+    let (code, _, err) = run(&["pub", "a", "b", "--url", &hub.url, "--ca", &ca], "");
+    assert!(code == Some(1) && err.contains("401"), "{err}");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The flags of the commands that connect to a server with TLS.
 
 #[cfg(feature = "tls")]
+use std::io::{self, Write};
+#[cfg(feature = "tls")]
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,6 +11,10 @@ use crate::cli::Failure;
 use crate::cli::secure::Secure;
 #[cfg(feature = "tls")]
 use crate::cli::secure::Trust;
+
+#[cfg(feature = "tls")]
+const WARNING: &str = "warning: --insecure: the certificate of the server is not verified, so anybody on the way to it may \
+                       read and change everything";
 
 /// Whom a command trusts, and how it shows who it is.
 #[derive(Args, Clone, Debug, Default)]
@@ -37,18 +43,23 @@ pub(crate) struct SecureArgs {
 }
 
 impl SecureArgs {
-    /// Returns the TLS of the connections of a command, as [`Secure::new`].
+    /// Returns the TLS of the connections of a command, as [`Secure::new`]. Without verification, prints a warning.
+    #[cfg(feature = "tls")]
     pub(crate) fn secure(&self, has_tls: bool) -> Result<Secure, Failure> {
-        #[cfg(feature = "tls")]
-        return Secure::new(
-            has_tls,
-            &Trust {
-                authorities: self.ca.as_deref(),
-                is_insecure: self.insecure,
-                identity: self.client_cert.as_deref().zip(self.client_key.as_deref()),
-            },
-        );
-        #[cfg(not(feature = "tls"))]
+        if has_tls && self.insecure {
+            writeln!(io::stderr(), "{WARNING}")?;
+        }
+        let trust = Trust {
+            authorities: self.ca.as_deref(),
+            is_insecure: self.insecure,
+            identity: self.client_cert.as_deref().zip(self.client_key.as_deref()),
+        };
+        Secure::new(has_tls, &trust)
+    }
+
+    /// Returns what stands for the TLS of a program that was built without it.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn secure(&self, _has_tls: bool) -> Result<Secure, Failure> {
         Ok(Secure)
     }
 }

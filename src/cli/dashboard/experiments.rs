@@ -10,7 +10,7 @@ use super::slow::{self, Entrance, SlowClient, Target};
 use crate::cli::access::Access;
 use crate::cli::address::reachable;
 use crate::cli::names;
-use crate::cli::url::escaped;
+use crate::cli::percent::escaped;
 
 const MAX_SLOW: usize = 8;
 const MAX_GENERATORS: usize = 4;

@@ -332,7 +332,9 @@ fn half_a_record_does_not_prolong_a_timeout() {
     let timeout = Duration::from_millis(50);
     let received = reader.recv_deadline(started + timeout);
     assert!(matches!(received, Err(None)), "{received:?}");
-    assert!(started.elapsed() >= timeout);
+    // The limit is generous, for a busy machine.
+    let waited = started.elapsed();
+    assert!((timeout..100 * timeout).contains(&waited), "{waited:?}");
     assert!(matches!(reader.recv_deadline(Instant::now()), Err(None)));
     client.socket.send(second);
     let received = reader.recv_deadline(Instant::now() + DEADLINE);

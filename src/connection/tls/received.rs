@@ -11,18 +11,12 @@ use crate::sync::lock;
 const LEAST: usize = 2 << 10;
 const MOST: usize = 64 << 10;
 
-/// How many bytes the session gets first. It moves the rest of what it has after each record, so it gets few small
-/// records at a time. While a record is not complete, it gets twice as many each time.
-const FIRST_STEP: usize = 512;
-
 #[derive(Debug)]
 pub(super) struct Received {
     /// The bytes that the session has not taken yet are `bytes[start..end]`.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// How many bytes the session gets next.
-    step: usize,
     /// For how many bytes of plaintext the last reader had room.
     wanted: usize,
     /// How many bytes of plaintext the session has. After a failure, this is only an upper limit.
@@ -43,7 +37,6 @@ impl Received {
             end: bytes.len(),
             bytes,
             start: 0,
-            step: FIRST_STEP,
             wanted: 0,
             plaintext: 0,
             is_at_end: false,
@@ -134,11 +127,11 @@ impl Received {
 
     /// Gives the session some bytes. Returns whether there were any.
     pub(super) fn advance(&mut self, session: &mut Session) -> bool {
-        let next = &self.bytes[self.start..self.end.min(self.start + self.step)];
-        if self.failed.is_some() || self.is_closed || next.is_empty() {
+        if self.failed.is_some() || self.is_closed || self.unread().is_empty() {
             return false;
         }
-        let state = match session.read_tls(&mut &*next) {
+        // The session takes 4 KiB, or the rest of a record for which it has room already.
+        let state = match session.read_tls(&mut &self.bytes[self.start..self.end]) {
             Ok(taken) => {
                 self.start += taken;
                 session.process_new_packets()
@@ -150,10 +143,6 @@ impl Received {
             Ok(state) => {
                 self.plaintext = state.plaintext_bytes_to_read();
                 self.is_closed = state.peer_has_closed();
-                self.step = match self.plaintext {
-                    0 => (2 * self.step).min(MOST),
-                    _ => FIRST_STEP,
-                };
             }
             Err(error) => {
                 // For some violations, as too many key updates, the session makes no alert. The peer then sees this one.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use rustls::Connection as Session;
 
-use crate::connection::write::frame::{BATCH_BYTES, PIECES};
+use crate::connection::write::frame::BATCH_BYTES;
 use crate::sync::lock;
 
 /// The most plaintext in a record, in bytes (RFC 8446 §5.1).
@@ -68,20 +68,22 @@ impl SealedRecords {
         let mut session = lock(session);
         self.take_from(&mut session);
         self.bytes.reserve(most + OVERHEAD * most.div_ceil(largest));
+        // A vector, because an array for all pieces would cost each idle client one more page of its stack.
+        let mut record = Vec::new();
         while sealed < most {
+            record.clear();
             let room = largest.min(most - sealed);
-            let (mut record, mut count, mut size) = ([IoSlice::new(&[]); PIECES], 0, 0);
-            while size < room && !left.is_empty() && count < PIECES {
+            let mut size = 0;
+            while size < room && !left.is_empty() {
                 let (now, later) = left.split_at(left.len().min(room - size));
-                record[count] = IoSlice::new(now);
-                count += 1;
+                record.push(IoSlice::new(now));
                 size += now.len();
                 left = match later {
                     [] => pieces.next().unwrap_or_default(),
                     later => later,
                 };
             }
-            match self.seal_record(&mut session, &record[..count], size) {
+            match self.seal_record(&mut session, &record, size) {
                 Ok(()) => sealed += size,
                 Err(error) if sealed == 0 => return Err(error),
                 // The next call returns the error again.

@@ -51,6 +51,16 @@ pub(crate) struct Inbound {
     pub(crate) tls: super::tls::InboundTls,
 }
 
+impl Inbound {
+    /// Returns whether the TLS handshake has yet to begin.
+    fn expects_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return matches!(self.tls, super::tls::InboundTls::Expected(_));
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+}
+
 /// Reads and answers a client's requests. Afterwards, either the client's reader thread has taken over, or the client
 /// has ended. `slot` is the client's handshake slot, which is freed when this function returns.
 ///
@@ -75,8 +85,13 @@ pub(crate) fn run<'scope, H: Handler>(
             ProxyHeaderError::Head(error) => answer_unreadable(error, &client.shared, server),
             ProxyHeaderError::Answer(answer) => Some(answer),
         };
-        if let Some(answer) = answer {
-            answer.send(&client.shared, &*client.socket, server, None);
+        match answer {
+            // The client expects TLS, and could not read this. A 400 is for the proxy.
+            Some(answer) if answer.is_unavailable() && inbound.expects_tls() => {
+                answer.withhold(&client.shared, server);
+            }
+            Some(answer) => answer.send(&client.shared, &*client.socket, server, None),
+            None => {}
         }
         return client.leave(server);
     }

@@ -74,6 +74,19 @@ impl Answer {
         self.rejection.is_none().then_some(&self.reply)
     }
 
+    pub(crate) fn is_unavailable(&self) -> bool {
+        self.reply.code() == 503
+    }
+
+    /// Logs and counts the answer, which cannot be sent.
+    pub(crate) fn withhold(self, shared: &Shared, server: &ServerState) {
+        self.log(shared, None, &server.refusals);
+        server.disconnects.count(Disconnect::RequestRejected);
+        if let Some((kind, _)) = &self.rejection {
+            server.counters.refused.count(*kind);
+        }
+    }
+
     /// Logs the answer, writes it, ends the connection, and gives the peer a short time to read the answer.
     ///
     /// # Blocking

@@ -168,6 +168,20 @@ impl TestClient {
         }
     }
 
+    /// Reads the status of an HTTP response. Returns `None` if the connection ends without one.
+    #[track_caller]
+    pub(crate) fn read_status(&mut self) -> Option<u16> {
+        let deadline = Instant::now() + DEADLINE;
+        while self.buffer.is_empty() {
+            match self.fill(deadline) {
+                Some(Fill::Bytes) => {}
+                Some(Fill::Eof | Fill::Reset) => return None,
+                None => panic!("waited {DEADLINE:?} for a response, or the end"),
+            }
+        }
+        Some(self.read_head().status)
+    }
+
     /// Reads an HTTP response with the body that its `Content-Length` announces. The bytes after it stay in the buffer.
     #[track_caller]
     pub(crate) fn read_answer(&mut self) -> Answer {
@@ -383,7 +397,12 @@ impl TestClient {
             let left = left.max(Duration::from_millis(1));
             self.socket().set_read_timeout(Some(left)).unwrap();
             return match (&*self.send_half.0).read(&mut chunk) {
-                Ok(0) => Some(Fill::Eof),
+                Ok(0) => {
+                    if self.send_half.0.was_cut() {
+                        eprintln!("the stream ended without a close_notify");
+                    }
+                    Some(Fill::Eof)
+                }
                 Ok(read) => {
                     self.buffer.extend_from_slice(&chunk[..read]);
                     Some(Fill::Bytes)

@@ -40,8 +40,8 @@ pub(crate) use log_lines::{LogLines, lines_and_left_out};
 #[cfg(feature = "client")]
 pub(crate) use mode::client_builder;
 pub(crate) use mode::{
-    Plain, announced, bind, has_tls, http_url, listen, over_tls, scheme, secure_command, secured,
-    ws_url,
+    Plain, announced, announced_address, bind, has_tls, http_url, listen, over_tls, scheme,
+    secure_command, secured, unread_refusal, ws_url,
 };
 pub(crate) use own_process::in_own_process;
 pub(crate) use process::{Process, command_with_signals};

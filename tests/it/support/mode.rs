@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 
@@ -69,6 +72,12 @@ pub(crate) fn has_tls(address: SocketAddr) -> bool {
     over_tls() && !plain.contains_key(&address.port())
 }
 
+/// Returns the status that a client gets if the server refuses it before it has read anything. A client with TLS gets none,
+/// because it could not read it.
+pub(crate) fn unread_refusal() -> Option<u16> {
+    (!over_tls()).then_some(503)
+}
+
 /// Returns `http` or `https`.
 pub(crate) fn scheme(address: SocketAddr) -> &'static str {
     if has_tls(address) { "https" } else { "http" }
@@ -113,27 +122,47 @@ pub(crate) fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Se
     Server::from_listeners(vec![secured(Listener::bind(address)?)], config)
 }
 
-/// Gives the binary its certificate, if the tests run over TLS.
+/// Gives the binary its certificate, or the authority that it trusts as a client, if the tests run over TLS.
 pub(crate) fn secure_command(command: &mut Command) {
+    // The binary would warn of it.
+    command.env_remove(SWITCH);
     if over_tls() {
-        let file = |name: &str| format!("{}/tests/keys/tls/{name}", env!("CARGO_MANIFEST_DIR"));
-        command.env("STANDPIPE_TLS_CERT", file("server.pem"));
-        command.env("STANDPIPE_TLS_KEY", file("server.key"));
+        command.env("STANDPIPE_TLS_CERT", format!("{KEYS}/server.pem"));
+        command.env("STANDPIPE_TLS_KEY", &*PRIVATE_KEY);
+        command.env("STANDPIPE_CA", format!("{KEYS}/ca.pem"));
     }
 }
+
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls");
+
+/// A copy of the server's key that only its owner can read. The binary warns of any other one, as that in the repository.
+static PRIVATE_KEY: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let key = fs::read(format!("{KEYS}/server.key")).expect("the file exists");
+    let copy = directory.join(format!("server.key.{}", std::process::id()));
+    fs::write(&copy, key).expect("the directory exists");
+    fs::set_permissions(&copy, Permissions::from_mode(0o600)).expect("an own file");
+    // Tests in processes of their own do the same.
+    let place = directory.join("server.key");
+    fs::rename(copy, &place).expect("the same directory");
+    place
+});
 
 /// Returns the address in the first line that the binary prints. An address without TLS is plain from now on.
 #[track_caller]
 pub(crate) fn announced(line: &str) -> (SocketAddr, Plain) {
-    let url = line.trim_end().strip_prefix("standpipe listening on ");
-    let address = url.and_then(|url| {
-        let (scheme, rest) = url.split_once("://")?;
-        let address = rest.strip_suffix('/')?.parse().ok()?;
-        Some((scheme, address))
-    });
-    match address {
-        Some(("https", address)) => (address, Plain::default()),
-        Some(("http", address)) => (address, Plain::at(&[address])),
-        _ => panic!("standpipe printed {line:?}"),
-    }
+    let line = line.trim_end();
+    let address = announced_address(line).unwrap_or_else(|| panic!("standpipe printed {line:?}"));
+    let plain = match line.contains("https://") {
+        true => Plain::default(),
+        false => Plain::at(&[address]),
+    };
+    (address, plain)
+}
+
+/// Returns the address in a line that the binary prints for a listener.
+pub(crate) fn announced_address(line: &str) -> Option<SocketAddr> {
+    let url = line.strip_prefix("standpipe listening on ")?;
+    let (_, rest) = url.split_once("://")?;
+    rest.strip_suffix('/')?.parse().ok()
 }

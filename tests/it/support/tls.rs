@@ -1,6 +1,5 @@
 //! [`Session`]: the client's side of TLS, on a socket that two threads use at the same time.
 
-use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -8,49 +7,33 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
 use socket2::Socket;
 use standpipe::TlsConfig;
-use standpipe::rustls::crypto::ring;
-use standpipe::rustls::pki_types::pem::PemObject;
-use standpipe::rustls::pki_types::{CertificateDer, ServerName};
-use standpipe::rustls::{ClientConfig, ClientConnection, RootCertStore};
+use standpipe::rustls::client::Resumption;
+use standpipe::rustls::pki_types::ServerName;
+use standpipe::rustls::{ALL_VERSIONS, ClientConfig, ClientConnection};
 
 use super::deadline::DEADLINE;
-
-const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/keys/tls");
+use super::tls_peer;
 
 /// The most plaintext in a record (RFC 8446 §5.1). No more is sealed before the socket has accepted it.
 const RECORD: usize = 16 << 10;
 
-/// The most bytes of one read from the socket, so that a client that reads little leaves the rest to the server.
-const READ: usize = 4 << 10;
+/// The most bytes of one read from the socket, as on a plain connection.
+const READ: usize = 16 << 10;
 
 /// After this many records, the client changes its key, and asks the server to change its own.
 const KEY_UPDATE: usize = 64;
 
 /// Returns the configuration of all servers with TLS.
 pub(crate) fn server_config() -> TlsConfig {
-    static CONFIG: LazyLock<TlsConfig> = LazyLock::new(|| {
-        let (certificate, key) = (format!("{KEYS}/server.pem"), format!("{KEYS}/server.key"));
-        TlsConfig::from_pem_files(certificate, key).expect("the files are valid")
-    });
+    static CONFIG: LazyLock<TlsConfig> = LazyLock::new(|| tls_peer::tls_config());
     CONFIG.clone()
 }
 
-/// Returns the configuration of all clients, which trust the authority of the servers.
+/// Returns the configuration of all clients, which trust the authority of the servers and resume sessions.
 pub(crate) fn client_config() -> Arc<ClientConfig> {
     static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-        let pem = fs::read(format!("{KEYS}/ca.pem")).expect("the file exists");
-        let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(&pem) {
-            let authority = authority.expect("the file is valid");
-            roots.add(authority).expect("the certificate is valid");
-        }
-        let provider = Arc::new(ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the provider has both versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut config = tls_peer::tls_client(ALL_VERSIONS);
+        config.resumption = Resumption::default();
         Arc::new(config)
     });
     Arc::clone(&CONFIG)
@@ -144,18 +127,30 @@ impl Session {
         }
         let mut incoming = lock(&self.incoming);
         loop {
+            let mut filled = 0;
             let mut connection = lock(&self.connection);
-            loop {
-                match connection.reader().read(buffer) {
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    result => return result,
+            // All messages that have arrived together are returned together, as on a plain connection.
+            while filled < buffer.len() {
+                match connection.reader().read(&mut buffer[filled..]) {
+                    Ok(0) => return Ok(filled),
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                    Err(_) if incoming.is_empty() => break,
+                    Err(_) => {
+                        let decrypted = decrypt(&mut connection, &mut incoming);
+                        // The session returns the error again.
+                        if filled == 0 {
+                            decrypted?;
+                        } else if decrypted.is_err() {
+                            break;
+                        }
+                    }
                 }
-                if incoming.is_empty() {
-                    break;
-                }
-                decrypt(&mut connection, &mut incoming)?;
             }
             drop(connection);
+            if filled > 0 {
+                return Ok(filled);
+            }
             if fill(socket, &mut incoming)? == 0 {
                 self.was_cut.store(true, SeqCst);
                 return Ok(0);

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::spawned::{Spawned, standpipe};
-use crate::support::{Frame, get, http, op, until};
+use crate::support::{Frame, get, http, op, secure_command, until, ws_url};
 
 const CANARY: &str = "canary-4f1d9a";
 
@@ -97,9 +97,12 @@ fn command_line_url_is_shown_without_its_token() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     for user in [String::new(), format!("{CANARY}:{CANARY}@")] {
-        let url = format!("ws://{user}{address}/nothing?token={CANARY}");
+        let url = ws_url(address, &format!("/nothing?token={CANARY}"))
+            .replace("://", &format!("://{user}"));
         for command in ["client", "bench"] {
-            let output = Command::new(env!("CARGO_BIN_EXE_standpipe"))
+            let mut program = Command::new(env!("CARGO_BIN_EXE_standpipe"));
+            secure_command(&mut program);
+            let output = program
                 .args([command, &url])
                 .env("RUST_LOG", "trace,tungstenite=trace")
                 .stdin(Stdio::null())

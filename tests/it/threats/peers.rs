@@ -1,17 +1,16 @@
 //! Peers that are slow, silent, stopped or gone (SECURITY.md, T19 and T21 to T24).
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Connection, Message};
 
 use crate::support::{
-    DEADLINE, Failure, Frame, Seen, TestServer, let_time_pass, op, until, with_both_flush_modes,
-    within,
+    Failure, Frame, Seen, Stream, StreamOptions, TestServer, echo, let_time_pass, op, until,
+    with_both_flush_modes, within,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -92,10 +91,10 @@ fn peer_that_never_reads_is_reset() {
 
 /// Reads up to `bytes` every `pause`, and `limit` bytes in all. Returns how much was read and whether the connection
 /// ended.
-fn read_slowly(socket: &Socket, bytes: usize, pause: Duration, limit: usize) -> (usize, bool) {
+fn read_slowly(stream: &Stream, bytes: usize, pause: Duration, limit: usize) -> (usize, bool) {
     let mut buffer = vec![0; bytes];
     let mut received = 0;
-    let mut reader = socket;
+    let mut reader = stream;
     while received < limit {
         match reader.read(&mut buffer) {
             Ok(0) | Err(_) => return (received, true),
@@ -109,22 +108,23 @@ fn read_slowly(socket: &Socket, bytes: usize, pause: Duration, limit: usize) -> 
 
 /// Connects a client with this receive buffer. Only the test reads from it, so it answers nothing by itself.
 #[track_caller]
-fn connect_manually(server: &TestServer, rcvbuf: usize) -> Socket {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(rcvbuf).unwrap();
-    socket.connect(&server.addr().into()).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    (&socket)
+fn connect_manually(server: &TestServer, rcvbuf: usize) -> Stream {
+    let options = StreamOptions {
+        rcvbuf: Some(rcvbuf),
+        ..StreamOptions::default()
+    };
+    let stream = Stream::connect_with(&server.addr().into(), &options).unwrap();
+    (&stream)
         .write_all(server.client().head().as_bytes())
         .unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
-        (&socket).read_exact(&mut byte).unwrap();
+        (&stream).read_exact(&mut byte).unwrap();
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{head:?}");
-    socket
+    stream
 }
 
 #[test]
@@ -199,9 +199,11 @@ fn spawn_answering_client(server: &TestServer) -> Child {
                   \x20   ping = os.read(0, 10)\n\
                   \x20   if not ping: break\n\
                   \x20   os.write(0, b'\\x8a\\x88\\0\\0\\0\\0' + ping[2:])\n";
+    let stream = connect_manually(server, 64 << 10);
+    let socket = stream.socket().as_fd().try_clone_to_owned();
     Command::new("python3")
         .args(["-c", script])
-        .stdin(OwnedFd::from(connect_manually(server, 64 << 10)))
+        .stdin(socket.unwrap())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -214,7 +216,8 @@ fn stopped_process_is_reset() {
     let config = slow_timeouts(Config::default())
         .ping_interval(SHORT)
         .ping_timeout(ping_timeout);
-    let server = TestServer::echo(config);
+    // The process that gets the socket has no TLS session.
+    let server = TestServer::plain(config, echo);
     let mut alive = spawn_answering_client(&server);
     let stopped: Vec<Child> = (0..3).map(|_| spawn_answering_client(&server)).collect();
     for child in &stopped {

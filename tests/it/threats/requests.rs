@@ -6,7 +6,7 @@ use standpipe::Config;
 
 use super::spawned::Spawned;
 use crate::secrets::File;
-use crate::support::{Frame, TestServer, get, http, op, post};
+use crate::support::{Frame, TestServer, get, http, op, post, scheme};
 
 /// Every path that is served, with the status that a plain GET of a foreign page gets: it is answered where everybody
 /// may ask, and refused where the answer is data.
@@ -31,7 +31,7 @@ fn foreign_origin_gets_403_for_upgrades_posts_and_data() {
     let spawned = Spawned::start(&[]);
     let address = spawned.addr();
     let host = address.to_string();
-    let own = format!("http://{host}");
+    let own = format!("{}://{host}", scheme(spawned.addr()));
     // The server does not trust the headers of a proxy either.
     let claims = [
         String::new(),
@@ -406,7 +406,9 @@ fn handshake_headers_get_the_documented_status() {
             continue;
         };
         let mut client = server.client().open();
-        client.bytes(unescaped(head));
+        // The origins in the file are those of pages that a browser got from this server.
+        let own = format!("Origin: {}://localhost", scheme(server.addr()));
+        client.bytes(unescaped(&head.replace("Origin: http://localhost", &own)));
         let answer = client.read_head();
         assert_eq!(answer.status.to_string(), status, "{head}");
         if answer.status == 101 {

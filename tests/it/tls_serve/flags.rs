@@ -4,11 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::secrets::File;
+use crate::support::within;
 
 /// Runs a command that ends, and returns its exit code and its output.
 #[track_caller]
 fn run(mut command: Command) -> (Option<i32>, String) {
-    let output = command.output().expect("the binary runs");
+    let output = within(60, "the command to end", move || {
+        command.output().expect("the binary runs")
+    });
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8(text).expect("UTF-8");
     (output.status.code(), text)

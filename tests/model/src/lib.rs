@@ -6,7 +6,7 @@
 //!
 //! | here | in `src/connection/` |
 //! |---|---|
-//! | `write_path.rs`: [`WritePath`], `Slot`, `WriteHalf`, `Step`, the attention flag | `write/write_path.rs`, `write/slot.rs`, `write/attention.rs` |
+//! | `write_path.rs`: [`WritePath`], `Slot`, `WriteHalf`, `Step`, the attention flag | `write/write_path.rs`, `write/slot.rs`, `write/blockage.rs`, `write/attention.rs` |
 //! | `in_flight.rs`: `InFlight` | `write/in_flight.rs` |
 //! | `control_slot.rs`: `ControlSlot`, with a pong only | `write/control_slot.rs` |
 //! | `fragments.rs`: `Fragments`, of one stream | `queue/fragments.rs` |
@@ -33,6 +33,8 @@
 //! - The end of a stream before its last fragment, and waiting for room for a fragment.
 //! - Tickets, pending messages of topics, and the overflow list.
 //! - Several messages in one direct write. One message stands for them.
+//! - TLS. The frame in progress stands for all frames that have sealed bytes. A reader that sends an alert
+//!   (`WritePath::send_session_records`) gives the connection up afterwards, as `give_up` does here.
 //! - More than three threads, and more preemptions in one run than the tests allow. A thread that waits is not counted
 //!   as preempted.
 //!
