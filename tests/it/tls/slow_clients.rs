@@ -332,6 +332,56 @@ fn full_queue_waits_or_fails_over_tls() {
     }
 }
 
+/// A pong overtakes the queue, and goes between whole messages. Unit tests hold it back behind sealed records.
+#[test]
+fn pong_overtakes_the_queue_over_tls() {
+    for versions in [TLS_1_2, TLS_1_3] {
+        let (seen, marks) = unbounded();
+        let (outbox_sender, outboxes) = unbounded();
+        // Only the writer writes, so that it takes many messages at once and seals them in records that have several.
+        let config = Config::default()
+            .early_flush(false)
+            .sndbuf(Some(SMALL))
+            .unsent(SMALL);
+        let server = tls_server(
+            config,
+            move |conn: &mut Connection| -> Result<(), Failure> {
+                outbox_sender.send(conn.outbox())?;
+                while conn.recv()?.is_some() {
+                    seen.send(())?;
+                }
+                Ok(())
+            },
+        );
+        let (mut client, outbox) = small_client(&server, &outboxes, versions);
+        let still = Duration::from_millis(200);
+        let sent = (0..).find(|n| outbox.send_timeout(message(*n), still).is_err());
+        let sent = sent.expect("an end");
+        let ping = Frame::new(op::PING, "ahead").bytes();
+        client.send([ping, Frame::new(op::TEXT, "mark").bytes()].concat());
+        let marked = marks.recv_timeout(DEADLINE);
+        marked.expect("the server has received the ping");
+        let (mut next, mut pong_at) = (0, None);
+        while next < sent {
+            let frame = client.next().expect("a whole frame");
+            match frame.opcode {
+                op::PONG => pong_at = Some(next),
+                _ => {
+                    let text = String::from_utf8(frame.payload).expect("a text");
+                    assert_eq!(number(&Message::text(text)), next);
+                    next += 1;
+                }
+            }
+        }
+        let pong_at = pong_at.expect("the pong overtakes the queue");
+        assert!(
+            pong_at + QUEUE / 2 < sent,
+            "after message {pong_at} of {sent}"
+        );
+        client.leave();
+    }
+}
+
 /// A client that reads nothing for `write_timeout`. Some of its messages are in records that the socket has accepted in
 /// part.
 #[test]
