@@ -242,6 +242,7 @@ class SlowReaders(TlsTest):
                     self.assertEqual(payload, numbered(n))
                 return count
             except (EOFError, ConnectionResetError):
+                wait_until("the log names the limit", lambda: "write_timeout" in server.log())
                 return None
             finally:
                 thread.join(LIMIT)
