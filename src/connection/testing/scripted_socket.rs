@@ -34,7 +34,7 @@ pub(crate) struct State {
     /// The number of calls of `read`.
     pub(crate) reads: usize,
     /// Whether a thread is blocked in `read`.
-    reading: bool,
+    pub(crate) reading: bool,
     /// All accepted bytes.
     written: Vec<u8>,
     /// The number of calls of `try_write`.
@@ -238,11 +238,6 @@ impl State {
     /// Returns the number of accepted bytes.
     pub(crate) fn accepted(&self) -> usize {
         self.written.len()
-    }
-
-    /// Returns whether a thread is blocked in `read`.
-    pub(crate) fn is_reading(&self) -> bool {
-        self.reading
     }
 
     /// Accepts as much of `bytes` as the script allows.

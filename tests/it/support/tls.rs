@@ -25,7 +25,7 @@ const KEY_UPDATE: usize = 64;
 
 /// Returns the configuration of all servers with TLS.
 pub(crate) fn server_config() -> TlsConfig {
-    static CONFIG: LazyLock<TlsConfig> = LazyLock::new(|| tls_peer::tls_config());
+    static CONFIG: LazyLock<TlsConfig> = LazyLock::new(tls_peer::tls_config);
     CONFIG.clone()
 }
 

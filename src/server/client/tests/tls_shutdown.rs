@@ -71,7 +71,7 @@ fn shut_down_at(moment: Moment, version: &'static rustls::SupportedProtocolVersi
         send_flight(&mut peer, &socket, last_write, &shut_down);
         if moment == Moment::BeforeRequest {
             socket.until("the server waits for the request", |state| {
-                state.is_reading() && shared.tls.version().is_some()
+                state.reading && shared.tls.version().is_some()
             });
             shut_down();
         }
