@@ -9,8 +9,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use standpipe::{Config, Connection, Message, Outbox, TrySendError};
 
 use crate::support::{
-    Failure, Frame, Process, Seen, SendHalf, TestClient, TestServer, in_own_process, let_time_pass,
-    op, until, with_both_flush_modes, within,
+    Failure, Frame, Process, Seen, SendHalf, TestClient, TestServer, assert_lasted, in_own_process,
+    let_time_pass, op, until, with_both_flush_modes, within,
 };
 
 /// The size of the kernel's buffers, so small that a queue fills soon.
@@ -246,7 +246,7 @@ fn clients_that_flood_each_other_end_at_write_timeout() {
             "{:?}",
             server.handle().disconnects()
         );
-        assert!(began.elapsed() >= TIMEOUT, "no timeout had expired yet");
+        assert_lasted(began, TIMEOUT);
         for flood in floods {
             within(20, "the client's send to end", || flood.join()).unwrap();
         }
@@ -262,7 +262,7 @@ fn unread_echo_ends_at_write_timeout() {
         let send_half = client.send_half();
         let began = Instant::now();
         within(20, "the client's send to end", move || flood(send_half));
-        assert!(began.elapsed() >= TIMEOUT, "no timeout had expired yet");
+        assert_lasted(began, TIMEOUT);
         until("the client is disconnected", || {
             server.handle().clients() == 0
         });

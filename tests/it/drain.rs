@@ -10,8 +10,8 @@ use standpipe::{Config, Listener, Message, Server};
 
 use crate::shutdown::report;
 use crate::support::{
-    Connect, Stream, TestClient, TestServer, bind, echo, op, secured, until, with_both_flush_modes,
-    within,
+    Connect, Stream, TestClient, TestServer, assert_lasted, bind, echo, op, secured, until,
+    with_both_flush_modes, within,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -51,7 +51,7 @@ fn clients_are_served_until_the_drain_delay_is_over() {
     earlier.text("still");
     earlier.expect_text("still");
     earlier.expect_close(1001);
-    assert!(begin.elapsed() >= delay, "closed before the delay was over");
+    assert_lasted(begin, delay);
     earlier.close(1001, "");
     assert_eq!(server.report(), report(1, 0));
     assert!(is_refused(address));
@@ -277,7 +277,7 @@ fn shutdown_timeout_begins_with_the_last_close() {
     });
     assert_eq!(server.report(), report(0, 2));
     // The second client has its turn in the middle of the spread.
-    assert!(begin.elapsed() >= spread / 2 + timeout, "reset too early");
+    assert_lasted(begin, spread / 2 + timeout);
     drop(silent);
 }
 

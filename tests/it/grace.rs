@@ -8,8 +8,8 @@ use standpipe::{Config, Connection, Message};
 
 use crate::shutdown::{assert_closed_with_1001, read_to_close, report};
 use crate::support::{
-    Barrier, DEADLINE, Failure, Stream, TestClient, TestServer, assert_only_close, echo, until,
-    with_both_flush_modes,
+    Barrier, DEADLINE, Failure, Stream, TestClient, TestServer, assert_lasted, assert_only_close,
+    echo, until, with_both_flush_modes,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -96,7 +96,7 @@ fn clients_are_closed_when_the_grace_is_over() {
     client.text("still");
     client.expect_text("still");
     client.expect_close(1001);
-    assert!(begin.elapsed() >= grace, "closed before the grace was over");
+    assert_lasted(begin, grace);
     client.close(1001, "");
     assert_eq!(server.report(), report(1, 0));
 }

@@ -49,3 +49,13 @@ pub(crate) fn let_time_pass(time: Duration) {
     // This cannot be an event: the passing of the time is what the caller tests, and each caller says why.
     thread::sleep(time);
 }
+
+/// Checks that a time of the server has passed since `began`. Its clock counts whole milliseconds.
+#[track_caller]
+pub(crate) fn assert_lasted(began: Instant, limit: Duration) {
+    let elapsed = began.elapsed();
+    assert!(
+        elapsed >= limit.saturating_sub(Duration::from_millis(1)),
+        "only {elapsed:?} of {limit:?}"
+    );
+}

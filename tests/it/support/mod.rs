@@ -28,7 +28,7 @@ pub(crate) mod tls_peer;
 pub(crate) use barrier::Barrier;
 pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
 pub(crate) use connect::Connect;
-pub(crate) use deadline::{DEADLINE, let_time_pass, until, within};
+pub(crate) use deadline::{DEADLINE, assert_lasted, let_time_pass, until, within};
 pub(crate) use frame::{Frame, Length, op};
 pub(crate) use http::{Answer, get, get_in_clear, http, post};
 pub(crate) use hub_fixture::{

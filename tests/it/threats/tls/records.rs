@@ -9,8 +9,8 @@ use standpipe::{Config, Connection, Message};
 use super::{READING_FAILED, expect_report, reporting, resident_kib};
 use crate::support::tls_peer::{TLS_1_2, TLS_1_3, TRICKLE, sender_of, tls_client, tls_server};
 use crate::support::{
-    DEADLINE, Failure, Frame, RecordPeer, TlsEnd, TlsPeer, echo, in_own_process, let_time_pass, op,
-    until,
+    DEADLINE, Failure, Frame, RecordPeer, TlsEnd, TlsPeer, assert_lasted, echo, in_own_process,
+    let_time_pass, op, until,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -166,7 +166,7 @@ fn t37_record_that_trickles_ends_at_ping_timeout() {
         until("the disconnect is counted", || {
             server.disconnects("ping_timeout") == 1
         });
-        assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
+        assert_lasted(began, SHORT);
     }
 }
 
