@@ -141,7 +141,7 @@ for (const version of ['TLSv1.2', 'TLSv1.3']) {
   await check(`block makes the publisher wait for a slow ws over ${version}`, async () => {
     const { socket, numbers, publishing, ended, count } = await slow('block');
     let before = -1;
-    // The publisher has stopped when it makes no progress for half a second, which has no event.
+    // This cannot be an event: the publisher has stopped when it makes no progress for half a second.
     while (before !== count()) {
       before = count();
       await new Promise((resolve) => setTimeout(resolve, 500));

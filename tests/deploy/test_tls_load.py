@@ -233,7 +233,12 @@ class SlowReaders(TlsTest):
             thread.start()
             try:
                 step = 4096
-                receive = lambda: time.sleep(step / per_second) or member.stream.recv(step)  # The pace is the test.
+
+                def receive():
+                    # This cannot be an event: the pace of the reader is what the test is about.
+                    time.sleep(step / per_second)
+                    return member.stream.recv(step)
+
                 member.frames.receive = receive
                 for n in range(count):
                     opcode, payload = member.frames.frame()

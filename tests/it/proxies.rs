@@ -153,12 +153,7 @@ fn clients_of_a_proxy_are_limited_each() {
     }
     let same_network = from("2001:db8::ffff", 1).1.status;
     assert_eq!(same_network, 503, "a /64 counts as one address");
-    let mut peers: Vec<String> = server
-        .handle()
-        .client_states()
-        .iter()
-        .map(|client| client.peer.to_string())
-        .collect();
+    let mut peers = server.peers();
     peers.sort();
     peers.dedup();
     assert_eq!(peers, ["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
@@ -304,13 +299,7 @@ fn proxy_header_names_the_client() {
     assert_eq!(client.read_head().status, 101);
     client.text("through");
     client.expect_text("through");
-    let peers: Vec<String> = server
-        .handle()
-        .client_states()
-        .iter()
-        .map(|client| client.peer.to_string())
-        .collect();
-    assert_eq!(peers, ["192.0.2.7:256"]);
+    assert_eq!(server.peers(), ["192.0.2.7:256"]);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError::Timeout;
 use standpipe::rustls::crypto::ring;
+use standpipe::rustls::pki_types::CertificateDer;
 use standpipe::rustls::pki_types::pem::PemObject;
-use standpipe::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use standpipe::rustls::{
     self, CertificateError, ClientConfig, ConfigBuilder, RootCertStore, ServerConfig,
     ServerConnection, StreamOwned, WantsVerifier, client::WantsClientCert,
@@ -23,7 +23,8 @@ use standpipe::{
 };
 
 use crate::support::tls_peer::{
-    key_file as key, tls_config_with_client_ca, tls_server, tls_server_of,
+    key_file as key, played_server, tls_client_with, tls_config_with_client_ca, tls_server,
+    tls_server_of,
 };
 use crate::support::{DEADLINE, TestServer, echo, within};
 
@@ -163,14 +164,7 @@ fn server_may_require_a_certificate_of_the_client() {
         Ok(())
     });
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let with = |name: &str| {
-            let chain = CertificateDer::pem_file_iter(key(&format!("{name}.pem")));
-            let chain: Result<Vec<_>, _> = chain.expect("the test's file").collect();
-            let private = PrivateKeyDer::from_pem_file(key(&format!("{name}.key")));
-            trusting(&[version], "ca.pem")
-                .with_client_auth_cert(chain.expect("PEM"), private.expect("a key"))
-                .expect("the certificate is for this key")
-        };
+        let with = |name: &str| tls_client_with(&[version], Some(name));
         for name in ["client", "long_client"] {
             let client = builder(&server).tls(with(name)).connect();
             let mut client = client.expect("the certificate is accepted");
@@ -264,18 +258,6 @@ impl Peer {
     }
 }
 
-fn peer_config() -> ServerConfig {
-    let chain = CertificateDer::pem_file_iter(key("server.pem"));
-    let chain: Result<Vec<_>, _> = chain.expect("the test's file").collect();
-    let private = PrivateKeyDer::from_pem_file(key("server.key")).expect("a key");
-    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has them")
-        .with_no_client_auth()
-        .with_single_cert(chain.expect("PEM"), private)
-        .expect("the certificate is for this key")
-}
-
 /// Returns a TCP connection: the client's end and the other one.
 fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -288,7 +270,7 @@ fn sockets() -> (TcpStream, TcpStream) {
 fn connected(change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> (Client, Peer) {
     let (ours, theirs) = sockets();
     let peer = thread::spawn(|| {
-        let mut peer = Peer::of(theirs, peer_config());
+        let mut peer = Peer::of(theirs, played_server());
         peer.accept();
         peer
     });

@@ -8,9 +8,6 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use standpipe::rustls::crypto::ring;
-use standpipe::rustls::pki_types::pem::PemObject;
-use standpipe::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use standpipe::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use standpipe::{
     Config, Connection, Handler, HandlerResult, Listener, Reply, Request, Server, TlsConfig,
@@ -19,7 +16,7 @@ use standpipe::{
 use crate::binary::Binary;
 use crate::binary_client::{command, end, feed, run};
 use crate::secrets::File;
-use crate::support::tls_peer::{key_file, tls_config, tls_config_with_client_ca};
+use crate::support::tls_peer::{key_file, played_server, tls_config, tls_config_with_client_ca};
 use crate::support::{DEADLINE, TestServer, echo, within};
 
 /// Sends messages back, and accepts publishes.
@@ -155,7 +152,6 @@ fn system_without_authorities_and_unusable_files_are_reported() {
     let url = server.url("wss", "/echo");
     let mut client = command(&["client", &url]);
     let client = client.env_remove("STANDPIPE_CA");
-    let client = client.env_remove("STANDPIPE_CA");
     let client = client.env("SSL_CERT_FILE", "/dev/null");
     let (code, _, err) = end(client.spawn().expect("the program starts"));
     assert_eq!(code, Some(1), "{err}");
@@ -191,8 +187,7 @@ fn insecure_accepts_any_certificate_with_a_warning() {
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(out.matches("x\n").count(), 3, "{out}");
     assert_eq!(err.matches("warning: --insecure: ").count(), 1, "{err}");
-    // A plain connection has no certificate.
-    // The commands expect TLS, and the server has none.
+    // A plain connection has no certificate, so there is nothing to warn of.
     let plain = TestServer::plain(Config::default(), echo);
     let url = format!("ws://{}/", plain.addr());
     let (_, _, err) = run(&["client", &url, "--insecure"], "");
@@ -273,17 +268,9 @@ struct Peer {
 
 impl Peer {
     fn new() -> Peer {
-        let chain = CertificateDer::pem_file_iter(key_file("server.pem"));
-        let chain: Result<Vec<_>, _> = chain.expect("the test's file").collect();
-        let private = PrivateKeyDer::from_pem_file(key_file("server.key")).expect("a key");
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has them")
-            .with_no_client_auth()
-            .with_single_cert(chain.expect("PEM"), private);
         Peer {
             listener: TcpListener::bind("127.0.0.1:0").expect("a free port"),
-            config: Arc::new(config.expect("the certificate is for this key")),
+            config: Arc::new(played_server()),
         }
     }
 

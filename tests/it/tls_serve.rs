@@ -9,16 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::unbounded;
-use standpipe::rustls::crypto::ring;
-use standpipe::rustls::pki_types::pem::PemObject;
-use standpipe::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use standpipe::rustls::client::Resumption;
+use standpipe::rustls::pki_types::{CertificateDer, ServerName};
 use standpipe::rustls::version::{TLS12, TLS13};
 use standpipe::rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, StreamOwned, SupportedProtocolVersion,
 };
 use standpipe::tungstenite::{self, Message, WebSocket};
 
+use crate::support::tls_peer::{certificates, tls_client_with};
 use crate::support::{Answer, DEADLINE, command_with_signals, until};
 
 mod counts;
@@ -29,12 +28,6 @@ mod reload;
 /// Returns the path of a file of `tests/keys/tls`.
 fn key(name: &str) -> String {
     format!("{}/tests/keys/tls/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-#[track_caller]
-fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
-    let read = CertificateDer::pem_file_iter(key(name)).expect("a file of certificates");
-    read.collect::<Result<_, _>>().expect("certificates")
 }
 
 /// A directory for the files of one server. It is removed when this is dropped.
@@ -223,22 +216,10 @@ fn client_config(
     versions: &[&'static SupportedProtocolVersion],
     certificate: Option<&str>,
 ) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates("ca.pem"));
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(versions)
-        .expect("versions that the provider has")
-        .with_root_certificates(roots);
-    let config = match certificate {
-        None => builder.with_no_client_auth(),
-        Some(name) => {
-            let private = PrivateKeyDer::from_pem_file(key(&format!("{name}.key")));
-            let chain = certificates(&format!("{name}.pem"));
-            builder
-                .with_client_auth_cert(chain, private.expect("a key"))
-                .expect("a certificate and its key")
-        }
-    };
+    let mut config = tls_client_with(versions, certificate);
+    // As most clients: no protocol is named, and sessions are resumed.
+    config.alpn_protocols = Vec::new();
+    config.resumption = Resumption::default();
     Arc::new(config)
 }
 

@@ -92,6 +92,13 @@ impl TestServer {
         self.join().expect("the server has not been joined before")
     }
 
+    /// Returns the addresses of the clients.
+    pub(crate) fn peers(&self) -> Vec<String> {
+        let states = self.handle.client_states();
+        let peers = states.iter().map(|client| client.peer.to_string());
+        peers.collect()
+    }
+
     /// Returns how many clients this clock or limit has disconnected.
     #[track_caller]
     pub(crate) fn disconnects(&self, by: &str) -> u64 {

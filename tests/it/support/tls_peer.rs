@@ -10,7 +10,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore,
+    AlertDescription, ClientConfig, ClientConnection, Error, RootCertStore, ServerConfig,
     SupportedProtocolVersion,
 };
 use standpipe::rustls;
@@ -73,6 +73,28 @@ pub(crate) fn tls_client_with(
     tls_client_of(ring::default_provider(), versions, certificate)
 }
 
+/// Returns the configuration of a server that a test plays itself, with the certificate `server.pem`.
+pub(crate) fn played_server() -> ServerConfig {
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(certificates("server"), private_key("server"))
+        .expect("the certificate is for this key")
+}
+
+/// Reads the certificates in `NAME.pem`.
+pub(crate) fn certificates(name: &str) -> Vec<CertificateDer<'static>> {
+    CertificateDer::pem_file_iter(key_file(&format!("{name}.pem")))
+        .and_then(Iterator::collect)
+        .expect("certificates")
+}
+
+/// Reads the key in `NAME.key`.
+fn private_key(name: &str) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::from_pem_file(key_file(&format!("{name}.key"))).expect("a key")
+}
+
 /// As [`tls_client_with`], with the ciphers of this provider.
 pub(crate) fn tls_client_of(
     provider: rustls::crypto::CryptoProvider,
@@ -88,16 +110,9 @@ pub(crate) fn tls_client_of(
         .with_root_certificates(roots);
     let mut config = match certificate {
         None => builder.with_no_client_auth(),
-        Some(name) => {
-            let chain = CertificateDer::pem_file_iter(key_file(&format!("{name}.pem")))
-                .and_then(Iterator::collect)
-                .expect("certificates");
-            let key =
-                PrivateKeyDer::from_pem_file(key_file(&format!("{name}.key"))).expect("a key");
-            builder
-                .with_client_auth_cert(chain, key)
-                .expect("a certificate with its key")
-        }
+        Some(name) => builder
+            .with_client_auth_cert(certificates(name), private_key(name))
+            .expect("a certificate with its key"),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
@@ -135,12 +150,7 @@ impl TlsPeer {
     /// Uses a connected socket. Nothing is sent yet.
     #[track_caller]
     pub(crate) fn of(socket: TcpStream, config: ClientConfig) -> TlsPeer {
-        socket
-            .set_read_timeout(Some(DEADLINE))
-            .expect("a valid timeout");
-        socket
-            .set_write_timeout(Some(DEADLINE))
-            .expect("a valid timeout");
+        limit_waits(&socket);
         let name = ServerName::try_from("localhost").expect("a name");
         let session = ClientConnection::new(Arc::new(config), name).expect("a session");
         TlsPeer {
@@ -409,21 +419,21 @@ impl TlsPeer {
 pub(crate) fn open_socket(address: SocketAddr) -> TcpStream {
     let socket = TcpStream::connect(address).expect("a server that listens");
     socket.set_nodelay(true).expect("a TCP socket");
+    limit_waits(&socket);
     socket
-        .set_read_timeout(Some(DEADLINE))
-        .expect("a valid timeout");
-    socket
-        .set_write_timeout(Some(DEADLINE))
-        .expect("a valid timeout");
-    socket
+}
+
+#[track_caller]
+fn limit_waits(socket: &TcpStream) {
+    for set in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
+        set(socket, Some(DEADLINE)).expect("a valid timeout");
+    }
 }
 
 /// Returns the bytes up to the end of a connection without TLS, and whether it was reset.
 #[track_caller]
 pub(crate) fn read_raw(mut socket: &TcpStream) -> (Vec<u8>, bool) {
-    socket
-        .set_read_timeout(Some(DEADLINE))
-        .expect("a valid timeout");
+    limit_waits(socket);
     let mut bytes = Vec::new();
     match socket.read_to_end(&mut bytes) {
         Ok(_) => (bytes, false),

@@ -79,13 +79,7 @@ fn proxy_header_comes_before_the_client_hello() {
                 let mut client = client.upgraded("/");
                 client.text("through");
                 client.expect_text("through");
-                let peers: Vec<String> = server
-                    .handle()
-                    .client_states()
-                    .iter()
-                    .map(|client| client.peer.to_string())
-                    .collect();
-                assert_eq!(peers, ["192.0.2.1:256"]);
+                assert_eq!(server.peers(), ["192.0.2.1:256"]);
                 client.leave();
                 until("the client is gone", || server.handle().clients() == 0);
             }

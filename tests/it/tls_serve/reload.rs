@@ -40,7 +40,7 @@ impl Renewed {
     #[track_caller]
     fn assert_certificate(&self, name: &str) {
         let client = self.hub.connect("/echo");
-        let expected = &certificates(&format!("{name}.pem"))[0];
+        let expected = &certificates(name)[0];
         assert!(client.certificate() == *expected, "it is not {name}.pem");
         client.leave();
     }

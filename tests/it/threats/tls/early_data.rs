@@ -98,20 +98,25 @@ fn eager_client(server: &TestServer) -> ClientConfig {
     config
 }
 
+/// Opens a connection whose first flight has this early data, and sends nothing yet.
+#[track_caller]
+fn with_early_data(server: &TestServer, config: ClientConfig, data: &[u8]) -> TlsPeer {
+    let mut peer = TlsPeer::open(server.addr(), config);
+    let mut early = peer
+        .session
+        .early_data()
+        .expect("a ticket that allows early data");
+    early.write_all(data).expect("room for the early data");
+    peer
+}
+
 #[test]
 fn t50c_early_data_is_rejected_and_the_request_runs_once() {
     let (published, requests) = unbounded();
     let server = tls_server(Config::default(), Publishes(published));
     let config = eager_client(&server);
     assert_eq!(requests.recv_timeout(DEADLINE), Ok("first".into()));
-    let mut peer = TlsPeer::open(server.addr(), config);
-    let mut early = peer
-        .session
-        .early_data()
-        .expect("a ticket that allows early data");
-    early
-        .write_all(post("early").as_bytes())
-        .expect("room for a request");
+    let mut peer = with_early_data(&server, config, post("early").as_bytes());
     assert_eq!(peer.handshake(), Ok(()));
     assert_eq!(peer.session.handshake_kind(), Some(HandshakeKind::Resumed));
     assert!(!peer.session.is_early_data_accepted());
@@ -128,14 +133,7 @@ fn t50c_recorded_early_data_runs_never() {
     let server = tls_server(Config::default(), Publishes(published));
     let config = eager_client(&server);
     assert_eq!(requests.recv_timeout(DEADLINE), Ok("first".into()));
-    let mut peer = TlsPeer::open(server.addr(), config);
-    let mut early = peer
-        .session
-        .early_data()
-        .expect("a ticket that allows early data");
-    early
-        .write_all(post("recorded").as_bytes())
-        .expect("room for a request");
+    let mut peer = with_early_data(&server, config, post("recorded").as_bytes());
     let recorded = peer.flight();
     for _ in 0..10 {
         let socket = open_socket(server.addr());
@@ -157,12 +155,7 @@ fn t50c_endless_early_data_is_refused() {
     let server = tls_server(Config::default(), Publishes(published));
     let config = eager_client(&server);
     assert_eq!(requests.recv_timeout(DEADLINE), Ok("first".into()));
-    let mut peer = TlsPeer::open(server.addr(), config);
-    let mut early = peer
-        .session
-        .early_data()
-        .expect("a ticket that allows early data");
-    early.write_all(&[b'x'; 60_000]).expect("room");
+    let mut peer = with_early_data(&server, config, &[b'x'; 60_000]);
     let flight = peer.flight();
     peer.try_bytes(flight);
     read_raw(&peer.socket);

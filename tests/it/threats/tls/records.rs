@@ -29,7 +29,7 @@ fn t37_wrong_record_gets_an_alert_and_ends_the_client() {
         record[last] ^= 1;
         record
     };
-    // More than the server reads at once while a client is idle.
+    // More than the server reads in one call while a client is idle.
     let repeated: Attack = |peer| {
         let record = peer.record(ContentType::ApplicationData, &text(&"x".repeat(3000)));
         [record.clone(), record].concat()
@@ -203,7 +203,7 @@ fn t37_handshake_message_after_the_handshake_is_bounded() {
             );
             until("every client is gone", || server.handle().clients() == 0);
         }
-        // A message that says that it is longer is refused at once.
+        // A message that says that it is longer is refused immediately.
         let (server, reports) = reporting(Config::default());
         let mut peer = RecordPeer::connect(server.addr(), TLS_1_3);
         peer.send(ContentType::Handshake, &[24, 1, 0, 0, 0]);
@@ -219,7 +219,7 @@ fn t37_handshake_message_after_the_handshake_is_bounded() {
     });
 }
 
-/// Messages of 1 MiB in both directions at once, while both sides change their keys.
+/// Messages of 1 MiB in both directions at the same time, while both sides change their keys.
 #[test]
 fn t37_large_messages_in_both_directions_with_key_updates() {
     const MESSAGES: usize = 20;
