@@ -204,7 +204,7 @@ fn fan_out(server: &Standpipe, rounds: u64, report: &mut Report) -> Result<(), F
         if progress {
             last_progress = Instant::now();
         } else {
-            // The sockets are polled.
+            // This cannot be an event: a thousand sockets are read by this thread, which waits for none of them.
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -351,7 +351,7 @@ fn both_directions(
                 "no progress for {PATIENCE:?} at message {received}"
             ))?;
         } else {
-            // The socket is polled.
+            // This cannot be an event: this thread both reads and writes the socket, and waits for neither.
             thread::sleep(Duration::from_millis(1));
         }
     }

@@ -99,7 +99,7 @@ fn system() -> Result<Arc<ClientConfig>, ConnectError> {
         .with_root_certificates(roots(load_native_certs())?)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Two threads may come here at once, and both results are the same.
+    // Two threads may come here at the same time, and both results are the same.
     Ok(Arc::clone(SYSTEM.get_or_init(|| Arc::new(config))))
 }
 

@@ -32,7 +32,7 @@ pub(crate) trait Transport: AsFd + Send + Sync + fmt::Debug {
     fn sealed(&self) -> usize {
         0
     }
-    /// Writes what the TLS session has produced by itself, as an alert, if the socket accepts it without blocking. Returns
+    /// Writes what the TLS session has produced by itself, such as an alert, if the socket accepts it without blocking. Returns
     /// how many offered bytes the socket has accepted together with it.
     fn send_session_records(&self) -> io::Result<usize> {
         Ok(0)

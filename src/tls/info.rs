@@ -57,8 +57,8 @@ impl TlsInfo {
         self.version
     }
 
-    /// Returns the server name that the client asked for (SNI, RFC 6066 §3), in lower case. `None` if it asked for none, as
-    /// a client that connects to an IP address.
+    /// Returns the server name that the client asked for (SNI, RFC 6066 §3), in lower case. `None` if it asked for
+    /// none, for example because it connects to an IP address.
     ///
     /// ```
     /// # fn example(request: &standpipe::Request) {

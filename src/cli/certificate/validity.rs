@@ -26,8 +26,8 @@ impl Validity {
         Validity::of(&certificate)
     }
 
-    /// No function of `rustls` returns the validity. But a check at a moment outside of it is an error that has the limit,
-    /// whoever has signed the certificate.
+    /// No function of `rustls` returns the validity. But a check at a moment outside of it is an error that has the limit.
+    /// It makes no difference which authority has signed the certificate.
     fn of(certificate: &CertificateDer<'_>) -> Option<Validity> {
         let certificate = ParsedCertificate::try_from(certificate).ok()?;
         let algorithms = ring::default_provider().signature_verification_algorithms;
