@@ -42,7 +42,6 @@ mod secure;
 mod serve;
 #[cfg(test)]
 mod tests;
-#[cfg(feature = "tls")]
 mod tls;
 mod token;
 

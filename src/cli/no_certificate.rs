@@ -1,4 +1,4 @@
-//! The certificate of a build without the feature `tls`: there is none.
+//! The certificate of a build without the feature `tls`: there is none, and the flags for it are refused.
 
 use std::convert::Infallible;
 
@@ -6,14 +6,23 @@ use standpipe::Listener;
 
 use super::Failure;
 use super::args::ServeArgs;
+use super::exit::BadConfiguration;
 
 /// No value of this type exists.
 #[derive(Clone)]
 pub(crate) struct Certificate(Infallible);
 
 impl Certificate {
-    pub(crate) fn of(_: &ServeArgs) -> Result<Option<Certificate>, Failure> {
-        Ok(None)
+    /// # Errors
+    /// [`BadConfiguration`] for a flag of TLS.
+    pub(crate) fn of(args: &ServeArgs) -> Result<Option<Certificate>, Failure> {
+        match args.tls.first() {
+            None => Ok(None),
+            Some(flag) => Err(BadConfiguration(format!(
+                "{flag}: needs the feature `tls`, which this build does not have"
+            ))
+            .into()),
+        }
     }
 
     pub(crate) fn listener(&self, _: Listener) -> Listener {

@@ -214,7 +214,6 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) proxies: super::proxies::ProxyArgs,
 
-    #[cfg(feature = "tls")]
     #[command(flatten)]
     pub(crate) tls: super::tls::TlsArgs,
 

@@ -1,12 +1,16 @@
 //! The flags of `serve` for TLS, and the files that they name.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "tls")]
+use std::path::Path;
+use std::path::PathBuf;
 
 use clap::Args;
 
+#[cfg(feature = "tls")]
 use crate::cli::exit::BadConfiguration;
 
-/// The flags whose names begin with `--tls`.
+/// The flags whose names begin with `--tls`. A program without the feature `tls` has them too, because their variables would
+/// otherwise be unknown: the server would start, and speak no TLS.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TlsArgs {
     /// A file with the server's certificate and those that lead from it to a root, as PEM. Every TCP listener then speaks
@@ -25,6 +29,7 @@ pub(crate) struct TlsArgs {
 }
 
 /// The files of a server with TLS.
+#[cfg(feature = "tls")]
 #[derive(Clone, Debug)]
 pub(crate) struct TlsFiles {
     pub(crate) certificate: PathBuf,
@@ -33,10 +38,23 @@ pub(crate) struct TlsFiles {
 }
 
 impl TlsArgs {
+    /// Returns the name of a flag that is set, or `None`.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) fn first(&self) -> Option<&'static str> {
+        let flags = [
+            ("--tls-cert", &self.tls_cert),
+            ("--tls-key", &self.tls_key),
+            ("--tls-client-ca", &self.tls_client_ca),
+        ];
+        let set = flags.into_iter().find(|(_, file)| file.is_some());
+        set.map(|(flag, _)| flag)
+    }
+
     /// Returns the files, or `None` without TLS.
     ///
     /// # Errors
     /// [`BadConfiguration`] for a flag that needs another one.
+    #[cfg(feature = "tls")]
     pub(crate) fn files(&self) -> Result<Option<TlsFiles>, BadConfiguration> {
         let refuse = |text: &str| Err(BadConfiguration(text.into()));
         let owned = |path: &PathBuf| Path::to_owned(path);
