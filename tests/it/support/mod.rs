@@ -24,6 +24,8 @@ mod stream;
 mod tls;
 #[cfg(feature = "tls")]
 pub(crate) mod tls_peer;
+#[cfg(feature = "tls")]
+mod tls_setup;
 
 pub(crate) use barrier::Barrier;
 pub(crate) use client::{Rest, Seen, SendHalf, TestClient};
