@@ -169,7 +169,8 @@ impl Server {
             .and_then(|()| Rules::new(&config));
         let rules = checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let addresses = listeners.iter().filter_map(Listener::local_addr).collect();
-        let capacity = capacity::compute(config.max_clients, config.handler_stack);
+        let has_tls = listeners.iter().any(Listener::has_tls);
+        let capacity = capacity::compute(config.max_clients, config.handler_stack, has_tls);
         log::info!("{capacity}");
         if cfg!(panic = "abort") {
             log::warn!("built with panic = \"abort\": a panic in one handler ends the process");

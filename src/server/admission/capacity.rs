@@ -21,9 +21,10 @@ pub(crate) struct Capacity {
 }
 
 /// Computes the connection limit. `wanted` is [`Config::max_clients`](crate::Config::max_clients), and `handler_stack` is
-/// [`Config::handler_stack`](crate::Config::handler_stack).
-pub(crate) fn compute(wanted: Option<usize>, handler_stack: usize) -> Capacity {
-    smallest(Limits::of_this_process(handler_stack), wanted)
+/// [`Config::handler_stack`](crate::Config::handler_stack). `has_tls` says that a listener has TLS, so that each client may
+/// have it.
+pub(crate) fn compute(wanted: Option<usize>, handler_stack: usize, has_tls: bool) -> Capacity {
+    smallest(Limits::of_this_process(handler_stack, has_tls), wanted)
 }
 
 fn smallest(Limits { known, unread }: Limits, wanted: Option<usize>) -> Capacity {

@@ -4,13 +4,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::limit::{Limit, MEMORY_PER_CLIENT, SPARE_MEMORY, SPARE_THREADS, THREADS_PER_CLIENT};
+use super::limit::{Limit, SPARE_MEMORY, SPARE_THREADS, THREADS_PER_CLIENT, memory_per_client};
 
 /// Where control groups are usually mounted.
 const MOUNT: &str = "sys/fs/cgroup";
 
-/// Returns the limits that are set. A group without a limit has the value *max*.
-pub(super) fn limits(root: &Path) -> Vec<Limit> {
+/// Returns the limits that are set. A group without a limit has the value *max*. `has_tls` says that clients have TLS.
+pub(super) fn limits(root: &Path, has_tls: bool) -> Vec<Limit> {
     let mut limits = Vec::new();
     for group in groups(root) {
         let Group { directory, path } = &group;
@@ -33,7 +33,7 @@ pub(super) fn limits(root: &Path) -> Vec<Limit> {
             // If there is little memory, only half of it is reserved.
             let used = SPARE_MEMORY.min(value / 2) + used;
             let name = format!("{file} of the control group {path}");
-            limits.push(Limit::new(name, value, used, MEMORY_PER_CLIENT));
+            limits.push(Limit::new(name, value, used, memory_per_client(has_tls)));
         }
     }
     limits

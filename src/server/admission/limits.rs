@@ -49,13 +49,13 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn of_this_process(handler_stack: usize) -> Limits {
+    pub(super) fn of_this_process(handler_stack: usize, has_tls: bool) -> Limits {
         let mut limits = Limits::default();
         if cfg!(target_os = "linux") {
             let root = Path::new("/");
             limits.add_kernel(root, &Machine::this());
             limits.unread.extend(control_group::unread(root));
-            limits.known.extend(control_group::limits(root));
+            limits.known.extend(control_group::limits(root, has_tls));
         }
         let of_a_client = ADDRESSES_PER_CLIENT + handler_stack as u64;
         limits.add_process(&Size::of_this_process(), of_a_client);

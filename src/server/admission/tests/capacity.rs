@@ -45,7 +45,7 @@ fn line_names_what_was_assumed_and_why() {
 
 #[test]
 fn limit_of_this_machine_has_a_name() {
-    let capacity = compute(None, 256 << 10);
+    let capacity = compute(None, 256 << 10, false);
     assert!(capacity.clients > 0, "{capacity:?}");
     assert!(!capacity.set_by.is_empty());
 }

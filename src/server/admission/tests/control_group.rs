@@ -1,8 +1,8 @@
 use super::*;
 use crate::server::admission::fake_root::Root;
 
-fn found(root: &Root) -> Vec<(String, u64, u64)> {
-    let mut found: Vec<_> = limits(&root.0)
+fn found(root: &Root, has_tls: bool) -> Vec<(String, u64, u64)> {
+    let mut found: Vec<_> = limits(&root.0, has_tls)
         .into_iter()
         .map(|limit| (limit.name, limit.value, limit.clients))
         .collect();
@@ -31,7 +31,7 @@ fn limit_of_a_group_above_counts() {
         ],
     );
     assert_eq!(
-        found(&root),
+        found(&root, false),
         [
             (
                 "memory.max of the control group /system.slice/hub.service".into(),
@@ -68,7 +68,7 @@ fn limits_of_version_1_are_read() {
         ],
     );
     assert_eq!(
-        found(&root),
+        found(&root, false),
         [
             (
                 "memory.limit_in_bytes of the control group /".into(),
@@ -78,6 +78,9 @@ fn limits_of_version_1_are_read() {
             ("pids.max of the control group /docker/abc".into(), 712, 100),
         ]
     );
+    let with_tls = found(&root, true);
+    assert_eq!(with_tls[0].2, (16 - 8 - 4) * 1024 / 112);
+    assert_eq!(with_tls[1].2, 100, "TLS needs no thread");
 }
 
 #[test]
