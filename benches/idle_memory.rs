@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the server has for each idle client.
+/// The resources of the server for each idle client.
 struct Client {
     /// Resident memory, in KiB.
     memory: f64,

@@ -15,7 +15,7 @@ const MOST_INPUT: usize = 4096;
 /// Sends a server the input itself, instead of a handshake. Then runs a handshake, and a session in which the input
 /// chooses what arrives: valid records, key updates, damaged records, or bytes of its own.
 ///
-/// What is received is always the beginning of the plaintext that was sent. The first error stays.
+/// The received bytes are always the beginning of the plaintext that was sent. The first error stays.
 pub fn tls(data: &[u8]) {
     handshake(&data[..data.len().min(MOST_INPUT)]);
     session(data);
@@ -97,7 +97,7 @@ fn session(data: &[u8]) {
     let again = transport.read(&mut [0; 10]);
     let again = again.map(drop).map_err(|error| error.to_string());
     assert_eq!(again, ended, "the end stays");
-    // What the session has produced by itself leaves without a panic.
+    // The records that the session has produced by itself leave without a panic.
     transport.shutdown(std::net::Shutdown::Write);
     let _: Result<&[u8], _> = peer.open(&socket.written());
 }

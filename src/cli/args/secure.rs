@@ -16,7 +16,7 @@ use crate::cli::secure::Trust;
 const WARNING: &str = "warning: --insecure: the certificate of the server is not verified, so anybody on the way to it may \
                        read and change everything";
 
-/// Whom a command trusts, and how it shows who it is.
+/// The authorities that a command trusts, and its own certificate.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SecureArgs {
     /// For wss:// and https://: a file with the certificates of the authorities to trust, in PEM format [default: those that

@@ -106,9 +106,8 @@ impl TlsPeer {
         setup: &TlsSetup,
         socket: &Arc<ScriptedSocket>,
     ) -> (TlsPeer, Arc<TlsTransport>) {
-        let name = "localhost".try_into().expect("the name is valid");
-        let client = ClientConnection::new(Arc::clone(&setup.client), name);
-        let mut client = client.expect("the configuration is valid");
+        let mut peer = TlsPeer::unconnected(setup);
+        let client = &mut peer.session;
         let server = ServerConnection::new(Arc::clone(&setup.server));
         let mut server = server.expect("the configuration is valid");
         while client.is_handshaking() || server.is_handshaking() {
@@ -132,11 +131,6 @@ impl TlsPeer {
         }
         let socket: Arc<dyn Transport> = Arc::clone(socket) as _;
         let transport = TlsTransport::for_tests(socket, Session::Server(server), &setup.server);
-        let peer = TlsPeer {
-            session: client,
-            opened: 0,
-            received: Vec::new(),
-        };
         (peer, Arc::new(transport))
     }
 

@@ -1,4 +1,4 @@
-//! What a peer sends over TLS arrives unchanged.
+//! Bytes that a peer sends over TLS arrive unchanged.
 
 use super::tls::TlsClient;
 use super::*;

@@ -8,7 +8,7 @@ pub(super) const THREADS_PER_CLIENT: u64 = 2;
 /// KiB of kernel stacks, socket and page tables were measured with 3,000 clients on x86-64. Queued messages are not
 /// included.
 const MEMORY_PER_CLIENT: u64 = 96 << 10;
-/// What TLS adds to it. 13 KiB were measured.
+/// The memory that TLS adds to an idle client. 13 KiB were measured.
 const MEMORY_OF_TLS: u64 = 16 << 10;
 
 /// Returns the memory of an idle client for a control group, in bytes.

@@ -1,4 +1,4 @@
-//! What the user of the library sets on a [`Listener`].
+//! The options of a [`Listener`], which the user of the library sets.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Whom the client trusts, and how it shows who it is.
+//! The authorities that the client trusts, and its own certificate.
 
 use super::*;
 

@@ -69,7 +69,7 @@ fn t50d_end_without_a_close_is_not_orderly() {
     }
 }
 
-/// What follows a close_notify is not data (RFC 8446 §6.1).
+/// Bytes that follow a close_notify are not data (RFC 8446 §6.1).
 #[test]
 fn t50d_data_after_a_close_notify_is_ignored() {
     let (server, reports) = reporting(Config::default());

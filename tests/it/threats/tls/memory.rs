@@ -9,7 +9,7 @@ use super::resident_kib;
 use crate::support::tls_peer::{TLS_1_2, TLS_1_3, tls_client, tls_server};
 use crate::support::{Frame, TlsPeer, echo, in_own_process, op, until};
 
-/// What TLS adds to the maximum of a client: received bytes, an incomplete message of the handshake, sealed records,
+/// The memory that TLS adds to the maximum of a client: received bytes, an incomplete message of the handshake, sealed records,
 /// plaintext, output, and the session.
 const TLS_KIB: usize = 64 + 64 + 64 + 16 + 16 + 8;
 

@@ -1,4 +1,4 @@
-//! What each policy of a topic does with a member that does not read.
+//! The policies of a topic, with a member that does not read.
 
 use super::*;
 
