@@ -187,7 +187,7 @@ fn insecure_accepts_any_certificate_with_a_warning() {
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(out.matches("x\n").count(), 3, "{out}");
     assert_eq!(err.matches("warning: --insecure: ").count(), 1, "{err}");
-    // A plain connection has no certificate, so there is nothing to warn of.
+    // A plain connection has no certificate.
     let plain = TestServer::plain(Config::default(), echo);
     let url = format!("ws://{}/", plain.addr());
     let (_, _, err) = run(&["client", &url, "--insecure"], "");

@@ -10,10 +10,12 @@ use std::thread;
 
 use crossbeam_channel::unbounded;
 use standpipe::rustls::client::Resumption;
+use standpipe::rustls::crypto::ring;
 use standpipe::rustls::pki_types::{CertificateDer, ServerName};
 use standpipe::rustls::version::{TLS12, TLS13};
 use standpipe::rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
+    SupportedProtocolVersion,
 };
 use standpipe::tungstenite::{self, Message, WebSocket};
 
