@@ -153,8 +153,9 @@ config! {
     /// KiB.
     read_buffer: usize = 8 << 10, such as 64 << 10;
     /// The stack in bytes of the threads that run the handler: the reader of each client, and the thread that reads its
-    /// request. Default 256 KiB. A stack overflow ends the process. Only the pages that have been touched use memory, but
-    /// the whole stack counts as address space, and so it may lower the connection limit of a process with `ulimit -v`.
+    /// request, which has at least 128 KiB with TLS. Default 256 KiB. A stack overflow ends the process. Only the pages
+    /// that have been touched use memory, but the whole stack counts as address space, and so it may lower the
+    /// connection limit of a process with `ulimit -v`.
     handler_stack: usize = 256 << 10, such as 1 << 20;
     /// `SO_RCVBUF` in bytes. Default `None`: the kernel chooses the size and adjusts it. A small size slows a client that
     /// sends too fast sooner, but limits its throughput on networks with a long round trip.

@@ -209,6 +209,10 @@ impl Read for TlsStream {
         loop {
             match self.session.reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The text of rustls is for programmers.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
                 read => return read,
             }
             if let Some(error) = &self.error {

@@ -31,6 +31,11 @@ impl TlsState {
         self.0.store(state, SeqCst);
     }
 
+    #[cfg(feature = "tls")]
+    pub(crate) fn fail_handshake(&self) {
+        self.0.store(NONE, SeqCst);
+    }
+
     pub(crate) fn is_in_handshake(&self) -> bool {
         self.0.load(SeqCst) == IN_HANDSHAKE
     }

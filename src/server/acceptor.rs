@@ -44,6 +44,10 @@ use crate::panic::catch_panic;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The least stack of a thread that runs a TLS handshake. In a debug build, a client's chain of certificates that is made to
+/// be searched for long needs between 80 and 96 KiB.
+const TLS_STACK: usize = 128 << 10;
+
 /// # Blocking
 /// Waits for its listener and for `wake_up`: woken by a client, or when the server stops accepting. Pauses after an
 /// error: woken when the server stops accepting.
@@ -146,6 +150,15 @@ fn is_permanent(error: &io::Error) -> bool {
     )
 }
 
+/// Returns the stack of the thread that reads a client's request. A handler may need little, but a TLS handshake needs more
+/// than the least that is allowed.
+fn stack(handler_stack: usize, listener: &Listener) -> usize {
+    match listener.has_tls() {
+        true => handler_stack.max(TLS_STACK),
+        false => handler_stack,
+    }
+}
+
 fn start_handshake<'scope, H: Handler>(
     arrived: Arrived,
     listener: &Listener,
@@ -229,7 +242,7 @@ fn start_handshake<'scope, H: Handler>(
     };
     let spawned = Builder::new()
         .name(format!("sp-{number}-open"))
-        .stack_size(server.config.handler_stack)
+        .stack_size(stack(server.config.handler_stack, listener))
         .spawn_scoped(scope, move || {
             // Panics of user code are caught inside `run`. A panic of our own code must not end the whole server
             // either.

@@ -11,7 +11,7 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 use super::error::TlsConfigError;
 use crate::sync::lock;
@@ -42,7 +42,8 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// Uses a configuration of `rustls` as it is. Its ALPN protocols should be `http/1.1`, or empty.
+    /// Uses a configuration of `rustls` as it is. Its ALPN protocols should be `http/1.1`, or empty. If it requires client
+    /// certificates, it should let no client resume a session, because `rustls` does not verify the certificate again.
     ///
     /// ```no_run
     /// use std::sync::Arc;
@@ -79,7 +80,7 @@ impl TlsConfig {
 
     /// As [`from_pem_files`](Self::from_pem_files), and requires a certificate of each client (mTLS). `authorities` has the
     /// certificates of the authorities that may have signed it. [`TlsInfo`](crate::TlsInfo) shows a handler the client's
-    /// certificate.
+    /// certificate. A client cannot resume a session, so its certificate is verified for each connection.
     ///
     /// ```no_run
     /// use standpipe::TlsConfig;
@@ -130,9 +131,15 @@ impl TlsConfig {
             .with_single_cert(chain, private)
             .map_err(|error| TlsConfigError::pair(certificate, key, error))?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
-        // Each configuration has its own, so that no client resumes a session of a configuration that trusted another
-        // authority.
-        config.ticketer = ring::Ticketer::new().map_err(TlsConfigError::Rustls)?;
+        if authorities.is_some() {
+            // A client that resumes a session does not show its certificate again, and gets a new ticket each time. It could
+            // go on without end after its certificate has expired.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        } else {
+            // Each configuration has its own, so that a reload changes everything.
+            config.ticketer = ring::Ticketer::new().map_err(TlsConfigError::Rustls)?;
+        }
         Ok(TlsConfig::new(Arc::new(config)))
     }
 

@@ -321,6 +321,7 @@ fn response_that_is_cut_off_is_no_response() {
     let (code, out, err) = end(child);
     assert_eq!((code, &*out), (Some(1), ""), "{err}");
     assert!(err.contains("may be published or not"), "{err}");
+    assert!(err.contains("in the middle"), "{err}");
     // With the announcement, it is whole.
     let child = feed(peer.publish(), b"1\n");
     let mut stream = peer.accept();

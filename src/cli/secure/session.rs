@@ -113,6 +113,11 @@ impl TlsSession {
         loop {
             match self.lock().reader().read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    let text =
+                        "the server ended the connection in the middle (there was no close_notify)";
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text));
+                }
                 read => return read,
             }
             self.advance(socket, received, buffer.len(), RecvFlags::empty())?;

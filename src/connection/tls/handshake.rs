@@ -15,7 +15,7 @@ use crate::connection::socket::{Transport, write_all};
 pub(crate) enum HandshakeError {
     /// The peer speaks HTTP without TLS. Nothing has been written to it, so it can be answered in clear text.
     PlainHttp,
-    /// The peer ended its stream during the handshake. `true` if it had sent something.
+    /// The peer ended its stream during the handshake. `true` if it had sent something. `false` after a reset too.
     Gone(bool),
     /// The socket failed.
     Io(io::Error),
@@ -72,6 +72,8 @@ pub(crate) fn accept(
         loop {
             match received.fill(|bytes| socket.read(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Some load balancers end their checks with a reset.
+                Err(_) if !has_begun => return Err(HandshakeError::Gone(false)),
                 filled => break filled?,
             }
         }

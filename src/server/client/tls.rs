@@ -76,6 +76,8 @@ impl InboundTls {
 
 fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerState) {
     let RegisteredClient { shared, socket, .. } = client;
+    // From now on, a shutdown ends the connection like one that lingers after an answer.
+    shared.tls.fail_handshake();
     if let Some(reason) = reason(&error, shared) {
         server.counters.tls.count_failure(reason);
     }
@@ -95,6 +97,10 @@ fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerS
                 &shared.name.get(),
                 format_args!("no TLS: {}", escaped(&error.to_string())),
             );
+            // The refusal is counted. A lingering connection must not be counted again as late, and it gives way to
+            // newcomers.
+            shared.write.deadlines.stop_handshake();
+            shared.lifecycle().mark_idle();
             // The peer gets the alert although it may be sending.
             linger(&**socket, Linger::CLOSE);
         }

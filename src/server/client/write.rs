@@ -23,6 +23,10 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let deadlines = &shared.write.deadlines;
     deadlines.stop_handshake();
+    if head.is_empty() && body.is_empty() {
+        // For a socket, to write nothing is an error. The reader of a streamed body may fail without a further byte.
+        return Ok(());
+    }
     let written = match socket.try_write(&[IoSlice::new(head), IoSlice::new(body)]) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         written => written?,

@@ -10,7 +10,7 @@ use crate::support::tls_peer::{
     TLS_1_2, TLS_1_3, key_file, tls_client, tls_client_with, tls_config_with_client_ca, tls_server,
     tls_server_of,
 };
-use crate::support::{Failure, TlsEnd, TlsPeer, echo, until};
+use crate::support::{Failure, TlsEnd, TlsPeer, echo, in_own_process, until};
 
 /// Answers with what it sees of the session, and upgrades nothing.
 struct Shows;
@@ -120,4 +120,25 @@ fn client_certificate_is_required_and_checked() {
         }
     }
     assert_eq!(server.handle().clients(), 0);
+}
+
+/// The smallest stack that is allowed is enough for a handshake. An overflow would end the process.
+#[test]
+fn smallest_stack_is_enough_for_a_handshake() {
+    let name = "tls::certificates::smallest_stack_is_enough_for_a_handshake";
+    in_own_process(name, || {
+        let config = Config::default().handler_stack(64 << 10);
+        let tls = tls_config_with_client_ca("ca.pem");
+        let server = tls_server_of(tls, config, echo);
+        for versions in [TLS_1_2, TLS_1_3] {
+            for certificate in ["client", "long_client"] {
+                let client = tls_client_with(versions, Some(certificate));
+                let mut peer = TlsPeer::connect_with(server.addr(), client);
+                let message = "x".repeat(60_000);
+                peer.text(&message);
+                peer.expect_text(&message);
+                peer.leave();
+            }
+        }
+    });
 }

@@ -81,8 +81,13 @@ fn failed_handshakes_are_counted_by_reason() {
         .shutdown(std::net::Shutdown::Write)
         .expect("an open socket");
     let _ = leaving.read_to_end(&mut Vec::new());
-    // A health check of a load balancer is not counted.
+    // A health check of a load balancer is not counted, whether it ends with a FIN or with a reset.
     drop(tcp(hub.address));
+    let check = tcp(hub.address);
+    socket2::SockRef::from(&check)
+        .set_linger(Some(std::time::Duration::ZERO))
+        .expect("an open socket");
+    drop(check);
     // The client stops in the middle, and is reset.
     send(&hub, &client_hello([3, 3])[..20]);
     for reason in [
@@ -99,6 +104,7 @@ fn failed_handshakes_are_counted_by_reason() {
     for reason in ["cipher", "client_certificate", "other"] {
         assert_eq!(failures(&hub, reason), 0.0, "{reason}");
     }
+    assert_eq!(failures(&hub, "closed"), 1.0, "the checks do not count");
     let refused =
         |reason: &str| hub.metric(&format!("standpipe_refused_total{{reason=\"{reason}\"}}"));
     // All but those that left and were too late.

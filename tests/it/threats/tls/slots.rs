@@ -2,14 +2,14 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Rate, Refused};
 
 use super::refused;
-use crate::support::tls_peer::{TLS_1_3, read_raw, tls_client, tls_server};
-use crate::support::{TlsPeer, echo, until};
+use crate::support::tls_peer::{TLS_1_3, TRICKLE, read_raw, tls_client, tls_server};
+use crate::support::{DEADLINE, TlsPeer, echo, let_time_pass, until, within};
 
 /// Opens a connection from this loopback address.
 #[track_caller]
@@ -107,4 +107,80 @@ fn t37_client_above_the_limit_gets_503_over_tls() {
     assert!(answer.header("Retry-After").is_some(), "{answer:?}");
     assert_eq!(peer.end(), crate::support::TlsEnd::CloseNotify);
     drop(clients);
+}
+
+/// Sends bytes that are no handshake, and keeps the connection.
+#[track_caller]
+fn send_no_handshake(mut socket: &TcpStream) {
+    socket.write_all(&[0x80; 100]).expect("a connection");
+}
+
+/// Sends a byte now and then, until the server has closed the connection.
+#[track_caller]
+fn trickle_until_closed(mut socket: &TcpStream) {
+    let began = Instant::now();
+    while socket.write_all(b"x").is_ok() {
+        assert!(
+            began.elapsed() < DEADLINE,
+            "the server never closed the connection"
+        );
+        // A lingering close ends by itself after a second, and what happens until then is what the test is about.
+        let_time_pass(TRICKLE);
+    }
+}
+
+/// The deadline of the handshake passes while the server waits for the client to read the alert.
+#[test]
+fn t37_refused_handshake_is_not_late_too() {
+    let config = Config::default().handshake_timeout(Duration::from_millis(500));
+    let server = tls_server(config, echo);
+    let socket = connect_from("127.0.0.1", server.addr());
+    send_no_handshake(&socket);
+    trickle_until_closed(&socket);
+    assert_eq!(refused(&server, Refused::NoTls), 1);
+    assert_eq!(refused(&server, Refused::TimedOut), 0);
+    assert_eq!(server.disconnects("handshake_timeout"), 0);
+}
+
+/// A client whose handshake was refused gives its slot up, also to clients of its own address.
+#[test]
+fn t37_refused_handshakes_give_way_to_newcomers() {
+    let server = tls_server(Config::default(), echo);
+    let refusals: Vec<_> = (0..256)
+        .map(|_| {
+            let socket = connect_from("127.0.0.2", server.addr());
+            send_no_handshake(&socket);
+            socket
+        })
+        .collect();
+    for from in ["127.0.0.1", "127.0.0.2"] {
+        peer_from(from, server.addr()).upgraded("/").leave();
+    }
+    until("all handshakes are refused", || {
+        refused(&server, Refused::NoTls) == refusals.len() as u64
+    });
+    for reason in [Refused::Evicted, Refused::NoHandshakeSlot] {
+        assert_eq!(refused(&server, reason), 0, "{reason}");
+    }
+}
+
+/// A client without TLS has got its answer, and goes on sending.
+#[test]
+fn t48_client_without_tls_does_not_hold_the_shutdown() {
+    let server = tls_server(Config::default(), echo);
+    let socket = connect_from("127.0.0.1", server.addr());
+    (&socket).write_all(b"GET / ").expect("a connection");
+    until("the client is answered", || {
+        refused(&server, Refused::NoTls) == 1
+    });
+    let trickles = std::thread::spawn(move || trickle_until_closed(&socket));
+    let began = Instant::now();
+    within(20, "the server to end", move || server.shut_down());
+    // The server would go on reading for 5 s otherwise.
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    trickles.join().expect("the connection ends");
 }
