@@ -223,8 +223,9 @@ class Authority(unittest.TestCase):
             with machine.connect(self.site, SITE) as client:
                 client.sendall(upgrade_head(machine.port, headers={"Host": SITE, "Origin": f"https://{SITE}"}))
                 self.assertEqual(status(client.recv(4096)), 101, hub.log())
-                self.assertIn("`sudo certbot renew --force-renewal`", chapter())
-                machine.run("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew" + directories)
+                self.assertIn("`sudo certbot renew --force-renewal --cert-name ws.example.com`", chapter())
+                machine.run("certbot renew --force-renewal --cert-name ws.example.com --non-interactive"
+                            " --no-random-sleep-on-renew" + directories)
                 line = f"certificate read from {machine.root}/etc/standpipe/tls.pem"
                 wait_until("the hub has read the files again", lambda: hub.log().count(line) == 2)
                 self.assertNotEqual(self.serial(), old)
