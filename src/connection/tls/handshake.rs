@@ -72,6 +72,10 @@ pub(crate) fn accept(
         loop {
             match received.fill(|bytes| socket.read(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // HAProxy ends its checks like this.
+                Err(error) if !has_begun && error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(HandshakeError::Gone(false));
+                }
                 filled => break filled?,
             }
         }
