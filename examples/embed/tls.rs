@@ -5,7 +5,7 @@
 //! Watch: the first line that the client gets. Replace the two files, for example by `renewed.pem` and `renewed.key`, and
 //!        type `reload`. The client stays, and the next one gets the new certificate.
 //! Try next: break one of the files, and type `reload`. Then a fourth argument, `tests/keys/tls/ca.pem`: each client now
-//!        needs a certificate that this authority has signed, and its path must be a name in it. In a second terminal:
+//!        needs a certificate that this authority has signed, and its path must be a name in it. In `tests/keys/tls`:
 //!        curl --cacert ca.pem --cert long_client.pem --key long_client.key https://127.0.0.1:9001/name-0001.standpipe.test
 //!        answers 426, because `curl` asks for no WebSocket. Another name is answered 403.
 //!

@@ -86,14 +86,14 @@ impl Certificate {
             Validity::of_file(certificate).and_then(|validity| validity.problem(SystemTime::now()));
         if let Some(problem) = problem {
             warnings.push(format!(
-                "--tls-cert: the certificate in {} {problem}, so clients refuse it",
+                "--tls-cert: the certificate in {} {problem}, so clients refuse it; renew it, and send SIGHUP",
                 certificate.display()
             ));
         }
         let key = &self.files.key;
         if fs::metadata(key).is_ok_and(|key| key.mode() & 0o004 != 0) {
             warnings.push(format!(
-                "--tls-key: every user of this machine can read {}; use chmod 600",
+                "--tls-key: every user of this machine can read {}; use chmod o-rwx",
                 key.display()
             ));
         }
@@ -121,7 +121,7 @@ fn flag(files: &TlsFiles, error: &TlsConfigError) -> &'static str {
         _ => "--tls-client-ca",
     };
     match error {
-        TlsConfigError::NoKey(_) => "--tls-key",
+        TlsConfigError::NoKey(_) | TlsConfigError::EncryptedKey(_) => "--tls-key",
         TlsConfigError::Read { file, .. }
         | TlsConfigError::NotPem { file, .. }
         | TlsConfigError::Certificate { file, .. }

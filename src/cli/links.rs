@@ -61,7 +61,7 @@ impl Links {
         }
         if args.redis.has_password_in_open_file() {
             log::warn!(
-                "redis: every user of this machine can read the password in the configuration file; use chmod 600"
+                "redis: every user of this machine can read the password in the configuration file; use chmod o-rwx"
             );
         }
         let (lost, node) = (config.lost, config.node.clone());

@@ -1,6 +1,7 @@
 //! [`Secure`]: the TLS of the commands that are clients: whom they trust, and the handshake. `--ca`, `--insecure`,
 //! `--client-cert` and `--client-key` decide.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, RootCertStore,
-    SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage,
+    RootCertStore, SignatureScheme,
 };
 use socket2::Socket;
 use standpipe::rustls;
@@ -25,6 +26,8 @@ pub(crate) use session::TlsSession;
 mod session;
 #[path = "../tls/untrusted.rs"]
 mod untrusted;
+#[path = "../tls/unusable.rs"]
+mod unusable;
 
 /// Whom a command trusts, and who it is.
 #[derive(Clone, Copy, Debug)]
@@ -65,10 +68,12 @@ impl Secure {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
                 let chain = certificates(certificate)?;
-                let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, error))?;
+                let private = private_key(key)?;
                 builder
                     .with_client_auth_cert(chain, private)
-                    .map_err(|error| format!("--client-cert and --client-key: {error}"))?
+                    .map_err(|error| {
+                        format!("--client-cert and --client-key: {}", unusable::pair(&error))
+                    })?
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -111,10 +116,18 @@ fn without_session(error: &io::Error) -> String {
 pub(crate) fn explain(error: &io::Error) -> Option<String> {
     let error: &Error = error.get_ref()?.downcast_ref()?;
     Some(match error {
-        Error::InvalidCertificate(error) => format!(
-            "the certificate of the server is not trusted: {} (--ca FILE names the authorities to trust)",
-            reason(error)
-        ),
+        Error::InvalidCertificate(error) => {
+            let hint = match error {
+                CertificateError::UnknownIssuer => " (--ca FILE names the authorities to trust)",
+                CertificateError::NotValidForName
+                | CertificateError::NotValidForNameContext { .. } => {
+                    " (the host of the URL must be one of them)"
+                }
+                _ => "",
+            };
+            let reason = reason(error);
+            format!("the certificate of the server is not trusted: {reason}{hint}")
+        }
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "the server does not speak TLS here; use ws:// or http://".into()
         }
@@ -123,6 +136,13 @@ pub(crate) fn explain(error: &io::Error) -> Option<String> {
             let hint = match alert {
                 AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure => {
                     "; --client-cert and --client-key show it a certificate"
+                }
+                AlertDescription::BadCertificate
+                | AlertDescription::UnsupportedCertificate
+                | AlertDescription::CertificateExpired
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA => {
+                    "; it does not accept the certificate of --client-cert"
                 }
                 _ => "",
             };
@@ -158,19 +178,40 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
 /// Reads all certificates of a PEM file.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| pem(file, error))?;
+    let certificates = read.map_err(|error| pem(file, "certificate", error))?;
     match certificates.is_empty() {
-        true => Err(pem(file, PemError::NoItemsFound)),
+        true => Err(pem(file, "certificate", PemError::NoItemsFound)),
         false => Ok(certificates),
     }
 }
 
-fn pem(file: &Path, error: PemError) -> String {
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| {
+        // A file that was read before, so it has an end.
+        let is_encrypted = !matches!(error, PemError::Io(_))
+            && fs::read(file).is_ok_and(|bytes| unusable::is_encrypted(&bytes));
+        match is_encrypted {
+            true => {
+                let file = file.display();
+                format!(
+                    "the private key in {file} is encrypted; `openssl pkey -in {file} -out FILE` writes it without the \
+                     passphrase"
+                )
+            }
+            false => pem(file, "private key", error),
+        }
+    })
+}
+
+fn pem(file: &Path, kind: &str, error: PemError) -> String {
     let file = file.display();
     match error {
         PemError::Io(error) => format!("cannot read {file}: {error}"),
-        PemError::NoItemsFound => format!("{file} has nothing of the expected kind in PEM format"),
-        error => format!("{file} is not in PEM format: {error}"),
+        PemError::NoItemsFound => format!("{file} has no {kind} in the PEM format"),
+        error => format!(
+            "{file} is not in the PEM format: {}",
+            unusable::format(&error)
+        ),
     }
 }
 

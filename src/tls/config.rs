@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 use super::error::TlsConfigError;
+use super::unusable;
 use crate::sync::lock;
 
 /// The only protocol that the server speaks over TLS (RFC 7301).
@@ -105,8 +106,7 @@ impl TlsConfig {
         authorities: Option<&Path>,
     ) -> Result<TlsConfig, TlsConfigError> {
         let chain = read_certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_slice(&read_file(key)?)
-            .map_err(|error| TlsConfigError::pem(key, error))?;
+        let private = read_key(key)?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -194,6 +194,14 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsCon
         true => Err(TlsConfigError::Empty(file.to_owned())),
         false => Ok(certificates),
     }
+}
+
+fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsConfigError> {
+    let bytes = read_file(file)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match unusable::is_encrypted(&bytes) {
+        true => TlsConfigError::EncryptedKey(file.to_owned()),
+        false => TlsConfigError::pem(file, error),
+    })
 }
 
 impl From<Arc<ServerConfig>> for TlsConfig {

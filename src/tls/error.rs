@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem;
 
+use super::unusable;
+
 /// Why PEM files give no [`TlsConfig`](crate::TlsConfig). The text names the file, and never contains a part of a key.
 ///
 /// ```
@@ -39,6 +41,13 @@ pub enum TlsConfigError {
     /// The file of the key has no private key.
     #[error("{} has no private key in the PEM format", .0.display())]
     NoKey(PathBuf),
+    /// The private key is encrypted.
+    #[error(
+        "the private key in {} is encrypted; `openssl pkey -in {} -out FILE` writes it without the passphrase",
+        .0.display(),
+        .0.display()
+    )]
+    EncryptedKey(PathBuf),
     /// A certificate of an authority cannot be used.
     #[error("{} has a certificate that cannot be used: {source}", file.display())]
     Certificate {
@@ -48,7 +57,12 @@ pub enum TlsConfigError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The certificate and the key cannot be used together.
-    #[error("the certificate {} and the key {} cannot be used together: {source}", certificate.display(), key.display())]
+    #[error(
+        "the certificate {} and the key {} cannot be used together: {}",
+        certificate.display(),
+        key.display(),
+        unusable::pair(source)
+    )]
     Pair {
         /// The file of the certificate.
         certificate: PathBuf,
@@ -70,7 +84,7 @@ impl TlsConfigError {
             pem::Error::NoItemsFound => TlsConfigError::NoKey(file),
             error => TlsConfigError::NotPem {
                 file,
-                reason: error.to_string(),
+                reason: unusable::format(&error).into_owned(),
             },
         }
     }

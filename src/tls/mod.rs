@@ -7,8 +7,10 @@ mod config;
 mod error;
 #[cfg(feature = "tls")]
 mod info;
-#[cfg(all(feature = "tls", feature = "client"))]
+#[cfg(feature = "tls")]
 pub(crate) mod untrusted;
+#[cfg(feature = "tls")]
+mod unusable;
 mod version;
 
 #[cfg(feature = "tls")]

@@ -1,4 +1,5 @@
-//! [`reason`]: why a client does not trust a certificate. The binary includes this file too.
+//! [`reason`]: why a client, or a server with client certificates, does not trust a certificate. The binary includes this
+//! file too.
 
 use std::borrow::Cow;
 
@@ -19,7 +20,11 @@ pub(crate) fn reason(error: &CertificateError) -> Cow<'static, str> {
         CertificateError::BadSignature => "its signature is wrong",
         CertificateError::BadEncoding => "it cannot be read",
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is not for servers"
+            "it is not for this use (extendedKeyUsage)"
+        }
+        // `rustls` has no name for this error of `webpki`.
+        CertificateError::Other(error) if format!("{error:?}").contains("CaUsedAsEndEntity") => {
+            "it is the certificate of an authority (CA:TRUE), and has to be one that an authority has signed"
         }
         // Such errors quote the certificate, which has any text.
         error => return Cow::Owned(format!("{error}").escape_debug().to_string()),

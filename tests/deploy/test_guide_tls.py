@@ -154,6 +154,28 @@ def missing(*programs):
     return [name for name in programs if shutil.which(name) is None]
 
 
+@unittest.skipIf(missing("haproxy"), "HAProxy is not installed")
+class TestPassedOn(unittest.TestCase):
+    def test_proxy_passes_tls_on_by_name(self):
+        machine = Machine(self.enterContext(tempfile.TemporaryDirectory()))
+        machine.make_certificates("ca")
+        (command,) = [command for command in commands("openssl req") if "-keyout server.key" in command]
+        machine.run(replaced(command, ("DNS:localhost", f"DNS:{SITE}")))
+        (start,) = commands("standpipe --listen 127.0.0.1:9443")
+        start = replaced(start, ("9443", machine.port), ("fullchain.pem", "server.pem"), ("privkey.pem", "server.key"),
+                         ("/run/standpipe/admin.sock", f"{machine.root}/admin.sock"))
+        port = free_port()
+        (text,) = blocks("haproxy-tls")
+        text = replaced(text, ("bind :443", f"bind 127.0.0.1:{port}"), ("9443", machine.port))
+        (machine.root / "haproxy.cfg").write_text(text)
+        with machine.hub(start) as hub, Program(["haproxy", "-db", "-f", machine.root / "haproxy.cfg"]):
+            wait_until("HAProxy listens", lambda: accepts(port))
+            ready = f"curl -s --cacert ca.pem --resolve %s:{port}:127.0.0.1 https://%s:{port}/readyz"
+            self.assertEqual(machine.run(ready.replace("%s", SITE)), "ready\n", hub.log())
+            other = machine.try_run(ready.replace("%s", "other.example.com"))
+            self.assertEqual((other.stdout, other.returncode == 0), ("", False))
+
+
 @unittest.skipIf(missing("pebble", "pebble-challtestsrv", "certbot", "lego"), "an ACME program is missing")
 class Authority(unittest.TestCase):
     def setUp(self):
@@ -223,8 +245,9 @@ class Authority(unittest.TestCase):
             with machine.connect(self.site, SITE) as client:
                 client.sendall(upgrade_head(machine.port, headers={"Host": SITE, "Origin": f"https://{SITE}"}))
                 self.assertEqual(status(client.recv(4096)), 101, hub.log())
-                self.assertIn("`sudo certbot renew --force-renewal`", chapter())
-                machine.run("certbot renew --force-renewal --non-interactive --no-random-sleep-on-renew" + directories)
+                self.assertIn("`sudo certbot renew --force-renewal --cert-name ws.example.com`", chapter())
+                machine.run("certbot renew --force-renewal --cert-name ws.example.com --non-interactive"
+                            " --no-random-sleep-on-renew" + directories)
                 line = f"certificate read from {machine.root}/etc/standpipe/tls.pem"
                 wait_until("the hub has read the files again", lambda: hub.log().count(line) == 2)
                 self.assertNotEqual(self.serial(), old)

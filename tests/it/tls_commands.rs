@@ -119,9 +119,9 @@ fn certificate_that_is_not_trusted_ends_a_command_before_its_token() {
     let wrong = format!("wss://{}/echo", elsewhere.address());
     let check = |(code, out, err): Ended, reason: &str| {
         assert_eq!((code, &*out), (Some(1), ""), "{err}");
-        assert!(err.contains(reason) && err.contains("--ca FILE"), "{err}");
+        assert!(err.contains(reason), "{err}");
     };
-    let unknown = "no authority that is trusted here has signed it";
+    let unknown = "no authority that is trusted here has signed it (--ca FILE names";
     let with_token = ["client", &url, "--ca", &other, "--token-file", token.path()];
     check(run(&with_token, ""), unknown);
     let published = [
@@ -141,7 +141,7 @@ fn certificate_that_is_not_trusted_ends_a_command_before_its_token() {
     check(run(&["bench", &url, "--ca", &other], ""), unknown);
     check(
         run(&["client", &wrong, "--ca", &ca], ""),
-        "it is for other names",
+        "it is for other names (the host of the URL must be one of them)",
     );
     assert_eq!((server.requests(), elsewhere.requests()), (0, 0));
 }
@@ -161,11 +161,41 @@ fn system_without_authorities_and_unusable_files_are_reported() {
     );
     for (file, reason) in [
         ("/nonexistent.pem", "cannot read /nonexistent.pem: "),
-        (&*path("server.key"), "has nothing of the expected kind"),
+        (&*path("server.key"), "has no certificate in the PEM format"),
     ] {
         let (code, _, err) = run(&["client", &url, "--ca", file], "");
         assert!(code == Some(1) && err.contains(reason), "{file}: {err}");
     }
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted = File::new("tls-encrypted", encrypted);
+    let (ca, cert) = (path("ca.pem"), path("client.pem"));
+    for (private, reason) in [
+        (encrypted.path(), "is encrypted; `openssl pkey -in"),
+        (&*ca, "has no private key in the PEM format"),
+        (
+            &*path("other_client.key"),
+            "the key does not belong to the certificate",
+        ),
+    ] {
+        let identity = ["--client-cert", &*cert, "--client-key", private];
+        let flags = [&["client", &url, "--ca", &ca][..], &identity].concat();
+        let (code, _, err) = run(&flags, "");
+        assert!(code == Some(1) && err.contains(reason), "{private}: {err}");
+    }
+}
+
+/// The certificate that one `openssl req -x509` makes is that of an authority.
+#[test]
+fn certificate_of_an_authority_is_explained() {
+    let tls = TlsConfig::from_pem_files(path("ca.pem"), path("ca.key")).expect("the test's files");
+    let server = Secured::start("127.0.0.1:0", tls);
+    let url = server.url("wss", "/echo");
+    let (code, _, err) = run(&["client", &url, "--ca", &path("ca.pem")], "");
+    assert!(
+        code == Some(1) && err.contains("it is the certificate of an authority (CA:TRUE)"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -211,6 +241,14 @@ fn server_that_requires_a_certificate_gets_one() {
     let (code, _, err) = run(&plain, "hello\n");
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("--client-cert"), "{err}");
+    let (other, other_key) = (path("other_client.pem"), path("other_client.key"));
+    let foreign = ["--client-cert", &other, "--client-key", &other_key];
+    let (code, _, err) = run(&[&plain[..], &foreign].concat(), "hello\n");
+    assert_eq!(code, Some(1), "{err}");
+    assert!(
+        err.contains("it does not accept the certificate of --client-cert"),
+        "{err}"
+    );
     let half = [&plain[..], &["--client-cert", &cert]].concat();
     let (code, _, err) = run(&half, "");
     assert!(code == Some(2) && err.contains("--client-key"), "{err}");

@@ -79,7 +79,7 @@ pub(super) enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, seconds) = match self {
-            Problem::Expired(at) => ("has expired on", *at),
+            Problem::Expired(at) => ("expired on", *at),
             Problem::NotValidYet(at) => ("is not valid before", *at),
         };
         write!(f, "{text} ")?;
@@ -119,7 +119,7 @@ mod tests {
         let early = problem(not_before - 1).expect("it is not valid yet");
         assert_eq!(early, "is not valid before Mon, 30 Nov 2026 22:11:45 GMT");
         let late = problem(not_after + 1).expect("it has expired");
-        assert_eq!(late, "has expired on Wed, 06 Nov 2126 22:11:45 GMT");
+        assert_eq!(late, "expired on Wed, 06 Nov 2126 22:11:45 GMT");
         assert_eq!(Validity::of_file("/nonexistent".as_ref()), None);
     }
 }

@@ -72,8 +72,10 @@ pub(crate) fn accept(
         loop {
             match received.fill(|bytes| socket.read(bytes)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Some load balancers end their checks with a reset.
-                Err(_) if !has_begun => return Err(HandshakeError::Gone(false)),
+                // Some load balancers, such as HAProxy, end their checks with a reset.
+                Err(error) if !has_begun && error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(HandshakeError::Gone(false));
+                }
                 filled => break filled?,
             }
         }

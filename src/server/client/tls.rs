@@ -17,7 +17,7 @@ use crate::http1::Reply;
 use crate::server::refusal_log::Refusal;
 use crate::server::state::ServerState;
 use crate::server::tls_counts::TlsFailure;
-use crate::tls::TlsInfo;
+use crate::tls::{TlsInfo, untrusted};
 
 /// What a listener says about the TLS of a connection, and what its handshake has found.
 #[derive(Default)]
@@ -95,7 +95,7 @@ fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerS
             server.refusals.log(
                 Refusal::NoTls,
                 &shared.name.get(),
-                format_args!("no TLS: {}", escaped(&error.to_string())),
+                format_args!("no TLS: {}", escaped(&explained(&error))),
             );
             // The refusal is counted. A lingering connection must not be counted again as late, and it gives way to
             // newcomers.
@@ -108,6 +108,40 @@ fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerS
         HandshakeError::Gone(false) => {}
         HandshakeError::Gone(true) => ended(shared, &io::ErrorKind::UnexpectedEof.into()),
         HandshakeError::Io(error) => ended(shared, &error),
+    }
+}
+
+/// Returns what a failed handshake means, for people.
+fn explained(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription as Alert, Error};
+    match (TlsFailure::from(error), error) {
+        (TlsFailure::Version, _) => "the client supports neither TLS 1.2 nor TLS 1.3".into(),
+        (TlsFailure::Alpn, _) => "the client offers other protocols than http/1.1 (ALPN)".into(),
+        (TlsFailure::NotTls, error) => {
+            format!("the client speaks no TLS, or breaks its rules: {error}")
+        }
+        (TlsFailure::Cipher, error) => {
+            format!("no cipher suite, group or signature scheme in common: {error}")
+        }
+        (_, Error::NoCertificatesPresented) => "the client has shown no certificate".into(),
+        (_, Error::InvalidCertificate(error)) => {
+            let reason = untrusted::reason(error);
+            format!("the certificate of the client is not trusted: {reason}")
+        }
+        (_, Error::AlertReceived(alert)) => {
+            let meaning = match alert {
+                Alert::UnknownCA
+                | Alert::BadCertificate
+                | Alert::CertificateUnknown
+                | Alert::CertificateExpired
+                | Alert::UnsupportedCertificate => {
+                    ": it does not trust the certificate of this server"
+                }
+                _ => "",
+            };
+            format!("the client has sent the alert {alert:?}{meaning}")
+        }
+        (_, error) => error.to_string(),
     }
 }
 

@@ -1,5 +1,9 @@
 //! The counts of TLS handshakes, by version, and of the failed ones by reason.
 
+use std::time::Duration;
+
+use socket2::SockRef;
+
 use super::*;
 
 /// The head of a ClientHello, which is followed by `version` and the rest of one that has no extension.
@@ -56,7 +60,8 @@ fn handshakes_are_counted_by_version_and_kind() {
 
 #[test]
 fn failed_handshakes_are_counted_by_reason() {
-    let hub = Hub::start(&["--handshake-timeout", "2s"]);
+    // With -v, the log has a line for each failure.
+    let hub = Hub::start(&["--handshake-timeout", "2s", "-v"]);
     send(&hub, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     send(&hub, &[0x80, 0x2e, 1, 0, 2]);
     // TLS 1.1.
@@ -81,12 +86,11 @@ fn failed_handshakes_are_counted_by_reason() {
         .shutdown(std::net::Shutdown::Write)
         .expect("an open socket");
     let _ = leaving.read_to_end(&mut Vec::new());
-    // A health check of a load balancer is not counted, whether it ends with a FIN or with a reset.
+    // A health check of a load balancer is not counted. HAProxy ends it with a reset.
     drop(tcp(hub.address));
     let check = tcp(hub.address);
-    socket2::SockRef::from(&check)
-        .set_linger(Some(std::time::Duration::ZERO))
-        .expect("an open socket");
+    let linger = SockRef::from(&check).set_linger(Some(Duration::ZERO));
+    linger.expect("an open socket");
     drop(check);
     // The client stops in the middle, and is reset.
     send(&hub, &client_hello([3, 3])[..20]);
@@ -101,10 +105,23 @@ fn failed_handshakes_are_counted_by_reason() {
     ] {
         until(reason, || failures(&hub, reason) == 1.0);
     }
-    for reason in ["cipher", "client_certificate", "other"] {
-        assert_eq!(failures(&hub, reason), 0.0, "{reason}");
+    for (reason, count) in [
+        ("cipher", 0.0),
+        ("client_certificate", 0.0),
+        ("other", 0.0),
+        ("closed", 1.0),
+    ] {
+        assert_eq!(failures(&hub, reason), count, "{reason}");
     }
-    assert_eq!(failures(&hub, "closed"), 1.0, "the checks do not count");
+    for text in [
+        "the client speaks HTTP without TLS",
+        "no TLS: the client speaks no TLS, or breaks its rules: ",
+        "no TLS: the client supports neither TLS 1.2 nor TLS 1.3",
+        "no TLS: the client offers other protocols than http/1.1 (ALPN)",
+        "no TLS: the client has sent the alert UnknownCA: it does not trust the certificate",
+    ] {
+        until(text, || hub.log().contains(text));
+    }
     let refused =
         |reason: &str| hub.metric(&format!("standpipe_refused_total{{reason=\"{reason}\"}}"));
     // All but those that left and were too late.
@@ -114,7 +131,7 @@ fn failed_handshakes_are_counted_by_reason() {
 
 #[test]
 fn client_without_its_certificate_is_counted() {
-    let hub = Hub::start(&["--tls-client-ca", &key("ca.pem")]);
+    let hub = Hub::start(&["--tls-client-ca", &key("ca.pem"), "-v"]);
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let answer = |certificate| {
         let config = client_config(&[&TLS13, &TLS12], certificate);
@@ -138,4 +155,10 @@ fn client_without_its_certificate_is_counted() {
         "{}",
         known.body
     );
+    for text in [
+        "no TLS: the client has shown no certificate",
+        "no TLS: the certificate of the client is not trusted: no authority that is trusted here has signed it",
+    ] {
+        until(text, || hub.log().contains(text));
+    }
 }

@@ -56,6 +56,19 @@ fn flag_of_tls_without_the_others_is_refused() {
 #[test]
 fn file_that_cannot_be_used_is_named_with_its_flag() {
     let nothing = File::new("tls-nothing", "nothing\n");
+    let [encrypted, encrypted_by_openssl] = [
+        ("tls-pkcs8", "ENCRYPTED PRIVATE KEY", ""),
+        (
+            "tls-openssl",
+            "EC PRIVATE KEY",
+            "Proc-Type: 4,ENCRYPTED\n\n",
+        ),
+    ]
+    .map(|(name, kind, header)| {
+        let text = format!("-----BEGIN {kind}-----\n{header}AAAA\n-----END {kind}-----\n");
+        File::new(name, &text)
+    });
+    let cut_off = File::new("tls-cut-off", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     let (certificate, private) = (key("server.pem"), key("server.key"));
     let (other, missing) = (key("renewed.key"), "/nonexistent/file.pem");
     for (cert, private, ca, flag, text) in [
@@ -101,7 +114,28 @@ fn file_that_cannot_be_used_is_named_with_its_flag() {
             &*other,
             None,
             "--tls-cert",
-            "cannot be used together",
+            "the key does not belong to the certificate",
+        ),
+        (
+            &*certificate,
+            encrypted.path(),
+            None,
+            "--tls-key",
+            "is encrypted; `openssl pkey -in",
+        ),
+        (
+            &*certificate,
+            encrypted_by_openssl.path(),
+            None,
+            "--tls-key",
+            "is encrypted; `openssl pkey -in",
+        ),
+        (
+            cut_off.path(),
+            &*private,
+            None,
+            "--tls-cert",
+            "a line that begins with -----END is missing",
         ),
         (
             "/dev/zero",
