@@ -29,7 +29,7 @@ mod untrusted;
 #[path = "../tls/unusable.rs"]
 mod unusable;
 
-/// Whom a command trusts, and who it is.
+/// The authorities that a command trusts, and the certificate that it shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trust<'a> {
     /// The file of the authorities, instead of those of the system.

@@ -145,7 +145,7 @@ impl Received {
                 self.is_closed = state.peer_has_closed();
             }
             Err(error) => {
-                // For some violations, as too many key updates, the session makes no alert. The peer then sees this one.
+                // For some violations, such as too many key updates, the session makes no alert. The peer then sees this one.
                 session.send_close_notify();
                 self.fail(error);
             }

@@ -19,7 +19,7 @@ use crate::server::state::ServerState;
 use crate::server::tls_counts::TlsFailure;
 use crate::tls::{TlsInfo, untrusted};
 
-/// What a listener says about the TLS of a connection, and what its handshake has found.
+/// The TLS of a connection: what its listener asks for, and then the result of the handshake.
 #[derive(Default)]
 pub(crate) enum InboundTls {
     #[default]
