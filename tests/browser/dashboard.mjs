@@ -132,7 +132,7 @@ await page.evaluate(() => {
 });
 const untilRows = (what, count) => until(page, what, (count) => document.querySelectorAll('#clients tbody tr').length === count, count);
 /// Stands behind the address of a client with TLS.
-const version = base.startsWith('https') ? ' · TLS 1.3' : '';
+const version = base.startsWith('https') ? ', TLS 1.3' : '';
 /// Waits until the client with this port is the only one that is shown.
 const untilOnly = (port) => until(page, `the client with port ${port}`, (port) => {
   const peers = [...document.querySelectorAll('#clients .client .sub')].map((peer) => peer.textContent);

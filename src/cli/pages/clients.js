@@ -146,7 +146,7 @@ function clientRow() {
 }
 
 /// Returns the address of a client, and its version of TLS.
-const address = ({ peer, tls }) => tls === null ? peer : `${peer} · ${tls}`;
+const address = ({ peer, tls }) => tls === null ? peer : `${peer}, ${tls}`;
 
 /// Returns the first topics of a client, and how many others it has.
 function topicList({ topics }) {
