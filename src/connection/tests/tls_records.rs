@@ -1,6 +1,7 @@
 //! The records that a connection with TLS writes: whole, in order, and counted exactly.
 
 use std::io::{ErrorKind, IoSlice};
+use std::sync::OnceLock;
 
 use rustls::crypto::ring;
 use rustls::{SupportedCipherSuite, Tls12CipherSuite, Tls13CipherSuite};
@@ -11,7 +12,10 @@ use crate::connection::socket::Transport;
 use crate::connection::testing::tls_peer::TlsSetup;
 
 /// The rounds of the randomized test, with early flush and without it. `STANDPIPE_TLS_ROUNDS` replaces the number.
-const ROUNDS: u64 = 600;
+const ROUNDS: u64 = 750;
+
+/// One in so many rounds uses TLS 1.2.
+const TLS_1_2_EVERY: u64 = 5;
 
 fn produce(outbox: &Outbox, name: u8, dice: &mut Dice, largest: usize) -> u64 {
     let mut accepted = 0;
@@ -29,16 +33,16 @@ fn produce(outbox: &Outbox, name: u8, dice: &mut Dice, largest: usize) -> u64 {
     accepted
 }
 
-/// The peer and the server update their keys, and ping each other, while messages are sent.
-fn disturb(client: &mut TlsClient, dice: &mut Dice) {
+/// The peer and the server update their keys, which TLS 1.2 cannot, and ping each other, while messages are sent.
+fn disturb(client: &mut TlsClient, has_key_updates: bool, dice: &mut Dice) {
     for n in 0..dice.below(8) {
         match dice.below(5) {
-            0 => {
+            0 if has_key_updates => {
                 let update = client.peer.update_keys();
                 client.socket.send(update);
             }
-            1 => client.transport.update_keys(),
-            2 => client.peer_sends(&from_client(0x89, &[n as u8])),
+            1 if has_key_updates => client.transport.update_keys(),
+            0..=2 => client.peer_sends(&from_client(0x89, &[n as u8])),
             3 => client.client.shared.ping(),
             _ => client.peer_sends(&from_client(0x82, &[n as u8; 50])),
         }
@@ -62,13 +66,24 @@ fn end_at_random(client: &TlsClient, dice: &mut Dice) {
     }
 }
 
+fn tls_1_2() -> &'static TlsSetup {
+    static SETUP: OnceLock<TlsSetup> = OnceLock::new();
+    SETUP.get_or_init(|| TlsSetup::new(&rustls::version::TLS12))
+}
+
 fn round(config: &Config, number: u64) {
     let mut dice = Dice::new(number);
     let largest = 1 + dice.below(6);
     let config = (config.clone())
         .queue(1 + dice.below(6))
         .queue_bytes([60, 1000, 200_000][dice.below(3)]);
-    let mut client = TlsClient::with_writer(config);
+    let is_tls_1_2 = number % TLS_1_2_EVERY == 0;
+    let setup = match is_tls_1_2 {
+        true => tls_1_2(),
+        false => TlsSetup::usual(),
+    };
+    let mut client = TlsClient::with(setup, config);
+    client.client.start_writer();
     client.socket.accept_at_random(number);
     let mut reader = client.client.reader(&[]);
     let reading = thread::spawn(move || while let Ok(Some(_)) = reader.recv() {});
@@ -77,7 +92,7 @@ fn round(config: &Config, number: u64) {
         let mut dice = Dice::new(number * 2 + u64::from(name));
         thread::spawn(move || produce(&outbox, name, &mut dice, largest))
     });
-    disturb(&mut client, &mut dice);
+    disturb(&mut client, !is_tls_1_2, &mut dice);
     end_at_random(&client, &mut dice);
     // A broken socket is noticed only by a thread that writes to it.
     let sent: u64 = producers
