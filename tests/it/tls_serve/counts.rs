@@ -162,3 +162,19 @@ fn client_without_its_certificate_is_counted() {
         until(text, || hub.log().contains(text));
     }
 }
+
+/// The name that a client asks for (SNI) may tell what its user reads.
+#[test]
+fn server_name_of_a_client_is_not_logged() {
+    let hub = Hub::start(&["-vv"]);
+    let name = ServerName::try_from("private-name.example").expect("a name");
+    let session = ClientConnection::new(trusting(), name).expect("a session");
+    let mut tls = StreamOwned::new(session, tcp(hub.address));
+    // The certificate is not for this name.
+    let refused = tls.conn.complete_io(&mut tls.sock);
+    assert!(refused.is_err(), "{refused:?}");
+    until("the refusal is logged", || {
+        hub.log().contains("no TLS: the client has sent the alert ")
+    });
+    assert!(!hub.log().contains("private-name"), "{}", hub.log());
+}
