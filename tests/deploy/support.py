@@ -21,6 +21,11 @@ KEYS = ROOT / "tests/keys/tls"
 TLS_FLAGS = ["--tls-cert", KEYS / "server.pem", "--tls-key", KEYS / "server.key"]
 
 
+def fenced(text, language):
+    """Returns the blocks of code in this language in a Markdown text."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
 def free_port():
     """Returns a loopback port that was free a moment ago, for programs that cannot choose one themselves."""
     with socket.socket() as probe:

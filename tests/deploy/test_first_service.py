@@ -15,7 +15,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import LIMIT, ROOT, STANDPIPE, Program, accepts, free_port, status, upgrade_head, wait_until
+from support import LIMIT, ROOT, STANDPIPE, Program, accepts, fenced, free_port, status, upgrade_head, wait_until
 
 SITE = "ws.example.com"
 UNITS = ROOT / "packaging/systemd"
@@ -27,7 +27,7 @@ def section():
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", section(), re.DOTALL | re.MULTILINE)
+    return fenced(section(), language)
 
 
 def replaced(text, *pairs):

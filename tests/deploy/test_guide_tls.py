@@ -15,9 +15,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from support import LIMIT, ROOT, STANDPIPE, Program, accepts, free_port, status, upgrade_head, wait_until
+from support import KEYS, LIMIT, ROOT, STANDPIPE, Program, accepts, fenced, free_port, status, upgrade_head, wait_until
 
-KEYS = ROOT / "tests/keys/tls"
 SITE = "ws.example.com"
 UNITS = ROOT / "packaging/systemd"
 
@@ -28,7 +27,7 @@ def chapter():
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", chapter(), re.DOTALL | re.MULTILINE)
+    return fenced(chapter(), language)
 
 
 def commands(start):

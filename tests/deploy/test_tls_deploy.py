@@ -16,7 +16,7 @@ import unittest
 from raw_client import TEXT, WebSocket
 from support import KEYS, LIMIT, STANDPIPE, TLS_FLAGS, Program, Server, accepts, connect, free_port, read_to_end, request
 from support import status, tls_context, upgrade_head, wait_until
-from test_exposure import proxy
+from test_exposure import NGINX, proxy
 from test_guide import NGINX_STREAM
 from test_tls import VERSIONS
 
@@ -60,35 +60,15 @@ backend b
     server s 127.0.0.1:{server} ssl verify required ca-file CA sni str(localhost) verifyhost localhost check
 """.replace("CA", str(KEYS / "ca.pem"))
 
-NGINX_TLS = """
-worker_processes 1;
-daemon off;
-pid {directory}/nginx.pid;
-error_log stderr;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass https://127.0.0.1:{server};
-            proxy_ssl_trusted_certificate {directory}/ca.pem;
+NGINX_TLS = NGINX.replace(
+    "proxy_pass http://127.0.0.1:{server};",
+    f"""proxy_pass https://127.0.0.1:{{server}};
+            proxy_ssl_trusted_certificate {KEYS / "ca.pem"};
             proxy_ssl_verify on;
             proxy_ssl_name localhost;
-            proxy_http_version 1.1;
             proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "upgrade";
-        }}
-    }}
-}}
-""".replace("{directory}/ca.pem", str(KEYS / "ca.pem"))
+            proxy_set_header X-Forwarded-For $remote_addr;""",
+)
 
 
 class Proxies(unittest.TestCase):

@@ -105,7 +105,7 @@ class Websockets(TlsTest):
 
         stream = narrow_socket(port)
         settings = {"ssl": tls_context(version), "server_hostname": "localhost", "sock": stream}
-        # The client stops reading its socket when it has one message that nobody has received.
+        # The client stops reading its socket while one message waits in its own queue.
         settings |= {"max_queue": 1, "compression": None, "ping_interval": None, "close_timeout": 1}
         async with websockets_connect(f"wss://localhost:{port}/ws/{topic}", **settings) as client:
             publishing = asyncio.create_task(asyncio.to_thread(publish))

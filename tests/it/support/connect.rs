@@ -73,7 +73,7 @@ impl Connect {
     }
 
     /// Leaves the TLS handshake, if there is one, to the first read: for a server that does not accept connections yet.
-    /// What is written before waits for the handshake.
+    /// Bytes that are written before wait for the handshake.
     pub(crate) fn handshake_later(mut self) -> Connect {
         self.options.handshake_later = true;
         self

@@ -12,7 +12,7 @@ use standpipe::rustls;
 use super::frame::{Frame, message, op};
 use super::http::Answer;
 pub(crate) use super::tls_setup::*;
-use super::{Connect, DEADLINE};
+use super::{Connect, DEADLINE, let_time_pass};
 
 /// How the server's direction of a connection has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,8 +334,22 @@ pub(crate) fn read_raw(mut socket: &TcpStream) -> (Vec<u8>, bool) {
     }
 }
 
-/// The pause between two bytes of a peer that trickles.
-pub(crate) const TRICKLE: Duration = Duration::from_millis(20);
+/// Sends one byte after the other, slowly, until all are sent, or `send` returns that the connection is closed.
+#[track_caller]
+pub(crate) fn trickle(bytes: impl IntoIterator<Item = u8>, mut send: impl FnMut(u8) -> bool) {
+    let began = Instant::now();
+    for byte in bytes {
+        if !send(byte) {
+            break;
+        }
+        // The slow pace is what the callers test.
+        let_time_pass(Duration::from_millis(20));
+        assert!(
+            began.elapsed() < DEADLINE,
+            "the server never ended the connection"
+        );
+    }
+}
 
 /// Sends these records on a thread, so that the client can read meanwhile.
 pub(crate) fn sender_of(client: &TlsPeer, records: Vec<u8>) -> std::thread::JoinHandle<()> {

@@ -6,10 +6,8 @@ use crossbeam_channel::{Sender, unbounded};
 use standpipe::{Config, Connection, Handler, Reply, Request};
 
 use super::{GONE, expect_report, reporting};
-use crate::support::tls_peer::{TLS_1_2, TLS_1_3, TRICKLE, tls_client, tls_server};
-use crate::support::{
-    DEADLINE, Failure, Frame, TestServer, TlsEnd, TlsPeer, let_time_pass, op, until,
-};
+use crate::support::tls_peer::{TLS_1_2, TLS_1_3, tls_client, tls_server, trickle};
+use crate::support::{DEADLINE, Failure, Frame, TestServer, TlsEnd, TlsPeer, op, until};
 
 fn close() -> Vec<u8> {
     Frame::close(1000, "").bytes()
@@ -249,17 +247,7 @@ fn t37_records_that_trickle_after_the_close_end_in_time() {
         let record = peer.seal(Frame::new(op::BINARY, vec![1; 16_000]).bytes());
         peer.bytes(answer);
         let began = Instant::now();
-        for byte in record {
-            if !peer.try_bytes([byte]) {
-                break;
-            }
-            // The slow pace is what the test is about.
-            let_time_pass(TRICKLE);
-            assert!(
-                began.elapsed() < DEADLINE,
-                "the server never ended the connection"
-            );
-        }
+        trickle(record, |byte| peer.try_bytes([byte]));
         until("the client is gone", || server.handle().clients() == 0);
         assert!(
             began.elapsed() < Duration::from_secs(5),

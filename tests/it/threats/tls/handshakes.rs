@@ -9,12 +9,11 @@ use standpipe::{Config, Refused};
 
 use super::{refused, resident_kib};
 use crate::support::tls_peer::{
-    TLS_1_2, TLS_1_3, TRICKLE, key_file, open_socket, read_raw, tls_client, tls_client_with,
-    tls_config_with_client_ca, tls_server, tls_server_of,
+    TLS_1_2, TLS_1_3, key_file, open_socket, read_raw, tls_client, tls_client_with,
+    tls_config_with_client_ca, tls_server, tls_server_of, trickle,
 };
 use crate::support::{
-    Answer, DEADLINE, TestServer, TlsEnd, TlsPeer, assert_lasted, echo, in_own_process,
-    let_time_pass, until,
+    Answer, TestServer, TlsEnd, TlsPeer, assert_lasted, echo, in_own_process, until,
 };
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -136,17 +135,7 @@ fn t50a_handshake_that_trickles_ends_in_time() {
     let mut peer = TlsPeer::open(server.addr(), tls_client(TLS_1_3));
     let hello = peer.flight();
     let began = Instant::now();
-    for byte in hello {
-        if !peer.try_bytes([byte]) {
-            break;
-        }
-        // The slow pace is what the test is about.
-        let_time_pass(TRICKLE);
-        assert!(
-            began.elapsed() < DEADLINE,
-            "the server never ended the handshake"
-        );
-    }
+    trickle(hello, |byte| peer.try_bytes([byte]));
     until("the handshake has missed its deadline", || {
         server.disconnects("handshake_timeout") == 1
     });

@@ -7,10 +7,9 @@ use standpipe::rustls;
 use standpipe::{Config, Connection, Message};
 
 use super::{READING_FAILED, expect_report, reporting, resident_kib};
-use crate::support::tls_peer::{TLS_1_2, TLS_1_3, TRICKLE, sender_of, tls_client, tls_server};
+use crate::support::tls_peer::{TLS_1_2, TLS_1_3, sender_of, tls_client, tls_server, trickle};
 use crate::support::{
-    DEADLINE, Failure, Frame, RecordPeer, TlsEnd, TlsPeer, assert_lasted, echo, in_own_process,
-    let_time_pass, op, until,
+    Failure, Frame, RecordPeer, TlsEnd, TlsPeer, assert_lasted, echo, in_own_process, op, until,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -152,17 +151,7 @@ fn t37_record_that_trickles_ends_at_ping_timeout() {
         let mut peer = RecordPeer::connect(server.addr(), versions);
         let record = peer.record(ContentType::ApplicationData, &vec![0; 16 << 10]);
         let began = Instant::now();
-        for byte in &record {
-            if !peer.try_bytes(&[*byte]) {
-                break;
-            }
-            // The slow pace is what the test is about.
-            let_time_pass(TRICKLE);
-            assert!(
-                began.elapsed() < DEADLINE,
-                "the server never ended the client"
-            );
-        }
+        trickle(record, |byte| peer.try_bytes(&[byte]));
         until("the disconnect is counted", || {
             server.disconnects("ping_timeout") == 1
         });

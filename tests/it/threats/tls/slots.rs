@@ -8,8 +8,8 @@ use socket2::{Domain, Socket, Type};
 use standpipe::{Config, Rate, Refused};
 
 use super::refused;
-use crate::support::tls_peer::{TLS_1_3, TRICKLE, read_raw, tls_client, tls_server};
-use crate::support::{DEADLINE, TlsPeer, echo, let_time_pass, until, within};
+use crate::support::tls_peer::{TLS_1_3, read_raw, tls_client, tls_server, trickle};
+use crate::support::{TlsPeer, echo, until, within};
 
 /// Opens a connection from this loopback address.
 #[track_caller]
@@ -118,15 +118,10 @@ fn send_no_handshake(mut socket: &TcpStream) {
 /// Sends a byte now and then, until the server has closed the connection.
 #[track_caller]
 fn trickle_until_closed(mut socket: &TcpStream) {
-    let began = Instant::now();
-    while socket.write_all(b"x").is_ok() {
-        assert!(
-            began.elapsed() < DEADLINE,
-            "the server never closed the connection"
-        );
-        // A lingering close ends by itself after a second, and what happens until then is what the test is about.
-        let_time_pass(TRICKLE);
-    }
+    // A lingering close ends by itself after a second.
+    trickle(std::iter::repeat(b'x'), |byte| {
+        socket.write_all(&[byte]).is_ok()
+    });
 }
 
 /// The deadline of the handshake passes while the server waits for the client to read the alert.
