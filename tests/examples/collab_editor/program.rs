@@ -426,7 +426,8 @@ fn malformed_message_is_answered_with_an_error() {
         edit(json!(["x".repeat(MAX_LENGTH + 1), 4])),
     ];
     for message in errors {
-        ann.send(Message::text(message.clone())).unwrap();
+        ann.send(Message::text(message.clone()))
+            .expect("ann is connected");
         let answer = receive(&mut ann);
         let (error, message) = (answer["error"].as_str(), &message[..message.len().min(80)]);
         assert!(
@@ -455,7 +456,8 @@ fn edit_that_does_not_fit_gets_a_reason() {
         (future, "does not exist yet"),
         (past, "too old"),
     ] {
-        ann.send(Message::text(message.clone())).unwrap();
+        ann.send(Message::text(message.clone()))
+            .expect("ann is connected");
         let answer = receive(&mut ann);
         let message = &message[..message.len().min(80)];
         assert!(
@@ -479,10 +481,12 @@ fn edit_that_does_not_fit_gets_a_reason() {
 fn binary_or_long_message_and_flood_close_the_connection() {
     let (editor, address) = start();
     let (mut ann, _) = join_with_text(address);
-    ann.send(Message::binary(vec![1])).unwrap();
+    ann.send(Message::binary(vec![1]))
+        .expect("ann is connected");
     assert_eq!(close_code(&mut ann), 1003);
     let (mut bob, _) = join(address, "bob", KEY);
-    bob.send(Message::text("x".repeat(100_000))).unwrap();
+    bob.send(Message::text("x".repeat(100_000)))
+        .expect("bob is connected");
     assert_eq!(close_code(&mut bob), 1009);
     let mut flood = connect(address, &path("notes", "bob", KEY));
     let mut sent = 0;
@@ -505,15 +509,19 @@ fn binary_or_long_message_and_flood_close_the_connection() {
 /// Connects a client with a small receive buffer, so that the kernel buffers little while the test does not read.
 #[track_caller]
 fn join_slow(address: SocketAddr) -> (support::Client, Value) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    socket.connect(&address.into()).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a descriptor is free");
+    socket
+        .set_recv_buffer_size(4 << 10)
+        .expect("the socket is open");
+    socket.connect(&address.into()).expect("the editor listens");
     let stream = TcpStream::from(socket);
     stream
         .set_read_timeout(Some(DEADLINE))
         .expect("the deadline is not zero");
     let url = format!("ws://{address}{}", path("notes", "slow", KEY));
-    let mut slow = tungstenite::client(url, stream).unwrap().0;
+    let mut slow = tungstenite::client(url, stream)
+        .expect("the editor accepts the key")
+        .0;
     let hello = receive(&mut slow);
     (slow, hello)
 }
