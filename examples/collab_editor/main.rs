@@ -86,7 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Saves changed documents every second and at the end, and closes documents that nobody needs.
+/// Saves changed documents every second and at the end, and closes documents without members.
 fn save_periodically(rooms: &Rooms, ended: &Receiver<()>) {
     while ended.recv_timeout(Duration::from_secs(1)) == Err(RecvTimeoutError::Timeout) {
         rooms.save();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Percent-encodes what follows the scheme of a URL, as browsers do: spaces, letters beyond ASCII, and other bytes that a
-/// path or query cannot contain. What is encoded already stays as it is.
+/// path or query cannot contain. A `%` that begins an encoded byte stays as it is.
 pub(crate) fn encoded(rest: &str) -> String {
     let path = rest.find(['/', '?']).unwrap_or(rest.len());
     let mut encoded = rest[..path].to_owned();

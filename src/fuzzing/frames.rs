@@ -61,7 +61,7 @@ fn after_discarded_streams(stream: &[u8], read_size: usize, whole: &[String]) {
     client.peer_sends(stream, read_size);
     let (_, messages) = whole.split_last().expect("the last item is the result");
     for pair in messages.chunks(2) {
-        // The whole stream may be invalid behind this message, or in its discarded rest, which nobody checks.
+        // The whole stream may be invalid behind this message, or in its discarded rest, which is not checked.
         let begun = client.recv_one_part(read_size);
         assert!(matches!(begun, Ok(Some(()))), "{begun:?}: {stream:02x?}");
         if let [_, second] = pair {

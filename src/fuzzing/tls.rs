@@ -52,7 +52,7 @@ fn session(data: &[u8]) {
             }
             3 => stream.extend(peer.update_keys()),
             4 => {
-                // A damaged record ends the session, unless only the version in its header is damaged, which nobody checks.
+                // A damaged record ends the session, except if only the version in its header is damaged: TLS ignores it.
                 let bytes = [step; 20];
                 let mut record = peer.seal(&bytes);
                 let at = argument % record.len();

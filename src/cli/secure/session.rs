@@ -1,8 +1,8 @@
 //! [`TlsSession`]: the TLS session on the socket of a command. One thread may read while another one writes.
 //!
-//! The session is in a mutex that is held for work in memory only. What has been received, and the records that have been
-//! sealed, lie in slots: a thread takes the value out, uses it, and puts it back. So no thread waits for the socket with a
-//! lock, and a thread that reads never keeps another one from writing.
+//! The session is in a mutex that is held for work in memory only. Received bytes and sealed records lie in
+//! slots: a thread takes the value out, uses it, and puts it back. So no thread waits for the socket with a lock, and a
+//! thread that reads never keeps another one from writing.
 
 use std::io::{self, ErrorKind, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

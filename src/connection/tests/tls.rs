@@ -200,7 +200,7 @@ fn close_notify_follows_the_close_once() {
     });
 }
 
-/// The peer has the Close in any case, so nobody waits until the socket accepts the close_notify.
+/// The peer has the Close in any case, so no thread waits until the socket accepts the close_notify.
 #[test]
 fn close_notify_is_left_out_when_the_socket_is_full() {
     let client = TlsClient::new(Config::default());

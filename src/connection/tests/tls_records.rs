@@ -77,7 +77,7 @@ fn round(config: &Config, number: u64) {
     let config = (config.clone())
         .queue(1 + dice.below(6))
         .queue_bytes([60, 1000, 200_000][dice.below(3)]);
-    let is_tls_1_2 = number % TLS_1_2_EVERY == 0;
+    let is_tls_1_2 = number.is_multiple_of(TLS_1_2_EVERY);
     let setup = match is_tls_1_2 {
         true => tls_1_2(),
         false => TlsSetup::usual(),
@@ -177,7 +177,7 @@ fn immediate_close_follows_the_sealed_bytes() {
     assert_eq!((counts.delivered, counts.discarded), (2, 1));
 }
 
-/// The socket accepts a part of a record. What the record has of a message is not delivered yet.
+/// The socket accepts a part of a record. A message with bytes in this record is not delivered yet.
 #[test]
 fn message_counts_when_its_last_record_is_written() {
     let mut client = TlsClient::new(Config::default());

@@ -6,8 +6,8 @@
 //!
 //! **The right to seal is the right to send.** Each sealed record uses up a sequence number, so records must leave in the
 //! order in which they were sealed. Only the holder of the write half seals. During the opening handshake, only one
-//! thread uses the connection. What the session produces by itself in `read`, such as an alert, waits inside the session until
-//! the holder of the write half writes next. Only `shutdown` seals without the write half. It closes the slot of the sealed
+//! thread uses the connection. Records that the session makes by itself in `read`, such as an alert, wait inside the session
+//! until the holder of the write half writes next. Only `shutdown` seals without the write half. It closes the slot of the sealed
 //! records first, so nothing is sealed afterwards.
 //!
 //! **Sealed bytes can be neither withdrawn nor reordered.** [`Transport::sealed`] returns how many bytes the write path

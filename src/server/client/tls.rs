@@ -97,8 +97,8 @@ fn refuse(error: HandshakeError, client: &RegisteredClient<'_>, server: &ServerS
                 &shared.name.get(),
                 format_args!("no TLS: {}", escaped(&explained(&error))),
             );
-            // The refusal is counted. A lingering connection must not be counted again as late, and it gives way to
-            // newcomers.
+            // The refusal has been counted. While the connection lingers, it must not be counted again as late, and it
+            // gives way to newcomers.
             shared.write.deadlines.stop_handshake();
             shared.lifecycle().mark_idle();
             // The peer gets the alert although it may be sending.
