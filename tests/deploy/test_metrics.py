@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from support import LIMIT, ROOT, Program, Server, free_port, request, wait_until
+from support import KEYS, LIMIT, ROOT, TLS_FLAGS, Program, Server, free_port, request, wait_until
 
 
 def body(answer):
@@ -26,12 +26,12 @@ KEY = {"Authorization": "Bearer k3y"}
 
 
 @contextlib.contextmanager
-def keyed_server():
-    """Starts a server with a key. Yields the server and the path of its key file."""
+def keyed_server(*flags):
+    """Starts a server with a key and these flags. Yields the server and the path of its key file."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "keys"
         path.write_text("k3y\n")
-        with Server("--publish-key-file", str(path)) as server:
+        with Server("--publish-key-file", str(path), *flags) as server:
             yield server, path
 
 
@@ -142,11 +142,12 @@ class Scraped(unittest.TestCase):
     def test_prometheus_scrapes_the_server(self):
         if not shutil.which("prometheus"):
             self.skipTest("prometheus is not installed")
-        with keyed_server() as (server, keys), tempfile.TemporaryDirectory() as directory:
+        # With TLS, because the dashboard shows when the certificate expires.
+        with keyed_server(*TLS_FLAGS) as (server, keys), tempfile.TemporaryDirectory() as directory:
             config = Path(directory) / "prometheus.yml"
             config.write_text(
                 "scrape_configs: [{job_name: standpipe, scrape_interval: 200ms, scrape_timeout: 200ms, "
-                f"authorization: {{credentials_file: '{keys}'}}, "
+                f"scheme: https, tls_config: {{ca_file: '{KEYS / 'ca.pem'}'}}, authorization: {{credentials_file: '{keys}'}}, "
                 f"static_configs: [{{targets: ['127.0.0.1:{server.port}']}}]}}]\n"
             )
             port = free_port()
